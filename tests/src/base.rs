@@ -99,7 +99,7 @@ fn of_the_user(own: &Path) -> Result<PathBuf> {
         process::run(&mut tar)?.ok()?;
         if !folder.join("etc").is_dir() {
             bail!(
-                "{} holds no root file system: it has no etc/ at its top",
+                "{} does not contain a root file system: it has no etc/ at its top level",
                 own.display()
             );
         }

@@ -116,7 +116,7 @@ fn remove(path: &Path) {
         sleep(Duration::from_millis(20));
     }
     eprintln!(
-        "bed: the control group {} stays: it is still in use",
+        "bed: cannot remove the control group {}, which is still in use",
         path.display()
     );
 }

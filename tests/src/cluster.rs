@@ -98,7 +98,7 @@ impl Provisioning {
                 &folder.join("out"),
                 &folder.join("out.pki").to_string_lossy(),
             )?;
-            fs::write(folder.join("said"), said).context("cannot write what the builder said")
+            fs::write(folder.join("said"), said).context("cannot save the builder's output")
         })?;
         process::check(
             "cp",
@@ -108,7 +108,7 @@ impl Provisioning {
                 &self.folder.to_string_lossy(),
             ],
         )?;
-        fs::read_to_string(built.join("said")).context("cannot read what the builder said")
+        fs::read_to_string(built.join("said")).context("cannot read the builder's saved output")
     }
 
     /// Builds into a different folder, with different certificates. The server does not serve this
@@ -334,7 +334,7 @@ pub fn move_leadership(hosts: &[Host], leader: usize) -> Result<()> {
         .with_context(|| format!("{name} is not in {list}"))?;
     now.sh(&format!("{MOVE_LEADER} {id}"))?
         .ok()
-        .with_context(|| format!("handing the leadership to {name}"))
+        .with_context(|| format!("cannot transfer the leadership to {name}"))
         .map(drop)
 }
 

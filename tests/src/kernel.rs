@@ -97,7 +97,7 @@ fn forget_newer_calls(left: &[u32]) -> Result<()> {
         give(refused),
     ];
     let mut program: Vec<sock_filter> = other.into_iter().chain(left).chain(rest).collect();
-    install(&mut program).context("cannot take the newer system calls away")
+    install(&mut program).context("cannot remove the newer system calls")
 }
 
 fn load(offset: u32) -> sock_filter {

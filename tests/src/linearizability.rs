@@ -102,7 +102,7 @@ pub fn check(history: &[Operation]) -> Result<(), String> {
     }
     let lines: Vec<String> = operations.iter().map(ToString::to_string).collect();
     Err(format!(
-        "no order of these explains what was seen:\n{}",
+        "no order of these operations explains the answers:\n{}",
         lines.join("\n")
     ))
 }

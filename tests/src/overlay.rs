@@ -24,12 +24,9 @@ impl Overlay {
     /// Mounts a fresh layer on `lower`, which must not change from now on.
     pub fn new(name: &str, lower: &Path) -> Result<Overlay> {
         let overlay = Overlay {
-            lower: lower.canonicalize().with_context(|| {
-                format!(
-                    "there is no folder {} to lay an overlay on",
-                    lower.display()
-                )
-            })?,
+            lower: lower
+                .canonicalize()
+                .with_context(|| format!("the lower folder {} does not exist", lower.display()))?,
             folder: run::current()?.folder(name)?,
             layer: None,
             kept: false,
@@ -88,7 +85,7 @@ impl Overlay {
     pub fn snapshot(&mut self) -> Result<()> {
         ensure!(
             !self.kept,
-            "of {} something was kept already",
+            "{} already has saved changes",
             self.root().display()
         );
         self.unmount()?;
@@ -101,7 +98,7 @@ impl Overlay {
 
     /// Discards everything written since [`Overlay::snapshot`].
     pub fn revert(&mut self) -> Result<()> {
-        ensure!(self.kept, "nothing was kept of {}", self.root().display());
+        ensure!(self.kept, "{} has no saved changes", self.root().display());
         self.unmount()?;
         self.remove(&["upper", "work"])?;
         self.mount()

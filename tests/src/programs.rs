@@ -26,7 +26,7 @@ pub fn firstboot() -> Result<PathBuf> {
 fn existing(path: PathBuf) -> Result<PathBuf> {
     ensure!(
         path.is_file(),
-        "{} is not there: run `make build`",
+        "{} does not exist: run `make build`",
         path.display()
     );
     Ok(path)

@@ -174,7 +174,7 @@ fn go(minor: u32) -> Option<String> {
     match found {
         Some(found) if found >= minor => None,
         Some(_) => Some(format!(
-            "it needs Go 1.{minor}, and here is {version}: https://go.dev/dl"
+            "it needs Go 1.{minor}, but this machine has {version}: https://go.dev/dl"
         )),
         None => Some(format!("it needs Go 1.{minor}: https://go.dev/dl")),
     }

@@ -44,7 +44,7 @@ pub enum Fault {
 
 /// The server, which is stopped on drop.
 #[derive(Debug)]
-pub struct Server(#[expect(dead_code, reason = "its drop ends it")] KillOnDrop);
+pub struct Server(#[expect(dead_code, reason = "its drop ends the server")] KillOnDrop);
 
 impl Server {
     /// Starts the server in a namespace, at one of the namespace's addresses, with an empty bucket.
@@ -52,7 +52,7 @@ impl Server {
         let log = File::create(run::current()?.folder("s3")?.join("log"))?;
         let (host, port) = address
             .rsplit_once(':')
-            .context("an address is HOST:PORT")?;
+            .context("the address is not HOST:PORT")?;
         let mut moto = world.command("python3");
         moto.args(["-m", "moto.server", "-H", host, "-p", port])
             .env("PYTHONPATH", library()?);
@@ -149,7 +149,7 @@ pub fn library() -> Result<PathBuf> {
             .context("installing moto")?;
         fs::read_dir(folder.join("moto"))
             .map(drop)
-            .context("moto is not there")
+            .context("moto is not installed")
     })
 }
 

@@ -32,7 +32,7 @@ impl Circle {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let _ = write!(
                     text,
-                    "\n  {} takes {} from {}",
+                    "\n  {} imports {} from {}",
                     shown(file),
                     names.join(", "),
                     shown(target)

@@ -54,7 +54,7 @@ const INIT: &str = "#!/bin/bash\nmount -t proc proc /proc; mount -t sysfs sysfs 
 
 /// Starts the machine, runs the measurement in it, and returns the resulting table.
 pub fn run(runs: usize) -> Result<String> {
-    let own = std::env::current_exe().context("where is this program?")?;
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
     let vm = Vm::new(&base::base()?, 8 << 30, |root| {
         fs::copy(&own, root.join("root/bench"))?;
         fs::copy(vm::busybox()?, root.join("root/busybox"))?;
@@ -78,7 +78,7 @@ pub fn run(runs: usize) -> Result<String> {
         timeout,
     )?;
     vm.mounted(|root| {
-        fs::read_to_string(root.join("root/result")).context("the machine said nothing")
+        fs::read_to_string(root.join("root/result")).context("the machine printed nothing")
     })
 }
 
@@ -245,5 +245,5 @@ fn sectors() -> Result<u64> {
     line.split_whitespace()
         .nth(9)
         .and_then(|word| word.parse().ok())
-        .context("no count of sectors")
+        .context("the kernel reports no sector count")
 }

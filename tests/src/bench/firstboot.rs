@@ -72,7 +72,7 @@ pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
         .flat_map(str::parse)
         .collect();
     let [micros, kib] = numbers[..] else {
-        anyhow::bail!("the measurement says {said:?}")
+        anyhow::bail!("the measurement printed {said:?}")
     };
     Ok((Duration::from_micros(micros), kib))
 }

@@ -123,7 +123,7 @@ fn one_member(demo: &str) -> Result<String> {
     );
     let (rest, end) = rest
         .zip(end)
-        .context("the demo's recipe has another form")?;
+        .context("the demo's recipe has an unexpected form")?;
     Ok([&demo[..rest], &demo[end..]]
         .concat()
         .replace("[etcd]\n", "[etcd]\nquota = \"8 GiB\"\n"))
@@ -168,7 +168,7 @@ impl Disk {
         self.stop.store(true, Ordering::Relaxed);
         self.thread
             .join()
-            .map_err(|_| anyhow!("who watched the disk panicked"))
+            .map_err(|_| anyhow!("the thread that watched the disk panicked"))
     }
 }
 

@@ -77,7 +77,7 @@ pub fn run(runs: usize) -> Result<String> {
     };
     Ok(format!(
         "{}{}{CLIENTS} clients, {:.1} MB each, {runs} runs in turns; CPU ratio {ratio:.2}; peak memory {} MiB, nginx {} MiB\n",
-        rows(elapsed, "until all have it"),
+        rows(elapsed, "until all clients have it"),
         rows(cpu, "CPU"),
         megabytes(size),
         memory[0],
@@ -117,7 +117,7 @@ fn wait(from: &Namespace, address: &str) -> Result<()> {
         match from.within(move || TcpStream::connect(address))? {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() >= end => {
-                return Err(error).context("the server does not begin");
+                return Err(error).context("the server does not start");
             }
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
@@ -160,7 +160,9 @@ fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<D
                 &mut buffer,
                 MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT,
             ) {
-                Ok(0) if *got < size => error = Some(format!("a client has {got} bytes of {size}")),
+                Ok(0) if *got < size => {
+                    error = Some(format!("a client received {got} of {size} bytes"))
+                }
                 Ok(0) => return false,
                 Ok(count) => *got += count as u64,
                 Err(Errno::EAGAIN) => {}

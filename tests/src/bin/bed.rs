@@ -37,7 +37,7 @@ fn act(words: &[&str]) -> Result<()> {
         }
         ["reap"] => run::reap(),
         ["anaconda", file, machine @ ..] => anaconda(file, machine),
-        _ => bail!("what is to be done? The ways to call it:\n{USAGE}"),
+        _ => bail!("no such task. Usage:\n{USAGE}"),
     }
 }
 

@@ -37,7 +37,7 @@ const PARTS: [Part; 12] = [
     },
     Part {
         name: "rebuild",
-        what: "a wiped node's power-on to voter again, against the same by etcdctl in a script",
+        what: "a wiped node from power-on to voter, against etcdctl in a script",
         runs: 5,
         run: bench::rebuild::run,
     },
@@ -49,7 +49,7 @@ const PARTS: [Part; 12] = [
     },
     Part {
         name: "serve",
-        what: "builder serve handing the overlay to 250 machines at once, against nginx",
+        what: "builder serve with 250 machines that fetch the overlay at the same time, against nginx",
         runs: 5,
         run: bench::serve::run,
     },
@@ -67,7 +67,7 @@ const PARTS: [Part; 12] = [
     },
     Part {
         name: "upload",
-        what: "firstboot snapshot into an object store, against etcdctl snapshot save and an upload after it",
+        what: "firstboot snapshot into an object store, against etcdctl snapshot save and a later upload",
         runs: 3,
         run: bench::upload::run,
     },
@@ -79,7 +79,7 @@ const PARTS: [Part; 12] = [
     },
     Part {
         name: "dirty",
-        what: "an fsync beside a writer with the guide's dirty ratios, and what a read costs with relatime; in a VM",
+        what: "an fsync next to a writer with the guide's dirty ratios, and the cost of a read with relatime; in a VM",
         runs: 3,
         run: bench::dirty::run,
     },
@@ -106,7 +106,7 @@ fn main() -> ExitCode {
     if let ["dirty-inside", runs] = words.as_slice() {
         return print(
             runs.parse()
-                .context("RUNS is a number")
+                .context("RUNS must be a number")
                 .and_then(bench::dirty::inside),
         );
     }
@@ -148,7 +148,7 @@ fn act(words: &[&str]) -> Result<String> {
         }
         [name] => part(name).and_then(|part| (part.run)(part.runs)),
         [name, runs] => {
-            part(name).and_then(|part| (part.run)(runs.parse().context("RUNS is a number")?))
+            part(name).and_then(|part| (part.run)(runs.parse().context("RUNS must be a number")?))
         }
         _ => bail!(usage()),
     }
@@ -163,7 +163,7 @@ fn usage() -> String {
         )
     });
     format!(
-        "what is to be measured? The ways to call it:\nbench{:20}all of it{}",
+        "no such benchmark. Usage:\nbench{:20}all benchmarks{}",
         "",
         lines.collect::<String>()
     )

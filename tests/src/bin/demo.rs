@@ -117,7 +117,7 @@ fn demo() -> Result<()> {
         return keep(&hosts);
     }
     println!(
-        "\nAll of it is gone now. `make demo KEEP=1` keeps the hosts to look at; docs/operating.md goes on from here."
+        "\nThe hosts are removed now. `make demo KEEP=1` keeps them running; docs/operating.md continues from here."
     );
     Ok(())
 }
@@ -165,7 +165,7 @@ fn install(provisioning: &Provisioning, name: &str) -> Result<Host> {
 /// Keeps the hosts on until the user ends the demo. The hosts run in namespaces of this process and
 /// disappear with it.
 fn keep(hosts: &[Host]) -> Result<()> {
-    println!("\nThe hosts stay on as long as this runs. To enter one:");
+    println!("\nThe hosts stay on while the demo runs. To enter one:");
     for host in hosts {
         println!(
             "  {}: nsenter --all --target {} -- bash -l",

@@ -53,7 +53,8 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pki = provisioning.pki();
         let read = |name: &str| {
-            fs::read(pki.join(name)).with_context(|| format!("cannot read {name} of the pki"))
+            fs::read(pki.join(name))
+                .with_context(|| format!("cannot read {name} in the PKI folder"))
         };
         let cas = Certificate::from_pem_bundle(&read("ca.crt")?)?;
         let own = [
@@ -75,7 +76,7 @@ impl Client {
             .within(move || builder.build())?;
         client
             .map(Self)
-            .context("cannot make an http client with the cluster's certificates")
+            .context("cannot make an HTTP client with the cluster's certificates")
     }
 
     /// Calls a method of a member's API, such as `kv/put`.
@@ -94,7 +95,7 @@ impl Client {
             .map_err(|error| anyhow!(deepest(&error)))?;
         let status = answer.status();
         let body = answer.text().map_err(|error| anyhow!(deepest(&error)))?;
-        ensure!(status.is_success(), "{url} answers {status}: {body}");
+        ensure!(status.is_success(), "{url} answered {status}: {body}");
         serde_json::from_str(&body).with_context(|| format!("{url} answers {body:?}"))
     }
 
@@ -115,7 +116,7 @@ impl Client {
                 .revision
                 .parse::<u64>()
                 .is_ok_and(|revision| revision > 1),
-            "a write without a revision"
+            "the answer to a write has no revision"
         );
         Ok(())
     }

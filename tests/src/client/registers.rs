@@ -163,7 +163,7 @@ impl Client {
                 let done: Value = self.call(member, "kv/put", &put(value))?;
                 ensure!(
                     done["header"]["revision"].is_string(),
-                    "a write without a revision: {done}"
+                    "the answer to a write has no revision: {done}"
                 );
                 Ok(deed)
             }
@@ -187,27 +187,30 @@ impl Client {
                 }
                 ensure!(
                     done["header"]["revision"].is_string(),
-                    "an exchange without a revision: {done}"
+                    "the answer to an exchange has no revision: {done}"
                 );
                 Ok(Action::Refused(
                     expected,
                     value_in(&done["responses"][0]["response_range"])?,
                 ))
             }
-            Action::Refused(..) => bail!("no client can choose to be refused"),
+            Action::Refused(..) => bail!("a client cannot request a refusal"),
         }
     }
 }
 
 /// Returns the value in the answer to a range request.
 fn value_in(answer: &Value) -> Result<Option<u64>> {
-    ensure!(answer.is_object(), "no answer to a range: {answer}");
+    ensure!(
+        answer.is_object(),
+        "the answer to a range request is invalid: {answer}"
+    );
     let Some(pair) = answer["kvs"].get(0) else {
         return Ok(None);
     };
     let text = BASE64.decode(pair["value"].as_str().unwrap_or_default())?;
     Ok(Some(String::from_utf8(text)?.parse().with_context(
-        || format!("{pair} is not a value of ours"),
+        || format!("{pair} is not a value that the test wrote"),
     )?))
 }
 

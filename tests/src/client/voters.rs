@@ -57,7 +57,7 @@ impl Voters {
         let seen = self
             .seen
             .join()
-            .map_err(|_| anyhow!("the watch over the member list panicked"))?;
+            .map_err(|_| anyhow!("the thread that watches the member list panicked"))?;
         let pairs = seen
             .windows(2)
             .filter(|pair| pair[0].1 + 1 == whole && pair[1].1 == whole);

@@ -46,7 +46,7 @@ struct Answer {
 pub fn status(host: &Host) -> Result<Vec<MemberStatus>> {
     let ran = host.run(&["firstboot", "status", "--json"])?;
     let answer: Answer = serde_json::from_str(&ran.stdout)
-        .with_context(|| format!("firstboot status on {} said {ran:?}", host.name()))?;
+        .with_context(|| format!("firstboot status on {} printed {ran:?}", host.name()))?;
     Ok(answer.members)
 }
 

@@ -296,7 +296,7 @@ impl Bed {
             }
             ensure!(
                 Instant::now() < end,
-                "the point is not reached, and nothing finished\n{}",
+                "the point was not reached, and no program finished\n{}",
                 self.journals()
             );
             sleep(Duration::from_millis(10));

@@ -81,7 +81,7 @@ impl Clock {
         }
         let off: i64 = fs::read_to_string(&self.file)?
             .parse()
-            .context("a clock is off by whole seconds")?;
+            .context("the clock's file does not contain whole seconds")?;
         let seconds = registers.rsi as ptrace::AddressType;
         let now = ptrace::read(pid, seconds)?;
         ptrace::write(pid, seconds, now + off)?;

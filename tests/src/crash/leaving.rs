@@ -52,7 +52,7 @@ fn majority(bed: &Bed) -> Result<()> {
         if list.iter().any(|member| member.name == leaver.name()) {
             leaver
                 .check(&["systemctl", "is-active", "etcd.service"])
-                .context("it is a member, and its etcd is down")?;
+                .context("the node is a member, but its etcd is down")?;
         }
     }
     Ok(())
@@ -78,7 +78,7 @@ fn insist_on_leaving(bed: &Bed) -> Result<()> {
         let said = || tail(&host.journal("leave").unwrap_or_default(), 20);
         ensure!(
             Instant::now() < end,
-            "it has not left: the machine is {up}\n{shown}\n{}",
+            "the node has not left: the machine is {up}\n{shown}\n{}",
             said()
         );
         sleep(Duration::from_millis(50));
@@ -112,7 +112,7 @@ fn is_out(host: &Host) -> Result<()> {
     let aside: Vec<&str> = there.lines().collect();
     ensure!(
         matches!(aside[..], [one, wal] if one.contains("/left-") && wal == format!("{one}/member/wal")),
-        "its data is not where it should be: {there}"
+        "the data is not in one archive folder: {there}"
     );
     Ok(())
 }

@@ -89,7 +89,7 @@ impl TracerOrder {
             None if text == "list" => Self::List,
             Some(("kill", point)) => Self::Kill(point.parse()?),
             Some(("hold", point)) => Self::Hold(point.parse()?),
-            _ => bail!("{} holds no order, but {text:?}", path.display()),
+            _ => bail!("{} does not contain an order, but {text:?}", path.display()),
         }))
     }
 

@@ -132,7 +132,7 @@ fn no_write(bed: &Bed) -> Result<()> {
             let written = client.put(bed.hosts[at].address(), "crash", "lost");
             ensure!(
                 written.is_err() || !down(2)?,
-                "a write was acknowledged without the data that was lost"
+                "a write was acknowledged without the lost data"
             );
         }
     }

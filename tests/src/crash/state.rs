@@ -51,7 +51,7 @@ impl State {
         let mut part = || {
             parts
                 .next()
-                .with_context(|| format!("not enough in {said}"))
+                .with_context(|| format!("the output has too few parts: {said}"))
         };
         let (files, conf, journal, end) = (part()?, part()?, part()?, part()?);
         for (number, line) in journal.lines().enumerate() {
@@ -74,7 +74,7 @@ impl State {
         );
         ensure!(
             end.contains("no changes"),
-            "{}: firstboot is not done: {end}",
+            "{}: firstboot has not finished: {end}",
             host.name()
         );
         let lines = files

@@ -64,7 +64,7 @@ impl Report {
         let missed = self.missed.len();
         ensure!(
             self.passed > 0 && missed * POINTS_PER_ALLOWED_MISS <= self.all,
-            "{self}: too little was proved\n{}",
+            "{self}: too few points were reached\n{}",
             self.missed.join("\n")
         );
         Ok(())
@@ -83,7 +83,7 @@ impl fmt::Display for Report {
         let [missed, failed] = [missed, failed].map(Vec::len);
         write!(
             f,
-            "{passed} of {all} points passed, {failed} failed, {fewer} came fewer times, {missed} not reached"
+            "{passed} of {all} points passed, {failed} failed, {fewer} occurred fewer times, {missed} not reached"
         )
     }
 }
@@ -110,7 +110,7 @@ pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
     ])?;
     ensure!(
         restarts.trim() == "0",
-        "{}, undisturbed, was started {} times more",
+        "{} was started {} more times without a disturbance",
         scenario.name,
         restarts.trim()
     );
@@ -167,14 +167,14 @@ pub fn sweep(
                 let line = if it == *point {
                     "ok".to_owned()
                 } else {
-                    format!("ok, with #{}, the last", it.nth)
+                    format!("ok, with the last occurrence, #{}", it.nth)
                 };
                 done.push((it, *blow));
                 line
             }
             Ok(Reached::Done(it)) => {
                 report.fewer += 1;
-                format!("#{} was the last, and is done", it.nth)
+                format!("#{} was the last occurrence, which is already done", it.nth)
             }
             Ok(Reached::Nothing) => {
                 report.missed.push(name.clone());
@@ -266,7 +266,7 @@ fn run_point(
     (scenario.end)(bed)?;
     let now = bed.state(scenario.victim)?;
     if let Some(difference) = now.differs_from(wanted) {
-        bail!("it ends otherwise than undisturbed:\n{difference}");
+        bail!("the end state differs from that of an undisturbed run:\n{difference}");
     }
     if reached {
         return Ok(None);

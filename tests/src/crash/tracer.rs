@@ -112,7 +112,7 @@ impl Tracer {
             };
             match ptrace::syscall(pid, signal) {
                 Ok(()) | Err(nix::Error::ESRCH) => {}
-                Err(error) => return Err(error).context("cannot let the program go on"),
+                Err(error) => return Err(error).context("cannot let the program continue"),
             }
         }
     }

@@ -44,7 +44,7 @@ pub fn replace_etcd_binary(host: &Host, version: &str) -> Result<()> {
 
 fn stamped(host: &Host, stamp: &mut ImageStamp, path: &str, bytes: &[u8]) -> Result<()> {
     let entry = stamp.files.iter_mut().find(|entry| entry.path == path[1..]);
-    let entry = entry.with_context(|| format!("the stamp knows no {path}"))?;
+    let entry = entry.with_context(|| format!("the stamp does not contain {path}"))?;
     (entry.size, entry.sha256) = (bytes.len() as u64, Sha256::of(bytes));
     write_over(host, path, bytes)
 }

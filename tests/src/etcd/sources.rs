@@ -84,7 +84,7 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
             .args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
         process::run(&mut apt)?
             .ok()
-            .context("run `apt-get update` first, if apt knows no such package")?;
+            .context("if apt does not find the package, run `apt-get update` first")?;
         let deb = only_file(work, "deb")?;
         let unpacked = work.join(package);
         let mut dpkg = Command::new("dpkg-deb");
@@ -119,7 +119,7 @@ fn from_go(version: &str, folder: &Path) -> Result<()> {
     let mut arguments = vec!["build", "-v", "-trimpath", "-ldflags=-s -w", "-o", &out];
     arguments.extend(packages.iter().map(String::as_str));
     go(version, &module, &arguments)?;
-    fs::rename(folder.join("server"), folder.join("etcd")).context("go built no server")
+    fs::rename(folder.join("server"), folder.join("etcd")).context("go did not build the server")
 }
 
 /// Returns the packages of the programs. From 3.5 on, each program is a separate `main` package.

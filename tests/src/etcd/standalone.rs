@@ -148,7 +148,8 @@ impl StandaloneEtcd {
             .map(|name| programs.join(name))
             .into_iter()
             .find(|path| path.is_file());
-        let mut restore = Command::new(restore.context("no program for snapshots")?);
+        let mut restore =
+            Command::new(restore.context("the release has no program for snapshots")?);
         restore
             .current_dir(folder)
             .env("ETCDCTL_API", "3")
@@ -204,7 +205,7 @@ impl StandaloneEtcd {
         socket.read_to_string(&mut answer)?;
         let (head, body) = answer
             .split_once("\r\n\r\n")
-            .context("etcd's answer has no end of head")?;
+            .context("etcd's answer has no complete header")?;
         ensure!(
             head.starts_with("HTTP/1.0 200"),
             "{method} {path}: {head}\n{body}"

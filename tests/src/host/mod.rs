@@ -190,7 +190,7 @@ impl Host {
             }
             ensure!(
                 self.is_on()?,
-                "{} went off while it booted; its console:\n{}",
+                "{} switched off while it booted; its console:\n{}",
                 self.name(),
                 self.console_tail()
             );
@@ -248,7 +248,7 @@ impl Host {
 
     /// Kills all processes of the host at one instant. Its files stay as they were at that instant.
     pub fn cut_power(&mut self) -> Result<()> {
-        let init = i32::try_from(self.init()?).context("a pid does not fit")?;
+        let init = i32::try_from(self.init()?).context("the pid is out of range")?;
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(init),
             nix::sys::signal::Signal::SIGKILL,
@@ -282,7 +282,11 @@ impl Host {
     /// Discards everything the host has ever written, as if it had a new disk. The host must be
     /// off.
     pub fn wipe(&mut self) -> Result<()> {
-        ensure!(!self.is_on()?, "{} must be off to be wiped", self.name());
+        ensure!(
+            !self.is_on()?,
+            "{} must be off before it is wiped",
+            self.name()
+        );
         self.overlay.wipe()
     }
 
@@ -296,7 +300,7 @@ impl Host {
     pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(
             !self.is_on()?,
-            "{} must be off for its disk to be written",
+            "{} must be off before its disk is written",
             self.name()
         );
         self.overlay.use_layer(layer)
@@ -306,7 +310,7 @@ impl Host {
     pub fn snapshot(&mut self) -> Result<()> {
         ensure!(
             !self.is_on()?,
-            "{} must be off for its disk to be kept",
+            "{} must be off before its disk is saved",
             self.name()
         );
         self.overlay.snapshot()
@@ -317,7 +321,7 @@ impl Host {
     pub fn revert(&mut self) -> Result<()> {
         ensure!(
             !self.is_on()?,
-            "{} must be off for its disk to be reverted",
+            "{} must be off before its disk is reverted",
             self.name()
         );
         self.overlay.revert()

@@ -44,7 +44,7 @@ pub fn fetch(cmdline: &str, machine: &Machine, namespace: &Namespace) -> Result<
         }
     }
     bail!(
-        "no inst.ks= of `{cmdline}` gives a kickstart:\n{}",
+        "no inst.ks= of `{cmdline}` returns a kickstart:\n{}",
         errors.join("\n")
     )
 }

@@ -122,7 +122,7 @@ impl Kickstart {
     fn read(&mut self, text: &str, name: &str, include: Include<'_>, depth: u8) -> Result<()> {
         ensure!(
             depth < 10,
-            "{name}: files include each other more than ten deep"
+            "{name}: files include each other more than ten levels deep"
         );
         let mut lines = text.lines().enumerate();
         while let Some((number, line)) = lines.next() {
@@ -151,10 +151,7 @@ impl Kickstart {
                     body,
                 });
             } else {
-                ensure!(
-                    !first.starts_with('%'),
-                    "{place}: 7 knows no section {first}"
-                );
+                ensure!(!first.starts_with('%'), "{place}: 7 has no section {first}");
                 known(first, rest).with_context(|| place.clone())?;
                 self.commands.push(Command {
                     place,
@@ -222,7 +219,10 @@ fn header(kind: Kind, words: &[String]) -> Result<Header> {
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if !word.starts_with("--") {
-            ensure!(!kind.is_script(), "{kind} takes no argument {word}");
+            ensure!(
+                !kind.is_script(),
+                "{kind} does not accept the argument {word}"
+            );
             arguments.push(word.clone());
             continue;
         }
@@ -271,7 +271,7 @@ fn known(name: &str, arguments: &[String]) -> Result<()> {
     let line = COMMANDS
         .lines()
         .find(|line| line.split(' ').next() == Some(name))
-        .with_context(|| format!("7 knows no command {name}"))?;
+        .with_context(|| format!("7 has no command {name}"))?;
     let options: Vec<&str> = line.split(' ').skip(1).collect();
     for argument in arguments
         .iter()

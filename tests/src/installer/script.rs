@@ -75,7 +75,7 @@ impl Stage<'_> {
             .with_context(|| {
                 let output = fs::read_to_string(&log_path).unwrap_or_default();
                 format!(
-                    "{}: the script and its stage have said:\n{output}",
+                    "{}: the script and its stage have printed:\n{output}",
                     section.place
                 )
             })?;
@@ -129,14 +129,14 @@ impl Stage<'_> {
                     Some(Signal::SIGINT) => Ok(Ended::Power("reboot(2): power off".into())),
                     Some(Signal::SIGHUP) => Ok(Ended::Power("reboot(2): restart".into())),
                     _ => bail!(
-                        "{}: the stage for the script could not be set: {how}",
+                        "{}: the stage for the script could not be prepared: {how}",
                         section.place
                     ),
                 };
             }
             if Instant::now() >= self.deadline {
                 bail!(
-                    "{}: the script takes longer than the installation may",
+                    "{}: the script exceeds the time limit of the installation",
                     section.place
                 );
             }

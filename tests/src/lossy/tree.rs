@@ -97,7 +97,7 @@ impl Tree {
 
     fn copy(&mut self, from: &Path, into: u64, name: &OsStr) -> Result<()> {
         let meta = fs::symlink_metadata(from)
-            .with_context(|| format!("cannot look at {}", from.display()))?;
+            .with_context(|| format!("cannot inspect {}", from.display()))?;
         let (mode, owner) = (meta.mode() & 0o7777, (meta.uid(), meta.gid()));
         if meta.is_dir() {
             let own = self.create(into, name, mode, owner, true)?;
@@ -109,7 +109,7 @@ impl Tree {
             let own = self.create(into, name, mode, owner, false)?;
             self.write(own, 0, &fs::read(from)?)?;
         } else {
-            bail!("{} is neither file nor folder", from.display());
+            bail!("{} is neither a file nor a folder", from.display());
         }
         Ok(())
     }

@@ -295,7 +295,7 @@ impl Network {
         let listed = process::run(nft.args(["list", "table", "bridge", "question"]))?.ok()?;
         faults::counted(&listed)
             .try_into()
-            .map_err(|_| anyhow!("nft does not count as the rules require:\n{listed}"))
+            .map_err(|_| anyhow!("nft does not show the counters of the rules:\n{listed}"))
     }
 
     /// Ends all faults and partitions between hosts, and plugs all cables in. Slow links stay slow.

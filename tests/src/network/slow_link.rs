@@ -40,7 +40,7 @@ impl SlowLink {
         while process::check("ip", &["-n", world.name(), "link", "show", &far]).is_err() {
             if carrier.ended()?.is_some() || Instant::now() >= end {
                 bail!(
-                    "there is no wire to {host}: {}",
+                    "cannot make the slow link to {host}: {}",
                     std::fs::read_to_string(&log)?
                 );
             }

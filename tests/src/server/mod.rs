@@ -43,7 +43,7 @@ impl FileServer {
     pub fn start(listener: TcpListener, folder: &Path) -> Result<FileServer> {
         let address = listener
             .local_addr()
-            .context("cannot tell the address of a socket")?;
+            .context("cannot get the address of a socket")?;
         listener
             .set_nonblocking(true)
             .context("cannot make a socket non-blocking")?;

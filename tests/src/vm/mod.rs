@@ -147,7 +147,7 @@ impl Vm {
             if Instant::now() >= end {
                 let said = fs::read(&console).unwrap_or_default();
                 bail!(
-                    "the machine is on after {timeout:?}; its console:\n{}",
+                    "the machine is still on after {timeout:?}; its console:\n{}",
                     tail(&String::from_utf8_lossy(&said), 40)
                 );
             }
@@ -197,7 +197,7 @@ fn kernel() -> Result<PathBuf> {
             .lines()
             .find_map(|line| line.trim().strip_prefix("Depends: "));
         let package =
-            package.with_context(|| format!("apt knows no {KERNEL}: run apt-get update"))?;
+            package.with_context(|| format!("apt has no {KERNEL}: run apt-get update"))?;
         let mut apt = Command::new("apt-get");
         apt.current_dir(work.path()).args([
             "-q",

@@ -85,7 +85,7 @@ fn all() -> Result<()> {
     host.check(&["firstboot", "snapshot", "prune"])?;
     ensure!(
         names(host, "/var/backups/etcd")?.is_empty(),
-        "the snapshot is open on the node"
+        "the node still has an unencrypted snapshot"
     );
 
     into_a_folder(host, &secret)?;
@@ -347,7 +347,7 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
         );
         ensure!(
             stored(bed)? == before,
-            "{fault:?}: {:?} are left of what were {before:?}",
+            "{fault:?}: {:?} are left, expected {before:?}",
             stored(bed)?
         );
     }
@@ -385,7 +385,7 @@ fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     ensure!(
         !host.path("/var/lib/etcd/restore").exists(),
-        "what was fetched is left open on the node"
+        "the decrypted download is left on the node"
     );
     Ok(())
 }

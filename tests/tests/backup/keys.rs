@@ -59,7 +59,7 @@ fn travel() -> Result<()> {
     let found = process::run(std::process::Command::new("sh").args(["-c", &find]))?;
     ensure!(
         found.stdout.trim() == "0",
-        "the image has the keys: {found:?}"
+        "the image contains the keys: {found:?}"
     );
     Ok(())
 }

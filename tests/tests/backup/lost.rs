@@ -72,7 +72,7 @@ fn free(db: &[u8]) -> Result<u64> {
     }
     (2..meta(db, 40))
         .find(|page| !used.contains(page))
-        .context("no page is free")
+        .context("there is no free page")
 }
 
 /// Tests a running member that still has in memory the data that its file has lost. Afterwards the

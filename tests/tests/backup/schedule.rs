@@ -47,7 +47,10 @@ fn once() -> Result<()> {
     bed.boot()?;
     is_made_up_for(&bed.hosts)?;
     let taken = snapshots(&bed.hosts)?;
-    ensure!(taken.len() == 1, "made by more or less than one: {taken:?}");
+    ensure!(
+        taken.len() == 1,
+        "expected exactly one new snapshot: {taken:?}"
+    );
     let maker = taken
         .first()
         .and_then(|name| name.split(' ').next())

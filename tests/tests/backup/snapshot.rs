@@ -108,7 +108,7 @@ fn under_writes(host: &Host) -> Result<()> {
             .as_str()
             .unwrap_or_default()
             .contains(&address),
-        "from the leader {address}: {any}"
+        "the snapshot is from the leader {address}: {any}"
     );
     Ok(())
 }
@@ -157,7 +157,7 @@ fn pruned(host: &Host) -> Result<()> {
         format!("{torn}.json"),
     ];
     expected.sort();
-    ensure!(left == expected, "{left:?} are left, and not {expected:?}");
+    ensure!(left == expected, "{left:?} are left, expected {expected:?}");
     check_snapshot(host, &format!("{OWN}/{newest}")).map(drop)
 }
 

@@ -43,7 +43,7 @@ fn kernel() -> Result<()> {
         let all: Vec<u32> = (first..=last).collect();
         ensure!(
             present(&host, &[], first, last)? == all,
-            "not all of {first} to {last} are there"
+            "some calls from {first} to {last} are missing"
         );
     }
 
@@ -78,7 +78,7 @@ fn newer(host: &Host, left: &[Ported]) -> Result<()> {
         let there = present(host, through, LAST_SYSTEM_CALL + 1, 600)?;
         ensure!(
             there == left,
-            "newer than 3.10 and there are {there:?}, not {left:?}"
+            "the calls newer than 3.10 are {there:?}, expected {left:?}"
         );
     }
     Ok(())

@@ -49,7 +49,7 @@ fn victim() -> Result<()> {
 
 fn killed() -> Result<()> {
     let mut command =
-        Command::new(std::env::current_exe().context("cannot tell which program this is")?);
+        Command::new(std::env::current_exe().context("cannot find this program's own file")?);
     command.args(["--exact", "victim"]).env(VICTIM, "1");
     let nowhere = File::options()
         .write(true)
@@ -67,14 +67,14 @@ fn killed() -> Result<()> {
     })?;
     ensure!(
         folder.exists(),
-        "the victim has cleared up, so it was not killed in the midst"
+        "the victim has cleaned up, so it was not killed in the middle"
     );
     run::reap()?;
-    ensure!(!folder.exists(), "{} is still there", folder.display());
+    ensure!(!folder.exists(), "{} still exists", folder.display());
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mounts")?;
     ensure!(
         !mounts.contains(&marks),
-        "a mount of the victim's is still there"
+        "a mount of the victim still exists"
     );
     Ok(())
 }
@@ -92,10 +92,7 @@ fn processes(folder: &str) -> Vec<String> {
 fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !done() {
-        ensure!(
-            Instant::now() < deadline,
-            "after 20 s it is not so that {what}"
-        );
+        ensure!(Instant::now() < deadline, "not true after 20 s: {what}");
         sleep(Duration::from_millis(50));
     }
     Ok(())

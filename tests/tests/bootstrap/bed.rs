@@ -207,7 +207,7 @@ impl Bed {
         tokens.dedup();
         ensure!(
             tokens.len() == 1,
-            "the members begin with different tokens: {tokens:?}"
+            "the members start with different tokens: {tokens:?}"
         );
         Ok(())
     }
@@ -295,7 +295,7 @@ pub(crate) fn wait_said(host: &Host, words: &[&str]) -> Result<String> {
         if Instant::now() >= end {
             let journal = tail(&host.journal("firstboot").unwrap_or_default(), 30);
             bail!(
-                "{} does not say {words:?}, but {text:?}; its journal:\n{journal}",
+                "{} does not report {words:?}, but {text:?}; its journal:\n{journal}",
                 host.name()
             );
         }

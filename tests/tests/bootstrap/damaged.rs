@@ -48,7 +48,7 @@ fn nothing_lost(bed: &Bed, client: &Client) -> Result<()> {
     let found = client::insist(|| client.all(host.address(), "kept/"))?;
     ensure!(
         found.len() == KEYS,
-        "of {KEYS} keys {} are there",
+        "of {KEYS} keys only {} exist",
         found.len()
     );
     Ok(())
@@ -145,7 +145,7 @@ fn damaged() -> Result<()> {
         )?;
         nothing_lost(&bed, &client).with_context(|| id.to_owned())?;
         let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
-        ensure!(new != old, "{id}: etcd-3 goes on under its old id {old}");
+        ensure!(new != old, "{id}: etcd-3 keeps its old id {old}");
         host.check(&[
             "sh",
             "-c",
@@ -202,7 +202,7 @@ fn full() -> Result<()> {
     host.check(&["rm", "/var/lib/etcd/junk"])?;
     nothing_lost(&bed, &client)?;
     let (new, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
-    ensure!(new == old, "a full volume makes another member of etcd-3");
+    ensure!(new == old, "a full volume changed the member id of etcd-3");
     Ok(())
 }
 

@@ -98,7 +98,7 @@ fn emptied(version: &str) -> Result<()> {
         let found = client::insist(|| client.all(host.address(), "kept/"))?;
         ensure!(
             found.len() == keys,
-            "{what}: of {keys} keys {} are there",
+            "{what}: of {keys} keys only {} exist",
             found.len()
         );
     }
@@ -129,7 +129,7 @@ pub(crate) fn lose(bed: &Bed, script: &str) -> Result<()> {
     let log = host.journal("etcd")?;
     ensure!(
         !log.contains("tocommit("),
-        "etcd began with an empty log under an old id:\n{log}"
+        "etcd started with an empty log and an old id:\n{log}"
     );
     Ok(())
 }
@@ -164,7 +164,7 @@ fn ten_writes(version: &str) -> Result<()> {
         let written = client.put(first, "after", "v");
         ensure!(
             written.is_err(),
-            "1 and 3 acknowledged a write, and have none of the ten"
+            "members 1 and 3 acknowledged a write without the ten earlier writes"
         );
         sleep(Duration::from_millis(500));
     }

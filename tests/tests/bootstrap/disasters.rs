@@ -86,7 +86,7 @@ fn eventually(what: &str, mut act: impl FnMut() -> Result<()>) -> Result<()> {
     while let Err(error) = act() {
         ensure!(
             Instant::now() < end,
-            "not so after {CONVERGENCE_TIMEOUT:?}: {what}: {error:#}"
+            "not true after {CONVERGENCE_TIMEOUT:?}: {what}: {error:#}"
         );
         sleep(Duration::from_millis(100));
     }
@@ -105,7 +105,7 @@ fn two_wiped() -> Result<()> {
     bed.set_up_by_hand(1)?;
     boot_all(&mut bed.hosts[..2])?;
     let left = answer(&client, &bed, 0)?;
-    ensure!(left.is_none(), "plain etcd was to lose the write");
+    ensure!(left.is_none(), "plain etcd did not lose the write");
 
     let client = ours(&mut bed)?;
     write(&client, &bed, 0)?;
@@ -145,7 +145,7 @@ fn two_wiped() -> Result<()> {
     let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
     ensure!(
         database.windows(6).any(|bytes| bytes == b"answer"),
-        "etcd-3 has lost what it had"
+        "etcd-3 has lost its data"
     );
     Ok(())
 }
@@ -213,7 +213,7 @@ fn all_restarted() -> Result<()> {
     )?;
     bed.hosts[1].boot()?;
     let left = answer(&client, &bed, 1)?;
-    ensure!(left.is_none(), "plain etcd was to lose the write");
+    ensure!(left.is_none(), "plain etcd did not lose the write");
 
     let client = ours(&mut bed)?;
     write_behind(&client, &mut bed)?;
@@ -249,7 +249,7 @@ fn all_restarted() -> Result<()> {
 /// Makes a write that the second member does not receive, and then cuts the power.
 fn write_behind(client: &Client, bed: &mut Bed) -> Result<()> {
     bed.provisioning.network.unplug("etcd-2")?;
-    write(client, bed, 0).context("the first and the third are a quorum")?;
+    write(client, bed, 0).context("the first and the third member are not a quorum")?;
     bed.cut_power()?;
     bed.provisioning.network.replug("etcd-2")
 }

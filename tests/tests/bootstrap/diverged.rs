@@ -57,7 +57,7 @@ fn apart() -> Result<()> {
             .collect();
         ensure!(
             apart == ["etcd-3"],
-            "{} calls {apart:?} unhealthy",
+            "{} reports {apart:?} as unhealthy",
             host.name()
         );
     }

@@ -62,7 +62,7 @@ fn twin() -> Result<()> {
     has_no_etcd(&twin)?;
     ensure!(
         !twin.path("/var/lib/firstboot/journal").exists(),
-        "it took the identity on"
+        "firstboot accepted the document"
     );
     twin.cut_power()?;
 
@@ -124,7 +124,7 @@ fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
     let sides = [(0, "one"), (1, "two")].map(|(at, value)| (bed.hosts[at].address(), value));
     for (address, value) in sides {
         client::insist(|| client.put(address, "answer", value))
-            .context("plain etcd was to have a quorum on each side")?;
+            .context("plain etcd does not have a quorum on each side")?;
     }
     for (address, value) in sides {
         let found = client::insist(|| client.all(address, "answer"))?;
@@ -166,7 +166,7 @@ fn question_lost() -> Result<()> {
     let [asked, lost] = provisioning.network.arp_probes()?;
     ensure!(
         lost == 2 && asked > 2,
-        "of {asked} questions {lost} were lost"
+        "of {asked} ARP probes {lost} were lost"
     );
     ensure!(etcdctl(&host, "get answer --print-value-only")?.trim() == "42");
     Ok(())

@@ -48,7 +48,7 @@ fn grow() -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     ensure!(
         before == after,
-        "an old member was touched: {before:?}\n{after:?}"
+        "an old member was changed: {before:?}\n{after:?}"
     );
     let stranger = bed.hosts[0].run(&["firstboot", "status"])?;
     ensure!(

@@ -59,7 +59,7 @@ fn leave() -> Result<()> {
     );
     ensure!(
         listed(&bed.hosts[one], &name)?.is_some(),
-        "a dry run removed it"
+        "a dry run removed the member"
     );
 
     killed_leader_leaves(&mut bed, leads, one)?;
@@ -122,7 +122,7 @@ fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
     );
     ensure!(
         listed(&bed.hosts[one], &name)?.is_some(),
-        "it was killed too late"
+        "firstboot was killed too late"
     );
     bed.hosts[leads].cut_power()?;
     bed.hosts[leads].boot()?;

@@ -59,7 +59,7 @@ fn network() -> Result<()> {
     let system = bed.hosts[0].check(&["systemctl", "show", "--property=Environment"])?;
     ensure!(
         system.contains("HTTPS_PROXY"),
-        "systemd has no proxy to give: {system}"
+        "systemd does not set the proxy: {system}"
     );
 
     // The member starts nevertheless, because the other members reach it, and firstboot reports the
@@ -151,7 +151,7 @@ fn check_reported(host: &Host, words: &[&str]) -> Result<()> {
         .context("no row")?;
     ensure!(
         words.iter().all(|word| row.contains(word)),
-        "status does not say {words:?}:\n{shown}"
+        "status does not show {words:?}:\n{shown}"
     );
     Ok(())
 }

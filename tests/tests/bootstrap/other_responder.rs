@@ -47,7 +47,7 @@ fn stranger() -> Result<()> {
     bed.set_up_by_hand(1)?;
     boot_all(&mut bed.hosts[..2])?;
     let left = answer(&client, &bed, 0)?;
-    ensure!(left.is_none(), "plain etcd was to lose the write");
+    ensure!(left.is_none(), "plain etcd did not lose the write");
     drop(other);
 
     let client = ours(&mut bed)?;
@@ -73,7 +73,7 @@ fn stranger() -> Result<()> {
     let members = members(&bed)?;
     ensure!(
         members == ["other"],
-        "somebody joined the other cluster: {members:?}"
+        "a node joined the other cluster: {members:?}"
     );
     drop(other);
 
@@ -82,7 +82,7 @@ fn stranger() -> Result<()> {
     let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
     ensure!(
         database.windows(6).any(|bytes| bytes == b"answer"),
-        "etcd-3 has lost what it had"
+        "etcd-3 has lost its data"
     );
     Ok(())
 }

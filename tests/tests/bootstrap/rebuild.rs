@@ -137,7 +137,7 @@ fn waits() -> Result<()> {
     has_no_etcd(&bed.hosts[2])?;
     ensure!(
         listed(&bed.hosts[0], "etcd-3")? == old,
-        "its member was touched"
+        "its member was changed"
     );
     bed.hosts[2].check(&[
         "mount",
@@ -234,14 +234,14 @@ fn vote() -> Result<()> {
     };
     ensure!(
         is_learner()?,
-        "it has a vote, though its peer port did not answer"
+        "the node is a voter although its peer port did not answer"
     );
     nft(&bed.hosts[2], "delete table inet peers")?;
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while is_learner()? {
         ensure!(
             Instant::now() < end,
-            "it has no vote:\n{}",
+            "the node is not a voter:\n{}",
             bed.hosts[2].journal("firstboot")?
         );
         sleep(Duration::from_millis(100));

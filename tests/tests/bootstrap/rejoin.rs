@@ -60,7 +60,7 @@ fn removed() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     bed.hosts[2].check(&["sh", "-c", "ls -d /var/lib/etcd/aside/removed-*/member/wal"])?;
     let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
-    ensure!(new != old, "it is the same member");
+    ensure!(new != old, "the node is still the same member");
 
     // The current disk is taken out, a new disk joins in its place, and then the old disk is put
     // back.
@@ -76,7 +76,7 @@ fn removed() -> Result<()> {
     wait_refused(&bed.hosts[2], &[&new, "[member-removed]"])?;
     ensure!(
         listed(&bed.hosts[0], "etcd-3")?.is_some_and(|(id, _)| id == third),
-        "it changed the member list"
+        "the refused node changed the member list"
     );
     ensure!(etcdctl(&bed.hosts[0], "get answer --print-value-only")?.trim() == "42");
 
@@ -117,7 +117,7 @@ fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
     )?;
     bed.hosts[2].wait_for("! pidof etcd", CONVERGENCE_TIMEOUT)?;
     let there = client.put(bed.hosts[2].address(), "replaced", "twice");
-    ensure!(there.is_err(), "plain etcd was to stay down");
+    ensure!(there.is_err(), "plain etcd did not stay down");
     Ok(())
 }
 

@@ -58,7 +58,7 @@ fn replaced() -> Result<()> {
     wait_said(&bed.hosts[0], &waits)?;
     ensure!(
         !presents(&bed, 0, &new)?,
-        "etcd-1 shows what the others do not trust"
+        "etcd-1 presents a certificate that the others do not trust"
     );
     // A node that is reinstalled meanwhile has only the new document. Members that do not trust its
     // CA still admit it.
@@ -76,7 +76,7 @@ fn replaced() -> Result<()> {
         ended(&bed.hosts[at])?;
         ensure!(
             presents(&bed, at, &new)?,
-            "etcd-{} does not show the new certificates",
+            "etcd-{} does not present the new certificates",
             at + 1
         );
     }
@@ -120,7 +120,7 @@ fn old_ca_is_refused(bed: &Bed, client: &Client, addresses: &[Ipv4Addr]) -> Resu
     let seen = bed.hosts[0].check(&["firstboot", "status", "--json"])?;
     ensure!(
         seen.matches("\"certificate-until\": \"20").count() == 3,
-        "who shows certificates until when?\n{seen}"
+        "not all three members show when their certificates expire:\n{seen}"
     );
     for (host, address) in bed.hosts.iter().zip(addresses) {
         ensure!(

@@ -95,7 +95,7 @@ pub(crate) fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     for word in words {
         ensure!(
             said.contains(word),
-            "`{}` does not say {word:?}, but:\n{said}",
+            "`{}` does not print {word:?}, but:\n{said}",
             ran.command
         );
     }
@@ -175,7 +175,7 @@ fn rolls() -> Result<()> {
     all_have(&bed, PATCH)?;
     ensure!(
         bed.hosts[1].read("/etc/own/word")? == "two\n",
-        "not the operator's file"
+        "the operator's file is wrong"
     );
 
     // The update removes the file and does not change etcd.
@@ -192,7 +192,7 @@ fn rolls() -> Result<()> {
     all_have(&bed, PATCH)?;
     ensure!(
         !bed.hosts[2].path("/etc/own/word").exists(),
-        "the file is still there"
+        "the file still exists"
     );
 
     no_write_is_lost(writers, &client, &addresses)?;
@@ -220,7 +220,7 @@ fn have_setting_and_file(bed: &Bed) -> Result<()> {
     for host in &bed.hosts {
         ensure!(
             host.read("/etc/own/word")? == "one\n",
-            "not the operator's file"
+            "the operator's file is wrong"
         );
         let set = host.check(&["cat", "/proc/sys/net/ipv4/tcp_keepalive_time"])?;
         ensure!(
@@ -263,7 +263,7 @@ fn rolls_back(host: &Host) -> Result<()> {
     )?;
     ensure!(
         host.read("/etc/own/word")? == "two\n",
-        "the file did not come back"
+        "the file was not restored"
     );
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(host)?;
@@ -311,7 +311,7 @@ fn fails() -> Result<()> {
     let installed = bed.hosts[0].read("/etc/firstboot/installed")?;
     ensure!(
         installed.trim() == before.overlay.sha256.to_string(),
-        "the image before is not there again"
+        "the previous image was not restored"
     );
     for host in &bed.hosts[..2] {
         ends(
@@ -336,7 +336,7 @@ fn fails() -> Result<()> {
     ends(&update(&bed.hosts[0], "")?, 0, &[])?;
     ensure!(
         bed.hosts[0].read("/etc/hosts")?.contains("# new"),
-        "not the new file"
+        "the new file is missing"
     );
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(&bed.hosts[0])

@@ -63,7 +63,7 @@ fn rolls_in_the_window() -> Result<()> {
         ensure!(
             !host.path("/etc/own").exists()
                 && !host.path("/var/lib/firstboot/update/state.json").exists(),
-            "{} began outside the window",
+            "{} started an update outside the window",
             host.name()
         );
     }
@@ -104,7 +104,7 @@ fn look_often(host: &Host) -> Result<()> {
     let quiet = host.run(&["firstboot", "update", "--scheduled"])?;
     ensure!(
         quiet.code() == 0 && quiet.stdout.is_empty() && quiet.stderr.is_empty(),
-        "a look that finds nothing newer is not quiet: {quiet:?}"
+        "a check that finds no newer image prints something: {quiet:?}"
     );
     Ok(())
 }

@@ -232,7 +232,7 @@ fn none_overlap(bed: &Bed) -> Result<()> {
     for pair in spans.windows(2) {
         ensure!(
             pair[0].1 <= pair[1].0,
-            "two nodes were stopped at once: {pair:?}"
+            "two nodes were stopped at the same time: {pair:?}"
         );
     }
     ensure!(spans.len() > 2, "the journals show no turns");

@@ -75,7 +75,7 @@ fn order(bed: &Bed) -> Result<()> {
 /// Waits until the first node reboots by itself in this phase, and checks that it has the turn.
 fn goes_down(bed: &mut Bed, phase: &str) -> Result<()> {
     let off = bed.hosts[0].wait_off(CONVERGENCE_TIMEOUT)?;
-    ensure!(off == Off::Rebooted, "the node went down, but: {off:?}");
+    ensure!(off == Off::Rebooted, "the node did not reboot: {off:?}");
     let state = bed.hosts[0].read(STATE)?;
     ensure!(
         state.contains(&format!("\"phase\":\"{phase}\"")),
@@ -95,7 +95,7 @@ fn ends(bed: &Bed, outcome: &str, line: &str) -> Result<()> {
     ensure!(said.contains(outcome), "{outcome} is not in {said}");
     ensure!(
         host.read("/etc/fstab")?.lines().last() == Some(line),
-        "not the fstab with {line}"
+        "the last line of the fstab is not {line}"
     );
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(host)

@@ -98,7 +98,7 @@ fn upgrade() -> Result<()> {
     wait_said(&bed.hosts[2], &[&words])?;
     ensure!(
         before.is_some() && listed(&bed.hosts[0], "etcd-3")? == before,
-        "its member was touched"
+        "its member was changed"
     );
     bed.install_with(2, NEW)?;
     bed.hosts[2].boot()?;
@@ -135,7 +135,7 @@ fn steps() -> Result<()> {
         wait_said(&bed.hosts[2], &[words])?;
         ensure!(
             before.is_some() && listed(&bed.hosts[0], "etcd-3")? == before,
-            "its member was touched"
+            "its member was changed"
         );
     }
     let writers = Writers::start(&client, &addresses[..2], "w/");

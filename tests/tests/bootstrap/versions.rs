@@ -58,7 +58,7 @@ fn path(version: &str) -> Result<()> {
             .collect();
         ensure!(
             unknown.is_empty(),
-            "{version} does not know what firstboot writes: {unknown:#?}"
+            "{version} does not support settings that firstboot writes: {unknown:#?}"
         );
     }
     let client = Client::new(&bed.provisioning)?;

@@ -121,7 +121,7 @@ fn far_away(bed: &Bed) -> Result<()> {
         .filter(|line| line.contains("set heartbeat-interval-ms = "))
         .collect();
     let [line] = advised.as_slice() else {
-        bail!("one is far away, and status says\n{table}")
+        bail!("status does not report the distant member:\n{table}")
     };
     ensure!(
         line.starts_with("etcd-3 ") && line.contains("(now 100 and 1000)"),
@@ -135,7 +135,7 @@ fn far_away(bed: &Bed) -> Result<()> {
     let asked = bed.hosts[2].check(&["firstboot", "status"])?;
     ensure!(
         asked.matches("[round-trip-long]").count() == 2,
-        "seen from there the other two are far away\n{asked}"
+        "the distant member does not report the other two:\n{asked}"
     );
     network.remove_latency("etcd-3")?;
     bed.hosts[0].wait_for(

@@ -102,7 +102,7 @@ fn under_out() -> Result<()> {
         // In either case the existing output is complete, and nothing else is left behind.
         ensure!(
             snapshot(&folder)? == before,
-            "{options}: the output changed, or something is left beside it"
+            "{options}: the output changed, or files are left next to it"
         );
     }
     ensure!(
@@ -168,7 +168,7 @@ fn under_cache() -> Result<()> {
     for place in [".part", ".unpacking", "/gzip/"] {
         ensure!(
             failed.iter().any(|said| said.contains(place)),
-            "{place} never met the full disk: {failed:#?}"
+            "no build found the disk full at {place}: {failed:#?}"
         );
     }
     small.resize("size=64m")?;

@@ -203,7 +203,7 @@ pub(crate) fn check_output(ran: &Output, code: i32, words: &[&str]) -> Result<()
         let said = ran.stderr.contains(word) || ran.stdout.contains(word);
         ensure!(
             said,
-            "it does not say {word:?}:\n{}{}",
+            "the output does not contain {word:?}:\n{}{}",
             ran.stderr,
             ran.stdout
         );
@@ -261,7 +261,7 @@ pub(crate) fn snapshot(folder: &Path) -> Result<Snapshot> {
             }
         }
     }
-    ensure!(!out.is_empty(), "there is nothing in {}", folder.display());
+    ensure!(!out.is_empty(), "{} is empty", folder.display());
     Ok(out)
 }
 

@@ -108,7 +108,7 @@ fn interrupted_download() -> Result<()> {
         .server
         .requests_for(TARBALL)
         .pop()
-        .context("nothing was asked for")?;
+        .context("nothing was requested")?;
     ensure!(
         last.header("range")
             .is_some_and(|range| range.starts_with("bytes=")),
@@ -146,7 +146,7 @@ fn packing(workshop: &Fixture) -> Result<Child> {
     let begun = wait_for("the packing begins", || {
         ensure!(
             child.try_wait()?.is_none(),
-            "the builder has ended before it began to pack"
+            "the builder has ended before it started to pack"
         );
         Ok(names(&workshop.path("out"))?
             .iter()
@@ -191,7 +191,7 @@ fn killed() -> Result<()> {
     let left = names(&workshop.path("out"))?;
     ensure!(
         left.len() == 2 && left[0].starts_with(".out.new-"),
-        "nothing is left to be cleared up: {left:?}"
+        "there are no files to clean up: {left:?}"
     );
     // A build cleans up at its start, even if it fails afterwards. This build is fast.
     let small = Fixture::new()?;
@@ -227,7 +227,7 @@ fn not_ours() -> Result<()> {
         ensure!(snapshot(&workshop.path("out"))? == before);
         ensure!(
             workshop.server.requests().is_empty(),
-            "it was fetched first and refused then"
+            "the release was fetched before the refusal"
         );
         ensure!(names(&workshop.path("pki"))?.is_empty(), "keys were made");
         Ok(())

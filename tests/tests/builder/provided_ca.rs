@@ -74,7 +74,7 @@ fn authority() -> Result<()> {
     workshop.built()?;
     ensure!(
         fs::read(workshop.pki().join("ca.crt"))? == fs::read(&cert)?,
-        "another authority is in the PKI"
+        "the PKI folder contains another CA"
     );
     ensure!(
         !workshop.pki().join("ca.key").exists(),
@@ -121,7 +121,7 @@ fn ready() -> Result<()> {
     workshop.built()?;
     ensure!(
         snapshot(&workshop.path("pki"))? == before,
-        "ready certificates were touched"
+        "existing certificates were changed"
     );
     ensure!(snapshot(&workshop.out().join("nodes"))? == nodes);
 
@@ -208,7 +208,7 @@ fn first() -> Result<()> {
         )?;
         ensure!(
             record.is_file(),
-            "the first build with {brought:?} begins no record"
+            "the first build with {brought:?} does not start a record"
         );
         let begun = fs::read(&record)?;
         fs::remove_dir_all(workshop.path("pki/pki.state"))?;
@@ -216,9 +216,9 @@ fn first() -> Result<()> {
         ensure!(again.success(), "{again:?}");
         ensure!(
             !record.exists() && !again.stderr.contains("pki.state"),
-            "the second build begins a record: {again:?}"
+            "the second build starts a record: {again:?}"
         );
-        ensure!(!begun.is_empty(), "the record does not say when it began");
+        ensure!(!begun.is_empty(), "the record does not contain its start");
     }
     Ok(())
 }
@@ -323,7 +323,7 @@ fn two_clusters() -> Result<()> {
     unchanged()?;
     ensure!(
         names(&workshop.path("pki"))? == ["pki", "pki.state"],
-        "keys were made for an output that is refused"
+        "keys were made for a refused output"
     );
     process::run(own()?.arg("--replace"))?.ok()?;
     ensure!(names(&workshop.out().join("nodes"))? == ["prod-1", "prod-2", "prod-3"]);

@@ -67,7 +67,7 @@ fn damaged() -> Result<()> {
     workshop.refused(&[], &["wrong digest"])?;
     ensure!(
         names(&workshop.path("pki"))?.is_empty(),
-        "keys were made for a build that could not be"
+        "keys were made for a build that failed"
     );
     // The tarball is good again, and the remains of the bad ones are harmless.
     fs::write(workshop.tarball(), bytes)?;
@@ -87,7 +87,7 @@ fn sums_disagree() -> Result<()> {
     check_output(&ran, 1, &[&"0".repeat(64), &workshop.server.url(SUMS)])?;
     ensure!(
         workshop.server.requests_for(TARBALL).is_empty(),
-        "the tarball was fetched all the same"
+        "the tarball was fetched nevertheless"
     );
 
     // The builder's own table contains the version, and the recipe has a different digest for it.
@@ -249,7 +249,7 @@ fn by_hand() -> Result<()> {
     )?;
     ensure!(
         workshop.server.requests().is_empty(),
-        "somebody was asked over the network"
+        "the builder made a network request"
     );
     Ok(())
 }
@@ -303,7 +303,7 @@ fn damaged_cache() -> Result<()> {
             .with_context(|| format!("{what}; before that:\n{}", first.stderr))?;
         ensure!(
             crate::fixtures::snapshot(&workshop.out())? == image,
-            "{what}: another image came of it"
+            "{what}: the build made a different image"
         );
     }
     // The cache has repaired itself: later builds do not download again.

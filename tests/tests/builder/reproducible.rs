@@ -76,12 +76,12 @@ fn upstream() -> Result<()> {
     check_output(&second, 0, &["from the cache"])?;
     ensure!(
         !second.stderr.contains("made"),
-        "the second build issued something:\n{}",
+        "the second build issued certificates:\n{}",
         second.stderr
     );
     ensure!(
         server.requests().len() == 2,
-        "more than SHA256SUMS and tarball was asked for"
+        "more than SHA256SUMS and the tarball was requested"
     );
 
     // Modes are compared as well: an operator's web server must be able to read an image even if

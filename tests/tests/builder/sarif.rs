@@ -123,7 +123,7 @@ fn seen(tools: &Path, log: &Path) -> Result<ParsedLog> {
         .env("PYTHONPATH", tools)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let said = process::run(python.arg(script).arg(tools.join("schema.json")).arg(log))?;
-    serde_json::from_str(&said.ok()?).context("read_sarif.py says something else")
+    serde_json::from_str(&said.ok()?).context("read_sarif.py printed unexpected output")
 }
 
 fn read_by_others() -> Result<()> {
@@ -153,7 +153,7 @@ fn read_by_others() -> Result<()> {
     let seen = seen(&tools, &path)?;
     ensure!(
         seen.wrong.is_empty(),
-        "the schema objects: {:#?}",
+        "the schema rejects a log: {:#?}",
         seen.wrong
     );
     ensure!(
@@ -180,7 +180,7 @@ fn read_by_others() -> Result<()> {
     let wrong = self::seen(&tools, &path)?.wrong;
     ensure!(
         wrong.len() == 1 && wrong[0].contains("is not one of"),
-        "the schema does not see a wrong level: {wrong:?}"
+        "the schema accepts a wrong level: {wrong:?}"
     );
     Ok(())
 }

@@ -24,7 +24,7 @@ pub(crate) fn unpacked(overlay: &Path) -> Result<Vec<u8>> {
     let mut tar = Vec::new();
     MultiGzDecoder::new(File::open(overlay)?)
         .read_to_end(&mut tar)
-        .context("the overlay is not gzip file")?;
+        .context("the overlay is not a gzip file")?;
     Ok(tar)
 }
 
@@ -45,7 +45,7 @@ fn no_secret() -> Result<()> {
         .collect();
     ensure!(
         keys.len() == 11,
-        "an authority's, a signing one and three for each of three nodes: {keys:?}"
+        "expected the CA's key, the signing key and three keys for each of three nodes: {keys:?}"
     );
     let mut needles = vec!["PRIVATE KEY".to_owned()];
     for key in &keys {
@@ -75,14 +75,17 @@ fn no_secret() -> Result<()> {
         "a file of the image is not searched"
     );
     for (name, text) in &texts {
-        ensure!(text.len() > 200, "{name} is not what it was");
+        ensure!(
+            text.len() > 200,
+            "{name} is too short to be the expected file"
+        );
         for needle in &needles {
             ensure!(!has(text, needle), "{name} holds {needle}");
         }
     }
     ensure!(
         has(&texts[0].1, "etc/firstboot/trust.pub"),
-        "the search looks at nothing"
+        "the search does not even find public text"
     );
     Ok(())
 }

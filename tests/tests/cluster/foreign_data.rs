@@ -58,7 +58,7 @@ fn foreign() -> Result<()> {
         refused(host, words)?;
         ensure!(
             picture(host)? == before,
-            "what was refused ({words}) was touched"
+            "refused data was changed ({words})"
         );
         Ok(())
     };

@@ -107,7 +107,7 @@ impl Operator {
 fn waits(host: &Host, id: &str) -> Result<()> {
     let journal = format!("journalctl --no-pager -u firstboot | grep -qF '[{id}]'");
     host.wait_for(&journal, TIMEOUT)
-        .with_context(|| format!("{} does not say {id}", host.name()))
+        .with_context(|| format!("{} does not report {id}", host.name()))
 }
 
 fn whole() -> Result<()> {
@@ -238,7 +238,7 @@ fn nothing_tells(ours: &Operator, hosts: &[Host], keys: &[String]) -> Result<()>
     ensure!(exposed.is_empty(), "private keys are in {exposed:?}");
     ensure!(
         found.lines().count() >= 3 * 4,
-        "the search found not even the keys' own places:\n{}",
+        "the search did not even find the keys in their own files:\n{}",
         tail(&found, 20)
     );
     Ok(())

@@ -273,7 +273,7 @@ fn takes_only_peers(ours: &Provisioning, peer: &Host) -> Result<()> {
         ])?;
         ensure!(
             asked.stdout.contains("3.5.1") == served,
-            "with the {pair}'s certificate a peer port says {asked:?}"
+            "with the {pair}'s certificate a peer port answers {asked:?}"
         );
     }
     Ok(())
@@ -298,7 +298,7 @@ fn wrong_overlay() -> Result<()> {
     );
     ensure!(
         !host.path("/usr/local/bin/etcd").exists(),
-        "something of a wrong overlay was unpacked"
+        "a part of a wrong overlay was unpacked"
     );
     ensure!(!host.path("/etc/firstboot/installed").exists());
     ensure!(host.read("/etc/issue")?.contains("not an etcd node"));

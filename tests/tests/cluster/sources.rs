@@ -119,7 +119,7 @@ fn server() -> Result<()> {
     let query = asked[0].query.as_deref().unwrap_or_default();
     ensure!(
         query.contains("mac=52%3A54%3A0a%3A65%3A0f%3A65"),
-        "it is not said who asks: {query}"
+        "the query does not identify the machine: {query}"
     );
 
     // On the second boot the node makes no request, because it has already accepted its document.
@@ -181,13 +181,13 @@ fn firmware() -> Result<()> {
     let said = vm.mounted(|root| Ok(fs::read_to_string(root.join("root/said"))?));
     let said = said.with_context(|| {
         format!(
-            "the machine said nothing; its console:\n{}",
+            "the machine printed nothing; its console:\n{}",
             tail(&vm.console(), 30)
         )
     })?;
     ensure!(
         said.matches("mode 400\n").count() == 2,
-        "others than root can read it:\n{said}"
+        "users other than root can read the file:\n{said}"
     );
     let found: Vec<&str> = said
         .lines()

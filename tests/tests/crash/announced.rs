@@ -56,7 +56,7 @@ fn ready() -> Result<()> {
     let before = bed.hosts[0].check(&["cat", JOURNAL])?;
     ensure!(
         before.lines().count() == 3 && before.contains("\"ready\""),
-        "the journal is not as it should be:\n{before}"
+        "the journal does not contain the entry:\n{before}"
     );
 
     bed.power_cut(&[0], Loss::Unflushed)?;
@@ -64,7 +64,7 @@ fn ready() -> Result<()> {
     let after = bed.hosts[0].check(&["cat", JOURNAL])?;
     ensure!(
         after.starts_with(&before),
-        "a line was printed and is lost; before:\n{before}\nafter:\n{after}"
+        "a reported line is lost; before:\n{before}\nafter:\n{after}"
     );
     bed.hosts[0].network().heal_all()?;
     bed.wait_healthy()

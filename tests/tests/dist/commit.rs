@@ -66,7 +66,7 @@ fn programs_say_it() -> Result<()> {
         let expected = version_line(name)?;
         ensure!(
             said == expected,
-            "{name} says {said:?}, and the sources {expected:?}: run `make build`"
+            "{name} prints {said:?}, but the sources are {expected:?}: run `make build`"
         );
     }
     Ok(())

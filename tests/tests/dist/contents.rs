@@ -73,7 +73,7 @@ fn licences() -> Result<()> {
         let text = String::from_utf8_lossy(&bytes);
         ensure!(
             !text.contains("/registry/src/"),
-            "{} names a folder of this machine",
+            "{} contains a path of this machine",
             program.display()
         );
     }

@@ -85,7 +85,7 @@ fn same_bytes() -> Result<()> {
         let differ = fs::read(first.join(&name))? != fs::read(second.join(&name))?;
         ensure!(
             !differ,
-            "{name} has other bytes the second time: {} and {}",
+            "{name} differs in the second build: {} and {}",
             first.display(),
             second.display()
         );

@@ -200,7 +200,7 @@ fn hosts() -> Result<()> {
         ensure!(off == ends, "{stage}: {off:?}\n{}", host.console());
         ensure!(
             host.console().contains(says),
-            "{stage}: the console does not say {says}:\n{}",
+            "{stage}: the console does not show {says}:\n{}",
             host.console()
         );
         let issue = host.read("/mnt/sysimage/etc/issue").unwrap_or_default();

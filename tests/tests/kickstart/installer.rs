@@ -210,7 +210,7 @@ fn left_out() -> Result<()> {
     // The new system was complete and already had its stamp.
     ensure!(
         !bed.host.path("/etc/firstboot/installed").exists(),
-        "it counts as installed"
+        "the machine counts as installed"
     );
 
     // `%pre` reports a repository that does not exist before any package is installed.

@@ -59,7 +59,7 @@ fn scripts() -> Result<()> {
     );
     ensure!(
         host.path("/etc/firstboot/installed").exists(),
-        "the installation does not count as done"
+        "the installation does not count as finished"
     );
 
     // With -u, an unset variable is an error. The rest of the script must not run, and the machine
@@ -86,7 +86,7 @@ fn scripts() -> Result<()> {
     );
     ensure!(
         !host.path("/etc/firstboot/installed").exists(),
-        "a failed installation counts as done"
+        "a failed installation counts as finished"
     );
     Ok(())
 }

@@ -55,7 +55,7 @@ fn round_trip() -> Result<()> {
             refused += 1;
             ensure!(
                 refused < 50 * RENDERED_RECIPES,
-                "next to nothing passes the check"
+                "almost no recipe passes the check"
             );
             continue;
         };
@@ -114,7 +114,7 @@ fn same(recipe: &Recipe, planned: &Planned, seen: &ParsedKickstart) -> Result<()
     same_options(recipe, seen)?;
     ensure!(
         seen.users.len() == 1 && seen.scripts.len() == 5,
-        "a user or a script more or less"
+        "the number of users or scripts is wrong"
     );
     for (_, script) in planned.scripts()? {
         process::run(Command::new("bash").args(["-n", "-c", &script]))?
@@ -213,7 +213,7 @@ fn trees(planned: &Planned) -> Result<Vec<String>> {
         .find(|line| line.starts_with("answers 'the inst"));
     let script = format!(
         "answers() {{ shift 2; printf '%s\\n' \"$@\"; }}\n{}",
-        line.context("no tree is asked for")?
+        line.context("no tree is requested")?
     );
     let said = process::run(Command::new("bash").args(["-c", &script]))?.ok()?;
     Ok(said.lines().map(str::to_owned).collect())

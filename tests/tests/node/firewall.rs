@@ -90,7 +90,7 @@ fn callers() -> Result<()> {
             .output();
         ensure!(
             !ping.is_ok_and(|output| output.status.success()),
-            "the {name} is answered when it pings"
+            "the node answers pings from the {name}"
         );
     }
 
@@ -145,7 +145,9 @@ fn knock(node: Ipv4Addr, ports: &[u16]) -> Result<Vec<u16>> {
             &SockaddrIn::new(a, b, c, d, *port),
         ) {
             Ok(()) | Err(Errno::EINPROGRESS | Errno::ECONNREFUSED) => knocked.push((*port, own)),
-            Err(error) => return Err(error).with_context(|| format!("cannot knock at {port}")),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot probe the port {port}"));
+            }
         }
     }
     // Over a virtual cable an answer takes microseconds.

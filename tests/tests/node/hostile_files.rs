@@ -46,10 +46,7 @@ const KINDS: [(&str, &str); 10] = [
         "mkdir $AT && echo own > $AT/inner && ln -s /outside/folder $AT/link",
     ),
     ("a file", "echo own > $AT"),
-    (
-        "a file of a terabyte, of which nothing takes room",
-        "truncate -s 1T $AT",
-    ),
+    ("a sparse file of a terabyte", "truncate -s 1T $AT"),
     (DEVICE, "mknod -m 0666 $AT c 1 5 && chown 450:450 $AT"),
 ];
 
@@ -211,10 +208,10 @@ fn planted() -> Result<()> {
         let ran = host.sh(&script)?;
         let what = format!("{kind} at {path}");
         ensure!(ran.code() != 99, "{what} could not be planted: {ran:?}");
-        ensure!(ran.success(), "{what}: something hangs: {ran:?}");
+        ensure!(ran.success(), "{what}: a command hangs: {ran:?}");
         ensure!(
             outside(host)? == before,
-            "{what}: something outside has changed: {ran:?}\n{}",
+            "{what}: a file outside the volume has changed: {ran:?}\n{}",
             outside(host)?
         );
         host.sh(CLEAR)?;
@@ -222,7 +219,7 @@ fn planted() -> Result<()> {
     // The initial state before each attack is valid member data.
     host.check(&["systemctl", "start", "firstboot"])?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)
-        .context("the volume that was kept is of no use: nothing was proved")?;
+        .context("the saved volume is unusable, so the test proves nothing")?;
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }

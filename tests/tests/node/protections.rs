@@ -225,7 +225,7 @@ fn protections() -> Result<()> {
             system_calls::check(&bed.host, &sandbox)?;
         }
         println!(
-            "{unit}.service: {} directives tried out",
+            "{unit}.service: {} directives tested",
             sandbox.directives().len()
         );
     }
@@ -271,14 +271,14 @@ fn running_member(host: &Host) -> Result<()> {
     ])?;
     ensure!(
         !named.is_empty(),
-        "the journal does not call etcd by its name"
+        "the journal does not identify etcd by its name"
     );
     let filters = |status: &str| -> Result<u32> {
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("Seccomp_filters:"));
         Ok(line
-            .context("the kernel does not count filters")?
+            .context("the kernel does not report the number of filters")?
             .trim()
             .parse()?)
     };
@@ -365,7 +365,7 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
     for (attempt, found) in stands.without(&[directive]).try_out(host, &attempts)? {
         ensure!(
             found != answer,
-            "{unit}.service: `{attempt}` is {found} without {directive}= as well: it shows nothing"
+            "{unit}.service: `{attempt}` is {found} without {directive}= as well, so it proves nothing"
         );
         // Without the directive the attempt must succeed. Attempts of these kinds only give a
         // different answer.

@@ -163,7 +163,7 @@ fn confined() -> Result<()> {
     )?;
     let read = |name: &str| {
         vm.mounted(|root| {
-            fs::read_to_string(root.join("root").join(name)).context("the machine said nothing")
+            fs::read_to_string(root.join("root").join(name)).context("the machine printed nothing")
         })
     };
     let (said, denials) = (read("result")?, read("avc")?);
@@ -183,7 +183,7 @@ fn confined() -> Result<()> {
     vm.mounted(|root| rules::check(&root.join("root/policy")))?;
     ensure!(
         denials.trim().is_empty(),
-        "etcd was denied something\n{}",
+        "the policy denied etcd an access\n{}",
         all()
     );
     // Otherwise the check would prove nothing.

@@ -170,7 +170,7 @@ fn names(statement: &Item) -> Result<Vec<String>> {
             .concat()
         }
         [Word("portcon" | "filecon"), _, _, name] => context(name)?,
-        _ => bail!("a statement that this test cannot read: {statement:?}"),
+        _ => bail!("this test cannot read the statement {statement:?}"),
     })
 }
 
@@ -216,14 +216,14 @@ fn read(text: &str) -> Result<Vec<Item<'_>>> {
             match word {
                 "(" => open.push(Vec::new()),
                 ")" => {
-                    let items = open.pop().context("a parenthesis too many")?;
+                    let items = open.pop().context("there is an unmatched parenthesis")?;
                     open.last_mut()
-                        .context("a parenthesis too many")?
+                        .context("there is an unmatched parenthesis")?
                         .push(Item::List(items));
                 }
                 word => open
                     .last_mut()
-                    .context("a parenthesis too many")?
+                    .context("there is an unmatched parenthesis")?
                     .push(Item::Word(word)),
             }
         }

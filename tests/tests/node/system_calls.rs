@@ -138,7 +138,7 @@ fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
         .collect();
     ensure!(
         silent.is_empty(),
-        "refused without firstboot exec as well, so that they show nothing: {silent:?}"
+        "also refused without firstboot exec, so they prove nothing: {silent:?}"
     );
     Ok(())
 }

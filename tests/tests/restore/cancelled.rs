@@ -29,17 +29,17 @@ fn as_before(bed: &Bed, first: &str, before: &serde_json::Value) -> Result<()> {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         ensure!(
             content(host)? == *before && token(host)? == *first,
-            "{} is not as it was",
+            "{} has changed",
             host.name()
         );
         ensure!(
             !host.path("/var/lib/etcd/aside").exists(),
-            "{} has set its data aside",
+            "{} has archived its data",
             host.name()
         );
         ensure!(
             !host.path("/var/lib/etcd/restore").exists(),
-            "{} keeps what was in the making",
+            "{} keeps partial data",
             host.name()
         );
     }

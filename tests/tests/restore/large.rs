@@ -91,7 +91,7 @@ fn large() -> Result<()> {
         let found = keys_and_hash(host, revision)?;
         ensure!(
             found == (keys, hash),
-            "{} has {found:?}, and not {keys} keys as etcd-1, {hash}",
+            "{} has {found:?}, but etcd-1 has {keys} keys and the hash {hash}",
             host.name()
         );
         // The earlier data is archived, and the downloaded snapshot is removed.
@@ -101,7 +101,7 @@ fn large() -> Result<()> {
         );
         ensure!(
             !host.path("/var/lib/etcd/restore").exists(),
-            "{} keeps what was in the making",
+            "{} keeps partial data",
             host.name()
         );
     }

@@ -72,7 +72,7 @@ fn pulled() -> Result<()> {
         }
         ensure!(
             restored || all,
-            "a cut at {step} on one of three, and nothing was restored"
+            "after a cut at {step} on one of three members, none of them restored"
         );
     }
     Ok(())
@@ -92,7 +92,7 @@ fn cut(others: &[Host], victim: &mut Host, step: &str, all: bool) -> Result<()> 
         while count(victim, step) == last {
             ensure!(
                 Instant::now() < end,
-                "{} never came to {step}",
+                "{} never reached {step}",
                 victim.name()
             );
             sleep(Duration::from_millis(1));

@@ -53,7 +53,7 @@ impl Before {
         wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
         ensure!(
             content(host)? == self.0 && token(host)? == self.1,
-            "it is not as it was"
+            "the member has changed"
         );
         Ok(())
     }
@@ -75,7 +75,10 @@ fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
         let mut restore = begin(host)?;
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         while !host.path("/root/there").exists() && restore.try_wait()?.is_none() {
-            ensure!(Instant::now() < end, "neither caught nor through");
+            ensure!(
+                Instant::now() < end,
+                "etcdutl was neither caught nor has it finished"
+            );
             sleep(Duration::from_millis(10));
         }
         fs::write(host.path("/root/enough"), "")?;
@@ -86,7 +89,7 @@ fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
         restore.wait()?;
         wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     }
-    bail!("etcdutl was never caught at work")
+    bail!("etcdutl was never caught while it worked")
 }
 
 fn all() -> Result<()> {
@@ -115,7 +118,7 @@ fn all() -> Result<()> {
     );
     ensure!(
         !host.path(IN_THE_MAKING).exists(),
-        "half of the new data is left"
+        "partial new data is left"
     );
     before.still(host)?;
 
@@ -147,9 +150,12 @@ fn all() -> Result<()> {
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     ensure!(
         token(host)? != before.1,
-        "the order from before the cut was not carried out"
+        "the order from before the power cut was not carried out"
     );
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
-    ensure!(!host.path(IN_THE_MAKING).exists(), "what was made is left");
+    ensure!(
+        !host.path(IN_THE_MAKING).exists(),
+        "the prepared data is left"
+    );
     Ok(())
 }

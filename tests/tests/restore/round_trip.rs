@@ -153,7 +153,7 @@ fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
         let (id, _) = listed(host, host.name())?.context("not listed")?;
         ensure!(
             said.contains(&format!("{} {id}", host.name())),
-            "{} is {id}, and was said to be:\n{said}",
+            "{} has the id {id}, but firstboot printed:\n{said}",
             host.name()
         );
     }
@@ -164,7 +164,7 @@ fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
         .context("no cluster id")?;
     ensure!(
         said.contains(&format!("the new cluster has the id {cluster:x}")),
-        "it is {cluster:x}, and was said to be:\n{said}"
+        "the cluster has the id {cluster:x}, but firstboot printed:\n{said}"
     );
     Ok(())
 }
@@ -214,7 +214,7 @@ fn there_and_back(version: &str) -> Result<()> {
         let found = (content(host)?, accounts(host)?);
         ensure!(
             found == wanted,
-            "{} has {found:#?}, and the snapshot {wanted:#?}",
+            "{} has {found:#?}, but the snapshot has {wanted:#?}",
             host.name()
         );
     }
@@ -314,7 +314,7 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     for host in &bed.hosts {
         ensure!(
             !host.path("/var/lib/etcd/restore").exists(),
-            "{} keeps what was in the making",
+            "{} keeps partial data",
             host.name()
         );
     }
@@ -327,11 +327,7 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     all_restore(&orders)?;
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
-        ensure!(
-            content(host)? == *before,
-            "{} is not as it was",
-            host.name()
-        );
+        ensure!(content(host)? == *before, "{} has changed", host.name());
     }
     ensure!(token(one)? == first);
 
@@ -347,7 +343,7 @@ fn outlives_a_boot(last: &mut Host) -> Result<()> {
     let listed = last.check(&["firstboot", "restore", "--list"])?;
     ensure!(
         listed.lines().count() == 1,
-        "what was restored is set aside now, and nothing else:\n{listed}"
+        "the archive does not contain exactly the restored data:\n{listed}"
     );
     let json = last.check(&["firstboot", "restore", "--list", "--json"])?;
     let json: serde_json::Value = serde_json::from_str(&json)?;
@@ -360,7 +356,7 @@ fn outlives_a_boot(last: &mut Host) -> Result<()> {
     last.wait_for("firstboot restore --prune 1", CONVERGENCE_TIMEOUT)?;
     ensure!(
         last.check(&["firstboot", "restore", "--list"])? == listed,
-        "too young to be deleted"
+        "data that is too new was deleted"
     );
     last.wait_for("sleep 1; firstboot restore --prune 0", CONVERGENCE_TIMEOUT)?;
     ensure!(

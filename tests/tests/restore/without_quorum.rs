@@ -92,11 +92,11 @@ fn refuses_beside_others(host: &Host) -> Result<()> {
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     ensure!(
         refused.stdout.contains("etcdutl snapshot restore"),
-        "nothing was made ahead: {refused:?}"
+        "firstboot prepared no data: {refused:?}"
     );
     ensure!(
         !host.path("/var/lib/etcd/restore").exists(),
-        "what was made ahead is left"
+        "the prepared data is left"
     );
     Ok(())
 }
@@ -130,7 +130,7 @@ fn two_clusters() -> Result<()> {
         let kept = etcdctl(host, "get kept-by --print-value-only --consistency=s")?;
         ensure!(
             kept.trim() == host.name(),
-            "{} has what {kept} kept",
+            "{} has the data of {kept}",
             host.name()
         );
         let members = etcdctl(host, "member list")?;
@@ -146,7 +146,7 @@ fn two_clusters() -> Result<()> {
         let kept = etcdctl(host, "get kept-by --print-value-only --consistency=s")?;
         ensure!(
             kept.trim() == "etcd-1",
-            "{} has what {kept} kept",
+            "{} has the data of {kept}",
             host.name()
         );
     }

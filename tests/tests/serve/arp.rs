@@ -121,7 +121,7 @@ fn held_back() -> Result<()> {
         ensure!(said.contains(words), "{page} is answered:\n{said}");
         ensure!(
             !said.contains("payload") && !said.contains("kernel "),
-            "{page} gives the node's away:\n{said}"
+            "{page} reveals the node's document:\n{said}"
         );
     }
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;

@@ -72,17 +72,17 @@ fn head() -> Result<()> {
     let said = server.output()?;
     ensure!(
         !said.contains("etcd-1: "),
-        "a HEAD is logged as if something was given:\n{said}"
+        "the log of a HEAD request claims that the node got something:\n{said}"
     );
     let state = ours.out().with_file_name("out.state").join("demo/etcd-1");
     ensure!(
         !state.join("document.json").exists(),
-        "a HEAD opens the window"
+        "a HEAD request opens the window"
     );
     let installation = fs::read_to_string(state.join("install.json"))?;
     ensure!(
         !installation.contains("\"last\""),
-        "a HEAD is recorded: {installation}"
+        "a HEAD request is recorded: {installation}"
     );
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     Ok(())
@@ -102,7 +102,7 @@ fn paths() -> Result<()> {
     ];
     for page in written {
         let found = expect(&one.namespace, &format!("{page}?node=etcd-1"), 200, "%pre")?;
-        ensure!(found == kickstart, "{page} is another file");
+        ensure!(found == kickstart, "{page} returns another file");
     }
     server.wait_for_output("etcd-1: takes the kickstart")?;
     let taken = || {
@@ -269,7 +269,7 @@ fn stops_and_listens() -> Result<()> {
         ensure!(found == Some(code), "{signal}: {found:?}");
         ensure!(
             said.ends_with("\ninterrupted\n"),
-            "it speaks of files that it did not write:\n{said}"
+            "the message mentions files that the server did not write:\n{said}"
         );
     }
     needs_no_output(&ours)?;
@@ -318,10 +318,7 @@ fn needs_no_output(ours: &Provisioning) -> Result<()> {
         .arg(ours.out());
     let silent = Server::unheard(command.args(["--listen", SERVER]), ours.network.world())?;
     let (found, _) = silent.end(Signal::SIGTERM)?;
-    ensure!(
-        found == Some(143),
-        "without a place for its words: {found:?}"
-    );
+    ensure!(found == Some(143), "with a full output disk: {found:?}");
     let builder = programs::builder()?;
     let mut none = std::process::Command::new("sh");
     none.args(["-c", "\"$@\" > /dev/full 2>&1", "sh"])

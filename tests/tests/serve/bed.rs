@@ -128,7 +128,7 @@ impl Server {
         let end = Instant::now() + START_TIMEOUT;
         while !server.output()?.contains("serving ") {
             let over = server.process.ended()?.is_some() || Instant::now() >= end;
-            ensure!(!over, "builder serve does not begin:\n{}", server.output()?);
+            ensure!(!over, "builder serve does not start:\n{}", server.output()?);
             sleep(Duration::from_millis(20));
         }
         Ok(server)
@@ -163,7 +163,7 @@ impl Server {
         while !self.output()?.contains(words) {
             ensure!(
                 Instant::now() < end,
-                "the server does not say `{words}`:\n{}",
+                "the server does not print `{words}`:\n{}",
                 self.output()?
             );
             sleep(Duration::from_millis(20));
@@ -189,7 +189,10 @@ impl Server {
             if let Some(status) = self.process.ended()? {
                 return Ok((status.code(), self.output()?));
             }
-            ensure!(Instant::now() < end, "the server goes on after {signal}");
+            ensure!(
+                Instant::now() < end,
+                "the server does not stop after {signal}"
+            );
             sleep(Duration::from_millis(20));
         }
     }
@@ -217,7 +220,7 @@ pub(crate) fn curl(from: &Namespace, options: &[&str], url: &str) -> Result<(u16
             .arg(url),
     )?
     .ok()?;
-    let (text, status) = said.rsplit_once('\n').context("curl says no status")?;
+    let (text, status) = said.rsplit_once('\n').context("curl prints no status")?;
     Ok((status.parse()?, text.to_owned()))
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn shows(from: &Link, text: &str) -> Result<()> {
         "{status}: {metrics}"
     );
     let (status, _) = curl(from, &["--header", &bearer, "--data", "x=1"], &url("board"))?;
-    ensure!(status == 405, "the board only reads: {status}");
+    ensure!(status == 405, "the board accepts a write: {status}");
     Ok(())
 }
 

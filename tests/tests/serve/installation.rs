@@ -119,7 +119,10 @@ fn cluster() -> Result<()> {
             200,
             "was installed at",
         )?;
-        ensure!(!installs(&left), "it would be installed again: {left}");
+        ensure!(
+            !installs(&left),
+            "the machine would be installed again: {left}"
+        );
         let url = host.read("/etc/firstboot/report")?;
         ensure!(url.trim() == report_url(&words)?, "{url}");
         process::check(

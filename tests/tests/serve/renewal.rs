@@ -135,7 +135,7 @@ fn others_get_nothing(ours: &Provisioning, host: &Host) -> Result<()> {
     let files = ours.www();
     ensure!(
         !files.join("node.json").exists() && !files.join("nodes").exists(),
-        "the server of files has documents"
+        "the file server has documents"
     );
     Ok(())
 }
@@ -183,7 +183,7 @@ fn renew(ours: &Provisioning, hosts: &[Host], old: &Path) -> Result<()> {
         installed(ours, host)?;
         ensure!(
             document_of_output(old, host)? != document_of_output(&ours.out(), host)?,
-            "the build renewed nothing"
+            "the build renewed no certificate"
         );
     }
     Ok(())
@@ -285,7 +285,7 @@ fn installed(ours: &Provisioning, host: &Host) -> Result<()> {
         let found = host.read(&format!("/etc/etcd/tls/{file}"))?;
         ensure!(
             value.as_str() == Some(found.as_str()),
-            "{}: {file} is not that of the last build",
+            "{}: {file} is not from the last build",
             host.name()
         );
     }
@@ -371,6 +371,6 @@ fn is_written(
         "{prefix}: {} writes acknowledged, longest gap {all:.1?}",
         written.count()
     );
-    ensure!(all < MAX_WRITE_GAP, "for {all:?} no write was acknowledged");
+    ensure!(all < MAX_WRITE_GAP, "no write was acknowledged for {all:?}");
     Ok(())
 }

@@ -45,7 +45,7 @@ fn corpus() -> Result<()> {
         let theirs = theirs("3.5.1", &path)?.is_none();
         ensure!(
             found || !theirs,
-            "{}: etcdutl finds it, firstboot does not: {answer:#}",
+            "{}: etcdutl finds the damage, but firstboot does not: {answer:#}",
             case.what
         );
         let [all, our_count, their_count] = tally.entry(case.kind).or_default();
@@ -55,7 +55,7 @@ fn corpus() -> Result<()> {
     }
     println!(
         "{:<45} {:>5} {:>9} {:>7}",
-        "damage (the digest made again)", "files", "firstboot", "etcdutl"
+        "damage (with a corrected digest)", "files", "firstboot", "etcdutl"
     );
     for (kind, [all, ours, theirs]) in &tally {
         println!("{kind:<45} {all:>5} {ours:>9} {theirs:>7}");

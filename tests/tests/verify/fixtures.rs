@@ -72,7 +72,7 @@ pub(crate) fn theirs(version: &str, path: &Path) -> Result<Option<Value>> {
         .map(|name| programs.join(name))
         .into_iter()
         .find(|path| path.is_file());
-    let status = status.context("no program for snapshots")?;
+    let status = status.context("the release has no program for snapshots")?;
     command
         .arg("20")
         .arg(status)

@@ -89,8 +89,11 @@ impl fmt::Display for Round {
                 write!(f, "comes back while {percent} % of all packets are lost;")
             }
             Trouble::Slow(rate) => write!(f, "comes back behind {rate};"),
-            Trouble::Cut(_) => write!(f, "comes back parted from one for {seconds:.1} s;"),
-            Trouble::Deaf(_) => write!(f, "comes back deaf to one for {seconds:.1} s;"),
+            Trouble::Cut(_) => write!(f, "comes back cut off from one member for {seconds:.1} s;"),
+            Trouble::Deaf(_) => write!(
+                f,
+                "comes back unable to hear one member for {seconds:.1} s;"
+            ),
             Trouble::Alone => write!(f, "comes back alone for {seconds:.1} s;"),
         }
     }

@@ -46,7 +46,7 @@ fn setting(name: &str) -> Result<Option<u64>> {
     };
     let number = value.to_str().and_then(|value| value.parse().ok());
     Ok(Some(number.with_context(|| {
-        format!("{name} is to be a number, and is {}", value.display())
+        format!("{name} must be a number, but is {}", value.display())
     })?))
 }
 
@@ -127,7 +127,7 @@ fn is_complete(
     let found = client::insist(|| client.all(address, prefix))?;
     written
         .kept_in(&found)
-        .with_context(|| format!("as {address} has it"))?;
+        .with_context(|| format!("the data of {address}"))?;
     let members = client::insist(|| client.members(address))?;
     let mut urls: Vec<&String> = members
         .iter()

@@ -113,7 +113,7 @@ fn full_at(
     )?;
     ensure!(
         !installs(&script),
-        "a machine is wiped by what is not recorded: {script}"
+        "an installation that is not recorded wipes a machine: {script}"
     );
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     std::thread::sleep(Duration::from_millis(20));

@@ -147,7 +147,7 @@ impl Bed {
         );
         ensure!(
             said.matches("is sent the installer").count() == 1,
-            "it was installed twice:\n{said}"
+            "the machine was installed twice:\n{said}"
         );
         for words in [
             "takes the kickstart",

@@ -16,7 +16,7 @@ pub(super) fn pointers(image: &Image, cases: &mut Vec<Case>) {
     let branch = used
         .iter()
         .find(|page| !page.leaf && page.count > 4)
-        .expect("a tree of two levels");
+        .expect("the tree has two levels");
     swapped_pages(image, &single, cases);
     branch_pointers(image, branch, cases);
     meta_pointers(image, branch, single[0], cases);

@@ -104,17 +104,17 @@ fn recorded() -> Result<()> {
     };
     ensure!(
         Contents::of(&base().image())? == base(),
-        "what is written reads back as something else"
+        "the written contents differ when they are read again"
     );
     ensure!(
         verdict(&whole, &folder)? == "good",
-        "what is not damaged is refused"
+        "the undamaged database is refused"
     );
     let table = table()?;
     let cases = cases();
     ensure!(
         table.len() == cases.len(),
-        "{} cases, and {} are written down",
+        "{} cases, but verdicts.txt has {}",
         cases.len(),
         table.len()
     );
@@ -129,7 +129,7 @@ fn recorded() -> Result<()> {
         if found != *expected || worse && found == "good" {
             let _ = writeln!(
                 wrong,
-                "{}: {found}, and it was {expected}; etcd: {etcds:?}",
+                "{}: {found}, expected {expected}; etcd: {etcds:?}",
                 case.name
             );
         }
@@ -160,7 +160,7 @@ fn asked() -> Result<()> {
     for (outcome, version) in whole.iter().zip(ETCDS) {
         ensure!(
             matches!(outcome, Outcome::Lives(_)),
-            "etcd {version} on what is not damaged: {outcome:?}"
+            "etcd {version} on the undamaged database: {outcome:?}"
         );
     }
     if let Ok(words) = std::env::var("JUDGE") {
@@ -180,7 +180,7 @@ fn asked() -> Result<()> {
         let word = found.label(&whole[which]);
         ensure!(
             word == etcds[which],
-            "{}: etcd {}: {word}, and it was {}: {}",
+            "{}: etcd {}: {word}, expected {}: {}",
             case.name,
             ETCDS[which],
             etcds[which],

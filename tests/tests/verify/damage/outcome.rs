@@ -229,7 +229,7 @@ fn work(etcd: &StandaloneEtcd, token: &str) -> Result<()> {
     );
     tell("/v3/maintenance/defragment", "{}")?;
     if !etcd.get("/health")?.contains("true") {
-        bail!("it is not healthy any more");
+        bail!("etcd is no longer healthy");
     }
     Ok(())
 }
