@@ -201,7 +201,7 @@ impl Provisioning {
     /// Installs a machine. Only the first installation from an image is actually carried out,
     /// because all machines with the same image get the same disk.
     pub fn install(&self, host: &mut Host) -> Result<()> {
-        let what = format!("installing {}", host.name());
+        let what = format!("cannot install {}", host.name());
         let Some(shared) = run::shared().filter(|_| host.is_new().unwrap_or_default()) else {
             return self.try_install(host)?.installed().context(what);
         };

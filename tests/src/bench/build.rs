@@ -51,7 +51,7 @@ pub fn run(runs: usize) -> Result<String> {
     let untar = [Path::new("-xzf"), &overlay, Path::new("-C"), &tree];
     process::run(Command::new("tar").args(untar))?
         .ok()
-        .context("unpacking the overlay")?;
+        .context("cannot unpack the overlay")?;
 
     let by_hand = || -> Result<()> {
         let mut shell = Command::new("sh");

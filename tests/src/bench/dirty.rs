@@ -241,7 +241,7 @@ fn sectors() -> Result<u64> {
     let line = stats
         .lines()
         .find(|line| line.split_whitespace().nth(2) == Some("vda"))
-        .context("no vda")?;
+        .context("there is no disk vda")?;
     line.split_whitespace()
         .nth(9)
         .and_then(|word| word.parse().ok())

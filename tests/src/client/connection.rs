@@ -96,7 +96,7 @@ impl Client {
         let status = answer.status();
         let body = answer.text().map_err(|error| anyhow!(deepest(&error)))?;
         ensure!(status.is_success(), "{url} answered {status}: {body}");
-        serde_json::from_str(&body).with_context(|| format!("{url} answers {body:?}"))
+        serde_json::from_str(&body).with_context(|| format!("{url} answered {body:?}"))
     }
 
     /// Writes a key. When this function returns `Ok`, the cluster has acknowledged the write.

@@ -148,8 +148,10 @@ impl Bed {
             let work: Vec<_> = (0..self.hosts.len())
                 .map(|at| scope.spawn(move || self.forget(at)))
                 .collect();
-            work.into_iter()
-                .try_for_each(|work| work.join().map_err(|_| anyhow!("forgetting panicked"))?)
+            work.into_iter().try_for_each(|work| {
+                work.join()
+                    .map_err(|_| anyhow!("a thread that resets a host panicked"))?
+            })
         })
     }
 
@@ -162,7 +164,7 @@ impl Bed {
         let host = &self.hosts[at];
         host.sh(&script)?
             .ok()
-            .with_context(|| format!("resetting {}", host.name()))?;
+            .with_context(|| format!("cannot reset {}", host.name()))?;
         self.provisioning.give_document(host, host.name())
     }
 

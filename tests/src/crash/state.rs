@@ -45,7 +45,7 @@ impl State {
         let said = host
             .sh(SCRIPT)?
             .ok()
-            .with_context(|| format!("looking at {}", host.name()))?;
+            .with_context(|| format!("cannot inspect {}", host.name()))?;
         let separator = format!("{PART}\n");
         let mut parts = said.split(separator.as_str());
         let mut part = || {

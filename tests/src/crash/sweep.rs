@@ -252,7 +252,7 @@ fn run_point(
     (scenario.begin)(bed)?;
     let reached = bed.reaches_point(scenario.victim, scenario.traced)?;
     if reached {
-        (scenario.between)(bed).context("at the point")?;
+        (scenario.between)(bed).context("while the program is stopped at the point")?;
     }
     match blow {
         Disturbance::Power(loss) if reached => bed.power_cut(&[scenario.victim], loss)?,

@@ -343,7 +343,7 @@ impl Network {
             .wires
             .iter()
             .position(|wire| wire.host == host)
-            .with_context(|| format!("{host} is near"))?;
+            .with_context(|| format!("{host} has no slow link"))?;
         state.wires.remove(at).take_up(self.world())
     }
 

@@ -130,7 +130,7 @@ fn far_away(bed: &Bed) -> Result<()> {
     let away = line
         .split_once(" ms: set heartbeat")
         .and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok());
-    let away: u32 = away.with_context(|| format!("how far away?\n{table}"))?;
+    let away: u32 = away.with_context(|| format!("the table shows no round trip:\n{table}"))?;
     ensure!(away >= 240, "{table}");
     let asked = bed.hosts[2].check(&["firstboot", "status"])?;
     ensure!(

@@ -76,7 +76,7 @@ fn names_differences(ran: &Output) -> Result<()> {
     ] {
         ensure!(
             ran.stdout.lines().any(|said| said == line),
-            "not said: {line}\n{}",
+            "not printed: {line}\n{}",
             ran.stdout
         );
     }

@@ -45,7 +45,7 @@ impl Fixture {
             // No other thread gets here: the harness runs one test after the other.
             let _ = GOOD.set(Good { folder, sha256 });
         }
-        let good = GOOD.get().context("it was set")?;
+        let good = GOOD.get().context("the release was set")?;
         Self::of(&good.sha256, |mirror| copy(&good.folder, mirror))
     }
 

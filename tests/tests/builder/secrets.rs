@@ -80,7 +80,7 @@ fn no_secret() -> Result<()> {
             "{name} is too short to be the expected file"
         );
         for needle in &needles {
-            ensure!(!has(text, needle), "{name} holds {needle}");
+            ensure!(!has(text, needle), "{name} contains {needle}");
         }
     }
     ensure!(

@@ -102,7 +102,7 @@ fn wrong() -> Result<()> {
     )?;
     ensure!(
         workshop.server.requests().is_empty() && !workshop.out().exists(),
-        "it went on"
+        "the build continued after the errors"
     );
 
     // The service is disabled, because no preset enables it.

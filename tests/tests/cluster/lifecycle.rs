@@ -62,7 +62,7 @@ fn whole() -> Result<()> {
         let after = fingerprint(host)?;
         ensure!(
             before == after,
-            "{} rewrote something:\n{before}\n{after}",
+            "{} rewrote a file:\n{before}\n{after}",
             host.name()
         );
     }

@@ -141,6 +141,6 @@ fn valid_from(certificate: &str) -> Result<String> {
     let date = said
         .trim()
         .strip_prefix("notBefore=")
-        .with_context(|| format!("openssl says {said}"))?;
+        .with_context(|| format!("openssl printed {said}"))?;
     Ok(date.replacen(' ', "T", 1))
 }

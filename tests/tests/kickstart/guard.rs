@@ -130,7 +130,7 @@ fn lay_out(root: &Path, stage: &str) -> Result<()> {
         &programs::recipe("single-node"),
         "bed0",
     )?
-    .context("it is refused")?;
+    .context("the recipe is refused")?;
     let (ks, scripts) = (root.join("ks"), planned.scripts()?);
     fs::create_dir_all(ks.join("bin"))?;
     let of = |kind: Kind| {

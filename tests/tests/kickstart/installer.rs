@@ -309,5 +309,5 @@ fn digest(path: &Path) -> Result<String> {
     said.split_whitespace()
         .next()
         .map(str::to_owned)
-        .context("sha256sum says nothing")
+        .context("sha256sum printed nothing")
 }

@@ -176,7 +176,7 @@ fn confined() -> Result<()> {
     for line in LINES {
         ensure!(
             said.lines().any(|said| said == line),
-            "not said: {line}\n{}",
+            "not printed: {line}\n{}",
             all()
         );
     }

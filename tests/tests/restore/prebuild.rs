@@ -37,7 +37,7 @@ fn begin(host: &Host) -> Result<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .context("cannot start it")
+        .context("cannot start the command")
 }
 
 /// The state before a restore.

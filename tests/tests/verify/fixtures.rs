@@ -59,7 +59,7 @@ pub(crate) fn ours(path: &Path, more: &[&str]) -> Result<(i32, Value)> {
         ran.stderr
     );
     let answer = serde_json::from_str(&ran.stdout)
-        .with_context(|| format!("{} said {}", ran.command, ran.stdout))?;
+        .with_context(|| format!("{} printed {}", ran.command, ran.stdout))?;
     Ok((code, answer))
 }
 
@@ -85,5 +85,5 @@ pub(crate) fn theirs(version: &str, path: &Path) -> Result<Option<Value>> {
     }
     serde_json::from_str(ran.stdout.trim())
         .map(Some)
-        .with_context(|| format!("etcdutl said {}", ran.stdout))
+        .with_context(|| format!("etcdutl printed {}", ran.stdout))
 }

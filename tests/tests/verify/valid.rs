@@ -94,7 +94,7 @@ fn booted(version: &str, path: &Path) -> Result<()> {
     ensure!(answer["booted"]["live-keys"] == 2802, "{answer:#}");
     ensure!(
         fs::read_dir(path.parent().unwrap_or(path))?.count() == before,
-        "something is left"
+        "files are left"
     );
     Ok(())
 }

@@ -62,7 +62,7 @@ pub(super) fn inside() -> Result<()> {
         let ran = workshop.refused(&[], words)?;
         check_output(&ran, 1, &["nothing of it was used"])?;
         let unpacked = workshop.cache().join("releases").join(&digest);
-        ensure!(!unpacked.exists(), "{} is there", unpacked.display());
+        ensure!(!unpacked.exists(), "{} exists", unpacked.display());
         ensure!(
             !workshop.path("cache/etcdctl").exists()
                 && !workshop.cache().join("releases/etcdctl").exists()

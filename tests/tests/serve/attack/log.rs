@@ -44,7 +44,7 @@ pub(super) fn log() -> Result<()> {
     ensure!(
         said.bytes()
             .all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)),
-        "odd characters:\n{said}"
+        "unexpected characters:\n{said}"
     );
     ensure!(
         !said.lines().any(|line| line.starts_with("10.0.0.1")),
