@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks; with the word "demo", what the demo needs. Without root it only says
-# what is missing: tests that need it are then ignored, aloud.
+# Installs the missing programs that the tests need, or with the argument "demo" those that the demo needs. Without root it
+# only prints the missing packages. The tests that need them are then ignored, and print the reason.
 set -euo pipefail
 
-# Program and Debian package; pip's etcd 3.5.1 and the base system are fetched by the tests themselves.
+# Each program with its Debian package. The tests themselves fetch pip's etcd 3.5.1 and the base system.
 needs=(
     debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables curl:curl unshare:util-linux
     setpriv:util-linux pip:python3-pip gcc:gcc

@@ -1,8 +1,8 @@
 //! The root file system that hosts and the stand-in installer start from.
 //!
-//! The default is a Debian 12 made once by debootstrap for the test bed. `ETCD_IMAGE_BASE_ROOT` can
-//! name a folder or a tarball to use instead, such as the export of a centos:7 container, which is
-//! closer to a real node. Nothing writes to the root: each host is an overlay on top of it.
+//! The default is a Debian 12 that the test bed makes once with debootstrap. `ETCD_IMAGE_BASE_ROOT`
+//! can name another folder or tarball, such as the export of a centos:7 container, which is closer
+//! to a real node. No test writes to the root, because each host is an overlay on top of it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,8 +19,8 @@ pub const SETTING: &str = "ETCD_IMAGE_BASE_ROOT";
 
 const SUITE: &str = "bookworm";
 
-/// The packages that debootstrap installs in addition to the minimal system: those that a host
-/// needs to boot, and those with commands that the CentOS 7 installer also has.
+/// The packages that debootstrap installs in addition to the minimal system: packages that a host
+/// needs to boot, and packages with commands that the CentOS 7 installer also has.
 const PACKAGES: &[&str] = &[
     "systemd",
     "systemd-sysv",
@@ -50,13 +50,13 @@ const PACKAGES: &[&str] = &[
     "policycoreutils",
 ];
 
-/// Packages that are installed afterwards: firewalld needs polkitd, which fails to configure when
-/// debootstrap itself installs it.
+/// Packages that are installed afterwards, because firewalld needs polkitd, which cannot be
+/// configured when debootstrap itself installs it.
 const LATER: &[&str] = &["firewalld"];
 
 /// The last changes to the root. Each host gets its own machine id and name at boot. firewalld is
-/// off, since it would close etcd's ports in tests of other things; the tests that need it switch
-/// it on.
+/// off, because it would close etcd's ports in tests of other features; the tests that need it
+/// switch it on.
 const FINISH: &str = r#"
 set -eu
 root=$1; shift
@@ -73,7 +73,7 @@ rm -rf "$root/usr/sbin/policy-rc.d" "$root"/var/lib/apt/lists/* "$root/etc/hostn
 umount "$root/proc"
 "#;
 
-/// Returns the base root's folder; makes or unpacks it first if it is not in the cache.
+/// Returns the base root's folder. Makes or unpacks the root first if it is not in the cache.
 pub fn base() -> Result<PathBuf> {
     match std::env::var_os(SETTING) {
         Some(own) if !own.is_empty() => of_the_user(Path::new(&own)),
@@ -99,7 +99,7 @@ fn of_the_user(own: &Path) -> Result<PathBuf> {
         process::run(&mut tar)?.ok()?;
         if !folder.join("etc").is_dir() {
             bail!(
-                "{} holds no root file system: it has no etc/ at its top",
+                "{} does not contain a root file system: it has no etc/ at its top level",
                 own.display()
             );
         }
@@ -107,7 +107,7 @@ fn of_the_user(own: &Path) -> Result<PathBuf> {
     })
 }
 
-/// A different package list results in a different root.
+/// Returns the cache key of the root, which depends on the package list.
 fn key() -> String {
     let mut hash = Sha256::new();
     for package in PACKAGES.iter().chain(LATER) {
@@ -129,8 +129,8 @@ fn debootstrap(folder: &Path) -> Result<()> {
         .arg(SUITE)
         .arg(folder);
     progress::run("base system", &mut strap)?.ok()?;
-    // Runs in separate namespaces, so that everything that the packages' scripts mount or start
-    // disappears together with them.
+    // Runs in separate namespaces, so that all mounts and processes of the packages' scripts
+    // disappear with the namespaces.
     let mut finish = Command::new("unshare");
     finish
         .args([

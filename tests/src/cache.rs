@@ -1,4 +1,4 @@
-//! The folder where the bed keeps everything that takes a long time to make: base roots, etcd
+//! The folder in which the bed keeps everything that takes a long time to make: base roots, etcd
 //! releases, Go modules.
 
 use std::fs::{self, File};
@@ -63,8 +63,8 @@ pub fn entry_of(
     Ok(path)
 }
 
-/// Acquires the lock on a file, however long it has to wait. The lock is released when the value is
-/// dropped or the process dies.
+/// Acquires the lock on a file, and waits as long as necessary. The lock is released when the value
+/// is dropped or the process dies.
 pub fn lock(path: &Path) -> Result<Flock<File>> {
     Flock::lock(open_lock(path)?, FlockArg::LockExclusive)
         .map_err(|(_, error)| anyhow!("cannot lock {}: {error}", path.display()))

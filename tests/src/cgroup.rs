@@ -1,8 +1,8 @@
 //! A control group for each host.
 //!
-//! With `--keep-unit`, nspawn puts its host into a group `payload` below its own. Two hosts of one test would share that group, and their systemds would remove each other's
-//! groups, which now and then makes a service fail with 219/CGROUP. So each nspawn starts in a
-//! separate group.
+//! With `--keep-unit`, nspawn puts its host into a group `payload` below its own. Two hosts of one
+//! test would share that group, and their systemds would remove each other's groups. Sometimes a
+//! service would then fail with 219/CGROUP. Therefore each nspawn starts in a separate group.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// Control groups that have the same name, one in each hierarchy that systemd manages. They are
-/// removed on drop.
+/// Control groups with one name, one in each hierarchy that systemd manages. They are removed on
+/// drop.
 #[derive(Debug)]
 pub(crate) struct Cgroup(Vec<PathBuf>);
 
@@ -33,8 +33,8 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Returns the group's folders. Writing a pid into the `cgroup.procs` of each puts the process
-    /// into the group.
+    /// Returns the group's folders. To put a process into the group, write its pid into the
+    /// `cgroup.procs` of each folder.
     pub(crate) fn folders(&self) -> &[PathBuf] {
         &self.0
     }
@@ -67,7 +67,7 @@ fn prefix(pid: u32) -> String {
     format!("etcd-image-{pid}-")
 }
 
-/// Returns this process's own groups in the unified hierarchy and in systemd's, as far as these
+/// Returns this process's own groups in the unified hierarchy and in systemd's hierarchy, if they
 /// exist.
 fn hierarchies() -> Result<Vec<PathBuf>> {
     let mounts =
@@ -101,8 +101,8 @@ fn own_groups(mounts: &str, own: &str) -> Vec<PathBuf> {
     found
 }
 
-/// A group can only be removed when its child groups are gone and its last process has been reaped,
-/// which takes a moment.
+/// Removes a group. The kernel allows that only when the child groups are gone and the last process
+/// has been reaped, which takes a moment.
 fn remove(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -116,7 +116,7 @@ fn remove(path: &Path) {
         sleep(Duration::from_millis(20));
     }
     eprintln!(
-        "bed: the control group {} stays: it is still in use",
+        "bed: cannot remove the control group {}, which is still in use",
         path.display()
     );
 }

@@ -27,7 +27,7 @@ pub enum Cloud {
     Azure,
 }
 
-/// The state that determines what the service returns; a test can change it at any time.
+/// The state that determines the service's answers. A test can change it at any time.
 #[derive(Debug, Default)]
 pub struct State {
     /// The user data; None if the instance has none.
@@ -87,7 +87,7 @@ impl MetadataService {
         })
     }
 
-    /// Returns the service's state, which the caller may change.
+    /// Returns the service's state, which the caller can change.
     pub fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.shared.state)
     }
@@ -117,7 +117,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn accept(listener: &TcpListener, shared: &Shared) {
     while !shared.stop.load(Ordering::Relaxed) {
         match listener.accept() {
-            // How a connection ends is up to the client, so errors are ignored.
+            // Errors are ignored, because the client decides how a connection ends.
             Ok((connection, _)) => drop(serve(&connection, shared)),
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -165,7 +165,7 @@ fn refuse(status: u16) -> Answer {
     )
 }
 
-/// nova/api/metadata: all other paths return 404.
+/// Answers like nova/api/metadata: all other paths return 404.
 fn openstack(state: &State, request: &Request) -> Answer {
     match (
         request.method.as_str(),
@@ -181,8 +181,8 @@ fn openstack(state: &State, request: &Request) -> Answer {
     }
 }
 
-/// AWS, "Use the Instance Metadata Service": the rules for tokens, and the meaning of the statuses
-/// 400, 401 and 403.
+/// Answers as described in AWS, "Use the Instance Metadata Service": the rules for tokens, and the
+/// meaning of the statuses 400, 401 and 403.
 fn ec2(state: &mut State, request: &Request) -> Answer {
     if state.is_off || request.header("x-forwarded-for").is_some() {
         return refuse(403);
@@ -220,8 +220,8 @@ fn ec2(state: &mut State, request: &Request) -> Answer {
     }
 }
 
-/// Google, "About VM metadata": requests need `Metadata-Flavor: Google` and must not have
-/// `X-Forwarded-For`; every answer carries the former.
+/// Answers as described in Google, "About VM metadata": requests need `Metadata-Flavor: Google` and
+/// must not have `X-Forwarded-For`; every answer contains the former.
 fn gce(state: &State, request: &Request) -> Answer {
     let flavor = if state.is_stranger {
         ""
@@ -240,8 +240,8 @@ fn gce(state: &State, request: &Request) -> Answer {
     }
 }
 
-/// Azure, "Azure Instance Metadata Service": requests need the header and the version; user data is
-/// encoded in base64.
+/// Answers as described in Azure, "Azure Instance Metadata Service": requests need the header and
+/// the version; user data is encoded in base64.
 fn azure(state: &State, request: &Request) -> Answer {
     let query = request.query.as_deref().unwrap_or_default();
     let is_good = request.header("metadata") == Some("true") && query.contains("api-version=20");

@@ -1,5 +1,5 @@
 //! A whole cluster as an operator sets it up: built from a recipe, with machines that are installed
-//! from the image and given their node documents.
+//! from the image and get their node documents.
 
 mod status;
 
@@ -29,8 +29,8 @@ const UPDATES: &str = "centos/7.9.2009/updates/x86_64";
 /// The address of the release mirror.
 const MIRROR: &str = "10.101.15.1:8379";
 
-/// For this command etcdctl 3.5 reads the environment a second time, and then reports a conflict
-/// with the values that it has set itself.
+/// Transfers the leadership without environment variables. For this command etcdctl 3.5 reads the
+/// environment a second time, and would report a conflict with the values that it has set itself.
 const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
 with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
 unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
@@ -41,7 +41,7 @@ etcdctl --endpoints=https://127.0.0.1:2379 $with move-leader";
 pub struct Provisioning {
     /// The bridge that hosts are added to.
     pub network: Network,
-    /// The server for kickstart and overlay; it can be made to misbehave.
+    /// The server for kickstart and overlay, which can inject faults.
     pub server: FileServer,
     /// The release mirror.
     pub mirror: FileServer,
@@ -54,7 +54,7 @@ impl Provisioning {
         let network = Network::new()?;
         let folder = run::current()?.folder("provisioning")?;
         let www = folder.join("www");
-        // The tree and the updates that anaconda would install from.
+        // The tree and the updates from which anaconda would install.
         installer::write_tree(&www.join(TREE), &installer::PACKAGES)?;
         installer::write_repository(&www.join(UPDATES), &["kernel"])?;
         symlink("../out/image", www.join("image"))?;
@@ -98,7 +98,7 @@ impl Provisioning {
                 &folder.join("out"),
                 &folder.join("out.pki").to_string_lossy(),
             )?;
-            fs::write(folder.join("said"), said).context("cannot write what the builder said")
+            fs::write(folder.join("said"), said).context("cannot save the builder's output")
         })?;
         process::check(
             "cp",
@@ -108,10 +108,11 @@ impl Provisioning {
                 &self.folder.to_string_lossy(),
             ],
         )?;
-        fs::read_to_string(built.join("said")).context("cannot read what the builder said")
+        fs::read_to_string(built.join("said")).context("cannot read the builder's saved output")
     }
 
-    /// Builds into a different folder, with different certificates; this output is not served.
+    /// Builds into a different folder, with different certificates. The server does not serve this
+    /// output.
     pub fn build_elsewhere(&self, recipe: &Path, out: &Path, pki: &str) -> Result<String> {
         let mut builder = self
             .network
@@ -140,7 +141,7 @@ impl Provisioning {
         Ok(kept)
     }
 
-    /// Puts a saved output back in place: from now on machines are installed from it.
+    /// Restores a saved output, from which machines are installed from now on.
     pub fn restore_output(&self, kept: &Path) -> Result<()> {
         fs::remove_dir_all(self.out())
             .with_context(|| format!("cannot remove {}", self.out().display()))?;
@@ -157,7 +158,7 @@ impl Provisioning {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// Adds a new machine with that name, which is off and has an empty disk.
+    /// Adds a new machine with the given name, which is off and has an empty disk.
     pub fn machine(&self, name: &str) -> Result<Host> {
         let host = Host::new(&self.network, name, &base::base()?)?;
         Ok(host)
@@ -197,10 +198,10 @@ impl Provisioning {
             .run()
     }
 
-    /// Installs a machine. All machines with the same image get the same disk, so only the first
-    /// installation from an image is actually carried out.
+    /// Installs a machine. Only the first installation from an image is actually carried out,
+    /// because all machines with the same image get the same disk.
     pub fn install(&self, host: &mut Host) -> Result<()> {
-        let what = format!("installing {}", host.name());
+        let what = format!("cannot install {}", host.name());
         let Some(shared) = run::shared().filter(|_| host.is_new().unwrap_or_default()) else {
             return self.try_install(host)?.installed().context(what);
         };
@@ -267,7 +268,7 @@ impl Drop for Provisioning {
     }
 }
 
-/// Returns a digest of the names and contents of a folder's files; of the `unnamed` file only the
+/// Returns a digest of the names and contents of a folder's files. For the `unnamed` file only the
 /// content counts.
 fn digest(folder: &Path, unnamed: Option<&Path>) -> Result<String> {
     let mut files = Vec::new();
@@ -333,17 +334,17 @@ pub fn move_leadership(hosts: &[Host], leader: usize) -> Result<()> {
         .with_context(|| format!("{name} is not in {list}"))?;
     now.sh(&format!("{MOVE_LEADER} {id}"))?
         .ok()
-        .with_context(|| format!("handing the leadership to {name}"))
+        .with_context(|| format!("cannot transfer the leadership to {name}"))
         .map(drop)
 }
 
-/// Boots all hosts at once, as when a rack powers up.
+/// Boots all hosts at the same time, as when a rack powers up.
 pub fn boot_all(hosts: &mut [Host]) -> Result<()> {
     hosts.iter_mut().try_for_each(Host::boot)
 }
 
-/// Returns a fingerprint of everything that firstboot and etcd have on the disk, to show that a
-/// reboot does not rewrite any of it.
+/// Returns a fingerprint of all files of firstboot and etcd on the disk, to show that a reboot
+/// rewrites none of them.
 pub fn fingerprint(host: &Host) -> Result<String> {
     let ran = host.sh(
         "cd / && find etc/etcd etc/firstboot etc/hostname etc/hosts var/lib/firstboot -type f -printf '%p %m %U:%G %i %T@\\n' | sort",

@@ -52,7 +52,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // If it is still mounted somewhere, the kernel detaches it at the last unmount.
+        // If the device is still mounted somewhere, the kernel detaches it at the last unmount.
         if let Err(error) = process::check("losetup", &["--detach", &self.device.to_string_lossy()])
         {
             eprintln!("bed: {error:#}");

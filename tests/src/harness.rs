@@ -1,5 +1,5 @@
-//! The harness of the end-to-end tests. A test whose requirements the machine does not meet is
-//! ignored; it never passes.
+//! The harness of the end-to-end tests. If the machine does not meet the requirements of a test,
+//! the test is ignored and never counts as passed.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -16,7 +16,7 @@ use crate::{kernel, run};
 /// The variable that names the file to which each test appends a line with its duration.
 pub const TIMES: &str = "ETCD_IMAGE_TIMES";
 
-/// The variable that adds the long tests; `make test-all` sets it.
+/// The variable that adds the long tests. `make test-all` sets it.
 const ALL: &str = "ETCD_IMAGE_ALL";
 
 /// The kind of a trial that runs only on request.
@@ -25,8 +25,8 @@ const LONG: &str = "long";
 /// How many lines of a console are shown after a failure.
 const CONSOLE_TAIL_LINES: usize = 60;
 
-/// Makes a test with its requirements. If one is missing, the test is listed as ignored and the
-/// reason is printed.
+/// Makes a test with its requirements. If a requirement is not met, lists the test as ignored and
+/// prints the reason.
 pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
     // Checking the requirements takes a while, and usually only one of many tests is run.
     let reason = if is_selected(name) {
@@ -40,7 +40,7 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
     let ignored = reason.is_some();
     let own = name.to_owned();
     Trial::test(name, move || {
-        // `--ignored` runs the test all the same; it then fails with that reason.
+        // `--ignored` runs the test nevertheless; it then fails with that reason.
         if let Some(reason) = &reason {
             return Err(Failed::from(reason.clone()));
         }
@@ -63,8 +63,8 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
 /// A function that makes a test: [`trial`] or [`long`].
 pub type Kind = fn(&str, &[Requirement], fn() -> Result<()>) -> Trial;
 
-/// Makes a test that extends what another test covers: a different version, or a larger sample.
-/// `make test-all` runs it, and so does any filter that selects it by its name or a part of it.
+/// Makes a test that covers more than another test: a different version, or a larger sample.
+/// `make test-all` runs it, and so does any filter that matches its name or a part of its name.
 pub fn long(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
     trial(name, requirements, test).with_kind(LONG)
 }
@@ -74,8 +74,8 @@ pub fn is_all() -> bool {
     std::env::var_os(ALL).is_some_and(|value| !value.is_empty())
 }
 
-/// Returns whether the arguments select the test with that name. When the tests are only listed,
-/// none is selected.
+/// Returns whether the arguments select the test with this name. If the tests are only listed, none
+/// is selected.
 fn is_selected(name: &str) -> bool {
     let arguments = Arguments::from_args();
     let is_wanted = arguments.filter.is_none_or(|filter| {
@@ -88,7 +88,7 @@ fn is_selected(name: &str) -> bool {
     !arguments.list && is_wanted
 }
 
-/// Records a test's duration on drop, and therefore also when the test fails.
+/// Records a test's duration on drop, so also when the test fails.
 struct Timer {
     test: String,
     start: Instant,
@@ -111,7 +111,7 @@ impl Drop for Timer {
 pub(crate) fn time(line: &str) -> Result<(String, Duration)> {
     let (time, test) = line
         .split_once(' ')
-        .with_context(|| format!("no time and no test: {line}"))?;
+        .with_context(|| format!("the line has no time and no test: {line}"))?;
     let time = time
         .parse()
         .with_context(|| format!("{time} is not a number of milliseconds"))?;
@@ -121,7 +121,7 @@ pub(crate) fn time(line: &str) -> Result<(String, Duration)> {
 /// The `main` of an end-to-end test: enters the run, runs the trials one after another, and cleans
 /// up.
 ///
-/// `trials` is a function because its checks must be made inside the run.
+/// `trials` is a function because it must check the requirements inside the run.
 pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
     if let Some(code) = kernel::launch() {
         return code;
@@ -134,7 +134,7 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
             .filter(|trial| all || trial.kind() != LONG)
             .collect()
     };
-    // Hosts and builds share two cores with etcd, which has timeouts: tests that run side by side
+    // Hosts and builds share two cores with etcd, which has timeouts. Tests that run side by side
     // would only disturb each other.
     arguments.test_threads.get_or_insert(1);
     if arguments.list {
@@ -150,14 +150,14 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
 }
 
 /// Formats the error and its causes, one per line. The `Debug` form would add a backtrace of the
-/// harness whenever `RUST_BACKTRACE` is set, and bury the cause under it.
+/// harness whenever `RUST_BACKTRACE` is set, which would hide the cause.
 fn causes(error: &anyhow::Error) -> String {
     let lines: Vec<String> = error.chain().map(ToString::to_string).collect();
     lines.join("\n  because: ")
 }
 
-/// On drop, prints what hosts have written to their consoles since a given time, and therefore also
-/// when the test panics.
+/// On drop, prints what hosts have written to their consoles since a given time, so also when the
+/// test panics.
 struct Consoles {
     test: String,
     since: SystemTime,

@@ -1,10 +1,10 @@
-//! The kernel of a host, which is as old as CentOS 7.9's: it lacks every system call newer than
-//! Linux 3.10.
+//! Makes a host's kernel look as old as CentOS 7.9's: it lacks every system call newer than Linux
+//! 3.10.
 //!
 //! A host's first process, all its services, and each command that a test runs on the host get the
 //! answer of a kernel that lacks the newer calls: ENOSYS. A filter applies to a process and to
-//! everything that the process starts, so it is loaded from outside by a launcher: the test program
-//! itself, which then becomes nspawn or nsenter.
+//! everything that the process starts. Therefore a launcher loads it from outside: the test program
+//! itself, which then executes nspawn or nsenter.
 //!
 //! Other differences from 3.10 remain on a host: the flags of calls, file systems, the network, and
 //! what uname(2) returns. Virtual machines have their own kernels.
@@ -19,20 +19,20 @@ use nix::libc::{self, sock_filter, sock_fprog};
 /// `finit_module`, the last call of Linux 3.10 (arch/x86/syscalls/syscall_64.tbl).
 pub const LAST_SYSTEM_CALL: u32 = 313;
 
-/// A call newer than 3.10 that a host may have all the same, because Red Hat backported it. Red Hat
+/// A call newer than 3.10 that a host can have nevertheless, because Red Hat backported it. Red Hat
 /// backported other calls as well, but a program that works without them also works with them.
 /// firstboot/src/exec/calls.txt lists all of them, with the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ported {
     /// The call with which firstboot loads etcd's filter.
     Seccomp = 317,
-    /// Debian's sshd needs it: OpenSSL relies on the version from uname(2) and does not probe for
-    /// the call.
+    /// The call that Debian's sshd needs, because OpenSSL relies on the version from uname(2) and
+    /// does not probe for the call.
     Getrandom = 318,
 }
 
-/// The first argument that makes this program the launcher; it is followed by the numbers of the
-/// calls that stay available.
+/// The first argument that makes this program the launcher. The numbers of the calls that stay
+/// available follow it.
 const LAUNCH: &str = "--old-kernel=";
 
 /// `AUDIT_ARCH_X86_64` (include/uapi/linux/audit.h).
@@ -49,8 +49,8 @@ pub fn command(program: &str, left: &[Ported]) -> Result<Command> {
     Ok(command)
 }
 
-/// Becomes a different program, on an old kernel, if the arguments request it; returns only if they
-/// do not, or after a failure. Programs that make hosts call it first in `main`.
+/// Executes a different program, on an old kernel, if the arguments request that. Returns only if
+/// they do not, or after a failure. Programs that make hosts call this function first in `main`.
 pub fn launch() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next()?.into_string().ok()?;
@@ -74,7 +74,7 @@ pub fn launch() -> Option<ExitCode> {
     })
 }
 
-/// Removes the newer calls, except for these, for this process and everything that it starts from
+/// Removes the newer calls, except for these, from this process and everything that it starts from
 /// now on.
 fn forget_newer_calls(left: &[u32]) -> Result<()> {
     // In struct seccomp_data the architecture is at offset 4, the call's number at 0.
@@ -97,7 +97,7 @@ fn forget_newer_calls(left: &[u32]) -> Result<()> {
         give(refused),
     ];
     let mut program: Vec<sock_filter> = other.into_iter().chain(left).chain(rest).collect();
-    install(&mut program).context("cannot take the newer system calls away")
+    install(&mut program).context("cannot remove the newer system calls")
 }
 
 fn load(offset: u32) -> sock_filter {
@@ -126,8 +126,9 @@ fn statement(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
     }
 }
 
-/// The crates that load filters set no_new_privs first, so that no test could see the effect of a
-/// unit's NoNewPrivileges=. Root can load a filter without it.
+/// Loads the filter into the kernel. The crates that load filters first set no_new_privs, which
+/// would hide the effect of a unit's NoNewPrivileges= from the tests. Root can load a filter
+/// without it.
 #[expect(
     unsafe_code,
     reason = "prctl takes a pointer, and no crate offers this without no_new_privs"
@@ -137,8 +138,8 @@ fn install(program: &mut [sock_filter]) -> io::Result<()> {
         len: u16::try_from(program.len()).unwrap_or(0),
         filter: program.as_mut_ptr(),
     };
-    // SAFETY: both pointers are valid for the whole call; the kernel copies what they point to and
-    // keeps neither.
+    // SAFETY: both pointers are valid for the whole call. The kernel copies the data behind them
+    // and keeps neither pointer.
     let answer = unsafe {
         libc::prctl(
             libc::PR_SET_SECCOMP,

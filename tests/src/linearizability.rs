@@ -1,16 +1,17 @@
-//! Checks whether everything that clients saw of one key can have happened in some sequence, with
-//! each operation taking effect at one instant while it was pending: in other words, whether it is
-//! linearizable (Herlihy and Wing, 1990).
+//! Checks whether the history of one key is linearizable (Herlihy and Wing, 1990): whether all
+//! operations can have happened in some sequence, in which each operation took effect at one
+//! instant while it was pending.
 //!
-//! The search is Wing and Gong's (1993): the operation that took place first must have started
-//! before any other had ended, and each operation for which this is true is tried. States that have
-//! been tried are remembered (Lowe, 2017), so that concurrent operations cost little.
+//! The search is Wing and Gong's (1993). The operation that took place first must have started
+//! before any other operation had ended, and the search tries each operation that fulfils this
+//! condition. It remembers the states that it has tried (Lowe, 2017), so concurrent operations cost
+//! little.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
-/// What a client did with the key. Each value is written once, so that a value identifies its
-/// writer; None means that the key does not exist.
+/// What a client did with the key. Each value is written only once, so a value identifies its
+/// writer. None means that the key does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// The client read this value.
@@ -30,8 +31,8 @@ pub struct Operation {
     pub client: usize,
     /// The time when it was sent.
     pub begun: u64,
-    /// The time when its answer arrived. None means never: it was performed at any time since it
-    /// was sent, or not at all.
+    /// The time when its answer arrived. None means that no answer arrived, so the operation was
+    /// performed at any later time, or not at all.
     pub ended: Option<u64>,
     /// What the client did.
     pub action: Action,
@@ -62,7 +63,7 @@ fn apply(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     if possible { Ok(after) } else { Err(Impossible) }
 }
 
-/// Means that the action cannot have found that state.
+/// An error: the action is not possible in this state.
 struct Impossible;
 
 /// Returns the values that any client saw.
@@ -75,13 +76,14 @@ fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
     values.collect()
 }
 
-/// Looks for an order of one key's history, at the start of which the key has no value.
+/// Looks for an order of one key's history that explains all answers. At its start the key has no
+/// value.
 ///
 /// # Errors
 /// Returns the history as an error if there is no such order.
 pub fn check(history: &[Operation]) -> Result<(), String> {
-    // An unanswered write whose value no one saw affects no client: each answer shows the value
-    // that the key had.
+    // An unanswered write whose value no client saw has no effect on the answers, because each
+    // answer shows the key's value.
     let seen = visible_values(history);
     let mut operations: Vec<Operation> = history
         .iter()
@@ -100,17 +102,17 @@ pub fn check(history: &[Operation]) -> Result<(), String> {
     }
     let lines: Vec<String> = operations.iter().map(ToString::to_string).collect();
     Err(format!(
-        "no order of these explains what was seen:\n{}",
+        "no order of these operations explains the answers:\n{}",
         lines.join("\n")
     ))
 }
 
-/// Returns whether an exchange, perhaps an unanswered one, expects this value.
+/// Returns whether any exchange, even an unanswered one, expects this value.
 fn chained(history: &[Operation], value: u64) -> bool {
     history.iter().any(|operation| matches!(operation.action, Action::CompareAndSwap(Some(expected), _) if expected == value))
 }
 
-/// The operations that have taken place, and what the key then contains.
+/// The operations that have taken place, and the value of the key after them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Done {
     /// All operations before this index have taken place, in the order of their start …
@@ -137,7 +139,7 @@ impl<'a> Search<'a> {
         let mut open = vec![(vec![false; self.operations.len()], None)];
         while let Some((done, state)) = open.pop() {
             let left = || (0..self.operations.len()).filter(|at| !done[*at]);
-            // The remaining operations are unanswered and may never have been performed.
+            // The remaining operations are unanswered, so possibly none of them was performed.
             let Some(first_end) = left().filter_map(|at| self.operations[at].ended).min() else {
                 return true;
             };

@@ -1,5 +1,5 @@
-//! An overlay mount: a lower folder that never changes, and above it everything that a host has
-//! written.
+//! An overlay mount, with a lower folder that never changes, and above it everything that a host
+//! has written.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::run;
 pub struct Overlay {
     lower: PathBuf,
     folder: PathBuf,
-    /// A shared layer between the lower and the upper folder; it never changes.
+    /// A shared layer between the lower and the upper folder, which never changes.
     layer: Option<PathBuf>,
     /// Whether there is an additional layer, above the shared one, with the changes that were kept.
     kept: bool,
@@ -24,12 +24,9 @@ impl Overlay {
     /// Mounts a fresh layer on `lower`, which must not change from now on.
     pub fn new(name: &str, lower: &Path) -> Result<Overlay> {
         let overlay = Overlay {
-            lower: lower.canonicalize().with_context(|| {
-                format!(
-                    "there is no folder {} to lay an overlay on",
-                    lower.display()
-                )
-            })?,
+            lower: lower
+                .canonicalize()
+                .with_context(|| format!("the lower folder {} does not exist", lower.display()))?,
             folder: run::current()?.folder(name)?,
             layer: None,
             kept: false,
@@ -49,7 +46,7 @@ impl Overlay {
         self.folder.join("upper")
     }
 
-    /// Discards everything that was written: the root equals the lower folder again.
+    /// Discards everything that was written, so that the root equals the lower folder again.
     pub fn wipe(&mut self) -> Result<()> {
         self.unmount()?;
         self.remove(&["upper", "work", "kept"])?;
@@ -80,7 +77,7 @@ impl Overlay {
         self.unmount()?;
         fs::rename(self.upper(), to)
             .with_context(|| format!("cannot rename {}", self.upper().display()))?;
-        // The drop expects a mounted overlay.
+        // `drop` expects a mounted overlay.
         self.mount()
     }
 
@@ -88,7 +85,7 @@ impl Overlay {
     pub fn snapshot(&mut self) -> Result<()> {
         ensure!(
             !self.kept,
-            "of {} something was kept already",
+            "{} already has saved changes",
             self.root().display()
         );
         self.unmount()?;
@@ -101,7 +98,7 @@ impl Overlay {
 
     /// Discards everything written since [`Overlay::snapshot`].
     pub fn revert(&mut self) -> Result<()> {
-        ensure!(self.kept, "nothing was kept of {}", self.root().display());
+        ensure!(self.kept, "{} has no saved changes", self.root().display());
         self.unmount()?;
         self.remove(&["upper", "work"])?;
         self.mount()

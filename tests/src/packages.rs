@@ -1,5 +1,5 @@
-//! Debian packages, fetched and unpacked but not installed: installing them would change the
-//! machine (nginx starts a server, iPXE enters the boot menu).
+//! Fetches and unpacks Debian packages without installing them. An installation would change the
+//! machine: nginx starts a server, and iPXE adds itself to the boot menu.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Programs that the bed starts: short ones, whose results are read, and long-running ones, which
-//! die with the test.
+//! Runs programs: short programs, whose results are read, and long-running programs, which die with
+//! the test.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -44,7 +44,7 @@ impl Output {
         )
     }
 
-    /// Returns its exit code; if a signal ended it, 128 plus the signal's number, as in a shell.
+    /// Returns its exit code or, if a signal ended it, 128 plus the signal's number, as in a shell.
     pub fn code(&self) -> i32 {
         self.status
             .code()
@@ -61,8 +61,7 @@ pub fn describe(command: &Command) -> String {
     line
 }
 
-/// Runs a program to its end, with empty standard input, and returns its output whatever its exit
-/// code.
+/// Runs a program to its end, with empty standard input. Returns its output for any exit code.
 pub fn run(command: &mut Command) -> Result<Output> {
     let line = describe(command);
     let output = command
@@ -77,7 +76,7 @@ pub fn run(command: &mut Command) -> Result<Output> {
     })
 }
 
-/// Runs a program that must succeed, and returns its standard output.
+/// Runs a program, which must succeed, and returns its standard output.
 pub fn check(program: &str, arguments: &[&str]) -> Result<String> {
     run(Command::new(program).args(arguments))?.ok()
 }
@@ -93,8 +92,8 @@ pub struct KillOnDrop {
 impl KillOnDrop {
     /// Starts the command under `setpriv --pdeathsig KILL`, with both outputs going to a file.
     ///
-    /// The kernel treats the *thread* that started a child as its parent, so all children are
-    /// started by one thread that lives as long as the process: a test's own thread would take its
+    /// The kernel treats the *thread* that started a child as its parent. Therefore one thread that
+    /// lives as long as the process starts all children. A test's own thread would take its
     /// children down when it ends.
     pub fn spawn(command: &Command, log: &File) -> Result<KillOnDrop> {
         let line = describe(command);
@@ -128,7 +127,7 @@ impl KillOnDrop {
     }
 
     /// Returns the CPU time of the process and of its descendants that have ended and were waited
-    /// for; zero if the process has ended.
+    /// for. Returns zero if the process has ended.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
         stat.ok().as_deref().and_then(cpu_time).unwrap_or_default()
@@ -141,7 +140,7 @@ impl KillOnDrop {
             .with_context(|| format!("cannot wait for `{}`", self.line))
     }
 
-    /// Kills it and waits until it has ended. Does nothing if it has ended already.
+    /// Kills the process and waits until it has ended. Does nothing if it has ended already.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -158,14 +157,14 @@ impl Drop for KillOnDrop {
 fn cpu_time(stat: &str) -> Option<Duration> {
     /// The unit of these fields, USER_HZ, is a hundredth of a second on every x86 kernel.
     const TICK: Duration = Duration::from_millis(10);
-    // The program's name, in parentheses, may contain spaces; utime is the 14th field.
+    // The program's name, in parentheses, can contain spaces. utime is the 14th field.
     let (_, fields) = stat.rsplit_once(") ")?;
     let ticks = fields.split(' ').skip(11).take(4);
     let ticks: Option<u32> = ticks.map(|field| field.parse::<u32>().ok()).sum();
     Some(TICK * ticks?)
 }
 
-/// Returns the children of a process that its main thread started.
+/// Returns the children that the main thread of a process started.
 pub fn children(pid: u32) -> Vec<u32> {
     std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
         .unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The project's own programs, as `make build` left them.
+//! The project's own programs, as `make build` makes them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn folder() -> PathBuf {
     cache::workspace().join("target/dist")
 }
 
-/// The builder.
+/// Returns the path of the builder.
 pub fn builder() -> Result<PathBuf> {
     existing(folder().join("builder"))
 }
@@ -26,13 +26,13 @@ pub fn firstboot() -> Result<PathBuf> {
 fn existing(path: PathBuf) -> Result<PathBuf> {
     ensure!(
         path.is_file(),
-        "{} is not there: run `make build`",
+        "{} does not exist: run `make build`",
         path.display()
     );
     Ok(path)
 }
 
-/// Runs the builder with these arguments, whatever its exit code.
+/// Runs the builder with these arguments, and accepts any exit code.
 pub fn run_builder(arguments: &[&str]) -> Result<process::Output> {
     process::run(Command::new(builder()?).args(arguments))
 }

@@ -1,4 +1,4 @@
-//! Shows the progress of a program that takes minutes: on a terminal its newest line replaces the
+//! Shows the progress of a program that takes minutes. On a terminal its newest line replaces the
 //! previous one; otherwise a line is printed every ten seconds.
 
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
@@ -12,12 +12,12 @@ use crate::process::{Output, describe};
 /// The time between two lines if there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The maximum length of a line on a terminal: a longer one would wrap and could not be
+/// The maximum length of a line on a terminal. A longer line would wrap and could not be
 /// overwritten.
 const COLUMNS: usize = 78;
 
 /// Runs a program to its end, and shows the lines of its two outputs on standard error. Returns
-/// everything that it printed as its standard output, whatever its exit code.
+/// everything that it printed as its standard output, and accepts any exit code.
 pub fn run(what: &str, command: &mut Command) -> Result<Output> {
     let line = describe(command);
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
@@ -28,7 +28,8 @@ pub fn run(what: &str, command: &mut Command) -> Result<Output> {
         .stderr(writer)
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    // The command keeps the write ends of the pipe, which would otherwise never be closed.
+    // Closes the write ends of the pipe that the command still holds. Otherwise the reader would
+    // never see the end of the output.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut shown = Shown::new(what, std::io::stderr().is_terminal());
     let mut printed = String::new();
@@ -51,7 +52,7 @@ pub fn run(what: &str, command: &mut Command) -> Result<Output> {
     })
 }
 
-/// The state of what has been shown.
+/// The state of the display.
 struct Shown<'a> {
     what: &'a str,
     terminal: bool,

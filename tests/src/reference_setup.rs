@@ -1,5 +1,6 @@
-//! Plain etcd: a machine that is installed from the image, without firstboot, and set up as the
-//! guide describes. It is the baseline for what firstboot does, and shows what firstboot prevents.
+//! Plain etcd: a machine that is installed from the image and set up as the guide describes,
+//! without firstboot. It is the baseline for firstboot's behaviour, and shows what firstboot
+//! prevents.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,8 +11,7 @@ use crate::cluster::Provisioning;
 use crate::host::Host;
 use crate::process;
 
-/// Writes the files that the guide tells an operator to write on an installed machine that is off.
-/// `state` is `new` or `existing`.
+/// Writes the guide's files on an installed machine that is off. `state` is `new` or `existing`.
 pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Result<()> {
     let (name, own) = (host.name(), host.address());
     for file in ["server.crt", "server.key", "peer.crt", "peer.key"] {

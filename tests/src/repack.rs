@@ -1,7 +1,6 @@
-//! An image as a different builder would have made it: the overlay of the last build with some of
-//! its files changed, and a release signed with the cluster's own key. Tests use it to get releases
-//! that this builder does not make: with an etcd that was built here, with an etcd that dies, or
-//! with any serial.
+//! Makes an image like a different builder: the overlay of the last build with some changed files,
+//! and a release signed with the cluster's own key. Tests use it for releases that this builder
+//! does not make: with an etcd that was built here, with an etcd that dies, or with any serial.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -57,7 +56,7 @@ impl Repack {
         self.root.join(path)
     }
 
-    /// Replaces the overlay's etcd with the programs of that release.
+    /// Replaces the overlay's etcd with the programs of the given release.
     pub fn etcd(&mut self, version: &str) -> Result<()> {
         for program in PROGRAMS {
             let (from, to) = (
@@ -69,7 +68,7 @@ impl Repack {
         self.claim_etcd(version)
     }
 
-    /// Says that the overlay has this version of etcd, which it does not change.
+    /// Declares that the overlay has this version of etcd, without changing the programs.
     pub fn claim_etcd(&mut self, version: &str) -> Result<()> {
         let path = self.path("etc/firstboot/cluster.json");
         let mut cluster: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
@@ -79,7 +78,8 @@ impl Repack {
         Ok(())
     }
 
-    /// Packs the overlay again, in place of the build's overlay, as the release with this serial.
+    /// Packs the overlay again as the release with this serial, and replaces the build's overlay
+    /// with it.
     pub fn pack(self, serial: u64, key: &SigningKey) -> Result<()> {
         self.stamp()?;
         let overlay = self.out.join("image/overlay.tar.gz");
@@ -108,7 +108,7 @@ impl Repack {
         write(&self.out, &release, key)
     }
 
-    /// Writes the stamp of the overlay's current content.
+    /// Writes the stamp for the overlay's current content.
     fn stamp(&self) -> Result<()> {
         let mut files = Vec::new();
         walk(&self.root, &self.root, &mut files)?;
@@ -147,8 +147,8 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<StampedFile>) -> Result<()> 
     Ok(())
 }
 
-/// Gives an installed machine that is off the files of an output's overlay. The installer would
-/// refuse the overlay, because the kickstart names the one that the builder made.
+/// Installs the files of an output's overlay on an installed machine that is off. The installer
+/// would refuse this overlay, because the kickstart contains the digest of the builder's overlay.
 pub fn install(out: &Path, host: &Host) -> Result<()> {
     process::check(
         "tar",

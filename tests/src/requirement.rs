@@ -14,9 +14,9 @@ pub enum Requirement {
     Nspawn,
     /// debootstrap, or a base root supplied by the user.
     Debootstrap,
-    /// iproute2 with nftables, and Python for a slow link: for the networks of tests.
+    /// iproute2 with nftables, and Python for slow links, for the networks of tests.
     Network,
-    /// Go 1.MINOR or later, to build etcd releases that have no other source here.
+    /// Go 1.MINOR or later, to build etcd releases that are not available otherwise.
     Go(u32),
     /// pip, to fetch upstream's own 3.5.1.
     Pip,
@@ -59,14 +59,14 @@ pub enum Requirement {
 }
 
 impl Requirement {
-    /// Returns why the requirement is not met, as a sentence that ends with the remedy; None if it
-    /// is met.
+    /// Returns why the requirement is not met, as a sentence that ends with the remedy. Returns
+    /// None if it is met.
     pub fn missing(self) -> Option<String> {
         match self {
             Requirement::Root if !nix::unistd::geteuid().is_root() => {
                 Some("it needs root: run the tests with sudo".into())
             }
-            // In a container root may lack the right to make mount namespaces.
+            // In a container, root may not be allowed to make mount namespaces.
             Requirement::Root => program("unshare", "util-linux").or_else(namespaces),
             Requirement::Nspawn => program("systemd-nspawn", "systemd-container")
                 .or_else(|| program("setpriv", "util-linux")),
@@ -130,12 +130,12 @@ fn namespaces() -> Option<String> {
     ))
 }
 
-/// Returns what is needed if the device does not exist.
+/// Returns the remedy if the device does not exist.
 fn device(path: &str, needed: &str) -> Option<String> {
     (!Path::new(path).exists()).then(|| needed.to_owned())
 }
 
-/// Returns the reasons why a test with these requirements cannot run here; None if it can.
+/// Returns the reasons why a test with these requirements cannot run here, or None if it can.
 pub fn missing(requirements: &[Requirement]) -> Option<String> {
     let reasons: Vec<String> = requirements
         .iter()
@@ -150,7 +150,8 @@ fn program(name: &str, package: &str) -> Option<String> {
     (!found).then(|| format!("it needs {name}: apt-get install {package}"))
 }
 
-/// Like [`program`], but for programs that may exist in the PATH only as a shim that does not work.
+/// Checks the same as [`program`], for programs that can exist in the PATH as a shim that does not
+/// work.
 fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
     let ran = process::run(Command::new(name).arg(argument));
     let works = ran.is_ok_and(|ran| ran.success());
@@ -173,7 +174,7 @@ fn go(minor: u32) -> Option<String> {
     match found {
         Some(found) if found >= minor => None,
         Some(_) => Some(format!(
-            "it needs Go 1.{minor}, and here is {version}: https://go.dev/dl"
+            "it needs Go 1.{minor}, but this machine has {version}: https://go.dev/dl"
         )),
         None => Some(format!("it needs Go 1.{minor}: https://go.dev/dl")),
     }

@@ -1,11 +1,10 @@
-//! One run of a test program: its namespaces, its folder, and the cleanup of what dead runs left
-//! behind.
+//! One run of a test program: its namespaces, its folder, and the cleanup after dead runs.
 //!
-//! A run first enters a separate mount namespace. Mounts, named network namespaces (whose names are
-//! on a tmpfs of the run) and everything that depends on them therefore vanish with the last
-//! process of the run, and its processes die with it (see [`crate::process::KillOnDrop`]). Only
-//! files, loop devices and control groups can be left behind; their names contain the run's pid,
-//! and the next run removes them if no process holds that run's lock.
+//! A run first enters a separate mount namespace. Therefore mounts and named network namespaces
+//! (whose names are on a tmpfs of the run) vanish with the last process of the run. Its child
+//! processes die with it (see [`crate::process::KillOnDrop`]). Only files, loop devices and control
+//! groups can be left behind. Their names contain the run's pid, and the next run removes them if
+//! no process holds that run's lock.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ use crate::{cache, cgroup, process};
 static RUN: OnceLock<Run> = OnceLock::new();
 static SHARED: OnceLock<PathBuf> = OnceLock::new();
 
-/// The variable that names the folder that all runs of a suite share.
+/// The variable with the folder that all runs of a suite share.
 const SHARE: &str = "ETCD_IMAGE_SHARED";
 
 /// This process's run.
@@ -54,9 +53,10 @@ impl Run {
     }
 }
 
-/// Starts the run. This must be called first in `main`, while there is only one thread.
+/// Starts the run. Programs must call this function first in `main`, while there is only one
+/// thread.
 ///
-/// Without root it makes only the folder; the tests that need more are ignored then.
+/// Without root it makes only the folder, and the tests that need more are ignored.
 pub fn enter() -> Result<&'static Run> {
     let threads = fs::read_dir("/proc/self/task")
         .context("cannot list /proc/self/task")?
@@ -90,8 +90,8 @@ pub fn current() -> Result<&'static Run> {
     )
 }
 
-/// From now on, everything that is expensive and the same for many tests is made only once: in this
-/// run, or in all runs of the suite that this run belongs to.
+/// From now on, makes everything that is expensive and the same for many tests only once: in this
+/// run, or in all runs of this run's suite.
 pub fn share() -> Result<()> {
     let folder = match std::env::var_os(SHARE) {
         Some(folder) => PathBuf::from(folder),
@@ -102,25 +102,26 @@ pub fn share() -> Result<()> {
         .map_err(|_| anyhow!("run::share was called twice"))
 }
 
-/// Returns the folder that [`share`] set; None if nothing is shared, for instance because a
-/// benchmark measures how long making things takes.
+/// Returns the folder that [`share`] set. Returns None if nothing is shared, for instance because a
+/// benchmark measures how long a build takes.
 pub fn shared() -> Option<&'static Path> {
     SHARED.get().map(PathBuf::as_path)
 }
 
-/// Passes a program the setting that makes it share what this run shares.
+/// Makes a program share the same folder as this run.
 pub fn share_with(program: &mut Command) {
     program.envs(shared().map(|folder| (SHARE, folder)));
 }
 
-/// Removes the run's folder. By then hosts and networks must have been removed.
+/// Removes the run's folder. Hosts and networks must have been removed before.
 pub fn leave() {
     if let Some(run) = RUN.get() {
         remove(&run.folder);
     }
 }
 
-/// Removes what dead runs left behind: a run is dead if no process holds its lock.
+/// Removes the files, devices and control groups of dead runs. A run is dead if no process holds
+/// its lock.
 pub fn reap() -> Result<()> {
     let Ok(left) = fs::read_dir(runs()) else {
         return Ok(());
@@ -177,9 +178,9 @@ fn own_namespace() -> Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context("cannot make the mounts of the run private")?;
-    // nspawn keeps its locks and sockets in /run/systemd and requires it to be a separate file
-    // system; ip keeps the names of network namespaces in /run/netns. Newly mounted ones hide the
-    // machine's own and leave them untouched.
+    // nspawn keeps its locks and sockets in /run/systemd, and requires it to be a separate file
+    // system. ip keeps the names of network namespaces in /run/netns. New mounts on both hide the
+    // machine's own folders and leave them untouched.
     for path in ["/run/systemd", "/run/netns"] {
         fs::create_dir_all(path).with_context(|| format!("cannot make {path}"))?;
         mount(

@@ -19,8 +19,7 @@ use crate::{cache, run};
 /// The moto version that the tests were written against, and the dependencies of its server.
 /// `moto[server]` would also install the parsers for all of Amazon's services.
 const MOTO: [&str; 3] = ["moto[s3]==5.2.5", "flask", "flask-cors"];
-/// The port on which the server listens in its namespace; the proxy's address is given by the
-/// caller.
+/// The port on which the server listens in its namespace. The caller gives the proxy's address.
 const PORT: u16 = 9000;
 
 /// The faults that the proxy can cause.
@@ -32,10 +31,10 @@ pub enum Fault {
     Truncate(u32),
     /// The next answers larger than one MiB, up to this number, break off in the middle.
     Half(u32),
-    /// Each upload request takes longer by this amount of time.
+    /// Each upload request takes this much longer.
     Slow(Duration),
-    /// The server carries out a request whose first line contains this text, but the answer is
-    /// delayed by this amount of time.
+    /// The server carries out a request whose first line contains this text, but the proxy delays
+    /// the answer by this time.
     SlowAnswer(&'static str, Duration),
     /// The server reports a wrong digest of the stored object.
     Lie,
@@ -45,7 +44,7 @@ pub enum Fault {
 
 /// The server, which is stopped on drop.
 #[derive(Debug)]
-pub struct Server(#[expect(dead_code, reason = "its drop ends it")] KillOnDrop);
+pub struct Server(#[expect(dead_code, reason = "its drop ends the server")] KillOnDrop);
 
 impl Server {
     /// Starts the server in a namespace, at one of the namespace's addresses, with an empty bucket.
@@ -53,12 +52,12 @@ impl Server {
         let log = File::create(run::current()?.folder("s3")?.join("log"))?;
         let (host, port) = address
             .rsplit_once(':')
-            .context("an address is HOST:PORT")?;
+            .context("the address is not HOST:PORT")?;
         let mut moto = world.command("python3");
         moto.args(["-m", "moto.server", "-H", host, "-p", port])
             .env("PYTHONPATH", library()?);
-        // The server keeps objects in memory: it shares a disk with the client, so that each byte
-        // would otherwise be written to it twice.
+        // The server keeps objects in memory. It shares a disk with the client, so each byte would
+        // otherwise be written to that disk twice.
         moto.env(
             "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE",
             (16_u64 << 30).to_string(),
@@ -100,7 +99,7 @@ impl S3 {
         let (faults, stop): (Arc<Mutex<Vec<Fault>>>, Arc<AtomicBool>) = Default::default();
         let (theirs, ended) = (Arc::clone(&faults), Arc::clone(&stop));
         let world = world.clone();
-        // Threads started by a thread that is in the namespace are in it too.
+        // Threads that are started by a thread in the namespace are also in the namespace.
         let accepting = std::thread::spawn(move || {
             let _ = world.within(|| accept(&listener, &theirs, &ended));
         });
@@ -112,7 +111,7 @@ impl S3 {
         })
     }
 
-    /// Applies the fault from now on, until the faults are ended.
+    /// Applies the fault from now on, until [`S3::clear_faults`].
     pub fn fault(&self, fault: Fault) {
         lock(&self.faults).push(fault);
     }
@@ -150,7 +149,7 @@ pub fn library() -> Result<PathBuf> {
             .context("installing moto")?;
         fs::read_dir(folder.join("moto"))
             .map(drop)
-            .context("moto is not there")
+            .context("moto is not installed")
     })
 }
 
@@ -165,7 +164,7 @@ fn accept(listener: &TcpListener, faults: &Arc<Mutex<Vec<Fault>>>, stop: &Atomic
         match listener.accept() {
             Ok((connection, _)) => {
                 let faults = Arc::clone(faults);
-                // A connection's error is its client's concern.
+                // Errors of a connection are ignored, because its client reports them.
                 std::thread::spawn(move || pass(connection, &faults));
             }
             Err(_) => sleep(Duration::from_millis(5)),
@@ -229,7 +228,7 @@ fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
     client.write_all(&answer)
 }
 
-/// Returns a request's head, changed so that the connection is closed after the answer.
+/// Returns the head of a request, changed so that the connection is closed after the answer.
 fn forwarded(head: &str) -> String {
     let mut lines = head.lines();
     let mut passed = format!(
@@ -292,7 +291,7 @@ fn faults_for_request(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
     now
 }
 
-/// Returns whether this large answer must break off.
+/// Returns whether this large answer must break off, and counts the fault down.
 fn spend_half(faults: &mut Vec<Fault>) -> bool {
     let mut spent = false;
     for fault in faults.iter_mut() {

@@ -1,4 +1,4 @@
-//! Files of one crate that import each other in a circle.
+//! Finds files of one crate that import each other in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -32,7 +32,7 @@ impl Circle {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let _ = write!(
                     text,
-                    "\n  {} takes {} from {}",
+                    "\n  {} imports {} from {}",
                     shown(file),
                     names.join(", "),
                     shown(target)
@@ -123,7 +123,8 @@ fn resolve(
     used: &Segments,
     depth: usize,
 ) -> Option<(ModulePath, String)> {
-    // Two modules that re-export each other's names by globs would otherwise never come to an end.
+    // Without this check, two modules that re-export each other's names by globs would cause an
+    // endless recursion.
     if depth > 16 {
         return None;
     }
@@ -163,7 +164,8 @@ fn start(map: &CrateMap, from: &ModulePath, used: &Segments) -> Option<(ModulePa
         _ => {}
     }
     let imports = &map.modules.get(from)?.imports;
-    // An alias of itself (`use serde::Serialize` as Serialize) refers to a different crate.
+    // An alias with the name of its own target (`use serde::Serialize` as Serialize) refers to a
+    // different crate.
     let own = imports.children.contains(first)
         || imports
             .aliases

@@ -19,8 +19,8 @@ pub(crate) struct Imports {
     pub(crate) used: BTreeSet<Segments>,
 }
 
-/// Reads the imports of a module from its items. Inline child modules are left out, since they are
-/// modules in their own right.
+/// Reads the imports of a module from its items. Leaves out inline child modules, which are
+/// separate modules.
 pub(crate) fn read(items: &[Item], children: Vec<String>) -> Imports {
     let mut reader = Reader {
         imports: Imports {
@@ -79,7 +79,7 @@ impl Reader {
         }
     }
 
-    /// A macro's arguments are only tokens, so each run of `name :: name` is treated as a path.
+    /// Treats each run of `name :: name` as a path, because a macro's arguments are only tokens.
     fn add_tokens(&mut self, tokens: TokenStream) {
         let mut path: Segments = Vec::new();
         let mut colons = 0;
@@ -155,7 +155,7 @@ impl<'ast> Visit<'ast> for Reader {
     }
 }
 
-/// Whether an item carries `#[cfg(test)]`.
+/// Returns whether an item has the attribute `#[cfg(test)]`.
 pub(crate) fn is_test_only(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string() == "test",

@@ -1,6 +1,6 @@
-//! Checks of the source tree that neither rustc nor clippy makes.
+//! Checks the source tree for faults that neither rustc nor clippy reports.
 //!
-//! - Imports point one way: no files of a crate import each other in a circle.
+//! - Imports point in one direction: no files of a crate import each other in a circle.
 //! - No source file has more than [`LONGEST_FILE`] lines.
 //!
 //! Usage: `lint WORKSPACE`. Prints one line for each fault and exits with 1 if there is any.
@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result};
 
 use crate::modules::CrateMap;
 
-/// The maximum number of lines in a file: a longer one covers a second subject.
+/// The maximum number of lines in a file. A longer file usually covers a second subject.
 const LONGEST_FILE: usize = 400;
 
 fn main() -> Result<ExitCode> {
@@ -49,7 +49,7 @@ fn main() -> Result<ExitCode> {
     })
 }
 
-/// The root files of all libraries, programs and test programs in the workspace.
+/// Returns the root files of all libraries, programs and test programs in the workspace.
 fn crate_roots(workspace: &Path) -> Result<Vec<PathBuf>> {
     let manifest = workspace.join("Cargo.toml");
     let text = fs::read_to_string(&manifest)
@@ -93,7 +93,7 @@ fn long_files(map: &CrateMap, workspace: &Path) -> Vec<String> {
         .filter(|(_, lines)| *lines > LONGEST_FILE)
         .map(|(path, lines)| {
             let shown = path.strip_prefix(workspace).unwrap_or(path).display();
-            format!("{shown}: {lines} lines, at most {LONGEST_FILE} are allowed: move its second subject to a file")
+            format!("{shown}: {lines} lines, at most {LONGEST_FILE} are allowed: move a part of it to a file")
         })
         .collect()
 }

@@ -12,10 +12,10 @@ use crate::imports::{self, Imports, is_test_only};
 /// A module's path from the crate root; the root is empty.
 pub(crate) type ModulePath = Vec<String>;
 
-/// One module: the file that contains it, and what it imports.
+/// One module, with its file and its imports.
 #[derive(Debug)]
 pub(crate) struct Module {
-    /// The file that contains it; an inline module is in its parent's file.
+    /// The file that contains the module; an inline module is in its parent's file.
     pub(crate) file: PathBuf,
     pub(crate) imports: Imports,
 }
@@ -39,7 +39,7 @@ impl CrateMap {
         Ok(map)
     }
 
-    /// All files of the crate, each with its number of lines.
+    /// Returns all files of the crate, each with its number of lines.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&Path, usize)> {
         self.lines
             .iter()

@@ -1,4 +1,4 @@
-//! Small crates in a temporary folder, with and without circles.
+//! Tests the linter on small crates in a temporary folder, with and without circles.
 
 use std::fs;
 
@@ -44,7 +44,7 @@ fn child_that_takes_a_type_of_its_caller_is_a_circle() {
     assert_eq!(
         found,
         [
-            "2 files import each other in a circle:\n  a.rs takes Options from lib.rs\n  lib.rs takes go from a.rs"
+            "2 files import each other in a circle:\n  a.rs imports Options from lib.rs\n  lib.rs imports go from a.rs"
         ]
     );
 }
@@ -63,7 +63,7 @@ fn name_is_followed_through_a_re_export_to_the_file_that_defines_it() {
     assert_eq!(
         found,
         [
-            "2 files import each other in a circle:\n  b.rs takes Type from c.rs\n  c.rs takes run from b.rs"
+            "2 files import each other in a circle:\n  b.rs imports Type from c.rs\n  c.rs imports run from b.rs"
         ]
     );
 }

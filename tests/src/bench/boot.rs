@@ -13,7 +13,7 @@ use crate::{etcd, process, programs, reference_setup};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
-/// Measures each `runs` times, alternating, and returns the table.
+/// Measures both setups alternately, `runs` times each, and returns the table.
 pub fn run(runs: usize) -> Result<String> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -35,8 +35,8 @@ pub fn run(runs: usize) -> Result<String> {
                 };
                 configured?;
             }
-            // An installation ends with a reboot, which leaves everything flushed to the disk. This
-            // does the same.
+            // A real installation ends with a reboot, which flushes everything to the disk. This
+            // sync has the same effect.
             nix::unistd::sync();
             times.push(timed(|| {
                 boot_all(&mut hosts)?;

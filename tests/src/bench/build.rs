@@ -1,4 +1,4 @@
-//! `builder build` with a warm cache, against `tar | gzip -6` of the same tree.
+//! Compares `builder build` with a warm cache to `tar | gzip -6` of the same tree.
 
 use std::fs;
 use std::path::Path;
@@ -10,16 +10,16 @@ use anyhow::{Context as _, Result};
 use super::{Row, table, timed};
 use crate::{etcd, process, programs};
 
-/// Makes the archive of a tree as a person would: sorted, with numeric owners, and without the time
-/// in gzip's header.
+/// A command that makes the archive of a tree by hand: sorted, with numeric owners, and without the
+/// time in gzip's header.
 const BY_HAND: &str = "tar --sort=name --mtime=@0 --numeric-owner --owner=0 --group=0 -C \"$1\" -cf - . | gzip -n -6 > \"$2\"";
 
-/// Measures each `runs` times, alternating, and returns the table.
+/// Measures both ways alternately, `runs` times each, and returns the table.
 ///
-/// The builder does more than pack: it checks the release, writes the kickstart and the manifest,
-/// signs, makes each node's documents, and flushes all of it to the disk. A build after a change to
-/// the recipe is measured as well, since that is the case that a warm cache is meant for: only the
-/// small files are compressed again.
+/// The builder does more than tar and gzip: it checks the release, writes the kickstart and the
+/// manifest, signs, makes each node's documents, and flushes all of it to the disk. The benchmark
+/// also measures a build after a change to the recipe, which is the purpose of a warm cache: the
+/// builder compresses only the small files again.
 pub fn run(runs: usize) -> Result<String> {
     let release = etcd::release("3.5.1")?;
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -37,7 +37,7 @@ pub fn run(runs: usize) -> Result<String> {
             .ok()
             .map(drop)
     };
-    // The first run fills the cache from the tarball, as if it had been downloaded.
+    // The first run fills the cache from the tarball, as a download would.
     let cached = path("cache/releases");
     fs::create_dir_all(&cached)?;
     fs::copy(
@@ -51,7 +51,7 @@ pub fn run(runs: usize) -> Result<String> {
     let untar = [Path::new("-xzf"), &overlay, Path::new("-C"), &tree];
     process::run(Command::new("tar").args(untar))?
         .ok()
-        .context("unpacking the overlay")?;
+        .context("cannot unpack the overlay")?;
 
     let by_hand = || -> Result<()> {
         let mut shell = Command::new("sh");

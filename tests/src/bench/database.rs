@@ -1,5 +1,5 @@
-//! A database for measurements: a real etcd filled with as many keys as needed, each with a value
-//! of 1 KB.
+//! Makes a database for measurements: a real etcd with as many keys as needed, each with a value of
+//! 1 KB.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +17,8 @@ const MIB: u64 = 2048;
 const BATCH: u64 = 1000;
 /// The number of concurrent requests: etcd applies one while it reads the next.
 const AT_ONCE: usize = 4;
-/// Settings that make filling the database fast. They are unsafe in a power cut, but nothing that
-/// matters would be lost here.
+/// Settings with which etcd fills its database fast. They are unsafe in a power cut, which does not
+/// matter for a benchmark.
 const ARGUMENTS: [&str; 8] = [
     "--quota-backend-bytes",
     "17179869184",
@@ -33,7 +33,7 @@ const ARGUMENTS: [&str; 8] = [
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
-/// Returns the size of the database to measure with, in MiB.
+/// Returns the size of the measured database, in MiB.
 pub fn mib() -> u64 {
     std::env::var("ETCD_IMAGE_BENCH_MIB")
         .ok()
@@ -41,15 +41,16 @@ pub fn mib() -> u64 {
         .unwrap_or(MIB)
 }
 
-/// Starts an etcd of that version in a folder and fills its database with that many MiB. The data
-/// remains in the subfolder `data` after etcd is stopped.
+/// Starts an etcd of the given version in a folder, and fills its database with the given number of
+/// MiB. The data remains in the subfolder `data` after etcd has stopped.
 pub fn make(version: &str, folder: &Path, mib: u64) -> Result<StandaloneEtcd> {
     let etcd = StandaloneEtcd::start(version, folder, &ARGUMENTS)?;
     fill(mib, BATCH, |pairs| etcd.put(&pairs))?;
     Ok(etcd)
 }
 
-/// Puts that many MiB of keys into the database, with at most `batch` keys in each request.
+/// Puts the given number of MiB of keys into the database, with at most `batch` keys in each
+/// request.
 pub fn fill(mib: u64, batch: u64, put: impl Fn(Vec<Pair>) -> Result<()> + Sync) -> Result<()> {
     // Three values and their metadata fill a page of 4 KiB.
     let keys = (mib << 20) / 4096 * 3;
@@ -72,7 +73,7 @@ pub fn fill(mib: u64, batch: u64, put: impl Fn(Vec<Pair>) -> Result<()> + Sync) 
     })
 }
 
-/// Returns incompressible bytes, which are always the same for the same number.
+/// Returns incompressible bytes that are always the same for one number.
 fn value(number: u64) -> Vec<u8> {
     let mut state = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = || {

@@ -1,9 +1,9 @@
 //! Measures how long an fsync of a write-ahead log takes while another program writes, with the
-//! guide's dirty ratios and with ours, and how many disk writes are caused by reading with
-//! relatime. Runs in a virtual machine, since the ratios apply to the whole kernel.
+//! guide's dirty ratios and with the profile `etcd`'s, and how many disk writes reading causes with
+//! relatime. The benchmark runs in a virtual machine, because the ratios apply to the whole kernel.
 //!
-//! The machine's disk is throttled to the speed of an ordinary disk. On a disk that absorbs every
-//! write immediately, the ratios make no difference.
+//! The machine's disk is throttled to the speed of an ordinary disk, because on a disk that absorbs
+//! every write immediately the ratios make no difference.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use crate::vm::{self, Vm};
 use crate::{base, process};
 
-/// The dirty ratio, the background ratio, and the configuration that they belong to.
+/// The dirty ratio, the background ratio, and the name of their configuration.
 const RATIOS: [(&str, &str, &str); 2] = [
     ("60", "5", "the guide's 60 and 5"),
     ("10", "3", "this image's 10 and 3"),
@@ -35,17 +35,17 @@ const NEIGHBOURS: [(&str, u64, Duration); 2] = [
     ("never stops writing", 1 << 20, Duration::ZERO),
 ];
 const RECORD: usize = 2048;
-/// The interval at which records are due, whether or not the previous record is on the disk.
+/// The interval at which records are due, even if the previous record is not on the disk yet.
 const PACE: Duration = Duration::from_millis(20);
 /// The size of etcd's segments (server/storage/wal, SegmentSizeBytes).
 const SEGMENT: i64 = 64_000_000;
-/// How long the log is written in one run.
+/// How long one run writes the log.
 const LAP: Duration = Duration::from_secs(24);
 /// How long the other program writes before the log starts.
 const LEAD: Duration = Duration::from_secs(8);
 /// The disk's speed, in bytes per second.
 const DISK: u64 = 40 << 20;
-/// The number of files that are read, each with an access time older than its last change.
+/// The number of files to read, each with an access time older than its last change.
 const FILES: usize = 2000;
 
 /// The first program of the machine.
@@ -54,7 +54,7 @@ const INIT: &str = "#!/bin/bash\nmount -t proc proc /proc; mount -t sysfs sysfs 
 
 /// Starts the machine, runs the measurement in it, and returns the resulting table.
 pub fn run(runs: usize) -> Result<String> {
-    let own = std::env::current_exe().context("where is this program?")?;
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
     let vm = Vm::new(&base::base()?, 8 << 30, |root| {
         fs::copy(&own, root.join("root/bench"))?;
         fs::copy(vm::busybox()?, root.join("root/busybox"))?;
@@ -78,7 +78,7 @@ pub fn run(runs: usize) -> Result<String> {
         timeout,
     )?;
     vm.mounted(|root| {
-        fs::read_to_string(root.join("root/result")).context("the machine said nothing")
+        fs::read_to_string(root.join("root/result")).context("the machine printed nothing")
     })
 }
 
@@ -157,7 +157,7 @@ fn beside_a_writer(piece: u64, every: Duration) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// The thread uses one file that only grows: data that is truncated or overwritten before it is
+/// Writes one file that only grows, because data that is truncated or overwritten before it is
 /// flushed never reaches the disk and costs nothing.
 fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<()> {
     let mut file = File::create(path)?;
@@ -180,8 +180,8 @@ fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<(
     Ok(())
 }
 
-/// Returns how long each record took, counted from the time at which it was due. As in etcd,
-/// records that become due while the disk is busy are flushed together in one write.
+/// Returns how long each record took, counted from its due time. As in etcd, one write flushes all
+/// records that become due while the disk is busy.
 ///
 /// Records are not written back to back, because a second in which the disk is fast would then
 /// count more than ten seconds in which it stalls.
@@ -210,7 +210,7 @@ fn records(file: &File) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// Returns the number of sectors that the disk has to write because files were read.
+/// Returns the number of sectors that the disk writes because a program reads files.
 fn reading(option: &str) -> Result<u64> {
     process::check("mount", &["-o", &format!("remount,{option}"), "/"])?;
     let folder = Path::new("/var/tmp/read");
@@ -241,9 +241,9 @@ fn sectors() -> Result<u64> {
     let line = stats
         .lines()
         .find(|line| line.split_whitespace().nth(2) == Some("vda"))
-        .context("no vda")?;
+        .context("there is no disk vda")?;
     line.split_whitespace()
         .nth(9)
         .and_then(|word| word.parse().ok())
-        .context("no count of sectors")
+        .context("the kernel reports no sector count")
 }

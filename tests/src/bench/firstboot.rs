@@ -54,9 +54,9 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// Returns the CPU time and the peak memory (KiB) of a command and of all the processes that it
-/// waited for. They are measured by a process that has no other children, since the system adds up
-/// the usage of all children.
+/// Returns the CPU time and the peak memory (KiB) of a command and of all processes that it waited
+/// for. A process without other children measures them, because the system adds up the usage of all
+/// children.
 pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
     let mut measure = Command::new(std::env::current_exe()?);
     measure
@@ -72,7 +72,7 @@ pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
         .flat_map(str::parse)
         .collect();
     let [micros, kib] = numbers[..] else {
-        anyhow::bail!("the measurement says {said:?}")
+        anyhow::bail!("the measurement printed {said:?}")
     };
     Ok((Duration::from_micros(micros), kib))
 }

@@ -1,8 +1,8 @@
 //! The measurements of `make bench`, one file for each.
 //!
-//! Two ways of doing the same thing are run alternately (A B A B), so that other load on the
-//! machine affects both, and the medians are compared. Nothing is asserted: the benchmark prints a
-//! table, and a person judges.
+//! Each measurement runs two ways of doing the same thing alternately (A B A B), so that other load
+//! on the machine affects both, and compares the medians. The benchmark asserts nothing. It prints
+//! a table for a person to judge.
 
 pub mod boot;
 pub mod build;
@@ -23,15 +23,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Returns how long something took.
+/// Runs the work and returns how long it took.
 pub fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
     let begun = Instant::now();
     work()?;
     Ok(begun.elapsed())
 }
 
-/// Returns the median; for an even number of values this is the lower of the two in the middle, so
-/// that it is a measured value.
+/// Returns the median. For an even number of values, returns the lower of the two in the middle, so
+/// that the result is a measured value.
 pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times
@@ -51,7 +51,7 @@ pub struct Row {
     pub bytes: Option<u64>,
 }
 
-/// Formats the rows as a table that shows each row's ratio to the last row, which is the yardstick.
+/// Formats the rows as a table with each row's ratio to the last row, which is the baseline.
 pub fn table(rows: &[Row]) -> String {
     let seconds = |time: Duration| format!("{:.3} s", time.as_secs_f64());
     let width = rows

@@ -13,24 +13,23 @@ use crate::host::Host;
 use crate::{etcd, programs, reference_setup};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
-/// The number of keys: more than the 10,000 entries after which etcd keeps a snapshot instead of
-/// its log, so that a joining member receives a snapshot, as from any database that has been in
-/// use.
+/// The number of keys. It exceeds the 10,000 entries after which etcd keeps a snapshot instead of
+/// its log, so that a joining member receives a snapshot, as from any database in use.
 const KEYS: usize = 20_000;
-/// The value size that makes all keys add up to 256 MB.
+/// The value size with which all keys add up to 256 MB.
 const VALUE: usize = 13_400;
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The script that an operator runs on a remaining member as soon as the machine, whose etcd.conf
-/// is already set to join, is switched on. It checks nothing, and takes it for granted that this
-/// machine is the lost one.
+/// is already set to join, is switched on. It checks nothing, and assumes that this machine is the
+/// lost one.
 const SCRIPT: &str = ". /etc/profile.d/etcdctl.sh
 old=$(etcdctl member list | grep etcd-3 | cut -d, -f1)
 until etcdctl member remove $old; do :; done
 new=$(etcdctl member add etcd-3 --learner --peer-urls=https://10.101.15.103:2380 | sed -n 's/^Member *\\([0-9a-f]*\\) added.*/\\1/p')
 for try in $(seq 3000); do etcdctl member promote $new 2> /dev/null && exit; done; exit 1";
 
-/// The results of the runs of one way.
+/// The results of all runs of one way.
 #[derive(Debug, Default)]
 struct Measurement {
     /// The times from power-on to voter.
@@ -41,7 +40,7 @@ struct Measurement {
     gap: Vec<Duration>,
 }
 
-/// Measures each `runs` times, alternating, and returns the table.
+/// Measures both ways alternately, `runs` times each, and returns the table.
 pub fn run(runs: usize) -> Result<String> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -121,8 +120,8 @@ fn once(
         provisioning.give_document(lost, lost.name())?;
     }
     // The two remaining members have elected their leader by now. For five seconds after an
-    // election etcd considers a cluster unhealthy (server.go, HealthInterval), which has nothing to
-    // do with the question of which way is faster.
+    // election etcd considers a cluster unhealthy (server.go, HealthInterval), which would distort
+    // the comparison.
     sleep(Duration::from_secs(8));
 
     let left = [helper.address(), second.address()];

@@ -24,8 +24,8 @@ const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(300);
 const OURS: [&str; 3] = ["firstboot", "restore", "/snapshots/snapshot.db"];
 const THEIRS: [&str; 3] = ["bash", "-c", SCRIPT];
 
-/// The script moves the old data away at the point where the guide removes it after a backup:
-/// making another copy would only make the guide's way slower.
+/// The guide's commands. The script moves the old data away where the guide removes it after a
+/// backup, because another copy would only make the guide's way slower.
 const SCRIPT: &str = "set -e
 systemctl stop etcd
 mv /var/lib/etcd/data /var/lib/etcd/before
@@ -38,18 +38,18 @@ systemctl start etcd";
 /// Restores the initial state by removing the archived data.
 const TIDY: &str = "rm -rf /var/lib/etcd/before; firstboot restore --prune 0; ! ls /var/lib/etcd/aside/* 2> /dev/null";
 
-/// The results of the runs of one way.
+/// The results of all runs of one way.
 #[derive(Debug, Default)]
 struct Measurement {
     /// The longest time without an acknowledged write.
     gap: Vec<Duration>,
-    /// The time from the start of the command to its end.
+    /// The duration of the command.
     whole: Vec<Duration>,
-    /// The peak amount of additional space that it used on etcd's volume, in bytes.
+    /// The peak of the additional space that the command used on etcd's volume, in bytes.
     disk: u64,
 }
 
-/// Measures each `runs` times, alternating, and returns the table.
+/// Measures both ways alternately, `runs` times each, and returns the table.
 pub fn run(runs: usize) -> Result<String> {
     etcd::release(VERSION)?;
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -123,14 +123,14 @@ fn one_member(demo: &str) -> Result<String> {
     );
     let (rest, end) = rest
         .zip(end)
-        .context("the demo's recipe has another form")?;
+        .context("the demo's recipe has an unexpected form")?;
     Ok([&demo[..rest], &demo[end..]]
         .concat()
         .replace("[etcd]\n", "[etcd]\nquota = \"8 GiB\"\n"))
 }
 
-/// Does one run while a client writes continuously, and returns the longest time without a write,
-/// the duration of the command and the extra disk space.
+/// Runs the command once while a client writes continuously. Returns the longest time without a
+/// write, the duration of the command and the additional disk space.
 fn once(host: &Host, client: &Client, command: &[&str]) -> Result<(Duration, Duration, u64)> {
     host.wait_for(TIDY, CONVERGENCE_TIMEOUT)?;
     nix::unistd::sync();
@@ -168,12 +168,12 @@ impl Disk {
         self.stop.store(true, Ordering::Relaxed);
         self.thread
             .join()
-            .map_err(|_| anyhow!("who watched the disk panicked"))
+            .map_err(|_| anyhow!("the thread that watched the disk panicked"))
     }
 }
 
-/// Returns how much disk space a folder's files use, in bytes. A file that vanishes in the meantime
-/// counts as zero.
+/// Returns how much disk space a folder's files use, in bytes. Counts a file that vanishes
+/// meanwhile as zero.
 fn taken(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;

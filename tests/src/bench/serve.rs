@@ -1,5 +1,5 @@
-//! Measures what it costs `builder serve` to serve the overlay to many machines at once, compared
-//! with nginx as Debian configures it.
+//! Measures what it costs `builder serve` to serve the overlay to many machines at the same time,
+//! compared with nginx as Debian configures it.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -19,12 +19,12 @@ use crate::network::Namespace;
 use crate::process::{KillOnDrop, children};
 use crate::{etcd, packages, programs, run};
 
-/// The number of machines that fetch the overlay at once.
+/// The number of machines that fetch the overlay at the same time.
 const CLIENTS: usize = 250;
 const OURS: &str = "10.101.15.1:8081";
 const THEIRS: &str = "10.101.15.1:8082";
 
-/// Measures each `runs` times, alternating.
+/// Measures both servers alternately, `runs` times each.
 pub fn run(runs: usize) -> Result<String> {
     let nginx_program = match packages::unpacked("nginx") {
         Ok(package) => package.join("usr/sbin/nginx"),
@@ -77,7 +77,7 @@ pub fn run(runs: usize) -> Result<String> {
     };
     Ok(format!(
         "{}{}{CLIENTS} clients, {:.1} MB each, {runs} runs in turns; CPU ratio {ratio:.2}; peak memory {} MiB, nginx {} MiB\n",
-        rows(elapsed, "until all have it"),
+        rows(elapsed, "until all clients have it"),
         rows(cpu, "CPU"),
         megabytes(size),
         memory[0],
@@ -117,7 +117,7 @@ fn wait(from: &Namespace, address: &str) -> Result<()> {
         match from.within(move || TcpStream::connect(address))? {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() >= end => {
-                return Err(error).context("the server does not begin");
+                return Err(error).context("the server does not start");
             }
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
@@ -125,7 +125,7 @@ fn wait(from: &Namespace, address: &str) -> Result<()> {
 }
 
 /// Returns how long it takes until this many clients have received the overlay. The clients discard
-/// it, so that they themselves use little of the CPU.
+/// it, so that they use little CPU time.
 fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<Duration> {
     let connect = || -> std::io::Result<Vec<TcpStream>> {
         (0..clients).map(|_| TcpStream::connect(address)).collect()
@@ -160,7 +160,9 @@ fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<D
                 &mut buffer,
                 MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT,
             ) {
-                Ok(0) if *got < size => error = Some(format!("a client has {got} bytes of {size}")),
+                Ok(0) if *got < size => {
+                    error = Some(format!("a client received {got} of {size} bytes"))
+                }
                 Ok(0) => return false,
                 Ok(count) => *got += count as u64,
                 Err(Errno::EAGAIN) => {}

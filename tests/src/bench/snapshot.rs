@@ -1,4 +1,4 @@
-//! `firstboot snapshot`, which checks the whole snapshot, compared with `etcdctl snapshot save`,
+//! Compares `firstboot snapshot`, which checks the whole snapshot, with `etcdctl snapshot save`,
 //! which checks nothing.
 
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::cluster::{Provisioning, wait_healthy};
 use crate::host::Host;
 use crate::{etcd, programs};
 
-/// The number of keys in one request: etcd accepts no more in one transaction.
+/// The number of keys in one request, which is the maximum in one of etcd's transactions.
 const BATCH: u64 = 120;
 
 /// A member with a database for measurements.
@@ -24,7 +24,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Makes a healthy one-member cluster with that many MiB of data.
+    /// Makes a healthy one-member cluster with the given number of MiB of data.
     pub(super) fn new(mib: u64, recipe: &str) -> Result<Self> {
         etcd::release("3.5.1")?;
         let provisioning = Provisioning::new()?;
@@ -48,7 +48,7 @@ impl Node {
         ])
     }
 
-    /// Removes what a run left behind, and waits until the disk has nothing more to write.
+    /// Removes the files of a run, and waits until the disk has written everything.
     pub(super) fn clear(&self) -> Result<()> {
         self.host
             .sh("rm -rf /root/bench; mkdir /root/bench; sync")?
@@ -57,7 +57,7 @@ impl Node {
     }
 }
 
-/// Measures each `runs` times, alternating, from one member.
+/// Measures both ways alternately on one member, `runs` times each.
 pub fn run(runs: usize) -> Result<String> {
     let node = Node::new(database::mib(), "")?;
     let mut seen: [(Vec<Duration>, Vec<Duration>, u64); 2] = Default::default();

@@ -1,5 +1,6 @@
-//! Measures an etcd patch that rolls through three nodes, compared with a script that an operator
-//! runs on node after node, and what a check for a newer image costs.
+//! Measures how long an etcd patch takes to roll through three nodes, compared with a script that
+//! an operator runs on one node after the other. Also measures what a check for a newer image
+//! costs.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::repack::{self, Repack};
 use crate::{etcd, process, programs, run};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
-/// The two patch releases between which the nodes change.
+/// The two patch releases between which the nodes switch.
 const PATCHES: [&str; 2] = [etcd::DEMO, "3.5.35"];
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The folder on a host with the release and with the programs of both patch releases.
@@ -30,7 +31,7 @@ systemctl start etcd
 . /etc/profile.d/etcdctl.sh
 until etcdctl endpoint health --cluster 2> /dev/null > /dev/null; do :; done";
 
-/// The results of the runs of one way.
+/// The results of all runs of one way.
 #[derive(Debug, Default)]
 struct Measurement {
     /// The times from the first node's order until the last node has proved itself.
@@ -46,14 +47,14 @@ struct Bed {
     serial: u64,
 }
 
-/// Measures each `runs` times, alternating, and returns the tables.
+/// Measures both ways alternately, `runs` times each, and returns the tables.
 pub fn run(runs: usize) -> Result<String> {
     let mut bed = Bed::new()?;
     let client = Client::new(&bed.provisioning)?;
     let mut seen: [Measurement; 2] = Default::default();
     for number in 0..runs {
         let [old, new] = [number, number + 1].map(|number| PATCHES[number % 2]);
-        // The script's change is taken back, because an update expects the files of an image.
+        // Undoes the script's change, because an update expects the files of an image.
         bed.measure(&client, &mut seen[1], |host| script(host, new))?;
         bed.hosts.iter().try_for_each(|host| script(host, old))?;
         bed.publish(new)?;
@@ -119,7 +120,7 @@ impl Bed {
         for host in &bed.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
-        // An update takes a snapshot if there is none of the last hour.
+        // An update takes a snapshot unless there is one from the last hour.
         bed.hosts[0].check(&["firstboot", "snapshot"])?;
         Ok(bed)
     }
@@ -136,7 +137,7 @@ impl Bed {
         image.pack(self.serial, &self.provisioning.signing_key()?)
     }
 
-    /// Runs this on node after node, while clients write through all members.
+    /// Runs the given work on one node after the other, while clients write through all members.
     fn measure(
         &self,
         client: &Client,

@@ -14,14 +14,15 @@ use crate::{process, s3};
 const ADDRESS: &str = "10.101.15.1:9000";
 const BUCKET: &str = "backups";
 /// Uploads with Amazon's own client library, using the defaults of `aws s3 cp`: parts of 8 MiB, ten
-/// at a time. The store must keep the same digest of both uploads, and it computes that digest once
-/// more when it assembles the parts.
+/// at a time. For both uploads the store must keep the same digest, which it computes again when it
+/// assembles the parts.
 const UPLOAD: &str = "import sys, boto3
 store = boto3.client('s3', endpoint_url='http://10.101.15.1:9000', region_name='us-east-1',
                      aws_access_key_id='AKIATEST', aws_secret_access_key='hush')
 store.upload_file(sys.argv[1], 'backups', sys.argv[2], ExtraArgs={'ChecksumAlgorithm': 'SHA256'})";
 
-/// Measures each `runs` times, alternating, with the same member and the same store.
+/// Measures both ways alternately, `runs` times each, with the same member and the same kind of
+/// store.
 pub fn run(runs: usize) -> Result<String> {
     let recipe = format!(
         "[backup]\ndestination = \"s3://{BUCKET}/\"\n[backup.s3]\nendpoint = \"http://{ADDRESS}\""

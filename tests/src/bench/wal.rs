@@ -1,8 +1,8 @@
-//! Measures what the guide's mount options do to a write-ahead log on an XFS on this machine: each
-//! record is written and followed by fdatasync, as etcd does.
+//! Measures the effect of the guide's mount options on a write-ahead log on an XFS on this machine.
+//! As in etcd, an fdatasync follows each record.
 //!
-//! etcd preallocates its log in files of 64 MB and overwrites them. A growing file is measured as
-//! well, since allocsize is meant for such files, and so is the disk space that small open files
+//! etcd preallocates its log in files of 64 MB and overwrites them. The benchmark also measures a
+//! growing file, which is the purpose of allocsize, and the disk space that small open files
 //! occupy.
 
 use std::fmt::Write as _;
@@ -24,8 +24,7 @@ const RECORD: usize = 2048;
 const SEGMENT: i64 = 64_000_000;
 /// The number of records that each run writes.
 const RECORDS: usize = 300;
-/// The number and the size of files as on a node that keeps logs: they are written in small pieces
-/// and remain open.
+/// The number of files on a node that keeps logs. They are written in small pieces and remain open.
 const FILES: usize = 20;
 const SMALL: usize = 100 << 10;
 

@@ -1,5 +1,5 @@
-//! The test bed's tasks that are run by hand: make an etcd release or the base root, or clean up
-//! after runs that died.
+//! Runs those tasks of the test bed that are started by hand: making an etcd release or the base
+//! root, and cleaning up after runs that died.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,7 +37,7 @@ fn act(words: &[&str]) -> Result<()> {
         }
         ["reap"] => run::reap(),
         ["anaconda", file, machine @ ..] => anaconda(file, machine),
-        _ => bail!("what is to be done? The ways to call it:\n{USAGE}"),
+        _ => bail!("no such task. Usage:\n{USAGE}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Measures what the project promises about speed. `make bench` runs all of it.
+//! Measures the figures of the README. `make bench` runs all parts.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use tests::bench;
 use tests::kernel;
 use tests::run;
 
-/// One of the things that can be measured.
+/// One part of the benchmark.
 struct Part {
     name: &'static str,
     what: &'static str,
@@ -37,7 +37,7 @@ const PARTS: [Part; 12] = [
     },
     Part {
         name: "rebuild",
-        what: "a wiped node's power-on to voter again, against the same by etcdctl in a script",
+        what: "a wiped node from power-on to voter, against etcdctl in a script",
         runs: 5,
         run: bench::rebuild::run,
     },
@@ -49,7 +49,7 @@ const PARTS: [Part; 12] = [
     },
     Part {
         name: "serve",
-        what: "builder serve handing the overlay to 250 machines at once, against nginx",
+        what: "builder serve with 250 machines that fetch the overlay at the same time, against nginx",
         runs: 5,
         run: bench::serve::run,
     },
@@ -67,7 +67,7 @@ const PARTS: [Part; 12] = [
     },
     Part {
         name: "upload",
-        what: "firstboot snapshot into an object store, against etcdctl snapshot save and an upload after it",
+        what: "firstboot snapshot into an object store, against etcdctl snapshot save and a later upload",
         runs: 3,
         run: bench::upload::run,
     },
@@ -79,7 +79,7 @@ const PARTS: [Part; 12] = [
     },
     Part {
         name: "dirty",
-        what: "an fsync beside a writer with the guide's dirty ratios, and what a read costs with relatime; in a VM",
+        what: "an fsync next to a writer with the guide's dirty ratios, and the cost of a read with relatime; in a VM",
         runs: 3,
         run: bench::dirty::run,
     },
@@ -97,15 +97,16 @@ fn main() -> ExitCode {
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // The process that measures one command must have no other children and no separate namespace.
+    // The process that measures one command must have no other children, and must not enter another
+    // namespace.
     if let ["cost", words @ ..] = words.as_slice() {
         return print(bench::firstboot::print_cost(words));
     }
-    // In the virtual machine that bench::dirty makes there is nothing to isolate.
+    // The virtual machine of bench::dirty needs no isolation.
     if let ["dirty-inside", runs] = words.as_slice() {
         return print(
             runs.parse()
-                .context("RUNS is a number")
+                .context("RUNS must be a number")
                 .and_then(bench::dirty::inside),
         );
     }
@@ -147,7 +148,7 @@ fn act(words: &[&str]) -> Result<String> {
         }
         [name] => part(name).and_then(|part| (part.run)(part.runs)),
         [name, runs] => {
-            part(name).and_then(|part| (part.run)(runs.parse().context("RUNS is a number")?))
+            part(name).and_then(|part| (part.run)(runs.parse().context("RUNS must be a number")?))
         }
         _ => bail!(usage()),
     }
@@ -162,7 +163,7 @@ fn usage() -> String {
         )
     });
     format!(
-        "what is to be measured? The ways to call it:\nbench{:20}all of it{}",
+        "no such benchmark. Usage:\nbench{:20}all benchmarks{}",
         "",
         lines.collect::<String>()
     )

@@ -1,5 +1,5 @@
-//! `make demo`: the project's main task, for a person to watch. One recipe becomes an image; three
-//! hosts are installed by the image's own kickstart and boot into a healthy cluster.
+//! `make demo` shows the project's main task. It makes an image from one recipe, installs three
+//! hosts with the image's own kickstart, and boots them into a healthy cluster.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints the step that starts now, and how long the previous step took.
+/// The steps of the demo so far, with their durations.
 struct Stages {
     began: Instant,
     taken: Vec<(String, Duration)>,
@@ -117,7 +117,7 @@ fn demo() -> Result<()> {
         return keep(&hosts);
     }
     println!(
-        "\nAll of it is gone now. `make demo KEEP=1` keeps the hosts to look at; docs/operating.md goes on from here."
+        "\nThe hosts are removed now. `make demo KEEP=1` keeps them running; docs/operating.md continues from here."
     );
     Ok(())
 }
@@ -162,10 +162,10 @@ fn install(provisioning: &Provisioning, name: &str) -> Result<Host> {
     Ok(host)
 }
 
-/// Leaves the hosts on until the user has seen enough. The hosts run in namespaces of this process
-/// and disappear with it.
+/// Keeps the hosts on until the user ends the demo. The hosts run in namespaces of this process and
+/// disappear with it.
 fn keep(hosts: &[Host]) -> Result<()> {
-    println!("\nThe hosts stay on as long as this runs. To enter one:");
+    println!("\nThe hosts stay on while the demo runs. To enter one:");
     for host in hosts {
         println!(
             "  {}: nsenter --all --target {} -- bash -l",

@@ -1,4 +1,4 @@
-//! `tracer FOLDER PROGRAM ARGUMENT…`: runs a program according to the order in the folder (see
+//! `tracer FOLDER PROGRAM ARGUMENT…` runs a program according to the order in the folder (see
 //! `tests::crash::tracer`).
 
 use std::path::Path;

@@ -18,9 +18,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::Provisioning;
 
-/// How long to wait for a member's answer. An election takes one to two seconds; a client that
-/// waits much longer for a dead member loses more time than it would lose by asking a different
-/// member.
+/// How long to wait for a member's answer. An election takes one to two seconds. A client that
+/// waits much longer for a dead member loses more time than by asking another member.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum number of keys in one answer.
 const KEYS_PER_PAGE: usize = 5000;
@@ -33,10 +32,10 @@ pub struct Client(blocking::Client);
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
-    /// Its name, which is empty until the member has started once.
+    /// The member's name, which is empty until the member has started once.
     #[serde(default)]
     pub name: String,
-    /// In decimal.
+    /// The member's id, in decimal.
     #[serde(rename = "ID")]
     pub id: String,
     /// The addresses at which its peers reach it.
@@ -50,11 +49,12 @@ pub struct Member {
 impl Client {
     /// Makes a client in the world's network, with the first node's client certificate.
     pub fn new(provisioning: &Provisioning) -> Result<Self> {
-        // The first caller installs it; an Err only means that it has already been installed.
+        // The first caller installs the provider; an Err only means that it is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pki = provisioning.pki();
         let read = |name: &str| {
-            fs::read(pki.join(name)).with_context(|| format!("cannot read {name} of the pki"))
+            fs::read(pki.join(name))
+                .with_context(|| format!("cannot read {name} in the PKI folder"))
         };
         let cas = Certificate::from_pem_bundle(&read("ca.crt")?)?;
         let own = [
@@ -76,7 +76,7 @@ impl Client {
             .within(move || builder.build())?;
         client
             .map(Self)
-            .context("cannot make an http client with the cluster's certificates")
+            .context("cannot make an HTTP client with the cluster's certificates")
     }
 
     /// Calls a method of a member's API, such as `kv/put`.
@@ -95,11 +95,11 @@ impl Client {
             .map_err(|error| anyhow!(deepest(&error)))?;
         let status = answer.status();
         let body = answer.text().map_err(|error| anyhow!(deepest(&error)))?;
-        ensure!(status.is_success(), "{url} answers {status}: {body}");
-        serde_json::from_str(&body).with_context(|| format!("{url} answers {body:?}"))
+        ensure!(status.is_success(), "{url} answered {status}: {body}");
+        serde_json::from_str(&body).with_context(|| format!("{url} answered {body:?}"))
     }
 
-    /// Writes a key. Once this returns `Ok` the cluster has promised to keep it.
+    /// Writes a key. When this function returns `Ok`, the cluster has acknowledged the write.
     pub fn put(&self, member: Ipv4Addr, key: &str, value: &str) -> Result<()> {
         #[derive(Deserialize)]
         struct Done {
@@ -116,7 +116,7 @@ impl Client {
                 .revision
                 .parse::<u64>()
                 .is_ok_and(|revision| revision > 1),
-            "a write without a revision"
+            "the answer to a write has no revision"
         );
         Ok(())
     }
@@ -130,7 +130,7 @@ impl Client {
         Ok(())
     }
 
-    /// Returns all keys with that prefix as this member sees them, once it has applied everything
+    /// Returns all keys with the prefix from this member, after the member has applied everything
     /// that has been acknowledged so far.
     pub fn all(&self, member: Ipv4Addr, prefix: &str) -> Result<BTreeMap<String, String>> {
         #[derive(Deserialize)]
@@ -169,7 +169,7 @@ impl Client {
         }
     }
 
-    /// Writes that many keys with values of that size, as fast as possible.
+    /// Writes the given number of keys with values of the given size, as fast as possible.
     pub fn fill(&self, members: &[Ipv4Addr], keys: usize, size: usize) -> Result<()> {
         let next = AtomicUsize::new(0);
         let value = "v".repeat(size);
@@ -193,7 +193,7 @@ impl Client {
         })
     }
 
-    /// Removes all keys with that prefix.
+    /// Removes all keys with the prefix.
     pub fn delete_all(&self, member: Ipv4Addr, prefix: &str) -> Result<()> {
         let request =
             json!({ "key": BASE64.encode(prefix), "range_end": BASE64.encode(end_of(prefix)) });
@@ -216,7 +216,7 @@ impl Client {
         Ok(status.leader == status.header.member_id)
     }
 
-    /// Returns the members as this member lists them, without asking the others.
+    /// Returns this member's own member list, without asking the other members.
     pub fn members(&self, member: Ipv4Addr) -> Result<Vec<Member>> {
         #[derive(Deserialize)]
         struct List {
@@ -228,7 +228,7 @@ impl Client {
     }
 }
 
-/// Retries for some minutes, since an answer may be late on a busy machine.
+/// Retries a request for some minutes, because an answer can be late on a busy machine.
 pub fn insist<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
     let end = Instant::now() + Duration::from_secs(240);
     loop {

@@ -1,8 +1,7 @@
-//! A client application as the cluster sees it: it runs outside the nodes and has its own
-//! certificate.
+//! A client application, which runs outside the nodes and has its own certificate.
 //!
-//! It uses etcd's JSON gateway, whose answer to a write tells whether the write was done, over
-//! connections that stay open: starting etcdctl would cost more than the write.
+//! It uses etcd's JSON gateway, whose answer to a write shows whether the write was done. Its
+//! connections stay open, because starting etcdctl would cost more time than the write.
 
 mod connection;
 mod registers;

@@ -18,11 +18,11 @@ use crate::linearizability::{Action, Operation, check};
 
 /// The pause between two operations of one client.
 const OPERATION_INTERVAL: Duration = Duration::from_millis(10);
-/// How many operations are done on one key before the clients move on to the next key. An
-/// unanswered operation may still take effect at any later time, which makes the search for an
-/// order longer.
+/// The number of operations on one key before the clients move on to the next key. An unanswered
+/// operation can still take effect at any later time, so more operations on one key make the search
+/// for an order longer.
 const OPERATIONS_PER_REGISTER: u64 = 60;
-/// Two clients for each member: one writes while another reads.
+/// The number of clients for each member. With two, one writes while the other reads.
 const CLIENTS_PER_MEMBER: usize = 2;
 
 /// Running clients.
@@ -41,16 +41,16 @@ struct Shared {
     client: Client,
     prefix: String,
     begun: Instant,
-    /// How many operations have been started; this number determines the key.
+    /// The number of operations started so far, which determines the key.
     count: AtomicU64,
-    /// The most recently written value; each value is written only once.
+    /// The most recently written value. No value is written twice.
     values: AtomicU64,
     stop: Arc<AtomicBool>,
 }
 
 impl Registers {
-    /// Each client starts with a different member, and moves on to the next member when the current
-    /// one does not answer.
+    /// Starts the clients. Each client starts with a different member, and moves on to the next
+    /// member when the current one does not answer.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let shared = Arc::new(Shared {
@@ -71,7 +71,7 @@ impl Registers {
         }
     }
 
-    /// Stops them.
+    /// Stops the clients and returns their histories.
     pub fn stop(self) -> Result<Histories> {
         self.stop.store(true, Ordering::Relaxed);
         let mut histories: BTreeMap<u64, Vec<Operation>> = BTreeMap::new();
@@ -87,8 +87,8 @@ impl Registers {
 impl Shared {
     fn work(&self, number: usize, members: &[Ipv4Addr]) -> Vec<(u64, Operation)> {
         let (mut done, mut at) = (Vec::new(), number);
-        // The value that the client saw last: a compare-and-set that expects any other value always
-        // fails.
+        // The value that the client saw last. A compare-and-set that expects any other value would
+        // always fail.
         let mut last = (0, None);
         let mut random = fastrand::Rng::new();
         while !self.stop.load(Ordering::Relaxed) {
@@ -148,8 +148,8 @@ impl Shared {
 }
 
 impl Client {
-    /// Does the operation on a key through this member and returns the result. After an error the
-    /// operation may still have been applied.
+    /// Performs the operation on a key through this member and returns the result. After an error,
+    /// the operation may have been applied or not.
     fn register(&self, member: Ipv4Addr, key: &str, deed: Action) -> Result<Action> {
         let name = BASE64.encode(key);
         let put = |value: u64| json!({ "key": name, "value": BASE64.encode(value.to_string()) });
@@ -163,7 +163,7 @@ impl Client {
                 let done: Value = self.call(member, "kv/put", &put(value))?;
                 ensure!(
                     done["header"]["revision"].is_string(),
-                    "a write without a revision: {done}"
+                    "the answer to a write has no revision: {done}"
                 );
                 Ok(deed)
             }
@@ -187,27 +187,30 @@ impl Client {
                 }
                 ensure!(
                     done["header"]["revision"].is_string(),
-                    "an exchange without a revision: {done}"
+                    "the answer to an exchange has no revision: {done}"
                 );
                 Ok(Action::Refused(
                     expected,
                     value_in(&done["responses"][0]["response_range"])?,
                 ))
             }
-            Action::Refused(..) => bail!("no client can choose to be refused"),
+            Action::Refused(..) => bail!("a client cannot request a refusal"),
         }
     }
 }
 
 /// Returns the value in the answer to a range request.
 fn value_in(answer: &Value) -> Result<Option<u64>> {
-    ensure!(answer.is_object(), "no answer to a range: {answer}");
+    ensure!(
+        answer.is_object(),
+        "the answer to a range request is invalid: {answer}"
+    );
     let Some(pair) = answer["kvs"].get(0) else {
         return Ok(None);
     };
     let text = BASE64.decode(pair["value"].as_str().unwrap_or_default())?;
     Ok(Some(String::from_utf8(text)?.parse().with_context(
-        || format!("{pair} is not a value of ours"),
+        || format!("{pair} is not a value that the test wrote"),
     )?))
 }
 

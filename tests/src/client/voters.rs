@@ -1,4 +1,4 @@
-//! Continuously watches the number of voters in a cluster.
+//! Watches the number of voters in a cluster continuously.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 
 use super::Client;
 
-/// The interval between two polls; it limits the precision of the measured windows.
+/// The interval between two polls, which limits the precision of the measured windows.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A thread that polls the member list until it is stopped.
@@ -21,16 +21,16 @@ pub struct Voters {
 }
 
 impl Voters {
-    /// Starts to poll these members. As long as a member answers, it is asked again; if it does not
-    /// answer, the next member is asked.
+    /// Starts to poll these members. Polls the same member as long as it answers, and then the next
+    /// one.
     pub fn watch(client: &Client, members: &[Ipv4Addr]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, client, members) = (stop.clone(), client.clone(), members.to_vec());
         let seen = thread::spawn(move || {
             let (mut seen, mut at) = (Vec::<(Instant, usize)>::new(), 0);
             loop {
-                // After the stop signal the list is polled once more: the change that made the
-                // caller stop may be newer than the last poll.
+                // Polls the list once more after the stop signal, because the change that made the
+                // caller stop can be newer than the last poll.
                 let stopped = stopped.load(Ordering::Relaxed);
                 match client.members(members[at % members.len()]) {
                     Ok(list) => {
@@ -57,7 +57,7 @@ impl Voters {
         let seen = self
             .seen
             .join()
-            .map_err(|_| anyhow!("the watch over the member list panicked"))?;
+            .map_err(|_| anyhow!("the thread that watches the member list panicked"))?;
         let pairs = seen
             .windows(2)
             .filter(|pair| pair[0].1 + 1 == whole && pair[1].1 == whole);

@@ -1,5 +1,5 @@
-//! Writers that never stop while members come and go, and that know exactly which of their writes
-//! were acknowledged.
+//! Writers that keep writing while members come and go, and that record exactly which of their
+//! writes were acknowledged.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -12,7 +12,7 @@ use anyhow::{Result, anyhow, ensure};
 
 use super::Client;
 
-/// The pause between two writes of one writer, because the cluster needs the CPU cores as well.
+/// The pause between two writes of one writer. It leaves CPU time for the cluster.
 const WRITE_INTERVAL: Duration = Duration::from_millis(15);
 
 /// Writers, one for each member.
@@ -21,7 +21,7 @@ pub struct Writers {
     stop: Arc<AtomicBool>,
     /// The number of acknowledged writes of each writer.
     counts: Arc<Vec<AtomicUsize>>,
-    /// The reason why the most recent failed write failed.
+    /// The error of the most recent failed write.
     trouble: Arc<Mutex<String>>,
     threads: Vec<JoinHandle<(Vec<Acknowledged>, usize)>>,
 }
@@ -38,14 +38,14 @@ struct Acknowledged {
 pub struct Written {
     /// The acknowledged writes, in the order in which each writer wrote them.
     writers: Vec<Vec<Acknowledged>>,
-    /// The number of writes that were not acknowledged; they may still have been applied.
+    /// The number of writes that were not acknowledged. They may have been applied or not.
     pub failed: usize,
 }
 
 impl Writers {
-    /// Starts the writers. Each of them starts with a different member, and moves on to the next
-    /// when a write fails there. No key is written twice, so a failed write reveals nothing about
-    /// any other key.
+    /// Starts the writers. Each writer starts with a different member, and moves on to the next one
+    /// when a write fails. No key is written twice, so a failed write reveals nothing about any
+    /// other key.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let trouble = Arc::new(Mutex::new(String::new()));
@@ -94,7 +94,7 @@ impl Writers {
         }
     }
 
-    /// Waits until each writer has that many more acknowledged writes.
+    /// Waits until each writer has `more` additional acknowledged writes.
     pub fn wait_for_more(&self, more: usize, timeout: Duration) -> Result<()> {
         let now = || {
             self.counts
@@ -125,7 +125,7 @@ impl Writers {
         Ok(())
     }
 
-    /// Stops them.
+    /// Stops the writers and returns their writes.
     pub fn stop(self) -> Result<Written> {
         self.stop.store(true, Ordering::Relaxed);
         let mut written = Written {
@@ -142,7 +142,7 @@ impl Writers {
 }
 
 impl Written {
-    /// Returns how many writes were acknowledged.
+    /// Returns the number of acknowledged writes.
     pub fn count(&self) -> usize {
         self.writers.iter().map(Vec::len).sum()
     }

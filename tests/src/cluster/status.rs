@@ -1,4 +1,4 @@
-//! The state of the members, as reported by `firstboot status`.
+//! The state of the members as `firstboot status` reports it.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::host::Host;
 
-/// A member, as shown by `firstboot status --json`.
+/// A member in the output of `firstboot status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct MemberStatus {
     /// Its name.
@@ -19,18 +19,18 @@ pub struct MemberStatus {
     pub leader: bool,
     /// Whether it is a learner.
     pub learner: bool,
-    /// The version of etcd that it runs.
+    /// The version of etcd that the member runs.
     pub version: String,
-    /// The newest revision it knows.
+    /// The member's newest revision.
     pub revision: i64,
     /// Its errors.
     pub errors: Vec<MemberError>,
 }
 
-/// An error that concerns a member, as shown by `firstboot status --json`.
+/// An error of a member in the output of `firstboot status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct MemberError {
-    /// The member's id, if it has one.
+    /// The error's id, if it has one.
     pub id: Option<String>,
     /// The message.
     pub text: String,
@@ -42,15 +42,15 @@ struct Answer {
     members: Vec<MemberStatus>,
 }
 
-/// Returns the cluster's members as a host sees them.
+/// Returns the cluster's members as `firstboot status` on a host shows them.
 pub fn status(host: &Host) -> Result<Vec<MemberStatus>> {
     let ran = host.run(&["firstboot", "status", "--json"])?;
     let answer: Answer = serde_json::from_str(&ran.stdout)
-        .with_context(|| format!("firstboot status on {} said {ran:?}", host.name()))?;
+        .with_context(|| format!("firstboot status on {} printed {ran:?}", host.name()))?;
     Ok(answer.members)
 }
 
-/// Waits until a host sees exactly this many members, all of them healthy.
+/// Waits until `firstboot status` on a host shows exactly this many members, all of them healthy.
 pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Vec<MemberStatus>> {
     let end = Instant::now() + timeout;
     loop {

@@ -1,5 +1,5 @@
-//! Three installed hosts that stay on and are reset to their installed state again and again: a
-//! boot for each point would take longer than the point itself.
+//! Three installed hosts that stay on. They are reset to their installed state for each point,
+//! because a boot would take longer than the point itself.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -37,7 +37,7 @@ tar -C / -xpf /crash/installed.tar";
 /// The paths on a host that firstboot writes to.
 const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/lib/etcd"];
 
-/// The paths of the image's files that an update changes. etcd's own part of the image stays.
+/// The paths of the image's files that an update changes. etcd's part of the image stays.
 const IMAGE: [&str; 2] = ["etc/firstboot", "etc/own"];
 
 /// The hosts of a cluster that does not exist yet.
@@ -56,8 +56,8 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Makes three installed nodes of the demo's recipe with their node documents, switched off;
-    /// `ETCD_VERSION` selects a different etcd. `tracer` is the path of the program of that name.
+    /// Makes three installed nodes of the demo's recipe with their node documents, switched off.
+    /// `ETCD_VERSION` selects a different etcd. `tracer` is the path of the program `tracer`.
     pub fn new(tracer: &Path) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
@@ -96,14 +96,14 @@ impl Bed {
         })
     }
 
-    /// Makes the same hosts and switches them on; neither firstboot nor etcd has been started.
+    /// Makes the same hosts and switches them on. Neither firstboot nor etcd has been started yet.
     pub fn booted(tracer: &Path) -> Result<Self> {
         Self::new(tracer)?.switched_on()
     }
 
-    /// Makes the same hosts on disks that lose what was not flushed. etcd's volume keeps directory
-    /// operations in order, as XFS does, which it is meant for; firstboot's own files have to do
-    /// without that order.
+    /// Makes the same hosts on disks that lose all unflushed data. etcd's volume keeps directory
+    /// operations in order, as XFS does, for which etcd is written. The disk of firstboot's own
+    /// files does not keep that order.
     pub fn lossy(tracer: &Path) -> Result<Self> {
         let mut bed = Self::new(tracer)?;
         for host in &mut bed.hosts {
@@ -148,8 +148,10 @@ impl Bed {
             let work: Vec<_> = (0..self.hosts.len())
                 .map(|at| scope.spawn(move || self.forget(at)))
                 .collect();
-            work.into_iter()
-                .try_for_each(|work| work.join().map_err(|_| anyhow!("forgetting panicked"))?)
+            work.into_iter().try_for_each(|work| {
+                work.join()
+                    .map_err(|_| anyhow!("a thread that resets a host panicked"))?
+            })
         })
     }
 
@@ -162,18 +164,18 @@ impl Bed {
         let host = &self.hosts[at];
         host.sh(&script)?
             .ok()
-            .with_context(|| format!("resetting {}", host.name()))?;
+            .with_context(|| format!("cannot reset {}", host.name()))?;
         self.provisioning.give_document(host, host.name())
     }
 
-    /// Removes a member's data, as an operator or an accident might, and kills its etcd.
+    /// Removes a member's data, as an operator or an accident can, and kills its etcd.
     pub fn remove_data(&self, at: usize) -> Result<()> {
         let script = "rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd.service || true";
         self.hosts[at].sh(script)?.ok().map(drop)
     }
 
-    /// Does the same and starts etcd again, whose guard calls firstboot. Returns when firstboot has
-    /// started.
+    /// Does the same and starts etcd again, whose guard then starts firstboot. Returns when
+    /// firstboot has started.
     pub fn call_firstboot(&self, at: usize) -> Result<()> {
         self.remove_data(at)?;
         self.hosts[at].check(&["systemctl", "restart", "--no-block", "etcd.service"])?;
@@ -219,7 +221,7 @@ impl Bed {
             .try_for_each(|at| self.launch(*at, Traced::Firstboot))
     }
 
-    /// Stops a program that has finished its work, so that it can be started again.
+    /// Stops the unit of a program that has finished its work, so that it can be started again.
     pub fn stop(&self, at: usize, traced: Traced) -> Result<()> {
         self.hosts[at]
             .check(&["systemctl", "stop", &format!("{}.service", traced.name())])
@@ -234,7 +236,8 @@ impl Bed {
             .map(drop)
     }
 
-    /// Makes sure that all three form a healthy cluster of the first CA, led by this one.
+    /// Makes sure that all three hosts form a healthy cluster of the first CA, with this host as
+    /// the leader.
     pub fn make_healthy(&self, leader: usize) -> Result<()> {
         let host = &self.hosts[leader];
         let seen = status(host).unwrap_or_default();
@@ -263,7 +266,7 @@ impl Bed {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
-        // Meanwhile etcd may have called firstboot once more.
+        // Meanwhile etcd's guard may have started firstboot once more.
         for host in &self.hosts {
             wait_finished(host)?;
         }
@@ -295,7 +298,7 @@ impl Bed {
             }
             ensure!(
                 Instant::now() < end,
-                "the point is not reached, and nothing finished\n{}",
+                "the point was not reached, and no program finished\n{}",
                 self.journals()
             );
             sleep(Duration::from_millis(10));
@@ -343,7 +346,7 @@ fn rotated(provisioning: &Provisioning) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// Returns whether a program has finished its work, and the properties of its unit.
+/// Returns whether a program has finished its work, together with the properties of its unit.
 pub fn has_finished(host: &Host, traced: Traced) -> Result<(bool, String)> {
     let unit = format!("{}.service", traced.name());
     let shown = host

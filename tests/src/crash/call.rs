@@ -1,5 +1,5 @@
 //! Decides which system calls change something that outlives the process or that others can see,
-//! and how each of them is named.
+//! and names each of them.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use nix::libc;
 use nix::unistd::Pid;
 
-/// The traced process, with what is needed from earlier calls to name later ones.
+/// The traced process, with the information from earlier calls that is needed to name later ones.
 #[derive(Debug)]
 pub(super) struct Process {
     pid: Pid,
@@ -37,7 +37,7 @@ impl Process {
         })
     }
 
-    /// Opens the memory of the process again: after an exec it has a new one.
+    /// Opens the memory of the process again, because an exec replaces it.
     pub(super) fn renew(&mut self) -> Result<()> {
         *self = Self::new(self.pid)?;
         Ok(())
@@ -100,7 +100,8 @@ impl Process {
         }
     }
 
-    /// Handles a call on exit: the descriptors that it made now refer to something else.
+    /// Handles a call on exit, because descriptors that the call made can now refer to something
+    /// else.
     pub(super) fn returned(&mut self, number: i64, result: i64) {
         let Ok(fd) = i32::try_from(result) else {
             return;
@@ -125,7 +126,7 @@ impl Process {
         }
     }
 
-    /// A datagram, which firstboot sends to systemd.
+    /// Returns the name of a datagram that firstboot sends to systemd.
     fn notification(&self, address: u64, length: u64, text: u64, count: u64) -> Option<String> {
         let to = self.address(address, length)?;
         let mut bytes = vec![0; usize::try_from(count).ok()?.min(16)];
@@ -135,7 +136,7 @@ impl Process {
         name("tell", format!("{to} {key}"))
     }
 
-    /// Returns the file or folder behind a descriptor if it is a persistent one.
+    /// Returns the file or folder behind a descriptor if it is persistent.
     fn file(&self, fd: i32) -> Option<String> {
         let target = fs::read_link(format!("/proc/{}/fd/{fd}", self.pid)).ok()?;
         lasting(target.to_str()?)
@@ -217,7 +218,7 @@ fn lasting(path: &str) -> Option<String> {
     (path.starts_with('/') && !own).then(|| path.to_owned())
 }
 
-/// Long numbers in names (times, indexes) are different in each run.
+/// Replaces long numbers in a name (times, indexes), because they are different in each run.
 fn steady(object: &str) -> String {
     let (mut text, mut digits) = (String::new(), String::new());
     for letter in object.chars().chain(['\0']) {

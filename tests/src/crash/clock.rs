@@ -1,9 +1,9 @@
-//! A wrong clock for a single program: all hosts share the machine's clock, and no namespace
-//! separates it.
+//! Sets a wrong clock for a single program, because all hosts share the machine's clock, and no
+//! namespace separates it.
 //!
 //! Programs read the clock from memory that the kernel maps into them (vDSO). If the vDSO is hidden
-//! from a program, its libc asks the kernel instead, and the tracer changes the answer on its way
-//! back to the program.
+//! from a program, its libc asks the kernel instead, and the tracer changes the answer before the
+//! program receives it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use nix::libc;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 
-/// The file that makes the program's clock wrong as long as it exists; it contains the number of
+/// The file that makes the program's clock wrong as long as it exists. It contains the number of
 /// seconds.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -23,7 +23,7 @@ pub(super) struct Clock {
 /// From now on, makes the clock wrong by this many seconds for the program that has this folder of
 /// orders.
 pub fn set_off(folder: &Path, seconds: i64) -> Result<()> {
-    // The file is replaced by a rename, since it is read while the program runs.
+    // The file is replaced by a rename, because the tracer reads it while the program runs.
     let (new, file) = (folder.join("clock.new"), folder.join("clock"));
     fs::write(&new, seconds.to_string()).and_then(|()| fs::rename(&new, &file))?;
     Ok(())
@@ -45,7 +45,7 @@ impl Clock {
         self.file.exists()
     }
 
-    /// Handles a newly loaded program: its stack holds the arguments, the environment and the
+    /// Handles a newly loaded program, whose stack holds the arguments, the environment and the
     /// auxiliary vector.
     pub(super) fn loaded(&self, pid: Pid) -> Result<()> {
         if !self.is_off() {
@@ -81,7 +81,7 @@ impl Clock {
         }
         let off: i64 = fs::read_to_string(&self.file)?
             .parse()
-            .context("a clock is off by whole seconds")?;
+            .context("the clock's file does not contain whole seconds")?;
         let seconds = registers.rsi as ptrace::AddressType;
         let now = ptrace::read(pid, seconds)?;
         ptrace::write(pid, seconds, now + off)?;

@@ -1,4 +1,5 @@
-//! `firstboot leave` is a command: if it is interrupted, only the operator can run it again.
+//! The scenario of `firstboot leave`. If this command is interrupted, only the operator can run it
+//! again.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::cluster::etcdctl;
 use crate::harness::tail;
 use crate::host::Host;
 
-/// The leader leaves: it hands over the leadership, is removed, and stays out.
+/// The leader leaves: it transfers the leadership, is removed, and stays out.
 pub(super) const LEAVE: Scenario = Scenario {
     name: "leave",
     victim: 0,
@@ -22,8 +23,8 @@ pub(super) const LEAVE: Scenario = Scenario {
     prepare: |bed| {
         bed.make_healthy(LEAVE.victim)?;
         // etcd does not remove a member until all members have been connected for five seconds
-        // (etcdserver, HealthInterval). Most of that time passes here, since repeated requests are
-        // not what the sweep tests.
+        // (etcdserver, HealthInterval). Most of that time passes here, because the sweep does not
+        // test repeated requests.
         sleep(Duration::from_secs(4));
         Ok(())
     },
@@ -39,8 +40,8 @@ pub(super) const LEAVE: Scenario = Scenario {
 /// The other two members, which are enough for a quorum.
 const OTHERS: [usize; 2] = [1, 2];
 
-/// Checks that the remaining members can write and that every member they may need is up: etcd must
-/// run on the leaving node as long as that node is a member.
+/// Checks that the remaining members can write and that every member that they may need is up. etcd
+/// must run on the leaving node as long as that node is a member.
 fn majority(bed: &Bed) -> Result<()> {
     let (client, leaver) = (bed.client()?, &bed.hosts[LEAVE.victim]);
     for at in OTHERS {
@@ -51,15 +52,15 @@ fn majority(bed: &Bed) -> Result<()> {
         if list.iter().any(|member| member.name == leaver.name()) {
             leaver
                 .check(&["systemctl", "is-active", "etcd.service"])
-                .context("it is a member, and its etcd is down")?;
+                .context("the node is a member, but its etcd is down")?;
         }
     }
     Ok(())
 }
 
 /// Repeats the command until it succeeds, as an operator would. After a power cut an operator would
-/// do so once the machine is up; by then firstboot.service has carried out what the journal
-/// records.
+/// repeat it once the machine is up. By then firstboot.service has carried out the order in the
+/// journal.
 fn insist_on_leaving(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[LEAVE.victim];
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
@@ -77,15 +78,15 @@ fn insist_on_leaving(bed: &Bed) -> Result<()> {
         let said = || tail(&host.journal("leave").unwrap_or_default(), 20);
         ensure!(
             Instant::now() < end,
-            "it has not left: the machine is {up}\n{shown}\n{}",
+            "the node has not left: the machine is {up}\n{shown}\n{}",
             said()
         );
         sleep(Duration::from_millis(50));
     }
 }
 
-/// Checks that the unit reports the departure, etcd is down, and all its data is in one archive
-/// folder.
+/// Checks that the unit reports that the node left, etcd is down, and all its data is in one
+/// archive folder.
 fn is_out(host: &Host) -> Result<()> {
     host.wait_for(
         "systemctl show -p StatusText firstboot.service | grep -q 'has left its cluster'",
@@ -111,7 +112,7 @@ fn is_out(host: &Host) -> Result<()> {
     let aside: Vec<&str> = there.lines().collect();
     ensure!(
         matches!(aside[..], [one, wal] if one.contains("/left-") && wal == format!("{one}/member/wal")),
-        "its data is not where it should be: {there}"
+        "the data is not in one archive folder: {there}"
     );
     Ok(())
 }

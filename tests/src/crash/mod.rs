@@ -1,10 +1,10 @@
-//! Power may fail at any instant: programs are killed at every call that changes something, and
-//! must finish the same job when they are started again.
+//! Tests that power may fail at any instant. Programs are killed at every call that changes
+//! something, and must finish the same job when they are started again.
 //!
 //! `tracer` kills the program at one point; `order` passes it its orders; `call` decides which
-//! calls are points; `clock` makes a program's clock wrong. `sweep` runs a scenario of `scenarios`
-//! once for each of its points on the hosts of `bed`, and compares the `state` that each run ends
-//! in.
+//! calls are points; `clock` makes a program's clock wrong. `sweep` runs a scenario from
+//! `scenarios` once for each of its points on the hosts of `bed`, and compares the final `state` of
+//! each run.
 
 pub mod bed;
 mod call;

@@ -1,12 +1,12 @@
 //! The harness's orders to the tracer and the tracer's answers: files in a folder that both can
 //! access.
 //!
-//! | file | who writes it | what it says |
+//! | file | writer | content |
 //! |---|---|---|
-//! | `order` | the harness | what to do; taken by the next program that starts, and by no other |
-//! | `points` | the tracer | every point that the program passed, a line each |
+//! | `order` | the harness | what to do; only the next program that starts reads it |
+//! | `points` | the tracer | every point that the program passed, one per line |
 //! | `reached` | the tracer | the point that the order names was reached |
-//! | `clock` | the harness | by how many seconds the program's clock is off, while it is there |
+//! | `clock` | the harness | by how many seconds the program's clock is wrong, as long as the file exists |
 
 use std::fs;
 use std::io::ErrorKind;
@@ -15,8 +15,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 /// A call of a program that has an effect others can see: the call, its object, and its ordinal
-/// among equal calls. It can be found again in a different run, even if that run does other things
-/// more or fewer times, such as asking a peer.
+/// among equal calls. It can be found again in a different run, even if that run repeats other
+/// actions more or less often, such as asking a peer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
     /// The call and its object, such as `rename /etc/etcd/etcd.conf`.
@@ -52,9 +52,9 @@ impl std::str::FromStr for Point {
 pub enum TracerOrder {
     /// Do nothing but list all points that the program passes.
     List,
-    /// Kill the program at this point, before the call.
+    /// Kill the program at this point, before the call happens.
     Kill(Point),
-    /// Hold it at this point, before the call, until its machine is switched off.
+    /// Hold the program at this point, before the call happens, until its machine is switched off.
     Hold(Point),
 }
 
@@ -74,7 +74,7 @@ impl TracerOrder {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Returns the order that was given, if there is one, and removes it.
+    /// Returns the current order, if there is one, and removes it.
     pub fn take(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join("order");
         let text = match fs::read_to_string(&path) {
@@ -89,7 +89,7 @@ impl TracerOrder {
             None if text == "list" => Self::List,
             Some(("kill", point)) => Self::Kill(point.parse()?),
             Some(("hold", point)) => Self::Hold(point.parse()?),
-            _ => bail!("{} holds no order, but {text:?}", path.display()),
+            _ => bail!("{} does not contain an order, but {text:?}", path.display()),
         }))
     }
 

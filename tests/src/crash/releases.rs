@@ -1,4 +1,4 @@
-//! The releases that the crash sweep installs and takes back, and the image that all hosts have
+//! The releases that the crash sweep installs and rolls back, and the image that all hosts have
 //! before.
 
 use std::fs;
@@ -15,16 +15,16 @@ use crate::run;
 
 /// The operator's files in the first image. An update replaces one and removes the other.
 const FILES: &str = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n\"/etc/own/gone\" = \"gone\"\n";
-/// An etcd that no image of the test bed has. An image that claims to have it fails its proof at
-/// once.
+/// An etcd version that no image of the test bed contains. An image that claims to contain it fails
+/// its proof immediately.
 const CLAIMED: &str = "3.5.99";
 
-/// What an update must install.
+/// The release that an update must install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Release {
     /// An image that proves itself.
     Good,
-    /// An image that fails its proof, and is taken back.
+    /// An image that fails its proof, and is rolled back.
     Bad,
 }
 
@@ -65,7 +65,8 @@ pub(super) struct Releases {
 }
 
 impl Releases {
-    /// Makes them from the last build. No image waits for a soak, which the sweep does not test.
+    /// Makes the releases from the last build. No image waits for a soak, which the sweep does not
+    /// test.
     pub(super) fn new(provisioning: &Provisioning) -> Result<Self> {
         let folder = run::current()?.folder("releases")?;
         let key = provisioning.signing_key()?;
@@ -92,7 +93,7 @@ impl Releases {
         Ok(Self { folder })
     }
 
-    /// Gives a host that is off the first image, and makes all releases visible in it.
+    /// Installs the first image on a host that is off, and makes all releases visible in the host.
     pub(super) fn install(&self, host: &mut Host) -> Result<()> {
         let first = self.folder.join("first");
         repack::install(&first, host)?;
@@ -111,11 +112,11 @@ pub(super) fn offer(orders: &Path, release: Release) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The file with the environment of the command, which names the release that is offered.
+/// The file with the environment of the command, which names the offered release.
 const OFFERED: &str = "release.env";
 
-/// The lines of the command's unit that make it install the release that is offered. The folder of
-/// orders belongs to all users, so firstboot would not follow a link in it.
+/// Returns the lines of the command's unit that make it install the offered release. All users can
+/// write to the folder of orders, so firstboot would not follow a link in it.
 pub(super) fn order(orders: &str, tracer: impl Fn(&str) -> String) -> String {
     format!(
         "EnvironmentFile=-{orders}/{OFFERED}\n{}",

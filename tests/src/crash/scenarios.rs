@@ -26,7 +26,7 @@ pub const ALL: [Scenario; 11] = [
     TAKE_BACK,
 ];
 
-/// Three machines come up at once and bootstrap a cluster.
+/// Three machines come up at the same time and bootstrap a cluster.
 pub const TOGETHER: Scenario = Scenario {
     name: "first boot, all at once",
     victim: 0,
@@ -37,8 +37,8 @@ pub const TOGETHER: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// One machine comes up alone and waits for the others: it receives requests before it is able to
-/// send any.
+/// One machine comes up alone and waits for the others. It receives requests before it can send
+/// any.
 pub const EARLY: Scenario = Scenario {
     name: "first boot, before the others",
     victim: 1,
@@ -76,7 +76,7 @@ pub const REBUILD: Scenario = Scenario {
     victim: 0,
     traced: Traced::Firstboot,
     prepare: |bed| {
-        // Another member leads, since an election would take seconds.
+        // Another member is the leader, because an election would take seconds.
         bed.make_healthy(1)?;
         bed.forget(0)
     },
@@ -86,7 +86,7 @@ pub const REBUILD: Scenario = Scenario {
 };
 
 /// A member's data is removed while the rest of its system stays unchanged. The guard of
-/// etcd.service calls firstboot.
+/// etcd.service starts firstboot.
 pub const EMPTIED: Scenario = Scenario {
     name: "emptied",
     victim: 0,
@@ -132,15 +132,15 @@ fn no_write(bed: &Bed) -> Result<()> {
             let written = client.put(bed.hosts[at].address(), "crash", "lost");
             ensure!(
                 written.is_err() || !down(2)?,
-                "a write was acknowledged without the data that was lost"
+                "a write was acknowledged without the lost data"
             );
         }
     }
     Ok(())
 }
 
-/// The CA is replaced by a different one at once, without an intermediate document that names both:
-/// all members get the new document at the same instant.
+/// The CA is replaced by a different one in one step, without an intermediate document that
+/// contains both. All members get the new document at the same instant.
 pub const ROTATE: Scenario = Scenario {
     name: "rotation",
     victim: 0,

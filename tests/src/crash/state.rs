@@ -1,5 +1,5 @@
-//! What firstboot leaves on a node, in a form that can be compared: it must be the same whatever
-//! happened on the way.
+//! The state that firstboot leaves on a node, in a form that can be compared. It must be the same
+//! regardless of any interruption.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::base::hex;
 use crate::host::Host;
 
 /// Every file and folder of firstboot with its kind, mode, owner and digest, and etcd's
-/// configuration as text. Anything that depends on the way to the same end is left out: tokens,
+/// configuration as text. Leaves out everything that can differ between two correct runs: tokens,
 /// times, and archived data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
@@ -45,13 +45,13 @@ impl State {
         let said = host
             .sh(SCRIPT)?
             .ok()
-            .with_context(|| format!("looking at {}", host.name()))?;
+            .with_context(|| format!("cannot inspect {}", host.name()))?;
         let separator = format!("{PART}\n");
         let mut parts = said.split(separator.as_str());
         let mut part = || {
             parts
                 .next()
-                .with_context(|| format!("not enough in {said}"))
+                .with_context(|| format!("the output has too few parts: {said}"))
         };
         let (files, conf, journal, end) = (part()?, part()?, part()?, part()?);
         for (number, line) in journal.lines().enumerate() {
@@ -74,7 +74,7 @@ impl State {
         );
         ensure!(
             end.contains("no changes"),
-            "{}: firstboot is not done: {end}",
+            "{}: firstboot has not finished: {end}",
             host.name()
         );
         let lines = files
@@ -100,7 +100,7 @@ impl State {
     }
 }
 
-/// Returns a line of etcd.conf without those values that are different in each cluster.
+/// Returns a line of etcd.conf without the values that are different in each cluster.
 fn steady(line: &str) -> String {
     match line.split_once('=') {
         Some((key @ "ETCD_INITIAL_CLUSTER", list)) => {
@@ -114,8 +114,8 @@ fn steady(line: &str) -> String {
     }
 }
 
-/// Returns whether a line of the journal is as firstboot wrote it: sixteen digits of a digest, a
-/// space, and the digested text.
+/// Returns whether a line of the journal is unchanged: sixteen digits of a digest, a space, and the
+/// digested text.
 fn is_whole(line: &str) -> bool {
     line.split_once(' ')
         .is_some_and(|(check, json)| hex(&Sha256::digest(json.as_bytes())).get(..16) == Some(check))

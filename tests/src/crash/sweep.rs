@@ -1,5 +1,5 @@
-//! The sweep: a scenario is run once to list its points, and then once more for each point, at
-//! which firstboot is killed.
+//! The sweep runs a scenario once to list its points, and then once more for each point, at which
+//! it kills firstboot.
 
 use std::fmt;
 
@@ -10,40 +10,40 @@ use super::order::{Point, TracerOrder};
 use super::state::State;
 use crate::lossy::Loss;
 
-/// Something that firstboot does on a node, repeated from the same initial state.
+/// An operation of firstboot on a node, which is repeated from the same initial state.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
     /// Its name.
     pub name: &'static str,
     /// The host on which firstboot is killed.
     pub victim: usize,
-    /// The program that is traced: the unit that runs at every boot, or a command.
+    /// The traced program: the unit that runs at every boot, or a command.
     pub traced: Traced,
     /// Brings the hosts to the initial state.
     pub prepare: fn(&Bed) -> Result<()>,
-    /// Starts the scenario. The order has been given by then.
+    /// Starts the scenario. The tracer already has its order.
     pub begin: fn(&Bed) -> Result<()>,
-    /// Checks what must hold while firstboot is stopped at a point: it has been killed or is being
-    /// held, and nothing has started it again.
+    /// Checks what must hold while firstboot is stopped at a point. It has been killed or is being
+    /// held, and has not been started again.
     pub between: fn(&Bed) -> Result<()>,
-    /// Waits for the end of the scenario, which must be the same whatever happened on the way.
+    /// Waits for the end of the scenario, which must be the same regardless of any interruption.
     pub end: fn(&Bed) -> Result<()>,
 }
 
 /// The results of a scenario's points.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// How many points the scenario has.
+    /// The number of points in the scenario.
     pub all: usize,
-    /// How many points led to the right end state.
+    /// The number of points that led to the right end state.
     pub passed: usize,
-    /// How many points exist only because the listing run repeated an action, such as asking a peer
-    /// that is not up yet, more often than any later run had to. The last repetition of that action
-    /// is among the points that passed.
+    /// The number of points that exist only because the listing run repeated an action, such as
+    /// asking a peer that is not up yet, more often than any later run. The last repetition of that
+    /// action is among the points that passed.
     pub fewer: usize,
     /// The points that no run reached.
     pub missed: Vec<String>,
-    /// The points that led to a different end state, with that state.
+    /// The points that led to a wrong end state, with that state.
     pub failed: Vec<String>,
 }
 
@@ -57,14 +57,14 @@ impl Report {
         self.failed.extend(other.failed);
     }
 
-    /// Returns an error that describes the failures if any point failed, or an error if so many
-    /// points were missed that the runs cannot have been the same.
+    /// Returns an error that describes the failures if any point failed. Also returns an error if
+    /// so many points were missed that the runs cannot have been the same.
     pub fn ok(&self) -> Result<()> {
         ensure!(self.failed.is_empty(), "{self}\n{}", self.failed.join("\n"));
         let missed = self.missed.len();
         ensure!(
             self.passed > 0 && missed * POINTS_PER_ALLOWED_MISS <= self.all,
-            "{self}: too little was proved\n{}",
+            "{self}: too few points were reached\n{}",
             self.missed.join("\n")
         );
         Ok(())
@@ -83,7 +83,7 @@ impl fmt::Display for Report {
         let [missed, failed] = [missed, failed].map(Vec::len);
         write!(
             f,
-            "{passed} of {all} points passed, {failed} failed, {fewer} came fewer times, {missed} not reached"
+            "{passed} of {all} points passed, {failed} failed, {fewer} occurred fewer times, {missed} not reached"
         )
     }
 }
@@ -110,29 +110,29 @@ pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
     ])?;
     ensure!(
         restarts.trim() == "0",
-        "{}, undisturbed, was started {} times more",
+        "{} was started {} more times without a disturbance",
         scenario.name,
         restarts.trim()
     );
     Ok((TracerOrder::points(&folder)?, bed.state(scenario.victim)?))
 }
 
-/// What is done to the hosts at a point.
+/// The disturbance of the hosts at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
     /// firstboot is killed.
     Kill,
-    /// The victim's power is cut, and its disk loses everything that it may lose.
+    /// The victim's power is cut, and its disk loses everything that it can lose.
     Power(Loss),
-    /// The power of all three hosts is cut, and their disks lose everything that they may lose.
+    /// The power of all three hosts is cut, and their disks lose everything that they can lose.
     AllPower(Loss),
     /// firstboot is killed, the victim's data is removed, and its etcd is killed.
     Empty,
 }
 
-/// How many times a point is tried if runs do not reach it.
+/// The maximum number of attempts to reach a point.
 const MAX_ATTEMPTS_PER_POINT: usize = 4;
-/// The number of consecutive failures that mean that the test bed is broken.
+/// The number of consecutive failures after which the test bed counts as broken.
 const MAX_FAILURES_IN_A_ROW: usize = 5;
 /// One in this many points may be missed.
 const POINTS_PER_ALLOWED_MISS: usize = 10;
@@ -167,14 +167,14 @@ pub fn sweep(
                 let line = if it == *point {
                     "ok".to_owned()
                 } else {
-                    format!("ok, with #{}, the last", it.nth)
+                    format!("ok, with the last occurrence, #{}", it.nth)
                 };
                 done.push((it, *blow));
                 line
             }
             Ok(Reached::Done(it)) => {
                 report.fewer += 1;
-                format!("#{} was the last, and is done", it.nth)
+                format!("#{} was the last occurrence, which is already done", it.nth)
             }
             Ok(Reached::Nothing) => {
                 report.missed.push(name.clone());
@@ -183,7 +183,7 @@ pub fn sweep(
             Err(error) => {
                 let why = format!("{error:#}\n{}", bed.journals());
                 report.failed.push(format!("{name}: {why}"));
-                // Prints the failure at once, since the remaining points may take hours.
+                // Prints the failure immediately, because the remaining points can take hours.
                 format!("FAILED: {why}")
             }
         };
@@ -194,12 +194,12 @@ pub fn sweep(
 
 /// The point at which a run was disturbed.
 enum Reached {
-    /// At this point, and the run reached the right end state.
+    /// The run was disturbed at this point, and reached the right end state.
     Point(Point),
-    /// At no point. This earlier point would have replaced the listed one, but it has already been
-    /// done.
+    /// The run was not disturbed. This earlier point would have replaced the listed one, but it has
+    /// already been done.
     Done(Point),
-    /// None.
+    /// The run was not disturbed, and no other point replaces the listed one.
     Nothing,
 }
 
@@ -220,7 +220,7 @@ fn reach(
         else {
             return Ok(Reached::Point(point));
         };
-        // If the action did not occur at all, that was chance: it may occur in the next run.
+        // If the action did not occur at all, that was chance. It can occur in the next run.
         if times > 0 {
             point.nth = times;
         }
@@ -231,8 +231,8 @@ fn reach(
     Ok(Reached::Nothing)
 }
 
-/// Returns None if the point was reached, otherwise how many times the same action was done.
-/// Returns an error if the end state was not the right one.
+/// Returns None if the point was reached, and otherwise how many times the same action occurred.
+/// Returns an error if the end state is wrong.
 fn run_point(
     bed: &mut Bed,
     scenario: &Scenario,
@@ -252,7 +252,7 @@ fn run_point(
     (scenario.begin)(bed)?;
     let reached = bed.reaches_point(scenario.victim, scenario.traced)?;
     if reached {
-        (scenario.between)(bed).context("at the point")?;
+        (scenario.between)(bed).context("while the program is stopped at the point")?;
     }
     match blow {
         Disturbance::Power(loss) if reached => bed.power_cut(&[scenario.victim], loss)?,
@@ -266,7 +266,7 @@ fn run_point(
     (scenario.end)(bed)?;
     let now = bed.state(scenario.victim)?;
     if let Some(difference) = now.differs_from(wanted) {
-        bail!("it ends otherwise than undisturbed:\n{difference}");
+        bail!("the end state differs from that of an undisturbed run:\n{difference}");
     }
     if reached {
         return Ok(None);

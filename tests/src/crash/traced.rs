@@ -1,4 +1,4 @@
-//! The programs that can be given orders, as units of a host.
+//! The programs that can get orders, as units of a host.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub enum Traced {
     Firstboot,
     /// etcd.service.
     Etcd,
-    /// `firstboot leave`: a command that an operator types, here run as a unit so that systemd
+    /// `firstboot leave`, a command that an operator types. Here it runs as a unit, so that systemd
     /// reports how it ended.
     Leave,
     /// `firstboot update`, likewise.
@@ -27,7 +27,7 @@ pub enum Traced {
 }
 
 impl Traced {
-    /// All these programs.
+    /// All programs.
     pub(super) const ALL: [Self; 5] = [
         Self::Firstboot,
         Self::Etcd,
@@ -36,8 +36,8 @@ impl Traced {
         Self::Update,
     ];
 
-    /// Returns the name of its unit without `.service`, which is also the name of its folder of
-    /// orders.
+    /// Returns the name of the program's unit without `.service`, which is also the name of its
+    /// folder of orders.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Firstboot => "firstboot",
@@ -48,8 +48,8 @@ impl Traced {
         }
     }
 
-    /// Returns the program that starts this one: once it has finished, this program will not be
-    /// started any more. firstboot starts etcd, and the command starts the update's unit.
+    /// Returns the program that starts this one. Once that program has finished, this program is
+    /// not started any more. firstboot starts etcd, and the command starts the update's unit.
     pub(super) fn started_by(self) -> Self {
         match self {
             Self::Firstboot | Self::Etcd => Self::Firstboot,
@@ -59,8 +59,8 @@ impl Traced {
     }
 
     /// Installs the program's unit on a host that is off. Existing units are changed to start it
-    /// under the tracer; firstboot is restarted at once after it has been killed, and stopping any
-    /// unit takes effect at once.
+    /// under the tracer. systemd restarts firstboot immediately after it was killed, and stops any
+    /// unit immediately.
     pub(super) fn install(self, host: &Host) -> Result<()> {
         let name = self.name();
         let start = |command: &str| {
@@ -74,7 +74,7 @@ impl Traced {
                     start("firstboot leave")
                 ),
             ),
-            // Exit code 8: the node took the image back.
+            // Exit code 8: the node rolled the image back.
             Self::OrderUpdate => (
                 format!("{name}.service"),
                 format!(

@@ -1,9 +1,9 @@
 //! Runs a program and intercepts each of its system calls before the kernel carries it out. At the
-//! point that the order names the program is killed or held, and the call never happens.
+//! point in the order it kills or holds the program, and the call never happens.
 //!
-//! strace's own injection is unsuitable: it counts the calls of one kind, and how often firstboot
-//! asks a peer depends on how long that peer takes to come up. Here a point is identified by the
-//! action and its object.
+//! strace's own injection is unsuitable, because it counts the calls of one kind, and how often
+//! firstboot asks a peer depends on how long that peer takes to come up. Here the action and its
+//! object identify a point.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,11 +23,11 @@ use super::call::{Call, Process};
 use super::clock::Clock;
 use super::order::{Point, TracerOrder};
 
-/// Waits until the tracer is attached, then becomes the program.
+/// A shell script that waits until the tracer is attached, and then executes the program.
 const GATE: &str = r#"read -r _; exec "$@" < /dev/null"#;
 
 /// Runs the command according to the folder's order. If the folder contains no order and the clock
-/// is right, this process itself becomes the command.
+/// is right, this process itself executes the command.
 pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
     let (program, arguments) = command.split_first().context("no command to run")?;
     let clock = Clock::new(folder);
@@ -44,7 +44,7 @@ pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
         .context("cannot run sh")?;
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     // The program dies with the tracer, so that systemd can stop both. Calls of other programs that
-    // it starts are not counted as its own.
+    // it starts do not count as its own.
     let options = Options::PTRACE_O_TRACESYSGOOD
         | Options::PTRACE_O_TRACECLONE
         | Options::PTRACE_O_TRACEEXEC
@@ -74,7 +74,7 @@ pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
 
 struct Tracer {
     main: Pid,
-    /// The traced process; None until the gate has become the program.
+    /// The traced process; None until the gate has executed the program.
     process: Option<Process>,
     points: File,
     passed: HashMap<String, usize>,
@@ -103,7 +103,7 @@ impl Tracer {
                 }
                 WaitStatus::PtraceEvent(pid, ..) => (pid, None),
                 WaitStatus::PtraceSyscall(pid) => {
-                    // A thread that died because a different thread died reports nothing more.
+                    // A thread that died because another thread died reports nothing more.
                     let _ = self.call(pid);
                     (pid, None)
                 }
@@ -112,7 +112,7 @@ impl Tracer {
             };
             match ptrace::syscall(pid, signal) {
                 Ok(()) | Err(nix::Error::ESRCH) => {}
-                Err(error) => return Err(error).context("cannot let the program go on"),
+                Err(error) => return Err(error).context("cannot let the program continue"),
             }
         }
     }
@@ -150,8 +150,7 @@ impl Tracer {
         match &self.order {
             TracerOrder::Kill(at) if *at == point => {
                 std::fs::write(&self.reached, "")?;
-                // The signal alone should prevent the call; an invalid call number makes sure of
-                // it.
+                // The signal alone should prevent the call; an invalid call number guarantees that.
                 ptrace::setregs(
                     pid,
                     libc::user_regs_struct {

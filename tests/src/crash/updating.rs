@@ -1,6 +1,6 @@
-//! An update, and an update that is taken back. The command stages the image, and its unit carries
-//! out the order. An operator repeats the command if it is interrupted, or if the node took the new
-//! image back because of the interruption.
+//! An update, and an update that is rolled back. The command stages the image, and its unit carries
+//! out the order. An operator repeats the command if it is interrupted, or if the node rolled the
+//! new image back because of the interruption.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ pub(super) const UPDATE: Scenario = Scenario {
     ..ORDER
 };
 
-/// The unit, with an image that fails its proof: the previous image comes back.
+/// The unit, with an image that fails its proof. The node restores the previous image.
 pub(super) const TAKE_BACK: Scenario = Scenario {
     name: "take-back, the unit",
     traced: Traced::Update,
@@ -47,7 +47,7 @@ pub(super) const TAKE_BACK: Scenario = Scenario {
     ..ORDER
 };
 
-/// Gives the victim its first image again, without a trace of an update. etcd keeps running.
+/// Restores the victim's first image, without a trace of an update. etcd keeps running.
 const RESET: &str = "set -e
 systemctl stop order-update.service firstboot-update.service
 systemctl reset-failed
@@ -59,7 +59,7 @@ firstboot image";
 fn prepare(bed: &Bed, release: Release) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     host.sh(RESET)?.ok()?;
-    // Another member leads, since an election would take seconds.
+    // Another member is the leader, because an election would take seconds.
     bed.make_healthy(OTHERS[0])?;
     for key in ["turn", "newest", "failed/2", "failed/3"] {
         etcdctl(host, &format!("del /etcd-image/update/{key}"))?;
@@ -70,7 +70,8 @@ fn prepare(bed: &Bed, release: Release) -> Result<()> {
 /// The order on the victim's disk.
 const STATE: &str = "/var/lib/firstboot/update/state.json";
 
-/// Reads an operator's file, if it exists. It may be on a disk that only the host has mounted.
+/// Reads an operator's file, if it exists. The file can be on a disk that only the host has
+/// mounted.
 fn file(host: &Host, name: &str) -> Result<Option<String>> {
     let ran = host.run(&["cat", &format!("/etc/own/{name}")])?;
     Ok(ran.success().then_some(ran.stdout))
@@ -85,8 +86,8 @@ fn serves(bed: &Bed) -> Result<()> {
     })
 }
 
-/// Waits until the update has ended, without an order and without the turn, and the victim has
-/// exactly one image: the new one, or the previous one with a mark that the new one failed.
+/// Waits until the update has ended, with no order left and the turn released. The victim must have
+/// exactly one image: the new one, or the previous one with a record that the new one failed.
 fn ends(bed: &Bed, release: Release) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     let end = Instant::now() + CONVERGENCE_TIMEOUT;

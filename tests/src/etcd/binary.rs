@@ -1,8 +1,8 @@
-//! A node with an etcd other than that in its image.
+//! Replaces the etcd of a node with one that is not in its image.
 //!
 //! The builder packs only releases that upstream has published and that run on CentOS 7; a release
-//! built here or by Debian meets neither condition. So an installed machine that is off is changed
-//! to look as if it had been installed from an image of that release: its programs, the version in
+//! built here or by Debian meets neither condition. Therefore an installed machine that is off is
+//! changed as if it had been installed from an image of that release. Its programs, the version in
 //! the cluster's document, and the stamp that covers both are replaced.
 
 use std::fs;
@@ -16,7 +16,8 @@ use crate::host::Host;
 const STAMP: &str = "/etc/firstboot/image.json";
 const CLUSTER: &str = "/etc/firstboot/cluster.json";
 
-/// Puts the release of that version on the machine, unless the machine already has that version.
+/// Installs the release of the given version on the machine, unless the machine already has that
+/// version.
 pub fn replace_etcd_binary(host: &Host, version: &str) -> Result<()> {
     let mut cluster: serde_json::Value =
         serde_json::from_str(&host.read(CLUSTER)?).context(CLUSTER)?;
@@ -43,12 +44,12 @@ pub fn replace_etcd_binary(host: &Host, version: &str) -> Result<()> {
 
 fn stamped(host: &Host, stamp: &mut ImageStamp, path: &str, bytes: &[u8]) -> Result<()> {
     let entry = stamp.files.iter_mut().find(|entry| entry.path == path[1..]);
-    let entry = entry.with_context(|| format!("the stamp knows no {path}"))?;
+    let entry = entry.with_context(|| format!("the stamp does not contain {path}"))?;
     (entry.size, entry.sha256) = (bytes.len() as u64, Sha256::of(bytes));
     write_over(host, path, bytes)
 }
 
-/// Overwrites a file, which keeps its owner and its mode.
+/// Overwrites a file and keeps its owner and its mode.
 fn write_over(host: &Host, path: &str, bytes: &[u8]) -> Result<()> {
     let file = host.path(path);
     ensure!(file.is_file(), "{} has no {path}", host.name());

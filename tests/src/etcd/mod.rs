@@ -1,9 +1,8 @@
 //! Real etcd releases in upstream's layout, and the mirror that serves them.
 //!
-//! Tests cannot reach upstream's download hosts, so the releases are put together from the sources
-//! that are available: see [`sources`]. The same binaries always result in the same tarball, byte
-//! for byte, so that a test's recipe can pin it; it is not upstream's own tarball and has a
-//! different digest.
+//! Tests cannot reach upstream's download hosts, so the bed makes the releases from the available
+//! sources: see [`sources`]. The same binaries always give the same tarball, byte for byte, so a
+//! test's recipe can pin it. It is not upstream's own tarball and has a different digest.
 
 mod binary;
 mod digest;
@@ -26,7 +25,8 @@ use crate::requirement::Requirement;
 
 pub use binary::replace_etcd_binary;
 
-/// The version that recipes/demo.toml names: upstream's own programs, which need no compiler.
+/// The version in recipes/demo.toml. It consists of upstream's own programs, which need no
+/// compiler.
 pub const DEMO: &str = "3.5.1";
 
 /// The newest releases that Go can build here, newest first. The builder's table of upstream's
@@ -65,12 +65,12 @@ pub struct Release {
     pub sha256: String,
 }
 
-/// Returns what the machine must have so that the release can be made.
+/// Returns the requirements for making the release on this machine.
 pub fn need(version: &str) -> Requirement {
     match version {
         sources::FROM_PIP => Requirement::Pip,
         sources::FROM_DEBIAN => Requirement::Apt,
-        // The Go version that their go.mod requires (server/go.mod of the tags).
+        // The Go version that the releases' go.mod requires (server/go.mod of the tags).
         _ if version.starts_with("3.7.") => Requirement::Go(26),
         _ => Requirement::Go(25),
     }
@@ -83,7 +83,7 @@ pub fn mirror() -> PathBuf {
     cache::folder().join("mirror")
 }
 
-/// Returns the release of that version in the mirror. Makes it if it does not exist yet, which
+/// Returns the release of the given version in the mirror. Makes it if it does not exist yet, which
 /// takes minutes if Go has to build it.
 pub fn release(version: &str) -> Result<Release> {
     let name = file_name(version);

@@ -24,7 +24,7 @@ fn says_its_version(etcd: &Path, version: &str) -> Result<()> {
     let expected = format!("etcd Version: {version}");
     ensure!(
         said.lines().any(|line| line == expected),
-        "{} was to say `{expected}`, and says:\n{said}",
+        "{} should print `{expected}`, but prints:\n{said}",
         etcd.display()
     );
     Ok(())

@@ -1,13 +1,12 @@
 //! The sources of a release's programs.
 //!
-//! - 3.5.1: upstream's own static binaries, which a pip package contains; their digests are known
-//!   and checked.
-//! - 3.4.23: Debian 12's build. It is dynamically linked against glibc 2.34 and later, so it runs
-//!   on a Debian 12 host and not on CentOS 7; it covers how 3.4 behaves differently, not how
-//!   upstream ships 3.4.
-//! - any other: built here from the Go module proxy with upstream's flags (`CGO_ENABLED=0 -trimpath
-//!   -s -w`), and therefore static; the dependencies have the versions that all three programs
-//!   agree on, and the git revision is not stamped in.
+//! - 3.5.1: upstream's own static binaries from a pip package. Their digests are known and checked.
+//! - 3.4.23: Debian 12's build. It is dynamically linked against glibc 2.34 or later, so it runs on
+//!   a Debian 12 host but not on CentOS 7. It shows how 3.4 behaves differently, not how upstream
+//!   ships 3.4.
+//! - any other: built here from the Go module proxy with upstream's flags
+//!   (`CGO_ENABLED=0 -trimpath -s -w`), and therefore static. The dependencies have the versions on
+//!   which all three programs agree, and the binaries contain no git revision.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -40,7 +39,7 @@ const UPSTREAM: [(&str, &str); 3] = [
     ),
 ];
 
-/// Puts the programs of the version into the folder.
+/// Writes the programs of the version to the folder.
 pub(super) fn fetch(version: &str, folder: &Path) -> Result<()> {
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;
     match version {
@@ -85,7 +84,7 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
             .args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
         process::run(&mut apt)?
             .ok()
-            .context("run `apt-get update` first, if apt knows no such package")?;
+            .context("if apt does not find the package, run `apt-get update` first")?;
         let deb = only_file(work, "deb")?;
         let unpacked = work.join(package);
         let mut dpkg = Command::new("dpkg-deb");
@@ -101,8 +100,8 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
 }
 
 fn from_go(version: &str, folder: &Path) -> Result<()> {
-    // A single module for the builds of all versions would mix their dependencies; with a module
-    // for each version, go.sum stays as it was checked.
+    // A single module for all versions would mix their dependencies. With a module for each
+    // version, go.sum stays as it was checked.
     let module = cache::entry(&format!("go/v{version}"), |module| {
         go(version, module, &["mod", "init", "bed"])?;
         let wanted: Vec<String> = packages()
@@ -112,18 +111,18 @@ fn from_go(version: &str, folder: &Path) -> Result<()> {
         arguments.extend(wanted.iter().map(String::as_str));
         go(version, module, &arguments)
     })?;
-    // Builds all three at once: they share most of their packages, and Go names each program after
-    // the last element of its path.
+    // Builds all three programs together, because they share most of their packages. Go names each
+    // program after the last element of its path.
     let out = format!("{}/", folder.display());
     let packages: Vec<String> = packages().collect();
-    // -v prints each package that is compiled, since the build takes minutes.
+    // -v prints each compiled package as progress, because the build takes minutes.
     let mut arguments = vec!["build", "-v", "-trimpath", "-ldflags=-s -w", "-o", &out];
     arguments.extend(packages.iter().map(String::as_str));
     go(version, &module, &arguments)?;
-    fs::rename(folder.join("server"), folder.join("etcd")).context("go built no server")
+    fs::rename(folder.join("server"), folder.join("etcd")).context("go did not build the server")
 }
 
-/// Returns the packages of the programs: from 3.5 on each of them is a separate `main` package.
+/// Returns the packages of the programs. From 3.5 on, each program is a separate `main` package.
 fn packages() -> impl Iterator<Item = String> {
     ["server", "etcdctl", "etcdutl"]
         .into_iter()

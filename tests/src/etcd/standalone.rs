@@ -1,4 +1,4 @@
-//! An etcd outside any cluster that uses sockets in its own folder: it needs no port, no network
+//! An etcd outside any cluster that uses sockets in its own folder, so it needs no port, no network
 //! and no certificate.
 
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use crate::process::{self, KillOnDrop};
 /// folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
-/// How long etcd may take before it serves: it first reads a database of 2 GB.
+/// How long etcd may take before it serves. It first reads a database of up to 2 GB.
 const ETCD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A running etcd. It is killed on drop.
@@ -76,7 +76,7 @@ impl StandaloneEtcd {
             process: KillOnDrop::spawn(&etcd, &log)?,
         };
         let begun = Instant::now();
-        // It also serves while an alarm is raised.
+        // etcd also serves while an alarm is raised.
         while !alone
             .get("/health?exclude=NOSPACE&exclude=CORRUPT")
             .is_ok_and(|body| body.contains("true"))
@@ -124,12 +124,12 @@ impl StandaloneEtcd {
         .map(drop)
     }
 
-    /// Sends it a request over HTTP.
+    /// Sends etcd a GET request over HTTP.
     pub fn get(&self, path: &str) -> Result<String> {
         self.ask("GET", path, "", "")
     }
 
-    /// Sends a POST request to its JSON gateway.
+    /// Sends a POST request to etcd's JSON gateway.
     pub fn post(&self, path: &str, body: &str) -> Result<String> {
         self.ask("POST", path, "", body)
     }
@@ -139,8 +139,8 @@ impl StandaloneEtcd {
         self.ask("POST", path, &format!("Authorization: {token}\r\n"), body)
     }
 
-    /// Restores a snapshot into a folder where [`StandaloneEtcd::start`] can then start it. The snapshot's
-    /// digest is not checked.
+    /// Restores a snapshot into a folder, in which [`StandaloneEtcd::start`] can then start etcd.
+    /// Does not check the snapshot's digest.
     pub fn restore(version: &str, folder: &Path, snapshot: &Path) -> Result<()> {
         let peer = format!("unix://{PEER}");
         let programs = binaries(version)?;
@@ -148,7 +148,8 @@ impl StandaloneEtcd {
             .map(|name| programs.join(name))
             .into_iter()
             .find(|path| path.is_file());
-        let mut restore = Command::new(restore.context("no program for snapshots")?);
+        let mut restore =
+            Command::new(restore.context("the release has no program for snapshots")?);
         restore
             .current_dir(folder)
             .env("ETCDCTL_API", "3")
@@ -175,7 +176,7 @@ impl StandaloneEtcd {
         .map(drop)
     }
 
-    /// Stops it as systemd would, and returns its data folder.
+    /// Stops etcd as systemd would, and returns its data folder.
     pub fn stop(mut self) -> Result<PathBuf> {
         process::check("kill", &["-TERM", &self.process.id().to_string()])?;
         let begun = Instant::now();
@@ -204,7 +205,7 @@ impl StandaloneEtcd {
         socket.read_to_string(&mut answer)?;
         let (head, body) = answer
             .split_once("\r\n\r\n")
-            .context("etcd's answer has no end of head")?;
+            .context("etcd's answer has no complete header")?;
         ensure!(
             head.starts_with("HTTP/1.0 200"),
             "{method} {path}: {head}\n{body}"

@@ -1,4 +1,4 @@
-//! Actions on a host that is on, carried out through nsenter.
+//! Actions on a running host, carried out through nsenter.
 
 use std::path::Path;
 use std::process::Command;
@@ -33,19 +33,19 @@ impl Host {
         Ok(command)
     }
 
-    /// Runs a program on the host, whatever its exit code.
+    /// Runs a program on the host, and accepts any exit code.
     pub fn run(&self, program: &[&str]) -> Result<Output> {
         process::run(&mut self.command(program)?)
     }
 
-    /// Runs a program on the host that must succeed, and returns its standard output.
+    /// Runs a program on the host, which must succeed, and returns its standard output.
     pub fn check(&self, program: &[&str]) -> Result<String> {
         self.run(program)?
             .ok()
             .with_context(|| format!("on {}", self.name()))
     }
 
-    /// Runs a shell script on the host, whatever its exit code.
+    /// Runs a shell script on the host, and accepts any exit code.
     pub fn sh(&self, script: &str) -> Result<Output> {
         self.run(&["sh", "-c", script])
     }
@@ -66,8 +66,8 @@ impl Host {
         Ok(())
     }
 
-    /// Returns the unit's journal, for all boots; while the host is off, the journal is read from
-    /// its disk.
+    /// Returns the unit's journal of all boots. While the host is off, reads the journal from its
+    /// disk.
     pub fn journal(&self, unit: &str) -> Result<String> {
         let unit = format!("--unit={unit}");
         // The host may have switched itself off.

@@ -1,4 +1,4 @@
-//! The machine of a host that is on: systemd-nspawn and the processes around it.
+//! The machine of a running host: systemd-nspawn and the processes around it.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -17,12 +17,12 @@ use crate::run;
 /// reboot.
 const REBOOT: i32 = 133;
 
-/// How a host came to be off.
+/// Why a host is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Off {
     /// It powered itself off.
     PoweredOff,
-    /// It asked to be started again, that is, to reboot.
+    /// It requested a reboot.
     Rebooted,
     /// It was killed.
     Killed,
@@ -30,22 +30,22 @@ pub enum Off {
 
 #[derive(Debug)]
 pub(super) struct Machine {
-    /// `unshare`, whose child is nspawn. If only nspawn were killed, its container would go on
-    /// running; as the first process of a pid namespace it takes everything with it.
+    /// `unshare`, whose child is nspawn. If only nspawn were killed, its container would keep
+    /// running. As the first process of a pid namespace, it takes all other processes with it.
     outer: KillOnDrop,
     /// The pid of the host's own first process in the test bed's /proc.
     init: u32,
-    /// The host's control group: it is empty, and can be removed, once `outer` is gone.
+    /// The host's control group. It is empty and can be removed once `outer` is gone.
     _cgroup: Cgroup,
 }
 
-/// A shell script that moves itself into the control groups before `--` and then becomes the
+/// A shell script that moves itself into the control groups before `--`, and then executes the
 /// command after it.
 const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {
-    /// Starts nspawn on the root, with its output appended to the file `console`, on an old kernel
-    /// that has only the newer calls in `ported`.
+    /// Starts nspawn on the root, on an old kernel that has only the newer calls in `ported`.
+    /// Appends its output to the file `console`.
     pub(super) fn boot(
         name: &str,
         root: &Path,
@@ -60,12 +60,12 @@ impl Machine {
             .open(console)
             .with_context(|| format!("cannot open {}", console.display()))?;
         let cgroup = Cgroup::new(run::current()?.number())?;
-        // A machine that was off has no firewall rules. The namespace still has the old rules, to
-        // which firewalld would add its own: after some power cuts each packet would have to pass
-        // thousands of them.
+        // A machine that was off has no firewall rules, but the namespace still has the old ones,
+        // to which firewalld would add its own. After several power cuts each packet would have to
+        // pass thousands of rules.
         process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = kernel::command("sh", ported)?;
-        // nspawn's own filter returns EPERM where an old kernel returns ENOSYS; if there are two
+        // nspawn's own filter returns EPERM where an old kernel returns ENOSYS. If there are two
         // filters, the inner one decides.
         nspawn.env("SYSTEMD_SECCOMP", "0");
         nspawn
@@ -99,11 +99,11 @@ impl Machine {
                 "--network-namespace-path={}",
                 namespace.path().display()
             ))
-            // The network belongs to the host alone, so the host may do with it what a machine may:
-            // nspawn grants this only for a network that it makes itself.
+            // The network belongs only to this host, so the host may configure it like a real
+            // machine. nspawn grants that capability only for a network that nspawn itself makes.
             .arg("--capability=CAP_NET_ADMIN")
             .args(arguments)
-            // An argument for the host's systemd: without it the console of a host that fails to
+            // An argument for the host's systemd. Without it, the console of a host that fails to
             // boot stays empty.
             .args(["--", "--show-status=yes"]);
         let mut outer = KillOnDrop::spawn(&nspawn, &log)?;
@@ -120,7 +120,7 @@ impl Machine {
         self.init
     }
 
-    /// Returns how the host came to be off; None while it is on.
+    /// Returns why the host is off; None while it is on.
     pub(super) fn off(&mut self) -> Result<Option<Off>> {
         let status = self.outer.ended()?;
         Ok(status.map(|status| match status.code() {
@@ -151,7 +151,7 @@ fn first_process(outer: &mut KillOnDrop) -> Result<u32> {
     }
 }
 
-/// Returns whether the process has become systemd: before its exec it is still nspawn itself.
+/// Returns whether the process is systemd already. Before its exec it is still nspawn.
 fn runs_systemd(pid: u32) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
         exe.file_name()

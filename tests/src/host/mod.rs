@@ -1,13 +1,13 @@
 //! A real systemd host: an overlay on a given root, booted by systemd-nspawn in the host's network
 //! namespace.
 //!
-//! Its kernel lacks every system call newer than 3.10 (see [`crate::kernel`]), and its systemd has
-//! no seccomp, as on CentOS 7.9.
+//! As on CentOS 7.9, its kernel lacks every system call newer than 3.10 (see [`crate::kernel`]),
+//! and its systemd has no seccomp.
 //!
 //! Compared with a real machine it lacks `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable
 //! /proc/sys outside net.*, SELinux, and a separate kernel. [`Host::cut_power`] kills all processes
-//! at one instant, but data that they wrote without an fsync survives, since the kernel keeps
-//! running: only a virtual machine can lose that data.
+//! at one instant, but data that they wrote without an fsync survives, because the kernel keeps
+//! running. Only a virtual machine can lose that data.
 
 mod inside;
 mod machine;
@@ -33,7 +33,7 @@ use machine::Machine;
 /// How long a host may take to shut down.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A host, which is off when it is made; on drop it is killed and its files are removed.
+/// A host. It is off at first. On drop, it is killed and its files are removed.
 #[derive(Debug)]
 pub struct Host {
     // The fields are dropped in this order: first the machine stops, then its root is removed, then
@@ -48,7 +48,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Adds a host with that name to the network; it gets a fresh layer on top of the root `lower`.
+    /// Adds a host with the given name to the network, with a fresh layer on top of the root
+    /// `lower`.
     pub fn new(network: &Network, name: &str, lower: &Path) -> Result<Host> {
         Self::at(network, network.add(name)?, lower)
     }
@@ -71,12 +72,12 @@ impl Host {
         })
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.link.host
     }
 
-    /// Its address.
+    /// Returns its address.
     pub fn address(&self) -> Ipv4Addr {
         self.link.address
     }
@@ -98,7 +99,7 @@ impl Host {
     }
 
     /// From the next boot on, leaves the host's kernel only those system calls newer than 3.10 that
-    /// firstboot cannot do without.
+    /// firstboot needs.
     pub fn restrict_to_kernel_3_10(&mut self) {
         self.ported = vec![Ported::Seccomp];
     }
@@ -108,17 +109,18 @@ impl Host {
         self.nspawn_argument(format!("--bind={}:{to}", from.display()));
     }
 
-    /// Returns the host's root, as seen from outside. It also exists while the host is off.
+    /// Returns the path of the host's root on the test machine. It also exists while the host is
+    /// off.
     pub fn root(&self) -> PathBuf {
         self.overlay.root()
     }
 
-    /// Returns a path of the host, as seen from outside.
+    /// Returns the path on the test machine of a path of the host.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root().join(path.trim_start_matches('/'))
     }
 
-    /// Writes a file with these permission bits on the host, and makes its folder if necessary.
+    /// Writes a file with these permission bits on the host, and creates its folder if necessary.
     pub fn write(&self, path: &str, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         let file = self.path(path);
@@ -188,7 +190,7 @@ impl Host {
             }
             ensure!(
                 self.is_on()?,
-                "{} went off while it booted; its console:\n{}",
+                "{} switched off while it booted; its console:\n{}",
                 self.name(),
                 self.console_tail()
             );
@@ -196,7 +198,7 @@ impl Host {
         }
     }
 
-    /// Boots the host and waits until it is running, for no more than three minutes.
+    /// Boots the host and waits until it is running, for at most three minutes.
     pub fn start(&mut self) -> Result<()> {
         self.boot()?;
         self.wait_running(Duration::from_secs(180))
@@ -221,7 +223,7 @@ impl Host {
 
     /// Shuts the host down cleanly.
     pub fn shutdown(&mut self) -> Result<()> {
-        // The command's answer may be cut short, since the host is shutting down.
+        // The command's answer can be truncated, because the host is shutting down.
         self.run(&["systemctl", "--no-block", "poweroff"])?;
         let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
         ensure!(
@@ -244,10 +246,9 @@ impl Host {
         self.start()
     }
 
-    /// Kills everything that runs on the host at one instant. Its files stay as they were at that
-    /// instant.
+    /// Kills all processes of the host at one instant. Its files stay as they were at that instant.
     pub fn cut_power(&mut self) -> Result<()> {
-        let init = i32::try_from(self.init()?).context("a pid does not fit")?;
+        let init = i32::try_from(self.init()?).context("the pid is out of range")?;
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(init),
             nix::sys::signal::Signal::SIGKILL,
@@ -256,7 +257,7 @@ impl Host {
         self.wait_off(Duration::from_secs(10)).map(drop)
     }
 
-    /// Waits until the host is off, for whatever reason, and returns how it came to be off.
+    /// Waits until the host is off, and returns the reason.
     pub fn wait_off(&mut self, timeout: Duration) -> Result<Off> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -281,7 +282,11 @@ impl Host {
     /// Discards everything the host has ever written, as if it had a new disk. The host must be
     /// off.
     pub fn wipe(&mut self) -> Result<()> {
-        ensure!(!self.is_on()?, "{} must be off to be wiped", self.name());
+        ensure!(
+            !self.is_on()?,
+            "{} must be off before it is wiped",
+            self.name()
+        );
         self.overlay.wipe()
     }
 
@@ -290,12 +295,12 @@ impl Host {
         self.overlay.is_fresh()
     }
 
-    /// Puts everything that another host wrote onto the new disk of this host, which takes no time.
-    /// The host must be off.
+    /// Puts everything that another host wrote onto the new disk of this host, without copying. The
+    /// host must be off.
     pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(
             !self.is_on()?,
-            "{} must be off for its disk to be written",
+            "{} must be off before its disk is written",
             self.name()
         );
         self.overlay.use_layer(layer)
@@ -305,24 +310,24 @@ impl Host {
     pub fn snapshot(&mut self) -> Result<()> {
         ensure!(
             !self.is_on()?,
-            "{} must be off for its disk to be kept",
+            "{} must be off before its disk is saved",
             self.name()
         );
         self.overlay.snapshot()
     }
 
-    /// Restores the disk to its state at the time of [`Host::snapshot`], which takes no time. The
-    /// host must be off.
+    /// Restores the disk to its state at the time of [`Host::snapshot`], without copying. The host
+    /// must be off.
     pub fn revert(&mut self) -> Result<()> {
         ensure!(
             !self.is_on()?,
-            "{} must be off for its disk to be reverted",
+            "{} must be off before its disk is reverted",
             self.name()
         );
         self.overlay.revert()
     }
 
-    /// Returns everything the host has written to its console, for all boots.
+    /// Returns everything that the host has written to its console in all boots.
     pub fn console(&self) -> String {
         let bytes = fs::read(&self.console).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

@@ -1,11 +1,11 @@
 # shellcheck shell=sh
-# Run as the first process of namespaces of its own: builds the installer's view on a machine around ROOT and runs
-# one script of a kickstart in it. What it mounts and starts ends with it.
+# Runs as the first process of separate namespaces. It makes ROOT look like the installer on a machine, and runs one
+# script of a kickstart in it. Its mounts and processes end with the namespaces.
 #
 #   enter.sh ROOT TARGET IN STATUS CMDLINE SYSRQ HARDWARE [FILE PLACE]... -- PROGRAM...
 #
-# TARGET is laid on ROOT/mnt/sysimage, or is - where there is none yet; IN is the folder to chroot into, below ROOT;
-# STATUS gets PROGRAM's exit code; HARDWARE has what the kernel and udev show of the machine; FILE is laid on ROOT/PLACE.
+# TARGET is mounted on ROOT/mnt/sysimage, or is - if there is no target yet. IN is the folder below ROOT for the chroot.
+# STATUS gets PROGRAM's exit code. HARDWARE contains what the kernel and udev show of the machine. FILE is mounted on ROOT/PLACE.
 set -eu
 root=$1 target=$2 into=$3 status=$4 cmdline=$5 sysrq=$6 hardware=$7
 shift 7
@@ -13,7 +13,7 @@ shift 7
 mount --make-rprivate /
 mount -t proc proc "$root/proc"
 mount --bind "$cmdline" "$root/proc/cmdline"
-# Written to, the real one would act on the machine. Not every kernel has it.
+# A write to the real file would act on the test machine. Not every kernel has the file.
 if [ -e "$root/proc/sysrq-trigger" ]; then
     mount --bind "$sysrq" "$root/proc/sysrq-trigger"
 fi
@@ -21,7 +21,7 @@ mount -t sysfs -o ro sysfs "$root/sys"
 mount --bind "$hardware/block" "$root/sys/block"
 mount --bind "$hardware/firmware" "$root/sys/firmware"
 
-# None of the machine's disks is here: a script that partitions finds nothing to destroy.
+# None of the test machine's disks is visible here, so a script that partitions cannot destroy anything.
 mount -t tmpfs -o mode=755 dev "$root/dev"
 for device in null zero full random urandom tty; do
     : > "$root/dev/$device"

@@ -1,5 +1,5 @@
-//! The installer's own root: a copy of the base that keeps only the programs that CentOS 7.9's
-//! installer has.
+//! The installer's own root, a copy of the base with only the programs that CentOS 7.9's installer
+//! has.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -37,7 +37,7 @@ impl Environment {
         let root = environment.root();
         for folder in FOLDERS {
             let folder = root.join(folder);
-            // On a merged root /bin is a link; its target is handled separately.
+            // On a root with a merged /usr, /bin is a link. Its target is handled separately.
             if folder.is_dir() && !folder.is_symlink() {
                 keep_what_is_present(&folder)?;
             }
@@ -61,7 +61,7 @@ impl Environment {
         self.0.root()
     }
 
-    /// Returns the unit that is running, if a script has started one.
+    /// Returns the unit that a script has started, if any.
     pub(super) fn started(&self) -> Option<String> {
         let units = fs::read_to_string(self.root().join("run/started")).ok()?;
         units.lines().next().map(str::to_owned)

@@ -19,11 +19,11 @@ pub(super) fn mount_points(plan: &Plan, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Carries out one effect. The inner error is an error that ends anaconda (KickstartError in an
+/// Carries out one effect. The inner error is one that ends anaconda (KickstartError in an
 /// `execute`).
 pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), String>> {
     match effect {
-        // An effect on the installer itself has no visible result here.
+        // An effect on the installer itself is not visible here.
         Effect::Installer(_) => Ok(Ok(())),
         Effect::Target(words) => program(words, target),
         Effect::Set { path, key, value } => set(target, path, key, value).map(Ok),
@@ -44,7 +44,7 @@ pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), Strin
     }
 }
 
-/// Runs a program whose exit code is ignored (iutil.py, execInSysroot), but which must exist.
+/// Runs a program and ignores its exit code; the program must exist (iutil.py, execInSysroot).
 fn program(words: &[String], target: &Path) -> Result<Result<(), String>> {
     let [program, arguments @ ..] = words else {
         return Ok(Ok(()));
@@ -116,7 +116,7 @@ fn root(target: &Path, password: Option<&str>, locked: bool) -> Result<()> {
 }
 
 /// users.py, createUser: creates the account, a group with the same name, and the home directory.
-/// An existing home directory gets the account as its owner.
+/// The account becomes the owner of an existing home directory.
 fn new_user(target: &Path, user: &User) -> Result<()> {
     let known =
         |database: &str| inside(target, "getent", &[database, &user.name]).map(|ran| ran.success());
@@ -222,8 +222,8 @@ fn make_folder(path: &Path) -> Result<()> {
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
     make_folder(path)?;
-    // Does not write through a link: the base may have a link at the path of a file that anaconda
-    // writes.
+    // Does not write through a link, because the base can have a link at the path of a file that
+    // anaconda writes.
     if path.is_symlink() {
         let _ = fs::remove_file(path);
     }

@@ -1,4 +1,4 @@
-//! Fetches a kickstart the way the installer's first stage does.
+//! Fetches a kickstart in the same way as the installer's first stage.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::network::Namespace;
 use crate::process;
 
-/// The information about itself that a machine sends when it requests its kickstart.
+/// The information about itself that a machine sends with the request for its kickstart.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
     /// The MAC address of `eth0`; it is sent if the kernel command line contains `inst.ks.sendmac`.
@@ -16,8 +16,8 @@ pub struct Machine {
     pub serial: Option<String>,
 }
 
-/// Fetches the kickstart that the kernel command line names. If there are several `inst.ks=`, they
-/// are tried in order, as on 7.
+/// Fetches the kickstart that the kernel command line names. Tries several `inst.ks=` in order, as
+/// on 7.
 pub fn fetch(cmdline: &str, machine: &Machine, namespace: &Namespace) -> Result<String> {
     let mut errors = Vec::new();
     for url in cmdline
@@ -44,7 +44,7 @@ pub fn fetch(cmdline: &str, machine: &Machine, namespace: &Namespace) -> Result<
         }
     }
     bail!(
-        "no inst.ks= of `{cmdline}` gives a kickstart:\n{}",
+        "no inst.ks= of `{cmdline}` returns a kickstart:\n{}",
         errors.join("\n")
     )
 }

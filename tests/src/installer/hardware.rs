@@ -1,4 +1,4 @@
-//! The machine that an installer runs on: its firmware and its disks, as the kernel and udev show
+//! The machine on which an installer runs: its firmware and its disks, as the kernel and udev show
 //! them.
 
 use std::fs;
@@ -25,7 +25,7 @@ pub struct Disk {
     pub bytes: u64,
     /// The size of a logical block.
     pub block: u32,
-    /// The ways in which it differs from a plain disk.
+    /// Its differences from a plain disk.
     pub quirks: Vec<Quirk>,
     /// The properties that udev reports for it, such as `ID_FS_TYPE=…`.
     pub properties: Vec<String>,
@@ -116,7 +116,7 @@ impl Hardware {
             make(&sys.join("queue"))?;
             make(&sys.join("holders"))?;
             let flag = |on: bool| if on { "1\n" } else { "0\n" }.to_owned();
-            // The size in blocks of 512 bytes, whatever the disk's own block size is.
+            // The size in blocks of 512 bytes, regardless of the disk's own block size.
             write(&sys.join("size"), &format!("{}\n", disk.bytes / 512))?;
             write(
                 &sys.join("queue/logical_block_size"),
@@ -124,7 +124,7 @@ impl Hardware {
             )?;
             write(&sys.join("removable"), &flag(disk.is(Quirk::Removable)))?;
             write(&sys.join("ro"), &flag(disk.is(Quirk::ReadOnly)))?;
-            // A device number that no disk of the machine that runs the test bed has.
+            // A device number that no disk of the test machine has.
             write(&sys.join("dev"), &format!("4095:{number}\n"))?;
             if !disk.is(Quirk::Virtual) {
                 make(&sys.join("device"))?;

@@ -9,7 +9,7 @@ use super::script::Script;
 /// The result of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every step succeeded, and the machine restarts; failures of scripts without --erroronfail
+    /// Every step succeeded, and the machine restarts. Failures of scripts without --erroronfail
     /// are in the log.
     Installed,
     /// The machine is switched off by this command.
@@ -17,7 +17,7 @@ pub enum Outcome {
     /// The machine restarts with an incomplete system on its disk. The text is the reason or the
     /// command.
     Restarted(String),
-    /// anaconda has ended for this reason: the machine stays on, and no one is notified.
+    /// anaconda has ended for this reason. The machine stays on, and nothing reports the failure.
     Dead(String),
 }
 
@@ -31,7 +31,8 @@ pub struct Installation {
     pub kickstart: Kickstart,
     /// What anaconda decided to do with the kickstart; empty if the installation ended before that.
     pub plan: Plan,
-    /// The scripts that ran, in order, including those that ran while the machine was going down.
+    /// The scripts that ran, in order, including those that ran while the machine was shutting
+    /// down.
     pub scripts: Vec<Script>,
 }
 

@@ -1,4 +1,4 @@
-//! Reads a kickstart file the way CentOS 7's own parser does.
+//! Reads a kickstart file in the same way as CentOS 7's own parser.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,7 +37,7 @@ pub struct Section {
     pub place: String,
     /// The kind of section.
     pub kind: Kind,
-    /// Its options, from names such as `--log` to their values; a flag has an empty value.
+    /// Its options: names such as `--log` with their values. A flag has an empty value.
     pub options: BTreeMap<String, String>,
     /// The header's arguments that are not options, such as an add-on's name.
     pub arguments: Vec<String>,
@@ -50,7 +50,7 @@ pub struct Section {
 pub enum Kind {
     /// `%packages`
     Packages,
-    /// `%pre`: runs before anything else, in the installer.
+    /// `%pre`: runs first, in the installer.
     Pre,
     /// `%pre-install`: runs when the target's file systems exist and are empty.
     PreInstall,
@@ -100,8 +100,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Resolves an `%include`: returns the included text, or None to skip it, as in the first reading
-/// before %pre.
+/// A function that resolves an `%include`. It returns the included text, or None to skip it, as in
+/// the first reading before %pre.
 pub type Include<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
 impl Kickstart {
@@ -122,7 +122,7 @@ impl Kickstart {
     fn read(&mut self, text: &str, name: &str, include: Include<'_>, depth: u8) -> Result<()> {
         ensure!(
             depth < 10,
-            "{name}: files include each other more than ten deep"
+            "{name}: files include each other more than ten levels deep"
         );
         let mut lines = text.lines().enumerate();
         while let Some((number, line)) = lines.next() {
@@ -151,10 +151,7 @@ impl Kickstart {
                     body,
                 });
             } else {
-                ensure!(
-                    !first.starts_with('%'),
-                    "{place}: 7 knows no section {first}"
-                );
+                ensure!(!first.starts_with('%'), "{place}: 7 has no section {first}");
                 known(first, rest).with_context(|| place.clone())?;
                 self.commands.push(Command {
                     place,
@@ -192,7 +189,8 @@ impl Command {
 }
 
 impl Section {
-    /// Returns a script of the installer that stands for what systemd runs when it stops a unit.
+    /// Returns an installer script that stands for the program that systemd runs when it stops a
+    /// unit.
     pub(super) fn of_unit(unit: &str) -> Section {
         Section {
             place: unit.to_owned(),
@@ -214,14 +212,17 @@ impl Section {
 
 type Header = (BTreeMap<String, String>, Vec<String>);
 
-/// Only the options of a script's header are checked; the options of other sections are kept
-/// unchecked.
+/// Reads a section's header. Checks only the options of a script; keeps the options of other
+/// sections unchecked.
 fn header(kind: Kind, words: &[String]) -> Result<Header> {
     let (mut options, mut arguments) = Header::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if !word.starts_with("--") {
-            ensure!(!kind.is_script(), "{kind} takes no argument {word}");
+            ensure!(
+                !kind.is_script(),
+                "{kind} does not accept the argument {word}"
+            );
             arguments.push(word.clone());
             continue;
         }
@@ -264,12 +265,13 @@ fn body<'a>(kind: Kind, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> R
     bail!("Section {kind} does not end with %end.")
 }
 
-/// Options may be shortened as long as they remain unambiguous, since 7's option parser allows it.
+/// Checks that the command has these options. 7's option parser accepts an abbreviated option if it
+/// is unambiguous.
 fn known(name: &str, arguments: &[String]) -> Result<()> {
     let line = COMMANDS
         .lines()
         .find(|line| line.split(' ').next() == Some(name))
-        .with_context(|| format!("7 knows no command {name}"))?;
+        .with_context(|| format!("7 has no command {name}"))?;
     let options: Vec<&str> = line.split(' ').skip(1).collect();
     for argument in arguments
         .iter()

@@ -1,15 +1,15 @@
 //! The stand-in for anaconda, which carries out a kickstart on a root that already exists.
 //!
-//! A model of anaconda (`anaconda`) decides what anaconda does with each command, function by
-//! function; the steps are carried out in anaconda's order: %pre, storage, %pre-install, packages,
-//! configuration, %post, its exit handler. yum's requests are made, and the answers are checked as
-//! yum would check them, but no package is installed and no disk is touched. %onerror and
-//! %traceback do not run, as on 7 in cmdline mode.
+//! The module `anaconda` models function by function what anaconda does with each command. The
+//! stand-in carries out the steps in anaconda's order: %pre, storage, %pre-install, packages,
+//! configuration, %post, its exit handler. It makes yum's requests and checks the answers as yum
+//! would, but installs no package and touches no disk. %onerror and %traceback do not run, as on 7
+//! in cmdline mode.
 //!
-//! Scripts run in an environment that has what CentOS 7.9's installer has and nothing more: its
-//! programs, its PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the disks as
-//! described, no name service. The order, the log files, the modes and the copies of the kickstart
-//! are those of anaconda 21.48.22.159.
+//! Scripts run in an environment that has only what CentOS 7.9's installer has: its programs, its
+//! PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the disks as described, no name
+//! service. The order, the log files, the modes and the copies of the kickstart are those of
+//! anaconda 21.48.22.159.
 
 mod anaconda;
 mod copies;
@@ -83,8 +83,8 @@ impl Installer {
         self
     }
 
-    /// Sets the network that the scripts run in, which is that of a node. By default it is the
-    /// machine's network.
+    /// Sets the network in which the scripts run, which is that of a node. By default it is the
+    /// test machine's network.
     #[must_use]
     pub fn namespace(mut self, namespace: &Namespace) -> Installer {
         self.namespace = Some(namespace.clone());
@@ -98,8 +98,7 @@ impl Installer {
         self
     }
 
-    /// Makes an existing file, for instance in /sys or /proc, appear to all scripts with this
-    /// content instead.
+    /// Shows all scripts this content instead of an existing file, for instance in /sys or /proc.
     #[must_use]
     pub fn overlay_file(mut self, place: &str, content: &str) -> Installer {
         self.laid.push((place.to_owned(), content.to_owned()));
@@ -113,7 +112,7 @@ impl Installer {
         self
     }
 
-    /// Carries out the installation. The errors are those of the test bed; the kickstart's failures
+    /// Carries out the installation. Errors are those of the test bed; failures of the kickstart
     /// are in the [`Outcome`].
     pub fn run(&self) -> Result<Installation> {
         let environment = Environment::new()?;
@@ -154,7 +153,8 @@ impl Installer {
         Ok(installation)
     }
 
-    /// Runs anaconda's steps in order. The inner error is what ended anaconda or the machine early.
+    /// Runs anaconda's steps in order. The inner error is the reason why anaconda or the machine
+    /// ended early.
     fn steps(
         &self,
         stage: &Stage<'_>,
@@ -169,8 +169,8 @@ impl Installer {
                 }
             };
         }
-        // kickstart.py, preScriptPass: the first reading only looks at the scripts, since the files
-        // that %pre makes do not exist yet.
+        // kickstart.py, preScriptPass: the first reading looks only at the scripts, because the
+        // files that %pre makes do not exist yet.
         let first = Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok()));
         let first = go_on!(first.map_err(|error| Stop::Early(format!("{error:#}"))));
         go_on!(scripts(stage, &first, Kind::Pre, installation)?.map_err(Break::early));
@@ -223,8 +223,8 @@ pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str)
     }
 }
 
-/// Runs all scripts of this kind. Stops after a script with `--erroronfail` that fails, or after
-/// one that switches the machine off or restarts it.
+/// Runs all scripts of this kind. Stops after a script with `--erroronfail` that fails, and after a
+/// script that switches the machine off or restarts it.
 fn scripts(
     stage: &Stage<'_>,
     kickstart: &Kickstart,

@@ -1,4 +1,4 @@
-//! How an installation ends, and what becomes of the machine.
+//! How an installation ends, and whether the machine restarts or is switched off.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use super::kickstart::Section;
 use super::log;
 use super::script::{Ended, Stage};
 
-/// What ends the steps before the last one.
+/// The reason why the steps end before the last one.
 #[derive(Debug)]
 pub(super) enum Break {
     /// anaconda ends.
@@ -24,7 +24,7 @@ impl From<Stop> for Break {
 }
 
 impl Break {
-    /// Returns the same break, but as it would be before the exit handler is registered.
+    /// Returns this break as it is before the exit handler is registered.
     pub(super) fn early(self) -> Self {
         match self {
             Self::Stop(Stop::Late(reason)) => Self::Stop(Stop::Early(reason)),
@@ -33,9 +33,9 @@ impl Break {
     }
 }
 
-/// Returns how the machine ends. exitHandler in the program anaconda asks systemd for the action
-/// that the kickstart requests; systemd first stops the installer's units, one of which the
-/// kickstart may have started.
+/// Returns the outcome for the machine. exitHandler in the program anaconda asks systemd for the
+/// action that the kickstart requests. systemd first stops the installer's units, including one
+/// that the kickstart may have started.
 pub(super) fn end(
     stage: &Stage<'_>,
     installation: &mut Installation,
@@ -70,8 +70,8 @@ pub(super) fn end(
     })
 }
 
-/// Returns the outcome for a machine that received this command, with the reason why the
-/// installation did not finish, if it did not.
+/// Returns the outcome for a machine that received this command, with the reason if the
+/// installation did not finish.
 fn outcome(unfinished: Option<&str>, words: &str) -> Outcome {
     let asked = words.trim_start_matches("reboot(2): ");
     if !asked.contains("reboot") && !asked.contains("restart") {

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Stands in the installer for poweroff, reboot, halt, shutdown and systemctl. It says what was asked of the machine's power and goes
-# no further, as nothing goes further on a machine that is switched off: the bed sees the file and ends the installation. Of
-# systemd it does what a kickstart needs: it starts and stops the units that lie in /run/systemd/system.
+# The installer's stand-in for poweroff, reboot, halt, shutdown and systemctl. It records the power action in a file and then waits,
+# because no script continues on a machine that is switched off. The test bed reads the file and ends the installation. The stand-in
+# supports only those functions of systemd that a kickstart needs: it starts and stops the units in /run/systemd/system.
 name=${0##*/}
 units=/run/systemd/system
 if [ "$name" = systemctl ]; then
@@ -17,7 +17,7 @@ if [ "$name" = systemctl ]; then
         power) ;;
         daemon-reload) exit ;;
         start)
-            # Those of the installer itself are only told of.
+            # Units of the installer itself are not started.
             if [ -e "$units/${words[1]}" ]; then echo "${words[1]}" >> /run/started; fi
             exit
             ;;

@@ -19,18 +19,18 @@ use crate::process::KillOnDrop;
 /// A script that prepares the environment of the kickstart's script; see its own comments.
 const ENTER: &str = include_str!("enter.sh");
 
-/// The PATH of anaconda.service. Before the installation there is nothing in /mnt/sysimage.
+/// The PATH of anaconda.service. Before the installation, /mnt/sysimage is empty.
 const PATH: &str = "/usr/bin:/bin:/sbin:/usr/sbin:/mnt/sysimage/bin:/mnt/sysimage/usr/bin:/mnt/sysimage/usr/sbin:/mnt/sysimage/sbin";
 
-/// The data that all scripts of an installation share.
+/// The data shared by all scripts of an installation.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
     pub(super) environment: &'a Environment,
     pub(super) target: &'a Path,
     pub(super) namespace: Option<&'a Namespace>,
-    /// Files that replace others: for each, the source and the path in the root.
+    /// Files that replace others, each with its source and its path in the root.
     pub(super) laid: &'a [(PathBuf, String)],
-    /// A folder for this installation, outside all roots; holds `cmdline` and `hardware`.
+    /// A folder for this installation, outside all roots, with `cmdline` and `hardware`.
     pub(super) work: &'a Path,
     pub(super) deadline: Instant,
 }
@@ -61,7 +61,7 @@ impl Stage<'_> {
         let in_target = section.kind == Kind::Post && !section.has("--nochroot");
         let root = self.environment.root();
         let own_root = if in_target { self.target } else { &root };
-        // anaconda's names are random too; a test finds out the name from the log, or sets --log.
+        // anaconda's names are random as well. A test finds the name in the log, or sets --log.
         let name = format!("tmp/ks-script-{number:04}");
         let script = own_root.join(&name);
         write_script(&script, &section.body)?;
@@ -75,7 +75,7 @@ impl Stage<'_> {
             .with_context(|| {
                 let output = fs::read_to_string(&log_path).unwrap_or_default();
                 format!(
-                    "{}: the script and its stage have said:\n{output}",
+                    "{}: the script and its stage have printed:\n{output}",
                     section.place
                 )
             })?;
@@ -120,7 +120,7 @@ impl Stage<'_> {
                         code.context("the script's exit code is not a number")?,
                     ));
                 }
-                // In a pid namespace reboot(2) ends the namespace, with a signal that tells which
+                // In a pid namespace, reboot(2) ends the namespace with a signal that shows which
                 // kind of reboot was requested.
                 return match how
                     .signal()
@@ -129,14 +129,14 @@ impl Stage<'_> {
                     Some(Signal::SIGINT) => Ok(Ended::Power("reboot(2): power off".into())),
                     Some(Signal::SIGHUP) => Ok(Ended::Power("reboot(2): restart".into())),
                     _ => bail!(
-                        "{}: the stage for the script could not be set: {how}",
+                        "{}: the stage for the script could not be prepared: {how}",
                         section.place
                     ),
                 };
             }
             if Instant::now() >= self.deadline {
                 bail!(
-                    "{}: the script takes longer than the installation may",
+                    "{}: the script exceeds the time limit of the installation",
                     section.place
                 );
             }
@@ -188,15 +188,15 @@ impl Stage<'_> {
             "LANG=C",
             "TERM=vt100",
         ]);
-        // The kickstart's guard gives a person one minute to read the reason; here no one reads it,
-        // so there is no pause.
+        // The kickstart's guard gives a person one minute to read the reason. The tests do not need
+        // this pause.
         command.arg("ETCD_IMAGE_PAUSE=0");
         match section
             .options
             .get("--interpreter")
             .map_or("/bin/sh", String::as_str)
         {
-            // On 7 sh is bash in POSIX mode; here the target's sh may be dash, which has fewer
+            // On 7, sh is bash in POSIX mode. Here the target's sh can be dash, which has fewer
             // features.
             "/bin/sh" => command.args(["/bin/bash", "-c", r#"exec -a /bin/sh /bin/bash "$0""#]),
             other => command.arg(other),

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::hex;
 
-/// The packages and groups of 7.9's tree that the builder's kickstart may list or that anaconda
+/// The packages and groups of 7.9's tree that the builder's kickstart can list or that anaconda
 /// needs.
 pub const PACKAGES: [&str; 22] = [
     "NetworkManager",

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Stands in the installer for udevadm: what udev knows of the machine's disks.
+# The installer's stand-in for udevadm. It prints udev's properties of the machine's disks.
 for word; do
     case $word in --path=/sys/block/*) cat "/run/udev-of-the-bed/${word##*/}" ;; esac
 done

@@ -1,8 +1,7 @@
-//! What yum fetches for an installation under anaconda: the requests, their order, and the content
-//! of its cache.
+//! Models what yum fetches for an installation under anaconda: the requests, their order, and the
+//! content of its cache.
 //!
-//! The order is that of anaconda's own YumPayload with yum 3.4.3, as observed on the side of the
-//! server.
+//! The order is that of anaconda's own YumPayload with yum 3.4.3, as a server observed it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -44,8 +43,8 @@ pub(super) struct Yum<'a> {
 }
 
 impl Yum<'_> {
-    /// yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error is what
-    /// ends anaconda; a repository that fails is left out, which is reported only in the log.
+    /// yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error is one that
+    /// ends anaconda. A repository that fails is left out, and only the log reports that.
     pub(super) fn gather(&self, data: &Data) -> Result<Result<Available, String>> {
         let Some(url) = &data.url else {
             return Ok(Ok(Available::default()));
@@ -188,7 +187,7 @@ impl Yum<'_> {
             "--max-time",
             "60",
         ]);
-        // yum's own user agent, by which a server can distinguish it from curl.
+        // yum's own user agent, by which a server can distinguish yum from curl.
         curl.args(["--user-agent", "CentOS (anaconda)/7", "--output"])
             .arg(body.path())
             .arg(url);
@@ -210,7 +209,8 @@ impl Available {
     /// anaconda ends in cmdline mode (`_handleMissing`).
     pub(super) fn select(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
-            // Without a tree nothing is missing: the stand-in's base contains all that is required.
+            // Without a tree, no package is missing, because the stand-in's base contains
+            // everything that is required.
             return Ok(());
         }
         if selection.core && !self.groups.contains("core") {
@@ -228,7 +228,7 @@ impl Available {
         self.all(&selection.packages)
     }
 
-    /// Checks that the packages exist that anaconda itself needs, which it does not know before
+    /// Checks that the packages that anaconda itself needs exist. anaconda determines them only in
     /// doInstall (yumpayload.py, selectRequiredPackages).
     pub(super) fn require(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
@@ -245,7 +245,8 @@ impl Available {
         }
     }
 
-    /// yum accepts a name, a name with an architecture or a version, and a pattern.
+    /// Returns whether the repositories have a package. yum accepts a name, a name with an
+    /// architecture or a version, and a pattern.
     fn has(&self, package: &str) -> bool {
         if package.contains(['*', '?']) {
             return self.packages.iter().any(|name| matches(package, name));

@@ -1,4 +1,4 @@
-//! Histories that one key can show, and histories that it cannot.
+//! Tests the check on possible and impossible histories of one key.
 
 use fastrand::Rng;
 
@@ -43,11 +43,11 @@ fn an_unfinished_write_may_be_visible_but_is_never_reverted() {
     assert!(check(&[write, operation(2, 1, 2, unseen), operation(2, 3, 4, seen)]).is_ok());
     assert!(
         check(&[write, operation(2, 1, 2, seen), operation(2, 3, 4, unseen)]).is_err(),
-        "a read went back"
+        "a read returned an older value"
     );
     assert!(
         check(&[write, operation(2, 1, 2, seen), operation(3, 3, 4, unseen)]).is_err(),
-        "another's read went back"
+        "another client's read returned an older value"
     );
     assert!(
         check(&[write, operation(2, 1, 4, seen), operation(3, 3, 5, unseen)]).is_ok(),
@@ -55,7 +55,7 @@ fn an_unfinished_write_may_be_visible_but_is_never_reverted() {
     );
     assert!(
         check(&[write, operation(2, 11, 12, unseen)]).is_err(),
-        "what was acknowledged is lost"
+        "an acknowledged write is lost"
     );
 }
 
@@ -87,7 +87,7 @@ fn an_unanswered_write_takes_effect_once_or_never() {
             read(7, Some(1))
         ])
         .is_err(),
-        "before it was sent"
+        "a value was read before its write was sent"
     );
     let exchange = operation(1, 0, None, Action::CompareAndSwap(Some(2), 3));
     assert!(check(&[exchange, write, read(9, Some(3))]).is_ok());
@@ -115,14 +115,14 @@ fn two_compare_and_swaps_of_one_value_cannot_both_succeed() {
     assert!(check(&both(Action::Refused(Some(1), Some(2)))).is_ok());
 }
 
-/// Makes a valid history of a register, with random times; some operations get no answer.
+/// Makes a valid history of a register, with random times. Some operations get no answer.
 fn real(random: &mut Rng, clients: usize, count: usize) -> Vec<Operation> {
     let (mut state, mut now, mut history) = (None, 0, Vec::new());
     let mut free = vec![0; clients];
     for number in 1..=count as u64 {
         let client = random.usize(..clients);
-        // The operation takes place now; it starts a random time before and ends a random time
-        // after that.
+        // The operation takes place now. It starts a random time before, and ends a random time
+        // after.
         now += random.u64(1..10);
         let begun = (now - random.u64(1..10).min(now)).max(free[client]);
         let ended = now + random.u64(0..30);

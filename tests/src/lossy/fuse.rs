@@ -1,5 +1,5 @@
-//! The tree in the form that the kernel expects. A program's writes arrive here at once, without a
-//! cache in between.
+//! Presents the tree to the kernel through FUSE. A program's writes arrive here immediately,
+//! because there is no cache.
 
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,8 @@ use fuser::{
 
 use super::tree::{Body, Tree};
 
-/// How long the kernel may cache an answer: not at all, since a power cut changes everything.
+/// How long the kernel may cache an answer. It must not cache any, because a power cut changes
+/// everything.
 const TTL: Duration = Duration::ZERO;
 
 pub(super) struct Shared(pub(super) Arc<Mutex<Tree>>);
@@ -238,7 +239,7 @@ impl Filesystem for Shared {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        // Handles close(2), which flushes nothing to the disk.
+        // Handles close(2), which does not flush to the disk.
         reply.ok();
     }
 
@@ -304,7 +305,7 @@ impl Filesystem for Shared {
             Ok(Body::File { size, .. }) => *size,
             _ => return reply.error(Errno::EISDIR),
         };
-        // FALLOC_FL_KEEP_SIZE changes nothing that a program can see; other modes are not needed.
+        // FALLOC_FL_KEEP_SIZE has no effect that a program can see. Other modes are not needed.
         match mode {
             0 if offset + length > size => reply_empty(tree.resize(at.0, offset + length), reply),
             0 | 1 => reply.ok(),

@@ -1,6 +1,6 @@
-//! A disk that loses what was not flushed: a file system for tests, mounted by FUSE. A host's
-//! folders are bind mounts of it. When the host's power is cut, the same cut is made here, and the
-//! disk loses what a real disk might lose.
+//! A disk that loses unflushed data: a file system for tests, mounted by FUSE. A host's folders are
+//! bind mounts of it. When the power of the host is cut, the test calls `cut` on the disk as well,
+//! which loses what a real disk can lose.
 //!
 //! `tree` is the file system, and `fuse` connects it to the kernel.
 
@@ -43,7 +43,7 @@ impl Disk {
         &self.folder
     }
 
-    /// Simulates the power cut. Every process with open files must have ended by then, since the
+    /// Simulates the power cut. Every process with open files must have ended before, because the
     /// kernel's cache is dropped as well.
     pub fn cut(&mut self, loss: Loss) -> Result<()> {
         self.unmount()?;
@@ -79,8 +79,8 @@ impl Disk {
         };
         umount2(&self.folder, MntFlags::MNT_DETACH)
             .with_context(|| format!("cannot unmount {}", self.folder.display()))?;
-        // Its thread ends only when the last namespace with the mount has disappeared, so it is not
-        // waited for here.
+        // Does not wait for the thread, which ends only when the last namespace with the mount has
+        // disappeared.
         drop(session);
         Ok(())
     }

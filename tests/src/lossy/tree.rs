@@ -1,10 +1,11 @@
-//! A file system in two versions: what programs see, and what would remain of it after a power cut.
+//! A file system in two versions: the one that programs see, and the one that would remain after a
+//! power cut.
 //!
-//! It is as strict as POSIX allows, and stricter than any real disk: data that was not flushed by
-//! the file's or the folder's own fsync is lost. Only a rename between two folders is atomic, as on
-//! every journalling file system. With names in order it behaves as XFS and ext4 do, which write
-//! names to a log, so that any flush includes all earlier names. etcd relies on this: it flushes
-//! its files, but few of its folders.
+//! It is as strict as POSIX allows, and stricter than any real disk: it loses all data that was not
+//! flushed by the file's or the folder's own fsync. Only a rename between two folders is atomic, as
+//! on every journalling file system. With names in order it behaves like XFS and ext4, which write
+//! names to a log, so that any flush includes all earlier names. etcd relies on that order, because
+//! it flushes its files, but only few of its folders.
 
 mod content;
 
@@ -29,7 +30,7 @@ pub enum Loss {
     Nothing,
     /// All of it is lost, for each file and each folder separately.
     Unflushed,
-    /// Names, modes and owners are kept, but contents are lost: a renamed file is empty. This is
+    /// Names, modes and owners are kept, but contents are lost, so a renamed file is empty. This is
     /// the classic case on XFS.
     Contents,
     /// Like the previous variant, but files have their new lengths, with zeros in place of the lost
@@ -87,7 +88,7 @@ impl Tree {
         }
     }
 
-    /// Copies a folder of the machine, with everything in it, to this name.
+    /// Copies a folder of the test machine, with everything in it, to this name.
     pub fn take_in(&mut self, folder: &Path, name: &str) -> Result<()> {
         self.copy(folder, ROOT, OsStr::new(name))?;
         self.flush_all();
@@ -96,7 +97,7 @@ impl Tree {
 
     fn copy(&mut self, from: &Path, into: u64, name: &OsStr) -> Result<()> {
         let meta = fs::symlink_metadata(from)
-            .with_context(|| format!("cannot look at {}", from.display()))?;
+            .with_context(|| format!("cannot inspect {}", from.display()))?;
         let (mode, owner) = (meta.mode() & 0o7777, (meta.uid(), meta.gid()));
         if meta.is_dir() {
             let own = self.create(into, name, mode, owner, true)?;
@@ -108,7 +109,7 @@ impl Tree {
             let own = self.create(into, name, mode, owner, false)?;
             self.write(own, 0, &fs::read(from)?)?;
         } else {
-            bail!("{} is neither file nor folder", from.display());
+            bail!("{} is neither a file nor a folder", from.display());
         }
         Ok(())
     }
@@ -308,7 +309,7 @@ impl Tree {
     }
 }
 
-/// A linear congruential generator (Knuth's MMIX): the same seed gives the same torn writes.
+/// A linear congruential generator (Knuth's MMIX). The same seed gives the same torn writes.
 struct Random(u64);
 
 impl Random {

@@ -6,11 +6,11 @@ use std::net::Ipv4Addr;
 /// The loss of a share of the packets in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// Whose packets.
+    /// The sender of the packets.
     pub from: Ipv4Addr,
-    /// To whom.
+    /// The receiver of the packets.
     pub to: Ipv4Addr,
-    /// The percentage that is lost; 100 or more means all.
+    /// The percentage of lost packets; 100 or more means all.
     pub percent: u8,
 }
 
@@ -19,7 +19,7 @@ pub struct Fault {
 pub struct Partition(pub String, pub String);
 
 /// Returns the whole table for nft, which replaces the existing one. The table is of the bridge
-/// family: hosts on the same bridge communicate below IP, where an `inet` table sees nothing.
+/// family, because an `inet` table does not see the packets between hosts on the same bridge.
 pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
     let mut text = String::from(
         "table bridge bed\ndelete table bridge bed\ntable bridge bed {\n chain forward {\n  \
@@ -42,9 +42,9 @@ pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
 }
 
 /// Returns a table that drops only the first ARP probe ("who has this address") that a machine
-/// sends before it uses the address: the probe has no sender address yet. It consists of two
-/// packets, one to be answered by unicast, one by broadcast. The table counts the packets sent and
-/// the packets dropped.
+/// sends before it uses the address: the probe has no sender address yet. The probe consists of two
+/// packets, one to be answered by unicast, one by broadcast. The table counts the sent and the
+/// dropped packets.
 pub(super) fn lose_first_probe(host: &str) -> String {
     format!(
         "table bridge question {{\n chain forward {{\n  type filter hook forward priority 0\n  iifname {host} arp operation \

@@ -1,9 +1,9 @@
-//! Networks for tests: a bridge in a separate namespace ("the world"), and one namespace for each
-//! host.
+//! Networks for tests. Each has a bridge in a separate namespace ("the world"), and one namespace
+//! for each host.
 //!
-//! The world has 10.101.15.1/24 and is every host's gateway; the servers that hosts must reach run
-//! in it. The machine's own network stays untouched, and no packet can leave: the world has no
-//! uplink.
+//! The world has the address 10.101.15.1/24 and is every host's gateway. The servers that hosts
+//! must reach run in it. The machine's own network stays untouched, and no packet can leave the
+//! world, because it has no uplink.
 
 mod faults;
 mod namespace;
@@ -22,7 +22,7 @@ use slow_link::SlowLink;
 pub use faults::{Fault, Partition};
 pub use namespace::Namespace;
 
-/// The address of the world, where everything that is not a node runs.
+/// The address of the world, in which all programs run that are not on a node.
 pub const WORLD: Ipv4Addr = Ipv4Addr::new(10, 101, 15, 1);
 
 /// The last byte of the first host's address.
@@ -107,8 +107,8 @@ impl Network {
         Ok(network)
     }
 
-    /// Adds a host: the first gets 10.101.15.101, and so on. Its namespace outlives the host's
-    /// reboots.
+    /// Adds a host. The first host gets 10.101.15.101, the next one 10.101.15.102, and so on. Its
+    /// namespace survives the host's reboots.
     pub fn add(&self, host: &str) -> Result<Link> {
         let mut state = self.state()?;
         let last = state.next()?;
@@ -191,7 +191,7 @@ impl Network {
             .with_context(|| format!("the network has no host {host}"))
     }
 
-    /// Adds an address to the world, such as the metadata service's 169.254.169.254/32: hosts reach
+    /// Adds an address to the world, such as the metadata service's 169.254.169.254/32. Hosts reach
     /// it through their gateway, which is the world.
     pub fn add_address(&self, address: &str) -> Result<()> {
         ip(&[
@@ -235,7 +235,7 @@ impl Network {
         self.drop_share(other, one, 100)
     }
 
-    /// Drops all packets from one host to the other; the opposite direction is not affected.
+    /// Drops all packets from one host to the other, but not in the opposite direction.
     pub fn drop_one_way(&self, from: &str, to: &str) -> Result<()> {
         self.drop_share(from, to, 100)
     }
@@ -295,10 +295,10 @@ impl Network {
         let listed = process::run(nft.args(["list", "table", "bridge", "question"]))?.ok()?;
         faults::counted(&listed)
             .try_into()
-            .map_err(|_| anyhow!("nft does not count as the rules require:\n{listed}"))
+            .map_err(|_| anyhow!("nft does not show the counters of the rules:\n{listed}"))
     }
 
-    /// Ends all faults and partitions between hosts, and plugs all cables in; slow links stay slow.
+    /// Ends all faults and partitions between hosts, and plugs all cables in. Slow links stay slow.
     pub fn heal_all(&self) -> Result<()> {
         let mut state = self.state()?;
         state.faults.clear();
@@ -343,11 +343,11 @@ impl Network {
             .wires
             .iter()
             .position(|wire| wire.host == host)
-            .with_context(|| format!("{host} is near"))?;
+            .with_context(|| format!("{host} has no slow link"))?;
         state.wires.remove(at).take_up(self.world())
     }
 
-    /// The rules take effect atomically, because the whole table is rewritten.
+    /// Applies the rules atomically, because it replaces the whole table.
     fn apply(&self, state: &State) -> Result<()> {
         self.nft(&faults::table(&state.faults, &state.walls))
     }

@@ -10,8 +10,8 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::process;
 
-/// A named network namespace. This value is only the name: [`Namespace::create`] makes the
-/// namespace, its network removes it.
+/// The name of a network namespace. [`Namespace::create`] makes the namespace, and its network
+/// removes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace(String);
 
@@ -38,7 +38,8 @@ impl Namespace {
         PathBuf::from("/run/netns").join(&self.0)
     }
 
-    /// Returns a command that runs in it: only the network is different.
+    /// Returns a command that runs in the namespace; everything except its network is the
+    /// machine's.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -48,9 +49,9 @@ impl Namespace {
         command
     }
 
-    /// Runs a function in it on a separate thread, and returns the result. Everything that the
-    /// function opens, such as a socket, belongs to the namespace wherever it is used afterwards,
-    /// and so do the threads that the function starts.
+    /// Runs a function in the namespace on a separate thread, and returns the result. Everything
+    /// that the function opens, such as a socket, stays in the namespace when it is used elsewhere
+    /// later. Threads that the function starts also stay in the namespace.
     pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T> {
         let path = self.path();
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -66,7 +67,7 @@ impl Namespace {
         })
     }
 
-    /// Returns a listening socket in it.
+    /// Returns a listening socket in the namespace.
     pub fn listen(
         &self,
         address: impl ToSocketAddrs + Send + std::fmt::Debug,

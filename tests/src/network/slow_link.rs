@@ -1,5 +1,5 @@
-//! A host that is far away: every frame to and from it is delayed. The kernels that the tests run
-//! on do not have netem, so a program forwards the frames.
+//! Makes a host seem far away by delaying every frame to and from it. A program forwards the
+//! frames, because the kernels that run the tests do not have netem.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::run;
 const CARRIER: &str = include_str!("wire.py");
 const CARRIER_START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The long path to one host: a bridge behind the delaying program; the host's cable is on that
+/// The slow path to one host: a bridge behind the delaying program. The host's cable is on that
 /// bridge instead of the network's bridge.
 #[derive(Debug)]
 pub(super) struct SlowLink {
@@ -40,7 +40,7 @@ impl SlowLink {
         while process::check("ip", &["-n", world.name(), "link", "show", &far]).is_err() {
             if carrier.ended()?.is_some() || Instant::now() >= end {
                 bail!(
-                    "there is no wire to {host}: {}",
+                    "cannot make the slow link to {host}: {}",
                     std::fs::read_to_string(&log)?
                 );
             }

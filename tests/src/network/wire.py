@@ -1,4 +1,4 @@
-"""A wire between two TAP interfaces on which each frame is so many milliseconds under way. Both interfaces go when it ends."""
+"""A wire between two TAP interfaces that delays each frame by some milliseconds. Both interfaces disappear when the program ends."""
 
 import collections
 import fcntl
@@ -35,5 +35,5 @@ while True:
         try:
             os.write(end, frame)
         except OSError:
-            # As on any wire with nobody at its end.
+            # The frame is lost, as on any wire without a receiver.
             pass

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub enum Fault {
     /// Answer with this status and no file, such as 404.
     Status(u16),
-    /// Answer with this status this many times, and normally afterwards.
+    /// Answer with this status this many times, and then normally.
     StatusTimes(u16, u32),
     /// Close the connection after this many bytes of the body; the Content-Length announces the
     /// whole body.
@@ -16,13 +16,13 @@ pub enum Fault {
     CutOnceAfter(u64),
     /// Flip all bits of the byte at this offset of the file.
     FlipByte(u64),
-    /// Send the whole file with 200, whatever range was requested.
+    /// Send the whole file with 200, and ignore a requested range.
     IgnoreRange,
     /// Pause for this long after this many bytes of the body, then continue.
     Stall(u64, Duration),
     /// Send at most this many bytes per second.
     Slow(u64),
-    /// Announce this Content-Length, whatever the body's length is.
+    /// Announce this Content-Length instead of the body's length.
     ContentLength(u64),
     /// Redirect the client to a different URL with 302.
     Redirect(String),

@@ -2,8 +2,8 @@
 //!
 //! It serves a folder with GET and HEAD, including Range and Content-Length. A request with any
 //! other method is recorded and answered with 204, so that a script's report can be read back. Each
-//! connection carries one request: a client must cope with `Connection: close`, and a fault cannot
-//! leak into the next request.
+//! connection carries only one request, so a client must handle `Connection: close`, and a fault
+//! cannot affect the next request.
 
 mod fault;
 mod request;
@@ -43,7 +43,7 @@ impl FileServer {
     pub fn start(listener: TcpListener, folder: &Path) -> Result<FileServer> {
         let address = listener
             .local_addr()
-            .context("cannot tell the address of a socket")?;
+            .context("cannot get the address of a socket")?;
         listener
             .set_nonblocking(true)
             .context("cannot make a socket non-blocking")?;
@@ -72,7 +72,7 @@ impl FileServer {
         format!("http://{}/{}", self.address, path.trim_start_matches('/'))
     }
 
-    /// From now on applies the fault to requests for the path, in addition to the path's other
+    /// Applies the fault to requests for the path from now on, in addition to the path's other
     /// faults.
     pub fn fault(&self, path: &str, fault: Fault) {
         let mut faults = lock(&self.shared.faults);
@@ -112,8 +112,8 @@ fn normal(path: &str) -> String {
     format!("/{}", path.trim_start_matches('/'))
 }
 
-/// Locks the mutex, even after another thread has panicked while holding it: the data behind it is
-/// only appended to.
+/// Locks the mutex, even after another thread has panicked while holding it. The data behind it
+/// stays consistent, because threads only append to it.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
@@ -125,8 +125,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         match listener.accept() {
             Ok((connection, _)) => {
                 let shared = Arc::clone(shared);
-                // A connection's error is its client's concern: it tells the test nothing that the
-                // client does not show.
+                // Errors of a connection are ignored, because its client reports them to the test.
                 std::thread::spawn(move || serve(&connection, &shared));
             }
             Err(_) => std::thread::sleep(Duration::from_millis(5)),

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpStream;
 use std::time::SystemTime;
 
-/// The maximum number of bytes of a request's body that are kept: a script's report is small.
+/// The maximum number of bytes that are kept of a request's body. A script's report is small.
 const MAX_BODY_BYTES: u64 = 1 << 20;
 
 /// A request that the server has seen.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::shared::Shared;
 use super::{Fault, Request};
 
-/// The body is sent in pieces of this size, so that a fault in the middle of the body takes effect
-/// at the exact byte.
+/// The size of the pieces in which the body is sent, so that a fault in the middle of the body
+/// takes effect at the exact byte.
 const CHUNK_BYTES: usize = 16 * 1024;
 
 pub(super) fn respond(
@@ -137,8 +137,8 @@ fn body(
     Ok(())
 }
 
-/// Returns how many bytes to send at once: a tenth of a second's worth if the answer is slowed
-/// down.
+/// Returns how many bytes to send in one piece. If the answer is slowed down, this is the amount
+/// for a tenth of a second.
 fn piece(faults: &[Fault]) -> usize {
     let slow = faults.iter().find_map(|fault| match fault {
         Fault::Slow(rate) => usize::try_from((rate / 10).max(1)).ok(),
@@ -147,7 +147,7 @@ fn piece(faults: &[Fault]) -> usize {
     slow.map_or(CHUNK_BYTES, |slow| slow.min(CHUNK_BYTES))
 }
 
-/// Sleeps for this time, or until the server stops, if that is earlier.
+/// Sleeps for this time, or until the server stops.
 fn pause(time: Duration, shared: &Shared) {
     let mut left = time;
     while !left.is_zero() && !shared.stop.load(std::sync::atomic::Ordering::Relaxed) {
@@ -158,7 +158,7 @@ fn pause(time: Duration, shared: &Shared) {
 }
 
 /// Parses a single range `bytes=first-last`, `bytes=first-` or `bytes=-last`. Returns the first
-/// position and the position after the last; returns None if the range cannot be satisfied.
+/// position and the position after the last. Returns None if the range cannot be satisfied.
 fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let (first, end) = match (first, last) {
@@ -173,7 +173,7 @@ fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
 }
 
 /// Returns the file that the URL's path names, if it is below the folder. Percent signs are
-/// literal: the names in this project need no escapes.
+/// literal, because the names in this project need no escapes.
 fn below(folder: &Path, path: &str) -> Option<PathBuf> {
     let relative = Path::new(path.trim_start_matches('/'));
     relative

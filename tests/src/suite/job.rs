@@ -16,7 +16,7 @@ use crate::{harness, run};
 /// A job that takes longer than this is considered hung.
 const JOB_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
-/// Programs whose tests are short, or share what the first of them made: all tests of such a
+/// Programs whose tests are short, or share the result of the first test. All tests of such a
 /// program are one job.
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
@@ -192,8 +192,8 @@ impl Job {
         }
         run::share_with(&mut command);
         if self.program.is_unit {
-            // A stable compiler's harness reports times only if this variable is set. It has no
-            // effect on compilation here.
+            // The harness of a stable compiler reports times only if this variable is set, which
+            // has no effect on compilation here.
             command
                 .env("RUSTC_BOOTSTRAP", "1")
                 .args(["-Z", "unstable-options", "--report-time"]);

@@ -1,9 +1,9 @@
 //! Runs every test of the workspace. Each end-to-end test runs in a separate process, and several
 //! run at the same time.
 //!
-//! An end-to-end test spends most of its time waiting, so more tests run at once than the machine
-//! has cores. The tests that take the longest start first. `tests/run.sh` builds the test programs
-//! and passes on cargo's messages about them.
+//! An end-to-end test spends most of its time waiting, so more tests run at the same time than the
+//! machine has cores. The tests that take the longest start first. `tests/run.sh` builds the test
+//! programs and passes on cargo's messages about them.
 
 mod job;
 mod programs;
@@ -31,7 +31,7 @@ pub fn run(programs: &[Program]) -> Result<bool> {
     ensure!(!jobs.is_empty(), "there is no test");
     let (lanes, started) = (lanes()?, Instant::now());
     println!("{} jobs in {lanes} lanes", jobs.len());
-    // The last job is taken first.
+    // The last job in the list runs first.
     let (queue, report) = (Mutex::new(jobs), Mutex::new(Report::default()));
     let next = || queue.lock().ok().and_then(|mut queue| queue.pop());
     thread::scope(|scope| {
@@ -59,7 +59,7 @@ pub fn run(programs: &[Program]) -> Result<bool> {
     Ok(report.is_good())
 }
 
-/// Reads `LANES`; the default is twice the machine's number of cores.
+/// Reads `LANES`. The default is twice the machine's number of cores.
 fn lanes() -> Result<usize> {
     match std::env::var(LANES) {
         Ok(lanes) if !lanes.is_empty() => lanes

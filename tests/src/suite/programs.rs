@@ -23,7 +23,7 @@ pub fn built(messages: &str) -> Result<Vec<Program>> {
     let mut programs = Vec::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
         let message: Value =
-            serde_json::from_str(line).with_context(|| format!("cargo says {line}"))?;
+            serde_json::from_str(line).with_context(|| format!("cargo printed {line}"))?;
         if message["reason"] == "compiler-artifact" && message["profile"]["test"] == true {
             programs.extend(program(&message));
         }

@@ -1,4 +1,4 @@
-//! The report on the jobs: what is printed, and how tests are counted.
+//! The report on the jobs. It prints the results and counts the tests.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -26,11 +26,11 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Counts a job's tests, and prints them with their times; if the job failed, prints its whole
+    /// Counts a job's tests, and prints them with their times. If the job failed, prints its whole
     /// output instead.
     pub(super) fn add(&mut self, ended: &Ended) {
         let [passed, mut failed, skipped] = counts(&ended.output);
-        // For example a job that was killed and has printed no summary.
+        // This applies to a job that was killed and has printed no summary, for example.
         if !ended.is_good && failed == 0 {
             failed = 1;
         }
@@ -70,7 +70,7 @@ impl Report {
     }
 
     /// Returns the end of the report: why tests were skipped, the slowest tests, and the failed
-    /// jobs; the last line contains the totals.
+    /// jobs. The last line contains the totals.
     pub(super) fn end(&self, took: Duration) -> String {
         let mut reasons = self.reasons.clone();
         reasons.sort();

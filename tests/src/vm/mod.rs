@@ -1,8 +1,8 @@
-//! A virtual machine, which provides what a host in namespaces cannot have: SELinux, and a separate
-//! kernel's memory and settings.
+//! A virtual machine. Unlike a host in namespaces, it has SELinux, and its own kernel with separate
+//! memory and settings.
 //!
 //! It runs in QEMU without KVM, and is therefore about ten times slower than the machine it runs
-//! on; its root is an XFS made from a folder. Its kernel is Debian's cloud kernel, which is
+//! on. Its root is an XFS made from a folder. Its kernel is Debian's cloud kernel, which is
 //! downloaded but not installed.
 
 use std::fs::{self, File};
@@ -147,7 +147,7 @@ impl Vm {
             if Instant::now() >= end {
                 let said = fs::read(&console).unwrap_or_default();
                 bail!(
-                    "the machine is on after {timeout:?}; its console:\n{}",
+                    "the machine is still on after {timeout:?}; its console:\n{}",
                     tail(&String::from_utf8_lossy(&said), 40)
                 );
             }
@@ -163,7 +163,7 @@ impl Vm {
     }
 }
 
-/// Returns the path of a program that can do a little of everything and needs no libraries.
+/// Returns the path of busybox, which provides many commands and needs no libraries.
 pub fn busybox() -> Result<PathBuf> {
     Ok(kernel()?.join("busybox"))
 }
@@ -175,7 +175,7 @@ pub fn installer(folder: &Path, init: &str) -> Result<()> {
     let work = tempfile::tempdir()?;
     fs::write(work.path().join("init"), init)?;
     fs::set_permissions(work.path().join("init"), fs::Permissions::from_mode(0o755))?;
-    // The kernel unpacks the archives one after another; of two files with the same name, the last
+    // The kernel unpacks the archives one after another. If two files have the same name, the last
     // one remains (kernel documentation, driver-api/early-userspace/buffer-format).
     let script = "cp \"$1/vmlinuz\" \"$2/\" && cp \"$1/initrd\" \"$2/initrd.img\" && cd \"$3\" && \
                   echo init | \"$1/busybox\" cpio -o -H newc 2>/dev/null | gzip -1 >> \"$2/initrd.img\"";
@@ -197,7 +197,7 @@ fn kernel() -> Result<PathBuf> {
             .lines()
             .find_map(|line| line.trim().strip_prefix("Depends: "));
         let package =
-            package.with_context(|| format!("apt knows no {KERNEL}: run apt-get update"))?;
+            package.with_context(|| format!("apt has no {KERNEL}: run apt-get update"))?;
         let mut apt = Command::new("apt-get");
         apt.current_dir(work.path()).args([
             "-q",

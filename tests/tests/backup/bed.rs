@@ -27,7 +27,7 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// Makes this many of the demo's nodes, with these lines as their `[backup]` section.
+    /// Makes the given number of the demo's nodes, with these lines as their `[backup]` section.
     pub(crate) fn new(count: usize, backup: &str) -> Result<Self> {
         etcd::release("3.5.1")?;
         let provisioning = Provisioning::new()?;
@@ -49,7 +49,7 @@ impl Bed {
     }
 }
 
-/// Returns a schedule whose slot does not change for hours, and whose latest run is more than half
+/// Returns a schedule whose slot does not change for hours, and whose latest run was more than half
 /// a period ago.
 pub(crate) fn far() -> String {
     let now = SystemTime::now()

@@ -1,5 +1,6 @@
-//! Snapshots that are compressed and encrypted while they are received, and written to a store or a
-//! folder; other programs can read them, and they can be restored directly from the store.
+//! Tests snapshots that are compressed and encrypted while they are received, and written to a
+//! store or a folder. Other programs can read them, and a restore can use them directly from the
+//! store.
 
 mod https;
 
@@ -84,7 +85,7 @@ fn all() -> Result<()> {
     host.check(&["firstboot", "snapshot", "prune"])?;
     ensure!(
         names(host, "/var/backups/etcd")?.is_empty(),
-        "the snapshot is open on the node"
+        "the node still has an unencrypted snapshot"
     );
 
     into_a_folder(host, &secret)?;
@@ -95,7 +96,7 @@ fn all() -> Result<()> {
     from_a_server(&bed)
 }
 
-/// Checks that other programs read exactly what the manifest says.
+/// Checks that other programs read exactly the content that the manifest describes.
 fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
     let open = host.run(&["firstboot", "snapshot", "/root/a.db"])?;
     ensure!(
@@ -159,9 +160,9 @@ fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
     Ok(())
 }
 
-/// A snapshot verifies only with the key, and only if it is complete.
+/// Checks that a snapshot verifies only with the key, and only if it is complete.
 fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
-    // A snapshot that cannot be read is not reported as bad.
+    // firstboot does not report an unreadable snapshot as bad.
     let locked = |ran: Output, why: &str| -> Result<()> {
         ensure!(
             ran.code() == 1
@@ -208,7 +209,7 @@ fn verify(host: &Host, path: &str, key: &str) -> Result<Output> {
     host.run(&["firstboot", "snapshot", "verify", path, "--identity", key])
 }
 
-/// A snapshot that is truncated or altered is refused.
+/// Checks that firstboot refuses a truncated or altered snapshot.
 fn refuses_damaged(host: &Host) -> Result<()> {
     let whole = fs::read(host.path(FILE))?;
     for damaged in [
@@ -252,7 +253,7 @@ fn refused_restore(host: &Host, command: &[&str], why: &str) -> Result<()> {
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// A snapshot taken by etcdctl and encrypted with the `age` program.
+/// Checks a snapshot that etcdctl took and the `age` program encrypted.
 fn theirs(host: &Host, public: &str) -> Result<()> {
     etcdctl(host, "snapshot save /root/theirs.db")?;
     let (plain, sealed) = (
@@ -296,9 +297,9 @@ fn stored(bed: &Bed) -> Result<(usize, usize)> {
     Ok((unfinished(bed)?, said.matches("<Key>").count()))
 }
 
-/// ^C leaves no parts behind, which cost money and appear in no object list, and no object without
-/// its manifest: neither while the parts are being uploaded, nor after the store has carried out
-/// the request but before its answer has arrived.
+/// Checks that ^C leaves no parts behind, which cost money and appear in no object list, and no
+/// object without its manifest. The test interrupts firstboot while it uploads the parts, and after
+/// the store has carried out the request but before its answer has arrived.
 fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     let host = &bed.hosts[0];
     let before = stored(bed)?;
@@ -310,7 +311,7 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
         ("-TERM", 143, Fault::Slow(two), begun),
         // The delayed answer contains the upload's id.
         ("-INT", 130, Fault::SlowAnswer("?uploads", 2 * two), begun),
-        // The object exists, but firstboot does not know this yet.
+        // The object exists, but firstboot has not received the answer yet.
         (
             "-INT",
             130,
@@ -346,7 +347,7 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
         );
         ensure!(
             stored(bed)? == before,
-            "{fault:?}: {:?} are left of what were {before:?}",
+            "{fault:?}: {:?} are left, expected {before:?}",
             stored(bed)?
         );
     }
@@ -384,7 +385,7 @@ fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     ensure!(
         !host.path("/var/lib/etcd/restore").exists(),
-        "what was fetched is left open on the node"
+        "the decrypted download is left on the node"
     );
     Ok(())
 }

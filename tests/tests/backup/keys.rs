@@ -1,4 +1,4 @@
-//! The object store's keys are in the node document, and nowhere else.
+//! Tests that the object store's keys are only in the node document.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// No server needs to answer at this address.
+/// The address of a store that does not need to answer.
 const STORE: &str =
     "destination = \"s3://backups/etcd\"\n[backup.s3]\nendpoint = \"http://10.101.15.1:9001\"";
 
@@ -59,7 +59,7 @@ fn travel() -> Result<()> {
     let found = process::run(std::process::Command::new("sh").args(["-c", &find]))?;
     ensure!(
         found.stdout.trim() == "0",
-        "the image has the keys: {found:?}"
+        "the image contains the keys: {found:?}"
     );
     Ok(())
 }

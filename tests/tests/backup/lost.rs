@@ -1,5 +1,5 @@
-//! A member's database file loses data that the running member still has: an older page, which is
-//! just as valid, replaces the newest one.
+//! Tests a member whose database file loses data that the running member still has: an older page,
+//! which is equally valid, replaces the newest one.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -58,7 +58,7 @@ fn meta(db: &[u8], field: usize) -> u64 {
     long(db, newest + 16 + field)
 }
 
-/// Returns a page that nothing points to.
+/// Returns a page to which no other page points.
 fn free(db: &[u8]) -> Result<u64> {
     let mut used = vec![0, 1, meta(db, 16)];
     for (_, root) in roots(db).into_values() {
@@ -72,11 +72,11 @@ fn free(db: &[u8]) -> Result<u64> {
     }
     (2..meta(db, 40))
         .find(|page| !used.contains(page))
-        .context("no page is free")
+        .context("there is no free page")
 }
 
-/// Tests a member that is still running: it has in memory the data that its file has lost.
-/// Afterwards the member is unusable.
+/// Tests a running member that still has in memory the data that its file has lost. Afterwards the
+/// member is unusable.
 pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     let put = |from: u32| -> Result<()> {
         for nth in from..from + 15 {

@@ -1,5 +1,5 @@
-//! `firstboot snapshot` on real hosts with a real etcd: each snapshot taken is good, a failure
-//! leaves nothing behind, and the schedule is kept whichever member is down.
+//! Tests `firstboot snapshot` on real hosts with a real etcd. Each snapshot is good, a failure
+//! leaves no files behind, and the schedule is kept if any one member is down.
 
 mod bed;
 mod encrypted;

@@ -1,4 +1,4 @@
-//! The timer: every run takes one snapshot of the cluster, even if one member is down.
+//! Tests the timer. Every run takes one snapshot of the cluster, even if one member is down.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -47,7 +47,10 @@ fn once() -> Result<()> {
     bed.boot()?;
     is_made_up_for(&bed.hosts)?;
     let taken = snapshots(&bed.hosts)?;
-    ensure!(taken.len() == 1, "made by more or less than one: {taken:?}");
+    ensure!(
+        taken.len() == 1,
+        "expected exactly one new snapshot: {taken:?}"
+    );
     let maker = taken
         .first()
         .and_then(|name| name.split(' ').next())
@@ -99,7 +102,7 @@ fn once() -> Result<()> {
     Ok(())
 }
 
-/// A snapshot that was due while the nodes were off is taken when they start.
+/// Checks that a snapshot that was due while the nodes were off is taken when they start.
 fn is_made_up_for(hosts: &[Host]) -> Result<()> {
     for host in hosts {
         host.wait_for(
@@ -134,8 +137,8 @@ fn shorten_turns(hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// If the disk cannot be written to, the unit's state and its exit code show it; so does the
-/// status, since no other member takes the snapshot.
+/// Checks that the unit's state and exit code report a disk that cannot be written to. The status
+/// reports it as well, because no other member takes the snapshot.
 fn cannot(host: &Host) -> Result<()> {
     host.sh("mount -t tmpfs -o ro none /var/backups/etcd")?
         .ok()?;

@@ -1,4 +1,4 @@
-//! Taking a single snapshot, and everything that can go wrong with it.
+//! Tests taking a single snapshot, and everything that can go wrong with it.
 
 use std::process::{Child, Stdio};
 use std::thread::sleep;
@@ -36,8 +36,7 @@ fn lost() -> Result<()> {
     lost_pages(&bed.hosts[0], bed.hosts[0].address())
 }
 
-/// All steps use the same cluster: the state that each step leaves behind is checked before the
-/// next step.
+/// Runs all steps on the same cluster. The state after each step is checked before the next step.
 fn all() -> Result<()> {
     let mut bed = Bed::new(
         3,
@@ -109,13 +108,13 @@ fn under_writes(host: &Host) -> Result<()> {
             .as_str()
             .unwrap_or_default()
             .contains(&address),
-        "from the leader {address}: {any}"
+        "the snapshot is from the leader {address}: {any}"
     );
     Ok(())
 }
 
-/// Prune may delete every snapshot except the newest good one, and keeps files that firstboot did
-/// not make.
+/// Checks that prune can delete every snapshot except the newest good one, and keeps files that
+/// firstboot did not make.
 fn pruned(host: &Host) -> Result<()> {
     host.sh(&format!(
         "cd {OWN} && for nth in 1 2; do firstboot snapshot; sleep 1; done; cp *.db /root/; cp /root/any.db ."
@@ -158,11 +157,11 @@ fn pruned(host: &Host) -> Result<()> {
         format!("{torn}.json"),
     ];
     expected.sort();
-    ensure!(left == expected, "{left:?} are left, and not {expected:?}");
+    ensure!(left == expected, "{left:?} are left, expected {expected:?}");
     check_snapshot(host, &format!("{OWN}/{newest}")).map(drop)
 }
 
-/// One disk is too small from the start, another becomes full partway through.
+/// Tests a disk that is too small from the start, and one that becomes full partway through.
 fn no_room(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     host.sh("mount -t tmpfs -o size=8m none /root/slow")?.ok()?;
@@ -249,7 +248,7 @@ fn two_at_once(bed: &Bed) -> Result<()> {
     host.sh("rm /root/slow/*")?.ok().map(drop)
 }
 
-/// Without a certificate that etcd trusts, no snapshot is taken.
+/// Checks that firstboot takes no snapshot without a certificate that etcd trusts.
 fn wrong_certificate(host: &Host) -> Result<()> {
     let swap = "cd /etc/etcd/tls && cp -p client.crt /root/client.crt && cp server.crt client.crt";
     host.sh(swap)?.ok()?;
@@ -266,7 +265,7 @@ fn wrong_certificate(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// ^C, and a kill that leaves firstboot no chance to clean up.
+/// Tests ^C, and a kill that leaves firstboot no chance to clean up.
 fn stopped(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
@@ -298,7 +297,7 @@ fn member_killed(bed: &Bed) -> Result<()> {
         "{code:?} {said}"
     );
     nothing_left(bed)?;
-    // After all this the cluster is unharmed.
+    // After all these steps the cluster is unharmed.
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(&bed.hosts[0], "put after all") {
         ensure!(Instant::now() < end, "{error:#}");
@@ -307,8 +306,8 @@ fn member_killed(bed: &Bed) -> Result<()> {
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// One member is stopped partway through but keeps its connection open, and the link to another is
-/// cut: both snapshots are abandoned, and nothing is left behind.
+/// Stops one member partway through while its connection stays open, and cuts the link to another
+/// member. firstboot abandons both snapshots, and leaves no files behind.
 fn silent(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     host.check(&["mkdir", "/root/slow/other"])?;

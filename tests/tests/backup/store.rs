@@ -1,4 +1,4 @@
-//! An object store, with and without faults.
+//! Tests an object store, with and without faults.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ fn all() -> Result<()> {
     Ok(())
 }
 
-/// After a fault of the store firstboot tries again, or its run fails and leaves no snapshot
+/// Checks that after a fault of the store firstboot tries again, or fails and leaves no snapshot
 /// behind.
 fn survives_faults(host: &Host, store: &S3) -> Result<()> {
     store.fault(Fault::Status500("PUT", 2));

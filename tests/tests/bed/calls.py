@@ -1,4 +1,4 @@
-"""Makes system calls by their numbers, with arguments that no kernel takes, and prints which of them the kernel has.
+"""Makes system calls by their numbers, with arguments that no kernel accepts, and prints which of them the kernel has.
 
     calls.py FIRST LAST
 """
@@ -7,10 +7,11 @@ import errno
 import sys
 
 libc = ctypes.CDLL(None, use_errno=True)
-# uretprobe and uprobe: the kernel's own trampolines make them, no filter sees them, and they kill anybody else (kernel/seccomp.c).
+# uretprobe and uprobe. Only the kernel's own trampolines may make them, no filter sees them, and they kill any other caller
+# (kernel/seccomp.c).
 TRAMPOLINES = {335, 336}
 for number in sorted(set(range(int(sys.argv[1]), int(sys.argv[2]) + 1)) - TRAMPOLINES):
-    # Minus one is not a descriptor, no address, no process and no flag.
+    # Minus one is not a valid descriptor, address, process or flag.
     answer = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(-1)] * 6)
     if answer >= 0 or ctypes.get_errno() != errno.ENOSYS:
         print(number)

@@ -1,4 +1,4 @@
-//! Three hosts with a real etcd, and the faults that can befall them.
+//! Tests three hosts with a real etcd, and the faults that the bed can inject.
 
 use std::fs;
 use std::process::Command;
@@ -88,7 +88,7 @@ fn cluster() -> Result<()> {
     healthy(&network, &[101, 102])?;
     ensure!(
         etcdctl(&network, 103, &["get", "a"]).is_err(),
-        "a host that is cut off answers all the same"
+        "a disconnected host still answers"
     );
     network.replug("etcd-3")?;
     healthy(&network, &[101, 102, 103])?;
@@ -104,7 +104,7 @@ fn cluster() -> Result<()> {
     healthy(&network, &[101, 102, 103])?;
     ensure!(
         etcdctl(&network, 103, &["get", "a"])?.contains('2'),
-        "the write of the others has not arrived"
+        "the others' write has not arrived"
     );
 
     hosts[2].shutdown()?;
@@ -134,7 +134,7 @@ fn parted() -> Result<()> {
     }
     let reaches = |from: &str, to: u8| -> Result<bool> {
         let mut ping = network.link(from)?.namespace.command("bash");
-        // A refused connection has reached the host; a dropped one has not.
+        // A refused connection has reached the host; a dropped connection has not.
         ping.args([
             "-c",
             &format!("timeout 1 bash -c 'exec 3<>/dev/tcp/10.101.15.{to}/9'; [ $? != 124 ]"),
@@ -145,16 +145,16 @@ fn parted() -> Result<()> {
     network.drop_between("etcd-1", "etcd-2")?;
     ensure!(
         !reaches("etcd-1", 102)? && !reaches("etcd-2", 101)?,
-        "the pair is not parted"
+        "the pair is not partitioned"
     );
     ensure!(
         reaches("etcd-1", 103)? && reaches("etcd-2", 103)?,
-        "the third is out of reach"
+        "the third host is not reachable"
     );
     network.heal_all()?;
     ensure!(reaches("etcd-1", 102)?, "the pair is not healed");
     network.unplug("etcd-1")?;
-    ensure!(!reaches("etcd-2", 101)?, "the cut is none");
+    ensure!(!reaches("etcd-2", 101)?, "the cut has no effect");
     network.replug("etcd-1")?;
     ensure!(reaches("etcd-2", 101)?, "the cut is not healed");
     network.limit_rate("etcd-1", "1mbit")?;
@@ -177,7 +177,7 @@ fn parted() -> Result<()> {
     network.add_latency("etcd-2", Duration::from_millis(100))?;
     ensure!(
         took("etcd-1")? >= Duration::from_millis(200),
-        "the way there and back is too short"
+        "the round trip is too short"
     );
     network.remove_latency("etcd-2")?;
     took("etcd-1")?;

@@ -1,4 +1,4 @@
-//! The file server: the files it serves, and how its faults appear to curl.
+//! Tests the file server: the files that it serves, and the effect of its faults on curl.
 
 use std::fs;
 use std::process::Command;
@@ -36,7 +36,7 @@ fn serves() -> Result<()> {
     ensure!(curl(&["-fI", &url])?.ok()?.contains("Content-Length: 10"));
     ensure!(
         curl(&["-f", &server.url("b")])?.code() == 22,
-        "a file that is not there is served"
+        "a missing file is served"
     );
     curl(&[
         "-f",
@@ -74,14 +74,14 @@ fn misbehaves() -> Result<()> {
     ensure!(curl(&["-f", &url])?.code() == 22);
     ensure!(
         curl(&["-f", &url])?.ok()? == CONTENT,
-        "the third request should have gone well"
+        "the third request failed"
     );
 
     let cut = with(Fault::CutOnceAfter(4), &["-f"])?;
     ensure!(cut.code() != 0 && cut.stdout == "0123", "{cut:?}");
     ensure!(
         curl(&["-f", &url])?.ok()? == CONTENT,
-        "it was to be cut only once"
+        "the answer was truncated more than once"
     );
     ensure!(with(Fault::CutAfter(0), &["-f"])?.code() != 0);
 
@@ -92,17 +92,17 @@ fn misbehaves() -> Result<()> {
     ensure!(flipped.ok()? == "10");
     ensure!(
         curl(&["-f", "-r", "3-5", &url])?.ok()? == "345",
-        "a flip outside of the range shows"
+        "a flip outside of the range is visible"
     );
     ensure!(
         curl(&["-f", "-r", "0-2", &url])?.ok()? != "012",
-        "a flip inside of the range does not show"
+        "a flip inside of the range is not visible"
     );
 
     ensure!(with(Fault::IgnoreRange, &["-f", "-r", "3-5"])?.stdout == CONTENT);
     ensure!(
         with(Fault::ContentLength(20), &["-f"])?.code() == 18,
-        "a body that is too short passes"
+        "a truncated body is accepted"
     );
     ensure!(with(Fault::ContentLength(5), &["-f"])?.stdout == "01234");
     ensure!(with(Fault::Redirect(server.url("c")), &["-fL"])?.ok()? == "elsewhere");
@@ -119,7 +119,7 @@ fn misbehaves() -> Result<()> {
     ensure!(with(Fault::Slow(20), &["-f"])?.ok()? == CONTENT);
     ensure!(
         began.elapsed() > Duration::from_millis(400),
-        "10 bytes at 20 a second came in {:?}",
+        "10 bytes at 20 bytes per second arrived in {:?}",
         began.elapsed()
     );
     Ok(())

@@ -1,5 +1,5 @@
-//! The stand-in for anaconda: what it offers to a kickstart's scripts, and how an installation
-//! ends.
+//! Tests the stand-in for anaconda: the environment of a kickstart's scripts, and how an
+//! installation ends.
 
 use std::fs;
 use std::path::Path;
@@ -105,7 +105,7 @@ fn makes_a_host() -> Result<()> {
     ensure!(installation.packages() == ["@core", "-postfix"]);
     ensure!(
         installation.commands("zerombr").len() == 1,
-        "what %pre made is not included"
+        "the file that %pre made is not included"
     );
     ensure!(installation.commands("reboot").len() == 1);
     let log = host.read("/root/post.log")?;

@@ -1,4 +1,5 @@
-//! As far as system calls are concerned, hosts see CentOS 7.9's kernel and systemd.
+//! Tests that hosts have only the system calls of CentOS 7.9's kernel, and a systemd without
+//! seccomp.
 
 use std::time::Duration;
 
@@ -37,17 +38,16 @@ fn kernel() -> Result<()> {
     host.boot()?;
     host.wait_for(DBUS, BOOT_TIMEOUT)?;
     newer(&host, &[Ported::Seccomp, Ported::Getrandom])?;
-    // The calls that 3.10 has work. The ones tried here do no harm, and no kernel is built without
-    // them.
+    // The calls that 3.10 has work. The tried calls are harmless, and every kernel has them.
     for (first, last) in [(4, 10), (305, 309)] {
         let all: Vec<u32> = (first..=last).collect();
         ensure!(
             present(&host, &[], first, last)? == all,
-            "not all of {first} to {last} are there"
+            "some calls from {first} to {last} are missing"
         );
     }
 
-    // CentOS 7's systemd 219 accepts these and ignores them.
+    // CentOS 7's systemd 219 accepts these directives and ignores them.
     let refuse = [
         "SystemCallFilter=~uname",
         "RestrictAddressFamilies=AF_UNIX",
@@ -74,11 +74,11 @@ fn kernel() -> Result<()> {
 fn newer(host: &Host, left: &[Ported]) -> Result<()> {
     let left: Vec<u32> = left.iter().map(|call| *call as u32).collect();
     for through in [SERVICE, &[]] {
-        // No number above 470 is assigned yet (Linux 6.18).
+        // Linux 6.18 assigns no number above 470.
         let there = present(host, through, LAST_SYSTEM_CALL + 1, 600)?;
         ensure!(
             there == left,
-            "newer than 3.10 and there are {there:?}, not {left:?}"
+            "the calls newer than 3.10 are {there:?}, expected {left:?}"
         );
     }
     Ok(())

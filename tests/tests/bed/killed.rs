@@ -1,5 +1,5 @@
-//! A run that is killed in the middle of a test leaves no processes behind, and the next run
-//! removes everything else.
+//! Tests that a run that is killed in the middle of a test leaves no processes behind, and that the
+//! next run removes everything else.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -22,8 +22,8 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement::Network,
 ];
 
-/// Set only in the run that will be killed. That run is not a test of its own, so it is listed only
-/// if this is set.
+/// The variable that is set only in the run that will be killed. That run is not a separate test,
+/// so it is listed only if this variable is set.
 const VICTIM: &str = "BED_VICTIM";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -49,7 +49,7 @@ fn victim() -> Result<()> {
 
 fn killed() -> Result<()> {
     let mut command =
-        Command::new(std::env::current_exe().context("cannot tell which program this is")?);
+        Command::new(std::env::current_exe().context("cannot find this program's own file")?);
     command.args(["--exact", "victim"]).env(VICTIM, "1");
     let nowhere = File::options()
         .write(true)
@@ -67,19 +67,19 @@ fn killed() -> Result<()> {
     })?;
     ensure!(
         folder.exists(),
-        "the victim has cleared up, so it was not killed in the midst"
+        "the victim has cleaned up, so it was not killed in the middle"
     );
     run::reap()?;
-    ensure!(!folder.exists(), "{} is still there", folder.display());
+    ensure!(!folder.exists(), "{} still exists", folder.display());
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mounts")?;
     ensure!(
         !mounts.contains(&marks),
-        "a mount of the victim's is still there"
+        "a mount of the victim still exists"
     );
     Ok(())
 }
 
-/// Returns the processes that have the folder in their arguments.
+/// Returns the processes whose arguments contain the folder.
 fn processes(folder: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
@@ -92,10 +92,7 @@ fn processes(folder: &str) -> Vec<String> {
 fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !done() {
-        ensure!(
-            Instant::now() < deadline,
-            "after 20 s it is not so that {what}"
-        );
+        ensure!(Instant::now() < deadline, "not true after 20 s: {what}");
         sleep(Duration::from_millis(50));
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! The test bed itself: its hosts, networks, servers and stand-ins behave as the tests built on
-//! them assume.
+//! Tests the test bed itself: its hosts, networks, servers and stand-ins behave as the other tests
+//! assume.
 
 mod cluster;
 mod files;

@@ -1,4 +1,4 @@
-//! Installed machines, and helpers to query them.
+//! A bed of installed machines, with helpers to query them.
 
 use std::fs;
 use std::path::Path;
@@ -37,16 +37,16 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// Makes this many nodes: the demo's three, or more nodes like them. `ETCD_VERSION` makes the
-    /// whole suite use a different etcd.
+    /// Makes the given number of nodes: the demo's three, or more nodes like them. `ETCD_VERSION`
+    /// makes the whole suite use a different etcd.
     pub(crate) fn new(count: usize) -> Result<Self> {
         Self::with_etcd(&etcd::asked(), count)
     }
 
     /// Makes the same bed with a version of etcd other than the suite's.
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
-        // A joining member soon receives a snapshot of the database instead of the whole log, as in
-        // any cluster that has been in use.
+        // With this setting, a joining member soon receives a snapshot of the database instead of
+        // the whole log, as in any cluster in use.
         Self::compacting(version, count, 1000)
     }
 
@@ -76,7 +76,7 @@ impl Bed {
         })
     }
 
-    /// Installs new nodes from the current image until the bed has this many.
+    /// Installs new nodes from the current image until the bed has the given number.
     pub(crate) fn install_up_to(&mut self, count: usize) -> Result<()> {
         for number in self.hosts.len() + 1..=count {
             self.hosts
@@ -86,7 +86,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Rebuilds the image for this many nodes, and installs the new nodes from it.
+    /// Rebuilds the image for the given number of nodes, and installs the new nodes from it.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut text = fs::read_to_string(recipe("demo"))?;
         text = text.replace(
@@ -106,8 +106,8 @@ impl Bed {
         self.grow_from(&text, count)
     }
 
-    /// Rebuilds the image from this recipe, and installs new nodes from it until the bed has this
-    /// many.
+    /// Rebuilds the image from this recipe, and installs new nodes from it until the bed has the
+    /// given number.
     pub(crate) fn grow_from(&mut self, recipe: &str, count: usize) -> Result<()> {
         self.build(recipe)?;
         self.install_up_to(count)
@@ -130,8 +130,8 @@ impl Bed {
         Ok(host)
     }
 
-    /// Gives a machine that is off a new disk, in the state in which the installer left the first
-    /// one.
+    /// Gives a machine that is off a new disk, in the state of its first disk after the
+    /// installation.
     pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()
     }
@@ -177,7 +177,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Removes from machines that are off all state that arose after the installation.
+    /// Resets machines that are off to their state after the installation.
     pub(crate) fn forget_all(&self) -> Result<()> {
         for host in &self.hosts {
             for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
@@ -197,8 +197,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until all three are members of one cluster, and firstboot on each of them has reported
-    /// this.
+    /// Waits until all three nodes are members of one cluster, and firstboot has reported that on
+    /// each of them.
     pub(crate) fn wait_all_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -207,7 +207,7 @@ impl Bed {
         tokens.dedup();
         ensure!(
             tokens.len() == 1,
-            "the members begin with different tokens: {tokens:?}"
+            "the members start with different tokens: {tokens:?}"
         );
         Ok(())
     }
@@ -218,8 +218,8 @@ pub(crate) fn remove(host: &Host, member: &str) -> Result<()> {
     retry_etcdctl(host, &format!("member remove {member}"))
 }
 
-/// Runs etcdctl until it succeeds: for five seconds after an election, or after a member has been
-/// away, etcd reports its cluster as unhealthy (server.go, HealthInterval).
+/// Runs etcdctl until it succeeds, because etcd reports its cluster as unhealthy for five seconds
+/// after an election or after a member has been away (server.go, HealthInterval).
 pub(crate) fn retry_etcdctl(host: &Host, arguments: &str) -> Result<()> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(host, arguments) {
@@ -264,7 +264,7 @@ pub(crate) fn listed(host: &Host, name: &str) -> Result<Option<(String, String)>
     }))
 }
 
-/// Waits until, in this boot, firstboot has refused with these words, and etcd is down.
+/// Waits until firstboot has refused in this boot with these words, and etcd is down.
 pub(crate) fn wait_refused(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
     host.wait_for(
@@ -295,7 +295,7 @@ pub(crate) fn wait_said(host: &Host, words: &[&str]) -> Result<String> {
         if Instant::now() >= end {
             let journal = tail(&host.journal("firstboot").unwrap_or_default(), 30);
             bail!(
-                "{} does not say {words:?}, but {text:?}; its journal:\n{journal}",
+                "{} does not report {words:?}, but {text:?}; its journal:\n{journal}",
                 host.name()
             );
         }
@@ -303,7 +303,7 @@ pub(crate) fn wait_said(host: &Host, words: &[&str]) -> Result<String> {
     }
 }
 
-/// Checks that etcd is not running and has never run: it has no data.
+/// Checks that etcd is not running and has never run, so it has no data.
 pub(crate) fn has_no_etcd(host: &Host) -> Result<()> {
     let state = host
         .run(&["systemctl", "is-active", "etcd.service"])?

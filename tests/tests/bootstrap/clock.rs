@@ -1,5 +1,5 @@
-//! The clock of a node with a new disk: a machine whose clock is wrong joins no cluster, since
-//! leases and certificates depend on the clock.
+//! Tests a node with a new disk and a wrong clock. It must not join a cluster, because leases and
+//! certificates depend on the clock.
 
 use std::path::Path;
 
@@ -20,8 +20,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Sets the clock wrong while the machine is off: first slow, so that its own certificates are not
-/// valid yet, and then fast, which the members' clocks reveal.
+/// Sets a wrong clock while the machine is off. First the clock is slow, so that the machine's own
+/// certificates are not valid yet. Then it is fast, which the members' clocks reveal.
 fn off() -> Result<()> {
     let bed = Bed::booted(Path::new(env!("CARGO_BIN_EXE_tracer")))?;
     bed.make_healthy(0)?;

@@ -1,6 +1,6 @@
-//! etcd cannot run with the node's data or system as they are: a damaged log or database, a full
-//! volume, a masked unit. firstboot reports the cause everywhere an operator looks, and the remedy
-//! in docs/operating.md loses no acknowledged write.
+//! Tests nodes on which etcd cannot run: with a damaged log or database, a full volume, or a masked
+//! unit. firstboot reports the cause everywhere an operator looks, and the remedy in
+//! docs/operating.md loses no acknowledged write.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,14 +48,14 @@ fn nothing_lost(bed: &Bed, client: &Client) -> Result<()> {
     let found = client::insist(|| client.all(host.address(), "kept/"))?;
     ensure!(
         found.len() == KEYS,
-        "of {KEYS} keys {} are there",
+        "of {KEYS} keys only {} exist",
         found.len()
     );
     Ok(())
 }
 
-/// Checks that etcd does not come up on the third node, that firstboot.service, `firstboot status`
-/// and its exit code show this, and that the reason is logged once.
+/// Checks that etcd does not start on the third node, that firstboot.service, `firstboot status`
+/// and its exit code report that, and that the reason is logged once.
 fn named(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
     let ran = host.run(&["firstboot", "status"])?;
@@ -85,8 +85,8 @@ fn change(path: &Path, how: impl FnOnce(&mut [u8])) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Damages a leaf page of keys and values, but not the pages from which firstboot reads how far the
-/// database has got.
+/// Damages a leaf page of keys and values, but not the pages from which firstboot reads the
+/// database's progress.
 fn damage_keys(page: &mut [u8]) {
     const LEAF: u8 = 2;
     let has = |words: &[u8]| page.windows(words.len()).any(|found| found == words);
@@ -114,8 +114,8 @@ fn damaged() -> Result<()> {
     let member = host.path("/var/lib/etcd/data/member");
     let restart = "systemctl start --no-block etcd; systemctl restart --no-block firstboot";
 
-    // If firstboot itself finds damage in the data, it abandons and archives the data, since the
-    // other members have all of it.
+    // If firstboot itself finds damage in the data, it archives the data and rebuilds the member,
+    // because the other members have all of the data.
     for (id, log) in [("data-behind", true), ("data-incomplete", false)] {
         let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
         host.check(&[
@@ -125,8 +125,8 @@ fn damaged() -> Result<()> {
         ])?;
         if log {
             change(&newest_log(&member)?, |bytes| {
-                // The damage is in the middle of the records: after the last one there are only
-                // zeros.
+                // The damage is in the middle of the records, because only zeros follow the last
+                // record.
                 let end = bytes
                     .iter()
                     .rposition(|byte| *byte != 0)
@@ -145,7 +145,7 @@ fn damaged() -> Result<()> {
         )?;
         nothing_lost(&bed, &client).with_context(|| id.to_owned())?;
         let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
-        ensure!(new != old, "{id}: etcd-3 goes on under its old id {old}");
+        ensure!(new != old, "{id}: etcd-3 keeps its old id {old}");
         host.check(&[
             "sh",
             "-c",
@@ -153,7 +153,7 @@ fn damaged() -> Result<()> {
         ])?;
     }
 
-    // Damage that only etcd finds.
+    // This damage is found only by etcd.
     host.check(&["systemctl", "stop", "etcd"])?;
     change(&member.join("snap/db"), |bytes| {
         bytes[8192..].chunks_mut(4096).for_each(damage_keys);
@@ -202,7 +202,7 @@ fn full() -> Result<()> {
     host.check(&["rm", "/var/lib/etcd/junk"])?;
     nothing_lost(&bed, &client)?;
     let (new, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
-    ensure!(new == old, "a full volume makes another member of etcd-3");
+    ensure!(new == old, "a full volume changed the member id of etcd-3");
     Ok(())
 }
 
@@ -211,8 +211,7 @@ fn masked() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let host = &bed.hosts[2];
-    // The unit file is in the place where `systemctl mask` would put its link, so systemctl
-    // refuses.
+    // The unit file is where `systemctl mask` would put its link, so systemctl refuses.
     let refused = host.sh("systemctl mask etcd")?;
     ensure!(refused.stderr.contains("already exists"), "{refused:?}");
     host.check(&[

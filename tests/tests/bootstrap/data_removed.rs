@@ -1,5 +1,6 @@
-//! An operator or an accident empties, replaces or damages the data of a healthy member. etcd must
-//! never start on such data under the old member's id, however it is started (etcd-io/etcd#2780,
+//! Tests that an operator or an accident empties, replaces or damages the data of a healthy member.
+//! etcd must never start on such data under the old member's id, however it is started
+//! (etcd-io/etcd#2780,
 //! #8486, #10817).
 
 use std::thread::sleep;
@@ -34,8 +35,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Makes three members, the third of which has been rebuilt once: its etcd.conf is the one of a
-/// member that joined.
+/// Makes three members, the third of which has been rebuilt once, so its etcd.conf is that of a
+/// joined member.
 fn rebuilt_once(version: &str) -> Result<Bed> {
     let mut bed = Bed::with_etcd(version, 3)?;
     boot_all(&mut bed.hosts)?;
@@ -97,15 +98,15 @@ fn emptied(version: &str) -> Result<()> {
         let found = client::insist(|| client.all(host.address(), "kept/"))?;
         ensure!(
             found.len() == keys,
-            "{what}: of {keys} keys {} are there",
+            "{what}: of {keys} keys only {} exist",
             found.len()
         );
     }
     Ok(())
 }
 
-/// Runs the script, which makes the third member lose its data. It returns as a new member without
-/// intervention.
+/// Runs the script, which makes the third member lose its data. The node then returns as a new
+/// member without intervention.
 pub(crate) fn lose(bed: &Bed, script: &str) -> Result<()> {
     let host = &bed.hosts[2];
     let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
@@ -128,7 +129,7 @@ pub(crate) fn lose(bed: &Bed, script: &str) -> Result<()> {
     let log = host.journal("etcd")?;
     ensure!(
         !log.contains("tocommit("),
-        "etcd began with an empty log under an old id:\n{log}"
+        "etcd started with an empty log and an old id:\n{log}"
     );
     Ok(())
 }
@@ -142,9 +143,9 @@ fn journals(host: &Host) -> Result<String> {
     ))
 }
 
-/// Members 2 and 3 acknowledge ten writes while member 1 is off. Then 3 loses its data, 2 is cut
-/// off, and 1 is the first to come back. 1 and 3 do not have the ten writes, so they must not
-/// become a quorum.
+/// Members 2 and 3 acknowledge ten writes while member 1 is off. Then member 3 loses its data,
+/// member 2 is cut off, and member 1 is the first to come back. Members 1 and 3 do not have the ten
+/// writes, so they must not become a quorum.
 fn ten_writes(version: &str) -> Result<()> {
     let mut bed = rebuilt_once(version)?;
     let client = Client::new(&bed.provisioning)?;
@@ -157,13 +158,13 @@ fn ten_writes(version: &str) -> Result<()> {
     bed.hosts[2].sh("rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd")?;
     bed.provisioning.network.unplug("etcd-2")?;
     bed.hosts[0].boot()?;
-    // Longer than an election takes, and longer than systemd waits before it restarts etcd.
+    // This is longer than an election takes, and longer than systemd waits before it restarts etcd.
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
         let written = client.put(first, "after", "v");
         ensure!(
             written.is_err(),
-            "1 and 3 acknowledged a write, and have none of the ten"
+            "members 1 and 3 acknowledged a write without the ten earlier writes"
         );
         sleep(Duration::from_millis(500));
     }

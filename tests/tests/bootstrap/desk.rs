@@ -1,4 +1,5 @@
-//! `builder status` from the operator's own machine, with the operator's own client certificate.
+//! Tests `builder status` on the operator's own machine, with the operator's own client
+//! certificate.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -25,7 +26,7 @@ fn status(bed: &Bed, more: &[&str]) -> Result<process::Output> {
     builder(bed, &arguments)
 }
 
-/// The report as JSON, and the exit code.
+/// Returns the report as JSON, and the exit code.
 fn report(bed: &Bed) -> Result<(Value, i32)> {
     let shown = status(bed, &["--json"])?;
     let report = serde_json::from_str(&shown.stdout).with_context(|| format!("{shown:?}"))?;
@@ -36,8 +37,8 @@ fn members(report: &Value) -> &[Value] {
     report["members"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Three healthy voters lose one member after the other. Every state has its exit code, and the
-/// member that is down is shown with the reason.
+/// Stops one of three healthy voters after the other. Every state has its exit code, and the report
+/// shows each stopped member with the reason.
 pub(crate) fn shows_a_cluster_that_loses_its_members(bed: &mut Bed) -> Result<()> {
     needs_a_certificate(bed)?;
     shows_all_members(bed)?;

@@ -1,5 +1,5 @@
-//! The disasters that can happen with plain etcd. Each is run twice on the same machines: with etcd
-//! set up by hand, and with firstboot.
+//! Tests the disasters that can happen with plain etcd. Each runs twice on the same machines: with
+//! etcd set up by hand, and with firstboot.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -86,14 +86,14 @@ fn eventually(what: &str, mut act: impl FnMut() -> Result<()>) -> Result<()> {
     while let Err(error) = act() {
         ensure!(
             Instant::now() < end,
-            "not so after {CONVERGENCE_TIMEOUT:?}: {what}: {error:#}"
+            "not true after {CONVERGENCE_TIMEOUT:?}: {what}: {error:#}"
         );
         sleep(Duration::from_millis(100));
     }
     Ok(())
 }
 
-/// etcd-io/etcd#12227: two of three members get new disks and are started as `new`; they are a
+/// etcd-io/etcd#12227: two of three members get new disks and are started as `new`. They are a
 /// quorum and elect a leader without data. The third member, which has the data, follows that
 /// leader.
 fn two_wiped() -> Result<()> {
@@ -105,7 +105,7 @@ fn two_wiped() -> Result<()> {
     bed.set_up_by_hand(1)?;
     boot_all(&mut bed.hosts[..2])?;
     let left = answer(&client, &bed, 0)?;
-    ensure!(left.is_none(), "plain etcd was to lose the write");
+    ensure!(left.is_none(), "plain etcd did not lose the write");
 
     let client = ours(&mut bed)?;
     write(&client, &bed, 0)?;
@@ -113,7 +113,7 @@ fn two_wiped() -> Result<()> {
     bed.replace_disk(0)?;
     bed.replace_disk(1)?;
 
-    // The two alone cannot know what data the third has.
+    // The two nodes alone cannot know what data the third node has.
     boot_all(&mut bed.hosts[..2])?;
     for (own, other) in [(0, "etcd-2"), (1, "etcd-1")] {
         wait_said(
@@ -127,7 +127,7 @@ fn two_wiped() -> Result<()> {
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
 
-    // Once the third is up, they know.
+    // Once the third node is up, they know.
     bed.hosts[2].boot()?;
     for host in &bed.hosts[..2] {
         wait_said(
@@ -141,17 +141,17 @@ fn two_wiped() -> Result<()> {
     }
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
-    // Without a quorum etcd answers no client, so the test reads its database.
+    // Without a quorum, etcd does not answer clients, so the test reads its database.
     let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
     ensure!(
         database.windows(6).any(|bytes| bytes == b"answer"),
-        "etcd-3 has lost what it had"
+        "etcd-3 has lost its data"
     );
     Ok(())
 }
 
 /// A member with a new disk that reaches no other member starts as `new` with its old id. The
-/// leader assumes that this member still has the entries it once confirmed; the member therefore
+/// leader assumes that this member still has the entries that it once confirmed, so the member
 /// crashes at every start.
 fn wiped_and_parted() -> Result<()> {
     let mut bed = Bed::new(3)?;
@@ -197,16 +197,15 @@ fn wiped_and_parted() -> Result<()> {
     Ok(())
 }
 
-/// One member lags behind; the other two acknowledge a write. Power fails, and one of these two
-/// comes back with a new disk. Started as `new`, it is a voter that has its old id but has
+/// One member lags behind, and the other two acknowledge a write. Power fails, and one of these two
+/// comes back with a new disk. If it is started as `new`, it is a voter with its old id that has
 /// forgotten the write. Together with the lagging member it forms a quorum without the write.
 fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;
     write_behind(&client, &mut bed)?;
     bed.set_up_by_hand(2)?;
-    // etcd refuses to start as `new` while a member that knows it answers; that is why it starts
-    // first here.
+    // etcd refuses to start as `new` while a member that lists it answers, so it starts first here.
     bed.hosts[2].boot()?;
     bed.hosts[2].wait_for(
         "ls /var/lib/etcd/data/member/wal/*.wal",
@@ -214,7 +213,7 @@ fn all_restarted() -> Result<()> {
     )?;
     bed.hosts[1].boot()?;
     let left = answer(&client, &bed, 1)?;
-    ensure!(left.is_none(), "plain etcd was to lose the write");
+    ensure!(left.is_none(), "plain etcd did not lose the write");
 
     let client = ours(&mut bed)?;
     write_behind(&client, &mut bed)?;
@@ -247,10 +246,10 @@ fn all_restarted() -> Result<()> {
     Ok(())
 }
 
-/// Makes a write that the second member does not receive; then power fails.
+/// Makes a write that the second member does not receive, and then cuts the power.
 fn write_behind(client: &Client, bed: &mut Bed) -> Result<()> {
     bed.provisioning.network.unplug("etcd-2")?;
-    write(client, bed, 0).context("the first and the third are a quorum")?;
+    write(client, bed, 0).context("the first and the third member are not a quorum")?;
     bed.cut_power()?;
     bed.provisioning.network.replug("etcd-2")
 }

@@ -1,5 +1,5 @@
-//! A member whose data differs from the others' data: etcd reports all members as healthy, but
-//! firstboot does not.
+//! Tests a member whose data differs from the others' data. etcd reports all members as healthy,
+//! but firstboot does not.
 
 use std::fs;
 
@@ -23,7 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn apart() -> Result<()> {
     let mut bed = Bed::new(0)?;
-    // With this check etcd would rightly refuse to start again; on nodes upgraded from an older
+    // With this check etcd would correctly refuse to start again. On nodes upgraded from an older
     // image the check is off.
     let text = fs::read_to_string(recipe("demo"))?
         .replace("[etcd]\n", "[etcd]\ninitial-corrupt-check = false\n");
@@ -57,14 +57,14 @@ fn apart() -> Result<()> {
             .collect();
         ensure!(
             apart == ["etcd-3"],
-            "{} calls {apart:?} unhealthy",
+            "{} reports {apart:?} as unhealthy",
             host.name()
         );
     }
 
     snapshots_warn(three)?;
 
-    // If two members differ, no one can tell which of them is right.
+    // If two members differ, firstboot cannot tell which of them is right.
     bed.hosts[1].cut_power()?;
     let one = &bed.hosts[0];
     one.wait_for(

@@ -1,4 +1,4 @@
-//! The disaster named "a clone of a node booted beside it", and a second machine with the same node
+//! Tests the disaster "a clone of a node booted beside it", and a second machine with the same node
 //! document.
 
 use anyhow::{Context as _, Result, ensure};
@@ -41,9 +41,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A clone next to its node: with plain etcd it is the same member and votes a second time. With
-/// firstboot, the clone finds the other machine at its own address before it contacts any member,
-/// or recognizes by the hardware that its disk belongs to a different machine.
+/// Boots a clone next to its node. With plain etcd it is the same member and votes a second time.
+/// With firstboot, the clone finds the other machine at its own address before it contacts any
+/// member, or recognizes by the hardware that its disk belongs to a different machine.
 fn twin() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -51,7 +51,7 @@ fn twin() -> Result<()> {
     let before = listed(&bed.hosts[0], "etcd-3")?;
     let boots = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
 
-    // With an empty disk and the same document.
+    // The twin has an empty disk and the same document.
     let mut twin = bed.twin("etcd-3")?;
     let mac = bed.hosts[2].link().mac.clone();
     twin.boot()?;
@@ -62,11 +62,12 @@ fn twin() -> Result<()> {
     has_no_etcd(&twin)?;
     ensure!(
         !twin.path("/var/lib/firstboot/journal").exists(),
-        "it took the identity on"
+        "firstboot accepted the document"
     );
     twin.cut_power()?;
 
-    // An owner of the address that is not heard at first is heard once the other members name it.
+    // The twin does not hear the owner of the address at first, but finds out about it from the
+    // other members.
     bed.provisioning.network.lose_first_arp_probe(twin.name())?;
     twin.boot()?;
     wait_refused(
@@ -76,7 +77,7 @@ fn twin() -> Result<()> {
     has_no_etcd(&twin)?;
     twin.cut_power()?;
 
-    // With a copy of the member's disk, and unable to hear the owner of the address.
+    // The twin has a copy of the member's disk, and cannot hear the owner of the address.
     for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
         copy(&bed.hosts[2].path(folder), &twin.path(folder))?;
     }
@@ -84,8 +85,7 @@ fn twin() -> Result<()> {
     twin.boot()?;
     wait_refused(&twin, &["[machine-copied]", &mac])?;
     bed.provisioning.network.heal_all()?;
-    // The same with the journal removed from that disk, so that the clone does not know its
-    // machine.
+    // The same disk without the journal, so that the clone does not know its machine.
     process::check(
         "rm",
         &[&twin.path("/var/lib/firstboot/journal").to_string_lossy()],
@@ -107,9 +107,9 @@ fn twin() -> Result<()> {
     two_quorums(&mut bed, &mut twin)
 }
 
-/// Plain etcd with a copy of a member's disk: if the network is divided, each half contains one of
-/// the two copies, and both halves are a quorum of the same cluster. Each acknowledges a different
-/// value for the same key.
+/// Runs plain etcd with a copy of a member's disk. If the network is divided, each half contains
+/// one of the two copies, and both halves are a quorum of the same cluster. Each half acknowledges
+/// a different value for the same key.
 fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
     bed.cut_power()?;
     let client = start_plain_etcd(bed)?;
@@ -124,7 +124,7 @@ fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
     let sides = [(0, "one"), (1, "two")].map(|(at, value)| (bed.hosts[at].address(), value));
     for (address, value) in sides {
         client::insist(|| client.put(address, "answer", value))
-            .context("plain etcd was to have a quorum on each side")?;
+            .context("plain etcd does not have a quorum on each side")?;
     }
     for (address, value) in sides {
         let found = client::insist(|| client.all(address, "answer"))?;
@@ -143,9 +143,9 @@ fn divide(bed: &Bed, twin: &Host) -> Result<()> {
         .partition(&["etcd-1", "etcd-3"], &["etcd-2", twin.name()])
 }
 
-/// The only member of its cluster has a twin with an empty disk. There is no other member to tell
-/// the twin about it, and the first packet that asks for the address is lost: only the repeated
-/// probes in the background keep the twin from bootstrapping the cluster a second time.
+/// The only member of its cluster has a twin with an empty disk. No other member can tell the twin
+/// about it, and the first packet that asks for the address is lost. Only the repeated probes in
+/// the background keep the twin from bootstrapping the cluster a second time.
 fn question_lost() -> Result<()> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -166,13 +166,13 @@ fn question_lost() -> Result<()> {
     let [asked, lost] = provisioning.network.arp_probes()?;
     ensure!(
         lost == 2 && asked > 2,
-        "of {asked} questions {lost} were lost"
+        "of {asked} ARP probes {lost} were lost"
     );
     ensure!(etcdctl(&host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }
 
-/// The node's own probe is reflected back to it, and its own kernel answers the probe.
+/// Reflects the node's own probe back to it, so that its own kernel answers the probe.
 fn echo() -> Result<()> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;
@@ -186,10 +186,10 @@ fn echo() -> Result<()> {
     Ok(())
 }
 
-/// A copy of a virtual machine, including its MAC address: no switch delivers one machine's answer
-/// to the other, each receives the other's packets, and the copy's disk is as valid as the first
-/// machine's, or empty. The only evidence is that the other members hear this member while its own
-/// etcd is off, whether that member is a follower or the leader.
+/// Boots a copy of a virtual machine, including its MAC address. No switch delivers one machine's
+/// answer to the other, each machine receives the other's packets, and the copy's disk is as valid
+/// as the first machine's, or empty. The only evidence is that the other members hear this member
+/// while its own etcd is off, whether the member is a follower or the leader.
 fn cloned() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -245,7 +245,7 @@ fn cloned() -> Result<()> {
     Ok(())
 }
 
-/// Both machines get their power back at once, so that neither finds the other's etcd; but each
+/// Switches both machines on at the same time, so that neither finds the other's etcd. But each
 /// hears the other's probe.
 fn both_start_at_once() -> Result<()> {
     let mut bed = Bed::new(3)?;

@@ -1,4 +1,5 @@
-//! `firstboot run --without`: how an operator proceeds without a machine that will not come up.
+//! Tests `firstboot run --without`, with which an operator proceeds without a machine that does not
+//! come up.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -59,8 +60,8 @@ fn without() -> Result<()> {
         "{late:?}"
     );
 
-    // The third member starts after all. It bootstraps nothing and joins the running cluster. It
-    // may find that cluster in its first round, so it does not always report that it is waiting.
+    // The third member starts after all. It does not bootstrap, but joins the running cluster. It
+    // can find that cluster in its first round, so it does not always report that it is waiting.
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let said = bed.hosts[2].journal("firstboot")?;

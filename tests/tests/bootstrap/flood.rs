@@ -1,5 +1,5 @@
-//! A client that opens connections to the barrier and sends nothing does not keep any member
-//! waiting.
+//! Tests that a client that opens connections to the barrier and sends nothing does not keep any
+//! member waiting.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The number of connections to each member.
 const CONNECTIONS_PER_MEMBER: usize = 200;
 
-/// A flood of connections, which continues until this value is dropped.
+/// A flood of connections that continues until this value is dropped.
 struct Flood {
     over: Arc<AtomicBool>,
     /// The number of connections opened so far.
@@ -65,7 +65,7 @@ impl Flood {
     }
 }
 
-/// Keeps the number of connections up: replaces each connection that is cut off.
+/// Keeps the number of connections constant: replaces each connection that is cut off.
 fn flood(to: SocketAddr, over: &AtomicBool, opened: &AtomicUsize) {
     let silent = |stream: &TcpStream| {
         let heard = stream

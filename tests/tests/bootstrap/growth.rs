@@ -1,4 +1,4 @@
-//! A cluster is extended by changing the recipe: the image gets more nodes, and the old members
+//! Tests extending a cluster by changing the recipe. The image gets more nodes, and the old members
 //! stay untouched.
 
 use anyhow::{Result, ensure};
@@ -48,7 +48,7 @@ fn grow() -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     ensure!(
         before == after,
-        "an old member was touched: {before:?}\n{after:?}"
+        "an old member was changed: {before:?}\n{after:?}"
     );
     let stranger = bed.hosts[0].run(&["firstboot", "status"])?;
     ensure!(
@@ -59,7 +59,7 @@ fn grow() -> Result<()> {
         "{stranger:?}"
     );
 
-    // An old member is rebuilt from the old image while another member is down: it also counts the
+    // An old member is rebuilt from the old image while another member is down. It also counts the
     // members that its image does not list.
     bed.provisioning.restore_output(&old)?;
     bed.hosts[2].cut_power()?;
@@ -80,7 +80,7 @@ fn grow() -> Result<()> {
     Ok(())
 }
 
-/// On the fourth node firstboot fails at its deadline and is not started again: etcd runs there as
+/// On the fourth node firstboot fails at its deadline and is not started again. etcd runs there as
 /// a learner, and the fifth node waits for it.
 fn leave_a_learner(bed: &mut Bed) -> Result<()> {
     let host = &mut bed.hosts[3];

@@ -1,5 +1,5 @@
-//! `firstboot leave`: a member leaves, the others stay healthy, and the member that left stays out
-//! until it is called back.
+//! Tests `firstboot leave`. A member leaves, the others stay healthy, and the member that left
+//! stays out until an operator rejoins it.
 
 use std::process::Command;
 
@@ -59,7 +59,7 @@ fn leave() -> Result<()> {
     );
     ensure!(
         listed(&bed.hosts[one], &name)?.is_some(),
-        "a dry run removed it"
+        "a dry run removed the member"
     );
 
     killed_leader_leaves(&mut bed, leads, one)?;
@@ -95,18 +95,18 @@ fn leave() -> Result<()> {
             == "42"
     );
 
-    // Leaves once more, without a power cut, until one member remains.
+    // More members leave, without a power cut, until one member remains.
     leave_down_to_one(&bed, one, leads, other)?;
     Ok(())
 }
 
-/// The leader leaves. Power is lost when the journal contains the departure but it has not been
-/// carried out.
+/// The leader leaves. Power fails when the journal contains the order to leave, but firstboot has
+/// not carried it out.
 fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
     let name = bed.hosts[leads].name().to_owned();
-    // The sixth flush: the first two are of the lock's folder and its parent, the next two of the
-    // journal and its folder when the journal is opened, and the last two of both with the new
-    // line.
+    // This is the sixth flush. The first two are of the lock's folder and its parent, the next two
+    // of the journal and its folder when the journal is opened, and the last two of both with the
+    // new line.
     let killed = killed_at_flush(&bed.hosts[leads], 6, &["firstboot", "leave"])?;
     let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
     ensure!(
@@ -122,7 +122,7 @@ fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
     );
     ensure!(
         listed(&bed.hosts[one], &name)?.is_some(),
-        "it was killed too late"
+        "firstboot was killed too late"
     );
     bed.hosts[leads].cut_power()?;
     bed.hosts[leads].boot()?;
@@ -189,7 +189,7 @@ fn wait_healthy_but(host: &Host, name: &str) -> Result<()> {
     host.wait_for(&script, CONVERGENCE_TIMEOUT)
 }
 
-/// Runs a program on a host, and kills it at its nth flush of a file.
+/// Runs a program on a host, and kills it at its `nth` flush of a file.
 fn killed_at_flush(host: &Host, nth: usize, program: &[&str]) -> Result<Output> {
     let inner = host.command(program)?;
     let mut strace = Command::new("strace");

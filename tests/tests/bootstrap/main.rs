@@ -1,5 +1,5 @@
-//! A cluster is bootstrapped only once, whatever happens in the meantime: tests of the bootstrap
-//! barrier and of the way back into the cluster, on real hosts.
+//! Tests the bootstrap barrier, and the return of nodes into the cluster, on real hosts. A cluster
+//! must be bootstrapped only once under all circumstances.
 
 mod bed;
 mod clock;

@@ -1,5 +1,5 @@
-//! A node gets a different address from a new image: it replaces its old member, but not while that
-//! member is alive.
+//! Tests a node that gets a different address from a new image. It replaces its old member, but not
+//! while that member is alive.
 
 use std::fs;
 
@@ -21,8 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// ARP finds no owner of the new address: only the members that are connected to the old machine
-/// show that it is alive.
+/// Moves a node. ARP finds no owner of the new address, so only the members that are connected to
+/// the old machine show that it is alive.
 fn moved() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;

@@ -1,6 +1,6 @@
-//! What keeps etcd from being a healthy member for reasons outside the cluster: a proxy, a route,
-//! another program, a file's owner, a drop-in, the member list. firstboot reports the cause and the
-//! remedy, or repairs the fault.
+//! Tests obstacles outside the cluster that keep etcd from being a healthy member: a proxy, a
+//! route, another program, a file's owner, a drop-in, the member list. firstboot reports the cause
+//! and the remedy, or repairs the fault.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -33,7 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// On all nodes, a proxy that does not answer is set for all programs that systemd starts.
+/// The systemd configuration that sets, for all programs, a proxy that does not answer.
 const PROXY: &str = "[Manager]\nDefaultEnvironment=HTTPS_PROXY=http://10.101.15.1:3128 https_proxy=http://10.101.15.1:3128\n";
 
 fn network() -> Result<()> {
@@ -59,10 +59,11 @@ fn network() -> Result<()> {
     let system = bed.hosts[0].check(&["systemctl", "show", "--property=Environment"])?;
     ensure!(
         system.contains("HTTPS_PROXY"),
-        "systemd has no proxy to give: {system}"
+        "systemd does not set the proxy: {system}"
     );
 
-    // The member starts nevertheless, since the others reach it, and firstboot reports the fault.
+    // The member starts nevertheless, because the other members reach it, and firstboot reports the
+    // fault.
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.99.3")?;
     bed.hosts[2].sh("systemctl restart --no-block firstboot etcd")?;
     let run = "_SYSTEMD_INVOCATION_ID=$(systemctl show --property=InvocationID --value firstboot)";
@@ -93,7 +94,7 @@ fn stopped() -> Result<()> {
     drop(socket);
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
-    // As after root has copied or repaired the data.
+    // This is the state after root has copied or repaired the data.
     for script in [
         "chown -R root:root data",
         "chown root:root data/member/wal data/member/snap/db; chmod 400 data/member/snap/db",
@@ -150,12 +151,12 @@ fn check_reported(host: &Host, words: &[&str]) -> Result<()> {
         .context("no row")?;
     ensure!(
         words.iter().all(|word| row.contains(word)),
-        "status does not say {words:?}:\n{shown}"
+        "status does not show {words:?}:\n{shown}"
     );
     Ok(())
 }
 
-/// Raises an alarm, as a member with a full database does.
+/// A command that raises an alarm, as a member with a full database does.
 const FULL: &str = "curl --silent --fail --cacert /etc/etcd/tls/ca.crt --cert /etc/etcd/tls/client.crt --key /etc/etcd/tls/client.key \
      https://127.0.0.1:2379/v3/maintenance/alarm --data";
 

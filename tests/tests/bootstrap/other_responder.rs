@@ -1,5 +1,5 @@
-//! The disaster named "a peer port answering with something else": a different machine has a
-//! member's address, or something else answers on its port.
+//! Tests the disaster "a peer port answering with something else": a different machine has a
+//! member's address, or another program answers on its port.
 
 use std::fs::File;
 use std::path::Path;
@@ -31,9 +31,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The peer port of etcd-3.
 const PORT: &str = "10.101.15.103:2380";
 
-/// Only etcd-3 has the data, and something else answers at its address. Plain etcd mistakes that
-/// for a member that does not know the other two; these start as new, are a quorum, and elect a
-/// leader without data.
+/// Only etcd-3 has the data, and another program answers at its address. Plain etcd mistakes that
+/// program for a member that does not list the other two. These start as new, are a quorum, and
+/// elect a leader without data.
 fn stranger() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let folder = run::current()?.folder("stranger")?;
@@ -47,7 +47,7 @@ fn stranger() -> Result<()> {
     bed.set_up_by_hand(1)?;
     boot_all(&mut bed.hosts[..2])?;
     let left = answer(&client, &bed, 0)?;
-    ensure!(left.is_none(), "plain etcd was to lose the write");
+    ensure!(left.is_none(), "plain etcd did not lose the write");
     drop(other);
 
     let client = ours(&mut bed)?;
@@ -63,7 +63,8 @@ fn stranger() -> Result<()> {
     )?;
     drop(http);
 
-    // An etcd of a different cluster with the same CA: it must be neither followed nor joined.
+    // An etcd of a different cluster with the same CA. The nodes must neither follow it nor join
+    // its cluster.
     let other = Other::start(&bed, &third, &folder)?;
     wait_for_both(
         &bed,
@@ -72,7 +73,7 @@ fn stranger() -> Result<()> {
     let members = members(&bed)?;
     ensure!(
         members == ["other"],
-        "somebody joined the other cluster: {members:?}"
+        "a node joined the other cluster: {members:?}"
     );
     drop(other);
 
@@ -81,12 +82,12 @@ fn stranger() -> Result<()> {
     let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
     ensure!(
         database.windows(6).any(|bytes| bytes == b"answer"),
-        "etcd-3 has lost what it had"
+        "etcd-3 has lost its data"
     );
     Ok(())
 }
 
-/// Waits until both empty nodes report it, and checks that neither bootstraps a cluster.
+/// Waits until both empty nodes report the stranger, and checks that neither bootstraps a cluster.
 fn wait_for_both(bed: &Bed, words: &[&str]) -> Result<()> {
     bed.hosts[..2].iter().try_for_each(|host| {
         wait_said(host, words)?;
@@ -125,7 +126,8 @@ impl Other {
             "--advertise-client-urls",
             client,
         ]);
-        // etcd would read this variable, which is meant for the suite, as its flag --version.
+        // Removes this variable, which is meant for the suite. etcd would read it as its flag
+        // --version.
         etcd.env_remove("ETCD_VERSION");
         for (prefix, pair) in [("", "server"), ("peer-", "peer")] {
             etcd.arg(format!("--{prefix}client-cert-auth"))

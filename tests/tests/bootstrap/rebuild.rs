@@ -1,4 +1,4 @@
-//! A node with a new disk comes back without intervention, and no write is lost.
+//! Tests that a node with a new disk comes back without intervention, and that no write is lost.
 
 use std::collections::BTreeSet;
 use std::thread::sleep;
@@ -44,8 +44,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Writes through the host's own member until it is stopped, and records which writes were
-/// acknowledged.
+/// A script that writes through the host's own member until it is stopped, and records which writes
+/// were acknowledged.
 const WRITER: &str = ". /etc/profile.d/etcdctl.sh; i=0; while [ ! -e /root/stop ]; do i=$((i+1)); \
                       etcdctl put written/$i $i > /dev/null 2>> /root/failed && echo written/$i >> /root/acknowledged; done";
 
@@ -70,8 +70,8 @@ fn one_of_three() -> Result<()> {
         begun.elapsed()
     );
 
-    // The number of writes in the meantime depends on the leader and on the machine; the comparison
-    // needs enough of them.
+    // The number of writes so far depends on the leader and on the machine. The comparison needs
+    // enough of them.
     bed.hosts[0].wait_for(
         "[ $(wc -l < /root/acknowledged) -gt 50 ]",
         CONVERGENCE_TIMEOUT,
@@ -113,7 +113,7 @@ fn one_of_three() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// A rebuild is safe only if it is known that the others are a quorum, and if there is space for
+/// A rebuild is safe only if the other members are known to be a quorum, and if there is space for
 /// their data. Until then the old member stays unchanged.
 fn waits() -> Result<()> {
     let mut bed = Bed::new(3)?;
@@ -137,7 +137,7 @@ fn waits() -> Result<()> {
     has_no_etcd(&bed.hosts[2])?;
     ensure!(
         listed(&bed.hosts[0], "etcd-3")? == old,
-        "its member was touched"
+        "its member was changed"
     );
     bed.hosts[2].check(&[
         "mount",
@@ -172,8 +172,8 @@ fn two_of_five() -> Result<()> {
     Ok(())
 }
 
-/// The metrics of a member that received a snapshot show its peers as connected indefinitely;
-/// because of this the second rebuild once waited for a machine that did not exist.
+/// The metrics of a member that received a snapshot show its peers as connected indefinitely. For
+/// this reason the second rebuild once waited for a machine that did not exist.
 fn one_after_the_other() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -197,8 +197,8 @@ fn one_after_the_other() -> Result<()> {
     Ok(())
 }
 
-/// etcd serves clients only once the cluster knows about it, which with 3.5 took seven seconds in
-/// every other rebuild; it serves its peers from the start.
+/// etcd serves clients only once it has published itself in the cluster, which with 3.5 took seven
+/// seconds in every other rebuild. It serves its peers from the start.
 fn vote() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -234,14 +234,14 @@ fn vote() -> Result<()> {
     };
     ensure!(
         is_learner()?,
-        "it has a vote, though its peer port did not answer"
+        "the node is a voter although its peer port did not answer"
     );
     nft(&bed.hosts[2], "delete table inet peers")?;
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while is_learner()? {
         ensure!(
             Instant::now() < end,
-            "it has no vote:\n{}",
+            "the node is not a voter:\n{}",
             bed.hosts[2].journal("firstboot")?
         );
         sleep(Duration::from_millis(100));

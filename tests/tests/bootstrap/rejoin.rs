@@ -1,6 +1,6 @@
-//! A member that an operator removed by hand, and a member that comes back after its replacement
-//! has joined: both report this and stop before etcd starts; `firstboot run --rejoin` brings a
-//! member back.
+//! Tests a member that an operator removed by hand, and a member that comes back after its
+//! replacement has joined. On both, firstboot reports the reason and stops before etcd starts.
+//! `firstboot run --rejoin` brings a member back.
 
 use std::path::Path;
 
@@ -52,7 +52,7 @@ fn removed() -> Result<()> {
         &[&old, "[member-removed]", "firstboot run --rejoin"],
     )?;
 
-    // Power is lost during the rejoin; afterwards the old data still exists.
+    // Power fails during the rejoin. Afterwards the old data still exists.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
     bed.hosts[2].wait_for("ls -d /var/lib/etcd/aside/removed-*", CONVERGENCE_TIMEOUT)?;
     bed.hosts[2].cut_power()?;
@@ -60,7 +60,7 @@ fn removed() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     bed.hosts[2].check(&["sh", "-c", "ls -d /var/lib/etcd/aside/removed-*/member/wal"])?;
     let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
-    ensure!(new != old, "it is the same member");
+    ensure!(new != old, "the node is still the same member");
 
     // The current disk is taken out, a new disk joins in its place, and then the old disk is put
     // back.
@@ -76,17 +76,17 @@ fn removed() -> Result<()> {
     wait_refused(&bed.hosts[2], &[&new, "[member-removed]"])?;
     ensure!(
         listed(&bed.hosts[0], "etcd-3")?.is_some_and(|(id, _)| id == third),
-        "it changed the member list"
+        "the refused node changed the member list"
     );
     ensure!(etcdctl(&bed.hosts[0], "get answer --print-value-only")?.trim() == "42");
 
-    // No other member occupies its place any more, so it may take it.
+    // No other member has taken its place any more, so it may rejoin.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Plain etcd on the old disk: it starts, learns that it was removed, and exits. Only its log
-/// reports this, and its operator has to find out what would bring the node back.
+/// Runs plain etcd on the old disk. It starts, learns that it was removed, and exits. Only its log
+/// reports that, and its operator must find out how to bring the node back.
 fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
     let client = start_plain_etcd(bed)?;
     let helper = bed.hosts[0].address();
@@ -117,11 +117,11 @@ fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
     )?;
     bed.hosts[2].wait_for("! pidof etcd", CONVERGENCE_TIMEOUT)?;
     let there = client.put(bed.hosts[2].address(), "replaced", "twice");
-    ensure!(there.is_err(), "plain etcd was to stay down");
+    ensure!(there.is_err(), "plain etcd did not stay down");
     Ok(())
 }
 
-/// The folders with the state that a node needs.
+/// The folders with the state of a node.
 const DISK: [&str; 2] = ["firstboot", "etcd"];
 
 /// Takes the disk out of a machine that is off.
@@ -136,8 +136,8 @@ fn put_in(host: &Host, kept: &Path) -> Result<()> {
         .try_for_each(|name| copy(&kept.join(name), &host.path("/var/lib").join(name)))
 }
 
-/// One of the three remaining members accepts connections but never answers: the other two members'
-/// answers count nevertheless.
+/// One of the three remaining members accepts connections but never answers. The answers of the
+/// other two members count nevertheless.
 fn beside_one_that_hangs() -> Result<()> {
     let mut bed = Bed::new(4)?;
     boot_all(&mut bed.hosts)?;

@@ -1,4 +1,4 @@
-//! The CA is replaced in a cluster that is being written to, by node documents that arrive in any
+//! Tests replacing the CA in a cluster while clients write, with node documents that arrive in any
 //! order.
 
 use std::fs;
@@ -37,7 +37,7 @@ fn replaced() -> Result<()> {
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
 
     pki(&bed, "rotate")?;
-    // The client's certificate is still issued by the old CA, and the client trusts both CAs.
+    // The client's certificate is still from the old CA, and the client trusts both CAs.
     let client = Client::new(&bed.provisioning)?;
     bed.grow(3)?;
     let new = first_ca(&bed)?;
@@ -45,8 +45,8 @@ fn replaced() -> Result<()> {
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
 
     waits_for_an_update(&bed)?;
-    // The first member trusts both CAs. Until the others trust both, it presents certificates of
-    // the old CA, even after a power cut.
+    // The first member trusts both CAs. Until the other members trust both, it presents
+    // certificates of the old CA, even after a power cut.
     let waits = [
         "etcd-2 does not trust",
         "etcd-3 does not trust",
@@ -58,10 +58,10 @@ fn replaced() -> Result<()> {
     wait_said(&bed.hosts[0], &waits)?;
     ensure!(
         !presents(&bed, 0, &new)?,
-        "etcd-1 shows what the others do not trust"
+        "etcd-1 presents a certificate that the others do not trust"
     );
-    // A node that is reinstalled in the meantime has only the new document; members that do not
-    // trust its CA still admit it.
+    // A node that is reinstalled meanwhile has only the new document. Members that do not trust its
+    // CA still admit it.
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     bed.provisioning.give_document(&bed.hosts[2], "etcd-3")?;
@@ -76,14 +76,14 @@ fn replaced() -> Result<()> {
         ended(&bed.hosts[at])?;
         ensure!(
             presents(&bed, at, &new)?,
-            "etcd-{} does not show the new certificates",
+            "etcd-{} does not present the new certificates",
             at + 1
         );
     }
     check(writers, &client, &addresses, "rotate/")?;
 
-    // No member presents certificates of the old CA any more: all of them may stop trusting it at
-    // the same instant.
+    // No member presents certificates of the old CA any more, so all of them can stop trusting it
+    // at the same instant.
     pki(&bed, "retire")?;
     bed.grow(3)?;
     let after = Client::new(&bed.provisioning)?;
@@ -98,8 +98,8 @@ fn replaced() -> Result<()> {
     Ok(())
 }
 
-/// No member restarts its etcd while another one updates itself, since two members would then be
-/// down.
+/// Checks that no member restarts its etcd while another one updates itself, because two members
+/// would then be down.
 fn waits_for_an_update(bed: &Bed) -> Result<()> {
     let turn = "/etcd-image/update/turn";
     etcdctl(
@@ -115,12 +115,12 @@ fn waits_for_an_update(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// All members have the new certificates and refuse certificates of the old CA.
+/// Checks that all members have the new certificates and refuse certificates of the old CA.
 fn old_ca_is_refused(bed: &Bed, client: &Client, addresses: &[Ipv4Addr]) -> Result<()> {
     let seen = bed.hosts[0].check(&["firstboot", "status", "--json"])?;
     ensure!(
         seen.matches("\"certificate-until\": \"20").count() == 3,
-        "who shows certificates until when?\n{seen}"
+        "not all three members show when their certificates expire:\n{seen}"
     );
     for (host, address) in bed.hosts.iter().zip(addresses) {
         ensure!(
@@ -151,7 +151,8 @@ fn members_are_kept(host: &Host, members: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives nodes their documents from the last build, and restarts firstboot on all of them at once.
+/// Gives nodes their documents from the last build, and restarts firstboot on all of them at the
+/// same time.
 fn distribute_documents(bed: &Bed, whom: &[usize]) -> Result<()> {
     for at in whom {
         bed.provisioning

@@ -1,5 +1,5 @@
-//! A newer image rolls through a cluster that is being written to: one node at a time, and each
-//! update is verified or rolled back.
+//! Tests a newer image that rolls through a cluster while clients write: one node at a time, and
+//! each update proves itself or is rolled back.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -44,7 +44,7 @@ pub(crate) fn build(bed: &Bed, sections: &str, files: &[(&str, &str)]) -> Result
     build_from(bed, &fs::read_to_string(recipe("demo"))?, sections, files)
 }
 
-/// Builds another recipe likewise.
+/// Builds another recipe in the same way.
 pub(crate) fn build_from(
     bed: &Bed,
     recipe: &str,
@@ -95,7 +95,7 @@ pub(crate) fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     for word in words {
         ensure!(
             said.contains(word),
-            "`{}` does not say {word:?}, but:\n{said}",
+            "`{}` does not print {word:?}, but:\n{said}",
             ran.command
         );
     }
@@ -146,7 +146,7 @@ fn rolls() -> Result<()> {
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     ends(&update(&bed.hosts[0], "")?, 0, &["has the image 1 already"])?;
 
-    // A kernel setting, and one of the operator's own files.
+    // The update changes a kernel setting, and one of the operator's own files.
     make_sysctls_writable(&bed)?;
     let sysctl = "[tuning]\nsysctl = { \"net.ipv4.tcp_keepalive_time\" = \"611\" }\n";
     let own = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n";
@@ -166,7 +166,7 @@ fn rolls() -> Result<()> {
     all_have(&bed, etcd::DEMO)?;
     have_setting_and_file(&bed)?;
 
-    // A patch release of etcd, and the file with different content.
+    // The update changes the patch release of etcd, and the content of the file.
     build(&bed, &format!("{sysctl}{own}"), &[("word", "two\n")])?;
     let mut image = Repack::of(&bed.provisioning.out())?;
     image.etcd(PATCH)?;
@@ -175,10 +175,10 @@ fn rolls() -> Result<()> {
     all_have(&bed, PATCH)?;
     ensure!(
         bed.hosts[1].read("/etc/own/word")? == "two\n",
-        "not the operator's file"
+        "the operator's file is wrong"
     );
 
-    // The file is removed; etcd stays.
+    // The update removes the file and does not change etcd.
     build(&bed, sysctl, &[])?;
     let mut image = Repack::of(&bed.provisioning.out())?;
     image.etcd(PATCH)?;
@@ -192,7 +192,7 @@ fn rolls() -> Result<()> {
     all_have(&bed, PATCH)?;
     ensure!(
         !bed.hosts[2].path("/etc/own/word").exists(),
-        "the file is still there"
+        "the file still exists"
     );
 
     no_write_is_lost(writers, &client, &addresses)?;
@@ -220,7 +220,7 @@ fn have_setting_and_file(bed: &Bed) -> Result<()> {
     for host in &bed.hosts {
         ensure!(
             host.read("/etc/own/word")? == "one\n",
-            "not the operator's file"
+            "the operator's file is wrong"
         );
         let set = host.check(&["cat", "/proc/sys/net/ipv4/tcp_keepalive_time"])?;
         ensure!(
@@ -254,7 +254,7 @@ pub(crate) fn no_write_is_lost(
     Ok(())
 }
 
-/// At the operator's order a node returns to its previous image.
+/// Checks that a node returns to its previous image at the operator's order.
 fn rolls_back(host: &Host) -> Result<()> {
     ends(
         &update(host, "--rollback")?,
@@ -263,7 +263,7 @@ fn rolls_back(host: &Host) -> Result<()> {
     )?;
     ensure!(
         host.read("/etc/own/word")? == "two\n",
-        "the file did not come back"
+        "the file was not restored"
     );
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(host)?;
@@ -311,7 +311,7 @@ fn fails() -> Result<()> {
     let installed = bed.hosts[0].read("/etc/firstboot/installed")?;
     ensure!(
         installed.trim() == before.overlay.sha256.to_string(),
-        "the image before is not there again"
+        "the previous image was not restored"
     );
     for host in &bed.hosts[..2] {
         ends(
@@ -336,14 +336,14 @@ fn fails() -> Result<()> {
     ends(&update(&bed.hosts[0], "")?, 0, &[])?;
     ensure!(
         bed.hosts[0].read("/etc/hosts")?.contains("# new"),
-        "not the new file"
+        "the new file is missing"
     );
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(&bed.hosts[0])
 }
 
-/// An update is held back by the operator's halt, and also by a member that restarts its etcd
-/// because of its CA.
+/// Checks that an update waits while an operator has halted updates, and while a member restarts
+/// its etcd because of its CA.
 fn halts_and_restarts_hold_it_back(bed: &Bed) -> Result<()> {
     ends(&update(&bed.hosts[1], "--halt 'release freeze'")?, 0, &[])?;
     ends(

@@ -1,4 +1,4 @@
-//! Nodes that install a newer image without an operator, during their window.
+//! Tests nodes that install a newer image without an operator, during their window.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -63,7 +63,7 @@ fn rolls_in_the_window() -> Result<()> {
         ensure!(
             !host.path("/etc/own").exists()
                 && !host.path("/var/lib/firstboot/update/state.json").exists(),
-            "{} began outside the window",
+            "{} started an update outside the window",
             host.name()
         );
     }
@@ -99,17 +99,17 @@ fn look_often(host: &Host) -> Result<()> {
     host.write(path, sooner, 0o644)?;
     host.sh("systemctl daemon-reload && systemctl restart firstboot-update.timer")?
         .ok()?;
-    // At this point there is nothing newer.
+    // At this point there is no newer image.
     host.wait_for(&format!("grep '\"own\":1' {LOOK}"), CONVERGENCE_TIMEOUT)?;
     let quiet = host.run(&["firstboot", "update", "--scheduled"])?;
     ensure!(
         quiet.code() == 0 && quiet.stdout.is_empty() && quiet.stderr.is_empty(),
-        "a look that finds nothing newer is not quiet: {quiet:?}"
+        "a check that finds no newer image prints something: {quiet:?}"
     );
     Ok(())
 }
 
-/// The node keeps its image, its unit does not fail, and `status` gives the reason.
+/// Checks that the node keeps its image, its unit does not fail, and `status` gives the reason.
 fn needs_installation(bed: &Bed) -> Result<()> {
     let own = repack::read(&bed.provisioning.out())?;
     let image = Repack::of(&bed.provisioning.out())?;

@@ -1,5 +1,5 @@
-//! What happens to other nodes, to the network and to the releases while an image rolls through a
-//! cluster. At no moment has firstboot stopped etcd on two nodes.
+//! Tests failures of other nodes, of the network and of the releases while an image rolls through a
+//! cluster. firstboot must never have etcd stopped on two nodes at the same time.
 
 use std::fs;
 use std::path::Path;
@@ -73,7 +73,7 @@ fn wait_phase(host: &Host, phase: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the order has ended like this.
+/// Waits until the order has ended with this result.
 fn wait_end(host: &Host, end: &str) -> Result<()> {
     let ended = format!("! test -e {STATE} && grep -F '\"end\":\"{end}\"' {OUTCOME}");
     host.wait_for(&ended, CONVERGENCE_TIMEOUT)
@@ -92,7 +92,8 @@ fn goes_on() -> Result<()> {
     member_goes_down(&mut bed)?;
     holder_is_cut_off(&bed)?;
     let written = writers.stop()?;
-    // A cut member's writers wait for their timeouts, so the longest gap is not compared.
+    // The writers of a disconnected member wait for their timeouts, so the longest gap is not
+    // compared.
     for address in &addresses {
         written.kept_in(&tests::client::insist(|| client.all(*address, "roll/"))?)?;
     }
@@ -112,8 +113,8 @@ fn halted_in_the_middle(bed: &Bed) -> Result<()> {
     ends(&update(&bed.hosts[0], "--resume")?, 0, &[])
 }
 
-/// A newer release appears while the first node proves the one before. Both waiting nodes get the
-/// newer one, and the first node follows.
+/// A newer release appears while the first node proves the previous one. Both waiting nodes install
+/// the newer release, and the first node follows.
 fn overtaken(bed: &Bed) -> Result<()> {
     publish(bed, 3)?;
     order(&bed.hosts[1])?;
@@ -134,8 +135,8 @@ fn overtaken(bed: &Bed) -> Result<()> {
     all_have(bed, etcd::DEMO)
 }
 
-/// While one node has the turn, another one goes down. The holder proves itself with the remaining
-/// quorum, and the next node waits until the lost one is back.
+/// While one node has the turn, another node goes down. The holder of the turn proves itself with
+/// the remaining quorum, and the next node waits until the lost node is back.
 fn member_goes_down(bed: &mut Bed) -> Result<()> {
     publish(bed, 5)?;
     order(&bed.hosts[0])?;
@@ -231,17 +232,17 @@ fn none_overlap(bed: &Bed) -> Result<()> {
     for pair in spans.windows(2) {
         ensure!(
             pair[0].1 <= pair[1].0,
-            "two nodes were stopped at once: {pair:?}"
+            "two nodes were stopped at the same time: {pair:?}"
         );
     }
     ensure!(spans.len() > 2, "the journals show no turns");
     Ok(())
 }
 
-/// Makes an image bad.
+/// A function that makes an image bad.
 type Spoil = fn(&Repack) -> Result<()>;
 
-/// Images whose etcd hangs, dies after it was healthy, or cannot reach its peers.
+/// Tests images whose etcd hangs, dies after it was healthy, or cannot reach its peers.
 fn fail_late() -> Result<()> {
     let bed = bed()?;
     let kept = bed.provisioning.copy_output()?;

@@ -1,4 +1,4 @@
-//! Releases that a node must refuse.
+//! Tests releases that a node must refuse.
 
 use std::fs;
 
@@ -71,8 +71,8 @@ fn refused() -> Result<()> {
     repack::write(&out, &good, &key)?;
     ends(&update(&bed.hosts[0], "")?, 0, &[])?;
 
-    // No node accepts an older image: neither the node that had a newer one, nor a node that learns
-    // about the newer one from the cluster.
+    // No node accepts an older image: neither the node that had a newer image, nor a node that
+    // learns about the newer image from the cluster.
     let older = Repack::of(&out)?;
     fs::write(older.path("etc/chrony.conf"), "# a third\n")?;
     older.pack(1, &key)?;
@@ -89,7 +89,7 @@ fn refused() -> Result<()> {
     Ok(())
 }
 
-/// A disk without room for both images.
+/// Tests a disk without room for both images.
 fn needs_room(host: &Host) -> Result<()> {
     let folder = "/var/lib/firstboot/update";
     let full = format!("mkdir -p {folder} && mount -t tmpfs -o size=8m tmpfs {folder}");

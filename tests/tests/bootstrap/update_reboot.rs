@@ -1,5 +1,5 @@
-//! An update that changes a file which takes effect only at boot reboots the node while the node
-//! has the turn.
+//! Tests an update that changes a file that takes effect only at boot. It reboots the node while
+//! the node has the turn.
 
 use std::fs;
 
@@ -72,10 +72,10 @@ fn order(bed: &Bed) -> Result<()> {
     bed.hosts[0].sh(update)?.ok().map(drop)
 }
 
-/// Waits until the first node reboots by itself in this phase; it has the turn meanwhile.
+/// Waits until the first node reboots by itself in this phase, and checks that it has the turn.
 fn goes_down(bed: &mut Bed, phase: &str) -> Result<()> {
     let off = bed.hosts[0].wait_off(CONVERGENCE_TIMEOUT)?;
-    ensure!(off == Off::Rebooted, "the node went down, but: {off:?}");
+    ensure!(off == Off::Rebooted, "the node did not reboot: {off:?}");
     let state = bed.hosts[0].read(STATE)?;
     ensure!(
         state.contains(&format!("\"phase\":\"{phase}\"")),
@@ -95,7 +95,7 @@ fn ends(bed: &Bed, outcome: &str, line: &str) -> Result<()> {
     ensure!(said.contains(outcome), "{outcome} is not in {said}");
     ensure!(
         host.read("/etc/fstab")?.lines().last() == Some(line),
-        "not the fstab with {line}"
+        "the last line of the fstab is not {line}"
     );
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(host)

@@ -1,6 +1,6 @@
-//! etcd is upgraded with a new image: one node after another is reinstalled from it while clients
-//! write. A version of etcd that cannot run together with the others' version is refused before
-//! anything is changed.
+//! Tests upgrading etcd with a new image, from which one node after another is reinstalled while
+//! clients write. firstboot refuses a version of etcd that is incompatible with the other members'
+//! version before it changes anything.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -98,20 +98,20 @@ fn upgrade() -> Result<()> {
     wait_said(&bed.hosts[2], &[&words])?;
     ensure!(
         before.is_some() && listed(&bed.hosts[0], "etcd-3")? == before,
-        "its member was touched"
+        "its member was changed"
     );
     bed.install_with(2, NEW)?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Between two steps there are more writes than the log keeps, so that each new member starts from
-/// a snapshot.
+/// The number of writes between two steps. It exceeds the number of entries that the log keeps, so
+/// that each new member starts from a snapshot.
 const WRITES_BETWEEN_STEPS: usize = 2000;
 
 /// If the log has been compacted, replacing nodes that run 3.5.1 with nodes that run 3.6.16 loses
 /// the quorum: the second new node mistakes a member for a learner, and no third node can be added
-/// (etcd-io/etcd#19557; seen in every run of etcd alone).
+/// (etcd-io/etcd#19557; it happened in every run of etcd alone).
 fn steps() -> Result<()> {
     let mut bed = Bed::compacting(FIRST, 3, 100)?;
     boot_all(&mut bed.hosts)?;
@@ -135,7 +135,7 @@ fn steps() -> Result<()> {
         wait_said(&bed.hosts[2], &[words])?;
         ensure!(
             before.is_some() && listed(&bed.hosts[0], "etcd-3")? == before,
-            "its member was touched"
+            "its member was changed"
         );
     }
     let writers = Writers::start(&client, &addresses[..2], "w/");
@@ -168,7 +168,7 @@ fn steps() -> Result<()> {
     Ok(())
 }
 
-/// Different programs are installed on a node that keeps its data.
+/// Installs different programs on a node that keeps its data.
 fn data() -> Result<()> {
     let mut bed = Bed::with_etcd(FIRST, 3)?;
     boot_all(&mut bed.hosts)?;

@@ -1,6 +1,6 @@
-//! A full life cycle with each version of etcd: first boot, writes, a lost disk, rebuild, reboot,
-//! snapshot, restore, leave. The hosts' kernel lacks every call newer than 3.10 except the one that
-//! firstboot needs, even the newer calls that 7.9 has (see [`tests::kernel`]).
+//! Tests a full life cycle with each version of etcd: first boot, writes, a lost disk, rebuild,
+//! reboot, snapshot, restore, leave. The hosts' kernel lacks every call newer than 3.10 except the
+//! one that firstboot needs. It lacks even the newer calls that 7.9 has (see [`tests::kernel`]).
 //!
 //! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` also runs all other tests with a
 //! different version.
@@ -50,7 +50,7 @@ fn path(version: &str) -> Result<()> {
             seen.iter().all(|member| member.version == version),
             "not {version}: {seen:?}"
         );
-        // etcd only warns about a setting that it does not know.
+        // etcd only warns about an unknown setting.
         let unknown = host.journal("etcd")?;
         let unknown: Vec<&str> = unknown
             .lines()
@@ -58,7 +58,7 @@ fn path(version: &str) -> Result<()> {
             .collect();
         ensure!(
             unknown.is_empty(),
-            "{version} does not know what firstboot writes: {unknown:#?}"
+            "{version} does not support settings that firstboot writes: {unknown:#?}"
         );
     }
     let client = Client::new(&bed.provisioning)?;
@@ -93,7 +93,7 @@ fn path(version: &str) -> Result<()> {
     check_state_after_leave(&bed.hosts)
 }
 
-/// Takes a snapshot. First a throw-away etcd starts from it, and then all members.
+/// Takes a snapshot, starts a throw-away etcd from it, and then restores it on all members.
 fn restored(hosts: &[Host]) -> Result<()> {
     const SNAPSHOT: &str = "/root/life.db";
     etcdctl(&hosts[0], "put life before")?;

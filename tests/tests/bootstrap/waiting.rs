@@ -1,4 +1,4 @@
-//! A waiting node names the members it waits for, and nothing that happens meanwhile splits the
+//! Tests that a waiting node names the members it waits for, and that no event meanwhile splits the
 //! cluster in two.
 
 use std::io::{Read as _, Write as _};
@@ -80,7 +80,7 @@ fn third_is_late() -> Result<()> {
     far_away(&bed)
 }
 
-/// If a different program answers on a member's peer port, firstboot reports this.
+/// Checks that firstboot reports a different program on a member's peer port.
 fn names_a_stranger(bed: &Bed) -> Result<()> {
     let socket = bed.hosts[2].link().namespace.listen("10.101.15.103:2380")?;
     let stranger = std::thread::spawn(move || {
@@ -110,8 +110,8 @@ fn names_a_stranger(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// If a member is farther away than the recipe's heartbeat allows, `firstboot status` tells what to
-/// set.
+/// Checks that `firstboot status` suggests settings if a member is farther away than the recipe's
+/// heartbeat allows.
 fn far_away(bed: &Bed) -> Result<()> {
     let network = &bed.provisioning.network;
     network.add_latency("etcd-3", Duration::from_millis(120))?;
@@ -121,7 +121,7 @@ fn far_away(bed: &Bed) -> Result<()> {
         .filter(|line| line.contains("set heartbeat-interval-ms = "))
         .collect();
     let [line] = advised.as_slice() else {
-        bail!("one is far away, and status says\n{table}")
+        bail!("status does not report the distant member:\n{table}")
     };
     ensure!(
         line.starts_with("etcd-3 ") && line.contains("(now 100 and 1000)"),
@@ -130,12 +130,12 @@ fn far_away(bed: &Bed) -> Result<()> {
     let away = line
         .split_once(" ms: set heartbeat")
         .and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok());
-    let away: u32 = away.with_context(|| format!("how far away?\n{table}"))?;
+    let away: u32 = away.with_context(|| format!("the table shows no round trip:\n{table}"))?;
     ensure!(away >= 240, "{table}");
     let asked = bed.hosts[2].check(&["firstboot", "status"])?;
     ensure!(
         asked.matches("[round-trip-long]").count() == 2,
-        "seen from there the other two are far away\n{asked}"
+        "the distant member does not report the other two:\n{asked}"
     );
     network.remove_latency("etcd-3")?;
     bed.hosts[0].wait_for(
@@ -144,7 +144,7 @@ fn far_away(bed: &Bed) -> Result<()> {
     )
 }
 
-/// Checks what waiting has cost the node, over everything that has happened to it so far.
+/// Checks how much memory and CPU time waiting has cost the node so far.
 fn frugal(host: &Host) -> Result<()> {
     let pid = host.check(&[
         "systemctl",
@@ -173,7 +173,7 @@ fn frugal(host: &Host) -> Result<()> {
 
 fn plug_pulled() -> Result<()> {
     let mut bed = Bed::new(3)?;
-    // The times range from before firstboot starts to after etcd has its data: a host takes one
+    // The times range from before firstboot starts to after etcd has its data. A host takes one
     // second to come up, and another second to agree with the others.
     for round in 0..6_u32 {
         let victim = round as usize % 3;

@@ -1,4 +1,4 @@
-//! How one image differs from another.
+//! Tests `builder diff`, which shows how two images differ.
 
 use std::fs;
 use std::path::Path;
@@ -54,8 +54,8 @@ fn compared() -> Result<()> {
         json[0]["what"] == "/etc/firstboot/cluster.json" && json[0]["lines"].is_array(),
         "{json:#}"
     );
-    // builder warns of an upgrade that etcd does not allow; it also does so before it replaces the
-    // old image.
+    // builder warns about an upgrade that etcd does not allow, also before it replaces the old
+    // image.
     warns_of_a_skipped_minor(&workshop, &old, &diff)
 }
 
@@ -76,7 +76,7 @@ fn names_differences(ran: &Output) -> Result<()> {
     ] {
         ensure!(
             ran.stdout.lines().any(|said| said == line),
-            "not said: {line}\n{}",
+            "not printed: {line}\n{}",
             ran.stdout
         );
     }

@@ -1,4 +1,4 @@
-//! Full disks: small file systems that hold the output, the cache and the PKI.
+//! Tests full disks: small file systems with the output, the cache and the PKI.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ fn names_the_place(ran: &Output, folder: &Path) -> Result<()> {
     )
 }
 
-/// There is space for one output and part of a second one; the part grows in steps from almost
+/// Builds with space for one output and a part of a second one. The part grows in steps from almost
 /// nothing to almost everything.
 fn under_out() -> Result<()> {
     let workshop = Fixture::warm()?;
@@ -102,7 +102,7 @@ fn under_out() -> Result<()> {
         // In either case the existing output is complete, and nothing else is left behind.
         ensure!(
             snapshot(&folder)? == before,
-            "{options}: the output changed, or something is left beside it"
+            "{options}: the output changed, or files are left next to it"
         );
     }
     ensure!(
@@ -164,11 +164,11 @@ fn under_cache() -> Result<()> {
         "only {} of the builds found their disk full",
         failed.len()
     );
-    // The download, the unpacking and the compressed cache have each met the full disk.
+    // The disk was full during the download, the unpacking and the compression into the cache.
     for place in [".part", ".unpacking", "/gzip/"] {
         ensure!(
             failed.iter().any(|said| said.contains(place)),
-            "{place} never met the full disk: {failed:#?}"
+            "no build found the disk full at {place}: {failed:#?}"
         );
     }
     small.resize("size=64m")?;
@@ -182,7 +182,7 @@ fn under_pki() -> Result<()> {
     fs::remove_dir_all(workshop.pki())?;
     let folder = workshop.path("pki");
     let mut failed = 0;
-    // tmpfs also counts its own root and the temporary name of a file.
+    // tmpfs also counts its root and the temporary name of a file.
     for room in 1..files + 3 {
         let small = Small::new(&folder, &format!("size=4m,nr_inodes={room}"))?;
         // The builder would refuse to replace an output that was built with the previous PKI

@@ -1,5 +1,5 @@
-//! A release that stands in for etcd's own: it has the same layout, but contains small programs
-//! that would not run.
+//! A stand-in for etcd's own release. It has the same layout, but contains small programs that
+//! cannot run.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -22,7 +22,8 @@ pub(crate) const TARBALL: &str = "v3.5.99/etcd-v3.5.99-linux-amd64.tar.gz";
 /// The path in a mirror of the list that contains its digest.
 pub(crate) const SUMS: &str = "v3.5.99/SHA256SUMS";
 
-/// The builder does not accept a program smaller than 1 MiB as one of etcd's.
+/// The size of the programs. The builder does not accept a program smaller than 1 MiB as one of
+/// etcd's.
 pub(crate) const SIZE: usize = (1 << 20) + 4096;
 
 /// An entry of a tarball.
@@ -118,7 +119,7 @@ fn tarball(path: &Path, parts: &[Part]) -> io::Result<()> {
         header.set_mode(0o755);
         header.set_mtime(0);
         header.set_size(part.bytes.len() as u64);
-        // Does not use set_path, which itself refuses what a builder must refuse.
+        // Does not use set_path, which itself refuses paths that the builder must refuse.
         header.as_old_mut().name[..part.path.len()].copy_from_slice(part.path.as_bytes());
         header.set_cksum();
         tar.append(&header, &part.bytes[..])?;
@@ -126,7 +127,7 @@ fn tarball(path: &Path, parts: &[Part]) -> io::Result<()> {
     tar.into_inner()?.finish()?.flush()
 }
 
-/// A firstboot that stands in for the real one.
+/// Makes a stand-in for firstboot.
 pub(crate) fn firstboot(folder: &Path) -> Result<PathBuf> {
     let path = folder.join("firstboot");
     fs::write(&path, program(99, 300 << 10))

@@ -1,4 +1,4 @@
-//! A firstboot that would not run on CentOS 7 is not packed into the image.
+//! Tests that the builder does not pack a firstboot that cannot run on CentOS 7.
 
 use std::fs;
 use std::path::Path;
@@ -91,7 +91,7 @@ fn is_missing(workshop: &Fixture, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// By default, the builder uses the firstboot in its own folder.
+/// Checks that the builder by default uses the firstboot in its own folder.
 fn is_beside_the_builder(workshop: &Fixture) -> Result<()> {
     let alone = workshop.path("alone");
     fs::create_dir(&alone)?;

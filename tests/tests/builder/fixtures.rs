@@ -1,4 +1,4 @@
-//! A folder that contains everything one builder needs, and helpers to check the results.
+//! A folder with everything that the builder needs, and helpers to check the results.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use tests::{programs, run};
 
 use crate::fake_release;
 
-/// Longer than anything here takes, even on a busy machine.
+/// The time limit, which is longer than any step takes, even on a busy machine.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A good release, which is made only once.
@@ -24,7 +24,8 @@ struct Good {
     sha256: String,
 }
 
-/// Each folder has a parent folder of its own, so that anything left next to the folder is noticed.
+/// Each folder has its own parent folder, so that the tests notice anything left next to the
+/// folder.
 #[derive(Debug)]
 pub(crate) struct Fixture {
     folder: PathBuf,
@@ -34,7 +35,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// Makes a workshop that has a recipe, and a mirror with the stand-in release; nothing is built
+    /// Makes a workshop with a recipe, and a mirror with the stand-in release. Nothing is built
     /// yet.
     pub(crate) fn new() -> Result<Self> {
         static GOOD: OnceLock<Good> = OnceLock::new();
@@ -44,7 +45,7 @@ impl Fixture {
             // No other thread gets here: the harness runs one test after the other.
             let _ = GOOD.set(Good { folder, sha256 });
         }
-        let good = GOOD.get().context("it was set")?;
+        let good = GOOD.get().context("the release was set")?;
         Self::of(&good.sha256, |mirror| copy(&good.folder, mirror))
     }
 
@@ -95,17 +96,17 @@ impl Fixture {
         self.folder.join(name)
     }
 
-    /// The output.
+    /// Returns the path of the output.
     pub(crate) fn out(&self) -> PathBuf {
         self.path("out/out")
     }
 
-    /// The PKI.
+    /// Returns the path of the PKI folder.
     pub(crate) fn pki(&self) -> PathBuf {
         self.path("pki/pki")
     }
 
-    /// The cache.
+    /// Returns the path of the cache.
     pub(crate) fn cache(&self) -> PathBuf {
         self.path("cache/cache")
     }
@@ -146,7 +147,7 @@ impl Fixture {
         Ok(command)
     }
 
-    /// Builds.
+    /// Runs `builder build` with additional arguments.
     pub(crate) fn build(&self, more: &[&str]) -> Result<Output> {
         process::run(self.command()?.args(more))
     }
@@ -156,8 +157,7 @@ impl Fixture {
         self.build(&[])?.ok().map(drop)
     }
 
-    /// Runs a build that must fail with code 1, print these words, and leave nothing in the place
-    /// of the output.
+    /// Runs a build that must fail with code 1, print these words, and leave no output.
     pub(crate) fn refused(&self, more: &[&str], words: &[&str]) -> Result<Output> {
         let ran = self.build(more)?;
         check_output(&ran, 1, words)?;
@@ -203,7 +203,7 @@ pub(crate) fn check_output(ran: &Output, code: i32, words: &[&str]) -> Result<()
         let said = ran.stderr.contains(word) || ran.stdout.contains(word);
         ensure!(
             said,
-            "it does not say {word:?}:\n{}{}",
+            "the output does not contain {word:?}:\n{}{}",
             ran.stderr,
             ran.stdout
         );
@@ -216,7 +216,7 @@ pub(crate) fn check_output(ran: &Output, code: i32, words: &[&str]) -> Result<()
     Ok(())
 }
 
-/// Returns the sorted names in a folder; returns none if the folder does not exist.
+/// Returns the sorted names in a folder, or no names if the folder does not exist.
 pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
     if !folder.exists() {
         return Ok(Vec::new());
@@ -261,7 +261,7 @@ pub(crate) fn snapshot(folder: &Path) -> Result<Snapshot> {
             }
         }
     }
-    ensure!(!out.is_empty(), "there is nothing in {}", folder.display());
+    ensure!(!out.is_empty(), "{} is empty", folder.display());
     Ok(out)
 }
 

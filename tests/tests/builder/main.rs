@@ -1,5 +1,5 @@
-//! The builder from the outside: the real program is run as an operator would run it, with good and
-//! bad input.
+//! Tests the builder from the outside. The real program runs as an operator would run it, with good
+//! and bad input.
 //!
 //! Most tests use a release made for tests (see `fake_release`), whose programs are small and never
 //! run. Upstream's real release is built into an image only once, in `reproducible`.

@@ -1,4 +1,5 @@
-//! A good output stays unchanged, byte for byte, whatever happens during the next build.
+//! Tests that a good output stays unchanged, byte for byte, regardless of what happens during the
+//! next build.
 
 use std::io::Read as _;
 use std::process::Child;
@@ -107,7 +108,7 @@ fn interrupted_download() -> Result<()> {
         .server
         .requests_for(TARBALL)
         .pop()
-        .context("nothing was asked for")?;
+        .context("nothing was requested")?;
     ensure!(
         last.header("range")
             .is_some_and(|range| range.starts_with("bytes=")),
@@ -126,7 +127,7 @@ fn part(workshop: &Fixture) -> Result<Option<u64>> {
         .map(|about| about.len()))
 }
 
-/// Large enough for packing to take some time on any machine.
+/// The size of a file that takes some time to pack on any machine.
 const LARGE: usize = 4 << 20;
 
 /// Makes a workshop that contains the output of a fast build, and whose next build takes a long
@@ -145,7 +146,7 @@ fn packing(workshop: &Fixture) -> Result<Child> {
     let begun = wait_for("the packing begins", || {
         ensure!(
             child.try_wait()?.is_none(),
-            "the builder has ended before it began to pack"
+            "the builder has ended before it started to pack"
         );
         Ok(names(&workshop.path("out"))?
             .iter()
@@ -190,10 +191,9 @@ fn killed() -> Result<()> {
     let left = names(&workshop.path("out"))?;
     ensure!(
         left.len() == 2 && left[0].starts_with(".out.new-"),
-        "nothing is left to be cleared up: {left:?}"
+        "there are no files to clean up: {left:?}"
     );
-    // A build cleans up when it starts (this one is fast); it would do so even if it failed
-    // afterwards.
+    // A build cleans up at its start, even if it fails afterwards. This build is fast.
     let small = Fixture::new()?;
     let recipe = small.path("recipe.toml");
     let mut command = std::process::Command::new(tests::programs::builder()?);
@@ -227,7 +227,7 @@ fn not_ours() -> Result<()> {
         ensure!(snapshot(&workshop.path("out"))? == before);
         ensure!(
             workshop.server.requests().is_empty(),
-            "it was fetched first and refused then"
+            "the release was fetched before the refusal"
         );
         ensure!(names(&workshop.path("pki"))?.is_empty(), "keys were made");
         Ok(())

@@ -1,4 +1,4 @@
-//! CAs and certificates that the operator supplies.
+//! Tests CAs and certificates that the operator supplies.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Pins the release on the mirror in the recipe.
+/// Writes a recipe that pins the release on the mirror.
 fn pinned(workshop: &Fixture, more: &str) -> Result<()> {
     workshop.write_recipe(&etcd::sha256(&workshop.tarball())?, more)
 }
@@ -47,7 +47,7 @@ fn authority() -> Result<()> {
         &workshop,
         "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n",
     )?;
-    // `check` also opens these files, and a build that is refused leaves no folder behind.
+    // `check` also opens these files, and a refused build leaves no folder behind.
     let refused = |words: &[&str]| -> Result<()> {
         let words = [&["recipe.toml:"], words].concat();
         check_output(
@@ -74,7 +74,7 @@ fn authority() -> Result<()> {
     workshop.built()?;
     ensure!(
         fs::read(workshop.pki().join("ca.crt"))? == fs::read(&cert)?,
-        "another authority is in the PKI"
+        "the PKI folder contains another CA"
     );
     ensure!(
         !workshop.pki().join("ca.key").exists(),
@@ -90,7 +90,7 @@ fn authority() -> Result<()> {
     Ok(())
 }
 
-/// A PKI folder that has its own CA refuses a provided one.
+/// Checks that the builder refuses a provided CA if the PKI folder has its own CA.
 fn keeps_its_own_ca(workshop: &Fixture, other: &Fixture) -> Result<()> {
     let own = snapshot(&other.pki())?;
     for name in ["our-ca.crt", "our-ca.key"] {
@@ -121,7 +121,7 @@ fn ready() -> Result<()> {
     workshop.built()?;
     ensure!(
         snapshot(&workshop.path("pki"))? == before,
-        "ready certificates were touched"
+        "existing certificates were changed"
     );
     ensure!(snapshot(&workshop.out().join("nodes"))? == nodes);
 
@@ -185,8 +185,8 @@ fn names_bad_certificates(workshop: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// The record of installations starts with the first build, whatever the operator has put into the
-/// PKI folder beforehand.
+/// The record of installations starts with the first build, even if the operator has already put
+/// files into the PKI folder.
 fn first() -> Result<()> {
     let other = Fixture::warm()?;
     other.built()?;
@@ -208,7 +208,7 @@ fn first() -> Result<()> {
         )?;
         ensure!(
             record.is_file(),
-            "the first build with {brought:?} begins no record"
+            "the first build with {brought:?} does not start a record"
         );
         let begun = fs::read(&record)?;
         fs::remove_dir_all(workshop.path("pki/pki.state"))?;
@@ -216,9 +216,9 @@ fn first() -> Result<()> {
         ensure!(again.success(), "{again:?}");
         ensure!(
             !record.exists() && !again.stderr.contains("pki.state"),
-            "the second build begins a record: {again:?}"
+            "the second build starts a record: {again:?}"
         );
-        ensure!(!begun.is_empty(), "the record does not say when it began");
+        ensure!(!begun.is_empty(), "the record does not contain its start");
     }
     Ok(())
 }
@@ -267,8 +267,9 @@ fn lost() -> Result<()> {
     Ok(())
 }
 
-/// A client certificate of one cluster would have root's rights in the other. Nor must the output
-/// of one cluster be overwritten by the other.
+/// Two clusters must not share a PKI folder, because a client certificate of one cluster would have
+/// root's rights in the other. A build of one cluster also must not overwrite the output of the
+/// other.
 fn two_clusters() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
@@ -322,7 +323,7 @@ fn two_clusters() -> Result<()> {
     unchanged()?;
     ensure!(
         names(&workshop.path("pki"))? == ["pki", "pki.state"],
-        "keys were made for an output that is refused"
+        "keys were made for a refused output"
     );
     process::run(own()?.arg("--replace"))?.ok()?;
     ensure!(names(&workshop.out().join("nodes"))? == ["prod-1", "prod-2", "prod-3"]);
@@ -333,7 +334,7 @@ fn two_clusters() -> Result<()> {
     is_assigned(&workshop, &moved)
 }
 
-/// At the operator's order, a cluster that gets different addresses keeps its PKI.
+/// Checks that a cluster with different addresses keeps its PKI at the operator's order.
 fn is_assigned(workshop: &Fixture, moved: &str) -> Result<()> {
     fs::write(workshop.path("recipe.toml"), moved)?;
     let recipe = workshop.path("recipe.toml").display().to_string();

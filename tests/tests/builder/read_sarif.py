@@ -1,4 +1,4 @@
-"""Says where a SARIF log is not what OASIS's schema demands, and what sarif-tools counts in it.
+"""Prints where a SARIF log violates OASIS's schema, and what sarif-tools counts in it.
 
     read_sarif.py SCHEMA LOG
 """
@@ -12,7 +12,7 @@ with open(sys.argv[1]) as schema, open(sys.argv[2]) as log:
     validator = Draft7Validator(json.load(schema))
     wrong = [f"{error.json_path}: {error.message[:200]}" for error in validator.iter_errors(json.load(log))]
 report = load_sarif_file(sys.argv[2])
-# A record without a place would not be shown anywhere.
+# Viewers would not show a record without a location.
 placed = [record for record in report.get_records() if record["Location"] and record["Line"]]
 counts = report.get_report().get_issue_count_for_severity
 print(json.dumps({

@@ -1,4 +1,4 @@
-//! The builder's messages about mistakes in a recipe.
+//! Tests the builder's messages about mistakes in a recipe.
 
 mod no_file;
 
@@ -188,13 +188,13 @@ fn each_kind() -> Result<()> {
         for folder in ["out", "pki", "cache"] {
             ensure!(
                 names(&workshop.path(folder))?.is_empty(),
-                "{to:?} left something in {folder}"
+                "{to:?} left files in {folder}"
             );
         }
     }
     ensure!(
         workshop.server.requests().is_empty(),
-        "a recipe with mistakes had something fetched"
+        "the builder fetched something for a recipe with mistakes"
     );
     Ok(())
 }

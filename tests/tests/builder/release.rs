@@ -1,4 +1,4 @@
-//! Bad releases, and mirrors that misbehave.
+//! Tests bad releases, and mirrors that misbehave.
 
 mod contents;
 
@@ -60,15 +60,16 @@ fn damaged() -> Result<()> {
         )?;
         workshop.server.clear_faults(TARBALL);
     }
-    // The mirror's own file is truncated: the announced length is right, but the digest is wrong.
+    // The mirror's own file is truncated, so the announced length is right, but the digest is
+    // wrong.
     let bytes = fs::read(workshop.tarball())?;
     fs::write(workshop.tarball(), &bytes[..bytes.len() / 2])?;
     workshop.refused(&[], &["wrong digest"])?;
     ensure!(
         names(&workshop.path("pki"))?.is_empty(),
-        "keys were made for a build that could not be"
+        "keys were made for a build that failed"
     );
-    // The tarball is good again, and what is left of the bad ones does no harm.
+    // The tarball is good again, and the remains of the bad ones are harmless.
     fs::write(workshop.tarball(), bytes)?;
     workshop.built()
 }
@@ -86,11 +87,11 @@ fn sums_disagree() -> Result<()> {
     check_output(&ran, 1, &[&"0".repeat(64), &workshop.server.url(SUMS)])?;
     ensure!(
         workshop.server.requests_for(TARBALL).is_empty(),
-        "the tarball was fetched all the same"
+        "the tarball was fetched nevertheless"
     );
 
-    // The builder's own table contains the version, and the recipe has a different digest for it:
-    // the builder makes no network request.
+    // The builder's own table contains the version, and the recipe has a different digest for it.
+    // The builder makes no network request.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?.replace("3.5.99", "3.6.14");
     fs::write(workshop.path("recipe.toml"), recipe)?;
     let before = workshop.server.requests().len();
@@ -167,7 +168,7 @@ fn next() -> Result<()> {
 
 fn no_network() -> Result<()> {
     let workshop = Fixture::new()?;
-    // A port that was free a moment ago, so nothing listens on it.
+    // This port was free a moment ago, so no program listens on it.
     let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let url = format!("http://{nobody}/");
     let words = [
@@ -248,7 +249,7 @@ fn by_hand() -> Result<()> {
     )?;
     ensure!(
         workshop.server.requests().is_empty(),
-        "somebody was asked over the network"
+        "the builder made a network request"
     );
     Ok(())
 }
@@ -263,8 +264,8 @@ fn damaged_cache() -> Result<()> {
         .iter()
         .find(|name| name.len() == 64)
         .context("nothing is unpacked in the cache")?;
-    // Damages the compressed form, the program and the tarball: first each alone, and then all of
-    // them at once.
+    // Damages the compressed form, the program and the tarball: first each of them alone, and then
+    // all of them together.
     let shelf = workshop.cache().join("gzip");
     let programs = releases.join(digest);
     let damage = |what: &str| -> Result<()> {
@@ -293,8 +294,8 @@ fn damaged_cache() -> Result<()> {
         "gzip program tarball",
     ] {
         damage(what)?;
-        // Whatever the damage makes unusable is downloaded or made again, by this build or the next
-        // one.
+        // This build or the next one downloads or makes again everything that the damage made
+        // unusable.
         let first = workshop.build(&[])?;
         ensure!(first.success() || first.code() == 1, "{what}: {first:#?}");
         workshop
@@ -302,7 +303,7 @@ fn damaged_cache() -> Result<()> {
             .with_context(|| format!("{what}; before that:\n{}", first.stderr))?;
         ensure!(
             crate::fixtures::snapshot(&workshop.out())? == image,
-            "{what}: another image came of it"
+            "{what}: the build made a different image"
         );
     }
     // The cache has repaired itself: later builds do not download again.

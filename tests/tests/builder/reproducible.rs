@@ -1,5 +1,5 @@
-//! The same recipe produces the same image in a different folder, under a different umask, on a
-//! different day.
+//! Tests that the same recipe produces the same image in a different folder, under a different
+//! umask, on a different day.
 
 use std::fs;
 use std::process::Command;
@@ -39,7 +39,7 @@ fn elsewhere(command: &Command, umask: &str, folder: &std::path::Path) -> Result
     process::run(&mut shell)
 }
 
-/// The demo's recipe with upstream's etcd and the real firstboot, as an operator would build it.
+/// Builds the demo's recipe with upstream's etcd and the real firstboot, as an operator would.
 fn upstream() -> Result<()> {
     etcd::release("3.5.1")?;
     let server = FileServer::on_loopback(&etcd::mirror())?;
@@ -76,12 +76,12 @@ fn upstream() -> Result<()> {
     check_output(&second, 0, &["from the cache"])?;
     ensure!(
         !second.stderr.contains("made"),
-        "the second build issued something:\n{}",
+        "the second build issued certificates:\n{}",
         second.stderr
     );
     ensure!(
         server.requests().len() == 2,
-        "more than SHA256SUMS and tarball was asked for"
+        "more than SHA256SUMS and the tarball was requested"
     );
 
     // Modes are compared as well: an operator's web server must be able to read an image even if

@@ -1,5 +1,5 @@
-//! SARIF as other programs read it: every finding of the corpus is checked against OASIS's own
-//! schema, and with another vendor's tool.
+//! Tests that other programs can read the SARIF output. Every finding of the corpus is checked
+//! against OASIS's own schema, and with another vendor's tool.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 const TOOLS: [&str; 2] = ["sarif-tools==3.0.5", "jsonschema==4.25.1"];
-/// A crate that contains the schema; it is downloaded only for the schema, and not compiled.
+/// A crate that contains the schema. It is downloaded only for the schema, and not compiled.
 const CARRIER: &str = "[package]\nname = \"carrier\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[lib]\npath = \"lib.rs\"\n\
                        [dependencies]\nserde-sarif = { version = \"=0.8.0\", default-features = false }\n[workspace]\n";
 
-/// What the other programs see in a log.
+/// The content of a log as the other programs read it.
 #[derive(Debug, Deserialize)]
 struct ParsedLog {
     wrong: Vec<String>,
@@ -104,7 +104,7 @@ fn corpus(folder: &Path) -> Result<Vec<PathBuf>> {
                     .next()
                     .unwrap_or_default()
                     .trim_start_matches('/');
-                // A name with characters that must be escaped in a URI.
+                // The name contains characters that must be escaped in a URI.
                 let name = format!("{} é{number}", input.with_extension("").display());
                 let path = folder.join(name.trim_start_matches('/')).join(place);
                 fs::create_dir_all(path.parent().unwrap_or(folder))?;
@@ -123,19 +123,19 @@ fn seen(tools: &Path, log: &Path) -> Result<ParsedLog> {
         .env("PYTHONPATH", tools)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let said = process::run(python.arg(script).arg(tools.join("schema.json")).arg(log))?;
-    serde_json::from_str(&said.ok()?).context("read_sarif.py says something else")
+    serde_json::from_str(&said.ok()?).context("read_sarif.py printed unexpected output")
 }
 
 fn read_by_others() -> Result<()> {
     let tools = tools()?;
     let folder = tempfile::tempdir()?;
     let (mut logs, mut results) = (Vec::new(), 0);
-    // Each file is checked separately: together they would produce different findings for the same
-    // file.
+    // Each file is checked separately, because all files together would produce different findings
+    // for the same file.
     for path in corpus(folder.path())? {
         let ran =
             programs::run_builder(&["check", "--format", "sarif", &path.display().to_string()])?;
-        // A finding without a location has no kind, and is of no interest here.
+        // A finding without a location has no kind, and is not relevant here.
         if let Ok(log) = serde_json::from_str::<Value>(&ran.stdout) {
             results += log["runs"][0]["results"].as_array().map_or(0, Vec::len);
             logs.push(log);
@@ -153,7 +153,7 @@ fn read_by_others() -> Result<()> {
     let seen = seen(&tools, &path)?;
     ensure!(
         seen.wrong.is_empty(),
-        "the schema objects: {:#?}",
+        "the schema rejects a log: {:#?}",
         seen.wrong
     );
     ensure!(
@@ -180,7 +180,7 @@ fn read_by_others() -> Result<()> {
     let wrong = self::seen(&tools, &path)?.wrong;
     ensure!(
         wrong.len() == 1 && wrong[0].contains("is not one of"),
-        "the schema does not see a wrong level: {wrong:?}"
+        "the schema accepts a wrong level: {wrong:?}"
     );
     Ok(())
 }

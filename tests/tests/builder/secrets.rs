@@ -1,4 +1,4 @@
-//! What must stay secret, and what must not.
+//! Tests that secrets stay secret, and that public files are public.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -24,7 +24,7 @@ pub(crate) fn unpacked(overlay: &Path) -> Result<Vec<u8>> {
     let mut tar = Vec::new();
     MultiGzDecoder::new(File::open(overlay)?)
         .read_to_end(&mut tar)
-        .context("the overlay is not gzip file")?;
+        .context("the overlay is not a gzip file")?;
     Ok(tar)
 }
 
@@ -36,8 +36,8 @@ fn has(text: &[u8], needle: &str) -> bool {
 fn no_secret() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
-    // The first line of each key's base64 is already unique, since the fixed head of PKCS #8 takes
-    // up only 36 of its characters.
+    // The first line of each key's base64 is already unique, because the fixed head of PKCS #8
+    // takes up only 36 of its characters.
     let keys: Vec<PathBuf> = snapshot(&workshop.pki())?
         .into_keys()
         .filter(|name| is_a(name, "key"))
@@ -45,7 +45,7 @@ fn no_secret() -> Result<()> {
         .collect();
     ensure!(
         keys.len() == 11,
-        "an authority's, a signing one and three for each of three nodes: {keys:?}"
+        "expected the CA's key, the signing key and three keys for each of three nodes: {keys:?}"
     );
     let mut needles = vec!["PRIVATE KEY".to_owned()];
     for key in &keys {
@@ -56,7 +56,7 @@ fn no_secret() -> Result<()> {
             .context("an empty key")?;
         needles.push(line.to_owned());
     }
-    // The programs consist of noise, which takes long to search and contains no text.
+    // The programs consist of noise, which contains no text and would take long to search.
     let image = workshop.out().join("image");
     let mut texts = vec![(
         "the unpacked overlay".to_owned(),
@@ -75,14 +75,17 @@ fn no_secret() -> Result<()> {
         "a file of the image is not searched"
     );
     for (name, text) in &texts {
-        ensure!(text.len() > 200, "{name} is not what it was");
+        ensure!(
+            text.len() > 200,
+            "{name} is too short to be the expected file"
+        );
         for needle in &needles {
-            ensure!(!has(text, needle), "{name} holds {needle}");
+            ensure!(!has(text, needle), "{name} contains {needle}");
         }
     }
     ensure!(
         has(&texts[0].1, "etc/firstboot/trust.pub"),
-        "the search looks at nothing"
+        "the search does not even find public text"
     );
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Files that a user supplies are checked before any download, and packed unchanged; single files
-//! are checked according to their kind.
+//! Tests that the builder checks a user's files before any download, and packs them unchanged. It
+//! checks single files according to their kind.
 
 use std::fs;
 
@@ -102,7 +102,7 @@ fn wrong() -> Result<()> {
     )?;
     ensure!(
         workshop.server.requests().is_empty() && !workshop.out().exists(),
-        "it went on"
+        "the build continued after the errors"
     );
 
     // The service is disabled, because no preset enables it.
@@ -112,8 +112,8 @@ fn wrong() -> Result<()> {
     fs::write(workshop.path("files/own.preset"), "enable own.service\n")?;
     workshop.built()?;
 
-    // A script that no shell can parse, a file that would replace one of the image's own, and a
-    // link that leads out of the folder.
+    // The recipe has a script that no shell can parse, a file that would replace a file of the
+    // image, and a link that leads out of the folder.
     fs::write(workshop.path("files/motd.sh"), "if true; do\n")?;
     check_output(
         &workshop.build(&[])?,

@@ -1,4 +1,5 @@
-//! `builder verify` and `builder pki show` name everything that has changed since the build.
+//! Tests that `builder verify` and `builder pki show` name everything that has changed since the
+//! build.
 
 use std::fs::{self, File, Permissions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -53,8 +54,7 @@ fn good(workshop: &Fixture) -> Result<()> {
     )
 }
 
-/// Verifies an output that has been changed: checks the exit code, and that a line starts with the
-/// name.
+/// Verifies a changed output, and checks the exit code and that a line starts with the name.
 fn differs(workshop: &Fixture, name: &str) -> Result<()> {
     let ran = verify(workshop)?;
     check_output(&ran, 4, &["NOT verified", "is not what was built"])
@@ -80,7 +80,7 @@ fn files() -> Result<()> {
         }
         fs::write(&path, &bytes[..bytes.len() - 1])?;
         differs(&workshop, &name)?;
-        // A folder without its manifest is not an image, so the answer is different.
+        // A folder without its manifest is not an image, so the message differs.
         fs::remove_file(&path)?;
         if name == "manifest.json" {
             check_output(
@@ -89,8 +89,8 @@ fn files() -> Result<()> {
                 &["no image/manifest.json", "builder build --out"],
             )?;
         } else {
-            // An unsigned image may come from an earlier build; the list of digests shows that this
-            // one does not.
+            // An unsigned image can be from an earlier build. The list of digests shows that this
+            // one is not.
             differs(&workshop, &name)?;
         }
         fs::write(&path, &bytes)?;
@@ -151,7 +151,8 @@ fn overlay() -> Result<()> {
         pack(&image, &changed)?;
         differs(&workshop, &format!("overlay.tar.gz: {path}"))?;
     }
-    // A different mode and a different owner, with the header's checksum corrected.
+    // The entry gets a different mode and a different owner, and the header's checksum is
+    // corrected.
     for (place, what) in [(100, "its mode differs"), (108, "its owner differs")] {
         let mut changed = tar.clone();
         let (header, _) = entry(&tar, "etc/fstab")?;
@@ -164,7 +165,7 @@ fn overlay() -> Result<()> {
         differs(&workshop, "overlay.tar.gz: etc/fstab")?;
         check_output(&verify(&workshop)?, 4, &[what])?;
     }
-    // An entry that tar would unpack elsewhere, and a stream that is truncated.
+    // Tests an entry that tar would unpack elsewhere, and a truncated stream.
     let mut changed = tar.clone();
     let (header, _) = entry(&tar, "etc/fstab")?;
     changed[header..header + 9].copy_from_slice(b"../etc/fs");
@@ -227,7 +228,7 @@ fn signature() -> Result<()> {
     needs_the_key(&workshop)
 }
 
-/// An image that was changed together with all its digests cannot be signed without the key.
+/// Checks that an attacker who changes an image and all its digests cannot sign it without the key.
 fn needs_the_key(workshop: &Fixture) -> Result<()> {
     let image = workshop.out().join("image");
     let replace = |name: &str, from: &str, to: &str| -> Result<()> {
@@ -280,7 +281,7 @@ fn nodes() -> Result<()> {
         fs::write(&path, &bytes)?;
         good(&workshop)?;
     }
-    // A document in a different node's folder.
+    // A document is in a different node's folder.
     fs::copy(
         workshop.out().join("nodes/etcd-1/node.json"),
         node.join("node.json"),
@@ -340,8 +341,8 @@ fn pki() -> Result<()> {
     next_build_renews(&workshop, &cert, &key)
 }
 
-/// The next build replaces an expired certificate and keeps the old one. If others can read a key,
-/// the build stops.
+/// Checks that the next build replaces an expired certificate and keeps the old one. If other users
+/// can read a key, the build stops.
 fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> {
     let pki = workshop.pki();
     fs::write(cert, include_str!("expired.crt"))?;
@@ -371,7 +372,8 @@ fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> 
     )
 }
 
-/// As with `builder verify | head -1`: the reader exits before the whole report has been written.
+/// Closes the output early, as in `builder verify | head -1`: the reader exits before the whole
+/// report has been written.
 fn reader_gone() -> Result<()> {
     let workshop = built()?;
     flip(&workshop.out().join("image/centos7.ks"), 9)?;

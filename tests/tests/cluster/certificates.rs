@@ -1,4 +1,4 @@
-//! Documents whose certificates do not match the machine, or do not match each other.
+//! Tests documents whose certificates do not match the machine, or do not match each other.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! A node that gets its identity from its cloud's metadata service, including every way in which
+//! Tests a node that gets its document from its cloud's metadata service, and every way in which
 //! such a service can refuse.
 
 use std::fs;
@@ -38,8 +38,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Writes the files of /sys and /proc that firstboot.service sees: this machine has no firmware of
-/// that kind.
+/// Writes the files of /sys and /proc that firstboot.service sees, because this machine has no such
+/// firmware.
 fn set_platform(host: &Host, over: &str, files: &[(&str, &str)]) -> Result<()> {
     for (path, content) in files {
         host.write(&format!("/opt/shown/{path}"), format!("{content}\n"), 0o444)?;
@@ -60,7 +60,7 @@ fn has_firmware(host: &Host, field: &str, value: &str) -> Result<()> {
     )
 }
 
-/// A machine without a seed.
+/// Makes a machine without a seed.
 fn machine(ours: &Provisioning) -> Result<Host> {
     let mut host = ours.machine("etcd-1")?;
     ours.install(&mut host)?;
@@ -72,8 +72,8 @@ fn user_data(ours: &Provisioning, node: &str) -> Result<Vec<u8>> {
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Runs `explain --sources --json`. Returns a source's outcome, what the source saw, and the
-/// location that was used.
+/// Runs `explain --sources --json`. Returns a source's outcome, its description, and the used
+/// location.
 fn explained(host: &Host, source: &str) -> Result<(String, String, Option<String>)> {
     let json: serde_json::Value =
         serde_json::from_str(&host.check(&["firstboot", "explain", "--sources", "--json"])?)?;
@@ -97,7 +97,7 @@ fn openstack() -> Result<()> {
         Cloud::Openstack,
         Some(user_data(&ours, "etcd-1")?),
     )?;
-    // Nova fails, and Neutron does not know the port yet.
+    // Nova fails, and Neutron does not have the port yet.
     service.state().failures = vec![404, 503];
     let mut host = machine(&ours)?;
     has_firmware(&host, "product_name", "OpenStack Nova")?;
@@ -160,7 +160,7 @@ fn ec2() -> Result<()> {
         service.requests()
     );
     service.state().is_off = false;
-    // Each token expires at once: firstboot renews it once, and then fails.
+    // Each token expires immediately. firstboot renews it once, and then fails.
     service.state().token_life = Some(Duration::ZERO);
     refused(&mut host, "answered 401")?;
     let [new_token, instance, data] = [
@@ -183,7 +183,7 @@ fn ec2() -> Result<()> {
     let asked = service.requests();
     ensure!(asked[5..] == [new_token, instance, data], "{asked:?}");
 
-    // A node that has been set up does not need the service any more.
+    // A node that is set up no longer needs the service.
     host.cut_power()?;
     host.boot()?;
     host.wait_for(

@@ -1,4 +1,5 @@
-//! Disks as the usual tools make them; each disk gives the machine its identity.
+//! Tests disks as the usual tools make them. firstboot must find the machine's document on each
+//! disk.
 
 use std::fs;
 use std::path::Path;
@@ -68,7 +69,7 @@ type Maker = (
     Box<dyn Fn(&Path, &Path) -> Result<()>>,
 );
 
-/// Every program, and every way of using it, with which clouds make such a disk.
+/// Returns every program, with every set of options, with which clouds make such a disk.
 fn makers() -> Vec<Maker> {
     iso_makers().into_iter().chain(fat_makers()).collect()
 }
@@ -169,7 +170,7 @@ fn fat_makers() -> Vec<Maker> {
     makers
 }
 
-/// FAT file systems whose boot sector is changed after they have been made.
+/// Returns makers of FAT file systems whose boot sector is changed afterwards.
 fn unusual_fat_makers() -> [Maker; 3] {
     let seed = "cidata";
     [
@@ -214,7 +215,7 @@ fn unusual_fat_makers() -> [Maker; 3] {
     ]
 }
 
-/// Writes the image to the disk, and returns the identity that firstboot finds.
+/// Writes the image to the disk, and returns firstboot's output with the identity that it finds.
 fn output_with_disk(host: &Host, disk: &Disk, image: &Path) -> Result<String> {
     let mut bytes = fs::read(image)?;
     let size = usize::try_from(fs::metadata(disk.image())?.len())?;
@@ -271,7 +272,7 @@ fn tools() -> Result<()> {
         );
     }
 
-    // A config drive without user data is not refused, and provides its instance.
+    // firstboot does not refuse a config drive without user data, and reports its instance.
     fs::remove_file(drive.join("openstack/latest/user_data"))?;
     let image = folder.path().join("image");
     iso(

@@ -1,4 +1,5 @@
-//! Data that is not recorded in the journal stays unchanged, and etcd does not start on it.
+//! Tests that data that is not recorded in the journal stays unchanged, and that etcd does not
+//! start on it.
 
 use std::fs;
 use std::time::Duration;
@@ -42,7 +43,7 @@ fn foreign() -> Result<()> {
     let volume = host.path(VOLUME).display().to_string();
     process::check("cp", &["-a", &volume, &kept])?;
 
-    // A newly installed system over the old volume.
+    // A newly installed system gets the old volume.
     process::check(
         "find",
         &[
@@ -57,14 +58,14 @@ fn foreign() -> Result<()> {
         refused(host, words)?;
         ensure!(
             picture(host)? == before,
-            "what was refused ({words}) was touched"
+            "refused data was changed ({words})"
         );
         Ok(())
     };
     refuses(&mut host, "[data-unknown]")?;
 
-    // The data is moved away, as the refusal advises; then that volume comes back under the journal
-    // of the node's new life.
+    // The data is moved away, as the refusal advises. Then that volume comes back to a node whose
+    // journal has a new disk id.
     fs::rename(
         host.path("/var/lib/etcd/data"),
         host.path("/var/lib/etcd/moved"),
@@ -80,7 +81,7 @@ fn foreign() -> Result<()> {
     process::check("cp", &["-a", &kept, &volume])?;
     refuses(&mut host, "[data-other-volume]")?;
 
-    // A journal that cannot be trusted at all.
+    // The journal is damaged and cannot be trusted.
     let journal = host.read(&format!("{STATE}/journal"))?;
     fs::write(
         host.path(STATE).join("journal"),
@@ -89,7 +90,7 @@ fn foreign() -> Result<()> {
     refuses(&mut host, "journal:1 is damaged")
 }
 
-/// Returns everything in etcd's data, including inodes and modification times.
+/// Returns a listing of etcd's data, including inodes and modification times.
 fn picture(host: &Host) -> Result<Vec<String>> {
     let data = host.path(VOLUME).join("data").display().to_string();
     let found = process::check("find", &[&data, "-printf", "%p %m %U:%G %s %i %T@\n"])?;

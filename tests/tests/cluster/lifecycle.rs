@@ -1,4 +1,4 @@
-//! The main path: recipe, image, installation, first boot, cluster, second boot.
+//! Tests the main path: recipe, image, installation, first boot, cluster, second boot.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
     Requirement::Network,
     Requirement::Pip,
 ];
-/// A command that succeeds on a host that has adopted its identity.
+/// A command that succeeds on a host whose firstboot has accepted its document.
 pub(crate) const ACCEPTED: &str =
     "grep -q '\"event\":\"accepted\",\"name\":\"etcd-1\"' /var/lib/firstboot/journal";
 pub(crate) const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
@@ -62,7 +62,7 @@ fn whole() -> Result<()> {
         let after = fingerprint(host)?;
         ensure!(
             before == after,
-            "{} rewrote something:\n{before}\n{after}",
+            "{} rewrote a file:\n{before}\n{after}",
             host.name()
         );
     }
@@ -70,8 +70,8 @@ fn whole() -> Result<()> {
     Ok(())
 }
 
-/// Checks that firstboot broke off no request to an etcd that was starting, since that would cause
-/// a warning in etcd's log. Later warnings may be caused by etcdctl.
+/// Checks that firstboot aborted no request to an etcd that was starting, which would cause a
+/// warning in etcd's log. Later warnings can come from etcdctl.
 fn is_left_in_peace(host: &Host) -> Result<()> {
     let log =
         host.sh("journalctl -u etcd -o cat | sed '/ready to serve client requests/q' | grep 'rejected connection'")?;
@@ -79,9 +79,9 @@ fn is_left_in_peace(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that running firstboot twice more writes nothing, since everything is already as it
-/// should be. Writes by etcd and by the system's own services in the meantime do not count, nor
-/// does the folder in which each run creates and removes its lock.
+/// Checks that two more runs of firstboot write nothing, because everything is already correct.
+/// Meanwhile etcd and the system's own services write as well, and each run creates and removes its
+/// lock in a folder; the check ignores all of these.
 fn runs_twice(host: &Host) -> Result<()> {
     let written =
         host.sh("touch /tmp/before && sleep 0.1 && firstboot run >/tmp/said 2>&1 && firstboot run >>/tmp/said 2>&1 &&

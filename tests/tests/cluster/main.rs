@@ -1,4 +1,4 @@
-//! From one recipe to a running cluster, on real hosts.
+//! Tests the way from one recipe to a running cluster, on real hosts.
 
 mod certificates;
 mod clouds;

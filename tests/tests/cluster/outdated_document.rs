@@ -1,4 +1,5 @@
-//! A document that has been replaced by a newer one is not used, whichever source it comes from.
+//! Tests that firstboot does not use a document that has been replaced by a newer one, regardless
+//! of its source.
 
 use std::fs;
 use std::process::Command;
@@ -26,8 +27,8 @@ const SEED: &str = "/var/lib/cloud/seed/nocloud/user-data";
 const FILE: &str = "/etc/firstboot/node.json";
 const SERVED: &str = "metadata/node.json";
 
-/// The metadata server still serves the node's first document after a later build has renewed the
-/// node's certificates.
+/// Tests a metadata server that still serves the node's first document after a later build has
+/// renewed the node's certificates.
 fn older() -> Result<()> {
     etcd::release("3.5.1")?;
     let ours = Provisioning::new()?;
@@ -45,8 +46,8 @@ fn older() -> Result<()> {
     let asked = ours.server.requests_for(SERVED).len();
     ensure!(asked == 1, "the server was asked {asked} times");
 
-    // An installation has taken place since the first build, so the two dates, which have a
-    // resolution of one second, differ.
+    // The two dates, which have a resolution of one second, differ because an installation has
+    // taken place since the first build.
     fs::rename(
         ours.pki().join("nodes/etcd-1"),
         ours.pki().join("nodes/set-aside"),
@@ -57,7 +58,8 @@ fn older() -> Result<()> {
     host.check(&["systemctl", "restart", "firstboot"])?;
     lives_by(&host, &new_certificate)?;
 
-    // After the new document is removed again, the node uses its own copy, and queries no server.
+    // After the new document is removed again, the node uses its own copy, and does not query a
+    // server.
     host.cut_power()?;
     fs::remove_file(host.path(FILE))?;
     host.boot()?;
@@ -69,13 +71,13 @@ fn older() -> Result<()> {
 
     uses_no_older(&mut host, &old, &old_certificate, &new_certificate)?;
 
-    // The way back to the old document.
+    // The operator returns to the old document.
     host.check(&["rm", "/var/lib/firstboot/node.json"])?;
     host.check(&["systemctl", "restart", "firstboot"])?;
     lives_by(&host, &old_certificate)
 }
 
-/// firstboot does not use an older document, names its source and gives both dates.
+/// Checks that firstboot does not use an older document, names its source and gives both dates.
 fn uses_no_older(
     host: &mut Host,
     old: &[u8],
@@ -139,6 +141,6 @@ fn valid_from(certificate: &str) -> Result<String> {
     let date = said
         .trim()
         .strip_prefix("notBefore=")
-        .with_context(|| format!("openssl says {said}"))?;
+        .with_context(|| format!("openssl printed {said}"))?;
     Ok(date.replacen(' ', "T", 1))
 }

@@ -1,5 +1,5 @@
-//! Nodes that make their private keys themselves: the keys never leave the node, requests and
-//! documents are texts that an operator carries.
+//! Tests nodes that make their own private keys. The keys never leave the node, and an operator
+//! transfers requests and documents as text.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use tests::programs;
 use crate::lifecycle::{NAMES, REQUIREMENTS};
 
 const TIMEOUT: Duration = Duration::from_secs(180);
-/// Where an operator puts a document.
+/// The path to which an operator copies a document.
 const DOCUMENT: &str = "/etc/firstboot/node.json";
 const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
 
@@ -31,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 struct Operator {
     provisioning: Provisioning,
-    /// The recipe, and the requests that the operator got.
+    /// The folder with the recipe, and with the requests that the operator fetched.
     desk: tempfile::TempDir,
 }
 
@@ -56,7 +56,7 @@ impl Operator {
         self.desk.path().join("recipe.toml")
     }
 
-    /// Gets a node's request, which holds no private key, and has the CA answer it.
+    /// Fetches a node's request, which contains no private key, and lets the CA answer it.
     fn sign(&self, host: &Host, options: &[&str]) -> Result<Output> {
         let request = host.check(&[&["firstboot", "csr"], options].concat())?;
         ensure!(!request.contains("PRIVATE"), "{request}");
@@ -74,7 +74,8 @@ impl Operator {
         host.write(DOCUMENT, document, 0o644)
     }
 
-    /// The CA refuses the request until the operator approves the key that the node shows.
+    /// Checks that the CA refuses the request until the operator approves the key that the node
+    /// shows.
     fn approve(&self, host: &Host, options: &[&str]) -> Result<()> {
         let refused = self.sign(host, options)?;
         ensure!(
@@ -92,7 +93,7 @@ impl Operator {
         Ok(())
     }
 
-    /// The fingerprint of the certificate that etcd presents at a port.
+    /// Returns the fingerprint of the certificate that etcd presents at a port.
     fn presented(&self, host: &Host, port: u16) -> Result<String> {
         let place = format!("{}:{port}", host.address());
         let script = format!(
@@ -106,7 +107,7 @@ impl Operator {
 fn waits(host: &Host, id: &str) -> Result<()> {
     let journal = format!("journalctl --no-pager -u firstboot | grep -qF '[{id}]'");
     host.wait_for(&journal, TIMEOUT)
-        .with_context(|| format!("{} does not say {id}", host.name()))
+        .with_context(|| format!("{} does not report {id}", host.name()))
 }
 
 fn whole() -> Result<()> {
@@ -133,12 +134,13 @@ fn whole() -> Result<()> {
     reinstalled(&ours, &mut hosts[2])?;
     wait_healthy(&hosts[2], 3, TIMEOUT)?;
     keys.extend(private_keys(&hosts)?);
-    // Another build gives each node what the CA signed for it.
+    // Another build writes for each node the certificates that the CA signed.
     ours.provisioning.build(&ours.recipe())?;
     nothing_tells(&ours, &hosts, &keys)
 }
 
-/// A node gets certificates for new keys, and etcd presents them without a restart.
+/// Checks that a node gets certificates for new keys, and that etcd presents them without a
+/// restart.
 fn new_key(ours: &Operator, host: &Host) -> Result<()> {
     let process = || host.check(&["systemctl", "show", "--property=MainPID", "etcd.service"]);
     let (before, etcd) = (ours.presented(host, 2379)?, process()?);
@@ -159,8 +161,8 @@ fn new_key(ours: &Operator, host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// A node whose keys were lost with its disk: the old document is of no use, and the CA signs for
-/// the new keys once an operator approved them.
+/// Reinstalls a node whose keys were lost with its disk. The old document is of no use, and the CA
+/// signs the new keys once an operator has approved them.
 fn reinstalled(ours: &Operator, host: &mut Host) -> Result<()> {
     let old = host.read(DOCUMENT)?;
     host.cut_power()?;
@@ -175,14 +177,15 @@ fn reinstalled(ours: &Operator, host: &mut Host) -> Result<()> {
     Ok(())
 }
 
-/// A line of each private key, as it is in PEM.
+/// Returns a line of each private key in PEM.
 fn private_keys(hosts: &[Host]) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for host in hosts {
         let text = host.read(OWN_KEYS)?;
         let mode = host.check(&["stat", "-c", "%a %U", OWN_KEYS])?;
         ensure!(mode.trim() == "600 root", "{mode}");
-        // The second line of a key is after the fixed head of PKCS #8, and holds secret bytes.
+        // The second line of a key comes after the fixed head of PKCS #8, and contains secret
+        // bytes.
         let blocks = text.split("-----BEGIN").skip(1);
         let second = blocks.filter_map(|block| block.lines().nth(2).map(str::to_owned));
         let second: Vec<String> = second.collect();
@@ -192,8 +195,8 @@ fn private_keys(hosts: &[Host]) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// No file of the builder, of the server and of the nodes holds a private key of a node, except for
-/// the two places on the node itself.
+/// Checks that no file of the builder, the server or the nodes contains a private key of a node,
+/// except for the two places on the node itself.
 fn nothing_tells(ours: &Operator, hosts: &[Host], keys: &[String]) -> Result<()> {
     let own = ["var/lib/firstboot/keys.pem", "etc/etcd/tls/"];
     let mut folders = vec![
@@ -202,7 +205,7 @@ fn nothing_tells(ours: &Operator, hosts: &[Host], keys: &[String]) -> Result<()>
         ours.provisioning.pki(),
     ];
     for host in hosts {
-        // On tmpfs, and only visible inside of the host.
+        // This folder is on a tmpfs, and only visible inside the host.
         let copy = ours.desk.path().join(format!("{}-run", host.name()));
         fs::create_dir(&copy)?;
         fs::write(
@@ -235,13 +238,13 @@ fn nothing_tells(ours: &Operator, hosts: &[Host], keys: &[String]) -> Result<()>
     ensure!(exposed.is_empty(), "private keys are in {exposed:?}");
     ensure!(
         found.lines().count() >= 3 * 4,
-        "the search found not even the keys' own places:\n{}",
+        "the search did not even find the keys in their own files:\n{}",
         tail(&found, 20)
     );
     Ok(())
 }
 
-/// The files with one of the patterns.
+/// Returns the files that contain one of the patterns.
 fn grep(patterns: &Path, folders: &[PathBuf]) -> Result<String> {
     let mut grep = std::process::Command::new("grep");
     grep.args(["-rlaF", "-f"]).arg(patterns).args(folders);

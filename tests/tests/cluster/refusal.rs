@@ -42,13 +42,13 @@ pub(crate) fn refusal(host: &mut Host) -> Result<(String, i32)> {
             let etcd = host.run(&["systemctl", "is-active", "etcd"])?.stdout;
             ensure!(
                 etcd.trim() == "inactive",
-                "etcd is {etcd} though firstboot said {said}"
+                "etcd is {etcd} although firstboot reported {said}"
             );
             return Ok((said, code.context("no exit code")?));
         }
         ensure!(
             Instant::now() < end,
-            "firstboot on {} goes on: {shown}\n{}",
+            "firstboot on {} does not stop: {shown}\n{}",
             host.name(),
             host.journal("firstboot")?
         );
@@ -62,7 +62,7 @@ pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
     ensure!(code == 3, "exit code {code}: {said}");
     ensure!(
         said.contains(expected),
-        "expected {expected:?}, but firstboot says:\n{said}"
+        "expected {expected:?}, but firstboot reports:\n{said}"
     );
     host.cut_power()
 }

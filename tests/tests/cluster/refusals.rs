@@ -1,5 +1,6 @@
-//! The wrong machine gets nothing: each wrong document, seed or overlay is refused with the reason,
-//! and etcd does not start. A running member also refuses clients that have no right to connect.
+//! Tests that the wrong machine gets nothing. firstboot refuses each wrong document, seed or
+//! overlay with the reason, and etcd does not start. A running member also refuses clients that
+//! have no right to connect.
 
 use std::fs;
 use std::path::Path;
@@ -95,7 +96,7 @@ fn documents() -> Result<()> {
     replace_document(&host, &fs::read(theirs.join("nodes/etcd-1/user-data"))?)?;
     refused(&mut host, "and this image trusts")?;
 
-    // None of this has left a trace: with its own document the machine becomes the node.
+    // The refusals have left no trace. With its own document the machine becomes the node.
     replace_document(&host, &own("etcd-1", "user-data")?)?;
     let plan = {
         host.boot()?;
@@ -114,7 +115,7 @@ fn documents() -> Result<()> {
         "{json}"
     );
 
-    // From now on the machine is this node; a different document does not change that.
+    // From now on the machine is this node, and a different document does not change that.
     host.cut_power()?;
     replace_document(&host, &own("etcd-2", "user-data")?)?;
     refused(
@@ -133,8 +134,8 @@ fn seed_disk() -> Result<()> {
 
     fs::write(disk.device(), fs::read(&image)?)?;
     let mut garbage = fs::read(&image)?;
-    // Everything after the boot sector: the allocation table and the rest. The boot sector itself
-    // holds the label.
+    // Overwrites everything after the boot sector: the allocation table and the rest. The boot
+    // sector itself contains the label.
     garbage[512..].fill(0xA5);
     fs::write(disk.device(), &garbage)?;
     refused(&mut host, "is labelled cidata and has no user-data")?;
@@ -154,7 +155,7 @@ fn clone_and_altered() -> Result<()> {
 
     let journal = host.read("/var/lib/firstboot/journal")?;
     let mut clone = ours.node("etcd-2")?;
-    // A second machine with the first machine's disk.
+    // A second machine gets the first machine's disk.
     process::check(
         "cp",
         &[
@@ -250,8 +251,9 @@ fn strangers() -> Result<()> {
     takes_only_peers(&ours, &hosts[1])
 }
 
-/// Connects from a peer's machine, since the firewall drops packets from all other hosts, and etcd
-/// compares the addresses in a certificate with the sender's address.
+/// Checks that a member accepts only peers. Connects from a peer's machine, because the firewall
+/// drops packets from all other hosts, and etcd compares the addresses in a certificate with the
+/// sender's address.
 fn takes_only_peers(ours: &Provisioning, peer: &Host) -> Result<()> {
     let own = ours.pki().join("nodes/etcd-2");
     for (pair, served) in [("peer", true), ("client", false)] {
@@ -271,7 +273,7 @@ fn takes_only_peers(ours: &Provisioning, peer: &Host) -> Result<()> {
         ])?;
         ensure!(
             asked.stdout.contains("3.5.1") == served,
-            "with the {pair}'s certificate a peer port says {asked:?}"
+            "with the {pair}'s certificate a peer port answers {asked:?}"
         );
     }
     Ok(())
@@ -296,7 +298,7 @@ fn wrong_overlay() -> Result<()> {
     );
     ensure!(
         !host.path("/usr/local/bin/etcd").exists(),
-        "something of a wrong overlay was unpacked"
+        "a part of a wrong overlay was unpacked"
     );
     ensure!(!host.path("/etc/firstboot/installed").exists());
     ensure!(host.read("/etc/issue")?.contains("not an etcd node"));

@@ -1,5 +1,5 @@
-//! Each source from which a node can get its identity. The main path covers the seed folder, and
-//! the refusals cover the seed disk.
+//! Tests each source from which a node can get its document. The main path covers the seed folder,
+//! and the refusals cover the seed disk.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -119,18 +119,18 @@ fn server() -> Result<()> {
     let query = asked[0].query.as_deref().unwrap_or_default();
     ensure!(
         query.contains("mac=52%3A54%3A0a%3A65%3A0f%3A65"),
-        "it is not said who asks: {query}"
+        "the query does not identify the machine: {query}"
     );
 
-    // On the second boot the node makes no request, since it knows its identity.
+    // On the second boot the node makes no request, because it has already accepted its document.
     host.cut_power()?;
     becomes_the_node(&mut host)?;
     ensure!(ours.server.requests_for("metadata/node.json").len() == 3);
     Ok(())
 }
 
-/// Runs in place of systemd, and prints what firstboot finds in each of three runs: with all of the
-/// firmware's tables, without the OEM strings, and without QEMU's store.
+/// A script that runs in place of systemd, and prints what firstboot finds in each of three runs:
+/// with all of the firmware's tables, without the OEM strings, and without QEMU's store.
 const FIRMWARE: &str = "#!/bin/sh
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin
 mount -t proc proc /proc
@@ -146,8 +146,8 @@ firstboot run --dry-run
 exec busybox sh -c 'sync; reboot -f'
 ";
 
-/// The firmware of a virtual machine: an OEM string that contains the location, and QEMU's own
-/// store, which here holds a different node's document.
+/// Tests the firmware of a virtual machine: an OEM string with the location of a document, and
+/// QEMU's own store, which here contains a different node's document.
 fn firmware() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.machine("etcd-1")?;
@@ -181,13 +181,13 @@ fn firmware() -> Result<()> {
     let said = vm.mounted(|root| Ok(fs::read_to_string(root.join("root/said"))?));
     let said = said.with_context(|| {
         format!(
-            "the machine said nothing; its console:\n{}",
+            "the machine printed nothing; its console:\n{}",
             tail(&vm.console(), 30)
         )
     })?;
     ensure!(
         said.matches("mode 400\n").count() == 2,
-        "others than root can read it:\n{said}"
+        "users other than root can read the file:\n{said}"
     );
     let found: Vec<&str> = said
         .lines()

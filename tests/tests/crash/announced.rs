@@ -1,5 +1,5 @@
-//! What a node has announced to others is on its disk, even if the node was killed before it could
-//! flush it.
+//! Tests that everything that a node has announced to others is on its disk, even if the node was
+//! killed before it could flush.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -24,27 +24,27 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// firstboot is killed after it has written that it is ready, and before it flushes this. After its
-/// restart it reads and reports the entry, and then the power fails.
+/// firstboot is killed after it has written that it is ready, and before it flushes that entry.
+/// After its restart it reads and reports the entry, and then the power fails.
 fn ready() -> Result<()> {
     const JOURNAL: &str = "/var/lib/firstboot/journal";
     let mut bed = Bed::lossy(tracer())?;
     bed.flush_disks();
-    // It accepts its identity, initializes its disk id and becomes ready, which makes three lines.
+    // firstboot accepts its document, draws its disk id and becomes ready, which makes three lines.
     let third = Point {
         what: format!("fsync {JOURNAL}"),
         nth: 3,
     };
     TracerOrder::Kill(third).submit(&bed.orders(0, Traced::Firstboot))?;
-    // The other two cannot reach each other, and therefore never become ready.
+    // The other two nodes cannot reach each other, and therefore never become ready.
     bed.hosts[0].network().drop_between("etcd-2", "etcd-3")?;
     bed.start(&[0, 1, 2])?;
     ensure!(
         bed.reaches_point(0, Traced::Firstboot)?,
         "firstboot was not killed"
     );
-    // This is the status of the second start: in the first, firstboot was killed before it could
-    // report which members it waits for.
+    // This is the status of the second start. In the first start, firstboot was killed before it
+    // could report which members it waits for.
     bed.hosts[0].wait_for(
         "systemctl show -p NRestarts firstboot | grep -q =1",
         CONVERGENCE_TIMEOUT,
@@ -56,7 +56,7 @@ fn ready() -> Result<()> {
     let before = bed.hosts[0].check(&["cat", JOURNAL])?;
     ensure!(
         before.lines().count() == 3 && before.contains("\"ready\""),
-        "the journal is not as it should be:\n{before}"
+        "the journal does not contain the entry:\n{before}"
     );
 
     bed.power_cut(&[0], Loss::Unflushed)?;
@@ -64,7 +64,7 @@ fn ready() -> Result<()> {
     let after = bed.hosts[0].check(&["cat", JOURNAL])?;
     ensure!(
         after.starts_with(&before),
-        "a line was printed and is lost; before:\n{before}\nafter:\n{after}"
+        "a reported line is lost; before:\n{before}\nafter:\n{after}"
     );
     bed.hosts[0].network().heal_all()?;
     bed.wait_healthy()

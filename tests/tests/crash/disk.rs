@@ -1,4 +1,4 @@
-//! The lossy disk loses writes that were not flushed, and nothing else.
+//! Tests that the lossy disk loses exactly the writes that were not flushed.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -36,19 +36,16 @@ fn disk() -> Result<()> {
     };
     ensure!(
         names()? == ["kept", "renamed"] && fs::read(at("kept"))?.len() == 5004,
-        "it is not a file system"
+        "the disk does not work as a file system"
     );
     drop(kept);
 
     disk.cut(Loss::Unflushed)?;
     let at = |name: &str| disk.path().join(name);
-    ensure!(
-        !at("renamed").exists(),
-        "a name that was not flushed is still there"
-    );
+    ensure!(!at("renamed").exists(), "an unflushed name still exists");
     ensure!(
         fs::read(at("kept"))? == [b'x'; 5000],
-        "what was flushed is not what is there"
+        "flushed content is lost"
     );
 
     fs::write(at("new"), "lost")?;
@@ -56,7 +53,7 @@ fn disk() -> Result<()> {
     disk.cut(Loss::Contents)?;
     ensure!(
         fs::read(disk.path().join("renamed"))?.is_empty(),
-        "a content that was not flushed is still there"
+        "unflushed content still exists"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Power is lost while etcd itself is in transition between two states.
+//! Tests power failures while etcd itself is in transition between two states.
 
 use std::fs;
 
@@ -34,7 +34,7 @@ fn half_born() -> Result<()> {
     let mut bed = Bed::booted(tracer())?;
     let victim = TOGETHER.victim;
     let orders = bed.orders(victim, Traced::Etcd);
-    // Its database exists; its write-ahead log is complete, but has not been renamed into place
+    // etcd's database exists. Its write-ahead log is complete, but has not been renamed into place
     // yet.
     let point = Point {
         what: "rename /var/lib/etcd/data/member/wal".to_owned(),
@@ -44,13 +44,13 @@ fn half_born() -> Result<()> {
     (TOGETHER.begin)(&bed)?;
     ensure!(
         bed.reaches_point(victim, Traced::Etcd)?,
-        "etcd made its data without coming by the point"
+        "etcd made its data without reaching the point"
     );
     bed.hosts[victim].cut_power()?;
     let data = bed.hosts[victim].path("/var/lib/etcd/data/member");
     ensure!(
         data.join("snap/db").exists() && data.join("wal.tmp").exists(),
-        "etcd was not cut short as it should be"
+        "etcd was not interrupted at the right point"
     );
     ensure!(!data.join("wal").exists(), "etcd has its log already");
     let database = fs::read(data.join("snap/db"))?;
@@ -64,12 +64,12 @@ fn half_born() -> Result<()> {
     };
     ensure!(
         put.file_name().to_string_lossy().starts_with("half-born-"),
-        "it was put aside as {put:?}"
+        "the data was archived as {put:?}"
     );
     let kept = fs::read(put.path().join("member/snap/db"))?;
     ensure!(
         kept == database && put.path().join("member/wal.tmp").exists(),
-        "what was put aside is not what was there"
+        "the archive does not contain the old data"
     );
     let said = bed.hosts[victim].journal("firstboot")?;
     ensure!(
@@ -79,7 +79,7 @@ fn half_born() -> Result<()> {
     Ok(())
 }
 
-/// Covers the time from etcd's start as a learner until firstboot has finished.
+/// Cuts the power between etcd's start as a learner and the end of firstboot.
 fn promotion() -> Result<()> {
     let mut bed = Bed::booted(tracer())?;
     let victim = REBUILD.victim;
@@ -98,7 +98,7 @@ fn promotion() -> Result<()> {
     let points: Vec<&Point> = points[start..].iter().filter(matters).take(6).collect();
     ensure!(
         points.len() > 3,
-        "there is nothing between start and promotion: {points:?}"
+        "there are no points between start and promotion: {points:?}"
     );
     for point in points {
         (REBUILD.prepare)(&bed)?;
@@ -106,21 +106,21 @@ fn promotion() -> Result<()> {
         (REBUILD.begin)(&bed)?;
         let reached = bed.reaches_point(victim, Traced::Firstboot)?;
         println!(
-            "power is lost {} {point}",
+            "the power fails {} {point}",
             if reached {
                 "before"
             } else {
-                "though it did not come by"
+                "without having reached"
             }
         );
         bed.power_cut(&[victim], Loss::Nothing)?;
         (REBUILD.end)(&bed).with_context(|| {
-            format!("after power was lost before {point}, in {CONVERGENCE_TIMEOUT:?}")
+            format!("after the power failed before {point}, in {CONVERGENCE_TIMEOUT:?}")
         })?;
         let difference = bed.state(victim)?.differs_from(&wanted);
         ensure!(
             difference.is_none(),
-            "after power was lost before {point}: {difference:?}"
+            "after the power failed before {point}: {difference:?}"
         );
     }
     Ok(())

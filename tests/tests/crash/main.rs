@@ -1,4 +1,4 @@
-//! Power may fail at any instant.
+//! Tests that power may fail at any instant.
 
 mod announced;
 mod disk;

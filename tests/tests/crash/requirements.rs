@@ -12,7 +12,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
     Requirement::Pip,
 ];
 
-/// Returns the path of the program that kills others.
+/// Returns the path of the tracer, which kills other programs.
 pub(crate) fn tracer() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_tracer"))
 }

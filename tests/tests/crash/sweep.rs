@@ -1,5 +1,5 @@
-//! firstboot is killed at each of its points, and nevertheless finishes the same job, even if the
-//! power fails and the disk loses what was not flushed.
+//! Tests that firstboot finishes the same job if it is killed at any of its points, even if the
+//! power fails and the disk loses all unflushed data.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ fn killed() -> Result<()> {
 }
 
 /// An operator or an accident removes the data at an arbitrary moment. The scenario in which an
-/// operator makes the node leave is left out, since that operator wants to keep the data.
+/// operator makes the node leave is left out, because that operator wants to keep the data.
 fn emptied() -> Result<()> {
     let settings = Settings::read()?;
     let comes: Vec<Scenario> = scenarios::ALL
@@ -90,13 +90,13 @@ fn power_lost() -> Result<()> {
 
 /// The part of the sweep that a run covers, as set in the environment.
 struct Settings {
-    /// `CRASH_POINTS`: the number of points of each scenario, or `all`.
+    /// `CRASH_POINTS`, the number of points of each scenario, or `all`.
     points: usize,
-    /// `CRASH_SCENARIO`: only scenarios with this text in their names.
+    /// `CRASH_SCENARIO`, which selects only scenarios with this text in their names.
     only: String,
-    /// `CRASH_SEED`: the seed that selects the sample.
+    /// `CRASH_SEED`, the seed that selects the sample.
     seed: u64,
-    /// `CRASH_PART`, such as 2/5: out of every five of these points, the second one.
+    /// `CRASH_PART`, such as 2/5, which selects the second of every five points.
     part: (usize, usize),
 }
 
@@ -133,8 +133,9 @@ impl Settings {
         })
     }
 
-    /// Returns the scenarios that this run covers with one kind of disturbance. In `make test` it is
-    /// every other one, beginning with the `first`, so that each scenario is disturbed in one way.
+    /// Returns the scenarios that this run covers with one kind of disturbance. In `make test`
+    /// these are every other scenario, beginning with the `first`, so that each scenario is
+    /// disturbed in one way.
     fn share(&self, scenarios: &[Scenario], first: usize) -> Vec<Scenario> {
         if self.points > SAMPLE[0] || !self.only.is_empty() {
             return scenarios.to_vec();
@@ -187,8 +188,8 @@ fn run(
     total.ok()
 }
 
-/// Returns a sample of the wanted size: divides the points into that many equal stretches, and
-/// draws one from each with a linear congruential generator (Knuth's MMIX).
+/// Returns a sample of the wanted size. Divides the points into that many equal stretches, and
+/// draws one point from each with a linear congruential generator (Knuth's MMIX).
 fn sample<T>(all: Vec<T>, wanted: usize, seed: u64) -> Vec<T> {
     let (mut state, count) = (seed, all.len());
     let wanted = wanted.min(count);

@@ -1,4 +1,4 @@
-//! The commit that `--version` names, which the Makefile passes to the build.
+//! Tests the commit in the output of `--version`, which the Makefile passes to the build.
 
 use std::fs;
 use std::path::Path;
@@ -66,7 +66,7 @@ fn programs_say_it() -> Result<()> {
         let expected = version_line(name)?;
         ensure!(
             said == expected,
-            "{name} says {said:?}, and the sources {expected:?}: run `make build`"
+            "{name} prints {said:?}, but the sources are {expected:?}: run `make build`"
         );
     }
     Ok(())

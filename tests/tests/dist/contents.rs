@@ -1,5 +1,5 @@
-//! The contents of the packages: they have a licence for everything that is linked in and a page
-//! for each command, and contain no path from the build machine.
+//! Tests the contents of the packages. They have a licence for each linked crate and a page for
+//! each command, and contain no path of the build machine.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,8 +43,8 @@ pub(crate) fn unpacked() -> Result<PathBuf> {
     Ok(folder.join(concat!("etcd-image-", env!("CARGO_PKG_VERSION"))))
 }
 
-/// Checks the list of licences: a program's panic messages name the sources of its crates, as in
-/// `/crates/ring-0.17.14/src/…`.
+/// Checks that the list of licences is complete. A program's panic messages name the sources of its
+/// crates, as in `/crates/ring-0.17.14/src/…`.
 fn licences() -> Result<()> {
     let text = fs::read_to_string(unpacked()?.join("share/doc/etcd-image/licences/crates.txt"))?;
     let listed: BTreeSet<String> = text
@@ -73,7 +73,7 @@ fn licences() -> Result<()> {
         let text = String::from_utf8_lossy(&bytes);
         ensure!(
             !text.contains("/registry/src/"),
-            "{} names a folder of this machine",
+            "{} contains a path of this machine",
             program.display()
         );
     }

@@ -1,5 +1,5 @@
-//! Each package is installed as its users install it, in a root that contains nothing else of the
-//! project, and is then used there.
+//! Installs each package as its users would, in a root that contains no other file of the project,
+//! and then uses it there.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The packages that `make dist` builds: their bytes are the same each time, and each package is
-//! installed and used in a root that contains nothing else.
+//! Tests the packages that `make dist` builds. Their bytes are the same each time, and each package
+//! is installed and used in a root that contains no other file of the project.
 
 mod commit;
 mod contents;

@@ -1,4 +1,4 @@
-//! Builds the packages from the programs that `make build` has left.
+//! Builds the packages from the programs that `make build` has made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,8 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The second build runs under a different umask, in a different time zone, language and folder.
+/// Checks that two builds give the same bytes. The second build runs under a different umask, in a
+/// different time zone, language and folder.
 fn same_bytes() -> Result<()> {
     let first = packages()?;
     let second = run::current()?.folder("packages-again")?;
@@ -84,7 +85,7 @@ fn same_bytes() -> Result<()> {
         let differ = fs::read(first.join(&name))? != fs::read(second.join(&name))?;
         ensure!(
             !differ,
-            "{name} has other bytes the second time: {} and {}",
+            "{name} differs in the second build: {} and {}",
             first.display(),
             second.display()
         );

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Stands for anaconda on a machine whose systemd is real: runs the kickstart's scripts, and comes to an end at the stage that
-# /ks/stage names, as anaconda 21.48.22.159 does there. /ks/end has the kickstart's last command.
+# A stand-in for anaconda on a machine with a real systemd. It runs the kickstart's scripts, and ends at the stage in
+# /ks/stage in the same way as anaconda 21.48.22.159. /ks/end contains the kickstart's last command.
 export PATH=/ks/bin:$PATH
 stage=$(cat /ks/stage)
 echo $$ > /run/anaconda.pid

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Stands for curl in an installer without a network: of each mirror there is metadata, and a server takes the reports into
-# /ks/reports, a line each, as long as the network is there.
+# A stand-in for curl in an installer without a network. It returns metadata for each mirror. As long as the network counts as
+# up, it appends each report to /ks/reports, one per line.
 url=${!#}
 case $url in
     */repodata/repomd.xml)

@@ -1,5 +1,5 @@
-//! Only a finished installation may restart the machine. The installer's systemd is real here;
-//! anaconda is a script that ends at each of the stages at which the real anaconda can end.
+//! Tests that only a finished installation restarts the machine. The installer's systemd is real
+//! here. anaconda is a script that ends at each of the stages at which the real anaconda can end.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -37,11 +37,11 @@ const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(240);
 const ANACONDA: &str = include_str!("anaconda.sh");
 const UNIT: &str = "[Unit]\nDescription=Stands for anaconda\n\n[Service]\nExecStart=/bin/bash /ks/anaconda.sh\n\
                     [Install]\nWantedBy=multi-user.target\n";
-/// Prevents the guard's report if the guard stops later than this unit.
+/// A unit that prevents the guard's report if the guard stops later than this unit.
 const NETWORK: &str = "[Unit]\nDescription=Stands for NetworkManager\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
                        ExecStart=/bin/true\nExecStop=/bin/touch /run/network-is-gone\n\
                        [Install]\nWantedBy=multi-user.target\n";
-/// Stands in for curl: returns the metadata of each mirror, whose content nothing reads, and acts
+/// A stand-in for curl. It returns metadata for each mirror, whose content is never read, and acts
 /// as the server that receives reports.
 const CURL: &str = include_str!("curl.sh");
 const CMDLINE: &str = "initrd=initrd.img etcd-image.report=http://10.0.0.1/report/token";
@@ -62,8 +62,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The stages, each with how the machine goes off after it, what the consoles then show, and what
-/// is reported.
+/// The stages, each with the way in which the machine goes off, the text on the consoles, and the
+/// reports.
 const STAGES: [(&str, Off, &str, &[&str]); 8] = [
     (
         "unguarded",
@@ -130,7 +130,7 @@ fn lay_out(root: &Path, stage: &str) -> Result<()> {
         &programs::recipe("single-node"),
         "bed0",
     )?
-    .context("it is refused")?;
+    .context("the recipe is refused")?;
     let (ks, scripts) = (root.join("ks"), planned.scripts()?);
     fs::create_dir_all(ks.join("bin"))?;
     let of = |kind: Kind| {
@@ -200,7 +200,7 @@ fn hosts() -> Result<()> {
         ensure!(off == ends, "{stage}: {off:?}\n{}", host.console());
         ensure!(
             host.console().contains(says),
-            "{stage}: the console does not say {says}:\n{}",
+            "{stage}: the console does not show {says}:\n{}",
             host.console()
         );
         let issue = host.read("/mnt/sysimage/etc/issue").unwrap_or_default();

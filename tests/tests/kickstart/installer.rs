@@ -1,5 +1,5 @@
-//! The model of anaconda runs the rendered kickstart: which disk and which repositories it chooses,
-//! and what is left if it cannot continue.
+//! Tests the rendered kickstart with the model of anaconda: which disk and which repositories it
+//! chooses, and what remains if it cannot continue.
 
 mod bed;
 mod disks;
@@ -75,7 +75,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Installs machines on which the demo recipe, with additional lines, finds no suitable disk.
+/// Tests machines on which the demo's recipe, with additional lines, finds no suitable disk.
 fn no_disk() -> Result<()> {
     let bed = Bed::new()?;
     let disk = |name: &str| Disk::new(name, 20 << 30);
@@ -134,7 +134,7 @@ fn no_disk() -> Result<()> {
     Ok(())
 }
 
-/// The mirror serves the tree that the recipe pins to curl, and a different one to yum.
+/// The mirror serves the pinned tree to curl, and a different tree to yum.
 fn lying_mirror() -> Result<()> {
     let bed = Bed::new()?;
     let www = bed.provisioning.www();
@@ -171,7 +171,7 @@ fn lying_mirror() -> Result<()> {
         log.contains("the repomd.xml of anaconda that yum has fetched has sha256"),
         "{log}"
     );
-    // Nothing from the second tree was installed: no %post ran.
+    // No package of the second tree was installed, because no %post ran.
     ensure!(!log.contains("%post at"), "{log}");
     // Without a digest in the recipe there is nothing to compare the metadata with.
     let trusted = bed.install(&install(""), &Hardware::default())?;
@@ -210,10 +210,10 @@ fn left_out() -> Result<()> {
     // The new system was complete and already had its stamp.
     ensure!(
         !bed.host.path("/etc/firstboot/installed").exists(),
-        "it counts as installed"
+        "the machine counts as installed"
     );
 
-    // A repository that does not exist at all is noticed before any package is installed.
+    // `%pre` reports a repository that does not exist before any package is installed.
     bed.provisioning.server.clear_faults(&primary);
     let repomd = format!("{updates}/repodata/repomd.xml");
     bed.provisioning.server.fault(
@@ -251,8 +251,8 @@ fn missing_package() -> Result<()> {
     Ok(())
 }
 
-/// A repository of real packages with metadata made by createrepo; the recipe pins the metadata's
-/// digest.
+/// Tests a repository of real packages with metadata made by createrepo. The recipe pins the
+/// metadata's digest.
 fn createrepo() -> Result<()> {
     let bed = Bed::new()?;
     let els = bed.provisioning.www().join("els");
@@ -309,5 +309,5 @@ fn digest(path: &Path) -> Result<String> {
     said.split_whitespace()
         .next()
         .map(str::to_owned)
-        .context("sha256sum says nothing")
+        .context("sha256sum printed nothing")
 }

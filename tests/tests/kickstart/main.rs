@@ -1,5 +1,4 @@
-//! For everything that a recipe can contain, the kickstart is checked with pykickstart, a shell and
-//! shellcheck.
+//! Checks the kickstarts of all kinds of recipes with pykickstart, a shell and shellcheck.
 
 mod guard;
 mod installer;

@@ -1,4 +1,4 @@
-//! Recipes rendered with the real `builder plan`, and what other programs read in them.
+//! Renders recipes with the real `builder plan`, and reads the result with other programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const PYKICKSTART: &str = "pykickstart==3.78";
 /// The builder's exit code for a recipe with errors.
 const REFUSED: i32 = 3;
 
-/// What pykickstart and an XML parser read.
+/// The content that pykickstart and an XML parser read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ParsedKickstart {
@@ -50,8 +50,8 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
-    /// Renders a recipe into a new folder `name`, and runs its %pre for a machine with this disk.
-    /// Returns None if the recipe does not pass the check.
+    /// Renders a recipe into a new folder `name`, and writes the files of its %pre for a machine
+    /// with this disk. Returns None if the recipe does not pass the check.
     pub(crate) fn new(
         within: &Path,
         name: &str,

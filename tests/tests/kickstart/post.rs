@@ -1,5 +1,5 @@
-//! The user's own scripts, `[files] post`: the installer runs them in order, and a script that
-//! fails ends the installation.
+//! Tests the user's own scripts in `[files] post`. The installer runs them in order, and a script
+//! that fails ends the installation.
 
 use std::fs;
 
@@ -43,7 +43,7 @@ fn scripts() -> Result<()> {
     let post = "\n[files]\npost = [\"b first.sh\", \"a.sh\"]\n[files.overlay]\n\"/etc/own.conf\" = \"own.conf\"\n";
     fs::write(&path, demo + post)?;
     fs::write(folder.join("own.conf"), "brought\n")?;
-    // The overlay is in place and etcd's account exists, but the installation does not count as
+    // The overlay is unpacked and etcd's account exists, but the installation does not count as
     // finished yet.
     let first = "cat /etc/own.conf > /root/said\nid -u etcd >> /root/said\necho \"$0\" >> /root/said\n\
                  [ ! -e /etc/firstboot/installed ]\n";
@@ -59,11 +59,11 @@ fn scripts() -> Result<()> {
     );
     ensure!(
         host.path("/etc/firstboot/installed").exists(),
-        "the installation does not count as done"
+        "the installation does not count as finished"
     );
 
-    // -u makes a variable that is not set an error. The rest must not run, and the machine must not
-    // consider itself a finished node.
+    // With -u, an unset variable is an error. The rest of the script must not run, and the machine
+    // must not count as a finished node.
     fs::write(folder.join("b first.sh"), "echo \"$NOT_SET\"\n")?;
     provisioning.build(&path)?;
     let host = provisioning.machine("etcd-2")?;
@@ -86,13 +86,13 @@ fn scripts() -> Result<()> {
     );
     ensure!(
         !host.path("/etc/firstboot/installed").exists(),
-        "a failed installation counts as done"
+        "a failed installation counts as finished"
     );
     Ok(())
 }
 
 /// anaconda only logs that a kernel, an initramfs or a boot loader is missing, and Oracle Linux
-/// brings a different kernel: on CentOS and its family `%post` refuses each of these.
+/// installs a different kernel. On CentOS and its family `%post` refuses each of these cases.
 fn not_bootable() -> Result<()> {
     const KERNEL: &str = "3.10.0-1160.el7.x86_64";
     const WORK: &str = "/var/tmp/etcd-image";

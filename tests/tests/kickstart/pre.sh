@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Runs the %pre script that follows as $1, with everything it writes under the folder $2 and without its machine: the one disk
-# is $3, and every server answers. No file of the machine's own is touched, and root is not needed.
+# Runs the %pre script in $1 without a real machine. Everything that it writes is below the folder $2, its only disk is $3,
+# and every server answers. The script touches no file of the test machine and does not need root.
 folder=$2 disk=$3
 
 curl() {
@@ -12,7 +12,7 @@ readlink() {
 }
 udevadm() { :; }
 systemctl() { :; }
-# A failure must be seen, not slept over.
+# A failure must be visible immediately, without a pause.
 sleep() { :; }
 poweroff() { kill $$; }
 
@@ -24,7 +24,7 @@ echo 0 | tee "$sys/ro" > "$sys/removable"
 echo 4095:0 > "$sys/dev"
 
 script=$(<"$1")
-# The bed's own folders in place of the machine's, and no console of its own.
+# Uses the test's folders instead of the machine's, and no console.
 script=${script//\/tmp\//$folder/}
 script=${script//\/run\//$folder/run/}
 script=${script//\/sys\/block/$folder/sys/block}

@@ -1,5 +1,5 @@
-//! For every recipe that passes the check, whatever it contains: its kickstart parses, its scripts
-//! parse, its XML is well-formed, and each string comes out exactly as it was put in.
+//! Tests properties of every recipe that passes the check: its kickstart parses, its scripts parse,
+//! its XML is well-formed, and each string is preserved exactly.
 
 use std::fs;
 use std::process::Command;
@@ -16,7 +16,7 @@ use tests::process;
 use crate::planned::{ParsedKickstart, Planned, REQUIREMENTS, read_with_pykickstart};
 use crate::strings;
 
-/// The number of recipes that are rendered. About half of the generated recipes pass the check.
+/// The number of rendered recipes. About half of the generated recipes pass the check.
 const RENDERED_RECIPES: usize = 60;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -44,8 +44,8 @@ fn round_trip() -> Result<()> {
             Planned::new(folder.path(), &name, &path, &strings::disk(recipe))
         };
         let recipe = recipes::recipe::read(&text).recipe;
-        // The builder would also refuse what the parser refuses; it saves most of the time not to
-        // run the builder for such a recipe.
+        // The builder would also refuse a recipe that the parser refuses. Skipping the builder for
+        // such recipes saves most of the time.
         let planned = recipe
             .as_ref()
             .map(&mut render)
@@ -55,7 +55,7 @@ fn round_trip() -> Result<()> {
             refused += 1;
             ensure!(
                 refused < 50 * RENDERED_RECIPES,
-                "next to nothing passes the check"
+                "almost no recipe passes the check"
             );
             continue;
         };
@@ -77,7 +77,7 @@ fn same(recipe: &Recipe, planned: &Planned, seen: &ParsedKickstart) -> Result<()
         "password"
     );
     ensure!(seen.locked == install.root_password.is_none());
-    // %post writes the keys, since two sshkey lines for one user crash 7's parser.
+    // %post writes the keys, because two sshkey lines for one user crash 7's parser.
     ensure!(
         seen.keys.is_empty() && keys(planned)? == texts(&install.ssh_keys),
         "keys"
@@ -114,7 +114,7 @@ fn same(recipe: &Recipe, planned: &Planned, seen: &ParsedKickstart) -> Result<()
     same_options(recipe, seen)?;
     ensure!(
         seen.users.len() == 1 && seen.scripts.len() == 5,
-        "a user or a script more or less"
+        "the number of users or scripts is wrong"
     );
     for (_, script) in planned.scripts()? {
         process::run(Command::new("bash").args(["-n", "-c", &script]))?
@@ -213,7 +213,7 @@ fn trees(planned: &Planned) -> Result<Vec<String>> {
         .find(|line| line.starts_with("answers 'the inst"));
     let script = format!(
         "answers() {{ shift 2; printf '%s\\n' \"$@\"; }}\n{}",
-        line.context("no tree is asked for")?
+        line.context("no tree is requested")?
     );
     let said = process::run(Command::new("bash").args(["-c", &script]))?.ok()?;
     Ok(said.lines().map(str::to_owned).collect())

@@ -1,9 +1,9 @@
-"""Says what pykickstart's handler for RHEL 7 and an XML parser see in what the builder rendered.
+"""Prints what pykickstart's handler for RHEL 7 and an XML parser read in the builder's rendered files.
 
     read.py FOLDER...
 
-A folder is one that `builder plan --files` made, with tree.ks and disk.ks beside the kickstart: what %pre has made.
-Prints a JSON list with an object for each folder; `error` is what a parser objects to.
+Each folder was made by `builder plan --files`, and also contains tree.ks and disk.ks, which %pre makes.
+Prints a JSON list with an object for each folder. `error` contains a parser's error.
 """
 import json
 import os
@@ -17,14 +17,14 @@ from pykickstart.errors import KickstartError
 from pykickstart.parser import KickstartParser
 from pykickstart.version import makeVersion
 
-# Deprecated is not wrong: 7.9 takes what its own handler takes.
+# Deprecated commands are not errors, because 7.9's own handler accepts them.
 warnings.simplefilter("ignore")
 
 
 def read(folder):
     handler = makeVersion("RHEL7")
-    # 7.9's own handler has sshkey and firewall --use-system-defaults, and this one's RHEL7 has not (pykickstart, branch
-    # rhel7-branch, handlers/control.py and commands/firewall.py).
+    # 7.9's own handler has sshkey and firewall --use-system-defaults; the RHEL7 handler of this version does not
+    # (pykickstart, branch rhel7-branch, handlers/control.py and commands/firewall.py).
     handler.registerCommand("firewall", F28_Firewall)
     handler.registerCommand("sshkey", F22_SshKey)
     handler.SshKeyData = F22_SshKeyData

@@ -1,4 +1,4 @@
-//! The ready-made recipes and the hand-written scripts.
+//! Tests the ready-made recipes and the hand-written scripts.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Recipes with any text that a user might write, and the values that must be found again
-//! afterwards.
+//! Generates recipes with any text that a user might write, and collects the values that must be
+//! preserved.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use recipes::Recipe;
 
-/// A recipe's text, and the disk in its machine.
+/// Generates the text of a recipe.
 pub(crate) fn recipe() -> impl Strategy<Value = String> {
     let install = (
         vec(ssh_key(), 0..3),
@@ -61,8 +61,8 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
             ("trees", list(&trees)),
             ("servers", list(&servers)),
         ];
-        // Not all lines at once: most arbitrary text is refused, so a single one of ten strings
-        // would get the whole recipe refused.
+        // Not all lines are present together, because most arbitrary text is refused, and a single
+        // refused string would get the whole recipe refused.
         for ((key, value), _) in lines.iter().zip(chosen).filter(|(_, chosen)| *chosen) {
             let _ = writeln!(text, "{key} = {value}");
         }
@@ -70,7 +70,7 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
     })
 }
 
-/// Returns the sections after `[install]`.
+/// Generates the sections after `[install]`.
 fn sections(
     chosen: [bool; 13],
     hosts: &[String],
@@ -121,7 +121,7 @@ fn value(fitting: &'static str) -> impl Strategy<Value = String> {
     ]
 }
 
-/// Generates a key whose comment may be anything.
+/// Generates a key with an arbitrary comment.
 fn ssh_key() -> impl Strategy<Value = String> {
     // The type with its length, the length of the key, and the key itself: 51 bytes as 68
     // characters of base64.
@@ -147,8 +147,8 @@ fn quoted(text: &str) -> String {
         .replace('\u{7f}', "\\u007F")
 }
 
-/// Returns the disk that the recipe names, or otherwise a disk that no machine has, since disks
-/// that are mounted on the machine under the test bed would be skipped.
+/// Returns the disk that the recipe names. Otherwise returns a disk that no machine has, because
+/// disks that are mounted on the test machine would be skipped.
 pub(crate) fn disk(recipe: &Recipe) -> String {
     let wanted = recipe.install.disk.as_ref().map(ToString::to_string);
     wanted.map_or_else(

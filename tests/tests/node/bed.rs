@@ -1,4 +1,4 @@
-//! A cluster with a single node, which is enough to try out a node.
+//! A cluster with a single node, which is enough to test a node.
 
 use std::fs;
 use std::time::Duration;
@@ -27,8 +27,8 @@ pub(crate) struct Bed {
     pub(crate) provisioning: Provisioning,
 }
 
-/// Makes only the demo's first node, installed and off, with these lines at the end of `[install]`
-/// and at the end of the recipe.
+/// Makes the demo's first node, installed and off, with these lines at the end of `[install]` and
+/// at the end of the recipe.
 fn off(install: &str, more: &str) -> Result<Bed> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;

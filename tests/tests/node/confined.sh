@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Run as root in the virtual machine, once etcd may be there: says what SELinux lets it do. Ends with the machine.
+# Runs as root in the virtual machine, waits for etcd, and prints what SELinux allows etcd. At its end it switches the machine off.
 exec > /root/result 2>&1
 for _ in $(seq 240); do
     if systemctl is-active --quiet etcd; then break; fi
@@ -7,7 +7,7 @@ for _ in $(seq 240); do
 done
 echo "active: $(systemctl is-active firstboot) $(systemctl is-active etcd)"
 
-# From here on it must do with what the policy lets it.
+# From here on the policy is enforced.
 echo 1 > /sys/fs/selinux/enforce
 echo "enforcing: $(cat /sys/fs/selinux/enforce)"
 systemctl restart etcd
@@ -19,7 +19,7 @@ done
 echo "domain: $(tr -d '\0' < "/proc/$(systemctl show -p MainPID --value etcd)/attr/current")"
 # shellcheck source=/dev/null
 . /etc/profile.d/etcdctl.sh
-# It has to find itself leader again first, and all of this is slow here.
+# etcd must first elect itself leader again, which is slow in this machine.
 slow=(--command-timeout=120s --dial-timeout=60s)
 etcdctl "${slow[@]}" put key value
 echo "read: $(etcdctl "${slow[@]}" get key --print-value-only)"
@@ -31,7 +31,7 @@ cat < /dev/null > /dev/tcp/127.0.0.1/2381 && echo 'metrics answer'
 denials() { journalctl --boot --no-pager --output=cat --quiet --grep='avc: .*denied.*:etcd_t:'; }
 denials > /root/avc
 
-# Another program in the same domain, as root: what is refused now, and was not before, SELinux refuses.
+# Runs another program in the same domain as root. SELinux refuses what is refused now and was allowed before.
 attempt() {
     local name=$1 user=$2
     shift 2

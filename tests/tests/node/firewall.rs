@@ -1,5 +1,4 @@
-//! Which host may connect to which port: other hosts connect to a node that runs the real
-//! firewalld.
+//! Tests which host may connect to which port, with a node that runs the real firewalld.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -28,7 +27,7 @@ const CALLERS: [(&str, &[u16]); 4] = [
     ("admin", &[22]),
     ("stranger", &[]),
 ];
-/// The number of ports that are probed at once, with one socket each.
+/// The number of ports that are probed at the same time, with one socket each.
 const PORTS_AT_ONCE: u16 = 4096;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -43,8 +42,7 @@ fn callers() -> Result<()> {
     let bed = Bed::new("", RULES)?;
     let (host, network) = (&bed.host, &bed.provisioning.network);
     let links = CALLERS.map(|(name, _)| network.add(name));
-    // A program that listens on every address in addition to etcd and sshd, as a forgotten service
-    // would.
+    // A program listens on every address in addition to etcd and sshd, like a forgotten service.
     host.check(&[
         "systemd-run",
         "--unit=forgotten",
@@ -72,8 +70,8 @@ fn callers() -> Result<()> {
             reaches(&link, host.address(), *port)
                 .with_context(|| format!("the {name} at {}", link.address))?;
         }
-        // The stranger probes every port, the others only ports on which something listens or might
-        // listen.
+        // The stranger probes every port; the other hosts probe only ports on which a program
+        // listens or might listen.
         let ports = if open.is_empty() {
             1..=u16::MAX
         } else {
@@ -92,12 +90,12 @@ fn callers() -> Result<()> {
             .output();
         ensure!(
             !ping.is_ok_and(|output| output.status.success()),
-            "the {name} is answered when it pings"
+            "the node answers pings from the {name}"
         );
     }
 
-    // Without its firewall the same node answers at once, even on the forgotten port: the test
-    // really did measure the firewall.
+    // Without its firewall the same node answers immediately, even on the forgotten port. This
+    // proves that the test measured the firewall.
     host.check(&["systemctl", "stop", "firewalld"])?;
     let stranger = network.link("stranger")?;
     let answered = answering(&stranger, host.address(), 1..=PORTS_AT_ONCE)?;
@@ -119,8 +117,8 @@ fn reaches(link: &Link, node: Ipv4Addr, port: u16) -> Result<()> {
         .with_context(|| format!("does not reach {address}"))
 }
 
-/// Returns the TCP ports on which a node answers a host in any way: open and closed ports do, ports
-/// whose packets are dropped do not.
+/// Returns the TCP ports on which a node answers a host in any way. Open and closed ports answer;
+/// ports whose packets are dropped do not.
 fn answering(link: &Link, node: Ipv4Addr, ports: impl Iterator<Item = u16>) -> Result<Vec<u16>> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(
@@ -147,7 +145,9 @@ fn knock(node: Ipv4Addr, ports: &[u16]) -> Result<Vec<u16>> {
             &SockaddrIn::new(a, b, c, d, *port),
         ) {
             Ok(()) | Err(Errno::EINPROGRESS | Errno::ECONNREFUSED) => knocked.push((*port, own)),
-            Err(error) => return Err(error).with_context(|| format!("cannot knock at {port}")),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot probe the port {port}"));
+            }
         }
     }
     // Over a virtual cable an answer takes microseconds.

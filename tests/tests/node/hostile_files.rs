@@ -1,5 +1,5 @@
-//! Whatever etcd's user plants on etcd's volume: firstboot, which runs as root, does not follow it,
-//! changes nothing outside the volume, and never hangs.
+//! Tests hostile files that etcd's user can create on etcd's volume. firstboot, which runs as root,
+//! does not follow them, changes nothing outside the volume, and never hangs.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -30,7 +30,7 @@ mkdir -p /outside/folder && echo precious > /outside/file && echo inner > /outsi
 chmod 0640 /outside/file && chmod 0750 /outside/folder
 . /etc/profile.d/etcdctl.sh && etcdctl put answer 42 && etcdctl snapshot save /root/snapshot.db";
 
-/// Ways in which etcd's user can plant something at $AT.
+/// Hostile objects that etcd's user can create at $AT.
 const KINDS: [(&str, &str); 10] = [
     ("a link to a file", "ln -s /outside/file $AT"),
     ("a link to a folder", "ln -s /outside/folder $AT"),
@@ -46,17 +46,14 @@ const KINDS: [(&str, &str); 10] = [
         "mkdir $AT && echo own > $AT/inner && ln -s /outside/folder $AT/link",
     ),
     ("a file", "echo own > $AT"),
-    (
-        "a file of a terabyte, of which nothing takes room",
-        "truncate -s 1T $AT",
-    ),
+    ("a sparse file of a terabyte", "truncate -s 1T $AT"),
     (DEVICE, "mknod -m 0666 $AT c 1 5 && chown 450:450 $AT"),
 ];
 
-/// An endless device, as a restored backup might contain. Only root can create it.
+/// An endless device, as in a restored backup. Only root can create it.
 const DEVICE: &str = "a device";
 
-/// Every path used by firstboot to which etcd can write, or could in earlier versions.
+/// Every path of firstboot to which etcd can write, or could write in earlier versions.
 const PATHS: [&str; 12] = [
     "/var/lib/etcd/aside",
     "/var/lib/etcd/restore",
@@ -72,9 +69,8 @@ const PATHS: [&str; 12] = [
     "/var/lib/etcd/data/member/snap/db",
 ];
 
-/// Replaces a path with something that etcd's user has planted, on a volume as earlier versions
-/// left it, and runs everything that firstboot does there. timeout returns 124 for a command that
-/// hangs.
+/// A script that replaces a path with a hostile object, on a volume from an earlier version, and
+/// runs everything that firstboot does there. timeout returns 124 for a command that hangs.
 const ATTACK: &str = "systemctl stop firstboot etcd
 chown etcd:etcd /var/lib/etcd && chmod 0700 /var/lib/etcd
 [ ! -e $AT ] || mv $AT /root/kept
@@ -93,8 +89,8 @@ case $AT in */aside | */restore | */data)
 esac
 [ $hung = 0 ]";
 
-/// Restores the initial state before the next attack. The data is a copy, and the journal is from
-/// an earlier version, which relies on the ids in the log.
+/// A script that restores the initial state before the next attack. The data is a copy, and the
+/// journal is from an earlier version, which relies on the ids in the log.
 const CLEAR: &str = "systemctl stop firstboot etcd; rm -rf /var/lib/etcd /root/kept /run/firstboot/ready
 cp -a /root/volume /var/lib/etcd && cp -a /root/journal /var/lib/firstboot/journal; systemctl reset-failed";
 
@@ -136,7 +132,7 @@ fn layout() -> Result<()> {
     takes_over_older(host)
 }
 
-/// firstboot takes over a volume and a journal in the state in which earlier versions left them.
+/// Checks that firstboot converts a volume and a journal from earlier versions.
 fn takes_over_older(host: &Host) -> Result<()> {
     host.check(&[
         "sh",
@@ -180,8 +176,8 @@ fn takes_over_older(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Returns the attacks to try: every kind at every path, or a quarter of these in which every kind
-/// and every path occurs.
+/// Returns the attacks to try: every kind at every path, or a quarter of these, which includes
+/// every kind and every path.
 fn attacks() -> impl Iterator<Item = (&'static str, (&'static str, &'static str))> {
     let step = if is_all() { 1 } else { 4 };
     PATHS.into_iter().enumerate().flat_map(move |(at, path)| {
@@ -212,10 +208,10 @@ fn planted() -> Result<()> {
         let ran = host.sh(&script)?;
         let what = format!("{kind} at {path}");
         ensure!(ran.code() != 99, "{what} could not be planted: {ran:?}");
-        ensure!(ran.success(), "{what}: something hangs: {ran:?}");
+        ensure!(ran.success(), "{what}: a command hangs: {ran:?}");
         ensure!(
             outside(host)? == before,
-            "{what}: something outside has changed: {ran:?}\n{}",
+            "{what}: a file outside the volume has changed: {ran:?}\n{}",
             outside(host)?
         );
         host.sh(CLEAR)?;
@@ -223,13 +219,13 @@ fn planted() -> Result<()> {
     // The initial state before each attack is valid member data.
     host.check(&["systemctl", "start", "firstboot"])?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)
-        .context("the volume that was kept is of no use: nothing was proved")?;
+        .context("the saved volume is unusable, so the test proves nothing")?;
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }
 
-/// Returns a description of everything outside the volume, and of the system folders to which a
-/// link could lead.
+/// Returns a description of all files outside the volume, and of the system folders to which a link
+/// could lead.
 fn outside(host: &Host) -> Result<String> {
     host.check(&["sh", "-c", "find /outside /etc /root -maxdepth 1 -printf '%p %y %m %U:%G\\n' | grep -v '^/root/kept' | sort; cat /outside/file /outside/folder/*"])
 }

@@ -1,5 +1,4 @@
-//! What a node permits and what it refuses: each protection of its units is tested, and each port
-//! is probed.
+//! Tests what a node permits and what it refuses: each protection of its units, and each port.
 
 mod bed;
 mod firewall;

@@ -1,10 +1,10 @@
-"""Tries what a sandbox is to forbid, and says how it went.
+"""Attempts actions that a sandbox must forbid, and prints the results.
 
     probe.py ATTEMPT...
 
-An attempt is a name with arguments, joined by `=`. One line tells what came of it: `ATTEMPT done` or `ATTEMPT refused ERRNO`.
-All are made in this one process: a sandbox may forbid to start another. Nothing here does harm where it is allowed: system
-calls get arguments that no kernel accepts.
+An attempt is a name with arguments, joined by `=`. One line contains its result: `ATTEMPT done` or `ATTEMPT refused ERRNO`.
+All attempts run in this one process, because a sandbox can forbid starting another. No attempt is harmful if it is allowed,
+because system calls get arguments that no kernel accepts.
 """
 import ctypes
 import errno
@@ -20,7 +20,7 @@ libc.mmap.restype = ctypes.c_long
 
 
 def call(number):
-    # Minus one is not a descriptor, no address, no command, no process and no magic number.
+    # Minus one is not a valid descriptor, address, command, process or magic number.
     checked(libc.syscall(ctypes.c_long(int(number)), *[ctypes.c_long(-1)] * 6), number)
 
 
@@ -30,7 +30,7 @@ def checked(answer, what):
 
 
 def memory(protection, later=None):
-    """A page that is mapped with some rights, and changed to others."""
+    """Maps a page with some rights, and changes it to others."""
     page = libc.mmap(None, ctypes.c_size_t(4096), int(protection), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, ctypes.c_long(0))
     checked(page, "mmap")
     if later is not None:
@@ -38,7 +38,7 @@ def memory(protection, later=None):
 
 
 def process(flags):
-    """Another process, by clone with these flags and the signal at its end."""
+    """Starts another process with clone, these flags and the signal at its end."""
     pid = libc.syscall(ctypes.c_long(56), ctypes.c_long(int(flags, 0) | signal.SIGCHLD), *[ctypes.c_long(0)] * 4)
     if pid == 0:
         os._exit(0)
@@ -62,7 +62,7 @@ def create(folder):
 
 
 def shared(folder):
-    """A file that others can read, made without saying anything about its mode."""
+    """Makes a file without a mode, which other users can then read."""
     path = os.path.join(folder, "made-by-probe")
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     mode = os.stat(path).st_mode
@@ -86,13 +86,13 @@ def output_of(*command):
 
 
 def another(program):
-    """Becomes another user by a program with the setuid bit, a copy of `id`."""
+    """Becomes another user with a setuid program, a copy of `id`."""
     if int(output_of(program, "-u")) == os.getuid():
         raise OSError(errno.EPERM, program)
 
 
 def borrow(program, path):
-    """Reads what is root's by a program with the setuid bit, a copy of `cat`."""
+    """Reads a file of root with a setuid program, a copy of `cat`."""
     output_of(program, path)
 
 

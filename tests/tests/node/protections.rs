@@ -1,6 +1,6 @@
-//! Each protection of the units is tested twice: with the unit unchanged, in which case the
-//! forbidden action is refused, and without the directive, in which case the action is allowed.
-//! systemd would run a unit with a misspelt or unknown protection without complaint.
+//! Tests each protection of the units twice. With the unit unchanged, the forbidden action must be
+//! refused. Without the directive, the same action must be allowed. This is necessary because
+//! systemd silently runs a unit with a misspelt or unknown protection.
 //!
 //! The hosts' systemd has no seccomp, as on CentOS 7, so `firstboot exec` enforces the filters
 //! here.
@@ -17,7 +17,7 @@ use crate::system_calls::{self, INTERNET_ONLY, SERVER_ONLY};
 /// A directive, and the attempts that demonstrate its effect.
 struct Case {
     directive: &'static str,
-    /// Other directives that would give the same answer; they are removed in both runs.
+    /// Other directives that would give the same answer. They are removed in both runs.
     beside: &'static [&'static str],
     attempts: &'static [&'static str],
     /// The answer to each attempt if the directive is set. Without the directive the answer must
@@ -126,7 +126,7 @@ const READ_ONLY: Case = case(
     "refused EROFS",
 );
 
-/// If there is a filter, it blocks two of these.
+/// If there is a filter, it blocks two of these attempts.
 const CAPABILITIES: Case = Case {
     directive: "CapabilityBoundingSet",
     beside: &[EXEC],
@@ -149,7 +149,7 @@ const FIRSTBOOT: [Case; 4] = [
     ),
 ];
 
-/// The snapshot unit runs as root and may look into any folder, so a folder that is hidden from it
+/// The cases of the snapshot unit. It runs as root and can look into any folder, so a hidden folder
 /// does not exist for it.
 const SNAPSHOT: [Case; 10] = [
     Case {
@@ -184,8 +184,7 @@ const SNAPSHOT: [Case; 10] = [
     ),
 ];
 
-/// Two limits that no attempt here demonstrates, and that are therefore read from the running
-/// member.
+/// Two limits that no attempt here demonstrates. The test reads them from the running member.
 const ELSEWHERE: [&str; 2] = ["LimitCORE", "LimitNOFILE"];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -226,7 +225,7 @@ fn protections() -> Result<()> {
             system_calls::check(&bed.host, &sandbox)?;
         }
         println!(
-            "{unit}.service: {} directives tried out",
+            "{unit}.service: {} directives tested",
             sandbox.directives().len()
         );
     }
@@ -272,14 +271,14 @@ fn running_member(host: &Host) -> Result<()> {
     ])?;
     ensure!(
         !named.is_empty(),
-        "the journal does not call etcd by its name"
+        "the journal does not identify etcd by its name"
     );
     let filters = |status: &str| -> Result<u32> {
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("Seccomp_filters:"));
         Ok(line
-            .context("the kernel does not count filters")?
+            .context("the kernel does not report the number of filters")?
             .trim()
             .parse()?)
     };
@@ -320,8 +319,8 @@ fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     Ok(())
 }
 
-/// Prepares what the attempts access: it is open to every user, so that only the sandbox can block
-/// an attempt.
+/// Prepares the files that the attempts access. They are open to every user, so that only the
+/// sandbox can block an attempt.
 fn prepare(host: &Host) -> Result<()> {
     let script = r"
         set -e
@@ -366,10 +365,10 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
     for (attempt, found) in stands.without(&[directive]).try_out(host, &attempts)? {
         ensure!(
             found != answer,
-            "{unit}.service: `{attempt}` is {found} without {directive}= as well: it shows nothing"
+            "{unit}.service: `{attempt}` is {found} without {directive}= as well, so it proves nothing"
         );
-        // Without the directive the attempt succeeds, except for attempts of these kinds, which
-        // only give a different answer.
+        // Without the directive the attempt must succeed. Attempts of these kinds only give a
+        // different answer.
         let hidden = [
             "opened",
             "pair",

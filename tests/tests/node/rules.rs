@@ -1,5 +1,5 @@
-//! Exactly what a loaded policy allows etcd's domain. It is read from the policy itself, so it also
-//! covers what no test tries.
+//! Tests what a loaded policy allows etcd's domain. It reads the policy itself, so it also covers
+//! actions that no test tries.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,9 +7,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use tests::process;
 
-/// Queries for sesearch, each with the types that its answer may contain.
+/// Queries for sesearch, each with the only types that its answer may contain.
 const RULES: &[(&[&str], &[&str])] = &[
-    // etcd is a single program and starts no other one: no shell, nothing in /usr/bin.
+    // etcd is a single program and starts no other program: no shell, and nothing in /usr/bin.
     (
         &["-s", "etcd_t", "-c", "file", "-p", "entrypoint"],
         &["etcd_exec_t"],
@@ -88,7 +88,7 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
         &[],
     ),
-    // Without this rule, etcd would remain in systemd's own domain, since its unit has
+    // Without this rule, etcd would remain in systemd's own domain, because its unit has
     // NoNewPrivileges=yes.
     (
         &[

@@ -1,5 +1,5 @@
-//! A unit's sandbox with a probe in place of the unit's program: once with the unit unchanged, and
-//! once with a directive removed.
+//! Runs a probe in a unit's sandbox in place of the unit's program: once with the unit unchanged,
+//! and once with a directive removed.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use tests::host::Host;
 const PROBE: &str = include_str!("probe.py");
 const UNIT: &str = "etcd-image-probe";
 
-/// Stands for `firstboot exec` and its options, which precede a unit's program: it protects the
-/// unit as a directive does.
+/// A name that stands for `firstboot exec` and its options, which precede a unit's program. It
+/// protects the unit like a directive.
 pub(crate) const EXEC: &str = "firstboot exec";
 
 /// The directives that systemd 219 of CentOS 7 accepts and ignores, since it is built without
@@ -41,7 +41,7 @@ const NO_PROTECTION: [&str; 15] = [
     "IOSchedulingPriority",
 ];
 
-/// What makes up a unit's sandbox: the lines of `[Service]`, and how its program is started.
+/// A unit's sandbox: the lines of `[Service]`, and the way in which its program is started.
 #[derive(Debug, Clone)]
 pub(crate) struct Sandbox {
     unit: String,
@@ -87,7 +87,7 @@ impl Sandbox {
         })
     }
 
-    /// Returns the names of its directives, each of them once; [`EXEC`] is one of the names.
+    /// Returns the names of its directives, each name once. [`EXEC`] is one of the names.
     pub(crate) fn directives(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.lines.iter().map(|line| name(line)).collect();
         names.extend((!self.exec.is_empty()).then_some(EXEC));
@@ -165,7 +165,7 @@ impl Sandbox {
         Ok(answers)
     }
 
-    /// Starts a program in the sandbox, and returns its journal, whatever its result was.
+    /// Starts a program in the sandbox, and returns its journal for any result.
     fn start(&self, host: &Host, program: &str) -> Result<String> {
         self.write(host, program)?;
         let cursor = host

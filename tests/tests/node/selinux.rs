@@ -1,8 +1,7 @@
-//! etcd in its own SELinux domain: a node made with the stand-in installer runs in a virtual
+//! Tests etcd in its own SELinux domain. A node made with the stand-in installer runs in a virtual
 //! machine in enforcing mode.
 //!
-//! The policy is Debian 12's, not 7.9's own; but it belongs to the same family as 7.9's, since both
-//! derive from the reference policy.
+//! The policy is Debian 12's, not 7.9's. Both derive from the reference policy.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +29,7 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement::Apt,
     Requirement::Xfs,
 ];
-/// A boot takes about thirty seconds here, without KVM.
+/// The time limit for the virtual machine. A boot takes about thirty seconds without KVM.
 const VM_TIMEOUT: Duration = Duration::from_secs(900);
 const MODULE: &str = "/usr/share/selinux/packages/etcd.cil";
 
@@ -42,7 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Debian's policy, built, together with the store from which it was built.
+/// Returns Debian's built policy, together with the store from which it was built.
 fn policy() -> Result<PathBuf> {
     cache::entry("selinux-policy-default", |folder| {
         let root = Overlay::new("policy", &base::base()?)?;
@@ -70,7 +69,7 @@ fn policy() -> Result<PathBuf> {
     })
 }
 
-/// Runs a script in a root that is not a host; the root has a /proc, which setfiles needs to reach
+/// Runs a script in a root that is not a host. The root has a /proc, which setfiles needs to reach
 /// each file.
 fn inside(root: &Path, script: &str) -> Result<String> {
     let enter = "mount --make-rprivate / && mount -t proc proc \"$1/proc\" && exec chroot \"$1\" sh -euc \"$2\"";
@@ -153,8 +152,9 @@ fn confined() -> Result<()> {
         "the kickstart does not load the module before it labels the files"
     );
     let vm = Vm::new(&node.host.root(), 3 << 30, prepare)?;
-    // The rest of a Debian node is out of scope: the node boots in a mode in which denials are only
-    // logged, and etcd is then restarted in enforcing mode. fstab=no: all volumes are one here.
+    // The rest of a Debian node is out of scope. Therefore the node boots in a mode that only logs
+    // denials, and etcd is then restarted in enforcing mode. fstab=no, because all volumes are one
+    // file system here.
     let words = "security=selinux selinux=1 enforcing=0 audit_backlog_limit=8192 fstab=no net.ifnames=0 loglevel=4";
     vm.run(
         words,
@@ -163,7 +163,7 @@ fn confined() -> Result<()> {
     )?;
     let read = |name: &str| {
         vm.mounted(|root| {
-            fs::read_to_string(root.join("root").join(name)).context("the machine said nothing")
+            fs::read_to_string(root.join("root").join(name)).context("the machine printed nothing")
         })
     };
     let (said, denials) = (read("result")?, read("avc")?);
@@ -176,14 +176,14 @@ fn confined() -> Result<()> {
     for line in LINES {
         ensure!(
             said.lines().any(|said| said == line),
-            "not said: {line}\n{}",
+            "not printed: {line}\n{}",
             all()
         );
     }
     vm.mounted(|root| rules::check(&root.join("root/policy")))?;
     ensure!(
         denials.trim().is_empty(),
-        "etcd was denied something\n{}",
+        "the policy denied etcd an access\n{}",
         all()
     );
     // Otherwise the check would prove nothing.

@@ -1,6 +1,6 @@
-//! Every name in the SELinux module for etcd exists in CentOS 7's own policy: semodule refuses a
-//! module with an unknown name, and then the installation fails. The table gives the source of each
-//! name.
+//! Tests that every name in the SELinux module for etcd exists in CentOS 7's own policy. semodule
+//! refuses a module with an unknown name, and then the installation fails. The table gives the
+//! source of each name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,8 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn module() -> Result<()> {
     let absent = absent(MODULE)?;
-    // The statement is in a block of its own, which is left out as a whole if a name in it does not
-    // exist.
+    // The statement is in its own block, which semodule leaves out as a whole if a name in it does
+    // not exist.
     ensure!(
         absent.optional == BTreeSet::from(["permission file map".to_owned()]),
         "{absent:?}"
@@ -170,7 +170,7 @@ fn names(statement: &Item) -> Result<Vec<String>> {
             .concat()
         }
         [Word("portcon" | "filecon"), _, _, name] => context(name)?,
-        _ => bail!("a statement that this test cannot read: {statement:?}"),
+        _ => bail!("this test cannot read the statement {statement:?}"),
     })
 }
 
@@ -216,14 +216,14 @@ fn read(text: &str) -> Result<Vec<Item<'_>>> {
             match word {
                 "(" => open.push(Vec::new()),
                 ")" => {
-                    let items = open.pop().context("a parenthesis too many")?;
+                    let items = open.pop().context("there is an unmatched parenthesis")?;
                     open.last_mut()
-                        .context("a parenthesis too many")?
+                        .context("there is an unmatched parenthesis")?
                         .push(Item::List(items));
                 }
                 word => open
                     .last_mut()
-                    .context("a parenthesis too many")?
+                    .context("there is an unmatched parenthesis")?
                     .push(Item::Word(word)),
             }
         }

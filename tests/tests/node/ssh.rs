@@ -1,5 +1,4 @@
-//! Logging in is possible as root from an admin's host with a key from the recipe, and in no other
-//! way.
+//! Tests that a login is possible only as root, from an admin's host, with a key from the recipe.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! What `firstboot exec` allows and forbids, seen from within: a program runs in the place of etcd,
-//! behind etcd's filter.
+//! Tests what `firstboot exec` allows and forbids. A program runs in place of etcd, behind etcd's
+//! filter.
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
@@ -8,7 +8,7 @@ use tests::kernel::LAST_SYSTEM_CALL;
 
 use crate::sandbox::{EXEC, Sandbox};
 
-/// What `firstboot exec` forbids to every program, as numbers on x86-64 Linux.
+/// The calls that `firstboot exec` forbids to every program, with numbers of x86-64 Linux.
 pub(crate) const SERVER_ONLY: [&str; 15] = [
     // Packets; AF_ALG; AF_VSOCK; raw IP; SCTP and DCCP, whose modules a socket would cause to be
     // loaded.
@@ -23,7 +23,7 @@ pub(crate) const SERVER_ONLY: [&str; 15] = [
     "opened=16=3=9",
     "opened=16=3=15",
     "pair=2",
-    // A page that is writable and executable, simultaneously and one after the other.
+    // A page that is writable and executable at the same time, and one after the other.
     "memory=7",
     "memory=3=5",
     // Another process, and a process with its own host name.
@@ -33,11 +33,11 @@ pub(crate) const SERVER_ONLY: [&str; 15] = [
     "request=0x5412",
 ];
 
-/// What `firstboot exec` also forbids to the snapshot: systemd's and the journal's sockets, and
-/// routes.
+/// The calls that `firstboot exec` also forbids to the snapshot: systemd's and the journal's
+/// sockets, and routes.
 pub(crate) const INTERNET_ONLY: [&str; 3] = ["opened=1=1=0", "opened=1=2=0", "opened=16=3=0"];
 
-/// What `firstboot exec` allows: everything that a server opens.
+/// The calls that `firstboot exec` allows, which are all that a server needs.
 const SERVER: [&str; 9] = [
     "opened=2=1=0",
     "opened=2=1=6",
@@ -52,10 +52,10 @@ const SERVER: [&str; 9] = [
     "request=0x5421",
 ];
 
-/// What `firstboot exec` does with each of the kernel's system calls.
+/// The verdict of `firstboot exec` for each of the kernel's system calls.
 const CALLS: &str = include_str!("../../../firstboot/src/exec/calls.txt");
 
-/// Refused calls whose refusal may not be visible, since Linux 6 no longer has them, never had
+/// Refused calls whose refusal may not be visible, because Linux 6 no longer has them, never had
 /// them, or is built without modules, kexec or ports.
 const SILENT: [&str; 23] = [
     "uselib",
@@ -83,15 +83,15 @@ const SILENT: [&str; 23] = [
     "ioperm",
 ];
 
-/// Checks what [`crate::protections`] does not try: everything that is allowed, and each call
-/// individually.
+/// Checks what [`crate::protections`] does not test: everything that is allowed, and each single
+/// call.
 pub(crate) fn check(host: &Host, sandbox: &Sandbox) -> Result<()> {
     allowed(host, sandbox)?;
     refused_calls(host, sandbox)?;
     other_architecture(host, sandbox)
 }
 
-/// Checks that everything that a server does succeeds.
+/// Checks that all calls of a server succeed.
 fn allowed(host: &Host, sandbox: &Sandbox) -> Result<()> {
     for (attempt, found) in sandbox.try_out(host, &SERVER.map(str::to_owned))? {
         ensure!(found == "done", "`{attempt}` is {found}");
@@ -138,13 +138,13 @@ fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
         .collect();
     ensure!(
         silent.is_empty(),
-        "refused without firstboot exec as well, so that they show nothing: {silent:?}"
+        "also refused without firstboot exec, so they prove nothing: {silent:?}"
     );
     Ok(())
 }
 
-/// Checks that a program for a different architecture is killed at its first system call: there,
-/// the call numbers mean different calls.
+/// Checks that a program for a different architecture is killed at its first system call, because
+/// its call numbers mean different calls.
 fn other_architecture(host: &Host, sandbox: &Sandbox) -> Result<()> {
     host.write("/opt/probe/i386", I386, 0o755)?;
     let killer = sandbox.killer_of(host, "/opt/probe/i386")?;

@@ -1,4 +1,4 @@
-//! An order that does not lead to a restore leaves everything unchanged.
+//! Tests that an order that does not lead to a restore leaves everything unchanged.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -29,17 +29,17 @@ fn as_before(bed: &Bed, first: &str, before: &serde_json::Value) -> Result<()> {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         ensure!(
             content(host)? == *before && token(host)? == *first,
-            "{} is not as it was",
+            "{} has changed",
             host.name()
         );
         ensure!(
             !host.path("/var/lib/etcd/aside").exists(),
-            "{} has set its data aside",
+            "{} has archived its data",
             host.name()
         );
         ensure!(
             !host.path("/var/lib/etcd/restore").exists(),
-            "{} keeps what was in the making",
+            "{} keeps partial data",
             host.name()
         );
     }
@@ -57,7 +57,7 @@ fn wrong_snapshot() -> Result<()> {
     etcdctl(three, &format!("snapshot save {SNAPSHOT}.new"))?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // Only one member gets the order: its etcd stops, and starts again once the deadline has
+    // Only one member gets the order. Its etcd stops, and starts again once the deadline has
     // passed.
     let lonely = one.run(&["firstboot", "restore", SNAPSHOT, "--deadline", "4"])?;
     ensure!(
@@ -95,7 +95,7 @@ fn wrong_snapshot() -> Result<()> {
     );
     as_before(&bed, &first, &before)?;
 
-    // A file that is not a snapshot, and a name that is not a member.
+    // Tests a file that is not a snapshot, and a name that is not a member.
     one.write("/root/none.db", "nothing", 0o600)?;
     for (arguments, why) in [
         (&["/root/none.db"][..], "not a good snapshot"),
@@ -127,8 +127,8 @@ fn full_disk() -> Result<()> {
     snapshot(&bed, 0)?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // The member waits for the others, which have not received the order yet; meanwhile its disk
-    // fills up.
+    // The member waits for the others, which do not have the order yet. Meanwhile its disk fills
+    // up.
     let command = ["firstboot", "restore", SNAPSHOT, "--deadline", "60"];
     let mut waiting = three.command(&command)?;
     waiting

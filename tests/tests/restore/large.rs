@@ -1,4 +1,4 @@
-//! A large snapshot replaces the data of a cluster that is being written to.
+//! Tests a large snapshot that replaces the data of a cluster while clients write.
 
 use std::net::Ipv4Addr;
 
@@ -16,7 +16,7 @@ use crate::orders::all_restore;
 
 const VERSION: &str = "3.5.1";
 const SNAPSHOT: &str = "/snapshots/large.db";
-/// As many MiB as `make test` has time for; `ETCD_IMAGE_RESTORE_MIB` sets a different size.
+/// The size in `make test`, in MiB. `ETCD_IMAGE_RESTORE_MIB` sets a different size.
 const MIB: u64 = 256;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Returns how many of the snapshot's keys a host's member has, and its hash of all of them at a
+/// Returns how many of the snapshot's keys a host's member has, and its hash of all keys at a
 /// revision.
 fn keys_and_hash(host: &Host, revision: i64) -> Result<(u64, u64)> {
     // After a linearizable read the member has caught up to the latest revision.
@@ -91,7 +91,7 @@ fn large() -> Result<()> {
         let found = keys_and_hash(host, revision)?;
         ensure!(
             found == (keys, hash),
-            "{} has {found:?}, and not {keys} keys as etcd-1, {hash}",
+            "{} has {found:?}, but etcd-1 has {keys} keys and the hash {hash}",
             host.name()
         );
         // The earlier data is archived, and the downloaded snapshot is removed.
@@ -101,7 +101,7 @@ fn large() -> Result<()> {
         );
         ensure!(
             !host.path("/var/lib/etcd/restore").exists(),
-            "{} keeps what was in the making",
+            "{} keeps partial data",
             host.name()
         );
     }

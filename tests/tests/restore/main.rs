@@ -1,5 +1,5 @@
-//! A restore loses no existing data and never mixes two snapshots: tested on real hosts, with
-//! snapshots taken by etcdctl.
+//! Tests on real hosts that a restore loses no existing data and never mixes two snapshots. etcdctl
+//! takes the snapshots.
 
 #[path = "../bootstrap/bed.rs"]
 #[expect(

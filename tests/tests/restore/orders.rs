@@ -1,4 +1,5 @@
-//! Clusters to restore, and operators who give orders to all members at once.
+//! Helpers for clusters to restore, and for operators who give orders to all members at the same
+//! time.
 
 use std::fs;
 use std::thread;
@@ -13,7 +14,7 @@ use crate::bed::Bed;
 /// The path of the snapshot on a host.
 pub(crate) const SNAPSHOT: &str = "/root/snapshot.db";
 
-/// Makes three members with this etcd, which are on and healthy.
+/// Makes three running, healthy members with this etcd.
 pub(crate) fn cluster(version: &str) -> Result<Bed> {
     let mut bed = Bed::with_etcd(version, 3)?;
     boot_all(&mut bed.hosts)?;
@@ -65,7 +66,7 @@ pub(crate) fn all_restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     Ok(came)
 }
 
-/// Returns every key with its value, lease and revisions, as this host's own member has them.
+/// Returns every key of this host's own member with its value, lease and revisions.
 pub(crate) fn content(host: &Host) -> Result<serde_json::Value> {
     let json = etcdctl(host, "get '' --from-key --consistency=s --write-out=json")?;
     let answer: serde_json::Value = serde_json::from_str(&json)?;

@@ -1,4 +1,4 @@
-//! The power may fail at any step of a restore.
+//! Tests that the power may fail at any step of a restore.
 
 use std::fs;
 use std::thread::{self, sleep};
@@ -47,7 +47,7 @@ fn pulled() -> Result<()> {
         if all {
             victim.boot()?;
         }
-        // Whether all of them or none of them restored, they are a single cluster.
+        // Either all of them or none of them restored, and they are a single cluster.
         for host in &bed.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
@@ -72,7 +72,7 @@ fn pulled() -> Result<()> {
         }
         ensure!(
             restored || all,
-            "a cut at {step} on one of three, and nothing was restored"
+            "after a cut at {step} on one of three members, none of them restored"
         );
     }
     Ok(())
@@ -92,7 +92,7 @@ fn cut(others: &[Host], victim: &mut Host, step: &str, all: bool) -> Result<()> 
         while count(victim, step) == last {
             ensure!(
                 Instant::now() < end,
-                "{} never came to {step}",
+                "{} never reached {step}",
                 victim.name()
             );
             sleep(Duration::from_millis(1));

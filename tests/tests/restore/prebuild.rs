@@ -1,5 +1,5 @@
-//! A member that does not wait for any other prepares the new data while etcd is still running.
-//! Whatever happens to that data, etcd survives.
+//! Tests a member that does not wait for other members, and therefore prepares the new data while
+//! etcd is still running. etcd survives every fault of that data.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -19,7 +19,8 @@ use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
 use crate::orders::{SNAPSHOT, content};
 
 const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
-/// etcdutl may finish before it is caught; in that case the test tries again.
+/// The number of attempts. etcdutl can finish before the test catches it; the test then tries
+/// again.
 const MAX_ATTEMPTS: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -36,7 +37,7 @@ fn begin(host: &Host) -> Result<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .context("cannot start it")
+        .context("cannot start the command")
 }
 
 /// The state before a restore.
@@ -52,7 +53,7 @@ impl Before {
         wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
         ensure!(
             content(host)? == self.0 && token(host)? == self.1,
-            "it is not as it was"
+            "the member has changed"
         );
         Ok(())
     }
@@ -74,7 +75,10 @@ fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
         let mut restore = begin(host)?;
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         while !host.path("/root/there").exists() && restore.try_wait()?.is_none() {
-            ensure!(Instant::now() < end, "neither caught nor through");
+            ensure!(
+                Instant::now() < end,
+                "etcdutl was neither caught nor has it finished"
+            );
             sleep(Duration::from_millis(10));
         }
         fs::write(host.path("/root/enough"), "")?;
@@ -85,7 +89,7 @@ fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
         restore.wait()?;
         wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     }
-    bail!("etcdutl was never caught at work")
+    bail!("etcdutl was never caught while it worked")
 }
 
 fn all() -> Result<()> {
@@ -96,7 +100,7 @@ fn all() -> Result<()> {
     host.boot()?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(host, "put answer 42")?;
-    // These values give etcdutl something to do.
+    // These values give etcdutl enough work.
     host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?
         .ok()?;
     for number in 0..30 {
@@ -114,7 +118,7 @@ fn all() -> Result<()> {
     );
     ensure!(
         !host.path(IN_THE_MAKING).exists(),
-        "half of the new data is left"
+        "partial new data is left"
     );
     before.still(host)?;
 
@@ -125,8 +129,8 @@ fn all() -> Result<()> {
     host.boot()?;
     before.still(host)?;
 
-    // The same once the node has the order: the next boot completes the restore. The leftovers of
-    // the interrupted restore do no harm.
+    // The same happens once the node has the order. The next boot completes the restore, and the
+    // leftovers of the interrupted restore are harmless.
     let before = Before::of(host)?;
     let orders = |host: &Host| {
         let journal =
@@ -146,9 +150,12 @@ fn all() -> Result<()> {
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     ensure!(
         token(host)? != before.1,
-        "the order from before the cut was not carried out"
+        "the order from before the power cut was not carried out"
     );
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
-    ensure!(!host.path(IN_THE_MAKING).exists(), "what was made is left");
+    ensure!(
+        !host.path(IN_THE_MAKING).exists(),
+        "the prepared data is left"
+    );
     Ok(())
 }

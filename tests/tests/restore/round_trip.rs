@@ -1,4 +1,4 @@
-//! A restore and its rollback, with each version of etcd.
+//! Tests a restore and its rollback, with each version of etcd.
 
 use std::fs;
 use std::process::Child;
@@ -29,8 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             test,
         )
     };
-    // One version whose revision can be raised, and one whose revision cannot. For the other
-    // versions a full life cycle already includes a restore.
+    // Tests one version whose revision can be raised, and one whose revision cannot. For the other
+    // versions, a full life cycle already includes a restore.
     vec![
         way("3.4.23", long, || there_and_back("3.4.23")),
         way("3.5.1", trial, || there_and_back("3.5.1")),
@@ -43,8 +43,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The peer URL of a learner that never starts.
 const GHOST: &str = "https://10.101.15.109:2380";
 
-/// Returns whether this version's revision can be raised, and clients that have seen a later one
-/// can be notified of it.
+/// Returns whether this version's revision can be raised, so that clients that have seen a later
+/// revision are notified.
 fn raises(version: &str) -> bool {
     !["3.4.23", "3.5.1"].contains(&version)
 }
@@ -125,7 +125,7 @@ fn snapshot(bed: &Bed) -> Result<()> {
     distribute_snapshot(bed, 0)
 }
 
-/// Checks what else was restored besides the keys.
+/// Checks everything that was restored besides the keys.
 fn came_back(bed: &Bed) -> Result<()> {
     let two = &bed.hosts[1];
     let alice = etcdctl(two, "get old/1 --print-value-only --user alice:secret")?;
@@ -153,7 +153,7 @@ fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
         let (id, _) = listed(host, host.name())?.context("not listed")?;
         ensure!(
             said.contains(&format!("{} {id}", host.name())),
-            "{} is {id}, and was said to be:\n{said}",
+            "{} has the id {id}, but firstboot printed:\n{said}",
             host.name()
         );
     }
@@ -164,7 +164,7 @@ fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
         .context("no cluster id")?;
     ensure!(
         said.contains(&format!("the new cluster has the id {cluster:x}")),
-        "it is {cluster:x}, and was said to be:\n{said}"
+        "the cluster has the id {cluster:x}, but firstboot printed:\n{said}"
     );
     Ok(())
 }
@@ -214,7 +214,7 @@ fn there_and_back(version: &str) -> Result<()> {
         let found = (content(host)?, accounts(host)?);
         ensure!(
             found == wanted,
-            "{} has {found:#?}, and the snapshot {wanted:#?}",
+            "{} has {found:#?}, but the snapshot has {wanted:#?}",
             host.name()
         );
     }
@@ -284,8 +284,8 @@ fn print_ids(bed: &Bed, came: &[Output]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the watch that went on through the restore fails, and that a new watch from its
-/// revision fails too.
+/// Checks that the watch that continued through the restore fails, and that a new watch from its
+/// revision fails as well.
 fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
     one.wait_for("grep -q compacted /root/watched", CONVERGENCE_TIMEOUT)?;
     let again = one.sh(&format!(
@@ -300,7 +300,7 @@ fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
     Ok(())
 }
 
-/// Rolls back to the earlier data, and checks that none of it has been lost.
+/// Rolls back to the earlier data, and checks that no data was lost.
 fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     let [one, two, three] = &bed.hosts[..] else {
         anyhow::bail!("not three hosts")
@@ -314,7 +314,7 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     for host in &bed.hosts {
         ensure!(
             !host.path("/var/lib/etcd/restore").exists(),
-            "{} keeps what was in the making",
+            "{} keeps partial data",
             host.name()
         );
     }
@@ -327,11 +327,7 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     all_restore(&orders)?;
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
-        ensure!(
-            content(host)? == *before,
-            "{} is not as it was",
-            host.name()
-        );
+        ensure!(content(host)? == *before, "{} has changed", host.name());
     }
     ensure!(token(one)? == first);
 
@@ -347,7 +343,7 @@ fn outlives_a_boot(last: &mut Host) -> Result<()> {
     let listed = last.check(&["firstboot", "restore", "--list"])?;
     ensure!(
         listed.lines().count() == 1,
-        "what was restored is set aside now, and nothing else:\n{listed}"
+        "the archive does not contain exactly the restored data:\n{listed}"
     );
     let json = last.check(&["firstboot", "restore", "--list", "--json"])?;
     let json: serde_json::Value = serde_json::from_str(&json)?;
@@ -360,7 +356,7 @@ fn outlives_a_boot(last: &mut Host) -> Result<()> {
     last.wait_for("firstboot restore --prune 1", CONVERGENCE_TIMEOUT)?;
     ensure!(
         last.check(&["firstboot", "restore", "--list"])? == listed,
-        "too young to be deleted"
+        "data that is too new was deleted"
     );
     last.wait_for("sleep 1; firstboot restore --prune 0", CONVERGENCE_TIMEOUT)?;
     ensure!(

@@ -1,4 +1,4 @@
-//! The quorum is lost for good: one machine restores, and the other machines join it.
+//! Tests a quorum that is lost for good. One machine restores, and the other machines join it.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -33,7 +33,7 @@ fn single_member() -> Result<()> {
     )?;
     ensure!(seen.trim() == "42", "{seen}");
 
-    // A node does not restore on its own while others are running.
+    // A node does not restore alone while others are running.
     refuses_beside_others(&bed.hosts[0])?;
 
     for host in &mut bed.hosts[1..] {
@@ -92,17 +92,17 @@ fn refuses_beside_others(host: &Host) -> Result<()> {
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     ensure!(
         refused.stdout.contains("etcdutl snapshot restore"),
-        "nothing was made ahead: {refused:?}"
+        "firstboot prepared no data: {refused:?}"
     );
     ensure!(
         !host.path("/var/lib/etcd/restore").exists(),
-        "what was made ahead is left"
+        "the prepared data is left"
     );
     Ok(())
 }
 
-/// Two operators, or one who is in a hurry: two machines that cannot reach each other both continue
-/// alone. A member that comes up at this point must not choose between the two clusters.
+/// Two machines that cannot reach each other both continue alone at an operator's order. A member
+/// that comes up at this point must not choose between the two clusters.
 fn two_clusters() -> Result<()> {
     let mut bed = cluster("3.5.1")?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
@@ -130,7 +130,7 @@ fn two_clusters() -> Result<()> {
         let kept = etcdctl(host, "get kept-by --print-value-only --consistency=s")?;
         ensure!(
             kept.trim() == host.name(),
-            "{} has what {kept} kept",
+            "{} has the data of {kept}",
             host.name()
         );
         let members = etcdctl(host, "member list")?;
@@ -146,7 +146,7 @@ fn two_clusters() -> Result<()> {
         let kept = etcdctl(host, "get kept-by --print-value-only --consistency=s")?;
         ensure!(
             kept.trim() == "etcd-1",
-            "{} has what {kept} kept",
+            "{} has the data of {kept}",
             host.name()
         );
     }

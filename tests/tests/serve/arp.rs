@@ -1,6 +1,6 @@
-//! The server judges a client by what the kernel knows about the network, not by what the client
-//! claims: a second machine with a node's address, every state of an ARP entry, several networks,
-//! routers.
+//! Tests that the server identifies a client by the kernel's view of the network, not by the
+//! client's claims: a second machine with a node's address, every state of an ARP entry, several
+//! networks, routers.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -64,15 +64,14 @@ fn ip(words: &str) -> Result<()> {
     process::check("ip", &words.split(' ').collect::<Vec<_>>()).map(drop)
 }
 
-/// Makes a machine that is off, and a second one that has the same address but its own network
-/// card.
+/// Makes a machine, and a second machine with the same address but its own network card.
 fn evil(ours: &Provisioning) -> Result<(Link, Link)> {
     let one = ours.network.add("etcd-1")?;
     ours.network.unplug("etcd-1")?;
     Ok((one, ours.network.add_twin("evil", "etcd-1")?))
 }
 
-/// Opens a connection from a machine that answers no ARP requests from then on.
+/// Opens a connection from a machine that from then on does not answer ARP requests.
 fn silent(ours: &Provisioning, machine: &Link) -> Result<TcpStream> {
     let stream = connect(&machine.namespace)?;
     let (name, world) = (machine.namespace.name(), ours.network.world().name());
@@ -82,7 +81,7 @@ fn silent(ours: &Provisioning, machine: &Link) -> Result<TcpStream> {
         .nth(2)
         .unwrap_or_default()
         .to_owned();
-    // The order matters: changing the link empties the machine's ARP table.
+    // The order matters, because changing the link empties the machine's ARP table.
     ip(&format!("-n {name} link set eth0 arp off"))?;
     ip(&format!(
         "-n {name} neigh replace 10.101.15.1 lladdr {bridge} dev eth0 nud permanent"
@@ -122,7 +121,7 @@ fn held_back() -> Result<()> {
         ensure!(said.contains(words), "{page} is answered:\n{said}");
         ensure!(
             !said.contains("payload") && !said.contains("kernel "),
-            "{page} gives the node's away:\n{said}"
+            "{page} reveals the node's document:\n{said}"
         );
     }
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;
@@ -187,14 +186,15 @@ fn networks() -> Result<()> {
     let (one, evil) = evil(&ours)?;
     let world = ours.network.world().name();
     side(&ours, "10.101.16.1/24", "10.101.16.2/24")?;
-    // An ARP entry with the node's address and MAC, in a network that leads to a different machine.
+    // There is an ARP entry with the node's address and MAC, in a network that leads to a different
+    // machine.
     ip(&format!(
         "-n {world} neigh replace {ADDRESS} lladdr {} dev side nud permanent",
         one.mac
     ))?;
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;
     // A machine in this network has an address from a different network, which is reached by a
-    // route over the link: its MAC is checked as well.
+    // route over the link. The server checks its MAC as well.
     ip(&format!("-n {world} route add 10.9.0.2/32 dev br0"))?;
     let stranger = &ours.network.add("stranger")?.namespace;
     ip(&format!(
@@ -241,7 +241,7 @@ fn routers() -> Result<()> {
         "net.ipv4.conf.all.rp_filter=0",
     ]))?
     .ok()?;
-    // If it is reached at 10.9.0.2, it does not have the node's address, whatever MAC it claims.
+    // At 10.9.0.2 it does not have the node's address, regardless of the MAC that it claims.
     let mac = "52:54:0a:65:0f:65";
     let url = format!("http://{SERVER}/{}", document_of(mac));
     let (status, text) = curl(&far, &["--interface", "10.9.0.2"], &url)?;
@@ -249,7 +249,7 @@ fn routers() -> Result<()> {
         status == 403 && text.contains("[wrong-address]"),
         "{status}: {text}"
     );
-    // Of a machine behind a router only the address can be known.
+    // For a machine behind a router, the server can check only the address.
     ip(&format!(
         "-n {world} route add {ADDRESS}/32 via {}",
         router.address

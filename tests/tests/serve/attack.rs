@@ -1,5 +1,5 @@
-//! What a hostile client can write into a request: nothing in it opens a window, reaches a
-//! different file, or hides a second request.
+//! Tests hostile requests. None of them reopens the time window of a document, reaches a different
+//! file, or hides a second request.
 
 mod log;
 
@@ -61,7 +61,7 @@ fn head() -> Result<()> {
         )?;
         ensure!(found == status, "{page}: {found}: {text}");
     }
-    // After the HEAD request for a file the connection stays in step.
+    // After the HEAD request for a file, the connection can still be used.
     let both = "HEAD /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\nGET /image/SHA256SUMS HTTP/1.1\r\nHost: a\r\n\r\n";
     let said = raw(&one.namespace, both)?;
     ensure!(
@@ -72,17 +72,17 @@ fn head() -> Result<()> {
     let said = server.output()?;
     ensure!(
         !said.contains("etcd-1: "),
-        "a HEAD is logged as if something was given:\n{said}"
+        "the log of a HEAD request claims that the node got something:\n{said}"
     );
     let state = ours.out().with_file_name("out.state").join("demo/etcd-1");
     ensure!(
         !state.join("document.json").exists(),
-        "a HEAD opens the window"
+        "a HEAD request opens the window"
     );
     let installation = fs::read_to_string(state.join("install.json"))?;
     ensure!(
         !installation.contains("\"last\""),
-        "a HEAD is recorded: {installation}"
+        "a HEAD request is recorded: {installation}"
     );
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     Ok(())
@@ -102,7 +102,7 @@ fn paths() -> Result<()> {
     ];
     for page in written {
         let found = expect(&one.namespace, &format!("{page}?node=etcd-1"), 200, "%pre")?;
-        ensure!(found == kickstart, "{page} is another file");
+        ensure!(found == kickstart, "{page} returns another file");
     }
     server.wait_for_output("etcd-1: takes the kickstart")?;
     let taken = || {
@@ -174,7 +174,7 @@ fn links() -> Result<()> {
             )?;
         }
     }
-    // Nor may a node's own folder be a symlink.
+    // A node's own folder must not be a symlink either.
     fs::rename(
         ours.out().join("nodes/etcd-2"),
         ours.out().join("nodes-of-2"),
@@ -269,7 +269,7 @@ fn stops_and_listens() -> Result<()> {
         ensure!(found == Some(code), "{signal}: {found:?}");
         ensure!(
             said.ends_with("\ninterrupted\n"),
-            "it speaks of files that it did not write:\n{said}"
+            "the message mentions files that the server did not write:\n{said}"
         );
     }
     needs_no_output(&ours)?;
@@ -308,7 +308,7 @@ fn stops_and_listens() -> Result<()> {
     )
 }
 
-/// The server runs even if the disk for its output is full.
+/// Checks that the server runs even if the disk for its output is full.
 fn needs_no_output(ours: &Provisioning) -> Result<()> {
     let mut command = ours.network.world().command("sh");
     command
@@ -318,10 +318,7 @@ fn needs_no_output(ours: &Provisioning) -> Result<()> {
         .arg(ours.out());
     let silent = Server::unheard(command.args(["--listen", SERVER]), ours.network.world())?;
     let (found, _) = silent.end(Signal::SIGTERM)?;
-    ensure!(
-        found == Some(143),
-        "without a place for its words: {found:?}"
-    );
+    ensure!(found == Some(143), "with a full output disk: {found:?}");
     let builder = programs::builder()?;
     let mut none = std::process::Command::new("sh");
     none.args(["-c", "\"$@\" > /dev/full 2>&1", "sh"])

@@ -22,7 +22,7 @@ pub(crate) const SERVER: &str = "10.101.15.1:8081";
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Builds the demo's cluster. Its nodes are identified by their MAC, fetch from the builder, and
-/// may be installed.
+/// are allowed to be installed.
 pub(crate) fn built() -> Result<Provisioning> {
     let copy = |from: &Path, to: &Path| {
         process::check(
@@ -64,7 +64,7 @@ pub(crate) fn by_card(last: u8) -> String {
     format!("mac = \"52:54:0a:65:0f:{last:02x}\"\n")
 }
 
-/// Builds the same cluster with other recipe lines for each node's machine; `machine` gets the last
+/// Builds the same cluster with other recipe lines for each node's machine. `machine` gets the last
 /// byte of the node's address.
 pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning> {
     etcd::release(etcd::DEMO)?;
@@ -74,7 +74,7 @@ pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning>
     Ok(provisioning)
 }
 
-/// Writes the demo's recipe with these lines for each node's machine; `machine` gets the last byte
+/// Writes the demo's recipe with these lines for each node's machine. `machine` gets the last byte
 /// of the node's address.
 pub(crate) fn recipe_with(machine: impl Fn(u8) -> String) -> Result<PathBuf> {
     let mut text = fs::read_to_string(recipe("demo"))?.replace(
@@ -128,13 +128,14 @@ impl Server {
         let end = Instant::now() + START_TIMEOUT;
         while !server.output()?.contains("serving ") {
             let over = server.process.ended()?.is_some() || Instant::now() >= end;
-            ensure!(!over, "builder serve does not begin:\n{}", server.output()?);
+            ensure!(!over, "builder serve does not start:\n{}", server.output()?);
             sleep(Duration::from_millis(20));
         }
         Ok(server)
     }
 
-    /// Starts a server whose output goes elsewhere: it counts as started as soon as it answers.
+    /// Starts a server whose output the test does not read. It counts as started as soon as it
+    /// answers.
     pub(crate) fn unheard(command: &Command, world: &Namespace) -> Result<Self> {
         let log = run::current()?.folder("serve")?.join("log");
         let mut server = Self {
@@ -150,18 +151,19 @@ impl Server {
         Ok(server)
     }
 
-    /// Returns everything that it has printed so far.
+    /// Returns everything that the server has printed so far.
     pub(crate) fn output(&self) -> Result<String> {
         fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
 
-    /// Waits until it has printed this text, since the log is written independently of the answers.
+    /// Waits until the server has printed this text, because it writes the log independently of the
+    /// answers.
     pub(crate) fn wait_for_output(&self, words: &str) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60);
         while !self.output()?.contains(words) {
             ensure!(
                 Instant::now() < end,
-                "the server does not say `{words}`:\n{}",
+                "the server does not print `{words}`:\n{}",
                 self.output()?
             );
             sleep(Duration::from_millis(20));
@@ -169,7 +171,7 @@ impl Server {
         Ok(())
     }
 
-    /// Its process.
+    /// Returns its process id.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
@@ -187,18 +189,21 @@ impl Server {
             if let Some(status) = self.process.ended()? {
                 return Ok((status.code(), self.output()?));
             }
-            ensure!(Instant::now() < end, "the server goes on after {signal}");
+            ensure!(
+                Instant::now() < end,
+                "the server does not stop after {signal}"
+            );
             sleep(Duration::from_millis(20));
         }
     }
 }
 
-/// Returns the status and the text of a page, as a machine in a namespace receives them.
+/// Returns the status and the text of a page, requested from a namespace.
 pub(crate) fn get(from: &Namespace, page: &str) -> Result<(u16, String)> {
     curl(from, &[], &format!("http://{SERVER}/{page}"))
 }
 
-/// Makes the same request with curl options and a complete URL.
+/// Makes a request with curl options and a complete URL.
 pub(crate) fn curl(from: &Namespace, options: &[&str], url: &str) -> Result<(u16, String)> {
     let mut curl = from.command("curl");
     curl.args([
@@ -215,7 +220,7 @@ pub(crate) fn curl(from: &Namespace, options: &[&str], url: &str) -> Result<(u16
             .arg(url),
     )?
     .ok()?;
-    let (text, status) = said.rsplit_once('\n').context("curl says no status")?;
+    let (text, status) = said.rsplit_once('\n').context("curl prints no status")?;
     Ok((status.parse()?, text.to_owned()))
 }
 
@@ -239,7 +244,7 @@ pub(crate) fn script_of(link: &Link) -> String {
     format!("boot.ipxe?mac={}&serial=&uuid=", link.mac)
 }
 
-/// Reports a stage from this machine in the way that its boot script specifies.
+/// Reports a stage from this machine as its boot script specifies.
 pub(crate) fn report(
     from: &Namespace,
     script: &str,
@@ -259,7 +264,7 @@ pub(crate) fn report(
     )
 }
 
-/// Returns the URL to which a boot script makes the machine report.
+/// Returns the URL for reports in a boot script.
 pub(crate) fn report_url(script: &str) -> Result<String> {
     let word = script
         .split_whitespace()

@@ -1,4 +1,4 @@
-//! The board of `builder serve`, as a machine that is not the server sees it.
+//! Tests the board of `builder serve` from a machine that is not the server.
 
 use std::fs;
 use std::io::Write as _;
@@ -23,7 +23,7 @@ pub(crate) fn token() -> Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// Checks that the board shows this text, and shows nothing without the token.
+/// Checks that the board shows this text, and refuses access without the token.
 pub(crate) fn shows(from: &Link, text: &str) -> Result<()> {
     let from = &from.namespace;
     for page in ["board", "board/events", "board/board.js", "metrics"] {
@@ -42,7 +42,7 @@ pub(crate) fn shows(from: &Link, text: &str) -> Result<()> {
         "{status}: {metrics}"
     );
     let (status, _) = curl(from, &["--header", &bearer, "--data", "x=1"], &url("board"))?;
-    ensure!(status == 405, "the board only reads: {status}");
+    ensure!(status == 405, "the board accepts a write: {status}");
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! Nodes that make their keys themselves are enrolled by the server: each machine as its own node,
-//! with its first keys, and with others only after an operator approved them.
+//! Tests that the server enrols nodes that make their own keys: each machine as its own node, with
+//! its first keys, and with other keys only after an operator has approved them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Builds the demo's cluster with nodes that make their keys and are known by their cards.
+/// Builds the demo's cluster with nodes that make their own keys and are identified by their
+/// network cards.
 fn built() -> Result<(Provisioning, PathBuf)> {
     etcd::release(etcd::DEMO)?;
     let mut text = fs::read_to_string(recipe("demo"))?;
@@ -141,7 +142,7 @@ fn cluster() -> Result<()> {
     Ok(())
 }
 
-/// A request for new keys, with the name of another node in it.
+/// Makes a request for new keys that contains the name of another node.
 fn request(name: &str) -> Result<PathBuf> {
     let folder = run::current()?.folder("request")?;
     let path = folder.join(name);
@@ -160,7 +161,7 @@ fn request(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Posts a file as the machine with this link, which claims to have this card.
+/// Posts a file from the machine with this link, which claims to have this network card.
 fn post(from: &Link, card: &str, body: &Path) -> Result<(u16, String)> {
     let data = format!("@{}", body.display());
     let options = ["--insecure", "--tlsv1.3", "--data-binary", &data];
@@ -215,7 +216,7 @@ fn hostile() -> Result<()> {
     )?;
     answers(get, 405, "[method]")?;
 
-    // The names in the request are etcd-3's, and those in the certificate etcd-1's.
+    // The names in the request are etcd-3's, but those in the certificate are etcd-1's.
     answers(post(&one, &one.mac, &first)?, 200, "payload")?;
     let cert = ours.pki().join("nodes/etcd-1/server.crt");
     let text = process::check(
@@ -226,9 +227,10 @@ fn hostile() -> Result<()> {
         text.contains("DNS:etcd-1,") && !text.contains("etcd-3"),
         "{text}"
     );
-    // Asked again, the same keys get the same answer: the first one may have been lost.
+    // A repeated request with the same keys gets the same answer, because the first answer may have
+    // been lost.
     answers(post(&one, &one.mac, &first)?, 200, "payload")?;
-    // The request of another node, overheard and sent again; and other keys for the same node.
+    // Tests the intercepted request of another node, and other keys for the same node.
     answers(post(&two, &two.mac, &first)?, 403, "[key-of-another-node]")?;
     answers(post(&one, &one.mac, &second)?, 503, "[key-not-approved]")?;
     ensure!(
@@ -237,7 +239,6 @@ fn hostile() -> Result<()> {
     );
     server.wait_for_output("[wrong-card]")?;
     server.wait_for_output("[key-not-approved]")?;
-    // Another server, whose key the image does not trust, is refused by the node: see firstboot's
-    // own tests.
+    // firstboot's own tests check that a node refuses a server whose key the image does not trust.
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A machine is installed only once: what iPXE is sent, what is recorded, and what the operator can
-//! allow.
+//! Tests that a machine is installed only once: the scripts that iPXE gets, the server's record,
+//! and the operator's permissions.
 
 mod elsewhere;
 mod machine;
@@ -87,7 +87,7 @@ fn stages() -> Result<()> {
     let again = script(&one)?;
     ensure!(
         installs(&again),
-        "the kickstart counts as the installation: {again}"
+        "fetching the kickstart counts as an installation: {again}"
     );
     expect_report(&one.namespace, &sent, "started", 403, "[stale-report]")?;
     for stage in ["started", "installing"] {
@@ -172,15 +172,18 @@ fn retried_then_refused() -> Result<()> {
         "{line}"
     );
     server.wait_for_output("[held]")?;
-    // After a restart the server still knows it.
+    // After a restart the server still has this record.
     drop(server);
     let _server = Server::start(&ours, TREE)?;
     ensure!(
         !installs(&script(&one)?),
-        "it forgot that the machine is held"
+        "the server forgot that the machine is held"
     );
     allow(&ours, &["etcd-1", "--install"])?;
-    ensure!(installs(&script(&one)?), "the operator's word is not heard");
+    ensure!(
+        installs(&script(&one)?),
+        "the server ignores the operator's permission"
+    );
     Ok(())
 }
 
@@ -245,7 +248,10 @@ fn window() -> Result<()> {
     // Allowing an installation also allows the document, as soon as the installation has started.
     allow(&ours, &["etcd-1", "--install"])?;
     expect(&one.namespace, &page, 403, "[document-closed]")?;
-    ensure!(installs(&script(&one)?), "it is not installed again");
+    ensure!(
+        installs(&script(&one)?),
+        "the machine is not installed again"
+    );
     expect(&one.namespace, &page, 200, "payload")?;
     ensure!(
         !installs(&script(&one)?),
@@ -277,7 +283,10 @@ fn forged() -> Result<()> {
         "[unknown-machine]",
     )?;
     expect_report(&one.namespace, &sent, "finished", 400, "[stage]")?;
-    ensure!(installs(&script(&one)?), "a forged report is believed");
+    ensure!(
+        installs(&script(&one)?),
+        "the server accepts a forged report"
+    );
     let secrets: Vec<&str> = sent
         .split("token=")
         .filter_map(|rest| rest.get(..32))

@@ -1,5 +1,5 @@
-//! A machine is switched on and becomes a member: it is installed, reports this, and is given its
-//! document.
+//! Tests that a machine that is switched on becomes a member: it is installed, reports that, and
+//! gets its document.
 
 use std::fs;
 
@@ -97,9 +97,9 @@ fn line_of(ours: &Provisioning, node: &str) -> Result<String> {
         .to_owned())
 }
 
-/// From the network boot of three machines to a cluster. Then one of them is lost, and comes back
-/// once the operator allows it. Each document is handed out only once, but no machine loses the
-/// answer to its request.
+/// Boots three machines from the network, which become a cluster. Then one of them is lost, and
+/// comes back once the operator allows it. Each document is handed out only once, but no machine
+/// loses the answer to its request.
 fn cluster() -> Result<()> {
     let ours = built()?;
     let tree = format!("http://{SERVER}/none/");
@@ -119,7 +119,10 @@ fn cluster() -> Result<()> {
             200,
             "was installed at",
         )?;
-        ensure!(!installs(&left), "it would be installed again: {left}");
+        ensure!(
+            !installs(&left),
+            "the machine would be installed again: {left}"
+        );
         let url = host.read("/etc/firstboot/report")?;
         ensure!(url.trim() == report_url(&words)?, "{url}");
         process::check(
@@ -151,7 +154,8 @@ fn cluster() -> Result<()> {
     Ok(())
 }
 
-/// A machine that has lost its disk gets its document again once the operator allows it.
+/// Checks that a machine that has lost its disk gets its document again once the operator allows
+/// it.
 fn replace_lost(ours: &Provisioning, server: &Server, lost: &mut Host) -> Result<()> {
     lost.cut_power()?;
     lost.revert()?;
@@ -197,7 +201,7 @@ fn failed() -> Result<()> {
     let tree = format!("http://{SERVER}/none/");
     let server = Server::start(&ours, &["--tree", &tree])?;
     let host = ours.machine("etcd-1")?;
-    // The overlay from a different build, as a stale mirror might serve it.
+    // The server has the overlay of a different build, like a stale mirror.
     let overlay = ours.out().join("image/overlay.tar.gz");
     let kept = fs::read(&overlay)?;
     fs::write(&overlay, "another")?;
@@ -303,8 +307,8 @@ fn whole() -> Result<()> {
         ("https", &["--tls-cert", &cert, "--tls-key", &key]),
     ] {
         let _server = Server::start(&ours, options)?;
-        // A whole file, a resumed one, a middle part, two files on one connection, and many
-        // downloads at once.
+        // Tests a whole file, a resumed file, a middle part, two files on one connection, and many
+        // downloads at the same time.
         let script = "set -eu; cd \"$(mktemp -d)\"; get() { curl -skS --fail --max-time 60 \"$@\"; }\n\
              get -o whole \"$1/overlay.tar.gz\"\n\
              head -c 1000000 whole > resumed; get -C - -o resumed \"$1/overlay.tar.gz\"; cmp whole resumed\n\
@@ -350,7 +354,7 @@ fn https() -> Result<()> {
     let names_node = "\"node\":\"etcd-1\"";
     server.wait_for_output(names_node)?;
     let said = server.output()?;
-    // A log line about the plain request may follow.
+    // A log line about the plain request can follow.
     let line = said
         .lines()
         .find(|line| line.contains(names_node))

@@ -1,5 +1,5 @@
-//! Many clients, slow clients, silent clients: a machine that sends a single request still gets its
-//! answer.
+//! Tests many clients, slow clients and silent clients. A machine that sends a single request must
+//! still get its answer.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -30,8 +30,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Opens this many connections to the server from each of these addresses of a namespace, and sends
-/// some bytes on each connection.
+/// Opens the given number of connections to the server from each of these addresses of a namespace,
+/// and sends some bytes on each connection.
 fn connections(
     from: &Namespace,
     addresses: &[String],
@@ -101,10 +101,10 @@ fn crowd() -> Result<()> {
     }
     let get = "GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\n";
     for (what, from, each, words) in [
-        ("550 that do not read", &addresses[..1], 550, get),
-        ("2000 that say nothing", &addresses[..1], 2000, ""),
+        ("550 clients that do not read", &addresses[..1], 550, get),
+        ("2000 clients that send nothing", &addresses[..1], 2000, ""),
         (
-            "2000 of ten addresses that do not read",
+            "2000 clients with ten addresses that do not read",
             &addresses[..],
             200,
             get,
@@ -155,8 +155,8 @@ fn slow() -> Result<()> {
         ),
     ];
     let mut deaf = open(overlay)?;
-    // One of many clients on a link that slows down to 30 KB per second once the kernel's buffers
-    // have grown.
+    // This is one of many clients on a link that slows down to 30 KB per second once the kernel's
+    // buffers have grown.
     let mut steady = open(overlay)?;
     let mut taken = 8_000_000;
     steady.read_exact(&mut vec![0; taken])?;
@@ -174,25 +174,28 @@ fn slow() -> Result<()> {
     };
     until(14)?;
     for (what, stream) in &mut waiting {
-        ensure!(is_over(stream)?, "{what} is still waited for after 14 s");
+        ensure!(
+            is_over(stream)?,
+            "the server still waits for {what} after 14 s"
+        );
     }
     until(26)?;
     ensure!(
         is_over(&mut drip)?,
-        "a head by drops is still waited for after 26 s"
+        "the server still waits for a slow head after 26 s"
     );
     let mut rest = Vec::new();
     steady.read_to_end(&mut rest)?;
     let size = usize::try_from(std::fs::metadata(ours.out().join("image/overlay.tar.gz"))?.len())?;
     ensure!(
         taken + rest.len() > size,
-        "a slow client has {} bytes of {size}",
+        "a slow client received {} of {size} bytes",
         taken + rest.len()
     );
     let sent = read_all(&mut deaf, Duration::from_secs(2))?.len();
     ensure!(
         sent < 20_000_000,
-        "a client that does not read for 26 s has all {sent} bytes"
+        "a client that did not read for 26 s got all {sent} bytes"
     );
     Ok(())
 }

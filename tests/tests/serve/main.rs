@@ -1,5 +1,5 @@
-//! `builder serve`: a machine that is switched on becomes its node without an operator, and no
-//! other machine can become that node.
+//! Tests `builder serve`. A machine that is switched on becomes its node without an operator, and
+//! no other machine can become that node.
 
 mod arp;
 mod attack;

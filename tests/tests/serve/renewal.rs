@@ -1,6 +1,6 @@
-//! Renewed certificates and another CA reach the members by `builder build` and `firstboot update`
-//! alone, while clients write. The server hands a newer document only to a machine that proves to
-//! have an earlier one.
+//! Tests that `builder build` and `firstboot update` alone bring renewed certificates and another
+//! CA to the members while clients write. The server hands a newer document only to a machine that
+//! proves that it has an earlier one.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -43,7 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// Builds the cluster with these additional sections of the recipe.
 fn build(ours: &Provisioning, sections: &str) -> Result<()> {
     let path = recipe_with(by_card)?;
-    // The timer of `auto` does not fire during the test, which runs its command itself.
+    // The timer of `auto` does not fire during the test, which itself runs the timer's command.
     let update = format!(
         "[update]\nmode = \"auto\"\nevery = \"24 hours\"\nfrom = \"http://{SERVER}/\"\nsoak-seconds = 10\n"
     );
@@ -56,7 +56,8 @@ fn renewal() -> Result<()> {
     etcd::release(etcd::DEMO)?;
     let ours = Provisioning::new()?;
     build(&ours, "")?;
-    // With a window of 0 s, a document is handed out once, except to a machine with a proof.
+    // With a window of 0 s, the server hands a document out only once, except to a machine with a
+    // proof.
     let server = Server::start(&ours, &["--open", "0"])?;
     let mut hosts = start(&ours)?;
     let old = ours.copy_output()?;
@@ -96,7 +97,7 @@ fn renewal() -> Result<()> {
     Ok(())
 }
 
-/// Installs and starts three machines. The second has its document from a seed, the others from
+/// Installs and starts three machines. The second gets its document from a seed, the others from
 /// the server.
 fn start(ours: &Provisioning) -> Result<Vec<Host>> {
     let mut hosts = ["etcd-1", "etcd-2", "etcd-3"]
@@ -115,8 +116,8 @@ fn start(ours: &Provisioning) -> Result<Vec<Host>> {
     Ok(hosts)
 }
 
-/// Without the document before, the machine's card and address are not enough; and a server of
-/// files has no documents.
+/// Checks that the machine's card and address are not enough without the previous document, and
+/// that a plain file server hands out no documents.
 fn others_get_nothing(ours: &Provisioning, host: &Host) -> Result<()> {
     let page = document_of(&host.link().mac);
     let from = &host.link().namespace;
@@ -134,12 +135,13 @@ fn others_get_nothing(ours: &Provisioning, host: &Host) -> Result<()> {
     let files = ours.www();
     ensure!(
         !files.join("node.json").exists() && !files.join("nodes").exists(),
-        "the server of files has documents"
+        "the file server has documents"
     );
     Ok(())
 }
 
-/// All nodes take their renewed certificates over: the third one from a folder, as of a USB stick.
+/// Checks that all nodes install their renewed certificates, the third node from a folder, as on a
+/// USB stick.
 fn renew(ours: &Provisioning, hosts: &[Host], old: &Path) -> Result<()> {
     let check = update(&hosts[0], "--check")?;
     let words = [
@@ -181,13 +183,14 @@ fn renew(ours: &Provisioning, hosts: &[Host], old: &Path) -> Result<()> {
         installed(ours, host)?;
         ensure!(
             document_of_output(old, host)? != document_of_output(&ours.out(), host)?,
-            "the build renewed nothing"
+            "the build renewed no certificate"
         );
     }
     Ok(())
 }
 
-/// The seed still has the document that the update replaced. A boot keeps the newer one.
+/// Checks that a boot keeps the newer document, although the seed still has the one that the update
+/// replaced.
 fn keeps_after_a_boot(host: &mut Host) -> Result<()> {
     let before = host.read("/etc/etcd/tls/server.crt")?;
     host.shutdown()?;
@@ -208,11 +211,11 @@ fn keeps_after_a_boot(host: &mut Host) -> Result<()> {
     Ok(())
 }
 
-/// Both steps of another CA.
+/// Makes both steps of a CA change.
 fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     let addresses: Vec<_> = hosts.iter().map(Host::address).collect();
     pki(ours, "rotate")?;
-    // The client trusts both CAs, and its certificate is by the old one.
+    // The client trusts both CAs, and its certificate is from the old one.
     let client = Client::new(ours)?;
     let writers = Writers::start(&client, &addresses, "rotate/");
     build(ours, "")?;
@@ -238,7 +241,7 @@ fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Runs `firstboot update` on one node after the other. The first ones then wait in the background
+/// Runs `firstboot update` on one node after the other. The first nodes then wait in the background
 /// until all members have their documents.
 fn roll(ours: &Provisioning, hosts: &[Host], words: &str) -> Result<()> {
     for host in hosts {
@@ -256,7 +259,7 @@ fn roll(ours: &Provisioning, hosts: &[Host], words: &str) -> Result<()> {
     wait_healthy(&hosts[0], 3, START_TIMEOUT).map(drop)
 }
 
-/// An older document is not taken over, and the place that has it is named.
+/// Checks that a node does not install an older document, and names its location.
 fn refuses_an_older_document(ours: &Provisioning, host: &Host, old: &Path) -> Result<()> {
     let stick = host.path("/old");
     process::check("cp", &["-a", &text(old), &text(&stick)])?;
@@ -282,7 +285,7 @@ fn installed(ours: &Provisioning, host: &Host) -> Result<()> {
         let found = host.read(&format!("/etc/etcd/tls/{file}"))?;
         ensure!(
             value.as_str() == Some(found.as_str()),
-            "{}: {file} is not that of the last build",
+            "{}: {file} is not from the last build",
             host.name()
         );
     }
@@ -306,7 +309,7 @@ fn update(host: &Host, words: &str) -> Result<Output> {
     Ok(ran)
 }
 
-/// Checks the exit code, and what the command says and does not say.
+/// Checks the exit code, and which words the command prints and does not print.
 #[track_caller]
 fn ends(ran: &Output, code: i32, words: &[&str], others: &[&str]) -> Result<()> {
     let said = format!("{}{}", ran.stdout, ran.stderr);
@@ -368,6 +371,6 @@ fn is_written(
         "{prefix}: {} writes acknowledged, longest gap {all:.1?}",
         written.count()
     );
-    ensure!(all < MAX_WRITE_GAP, "for {all:?} no write was acknowledged");
+    ensure!(all < MAX_WRITE_GAP, "no write was acknowledged for {all:?}");
     Ok(())
 }

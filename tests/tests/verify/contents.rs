@@ -1,4 +1,4 @@
-//! The contents of a snapshot, which are read from its pages and can be written into new ones.
+//! The contents of a snapshot, which can be read from its pages and written into new pages.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ impl Visitor for Contents {
 }
 
 impl Contents {
-    /// Reads the contents of a snapshot, given without its digest.
+    /// Reads the contents of a snapshot without its digest.
     pub(crate) fn of(image: &Image) -> Result<Self> {
         let mut contents = Self::default();
         let report = bolt::check(

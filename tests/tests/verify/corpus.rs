@@ -1,4 +1,4 @@
-//! Damaged snapshots: firstboot finds whatever etcdutl finds.
+//! Tests that firstboot finds all damage in snapshots that etcdutl finds.
 
 mod case;
 mod pointers;
@@ -45,7 +45,7 @@ fn corpus() -> Result<()> {
         let theirs = theirs("3.5.1", &path)?.is_none();
         ensure!(
             found || !theirs,
-            "{}: etcdutl finds it, firstboot does not: {answer:#}",
+            "{}: etcdutl finds the damage, but firstboot does not: {answer:#}",
             case.what
         );
         let [all, our_count, their_count] = tally.entry(case.kind).or_default();
@@ -55,12 +55,12 @@ fn corpus() -> Result<()> {
     }
     println!(
         "{:<45} {:>5} {:>9} {:>7}",
-        "damage (the digest made again)", "files", "firstboot", "etcdutl"
+        "damage (with a corrected digest)", "files", "firstboot", "etcdutl"
     );
     for (kind, [all, ours, theirs]) in &tally {
         println!("{kind:<45} {all:>5} {ours:>9} {theirs:>7}");
     }
-    // Damage that only a checksum could reveal: it affects bytes that may have any value.
+    // Only a checksum could reveal this damage, because it affects bytes that may have any value.
     let blind = [
         "a byte of a value",
         "a byte of a key",
@@ -234,7 +234,7 @@ fn lengths(image: &Image, cases: &mut Vec<Case>) {
     }
 }
 
-/// Damages pages in such a way that bbolt accepts them and etcd would not.
+/// Damages pages in such a way that bbolt accepts them but etcd would not.
 fn contents(image: &Image, cases: &mut Vec<Case>) {
     let used = image.used();
     // The bucket `key` is the largest one; its leaves contain revisions.

@@ -59,7 +59,7 @@ pub(crate) fn ours(path: &Path, more: &[&str]) -> Result<(i32, Value)> {
         ran.stderr
     );
     let answer = serde_json::from_str(&ran.stdout)
-        .with_context(|| format!("{} said {}", ran.command, ran.stdout))?;
+        .with_context(|| format!("{} printed {}", ran.command, ran.stdout))?;
     Ok((code, answer))
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn theirs(version: &str, path: &Path) -> Result<Option<Value>> {
         .map(|name| programs.join(name))
         .into_iter()
         .find(|path| path.is_file());
-    let status = status.context("no program for snapshots")?;
+    let status = status.context("the release has no program for snapshots")?;
     command
         .arg("20")
         .arg(status)
@@ -85,5 +85,5 @@ pub(crate) fn theirs(version: &str, path: &Path) -> Result<Option<Value>> {
     }
     serde_json::from_str(ran.stdout.trim())
         .map(Some)
-        .with_context(|| format!("etcdutl said {}", ran.stdout))
+        .with_context(|| format!("etcdutl printed {}", ran.stdout))
 }

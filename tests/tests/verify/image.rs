@@ -24,14 +24,14 @@ impl Used {
         self.id * PAGE
     }
 
-    /// Returns the position at which its table of elements ends and its keys start.
+    /// Returns the position at which the table of elements ends and the keys start.
     pub(crate) fn data(&self) -> usize {
         self.at() + 16 + 16 * self.count
     }
 }
 
 impl Image {
-    /// Returns the file with the correct digest at its end, whatever its content is.
+    /// Returns the file with the correct digest at its end, for any content.
     pub(crate) fn sealed(&self) -> Vec<u8> {
         [&self.0[..], Sha256::digest(&self.0).as_slice()].concat()
     }

@@ -1,5 +1,5 @@
-//! Files that were not sent by any etcd: the file of a running etcd, copies of that file, and files
-//! that are longer than their contents.
+//! Tests files that no etcd has sent as a snapshot: the file of a running etcd, copies of that
+//! file, and files that are longer than their contents.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -68,8 +68,8 @@ fn revision(etcd: &StandaloneEtcd) -> Result<i64> {
         .context("no revision")
 }
 
-/// A copy whose parts differ in age may consist of intact pages, each in its place, and yet contain
-/// almost nothing.
+/// A copy whose parts differ in age can consist of intact pages, each in its place, and still
+/// contain almost no data.
 fn copies() -> Result<()> {
     let folder = run::current()?.folder("etcd")?;
     let etcd = StandaloneEtcd::start("3.5.1", &folder, &["--unsafe-no-fsync"])?;
@@ -129,7 +129,7 @@ fn copy(etcd: &StandaloneEtcd, to: &Path, nth: usize) -> Result<()> {
     Ok(())
 }
 
-/// Leaves of 250 MiB each, nested inside each other, which take up only a few KiB on the disk.
+/// Tests nested leaves of 250 MiB each, which take up only a few KiB on the disk.
 fn sparse() -> Result<()> {
     const LONG: u32 = 250 << 20;
     let span = u64::from(LONG) / PAGE as u64;

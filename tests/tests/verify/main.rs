@@ -1,5 +1,5 @@
-//! `firstboot snapshot verify` checks snapshots that real etcds made, both intact and damaged; its
-//! results are compared with etcdutl's.
+//! Tests `firstboot snapshot verify` on snapshots that real etcds made, both intact and damaged.
+//! Its results are compared with etcdutl's.
 
 mod contents;
 mod corpus;

@@ -1,5 +1,5 @@
-//! Snapshots with random damage in several places, and a corrected digest: whatever the bytes are,
-//! the check finishes, uses little memory, and finds everything that etcdutl finds.
+//! Tests snapshots with random damage in several places, and a corrected digest. For any bytes, the
+//! check finishes, uses little memory, and finds everything that etcdutl finds.
 //!
 //! `MUTATIONS=100000 SEED=7 cargo test -p tests --test verify -- at_random` runs longer, and with
 //! different damage.
@@ -19,8 +19,8 @@ use crate::random::Random;
 
 /// The number of files that are checked by default.
 const FILES: u64 = 400;
-/// The check's memory limit, including the program and its stacks: much less than a false length
-/// could request.
+/// The check's memory limit, including the program and its stacks. It is much less than a false
+/// length could request.
 const MEMORY: &str = "--as=268435456";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -57,7 +57,7 @@ fn at_random() -> Result<()> {
         let outcome = check(&path, lived).and_then(|is_good| match is_good {
             false => Ok(true),
             true if theirs("3.5.1", &path)?.is_none() => {
-                bail!("etcdutl finds it damaged, and firstboot does not")
+                bail!("etcdutl finds the damage, but firstboot does not")
             }
             true => Ok(false),
         });
@@ -75,7 +75,7 @@ fn at_random() -> Result<()> {
         "of {} files {found} were found damaged, and {missed} by neither program",
         found + missed
     );
-    ensure!(found > 0, "nothing was found in any of them");
+    ensure!(found > 0, "no damage was found in any file");
     Ok(())
 }
 
@@ -95,7 +95,7 @@ fn check(path: &Path, lived: bool) -> Result<bool> {
         ran.stderr
     );
     let answer: serde_json::Value =
-        serde_json::from_str(&ran.stdout).context("its answer is not JSON")?;
+        serde_json::from_str(&ran.stdout).context("firstboot's output is not JSON")?;
     ensure!(
         answer["good"] == (code == 0),
         "exit code {code}, and {answer:#}"

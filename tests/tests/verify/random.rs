@@ -1,4 +1,4 @@
-//! Random numbers that are the same in every run.
+//! Makes random numbers that are the same in every run.
 
 #[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);

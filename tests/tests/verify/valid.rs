@@ -1,4 +1,4 @@
-//! Snapshots made by real etcds are good, and contain what etcdutl reports.
+//! Tests that snapshots made by real etcds are good, and contain what etcdutl reports.
 
 use std::fs;
 use std::path::Path;
@@ -54,7 +54,7 @@ fn good(version: &str) -> Result<()> {
             "{name}: {own:#} against {their:#}"
         );
     }
-    // From 3.6 on, etcdutl counts the existing keys; before that it counts all entries.
+    // From 3.6 on, etcdutl counts only the live keys; earlier versions count all entries.
     let storage = match version {
         "3.6.16" => "3.6.0".into(),
         "3.7.3" => "3.7.0".into(),
@@ -94,7 +94,7 @@ fn booted(version: &str, path: &Path) -> Result<()> {
     ensure!(answer["booted"]["live-keys"] == 2802, "{answer:#}");
     ensure!(
         fs::read_dir(path.parent().unwrap_or(path))?.count() == before,
-        "something is left"
+        "files are left"
     );
     Ok(())
 }

@@ -8,12 +8,11 @@ use super::types::{Partition, Plan, Volume};
 use super::volumes::plain;
 
 const MIB: u64 = 1 << 20;
-/// installclass.py: the minimum size for which there is a volume for /home.
+/// installclass.py: the minimum size for which anaconda makes a volume for /home.
 const HOME_MIB: u64 = 50 << 10;
 /// partitioning.py, _getCandidateDisks: smaller disks are left out.
 const CANDIDATE_MIB: u64 = 500;
-/// The minimum space: /boot, the least for /, and what remains for a swap of the size of the
-/// memory.
+/// The minimum space: /boot, the minimum for /, and the rest for a swap of the size of the memory.
 const LEAST_MIB: u64 = 2 << 10;
 
 /// AutoPart.execute and ReqPart.execute.
@@ -81,8 +80,8 @@ fn boot(disk: &str, command: &Command, plan: &mut Plan) {
     });
 }
 
-/// partitioning.py, _scheduleImplicitPartitions and _scheduleVolumes. The volume group is named
-/// after the product and the host; here its name is `centos`.
+/// partitioning.py, _scheduleImplicitPartitions and _scheduleVolumes. anaconda names the volume
+/// group after the product and the host; here its name is `centos`.
 fn layout(data: &Data, command: &Command, disks: &[&Disk], plan: &mut Plan) -> Result<(), String> {
     let mib = |disk: &Disk| disk.bytes / MIB;
     if !disks

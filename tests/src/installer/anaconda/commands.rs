@@ -1,4 +1,4 @@
-//! The content of single storage commands, and which of them exclude each other.
+//! The rules for single storage commands, and for commands that exclude each other.
 
 use super::super::kickstart::Command;
 
@@ -19,15 +19,15 @@ const FORMATS: &[&str] = &[
     "mdmember",
     "tmpfs",
 ];
-/// The commands of a custom layout; pykickstart accepts no `autopart` and no `mount` together with
-/// them.
+/// The commands of a custom layout. pykickstart accepts neither `autopart` nor `mount` together
+/// with them.
 const CUSTOM: &[&str] = &["part", "partition", "raid", "volgroup", "logvol"];
 
-/// The commands that make a layout of their own, each of which excludes the others.
+/// The commands that each make a whole layout. Each of them excludes the others.
 const WHOLE: &[&str] = &["autopart", "mount", "reqpart"];
 
-/// Refuses what is refused by pykickstart's `parse` (commands/autopart.py, mount.py, reqpart.py,
-/// logvol.py, btrfs.py) and by AutoPart.parse of kickstart.py.
+/// Refuses the same commands as pykickstart's `parse` (commands/autopart.py, mount.py, reqpart.py,
+/// logvol.py, btrfs.py) and AutoPart.parse of kickstart.py.
 pub(super) fn read(command: &Command, earlier: &[Command]) -> Result<(), String> {
     let name = command.name.as_str();
     let both_whole = |other: &str| name != other && WHOLE.contains(&name) && WHOLE.contains(&other);
@@ -71,7 +71,7 @@ pub(super) fn words(command: &Command) -> Vec<&str> {
     words.filter(|word| !word.starts_with("--")).collect()
 }
 
-/// Returns the format of a `part`, `raid` or `logvol` line if blivet can make it.
+/// Returns the format of a `part`, `raid` or `logvol` line, if blivet can make that format.
 pub(super) fn format(command: &Command, mount: &str) -> Result<String, String> {
     let kind = match mount.split_once('.') {
         _ if mount == "swap" => "swap",

@@ -1,17 +1,17 @@
-//! install.py, doConfiguration: everything that is written into the new system between its packages
-//! and %post, in this order.
+//! install.py, doConfiguration: everything that anaconda writes into the new system between the
+//! packages and %post, in this order.
 
 use super::data::Data;
 use super::types::{Effect, User};
 
-/// The names that anaconda knows, from the recipe's own tables.
+/// The names that anaconda supports, from the recipe reader's own tables.
 const TIMEZONES: &str = include_str!("../../../../recipes/src/recipe/install/known/timezones.txt");
 const LOCALES: &str = include_str!("../../../../recipes/src/recipe/install/known/locales.txt");
 const KEYMAPS: &str = include_str!("../../../../recipes/src/recipe/install/known/keymaps.txt");
 
 /// Returns the name itself if the table contains it, otherwise the name that anaconda uses instead.
-/// (Instead of an unknown locale anaconda uses the nearest one that langtable knows; here that is
-/// always the default.)
+/// Instead of an unknown locale, anaconda uses the nearest one in langtable; here that is always
+/// the default.
 fn known<'a>(table: &str, name: &'a str, otherwise: &'a str) -> &'a str {
     let mut names = table
         .lines()
@@ -83,8 +83,8 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         content,
     });
     firewall(data, &mut effects);
-    // XConfig.execute and SkipX.execute: desktop.py, Desktop.write. Every installation that is not
-    // graphical implies skipx.
+    // XConfig.execute and SkipX.execute: desktop.py, Desktop.write. Every non-graphical
+    // installation implies skipx.
     let target = if data.graphical {
         "graphical"
     } else {
@@ -118,8 +118,8 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
     effects
 }
 
-/// Authconfig.execute: runs the program if it exists, whatever the kickstart contains. The
-/// stand-in's base does not have the program.
+/// Authconfig.execute: runs the program if it exists, even if the kickstart does not have the
+/// command. The stand-in's base does not have the program.
 fn authconfig(data: &Data) -> Effect {
     let mut authconfig = words(&["/usr/sbin/authconfig", "--update", "--nostart"]);
     authconfig.extend(

@@ -1,4 +1,4 @@
-//! The meaning of the commands, as read by pykickstart's RHEL7 handler and by anaconda's own parse
+//! The meaning of the commands, according to pykickstart's RHEL7 handler and anaconda's own parse
 //! methods.
 
 use std::collections::BTreeSet;
@@ -138,7 +138,8 @@ impl Data {
             );
         }
         let name = needed(command, "--name")?;
-        // A repository without an address is one of the installer's own; the command enables it.
+        // A repository without an address is one of the installer's own repositories, which the
+        // command enables.
         self.repos.extend(base.or(list).map(|url| (name, url)));
         Ok(())
     }
@@ -221,7 +222,7 @@ impl Data {
         };
     }
 
-    /// commands/sshkey.py, F22_SshKey.parse: the warning about a second key refers to a name that
+    /// commands/sshkey.py, F22_SshKey.parse: the warning about a second key uses an attribute that
     /// its data does not have.
     fn ssh_key(&mut self, command: &Command) -> Result<(), String> {
         let user = needed(command, "--username")?;
@@ -310,8 +311,8 @@ impl Data {
             self.packages.remove(name);
             self.excluded.insert(name.to_owned());
         } else {
-            // A package that is listed after it was excluded is no longer excluded; in the other
-            // order both entries stay.
+            // A package that is listed after its exclusion is no longer excluded. In the other
+            // order, both entries stay.
             self.excluded.remove(line);
             self.packages.insert(line.to_owned());
         }

@@ -1,8 +1,8 @@
-//! What anaconda 21.48.22.159 does with a kickstart: decided here, carried out elsewhere.
+//! Decides what anaconda 21.48.22.159 does with a kickstart; other modules carry it out.
 //!
-//! Each part names the function of anaconda, pykickstart or blivet that it models. `said.txt` holds
-//! the output of the real classes for many kickstarts, and a test compares it with this model's
-//! output.
+//! Each part names the function of anaconda, pykickstart or blivet that it models. `said.txt`
+//! contains the output of the real classes for many kickstarts, and a test compares it with this
+//! model's output.
 
 mod automatic;
 mod commands;
@@ -30,7 +30,7 @@ pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> R
         end: data.end,
         ..Plan::default()
     };
-    // The program `anaconda` does this after it has read the kickstart.
+    // The program `anaconda` does this step after it has read the kickstart.
     if !data.timezone.nontp {
         plan.before.push(Effect::Installer(vec![
             "systemctl".into(),

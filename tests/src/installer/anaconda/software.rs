@@ -1,4 +1,4 @@
-//! The packages that anaconda requests from yum: yumpayload.py, `_applyYumSelections`.
+//! Selects the packages that anaconda requests from yum: yumpayload.py, `_applyYumSelections`.
 
 use std::collections::BTreeSet;
 

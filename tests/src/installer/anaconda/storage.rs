@@ -10,7 +10,7 @@ use super::{automatic, commands, volumes};
 /// libparted: the last sector at which a partition of an MBR can start.
 const MBR_SECTORS: u64 = 0xffff_ffff;
 
-/// Decides how the disks are used. Errors that the check finds leave the storage spoke incomplete,
+/// Decides how the disks are used. If the check finds errors, the storage spoke stays incomplete,
 /// which ends anaconda in cmdline mode (ui/tui/hubs/summary.py, prompt).
 pub(super) fn decide(
     data: &Data,
@@ -19,7 +19,7 @@ pub(super) fn decide(
     plan: &mut Plan,
 ) -> Result<(), Stop> {
     if data.parts.is_empty() && data.volumes.is_empty() {
-        // Here anaconda would end with an error, but tests of other things leave the disks out.
+        // Here anaconda would end with an error, but tests of other features omit the disks.
         return Ok(());
     }
     let usable: Vec<&Disk> = hardware
@@ -96,7 +96,7 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
         _ => commands::format(part, mount)?,
     };
     let is_member = ["lvmpv", "mdmember", "btrfs"].contains(&kind.as_str());
-    // The EFI partition gets these options whatever options the line has.
+    // The EFI partition gets these options, regardless of the options on the line.
     let given = part.option("--fsoptions").unwrap_or("defaults");
     let options = if efi {
         "defaults,uid=0,gid=0,umask=0077,shortname=winnt"
@@ -128,7 +128,7 @@ fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<(), String> {
             .filter(|part| part.disk == disk.name)
             .map(|part| part.mib)
             .sum();
-        // One mebibyte at the start is used for alignment.
+        // One mebibyte at the start is lost to alignment.
         if needed + 1 > disk.bytes >> 20 {
             return Err(format!(
                 "Unable to allocate requested partition scheme on {}",
@@ -185,14 +185,14 @@ fn boot_loader(
     Ok(())
 }
 
-/// storage_utils.py: verify_root, verify_gpt_biosboot. A size below the recommended one and a
-/// missing swap only cause warnings.
+/// storage_utils.py: verify_root, verify_gpt_biosboot. A size below the recommended size and a
+/// missing swap cause only warnings.
 fn check(plan: &Plan, hardware: &Hardware) -> Result<(), String> {
     let mounted = |place: &str| plan.partitions.iter().find(|part| part.mount == place);
     if !plan.mounts().any(|mount| mount == "/") {
         return Err("You have not defined a root partition (/)".into());
     }
-    // bootloader.py, GRUB2: its stage2_device_types are partitions and arrays.
+    // bootloader.py, GRUB2: stage2_device_types contains only partitions and arrays.
     let on_lvm = |volume: &&Volume| volume.mount.as_deref() == Some("/boot");
     if let Some(volume) = plan
         .volumes

@@ -102,7 +102,7 @@ fn says(case: &Case) -> Result<Vec<String>> {
     }
     let text = case.kickstart.join("\n");
     let said = model(&text, &|_| Ok(None), &hardware, words);
-    // The model gives a differently worded reason when it stops.
+    // When the model stops, the wording of its reason differs.
     let stop = said.split(':').next().filter(|_| said.starts_with("stops"));
     Ok(stop.map_or_else(
         || said.lines().map(str::to_owned).collect(),

@@ -1,14 +1,14 @@
-//! The actions of anaconda, as values that can be printed and compared.
+//! anaconda's actions, as values that can be printed and compared.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::values::End;
 
-/// What becomes of the program anaconda after an error.
+/// How anaconda ends after an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) enum Stop {
-    /// It ends before it has registered its exit handler: the machine stays on, with a frozen
+    /// It ends before it has registered its exit handler. The machine stays on, with a frozen
     /// screen.
     Early(String),
     /// It ends through its exit handler, which carries out the final action that the kickstart
@@ -115,8 +115,8 @@ pub struct Partition {
     pub disk: String,
 }
 
-/// A device that is made on partitions or on other devices of this kind: an array, a volume group,
-/// a logical volume, a Btrfs volume. Its size is left out.
+/// A device made from partitions or from other devices of this kind: an array, a volume group, a
+/// logical volume, a Btrfs volume. The model does not compute its size.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Volume {
     /// Its name in blivet's device tree.
@@ -131,7 +131,7 @@ pub struct Volume {
     pub label: Option<String>,
     /// Its options in fstab.
     pub options: Option<String>,
-    /// The disks of the partitions, or the devices, that it is made on.
+    /// The disks of the partitions, or the devices, from which it is made.
     pub on: Vec<String>,
 }
 
@@ -144,7 +144,7 @@ pub struct Plan {
     pub partitions: Vec<Partition>,
     /// The other devices, by name.
     pub volumes: Vec<Volume>,
-    /// The boot loader, the disk or partition that it is started from, and the kernel's arguments.
+    /// The boot loader, the disk or partition from which it starts, and the kernel's arguments.
     pub boot_loader: Option<(&'static str, String, Vec<String>)>,
     /// The packages.
     pub software: Selection,
@@ -175,14 +175,14 @@ impl Plan {
 pub struct Selection {
     /// The groups, each with the part of the group to install: `mandatory`, `default` or `all`.
     pub groups: Vec<(String, &'static str)>,
-    /// The packages that the kickstart lists; if one is missing, the installation ends.
+    /// The packages that the kickstart lists. If one is missing, the installation ends.
     pub packages: BTreeSet<String>,
     /// The names and patterns that are excluded, even if they are requested elsewhere.
     pub excluded: BTreeSet<String>,
-    /// The packages that anaconda itself needs; if one of these is missing, the installation ends
+    /// The packages that anaconda itself needs. If one of these is missing, the installation ends
     /// as well.
     pub required: BTreeSet<String>,
-    /// Whether the group core is installed whatever else is selected.
+    /// Whether the group core is installed in addition to the selection.
     pub core: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Storage commands other than `part`: the `execute` functions in kickstart.py, in the order of
-//! doKickstartStorage. Thin pools and snapshots need LVM's own programs; only the checks of them
-//! are modelled here.
+//! doKickstartStorage. For thin pools and snapshots, which need LVM's own programs, only the checks
+//! are modelled.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use super::commands::{format, words};
 use super::data::Data;
 use super::types::{Plan, Volume};
 
-/// Something on which a volume can be made.
+/// A partition or device from which a volume can be made.
 #[derive(Debug)]
 struct Member {
     format: String,
-    /// The disk that the partition is on, or the device itself.
+    /// The disk of the partition, or the device itself.
     shown: String,
     mib: u64,
 }
@@ -21,13 +21,13 @@ struct Member {
 /// The devices that have been made so far.
 struct Devices<'a> {
     plan: &'a mut Plan,
-    /// The partitions and devices by the names that the kickstart gives them, such as `pv.01`.
+    /// The partitions and devices by their names in the kickstart, such as `pv.01`.
     members: BTreeMap<String, Member>,
     /// The free space of each volume group, in MiB.
     free: BTreeMap<String, u64>,
 }
 
-/// Makes the devices on top of the partitions.
+/// Makes the devices from the partitions.
 pub(super) fn make(data: &Data, plan: &mut Plan) -> Result<(), String> {
     let mut devices = Devices {
         plan,
@@ -287,7 +287,7 @@ fn mount(command: &Command, plan: &Plan) -> Result<(), String> {
     Err("Failed to find a suitable stage1 device".into())
 }
 
-/// Refuses to use something that exists already, since the disks of these machines are empty.
+/// Refuses to use an existing device, because the disks of these machines are empty.
 fn existing(command: &Command, name: &str) -> Result<(), String> {
     if command.has("--useexisting") || command.has("--noformat") {
         return Err(format!(

@@ -1,4 +1,4 @@
-//! What the kickstart reader accepts and refuses.
+//! Tests what the kickstart reader accepts and refuses.
 
 use anyhow::{Result, bail};
 
@@ -63,7 +63,7 @@ fn a_section_must_end() {
 fn what_7_does_not_know_is_refused() {
     assert_eq!(
         refused("zipl --secure-boot"),
-        "kickstart:1: 7 knows no command zipl"
+        "kickstart:1: 7 has no command zipl"
     );
     assert_eq!(
         refused("user --name=a --sshkey=b"),
@@ -75,7 +75,7 @@ fn what_7_does_not_know_is_refused() {
     );
     assert_eq!(
         refused("%certificate\n%end"),
-        "kickstart:1: 7 knows no section %certificate"
+        "kickstart:1: 7 has no section %certificate"
     );
 }
 

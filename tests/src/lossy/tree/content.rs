@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-/// The unit that a disk writes as a whole or not at all.
+/// The unit that a disk writes either completely or not at all.
 const SECTOR: u64 = 512;
 
 pub(in crate::lossy) type Answer<T> = std::result::Result<T, Errno>;
@@ -107,7 +107,7 @@ impl Content {
         };
         *size = to;
         sectors.split_off(&to.div_ceil(SECTOR));
-        // The bytes past the end must be zero if the file grows again.
+        // The bytes after the end must be zero in case the file grows again.
         if let Some(last) = sectors.get_mut(&(to / SECTOR)) {
             let mut bytes = last.to_vec();
             bytes[usize_of(to % SECTOR)..].fill(0);
@@ -116,7 +116,7 @@ impl Content {
         Ok(())
     }
 
-    /// Returns a file with the current length in which each changed sector is new or old.
+    /// Returns a file with the current length, in which each changed sector is either new or old.
     pub(super) fn mixed(&self, kept: &Self, mut is_new: impl FnMut() -> bool) -> Self {
         let (Body::File { size, sectors: new }, Body::File { sectors: old, .. }) =
             (&self.body, &kept.body)

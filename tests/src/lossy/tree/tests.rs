@@ -23,8 +23,8 @@ fn rename(tree: &mut Tree, from: &str, to: &str) {
         .unwrap();
 }
 
-/// Makes an old file and a new file that is renamed over it. The file is flushed before the rename
-/// or not; the folder is flushed afterwards or not.
+/// Makes an old file, and renames a new file over it. The arguments set whether the file is flushed
+/// before the rename, and the folder after it.
 fn replaced(flush_file: bool, flush_folder: bool) -> Tree {
     let mut tree = Tree::default();
     file(&mut tree, ROOT, "a", "old");

@@ -8,11 +8,11 @@ use fastrand::Rng;
 /// One round, in which a node is lost and comes back.
 #[derive(Debug)]
 pub(crate) struct Round {
-    /// Which.
+    /// The victim's index.
     pub(crate) victim: usize,
     /// How the victim goes down.
     pub(crate) end: End,
-    /// Whether its new disk is installed with the kickstart; otherwise the disk is a copy of an
+    /// Whether its new disk is installed with the kickstart. Otherwise the disk is a copy of an
     /// installed one, which is identical and faster to make.
     pub(crate) reinstall: bool,
     /// The network fault that exists when the victim comes back.
@@ -24,29 +24,29 @@ pub(crate) struct Round {
 /// How a node goes down.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
-    /// All its processes die; its kernel still lets the others know.
+    /// All its processes die, but its kernel still closes their connections.
     Plug,
-    /// Nothing more is heard from it, as when power fails.
+    /// It sends nothing any more, as after a power failure.
     Silence,
     /// It shuts down in an orderly way.
     Shutdown,
 }
 
-/// The network fault. The two remaining members always hear each other: whether a quorum is divided
-/// has nothing to do with a rebuild.
+/// The network fault. The two remaining members always hear each other, because a divided quorum is
+/// a different test.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Trouble {
-    /// Nothing.
+    /// No fault.
     None,
     /// This percentage of packets between any two hosts is lost.
     Loss(u8),
     /// The traffic to the node is limited to this rate.
     Slow(&'static str),
-    /// The node and one of the others do not hear each other.
+    /// The node and one of the other members do not hear each other.
     Cut(usize),
-    /// The node cannot hear one of the others, but that one hears it.
+    /// The node cannot hear one of the other members, but that member hears the node.
     Deaf(usize),
-    /// The node hears none of the others.
+    /// The node hears none of the other members.
     Alone,
 }
 
@@ -89,8 +89,11 @@ impl fmt::Display for Round {
                 write!(f, "comes back while {percent} % of all packets are lost;")
             }
             Trouble::Slow(rate) => write!(f, "comes back behind {rate};"),
-            Trouble::Cut(_) => write!(f, "comes back parted from one for {seconds:.1} s;"),
-            Trouble::Deaf(_) => write!(f, "comes back deaf to one for {seconds:.1} s;"),
+            Trouble::Cut(_) => write!(f, "comes back cut off from one member for {seconds:.1} s;"),
+            Trouble::Deaf(_) => write!(
+                f,
+                "comes back unable to hear one member for {seconds:.1} s;"
+            ),
             Trouble::Alone => write!(f, "comes back alone for {seconds:.1} s;"),
         }
     }

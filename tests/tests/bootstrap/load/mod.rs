@@ -1,5 +1,5 @@
-//! A randomly chosen node gets a new disk, again and again, while writers write through all members
-//! over a bad network.
+//! Tests rebuilds under load. In each round a randomly chosen node gets a new disk, while writers
+//! write through all members over a bad network.
 //!
 //! `ROUNDS` and `HOURS` extend the run beyond its default of 6 rounds, and `SEED` repeats an
 //! earlier draw.
@@ -19,13 +19,14 @@ use tests::harness::{is_all, trial};
 use crate::bed::{Bed, REQUIREMENTS};
 use draw::{End, Round, Trouble};
 
-/// A network that loses packets slows everything down.
+/// The time limit for each wait. It is long, because a network that loses packets slows everything
+/// down.
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Writes pause for longer than this only if the cluster has stopped. Expected pauses are shorter:
-/// a writer waits 3 s for the lost member; an election takes 1 to 2 s, and on a busy machine it may
-/// fail several times before it succeeds. While a member is rebuilt, two voters remain; both must
-/// be up, and always are.
+/// a writer waits 3 s for the lost member, and an election takes 1 to 2 s, but can fail several
+/// times on a busy machine. While a member is rebuilt, two voters remain. Both must be up, and
+/// always are.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(30);
 
 /// The number of rounds in `make test` and in `make test-all`.
@@ -45,7 +46,7 @@ fn setting(name: &str) -> Result<Option<u64>> {
     };
     let number = value.to_str().and_then(|value| value.parse().ok());
     Ok(Some(number.with_context(|| {
-        format!("{name} is to be a number, and is {}", value.display())
+        format!("{name} must be a number, but is {}", value.display())
     })?))
 }
 
@@ -115,7 +116,7 @@ fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the member has all acknowledged writes, and lists the members of the recipe.
+/// Checks that the member has all acknowledged writes, and that its member list matches the recipe.
 fn is_complete(
     client: &Client,
     address: Ipv4Addr,
@@ -126,7 +127,7 @@ fn is_complete(
     let found = client::insist(|| client.all(address, prefix))?;
     written
         .kept_in(&found)
-        .with_context(|| format!("as {address} has it"))?;
+        .with_context(|| format!("the data of {address}"))?;
     let members = client::insist(|| client.members(address))?;
     let mut urls: Vec<&String> = members
         .iter()
@@ -155,7 +156,8 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
         End::Silence => {
             network.unplug(&name)?;
             bed.hosts[round.victim].cut_power()?;
-            // Waits until the others have noticed by themselves, since nothing tells them.
+            // Waits until the other members have noticed the loss by themselves, because nothing
+            // reports it to them.
             writers.wait_for_more(1, CONVERGENCE_TIMEOUT)?;
             network.replug(&name)?;
         }

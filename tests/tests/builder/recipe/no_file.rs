@@ -1,4 +1,4 @@
-//! Paths at which there is no file of the kind that an option expects.
+//! Tests paths at which there is no file of the kind that an option expects.
 
 use std::fs;
 use std::process::Command;
@@ -8,9 +8,9 @@ use tests::{process, programs};
 
 use crate::fixtures::{Fixture, check_output, names};
 
-/// Command lines, each with its exit code and part of its message. In a command line FOLDER, FIFO
-/// and NONE are a folder, a FIFO that no program writes to and a path where nothing exists; RECIPE,
-/// OUT and NEW are a recipe, an output and a path for a second output.
+/// Command lines, each with its exit code and part of its message. In a command line, FOLDER, FIFO
+/// and NONE are a folder, a FIFO to which no program writes, and a path that does not exist.
+/// RECIPE, OUT and NEW are a recipe, an output and a path for a second output.
 const COMMANDS: &[(&[&str], i32, &str)] = &[
     (
         &["build", "FOLDER"],
@@ -114,8 +114,8 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
     ),
 ];
 
-/// A folder, a FIFO, or nothing at all instead of a file. 124 is timeout's exit code for a command
-/// that hangs.
+/// Gives each option a folder, a FIFO or a missing path instead of a file. 124 is timeout's exit
+/// code for a command that hangs.
 pub(super) fn no_file() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;

@@ -1,4 +1,5 @@
-//! Releases with the right digest and the wrong content: the recipe's author may have been misled.
+//! Tests releases with the right digest and the wrong content, as if the recipe's author had been
+//! misled.
 
 use anyhow::{Context as _, Result, ensure};
 use tar::EntryType;
@@ -61,7 +62,7 @@ pub(super) fn inside() -> Result<()> {
         let ran = workshop.refused(&[], words)?;
         check_output(&ran, 1, &["nothing of it was used"])?;
         let unpacked = workshop.cache().join("releases").join(&digest);
-        ensure!(!unpacked.exists(), "{} is there", unpacked.display());
+        ensure!(!unpacked.exists(), "{} exists", unpacked.display());
         ensure!(
             !workshop.path("cache/etcdctl").exists()
                 && !workshop.cache().join("releases/etcdctl").exists()

@@ -1,4 +1,4 @@
-//! A machine on which the installer runs.
+//! A bed for machines on which the installer runs.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

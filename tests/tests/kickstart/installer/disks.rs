@@ -1,4 +1,4 @@
-//! The disk and the partition table that the installer chooses.
+//! Tests which disk and which partition table the installer chooses.
 
 use anyhow::{Result, ensure};
 use tests::installer::{Disk, Hardware, Outcome, Quirk};
@@ -86,7 +86,7 @@ fn choice_cases() -> Result<Vec<DiskCase>> {
             "disk = \"cciss/c0d1\"",
             usual("cciss/c0d1"),
         ),
-        // Compressed swap and loop devices are not disks, whatever their size.
+        // Compressed swap and loop devices are not disks, regardless of their size.
         (
             Hardware::with([disk("zram0").but(Quirk::Virtual), disk("vda")]),
             "",

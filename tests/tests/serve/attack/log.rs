@@ -1,4 +1,4 @@
-//! The server's log and its disk during an attack.
+//! Tests the server's log and its disk during an attack.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -44,13 +44,13 @@ pub(super) fn log() -> Result<()> {
     ensure!(
         said.bytes()
             .all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)),
-        "odd characters:\n{said}"
+        "unexpected characters:\n{said}"
     );
     ensure!(
         !said.lines().any(|line| line.starts_with("10.0.0.1")),
         "a line is forged:\n{said}"
     );
-    // The server still logs what it gives to a different machine.
+    // The server still logs requests of a different machine.
     expect(&two.namespace, &document_of(&two.mac), 200, "payload")?;
     server.wait_for_output("etcd-2: its document is handed out")?;
     Ok(())
@@ -86,7 +86,7 @@ fn full_at(
     while filler.write_all(&[0; 4096]).is_ok() {}
     let builder = programs::builder()?;
     let mut command = ours.network.world().command("sh");
-    // The server's log also goes to a full disk.
+    // The server's log is also on a full disk.
     command
         .args(["-c", "exec \"$@\" > /dev/full", "sh"])
         .arg(builder)
@@ -113,7 +113,7 @@ fn full_at(
     )?;
     ensure!(
         !installs(&script),
-        "a machine is wiped by what is not recorded: {script}"
+        "an installation that is not recorded wipes a machine: {script}"
     );
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     std::thread::sleep(Duration::from_millis(20));

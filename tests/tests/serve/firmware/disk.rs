@@ -1,5 +1,5 @@
-//! A disk that any firmware boots, and that reports the boot on the first serial port, as an
-//! installed disk would.
+//! Makes a disk that any firmware can boot, and that reports the boot on the first serial port,
+//! like an installed disk.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -37,7 +37,8 @@ pub(super) fn make(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Code at 0x7c3e, in real mode: writes every byte of the message to the first serial port.
+/// Returns code for 0x7c3e, in real mode, that writes every byte of the message to the first serial
+/// port.
 fn boot_code() -> Vec<u8> {
     let mut code = vec![
         0x31, 0xc0, // xor ax, ax

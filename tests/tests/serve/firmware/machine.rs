@@ -40,7 +40,7 @@ pub(super) struct Machine {
     firmware: Firmware,
     /// Whether iPXE is loaded by TFTP and not from the card's ROM.
     chained: bool,
-    /// Its network cards, in the order in which they are on the bus; only the last one is connected
+    /// Its network cards, in the order in which they are on the bus. Only the last one is connected
     /// to the network.
     cards: Vec<String>,
     /// Additional QEMU arguments.
@@ -68,7 +68,7 @@ impl Machine {
         self
     }
 
-    /// Sets the network cards; the machine boots from the last one, which is connected to the
+    /// Sets the network cards. The machine boots from the last one, which is connected to the
     /// network.
     pub(super) fn cards(mut self, cards: &[&str]) -> Self {
         self.cards = cards.iter().map(|card| (*card).to_owned()).collect();

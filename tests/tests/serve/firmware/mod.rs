@@ -1,5 +1,5 @@
-//! Real firmware: a machine boots from its network card into the installer, with iPXE in the card's
-//! ROM or loaded by TFTP; after the installation it boots from its disk.
+//! Tests real firmware. A machine boots from its network card into the installer, with iPXE in the
+//! card's ROM or loaded by TFTP. After the installation it boots from its disk.
 
 mod disk;
 mod machine;
@@ -30,8 +30,8 @@ const REQUIREMENTS: &[Requirement] = &[
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    // `make test` boots only one machine with real firmware: each of the others takes minutes
-    // without KVM.
+    // `make test` boots only one machine with real firmware, because each of the others takes
+    // minutes without KVM.
     vec![
         trial("bios_installs_once_and_boots_its_disk", REQUIREMENTS, bios),
         long("uefi_installs_once_and_boots_its_disk", REQUIREMENTS, uefi),
@@ -54,8 +54,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Replaces anaconda's initramfs: prints its command line, fetches the kickstart and sends the
-/// reports that the kickstart would send, up to the stage that the test names on the command line.
+/// A replacement for anaconda's initramfs. It prints its command line, fetches the kickstart and
+/// sends the kickstart's reports, up to the stage that the test sets on the command line.
 const INSTALLER: &str = "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys
 /bin/busybox mount -t proc proc /proc
@@ -127,7 +127,7 @@ impl Bed {
         })
     }
 
-    /// Installs an empty machine, which boots its disk from then on.
+    /// Installs an empty machine, which from then on boots from its disk.
     fn install_once(&self, machine: &Machine) -> Result<()> {
         let console = machine.run(&self.ours, &self.server, |console, _| {
             console.contains(disk::BOOTED)
@@ -147,7 +147,7 @@ impl Bed {
         );
         ensure!(
             said.matches("is sent the installer").count() == 1,
-            "it was installed twice:\n{said}"
+            "the machine was installed twice:\n{said}"
         );
         for words in [
             "takes the kickstart",
@@ -187,7 +187,8 @@ fn uefi_rom() -> Result<()> {
     Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?)
 }
 
-/// Only this setting identifies etcd-1, and its MAC differs from the one in the recipe.
+/// Makes a bed in which only this setting identifies etcd-1, whose MAC differs from the one in the
+/// recipe.
 fn by_firmware(word: &str) -> Result<Bed> {
     Bed::new(
         built_with(|last| {

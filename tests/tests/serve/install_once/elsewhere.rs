@@ -1,4 +1,4 @@
-//! The record of installations in a different place, or from a different build.
+//! Tests the record of installations in a different place, or from a different build.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -70,8 +70,8 @@ pub(super) fn elsewhere() -> Result<()> {
     obey_orders(&other, &one, &two)
 }
 
-/// Permission for one machine does not apply to a different machine, and permission for a document
-/// does not apply to an installation.
+/// Checks that permission for one machine does not apply to another machine, and that permission
+/// for a document does not allow an installation.
 fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     let out = other.to_string_lossy().into_owned();
     let allowed =
@@ -80,13 +80,16 @@ fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     ensure!(
         !installs(&script(one)?),
-        "the word for a document is taken for one for an installation"
+        "permission for a document also allows an installation"
     );
     allowed(&["etcd-2", "--install"])?.ok()?;
-    ensure!(installs(&script(two)?), "the operator's word is not heard");
+    ensure!(
+        installs(&script(two)?),
+        "the server ignores the operator's permission"
+    );
     ensure!(
         !installs(&script(one)?),
-        "the word for one machine is taken for another's"
+        "permission for one machine also applies to another"
     );
     let wrong = allowed(&["etcd-9", "--install"])?;
     ensure!(
@@ -95,17 +98,17 @@ fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     );
     ensure!(
         allowed(&["etcd-1"])?.code() == 2,
-        "what is allowed has to be said"
+        "`builder allow` accepts a command without a permission"
     );
     ensure!(
         !fs::exists(other.with_file_name("other.state").join("demo/first-build"))?,
-        "an allowance is not a first build"
+        "a permission counts as a first build"
     );
     Ok(())
 }
 
-/// A different first build: on a host that has the recipe but not the PKI, or with a different
-/// `--out`.
+/// Tests a different first build: on a host that has the recipe but not the PKI, or with a
+/// different `--out`.
 pub(super) fn another_build() -> Result<()> {
     let ours = built()?;
     let other = ours.out().with_file_name("other");
@@ -140,7 +143,7 @@ pub(super) fn another_build() -> Result<()> {
     let left = script(&one)?;
     ensure!(
         !installs(&left) && left.contains("builder allow etcd-1 --install"),
-        "a build wipes what runs: {left}"
+        "a build reinstalls a running machine: {left}"
     );
     server.wait_for_output("[no-record]")?;
     // The documents of this build are as new as its keys.

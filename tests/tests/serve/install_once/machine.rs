@@ -1,4 +1,4 @@
-//! A machine that boots from the network, and what the server shows about it.
+//! A machine that boots from the network, and the server's information about it.
 
 use anyhow::{Result, ensure};
 use tests::network::{Link, Namespace};

@@ -1,4 +1,4 @@
-//! Pages that are in the wrong place, and pointers that lead to the wrong page.
+//! Puts pages in the wrong place, and makes pointers lead to the wrong page.
 
 use super::case::{Case, free_pages};
 use crate::image::{Image, PAGE, Used};
@@ -16,7 +16,7 @@ pub(super) fn pointers(image: &Image, cases: &mut Vec<Case>) {
     let branch = used
         .iter()
         .find(|page| !page.leaf && page.count > 4)
-        .expect("a tree of two levels");
+        .expect("the tree has two levels");
     swapped_pages(image, &single, cases);
     branch_pointers(image, branch, cases);
     meta_pointers(image, branch, single[0], cases);
@@ -26,7 +26,7 @@ pub(super) fn pointers(image: &Image, cases: &mut Vec<Case>) {
 /// A function that damages an image.
 type Harm<'a> = &'a dyn Fn(&mut Image);
 
-/// Returns a function that adds a case: its arguments are the kind, a description of the damage,
+/// Returns a function that adds a case. Its arguments are the kind, a description of the damage,
 /// and the function that does the damage.
 fn adder<'a>(
     image: &'a Image,

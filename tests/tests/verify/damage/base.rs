@@ -89,8 +89,9 @@ fn user(name: &str, password: &str, roles: &[&str]) -> Vec<u8> {
     .concat()
 }
 
-/// Adds twelve keys that were put twice, some of them a third time; compacted up to 15; one with a
-/// lease; three deleted in one transaction; five put in one transaction.
+/// Adds twelve keys that were put twice, and some of them a third time. They are compacted up to
+/// revision 15. One key has a lease, three were deleted in one transaction, and five were put in
+/// one transaction.
 fn keys(contents: &mut Contents) {
     let keys = contents.bucket("key");
     // Of the first round, each key keeps only the version that was the newest at revision 15.

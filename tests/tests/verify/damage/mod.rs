@@ -1,14 +1,14 @@
-//! Damaged contents: firstboot's verdicts, compared with what real etcds do with them.
+//! Compares firstboot's verdicts on damaged contents with the behaviour of real etcds.
 //!
-//! `verdicts.txt` lists what three etcds did with each damaged database: one etcd each of 3.5, 3.6
-//! and 3.7. Each of them restored the database, started on it and was used. firstboot refuses every
-//! database that made one of them fail or start without authentication; if it refuses a database
-//! that they accept, the file shows this. Each run repeats the experiment with the etcds for a
-//! share of the cases.
+//! `verdicts.txt` lists what three etcds (3.5, 3.6 and 3.7) did with each damaged database. Each of
+//! them tried to restore the database, to start on it, and to serve requests. firstboot refuses
+//! every database with which one of them failed or started without authentication. If firstboot
+//! refuses a database that all of them accept, the file shows that. Each run repeats the experiment
+//! for a share of the cases.
 //!
-//! `JUDGE= cargo test -p tests --test verify -- etcd_would_do` repeats it for all cases (an hour),
-//! and `JUDGE=alarm,meta` for the cases with one of these words in their names; both write the file
-//! with the results as `target/verdicts.txt`.
+//! `JUDGE= cargo test -p tests --test verify -- etcd_would_do` repeats it for all cases, which
+//! takes an hour. `JUDGE=alarm,meta` repeats it for the cases with one of these words in their
+//! names. Both write the file with the results to `target/verdicts.txt`.
 
 mod base;
 mod mutations;
@@ -36,14 +36,14 @@ use outcome::{Outcome, run_etcd};
 /// For each minor version, the newest release that Go's module proxy had on 2026-11-28.
 const ETCDS: [&str; 3] = ["3.5.35", "3.6.16", "3.7.3"];
 const VERDICTS: &str = include_str!("verdicts.txt");
-/// One in this many cases is tried again, each with one of the etcds: by `make test`, and by
+/// One in this many cases is tried again with one of the etcds, in `make test` and in
 /// `make test-all`.
 const SHARE: [usize; 2] = [48, 12];
 /// The outcomes that a snapshot must not have if firstboot calls it good.
 const WORSE: [&str; 4] = ["no-restore", "no-start", "fails", "open"];
-/// These cases also occur in intact clusters and are not damage: a cluster that has, or had, no
+/// Cases that also occur in intact clusters and are not damage: a cluster that has, or had, no
 /// authentication; and contents on which only an etcd of a different minor version does not start,
-/// a case about which `firstboot restore` asks.
+/// which `firstboot restore` checks.
 const WHOLE: [&str; 6] = [
     "auth: authEnabled: bit 0 of byte 0 of the value",
     "auth: authEnabled: gone",
@@ -65,7 +65,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Returns a database that is not damaged.
+/// Returns an undamaged database.
 pub(crate) fn whole() -> Image {
     base().image()
 }
@@ -88,7 +88,7 @@ fn table() -> Result<BTreeMap<&'static str, Row<'static>>> {
         .collect()
 }
 
-/// firstboot's verdict: `good`, or `refused`.
+/// Returns firstboot's verdict: `good` or `refused`.
 fn verdict(case: &Case, folder: &Path) -> Result<&'static str> {
     let path = folder.join("damaged.db");
     fs::write(&path, case.contents.image().sealed())?;
@@ -104,17 +104,17 @@ fn recorded() -> Result<()> {
     };
     ensure!(
         Contents::of(&base().image())? == base(),
-        "what is written reads back as something else"
+        "the written contents differ when they are read again"
     );
     ensure!(
         verdict(&whole, &folder)? == "good",
-        "what is not damaged is refused"
+        "the undamaged database is refused"
     );
     let table = table()?;
     let cases = cases();
     ensure!(
         table.len() == cases.len(),
-        "{} cases, and {} are written down",
+        "{} cases, but verdicts.txt has {}",
         cases.len(),
         table.len()
     );
@@ -129,7 +129,7 @@ fn recorded() -> Result<()> {
         if found != *expected || worse && found == "good" {
             let _ = writeln!(
                 wrong,
-                "{}: {found}, and it was {expected}; etcd: {etcds:?}",
+                "{}: {found}, expected {expected}; etcd: {etcds:?}",
                 case.name
             );
         }
@@ -160,7 +160,7 @@ fn asked() -> Result<()> {
     for (outcome, version) in whole.iter().zip(ETCDS) {
         ensure!(
             matches!(outcome, Outcome::Lives(_)),
-            "etcd {version} on what is not damaged: {outcome:?}"
+            "etcd {version} on the undamaged database: {outcome:?}"
         );
     }
     if let Ok(words) = std::env::var("JUDGE") {
@@ -180,7 +180,7 @@ fn asked() -> Result<()> {
         let word = found.label(&whole[which]);
         ensure!(
             word == etcds[which],
-            "{}: etcd {}: {word}, and it was {}: {}",
+            "{}: etcd {}: {word}, expected {}: {}",
             case.name,
             ETCDS[which],
             etcds[which],
@@ -190,8 +190,8 @@ fn asked() -> Result<()> {
     Ok(())
 }
 
-/// Tries all cases with one of these words in their names with all three etcds; for the other cases
-/// the earlier verdicts stand.
+/// Tries all cases with one of these words in their names with all three etcds. The earlier
+/// verdicts remain for the other cases.
 fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
     let table = table()?;
     let folder = run::current()?.folder("damage")?;

@@ -1,5 +1,5 @@
-//! The mutations of the contents: they affect bits, whole keys or whole buckets; those in
-//! [`super::semantic`] look odd only to etcd.
+//! The mutations of the contents. They affect bits, whole keys or whole buckets. Those in
+//! [`super::semantic`] are invalid only for etcd.
 
 use super::base::base;
 use crate::contents::Contents;

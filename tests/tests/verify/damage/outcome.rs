@@ -1,5 +1,5 @@
-//! What a real etcd does with a snapshot: it is restored from the snapshot, started, queried for
-//! everything it has, used, and started again.
+//! Determines what a real etcd does with a snapshot: it is restored from the snapshot, started,
+//! queried for all its data, used, and started again.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tests::etcd::StandaloneEtcd;
 
-/// What an etcd does with a snapshot.
+/// The result of using a snapshot with an etcd.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
     /// etcd's own program does not restore it.
@@ -28,7 +28,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the outcome as one word; contents are compared with the undamaged ones.
+    /// Returns the outcome as one word. Compares the contents with the undamaged ones.
     pub(crate) fn label(&self, whole: &Self) -> &'static str {
         match self {
             Self::NotRestored(_) => "no-restore",
@@ -97,7 +97,7 @@ pub(crate) fn run_etcd(version: &str, snapshot: &Path, folder: &Path) -> Result<
     Ok(Outcome::Lives(state))
 }
 
-/// Returns the line that gives the reason: etcd's last lines are a stack trace.
+/// Returns the line with the reason, because etcd's last lines are a stack trace.
 fn last(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let telling = |line: &&str| {
@@ -123,7 +123,8 @@ fn parsed(answer: &str) -> Result<Value> {
     let mut answers = vec![&mut value];
     while let Some(answer) = answers.pop() {
         if let Some(object) = answer.as_object_mut() {
-            // The header, which tells who answered and when, is not part of the contents.
+            // The header, which contains the answering member and the time, is not part of the
+            // contents.
             object.remove("header");
             answers.extend(object.values_mut());
         }
@@ -131,8 +132,8 @@ fn parsed(answer: &str) -> Result<Value> {
     Ok(value)
 }
 
-/// Returns the raised alarms, and disarms them: while there is an alarm, etcd refuses to write or
-/// even to do anything.
+/// Returns the raised alarms, and disarms them, because etcd with an alarm refuses writes or even
+/// all requests.
 fn disarm(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     let alarms = parsed(&etcd.post_as(token, "/v3/maintenance/alarm", r#"{"action":"GET"}"#)?)?;
     for alarm in alarms["alarms"].as_array().into_iter().flatten() {
@@ -189,8 +190,8 @@ fn state(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     Ok(state.into())
 }
 
-/// Makes etcd do what happens in the life of a cluster: puts, a compaction, deletions, users,
-/// leases, a defragmentation.
+/// Makes etcd do the usual work of a cluster: puts, a compaction, deletions, users, leases, a
+/// defragmentation.
 fn work(etcd: &StandaloneEtcd, token: &str) -> Result<()> {
     let tell = |path: &str, body: &str| etcd.post_as(token, path, body);
     let mut put = String::new();
@@ -228,7 +229,7 @@ fn work(etcd: &StandaloneEtcd, token: &str) -> Result<()> {
     );
     tell("/v3/maintenance/defragment", "{}")?;
     if !etcd.get("/health")?.contains("true") {
-        bail!("it is not healthy any more");
+        bail!("etcd is no longer healthy");
     }
     Ok(())
 }
