@@ -63,7 +63,7 @@ pub(crate) fn valid_until(pair: &Issued, ca: &str) -> Option<UnixTime> {
         .collect::<Result<_, _>>()
         .ok()?;
     let (leaf, intermediates) = chain.split_first()?;
-    // RFC 5280, 4.1.2.5: one second after the last second that a certificate can name.
+    // RFC 5280, 4.1.2.5: this is one second after the last second that a certificate can name.
     let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));
     match Authority::new(ca)
         .ok()?
@@ -145,11 +145,11 @@ impl Authority {
 }
 
 /// Describes the verifier's error for the operator. A certificate that is not valid yet is not
-/// refused: the clock of a machine that was off may be behind until chrony corrects it.
+/// refused, because the clock of a machine that was off may be behind until chrony corrects it.
 fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
     let clock = || {
         format!(
-            "this node's clock says {}. Check the clock with `chronyc tracking`",
+            "this node's clock shows {}. Check the clock with `chronyc tracking`",
             date(now)
         )
     };

@@ -65,7 +65,7 @@ impl DesiredFile {
         }
     }
 
-    /// Whether the file exists with exactly this content, mode and owner.
+    /// Returns whether the file exists with exactly this content, mode and owner.
     pub(crate) fn is_current(&self) -> Result<bool> {
         let Some(there) = look(&self.path)? else {
             return Ok(false);
@@ -147,7 +147,7 @@ impl DesiredDir {
         }
     }
 
-    /// Whether the folder exists with this mode and owner.
+    /// Returns whether the folder exists with this mode and owner.
     pub(crate) fn is_current(&self) -> Result<bool> {
         let Some(there) = look(&self.path)? else {
             return Ok(false);
@@ -227,7 +227,7 @@ pub(crate) fn stamp(path: &Path) -> Result<FileFingerprint> {
         .stamp())
 }
 
-/// Whether a path has an entry.
+/// Returns whether a path has an entry.
 pub(crate) fn exists(path: &Path) -> Result<bool> {
     Ok(look(path)?.is_some())
 }

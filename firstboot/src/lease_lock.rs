@@ -1,5 +1,5 @@
-//! A lock that only one member of the cluster holds at a time: a key with a lease, which expires if
-//! the holder dies.
+//! A lock that only one member of the cluster holds at a time. The lock is a key with a lease,
+//! which expires if the holder dies.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ pub(crate) struct LeaseLock<'a> {
 }
 
 impl<'a> LeaseLock<'a> {
-    /// Acquires the lock with this key under this name, unless another member holds it or a key in
-    /// `seen` has changed since the revision given with it.
+    /// Acquires the lock with this key under this name. Fails to acquire it if another member holds
+    /// it, or if a key in `seen` has changed since the revision given with that key.
     pub(crate) async fn get(
         client: &'a Client,
         key: &str,

@@ -61,12 +61,12 @@ impl Faults {
         }
     }
 
-    /// The first faults, at most [`Self::KEPT`].
+    /// Returns the first faults, at most [`Self::KEPT`].
     pub fn first(&self) -> &[Fault] {
         &self.first
     }
 
-    /// The total number of faults.
+    /// Returns the total number of faults.
     pub fn count(&self) -> u64 {
         self.count
     }

@@ -31,7 +31,7 @@ impl Header {
         }
     }
 
-    /// Whether the page is a branch or a leaf.
+    /// Returns whether the page is a branch or a leaf.
     pub(crate) fn is_node(&self) -> bool {
         self.kind == BRANCH || self.kind == LEAF
     }
@@ -52,7 +52,7 @@ impl Header {
     }
 }
 
-/// The name of a part of an element, for a message.
+/// Returns the name of a part of an element, for a message.
 fn element_part(index: usize, part: &str) -> String {
     format!("element {index}'s {part}")
 }
@@ -198,18 +198,18 @@ impl<'a> Node<'a> {
         self.count
     }
 
-    /// The offset in the page at which a key begins.
+    /// Returns the offset in the page at which a key begins.
     pub(crate) fn key_at(&self, index: usize) -> usize {
         at(Element::parse(self.kind, self.bytes, index).start)
     }
 
-    /// A key.
+    /// Returns a key.
     pub(crate) fn key(&self, index: usize) -> &'a [u8] {
         let element = Element::parse(self.kind, self.bytes, index);
         &self.bytes[at(element.start)..at(element.start + element.key)]
     }
 
-    /// A leaf's element.
+    /// Returns a leaf's element.
     pub(crate) fn pair(&self, index: usize) -> Pair<'a> {
         let element = Element::parse(self.kind, self.bytes, index);
         let (start, middle) = (at(element.start), at(element.start + element.key));
@@ -227,12 +227,12 @@ impl<'a> Node<'a> {
         &self.bytes[HEADER + self.count * ELEMENT..self.end]
     }
 
-    /// The page that a branch's element points to.
+    /// Returns the page that a branch's element points to.
     pub(crate) fn child(&self, index: usize) -> u64 {
         u64_at(self.bytes, Self::child_at(index))
     }
 
-    /// The offset in the page of the page id in a branch's element.
+    /// Returns the offset in the page of the page id in a branch's element.
     pub(crate) fn child_at(index: usize) -> usize {
         HEADER + index * ELEMENT + 8
     }

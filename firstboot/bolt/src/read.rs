@@ -55,7 +55,7 @@ impl<'f, R: ReadAt + ?Sized> Pages<'f, R> {
         }
     }
 
-    /// The total length of all pages in bytes.
+    /// Returns the total length of all pages in bytes.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }

@@ -55,7 +55,7 @@ pub(crate) struct LocalState {
 }
 
 impl LocalState {
-    /// The state that this node reports to the others.
+    /// Returns the state that this node reports to the others.
     pub(crate) fn announcement(&self) -> Announcement<'_> {
         Announcement {
             name: &self.name,
@@ -75,7 +75,7 @@ impl LocalState {
             })
     }
 
-    /// The other members that take part.
+    /// Returns the other members that take part.
     pub(crate) fn others(&self) -> impl Iterator<Item = &Label> {
         self.initial.iter().filter(|name| **name != self.name)
     }
@@ -150,8 +150,8 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
     }
 }
 
-/// Whether a member with this state is already running in the cluster to which this node must
-/// return.
+/// Returns whether a member with this state is already running in the cluster to which this node
+/// must return.
 fn already_rolled_back(local: &LocalState, state: &PeerState) -> bool {
     matches!((local.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }

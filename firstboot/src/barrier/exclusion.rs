@@ -7,7 +7,7 @@ use recipes::{ClusterDocument, Label};
 use crate::journal::NodeState;
 use crate::reason::{Reason, ReasonId};
 
-/// Why it is too late to exclude members; none if it is not too late.
+/// Returns why it is too late to exclude members; none if it is not too late.
 pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
     let token = &state.initial_cluster.as_ref()?.token;
     Some(ReasonId::ExclusionTooLate.because(format!(
@@ -15,7 +15,7 @@ pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
     )))
 }
 
-/// Why these members cannot be excluded; none if they can.
+/// Returns why these members cannot be excluded; none if they can.
 pub(crate) fn objection(
     names: &BTreeSet<Label>,
     cluster: &ClusterDocument,

@@ -307,7 +307,7 @@ fn announcement(identity: &Identity, local: &LocalState) -> Vec<u8> {
     protocol::write(&cluster.name, cluster.etcd.version, &local.announcement())
 }
 
-/// The outcome of a restore that was cancelled.
+/// Returns the outcome of a restore that was cancelled.
 fn cancelled_outcome(why: Cancellation, last_status: &str) -> BarrierOutcome {
     match why {
         Cancellation::HandOver => BarrierOutcome::HandedOver,

@@ -38,8 +38,8 @@ impl Inode {
         }
     }
 
-    /// Whether both are the same directory. Compares all values that both contain: a newer kernel
-    /// may report more values than an older one.
+    /// Returns whether both are the same directory. Compares all values that both contain: a newer
+    /// kernel may report more values than an older one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.zip(other).is_none_or(|(one, other)| one == other)

@@ -40,8 +40,8 @@ pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, Verdict)> {
     Ok((found.contents, judge(expected, &found, progress.as_ref())))
 }
 
-/// Whether the directories of etcd's data are the known ones. Also works while etcd writes in them.
-/// Returns false if none are known yet.
+/// Returns whether the directories of etcd's data are the known ones. Also works while etcd writes
+/// in them. Returns false if none are known yet.
 pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     let Some(known) = &expected.identity else {
         return Ok(false);

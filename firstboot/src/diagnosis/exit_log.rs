@@ -117,7 +117,7 @@ impl Search {
                 .is_none_or(|(weight, _)| *weight != Weight::End)
     }
 
-    /// The most informative line that was found.
+    /// Returns the most informative line that was found.
     pub(super) fn found(self) -> Option<ExitLog> {
         self.best.map(|(_, words)| words)
     }

@@ -108,7 +108,7 @@ impl Unit {
         Some(ReasonId::EtcdEnded.because(text))
     }
 
-    /// Whether the last process failed.
+    /// Returns whether the last process failed.
     fn failed(&self) -> bool {
         self.code > 1 || self.code == 1 && self.status != 0
     }

@@ -30,7 +30,7 @@ pub(crate) enum BootstrapMode {
 }
 
 impl BootstrapMode {
-    /// Whether this is the default mode, which needs no order.
+    /// Returns whether this is the default mode, which needs no order.
     pub(crate) fn is_new(&self) -> bool {
         *self == Self::New
     }

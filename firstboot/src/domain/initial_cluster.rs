@@ -45,7 +45,7 @@ impl InitialCluster {
         }
     }
 
-    /// The peer URLs of all members.
+    /// Returns the peer URLs of all members.
     pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
         self.members.iter().map(|(_, url)| url.as_str())
     }

@@ -17,7 +17,7 @@ use crate::machine;
 /// a broadcast storm, in which no result is possible.
 pub(super) const PACKETS: u32 = 1000;
 
-/// A random mark that no other probe has.
+/// Returns a random mark that no other probe has.
 pub(super) fn draw() -> Result<packet::Address> {
     let mut mark = [0; 6];
     SystemRandom::new()

@@ -36,7 +36,7 @@ const NAMES: [&str; 20] = [
     "GOTRACEBACK",
 ];
 
-/// Whether a variable with this name is passed on.
+/// Returns whether a variable with this name is passed on.
 pub(super) fn passes(name: &OsStr) -> bool {
     let name = name.as_bytes();
     PREFIXES

@@ -67,17 +67,17 @@ impl About {
         }
     }
 
-    /// Whether both sets of attributes describe the same file.
+    /// Returns whether both sets of attributes describe the same file.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         (self.device, self.inode, self.kind) == (other.device, other.inode, other.kind)
     }
 
-    /// Whether only root or the current user can create entries in the directory.
+    /// Returns whether only root or the current user can create entries in the directory.
     pub(super) fn only_we_write(&self) -> bool {
         self.is_ours() && self.mode & 0o022 == 0
     }
 
-    /// Whether the entry belongs to root or to the current user.
+    /// Returns whether the entry belongs to root or to the current user.
     pub(super) fn is_ours(&self) -> bool {
         let (user, _) = self.owner;
         user == 0 || user == nix::unistd::geteuid().as_raw()

@@ -246,7 +246,7 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
     })
 }
 
-/// Whether the others report through raft that the member was removed.
+/// Returns whether the others report through raft that the member was removed.
 ///
 /// # Errors
 /// Not ready if no member can report this.

@@ -46,7 +46,7 @@ pub(crate) fn own_entries<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a 
         .collect()
 }
 
-/// Whether a member has this name or this peer URL.
+/// Returns whether a member has this name or this peer URL.
 pub(crate) fn is_own_entry(member: &Member, name: &str, url: &str) -> bool {
     member.name == name || member.peer_urls.iter().any(|own| own == url)
 }
@@ -78,7 +78,7 @@ pub(crate) fn peer_url_of(member: &Member) -> &str {
     member.peer_urls.first().map_or("", String::as_str)
 }
 
-/// Whether any peer lists this member.
+/// Returns whether any peer lists this member.
 pub(crate) fn is_listed(peers: &[Peer], member: u64) -> bool {
     peers
         .iter()
@@ -119,7 +119,7 @@ pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
         .collect()
 }
 
-/// Whether all peers report the same member list.
+/// Returns whether all peers report the same member list.
 pub(crate) fn same_member_list(peers: &[Peer]) -> bool {
     peers.iter().all(|peer| ids(peer) == ids(&peers[0]))
 }

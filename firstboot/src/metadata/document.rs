@@ -35,7 +35,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// The document in a file; `None` if there is no such file.
+    /// Returns the document in a file; `None` if there is no such file.
     pub(crate) fn in_file(path: &Path) -> Result<Option<Self>> {
         if !files::exists(path)? {
             return Ok(None);
@@ -56,8 +56,8 @@ impl Found {
         Ok(Self { place, envelope })
     }
 
-    /// Whether the other document has the same content. Only the signed payload is compared,
-    /// because the same payload can be in many envelopes.
+    /// Returns whether the other document has the same content. Only the signed payload is
+    /// compared, because the same payload can be in many envelopes.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         self.envelope.payload == other.envelope.payload
     }

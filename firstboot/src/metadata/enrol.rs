@@ -72,7 +72,7 @@ async fn patiently(client: &Client, url: &Url, request: &str, place: &str) -> Re
     Err(not_ready(last))
 }
 
-/// A client that talks only to a server that holds this key.
+/// Returns a client that talks only to a server that holds this key.
 fn pinned(key: &PublicKey) -> Result<Client> {
     let provider = Arc::new(ring::default_provider());
     let verifier = PinnedServer {

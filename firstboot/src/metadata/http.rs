@@ -27,7 +27,7 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
 }
 
-/// The settings of every client here.
+/// Returns the settings of every client here.
 pub(super) fn builder() -> ClientBuilder {
     Client::builder()
         .no_proxy()
@@ -36,7 +36,7 @@ pub(super) fn builder() -> ClientBuilder {
         .timeout(Duration::from_secs(20))
 }
 
-/// A client for metadata.
+/// Returns a client for metadata.
 pub(crate) fn client() -> Result<Client> {
     match builder().build() {
         Ok(client) => Ok(client),
@@ -69,7 +69,7 @@ pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, 
 }
 
 impl Reply {
-    /// The body of an answer whose status is 200 to 299.
+    /// Returns the body of an answer whose status is 200 to 299.
     ///
     /// # Errors
     /// For any other status, the error contains the server's own message. Another attempt may
@@ -92,7 +92,7 @@ impl Reply {
         })
     }
 
-    /// The error for an answer with any other status.
+    /// Returns the error for an answer with any other status.
     pub(super) fn error(&self, place: &str) -> anyhow::Error {
         let to = if self.status.is_redirection() {
             ", a redirect, which firstboot does not follow"
@@ -102,7 +102,7 @@ impl Reply {
         anyhow!("{place} answered {}{to}{}", self.status, self.reason())
     }
 
-    /// The server's own message, if it is short and plain.
+    /// Returns the server's own message, if it is short and plain.
     fn reason(&self) -> String {
         const REASON: usize = 400;
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(REASON)])

@@ -55,8 +55,8 @@ pub(crate) struct SourceLog {
 }
 
 impl SourceLog {
-    /// A log that is stored for `explain`. Commands that must not change anything use a log that is
-    /// not stored.
+    /// Returns a log that is stored for `explain`. Commands that must not change anything use a log
+    /// that is not stored.
     pub(crate) fn kept() -> Self {
         Self {
             is_kept: true,
@@ -64,7 +64,7 @@ impl SourceLog {
         }
     }
 
-    /// The log of this boot, or `None` if firstboot has not run yet.
+    /// Returns the log of this boot, or `None` if firstboot has not run yet.
     pub(crate) fn load() -> Result<Option<Self>> {
         let Some(bytes) = files::read_if_there(paths::SOURCES)? else {
             return Ok(None);
@@ -138,7 +138,7 @@ impl SourceLog {
         }
     }
 
-    /// Whether both searches ended with the same document.
+    /// Returns whether both searches ended with the same document.
     fn repeats(&self, before: &Self) -> bool {
         let ended = |log: &Self| log.taken.clone().filter(|_| log.refused.is_none());
         ended(self).is_some() && ended(self) == ended(before)

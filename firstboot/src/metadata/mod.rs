@@ -62,9 +62,10 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
     url::SOURCE,
 ];
 
-/// The document of the first source that has one. A source without a document is skipped. A source
-/// with an invalid document is an error, because the next source might belong to an attacker. Until
-/// the node has accepted a document, firstboot compares the later sources with the first.
+/// Returns the document of the first source that has one. A source without a document is skipped. A
+/// source with an invalid document is an error, because the next source might belong to an
+/// attacker. Until the node has accepted a document, firstboot compares the later sources with the
+/// first.
 pub(crate) fn find(
     policy: &MetadataPolicy,
     machine: &Machine,

@@ -58,7 +58,8 @@ impl Platforms {
         Ok(Self(Platform::ALL.into_iter().filter_map(named).collect()))
     }
 
-    /// Why a platform's service is not queried, or `None` if this machine runs on that platform.
+    /// Returns why a platform's service is not queried, or `None` if this machine runs on that
+    /// platform.
     pub(super) fn why_not(&self, platform: Platform) -> Option<String> {
         if self.why(platform).is_some() {
             return None;
@@ -74,7 +75,7 @@ impl Platforms {
         })
     }
 
-    /// The evidence that this machine runs on a platform.
+    /// Returns the evidence that this machine runs on a platform.
     pub(super) fn why(&self, platform: Platform) -> Option<&str> {
         self.0
             .iter()
@@ -111,7 +112,7 @@ impl Firmware {
         }
     }
 
-    /// The field that identifies a platform.
+    /// Returns the field that identifies a platform.
     fn names(&self, platform: Platform) -> Option<String> {
         let is = |field: &str, value: &str, yes: bool| yes.then(|| format!("{field} is {value}"));
         let (vendor, product, tag) = (
@@ -162,7 +163,7 @@ impl Firmware {
     }
 }
 
-/// Whether a UUID starts with `ec2` in either byte order of SMBIOS, as EC2's UUIDs do.
+/// Returns whether a UUID starts with `ec2` in either byte order of SMBIOS, as EC2's UUIDs do.
 fn is_ec2(uuid: &str) -> bool {
     let uuid = uuid.to_ascii_lowercase();
     // `45e12aec-…`: the first group has its bytes in reverse order.

@@ -70,7 +70,7 @@ impl Patience {
 }
 
 impl Query<'_> {
-    /// Why a source of this platform is not queried, or `None` if it is queried.
+    /// Returns why a source of this platform is not queried, or `None` if it is queried.
     pub(super) fn not_on(&self, platform: Platform) -> Option<SourceResult> {
         if self.known {
             return Some(SourceResult::NotAsked(KNOWN.to_owned()));

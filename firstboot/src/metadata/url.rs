@@ -33,7 +33,7 @@ fn find(query: &Query<'_>) -> Result<SourceResult> {
     get(&address(base, query.machine)?, query)
 }
 
-/// The address of this machine's document in a folder of a server.
+/// Returns the address of this machine's document in a folder of a server.
 fn address(base: &Url, machine: &Machine) -> Result<Url> {
     let mut url = base
         .join("node.json")
@@ -115,7 +115,7 @@ async fn attempt(client: &Client, url: &Url, place: &str) -> Result<Vec<u8>, Htt
         .success(place, &[StatusCode::NOT_FOUND])
 }
 
-/// The address without its query, for messages.
+/// Returns the address without its query, for messages.
 fn place_of(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

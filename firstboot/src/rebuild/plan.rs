@@ -168,9 +168,9 @@ fn ambiguous(observed: &Observed, own: &[&Member]) -> RebuildStep {
     )
 }
 
-/// The message for an address of a member at which a different member answers. Several clusters may
-/// share a CA, and an address may be reassigned to a different machine: a node that is added to the
-/// wrong cluster is then missing from its own.
+/// Returns the message for an address of a member at which a different member answers. Several
+/// clusters may share a CA, and an address may be reassigned to a different machine: a node that is
+/// added to the wrong cluster is then missing from its own.
 fn wrong_responder(peers: &[Peer]) -> Option<String> {
     peers.iter().find_map(|peer| {
         let own = peer.members.iter().find(|member| member.id == peer.member_id)?;
@@ -190,7 +190,7 @@ fn wait(id: ReasonId, why: impl Into<String>) -> RebuildStep {
     RebuildStep::Wait(id.because(why))
 }
 
-/// Why this node cannot run as a member, or none if it can.
+/// Returns why this node cannot run as a member, or none if it can.
 fn unfit(observed: &Observed) -> Option<Reason> {
     if let Some(why) = other_versions(observed) {
         return Some(ReasonId::EtcdVersion.because(why));
@@ -227,9 +227,9 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     })
 }
 
-/// Why this node's etcd may not run with the versions of the other members, or none if it may. A
-/// step to a different minor version requires that the version of every member is known: a member
-/// that is down may be too old.
+/// Returns why this node's etcd may not run with the versions of the other members, or none if it
+/// may. A step to a different minor version requires that the version of every member is known: a
+/// member that is down may be too old.
 fn other_versions(observed: &Observed) -> Option<String> {
     let (own, peers) = (observed.version, &observed.peers);
     if let Some(obstacle) = upgrade::obstacle(own, Entry::Join, &versions(peers)) {
@@ -252,8 +252,8 @@ fn other_versions(observed: &Observed) -> Option<String> {
     ))
 }
 
-/// The value of `initial-cluster`. A member that never started has no name yet. It gets any name
-/// except this node's, because etcd finds itself in the list by its name.
+/// Returns the value of `initial-cluster`. A member that never started has no name yet. It gets any
+/// name except this node's, because etcd finds itself in the list by its name.
 fn names(observed: &Observed, peer: &Peer) -> Vec<(String, String)> {
     let named = peer.members.iter().flat_map(|member| {
         let own = member.peer_urls.contains(&observed.peer_url);

@@ -95,7 +95,7 @@ pub(super) fn list(journal: &Journal) -> Result<Vec<Archived>> {
     all()?.into_iter().map(archived).collect()
 }
 
-/// The list as text.
+/// Returns the list as text.
 pub(super) fn table(archived: &[Archived]) -> Result<String> {
     if archived.is_empty() {
         return Ok("no data is archived\n".to_owned());

@@ -37,8 +37,8 @@ pub(super) struct DataDirBuilder {
     pub(super) source: SnapshotFile,
 }
 
-/// Whether etcdutl can raise the revision (`--bump-revision`, in upstream's changelogs of 3.4.27
-/// and 3.5.10).
+/// Returns whether etcdutl can raise the revision (`--bump-revision`, in upstream's changelogs of
+/// 3.4.27 and 3.5.10).
 pub(super) fn can_raise(version: EtcdVersion) -> bool {
     match version.minor {
         4 => version.patch >= 27,
@@ -47,7 +47,7 @@ pub(super) fn can_raise(version: EtcdVersion) -> bool {
     }
 }
 
-/// The revision from which a restored cluster continues.
+/// Returns the revision from which a restored cluster continues.
 pub(super) fn revision(mode: BootstrapMode, source: &SnapshotFile) -> u64 {
     match mode {
         BootstrapMode::Restore {
@@ -57,7 +57,7 @@ pub(super) fn revision(mode: BootstrapMode, source: &SnapshotFile) -> u64 {
     }
 }
 
-/// The folder in which the data for the cluster with this token is built.
+/// Returns the folder in which the data for the cluster with this token is built.
 pub(super) fn folder(token: &str) -> PathBuf {
     Path::new(paths::RESTORE).join(token)
 }
@@ -116,7 +116,7 @@ impl DataDirBuilder {
         files::rename(&part, &folder)
     }
 
-    /// The ids of the cluster and its members, which are derived from the proposal.
+    /// Returns the ids of the cluster and its members, which are derived from the proposal.
     fn ids(&self, proposal: &Proposal) -> String {
         let id = |name| {
             self.cluster

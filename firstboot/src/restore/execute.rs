@@ -82,7 +82,7 @@ pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOr
     build.make(&proposal).inspect_err(|_| clean())
 }
 
-/// The builder of the new data, or none for a rollback.
+/// Returns the builder of the new data, or none for a rollback.
 fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirBuilder>> {
     let own = identity
         .cluster
@@ -235,7 +235,8 @@ fn negotiate(
     Ok(Negotiation::Agreed(Box::new(data_swap)))
 }
 
-/// The swap that gives etcd the data of this proposal. The previous data moves to `archive_to`.
+/// Returns the swap that gives etcd the data of this proposal. The previous data moves to
+/// `archive_to`.
 fn plan_swap(
     identity: &Identity,
     order: &RestoreOrder,

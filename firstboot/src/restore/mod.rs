@@ -149,7 +149,7 @@ fn choose_source(
     }
 }
 
-/// The members for which the restore does not wait.
+/// Returns the members for which the restore does not wait.
 fn without(options: &Options, identity: &Identity, state: &NodeState) -> Result<BTreeSet<Label>> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     if options.solo {

@@ -17,7 +17,8 @@ use crate::identity::Identity;
 use crate::journal::{NodeState, SnapshotFile};
 use crate::output::say;
 
-/// The mode for a restore of this snapshot, given the newest revision that any member knows.
+/// Returns the mode for a restore of this snapshot, given the newest revision that any member
+/// knows.
 pub(super) fn mode(
     keep_revision: bool,
     identity: &Identity,
@@ -48,8 +49,8 @@ pub(super) fn mode(
     })
 }
 
-/// The newest revision that any member reports. A member reports its revision even without a
-/// quorum.
+/// Returns the newest revision that any member reports. A member reports its revision even without
+/// a quorum.
 fn newest(cluster: &ClusterDocument) -> Result<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -157,7 +158,7 @@ pub(super) fn plan(
     })
 }
 
-/// The cluster after the restore.
+/// Returns the cluster after the restore.
 fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
     match (mode, state.archived.as_ref()) {
         (BootstrapMode::Rollback { cluster }, Some(archived)) => {

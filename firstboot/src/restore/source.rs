@@ -19,7 +19,7 @@ use crate::snapshot::decode::{Locked, decode, is_encoded};
 use crate::snapshot::examine::{self, Digest, Hash};
 use crate::snapshot::remote::Remote;
 
-/// The verified snapshot on this node's disk.
+/// Returns the verified snapshot on this node's disk.
 pub(super) fn get(
     options: &Options,
     identity: &Identity,
@@ -58,8 +58,8 @@ pub(super) fn get(
     })
 }
 
-/// The refusal of a snapshot that cannot be opened, because another attempt would have the same
-/// result.
+/// Returns the refusal of a snapshot that cannot be opened, because another attempt would have the
+/// same result.
 fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
     let scheme = path
         .to_str()
@@ -74,7 +74,8 @@ fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
     ))
 }
 
-/// The path of the plain snapshot, which is downloaded, decrypted and decompressed first if needed.
+/// Returns the path of the plain snapshot, which is downloaded, decrypted and decompressed first if
+/// needed.
 fn plain_snapshot(
     path: &Path,
     options: &Options,

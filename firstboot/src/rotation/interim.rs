@@ -9,13 +9,13 @@ use recipes::node::NodeTls;
 use super::trust_bundle::TrustBundle;
 use crate::domain::CaSubject;
 
-/// Whether the certificates are the same, whatever the CAs are.
+/// Returns whether the certificates are the same, whatever the CAs are.
 pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     one.pairs() == other.pairs()
 }
 
-/// The CAs among these that signed the certificates, or none if a certificate was signed by a CA
-/// that is not among them.
+/// Returns the CAs among these that signed the certificates, or none if a certificate was signed by
+/// a CA that is not among them.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     tls.pairs()
         .into_iter()
@@ -23,9 +23,9 @@ pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeS
         .collect()
 }
 
-/// The certificates and CAs for the disk of a member that works with the `installed` ones and has a
-/// new `document`. The member trusts the CAs of both. Certificates of a new CA are deferred until
-/// all other members trust that CA; the CAs that they already trust are `cleared`.
+/// Returns the certificates and CAs for the disk of a member that works with the `installed` ones
+/// and has a new `document`. The member trusts the CAs of both. Certificates of a new CA are
+/// deferred until all other members trust that CA; the CAs that they already trust are `cleared`.
 pub(super) fn interim_certificates(
     document: &NodeTls,
     installed: &NodeTls,

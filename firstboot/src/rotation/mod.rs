@@ -57,9 +57,10 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     Ok(())
 }
 
-/// Whether the other members no longer trust the certificates that this node still presents, but
-/// trust those in its document. This happens if a node is rebuilt during a rotation: between its
-/// removal and its return it is not a member, so the others complete the rotation without it.
+/// Returns whether the other members no longer trust the certificates that this node still
+/// presents, but trust those in its document. This happens if a node is rebuilt during a rotation:
+/// between its removal and its return it is not a member, so the others complete the rotation
+/// without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.issued) {
         return Ok(false);
@@ -91,7 +92,7 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
     defer_certificates(identity, journal)
 }
 
-/// The CAs that this node knows, and the CAs that signed the document's certificates.
+/// Returns the CAs that this node knows, and the CAs that signed the document's certificates.
 fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     let known = TrustBundle::read(&identity.tls.ca)?;
     let next = interim::issuers(&identity.issued, &known)
@@ -99,12 +100,12 @@ fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     Ok((known, next))
 }
 
-/// The CAs in a PEM text.
+/// Returns the CAs in a PEM text.
 pub(crate) fn authorities(pem: &str) -> Result<BTreeSet<CaSubject>> {
     Ok(TrustBundle::read(pem)?.names())
 }
 
-/// Whether the CAs and certificates on the disk are exactly those in the document.
+/// Returns whether the CAs and certificates on the disk are exactly those in the document.
 pub(crate) fn is_complete(identity: &Identity) -> bool {
     identity.tls == identity.issued
 }

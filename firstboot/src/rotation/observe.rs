@@ -55,8 +55,8 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
     Ok(observed)
 }
 
-/// The CAs that each of the other initial members trusts at its peer port. Members that do not
-/// answer are left out.
+/// Returns the CAs that each of the other initial members trusts at its peer port. Members that do
+/// not answer are left out.
 pub(super) async fn trusted_by_others(
     identity: &Identity,
     known: &TrustBundle,
@@ -90,7 +90,7 @@ async fn probe_ports(
     Ok(seen)
 }
 
-/// The peer and client addresses of a member.
+/// Returns the peer and client addresses of a member.
 fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
     let port = |urls: &[String]| -> Result<SocketAddr> {
         let url = urls.first().context("it has not started yet")?;
@@ -108,7 +108,8 @@ pub(super) fn member(journal: &Journal) -> Result<u64> {
         .context("a bug: a healthy member without an id")
 }
 
-/// The other members that answer, according to a member list that etcd confirmed through raft.
+/// Returns the other members that answer, according to a member list that etcd confirmed through
+/// raft.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     Ok(query_others(

@@ -109,9 +109,9 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
     }
 }
 
-/// Whether the other members completed the rotation without this node: at least one of those that
-/// answer no longer trusts the CAs in `shown`, which signed the certificates that this node
-/// presents, and all of them trust the CAs in `issuers`, which signed the certificates in its
+/// Returns whether the other members completed the rotation without this node: at least one of
+/// those that answer no longer trusts the CAs in `shown`, which signed the certificates that this
+/// node presents, and all of them trust the CAs in `issuers`, which signed the certificates in its
 /// document.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,
@@ -122,7 +122,7 @@ pub(super) fn is_left_behind(
         && others.iter().all(|trusted| trusted.is_superset(issuers))
 }
 
-/// The members that are not ready, each with the reason.
+/// Returns the members that are not ready, each with the reason.
 fn missing(
     others: &BTreeMap<String, Observation>,
     why: impl Fn(&Observation) -> Option<String>,

@@ -83,9 +83,9 @@ pub(super) async fn probe(
     Ok(ServedCertificate { trusts, issuer })
 }
 
-/// The CAs whose certificates the server at this address accepts. Unlike `look`, this also works
-/// with a server that rejects the certificate of `tls`. In TLS 1.2 such a rejection aborts the
-/// handshake; etcd uses only TLS 1.2 if cipher suites are configured.
+/// Returns the CAs whose certificates the server at this address accepts. Unlike `look`, this also
+/// works with a server that rejects the certificate of `tls`. In TLS 1.2 such a rejection aborts
+/// the handshake; etcd uses only TLS 1.2 if cipher suites are configured.
 pub(super) async fn trusted(
     address: SocketAddr,
     tls: &NodeTls,
@@ -106,7 +106,7 @@ pub(super) async fn trusted(
     Ok(trusts)
 }
 
-/// The CAs that a server names in its handshake, and the result of the handshake.
+/// Returns the CAs that a server names in its handshake, and the result of the handshake.
 async fn connect(
     address: SocketAddr,
     tls: &NodeTls,
@@ -232,8 +232,8 @@ mod tests {
         }
     }
 
-    /// A server that supports only this version of TLS, and accepts only certificates of the CA of
-    /// `tls`.
+    /// Returns a server that supports only this version of TLS, and accepts only certificates of
+    /// the CA of `tls`.
     fn server(
         tls: &NodeTls,
         version: &'static rustls::SupportedProtocolVersion,

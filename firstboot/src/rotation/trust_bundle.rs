@@ -49,7 +49,7 @@ impl Root {
 
 #[cfg(test)]
 impl CaSubject {
-    /// The subject of a CA with this common name.
+    /// Returns the subject of a CA with this common name.
     pub(crate) fn of(common_name: &str) -> Self {
         TrustBundle::read(&tests::ca(common_name))
             .unwrap()
@@ -91,7 +91,7 @@ impl TrustBundle {
         self.0.keys().cloned().collect()
     }
 
-    /// The certificate of each CA.
+    /// Returns the certificate of each CA.
     pub(super) fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         self.0.values().map(|root| &root.certificate)
     }
@@ -129,7 +129,8 @@ impl TrustBundle {
         text
     }
 
-    /// The CA that signed a certificate that is valid now, or none if none of these CAs signed it.
+    /// Returns the CA that signed a certificate that is valid now, or none if none of these CAs
+    /// signed it.
     pub(super) fn issuer(
         &self,
         leaf: &CertificateDer<'_>,

@@ -60,7 +60,7 @@ impl HttpConnector for Connector {
     }
 }
 
-/// The HTTP client for downloads and uploads of snapshots.
+/// Returns the HTTP client for downloads and uploads of snapshots.
 pub(super) fn client() -> Result<reqwest::Client> {
     let http = reqwest::Client::builder()
         .no_proxy()
@@ -133,7 +133,7 @@ impl Bucket {
         })
     }
 
-    /// The path of the object with this name.
+    /// Returns the path of the object with this name.
     pub(super) fn path(&self, name: &str) -> Path {
         Path::from(format!("{}{name}", self.prefix))
     }
@@ -182,7 +182,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// A signed URL, with which anyone can read the object for a limited time.
+    /// Returns a signed URL, with which anyone can read the object for a limited time.
     pub(super) async fn signed(&self, name: &str) -> Result<Url> {
         Ok(self
             .store
@@ -268,8 +268,8 @@ impl Bucket {
         Ok("read back")
     }
 
-    /// The length of an object, and its digest if the store has one. The crate itself does not
-    /// request the digest.
+    /// Returns the length of an object, and its digest if the store has one. The crate itself does
+    /// not request the digest.
     async fn stored(&self, name: &str) -> Result<(u64, Option<String>)> {
         const MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
         let enabled = HeaderValue::from_static("ENABLED");
@@ -315,7 +315,7 @@ impl Bucket {
         ))))
     }
 
-    /// An error of the store, reduced to its first line.
+    /// Returns an error of the store, reduced to its first line.
     pub(super) fn error(&self, what: &str, error: &object_store::Error) -> anyhow::Error {
         let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();
@@ -354,7 +354,7 @@ impl Parts {
         self.count += 1;
     }
 
-    /// The digest of the parts' digests (Amazon S3 User Guide, "Checking object integrity",
+    /// Returns the digest of the parts' digests (Amazon S3 User Guide, "Checking object integrity",
     /// composite checksums).
     fn composite(&self) -> String {
         STANDARD.encode(self.hash.clone().finish())

@@ -14,7 +14,7 @@ use crate::{files, paths};
 /// The maximum size of a key file in bytes.
 const LIMIT: u64 = 64 << 10;
 
-/// The keys from the environment, or from the file if the environment has none.
+/// Returns the keys from the environment, or from the file if the environment has none.
 pub(super) fn find() -> Result<StoreKeys> {
     let no = |why: String| refused(ReasonId::StoreKeys.because(why));
     if let Some(keys) = StoreKeys::of(|name| std::env::var(name).ok()) {

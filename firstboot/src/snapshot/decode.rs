@@ -109,7 +109,7 @@ impl fmt::Display for Locked {
 
 impl std::error::Error for Locked {}
 
-/// Whether the file is encoded, so that it must be decoded with [`decode`].
+/// Returns whether the file is encoded, so that it must be decoded with [`decode`].
 pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
     let mut begin = [0; BEGIN];
     let read = file

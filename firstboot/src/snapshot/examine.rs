@@ -120,7 +120,7 @@ impl CheckResult {
         }
     }
 
-    /// The snapshot, if it is good.
+    /// Returns the snapshot, if it is good.
     pub(crate) fn into_verified(self, path: &Path) -> Result<VerifiedSnapshot> {
         let Some(first) = self.faults.first().first() else {
             return Ok(self.verified);
@@ -238,7 +238,7 @@ pub(crate) fn examine(
 /// file may claim any length.
 const WITHOUT_META: u64 = 64 << 20;
 
-/// Whether a meta page is valid.
+/// Returns whether a meta page is valid.
 fn has_meta(file: &File, size: u64) -> io::Result<bool> {
     let mut begin = vec![
         0;

@@ -14,8 +14,8 @@ pub(super) struct ListedSnapshot {
 }
 
 impl ListedSnapshot {
-    /// Whether the snapshot has the size that its manifest states. `snapshot verify` checks its
-    /// content.
+    /// Returns whether the snapshot has the size that its manifest states. `snapshot verify` checks
+    /// its content.
     pub(super) fn has_stated_size(&self) -> bool {
         self.manifest
             .as_ref()
@@ -23,7 +23,7 @@ impl ListedSnapshot {
     }
 }
 
-/// Whether this is the name of a snapshot.
+/// Returns whether this is the name of a snapshot.
 pub(super) fn is_snapshot(name: &str) -> bool {
     stem(name).is_some()
 }

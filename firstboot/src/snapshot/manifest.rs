@@ -79,7 +79,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Manifest {
-    /// The format of the manifests that this version writes.
+    /// Returns the format of the manifests that this version writes.
     pub(crate) fn format() -> String {
         FORMAT.to_owned()
     }
@@ -91,7 +91,7 @@ impl Manifest {
             .filter(|manifest| manifest.format == FORMAT)
     }
 
-    /// The manifest as the text that is stored.
+    /// Returns the manifest as the text that is stored.
     pub(crate) fn text(&self) -> serde_json::Result<Vec<u8>> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
@@ -99,8 +99,8 @@ impl Manifest {
     }
 }
 
-/// The default name of a snapshot. The names sort in the order in which the snapshots were taken.
-/// Two hosts that write to the same place at the same time use different names.
+/// Returns the default name of a snapshot. The names sort in the order in which the snapshots were
+/// taken. Two hosts that write to the same place at the same time use different names.
 pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> String {
     format!(
         "{}-{cluster}-{host}-r{revision}.db",
@@ -112,7 +112,7 @@ pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> Str
 pub(crate) mod tests {
     use super::*;
 
-    /// A sample manifest.
+    /// Returns a sample manifest.
     pub(crate) fn some(time: u64, size: u64) -> Manifest {
         let cluster: Label = "demo".parse().unwrap();
         let sha256 = Sha256::of(b"");

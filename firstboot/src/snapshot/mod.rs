@@ -72,7 +72,8 @@ enum Command {
 }
 
 impl Options {
-    /// Whether to print a failure as JSON. `verify` prints its own failures as part of its report.
+    /// Returns whether to print a failure as JSON. `verify` prints its own failures as part of its
+    /// report.
     pub(crate) fn prints_json(&self) -> bool {
         match &self.command {
             None => self.take.json,

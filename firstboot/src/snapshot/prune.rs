@@ -47,7 +47,7 @@ struct Candidate {
     good: bool,
 }
 
-/// The indices of the snapshots to delete.
+/// Returns the indices of the snapshots to delete.
 ///
 /// For each of the last N hours, days, weeks and months that have a snapshot, the newest one is
 /// kept. `keep` specifies the numbers. The newest good snapshot is always kept, and so is every
@@ -93,7 +93,7 @@ fn day(time: u64) -> i64 {
     (time / 86_400).cast_signed()
 }
 
-/// The number of the week, which starts on Monday; 1970-01-01 was a Thursday.
+/// Returns the number of the week, which starts on Monday; 1970-01-01 was a Thursday.
 fn week(time: u64) -> i64 {
     ((time / 86_400 + 3) / 7).cast_signed()
 }

@@ -40,7 +40,7 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// The stored file, if it is neither compressed nor encrypted.
+    /// Returns the stored file, if it is neither compressed nor encrypted.
     pub(super) fn as_it_came(&self) -> Stored {
         Stored {
             sha256: self.sha256,

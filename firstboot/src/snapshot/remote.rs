@@ -57,7 +57,7 @@ impl Remote {
         }
     }
 
-    /// The snapshot's manifest, if it has one.
+    /// Returns the snapshot's manifest, if it has one.
     pub(crate) async fn manifest(&self) -> Result<Option<Manifest>> {
         match self {
             Self::Object { bucket, name } => bucket.manifest(name).await,

@@ -45,7 +45,7 @@ fn record_of(slot: u64, place: &Store, manifest: &Manifest) -> SnapshotRecord {
     }
 }
 
-/// The order in which the members start for a slot. Every member computes the same order
+/// Returns the order in which the members start for a slot. Every member computes the same order
 /// (rendezvous hashing).
 fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Label> {
     let mut drawn: Vec<(Sha256, &Label)> = members

@@ -78,7 +78,8 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Why an etcd of this version does not start from these contents, or `None` if it does.
+    /// Returns why an etcd of this version does not start from these contents, or `None` if it
+    /// does.
     ///
     /// 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor version. 3.5 refuses a cluster
     /// that is being downgraded to a different minor version. All other combinations start: each
@@ -122,7 +123,7 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader that reports the number of checked bytes.
+    /// Returns a reader that reports the number of checked bytes.
     pub(crate) fn new(progress: &'a mut dyn FnMut(u64)) -> Self {
         Self {
             contents: Contents::default(),
@@ -135,7 +136,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The contents, once all entries have been checked.
+    /// Returns the contents, once all entries have been checked.
     pub(crate) fn finish(mut self, faults: &mut Faults) -> Contents {
         for (name, _) in BUCKETS
             .iter()
@@ -213,7 +214,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The fault in an entry, if it has one, stated as what was expected.
+    /// Returns the fault in an entry, if it has one, stated as what was expected.
     fn objection(&mut self, entry: &Entry<'_>) -> Option<&'static str> {
         let Entry { key, value, .. } = *entry;
         let count = match entry.bucket.name {

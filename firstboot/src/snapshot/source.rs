@@ -51,7 +51,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The member at this client URL, or the local member.
+    /// Returns the member at this client URL, or the local member.
     pub(super) async fn at(endpoint: Option<&str>, credentials: &Credentials) -> Result<Self> {
         let endpoint = endpoint.unwrap_or(LOCAL);
         let opened = async {

@@ -101,8 +101,8 @@ impl Target {
         })
     }
 
-    /// The name of the snapshot. A name on the command line must have the suffix of the recipe's
-    /// encoding.
+    /// Returns the name of the snapshot. A name on the command line must have the suffix of the
+    /// recipe's encoding.
     pub(super) fn name(
         &self,
         cluster: &Label,
@@ -146,7 +146,7 @@ pub(super) fn ensure_absent(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A temporary file without a name.
+/// Returns a temporary file without a name.
 pub(super) fn spool() -> Result<File> {
     let folder = Path::new(paths::BACKUPS);
     if !folder.is_dir() {

@@ -169,7 +169,8 @@ fn compare(
     )
 }
 
-/// The path of a program. The image installs etcd in /usr/local/bin, which is not in every PATH.
+/// Returns the path of a program. The image installs etcd in /usr/local/bin, which is not in every
+/// PATH.
 fn program(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/local/bin")]);
@@ -218,8 +219,8 @@ impl Drop for ScratchDir {
     }
 }
 
-/// A command that does not inherit this process's environment, because etcd would read ETCD_…
-/// variables as settings.
+/// Returns a command that does not inherit this process's environment, because etcd would read
+/// ETCD_… variables as settings.
 fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -231,7 +232,7 @@ fn command(program: &Path, folder: &Path) -> Command {
     command
 }
 
-/// The arguments with which the member is both restored and started.
+/// Returns the arguments with which the member is both restored and started.
 fn member() -> Vec<String> {
     let line = format!(
         "--name drill --data-dir data --initial-cluster drill=unix://{PEER} --initial-advertise-peer-urls unix://{PEER}"
@@ -385,7 +386,7 @@ async fn text(request: reqwest::RequestBuilder) -> Result<String> {
     Ok(request.send().await?.error_for_status()?.text().await?)
 }
 
-/// The value of a metric that has no labels.
+/// Returns the value of a metric that has no labels.
 fn metric(metrics: &str, name: &str) -> Option<f64> {
     metrics
         .lines()

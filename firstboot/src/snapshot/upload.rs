@@ -64,7 +64,7 @@ impl UploadWriter {
         )
     }
 
-    /// The part that is being filled. If there is none, waits until one is free.
+    /// Returns the part that is being filled. If there is none, waits until one is free.
     fn part(&mut self) -> io::Result<&mut BytesMut> {
         if self.filling.is_none() {
             // Getting the first part never involves waiting: the bytes that precede the stream are
@@ -94,7 +94,7 @@ impl UploadWriter {
     }
 }
 
-/// The error for a write after the upload has failed. The upload itself reports the cause.
+/// Returns the error for a write after the upload has failed. The upload itself reports the cause.
 fn stopped() -> io::Error {
     io::Error::other("the upload has failed")
 }

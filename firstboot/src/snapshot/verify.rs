@@ -177,7 +177,7 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The contents of the snapshot, by name.
+/// Returns the contents of the snapshot, by name.
 fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
     let Contents {
         revision,

@@ -13,7 +13,7 @@ use crate::files::{DesiredFile, ETCD};
 use crate::identity::Identity;
 use crate::paths;
 
-/// The content of the file.
+/// Returns the content of the file.
 fn wanted(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> DesiredFile {
     DesiredFile::new(paths::ETCD_CONF, render(own, settings, start)).mode(0o640, (0, ETCD.1))
 }
@@ -131,8 +131,8 @@ fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// The change that corrects etcd's configuration, or none if the configuration is correct. Once
-/// etcd has its WAL (`has_wal`), no etcd may bootstrap a cluster with this configuration.
+/// Returns the change that corrects etcd's configuration, or none if the configuration is correct.
+/// Once etcd has its WAL (`has_wal`), no etcd may bootstrap a cluster with this configuration.
 pub(crate) fn plan(
     identity: &Identity,
     start: &InitialCluster,

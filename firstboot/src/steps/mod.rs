@@ -19,8 +19,8 @@ use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// The changes that must be made before etcd can be configured, in order. `run` assigns the address
-/// first, because that shows whether this is the right machine.
+/// Returns the changes that must be made before etcd can be configured, in order. `run` assigns the
+/// address first, because that shows whether this is the right machine.
 pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     tls::check(identity, &identity.issued)?;
     let mut changes = Vec::new();
@@ -35,8 +35,8 @@ pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The change that writes the object store's keys, if the document has them. Otherwise keys that an
-/// operator put on the disk are kept.
+/// Returns the change that writes the object store's keys, if the document has them. Otherwise keys
+/// that an operator put on the disk are kept.
 fn store_keys(node: &NodeDocument) -> Result<Option<Change>> {
     let Some(keys) = &node.store_keys else {
         return Ok(None);
@@ -58,7 +58,7 @@ fn volume() -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The missing changes for the certificates that the node uses at present.
+/// Returns the missing changes for the certificates that the node uses at present.
 pub(crate) fn certificates(identity: &Identity) -> Result<Vec<Change>> {
     let mut changes = tls::install(&identity.tls)?;
     let labels = selinux::plan(&changes);

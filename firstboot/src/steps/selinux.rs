@@ -16,12 +16,12 @@ pub(crate) fn below(folder: &Path) -> Option<Change> {
     enforced().then(|| Change::RelabelAll(folder.to_owned()))
 }
 
-/// The label for a single path.
+/// Returns the label for a single path.
 pub(crate) fn one(path: &Path) -> Option<Change> {
     enforced().then(|| Change::Relabel(vec![path.to_owned()]))
 }
 
-/// The labels for these paths, but not for anything below them.
+/// Returns the labels for these paths, but not for anything below them.
 pub(crate) fn all(paths: Vec<PathBuf>) -> Option<Change> {
     (enforced() && !paths.is_empty()).then_some(Change::Relabel(paths))
 }

@@ -39,7 +39,7 @@ pub(super) enum Decision {
 }
 
 impl Agreed {
-    /// The keys, in the order in which [`Agreed::parse`] takes their values.
+    /// Returns the keys, in the order in which [`Agreed::parse`] takes their values.
     pub(super) fn keys(serial: u64) -> [String; 5] {
         [
             TURN.to_owned(),
@@ -85,8 +85,9 @@ impl Agreed {
         Self::read(client, newest.value.map_or(0, |newest| newest.serial)).await
     }
 
-    /// The decision on an update to the image with this serial. With `back` it is the decision on a
-    /// rollback from that image, which neither a failure nor a newer release prevents.
+    /// Returns the decision on an update to the image with this serial. With `back` it is the
+    /// decision on a rollback from that image, which neither a failure nor a newer release
+    /// prevents.
     pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> Decision {
         if let (Some(failed), false) = (&self.failed.value, back) {
             return Decision::Refuse(failed.reason(serial));
@@ -138,7 +139,7 @@ pub(super) async fn clear_failed(client: &Client, serial: u64) -> Result<()> {
         .map(drop)
 }
 
-/// The time of the last snapshot that a member took for an update, in seconds since 1970.
+/// Returns the time of the last snapshot that a member took for an update, in seconds since 1970.
 pub(super) async fn snapshot_time(client: &Client) -> Result<Option<u64>> {
     Ok(Key::read(client, SNAPSHOT).await?.value)
 }

@@ -66,7 +66,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Whether the command prints JSON.
+    /// Returns whether the command prints JSON.
     pub(crate) const fn prints_json(&self) -> bool {
         self.json
     }
@@ -292,7 +292,7 @@ fn already(serial: u64) -> String {
     format!("this node has the image {serial} already")
 }
 
-/// The order for a rollback.
+/// Returns the order for a rollback.
 fn back(options: &Options, own: &ThisNode) -> Result<UpdateOrder> {
     let updated = Updated::read()?.filter(|updated| updated.replacement.is_some());
     let updated = updated.ok_or_else(|| {

@@ -121,7 +121,7 @@ fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
     }))
 }
 
-/// The document at the place of the release, or else at the recipe's metadata server.
+/// Returns the document at the place of the release, or else at the recipe's metadata server.
 fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<Found>> {
     let known = own.envelope().payload_digest()?;
     let found = match source {
@@ -187,12 +187,12 @@ fn until(pair: &Issued, ca: &str) -> String {
 }
 
 impl Newer {
-    /// Whether it changes something on the node.
+    /// Returns whether it changes something on the node.
     pub(super) fn changes_something(&self) -> bool {
         !self.changes.is_empty()
     }
 
-    /// The report, for programs.
+    /// Returns the report, for programs.
     pub(super) fn report(&self, taken: bool) -> Report<'_> {
         Report {
             place: &self.identity.place,
@@ -201,7 +201,7 @@ impl Newer {
         }
     }
 
-    /// The report, for people.
+    /// Returns the report, for people.
     pub(super) fn text(&self) -> String {
         let mut text = format!("node document from {}\n", self.identity.place);
         for change in &self.changes {

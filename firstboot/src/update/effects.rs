@@ -55,7 +55,7 @@ pub(super) fn effects(changes: &[FileChange]) -> BTreeSet<Effect> {
     all
 }
 
-/// Whether the node reboots to apply these changes.
+/// Returns whether the node reboots to apply these changes.
 pub(super) fn reboots(rule: Reboot, changes: &[FileChange]) -> bool {
     match rule {
         Reboot::Never => false,
@@ -64,7 +64,7 @@ pub(super) fn reboots(rule: Reboot, changes: &[FileChange]) -> bool {
     }
 }
 
-/// The changed files that only a reboot applies.
+/// Returns the changed files that only a reboot applies.
 pub(super) fn only_at_boot(changes: &[FileChange]) -> Vec<String> {
     let paths = effects(changes)
         .into_iter()
@@ -117,7 +117,7 @@ fn effect(change: &FileChange) -> Option<Effect> {
     }
 }
 
-/// The effect of a change to a unit's file or to a drop-in.
+/// Returns the effect of a change to a unit's file or to a drop-in.
 fn unit(path: &str, kind: Kind) -> Option<Effect> {
     let rest = path
         .strip_prefix("etc/systemd/system/")

@@ -73,7 +73,7 @@ fn tail(seen: u64, quiet: bool) -> Result<u64> {
 }
 
 impl OrderOutcome {
-    /// The exit code of the command.
+    /// Returns the exit code of the command.
     pub(super) fn exit(&self) -> Result<Option<Exit>> {
         match self.end {
             UpdateResult::Updated | UpdateResult::RolledBack => Ok(None),

@@ -218,7 +218,7 @@ impl Model {
 }
 
 impl World {
-    /// Whether etcd on this node runs and can be reached.
+    /// Returns whether etcd on this node runs and can be reached.
     fn is_up(&self, at: usize) -> bool {
         let node = &self.nodes[at];
         node.power == Power::On && !node.cut && node.etcd
@@ -233,12 +233,12 @@ impl World {
         self.is_up(at) && self.has_quorum()
     }
 
-    /// Whether programs on this node reach a member that serves.
+    /// Returns whether programs on this node reach a member that serves.
     fn reaches_any(&self, at: usize) -> bool {
         self.nodes[at].power == Power::On && !self.nodes[at].cut && self.has_quorum()
     }
 
-    /// Whether all members are healthy, or for a rollback, all others.
+    /// Returns whether all members are healthy, or for a rollback, all others.
     fn is_healthy(&self, at: usize, may_be_ill: bool) -> bool {
         (0..self.nodes.len()).all(|other| self.is_serving(other) || other == at && may_be_ill)
     }

@@ -25,7 +25,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// The folders of this node.
+    /// Returns the folders of this node.
     pub(super) fn of_node() -> Self {
         Self {
             root: PathBuf::from("/"),
@@ -85,8 +85,8 @@ impl Places {
         })
     }
 
-    /// The folders that these files need and that do not exist yet. A folder precedes the folders
-    /// in it.
+    /// Returns the folders that these files need and that do not exist yet. A folder precedes the
+    /// folders in it.
     fn new_folders<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
         let mut folders = Vec::new();
         for path in paths {
@@ -165,8 +165,8 @@ impl Places {
         files::sync(&folder).with_context(|| format!("cannot flush {}", folder.display()))
     }
 
-    /// The files and folders that exist after the replacement or, with `back`, after its rollback.
-    /// They need SELinux labels.
+    /// Returns the files and folders that exist after the replacement or, with `back`, after its
+    /// rollback. They need SELinux labels.
     pub(super) fn present(&self, replacement: &FileChanges, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
         let folders = replacement

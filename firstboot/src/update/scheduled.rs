@@ -88,7 +88,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
     Ok(None)
 }
 
-/// Whether an update may begin now.
+/// Returns whether an update may begin now.
 fn is_open(auto: Auto) -> Result<bool> {
     auto.window
         .map_or(Ok(true), |window| Ok(window::closes_at(window)?.is_some()))
@@ -149,7 +149,7 @@ fn decide(
     })))
 }
 
-/// The reason why this node must not order the update, if there is one.
+/// Returns the reason why this node must not order the update, if there is one.
 async fn obstacle(own: &ThisNode, serial: u64) -> Result<Option<Reason>> {
     let credentials = installed_credentials()?;
     let client = preconditions::own_member(&credentials).await?;

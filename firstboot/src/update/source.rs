@@ -34,7 +34,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// The place that the operator specifies, or else the recipe's.
+    /// Returns the place that the operator specifies, or else the recipe's.
     pub(super) fn of(named: Option<&str>, recipe: Option<&Url>) -> Result<Self> {
         match (named, recipe) {
             (Some(text), _) if text.starts_with("http://") || text.starts_with("https://") => {
@@ -50,7 +50,7 @@ impl Source {
         }
     }
 
-    /// The content of the release.
+    /// Returns the content of the release.
     pub(super) fn release(&self) -> Result<Vec<u8>> {
         match self {
             Self::Folder(folder) => files::read_bounded(&folder.join(RELEASE_FILE), RELEASE_LIMIT)

@@ -182,7 +182,7 @@ fn write<T: Serialize>(path: &str, value: &T) -> Result<()> {
 }
 
 impl UpdateState {
-    /// The current order, if there is one.
+    /// Returns the current order, if there is one.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_STATE)
     }
@@ -218,7 +218,7 @@ impl UpdateState {
 }
 
 impl Updated {
-    /// The last update of this node.
+    /// Returns the last update of this node.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATED)
     }
@@ -230,14 +230,14 @@ impl Updated {
 }
 
 impl OrderOutcome {
-    /// The outcome of the last order.
+    /// Returns the outcome of the last order.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_OUTCOME)
     }
 }
 
 impl LastCheck {
-    /// The last check for a newer image.
+    /// Returns the last check for a newer image.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_LOOK)
     }
@@ -248,7 +248,7 @@ impl LastCheck {
     }
 }
 
-/// The kernel's id for this boot.
+/// Returns the kernel's id for this boot.
 pub(super) fn boot() -> Result<String> {
     Ok(
         String::from_utf8_lossy(&files::read("/proc/sys/kernel/random/boot_id")?)

@@ -146,7 +146,7 @@ impl Summary {
         }
     }
 
-    /// A line about the image if its serial is known, and a line for each reason.
+    /// Returns a line about the image if its serial is known, and a line for each reason.
     pub(crate) fn lines(&self) -> String {
         let image = self.serial.map(|serial| format!("image: {serial}\n"));
         let reasons = self
@@ -170,7 +170,7 @@ impl Local {
         })
     }
 
-    /// The serial of this node's image, if it is known.
+    /// Returns the serial of this node's image, if it is known.
     fn serial(&self) -> Option<u64> {
         let updated = self.updated.as_ref().map(|updated| updated.serial);
         let look = self.look.as_ref();
@@ -178,8 +178,8 @@ impl Local {
         updated.or_else(|| seen?.own)
     }
 
-    /// The reason why the node did not install a newer image, and what is still to be done after
-    /// the last update.
+    /// Returns the reason why the node did not install a newer image, and what is still to be done
+    /// after the last update.
     fn kept_image(&self, failed: Option<u64>) -> Vec<Reason> {
         let serial = self.serial();
         let is_newer = |other: u64| serial.is_none_or(|serial| other > serial);

@@ -71,7 +71,7 @@ impl ThisNode {
         })
     }
 
-    /// The document that this node has accepted.
+    /// Returns the document that this node has accepted.
     pub(super) fn document(&self) -> &NodeDocument {
         &self.document
     }
@@ -92,7 +92,7 @@ impl ThisNode {
         })
     }
 
-    /// The node's identity as seen by other members.
+    /// Returns the node's identity as seen by other members.
     pub(super) fn identity(&self) -> Result<Identity> {
         let own = OwnKeys::read()?;
         let issued = own.complete(&self.document.tls);

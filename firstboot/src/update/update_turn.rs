@@ -56,7 +56,7 @@ fn give_back(identity: &Identity) -> Result<()> {
     })
 }
 
-/// Whether this node took the turn when it had another disk.
+/// Returns whether this node took the turn when it had another disk.
 pub(super) fn is_of_previous_self(turn: &Key<UpdateTurn>, node: &Label, has_order: bool) -> bool {
     turn.is_of(node) && !has_order
 }

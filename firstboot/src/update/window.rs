@@ -8,12 +8,12 @@ use recipes::Window;
 use crate::reason::{Reason, ReasonId};
 use members::moment::now;
 
-/// The time at which the window closes, in seconds since 1970; `None` if it is closed now.
+/// Returns the time at which the window closes, in seconds since 1970; `None` if it is closed now.
 pub(super) fn closes_at(window: Window) -> Result<Option<u64>> {
     Ok(open_until_at(window, now(), offset()?))
 }
 
-/// The reason why an update must not begin now, if there is one.
+/// Returns the reason why an update must not begin now, if there is one.
 pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
     let Some(window) = window else {
         return Ok(None);
@@ -24,7 +24,7 @@ pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
     })
 }
 
-/// The reason that is reported for a closed window.
+/// Returns the reason that is reported for a closed window.
 pub(super) fn closed(window: Window) -> Reason {
     ReasonId::UpdateWindow.because(format!(
         "an update begins only in the window of [update]: {window}"

@@ -61,7 +61,7 @@ pub(super) fn run() -> Result<()> {
     }
 }
 
-/// Whether the node must reboot before the update can continue.
+/// Returns whether the node must reboot before the update can continue.
 const fn is_rebooting(state: &UpdateState) -> bool {
     matches!(state.phase, Phase::Rebooting | Phase::RebootingBack)
 }
@@ -83,7 +83,7 @@ fn recover(state: &mut UpdateState) -> Result<()> {
     }
 }
 
-/// Whether the image of this order has proved itself.
+/// Returns whether the image of this order has proved itself.
 fn is_proved(state: &UpdateState) -> Result<bool> {
     let is_new = |updated: Updated| updated.serial == state.order.serial;
     Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))

@@ -54,7 +54,7 @@ fn look(bytes: &[u8], form: FileKind) -> (Report, Vec<String>) {
     (report, seen.pairs)
 }
 
-/// The faults of a snapshot.
+/// Returns the faults of a snapshot.
 fn faults(bytes: &[u8]) -> Vec<String> {
     look(bytes, FileKind::Snapshot)
         .0

@@ -45,7 +45,7 @@ impl Sparse {
         }
     }
 
-    /// The faults of the file, and the number of bytes read to find them.
+    /// Returns the faults of the file, and the number of bytes read to find them.
     fn check(&self, stated: u64, form: FileKind) -> (Vec<String>, usize) {
         let report =
             bolt::check(self, stated * PAGE as u64, form, &mut Visited::default()).unwrap();

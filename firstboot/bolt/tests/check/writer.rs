@@ -144,7 +144,7 @@ pub(crate) fn sum(bytes: &[u8]) -> u64 {
     })
 }
 
-/// A bucket whose root is a page.
+/// Returns a bucket whose root is a page.
 pub(crate) fn bucket(name: &str, root: u64) -> Element {
     (
         1,
@@ -153,12 +153,12 @@ pub(crate) fn bucket(name: &str, root: u64) -> Element {
     )
 }
 
-/// An inline bucket, which is stored in its parent's page.
+/// Returns an inline bucket, which is stored in its parent's page.
 pub(crate) fn inline(name: &str, elements: &[Element]) -> Element {
     (1, name.into(), [vec![0; 16], leaf(0, elements)].concat())
 }
 
-/// A key with its value.
+/// Returns a key with its value.
 pub(crate) fn pair(key: &str, value: &str) -> Element {
     (0, key.into(), value.into())
 }

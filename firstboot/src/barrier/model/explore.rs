@@ -124,7 +124,7 @@ impl Explorer {
         found.stuck += usize::from((0..count).any(waits));
     }
 
-    /// Whether a node lost its data although it kept its disk.
+    /// Returns whether a node lost its data although it kept its disk.
     fn overwritten(&self, before: &World, after: &World) -> Option<String> {
         (0..self.names.len())
             .filter(|at| before.nodes[*at] != after.nodes[*at])

@@ -17,8 +17,8 @@ const MAX_CONTINUATIONS: usize = 8;
 /// The length of the part of a record that precedes the name (ECMA-119, 9.1).
 const RECORD: usize = 33;
 
-/// Whether the disk has an ISO 9660 file system. The first descriptor's identifier, which follows
-/// the descriptor's type, shows this.
+/// Returns whether the disk has an ISO 9660 file system. The first descriptor's identifier, which
+/// follows the descriptor's type, shows this.
 pub(super) fn is_iso(disk: &Disk) -> bool {
     disk.bytes(FIRST_DESCRIPTOR * SECTOR as u64 + 1, 5)
         .is_ok_and(|magic| magic == b"CD001")
@@ -233,9 +233,9 @@ fn without_version(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Whether a plain ISO 9660 name corresponds to the wanted one. Such names consist of capital
-/// letters, digits and underscores, and have at most eight characters at level 1: `user-data`
-/// becomes `USER_DATA` or `USER_DAT`.
+/// Returns whether a plain ISO 9660 name corresponds to the wanted one. Such names consist of
+/// capital letters, digits and underscores, and have at most eight characters at level 1:
+/// `user-data` becomes `USER_DATA` or `USER_DAT`.
 fn is_plain_name(own: &str, wanted: &str) -> bool {
     let plain: String = wanted
         .chars()

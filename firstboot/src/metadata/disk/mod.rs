@@ -14,12 +14,12 @@ use anyhow::Result;
 
 use self::device::Disk;
 
-/// The disks with this label, regardless of case.
+/// Returns the disks with this label, regardless of case.
 pub(super) fn labelled(label: &str) -> Result<Vec<PathBuf>> {
     label::find(Path::new("/dev/disk/by-label"), label)
 }
 
-/// The content of a file on a disk, or `None` if the disk does not have the file. `path` is
+/// Returns the content of a file on a disk, or `None` if the disk does not have the file. `path` is
 /// relative to the disk's root, with `/` between names.
 pub(super) fn read(disk: &Path, path: &str) -> Result<Option<Vec<u8>>> {
     let disk = Disk::open(disk)?;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A FAT volume with this label and a file at `path`. Other entries precede the file.
+/// Returns a FAT volume with this label and a file at `path`. Other entries precede the file.
 fn fat(
     options: fatfs::FormatVolumeOptions,
     sectors: usize,
@@ -107,8 +107,8 @@ fn a_file_is_read_from_each_width_of_fat() {
     }
 }
 
-/// A FAT32 volume as `mkfs.vfat -F 32` creates it on a disk of 1 MiB: it has fewer clusters than
-/// Microsoft's rule requires.
+/// Returns a FAT32 volume as `mkfs.vfat -F 32` creates it on a disk of 1 MiB: it has fewer clusters
+/// than Microsoft's rule requires.
 fn small_fat32(content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 2048 * 512];
     image[..3].copy_from_slice(&[0xEB, 0x58, 0x90]);
@@ -163,7 +163,7 @@ fn fat_that_the_kernel_mounts_is_read() {
     );
 }
 
-/// A directory record of ISO 9660. `fields` are the Rock Ridge fields.
+/// Returns a directory record of ISO 9660. `fields` are the Rock Ridge fields.
 fn record(name: &[u8], is_directory: bool, block: u32, size: usize, fields: &[u8]) -> Vec<u8> {
     let mut record = vec![0; 33];
     record[2..6].copy_from_slice(&block.to_le_bytes());
@@ -177,13 +177,14 @@ fn record(name: &[u8], is_directory: bool, block: u32, size: usize, fields: &[u8
     record
 }
 
-/// A name in Joliet's encoding.
+/// Returns a name in Joliet's encoding.
 fn joliet(name: &str) -> Vec<u8> {
     name.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }
 
-/// An ISO 9660 disk with two trees. The primary tree has the file under the first name, with Rock
-/// Ridge's fields; Joliet's tree has it under the second name. The file's content is in sector 21.
+/// Returns an ISO 9660 disk with two trees. The primary tree has the file under the first name,
+/// with Rock Ridge's fields; Joliet's tree has it under the second name. The file's content is in
+/// sector 21.
 fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 24 * 2048];
     let mut put = |sector: usize, at: usize, bytes: &[u8]| {

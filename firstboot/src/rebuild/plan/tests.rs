@@ -16,7 +16,7 @@ fn member(id: u64) -> Member {
     }
 }
 
-/// A cluster of nodes 1, 2 and 3, in which 3 must be rebuilt, and 1 and 2 are healthy.
+/// Returns a cluster of nodes 1, 2 and 3, in which 3 must be rebuilt, and 1 and 2 are healthy.
 fn observed() -> Observed {
     let peer = |id: u64| Peer {
         name: format!("etcd-{id}"),

@@ -17,8 +17,8 @@ fn port(trusts: &str, issuer: &str) -> ServedCertificate {
     }
 }
 
-/// A member that trusts the CAs `trusts`, and presents a certificate of the CA `issuer`, on both
-/// ports.
+/// Returns a member that trusts the CAs `trusts`, and presents a certificate of the CA `issuer`, on
+/// both ports.
 #[expect(clippy::unnecessary_wraps, reason = "other observations are errors")]
 fn member(trusts: &str, issuer: &str) -> Observation {
     Ok(vec![port(trusts, issuer); 2])
@@ -205,8 +205,8 @@ mod explore {
         all.into_iter().collect()
     }
 
-    /// The state of one node after the next step that the rule demands. If the node is killed at
-    /// any time, its state does not change.
+    /// Returns the state of one node after the next step that the rule demands. If the node is
+    /// killed at any time, its state does not change.
     fn next(nodes: &[Node; 3], at: usize, wanted: &str) -> Option<Node> {
         let mut node = nodes[at].clone();
         if !node.has_new_document {

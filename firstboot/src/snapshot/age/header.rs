@@ -73,7 +73,7 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
     Ok(file_key)
 }
 
-/// The file key, if a stanza is addressed to this identity.
+/// Returns the file key, if a stanza is addressed to this identity.
 fn opened(own: [u8; 32], share: &[u8; 32], mut body: [u8; 32]) -> io::Result<Option<FileKey>> {
     let recipient = x25519(own, X25519_BASEPOINT_BYTES);
     let key = wrapping(own, *share, share, &recipient);

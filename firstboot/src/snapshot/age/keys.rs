@@ -88,8 +88,8 @@ pub(super) fn aead(key: &[u8; 32]) -> io::Result<LessSafeKey> {
         .map_err(|_| Error::other("no key of 32 bytes"))
 }
 
-/// The key that encrypts the file key for one recipient, or `None` if the two keys have no common
-/// secret. Only a malicious key causes that.
+/// Returns the key that encrypts the file key for one recipient, or `None` if the two keys have no
+/// common secret. Only a malicious key causes that.
 pub(super) fn wrapping(
     own: [u8; 32],
     theirs: [u8; 32],

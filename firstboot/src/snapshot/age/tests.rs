@@ -73,9 +73,9 @@ fn only_the_recipients_can_decrypt() {
     assert!(error.contains("not encrypted for any"), "{error}");
 }
 
-/// The sizes to test with the `age` program. Without the program there are none; a message about
-/// this is printed where the capture of output cannot hide it. An end-to-end test does the same
-/// with snapshots.
+/// Returns the sizes to test with the `age` program. Without the program there are none; a message
+/// about this is printed where the capture of output cannot hide it. An end-to-end test does the
+/// same with snapshots.
 fn sizes_for_age(test: &str) -> Vec<usize> {
     if Command::new("age")
         .arg("--version")
@@ -131,8 +131,8 @@ fn files_encrypted_by_age_can_be_decrypted() {
     }
 }
 
-/// A file for [`OWN`] with these stanzas in addition to the file's own stanza, and with a correct
-/// MAC. `own` may damage the file's own stanza.
+/// Returns a file for [`OWN`] with these stanzas in addition to the file's own stanza, and with a
+/// correct MAC. `own` may damage the file's own stanza.
 fn with(more: &str, own: impl FnOnce(String) -> String) -> Vec<u8> {
     let (file_key, ephemeral) = ([3; 16], [9; 32]);
     let recipient = x25519(OWN, X25519_BASEPOINT_BYTES);

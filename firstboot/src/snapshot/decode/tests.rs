@@ -28,7 +28,8 @@ impl Sink for Shared {
     }
 }
 
-/// A file whose meta pages state this many pages of 1 KiB. Other bytes follow the meta pages.
+/// Returns a file whose meta pages state this many pages of 1 KiB. Other bytes follow the meta
+/// pages.
 fn database(pages: u64, length: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..length.max(2048))
         .map(|at: usize| u8::try_from(at / 7 % 256).unwrap())

@@ -127,8 +127,8 @@ fn role(bytes: &[u8]) -> Result<(&[u8], bool), Malformed> {
     Ok((name, ordered))
 }
 
-/// The key of a permission. Before 3.5.2 etcd accepted every key, even an empty one, and every end
-/// of a range.
+/// Returns the key of a permission. Before 3.5.2 etcd accepted every key, even an empty one, and
+/// every end of a range.
 fn permission(value: Value<'_>) -> Result<&[u8], Malformed> {
     let mut key = &[][..];
     let mut fields = Fields::of(value.bytes()?, 0);

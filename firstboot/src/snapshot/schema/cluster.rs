@@ -47,8 +47,8 @@ struct Downgrade {
     enabled: bool,
 }
 
-/// The minor version in `3.MINOR.0`, the format in which etcd up to 3.7 writes the versions of the
-/// cluster and the storage.
+/// Returns the minor version in `3.MINOR.0`, the format in which etcd up to 3.7 writes the versions
+/// of the cluster and the storage.
 pub(super) fn minor(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     let minor = text.strip_prefix("3.")?.strip_suffix(".0")?;
@@ -112,7 +112,7 @@ pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
     })
 }
 
-/// The fault in an entry of `members_removed`, if it has one.
+/// Returns the fault in an entry of `members_removed`, if it has one.
 pub(super) fn removed_objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
     match (id(key), value) {
         (None, _) => Some("a member's ID in hexadecimal as the key"),

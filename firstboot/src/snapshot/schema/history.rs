@@ -39,7 +39,7 @@ impl History {
         self.empty = Some((revision, place));
     }
 
-    /// The highest main revision, or 0 if there is none.
+    /// Returns the highest main revision, or 0 if there is none.
     pub(super) fn newest(&self) -> i64 {
         self.last.map_or(0, |last| last.main)
     }

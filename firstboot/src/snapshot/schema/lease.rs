@@ -6,7 +6,7 @@ use super::wire::{Fields, Malformed};
 /// The longest time for which etcd grants a lease, in seconds (lease/lessor.go, MaxLeaseTTL).
 const LONGEST: i64 = 9_000_000_000;
 
-/// The fault in a lease, if it has one.
+/// Returns the fault in a lease, if it has one.
 pub(super) fn objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
     let Ok(key) = <[u8; 8]>::try_from(key) else {
         return Some("a lease's ID of 8 bytes as the key");
@@ -21,7 +21,8 @@ pub(super) fn objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
     (!fits).then_some("a lease of 1 to 9,000,000,000 seconds, with no more of them left")
 }
 
-/// The lease's ID, its duration in seconds, and the seconds that remained at the last checkpoint.
+/// Returns the lease's ID, its duration in seconds, and the seconds that remained at the last
+/// checkpoint.
 fn lease(bytes: &[u8]) -> Result<[i64; 3], Malformed> {
     let mut lease = [0; 3];
     let mut fields = Fields::of(bytes, 0);
@@ -34,7 +35,8 @@ fn lease(bytes: &[u8]) -> Result<[i64; 3], Malformed> {
     Ok(lease)
 }
 
-/// The fault in an alarm, if it has one. The key contains the alarm, and the value is empty.
+/// Returns the fault in an alarm, if it has one. The key contains the alarm, and the value is
+/// empty.
 pub(super) fn alarm_objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
     if !value.is_empty() {
         return Some("no value beside the alarm");
@@ -45,7 +47,7 @@ pub(super) fn alarm_objection(key: &[u8], value: &[u8]) -> Option<&'static str> 
     (!known).then_some("a member's alarm, as etcd encodes it")
 }
 
-/// The member's ID, and the kind of its alarm.
+/// Returns the member's ID, and the kind of its alarm.
 fn alarm(bytes: &[u8]) -> Result<(u64, u64), Malformed> {
     let (mut member, mut kind) = (0, 0);
     let mut fields = Fields::of(bytes, 0);

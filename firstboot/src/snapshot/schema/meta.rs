@@ -79,19 +79,19 @@ impl Meta {
         })
     }
 
-    /// The revision up to which the history was compacted, or is being compacted, or 0 if there was
-    /// no compaction.
+    /// Returns the revision up to which the history was compacted, or is being compacted, or 0 if
+    /// there was no compaction.
     pub(super) fn compacted(&self) -> i64 {
         self.scheduled.max(self.finished).unwrap_or(0)
     }
 
-    /// Whether a compaction was in progress.
+    /// Returns whether a compaction was in progress.
     pub(super) fn compacting(&self) -> bool {
         self.scheduled > self.finished
     }
 
-    /// The contradiction within the bucket, or between the bucket and the newest recorded revision,
-    /// if there is one.
+    /// Returns the contradiction within the bucket, or between the bucket and the newest recorded
+    /// revision, if there is one.
     pub(super) fn objection(&self, newest: i64) -> Option<&'static str> {
         match () {
             () if self.finished > self.scheduled => {

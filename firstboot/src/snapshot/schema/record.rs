@@ -63,7 +63,7 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
-    /// The reason why the record is invalid for this revision, if it is invalid.
+    /// Returns the reason why the record is invalid for this revision, if it is invalid.
     pub(crate) fn objection(&self, revision: Revision) -> Option<&'static str> {
         let Self {
             created,

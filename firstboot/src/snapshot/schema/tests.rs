@@ -65,7 +65,7 @@ fn revision(main: i64, sub: i64, mark: &str) -> Vec<u8> {
     .concat()
 }
 
-/// A record of the key `k` with small numbers.
+/// Returns a record of the key `k` with small numbers.
 fn record(created: u8, modified: u8, version: u8) -> Vec<u8> {
     vec![
         0x0a, 1, b'k', 0x10, created, 0x18, modified, 0x20, version, 0x2a, 1, b'v',
@@ -167,7 +167,7 @@ fn a_bumped_revision_has_nothing_in_it_and_is_compacted() {
     );
 }
 
-/// The text of the first fault that is found in a database with this entry.
+/// Returns the text of the first fault that is found in a database with this entry.
 fn fault_of(bucket: &str, key: &[u8], value: &[u8]) -> String {
     let (_, faults) = read(&with(&[(bucket, key, value)]));
     faults.first().cloned().unwrap_or_default()

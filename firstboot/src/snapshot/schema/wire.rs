@@ -32,7 +32,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The bytes of a field that is present only if it is not empty.
+    /// Returns the bytes of a field that is present only if it is not empty.
     pub(super) fn some_bytes(self) -> Result<&'a [u8], Malformed> {
         self.bytes().and_then(|bytes| {
             if bytes.is_empty() {
@@ -53,8 +53,8 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a message in which only the field with the number `repeated` may occur more
-    /// than once; with 0, no field may.
+    /// Returns the fields of a message in which only the field with the number `repeated` may occur
+    /// more than once; with 0, no field may.
     pub(super) fn of(bytes: &'a [u8], repeated: u64) -> Self {
         Self {
             rest: bytes,

@@ -117,13 +117,13 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
     }
 }
 
-/// A node with everything that it needs.
+/// Returns a node with everything that it needs.
 pub(crate) fn issued() -> Identity {
     issued_in(2020)
 }
 
-/// A node with everything that it needs, whose peer certificate is valid from the first of January
-/// of this year on; the other certificates are from 2020.
+/// Returns a node with everything that it needs, whose peer certificate is valid from the first of
+/// January of this year on; the other certificates are from 2020.
 pub(crate) fn issued_in(year: i32) -> Identity {
     let ca = ca();
     identity(&ca, |tls| {

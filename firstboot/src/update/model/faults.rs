@@ -127,7 +127,7 @@ impl Model {
         next
     }
 
-    /// The node with a new disk, installed from the newest image that works.
+    /// Returns the node with a new disk, installed from the newest image that works.
     fn rebuilt(&self, published: u8) -> Node {
         let works = |serial: &u8| self.image(*serial) == Image::Good;
         let serial = (1..=published).rev().find(works).unwrap_or(1);

@@ -120,7 +120,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// A member that runs this image.
+    /// Returns a member that runs this image.
     pub(super) fn installed(serial: u8) -> Self {
         Self {
             power: Power::On,

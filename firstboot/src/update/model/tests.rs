@@ -6,14 +6,14 @@ use super::*;
 
 const GOOD: &[Image] = &[Image::Good, Image::Good];
 
-/// Whether the tests also explore the large scenarios, as `make test-all` does. The default ones
-/// take seconds.
+/// Returns whether the tests also explore the large scenarios, as `make test-all` does. The default
+/// ones take seconds.
 fn is_wide() -> bool {
     std::env::var_os("ETCD_IMAGE_ALL").is_some_and(|value| !value.is_empty())
 }
 
-/// Whether this run explores a scenario. Scenarios with two kinds of faults are among the large
-/// ones.
+/// Returns whether this run explores a scenario. Scenarios with two kinds of faults are among the
+/// large ones.
 fn is_explored(what: &str) -> bool {
     is_wide() || !what.contains(" and ")
 }

@@ -16,7 +16,7 @@ fn look(serial: Option<u64>, own: Option<u64>, why: Option<&str>) -> LastCheck {
     }
 }
 
-/// A node that was updated to image 6.
+/// Returns a node that was updated to image 6.
 fn local() -> Local {
     Local {
         overlay: Some(Sha256::new(DIGEST)),

@@ -81,8 +81,8 @@ pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Deci
     })
 }
 
-/// The shared state, and the decision whether this node may take the turn, or use its turn, in a
-/// cluster that can do without this member.
+/// Returns the shared state, and the decision whether this node may take the turn, or use its turn,
+/// in a cluster that can do without this member.
 async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, Agreed, Decision)> {
     let credentials = installed_credentials()?;
     // A member whose etcd is not running can be rolled back as well.
@@ -132,7 +132,7 @@ pub(super) fn wait_until_spared(state: &UpdateState, runtime: &Runtime, own: &Th
     }
 }
 
-/// The reason why this member, which serves, must not be stopped now, if there is one.
+/// Returns the reason why this member, which serves, must not be stopped now, if there is one.
 async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>> {
     let credentials = installed_credentials()?;
     let client = preconditions::own_member(&credentials).await?;
