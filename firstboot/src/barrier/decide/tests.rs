@@ -205,7 +205,7 @@ fn restore(number: u8) -> BootstrapMode {
     }
 }
 
-/// Like `check`, but `a` has an order to restore or to roll back.
+/// Does the same as `check`, but `a` has an order to restore or to roll back.
 fn check_ordered(local: &LocalState, views: &PeerObservations) {
     let step = decide(local, views);
     let said = format!("{step:?} from {local:?} and {views:?}");
