@@ -50,7 +50,7 @@ struct Expected<'a> {
     max: Option<&'a [u8]>,
     /// The number of pages above the page.
     depth: usize,
-    /// The page's bucket; none if the page belongs to the bucket that contains all buckets.
+    /// The page's bucket, or `None` if the page belongs to the bucket that contains all buckets.
     bucket: Option<&'a Path<'a>>,
 }
 

@@ -18,7 +18,7 @@ pub(crate) enum BootstrapMode {
     Restore {
         /// The digest of the whole snapshot file.
         snapshot: Sha256,
-        /// The newest revision that any member of the cluster reported before, or none if the
+        /// The newest revision that any member of the cluster reported before, or `None` if the
         /// cluster continues from the snapshot's own revision.
         seen: Option<u64>,
     },

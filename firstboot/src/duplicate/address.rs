@@ -38,7 +38,7 @@ pub(crate) struct DuplicateProbe {
     heard: mpsc::Receiver<ArpEvent>,
 }
 
-/// The reason why there may be a second machine; none if nothing indicates one.
+/// The reason why there may be a second machine, or `None` if nothing indicates one.
 pub(crate) type SuspectedDuplicate = Option<Reason>;
 
 /// A report from the probe.

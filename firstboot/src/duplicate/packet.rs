@@ -54,7 +54,7 @@ pub(super) enum ArpMessage {
     Reply(Address),
 }
 
-/// Returns what a packet states about an address, or none if it states nothing.
+/// Returns what a packet states about an address, or `None` if it states nothing.
 pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<ArpMessage> {
     let arp = packet.get(14..LENGTH)?;
     let field = |at: usize| arp.get(at..at + 6)?.try_into().ok();

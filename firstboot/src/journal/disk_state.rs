@@ -21,7 +21,7 @@ pub(crate) enum DiskState {
         start: InitialCluster,
         archive_data: bool,
     },
-    /// There is no data that etcd can use. `disk_id` is the id to keep, or none if firstboot must
+    /// There is no data that etcd can use. `disk_id` is the id to keep, or `None` if firstboot must
     /// draw a new one.
     Fresh {
         disk_id: Option<DiskId>,

@@ -15,7 +15,7 @@ pub(crate) struct Observed {
     pub(crate) member: u64,
     /// The cluster of this node, if the node was ever healthy in one.
     pub(crate) cluster: Option<u64>,
-    /// The leader according to etcd on this node; none if etcd does not run or does not know a
+    /// The leader according to etcd on this node, or `None` if etcd does not run or does not know a
     /// leader.
     pub(crate) leader: Option<u64>,
     /// Whether etcd on this node reports through raft that it is the only voter.

@@ -35,7 +35,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Returns the document in a file; `None` if there is no such file.
+    /// Returns the document in a file, or `None` if there is no such file.
     pub(crate) fn in_file(path: &Path) -> Result<Option<Self>> {
         if !files::exists(path)? {
             return Ok(None);

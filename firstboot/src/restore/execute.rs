@@ -82,7 +82,7 @@ pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOr
     build.make(&proposal).inspect_err(|_| clean())
 }
 
-/// Returns the builder of the new data, or none for a rollback.
+/// Returns the builder of the new data, or `None` for a rollback.
 fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirBuilder>> {
     let own = identity
         .cluster

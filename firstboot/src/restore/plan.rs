@@ -103,7 +103,7 @@ struct PlannedSnapshot {
     path: PathBuf,
     sha256: String,
     revision: u64,
-    /// The revision that the new cluster exceeds, or none if it continues with the snapshot's
+    /// The revision that the new cluster exceeds, or `None` if it continues with the snapshot's
     /// revision.
     raised_above: Option<u64>,
     /// The newest revision that any member knows.

@@ -131,8 +131,9 @@ fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// Returns the change that corrects etcd's configuration, or none if the configuration is correct.
-/// Once etcd has its WAL (`has_wal`), no etcd may bootstrap a cluster with this configuration.
+/// Returns the change that corrects etcd's configuration, or `None` if the configuration is
+/// correct. Once etcd has its WAL (`has_wal`), no etcd may bootstrap a cluster with this
+/// configuration.
 pub(crate) fn plan(
     identity: &Identity,
     start: &InitialCluster,

@@ -19,8 +19,8 @@ const DHCP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an interface may have a different address in the same network before firstboot refuses.
 const WRONG_ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Returns the change that assigns the address, or none if the address is already assigned or DHCP
-/// assigns it.
+/// Returns the change that assigns the address, or `None` if the address is already assigned or
+/// DHCP assigns it.
 pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let (network, address) = (&identity.cluster.network, identity.node.address);
     if machine::addresses()?.iter().any(|(_, own)| *own == address)

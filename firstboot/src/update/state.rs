@@ -120,7 +120,7 @@ pub(super) struct LastCheck {
     pub(super) overlay: Sha256,
     /// The time, in seconds since 1970.
     pub(super) at: u64,
-    /// The serial of the release; `None` if no release could be read.
+    /// The serial of the release, or `None` if no release could be read.
     pub(super) serial: Option<u64>,
     /// The serial of this node's image, taken from the last release that contained this same image.
     pub(super) own: Option<u64>,

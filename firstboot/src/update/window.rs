@@ -8,7 +8,8 @@ use recipes::Window;
 use crate::reason::{Reason, ReasonId};
 use members::moment::now;
 
-/// Returns the time at which the window closes, in seconds since 1970; `None` if it is closed now.
+/// Returns the time at which the window closes, in seconds since 1970, or `None` if it is closed
+/// now.
 pub(super) fn closes_at(window: Window) -> Result<Option<u64>> {
     Ok(open_until_at(window, now(), offset()?))
 }

@@ -24,7 +24,7 @@ fn member(trusts: &str, issuer: &str) -> Observation {
     Ok(vec![port(trusts, issuer); 2])
 }
 
-/// `o` is the old CA, `n` is the new one.
+/// Returns an observation in which `o` is the old CA and `n` is the new one.
 fn observed(
     wanted: &str,
     installed: &str,
@@ -92,7 +92,7 @@ fn a_member_trusts_then_presents_then_drops() {
         shown.clone(),
         [both.clone(), shown.clone()],
     );
-    waits(&step, &["etcd-2 presents a certificate by", "[ca-in-use]"]);
+    waits(&step, &["etcd-2 presents a certificate of", "[ca-in-use]"]);
     let step = observed(
         "n",
         "no",
@@ -170,9 +170,9 @@ fn node_catches_up_only_if_all_that_answer_trust_the_new_ca() {
     }
 }
 
-/// Three nodes get their documents in any order and execute one step at a time by this rule. No
-/// member ever presents a certificate that another member does not trust, at most one member
-/// restarts at a time, and in the end all nodes use what their documents contain.
+/// Three nodes receive their documents in any order, and each executes one step at a time by this
+/// rule. No member ever presents a certificate that another member does not trust, at most one
+/// member restarts at a time, and in the end all nodes use what their documents contain.
 #[test]
 fn no_order_of_steps_locks_a_member_out() {
     explore::all("no");
