@@ -67,15 +67,15 @@ fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
         .map(|(scheme, _)| scheme);
     let why = scheme.map_or_else(
         || format!("cannot open {}: {error}", stored.display()),
-        |scheme| format!("{}: no snapshot is fetched by {scheme}", path.display()),
+        |scheme| format!("{}: cannot download a snapshot by {scheme}", path.display()),
     );
     refused(format!(
         "{why}. Name a file, an https address or s3://bucket/prefix/NAME"
     ))
 }
 
-/// Returns the path of the plain snapshot, which is downloaded, decrypted and decompressed first if
-/// needed.
+/// Returns the path of the plain snapshot. Downloads, decrypts and decompresses the snapshot first
+/// if needed.
 fn plain_snapshot(
     path: &Path,
     options: &Options,

@@ -14,7 +14,7 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// Waits for a quorum.
+/// Waits until the cluster has a quorum.
 pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
     let cluster = NodeState::of(&Journal::look(paths::JOURNAL)?)
