@@ -1,6 +1,6 @@
-//! Whether the member from which a snapshot is taken has the same data as the other members. A
-//! snapshot of a member whose data differs is consistent in itself, but a restore from it loses
-//! writes that were acknowledged to clients.
+//! Determines whether the member from which a snapshot is taken has the same data as the other
+//! members. A snapshot of a member whose data differs is consistent in itself, but a restore from
+//! that snapshot loses writes that were acknowledged to clients.
 
 use recipes::ClusterDocument;
 

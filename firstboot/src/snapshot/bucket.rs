@@ -1,4 +1,4 @@
-//! A prefix in a bucket of an S3-compatible object store.
+//! Stores snapshots under a prefix in a bucket of an S3-compatible object store.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use super::manifest::{self, Manifest};
 use crate::exit::{not_ready, refused};
 use crate::reason::ReasonId;
 
-/// For how long a store may send nothing before the request is repeated.
+/// The time after which a request is repeated if the store has sent nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How many times and for how long a request is repeated, with growing pauses.
+/// The limits for the repetition of a request, and the growing pauses between attempts.
 const RETRIES: RetryConfig = RetryConfig {
     backoff: object_store::BackoffConfig {
         init_backoff: Duration::from_millis(200),
@@ -38,7 +38,7 @@ const RETRIES: RetryConfig = RetryConfig {
     max_retries: 8,
     retry_timeout: Duration::from_secs(180),
 };
-/// For how long a signed URL is valid.
+/// The time for which a signed URL is valid.
 const SIGNED: Duration = Duration::from_secs(300);
 
 /// A prefix in a bucket.
@@ -50,7 +50,7 @@ pub(crate) struct Bucket {
     prefix: String,
 }
 
-/// firstboot's own HTTP client, which resolves names without NSS and uses no proxy.
+/// firstboot's own HTTP client, which resolves names without NSS and does not use a proxy.
 #[derive(Debug)]
 struct Connector(reqwest::Client);
 
@@ -195,7 +195,8 @@ impl Bucket {
         match self.store.head(&self.path(name)).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             Ok(_) => Err(refused(ReasonId::SnapshotExists.because(format!(
-                "{self}{name} exists, and a snapshot never replaces another. Choose another name"
+                "{self}{name} exists, and a snapshot never replaces another one. Choose a \
+                     different name"
             )))),
             Err(error) => Err(self.error("access", &error)),
         }
@@ -218,8 +219,8 @@ impl Bucket {
         Ok(())
     }
 
-    /// Compares the digest that the store reports for an object, or reads the object back if the
-    /// store reports none. Returns which of the two was done.
+    /// Checks an object by the digest that the store reports, or reads the object back if the store
+    /// does not report a digest. Returns which of the two checks was made.
     pub(super) async fn check(
         &self,
         name: &str,
@@ -246,7 +247,8 @@ impl Bucket {
                 return Ok("stored digest");
             }
             bail!(
-                "{self}{name}: the store reports the digest {digest}, but the sent bytes have {}",
+                "{self}{name}: the store reports the digest {digest}, but the digest of the sent \
+                     bytes is {}",
                 known[0]
             );
         }

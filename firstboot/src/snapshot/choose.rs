@@ -63,8 +63,8 @@ impl MemberRank {
     }
 }
 
-/// Returns the voter with the newest revision. Followers are preferred to the leader, which has
-/// more work.
+/// Returns the voter with the newest revision. Prefers followers to the leader, because the leader
+/// has more work.
 fn choose(members: &[MemberRank]) -> Option<usize> {
     let voters = members
         .iter()

@@ -1,4 +1,4 @@
-//! A folder as a store for snapshots.
+//! Stores snapshots in a folder.
 
 use std::ffi::OsString;
 use std::io;

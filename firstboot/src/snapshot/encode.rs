@@ -104,7 +104,7 @@ impl Sink for zstd::Encoder<'static, Box<dyn Sink>> {
     }
 }
 
-/// Passes all bytes on, and computes their digest.
+/// Forwards all bytes to the destination, and computes their digest.
 struct Digested {
     to: Box<dyn Sink>,
     hash: digest::Context,

@@ -1,13 +1,13 @@
-//! The manifest of a snapshot: a JSON file that describes the snapshot's contents, its origin and
-//! how it was checked.
+//! Defines the manifest of a snapshot: a JSON file that describes the snapshot's contents, its
+//! origin and its checks.
 
 use members::moment::stamp;
 use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
-/// The suffix of a manifest's name: a snapshot `x.db` has the manifest `x.db.json`.
+/// The suffix of a manifest's name. A snapshot `x.db` has the manifest `x.db.json`.
 pub(crate) const SUFFIX: &str = ".json";
-/// The format by which a manifest of firstboot is recognised.
+/// The format that identifies a manifest of firstboot.
 const FORMAT: &str = "etcd-image snapshot 1";
 /// The maximum size of a manifest in bytes.
 pub(crate) const LIMIT: u64 = 64 << 10;
@@ -40,7 +40,7 @@ pub(crate) struct Manifest {
     pub(crate) endpoint: String,
     #[serde(alias = "etcd_version")]
     pub(crate) etcd_version: String,
-    /// Since etcd 3.6.
+    /// The storage version, which etcd reports since 3.6.
     #[serde(
         alias = "storage_version",
         default,
@@ -84,7 +84,7 @@ impl Manifest {
         FORMAT.to_owned()
     }
 
-    /// Parses a manifest. `None` for any other content.
+    /// Parses a manifest. Returns `None` for any other content.
     pub(crate) fn parse(content: &[u8]) -> Option<Self> {
         serde_json::from_slice::<Self>(content)
             .ok()

@@ -1,5 +1,6 @@
-//! The schema of etcd's database: its buckets, and the format of their keys and values (etcd's
-//! server/storage/schema and mvcc). Counts the contents of a snapshot.
+//! Checks a snapshot against the schema of etcd's database, which defines its buckets and the
+//! format of their keys and values (etcd's server/storage/schema and mvcc). Counts the contents of
+//! the snapshot.
 
 mod auth;
 mod cluster;
@@ -34,7 +35,7 @@ const BUCKETS: [&[u8]; 10] = [
     b"members_removed",
     b"meta",
 ];
-/// The maximum number of members. No cluster has this many.
+/// The maximum number of members. Real clusters have far fewer members.
 const MEMBERS: usize = 1000;
 
 /// The contents of a database, counted during the check.
@@ -55,9 +56,9 @@ pub(crate) struct Contents {
     pub(crate) index: u64,
     /// The raft term of that entry, or 0 if etcd does not write it (3.4).
     pub(crate) term: u64,
-    /// Since 3.6.
+    /// The storage version, which etcd writes since 3.6.
     pub(crate) storage_version: Option<String>,
-    /// The version on which the cluster has agreed: the lowest version of its members.
+    /// The version on which the cluster has agreed, which is the lowest version of its members.
     pub(crate) cluster_version: Option<String>,
     /// The target version of a downgrade in progress.
     pub(crate) downgrade: Option<String>,
@@ -82,8 +83,8 @@ impl Contents {
     /// does.
     ///
     /// 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor version. 3.5 refuses a cluster
-    /// that is being downgraded to a different minor version. All other combinations start: each
-    /// minor version was tried with the data of every other one.
+    /// that is being downgraded to a different minor version. All other combinations start. Each
+    /// minor version was tested with the data of every other one.
     pub(crate) fn objection_of(&self, etcd: EtcdVersion) -> Option<String> {
         let minor = |version: &Option<String>| cluster::minor(version.as_deref()?.as_bytes());
         if etcd.minor == 5
@@ -103,17 +104,18 @@ impl Contents {
         };
         (wrote > reads).then(|| {
             format!(
-                "etcd 3.{wrote} wrote it, and etcd {etcd} does not start from that. Restore it with an image that has \
-                 etcd 3.{wrote}, and downgrade the cluster then"
+                "etcd 3.{wrote} wrote the snapshot, and etcd {etcd} does not start from it. \
+                 Restore the snapshot with an image that has etcd 3.{wrote}, and then downgrade \
+                 the cluster"
             )
         })
     }
 }
 
-/// Checks all entries.
+/// Reads and checks all entries of a database.
 pub(crate) struct Reader<'a> {
     contents: Contents,
-    /// Which of [`BUCKETS`] exist.
+    /// For each of [`BUCKETS`], whether it exists.
     seen: [bool; BUCKETS.len()],
     auth: Auth,
     cluster: Cluster,
@@ -123,7 +125,7 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Returns a reader that reports the number of checked bytes.
+    /// Creates a reader that reports the number of checked bytes.
     pub(crate) fn new(progress: &'a mut dyn FnMut(u64)) -> Self {
         Self {
             contents: Contents::default(),
@@ -182,7 +184,8 @@ impl<'a> Reader<'a> {
         self.contents
     }
 
-    /// Since 3.6 etcd migrates the storage as soon as the cluster version changes
+    /// Returns the fault in the combination of the storage version and the cluster version, if
+    /// there is one. Since 3.6, etcd migrates the storage as soon as the cluster version changes
     /// (etcdserver/version/monitor.go). 3.6 does not start if either version is higher than its
     /// own.
     fn versions_objection(&self) -> Option<&'static str> {

@@ -1,4 +1,5 @@
-//! The destination of a snapshot: a file or an object. It gets its name only after the check.
+//! Defines the destination of a snapshot, which is a file or an object. The snapshot gets its final
+//! name only after the check.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -137,7 +138,7 @@ pub(super) fn ensure_absent(path: &Path) -> Result<()> {
     for path in [path, &manifest_path(path)] {
         if path.symlink_metadata().is_ok() {
             let text = format!(
-                "{} exists, and a snapshot never replaces a file. Choose another name",
+                "{} exists, and a snapshot never replaces a file. Choose a different name",
                 path.display()
             );
             return Err(refused(ReasonId::SnapshotExists.because(text)));
@@ -153,7 +154,9 @@ pub(super) fn spool() -> Result<File> {
         files::DesiredDir::new(folder, 0o700, files::ROOT).make()?;
     }
     let part = PartialFile::begin(folder, "firstboot-spool")?;
-    part.file().try_clone().context("cannot hold a file open")
+    part.file()
+        .try_clone()
+        .context("cannot duplicate a file descriptor")
 }
 
 /// Gives a file its name, and only then writes its manifest, so that a manifest never describes a
