@@ -1,6 +1,6 @@
-//! The HTTP client of the metadata sources. It uses no proxy, because the service would then answer
-//! for the proxy's machine. It follows no redirects, because a server could redirect it to any
-//! address.
+//! Provides the HTTP client of the metadata sources. The client does not use a proxy, because the
+//! service would then answer for the proxy's machine. It does not follow redirects, because a
+//! server could redirect it to any address.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) enum HttpError {
     Final(anyhow::Error),
 }
 
-/// A server's answer, whatever its status.
+/// A server's answer with any status.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
@@ -27,7 +27,7 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
 }
 
-/// Returns the settings of every client here.
+/// Returns the settings that all clients of this module share.
 pub(super) fn builder() -> ClientBuilder {
     Client::builder()
         .no_proxy()
@@ -57,7 +57,7 @@ pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, 
         body.extend_from_slice(&chunk);
         if body.len() as u64 > LIMIT {
             return Err(HttpError::Final(anyhow!(
-                "{place} sends more than {LIMIT} bytes"
+                "{place} sent more than {LIMIT} bytes"
             )));
         }
     }
@@ -72,9 +72,8 @@ impl Reply {
     /// Returns the body of an answer whose status is 200 to 299.
     ///
     /// # Errors
-    /// For any other status, the error contains the server's own message. Another attempt may
-    /// succeed after a server error, after "too many requests", and after the statuses in
-    /// `passing`.
+    /// Fails for any other status, with the server's own message. Another attempt may succeed after
+    /// a server error, after "too many requests", and after the statuses in `passing`.
     pub(super) fn success(self, place: &str, passing: &[StatusCode]) -> Result<Vec<u8>, HttpError> {
         if self.status.is_success() {
             return Ok(self.body);

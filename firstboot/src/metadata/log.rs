@@ -1,5 +1,5 @@
-//! The answers of the sources in this boot, for `firstboot explain --sources`. The log is in /run,
-//! because each boot queries the sources again.
+//! Logs the answers of the sources in this boot, for `firstboot explain --sources`. The log is in
+//! /run, because firstboot queries the sources again at each boot.
 
 use std::path::Path;
 
@@ -17,7 +17,8 @@ pub(crate) struct SourceRow {
     pub(crate) source: MetadataSource,
     /// The outcome.
     pub(crate) outcome: Outcome,
-    /// What firstboot found at the source, or why it did not query the source.
+    /// A description of what firstboot found at the source, or the reason why it did not query the
+    /// source.
     pub(crate) saw: String,
 }
 
@@ -110,7 +111,7 @@ impl SourceLog {
         self.save();
     }
 
-    /// Records that the node uses its stored copy instead of the document that a source has.
+    /// Records that the node uses its stored copy instead of the document of a source.
     pub(crate) fn use_copy(&mut self) {
         self.taken = Some(paths::ACCEPTED.to_owned());
         self.save();

@@ -38,8 +38,8 @@ fn among(listing: &str, label: &str) -> Vec<PathBuf> {
             disk.lines()
                 .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
         };
-        // FAT stores its label twice. The one in the boot sector is used if the root folder has
-        // none.
+        // FAT stores its label twice. The label in the boot sector is used if the root folder does
+        // not contain one.
         let found = value("LABEL").or_else(|| value("LABEL_FATBOOT"));
         if found.is_some_and(|found| found.eq_ignore_ascii_case(label)) {
             disks.extend(value("DEVNAME").map(PathBuf::from));

@@ -1,5 +1,6 @@
-//! Labelled disks and the files on them. firstboot reads FAT and ISO 9660 itself: the kernel's file
-//! systems do not process any data from a foreign disk, and no kernel module is needed.
+//! Finds labelled disks and reads the files on them. firstboot reads FAT and ISO 9660 itself, so
+//! that the kernel's file systems do not process data from a foreign disk, and no kernel module is
+//! needed.
 
 mod device;
 mod fat;

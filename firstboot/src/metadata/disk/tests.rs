@@ -183,7 +183,7 @@ fn joliet(name: &str) -> Vec<u8> {
 }
 
 /// Returns an ISO 9660 disk with two trees. The primary tree has the file under the first name,
-/// with Rock Ridge's fields; Joliet's tree has it under the second name. The file's content is in
+/// with Rock Ridge's fields. Joliet's tree has it under the second name. The file's content is in
 /// sector 21.
 fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 24 * 2048];
@@ -254,7 +254,7 @@ fn a_file_is_read_by_each_kind_of_name() {
     assert!(found(&iso("A.;1", b"NM\x0a\x01\0other", "x", b"")).is_none());
     assert!(
         found(&iso("USER_DATA.;1", b"NM\x0a\x01\0other", "x", b"")).is_none(),
-        "the name of Rock Ridge counts"
+        "the Rock Ridge name has precedence"
     );
 }
 
@@ -264,7 +264,8 @@ fn what_is_no_file_system_is_an_error() {
         assert!(read_image(&image, "user-data").is_err());
     }
     let mut circle = small_fat32(&[b'x'; 512]);
-    // The root folder's cluster points to itself as the next one, and no entry ends the folder.
+    // The chain of the root folder is circular, because its cluster points to itself, and no entry
+    // ends the folder.
     circle[32 * 512 + 8..32 * 512 + 12].copy_from_slice(&2u32.to_le_bytes());
     let data = (32 + 2 * 16) * 512;
     circle[data..data + 512].fill(b'x');

@@ -1,4 +1,4 @@
-//! The buckets `cluster`, `members` and `members_removed` (storage/schema/membership.go).
+//! Checks the buckets `cluster`, `members` and `members_removed` (storage/schema/membership.go).
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -6,7 +6,7 @@ use url::Url;
 /// The content of the bucket `cluster`.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
-    /// 3.MINOR.0.
+    /// The cluster version is 3.MINOR.0.
     pub(super) minor: Option<u64>,
     /// The target minor version of a downgrade in progress (from 3.5 on).
     pub(super) downgrade: Option<u64>,
@@ -29,7 +29,7 @@ impl Cluster {
                 Ok(Downgrade { target, enabled }) => {
                     self.downgrade = minor(target.as_bytes()).filter(|_| enabled);
                     (enabled && self.downgrade.is_none())
-                        .then_some("a downgrade with a target version, for it is enabled")
+                        .then_some("a target version of the downgrade, because it is enabled")
                 }
                 Err(_) => Some("a downgrade in JSON"),
             },
@@ -82,7 +82,7 @@ pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
     let id = id(key).ok_or("a member's ID in hexadecimal as the key")?;
     let stored: Stored = serde_json::from_slice(value).map_err(|_| "a member in JSON")?;
     if stored.id != id {
-        return Err("a member with the ID that its key says");
+        return Err("a member with the ID that its key contains");
     }
     let is_url = |url: &String| {
         Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "unix" | "unixs"))
@@ -94,7 +94,7 @@ pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
             .chain(&stored.client_urls)
             .all(is_url)
     {
-        return Err("a member with at least one peer URL, and URLs that are some");
+        return Err("a member with at least one peer URL, and only valid URLs");
     }
     let Stored {
         id,

@@ -46,7 +46,7 @@ fn read(entries: &[(&str, &[u8], &[u8])]) -> (Contents, Vec<String>) {
     )
 }
 
-/// These entries, together with the entries that every valid etcd database has.
+/// Adds the entries that every valid etcd database has to these entries.
 fn with<'a>(entries: &[(&'a str, &'a [u8], &'a [u8])]) -> Entries<'a> {
     [
         entries,
@@ -222,12 +222,12 @@ fn faults_of_members_leases_and_metadata_name_their_place() {
             &[0x08, 9, 0x10, 60],
             "a lease with the ID",
         ),
-        ("alarm", b"\x10\x01", b"x", "no value beside the alarm"),
+        ("alarm", b"\x10\x01", b"x", "an empty value for the alarm"),
         (
             "members",
             b"ff",
             br#"{"id":1,"peerURLs":["http://a:1"]}"#,
-            "the ID that its key says",
+            "the ID that its key contains",
         ),
         ("members", b"1", b"{", "a member in JSON"),
         ("members_removed", b"1", b"", "the word `removed`"),
@@ -237,19 +237,14 @@ fn faults_of_members_leases_and_metadata_name_their_place() {
             "meta",
             b"scheduledCompactRev",
             &revision(9, 0, ""),
-            "a compaction under way up to a revision that there is",
+            "a compaction in progress up to an existing revision",
         ),
-        (
-            "meta",
-            b"surprise",
-            b"1",
-            "a key that etcd 3.4 to 3.7 knows",
-        ),
+        ("meta", b"surprise", b"1", "a key that etcd 3.4 to 3.7 uses"),
         (
             "meta",
             b"term",
             &[1; 8],
-            "`consistent_index`, for there is a `term`",
+            "`consistent_index`, because there is a `term`",
         ),
     ]);
 }
@@ -266,18 +261,8 @@ fn faults_of_versions_and_auth_name_their_place() {
         ),
         ("auth", b"authEnabled", &[3], "authEnabled as one byte"),
         ("auth", b"authEnabled", &[1], "the user `root`"),
-        (
-            "authUsers",
-            b"joe",
-            b"\x0a\x03jof",
-            "the name that its key is",
-        ),
-        (
-            "authRoles",
-            b"joe",
-            b"\x0a\x03jof",
-            "the name that its key is",
-        ),
+        ("authUsers", b"joe", b"\x0a\x03jof", "name equals its key"),
+        ("authRoles", b"joe", b"\x0a\x03jof", "name equals its key"),
         (
             "auti",
             b"authEnabled",
@@ -301,7 +286,7 @@ fn another_program_s_database_is_not_etcd_s() {
     );
     assert!(
         !faults.iter().any(|fault| fault.contains("`cluster`")),
-        "a restore by 3.5 leaves it out: {faults:?}"
+        "a restore by 3.5 omits the bucket: {faults:?}"
     );
 }
 
