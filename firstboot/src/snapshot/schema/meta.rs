@@ -104,7 +104,7 @@ impl Meta {
             // one also marks the compaction as finished. (If the last revision is a deletion and
             // the last batch is full, 3.4 and 3.5 write the mark a moment later.)
             () if self.compacting() && self.scheduled > Some(newest) => Some(
-                "a compaction in progress up to an existing revision. If the snapshot was taken while a compaction ended, take another snapshot",
+                "a compaction in progress up to an existing revision (if the snapshot was taken while a compaction ended, take another one)",
             ),
             () if self.term.is_some() && self.index.is_none() => {
                 Some("`consistent_index`, because there is a `term`")

@@ -257,7 +257,7 @@ fn faults_of_versions_and_auth_name_their_place() {
             "cluster",
             b"clusterVersion",
             b"3.6.0",
-            "`storageVersion` as `clusterVersion`",
+            "`storageVersion` to equal `clusterVersion`",
         ),
         ("auth", b"authEnabled", &[3], "authEnabled as one byte"),
         ("auth", b"authEnabled", &[1], "the user `root`"),
