@@ -1,4 +1,4 @@
-//! The attributes of a file or directory.
+//! Reads the attributes of a file or directory.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -103,16 +103,17 @@ pub(crate) struct FileFingerprint {
     changed: (i64, i64),
 }
 
-/// Returns the generation of an inode, or `None` if the file system has no generations. The
-/// generation distinguishes the inode from an earlier one with the same number: XFS reuses the
-/// number of a deleted directory immediately.
+/// Returns the generation of an inode, or `None` if the file system does not support generations.
+/// The generation distinguishes the inode from an earlier one with the same number. This matters
+/// because XFS reuses the number of a deleted directory immediately.
 pub(super) fn generation(fd: impl AsFd) -> Option<u32> {
     let mut generation: nix::libc::c_long = 0;
-    // XFS and ext4 write only an int; the rest of the long remains 0 (kernel 3.10, xfs_file_ioctl
-    // and ext4_ioctl).
+    // XFS and ext4 write only an int, so the rest of the long remains 0 (kernel 3.10,
+    // xfs_file_ioctl and ext4_ioctl).
     #[expect(
         unsafe_code,
-        reason = "no crate has this call; the kernel writes one number, for which there is room"
+        reason = "no crate provides this call; the kernel writes one number, and the variable has \
+             room for it"
     )]
     let answer = unsafe { get_version(fd.as_fd().as_raw_fd(), &raw mut generation) };
     answer.ok()?;

@@ -1,4 +1,4 @@
-//! Tests that files are complete, have minimal permissions, and are in the desired state.
+//! Tests that written files are complete, have minimal permissions, and match the desired state.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -10,7 +10,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::about::{About, Kind};
 use super::dir::{Dir, own};
 
-/// The maximum depth of nested directories. etcd's data has three.
+/// The maximum depth of nested directories. etcd's data has a depth of three.
 pub(super) const DEEPEST: usize = 64;
 
 impl Dir {

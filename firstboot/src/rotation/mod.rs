@@ -134,7 +134,7 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
                         authorities: observed.issuers.clone(),
                     },
                     &format!(
-                        "all members trust {}: switching to its certificates",
+                        "all members trust {}: switching to the document's certificates",
                         list(&observed.issuers)
                     ),
                 )?;
