@@ -51,9 +51,8 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     Ok((identity, machine))
 }
 
-/// Returns the document to use if the document of a source is for different keys: the accepted
-/// copy, or a new document for this node's keys. A source on the node keeps its old document when
-/// the keys change.
+/// Returns the document to use if that of a source is for other keys: the accepted copy, or a new
+/// one for this node's keys. A source on the node keeps its document when the keys change.
 fn other_document(
     cluster: &ClusterDocument,
     machine: &Machine,

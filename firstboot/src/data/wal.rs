@@ -161,7 +161,7 @@ impl WalEnd {
     }
 }
 
-/// Reads the next record. Returns `None` after the last complete record.
+/// Reads the next record. Returns `None` after the last complete one.
 fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Record>> {
     let mut head = [0; 8];
     if *left < 8 {

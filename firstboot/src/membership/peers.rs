@@ -154,8 +154,8 @@ async fn one(
     Ok((header.cluster_id, peer))
 }
 
-/// Returns the minor of the cluster version, or `None` if the members have not agreed on it yet or
-/// if the member does not report it.
+/// Returns the minor of the cluster version, or none if the members have not agreed on it yet or if
+/// the member does not report it.
 async fn agreed(peer_client: &PeerClient, url: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Versions {

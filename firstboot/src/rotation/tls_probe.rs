@@ -84,9 +84,9 @@ pub(super) async fn probe(
     Ok(ServedCertificate { trusts, issuer })
 }
 
-/// Returns the CAs whose certificates the server at this address accepts. Unlike [`probe`], this
-/// function also works with a server that rejects the certificate of `tls`. In TLS 1.2 such a
-/// rejection aborts the handshake; etcd uses only TLS 1.2 if cipher suites are configured.
+/// The CAs whose certificates the server at this address accepts. Unlike `look`, this also works
+/// with a server that rejects the certificate of `tls`. In TLS 1.2 such a rejection aborts the
+/// handshake; etcd uses only TLS 1.2 if cipher suites are configured.
 pub(super) async fn trusted(
     address: SocketAddr,
     tls: &NodeTls,

@@ -115,7 +115,7 @@ fn different_lines(old: &str, new: &str) -> Vec<String> {
 }
 
 impl Report {
-    /// For people.
+    /// Returns the report as text.
     pub(super) fn text(&self) -> String {
         let mut text = format!("image {}, etcd {}\n", self.serial, self.etcd);
         for file in &self.files {

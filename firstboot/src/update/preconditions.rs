@@ -1,4 +1,4 @@
-//! Whether the cluster can do without this member during an update.
+//! Determines whether the cluster can do without this member during an update.
 
 use std::process::{Command, Stdio};
 
@@ -35,11 +35,11 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
             return Ok(client);
         }
     }
-    Err(not_ready("no member has a quorum behind it"))
+    Err(not_ready("no member that answers has a quorum"))
 }
 
-/// Returns the reason why this member must not stop now, if there is one. With `may_be_ill` this
-/// member itself may be unhealthy.
+/// The reason why this member must not stop now, if there is one. With `may_be_ill` this member
+/// itself may be unhealthy.
 pub(super) async fn objection(
     own: &ThisNode,
     credentials: &Credentials,
@@ -51,7 +51,7 @@ pub(super) async fn objection(
     let identity = own.identity()?;
     if !rotation::is_complete(&identity) {
         return Ok(Some(
-            ReasonId::UpdateRotation.because("a change of the CA is under way"),
+            ReasonId::UpdateRotation.because("a change of the CA is in progress"),
         ));
     }
     let peers = query_others(

@@ -1,4 +1,4 @@
-//! Whether an update may begin at this time of the day and week.
+//! Determines whether an update may begin at this time of the day and week.
 
 use std::process::{Command, Stdio};
 
@@ -25,15 +25,15 @@ pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
     })
 }
 
-/// Returns the reason that is reported for a closed window.
+/// Returns the reason to report for a closed window.
 pub(super) fn closed(window: Window) -> Reason {
     ReasonId::UpdateWindow.because(format!(
         "an update begins only in the window of [update]: {window}"
     ))
 }
 
-/// The window is in local time, and `offset` is the number of seconds by which local time is ahead
-/// of UTC.
+/// Computes the time at which the window closes. The window is in local time, and `offset` is the
+/// number of seconds by which local time is ahead of UTC.
 fn open_until_at(window: Window, now: u64, offset: i64) -> Option<u64> {
     let local = now.checked_add_signed(offset)?;
     window
@@ -42,8 +42,8 @@ fn open_until_at(window: Window, now: u64, offset: i64) -> Option<u64> {
         .checked_add(now)
 }
 
-/// By how much local time is ahead of UTC. No function in Rust's standard library knows the time
-/// zone.
+/// Returns the number of seconds by which local time is ahead of UTC. Runs `date`, because Rust's
+/// standard library does not provide the time zone.
 fn offset() -> Result<i64> {
     let said = Command::new("date")
         .arg("+%z")
@@ -51,7 +51,7 @@ fn offset() -> Result<i64> {
         .output()
         .context("cannot run `date +%z`")?;
     let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-    seconds(&said).with_context(|| format!("`date +%z` says `{said}`, which is not an offset"))
+    seconds(&said).with_context(|| format!("`date +%z` printed `{said}`, which is not an offset"))
 }
 
 /// Parses an offset such as `+0530` into seconds.

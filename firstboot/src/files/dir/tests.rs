@@ -225,9 +225,7 @@ fn whatever_is_planted_nothing_outside_changes_and_nothing_hangs() {
                         Planted::LinkToFile | Planted::LinkToFolder | Planted::DanglingLink
                     );
                 let nothing_there = what == "remove a folder with its content"
-                    || what
-                        == "check a file against \
-                         its desired state";
+                    || what == "check a file against its desired state";
                 assert!(
                     !(through_a_link && done) || nothing_there && planted == Planted::DanglingLink,
                     "{said}: firstboot followed the entry"
