@@ -1,4 +1,5 @@
-//! The folder tree of the packages: the paths on the installed system, and how the files get there.
+//! Builds the folder tree of the packages. Defines the paths on the installed system, and copies
+//! the files to them.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// Where the documents are installed.
+/// The folder in which the documents are installed.
 pub(crate) const DOCUMENTS: &str = "usr/share/doc/etcd-image";
 
 /// The documents for an operator other than the manual pages. Their paths keep the links between
@@ -24,7 +25,7 @@ const READ: [&str; 6] = [
 /// recipes.
 const READ_EXTENSIONS: [&str; 3] = ["md", "svg", "toml"];
 
-/// A new folder tree. All users can read every file in it, whatever the umask.
+/// A new folder tree. All users can read every file in it, regardless of the umask.
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: PathBuf,
@@ -45,7 +46,7 @@ impl Tree {
             let from = folder.join(program);
             let bytes = fs::read(&from).with_context(|| {
                 format!(
-                    "cannot read {}; `make build` makes the programs",
+                    "cannot read {}. `make build` makes the programs",
                     from.display()
                 )
             })?;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-/// Words in one chunk.
+/// The number of words in a chunk.
 const WORDS: usize = 16;
-/// Ids in one chunk.
+/// The number of ids in a chunk.
 const CHUNK: u64 = 64 * WORDS as u64;
 
-/// One bit for each page. Only chunks that contain an id use memory, so a file that merely claims
-/// to be long costs nothing.
+/// One bit for each page. Only chunks that contain an id use memory, so the length that a file
+/// states does not matter.
 #[derive(Debug, Default)]
 pub(crate) struct Bitmap(BTreeMap<u64, [u64; WORDS]>);
 

@@ -1,4 +1,4 @@
-//! The description and the place of what is wrong in a file.
+//! Describes a fault in a file and its place.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub struct Fault {
     pub page: Option<u64>,
     /// The offset in the file, in bytes.
     pub offset: u64,
-    /// Which part of the page is wrong, and its expected value.
+    /// The part of the page that is wrong, and its expected value.
     pub expected: String,
     /// The value found instead.
     pub found: String,
@@ -38,11 +38,11 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The maximum number of faults that are kept: one damaged area causes many similar faults, and
-    /// no one reads a million lines.
+    /// The maximum number of faults that are kept. One damaged area causes many similar faults, so
+    /// more would not help the reader.
     pub const KEPT: usize = 100;
 
-    /// Notes one.
+    /// Records a fault.
     pub fn add(
         &mut self,
         page: Option<u64>,
