@@ -70,7 +70,7 @@ pub(crate) fn verify_all(options: &Options) -> Result<()> {
 /// Compares every file of the overlay with the image's stamp.
 ///
 /// # Errors
-/// Refused if the kickstart did not finish, or if a file is missing or altered; the message names
+/// Refused if the kickstart did not finish, or if a file is missing or altered. The message names
 /// each such file.
 pub(crate) fn verify_changed() -> Result<()> {
     if files::read_if_there(paths::INSTALLED)?.is_none() {

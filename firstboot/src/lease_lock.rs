@@ -20,8 +20,8 @@ pub(crate) struct LeaseLock<'a> {
 }
 
 impl<'a> LeaseLock<'a> {
-    /// Acquires the lock with this key under this name. Fails to acquire it if another member holds
-    /// it, or if a key in `seen` has changed since the revision given with that key.
+    /// Acquires the lock with this key under this name. Returns `None` if another member holds the
+    /// lock, or if a key in `seen` has changed since the revision given with that key.
     pub(crate) async fn get(
         client: &'a Client,
         key: &str,

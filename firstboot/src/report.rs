@@ -26,8 +26,8 @@ pub(crate) fn report(stage: Stage, why: Option<&str>) {
             .transpose()
     }) {
         Ok(_) => {}
-        // This does not use `say`, because the newest line of `systemctl status` is the state of
-        // the node.
+        // `say` is not used here, because the newest line of `systemctl status` is the state of the
+        // node.
         Err(error) => println!("cannot report `{stage}` to the server: {error:#}"),
     }
 }

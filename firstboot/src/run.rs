@@ -51,7 +51,7 @@ pub(crate) struct Options {
     /// Bootstrap without these members. Pass the same list on every other member
     #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
     without: Vec<Label>,
-    /// Join the cluster again as a new member after this node left or was removed; archives its old
+    /// Join the cluster again as a new member after this node left or was removed. Archives its old
     /// data
     #[arg(long, conflicts_with_all = ["dry_run", "without"])]
     rejoin: bool,

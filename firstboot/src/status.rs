@@ -25,8 +25,8 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Compare the members' data regardless of its size. This blocks writes on each member for
-    /// about 2 s per GiB
+    /// Compare the members' data regardless of its size. The comparison blocks writes on each
+    /// member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
 }

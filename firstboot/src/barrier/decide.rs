@@ -14,8 +14,8 @@
 //! A node with an order to restore follows the same rule, while etcd is stopped and its data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
 //! is replaced before all nodes have the order. Until then a node may abandon the order at any time
-//! and continue with its previous data. A node with an order to roll back needs no agreement with
-//! members that have already returned to the previous cluster.
+//! and continue with its previous data. A node with an order to roll back does not need the
+//! agreement of members that have already returned to the previous cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 

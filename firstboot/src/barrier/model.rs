@@ -5,7 +5,7 @@
 //! effect as a late decision. The model covers both: a probe of one peer and a decision are
 //! separate events, and between them any event can happen on other nodes. Lost messages, partitions
 //! and slow nodes are modelled as probes that do not happen. A crash loses the observations but
-//! keeps the journal; a wipe loses both.
+//! keeps the journal. A wipe loses both.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -66,8 +66,8 @@ struct Explorer {
     names: Vec<Label>,
     rule: Rule,
     nodes: Table<Node>,
-    /// The proposals, each as the disk ids of all nodes and the snapshot; 255 stands for a node that
-    /// does not take part.
+    /// The proposals, each as the disk ids of all nodes and the snapshot. The number 255 stands for
+    /// a node that does not take part.
     proposals: Table<(Vec<u8>, u8)>,
     real: Vec<Proposal>,
     /// Sets of pairs, each a proposal and a node that accepted it.

@@ -44,7 +44,7 @@ pub(super) fn wait(identity: &Identity, proposal: &Proposal) -> Result<()> {
     if let Ok(Some(question)) =
         runtime.block_on(async { timeout(HEAD_START, started(&peer_client, first)).await })
     {
-        // If the connection were closed early, etcd would log an error.
+        // If the connection were closed early, etcd would log the closed connection.
         thread::spawn(move || runtime.block_on(question));
     }
     Ok(())

@@ -270,10 +270,7 @@ pub(super) mod tests {
             last: 3,
             checksum: writer.checksum,
         };
-        assert_eq!(
-            wal, expected,
-            "entry 3 was written again, which removed entry 4"
-        );
+        assert_eq!(wal, expected, "the second entry 3 replaces entries 3 and 4");
         assert_eq!(
             read(&Writer::new(7, 9).file(64), 50).unwrap().last,
             49,

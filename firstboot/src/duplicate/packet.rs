@@ -1,4 +1,5 @@
-//! Builds and parses ARP packets for IPv4 over Ethernet, with their Ethernet headers (RFC 826).
+//! Builds and parses ARP packets for IPv4 over Ethernet (RFC 826), including their Ethernet
+//! headers.
 
 use std::net::Ipv4Addr;
 

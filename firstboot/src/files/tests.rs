@@ -22,7 +22,7 @@ fn a_written_file_is_current_and_has_its_mode() {
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         1,
-        "the temporary file is gone"
+        "the temporary file must not remain"
     );
 }
 

@@ -108,8 +108,8 @@ impl Dir {
     }
 }
 
-/// Sets the owner of an open file and grants at least these permissions. Returns 1 if this changed
-/// anything, and 0 otherwise.
+/// Sets the owner of an open file and grants at least these permissions. Returns 1 if the file has
+/// changed, and 0 otherwise.
 fn give(fd: impl AsFd, there: &About, owner: (u32, u32), least: u32) -> io::Result<usize> {
     if there.owner == owner && there.mode & least == least {
         return Ok(0);

@@ -200,8 +200,8 @@ impl NodeState {
         else {
             return;
         };
-        // The state is `existing`: if the data is lost before etcd first runs, etcd must not start
-        // with an empty log, which the others would mistake for the member's old log.
+        // The state is `existing`, because if the data is lost before etcd first runs, etcd must
+        // not start with an empty log. The others would mistake that log for the member's old one.
         let start = InitialCluster {
             state: "existing",
             token,

@@ -85,8 +85,8 @@ pub(crate) fn plan(observed: &Observed) -> LeaveStep {
         );
     }
     if observed.leader == Some(*member) {
-        // The member that has applied the most entries needs the least time to catch up. etcd waits
-        // until the new leader has caught up before the new leader takes over.
+        // The member that has applied the most entries needs the least time to catch up. The
+        // transfer waits until the new leader has caught up.
         return match peers.iter().max_by_key(|peer| peer.index) {
             Some(next) => LeaveStep::TransferLeadership(next.member_id),
             None => wait(ReasonId::NoQuorum, "no other voter can become the leader"),

@@ -144,7 +144,7 @@ impl LivenessDetector {
             .iter()
             .filter(|(_, ear)| ear.leads || !led)
             .map(|(name, _)| name);
-        // A member that has never received anything needs no second observation.
+        // A member that has never received anything does not need a second observation.
         let silent: Vec<bool> = counts
             .map(|name| now[name] == 0 || self.before.contains_key(name))
             .collect();

@@ -161,8 +161,8 @@ impl PeerClient {
             let state = protocol::read(&bytes, &self.cluster, self.etcd, &member.name);
             return Ok(state.map_or_else(ProbeResult::UnexpectedResponder, ProbeResult::State));
         }
-        // firstboot did not answer, so etcd may be running there. etcd serves its member list at
-        // this path, with the cluster's id in a header.
+        // firstboot did not answer, so etcd may be running on the member. etcd serves its member
+        // list at this path, with the cluster's id in a header.
         let answer = self.client.get(format!("{url}/members")).send().await?;
         let id = answer
             .headers()

@@ -149,8 +149,8 @@ fn all() -> Result<Vec<ArchivedFolder>> {
     Ok(all)
 }
 
-/// Parses a folder's name. The names of firstboot's folders contain the time; other folders are
-/// ignored.
+/// Parses a folder's name. The names of firstboot's folders contain the time. Returns `None` for
+/// other folders.
 fn parse(path: PathBuf) -> Option<ArchivedFolder> {
     let name = path.file_name()?.to_str()?;
     let (_, time) = name.rsplit_once('-')?;

@@ -192,7 +192,7 @@ mod tests {
                 issuer: known.names().pop_first().unwrap()
             }
         );
-        assert!(shown(&other).is_err(), "a stranger's certificate");
+        assert!(shown(&other).is_err(), "the certificate of an unknown CA");
     }
 
     #[test]

@@ -36,8 +36,8 @@ pub(crate) struct Options {
     /// Print the manifest as JSON
     #[arg(long)]
     pub(super) json: bool,
-    /// Compare the members' data first, regardless of its size. This blocks writes on each member
-    /// for about 2 s per GiB
+    /// Compare the members' data first, regardless of its size. The comparison blocks writes on
+    /// each member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
     /// Take the snapshot only if no other member has taken one for this slot of the schedule, then

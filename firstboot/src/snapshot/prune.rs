@@ -93,7 +93,7 @@ fn day(time: u64) -> i64 {
     (time / 86_400).cast_signed()
 }
 
-/// Returns the number of the week, which starts on Monday; 1970-01-01 was a Thursday.
+/// Returns the number of the week. Weeks start on Monday, and 1970-01-01 was a Thursday.
 fn week(time: u64) -> i64 {
     ((time / 86_400 + 3) / 7).cast_signed()
 }

@@ -3,8 +3,8 @@
 //! determined from the file.
 //!
 //! etcd listens on UNIX sockets in a private folder, so it needs neither a port nor a network nor a
-//! certificate. firstboot queries the peer URL and the metrics, because these need no login and the
-//! users in the snapshot are unknown.
+//! certificate. firstboot queries the peer URL and the metrics, because these do not require a
+//! login, and the users in the snapshot are unknown.
 
 mod count;
 

@@ -187,14 +187,14 @@ impl Model {
                 .find(|(node, _)| node.is_stopped)
             {
                 return Err(format!(
-                    "{} stops while {} is stopped",
+                    "etcd on {} stops while etcd on {} is stopped",
                     self.names[at], other.1
                 ));
             }
             world.nodes[at].is_stopped = true;
             world.nodes[at].etcd = false;
             if world.nodes.len() > 2 && !world.has_quorum() {
-                return Err(format!("no quorum after {} stops", self.names[at]));
+                return Err(format!("no quorum after etcd on {} stops", self.names[at]));
             }
         }
         world.nodes[at].etcd = false;
@@ -205,10 +205,10 @@ impl Model {
     fn wrong_end(&self, world: &World) -> Option<String> {
         for (node, name) in world.nodes.iter().zip(&self.names) {
             if !matches!(node.files, Files::Whole(_)) {
-                return Some(format!("{name} ends with files of two images"));
+                return Some(format!("{name} has files of two images in the final state"));
             }
             if node.order.is_some() || node.is_stopped || !node.etcd || node.document {
-                return Some(format!("{name} does not end its work"));
+                return Some(format!("{name} does not finish its order"));
             }
         }
         [TURN, RESTART]

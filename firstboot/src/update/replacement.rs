@@ -297,7 +297,11 @@ mod tests {
                 let before = all(&places.root);
                 let replacement = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
                 places.keep_previous(&replacement).unwrap();
-                assert_eq!(all(&places.root), before, "keeping files changed them");
+                assert_eq!(
+                    all(&places.root),
+                    before,
+                    "the files changed when they were kept"
+                );
                 let first = FileChanges {
                     files: replacement.files[..done].to_vec(),
                     ..replacement.clone()

@@ -176,8 +176,8 @@ impl Explorer {
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
                 let theirs = disk_ids_of(*second);
-                // A node that abandoned a restore when all had accepted it runs alongside nodes that did
-                // not abandon it; the next check covers that.
+                // A node that abandoned a restore when all had accepted it runs alongside nodes
+                // that did not abandon it. The next check covers that case.
                 let both = ordered(*proposal) == 0 && ordered(*second) == 0;
                 if proposal != second && both && disk_ids.iter().zip(theirs).all(same_members) {
                     return Some(format!(

@@ -152,7 +152,7 @@ fn replaced_foreign_and_older_data_is_lost() {
             ..left()
         }),
         Some(ReasonId::DataBehind),
-        "a file of the WAL was removed"
+        "the newest file of the WAL was removed"
     );
 }
 

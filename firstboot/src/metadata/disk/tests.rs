@@ -77,7 +77,7 @@ fn a_file_is_read_from_each_width_of_fat() {
         );
         assert!(
             read_image(&root, "User-Data").unwrap().is_some(),
-            "vfat compares names in any case"
+            "vfat ignores case when it compares names"
         );
         let below = fat(
             options(),

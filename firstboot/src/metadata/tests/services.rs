@@ -206,7 +206,7 @@ fn ec2_is_never_asked_by_version_1() {
         }
     });
     assert!(error(ask_on(Platform::Ec2, &ec2::SOURCE, &off_later)).contains("switched off"));
-    assert_eq!(off_later.lines().len(), 2, "a 403 stops");
+    assert_eq!(off_later.lines().len(), 2, "a 403 ends the search");
     let no_token = Server::start(|_| ok("\n"));
     assert!(error(ask_on(Platform::Ec2, &ec2::SOURCE, &no_token)).contains("sent no token"));
 }

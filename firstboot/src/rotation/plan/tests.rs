@@ -84,7 +84,11 @@ fn a_member_trusts_then_presents_then_drops() {
         shown.clone(),
         [both.clone(), both.clone()],
     );
-    assert_eq!(plan(&step), RotationStep::Done, "the document has both");
+    assert_eq!(
+        plan(&step),
+        RotationStep::Done,
+        "the document contains both CAs"
+    );
     let step = observed(
         "n",
         "no",

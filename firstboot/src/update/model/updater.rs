@@ -264,7 +264,10 @@ impl Model {
             }
             At::BackStopped => {
                 if !order.back && node.updated == Some(order.serial) {
-                    return Err(format!("{} takes a proved image back", self.names[at]));
+                    return Err(format!(
+                        "{} restores the previous image after a proof",
+                        self.names[at]
+                    ));
                 }
                 node.enter(Phase::TakingBack);
                 (node.files, node.at) = (Files::Mixed, At::BackExchange);

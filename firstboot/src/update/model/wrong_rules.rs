@@ -59,7 +59,7 @@ fn turns() -> Vec<Case> {
 fn continuations() -> Vec<Case> {
     vec![
         (
-            "a proved image is taken back",
+            "the previous image is restored after a proof",
             Rules {
                 resumption: |phase, boots, same_boot, _| resumption(phase, boots, same_boot, false),
                 ..RULES
@@ -68,7 +68,7 @@ fn continuations() -> Vec<Case> {
             Budget { power: 2, ..NONE },
         ),
         (
-            "a member that serves takes its image back at any time",
+            "a member that serves restores the previous image at any time",
             Rules {
                 waits_to_take_back: false,
                 ..RULES
