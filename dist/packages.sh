@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Makes the packages of both programs: packages.sh PROGRAMS OUT. Replaces OUT as a whole at the end.
+# Makes the packages of both programs: packages.sh PROGRAMS OUT. OUT is replaced as a whole, at the end.
 #
-# The same programs and documents produce the same bytes, because owners, modes, order and times are fixed. The time is
-# SOURCE_DATE_EPOCH, or else the time of the commit, or else 2000-01-01. ETCD_IMAGE_DIST names a `dist` program that has
-# already been built.
+# The same programs and documents give the same bytes: owners, modes, order and times are fixed. The time is
+# SOURCE_DATE_EPOCH, else the commit's, else 2000-01-01. ETCD_IMAGE_DIST names a program `dist` that is built already.
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC
@@ -34,7 +33,7 @@ tar --create --directory="$root" --sort=name --format=ustar --owner=0 --group=0 
 rpmbuild -bb --quiet --define "version $version" --define "root $root" --define "_topdir $work/rpm" \
     --define "_rpmdir $packages" --define "_rpmfilename %{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm" dist/etcd-image.spec
 
-# Debian stores the zsh completions of packages in a different folder, and requires this name for the licence.
+# Debian keeps zsh's completions of packages elsewhere, and wants the licence under this name.
 mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions"
 ln -s LICENSE "$root/usr/share/doc/etcd-image/copyright"
 mkdir "$root/DEBIAN"

@@ -1,9 +1,9 @@
 //! Collects the licences of everything that is linked into the programs: crates, Rust's standard
 //! library and glibc.
 //!
-//! Cargo lists the crates, and the sources of each crate include its licence texts. A crate without
-//! a text must be available under MIT, whose standard text is then used. With any other licence,
-//! the build of the packages fails.
+//! Cargo names the crates, and the sources of each crate include its licence texts. A crate without
+//! a text must be available under MIT, whose standard text is then used; any other licence stops
+//! the build of the packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::tree::Tree;
 
-/// The target of the programs. A different target would have different crates.
+/// The target of the programs: a different target would have different crates.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The prefixes of the names of licence files, in capital letters.
@@ -66,8 +66,8 @@ pub(crate) fn write(tree: &Tree, workspace: &Path) -> Result<()> {
     tree.document("licences/glibc.txt", glibc(workspace)?.as_bytes())
 }
 
-/// Returns the third-party crates that are linked into the programs. Procedural macros and build
-/// scripts are not included.
+/// The third-party crates that are linked into the programs. Procedural macros and build scripts
+/// are not included.
 fn linked(workspace: &Path) -> Result<Vec<Package>> {
     let tree = [
         "tree",
@@ -99,7 +99,7 @@ fn linked(workspace: &Path) -> Result<Vec<Package>> {
         TARGET,
     ];
     let metadata: Metadata = serde_json::from_str(&run(workspace, "cargo", &metadata)?)
-        .context("the output of `cargo metadata` differs from what this program expects")?;
+        .context("cargo metadata prints something else than this program expects")?;
     let mut crates = metadata.packages;
     crates.retain(|package| names.contains(&(package.name.as_str(), package.version.as_str())));
     ensure!(
@@ -113,8 +113,8 @@ fn linked(workspace: &Path) -> Result<Vec<Package>> {
     Ok(crates)
 }
 
-/// Returns the name and the version in a line of `cargo tree`, such as `ring v0.17.14` or `bolt
-/// v0.1.0 (/src/firstboot/bolt)`.
+/// The name and the version in a line of `cargo tree`, such as `ring v0.17.14` or `bolt v0.1.0
+/// (/src/firstboot/bolt)`.
 fn name_and_version(line: &str) -> Option<(&str, &str)> {
     let mut words = line.split_whitespace();
     Some((words.next()?, words.next()?.strip_prefix('v')?))
@@ -123,8 +123,8 @@ fn name_and_version(line: &str) -> Option<(&str, &str)> {
 /// Lists the crates, and then each licence text once, with the crates that it applies to.
 fn crates(crates: &[Package], mit: &str) -> Result<String> {
     let mut text = String::from(
-        "The crates that are linked into builder and firstboot, and their licences.\nThe texts \
-         follow, each with the crates to which it applies.\n\n",
+        "The crates that are linked into builder and firstboot, and their licences.\n\
+         The texts follow, each with the crates that bring it.\n\n",
     );
     let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in crates {
@@ -177,8 +177,8 @@ fn licence_texts(package: &Package, mit: &str) -> Result<BTreeSet<String>> {
     Ok(texts)
 }
 
-/// Collects the licence files in a folder and below it. They are at the top of a crate, and next to
-/// sources that the crate has copied from other projects.
+/// Licence files are at the top of a crate, and next to sources that the crate has copied from
+/// other projects.
 fn collect(folder: &Path, texts: &mut BTreeSet<String>) -> Result<()> {
     for entry in
         fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?
@@ -202,8 +202,7 @@ fn collect(folder: &Path, texts: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the licence of glibc and the terms for its use. glibc is linked statically, so its
-/// licence (LGPL 2.1, section 6) requires more than a notice.
+/// glibc is linked statically, so its licence (LGPL 2.1, section 6) requires more than a notice.
 fn glibc(workspace: &Path) -> Result<String> {
     let version = run(workspace, "getconf", &["GNU_LIBC_VERSION"])?;
     Ok(format!(
@@ -233,13 +232,14 @@ fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<String> {
             String::from_utf8_lossy(&output.stderr).trim_end()
         );
     }
-    String::from_utf8(output.stdout).with_context(|| format!("the output of `{line}` is not UTF-8"))
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("`{line}` prints something that is not UTF-8"))
 }
 
 fn read(path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| {
         format!(
-            "cannot read {}, from which the licences of the packages are taken",
+            "cannot read {}, which the licences of the packages are taken from",
             path.display()
         )
     })?;

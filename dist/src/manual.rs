@@ -1,4 +1,4 @@
-//! Generates manual pages and shell completions from the command line that a program itself parses.
+//! Manual pages and shell completions, made from the command line that a program itself parses.
 
 use anyhow::Result;
 use clap::Command;
@@ -34,8 +34,8 @@ pub(crate) fn write(tree: &Tree, command: Command, section: &str, date: &str) ->
     pages(tree, &command, section, date)
 }
 
-/// Writes a page for the command and for each of its subcommands that `--help` shows. The date must
-/// not be empty, because roff would then use the next field as the date.
+/// Commands that `--help` hides get no page. If the date were empty, roff would use the next field
+/// as the date.
 fn pages(tree: &Tree, command: &Command, section: &str, date: &str) -> Result<()> {
     for command in command
         .get_subcommands()

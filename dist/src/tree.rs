@@ -1,5 +1,4 @@
-//! Builds the folder tree of the packages. Defines the paths on the installed system, and copies
-//! the files to them.
+//! The folder tree of the packages: the paths on the installed system, and how the files get there.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// The folder in which the documents are installed.
+/// Where the documents are installed.
 pub(crate) const DOCUMENTS: &str = "usr/share/doc/etcd-image";
 
 /// The documents for an operator other than the manual pages. Their paths keep the links between
@@ -25,7 +24,7 @@ const READ: [&str; 6] = [
 /// recipes.
 const READ_EXTENSIONS: [&str; 3] = ["md", "svg", "toml"];
 
-/// A new folder tree. All users can read every file in it, regardless of the umask.
+/// A new folder tree. All users can read every file in it, whatever the umask.
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: PathBuf,
@@ -46,7 +45,7 @@ impl Tree {
             let from = folder.join(program);
             let bytes = fs::read(&from).with_context(|| {
                 format!(
-                    "cannot read {}. `make build` makes the programs",
+                    "cannot read {}; `make build` makes the programs",
                     from.display()
                 )
             })?;
