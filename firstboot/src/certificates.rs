@@ -108,8 +108,8 @@ impl Authority {
     }
 
     /// Checks that a certificate matches its key, is signed by this authority, is valid now, covers
-    /// all of `names` as a server (an empty list requires nothing), and may act as a client: etcd's
-    /// servers and peers act as both (etcd-io/etcd#9785).
+    /// all of `names` as a server (an empty list requires nothing), and may act as a client,
+    /// because etcd's servers and peers act as both (etcd-io/etcd#9785).
     pub(crate) fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<()> {
         let chain: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();

@@ -17,8 +17,8 @@ use crate::reason::ReasonId;
 use crate::steps::etcd_conf::configure;
 use crate::{duplicate, paths, rebuild, start_permit};
 
-/// The pause between two queries of the other members, while etcd is not healthy, about whether
-/// they still list this node.
+/// The pause between two queries of the other members. While etcd is not healthy, firstboot asks
+/// them whether they still list this node.
 const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(3);
 /// The status that firstboot shows as long as it has not diagnosed a fault.
 const WAITING: &str = "etcd is started; waiting until it has a quorum";

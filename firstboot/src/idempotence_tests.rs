@@ -1,5 +1,5 @@
-//! Tests that each effect can be applied twice: a firstboot that is killed after an effect but
-//! before its line in the journal applies the effect again.
+//! Tests that each effect can be applied twice, because a firstboot that is killed after an effect
+//! but before its line in the journal applies the effect again.
 //!
 //! The tests run the real effects at their real paths. One thread gets a private root directory and
 //! a private network for them.

@@ -50,8 +50,8 @@ impl<'a> LeaseLock<'a> {
         Ok(None)
     }
 
-    /// Renews the lock while the work runs. The work continues even if a renewal fails:
-    /// interrupting it would be worse than doing it twice.
+    /// Renews the lock while the work runs. The work continues even if a renewal fails, because an
+    /// interruption would be worse than doing the work twice.
     pub(crate) async fn hold<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::pin!(work);
         loop {

@@ -329,7 +329,7 @@ fn accepted_proposal(local: &LocalState, id: recipes::Sha256) -> Result<Proposal
 }
 
 /// Waits until the other members have received this node's state. A member that has not received
-/// the state would have to wait until etcd answers. This is safe, but takes longer.
+/// the state would have to wait until etcd answers. That wait is safe, but takes longer.
 async fn wait_until_others_know(identity: &Identity, local: &LocalState, listener: &Listener) {
     let others = identity
         .cluster

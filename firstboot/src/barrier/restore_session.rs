@@ -1,6 +1,6 @@
-//! Performs the additional tasks of a node that has an order to restore when it reaches the
-//! barrier. The node prepares its new data before it accepts a proposal, serves the snapshot to
-//! members that do not have it, and lets the operator cancel the restore.
+//! Performs the additional tasks at the barrier of a node that has an order to restore. The node
+//! prepares its new data before it accepts a proposal, serves the snapshot to members that do not
+//! have it, and lets the operator cancel the restore.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Writes a file over a long time. The file grows under a temporary name, and gets its final name
-//! once it is complete.
+//! Writes a file that takes a long time to complete. The file grows under a temporary name, and
+//! gets its final name once it is complete.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -1,12 +1,12 @@
 //! Determines whether this node's member runs on another machine. While etcd is stopped here, the
 //! member runs elsewhere if the others still receive traffic from it.
 //!
-//! A connection to the member does not prove it, because a connection stays open for seconds after
-//! a power cut. Nor does a missing connection prove the opposite: a copy of a machine that has the
-//! same hardware address attracts the original's packets whenever the copy sends one. The number of
-//! bytes that others *received* from the member grows only if it runs. A follower answers each
-//! heartbeat of its leader, so the leader receives traffic from it; a leader sends traffic to all
-//! members.
+//! A connection to the member does not prove that the member runs, because a connection stays open
+//! for seconds after a power cut. Nor does a missing connection prove the opposite: a copy of a
+//! machine that has the same hardware address attracts the original's packets whenever the copy
+//! sends one. The number of bytes that others *received* from the member grows only if it runs. A
+//! follower answers each heartbeat of its leader, so the leader receives traffic from it; a leader
+//! sends traffic to all members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -51,7 +51,7 @@ fn address(base: &Url, machine: &Machine) -> Result<Url> {
 
 /// Requests a newer document than the one with the digest `known`, once. The digest shows the
 /// server which document this node has. Returns `None` if the server does not have a newer
-/// document, or if it does not serve documents, as a plain file server.
+/// document, or if it only serves files and does not issue documents.
 pub(crate) fn newer(base: &Url, machine: &Machine, known: &Sha256) -> Result<Option<Found>> {
     let url = address(base, machine)?;
     let place = place_of(&url);

@@ -30,7 +30,7 @@ pub(crate) struct Options {
     /// Print what the newest image and node document would change on this node, without changing it
     #[arg(long)]
     check: bool,
-    /// The folder or URL that contains `release.json` and `image/`, and in a folder
+    /// The folder or URL that contains `release.json` and `image/`; a folder also contains
     /// `nodes/NAME/node.json` [default: the recipe's `[update] from`]
     #[arg(long, value_name = "FOLDER|URL")]
     from: Option<String>,

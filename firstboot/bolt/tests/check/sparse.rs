@@ -1,5 +1,5 @@
-//! Tests, with long files that have almost no content, that neither memory nor time depends on the
-//! length that a file has or states.
+//! Tests that neither memory nor time depends on the length that a file has or states. The files
+//! are long but have almost no content.
 
 use std::collections::BTreeMap;
 use std::io;

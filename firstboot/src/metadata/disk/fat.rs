@@ -1,7 +1,7 @@
 //! Reads one file of a FAT volume. It accepts everything that CentOS 7's kernel mounts
 //! (3.10.0-1160, fs/fat/inode.c, `fat_fill_super`), which is more than Microsoft's specification
-//! allows. In addition, it accepts the FAT32 with few clusters that `mkfs.vfat -F 32` makes on a
-//! small disk, either count of sectors, and a boot sector without its signature.
+//! allows. Examples are the FAT32 with few clusters that `mkfs.vfat -F 32` makes on a small disk,
+//! either count of sectors, and a boot sector without its signature.
 
 use anyhow::{Context as _, Result, ensure};
 

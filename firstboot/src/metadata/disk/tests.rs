@@ -107,7 +107,7 @@ fn a_file_is_read_from_each_width_of_fat() {
     }
 }
 
-/// Returns a FAT32 volume as `mkfs.vfat -F 32` creates it on a disk of 1 MiB: it has fewer clusters
+/// Returns a FAT32 volume as `mkfs.vfat -F 32` creates it on a disk of 1 MiB. It has fewer clusters
 /// than Microsoft's rule requires.
 fn small_fat32(content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 2048 * 512];
@@ -115,8 +115,8 @@ fn small_fat32(content: &[u8]) -> Vec<u8> {
     let put = |image: &mut Vec<u8>, at: usize, bytes: &[u8]| {
         image[at..at + bytes.len()].copy_from_slice(bytes);
     };
-    // 512 bytes per sector, 1 sector per cluster, 32 reserved sectors, 2 tables of 16 sectors, the
-    // root folder in cluster 2.
+    // The volume has 512 bytes per sector, 1 sector per cluster, 32 reserved sectors, 2 tables of
+    // 16 sectors, and the root folder in cluster 2.
     put(&mut image, 11, &[0, 2, 1, 32, 0, 2, 0, 0]);
     image[21] = 0xF8;
     put(&mut image, 32, &2048u32.to_le_bytes());

@@ -290,8 +290,8 @@ fn another_program_s_database_is_not_etcd_s() {
     );
 }
 
-/// The etcd of each minor version was started with the data of every other one: 3.4.23, 3.4.45,
-/// 3.5.1, 3.5.35, 3.6.16, 3.7.3.
+/// Each of these versions of etcd was started with the data of every other one: 3.4.23, 3.4.45,
+/// 3.5.1, 3.5.35, 3.6.16 and 3.7.3.
 #[test]
 fn an_etcd_that_does_not_start_from_it_is_named() {
     let wrote = |storage: u64, cluster: u64| Contents {

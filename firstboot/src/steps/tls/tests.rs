@@ -122,8 +122,8 @@ pub(crate) fn issued() -> Identity {
     issued_in(2020)
 }
 
-/// Returns a node with everything that it needs, whose peer certificate is valid from the first of
-/// January of this year on; the other certificates are from 2020.
+/// Returns a node with everything that it needs. Its peer certificate is valid from the first of
+/// January of this year on, and the other certificates are from 2020.
 pub(crate) fn issued_in(year: i32) -> Identity {
     let ca = ca();
     identity(&ca, |tls| {
