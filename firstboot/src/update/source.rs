@@ -1,5 +1,5 @@
-//! Fetches a release and its overlay from a folder or from any http server. firstboot trusts
-//! neither, because the release is signed and contains the digest of the overlay.
+//! Fetches a release and its overlay from a folder or from any http server. firstboot need not
+//! trust either of them, because the release is signed and contains the digest of the overlay.
 
 use std::fmt;
 use std::fs::File;
