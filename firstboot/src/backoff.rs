@@ -6,7 +6,7 @@ const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_millis(500);
 
 /// Waits a tenth of the time since `begun`, within limits, so that the end of a quick operation is
-/// noticed at once and a slow one is not disturbed by frequent checks.
+/// noticed early and a slow operation is not disturbed by frequent checks.
 pub(crate) async fn pause(begun: Instant) {
     tokio::time::sleep((begun.elapsed() / 10).clamp(SHORTEST, LONGEST)).await;
 }

@@ -63,7 +63,7 @@ pub(crate) fn valid_until(pair: &Issued, ca: &str) -> Option<UnixTime> {
         .collect::<Result<_, _>>()
         .ok()?;
     let (leaf, intermediates) = chain.split_first()?;
-    // RFC 5280, 4.1.2.5: one second after the last second that a certificate can name.
+    // RFC 5280, 4.1.2.5: this is one second after the last second that a certificate can name.
     let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));
     match Authority::new(ca)
         .ok()?
@@ -108,8 +108,8 @@ impl Authority {
     }
 
     /// Checks that a certificate matches its key, is signed by this authority, is valid now, covers
-    /// all of `names` as a server (an empty list requires nothing), and may act as a client: etcd's
-    /// servers and peers act as both (etcd-io/etcd#9785).
+    /// all of `names` as a server (an empty list requires nothing), and may act as a client,
+    /// because etcd's servers and peers act as both (etcd-io/etcd#9785).
     pub(crate) fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<()> {
         let chain: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
@@ -145,11 +145,11 @@ impl Authority {
 }
 
 /// Describes the verifier's error for the operator. A certificate that is not valid yet is not
-/// refused: the clock of a machine that was off may be behind until chrony corrects it.
+/// refused, because the clock of a machine that was off may be behind until chrony corrects it.
 fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
     let clock = || {
         format!(
-            "this node's clock says {}. Check the clock with `chronyc tracking`",
+            "this node's clock shows {}. Check the clock with `chronyc tracking`",
             date(now)
         )
     };

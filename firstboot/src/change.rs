@@ -108,7 +108,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Returns the change that corrects a file, or none if the file is correct.
+/// Returns the change that corrects a file, or `None` if the file is correct.
 pub(crate) fn file(wanted: DesiredFile) -> Result<Option<Change>> {
     Ok(if wanted.is_current()? {
         None
@@ -117,7 +117,7 @@ pub(crate) fn file(wanted: DesiredFile) -> Result<Option<Change>> {
     })
 }
 
-/// Returns the change that corrects a folder, or none if the folder is correct.
+/// Returns the change that corrects a folder, or `None` if the folder is correct.
 pub(crate) fn folder(wanted: DesiredDir) -> Result<Option<Change>> {
     Ok(if wanted.is_current()? {
         None

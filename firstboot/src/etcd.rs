@@ -1,4 +1,4 @@
-//! The access to etcd with this node's certificates.
+//! Gives access to etcd with this node's certificates.
 
 use anyhow::Result;
 pub(crate) use members::etcd::{
@@ -23,7 +23,7 @@ pub(crate) fn installed_credentials() -> Result<Credentials> {
 /// Fails if etcd does not answer, or has no quorum.
 pub(crate) async fn probe_local(credentials: &Credentials) -> Result<(u64, u64)> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
-    // This reads through raft: a learner answers that it must not serve reads.
+    // This request reads through raft, so it fails on a learner, which must not serve such reads.
     client.healthy().await?;
     let header = client.status().await?.header.unwrap_or_default();
     Ok((header.cluster_id, header.member_id))

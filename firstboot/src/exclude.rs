@@ -1,5 +1,4 @@
-//! `firstboot run --without NAME…`: bootstraps a cluster without some of its members that are not
-//! available.
+//! `firstboot run --without NAME…`: bootstraps a cluster without members that are not available.
 
 use std::collections::BTreeSet;
 

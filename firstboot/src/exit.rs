@@ -21,7 +21,7 @@ pub(crate) enum Exit {
     NoQuorum = 6,
     /// `update --check`: a newer image or node document is available.
     Newer = 7,
-    /// `update`: the new image did not prove itself, and the node runs its previous image again.
+    /// `update`: the new image did not become healthy, and the node runs its previous image again.
     TakenBack = 8,
 }
 
@@ -31,8 +31,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error with the exit code that the program then returns. If an error's chain contains more
-/// than one, the first one decides.
+/// An error that determines the exit code of the program. If an error's chain contains more than
+/// one `ExitError`, the first one decides.
 #[derive(Debug)]
 pub(crate) struct ExitError {
     pub(crate) exit: Exit,
@@ -47,7 +47,7 @@ impl std::fmt::Display for ExitError {
 
 impl std::error::Error for ExitError {}
 
-/// Creates an error with which the program exits as [`Exit::Refused`].
+/// Creates an error that makes the program exit with [`Exit::Refused`].
 pub(crate) fn refused(reason: impl Into<Reason>) -> anyhow::Error {
     ExitError {
         exit: Exit::Refused,
@@ -56,7 +56,7 @@ pub(crate) fn refused(reason: impl Into<Reason>) -> anyhow::Error {
     .into()
 }
 
-/// Creates an error with which the program exits as [`Exit::NotReady`].
+/// Creates an error that makes the program exit with [`Exit::NotReady`].
 pub(crate) fn not_ready(reason: impl Into<Reason>) -> anyhow::Error {
     ExitError {
         exit: Exit::NotReady,
@@ -65,7 +65,7 @@ pub(crate) fn not_ready(reason: impl Into<Reason>) -> anyhow::Error {
     .into()
 }
 
-/// Creates an error with which the program exits as [`Exit::Failed`].
+/// Creates an error that makes the program exit with [`Exit::Failed`].
 pub(crate) fn failed(reason: impl Into<Reason>) -> anyhow::Error {
     ExitError {
         exit: Exit::Failed,

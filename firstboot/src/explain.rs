@@ -1,5 +1,6 @@
-//! `firstboot explain`: prints the journal as sentences. It reads only that file, so it works
-//! without a network. With `--sources` it shows what the metadata sources answered in this boot.
+//! `firstboot explain`: prints the journal as sentences. The command reads only the journal, so it
+//! works without a network. With `--sources` it shows the answers of the metadata sources in this
+//! boot.
 
 mod sources;
 
@@ -26,7 +27,7 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Show what each metadata source answered in this boot, and which one's document is used
+    /// Show what each metadata source answered in this boot, and which document the node uses
     #[arg(long)]
     sources: bool,
 }
@@ -135,8 +136,8 @@ fn passed(before: u64, now: u64) -> String {
 }
 
 /// Describes an event in one sentence.
-// This function is a table with one row for each event. Split-off parts would have no subject of
-// their own, and the compiler could no longer check that no event is missing.
+// This function is a table with one row for each event. It is not split, because the parts would
+// not have separate subjects, and the compiler could no longer check that no event is missing.
 #[expect(clippy::too_many_lines)]
 fn sentence(event: &Event) -> String {
     match event {
@@ -150,7 +151,7 @@ fn sentence(event: &Event) -> String {
             )
         }
         Event::DiskIdDrawn { disk_id } => {
-            format!("The disk was empty; firstboot gave it the id {disk_id}.")
+            format!("The disk was empty, and firstboot gave it the id {disk_id}.")
         }
         Event::ProposalAccepted { disk_ids, mode } => {
             let seen = if mode.is_new() {
@@ -192,7 +193,7 @@ fn sentence(event: &Event) -> String {
         }
         Event::Remove { member } => {
             format!(
-                "The cluster runs, and this node has lost the data of its member {member:x}: removing that member."
+                "The cluster is running, and this node has lost the data of its member {member:x}: removing that member."
             )
         }
         Event::Add { cluster } => {
@@ -213,8 +214,8 @@ fn sentence(event: &Event) -> String {
                 member, cluster, ..
             } = known;
             format!(
-                "etcd created its WAL as the member {member:x} of the cluster {cluster:x}; from now on etcd may start as \
-                 this member only with this data."
+                "etcd created its WAL as the member {member:x} of the cluster {cluster:x}, so from \
+                 now on etcd may start as this member only with this data."
             )
         }
         Event::DataAccepted => {
@@ -223,7 +224,7 @@ fn sentence(event: &Event) -> String {
         }
         Event::Promote { member } => {
             format!(
-                "etcd runs as the learner {member:x}: promoting it to a voter when it is in sync."
+                "etcd runs as the learner {member:x}: promoting it to a voter once it is in sync."
             )
         }
         Event::Trust { authorities } => {
@@ -231,7 +232,7 @@ fn sentence(event: &Event) -> String {
         }
         Event::CertificatesCleared { authorities } => {
             format!(
-                "All other members trust {}: installing certificates by it.",
+                "All other members trust {}: installing the document's certificates.",
                 join(authorities)
             )
         }
@@ -239,9 +240,7 @@ fn sentence(event: &Event) -> String {
             format!("The operator ordered this node to leave: removing its member {member:x}.")
         }
         Event::LeaveCancelled { member } => {
-            format!(
-                "The member {member:x} could not be removed in time; this node remains a member."
-            )
+            format!("The member {member:x} was not removed in time, so this node remains a member.")
         }
         Event::Left { member } => {
             format!("The member {member:x} was removed from its cluster; etcd stays stopped.")

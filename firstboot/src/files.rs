@@ -1,5 +1,6 @@
-//! The only access to the disk. A file is written completely and durably, or not at all. In a
-//! folder to which another user can write, firstboot follows none of that user's links (`dir`).
+//! Provides the only access to the disk. A file is written completely and durably, or not at all.
+//! In a folder to which another user can write, firstboot does not follow that user's links
+//! (`dir`).
 
 mod about;
 mod dir;
@@ -65,7 +66,7 @@ impl DesiredFile {
         }
     }
 
-    /// Whether the file exists with exactly this content, mode and owner.
+    /// Returns whether the file exists with exactly this content, mode and owner.
     pub(crate) fn is_current(&self) -> Result<bool> {
         let Some(there) = look(&self.path)? else {
             return Ok(false);
@@ -108,7 +109,7 @@ impl DesiredFile {
 }
 
 /// Removes the temporary file left behind by a crash during a write of this file. The next write
-/// would remove it as well, so this is only needed for a file that is not written again.
+/// would remove it as well, so a call is needed only for a file that is not written again.
 pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
     let removed = dir::entry(path).and_then(|(folder, name)| folder.remove(&successor(&name)));
     absent_or(removed)
@@ -147,7 +148,7 @@ impl DesiredDir {
         }
     }
 
-    /// Whether the folder exists with this mode and owner.
+    /// Returns whether the folder exists with this mode and owner.
     pub(crate) fn is_current(&self) -> Result<bool> {
         let Some(there) = look(&self.path)? else {
             return Ok(false);
@@ -211,7 +212,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     folder.file(&name)
 }
 
-/// Creates a private file for reading and writing. The name must be free.
+/// Creates a private file for reading and writing. No entry with this name may exist.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     let (folder, name) = dir::entry(path)?;
     folder.create(&name)
@@ -227,7 +228,7 @@ pub(crate) fn stamp(path: &Path) -> Result<FileFingerprint> {
         .stamp())
 }
 
-/// Whether a path has an entry.
+/// Returns whether a path has an entry.
 pub(crate) fn exists(path: &Path) -> Result<bool> {
     Ok(look(path)?.is_some())
 }
@@ -305,16 +306,15 @@ pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The size limit for a file that is read whole: no file of firstboot is larger. A sparse file may
-/// claim any length, and reading it would fill the memory.
+/// The size limit for a file that is read whole. No file of firstboot is larger. The limit is
+/// needed because a sparse file can have any length, and reading it would fill the memory.
 const WHOLE: u64 = 64 << 20;
 
 fn whole(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open(path)?.take(WHOLE + 1).read_to_end(&mut content)?;
     if content.len() as u64 > WHOLE {
-        let larger =
-            format!("it is larger than {WHOLE} bytes, so it is not the file that it should be");
+        let larger = format!("it is larger than {WHOLE} bytes, so it is not a file of firstboot");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, larger));
     }
     Ok(content)

@@ -1,7 +1,7 @@
-//! `firstboot guard`: etcd.service runs it before each start of etcd, whether an operator, a boot
-//! or a restart after a crash causes the start. It allows etcd to start only on the data that
-//! firstboot has judged in this boot. Otherwise it restarts firstboot.service, which rebuilds the
-//! member if that is safe.
+//! `firstboot guard`: etcd.service runs this command before each start of etcd, whether an
+//! operator, a boot or a restart after a crash causes the start. The guard allows etcd to start
+//! only on the data that firstboot has judged in this boot. Otherwise the guard restarts
+//! firstboot.service, and firstboot rebuilds the member if that is safe.
 //!
 //! systemd 219 runs the guard as root, with the mounts of etcd's sandbox but without its other
 //! restrictions (PermissionsStartOnly=; execute.c, exec_child). firstboot's journal is not visible
@@ -28,13 +28,13 @@ pub(crate) struct Options {
     stopped: bool,
 }
 
-/// Runs the command: it allows etcd to start, or restarts firstboot.service.
+/// Runs the command. It succeeds if etcd may start, and otherwise restarts firstboot.service.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.stopped {
         return stopped();
     }
     check().inspect_err(|_| {
-        // A firstboot that is already running notices the problem by itself, and a restart would
+        // A firstboot that is already running detects the problem itself, and a restart would
         // discard its progress.
         if !Lock::is_held()
             && let Err(error) = systemd::restart(UNIT)
@@ -118,7 +118,7 @@ fn give_to_etcd() -> Result<()> {
 }
 
 /// Records the end of the WAL. If the data is not the data on which etcd ran, the previous record
-/// is kept, and the next start is judged by it.
+/// is kept, and the guard judges the next start by that record.
 fn stopped() -> Result<()> {
     let Some(expected) = start_permit::read()? else {
         return Ok(());

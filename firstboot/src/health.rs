@@ -17,20 +17,21 @@ use crate::reason::ReasonId;
 use crate::steps::etcd_conf::configure;
 use crate::{duplicate, paths, rebuild, start_permit};
 
-/// While etcd is not healthy, the pause between two queries that ask the other members whether they
-/// still list this node.
+/// The pause between two queries of the other members. While etcd is not healthy, firstboot asks
+/// them whether they still list this node.
 const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(3);
-/// The status that is shown as long as no fault is known.
+/// The status that firstboot shows as long as it has not diagnosed a fault.
 const WAITING: &str = "etcd is started; waiting until it has a quorum";
-/// The pause between two checks whether etcd has created its first WAL: etcd may vote soon after
-/// that.
+/// The pause between two checks whether etcd has created its first WAL. The pause is short because
+/// etcd can vote soon after it has created the WAL.
 const WAL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Promotes this node to a voter if it is a learner, waits until etcd on this node is a healthy
 /// member, and records that in the journal.
 ///
 /// # Errors
-/// Refused if the others report that this node's member was removed; not ready after `patience`.
+/// Refused if the other members report that this node's member was removed. Not ready if `patience`
+/// has elapsed.
 pub(crate) fn promote_and_wait_until_healthy(
     identity: &Identity,
     journal: &mut Journal,
@@ -45,7 +46,7 @@ pub(crate) fn promote_and_wait_until_healthy(
         if let Some(member) = learner {
             rebuild::promote_learner(identity, &credentials, member).await?;
         }
-        // After its promotion, a voter must become healthy as well.
+        // After its promotion, the new voter must still become healthy.
         std::future::pending().await
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -71,7 +72,8 @@ pub(crate) fn promote_and_wait_until_healthy(
 }
 
 /// Waits until etcd has created its WAL, and records in the journal which data belongs to the
-/// member. A learner is promoted only after that, so the data of every voter is known.
+/// member. firstboot promotes a learner only after this event, so the data of every voter is
+/// recorded.
 fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     let mut diagnosis = Diagnosis::new();
@@ -81,8 +83,8 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
             let found = DataDirState::at(Path::new(paths::DATA))?;
             match judge(&past.expected(&identity.node.name), &found, None) {
                 Verdict::Begun(known) => {
-                    // The event is not in the journal yet, so a run that is interrupted here
-                    // repeats this step.
+                    // The event is not in the journal yet. If the run is interrupted here, the next
+                    // run repeats this step.
                     if let (Some(disk_id), Ok(wal)) = (past.disk_id, found.wal) {
                         Progress::starting(disk_id, wal).write()?;
                     }

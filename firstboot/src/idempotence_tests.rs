@@ -1,8 +1,8 @@
-//! Tests that each effect can be applied twice: a firstboot that is killed after an effect but
-//! before its line in the journal applies the effect again.
+//! Tests that each effect can be applied twice, because a firstboot that is killed after an effect
+//! but before its line in the journal applies the effect again.
 //!
-//! The tests run the real effects at their real paths, in a private root directory and network that
-//! only one thread has.
+//! The tests run the real effects at their real paths. One thread gets a private root directory and
+//! a private network for them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,8 +25,8 @@ use crate::machine::Machine;
 use crate::system_command::run;
 use crate::{paths, start_permit, steps};
 
-/// The only parts of the machine that the effects can see: the programs that they run. The effects
-/// write to none of them.
+/// The folders of the programs that the effects run. The effects see no other part of the machine,
+/// and they do not write to these folders.
 const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]
@@ -50,7 +50,7 @@ fn each_effect_applied_twice_is_as_applied_once() {
     .unwrap();
 }
 
-/// The events of a node that bootstraps, leaves and joins again.
+/// Returns the events of a node that bootstraps, leaves and joins again.
 fn rejoined() -> Vec<Event> {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
     let disk_ids = DiskIds::from([("a".parse().unwrap(), DiskId::of(1))]);
@@ -105,7 +105,7 @@ fn rejoined() -> Vec<Event> {
     ]
 }
 
-/// A firstboot that is killed before it knows that its line is durable writes that line again.
+/// If firstboot is killed before it knows that a line is durable, it writes that line again.
 #[test]
 fn a_journal_with_every_line_twice_means_the_same() {
     for events in [
@@ -165,16 +165,16 @@ fn all() -> Result<()> {
     let changes = steps::plan(&identity)?;
     ensure!(
         changes.len() >= 11,
-        "what is a first boot without {changes:?}"
+        "a first boot must make this change: {changes:?}"
     );
     for change in &changes {
         twice(&change.to_string(), || change.apply())?;
     }
     ensure!(
         steps::plan(&identity)?.is_empty(),
-        "something is left to do"
+        "some changes are still planned"
     );
-    twice("taking the identity on", || {
+    twice("adopting the identity", || {
         let mut journal = Journal::open(paths::JOURNAL)?;
         crate::node::adopt_identity(&identity, &Machine::default(), &mut journal)
     })?;
@@ -182,24 +182,24 @@ fn all() -> Result<()> {
     let disk_id = DiskId::draw()?;
     let mut journal = Journal::open(paths::JOURNAL)?;
     journal.add(Event::DiskIdDrawn { disk_id })?;
-    twice("the volume's mark", || write_disk_id(disk_id))?;
+    twice("the disk id file", || write_disk_id(disk_id))?;
     fs::create_dir_all("/var/lib/etcd/data/member/wal")?;
     twice("archiving data", || archive_data("left", &mut journal))?;
     fs::create_dir_all("/run/firstboot")?;
     fs::write(paths::START_PERMIT, "")?;
-    twice("forbidding etcd", start_permit::revoke)
+    twice("revoking the start permit", start_permit::revoke)
 }
 
 fn twice(what: &str, mut effect: impl FnMut() -> Result<()>) -> Result<()> {
     let before = look()?;
     effect()?;
     let once = look()?;
-    ensure!(once != before, "{what} has changed nothing");
+    ensure!(once != before, "{what} did not change anything");
     effect()?;
     let twice = look()?;
     ensure!(
         twice == once,
-        "{what} is otherwise when it is done twice:\n{once:#?}\n{twice:#?}"
+        "{what} has a different result when it is applied twice:\n{once:#?}\n{twice:#?}"
     );
     Ok(())
 }
@@ -216,8 +216,8 @@ fn look() -> Result<BTreeMap<String, String>> {
         nix::unistd::gethostname()?.to_string_lossy().into_owned(),
     );
     for what in ["address", "route"] {
-        // Reads only IPv4, and ignores the carrier state: the kernel changes the rest
-        // asynchronously.
+        // Reads only IPv4, and ignores the carrier state, because the kernel changes the other
+        // state asynchronously.
         let said = Command::new("ip")
             .args(["-4", "-o", what, "show"])
             .output()?;

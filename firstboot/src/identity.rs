@@ -28,9 +28,10 @@ pub(crate) struct Identity {
     pub(crate) place: String,
     /// The cluster document in the image.
     pub(crate) cluster: ClusterDocument,
-    /// The document's certificates with their keys, which come from the document or from this node.
+    /// The document's certificates with their keys. The keys come from the document or from this
+    /// node.
     pub(crate) issued: NodeTls,
-    /// The same for the certificates by the previous CA, while a CA is being replaced.
+    /// While a CA is being replaced: the certificates that the previous CA issued, with their keys.
     pub(crate) before: Option<NodeTls>,
     /// The certificates in use. They are the document's certificates, unless `rotation` defers
     /// those.
@@ -133,9 +134,9 @@ pub(crate) fn verify(
     })
 }
 
-/// Returns the stored copy if it is newer than the document of a source, else that document. The
-/// older document may have been replaced because it leaked. An update stores a newer document
-/// without changing the sources.
+/// Returns the newer of two documents: the stored copy and the document of a source. The older
+/// document must not be used, because it may have been replaced after a leak. The copy can be newer
+/// because an update stores a new document without changing the sources.
 pub(crate) fn newest(
     identity: Identity,
     key: &PublicKey,
@@ -145,22 +146,23 @@ pub(crate) fn newest(
     let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else {
         return Ok((identity, None));
     };
-    // A copy that this image cannot read, or does not trust, is not compared.
+    // A copy that this image cannot read or does not trust is ignored.
     let Ok(copy) = Found::parse(paths::ACCEPTED, &bytes)
         .and_then(|found| verify(found, key, identity.cluster.clone(), machine, own))
     else {
         return Ok((identity, None));
     };
-    // The journal decides about a document for a different node.
+    // If the source's document is for a different node, the check against the journal decides.
     Ok(match outdated(&identity, &copy.node) {
         Some(why) if copy.node.name == identity.node.name => (copy, Some(why)),
         _ => (identity, None),
     })
 }
 
-/// The reason why a document is older than the accepted one, if it is. A document has the date of
-/// its newest certificate, because the builder issues certificates again for each change of keys or
-/// names, and the serial of the newest image of its build.
+/// Returns why a document is older than the accepted one, or `None` if it is not. Documents are
+/// compared by the date of their newest certificate and by the serial of the newest image of their
+/// build. The builder issues certificates again for each change of keys or names, so the date
+/// changes as well.
 pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<Reason> {
     let new = certificates::issued(&identity.node.tls).ok()?;
     let old = certificates::issued(&accepted.tls).ok()?;
@@ -200,8 +202,9 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
     )))
 }
 
-/// The CAs that the first text has in addition to all CAs of the second. Empty if one of the texts
-/// is unreadable: the steps that use the CAs refuse it.
+/// Returns the CAs that the first text contains in addition to all CAs of the second. Returns an
+/// empty set if one of the texts is unreadable, because the steps that use the CAs refuse such a
+/// text.
 fn also_trusted(ca: &str, accepted: &str) -> BTreeSet<CaSubject> {
     let names = |pem: &str| Some(TrustBundle::read(pem).ok()?.names());
     match (names(ca), names(accepted)) {

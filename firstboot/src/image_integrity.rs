@@ -16,9 +16,9 @@ use crate::output::show;
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// The state of a file's inode when its digest was compared. An unchanged inode means unchanged
-/// content, unless an attacker with root's rights forges it. Reading 75 MB at every boot would take
-/// longer than all other checks.
+/// The state of a file's inode when its digest was compared. Unless an attacker with root's rights
+/// forges it, an unchanged inode state means that the content is unchanged. This comparison avoids
+/// reading 75 MB at every boot, because that would take longer than all other checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct InodeState {
     inode: u64,
@@ -53,8 +53,8 @@ pub(crate) struct Options {
 /// `firstboot image`: reads every file of the overlay, regardless of earlier results.
 ///
 /// # Errors
-/// Refused for the same reasons as [`verify_changed`], except that the installation need not be complete:
-/// this runs as its last step.
+/// Refused for the same reasons as [`verify_changed`], except that the installation need not be
+/// complete, because this command runs as its last step.
 pub(crate) fn verify_all(options: &Options) -> Result<()> {
     let stamp = stamp()?;
     let count = compare(&stamp, &VerifiedFiles::new())?;
@@ -70,7 +70,7 @@ pub(crate) fn verify_all(options: &Options) -> Result<()> {
 /// Compares every file of the overlay with the image's stamp.
 ///
 /// # Errors
-/// Refused if the kickstart did not finish, or if a file is missing or altered; the message names
+/// Refused if the kickstart did not finish, or if a file is missing or altered. The message names
 /// each such file.
 pub(crate) fn verify_changed() -> Result<()> {
     if files::read_if_there(paths::INSTALLED)?.is_none() {
@@ -132,7 +132,7 @@ fn masked(path: &Path) -> Option<String> {
     let target = std::fs::read_link(path).ok()?;
     let path = path.display();
     (target == Path::new("/dev/null")).then(|| {
-        format!("{path} is a link to /dev/null, so systemd takes the unit as masked: copy it from another node")
+        format!("{path} is a link to /dev/null, so systemd treats the unit as masked. Copy the file from another node")
     })
 }
 

@@ -1,5 +1,5 @@
-//! A lock that only one member of the cluster holds at a time: a key with a lease, which expires if
-//! the holder dies.
+//! A lock that only one member of the cluster holds at a time. The lock is a key with a lease,
+//! which expires if the holder dies.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ pub(crate) struct LeaseLock<'a> {
 }
 
 impl<'a> LeaseLock<'a> {
-    /// Acquires the lock with this key under this name, unless another member holds it or a key in
-    /// `seen` has changed since the revision given with it.
+    /// Acquires the lock with this key under this name. Returns `None` if another member holds the
+    /// lock, or if a key in `seen` has changed since the revision given with that key.
     pub(crate) async fn get(
         client: &'a Client,
         key: &str,
@@ -50,8 +50,8 @@ impl<'a> LeaseLock<'a> {
         Ok(None)
     }
 
-    /// Renews the lock while the work runs. The work continues even if a renewal fails:
-    /// interrupting it would be worse than doing it twice.
+    /// Renews the lock while the work runs. The work continues even if a renewal fails, because an
+    /// interruption would be worse than doing the work twice.
     pub(crate) async fn hold<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::pin!(work);
         loop {

@@ -3,12 +3,13 @@
 //! `run` contains the flow, from top to bottom:
 //! - `node` determines which node this machine is, with `image_integrity`, `machine`, `metadata`
 //!   and `identity`;
-//! - `own_keys` holds the private keys that the node made itself, and `csr` requests certificates;
+//! - `own_keys` manages the private keys that the node made itself, and `csr` requests
+//!   certificates;
 //! - `steps` determine what is missing on the host, and `change` makes the changes;
 //! - `duplicate` looks for a second machine with the same identity;
-//! - `barrier` makes sure that a cluster begins only once, and `rebuild` returns a node with a new
-//!   disk to its cluster;
-//! - `data` judges etcd's data, and `guard` does so each time etcd starts;
+//! - `barrier` ensures that a cluster is bootstrapped only once, and `rebuild` returns a node with
+//!   a new disk to its cluster;
+//! - `data` judges etcd's data, and `guard` judges it again before each start of etcd;
 //! - `health` waits until etcd is a healthy member, and `rotation` replaces a CA.
 //!
 //! `update` installs a newer image on a running node. `restore`, `leave`, `rejoin`, `exclude` and
@@ -16,9 +17,10 @@
 //! journal, and `snapshot` takes, checks and manages snapshots. `exec` confines etcd to the system
 //! calls that it needs. `reason` defines the stable ids of all refusals.
 //!
-//! Below them, `journal` records every decision before firstboot acts on it, `membership` queries
-//! the other members, and `domain` defines the types that all of these share. `files`, `systemd`
-//! and `etcd` provide the only access to the disk, to systemd and to etcd.
+//! These modules build on a few others: `journal` records every decision before firstboot acts on
+//! it, `membership` queries the other members, and `domain` defines the types that all modules
+//! share. `files`, `systemd` and `etcd` provide the only access to the disk, to systemd and to
+//! etcd.
 
 // Tests write damaged files on purpose.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
@@ -124,7 +126,7 @@ enum Command {
 }
 
 impl Command {
-    /// Whether to print a failure as JSON.
+    /// Returns whether to print a failure as JSON.
     fn prints_json(&self) -> bool {
         match self {
             Self::Status(options) => options.json,

@@ -16,7 +16,7 @@ use crate::reason::ReasonId;
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 
 impl Lock {
-    /// Whether a firstboot that holds the lock is running on the node.
+    /// Returns whether a running firstboot holds the lock.
     pub(crate) fn is_held() -> bool {
         let Ok(file) = files::open(Path::new(paths::LOCK)) else {
             return false;
@@ -32,7 +32,7 @@ impl Lock {
         Self::at(
             paths::LOCK,
             ReasonId::FirstbootBusy,
-            "another firstboot is at work on this node: `systemctl status firstboot` shows what it does",
+            "another firstboot is running on this node: `systemctl status firstboot` shows its progress",
         )
     }
 
@@ -41,7 +41,7 @@ impl Lock {
         Self::at(
             paths::UPDATE_LOCK,
             ReasonId::UpdateBusy,
-            "an update of this node is under way: `systemctl status firstboot-update` shows what it does",
+            "an update of this node is in progress: `systemctl status firstboot-update` shows its state",
         )
     }
 

@@ -81,8 +81,9 @@ impl Machine {
     }
 
     /// Explains why a disk that was set up on the machine `before` is now in a different machine.
-    /// Returns `None` if the machine is the same. A network card may be replaced or added, but a
-    /// machine that has no card in common or has a different UUID is a different machine.
+    /// Returns `None` if the machine is the same. A machine whose network cards were replaced or
+    /// added is still the same machine. A machine that has no card in common, or a different UUID,
+    /// is a different machine.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
             && was != is
@@ -136,8 +137,9 @@ pub(crate) fn cards() -> Result<Vec<Card>> {
     Ok(cards)
 }
 
-/// Returns the Ethernet interfaces of this machine with their link-layer addresses. They are read
-/// from the kernel and not from /sys, which in a container may show a different network namespace.
+/// Returns the Ethernet interfaces of this machine with their link-layer addresses. Reads them from
+/// the kernel and not from /sys, because /sys in a container may show a different network
+/// namespace.
 pub(crate) fn links() -> Result<Vec<(String, LinkAddr)>> {
     let all =
         nix::ifaddrs::getifaddrs().context("cannot list the network interfaces of this machine")?;
@@ -221,7 +223,7 @@ mod tests {
         );
         assert!(
             machine(TWO, "u-1").cloned_from(&before).is_some(),
-            "hypervisors copy UUIDs, but no MAC"
+            "hypervisors copy UUIDs, but not MACs"
         );
         let mut repaired = machine(TWO, "u-1");
         repaired.macs.push(ONE.parse().unwrap());

@@ -67,8 +67,8 @@ fn other_document(
     enrol(cluster, machine, own, trusted, log).transpose()
 }
 
-/// Requests certificates for this node's own keys, where the recipe names a server for that and no
-/// source has a document. `None` if there is no such server, or this node made no keys.
+/// Requests certificates for this node's own keys from the server that the recipe names. Returns
+/// `None` if the recipe does not name a server, or if this node did not make its own keys.
 fn enrol(
     cluster: &ClusterDocument,
     machine: &Machine,
@@ -91,7 +91,7 @@ fn enrol(
     Some(found)
 }
 
-/// Gives a reason id to an error of a metadata source, unless the error has one.
+/// Adds a reason id to an error of a metadata source, unless the error already has one.
 fn with_id(error: anyhow::Error, keys: KeyOrigin, own: &OwnKeys) -> anyhow::Error {
     match (code_of(&error), reason_of(&error)) {
         (Exit::NotReady, Reason { id: None, text }) if keys == KeyOrigin::Node => {
@@ -108,7 +108,7 @@ fn with_id(error: anyhow::Error, keys: KeyOrigin, own: &OwnKeys) -> anyhow::Erro
     }
 }
 
-/// The node's name, and the machine on which this disk was set up.
+/// Returns the node's name and the machine on which this disk was set up.
 fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
     journal.last(|event| match event {
         Event::IdentityAdopted { name, machine } => Some((name, machine)),

@@ -20,8 +20,8 @@ pub(crate) fn with_journal<T>(act: impl FnOnce(&mut Journal) -> Result<T>) -> Re
 pub(crate) fn while_stopped<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
     systemd::stop(UNIT)?;
     let acted = Lock::take().and_then(|_lock| act());
-    // The unit is started even after an error. That error is then reported, rather than an error of
-    // the unit.
+    // The unit is started even after an error. That error is returned, even if the unit fails to
+    // start as well.
     let started = systemd::start(UNIT);
     acted.and_then(|value| started.map(|()| value))
 }

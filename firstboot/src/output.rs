@@ -1,5 +1,5 @@
-//! The output of firstboot: one line for each fact, on the console and in the systemd journal
-//! (firstboot.service sends its output to both). `systemctl status` shows the newest line.
+//! Writes the output of firstboot, one line for each fact. firstboot.service sends its output to
+//! the console and to the systemd journal. `systemctl status` shows the newest line.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,8 +32,8 @@ pub(crate) fn show_json<T: serde::Serialize + ?Sized>(result: &T) -> anyhow::Res
     Ok(show(&(serde_json::to_string_pretty(result)? + "\n"))?)
 }
 
-/// Prints an error as JSON on standard output, for a command with `--json`. If the command has
-/// already printed its result, this prints nothing, because the result contains the reasons.
+/// Prints an error as JSON on standard output, for a command with `--json`. Prints nothing if the
+/// command has already printed its result, because the result contains the reasons.
 pub(crate) fn show_error(error: &anyhow::Error) {
     if JSON_IS_PRINTED.load(Ordering::Relaxed) {
         return;

@@ -1,12 +1,13 @@
-//! The paths and ports on the node. For each, docs/guide.md lists the step of the guide.
+//! The paths and ports on the node. docs/guide.md lists the step of the guide to which each of them
+//! belongs.
 
 /// The cluster document, which is the same on every node.
 pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
-/// The public key with which a node document must have been signed.
+/// The public key that verifies the signature of a node document.
 pub(crate) const TRUST: &str = "/etc/firstboot/trust.pub";
 /// The list of the overlay's files with their digests.
 pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
-/// The parts of this node that only an installation creates.
+/// The list of the parts of this node that only an installation creates.
 pub(crate) const BASE: &str = "/etc/firstboot/base.json";
 /// The last file that the kickstart writes. It contains the digest of the overlay that the
 /// kickstart unpacked and checked.
@@ -28,7 +29,7 @@ pub(crate) const JOURNAL: &str = "/var/lib/firstboot/journal";
 pub(crate) const ACCEPTED: &str = "/var/lib/firstboot/node.json";
 /// The private keys that this node made itself, mode 0600.
 pub(crate) const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
-/// New keys of this node, which wait for their certificates.
+/// New keys of this node for which certificates have not been issued yet.
 pub(crate) const NEXT_KEYS: &str = "/var/lib/firstboot/next-keys.pem";
 /// The lock that allows only one process at a time to make keys.
 pub(crate) const KEYS_LOCK: &str = "/run/firstboot/keys.lock";
@@ -42,11 +43,11 @@ pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
 pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";
 /// The previous image's versions of the files that differ.
 pub(crate) const UPDATE_BEFORE: &str = "/var/lib/firstboot/update/before";
-/// The progress of an update. The unit of updates starts only while this file exists.
+/// The progress of an update. firstboot-update.service starts only while this file exists.
 pub(crate) const UPDATE_STATE: &str = "/var/lib/firstboot/update/state.json";
 /// The image to which this node was updated, and the data for a return to the previous image.
 pub(crate) const UPDATED: &str = "/var/lib/firstboot/update/updated.json";
-/// What the last check for a newer image found.
+/// The result of the last check for a newer image.
 pub(crate) const UPDATE_LOOK: &str = "/var/lib/firstboot/update/look.json";
 /// The result of the last update.
 pub(crate) const UPDATE_OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
@@ -55,13 +56,13 @@ pub(crate) const PROGRAM: &str = "/usr/local/bin/firstboot";
 /// The program that performs an update: a copy of the firstboot that started the update, because
 /// the update replaces the image's own program.
 pub(crate) const UPDATER: &str = "/usr/local/bin/firstboot-updater";
-/// The output of the updater, for a command that follows the update.
+/// The output of the updater. A command that follows the update reads it.
 pub(crate) const UPDATE_LOG: &str = "/run/firstboot/update.log";
 /// The lock that allows only one process at a time to change anything below [`UPDATE`].
 pub(crate) const UPDATE_LOCK: &str = "/run/firstboot/update.lock";
 
-/// The file without which etcd.service does not start. It is in /run, so firstboot creates it at
-/// each boot.
+/// The file without which etcd.service does not start. It is in /run, so firstboot must create it
+/// again at each boot.
 pub(crate) const START_PERMIT: &str = "/run/firstboot/ready";
 
 /// The folder for firstboot's files of this boot.

@@ -1,5 +1,5 @@
-//! `firstboot run --rejoin`: a node that left, or whose member was removed, joins its cluster again
-//! as a new member.
+//! `firstboot run --rejoin`: lets a node that left, or whose member was removed, join its cluster
+//! again as a new member.
 
 use anyhow::Result;
 

@@ -1,9 +1,9 @@
 //! Reports `healthy`, or `refused` with the reason, to the server that installed this machine. The
 //! installation wrote the server's URL to the disk; a machine that was installed in a different way
-//! reports nothing.
+//! does not report.
 //!
-//! A report only informs the operator. If the server does not answer, firstboot goes on after a few
-//! seconds.
+//! A report only informs the operator. If the server does not answer, firstboot continues after a
+//! few seconds.
 
 use std::time::Duration;
 
@@ -26,16 +26,16 @@ pub(crate) fn report(stage: Stage, why: Option<&str>) {
             .transpose()
     }) {
         Ok(_) => {}
-        // This does not use `say`, because the newest line of `systemctl status` is the state of
-        // the node.
+        // `say` is not used here, because the newest line of `systemctl status` is the state of the
+        // node.
         Err(error) => println!("cannot report `{stage}` to the server: {error:#}"),
     }
 }
 
-/// The URL that the installation wrote.
+/// Returns the URL that the installation wrote.
 fn file() -> Result<Option<Url>> {
-    // Only a finished installation reports, because the server considers a report as proof that the
-    // installation is finished.
+    // Only a finished installation reports, because the server treats a report as proof that the
+    // installation has finished.
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Ok(None);
     }
@@ -46,7 +46,7 @@ fn file() -> Result<Option<Url>> {
     let url: Url = text
         .trim()
         .parse()
-        .with_context(|| format!("{} holds no URL", paths::REPORT))?;
+        .with_context(|| format!("{} does not contain a URL", paths::REPORT))?;
     ensure!(
         matches!(url.scheme(), "http" | "https"),
         "{}: expected an http URL",
@@ -86,7 +86,8 @@ fn body(stage: Stage, why: Option<&str>) -> String {
     form.finish()
 }
 
-/// The URL for messages. Its query is omitted, because it contains the token of the machine.
+/// Returns the URL as messages show it. The query is omitted because it contains the machine's
+/// token.
 fn place(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

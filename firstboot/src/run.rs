@@ -51,7 +51,7 @@ pub(crate) struct Options {
     /// Bootstrap without these members. Pass the same list on every other member
     #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
     without: Vec<Label>,
-    /// Join the cluster again as a new member after this node left or was removed; archives its old
+    /// Join the cluster again as a new member after this node left or was removed. Archives its old
     /// data
     #[arg(long, conflicts_with_all = ["dry_run", "without"])]
     rejoin: bool,
@@ -61,7 +61,8 @@ pub(crate) struct Options {
     accept_data: bool,
 }
 
-/// Runs the command: image, identity, host, bootstrap barrier, etcd, health.
+/// Runs the command, which checks the image and the identity, configures the host, waits at the
+/// bootstrap barrier, starts etcd, and waits until etcd is healthy.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.without.is_empty() {
         return exclude::record(&options.without.iter().cloned().collect());
@@ -113,10 +114,10 @@ fn converge(options: &Options) -> Result<()> {
     if let Some(change) = steps::network::plan(&identity)? {
         change.apply_and_log()?;
     }
-    // Only a machine that has the address in its document accepts its identity.
+    // The machine accepts its identity only once it has the address that its document names.
     steps::network::wait_for_address(&identity)?;
     check_source(&identity, &journal)?;
-    // If etcd was already allowed to start in this boot, the address has been probed before.
+    // If etcd was already allowed to start in this boot, an earlier run has probed the address.
     let probe =
         (!start_permit::is_granted()).then(|| duplicate::start_probe(identity.node.address));
     let suspected = probe
@@ -131,7 +132,7 @@ fn converge(options: &Options) -> Result<()> {
 
     restore::resume(&identity, &mut journal)?;
     let start = barrier::run_barrier(&identity, &mut journal);
-    // A second machine is reported first, whatever other errors there are.
+    // A duplicate is reported in preference to an error of the barrier.
     let suspected = probe
         .as_ref()
         .map_or(Ok(None), DuplicateProbe::final_result)?;
@@ -159,7 +160,7 @@ fn converge(options: &Options) -> Result<()> {
         allow_etcd(&identity, &mut journal, &expected)?;
     }
     health::promote_and_wait_until_healthy(&identity, &mut journal, patience)?;
-    // A change of the CA waits for members that cannot restart while this one has the turn.
+    // A rotation waits for members that cannot restart while this member holds the turn.
     update::return_turn_of_previous_self(&identity);
     rotation::complete(&mut identity, &mut journal)?;
     Ok(())
@@ -179,9 +180,9 @@ fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
     }
 }
 
-/// Allows etcd to start. Writes to the journal which version uses the data, because the permitted
-/// upgrades depend on it. If etcd was allowed to start earlier in this boot, the version has not
-/// changed.
+/// Allows etcd to start. Records in the journal which etcd version uses the data, because the
+/// permitted upgrades depend on that version. If etcd was allowed to start earlier in this boot,
+/// the version has not changed.
 fn allow_etcd(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {
     let etcd = identity.cluster.etcd.version;
     if !start_permit::is_granted() && NodeState::of(journal).etcd != Some(etcd) {

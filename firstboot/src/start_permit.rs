@@ -11,7 +11,7 @@ use crate::{paths, systemd};
 
 const UNIT: &str = "etcd.service";
 
-/// Allows etcd to start on data that matches this description, and starts it, because systemd may
+/// Allows etcd to start on data that matches this description, and starts etcd, because systemd may
 /// have skipped etcd.service in an earlier attempt.
 pub(crate) fn grant(expected: &Expected) -> Result<()> {
     DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
@@ -30,7 +30,8 @@ pub(crate) fn replace(expected: &Expected) -> Result<()> {
     }
 }
 
-/// The data on which etcd may start in this boot, or `None` if it may not start.
+/// Returns the description of the data on which etcd may start in this boot, or `None` if etcd may
+/// not start.
 pub(crate) fn read() -> Result<Option<Expected>> {
     let Some(bytes) = files::read_if_there(paths::START_PERMIT)? else {
         return Ok(None);
@@ -40,12 +41,12 @@ pub(crate) fn read() -> Result<Option<Expected>> {
         .with_context(|| format!("{} cannot be read", paths::START_PERMIT))
 }
 
-/// Whether etcd is running.
+/// Returns whether etcd is running with firstboot's permission.
 pub(crate) fn etcd_runs() -> Result<bool> {
     Ok(is_granted() && systemd::main_process(UNIT)?.is_some())
 }
 
-/// Whether firstboot has allowed etcd to start in this boot.
+/// Returns whether firstboot has allowed etcd to start in this boot.
 pub(crate) fn is_granted() -> bool {
     Path::new(paths::START_PERMIT).exists()
 }
@@ -61,9 +62,9 @@ pub(crate) fn revoke_and_stop_etcd() -> Result<()> {
     systemd::stop(UNIT)
 }
 
-/// Revokes the permission. An etcd that was allowed to start earlier in this boot, and that has not
-/// created any data, may be restarting repeatedly. It must not do so while firstboot decides how
-/// etcd starts.
+/// Revokes the permit and stops etcd, if the permit was granted. An etcd that was allowed to start
+/// earlier in this boot but has not created any data may be restarting repeatedly. It must not
+/// restart while firstboot decides how etcd starts.
 pub(crate) fn revoke_if_granted() -> Result<()> {
     if !is_granted() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `firstboot status`: the state of every member of the cluster (the guide's steps 4.1.1 and
+//! `firstboot status`: shows the state of every member of the cluster (the guide's steps 4.1.1 and
 //! 4.1.2).
 
 use std::collections::BTreeSet;
@@ -25,8 +25,8 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Compare the members' data regardless of its size. This blocks writes on each member for
-    /// about 2 s per GiB
+    /// Compare the members' data regardless of its size. The comparison blocks writes on each
+    /// member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
 }
@@ -82,8 +82,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     })
 }
 
-/// The members that are not healthy voters, or whose data differs from the others', each with the
-/// reason.
+/// Returns the members that are not healthy voters or whose data differs from the data of the
+/// others, each with the reason.
 pub(crate) async fn unhealthy_members(
     cluster: &ClusterDocument,
     credentials: &Credentials,
@@ -124,7 +124,7 @@ fn diagnose(rows: &mut [Row], cluster: &ClusterDocument) {
     }
 }
 
-/// The members that the operator excluded, according to this node's journal.
+/// Returns the members that the operator excluded, according to this node's journal.
 fn without() -> BTreeSet<Label> {
     let names = newest(|event| match event {
         Event::MembersExcluded { names } => Some(names),
@@ -133,8 +133,9 @@ fn without() -> BTreeSet<Label> {
     names.unwrap_or_default()
 }
 
-/// The newest such event in this node's journal. A damaged journal does not affect the cluster, so
-/// it is not reported here; `firstboot explain` reports it.
+/// Returns the value that `pick` takes from the newest matching event in this node's journal.
+/// Ignores a damaged journal, because it does not affect the cluster; `firstboot explain` reports
+/// it.
 fn newest<T>(pick: impl Fn(Event) -> Option<T>) -> Option<T> {
     let bytes = files::read_if_there(paths::JOURNAL)
         .ok()

@@ -34,7 +34,8 @@ fn notify(state: &str) {
     }
 }
 
-/// Allows the units that are ordered after firstboot.service to start.
+/// Notifies systemd that firstboot.service has started, so that the units ordered after it can
+/// start.
 pub(crate) fn notify_ready() {
     notify("READY=1");
 }
@@ -44,17 +45,18 @@ pub(crate) fn notify_status(line: &str) {
     notify(&format!("STATUS={}", line.replace('\n', " ")));
 }
 
-/// Starts a unit without waiting for it. The start of etcd finishes only once there is a quorum.
+/// Starts a unit without waiting for the start to finish. The start of etcd finishes only once
+/// there is a quorum.
 pub(crate) fn start(unit: &str) -> Result<()> {
     run(&["start", "--no-block", unit]).map(|_| ())
 }
 
-/// Restarts a unit without waiting for it.
+/// Restarts a unit without waiting for the start to finish.
 pub(crate) fn restart(unit: &str) -> Result<()> {
     run(&["restart", "--no-block", unit]).map(|_| ())
 }
 
-/// The main process of a unit, if it is running.
+/// Returns the id of the main process of a unit, if it is running.
 pub(crate) fn main_process(unit: &str) -> Result<Option<u32>> {
     // `show --value` was introduced in systemd 230.
     let said = run(&["show", "--property=MainPID", unit])?;
@@ -69,8 +71,8 @@ pub(crate) fn stop(unit: &str) -> Result<()> {
     run(&["stop", unit]).map(|_| ())
 }
 
-/// The values of these properties of a unit, by name. Properties that this version of systemd does
-/// not know are omitted.
+/// Returns the values of these properties of a unit, by name. Properties that this version of
+/// systemd does not have are omitted.
 pub(crate) fn properties(unit: &str, names: &[&str]) -> Result<BTreeMap<String, String>> {
     let said = run(&["show", &format!("--property={}", names.join(",")), unit])?;
     let pairs = said.lines().filter_map(|line| line.split_once('='));
@@ -82,7 +84,7 @@ pub(crate) fn properties(unit: &str, names: &[&str]) -> Result<BTreeMap<String, 
 /// Passes the entries of a unit's journal in this boot to a reader, newest first and each as one
 /// line of JSON, until the reader returns false.
 pub(crate) fn journal(unit: &str, mut read: impl FnMut(&str) -> bool) -> Result<()> {
-    // Without --all journalctl omits texts that are longer than 4 KiB.
+    // Without --all, journalctl omits messages that are longer than 4 KiB.
     let mut child = Command::new("journalctl")
         .args([
             "--boot",

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-/// Words in one chunk.
+/// The number of words in a chunk.
 const WORDS: usize = 16;
-/// Ids in one chunk.
+/// The number of ids in a chunk.
 const CHUNK: u64 = 64 * WORDS as u64;
 
-/// One bit for each page. Only chunks that contain an id use memory, so a file that merely claims
-/// to be long costs nothing.
+/// One bit for each page. Only chunks that contain an id use memory, so the length that a file
+/// states does not matter.
 #[derive(Debug, Default)]
 pub(crate) struct Bitmap(BTreeMap<u64, [u64; WORDS]>);
 
@@ -22,7 +22,7 @@ impl Bitmap {
         new
     }
 
-    /// Whether the set contains an id.
+    /// Returns whether the set contains an id.
     pub(crate) fn contains(&self, id: u64) -> bool {
         let (word, bit) = place(id);
         self.0
@@ -30,7 +30,7 @@ impl Bitmap {
             .is_some_and(|chunk| chunk[word] & bit != 0)
     }
 
-    /// The number of ids in the set.
+    /// Returns the number of ids in the set.
     pub(crate) fn count(&self) -> u64 {
         self.0
             .values()
@@ -39,7 +39,7 @@ impl Bitmap {
             .sum()
     }
 
-    /// The lowest id in the set that is not below `from`.
+    /// Returns the lowest id in the set that is not below `from`.
     pub(crate) fn next(&self, from: u64) -> Option<u64> {
         self.0.range(from / CHUNK..).find_map(|(chunk, words)| {
             let start = chunk * CHUNK;
@@ -51,7 +51,7 @@ impl Bitmap {
     }
 }
 
-/// The index of the word in its chunk, and the mask of the bit in the word.
+/// Returns the index of the word in its chunk, and the mask of the bit in the word.
 fn place(id: u64) -> (usize, u64) {
     // The value is less than WORDS, so the conversion cannot fail.
     (

@@ -1,4 +1,4 @@
-//! The description and the place of what is wrong in a file.
+//! Describes a fault in a file and its place.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use serde::Serialize;
 /// One difference between a file and what bbolt would have written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// The page, or none if the fault concerns the whole file.
+    /// The page, or `None` if the fault concerns the whole file.
     pub page: Option<u64>,
     /// The offset in the file, in bytes.
     pub offset: u64,
-    /// Which part of the page is wrong, and its expected value.
+    /// The part of the page that is wrong, and its expected value.
     pub expected: String,
     /// The value found instead.
     pub found: String,
@@ -38,11 +38,11 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The maximum number of faults that are kept: one damaged area causes many similar faults, and
-    /// no one reads a million lines.
+    /// The maximum number of faults that are kept. One damaged area causes many similar faults, so
+    /// more would not help the reader.
     pub const KEPT: usize = 100;
 
-    /// Notes one.
+    /// Records a fault.
     pub fn add(
         &mut self,
         page: Option<u64>,
@@ -61,12 +61,12 @@ impl Faults {
         }
     }
 
-    /// The first faults, at most [`Self::KEPT`].
+    /// Returns the first faults, at most [`Self::KEPT`].
     pub fn first(&self) -> &[Fault] {
         &self.first
     }
 
-    /// The total number of faults.
+    /// Returns the total number of faults.
     pub fn count(&self) -> u64 {
         self.count
     }

@@ -8,7 +8,7 @@ use crate::node::Header;
 use crate::page::{self, HEADER};
 use crate::read::{ReadAt, u64_at};
 
-/// The number of bytes of the list that are read at once.
+/// The number of bytes of the list that are read at a time.
 const PIECE: usize = 64 << 10;
 /// A count with this value means that the first word of the list contains the real count.
 const OVERFULL: u16 = 0xFFFF;
@@ -41,8 +41,8 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     let mut before = 1;
     let mut at = from;
     let end = at + count * 8;
-    // A list with this many faults is not a freelist; reading on could take as long as the length
-    // that the file claims.
+    // A list with this many faults is not a freelist, and it could be as long as the file states.
+    // So reading stops here.
     while at < end && faults.count() < Faults::KEPT as u64 {
         let bytes = &mut piece[..usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
         file.read_exact_at(bytes, at)?;
@@ -61,7 +61,7 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
                 faults.add(
                     Some(id),
                     at,
-                    format!("a free page above {before}, the one before"),
+                    format!("a free page above {before}, the previous one"),
                     page.to_string(),
                 );
             }
@@ -84,7 +84,7 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     Ok(free)
 }
 
-/// Checks the page's header. Returns nothing if the page holds no list that can be read.
+/// Checks the page's header. Returns `None` if the page does not contain a readable list.
 fn locate<R: ReadAt + ?Sized>(
     file: &R,
     id: u64,
@@ -158,17 +158,17 @@ fn extent(
         faults.add(
             Some(id),
             start + 10,
-            format!("at most {room} free pages, for there is no room for more"),
+            format!("at most {room} free pages, because there is no room for more"),
             count.to_string(),
         );
         return None;
     }
-    // bbolt allocates the list's own pages from the free pages in the list. The list may therefore
-    // be shorter than its pages allow, by the number of those pages.
+    // bbolt allocates the list's own pages from the free pages in the list. So the list may be
+    // shorter than its pages allow by the number of those pages.
     let needed = (skip + count * 8) / size + 1;
     if span > needed + 1 + span / 64 {
         let expected = format!(
-            "an overflow of {} pages, for the list has {count} pages in it",
+            "an overflow of {} pages, because the list contains {count} pages",
             needed - 1
         );
         faults.add(Some(id), start + 12, expected, header.overflow.to_string());

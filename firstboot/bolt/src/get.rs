@@ -1,4 +1,4 @@
-//! Looks up one value by its bucket and its key. Reads only the few pages on the path to the value.
+//! Looks up a value by its bucket and its key. Reads only the few pages on the path to the value.
 
 use std::io;
 
@@ -9,10 +9,10 @@ use crate::page::HEADER;
 use crate::read::{ReadAt, u64_at};
 use crate::types::FileKind;
 
-/// The maximum depth of a tree. No real tree is this deep.
+/// The maximum depth of a tree. Real trees are far less deep.
 const DEEPEST: usize = 64;
-/// The maximum length of a page with its overflow. No page with buckets and small values is this
-/// long.
+/// The maximum length of a page with its overflow. Pages with buckets and small values are far
+/// shorter.
 const LONGEST: u64 = 16 << 20;
 /// The length of a bucket's value: the root page (8 bytes) and the sequence (8). If the root is 0,
 /// a leaf page follows.
@@ -98,7 +98,7 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
             || pages > self.count - id
             || pages * self.size > LONGEST
         {
-            return Err(damaged("a page is not the one that it should be"));
+            return Err(damaged("a page's header does not match its place"));
         }
         let mut bytes = vec![0; usize::try_from(pages * self.size).unwrap_or(0)];
         self.file.read_exact_at(&mut bytes, id * self.size)?;

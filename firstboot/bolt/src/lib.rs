@@ -1,14 +1,14 @@
 //! Reads a bbolt database, the file in which etcd stores its keys, and checks every page of it.
 //!
 //! The format is bbolt's own (go.etcd.io/bbolt, internal/common). All pages have one size, and each
-//! has its id in its header. Of the two meta pages, the valid one with the higher transaction id
-//! counts. It leads to a B+tree of buckets, each of which is a B+tree itself. Only the meta pages
-//! have a checksum, so everything else is compared with what bbolt's writer always does: either the
-//! file is as bbolt wrote it, or [`check`] reports where it differs.
+//! has its id in its header. Of the two meta pages, the valid one with the higher transaction id is
+//! in force. It leads to a B+tree of buckets, each of which is a B+tree itself. Only the meta pages
+//! have a checksum, so everything else is compared with the output of bbolt's writer. Either the
+//! file is as bbolt wrote it, or [`check`] reports the differences.
 //!
 //! The file is never mapped into memory, so a page that the disk cannot read causes an error here
 //! and not a signal. Memory use is limited to one or two bits for each page in use and the few
-//! pages from the root to the current one, whatever length the file claims to have.
+//! pages from the root to the current one, regardless of the length that the file states.
 
 mod bitmap;
 mod fault;

@@ -1,4 +1,5 @@
-//! The two meta pages: page size, root, freelist, high-water mark, transaction.
+//! Reads the two meta pages, each of which contains the page size, the root, the freelist, the
+//! high-water mark and the transaction.
 
 use std::io;
 
@@ -9,9 +10,9 @@ use crate::types::FileKind;
 
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
-/// Header, fields and checksum.
+/// The length of the header, the fields and the checksum.
 const LENGTH: usize = HEADER + 64;
-/// The possible page sizes: those of the systems that Go supports.
+/// The possible page sizes, which are those of the systems that Go supports.
 const PAGE_SIZES: [u32; 7] = [
     1 << 10,
     1 << 11,
@@ -25,7 +26,7 @@ const PAGE_SIZES: [u32; 7] = [
 /// databases. Every page that is not reachable is then free.
 const NO_FREELIST: u64 = u64::MAX;
 
-/// A fault of a meta page: offset in the page, expected value, found value.
+/// A fault of a meta page: its offset in the page, the expected value and the found value.
 type Wrong = (u64, String, String);
 
 /// A valid meta page.
@@ -37,7 +38,7 @@ pub struct Meta {
     pub root: u64,
     /// The page with the list of free pages, if there is one.
     pub freelist: Option<u64>,
-    /// The high-water mark: pages from this id on do not exist.
+    /// The high-water mark. Pages from this id on do not exist.
     pub pages: u64,
     /// The id of the transaction that wrote this meta page.
     pub txid: u64,
@@ -88,9 +89,9 @@ impl Meta {
     }
 }
 
-/// Finds the meta page that counts. In a [`FileKind::Snapshot`], faults of the other meta page
-/// count as well. In a live file they do not: bbolt has two meta pages so that one remains valid if
-/// power fails while the other is being written.
+/// Finds the meta page that is in force. In a [`FileKind::Snapshot`], faults of the other meta page
+/// count as well. In a live file they do not, because bbolt has two meta pages so that one remains
+/// valid if power fails while it writes the other.
 pub(crate) fn find<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -103,7 +104,7 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
     };
     let second = match &first.meta {
         Ok(meta) => Page::read(file, len, u64::from(meta.page_size))?,
-        // If the first page does not state the page size, the second one must be searched for.
+        // If the first page does not state the page size, firstboot must search for the second one.
         Err(_) => Page::search(file, len)?,
     };
     let mut metas = Vec::new();
@@ -163,10 +164,10 @@ fn newer(a: Meta, b: Meta) -> Meta {
     if b.txid > a.txid { b } else { a }
 }
 
-/// Compares two valid meta pages of one file. Returns the relation that they should have if they do
-/// not have it, and `None` if they do.
+/// Compares two valid meta pages of one file. Returns the expected relation if the pages do not
+/// have it, and `None` if they do.
 fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
-    // bbolt streams one transaction: both pages have the fields of that transaction, but the second
+    // bbolt streams one transaction. Both pages have the fields of that transaction, but the second
     // has the previous transaction's id.
     let streamed = Meta {
         txid: first.txid.wrapping_sub(1),
@@ -194,15 +195,15 @@ fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static 
 }
 
 /// Returns the length of the database that begins with these bytes, according to its meta pages, or
-/// `None` if neither is valid. The bytes must extend to the end of the second meta page;
-/// [`META_PAGES`] bytes always do.
+/// `None` if neither is valid. The bytes must extend to the end of the second meta page.
+/// [`META_PAGES`] bytes are always enough.
 pub fn stated_length(begin: &[u8]) -> Option<u64> {
     let mut faults = Faults::default();
     let meta = find(begin, begin.len() as u64, FileKind::Live, &mut faults).ok()??;
     meta.pages.checked_mul(u64::from(meta.page_size))
 }
 
-/// The number of bytes that contain both meta pages, whatever the page size is.
+/// The number of bytes that contain both meta pages for any page size.
 pub const META_PAGES: usize = (1 << 16) + LENGTH;
 
 /// The content of a page that should be a meta page.
@@ -232,8 +233,8 @@ impl Page {
         }))
     }
 
-    /// Finds the second meta page of a file whose first one is damaged: its offset must match the
-    /// page size stated in it.
+    /// Finds the second meta page of a file whose first one is damaged. Its offset must match the
+    /// page size that it states.
     fn search<R: ReadAt + ?Sized>(file: &R, len: u64) -> io::Result<Option<Self>> {
         for size in PAGE_SIZES {
             let page = Self::read(file, len, u64::from(size))?;

@@ -1,12 +1,13 @@
-//! Checks one page of a tree, with its overflow: it must be a branch or a leaf, its keys must be in
-//! order, and its parts must be where bbolt's writer puts them.
+//! Checks a page of a tree with its overflow. The page must be a branch or a leaf, its keys must be
+//! in order, and its parts must be where bbolt's writer puts them.
 
 use crate::fault::shown;
 use crate::page::{BRANCH, HEADER, LEAF};
 use crate::read::{u16_at, u32_at, u64_at};
 
-/// The length of an element, in bytes. A branch's element: position (4), key's length (4), page
-/// (8). A leaf's element: flags (4), position (4), key's length (4), value's length (4).
+/// The length of an element, in bytes. A branch's element consists of the position (4), the key's
+/// length (4) and the page (8). A leaf's element consists of the flags (4), the position (4), the
+/// key's length (4) and the value's length (4).
 const ELEMENT: usize = 16;
 /// The flag of a leaf element whose value is a bucket.
 const BUCKET: u32 = 0x01;
@@ -31,7 +32,7 @@ impl Header {
         }
     }
 
-    /// Whether the page is a branch or a leaf.
+    /// Returns whether the page is a branch or a leaf.
     pub(crate) fn is_node(&self) -> bool {
         self.kind == BRANCH || self.kind == LEAF
     }
@@ -52,7 +53,7 @@ impl Header {
     }
 }
 
-/// The name of a part of an element, for a message.
+/// Returns the name of a part of an element, for a message.
 fn element_part(index: usize, part: &str) -> String {
     format!("element {index}'s {part}")
 }
@@ -88,7 +89,7 @@ impl Element {
     }
 }
 
-/// A fault inside a page: offset in the page, expected value, found value.
+/// A fault inside a page: its offset in the page, the expected value and the found value.
 pub(crate) type Wrong = (usize, String, String);
 
 /// A branch or leaf whose elements are all at the right positions and whose keys ascend.
@@ -120,7 +121,7 @@ impl<'a> Node<'a> {
         let count = usize::from(header.count);
         if header.table_end() > bytes.len() {
             let expected = format!(
-                "at most {} elements, for there is no room for more",
+                "at most {} elements, because there is no room for more",
                 (bytes.len() - HEADER) / ELEMENT
             );
             return Err((10, expected, count.to_string()));
@@ -198,18 +199,18 @@ impl<'a> Node<'a> {
         self.count
     }
 
-    /// The offset in the page at which a key begins.
+    /// Returns the offset in the page at which a key begins.
     pub(crate) fn key_at(&self, index: usize) -> usize {
         at(Element::parse(self.kind, self.bytes, index).start)
     }
 
-    /// A key.
+    /// Returns a key.
     pub(crate) fn key(&self, index: usize) -> &'a [u8] {
         let element = Element::parse(self.kind, self.bytes, index);
         &self.bytes[at(element.start)..at(element.start + element.key)]
     }
 
-    /// A leaf's element.
+    /// Returns a leaf's element.
     pub(crate) fn pair(&self, index: usize) -> Pair<'a> {
         let element = Element::parse(self.kind, self.bytes, index);
         let (start, middle) = (at(element.start), at(element.start + element.key));
@@ -227,12 +228,12 @@ impl<'a> Node<'a> {
         &self.bytes[HEADER + self.count * ELEMENT..self.end]
     }
 
-    /// The page that a branch's element points to.
+    /// Returns the page that a branch's element points to.
     pub(crate) fn child(&self, index: usize) -> u64 {
         u64_at(self.bytes, Self::child_at(index))
     }
 
-    /// The offset in the page of the page id in a branch's element.
+    /// Returns the offset in the page of the page id in a branch's element.
     pub(crate) fn child_at(index: usize) -> usize {
         HEADER + index * ELEMENT + 8
     }

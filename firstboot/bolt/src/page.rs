@@ -3,7 +3,7 @@
 /// The length of the header of every page: id (8 bytes), kind (2), count (2), overflow (4).
 pub(crate) const HEADER: usize = 16;
 
-/// Kinds of pages, as in their headers.
+/// The kinds of pages, as in their headers.
 pub(crate) const BRANCH: u16 = 0x01;
 pub(crate) const LEAF: u16 = 0x02;
 pub(crate) const META: u16 = 0x04;

@@ -11,8 +11,15 @@ pub trait ReadAt {
 
 impl ReadAt for File {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(self, buffer, offset)
-            .map_err(|error| io::Error::new(error.kind(), format!("byte {offset} and on: {error}")))
+        std::os::unix::fs::FileExt::read_exact_at(self, buffer, offset).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!(
+                    "from byte {offset} on: \
+                 {error}"
+                ),
+            )
+        })
     }
 }
 
@@ -25,15 +32,16 @@ impl ReadAt for [u8] {
     }
 }
 
-/// The number of bytes of consecutive pages that are read at once: one call for each page would
-/// cost more than checking the page.
+/// The number of bytes of consecutive pages that are read in one call. A separate call for each
+/// page would cost more than the check of the page.
 const AHEAD: usize = 64 << 10;
 /// A read that begins at most this many bytes after the end of the previous one counts as
 /// sequential.
 const NEAR: u64 = 32 << 10;
 
-/// Reads pages of a file. It reads ahead while pages are requested in the order in which they are
-/// stored: bbolt stores data in key order if the data was written in key order.
+/// Reads pages of a file. Reads ahead while pages are requested in the order in which they are
+/// stored. This is common, because bbolt stores data in key order if the data was written in key
+/// order.
 pub(crate) struct Pages<'f, R: ReadAt + ?Sized> {
     file: &'f R,
     /// The end of the file's last page.
@@ -55,7 +63,7 @@ impl<'f, R: ReadAt + ?Sized> Pages<'f, R> {
         }
     }
 
-    /// The total length of all pages in bytes.
+    /// Returns the total length of all pages in bytes.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }

@@ -11,11 +11,11 @@ use crate::page::{self, HEADER};
 use crate::read::{Pages, ReadAt, u64_at};
 use crate::types::{Entry, Offset, Path, Visitor};
 
-/// The maximum depth of a tree, including nested buckets. No real tree is this deep: a page has
-/// room for dozens of keys, and bbolt splits a full page into halves.
+/// The maximum depth of a tree, including nested buckets. Real trees are far less deep, because a
+/// page has room for dozens of keys, and bbolt splits a full page into halves.
 const DEEPEST: usize = 64;
 /// The maximum total length of the pages from the root to the current one. One page can hold two
-/// long records, so the limit refuses no record of up to 32 MiB. etcd accepts requests of 1.5 MiB,
+/// long records, so the limit allows all records of up to 32 MiB. etcd accepts requests of 1.5 MiB,
 /// and warns if it is configured to accept more than 10 MiB.
 const LONGEST: u64 = 64 << 20;
 /// Buffers up to this length are reused.
@@ -50,7 +50,7 @@ struct Expected<'a> {
     max: Option<&'a [u8]>,
     /// The number of pages above the page.
     depth: usize,
-    /// The page's bucket; none if the page belongs to the bucket that contains all buckets.
+    /// The page's bucket, or `None` if the page belongs to the bucket that contains all buckets.
     bucket: Option<&'a Path<'a>>,
 }
 
@@ -121,7 +121,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             let key = shown(node.key(0));
             self.wrong(
                 inside(start, node.key_at(0)),
-                format!("keys from {} on, as the page above says", shown(min)),
+                format!("keys from {} on, as the page above states", shown(min)),
                 key,
             );
             return Ok(());
@@ -132,7 +132,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             let key = shown(node.key(last));
             self.wrong(
                 inside(start, node.key_at(last)),
-                format!("keys below {}, as the page above says", shown(max)),
+                format!("keys below {}, as the page above states", shown(max)),
                 key,
             );
             return Ok(());
@@ -198,7 +198,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             if value.len() != BUCKET {
                 self.wrong(
                     at,
-                    format!("a bucket of {BUCKET} bytes, for its pages are elsewhere"),
+                    format!("a bucket of {BUCKET} bytes, because its pages are elsewhere"),
                     value.len().to_string(),
                 );
                 return Ok(());

@@ -1,15 +1,15 @@
-//! The types that the walk over a database shares with its caller: the kind of a file, a place in
-//! it, and what the visitor receives.
+//! Defines the types that the walk over a database shares with its caller: the kind of a file, a
+//! place in the file, and the values that the visitor receives.
 
 use crate::fault::Faults;
 
-/// How the file was created.
+/// The way in which the file was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// The file was streamed out of one transaction: it ends with its last page, and both meta
+    /// The file was streamed out of one transaction. It ends with its last page, and both meta
     /// pages are from that transaction.
     Snapshot,
-    /// The file is in use by a database: it may be longer than its pages need, and one of its meta
+    /// The file is in use by a database. It may be longer than its pages need, and one of its meta
     /// pages may be half-written.
     Live,
 }
@@ -19,7 +19,7 @@ pub enum FileKind {
 pub struct Path<'a> {
     /// The bucket's name.
     pub name: &'a [u8],
-    /// The bucket that contains it; none for a top-level bucket.
+    /// The bucket that contains this one, or `None` for a top-level bucket.
     pub parent: Option<&'a Path<'a>>,
 }
 

@@ -1,4 +1,4 @@
-//! Walks a whole file: meta pages, freelist, tree, and lost pages.
+//! Walks a whole file: its meta pages, its freelist, its tree, and lost pages.
 
 use std::io;
 
@@ -14,11 +14,11 @@ use crate::types::{FileKind, Visitor};
 /// The result of the walk.
 #[derive(Debug)]
 pub struct Report {
-    /// The meta page that counts; none if neither is valid.
+    /// The meta page that is in force, or `None` if neither is valid.
     pub meta: Option<Meta>,
     /// The number of pages in use.
     pub used: u64,
-    /// Whether the walk checked every reachable page, so that no page was hidden by a fault.
+    /// Whether the walk checked every reachable page. It is false if a fault hid other pages.
     pub complete: bool,
     /// The faults.
     pub faults: Faults,
@@ -94,13 +94,13 @@ pub fn check<R: ReadAt + ?Sized>(
 }
 
 /// Compares the high-water mark with the file's length. Returns the number of pages that the file
-/// really contains.
+/// actually contains.
 fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
     let size = u64::from(meta.page_size);
     let there = len / size;
     let wanted = meta.pages.checked_mul(size);
     let said = format!(
-        "{} pages of {size} bytes, as the meta page says",
+        "{} pages of {size} bytes, as the meta page states",
         meta.pages
     );
     let right = match form {

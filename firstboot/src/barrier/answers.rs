@@ -1,4 +1,4 @@
-//! Probes the other members, each repeatedly.
+//! Probes each of the other members repeatedly.
 
 use std::time::{Duration, SystemTime};
 
@@ -35,8 +35,8 @@ impl Answers {
     }
 }
 
-/// Probes all other members, each in its own task, so that a member that does not answer delays no
-/// other.
+/// Probes all other members, each in its own task, so that a member that does not answer does not
+/// delay the others.
 pub(super) fn probe_all(
     peer_client: &PeerClient,
     identity: &Identity,
@@ -63,8 +63,8 @@ pub(super) fn probe_all(
     }
 }
 
-/// Probes one member repeatedly: after a pause, or at once when the member or this node has changed
-/// its state.
+/// Probes one member repeatedly: after a pause, or immediately when the member or this node has
+/// changed its state.
 async fn probe_repeatedly(
     peer_client: PeerClient,
     member: Member,

@@ -2,20 +2,20 @@
 //! observed states of the others to the next action. The safety of the barrier depends on this rule
 //! alone. `model.rs` explores every order of events on the nodes that apply this rule.
 //!
-//! Why the rule is safe. A proposal names the disk ids of all members. A node accepts a proposal
-//! only when it has itself seen every disk id of that proposal, and its view of a peer never goes
-//! back in time. So if one disk accepted two proposals, one of them is later for every disk, and
-//! each node went from the earlier to the later proposal and never back. A node begins the cluster
-//! of its newest proposal once *all* have announced that they accepted it. From then on every other
-//! node follows, but only into a cluster whose proposal its own disk accepted with its present id.
-//! Such a disk has never voted. For the clusters of two proposals to exist, a node would have to go
-//! both ways.
+//! The following argument shows that the rule is safe. A proposal names the disk ids of all
+//! members. A node accepts a proposal only when it has itself seen every disk id of that proposal,
+//! and its view of a peer never goes back in time. So if any disk accepted two proposals, the same
+//! one is the later for every disk, and no node returns from the later proposal to the earlier one.
+//! A node begins the cluster of its newest proposal once *all* have announced that they accepted
+//! it. From then on every other node follows, but only into a cluster whose proposal its own disk
+//! accepted with its present id. Such a disk has never voted. The clusters of two proposals could
+//! both exist only if a node changed from one proposal to the other and back.
 //!
 //! A node with an order to restore follows the same rule, while etcd is stopped and its data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
 //! is replaced before all nodes have the order. Until then a node may abandon the order at any time
-//! and continue with its previous data. A node with an order to roll back needs no agreement with
-//! members that have already returned to the previous cluster.
+//! and continue with its previous data. A node with an order to roll back does not need the
+//! agreement of members that have already returned to the previous cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ use crate::membership::{Announcement, PeerState, Phase};
 /// The observed state of another member.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct PeerObservation {
-    /// The member's last answer; none if it has never answered.
+    /// The member's last answer, or `None` if it has never answered.
     pub(crate) state: Option<PeerState>,
     /// Whether the member answered the last probe.
     pub(crate) fresh: bool,
@@ -55,7 +55,7 @@ pub(crate) struct LocalState {
 }
 
 impl LocalState {
-    /// The state that this node reports to the others.
+    /// Returns the state that this node reports to the others.
     pub(crate) fn announcement(&self) -> Announcement<'_> {
         Announcement {
             name: &self.name,
@@ -66,7 +66,7 @@ impl LocalState {
         }
     }
 
-    /// How far this node has come.
+    /// Returns the phase that this node has reached.
     pub(crate) fn phase(&self) -> Phase {
         self.proposals
             .last()
@@ -75,7 +75,7 @@ impl LocalState {
             })
     }
 
-    /// The other members that take part.
+    /// Returns the other members that take part.
     pub(crate) fn others(&self) -> impl Iterator<Item = &Label> {
         self.initial.iter().filter(|name| **name != self.name)
     }
@@ -99,7 +99,7 @@ pub(crate) enum Action {
     AbandonOrder(Label),
 }
 
-/// The rule.
+/// Decides the next action from the state of this node and its observations of the others.
 pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
     if let Some(step) = decide_with_live_cluster(local, views) {
         return step;
@@ -150,14 +150,14 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
     }
 }
 
-/// Whether a member with this state is already running in the cluster to which this node must
-/// return.
+/// Returns whether a member with this state is already running in the cluster to which this node
+/// must return.
 fn already_rolled_back(local: &LocalState, state: &PeerState) -> bool {
     matches!((local.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
-/// Returns the action if etcd runs on another member or if another member has a different order.
-/// Returns none otherwise.
+/// Returns the action if etcd runs on another member or if another member has a different order,
+/// and `None` otherwise.
 fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Option<Action> {
     let live_clusters: BTreeSet<u64> = views
         .values()

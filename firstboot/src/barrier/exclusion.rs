@@ -7,15 +7,15 @@ use recipes::{ClusterDocument, Label};
 use crate::journal::NodeState;
 use crate::reason::{Reason, ReasonId};
 
-/// Why it is too late to exclude members; none if it is not too late.
+/// Returns why it is too late to exclude members, or `None` if it is not.
 pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
     let token = &state.initial_cluster.as_ref()?.token;
     Some(ReasonId::ExclusionTooLate.because(format!(
-        "members cannot be excluded any more: this node has already agreed on its cluster (token {token})"
+        "members can no longer be excluded: this node has already agreed on its cluster (token {token})"
     )))
 }
 
-/// Why these members cannot be excluded; none if they can.
+/// Returns why these members cannot be excluded, or `None` if they can.
 pub(crate) fn objection(
     names: &BTreeSet<Label>,
     cluster: &ClusterDocument,
@@ -68,8 +68,9 @@ fn text(
     could.map(|_| {
         let before: Vec<&str> = before.into_iter().map(Label::as_str).collect();
         format!(
-            "this node was ready to bootstrap with {}; the members to exclude may have done so and may have a quorum. \
-             Start them or reinstall them first",
+            "this node was ready to bootstrap with {}. The members to exclude may have \
+             bootstrapped that cluster and may have a quorum in it. Start them or reinstall them \
+             first",
             before.join(", ")
         )
     })

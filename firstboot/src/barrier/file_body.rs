@@ -1,5 +1,5 @@
-//! Streams a file as the body of an HTTP response, from an offset to the file's end. A member
-//! serves the snapshot in this way.
+//! Streams a file, from an offset to its end, as the body of an HTTP response. A member serves the
+//! snapshot in this way.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -11,8 +11,8 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 use crate::files;
 
-/// The number of bytes in one read. The reads are served from the page cache, since the snapshot
-/// has just been verified.
+/// The number of bytes in one read. The snapshot has just been verified, so the reads are served
+/// from the page cache.
 const CHUNK: usize = 256 << 10;
 
 /// A file from an offset to its end.
@@ -23,7 +23,7 @@ pub(crate) struct FileRange {
 }
 
 impl FileRange {
-    /// Opens the file at a path. Returns none if the offset is beyond the file's end.
+    /// Opens the file at a path. Returns `None` if the offset is beyond the file's end.
     pub(crate) fn of(path: &Path, from: u64) -> io::Result<Option<Self>> {
         let mut file = files::open(path)?;
         let length = file.metadata()?.len();

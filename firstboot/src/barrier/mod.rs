@@ -1,5 +1,5 @@
 //! The bootstrap barrier ensures that no cluster is ever bootstrapped twice. A node with an empty
-//! disk does not decide alone that its cluster is new: it waits until all initial members are
+//! disk does not decide alone that its cluster is new. It waits until all initial members are
 //! reachable and empty, and until all of them agree.
 //!
 //! `journal` determines from its events and from the volume whether a cluster has begun. `server`
@@ -49,7 +49,7 @@ use server::Listener;
 /// The interval at which a waiting node checks that the others still trust its certificates.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Waits without a limit until etcd may start, and returns etcd's start parameters.
+/// Waits indefinitely until etcd may start, and returns etcd's start parameters.
 ///
 /// # Errors
 /// Refused if the data directory holds data that the journal does not record.
@@ -180,7 +180,7 @@ fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     Ok(disk_id)
 }
 
-/// Writes to the journal how etcd begins its cluster.
+/// Writes the parameters with which etcd bootstraps its cluster to the journal.
 fn begin(
     identity: &Identity,
     journal: &mut Journal,
@@ -198,8 +198,8 @@ fn begin(
     Ok(start)
 }
 
-/// Probes the others, decides, writes the decision to the journal and announces it, until it is
-/// clear how etcd begins. `session` carries out an order to restore.
+/// Repeatedly probes the other members, decides, writes the decision to the journal and announces
+/// it, until the outcome of the barrier is known. `session` carries out an order to restore.
 pub(crate) async fn negotiate(
     identity: &Identity,
     journal: &mut Journal,
@@ -307,7 +307,7 @@ fn announcement(identity: &Identity, local: &LocalState) -> Vec<u8> {
     protocol::write(&cluster.name, cluster.etcd.version, &local.announcement())
 }
 
-/// The outcome of a restore that was cancelled.
+/// Returns the outcome of a restore that was cancelled.
 fn cancelled_outcome(why: Cancellation, last_status: &str) -> BarrierOutcome {
     match why {
         Cancellation::HandOver => BarrierOutcome::HandedOver,
@@ -328,8 +328,8 @@ fn accepted_proposal(local: &LocalState, id: recipes::Sha256) -> Result<Proposal
     proposal.with_context(|| format!("a bug: never accepted the proposal {id}"))
 }
 
-/// Waits until the other members know this node's state. A member that does not know it yet would
-/// have to wait for etcd's answer instead, which only costs time.
+/// Waits until the other members have received this node's state. A member that has not received
+/// the state would have to wait until etcd answers. That wait is safe, but takes longer.
 async fn wait_until_others_know(identity: &Identity, local: &LocalState, listener: &Listener) {
     let others = identity
         .cluster
@@ -341,7 +341,7 @@ async fn wait_until_others_know(identity: &Identity, local: &LocalState, listene
         .await;
 }
 
-/// Refuses to wait any longer if the others no longer trust this node's certificates.
+/// Returns an error that ends the wait if the others no longer trust this node's certificates.
 async fn check_trust(identity: &Identity, checked: &mut Instant) -> Result<()> {
     if checked.elapsed() < TRUST_CHECK_INTERVAL {
         return Ok(());

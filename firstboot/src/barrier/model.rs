@@ -3,9 +3,9 @@
 //!
 //! A node probes its peers in turn and decides after each answer, so a delayed answer has the same
 //! effect as a late decision. The model covers both: a probe of one peer and a decision are
-//! separate events, and between them any event may happen on other nodes. Lost messages, partitions
+//! separate events, and between them any event can happen on other nodes. Lost messages, partitions
 //! and slow nodes are modelled as probes that do not happen. A crash loses the observations but
-//! keeps the journal; a wipe loses both.
+//! keeps the journal. A wipe loses both.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -19,7 +19,7 @@ use faults::Faults;
 use node::{ModelMessage, Node};
 use table::Table;
 
-/// All nodes by number, and the number of faults that may still happen.
+/// All nodes by number, and the number of faults that can still happen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<u32>,
@@ -30,8 +30,8 @@ struct World {
     unexpected_orders: u8,
     /// For each node, the orders that a slow operator has not yet given to it.
     orders: Vec<u8>,
-    /// For the checks only: the nodes that ever accepted each proposal, as the number of an entry
-    /// in a table.
+    /// The nodes that ever accepted each proposal, as the number of an entry in a table. Only the
+    /// checks use this value.
     ever_accepted: u32,
 }
 
@@ -50,7 +50,8 @@ pub(super) enum Begin<'a> {
 pub(super) enum ProbeScope {
     /// One peer.
     AtOne,
-    /// All peers at once. This gives fewer orders of events, and so allows larger clusters.
+    /// All peers in one event. This reduces the number of possible orders, so the model can explore
+    /// larger clusters.
     AtAll,
 }
 
@@ -65,8 +66,8 @@ struct Explorer {
     names: Vec<Label>,
     rule: Rule,
     nodes: Table<Node>,
-    /// The proposals, each as the disk ids of all nodes and the snapshot; 255 stands for a node that
-    /// does not take part.
+    /// The proposals, each as the disk ids of all nodes and the snapshot. The number 255 stands for
+    /// a node that does not take part.
     proposals: Table<(Vec<u8>, u8)>,
     real: Vec<Proposal>,
     /// Sets of pairs, each a proposal and a node that accepted it.
@@ -208,8 +209,8 @@ impl Explorer {
         (self.rule)(&local, &views)
     }
 
-    /// Returns the state of a node after its decision, or none if the node waits. Equal nodes
-    /// decide equally, so the decision is computed once for all of them.
+    /// Returns the state of a node after its decision, or `None` if the node waits. Nodes in the
+    /// same state make the same decision, so the decision is computed once for all of them.
     fn think(&mut self, at: usize, number: u32) -> Option<u32> {
         if let Some(known) = self.decided.get(&(at, number)) {
             return *known;
@@ -228,7 +229,7 @@ impl Explorer {
                     .unwrap();
                 assert_eq!(
                     self.proposals.values[proposal].1, after.ordered,
-                    "another snapshot than in its order"
+                    "a different snapshot from the one in its order"
                 );
                 after.started = Some(u8::try_from(proposal).unwrap());
                 // The node archives its previous data.

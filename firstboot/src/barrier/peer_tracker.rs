@@ -1,5 +1,5 @@
-//! Tracks for which members a node waits, since when, and what each of them answered last. From
-//! this it composes a line for the operator and for `systemctl status`.
+//! Tracks which members a node waits for, since when, and what each of them answered last. Composes
+//! a status line for the operator and for `systemctl status` from these facts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -21,7 +21,7 @@ struct TrackedPeer {
     last_answer_at: Option<SystemTime>,
     /// The result of the last probe.
     now: ProbeResult,
-    /// The time since which the result has been the same.
+    /// The time of the first of the probes that have all had this result.
     since: SystemTime,
 }
 
@@ -108,7 +108,7 @@ impl PeerTracker {
         })
     }
 
-    /// Explains why this node abandons its order because of that member.
+    /// Explains why that member makes this node abandon its order.
     pub(crate) fn objection(&self, local: &LocalState, name: &Label) -> Reason {
         match self.0.get(name).map(|peer| &peer.now) {
             Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => ReasonId::OrdersDiffer.because(format!(
@@ -157,7 +157,7 @@ impl TrackedPeer {
             }
             ProbeResult::State(PeerState::Firstboot { mode, .. }) if !mode.is_new() => {
                 format!(
-                    "{name} has been ordered since {since} to {mode}: run `firstboot restore --from {name}` here as well"
+                    "{name} has had an order since {since} to {mode}: run `firstboot restore --from {name}` here as well"
                 )
             }
             ProbeResult::State(PeerState::Firstboot { without, .. })
@@ -226,13 +226,13 @@ impl TrackedPeer {
             ProbeResult::State(PeerState::Firstboot { mode, .. })
                 if local.mode.merge(*mode).is_none() =>
             {
-                format!("{name} has been ordered since {since} to {mode}")
+                format!("{name} has had an order since {since} to {mode}")
             }
             ProbeResult::State(PeerState::Firstboot { without, .. })
                 if *without != local.without =>
             {
                 format!(
-                    "{name} has had another --without since {since}: give all members the same order"
+                    "{name} has had a different --without list since {since}: give all members the same order"
                 )
             }
             ProbeResult::State(PeerState::Firstboot {

@@ -1,18 +1,18 @@
-//! A proposal: the disk ids of all initial members, and whether they start a new cluster or restore a
-//! snapshot. The members agree on one proposal.
+//! Defines the proposal on which the members agree: the disk ids of all initial members, and
+//! whether they start a new cluster or restore a snapshot.
 
 use recipes::{ClusterDocument, Sha256};
 
 use crate::domain::{BootstrapMode, DiskIds, cluster_id};
 
-/// The number of hexadecimal digits of the proposal's hash in the token: 64 bits, so that no two
-/// clusters share a token.
+/// The number of hexadecimal digits of the proposal's hash in the token: 64 bits are enough to make
+/// the tokens of all clusters distinct.
 const IN_TOKEN: usize = 16;
-/// The number of digits of the snapshot's digest that precede the hash in the token. They are for
-/// human readers; the hash covers the whole digest.
+/// The number of digits of the snapshot's digest that precede the hash in the token. These digits
+/// only help human readers, because the hash covers the whole digest.
 const SNAPSHOT_IN_TOKEN: usize = 8;
 
-/// One agreement of the members: these disks may become one cluster.
+/// A possible agreement of the members that these disks become one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Proposal {
     /// The hash of all disk ids and of the mode.

@@ -1,4 +1,5 @@
-//! The server of the barrier: it answers on the node's peer port until etcd needs the port.
+//! Implements the server of the barrier, which answers on the node's peer port until etcd needs the
+//! port.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -49,7 +50,7 @@ struct ServerState {
     notifier: watch::Sender<ChangeNotifier>,
 }
 
-/// Changes whenever a probe before the end of the pause would be useful.
+/// A value that changes whenever a probe before the end of the pause would be useful.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct ChangeNotifier {
     /// The number of times that the answer has changed.
@@ -137,8 +138,8 @@ impl Drop for Listener {
     }
 }
 
-/// Accepts every connection immediately: a connection that waits in the kernel's queue would delay
-/// later peers.
+/// Accepts every connection immediately, because a connection that waits in the kernel's queue
+/// would delay later peers.
 async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) {
     let (unproven, peers) = (
         UnverifiedConnections::default(),
@@ -295,8 +296,8 @@ mod tests {
             .unwrap()
     }
 
-    /// `ask` stops waiting after 1.5 s. Previously, the silent connections of one host kept a peer
-    /// waiting for 6 to 13 s.
+    /// A peer stops waiting for an answer after 1.5 s. Before connections were limited by source,
+    /// the silent connections of one host kept a peer waiting for 6 to 13 s.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn silent_connections_keep_no_peer_waiting() {
         let identity = crate::steps::issued();
@@ -329,8 +330,8 @@ mod tests {
             }
         }
         over.store(true, Ordering::Relaxed);
-        // The server must keep accepting connections: each refused connection costs the flooding
-        // thread a second.
+        // The server must keep accepting connections, because each refused connection costs the
+        // flooding thread a second.
         tokio::task::spawn_blocking(|| flooding.join().unwrap())
             .await
             .unwrap();

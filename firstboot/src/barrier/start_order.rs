@@ -17,13 +17,14 @@ use super::proposal::Proposal;
 use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 
-/// How long the others wait for the first member. Without a start order they would wait for each
-/// other just as long.
+/// The time that the others wait for the first member. Without a start order they would wait for
+/// each other just as long.
 const HEAD_START: Duration = Duration::from_secs(1);
 /// The pause between two probes.
 const PAUSE: Duration = Duration::from_millis(5);
 /// If a probe has been neither answered nor refused after this time, it has reached an open port
-/// that etcd does not serve yet: etcd opens the port some tens of milliseconds before it answers.
+/// that etcd does not serve yet, because etcd opens the port some tens of milliseconds before it
+/// answers.
 const OPEN: Duration = Duration::from_millis(10);
 
 /// Waits for this node's turn. The order only saves time; correctness does not depend on it.
@@ -44,7 +45,7 @@ pub(super) fn wait(identity: &Identity, proposal: &Proposal) -> Result<()> {
     if let Ok(Some(question)) =
         runtime.block_on(async { timeout(HEAD_START, started(&peer_client, first)).await })
     {
-        // If the connection were closed early, etcd would log that.
+        // If the connection were closed early, etcd would log the closed connection.
         thread::spawn(move || runtime.block_on(question));
     }
     Ok(())
@@ -53,7 +54,7 @@ pub(super) fn wait(identity: &Identity, proposal: &Proposal) -> Result<()> {
 /// Returns when etcd on the first member has opened its port. Returns the last probe if etcd has
 /// not answered it yet.
 async fn started(peer_client: &PeerClient, first: &Member) -> Option<JoinHandle<ProbeResult>> {
-    // First, the firstboot on that member closes the port.
+    // First, wait until firstboot on that member has closed the port.
     loop {
         match peer_client.probe(first, false).await {
             ProbeResult::Unreachable(_) => break,

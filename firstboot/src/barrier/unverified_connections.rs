@@ -1,9 +1,9 @@
 //! Limits the connections without a verified certificate. Any client can open such connections, so
 //! their number is limited, but a flood of them must not keep a peer out. A list of allowed
-//! addresses would not help: a peer may be behind NAT, or have a new address. Instead, the server
-//! always accepts the newest connection, and closes the oldest connection of the source that has
-//! the most. A peer's handshake takes milliseconds, so it is complete before that many other
-//! connections arrive from the peer's own address.
+//! addresses would not help, because a peer may be behind NAT or have a new address. Instead, the
+//! server always accepts the newest connection, and closes the oldest connection of the source that
+//! has the most. A peer's handshake takes milliseconds, so it is complete before enough other
+//! connections arrive from the peer's own address to close its connection.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -50,8 +50,8 @@ impl UnverifiedConnections {
         }
         let id = list.next;
         list.next += 1;
-        // A task that finishes immediately on another thread waits for the lock, so it is removed
-        // only after it was added.
+        // A task that finishes immediately on another thread waits for the lock, so its connection
+        // is removed only after it was added.
         let task = serve(ConnectionSlot {
             id,
             unproven: self.clone(),
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(
             at(&[1, 2, 3]),
             0,
-            "of many sources with one each the oldest"
+            "if every source has one connection, the oldest is closed"
         );
         assert_eq!(at(&[1, 2, 3, 3, 2, 3]), 2);
         assert_eq!(at(&[7]), 0);
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(list().all.len(), LIMIT);
         assert!(
             list().all[0].from == peer && !list().all[0].task.is_finished(),
-            "the only one of its source stays"
+            "the only connection of its source stays"
         );
         // A connection is removed from the list when it has presented its certificate or has ended.
         list()

@@ -1,12 +1,12 @@
-//! The facts about this member's data on which `judge` and `progress` rely.
+//! Defines the facts about this member's data on which `judge` and `progress` rely.
 
 use serde::{Deserialize, Serialize};
 
 use super::inode::{Directories, Inode};
 use crate::domain::DiskId;
 
-/// The facts that firstboot knows about this member's data. firstboot reads them from its journal,
-/// and the guard reads them from /run.
+/// The recorded facts about this member's data. firstboot reads them from its journal, and the
+/// guard reads them from /run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Expected {
     /// The id of the disk.
@@ -18,7 +18,7 @@ pub(crate) struct Expected {
     /// The identity of the data, once etcd has created its WAL in it.
     #[serde(rename = "known")]
     pub(crate) identity: Option<DataIdentity>,
-    /// The ids that the WAL must contain, as far as they are known.
+    /// The ids that the WAL must contain, if they are known.
     pub(crate) ids: Ids,
 }
 

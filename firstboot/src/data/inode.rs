@@ -1,4 +1,5 @@
-//! Identifies directories by their inodes: a copy has the same content but a different inode.
+//! Identifies directories by their inodes, because a copy has the same content but a different
+//! inode.
 
 use std::io;
 
@@ -38,8 +39,8 @@ impl Inode {
         }
     }
 
-    /// Whether both are the same directory. Compares all values that both contain: a newer kernel
-    /// may report more values than an older one.
+    /// Returns whether both are the same directory. Compares only the values that both contain,
+    /// because a newer kernel may report more values than an older one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.zip(other).is_none_or(|(one, other)| one == other)
@@ -97,20 +98,20 @@ mod tests {
         fs::rename(folder.path().join("moved"), &path).unwrap();
         assert!(
             first.is_same(&of()),
-            "changes of its content and name do not matter"
+            "a new name or new content does not change the identity"
         );
         for _ in 0..50 {
             fs::remove_dir_all(&path).unwrap();
             fs::create_dir(&path).unwrap();
             assert!(
                 !first.is_same(&of()),
-                "it was mistaken for the deleted one: {first:?}, {:?}",
+                "the new directory was mistaken for the deleted one: {first:?}, {:?}",
                 of()
             );
         }
         assert!(
             of().generation.is_some() || of().born.is_some(),
-            "only its number identifies it"
+            "only the inode number identifies the directory"
         );
     }
 

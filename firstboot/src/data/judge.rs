@@ -1,10 +1,10 @@
 //! Decides whether etcd may run on the content of its data directory, as a pure function.
 //!
-//! A raft member must never forget what it has acknowledged or for whom it has voted. Otherwise,
-//! entries that were acknowledged to a client can be overwritten (etcd-io/etcd#10817). So once etcd
-//! has created its WAL, only the data that etcd itself left may be used for that member. Any other
-//! data is treated like a new disk: firstboot removes the member from its cluster and adds a new
-//! one.
+//! A raft member must never forget which entries it has acknowledged or for which candidate it has
+//! voted. Otherwise, entries that were acknowledged to a client can be overwritten
+//! (etcd-io/etcd#10817). So once etcd has created its WAL, only the data that etcd itself left may
+//! be used for that member. Any other data is treated like a new disk: firstboot removes the member
+//! from its cluster and adds a new one.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub(crate) enum Verdict {
     Lost(Lost),
 }
 
-/// The reasons why etcd must not start as this member.
+/// The reason why etcd must not start as this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Lost {
     /// The data was deleted.
@@ -71,7 +71,7 @@ impl fmt::Display for Lost {
     }
 }
 
-/// The rule.
+/// Judges a data directory.
 pub(crate) fn judge(
     expected: &Expected,
     found: &DataDirState,
@@ -86,13 +86,13 @@ pub(crate) fn judge(
     }
 }
 
-/// The rule that applies until the journal records that etcd has created its WAL.
+/// Judges a data directory for which the journal does not record yet that etcd has created its WAL.
 fn judge_first_start(expected: &Expected, found: &DataDirState) -> Verdict {
     let same = match (&expected.created, &found.data) {
         (Some(made), Some(data)) => made.is_same(data),
         (Some(_), None) => false,
         // firstboot was interrupted before it created the directory, or the journal was written by
-        // an older version, which created none.
+        // an older version, which did not create a directory.
         (None, _) => true,
     };
     if !same {

@@ -1,5 +1,5 @@
-//! etcd's data directory: decides whether it holds the data that this member left, and whether etcd
-//! may run on it.
+//! Decides whether etcd's data directory holds the data that this member left, and whether etcd may
+//! run on it.
 //!
 //! `judge` contains the rule. firstboot uses it to decide how etcd starts, and the guard of
 //! etcd.service uses it before each start. `inode` distinguishes a directory from a copy, `wal`
@@ -7,8 +7,8 @@
 //! records the end of the WAL at etcd's last start and stop. `prepare` creates the directory for
 //! the first start.
 //!
-//! Everything in the directory belongs to etcd, and its user may have put anything into it.
-//! Therefore it is accessed only through open directories.
+//! Everything in the directory belongs to etcd's user, which can put anything into it. Therefore
+//! firstboot accesses the content only through open directories.
 
 mod expected;
 mod inode;
@@ -40,8 +40,8 @@ pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, Verdict)> {
     Ok((found.contents, judge(expected, &found, progress.as_ref())))
 }
 
-/// Whether the directories of etcd's data are the known ones. Also works while etcd writes in them.
-/// Returns false if none are known yet.
+/// Returns whether the directories of etcd's data are the recorded ones, or false if none are
+/// recorded yet. Also works while etcd writes in the directories.
 pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     let Some(known) = &expected.identity else {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! Reads the data directory. etcd must not run meanwhile, because firstboot could read a partial
+//! Reads the data directory. etcd must not be running, because firstboot could read a partial
 //! write.
 
 use std::ffi::{OsStr, OsString};
@@ -11,7 +11,7 @@ use super::inode::{Directories, Inode};
 use super::wal::{self, WalEnd};
 use crate::files::{Dir, Kind};
 
-/// How complete the content of a data directory is.
+/// The completeness of a data directory's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contents {
     /// The directory is empty or missing.
@@ -69,7 +69,7 @@ impl DataDirState {
     }
 }
 
-/// How complete the content of a data directory is.
+/// Determines how complete the content of a data directory is.
 pub(crate) fn contents(folder: &Path) -> Result<Contents> {
     let look = || open(folder)?.map_or(Ok(Contents::Empty), |data| contents_of(&data));
     look().with_context(|| format!("cannot read {}", folder.display()))

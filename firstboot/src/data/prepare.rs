@@ -23,7 +23,7 @@ pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
         return Ok(());
     }
     let path = Path::new(paths::DATA);
-    let found = open(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    let found = open(path).with_context(|| format!("cannot read {}", path.display()))?;
     if let (Some(made), Some((_, there))) = (&past.created, &found)
         && made.is_same(there)
     {
@@ -31,7 +31,7 @@ pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
     }
     if contents(path)? != Contents::Empty {
         bail!(
-            "a bug: etcd has no data by the journal, but {} is not empty",
+            "a bug: according to the journal etcd has no data, but {} is not empty",
             path.display()
         );
     }

@@ -50,14 +50,14 @@ impl Progress {
         let Some(bytes) = files::read_if_there(paths::PROGRESS)? else {
             return Ok(None);
         };
-        // firstboot writes only whole files, so a damaged one was not left by firstboot.
+        // firstboot writes only complete files, so firstboot did not cause the damage.
         let progress: Self = serde_json::from_slice(&bytes).with_context(|| {
             format!(
                 "{} is damaged. If you are sure that etcd's data is this member's newest, delete that file",
                 paths::PROGRESS
             )
         })?;
-        // A restore replaces the WAL.
+        // A restore replaces the WAL, so a record for other data does not apply.
         let same = expected.disk_id == Some(progress.disk_id)
             && expected.identity.is_some_and(|known| {
                 (known.member, known.cluster) == (progress.wal.member, progress.wal.cluster)
@@ -72,7 +72,8 @@ impl Progress {
             .write()
     }
 
-    /// Checks whether the WAL can have grown from the recorded one; the error explains why not.
+    /// Checks whether the WAL can have grown from the recorded one. The error explains why it
+    /// cannot.
     pub(super) fn compare(&self, now: &WalEnd) -> Result<(), String> {
         let before = &self.wal;
         if !self.running {

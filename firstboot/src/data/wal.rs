@@ -1,6 +1,6 @@
-//! Reads the owner and the end of etcd's write-ahead log. firstboot reads only the last file: each
-//! file begins with the ids and the hard state (server/storage/wal/wal.go, cut), and etcd itself
-//! reads all files.
+//! Reads the owner and the end of etcd's write-ahead log. firstboot reads only the last file,
+//! because each file begins with the ids and the hard state (server/storage/wal/wal.go, cut). etcd
+//! itself reads all files.
 //!
 //! A record consists of a length of 8 bytes and a protocol buffer. The highest byte of the length
 //! contains the size of the padding to a multiple of 8, and the protocol buffer contains a checksum
@@ -77,10 +77,10 @@ struct Snapshot {
     index: u64,
 }
 
-/// No longer record is from etcd: a record holds one request, of 1.5 MiB by default, and etcd
-/// itself advises against more than 10 MiB (server/embed/config.go, recommendedMaxRequestBytes).
-/// The limit is needed because a sparse file costs nothing to plant, but a reader would read its
-/// whole length.
+/// The maximum length of a record. etcd does not write longer records, because a record holds one
+/// request, whose limit is 1.5 MiB by default, and etcd itself advises against a limit above 10 MiB
+/// (server/embed/config.go, recommendedMaxRequestBytes). The limit is needed because an attacker
+/// can create a huge sparse file at no cost, but a reader would read its whole length.
 const LONGEST: u64 = 256 << 20;
 
 const METADATA: i64 = 1;
@@ -106,7 +106,7 @@ impl WalEnd {
     /// ignores everything after a truncated or damaged record.
     ///
     /// # Errors
-    /// Fails if the file cannot be read, or does not begin like a WAL of etcd.
+    /// Fails if the file cannot be read, or if it does not begin like a WAL of etcd.
     pub(super) fn read(file: File, first: u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(256 << 10, file);
@@ -270,18 +270,15 @@ pub(super) mod tests {
             last: 3,
             checksum: writer.checksum,
         };
-        assert_eq!(
-            wal, expected,
-            "entry 3 was written again, which removed entry 4"
-        );
+        assert_eq!(wal, expected, "the second entry 3 replaces entries 3 and 4");
         assert_eq!(
             read(&Writer::new(7, 9).file(64), 50).unwrap().last,
             49,
-            "a new file continues the previous one"
+            "the index continues from the previous file"
         );
     }
 
-    /// A file that claims a length but occupies no space on the disk.
+    /// The file is sparse: it has a large length but occupies no space on the disk.
     #[test]
     fn a_record_of_a_terabyte_takes_no_memory() {
         let mut writer = Writer::new(7, 9);

@@ -7,11 +7,12 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The maximum length of the part of a line that is shown in a status: etcd's longest lines contain
-/// a stack trace of a kilobyte.
+/// The maximum length of the part of a line that a status shows. etcd's longest lines contain a
+/// stack trace of a kilobyte.
 const LONGEST: usize = 300;
 
-/// The number of further entries of the same process that are searched for a more informative line.
+/// The number of further entries of the same process in which firstboot searches for a more
+/// informative line.
 const CONTEXT: usize = 50;
 
 /// An entry of the systemd journal.
@@ -31,7 +32,7 @@ pub(super) struct ExitLog {
     /// The time in microseconds since 1970.
     pub(super) at: u64,
     pub(super) pid: u32,
-    /// Whether the line reports that etcd exits; otherwise it is the newest warning.
+    /// Whether the line reports that etcd exits. Otherwise the line is the newest warning.
     pub(super) ends: bool,
     /// One line without control characters.
     pub(super) text: String,
@@ -40,7 +41,7 @@ pub(super) struct ExitLog {
 /// The degree to which a line explains the exit of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
-    /// A warning or error with a reason, which may be why etcd exited.
+    /// A warning or error with a reason. The reason may explain the exit.
     Hint,
     /// Go's runtime reports that the program exits, without etcd's reason.
     Runtime,
@@ -49,8 +50,8 @@ enum Weight {
 }
 
 impl Entry {
-    /// Parses an entry as `journalctl --output=json` prints it, or returns `None` if it has no
-    /// text.
+    /// Parses an entry as `journalctl --output=json` prints it. Returns `None` if the entry does
+    /// not have a text.
     pub(super) fn parse(line: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Raw {
@@ -117,7 +118,7 @@ impl Search {
                 .is_none_or(|(weight, _)| *weight != Weight::End)
     }
 
-    /// The most informative line that was found.
+    /// Returns the most informative line that was found.
     pub(super) fn found(self) -> Option<ExitLog> {
         self.best.map(|(_, words)| words)
     }
@@ -146,8 +147,8 @@ fn classify_message(message: &str) -> Option<(Weight, String)> {
     }
 }
 
-/// Removes control characters: text that a client or another program wrote into etcd's log must not
-/// control the operator's terminal.
+/// Escapes control characters, because text that a client or another program wrote into etcd's log
+/// must not control the operator's terminal.
 fn plain(text: &str) -> String {
     let mut line = String::new();
     for character in text.chars().take(LONGEST) {
@@ -195,8 +196,8 @@ mod tests {
         );
     }
 
-    /// The log of etcd 3.5.1 after its database was emptied: the reason is in the line before the
-    /// one from Go's runtime.
+    /// This is the log of etcd 3.5.1 after its database was emptied. The reason is in the line
+    /// before the one from Go's runtime.
     #[test]
     fn etcds_reason_goes_before_go_s() {
         let panic = r#"{"level":"panic","msg":"failed to recover v3 backend from snapshot","error":"failed to find database snapshot file (snap: snapshot file doesn't exist)"}"#;
@@ -219,7 +220,7 @@ mod tests {
         assert_eq!(
             words(&alone).unwrap(),
             "panic: cannot use none as id",
-            "another process's reason is not its own"
+            "the reason of a different process must not be reported"
         );
     }
 

@@ -1,5 +1,5 @@
-//! Determines on this machine why etcd is not a healthy member: from the state of its unit, from
-//! etcd's last log line, and from the source address with which this node reaches the other
+//! Determines on this machine why etcd is not a healthy member. The evidence is the state of etcd's
+//! unit, etcd's last log line, and the source address with which this node reaches the other
 //! members.
 
 mod exit_log;
@@ -22,7 +22,7 @@ pub(crate) use source::wrong_source;
 /// The pause between two diagnoses while firstboot waits.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Logs the reason while firstboot waits for etcd, once whenever it changes.
+/// Logs the reason while firstboot waits for etcd. A reason is logged again only when it changes.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     looked: Instant,
@@ -30,7 +30,8 @@ pub(crate) struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Begins the interval before the first diagnosis: most starts of etcd succeed within it.
+    /// Begins the interval before the first diagnosis. Most starts of etcd succeed within this
+    /// interval.
     pub(crate) fn new() -> Self {
         Self {
             looked: Instant::now(),
@@ -59,9 +60,9 @@ impl Diagnosis {
     }
 }
 
-/// Whether a reason equals the previous one, except for times and numbers. systemd restarts etcd
-/// every few seconds, and etcd exits for the same reason each time, but with a different time and
-/// different numbers.
+/// Returns whether a reason equals the previous one, except for times and numbers. systemd restarts
+/// etcd every few seconds, and etcd exits for the same reason each time, but with a different time
+/// and different numbers.
 fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     let words = |reason: &str| {
         reason
@@ -71,8 +72,8 @@ fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     before.map(words) == now.map(words)
 }
 
-/// Returns all reasons why this node is not a healthy member, as far as they can be determined on
-/// this machine.
+/// Returns all reasons why this node is not a healthy member that can be determined on this
+/// machine.
 pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
     etcd()
         .into_iter()
@@ -80,7 +81,7 @@ pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
         .collect()
 }
 
-/// Joins all of these reasons in one line; returns `None` if there are none.
+/// Joins all of these reasons in one line. Returns `None` if there are none.
 pub(crate) fn text(reasons: &[Reason]) -> Option<String> {
     let parts: Vec<String> = reasons.iter().map(ToString::to_string).collect();
     (!parts.is_empty()).then(|| parts.join("; "))

@@ -1,5 +1,5 @@
 //! Checks the source address with which the kernel reaches the other members. etcd cannot choose
-//! it, and a peer refuses a connection from an address that is not in the certificate
+//! this address, and a peer refuses a connection from an address that is not in the certificate
 //! (client/pkg/transport/listener_tls.go, checkCertSAN; etcd-io/etcd#8268). The peer closes such a
 //! connection without an answer, so etcd's log does not contain this reason.
 
@@ -22,8 +22,8 @@ pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Re
 }
 
 /// Returns the source address that the kernel uses towards another address, or `None` if there is
-/// no route; every connection attempt reports a missing route anyway. Connecting a UDP socket sends
-/// nothing.
+/// no route. A missing route need not be reported here, because every connection attempt reports
+/// it. Connecting a UDP socket does not send any packets.
 fn towards(other: Ipv4Addr) -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((other, PEER_PORT)).ok()?;

@@ -29,8 +29,8 @@ pub(super) struct Unit {
     pub(super) running: Option<u32>,
     /// The id of the process that was started last, whether it is still running or not.
     last: Option<u32>,
-    /// How that process ended, as in waitid(2): 1 means that it exited, 2 and 3 that a signal
-    /// killed it.
+    /// The way in which that process ended, as in waitid(2): 1 means that it exited, 2 and 3 mean
+    /// that a signal killed it.
     code: u32,
     /// The exit status of that process, or the signal that killed it.
     status: u32,
@@ -108,7 +108,7 @@ impl Unit {
         Some(ReasonId::EtcdEnded.because(text))
     }
 
-    /// Whether the last process failed.
+    /// Returns whether the last process failed.
     fn failed(&self) -> bool {
         self.code > 1 || self.code == 1 && self.status != 0
     }
@@ -208,7 +208,7 @@ mod tests {
                 9
             ),
             "",
-            "it was stopped"
+            "an operator stopped etcd"
         );
         assert!(diagnose(&unit("LoadState=masked\nMainPID=0"), None, 0).contains("[etcd-masked]"));
         let moved = unit(

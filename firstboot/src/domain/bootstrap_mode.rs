@@ -1,11 +1,12 @@
-//! How a node begins: with a new cluster by default, or with a restore that an operator ordered.
+//! Defines how a node begins: with a new cluster by default, or with a restore that an operator
+//! ordered.
 
 use std::fmt;
 
 use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
-/// How a node begins.
+/// The way in which a node begins.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -14,29 +15,29 @@ pub(crate) enum BootstrapMode {
     /// The disk is empty, and the cluster is new and empty.
     #[default]
     New,
-    /// A snapshot.
+    /// The cluster begins with the data of a snapshot.
     Restore {
         /// The digest of the whole snapshot file.
         snapshot: Sha256,
-        /// The newest revision that any member of the cluster reported before, or none if the
+        /// The newest revision that any member of the cluster reported before, or `None` if the
         /// cluster continues from the snapshot's own revision.
         seen: Option<u64>,
     },
-    /// The data that the cluster had before the last restore.
+    /// The cluster returns to the data that it had before the last restore.
     Rollback {
-        /// Its id.
+        /// The id of the cluster to which that data belongs.
         cluster: u64,
     },
 }
 
 impl BootstrapMode {
-    /// Whether this is the default mode, which needs no order.
+    /// Returns whether this is the default mode, which needs no order.
     pub(crate) fn is_new(&self) -> bool {
         *self == Self::New
     }
 
     /// Combines the modes of two nodes if their orders agree. The result has the newer of the two
-    /// revisions, so that neither node returns to a revision below one that the other has seen.
+    /// revisions, so that the restored revision is above every revision that either node has seen.
     pub(crate) fn merge(self, other: Self) -> Option<Self> {
         match (self, other) {
             (
@@ -79,7 +80,7 @@ impl fmt::Display for BootstrapMode {
     }
 }
 
-/// Shortens a digest to its first digits, as many as a person would compare.
+/// Shortens a digest to as many digits as a person would compare.
 pub(crate) fn short(digest: &Sha256) -> String {
     digest.to_string()[..16].to_owned()
 }

@@ -1,4 +1,5 @@
-//! The subject of a CA. A TLS server identifies the CAs that it trusts only by their subjects.
+//! Represents the subject of a CA. A TLS server identifies the CAs that it trusts only by their
+//! subjects.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! The identity of a member's disk. Each new disk has a new one.
+//! Defines the id of a member's disk. Each new disk gets a new id.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 /// The id of a disk. firstboot draws it when it finds the disk empty, and writes it to the journal
-/// before it sends it to any other member. If the disk is lost, so is the id.
+/// before it sends it to any other member. If the disk is lost, the id is lost as well.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct DiskId(u128);
@@ -21,7 +21,7 @@ impl DiskId {
         let mut bytes = [0; 16];
         SystemRandom::new()
             .fill(&mut bytes)
-            .map_err(|_| anyhow!("the system gives no random numbers"))?;
+            .map_err(|_| anyhow!("the operating system returned no random bytes"))?;
         Ok(Self(u128::from_be_bytes(bytes)))
     }
 

@@ -4,8 +4,8 @@
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-/// Returns the first eight bytes of a SHA-1 digest, as a number. SHA-1 is etcd's choice, and
-/// security does not depend on it here.
+/// Returns the first eight bytes of a SHA-1 digest, as a number. etcd chose SHA-1, and security
+/// does not depend on the digest here.
 fn hash(bytes: &[u8]) -> u64 {
     let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes);
     digest

@@ -1,9 +1,9 @@
-//! The settings with which etcd joins or begins its cluster.
+//! Defines the settings with which etcd joins or bootstraps its cluster.
 
 use recipes::cluster::Member;
 use recipes::{ClusterDocument, Label};
 
-/// The settings with which a member joins or begins its cluster. etcd reads them only while its
+/// The settings with which a member joins or bootstraps its cluster. etcd reads them only while its
 /// data directory is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InitialCluster {
@@ -16,7 +16,7 @@ pub(crate) struct InitialCluster {
 }
 
 impl InitialCluster {
-    /// Creates the settings of an initial member of a new cluster.
+    /// Creates the settings for an initial member of a new cluster.
     pub(crate) fn new_cluster<'a>(
         cluster: &ClusterDocument,
         token: &str,
@@ -33,10 +33,10 @@ impl InitialCluster {
         }
     }
 
-    /// Creates the settings of a member that already has its WAL, which etcd then ignores. If the
-    /// WAL is lost, etcd must join a cluster whose members it does not know, so it exits: "cannot
-    /// fetch cluster info from peer urls" (server/etcdserver/bootstrap.go,
-    /// bootstrapExistingClusterNoWAL; the same from 3.4 to 3.7).
+    /// Creates the settings for a member that already has its WAL. etcd ignores them as long as the
+    /// WAL exists. If the WAL is lost, the settings tell etcd to join a cluster without naming its
+    /// members, so etcd exits with "cannot fetch cluster info from peer urls"
+    /// (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL; the same from 3.4 to 3.7).
     pub(crate) fn for_existing_wal(&self, own: &Member) -> Self {
         Self {
             state: "existing",
@@ -45,7 +45,7 @@ impl InitialCluster {
         }
     }
 
-    /// The peer URLs of all members.
+    /// Returns the peer URLs of all members.
     pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
         self.members.iter().map(|(_, url)| url.as_str())
     }

@@ -1,10 +1,11 @@
-//! Probes with ARP (RFC 5227) for a second machine with this node's address. Such a machine
-//! answers, whatever software it runs. Its answer contains its hardware address, with which an
-//! operator can find it.
+//! Probes with ARP (RFC 5227) for a second machine with this node's address. Such a machine answers
+//! regardless of its software. Its answer contains its hardware address, with which an operator can
+//! find the machine.
 //!
-//! A copy of this machine may also have the same hardware address. firstboot still receives the
-//! copy's answer, because it requests a broadcast reply. Such an answer is a suspicion and not a
-//! proof: a network that answers on behalf of its machines might send the same reply.
+//! A copy of this machine can have the same hardware address as well. firstboot still receives the
+//! copy's answer, because it requests a broadcast reply. Such an answer raises a suspicion but
+//! proves nothing, because a network that answers on behalf of its machines might send the same
+//! reply.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -21,10 +22,10 @@ use crate::exit::refused;
 use crate::machine;
 use crate::reason::{Reason, ReasonId};
 
-/// The number of times that the probe is sent: a packet may be lost.
+/// The number of times that the probe is sent. One is not enough, because a packet may be lost.
 const TIMES: u32 = 3;
 /// The time for which firstboot waits for an answer to each probe. A neighbour answers in well
-/// under a millisecond; if a switch must first learn the port, the answer takes some milliseconds.
+/// under a millisecond. If a switch must first learn the port, the answer takes some milliseconds.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(40);
 
 /// The time for which an answer remains valid.
@@ -38,13 +39,13 @@ pub(crate) struct DuplicateProbe {
     heard: mpsc::Receiver<ArpEvent>,
 }
 
-/// The reason why there may be a second machine; none if nothing indicates one.
+/// The reason why there may be a second machine, or `None` if nothing indicates one.
 pub(crate) type SuspectedDuplicate = Option<Reason>;
 
 /// A report from the probe.
 #[derive(Debug)]
 enum ArpEvent {
-    /// No one has answered the packets sent so far.
+    /// No machine has answered the packets sent so far.
     NoReplyYet,
     /// The result.
     Answer(Result<SuspectedDuplicate>),
@@ -53,7 +54,8 @@ enum ArpEvent {
 /// Starts a probe for another machine with this address.
 pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
-    // The receiver no longer exists if firstboot has refused this node for another reason.
+    // Sending fails if firstboot has already refused this node for a different reason, because the
+    // receiver then no longer exists.
     thread::spawn(move || {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))
@@ -92,7 +94,7 @@ impl DuplicateProbe {
         }
     }
 
-    /// Like `all`, but probes again if the last answer is no longer valid.
+    /// Does the same as `final_result`, but probes again if the last answer is no longer valid.
     ///
     /// # Errors
     /// Refused if another machine has the address.
@@ -105,8 +107,8 @@ impl DuplicateProbe {
 }
 
 /// Refuses the node if another machine has this address. Only an operator knows which of the two
-/// machines is the right one, so firstboot does not continue by itself, not even after the other
-/// machine disappears.
+/// machines is the right one, so firstboot does not continue by itself, even if the other machine
+/// disappears.
 fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
     match second_machine(address, on_silence) {
         Ok(AddressOwner::None) => Ok(None),
@@ -118,8 +120,8 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
             "another machine uses this node's address {address} and its MAC {mac}: it may be a copy of this machine. \
              Switch the wrong machine off, then `systemctl restart firstboot`"
         )))),
-        // A failure of ARP must not keep a member down. The check with the other members still
-        // follows.
+        // A failure of ARP must not keep a member down. The check with the other members follows in
+        // any case.
         Err(error) => {
             eprintln!("firstboot: cannot check whether another machine uses {address}: {error:#}");
             Ok(None)
@@ -127,9 +129,9 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
     }
 }
 
-/// The owner of this node's address besides this node.
+/// The other machine, if any, that owns this node's address.
 enum AddressOwner {
-    /// No one.
+    /// No machine.
     None,
     /// A machine with this hardware address.
     OtherMac(Mac),
@@ -137,7 +139,7 @@ enum AddressOwner {
     SameMac(Mac),
 }
 
-/// Sends the probes. Calls `on_silence` after each probe that no one answered.
+/// Sends the probes. Calls `on_silence` after each probe that no machine answered.
 fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<AddressOwner> {
     let Some(link) = link_of(address)? else {
         return Ok(AddressOwner::None);
@@ -163,7 +165,8 @@ fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<Add
         }
         let end = Instant::now() + REPLY_TIMEOUT;
         for _ in 0..PACKETS {
-            // A packet that arrived while this process was not scheduled still counts.
+            // The timeout is at least 1 ms, so that a packet counts even if it arrived while this
+            // process was not scheduled.
             let left = end
                 .saturating_duration_since(Instant::now())
                 .max(Duration::from_millis(1));
@@ -186,8 +189,8 @@ fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<Add
                 Some(ArpMessage::BroadcastReply(sender)) if sender == own => {
                     copy = Mac::try_from(sender).ok();
                 }
-                // On a network that returns this machine's own packets, the machine would otherwise
-                // answer itself.
+                // Some networks return this machine's own packets. Without this check, the machine
+                // would treat its own probe as an answer.
                 Some(ArpMessage::Probe(asked)) if asked == mark => looped = true,
                 _ => {}
             }

@@ -1,5 +1,5 @@
-//! Detects a copy of this machine, with the same hardware address, that starts at the same moment:
-//! each machine receives the other's probe.
+//! Detects a copy of this machine, with the same hardware address, that starts at the same moment.
+//! The copy is detected because each machine receives the other's probe.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -22,7 +22,7 @@ pub(crate) struct ConflictMonitor {
 }
 
 impl ConflictMonitor {
-    /// Opens the socket. The kernel keeps the packets until `look` reads them. Returns `None` if
+    /// Opens the socket. The kernel keeps the packets until `check` reads them. Returns `None` if
     /// this machine does not have the address.
     pub(crate) fn open(address: Ipv4Addr) -> Result<Option<Self>> {
         let Some(link) = link_of(address)? else {
@@ -48,7 +48,7 @@ impl ConflictMonitor {
     /// receives the next probe.
     ///
     /// # Errors
-    /// Refused if another machine has sent a probe: only an operator knows which of the two
+    /// Refused if another machine has sent a probe, because only an operator knows which of the two
     /// machines is the right one.
     pub(crate) fn check(&mut self) -> Result<()> {
         self.socket
@@ -66,8 +66,9 @@ impl ConflictMonitor {
                 && mark != Address::default()
             {
                 return Err(refused(ReasonId::DuplicateRunning.because(format!(
-                    "a copy of this machine, with the same address {} and the same MAC, is starting at the same time. \
-                     Switch the wrong machine off, then `systemctl restart firstboot` on the other",
+                    "a copy of this machine, with the same address {} and the same MAC, is \
+                     starting at the same time. Switch the wrong machine off, then run `systemctl \
+                     restart firstboot` on the other",
                     self.address
                 ))));
             }

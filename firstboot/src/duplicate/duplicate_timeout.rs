@@ -1,4 +1,5 @@
-//! Limits the time for which a member may seem to run on another machine.
+//! Limits the time for which firstboot waits while this node's member seems to run on another
+//! machine.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use crate::reason::Reason;
 ///
 /// etcd closes a stream on which nothing has arrived for five seconds (rafthttp's ConnReadTimeout),
 /// so connections from before a power cut close soon. A connection that lasts belongs to a running
-/// machine. firstboot then refuses instead of waiting on: otherwise the wait would end when that
+/// machine. firstboot then refuses to continue. If it kept waiting, the wait would end when that
 /// machine reboots, and this machine would take its place.
 #[derive(Debug, Default)]
 pub(crate) struct DuplicateTimeout(Option<Instant>);

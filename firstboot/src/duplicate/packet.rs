@@ -1,4 +1,5 @@
-//! Builds and parses ARP packets for IPv4 over Ethernet, with their Ethernet headers (RFC 826).
+//! Builds and parses ARP packets for IPv4 over Ethernet (RFC 826), including their Ethernet
+//! headers.
 
 use std::net::Ipv4Addr;
 
@@ -19,8 +20,8 @@ pub(super) fn question(own: Address, address: Ipv4Addr) -> Vec<u8> {
     request(own, own, [0; 6], address)
 }
 
-/// Builds a probe that requests a broadcast reply: a machine with the same hardware address would
-/// never send out a unicast reply. `mark` is placed in a field that receivers ignore. It
+/// Builds a probe that requests a broadcast reply, because a machine with the same hardware address
+/// would never send out a unicast reply. `mark` is placed in a field that receivers ignore. It
 /// distinguishes this probe from the other machine's probe.
 pub(super) fn broadcast_reply_probe(own: Address, address: Ipv4Addr, mark: Address) -> Vec<u8> {
     request(own, BROADCAST, mark, address)
@@ -54,7 +55,7 @@ pub(super) enum ArpMessage {
     Reply(Address),
 }
 
-/// Returns what a packet states about an address, or none if it states nothing.
+/// Parses a packet. Returns `None` if the packet states nothing about the address.
 pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<ArpMessage> {
     let arp = packet.get(14..LENGTH)?;
     let field = |at: usize| arp.get(at..at + 6)?.try_into().ok();
@@ -84,7 +85,7 @@ mod tests {
 
     const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
 
-    /// Builds Linux's reply (net/ipv4/arp.c, arp_process). It is sent to the sender hardware
+    /// Builds Linux's reply (net/ipv4/arp.c, arp_process). Linux sends it to the sender hardware
     /// address in the probe.
     fn answer(question: &[u8], own: Address) -> Vec<u8> {
         let (sender, unspecified) = (&question[22..28], &question[28..32]);

@@ -1,5 +1,5 @@
-//! Asks the other members whether this node may start its member: before etcd starts, and while
-//! etcd is not healthy.
+//! Asks the other members whether this node may start its member, before etcd starts and while etcd
+//! is not healthy.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -29,12 +29,12 @@ use crate::reason::{Reason, ReasonId};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of times that the query is repeated if no member answers in time. A machine on which
-/// etcd does not run refuses at once.
+/// etcd does not run refuses the connection immediately.
 const SILENCES: u32 = 5;
 
 /// Refuses a member that was removed while it was stopped, or that runs on another machine, before
-/// etcd starts with its old data. An answer is not required: when a whole rack boots, its first
-/// member finds no other.
+/// etcd starts with its old data. An answer is not required, because when a whole rack boots, its
+/// first member does not find another member that is running.
 pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
@@ -44,7 +44,7 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
         &ClusterVersions::default(),
     ) {
         return Err(refused(ReasonId::EtcdVersion.because(format!(
-            "{obstacle}. etcd does not start; its data is unchanged"
+            "{obstacle}. etcd does not start, and its data is unchanged"
         ))));
     }
     if state.member.is_some() {
@@ -114,12 +114,12 @@ pub(crate) fn wait_until_replaceable(
     }
 }
 
-/// If there is a suspicion, checks that no copy of this machine runs as its member. Meanwhile, etcd
-/// is stopped on this machine, so any traffic that the others receive from its member comes from a
-/// copy. The check waits long enough to detect a copy that is just starting.
+/// If a duplicate is suspected, checks that no copy of this machine runs as its member. During the
+/// check, etcd is stopped on this machine, so any traffic that the others receive from its member
+/// comes from a copy. The check waits long enough to detect a copy that is just starting.
 ///
 /// # Errors
-/// Refused if a copy runs or starts, or if there is no other member to ask; not ready if no other
+/// Refused if a copy runs or starts, or if there is no other member to query. Not ready if no other
 /// member answers.
 pub(crate) fn rule_out_duplicate(
     identity: &Identity,
@@ -137,7 +137,7 @@ pub(crate) fn rule_out_duplicate(
 }
 
 /// Queries the others until nothing prevents etcd from starting. If a copy of this machine may be
-/// starting, this takes a minute during which no copy is detected.
+/// starting, the function returns only after a minute during which it detects no copy.
 fn wait_until_unique(
     identity: &Identity,
     state: &NodeState,
@@ -157,7 +157,7 @@ fn wait_until_unique(
     let own = identity
         .cluster
         .member(&identity.node.name)
-        .context("the member vanished from the cluster document")?;
+        .context("this node's member is missing from the cluster document")?;
     let mut member = state.member;
     loop {
         monitor.as_mut().map_or(Ok(()), ConflictMonitor::check)?;
@@ -232,7 +232,7 @@ fn quiet_time(identity: &Identity) -> Duration {
         + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into())
 }
 
-/// Refuses a member that the others removed, or whose etcd may not run alongside theirs.
+/// Refuses a member that the others removed, or whose etcd must not run alongside theirs.
 fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result<()> {
     if let Some(why) = no_longer_member(peers, state) {
         return Err(refused(why));
@@ -284,7 +284,7 @@ fn duplicate_runs(witness: &str) -> anyhow::Error {
 
 fn unconfirmed(why: &Reason) -> anyhow::Error {
     not_ready(ReasonId::DuplicateUnconfirmed.because(format!(
-        "{}. No other member answered, or the leader did not, which is the one that would see this member's traffic",
+        "{}. Either no other member answered, or the leader, which would receive this member's traffic, did not answer",
         why.text
     )))
 }

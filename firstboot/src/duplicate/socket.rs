@@ -1,4 +1,4 @@
-//! A socket that sends and receives ARP on the interface with this node's address.
+//! Opens a socket that sends and receives ARP packets on the interface with this node's address.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -14,10 +14,10 @@ use super::packet;
 use crate::machine;
 
 /// The maximum number of packets that are read after each probe. If there are more, the network has
-/// a broadcast storm, in which no result is possible.
+/// a broadcast storm, during which the probe cannot give a result.
 pub(super) const PACKETS: u32 = 1000;
 
-/// A random mark that no other probe has.
+/// Returns a random mark that distinguishes a probe from all others.
 pub(super) fn draw() -> Result<packet::Address> {
     let mut mark = [0; 6];
     SystemRandom::new()

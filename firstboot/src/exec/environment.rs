@@ -1,9 +1,10 @@
-//! The environment variables that `firstboot exec` passes on.
+//! Selects the environment variables that `firstboot exec` passes to the program.
 //!
 //! systemd gives each unit the variables of `DefaultEnvironment=` (system.conf), and systemd 219
-//! cannot remove a variable from a unit: `UnsetEnvironment=` was introduced in 235 (NEWS). A proxy
-//! variable would redirect etcd's connections to its peers (etcd-io/etcd#9763), and SSL_CERT_FILE
-//! would replace the CAs. Therefore only listed variables are passed on.
+//! cannot remove a variable from a unit, because `UnsetEnvironment=` was introduced in 235 (NEWS).
+//! A proxy variable would redirect etcd's connections to its peers (etcd-io/etcd#9763), and
+//! SSL_CERT_FILE would replace the CAs. Therefore `firstboot exec` passes only the listed
+//! variables.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -36,7 +37,7 @@ const NAMES: [&str; 20] = [
     "GOTRACEBACK",
 ];
 
-/// Whether a variable with this name is passed on.
+/// Returns whether `firstboot exec` passes a variable with this name to the program.
 pub(super) fn passes(name: &OsStr) -> bool {
     let name = name.as_bytes();
     PREFIXES

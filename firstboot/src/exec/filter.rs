@@ -12,14 +12,14 @@ use seccompiler::{
 /// The table of all system calls of the kernel, with their verdicts.
 const CALLS: &str = include_str!("calls.txt");
 
-/// A kind of sockets.
+/// A kind of socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Sockets {
     /// TCP and UDP, over IPv4 and IPv6
     Inet,
-    /// UNIX sockets: systemd, the journal
+    /// UNIX sockets, for systemd and its journal
     Unix,
-    /// Routes and interfaces, to read
+    /// Netlink sockets, to read routes and interfaces
     Netlink,
 }
 
@@ -42,7 +42,8 @@ pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
         match verdict {
             FilterAction::Allow => rules.insert(number, Vec::new()),
             FilterAction::Match => match matches(name, sockets)? {
-                // In the filter, a call without rules would be allowed with any arguments.
+                // The call is omitted, because the filter would allow a call without rules with any
+                // arguments.
                 none if none.is_empty() => None,
                 some => rules.insert(number, some),
             },
@@ -62,7 +63,7 @@ fn calls() -> Result<Vec<(i64, &'static str, FilterAction)>> {
     {
         let (verdict, named) = line
             .split_once(' ')
-            .with_context(|| format!("calls.txt: no call in {line:?}"))?;
+            .with_context(|| format!("calls.txt: expected a call in {line:?}"))?;
         let verdict = match verdict {
             "allow" => FilterAction::Allow,
             "match" => FilterAction::Match,
@@ -72,7 +73,7 @@ fn calls() -> Result<Vec<(i64, &'static str, FilterAction)>> {
         for call in named.split(' ') {
             let (number, name) = call
                 .split_once(':')
-                .with_context(|| format!("calls.txt: no number in {call:?}"))?;
+                .with_context(|| format!("calls.txt: expected a number in {call:?}"))?;
             calls.push((
                 number
                     .parse()
@@ -176,19 +177,22 @@ fn is<T: TryInto<u64>>(argument: u8, number: T) -> Result<SeccompCondition> {
 fn bits(argument: u8, mask: i32, value: i32) -> Result<SeccompCondition> {
     condition(
         argument,
-        SeccompCmpOp::MaskedEq(mask.try_into().context("a mask")?),
+        SeccompCmpOp::MaskedEq(mask.try_into().context("a bug: the mask is negative")?),
         value,
     )
 }
 
-/// Builds a condition on the lower 32 bits of an argument: all compared arguments are ints, or
-/// flags without higher bits.
+/// Builds a condition on the lower 32 bits of an argument. They are sufficient, because all
+/// compared arguments are ints, or flags without higher bits.
 fn condition<T: TryInto<u64>>(
     argument: u8,
     operator: SeccompCmpOp,
     value: T,
 ) -> Result<SeccompCondition> {
-    let value = value.try_into().ok().context("a negative number")?;
+    let value = value
+        .try_into()
+        .ok()
+        .context("a bug: the number is negative")?;
     ensure!(
         u32::try_from(value).is_ok(),
         "{value:#x} has more than 32 bits"

@@ -1,11 +1,11 @@
 //! `firstboot exec`: runs a program with only the system calls that a server needs, and with only
 //! known environment variables.
 //!
-//! systemd 219 of CentOS 7 is built without seccomp: `SystemCallFilter=`,
-//! `SystemCallArchitectures=` and `RestrictAddressFamilies=` have no effect there (its configure:
-//! `-SECCOMP`; load-fragment-gperf.gperf.m4). The kernel has seccomp (3.10.0-1160,
-//! CONFIG_SECCOMP_FILTER), so firstboot loads the filter itself. The process stays the same, and so
-//! do systemd's main PID, the notify socket, limits and namespaces.
+//! systemd 219 of CentOS 7 is built without seccomp (its build options contain `-SECCOMP`), so
+//! `SystemCallFilter=`, `SystemCallArchitectures=` and `RestrictAddressFamilies=` have no effect
+//! (load-fragment-gperf.gperf.m4). The kernel has seccomp (3.10.0-1160, CONFIG_SECCOMP_FILTER), so
+//! firstboot loads the filter itself. The process stays the same, so systemd's main PID, the notify
+//! socket, limits and namespaces stay the same as well.
 
 mod environment;
 mod filter;
@@ -37,8 +37,8 @@ pub(crate) struct Options {
     arguments: Vec<OsString>,
 }
 
-/// Loads the filter and executes the program. Returns only if one of the two fails; in that case
-/// the program does not run.
+/// Loads the filter and executes the program. Returns only if one of these steps fails. In that
+/// case the program does not run.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let Options {
         sockets,
@@ -47,11 +47,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } = options;
     ensure!(
         program.is_absolute(),
-        "{} is a relative path; give the program's absolute path",
+        "{} is a relative path. Pass the program's absolute path",
         program.display()
     );
     let filter = filter::compile(sockets).context("cannot compile the filter of system calls")?;
-    // This also sets no_new_privs. New threads and the executed program inherit both.
+    // Loading the filter also sets no_new_privs. New threads and the executed program inherit both.
     seccompiler::apply_filter(&filter).context(
         "cannot load the filter of system calls: the kernel needs CONFIG_SECCOMP_FILTER",
     )?;

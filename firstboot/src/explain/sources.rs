@@ -1,5 +1,5 @@
-//! `firstboot explain --sources`: which metadata sources firstboot queried, what each answered, and
-//! why a document was used or not.
+//! `firstboot explain --sources`: shows which metadata sources firstboot queried, the answer of
+//! each, and why a document was used or not.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ pub(super) fn run(json: bool) -> Result<()> {
 
 fn describe_sources(log: Option<&SourceLog>) -> String {
     let Some(log) = log else {
-        return "firstboot has asked no source in this boot yet: `systemctl status firstboot` says why\n".to_owned();
+        return "firstboot has not queried any source in this boot yet: `systemctl status firstboot` shows the reason\n".to_owned();
     };
     let mut text = String::new();
     for row in &log.sources {
@@ -35,7 +35,7 @@ fn describe_sources(log: Option<&SourceLog>) -> String {
     }
     let end = match (&log.taken, &log.refused) {
         (Some(place), None) => format!("firstboot uses the node document from {place}.\n"),
-        (_, Some(why)) => format!("firstboot uses no node document: {why}\n"),
+        (_, Some(why)) => format!("firstboot does not use a node document: {why}\n"),
         (None, None) => "firstboot is still looking for a node document.\n".to_owned(),
     };
     text + &end
@@ -77,8 +77,8 @@ mod tests {
                 .unwrap();
         assert_eq!(
             describe_sources(Some(&refused)),
-            "firstboot uses no node document: it is for etcd-2\n"
+            "firstboot does not use a node document: it is for etcd-2\n"
         );
-        assert!(describe_sources(None).contains("has asked no source in this boot"));
+        assert!(describe_sources(None).contains("has not queried any source in this boot"));
     }
 }

@@ -219,7 +219,7 @@ fn each_line_has_its_time_and_the_time_since_the_previous_one() {
     );
     assert!(
         lines[3].contains("-16 m 40 s"),
-        "a clock that was set back is visible: {text}"
+        "the time since the previous line is negative if the clock was set back: {text}"
     );
     assert!(
         lines[4].starts_with("/var/lib/firstboot/journal:5 is incomplete"),

@@ -1,4 +1,4 @@
-//! The attributes of a file or directory.
+//! Reads the attributes of a file or directory.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -67,17 +67,17 @@ impl About {
         }
     }
 
-    /// Whether both sets of attributes describe the same file.
+    /// Returns whether both sets of attributes describe the same file.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         (self.device, self.inode, self.kind) == (other.device, other.inode, other.kind)
     }
 
-    /// Whether only root or the current user can create entries in the directory.
+    /// Returns whether only root or the current user can create entries in the directory.
     pub(super) fn only_we_write(&self) -> bool {
         self.is_ours() && self.mode & 0o022 == 0
     }
 
-    /// Whether the entry belongs to root or to the current user.
+    /// Returns whether the entry belongs to root or to the current user.
     pub(super) fn is_ours(&self) -> bool {
         let (user, _) = self.owner;
         user == 0 || user == nix::unistd::geteuid().as_raw()
@@ -103,16 +103,17 @@ pub(crate) struct FileFingerprint {
     changed: (i64, i64),
 }
 
-/// Returns the generation of an inode, or `None` if the file system has no generations. The
-/// generation distinguishes the inode from an earlier one with the same number: XFS reuses the
-/// number of a deleted directory immediately.
+/// Returns the generation of an inode, or `None` if the file system does not support generations.
+/// The generation distinguishes the inode from an earlier one with the same number. This matters
+/// because XFS reuses the number of a deleted directory immediately.
 pub(super) fn generation(fd: impl AsFd) -> Option<u32> {
     let mut generation: nix::libc::c_long = 0;
-    // XFS and ext4 write only an int; the rest of the long remains 0 (kernel 3.10, xfs_file_ioctl
-    // and ext4_ioctl).
+    // XFS and ext4 write only an int, so the rest of the long remains 0 (kernel 3.10,
+    // xfs_file_ioctl and ext4_ioctl).
     #[expect(
         unsafe_code,
-        reason = "no crate has this call; the kernel writes one number, for which there is room"
+        reason = "no crate provides this call; the kernel writes one number, and the variable has \
+             room for it"
     )]
     let answer = unsafe { get_version(fd.as_fd().as_raw_fd(), &raw mut generation) };
     answer.ok()?;

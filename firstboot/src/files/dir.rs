@@ -1,8 +1,8 @@
-//! An open directory. Its entries are accessed by name relative to it, without following links:
-//! another user who can write to the directory can replace any entry at any time with a link, a
-//! FIFO or a different directory.
+//! Accesses the entries of an open directory by name relative to it, without following links. Links
+//! are not followed because another user who can write to the directory can replace any entry at
+//! any time with a link, a FIFO or a different directory.
 //!
-//! The path to the directory itself may contain links, but only links that no one but root can have
+//! The path to the directory itself may contain links, but only links that only root can have
 //! created. CentOS 7's kernel, 3.10, does not have openat2(2), which could check this in one call.
 
 use std::ffi::{OsStr, OsString};
@@ -19,7 +19,8 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, unlinkat};
 
 use super::about::{About, Kind};
 
-/// The maximum number of links in a path: the kernel's own limit (linux/namei.h, MAXSYMLINKS).
+/// The maximum number of links in a path, which is the kernel's own limit (linux/namei.h,
+/// MAXSYMLINKS).
 const MOST_LINKS: usize = 40;
 
 /// An open directory.
@@ -38,7 +39,7 @@ impl Dir {
     /// path contains a link that another user can have created.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let (at, last) = walk(path, Last::Directory)?;
-        debug_assert!(last.is_none(), "a directory was asked for");
+        debug_assert!(last.is_none(), "the caller requested a directory");
         Ok(Self {
             fd: openat(&at, ".", directory(), Mode::empty())?,
             path: path.to_owned(),
@@ -93,12 +94,14 @@ impl Dir {
             | OFlag::O_CLOEXEC;
         let file = File::from(openat(&self.fd, name, flags, Mode::empty())?);
         if !About::of(&fstat(&file)?).is_same(&there) {
-            return Err(io::Error::other("it was replaced while it was opened"));
+            return Err(io::Error::other(
+                "it was replaced while firstboot opened it",
+            ));
         }
         Ok(file)
     }
 
-    /// Creates a private file for reading and writing. The name must be free.
+    /// Creates a private file for reading and writing. No entry with this name may exist.
     pub(crate) fn create(&self, name: &OsStr) -> io::Result<File> {
         let flags =
             OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -110,7 +113,7 @@ impl Dir {
         )?))
     }
 
-    /// Creates a private directory. The name must be free.
+    /// Creates a private directory. No entry with this name may exist.
     pub(crate) fn make(&self, name: &OsStr) -> io::Result<Self> {
         mkdirat(&self.fd, name, Mode::from_bits_truncate(0o700))?;
         self.sub(name)
@@ -126,7 +129,7 @@ impl Dir {
         Ok(renameat(&self.fd, name, &to.fd, new)?)
     }
 
-    /// Gives a file a second name, which must be free.
+    /// Gives a file a second name, under which no entry may exist yet.
     pub(crate) fn link(&self, name: &OsStr, to: &Self, new: &OsStr) -> io::Result<()> {
         Ok(linkat(&self.fd, name, &to.fd, new, AtFlags::empty())?)
     }
@@ -196,7 +199,7 @@ fn directory() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
 }
 
-/// How to treat the last name of a path.
+/// The treatment of the last name of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
     /// The last name is a directory, which is opened.
@@ -213,8 +216,8 @@ pub(super) fn entry(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Entry)
 }
 
-/// Like `entry`, but for reading a file: follows a link at the path's end if only root can have
-/// created it.
+/// Does the same as `entry`, but for reading a file. Follows a link at the path's end if only root
+/// can have created the link.
 pub(super) fn target(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Target)
 }
@@ -254,7 +257,7 @@ fn walk(path: &Path, last: Last) -> io::Result<(OwnedFd, Option<OsString>)> {
                     return Err(io::Error::new(
                         io::ErrorKind::PermissionDenied,
                         format!(
-                            "{} is a link that another user can have created; firstboot does not follow it",
+                            "{} is a link that another user can have created, so firstboot does not follow it",
                             name.display()
                         ),
                     ));

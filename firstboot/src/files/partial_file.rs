@@ -1,5 +1,5 @@
-//! A file that takes a long time to write. It grows under a temporary name, and gets its final name
-//! when it is complete.
+//! Writes a file that takes a long time to complete. The file grows under a temporary name, and
+//! gets its final name once it is complete.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -35,8 +35,8 @@ impl PartialFile {
         let path = folder.join(&name);
         let begin = || -> Result<(Dir, Flock<File>)> {
             let folder = Dir::open(folder)?;
-            // The number of attempts is limited: each further attempt means that another process
-            // created or deleted the file.
+            // The number of attempts is limited, because each further attempt means that another
+            // process created or deleted the file.
             for _ in 0..10 {
                 if let Some(file) = attempt(&folder, &name)? {
                     return Ok((folder, file));
@@ -67,9 +67,9 @@ impl PartialFile {
     /// Gives the file its final name, durably, unless another file already has that name. The
     /// caller must have flushed the content.
     pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
-        // This uses a link rather than a rename, because a link never replaces a file, on any
-        // kernel (renameat2 came with Linux 3.15; Red Hat backported it, and not every file system
-        // there takes its flags: fs/namei.c, vfs_rename).
+        // This function uses a link rather than a rename, because a link never replaces a file on
+        // any kernel. (renameat2 was introduced in Linux 3.15. Red Hat backported it, but not every
+        // file system there supports its flags: fs/namei.c, vfs_rename.)
         let mut link = || -> io::Result<()> {
             let (folder, name) = dir::entry(target)?;
             self.folder.link(&self.name, &folder, &name)?;
@@ -81,12 +81,12 @@ impl PartialFile {
     }
 }
 
-/// Attempts once to create the file, or to delete one that was left behind.
+/// Makes one attempt to create the file, or to delete one that was left behind.
 fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
     let (file, fresh) = match folder.create(name) {
         Ok(file) => (file, true),
-        // The existing file is never written to: after a crash between link and unlink, it is also
-        // a finished snapshot under its final name.
+        // The existing file must not be written to. After a crash between link and unlink, it is
+        // also a finished snapshot under its final name.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match folder.file(name) {
             Ok(file) => (file, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

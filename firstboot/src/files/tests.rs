@@ -1,4 +1,4 @@
-//! Tests that files are complete, have minimal permissions, and are in the desired state.
+//! Tests that written files are complete, have minimal permissions, and match the desired state.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -22,7 +22,7 @@ fn a_written_file_is_current_and_has_its_mode() {
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         1,
-        "the temporary file is gone"
+        "the temporary file must not remain"
     );
 }
 

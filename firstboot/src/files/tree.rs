@@ -10,7 +10,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::about::{About, Kind};
 use super::dir::{Dir, own};
 
-/// The maximum depth of nested directories. etcd's data has three.
+/// The maximum depth of nested directories. etcd's data has a depth of three.
 pub(super) const DEEPEST: usize = 64;
 
 impl Dir {
@@ -108,8 +108,8 @@ impl Dir {
     }
 }
 
-/// Sets the owner of an open file and grants at least these permissions. Returns 1 if this changed
-/// anything, and 0 otherwise.
+/// Sets the owner of an open file and grants at least these permissions. Returns 1 if the file has
+/// changed, and 0 otherwise.
 fn give(fd: impl AsFd, there: &About, owner: (u32, u32), least: u32) -> io::Result<usize> {
     if there.owner == owner && there.mode & least == least {
         return Ok(0);

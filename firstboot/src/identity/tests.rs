@@ -165,6 +165,6 @@ fn a_document_of_the_same_date_or_newer_or_without_a_date_is_not_outdated() {
     let issued = |year| crate::steps::issued_in(year);
     assert_eq!(outdated(&issued(2025), &issued(2025).node), None);
     assert_eq!(outdated(&issued(2026), &issued(2025).node), None);
-    // A faulty certificate is reported by other checks.
+    // Other checks report a faulty certificate.
     assert_eq!(outdated(&issued(2024), &document()), None);
 }

@@ -1,4 +1,4 @@
-//! Archives data that etcd no longer uses: firstboot moves such data and never deletes it.
+//! Archives data that etcd no longer uses. firstboot moves such data and never deletes it.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ pub(crate) fn archive_data(what: &str, journal: &mut Journal) -> Result<()> {
         return Ok(());
     }
     let to = archive_path(what)?;
-    say(format!("{} goes to {}", paths::DATA, to.display()));
+    say(format!("moving {} to {}", paths::DATA, to.display()));
     journal.add(Event::DataArchived { path: to.clone() })?;
     DesiredDir::new(paths::ARCHIVE, 0o700, ROOT).make()?;
     files::rename(data, &to)

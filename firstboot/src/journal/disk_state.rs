@@ -16,12 +16,12 @@ pub(crate) enum DiskState {
         begun: Option<DataIdentity>,
     },
     /// Power was lost before etcd had created its first data. etcd starts again with the same
-    /// parameters. `archive_data`: there is partial data to archive.
+    /// parameters. `archive_data` is set if there is partial data to archive.
     RetryFirstStart {
         start: InitialCluster,
         archive_data: bool,
     },
-    /// There is no data that etcd can use. `disk_id` is the id to keep, or none if firstboot must
+    /// There is no data that etcd can use. `disk_id` is the id to keep, or `None` if firstboot must
     /// draw a new one.
     Fresh {
         disk_id: Option<DiskId>,
@@ -33,7 +33,7 @@ pub(crate) enum DiskState {
     Foreign(Unknown),
 }
 
-/// The reason why the journal does not know the data.
+/// The reason why the data cannot be attributed to this disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unknown {
     /// firstboot never started etcd on this disk.
@@ -67,9 +67,8 @@ impl Unknown {
     }
 }
 
-/// The rule for the classification. firstboot never touches a data directory that the journal does
-/// not know, and etcd never starts again as a member that may have voted with data that is now
-/// lost.
+/// Classifies the disk. firstboot never touches a data directory that the journal does not record.
+/// etcd never starts again as a member that may have voted with data that is now lost.
 pub(crate) fn classify_disk(
     state: &NodeState,
     contents: Contents,
@@ -103,7 +102,8 @@ pub(crate) fn classify_disk(
             start: start.clone(),
             archive_data: contents == Contents::NoWal,
         },
-        // This node was a member, and its data is lost. It joins its cluster again as a new member.
+        // This node was a member, and its data is lost. The node joins its cluster again as a new
+        // member.
         Verdict::Fresh | Verdict::Lost(Lost::Emptied) => DiskState::Fresh {
             disk_id: None,
             archive_data: false,
@@ -117,7 +117,7 @@ pub(crate) fn classify_disk(
     }
 }
 
-/// The rule for a disk on which etcd was never started.
+/// Classifies a disk on which etcd was never started.
 fn before(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
     match (contents, volume) {
         // The node gets a new disk id, because the agreements with the old one are void.

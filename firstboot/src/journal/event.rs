@@ -1,5 +1,5 @@
-//! The events of the journal. Their serialized names are part of a file format: nodes read what
-//! earlier versions wrote.
+//! Defines the events of the journal. Their serialized names are part of a file format, because
+//! nodes read journals that earlier versions wrote.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -37,8 +37,8 @@ pub(crate) enum Event {
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// This node has accepted a proposal: it saw these disk ids on all other members. It will now
-    /// announce this.
+    /// This node has accepted a proposal, because it saw these disk ids on all other members. It
+    /// announces the acceptance next.
     #[serde(rename = "ready")]
     ProposalAccepted {
         /// The disk ids of all initial members.
@@ -65,7 +65,7 @@ pub(crate) enum Event {
         /// The names and peer URLs of the initial members.
         members: Vec<(String, String)>,
     },
-    /// firstboot removes the member that this node was before it got a new disk.
+    /// firstboot removes the member under which this node ran before it got a new disk.
     Remove {
         /// Its id.
         member: u64,
@@ -89,7 +89,7 @@ pub(crate) enum Event {
     },
     /// firstboot created an empty directory for etcd's first start.
     DataMade {
-        /// Which one.
+        /// The directory's identity.
         directory: Inode,
     },
     /// etcd has created its WAL: from now on these directories are the member's data.
@@ -119,7 +119,7 @@ pub(crate) enum Event {
         /// Its id.
         member: u64,
     },
-    /// The member could not be removed in time, and remains a member.
+    /// The member was not removed in time, and remains a member.
     #[serde(rename = "stay")]
     LeaveCancelled {
         /// Its id.
@@ -175,13 +175,13 @@ pub(crate) struct RestoreOrder {
     pub(crate) mode: BootstrapMode,
     /// The members of the recipe for which the restore does not wait.
     pub(crate) without: BTreeSet<Label>,
-    /// The snapshot to restore; none for a rollback.
+    /// The snapshot to restore, or `None` for a rollback.
     pub(crate) source: Option<SnapshotFile>,
     /// The time at which firstboot abandons the order, in seconds since 1970.
     pub(crate) until: u64,
 }
 
-/// A snapshot on this node's disk, as it was verified.
+/// A verified snapshot on this node's disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotFile {
     /// The file.
@@ -192,7 +192,7 @@ pub(crate) struct SnapshotFile {
     pub(crate) revision: u64,
     /// Whether the file ends with etcd's own digest.
     pub(crate) digest: bool,
-    /// The file's fingerprint at the time of verification: with it, firstboot notices a replacement
+    /// The file's fingerprint at the time of verification. With it, firstboot detects a replacement
     /// without reading the file again.
     pub(crate) stamp: FileFingerprint,
 }

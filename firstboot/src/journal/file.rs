@@ -1,5 +1,6 @@
-//! The journal. It is append-only; each line has a checksum and is flushed before the next action.
-//! So after a power cut, the journal shows which actions had begun and which were complete.
+//! Reads and writes the journal. The journal is append-only. Each line has a checksum and is
+//! flushed before the next action, so after a power cut the journal shows which actions had begun
+//! and which were complete.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -22,7 +23,7 @@ use crate::reason::ReasonId;
 pub(crate) struct Entry {
     /// The time in seconds since 1970, according to the node's clock at that moment.
     pub(crate) at: u64,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub(crate) event: Event,
 }
@@ -35,8 +36,8 @@ pub(crate) struct Journal {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// The number of hexadecimal digits of a line's SHA-256 that precede the line: enough to detect a
-/// torn line.
+/// The number of hexadecimal digits of a line's SHA-256 that precede the line. They are enough to
+/// detect a torn line.
 const CHECK: usize = 16;
 
 fn check_of(json: &str) -> String {
@@ -99,9 +100,9 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 }
 
 impl Journal {
-    /// Opens the journal at a path; a missing file counts as an empty journal. Removes a torn last
-    /// line and flushes the rest: if the writer was killed, the last line may not be on the disk
-    /// yet, and other members will rely on it.
+    /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
+    /// line and flushes the rest. If the writer was killed, its last line may not be on the disk
+    /// yet, and other members will rely on that line.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
@@ -137,15 +138,15 @@ impl Journal {
         };
         let (entries, good) = read(&String::from_utf8_lossy(&bytes)).map_err(|line| {
             refused(ReasonId::JournalDamaged.because(format!(
-                "{}:{line} is damaged, so firstboot does not know what this node has done. firstboot leaves its data \
-                 unchanged; reinstall the node from the image",
+                "{}:{line} is damaged, so firstboot cannot determine what this node has done. \
+                 firstboot leaves the node's data unchanged. Reinstall the node from the image",
                 path.display()
             )))
         })?;
         Ok((Self { path, entries }, Some(good as u64)))
     }
 
-    /// Adds an event, which is on the disk when this function returns.
+    /// Adds an event. The event is on the disk when this function returns.
     pub(crate) fn add(&mut self, event: Event) -> Result<()> {
         let at = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -168,8 +169,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Prints and records what firstboot is about to do, but only once, however often firstboot
-    /// tries.
+    /// Prints and records the step that firstboot is about to take. Repeated attempts at the same
+    /// step are recorded only once.
     pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
         if self
             .entries
@@ -245,7 +246,7 @@ mod tests {
     }
 
     /// A power cut can leave any prefix of the file, possibly padded with zeros to the file's
-    /// length. Every complete line counts.
+    /// length. Every complete line must be read.
     #[test]
     fn a_torn_end_loses_one_line_at_most_wherever_it_is_torn() {
         let line = |text: &str| {
@@ -260,7 +261,7 @@ mod tests {
         for cut in 0..=text.len() {
             let whole = text[..cut].matches('\n').count();
             let end = text[..cut].rfind('\n').map_or(0, |at| at + 1);
-            // Possibly only the newline at the end was written.
+            // The last tail is a line of which only the newline was written.
             for tail in [
                 String::new(),
                 "\0".repeat(text.len() - cut),

@@ -1,4 +1,4 @@
-//! The state of this node, as it follows from all events of the journal.
+//! Derives the state of this node from all events of the journal.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,8 +17,8 @@ use crate::domain::{
 pub(crate) struct NodeState {
     /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
-    /// The id of the disk; none until firstboot has drawn one, and none after the operator has
-    /// excluded a member.
+    /// The id of the disk. It is `None` until firstboot has drawn an id, and again after the
+    /// operator has excluded a member.
     pub(crate) disk_id: Option<DiskId>,
     /// The sets of disk ids that this node has accepted since it got its current disk id.
     pub(crate) accepted: Vec<DiskIds>,
@@ -47,7 +47,7 @@ pub(crate) struct NodeState {
     pub(crate) revision: u64,
     /// The operator's order that has not been completed or abandoned yet.
     pub(crate) order: Option<RestoreOrder>,
-    /// Under that order, what this node has accepted: the disk ids and the mode.
+    /// The disk ids and the mode of each proposal that this node has accepted under that order.
     pub(crate) accepted_for_order: Vec<(DiskIds, BootstrapMode)>,
     /// The swap of data that has begun but is not complete.
     pub(crate) swap: Option<DataSwap>,
@@ -62,7 +62,7 @@ pub(crate) struct NodeState {
 /// An order about a node's membership.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum MembershipIntent {
-    /// Nothing.
+    /// There is no order.
     #[default]
     None,
     /// The member is to leave. It may have been removed already.
@@ -200,8 +200,8 @@ impl NodeState {
         else {
             return;
         };
-        // The state is `existing`: if the data is lost before etcd first runs, etcd must not start
-        // with an empty log, which the others would mistake for the member's old log.
+        // The state is `existing`, because if the data is lost before etcd first runs, etcd must
+        // not start with an empty log. The others would mistake that log for the member's old one.
         let start = InitialCluster {
             state: "existing",
             token,
@@ -212,14 +212,14 @@ impl NodeState {
             self.cluster.replace(cluster),
             std::mem::replace(&mut self.member, member),
         );
-        // The previous cluster may never have had a quorum, but its ids follow from the start
-        // parameters anyway.
+        // The ids of the previous cluster follow from the start parameters, even if that cluster
+        // never had a quorum.
         let begun_as = before.as_ref().filter(|start| start.state == "new");
         let old_cluster =
             old_cluster.or_else(|| begun_as.map(|start| cluster_id(start.urls(), &start.token)));
         let old_revision = std::mem::replace(&mut self.revision, revision);
-        // Archived data returns unchanged. Any other data has been newly built, so no etcd has used
-        // it.
+        // Archived data returns unchanged. Any other data has been newly built, so no version of
+        // etcd has used it.
         let returns = self.archived.as_ref().filter(|before| before.path == from);
         let old_etcd = std::mem::replace(&mut self.etcd, returns.and_then(|before| before.etcd));
         (self.healthy, self.added, self.joining, self.intent) =

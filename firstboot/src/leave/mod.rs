@@ -1,5 +1,5 @@
 //! `firstboot leave`: removes this member from its cluster and keeps it out. `plan` decides on the
-//! next step. This module observes the cluster, records the step in the journal and takes it.
+//! next step. This module observes the cluster, records the step in the journal and executes it.
 
 mod plan;
 
@@ -95,7 +95,7 @@ pub(crate) fn left_reason(member: u64) -> Reason {
     ))
 }
 
-/// Removes the member within this time, or abandons the removal.
+/// Removes the member within `patience`, or abandons the removal.
 ///
 /// # Errors
 /// Refused or not ready. The node then remains a member.
@@ -140,8 +140,8 @@ async fn remove_member(
     loop {
         let observed = observe(identity, &NodeState::of(journal), member).await?;
         let step = plan(&observed);
-        // The cluster is observed once more after the last attempt, because that attempt may have
-        // succeeded.
+        // firstboot observes the cluster once more after the last attempt, because that attempt may
+        // have succeeded.
         let over = Instant::now() >= end;
         let done = match step {
             LeaveStep::AlreadyRemoved => {
@@ -223,8 +223,8 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
     let own = async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
         let leader = client.status().await?.leader;
-        // Without a quorum, a member list may be out of date. If there is no other voter, this
-        // member by itself is the quorum.
+        // Without a quorum, a member list can be out of date. If there is no other voter, this
+        // member alone is the quorum.
         client.healthy().await?;
         let voters = client
             .members(true)
@@ -246,7 +246,7 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
     })
 }
 
-/// Whether the others report through raft that the member was removed.
+/// Returns whether the others report through raft that the member was removed.
 ///
 /// # Errors
 /// Not ready if no member can report this.
@@ -262,7 +262,7 @@ pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) ->
         LeaveStep::AlreadyRemoved => Ok(true),
         LeaveStep::Refuse(why) => Err(refused(why)),
         LeaveStep::Wait(why) => Err(not_ready(why.map(|why| {
-            format!("cannot find out whether this node's member was removed: {why}")
+            format!("cannot determine whether this node's member was removed: {why}")
         }))),
         LeaveStep::TransferLeadership(_) | LeaveStep::Remove(_) => Ok(false),
     }

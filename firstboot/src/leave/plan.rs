@@ -2,8 +2,8 @@
 //! the next step. firstboot observes everything again after each step.
 //!
 //! etcd's own check counts only the members to which it is connected. It therefore allows a removal
-//! even if one of the others is down, which leaves them without any fault tolerance. This rule
-//! requires that all other members be healthy.
+//! even if one of the other members is down. After such a removal, the cluster has no fault
+//! tolerance. This rule requires that all other members be healthy.
 
 use crate::membership::{Peer, another_cluster, is_listed, same_member_list, unhealthy};
 use crate::reason::{Reason, ReasonId};
@@ -11,11 +11,11 @@ use crate::reason::{Reason, ReasonId};
 /// The observed state of the cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Observed {
-    /// Returns the member id of this node.
+    /// The member id of this node.
     pub(crate) member: u64,
     /// The cluster of this node, if the node was ever healthy in one.
     pub(crate) cluster: Option<u64>,
-    /// The leader according to etcd on this node; none if etcd does not run or does not know a
+    /// The leader according to etcd on this node, or `None` if etcd does not run or does not have a
     /// leader.
     pub(crate) leader: Option<u64>,
     /// Whether etcd on this node reports through raft that it is the only voter.
@@ -39,7 +39,7 @@ pub(crate) enum LeaveStep {
     Remove(String),
 }
 
-/// The rule.
+/// Decides the next step.
 pub(crate) fn plan(observed: &Observed) -> LeaveStep {
     let Observed { member, peers, .. } = observed;
     if observed.alone {
@@ -85,8 +85,8 @@ pub(crate) fn plan(observed: &Observed) -> LeaveStep {
         );
     }
     if observed.leader == Some(*member) {
-        // The member that has applied the most entries needs the least time to catch up. etcd waits
-        // for that before the new leader takes over.
+        // The member that has applied the most entries needs the least time to catch up. The
+        // transfer waits until the new leader has caught up.
         return match peers.iter().max_by_key(|peer| peer.index) {
             Some(next) => LeaveStep::TransferLeadership(next.member_id),
             None => wait(ReasonId::NoQuorum, "no other voter can become the leader"),

@@ -3,16 +3,16 @@
 //! `etcd_network_active_peers` alone is not reliable. A member that received a snapshot from its
 //! leader, as every rebuilt member did, recreates all its peers and never removes the old ones from
 //! the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge counts
-//! dead members indefinitely. The number of bytes sent to a running member grows all the time,
-//! since each open stream carries its own heartbeat.
+//! dead members indefinitely. The number of bytes sent to a running member keeps growing, because
+//! each open stream carries its own heartbeat.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::list::Peer;
 
-/// A stream on which nothing was sent for this long is closed: an open stream carries a heartbeat
-/// every 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
+/// A stream on which nothing was sent for this long is treated as closed, because an open stream
+/// carries a heartbeat every 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
 const QUIET: Duration = Duration::from_secs(4);
 
 /// The number of bytes that each member has sent to each other member, and the time since which
@@ -21,7 +21,7 @@ const QUIET: Duration = Duration::from_secs(4);
 pub(crate) struct ActiveStreams(BTreeMap<(String, u64), (u64, Instant)>);
 
 impl ActiveStreams {
-    /// Removes from each peer the connections that exist only in the gauge.
+    /// Removes the connections that exist only in the gauge from each peer.
     pub(crate) fn judge(&mut self, peers: &mut [Peer], now: Instant) {
         for peer in peers {
             let name = &peer.name;
@@ -45,7 +45,7 @@ pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
     let active = labelled(metrics, "etcd_network_active_peers{", "Remote");
     let sent: BTreeMap<u64, f64> =
         labelled(metrics, "etcd_network_peer_sent_bytes_total{", "To").collect();
-    // It only matters whether the number changes.
+    // Only a change of the number matters, so its bits are compared.
     let bytes = |member: &u64| sent.get(member).map_or(0, |bytes| bytes.to_bits());
     active
         .filter(|(_, count)| *count != 0.0)
@@ -119,12 +119,18 @@ mod tests {
             );
             !peer.connected.is_empty()
         };
-        assert!(connected(5, 0) && connected(5, 3), "it may still be there");
+        assert!(
+            connected(5, 0) && connected(5, 3),
+            "the stream may still be open"
+        );
         assert!(
             connected(6, 4) && connected(6, 7) && connected(7, 9),
-            "it is there"
+            "the stream is open"
         );
-        assert!(!connected(7, 13) && !connected(7, 14), "it is not");
-        assert!(connected(8, 15), "it is there again");
+        assert!(
+            !connected(7, 13) && !connected(7, 14),
+            "the stream is closed"
+        );
+        assert!(connected(8, 15), "the stream is open again");
     }
 }

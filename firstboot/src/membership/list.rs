@@ -1,4 +1,5 @@
-//! The reports of the other members about the cluster, and the conclusions from their member lists.
+//! Defines the report of a member about its cluster, and draws conclusions from the member lists in
+//! these reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,17 +16,17 @@ pub(crate) struct Peer {
     pub(crate) name: String,
     /// The member's client URL.
     pub(crate) url: String,
-    /// The cluster that the node belongs to.
+    /// The id of the cluster to which the member belongs.
     pub(crate) cluster_id: u64,
-    /// All members, read through raft, so that the list is one on which a quorum agrees.
+    /// All members of the cluster. The list was read through raft, so a quorum agrees on it.
     pub(crate) members: Vec<Member>,
     /// The member's own id.
     pub(crate) member_id: u64,
     /// The index of the last raft entry that the member has applied.
     pub(crate) index: u64,
-    /// The version of etcd that its nodes run.
+    /// The version of the member's etcd.
     pub(crate) version: EtcdVersion,
-    /// The minor of the cluster version, as the member knows it.
+    /// The minor of the cluster version, as the member reports it.
     pub(crate) agreed: Option<u64>,
     /// Whether a downgrade is in force.
     pub(crate) downgrading: bool,
@@ -37,8 +38,9 @@ pub(crate) struct Peer {
     pub(crate) connected: BTreeMap<u64, u64>,
 }
 
-/// Returns the members with this node's name or peer URL. A new image may have given the node a
-/// different address; etcd treats two members with one name as one member with two addresses.
+/// Returns the members with this node's name or peer URL. The name is compared as well because a
+/// new image may have given the node a different address, and etcd treats two members with one name
+/// as one member with two addresses.
 pub(crate) fn own_entries<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
     peer.members
         .iter()
@@ -46,7 +48,7 @@ pub(crate) fn own_entries<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a 
         .collect()
 }
 
-/// Whether a member has this name or this peer URL.
+/// Returns whether a member has this name or this peer URL.
 pub(crate) fn is_own_entry(member: &Member, name: &str, url: &str) -> bool {
     member.name == name || member.peer_urls.iter().any(|own| own == url)
 }
@@ -60,7 +62,7 @@ pub(crate) fn listed_member_id(peers: &[Peer], name: &str, url: &str) -> Option<
 }
 
 /// Returns the suspicion of a duplicate if one of the peers is connected to this member or is this
-/// member itself, and none otherwise.
+/// member itself, and `None` otherwise.
 pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<Reason> {
     let witness = peers
         .iter()
@@ -78,7 +80,7 @@ pub(crate) fn peer_url_of(member: &Member) -> &str {
     member.peer_urls.first().map_or("", String::as_str)
 }
 
-/// Whether any peer lists this member.
+/// Returns whether any peer lists this member.
 pub(crate) fn is_listed(peers: &[Peer], member: u64) -> bool {
     peers
         .iter()
@@ -93,7 +95,7 @@ pub(crate) fn removed_reason(member: u64) -> Reason {
     ))
 }
 
-/// Returns a message if no peer belongs to this node's cluster, and none if one does.
+/// Returns a message if no peer belongs to this node's cluster, and `None` if one does.
 pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Reason> {
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {
@@ -104,8 +106,8 @@ pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Re
     })
 }
 
-/// Returns the other voters that are not healthy, and the learners: a learner may become a voter
-/// and then counts for the quorum.
+/// Returns the other voters that are not healthy, and all learners, because a learner may become a
+/// voter and then counts for the quorum.
 pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
     let well: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
     let others = peers
@@ -119,7 +121,7 @@ pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
         .collect()
 }
 
-/// Whether all peers report the same member list.
+/// Returns whether all peers report the same member list.
 pub(crate) fn same_member_list(peers: &[Peer]) -> bool {
     peers.iter().all(|peer| ids(peer) == ids(&peers[0]))
 }

@@ -1,12 +1,12 @@
-//! Determines whether this node's member runs on another machine: while etcd is stopped here, do
-//! the others still receive traffic from that member?
+//! Determines whether this node's member runs on another machine. While etcd is stopped here, the
+//! member runs elsewhere if the others still receive traffic from it.
 //!
-//! A connection to the member does not prove it, because a connection stays open for seconds after
-//! a power cut. Nor does a missing connection prove the opposite, since a copy of a machine that has its
-//! hardware address attracts the original's packets whenever the copy sends one. The number of
-//! bytes that others *received* from the member grows only if it runs. A follower answers each
-//! heartbeat of its leader, so the leader receives traffic from it; a leader sends traffic to all
-//! members.
+//! A connection to the member does not prove that the member runs, because a connection stays open
+//! for seconds after a power cut. Nor does a missing connection prove the opposite: a copy of a
+//! machine that has the same hardware address attracts the original's packets whenever the copy
+//! sends one. The number of bytes that others *received* from the member grows only if it runs. A
+//! follower answers each heartbeat of its leader, so the leader receives traffic from it; a leader
+//! sends traffic to all members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use super::peers::LIMIT;
 pub(crate) const OBSERVATION_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The time limits for a member to answer, one for each attempt of an observation. An answer is
-/// lost if the other machine sends a packet meanwhile; a quick answer arrives between two
+/// lost if the other machine sends a packet before it arrives. A quick answer arrives between two
 /// heartbeats.
 const TRIES: [Duration; 4] = [
     Duration::from_millis(150),
@@ -42,7 +42,7 @@ const PROOF: u32 = 2;
 pub(crate) struct RaftTraffic {
     /// Whether the member is the leader.
     leads: bool,
-    /// Whether the member knows a leader.
+    /// Whether the member has a leader.
     led: bool,
     /// The number of bytes that the member has received from each other member since it started.
     heard: BTreeMap<u64, u64>,
@@ -138,14 +138,13 @@ impl LivenessDetector {
                 Liveness::Alive(name)
             };
         }
-        // Only the leader's observation counts. If no member knows a leader, all observations
-        // count.
+        // Only the leader's observation counts. If no member has a leader, all observations count.
         let led = ears.values().any(|ear| ear.led);
         let counts = ears
             .iter()
             .filter(|(_, ear)| ear.leads || !led)
             .map(|(name, _)| name);
-        // A member that has never received anything needs no second observation.
+        // A member that has never received anything does not need a second observation.
         let silent: Vec<bool> = counts
             .map(|name| now[name] == 0 || self.before.contains_key(name))
             .collect();
@@ -264,12 +263,12 @@ mod tests {
         assert_eq!(
             verdicts([&[("a", leader(0))]]),
             [Liveness::Silent],
-            "it never heard it"
+            "the leader never received anything from the member"
         );
         assert_eq!(
             verdicts([&[("a", leader(5))], &[("a", leader(2))]])[1],
             Liveness::Silent,
-            "it was started again"
+            "the leader was started again"
         );
     }
 
@@ -288,7 +287,7 @@ mod tests {
             &[("b", follower(5))],
             &[("a", leader(5)), ("b", follower(5))],
         ]);
-        assert_eq!(looks[1], Liveness::Unknown, "the leader was asked once");
+        assert_eq!(looks[1], Liveness::Unknown, "the leader was observed once");
     }
 
     #[test]

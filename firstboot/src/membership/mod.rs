@@ -1,4 +1,4 @@
-//! The other members: how firstboot queries them, and what it concludes from their answers.
+//! Queries the other members, and draws conclusions from their answers.
 //!
 //! `peer_client` probes the peer port with the barrier's `protocol` and the certificates of
 //! `peer_tls`. `peers` queries etcd on the client port. `list` compares the member lists.

@@ -1,4 +1,5 @@
-//! The client of the barrier: determines which program answers on a member's peer port.
+//! Implements the client of the barrier, which determines the program that answers on a member's
+//! peer port.
 
 use std::error::Error;
 use std::time::Duration;
@@ -21,7 +22,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
 /// The time limit for TCP to connect.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// The time limit for a complete snapshot. The reader itself notices if the stream stalls.
+/// The time limit for a complete snapshot. The reader itself detects a stalled stream.
 const STREAM: Duration = Duration::from_secs(6 * 3600);
 
 /// The result of one probe.
@@ -29,7 +30,7 @@ const STREAM: Duration = Duration::from_secs(6 * 3600);
 pub(crate) enum ProbeResult {
     /// firstboot or etcd answered.
     State(PeerState),
-    /// No one answered, for this reason.
+    /// No program answered, for this reason.
     Unreachable(String),
     /// A different program answered, or a member of a different cluster. The text explains why
     /// firstboot does not accept the answer.
@@ -76,8 +77,9 @@ impl PeerClient {
         })
     }
 
-    /// Probes one member, and tells it whether this node has `news` for it. The client never reads
-    /// an answer that arrives too late, so the answers from one member are in order.
+    /// Probes one member. With `news`, the probe notifies the member that this node's state has
+    /// changed. The client never reads an answer that arrives too late, so the answers from one
+    /// member are in order.
     pub(crate) async fn probe(&self, member: &Member, news: bool) -> ProbeResult {
         match self.try_ask(member, news).await {
             Ok(heard) => heard,
@@ -132,7 +134,7 @@ impl PeerClient {
             .error_for_status()?;
         ensure!(
             answer.status() == StatusCode::PARTIAL_CONTENT,
-            "it answers {}",
+            "the member answered {}",
             answer.status()
         );
         Ok(answer)
@@ -153,14 +155,14 @@ impl PeerClient {
         if answer.status() == StatusCode::OK {
             let Some(bytes) = bounded(answer, protocol::LIMIT).await? else {
                 return Ok(ProbeResult::UnexpectedResponder(
-                    "its answer has no end".to_owned(),
+                    "its answer is too long".to_owned(),
                 ));
             };
             let state = protocol::read(&bytes, &self.cluster, self.etcd, &member.name);
             return Ok(state.map_or_else(ProbeResult::UnexpectedResponder, ProbeResult::State));
         }
-        // firstboot did not answer, so etcd may be running there. etcd serves its member list at
-        // this path, with the cluster's id in a header.
+        // firstboot did not answer, so etcd may be running on the member. etcd serves its member
+        // list at this path, with the cluster's id in a header.
         let answer = self.client.get(format!("{url}/members")).send().await?;
         let id = answer
             .headers()
@@ -169,7 +171,7 @@ impl PeerClient {
         Ok(match id.and_then(|id| u64::from_str_radix(id, 16).ok()) {
             Some(cluster_id) => ProbeResult::State(PeerState::Etcd { cluster_id }),
             None => ProbeResult::UnexpectedResponder(format!(
-                "it answers {} to a question for etcd's members",
+                "it answered {} to a request for etcd's member list",
                 answer.status()
             )),
         })
@@ -214,7 +216,7 @@ fn no_answer(error: &reqwest::Error) -> ProbeResult {
 fn words_of(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        io::ErrorKind::HostUnreachable => "no route to it".to_owned(),
+        io::ErrorKind::HostUnreachable => "no route to host".to_owned(),
         io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
         io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
         _ => error.to_string(),

@@ -24,9 +24,9 @@ pub(super) const LIMIT: usize = 4 << 20;
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Returns the other members that answer through raft, and the clusters of all that run etcd.
-/// Queries the recipe's members first, then any further members that these list: a cluster may have
-/// grown since this image was built. A member that takes longer than `patience` is treated as
-/// silent and does not delay the others.
+/// Queries the recipe's members first, then any further members that these list, because the
+/// cluster may have grown since this image was built. A member that takes longer than `patience` is
+/// treated as silent and does not delay the others.
 pub(crate) async fn query_others(
     identity: &Identity,
     peer_client: &PeerClient,
@@ -98,7 +98,7 @@ async fn ask(
     }
     let (mut peers, mut clusters) = (Vec::new(), BTreeSet::new());
     while let Some(answer) = questions.join_next().await {
-        // A member that does not answer is left out; the barrier reports its name.
+        // A member that does not answer is omitted. The barrier reports its name.
         let Ok(Ok((cluster_id, peer))) = answer else {
             continue;
         };
@@ -125,7 +125,7 @@ async fn one(
     let (client, status) = timeout_at(end, answer).await??;
     let header = status.header.unwrap_or_default();
     if status.leader == 0 {
-        // The member has no quorum: a health check would only use up the whole timeout.
+        // The member has no quorum, so a health check would only use up the whole timeout.
         return Ok((header.cluster_id, None));
     }
     let peer = async {

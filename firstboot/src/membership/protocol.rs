@@ -1,4 +1,5 @@
-//! The protocol of the barrier: one GET request on the peer port, answered with one JSON document.
+//! Defines the protocol of the barrier: a GET request on the peer port, which the server answers
+//! with a JSON document.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +15,15 @@ pub(crate) const PATH: &str = "/firstboot/barrier";
 /// The path prefix that precedes a snapshot's digest. At such a path, a member serves the snapshot
 /// that it was ordered to restore.
 pub(crate) const SNAPSHOTS: &str = "/firstboot/snapshot/";
-/// The query string with which a client announces news for this member. The member then probes the
-/// client at once.
+/// The query string with which a client announces that its state has changed. The member then
+/// probes the client immediately.
 pub(crate) const NEWS: &str = "news";
 
 /// The version of the document's format.
 const FORMAT: u32 = 1;
 
-/// The size limit for an answer: some hundred bytes, and a name for each excluded member.
+/// The size limit for an answer. An answer has some hundred bytes, and a name for each excluded
+/// member.
 pub(crate) const LIMIT: usize = 16 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,11 +86,14 @@ pub(crate) fn read(
     struct Format {
         format: u32,
     }
-    let of: Format =
-        serde_json::from_slice(bytes).map_err(|_| "its answer is not firstboot's".to_owned())?;
+    let of: Format = serde_json::from_slice(bytes).map_err(|_| {
+        "its answer does not come from \
+             firstboot"
+            .to_owned()
+    })?;
     if of.format != FORMAT {
         return Err(format!(
-            "its firstboot speaks format {}, and this one {FORMAT}",
+            "its firstboot uses format {}, and this one uses {FORMAT}",
             of.format
         ));
     }
@@ -104,7 +109,7 @@ pub(crate) fn read(
     } = serde_json::from_slice(bytes)
         .map_err(|error| format!("its answer cannot be read: {error}"))?;
     if theirs != *cluster || said != *name {
-        return Err(format!("it says that it is {said} of {theirs}"));
+        return Err(format!("it reports that it is {said} of {theirs}"));
     }
     if let Some(obstacle) =
         etcd.and_then(|etcd| upgrade::coexistence_obstacle(own, "its image", etcd))
@@ -234,7 +239,7 @@ mod tests {
         assert!(
             read(b"<html>", &a, own, &a)
                 .unwrap_err()
-                .contains("not firstboot's")
+                .contains("does not come from firstboot")
         );
         assert!(read(br#"{"format":1}"#, &a, own, &a).is_err());
     }

@@ -1,5 +1,5 @@
-//! Azure's metadata service. `userData` can be read at every boot and replaced later. The older
-//! custom data exists only on the disc of the first boot, which the agent ejects.
+//! Queries Azure's metadata service. `userData` can be read at every boot and replaced later. The
+//! older custom data exists only on the disc of the first boot, which the agent ejects.
 
 use anyhow::anyhow;
 use base64::Engine as _;
@@ -16,7 +16,7 @@ pub(super) const SOURCE: Source = Source {
     find: |query| service::find(query, Platform::Azure, &ask),
 };
 
-/// The statuses with which the service answers as long as it does not know a new machine yet.
+/// The statuses with which the service answers until it has data for a new machine.
 const PASSING: [StatusCode; 2] = [StatusCode::NOT_FOUND, StatusCode::GONE];
 
 async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {

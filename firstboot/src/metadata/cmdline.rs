@@ -19,7 +19,9 @@ fn find(query: &Query<'_>, path: &str) -> Result<SourceResult> {
     match line.split_ascii_whitespace().find_map(location::named) {
         Some(place) => location::get(&place, "the kernel's command line", query),
         None => Ok(SourceResult::Nothing(
-            "the kernel's command line has neither firstboot.node= nor ds=nocloud;s=".to_owned(),
+            "the kernel's command line contains neither firstboot.node= nor \
+                 ds=nocloud;s="
+                .to_owned(),
         )),
     }
 }

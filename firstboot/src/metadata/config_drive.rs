@@ -1,4 +1,4 @@
-//! OpenStack's config drive: a disk labelled `config-2`, FAT or ISO 9660.
+//! Reads OpenStack's config drive, which is a FAT or ISO 9660 disk with the label `config-2`.
 
 use anyhow::{Context as _, Result};
 use recipes::cluster::MetadataSource;
@@ -22,7 +22,7 @@ fn find() -> Result<SourceResult> {
         )));
     }
     seed::read(&disks, "openstack/latest/user_data", |disk| {
-        // Nova and Ironic write this file; other tools that create such disks write only the user
+        // Nova and Ironic write this file. Other tools that create such disks write only the user
         // data.
         let data = disk::read(disk, "openstack/latest/meta_data.json")
             .context("openstack/latest/meta_data.json")?;
@@ -36,7 +36,7 @@ fn find() -> Result<SourceResult> {
                 )
             }
             None => format!(
-                "the disk {} has no openstack/latest/user_data",
+                "the disk {} does not contain openstack/latest/user_data",
                 disk.display()
             ),
         })

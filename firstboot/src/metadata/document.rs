@@ -1,4 +1,4 @@
-//! A node document as found in a source, before it is verified.
+//! Parses a node document as found in a source, before it is verified.
 
 use std::borrow::Cow;
 use std::io::Read as _;
@@ -19,7 +19,8 @@ pub(super) const LIMIT: u64 = 1 << 20;
 /// The first bytes of a gzip file (RFC 1952, 2.3.1).
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 
-/// Some tools pad base64 and others do not.
+/// The base64 decoder. It does not require padding, because some tools pad base64 and others do
+/// not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -35,7 +36,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// The document in a file; `None` if there is no such file.
+    /// Returns the document in a file, or `None` if there is no such file.
     pub(crate) fn in_file(path: &Path) -> Result<Option<Self>> {
         if !files::exists(path)? {
             return Ok(None);
@@ -56,8 +57,8 @@ impl Found {
         Ok(Self { place, envelope })
     }
 
-    /// Whether the other document has the same content. Only the signed payload is compared,
-    /// because the same payload can be in many envelopes.
+    /// Returns whether the other document has the same content. Only the signed payload is
+    /// compared, because the same payload can be in many envelopes.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         self.envelope.payload == other.envelope.payload
     }

@@ -1,6 +1,6 @@
-//! EC2's metadata service, only version 2, in which each request carries a token. Version 1 answers
-//! every request that a program on the machine can be tricked into sending, so firstboot never uses
-//! it.
+//! Queries EC2's metadata service, but only version 2, in which each request carries a token.
+//! Version 1 answers every request that a program on the machine can be tricked into sending, so
+//! firstboot never uses it.
 
 use std::cell::RefCell;
 
@@ -45,8 +45,8 @@ async fn ask(
     reply.success(&place, &[]).map(UserData::Some)
 }
 
-/// Sends a request with the token. Status 401 means that the token has expired, so firstboot
-/// fetches a new one, once.
+/// Sends a request with the token. Status 401 means that the token has expired. In that case
+/// firstboot fetches a new token once.
 async fn get(
     service: &Endpoint,
     token: &RefCell<Option<HeaderValue>>,

@@ -1,6 +1,6 @@
-//! Requests certificates for this node's own keys from `builder serve --pki`. The server proves that
-//! it holds the key that the image trusts, so no CA store and no certificate of a CA is needed. The
-//! answer is a signed node document like that of any source.
+//! Requests certificates for this node's own keys from `builder serve --pki`. The server proves
+//! that it holds the key that the image trusts, so neither a CA store nor a CA certificate is
+//! needed. The answer is a signed node document, like the document of any source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use crate::output::say;
 use crate::reason::ReasonId;
 
 /// The pauses between attempts. An operator may have to approve the key first. After the last
-/// attempt systemd restarts firstboot, without a limit.
+/// attempt firstboot exits, and systemd restarts it any number of times.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
-/// Sends a request for certificates to the server in the folder `base`. Repeats it while the server
-/// does not answer or waits for an operator.
+/// Sends a request for certificates to the server in the folder `base`. Repeats the request while
+/// the server does not answer or waits for an operator.
 ///
 /// # Errors
-/// Not ready after the last attempt; refused if the server refuses.
+/// Not ready after the last attempt. Refused if the server refuses the request.
 pub(crate) fn enrol(
     base: &Url,
     machine: &Machine,
@@ -72,7 +72,7 @@ async fn patiently(client: &Client, url: &Url, request: &str, place: &str) -> Re
     Err(not_ready(last))
 }
 
-/// A client that talks only to a server that holds this key.
+/// Returns a client that accepts only a server that holds this key.
 fn pinned(key: &PublicKey) -> Result<Client> {
     let provider = Arc::new(ring::default_provider());
     let verifier = PinnedServer {
@@ -88,7 +88,7 @@ fn pinned(key: &PublicKey) -> Result<Client> {
     client.context("cannot make an https client")
 }
 
-/// Accepts exactly the server with this key, whatever else its certificate says.
+/// Accepts exactly the server with this key, regardless of the rest of its certificate.
 #[derive(Debug)]
 struct PinnedServer {
     key: Vec<u8>,

@@ -1,4 +1,4 @@
-//! A file on the disk, for operators who prepare the disks themselves.
+//! Reads a file on the disk, for operators who prepare the disks themselves.
 
 use anyhow::Result;
 use recipes::cluster::MetadataSource;

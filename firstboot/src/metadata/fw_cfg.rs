@@ -1,6 +1,6 @@
-//! QEMU's firmware configuration: the hypervisor passes the document itself to the machine, without
-//! a disk, a network or a boot loader, and only root can read the document. The driver is built
-//! into the kernel of CentOS 7.9 (3.10.0-1160, CONFIG_FW_CFG_SYSFS=y).
+//! Reads QEMU's firmware configuration. The hypervisor passes the document itself to the machine,
+//! without a disk, a network or a boot loader, and only root can read the document. The driver is
+//! built into the kernel of CentOS 7.9 (3.10.0-1160, CONFIG_FW_CFG_SYSFS=y).
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub(super) const SOURCE: Source = Source {
 fn find(path: &str) -> Result<SourceResult> {
     if !Path::new(path).exists() {
         return Ok(SourceResult::Nothing(
-            "the firmware's configuration has no opt/etcd-image/node.json".to_owned(),
+            "the firmware's configuration does not contain opt/etcd-image/node.json".to_owned(),
         ));
     }
     let place = "opt/etcd-image/node.json of the firmware's configuration";

@@ -1,5 +1,5 @@
-//! GCE's metadata server. It requires the header `Metadata-Flavor: Google`, and includes it in its
-//! answers. A server that does not send the header is not GCE's.
+//! Queries GCE's metadata server. The server requires the header `Metadata-Flavor: Google`, and
+//! includes it in its answers. A server that does not send the header is not GCE's.
 
 use anyhow::anyhow;
 use recipes::cluster::{MetadataSource, Platform};
@@ -19,8 +19,7 @@ const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
     let (reply, place) = get(service, "id").await?;
     let instance = shorten(reply.success(&place, &[])?);
-    // The attribute of the instance. The project's attributes are not read, because they are the
-    // same for all nodes.
+    // Only the instance's attribute is read. The project's attributes are the same for all nodes.
     let (reply, place) = get(service, "attributes/user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!(
@@ -40,7 +39,7 @@ async fn get(service: &Endpoint, path: &str) -> Result<(Reply, String), HttpErro
     if reply.status.is_success() && !is_google {
         let header = format!("{}: {}", FLAVOR.0, FLAVOR.1);
         return Err(HttpError::Final(anyhow!(
-            "{place} answers without `{header}`, so it is not GCE's metadata server"
+            "{place} answered without `{header}`, so it is not GCE's metadata server"
         )));
     }
     Ok((reply, place))

@@ -1,6 +1,6 @@
-//! The HTTP client of the metadata sources. It uses no proxy, because the service would then answer
-//! for the proxy's machine. It follows no redirects, because a server could redirect it to any
-//! address.
+//! Provides the HTTP client of the metadata sources. The client does not use a proxy, because the
+//! service would then answer for the proxy's machine. It does not follow redirects, because a
+//! server could redirect it to any address.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) enum HttpError {
     Final(anyhow::Error),
 }
 
-/// A server's answer, whatever its status.
+/// A server's answer with any status.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
@@ -27,7 +27,7 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
 }
 
-/// The settings of every client here.
+/// Returns the settings that all clients of this module share.
 pub(super) fn builder() -> ClientBuilder {
     Client::builder()
         .no_proxy()
@@ -36,7 +36,7 @@ pub(super) fn builder() -> ClientBuilder {
         .timeout(Duration::from_secs(20))
 }
 
-/// A client for metadata.
+/// Returns a client for metadata.
 pub(crate) fn client() -> Result<Client> {
     match builder().build() {
         Ok(client) => Ok(client),
@@ -57,7 +57,7 @@ pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, 
         body.extend_from_slice(&chunk);
         if body.len() as u64 > LIMIT {
             return Err(HttpError::Final(anyhow!(
-                "{place} sends more than {LIMIT} bytes"
+                "{place} sent more than {LIMIT} bytes"
             )));
         }
     }
@@ -69,12 +69,11 @@ pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, 
 }
 
 impl Reply {
-    /// The body of an answer whose status is 200 to 299.
+    /// Returns the body of an answer whose status is 200 to 299.
     ///
     /// # Errors
-    /// For any other status, the error contains the server's own message. Another attempt may
-    /// succeed after a server error, after "too many requests", and after the statuses in
-    /// `passing`.
+    /// Fails for any other status, with the server's own message. Another attempt may succeed after
+    /// a server error, after "too many requests", and after the statuses in `passing`.
     pub(super) fn success(self, place: &str, passing: &[StatusCode]) -> Result<Vec<u8>, HttpError> {
         if self.status.is_success() {
             return Ok(self.body);
@@ -92,7 +91,7 @@ impl Reply {
         })
     }
 
-    /// The error for an answer with any other status.
+    /// Returns the error for an answer with any other status.
     pub(super) fn error(&self, place: &str) -> anyhow::Error {
         let to = if self.status.is_redirection() {
             ", a redirect, which firstboot does not follow"
@@ -102,7 +101,7 @@ impl Reply {
         anyhow!("{place} answered {}{to}{}", self.status, self.reason())
     }
 
-    /// The server's own message, if it is short and plain.
+    /// Returns the server's own message, if it is short and plain.
     fn reason(&self) -> String {
         const REASON: usize = 400;
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(REASON)])

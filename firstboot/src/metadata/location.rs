@@ -1,4 +1,4 @@
-//! A place that is named outside the disk: `firstboot.node=PATH-OR-URL`, or in the syntax of
+//! Parses a place that is named outside the disk: `firstboot.node=PATH-OR-URL` or, in the syntax of
 //! cloud-init's NoCloud, `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`). In
 //! NoCloud's syntax the place contains `user-data`.
 
@@ -10,7 +10,7 @@ use super::source::{Query, SourceResult};
 use super::url;
 use crate::files;
 
-/// The place in a parameter, if it names one.
+/// Returns the place in a parameter, if it names one.
 pub(super) fn named(word: &str) -> Option<String> {
     // GRUB and some boot menus leave the quotes around a parameter that contains a semicolon.
     let word = word.trim_matches(['"', '\'']);
@@ -29,7 +29,7 @@ pub(super) fn named(word: &str) -> Option<String> {
     Some(format!("{}/user-data", seed.trim_end_matches('/')))
 }
 
-/// The document at this place. `by` tells where the place was named.
+/// Returns the document at this place. `by` describes where the place was named.
 pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<SourceResult> {
     if place.starts_with('/') {
         return Ok(Found::parse(place, &files::read_bounded(place.as_ref(), LIMIT)?)?.into());
@@ -97,7 +97,7 @@ mod tests {
         });
         assert!(
             matches!(again, SourceResult::NotAsked(_)),
-            "no server is asked again"
+            "no server is queried again"
         );
     }
 

@@ -1,5 +1,5 @@
-//! The answers of the sources in this boot, for `firstboot explain --sources`. The log is in /run,
-//! because each boot queries the sources again.
+//! Logs the answers of the sources in this boot, for `firstboot explain --sources`. The log is in
+//! /run, because firstboot queries the sources again at each boot.
 
 use std::path::Path;
 
@@ -17,7 +17,8 @@ pub(crate) struct SourceRow {
     pub(crate) source: MetadataSource,
     /// The outcome.
     pub(crate) outcome: Outcome,
-    /// What firstboot found at the source, or why it did not query the source.
+    /// A description of what firstboot found at the source, or the reason why it did not query the
+    /// source.
     pub(crate) saw: String,
 }
 
@@ -55,8 +56,8 @@ pub(crate) struct SourceLog {
 }
 
 impl SourceLog {
-    /// A log that is stored for `explain`. Commands that must not change anything use a log that is
-    /// not stored.
+    /// Returns a log that is stored for `explain`. Commands that must not change anything use a log
+    /// that is not stored.
     pub(crate) fn kept() -> Self {
         Self {
             is_kept: true,
@@ -64,7 +65,7 @@ impl SourceLog {
         }
     }
 
-    /// The log of this boot, or `None` if firstboot has not run yet.
+    /// Returns the log of this boot, or `None` if firstboot has not run yet.
     pub(crate) fn load() -> Result<Option<Self>> {
         let Some(bytes) = files::read_if_there(paths::SOURCES)? else {
             return Ok(None);
@@ -110,7 +111,7 @@ impl SourceLog {
         self.save();
     }
 
-    /// Records that the node uses its stored copy instead of the document that a source has.
+    /// Records that the node uses its stored copy instead of the document of a source.
     pub(crate) fn use_copy(&mut self) {
         self.taken = Some(paths::ACCEPTED.to_owned());
         self.save();
@@ -138,7 +139,7 @@ impl SourceLog {
         }
     }
 
-    /// Whether both searches ended with the same document.
+    /// Returns whether both searches ended with the same document.
     fn repeats(&self, before: &Self) -> bool {
         let ended = |log: &Self| log.taken.clone().filter(|_| log.refused.is_none());
         ended(self).is_some() && ended(self) == ended(before)

@@ -1,5 +1,6 @@
-//! The sources of node documents, one in each file. A source returns a signed document, reports
-//! that it has none, or fails. identity.rs verifies a document before firstboot uses it.
+//! Searches the sources of node documents, each of which is in a separate file. A source returns a
+//! signed document, reports that it does not have one, or fails. `identity` verifies a document
+//! before firstboot uses it.
 
 mod azure;
 mod cmdline;
@@ -62,9 +63,10 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
     url::SOURCE,
 ];
 
-/// The document of the first source that has one. A source without a document is skipped. A source
-/// with an invalid document is an error, because the next source might belong to an attacker. Until
-/// the node has accepted a document, firstboot compares the later sources with the first.
+/// Returns the document of the first source that has one. A source without a document is skipped. A
+/// source with an invalid document is an error, because the next source might belong to an
+/// attacker. Until the node has accepted a document, firstboot compares the later sources with the
+/// first.
 pub(crate) fn find(
     policy: &MetadataPolicy,
     machine: &Machine,
@@ -72,7 +74,7 @@ pub(crate) fn find(
 ) -> Result<Found> {
     log.clear();
     let found = search(policy, machine, log);
-    // Reading a source again would return the same content.
+    // The error is a refusal, because reading the source again would return the same content.
     let found = found.map_err(|error| match code_of(&error) {
         Exit::Failed => refused(format!("{error:#}")),
         _ => error,
@@ -93,8 +95,8 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
         machine,
         url: policy.url.as_ref(),
         platforms: &platforms,
-        // Only a node without a document queries the network: a member that is already set up
-        // starts without the network.
+        // Only a node without a document queries the network, because a member that is already set
+        // up must start without the network.
         known: accepted.is_some(),
         patience: Patience::Boot,
         services: &services,
@@ -119,8 +121,8 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
         .map(|row| row.saw.as_str());
     let saw: Vec<&str> = saw.collect();
     Err(not_ready(format!(
-        "no node document for this machine ({machine}): {}. Give it its nodes/NAME/ of the build; `firstboot explain \
-         --sources` shows all sources",
+        "no node document for this machine ({machine}): {}. Give the machine its nodes/NAME/ from \
+         the build; `firstboot explain --sources` shows all sources",
         saw.join("; ")
     )))
 }
@@ -167,7 +169,10 @@ fn ask(sources: &[&Source], query: &Query<'_>, log: &mut SourceLog) -> Result<Op
                 log.note(name, Outcome::Agrees, &found.place);
             }
             (Ok(SourceResult::Found(found)), Some((first_name, first))) => {
-                let differs = format!("{} is another document than {}", found.place, first.place);
+                let differs = format!(
+                    "{} and {} are different documents",
+                    found.place, first.place
+                );
                 log.note(name, Outcome::Wrong, &differs);
                 bail!(
                     "two sources disagree: {differs} (sources {} and {}). Remove one of them, or name the right one \

@@ -1,5 +1,5 @@
-//! NoCloud's seed: a folder, or a FAT or ISO 9660 disk with the label `cidata`. The document is in
-//! `user-data`.
+//! Reads NoCloud's seed, which is a folder, or a FAT or ISO 9660 disk with the label `cidata`. The
+//! document is in `user-data`.
 
 use std::path::Path;
 
@@ -36,14 +36,14 @@ fn find() -> Result<SourceResult> {
     let disks = disk::labelled(LABEL)?;
     if disks.is_empty() {
         return Ok(SourceResult::Nothing(format!(
-            "no disk is labelled {LABEL}, and {} has no user-data",
+            "no disk is labelled {LABEL}, and {} does not contain user-data",
             FOLDERS[0]
         )));
     }
     // Every seed has this file, which may be empty.
     seed::read(&disks, "user-data", |disk| {
         bail!(
-            "the disk {} is labelled {LABEL} and has no user-data",
+            "the disk {} is labelled {LABEL} but does not contain user-data",
             disk.display()
         )
     })

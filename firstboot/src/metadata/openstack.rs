@@ -1,4 +1,4 @@
-//! OpenStack's metadata service.
+//! Queries OpenStack's metadata service.
 
 use anyhow::anyhow;
 use recipes::cluster::{MetadataSource, Platform};
@@ -17,13 +17,13 @@ pub(super) const SOURCE: Source = Source {
 /// The part of `meta_data.json` that firstboot reads.
 #[derive(Debug, Deserialize)]
 pub(super) struct MetaData {
-    /// The instance.
+    /// The id of the instance.
     pub(super) uuid: String,
 }
 
 async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
     // Only OpenStack has this file, and every instance has one. Neutron's proxy answers 404 until
-    // it knows the instance's port.
+    // it has found the instance's port.
     let (request, place) = service.get("openstack/latest/meta_data.json")?;
     let body = send(request, &place)
         .await?

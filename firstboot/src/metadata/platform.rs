@@ -1,5 +1,5 @@
-//! The platform on which this machine runs, as determined from the kernel command line, the recipe
-//! or the firmware. firstboot queries a metadata service only on the service's own platform:
+//! Determines the platform on which this machine runs from the kernel command line, the recipe or
+//! the firmware. firstboot queries a metadata service only on the service's own platform, because
 //! elsewhere any host on the network could answer at that address.
 
 use std::fs;
@@ -11,8 +11,8 @@ use recipes::cluster::Platform;
 /// The `chassis_asset_tag` of every machine on Azure.
 const AZURE: &str = "7783-7084-3265-9085-8269-3286-77";
 
-/// The values of `product_name` and `chassis_asset_tag` that identify OpenStack: those of Nova, and
-/// those of clouds that are built on it.
+/// The values of `product_name` and `chassis_asset_tag` that identify OpenStack. They are those of
+/// Nova, and those of clouds that are built on Nova.
 const OPENSTACK: [&str; 6] = [
     "OpenStack Nova",
     "OpenStack Compute",
@@ -58,7 +58,8 @@ impl Platforms {
         Ok(Self(Platform::ALL.into_iter().filter_map(named).collect()))
     }
 
-    /// Why a platform's service is not queried, or `None` if this machine runs on that platform.
+    /// Returns why a platform's service is not queried, or `None` if this machine runs on that
+    /// platform.
     pub(super) fn why_not(&self, platform: Platform) -> Option<String> {
         if self.why(platform).is_some() {
             return None;
@@ -70,11 +71,11 @@ impl Platforms {
                 platform.name()
             )
         } else {
-            format!("this is another platform: {}", others.join(", "))
+            format!("this is a different platform: {}", others.join(", "))
         })
     }
 
-    /// The evidence that this machine runs on a platform.
+    /// Returns the evidence that this machine runs on a platform.
     pub(super) fn why(&self, platform: Platform) -> Option<&str> {
         self.0
             .iter()
@@ -111,7 +112,7 @@ impl Firmware {
         }
     }
 
-    /// The field that identifies a platform.
+    /// Returns the field and value that identify a platform, or `None` if no field does.
     fn names(&self, platform: Platform) -> Option<String> {
         let is = |field: &str, value: &str, yes: bool| yes.then(|| format!("{field} is {value}"));
         let (vendor, product, tag) = (
@@ -134,8 +135,8 @@ impl Firmware {
                         is_ec2(&self.hypervisor_uuid),
                     )
                 })
-                // By chance, one UUID in 4096 starts like this. On EC2 the UUID is also the serial
-                // number.
+                // One random UUID in 4096 starts like this by chance. On EC2 the UUID is also the
+                // serial number, so both are compared.
                 .or_else(|| {
                     let both = self.product_uuid.eq_ignore_ascii_case(&self.product_serial);
                     is(
@@ -162,7 +163,7 @@ impl Firmware {
     }
 }
 
-/// Whether a UUID starts with `ec2` in either byte order of SMBIOS, as EC2's UUIDs do.
+/// Returns whether a UUID starts with `ec2` in either byte order of SMBIOS, as EC2's UUIDs do.
 fn is_ec2(uuid: &str) -> bool {
     let uuid = uuid.to_ascii_lowercase();
     // `45e12aec-…`: the first group has its bytes in reverse order.
@@ -290,7 +291,7 @@ mod tests {
         let why = line.why_not(Platform::Ec2).unwrap();
         assert_eq!(
             why,
-            "this is another platform: firstboot.platform=gce on the kernel's command line"
+            "this is a different platform: firstboot.platform=gce on the kernel's command line"
         );
         let recipe =
             Platforms::observe(machine(&files[..1]).path(), Some(Platform::Azure)).unwrap();

@@ -8,8 +8,8 @@ use super::disk;
 use super::document::Found;
 use super::source::SourceResult;
 
-/// The document in the file `path` on the disks. If several disks have a document, all must be the
-/// same. `instead` describes what a disk without that file contains.
+/// Returns the document in the file `path` on the disks. If several disks have a document, all must
+/// be the same. `instead` describes what a disk without that file contains.
 pub(super) fn read(
     disks: &[PathBuf],
     path: &str,

@@ -1,5 +1,5 @@
-//! A platform's metadata service at a link-local address: when firstboot queries it, and for how
-//! long.
+//! Queries a platform's metadata service at a link-local address. Determines when firstboot queries
+//! the service, and for how long.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ const PAUSES: [u64; 5] = [1, 1, 2, 3, 5];
 /// The answer of a service.
 #[derive(Debug)]
 pub(super) enum UserData {
-    /// The service has no user data; the text describes what it returned instead.
+    /// The service does not have user data. The text describes what it returned instead.
     Nothing(String),
     /// The user data of this machine.
     Some(Vec<u8>),
@@ -63,7 +63,8 @@ impl Endpoint {
 }
 
 /// Queries a platform's service for the user data of this machine, if the machine runs on that
-/// platform. firstboot keeps trying a service that does not answer. A refusal ends the search.
+/// platform. If the service does not answer, firstboot keeps trying. If the service refuses, the
+/// search ends.
 pub(super) fn find(
     query: &Query<'_>,
     platform: Platform,
@@ -118,17 +119,19 @@ async fn patiently(
             Ok(Ok(data)) => return Ok(data),
             // A disabled service has no document that could be compared.
             Ok(Err(HttpError::Final(error))) if query.patience == Patience::Compare => {
-                return Ok(UserData::Nothing(format!("it refuses: {error:#}")));
+                return Ok(UserData::Nothing(format!(
+                    "it refused the request: {error:#}"
+                )));
             }
             Ok(Err(HttpError::Final(error))) => return Err(error),
             Ok(Err(HttpError::Again(error))) => format!("{error:#}"),
-            Err(_) if last.is_empty() => "it does not answer".to_owned(),
+            Err(_) if last.is_empty() => "it did not answer".to_owned(),
             Err(_) => last.clone(),
         };
         let pause = pauses.next().unwrap_or_default();
         if query.patience == Patience::Compare || start.elapsed() + pause >= limit {
             return Ok(UserData::Nothing(format!(
-                "it gave nothing in {} s: {trouble}",
+                "it did not give any user data within {} s: {trouble}",
                 limit.as_secs()
             )));
         }

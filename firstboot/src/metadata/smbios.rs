@@ -1,6 +1,6 @@
 //! Reads the place of the document from an OEM string of the firmware (SMBIOS type 11), in the
-//! syntax of the kernel command line. A hypervisor can pass the string to a machine without
-//! touching its disk or its boot loader, and only root can read it.
+//! syntax of the kernel command line. A hypervisor can pass the string to a machine without a
+//! change of the machine's disk or boot loader, and only root can read it.
 
 use std::fs;
 use std::path::Path;
@@ -23,13 +23,13 @@ pub(super) const SOURCE: Source = Source {
 fn find(query: &Query<'_>, entries: &str) -> Result<SourceResult> {
     let nothing = || {
         Ok(SourceResult::Nothing(
-            "no OEM string of the firmware has firstboot.node= or ds=nocloud;s=".to_owned(),
+            "no OEM string of the firmware contains firstboot.node= or ds=nocloud;s=".to_owned(),
         ))
     };
     let Ok(folder) = fs::read_dir(entries) else {
         return nothing();
     };
-    // `11-0`, `11-1`, …: the type, and the number of the instance.
+    // The folders are `11-0`, `11-1` and so on. The numbers are the type and the instance.
     let mut tables: Vec<_> = folder
         .flatten()
         .map(|entry| entry.path())
@@ -39,7 +39,7 @@ fn find(query: &Query<'_>, entries: &str) -> Result<SourceResult> {
     for table in tables {
         let raw = table.join("raw");
         let bytes = files::read_bounded(&raw, LIMIT)
-            .context("cannot look for an OEM string of the firmware")?;
+            .context("cannot read the OEM strings of the firmware")?;
         if let Some(place) = strings(&bytes).find_map(|string| location::named(&string)) {
             return location::get(&place, "an OEM string of the firmware", query);
         }
@@ -53,8 +53,8 @@ fn is_strings(table: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with("11-"))
 }
 
-/// The strings that follow a structure. The structure's second byte is its own length. Each string
-/// ends with a zero byte, and so does the list of strings (DMTF DSP0134, 6.1.3).
+/// Returns the strings that follow a structure. The structure's second byte is its own length. Each
+/// string ends with a zero byte, and so does the list of strings (DMTF DSP0134, 6.1.3).
 fn strings(table: &[u8]) -> impl Iterator<Item = String> {
     let length = table.get(1).copied().unwrap_or_default();
     let behind = table.get(length.into()..).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The type of a source of node documents, the query to it and its answer. Each source is a file
-//! with one [`Source`], and `mod.rs` lists them.
+//! Defines the type of a source of node documents, the query to it and its answer. Each source is a
+//! file with one [`Source`], and `mod.rs` lists them.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::machine::Machine;
 
 /// A kind of place from which a node document can be read.
 pub(super) struct Source {
-    /// Its name in the recipe.
+    /// The source's name in the recipe.
     pub(super) name: MetadataSource,
-    /// Looks there.
+    /// The function that queries the source.
     pub(super) find: fn(&Query<'_>) -> Result<SourceResult>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Query<'a> {
     pub(super) platforms: &'a Platforms,
     /// Whether the node already has a document. A node that is set up starts without any server.
     pub(super) known: bool,
-    /// How long to wait for a server.
+    /// The patience with a server that does not answer.
     pub(super) patience: Patience,
     /// The base URL of metadata services.
     pub(super) services: &'a Url,
@@ -44,23 +44,24 @@ pub(super) struct Query<'a> {
     pub(super) waiting: &'a dyn Fn(&str),
 }
 
-/// How long a source keeps querying a server that does not answer.
+/// The time for which a source keeps querying a server that does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
     /// As long as a network may need to come up.
     Boot,
-    /// Once, with a short time limit: firstboot only compares this source's document with a
+    /// Once, with a short time limit, because firstboot only compares this source's document with a
     /// document from a different source.
     Compare,
 }
 
-/// A network card may get its address from DHCP minutes after the link comes up: a switch port with
-/// spanning tree forwards nothing for 50 s, and DHCP's retries can add a minute (RFC 2131, 4.1).
+/// The time limit for a network that is still coming up. A network card may get its address from
+/// DHCP minutes after the link comes up, because a switch port with spanning tree does not forward
+/// any packets for 50 s, and DHCP's retries can add a minute (RFC 2131, 4.1).
 const SLOW_NETWORK: Duration = Duration::from_secs(150);
 const COMPARE: Duration = Duration::from_secs(2);
 
 impl Patience {
-    /// How long to query a server before the next source is tried.
+    /// Returns the time for which to query a server before the next source is tried.
     pub(super) fn limit(self) -> Duration {
         match self {
             Self::Boot => SLOW_NETWORK,
@@ -70,7 +71,7 @@ impl Patience {
 }
 
 impl Query<'_> {
-    /// Why a source of this platform is not queried, or `None` if it is queried.
+    /// Returns why a source of this platform is not queried, or `None` if it is queried.
     pub(super) fn not_on(&self, platform: Platform) -> Option<SourceResult> {
         if self.known {
             return Some(SourceResult::NotAsked(KNOWN.to_owned()));
@@ -79,15 +80,15 @@ impl Query<'_> {
     }
 }
 
-/// Why a node that is already set up queries no server.
-pub(super) const KNOWN: &str = "this node has a document already";
+/// The reason why a node that is already set up does not query a server.
+pub(super) const KNOWN: &str = "this node already has a document";
 
 /// The answer of a source.
 #[derive(Debug)]
 pub(super) enum SourceResult {
     /// The source was not queried, for this reason.
     NotAsked(String),
-    /// The source has no document; the text describes what it has instead.
+    /// The source does not have a document. The text describes what it contains instead.
     Nothing(String),
     /// The source has a document.
     Found(Found),

@@ -1,5 +1,5 @@
-//! Tests the search over the sources. Tests the metadata services with servers that refuse requests
-//! as the real ones do.
+//! Tests the search over the sources, and the metadata services with servers that refuse requests
+//! in the same way as the real ones.
 
 mod server;
 mod services;
@@ -9,7 +9,7 @@ use super::*;
 const FIRST: &str = r#"{"payloadType":"t","payload":"Zmlyc3Q=","signatures":[]}"#;
 const OTHER: &str = r#"{"payloadType":"t","payload":"b3RoZXI=","signatures":[]}"#;
 
-/// Calls a function with a query of a machine on no known platform.
+/// Calls a function with a query of a machine that does not run on a known platform.
 pub(super) fn with_query<T>(act: impl FnOnce(&Query<'_>) -> T) -> T {
     let (machine, platforms) = (Machine::default(), Platforms::default());
     let services = Url::parse("http://127.0.0.1:1/").unwrap();
@@ -41,7 +41,7 @@ const DIFFERENT: Source = source(MetadataSource::Ec2, |query| {
     assert_eq!(
         query.patience,
         Patience::Compare,
-        "a service is not waited for when there is a document"
+        "firstboot must not wait for a service if it already has a document"
     );
     Ok(Found::parse("there", OTHER.as_bytes())?.into())
 });
@@ -77,7 +77,7 @@ fn the_first_document_is_taken_and_later_ones_have_to_agree() {
     let (found, rows) = search(&[&FILE, &DIFFERENT], false);
     let error = found.unwrap_err().to_string();
     for part in [
-        "there is another document than here",
+        "there and here are different documents",
         "sources ec2 and file",
         "Remove one of them",
     ] {

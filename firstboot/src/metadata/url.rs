@@ -1,6 +1,6 @@
-//! An HTTP or HTTPS server. The query identifies the machine, and the server answers with the
-//! machine's document, which is protected only by its signature. Over plain HTTP an eavesdropper
-//! gets the node's keys: docs/security.md.
+//! Queries an HTTP or HTTPS server. The query identifies the machine, and the server answers with
+//! the machine's document, which is protected only by its signature. Over plain HTTP an
+//! eavesdropper obtains the node's keys (docs/security.md).
 
 use std::time::Duration;
 
@@ -22,18 +22,20 @@ pub(super) const SOURCE: Source = Source {
 };
 
 /// The pauses between attempts, for a network that has just come up or a server that is still
-/// starting. After the last attempt systemd restarts firstboot, without a limit.
+/// starting. After the last attempt firstboot exits, and systemd restarts it any number of times.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
 /// Requests `node.json` in the recipe's folder. The query identifies this machine.
 fn find(query: &Query<'_>) -> Result<SourceResult> {
     let Some(base) = query.url else {
-        return Ok(SourceResult::NotAsked("the recipe names no url".to_owned()));
+        return Ok(SourceResult::NotAsked(
+            "the recipe does not specify a url".to_owned(),
+        ));
     };
     get(&address(base, query.machine)?, query)
 }
 
-/// The address of this machine's document in a folder of a server.
+/// Returns the address of this machine's document in a folder of a server.
 fn address(base: &Url, machine: &Machine) -> Result<Url> {
     let mut url = base
         .join("node.json")
@@ -47,9 +49,9 @@ fn address(base: &Url, machine: &Machine) -> Result<Url> {
     Ok(url)
 }
 
-/// Requests, once, a newer document than the one with the digest `known`. The digest shows the
-/// server that this node has that document. Returns `None` if the server has no newer document or
-/// hands out no documents, as a server of files does not.
+/// Requests a newer document than the one with the digest `known`, once. The digest shows the
+/// server which document this node has. Returns `None` if the server does not have a newer
+/// document, or if it only serves files and does not issue documents.
 pub(crate) fn newer(base: &Url, machine: &Machine, known: &Sha256) -> Result<Option<Found>> {
     let url = address(base, machine)?;
     let place = place_of(&url);
@@ -79,7 +81,7 @@ pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
         return Ok(SourceResult::NotAsked(KNOWN.to_owned()));
     }
     if query.patience == Patience::Compare {
-        let why = "another source has a document, and such a server may hand its own out only once";
+        let why = "another source has a document, and a server may issue its document only once";
         return Ok(SourceResult::NotAsked(why.to_owned()));
     }
     let place = place_of(url);
@@ -104,18 +106,18 @@ async fn patiently(url: &Url, place: &str, query: &Query<'_>) -> Result<Vec<u8>>
     }
     let last = PAUSES[PAUSES.len() - 1];
     Err(not_ready(format!(
-        "{place} could not be had, the last pause was {last} s"
+        "cannot get {place}; the last pause between attempts was {last} s"
     )))
 }
 
 async fn attempt(client: &Client, url: &Url, place: &str) -> Result<Vec<u8>, HttpError> {
-    // The server may not know a new machine yet.
+    // The server may not have a document for a new machine yet.
     send(client.get(url.clone()), place)
         .await?
         .success(place, &[StatusCode::NOT_FOUND])
 }
 
-/// The address without its query, for messages.
+/// Returns the address without its query, for messages.
 fn place_of(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

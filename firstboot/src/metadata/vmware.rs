@@ -1,6 +1,6 @@
-//! guestinfo of a VMware machine: values that the hypervisor stores for the guest. firstboot reads
-//! them through open-vm-tools. The alternative is an I/O port of the hypervisor, which needs a
-//! privileged instruction.
+//! Reads guestinfo of a VMware machine, which consists of values that the hypervisor stores for the
+//! guest. firstboot reads them through open-vm-tools. The alternative is an I/O port of the
+//! hypervisor, which needs a privileged instruction.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,11 +20,11 @@ pub(super) const SOURCE: Source = Source {
 
 const KEY: &str = "guestinfo.userdata";
 
-/// How long the hypervisor may take to answer.
+/// The time limit for the hypervisor to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The programs that read guestinfo. vmtoolsd is tried first: if only root may read guestinfo
-/// (`guest_rpc.rpci.auth.cmd.info-get`), vmware-rpctool fails (vmware/open-vm-tools#690).
+/// The programs that read guestinfo. vmtoolsd is tried first, because if only root may read
+/// guestinfo (`guest_rpc.rpci.auth.cmd.info-get`), vmware-rpctool fails (vmware/open-vm-tools#690).
 const TOOLS: [&[&str]; 2] = [&["vmtoolsd", "--cmd"], &["vmware-rpctool"]];
 
 fn find(query: &Query<'_>) -> Result<SourceResult> {
@@ -45,7 +45,7 @@ fn read(tools: &[&[&str]]) -> Result<SourceResult> {
     for tool in tools {
         match runtime.block_on(value(tool, KEY))? {
             Value::NoTool => {}
-            Value::Empty => return Ok(SourceResult::Nothing(format!("{KEY} has no value"))),
+            Value::Empty => return Ok(SourceResult::Nothing(format!("{KEY} is empty"))),
             Value::Text(text) => return Ok(Found::parse(format!("{KEY} of VMware"), &text)?.into()),
         }
     }
@@ -79,8 +79,14 @@ async fn value(tool: &[&str], key: &str) -> Result<Value> {
         Err(error) => return Err(error).with_context(|| format!("cannot run {program}")),
     };
     let (stdout, stderr) = (
-        child.stdout.take().context("no pipe")?,
-        child.stderr.take().context("no pipe")?,
+        child
+            .stdout
+            .take()
+            .context("a bug: the child process has no pipe")?,
+        child
+            .stderr
+            .take()
+            .context("a bug: the child process has no pipe")?,
     );
     let ended = async {
         let (mut text, mut said) = (Vec::new(), Vec::new());

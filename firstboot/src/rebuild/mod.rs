@@ -1,7 +1,7 @@
-//! A node with a new disk returns to its cluster by itself: firstboot removes its old member, adds
-//! the node as a learner, starts etcd with the member list of that moment, and promotes the learner
-//! to a voter when it is in sync. `observe` queries, `plan` decides on the next step, and this
-//! module writes the step to the journal and executes it.
+//! Returns a node with a new disk to its cluster: firstboot removes the node's old member, adds the
+//! node as a learner, starts etcd with the member list of that moment, and promotes the learner to
+//! a voter when it is in sync. `observe` queries the node and the members, `plan` decides on the
+//! next step, and this module writes the step to the journal and executes it.
 
 mod observe;
 mod plan;
@@ -33,7 +33,7 @@ pub(crate) enum JoinProgress {
     Join(InitialCluster),
 }
 
-/// The return to a running cluster.
+/// The return of this node to a running cluster.
 #[derive(Debug)]
 pub(crate) struct Rebuild {
     peer_client: PeerClient,
@@ -68,8 +68,9 @@ impl Rebuild {
         }
     }
 
-    /// Observes, and executes one step; returns none after a step that succeeded. A failed step is
-    /// not an error: etcd may have executed it anyway, and the next round observes whether it did.
+    /// Observes the cluster and executes one step. Returns `None` after a step that succeeded. A
+    /// failed step is not an error: etcd may have executed it anyway, and the next round observes
+    /// whether it did.
     async fn step(
         &mut self,
         identity: &Identity,
@@ -94,7 +95,8 @@ impl Rebuild {
         let done = match (step, helper) {
             (RebuildStep::Wait(why), _) => return Ok(Some(JoinProgress::Wait(why))),
             (RebuildStep::DuplicateMember(why), _) => {
-                // A machine in the same network is found by its hardware address, without waiting.
+                // The probe finds a machine in the same network by its hardware address, so no
+                // further wait is needed.
                 self.alone.current_result()?;
                 self.rival.still_suspected(&why)?;
                 return Ok(Some(JoinProgress::Wait(why)));
@@ -104,11 +106,12 @@ impl Rebuild {
                 return Ok(Some(JoinProgress::Join(start)));
             }
             (RebuildStep::Remove(member), Some(helper)) => {
-                // This node may have waited for days, and a closed connection is all that it knows
+                // This node may have waited for days, and a closed connection is its only evidence
                 // about the other machine.
                 self.alone.current_result()?;
                 let line = format!(
-                    "removing the member {member:x}, which this node was before it lost its data"
+                    "removing the member {member:x}, under which this node ran before it lost its \
+                         data"
                 );
                 journal.record_intent(Event::Remove { member }, &line)?;
                 remove(helper, member, &credentials).await
@@ -132,13 +135,13 @@ impl Rebuild {
         Ok(done.err().map(|error| {
             JoinProgress::Wait(
                 ReasonId::EtcdCallFailed
-                    .because(format!("etcd has not made the change: {error:#}")),
+                    .because(format!("etcd did not make the change: {error:#}")),
             )
         }))
     }
 }
 
-/// Records in the journal how etcd joins the cluster.
+/// Records in the journal the parameters with which etcd joins the cluster.
 fn join(
     identity: &Identity,
     journal: &mut Journal,

@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others};
 use crate::paths;
 
-/// What this node has to offer, and what the others report.
+/// Observes this node's version and free space, and the reports of the other members.
 pub(super) async fn observe(
     identity: &Identity,
     peer_client: &PeerClient,
@@ -18,11 +18,11 @@ pub(super) async fn observe(
 ) -> Result<Observed> {
     let (cluster, node) = (&identity.cluster, &identity.node);
     let (peers, clusters) = query_others(identity, peer_client, credentials, QUERY_TIMEOUT).await;
-    let space =
-        statvfs(paths::VOLUME).with_context(|| format!("cannot look at {}", paths::VOLUME))?;
+    let space = statvfs(paths::VOLUME)
+        .with_context(|| format!("cannot determine the free space of {}", paths::VOLUME))?;
     let own = cluster
         .member(&node.name)
-        .context("the member vanished from the cluster document")?;
+        .context("this node's member is missing from the cluster document")?;
     Ok(Observed {
         name: node.name.clone(),
         peer_url: own.peer_url(),

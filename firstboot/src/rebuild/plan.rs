@@ -1,11 +1,12 @@
-//! How a node with an empty disk returns to its running cluster, as a pure function from the
-//! members' reports to the next step. firstboot observes everything again after each step, so it
-//! notices a step that etcd executed but did not confirm.
+//! Decides how a node with an empty disk returns to its running cluster. The rule is a pure
+//! function from the members' reports to the next step. firstboot repeats the observation after
+//! each step, so it detects a step that etcd executed but did not confirm.
 //!
-//! etcd's own checks (server/etcdserver/server.go) refuse too late, or too vaguely for an operator,
-//! so each of them has an equivalent here, which runs before anything changes. The old member is
-//! removed before the new one is added: etcd refuses two members with the same peer URL, and if the
-//! dead member were still listed, the new one would raise the quorum.
+//! etcd's own checks (server/etcdserver/server.go) refuse too late, or with messages that are too
+//! vague for an operator. So each of them has an equivalent here, which runs before anything
+//! changes. The old member is removed before the new one is added, because etcd refuses two members
+//! with the same peer URL, and if the dead member were still listed, the new one would raise the
+//! quorum.
 
 use std::collections::BTreeSet;
 
@@ -25,9 +26,9 @@ pub(crate) struct Observed {
     pub(crate) name: Label,
     /// Its peer URL.
     pub(crate) peer_url: String,
-    /// The version of etcd that its nodes run.
+    /// The version of this node's etcd.
     pub(crate) version: EtcdVersion,
-    /// Bytes free for its data.
+    /// The number of bytes that are free for its data.
     pub(crate) free: u64,
     /// The id of the member that was added for this disk and has never started.
     pub(crate) added: Option<u64>,
@@ -42,8 +43,8 @@ pub(crate) struct Observed {
 pub(crate) enum RebuildStep {
     /// Wait, for this reason.
     Wait(Reason),
-    /// Another machine seems to run this node's member, or seemed to until a moment ago; the text
-    /// names the witness.
+    /// Another machine runs this node's member, or ran it until a moment ago, according to another
+    /// member, which the text names.
     DuplicateMember(Reason),
     /// Remove this node's former member.
     Remove(u64),
@@ -53,15 +54,16 @@ pub(crate) enum RebuildStep {
     Join(Vec<(String, String)>),
 }
 
-/// Free space that a joining member needs in addition to the size of the database: for its
-/// write-ahead log and for the snapshot that it receives.
+/// The free space that a joining member needs in addition to the size of the database. It holds the
+/// write-ahead log and the snapshot that the member receives.
 const ROOM: u64 = 256 << 20;
 
-/// By how many seconds a node's clock may be off: leases and certificates depend on the clock. etcd
-/// warns from one second on, which is also the resolution of the date of an HTTP answer.
+/// The maximum difference in seconds between this node's clock and those of the others. Leases and
+/// certificates depend on the clock. etcd warns about a difference of one second or more, which is
+/// also the resolution of the date of an HTTP response.
 const CLOCK: i64 = 5;
 
-/// The rule.
+/// Decides the next step.
 pub(crate) fn plan(observed: &Observed) -> RebuildStep {
     let Observed {
         peers, clusters, ..
@@ -168,15 +170,15 @@ fn ambiguous(observed: &Observed, own: &[&Member]) -> RebuildStep {
     )
 }
 
-/// The message for an address of a member at which a different member answers. Several clusters may
-/// share a CA, and an address may be reassigned to a different machine: a node that is added to the
-/// wrong cluster is then missing from its own.
+/// Returns the message for an address of a member at which a different member answers. Several
+/// clusters may share a CA, and an address may be reassigned to a different machine. A node could
+/// then be added to the wrong cluster and be missing from its own.
 fn wrong_responder(peers: &[Peer]) -> Option<String> {
     peers.iter().find_map(|peer| {
         let own = peer.members.iter().find(|member| member.id == peer.member_id)?;
         (own.title() != peer.name).then(|| {
             format!(
-                "{} of the cluster {:x} answers at {}, the address of {}: another cluster may use this cluster's address",
+                "{} of the cluster {:x} answers at {}, the address of {}: another cluster may be using an address of this cluster",
                 own.title(),
                 peer.cluster_id,
                 peer.url,
@@ -190,7 +192,7 @@ fn wait(id: ReasonId, why: impl Into<String>) -> RebuildStep {
     RebuildStep::Wait(id.because(why))
 }
 
-/// Why this node cannot run as a member, or none if it can.
+/// Returns why this node cannot run as a member, or `None` if it can.
 fn unfit(observed: &Observed) -> Option<Reason> {
     if let Some(why) = other_versions(observed) {
         return Some(ReasonId::EtcdVersion.because(why));
@@ -227,9 +229,9 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     })
 }
 
-/// Why this node's etcd may not run with the versions of the other members, or none if it may. A
-/// step to a different minor version requires that the version of every member is known: a member
-/// that is down may be too old.
+/// Returns why this node's etcd must not run with the versions of the other members, or `None` if
+/// it may. A step to a different minor version requires that the version of every member is known,
+/// because a member that is down may be too old.
 fn other_versions(observed: &Observed) -> Option<String> {
     let (own, peers) = (observed.version, &observed.peers);
     if let Some(obstacle) = upgrade::obstacle(own, Entry::Join, &versions(peers)) {
@@ -244,16 +246,17 @@ fn other_versions(observed: &Observed) -> Option<String> {
         .iter()
         .find(|member| !heard.contains(&member.id) && !replaced(member))?;
     Some(format!(
-        "{} runs etcd {}, this node runs {own}, and {} does not answer: a change of the minor version needs the version of \
-         every member. Start that member",
+        "{} runs etcd {}, this node runs {own}, and {} does not answer: to change the minor \
+         version, firstboot must know the version of every member. Start that member",
         other.name,
         other.version,
         silent.title()
     ))
 }
 
-/// The value of `initial-cluster`. A member that never started has no name yet. It gets any name
-/// except this node's, because etcd finds itself in the list by its name.
+/// Returns the value of `initial-cluster`. A member that never started does not have a name yet.
+/// The list gives it any name except this node's, because etcd finds itself in the list by its
+/// name.
 fn names(observed: &Observed, peer: &Peer) -> Vec<(String, String)> {
     let named = peer.members.iter().flat_map(|member| {
         let own = member.peer_urls.contains(&observed.peer_url);

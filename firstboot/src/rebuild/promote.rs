@@ -11,12 +11,12 @@ use crate::journal::{Event, Journal, NodeState};
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 use crate::output::say;
 
-/// How long a call to one voter may take. It is shorter than a call's usual limit, because the
-/// voter may be down.
+/// The time limit for a call to one voter. It is shorter than the usual limit of a call, because
+/// the voter may be down.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// The id of this node's member, if the member is a learner according to the journal. Records that
-/// it will be promoted.
+/// Returns the id of this node's member, if the member is a learner according to the journal.
+/// Records that it will be promoted.
 pub(crate) fn learner_to_promote(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
     let Some(member) = state.added.filter(|_| !state.healthy) else {
@@ -31,10 +31,10 @@ pub(crate) fn learner_to_promote(journal: &mut Journal) -> Result<Option<u64>> {
 
 /// Returns once this node is a voter.
 ///
-/// It does not wait until etcd on this node serves clients: etcd does so only once it has published
-/// itself, and 3.5 repeats a publication that failed during the leader's snapshot only after seven
-/// seconds. But etcd must be running, because a voter that is down weakens the quorum. firstboot
-/// accepts an answer on etcd's peer port as proof of that.
+/// The function does not wait until etcd on this node serves clients. etcd serves them only once it
+/// has published itself, and 3.5 retries a publication that failed during the leader's snapshot
+/// only after seven seconds. But etcd must be running, because a voter that is down weakens the
+/// quorum. An answer on etcd's peer port proves that etcd is running.
 pub(crate) async fn promote_learner(
     identity: &Identity,
     credentials: &Credentials,
@@ -43,7 +43,7 @@ pub(crate) async fn promote_learner(
     let own = identity
         .cluster
         .member(&identity.node.name)
-        .context("the member vanished from the cluster document")?;
+        .context("this node's member is missing from the cluster document")?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let begun = Instant::now();
     loop {
@@ -58,11 +58,12 @@ pub(crate) async fn promote_learner(
     }
 }
 
-/// Any voter forwards the request to the leader, which refuses it until the learner is in sync. A
-/// member that is already a voter counts as promoted.
+/// Requests the promotion from one voter after the other until one succeeds. Any voter forwards the
+/// request to the leader, which refuses it until the learner is in sync. A member that is already a
+/// voter counts as promoted.
 ///
 /// # Errors
-/// The last voter's error. After every error another attempt may succeed.
+/// Returns the last voter's error. After any error another attempt may succeed.
 async fn promote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let mut last = Ok(());
     for other in identity
@@ -79,7 +80,7 @@ async fn promote(identity: &Identity, credentials: &Credentials, member: u64) ->
         });
         match asked.await {
             Ok(Ok(())) => {
-                say("in sync: this node is a voter now");
+                say("the data is in sync, and this node is now a voter");
                 return Ok(());
             }
             // ErrMemberNotLearner: etcd executed an earlier request, whose answer was lost.
@@ -91,7 +92,7 @@ async fn promote(identity: &Identity, credentials: &Credentials, member: u64) ->
                 return Ok(());
             }
             Ok(Err(error)) => last = Err(error),
-            Err(_) => last = Err(anyhow!("{} does not answer", other.name)),
+            Err(_) => last = Err(anyhow!("{} did not answer", other.name)),
         }
     }
     last

@@ -1,4 +1,4 @@
-//! The archived data, which is kept until an operator deletes it.
+//! Lists and checks the archived data. firstboot keeps it until an operator deletes it.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ pub(super) fn check(archived: &ArchivedData) -> Result<()> {
     let Ok(now) = data::identity_of(path) else {
         return Err(unusable(
             path,
-            "does not contain complete data of etcd any more, so a rollback is impossible",
+            "no longer contains complete data of etcd, so a rollback is impossible",
         ));
     };
     match &archived.data {
@@ -58,7 +58,7 @@ fn unusable(path: &Path, why: &str) -> anyhow::Error {
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Archived {
     path: PathBuf,
-    /// The time at which the data was archived, as in RFC 3339.
+    /// The time at which the data was archived, in the format of RFC 3339.
     time: String,
     #[serde(skip)]
     at: OffsetDateTime,
@@ -75,7 +75,7 @@ pub(super) fn list(journal: &Journal) -> Result<Vec<Archived>> {
     let back = NodeState::of(journal).archived.map(|folder| folder.path);
     let archived = |folder: ArchivedFolder| {
         let size = Dir::open(&folder.path).and_then(|folder| folder.size());
-        let size = size.with_context(|| format!("cannot look into {}", folder.path.display()))?;
+        let size = size.with_context(|| format!("cannot read {}", folder.path.display()))?;
         let entries = journal.entries.iter().enumerate().rev();
         let cluster = entries
             .filter(|(_, entry)| match &entry.event {
@@ -95,7 +95,7 @@ pub(super) fn list(journal: &Journal) -> Result<Vec<Archived>> {
     all()?.into_iter().map(archived).collect()
 }
 
-/// The list as text.
+/// Returns the list as text.
 pub(super) fn table(archived: &[Archived]) -> Result<String> {
     if archived.is_empty() {
         return Ok("no data is archived\n".to_owned());
@@ -140,7 +140,7 @@ fn all() -> Result<Vec<ArchivedFolder>> {
         return Ok(Vec::new());
     }
     let names = Dir::open(folder).and_then(|folder| folder.names());
-    let names = names.with_context(|| format!("cannot look into {}", folder.display()))?;
+    let names = names.with_context(|| format!("cannot read {}", folder.display()))?;
     let mut all: Vec<ArchivedFolder> = names
         .into_iter()
         .filter_map(|name| parse(folder.join(name)))
@@ -149,8 +149,8 @@ fn all() -> Result<Vec<ArchivedFolder>> {
     Ok(all)
 }
 
-/// Parses a folder's name. The names of firstboot's folders contain the time; other folders are
-/// ignored.
+/// Parses a folder's name. The names of firstboot's folders contain the time. Returns `None` for
+/// other folders.
 fn parse(path: PathBuf) -> Option<ArchivedFolder> {
     let name = path.file_name()?.to_str()?;
     let (_, time) = name.rsplit_once('-')?;

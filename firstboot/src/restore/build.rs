@@ -1,5 +1,5 @@
 //! Builds etcd's new data from the snapshot, next to the present data, with the etcdutl of the
-//! version that will run. The new data gets its final name only when all of it is durable.
+//! version that will run. The new data gets its final name only once all of it is durable.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,16 +17,17 @@ use crate::output::say;
 use crate::paths;
 use crate::steps::selinux;
 
-/// By how much the restored revision exceeds every observed revision. This limits the number of
-/// writes that no member reported. etcd's guide to disaster recovery recommends this number.
+/// The number by which the restored revision exceeds every observed revision. The restored revision
+/// is safe as long as there were fewer unreported writes than this number, which etcd's guide to
+/// disaster recovery recommends.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
-/// The number of bytes that etcdutl writes in addition to the database: two segments of the log,
-/// and rounding.
+/// The number of bytes that etcdutl writes in addition to the database. It covers two segments of
+/// the log, and rounding.
 ///
-/// A manual restore may need 61 MiB less: it stops etcd first, and etcd then deletes its
-/// preallocated log segment of 64 MB. firstboot builds the data while etcd is still running, so
-/// that clients do not wait for the build, and it never deletes a file of a running etcd.
+/// A manual restore can need 61 MiB less, because the operator stops etcd first, and etcd then
+/// deletes its preallocated log segment of 64 MB. firstboot builds the data while etcd is still
+/// running, so that clients do not wait for the build. It never deletes a file of a running etcd.
 const ROOM: u64 = 160 << 20;
 
 /// The inputs of a build, except those on which the members agree.
@@ -37,8 +38,8 @@ pub(super) struct DataDirBuilder {
     pub(super) source: SnapshotFile,
 }
 
-/// Whether etcdutl can raise the revision (`--bump-revision`, in upstream's changelogs of 3.4.27
-/// and 3.5.10).
+/// Returns whether etcdutl can raise the revision (`--bump-revision`, in upstream's changelogs of
+/// 3.4.27 and 3.5.10).
 pub(super) fn can_raise(version: EtcdVersion) -> bool {
     match version.minor {
         4 => version.patch >= 27,
@@ -47,7 +48,7 @@ pub(super) fn can_raise(version: EtcdVersion) -> bool {
     }
 }
 
-/// The revision from which a restored cluster continues.
+/// Returns the revision from which a restored cluster continues.
 pub(super) fn revision(mode: BootstrapMode, source: &SnapshotFile) -> u64 {
     match mode {
         BootstrapMode::Restore {
@@ -57,15 +58,15 @@ pub(super) fn revision(mode: BootstrapMode, source: &SnapshotFile) -> u64 {
     }
 }
 
-/// The folder in which the data for the cluster with this token is built.
+/// Returns the folder in which the data for the cluster with this token is built.
 pub(super) fn folder(token: &str) -> PathBuf {
     Path::new(paths::RESTORE).join(token)
 }
 
 /// Checks that the disk has room for the data that is built from a snapshot of this size.
 pub(super) fn check_room(size: u64) -> Result<()> {
-    let space =
-        statvfs(paths::VOLUME).with_context(|| format!("cannot look at {}", paths::VOLUME))?;
+    let space = statvfs(paths::VOLUME)
+        .with_context(|| format!("cannot determine the free space of {}", paths::VOLUME))?;
     let free = space.blocks_available() * space.fragment_size();
     let needed = size + ROOM;
     ensure!(
@@ -116,7 +117,7 @@ impl DataDirBuilder {
         files::rename(&part, &folder)
     }
 
-    /// The ids of the cluster and its members, which are derived from the proposal.
+    /// Returns the ids of the cluster and its members, which are derived from the proposal.
     fn ids(&self, proposal: &Proposal) -> String {
         let id = |name| {
             self.cluster

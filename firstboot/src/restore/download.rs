@@ -20,7 +20,7 @@ use crate::output::say;
 use crate::reason::ReasonId;
 use crate::snapshot::remote::Remote;
 
-/// For how long a download may receive no data.
+/// The time after which a download that receives no data is treated as stalled.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The pause between two attempts.
@@ -108,7 +108,7 @@ pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBu
                     ensure!(
                         size == wanted,
                         refused(ReasonId::SnapshotInvalid.because(format!(
-                            "{remote} has {size} bytes, but its manifest says {wanted}"
+                            "{remote} has {size} bytes, but its manifest states {wanted}"
                         )))
                     );
                 }
@@ -156,7 +156,7 @@ async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Res
         };
         let name = &member.name;
         if Instant::now() >= end {
-            let text = format!("{name} got no order to restore within the deadline: {why}");
+            let text = format!("{name} did not get an order to restore within the deadline: {why}");
             return Err(not_ready(ReasonId::OrderMissing.because(text)));
         }
         if !logged {

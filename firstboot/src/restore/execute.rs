@@ -1,4 +1,4 @@
-//! Executes an order for a restore: in the command itself, or after a power cut in the next
+//! Executes an order for a restore. The command itself executes it or, after a power cut, the next
 //! `firstboot run`.
 
 use std::path::{Path, PathBuf};
@@ -59,9 +59,9 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     Ok(())
 }
 
-/// If the restore does not wait for any other member, the agreement is known in advance, so
-/// firstboot builds the new data while etcd is still running. `prepare` finds that data, or builds
-/// it if another firstboot was running in the meantime.
+/// Builds the new data while etcd is still running, if the restore does not wait for any other
+/// member, because the agreement is then known in advance. `prepare` finds that data. If another
+/// firstboot was running in the meantime, `prepare` builds the data again.
 pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     let alone = LocalState::of_order(state, cluster, own, order)
@@ -82,12 +82,12 @@ pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOr
     build.make(&proposal).inspect_err(|_| clean())
 }
 
-/// The builder of the new data, or none for a rollback.
+/// Returns the builder of the new data, or `None` for a rollback.
 fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirBuilder>> {
     let own = identity
         .cluster
         .member(&identity.node.name)
-        .context("the member vanished from the cluster document")?;
+        .context("this node's member is missing from the cluster document")?;
     Ok(order.source.clone().map(|source| DataDirBuilder {
         cluster: identity.cluster.clone(),
         own: own.clone(),
@@ -120,7 +120,7 @@ pub(super) fn execute(
     };
     if let Err(error) = swap::finish(&data_swap) {
         swap::undo(&data_swap)
-            .with_context(|| format!("{error:#}; and cannot move the old data back"))?;
+            .with_context(|| format!("{error:#}; cannot move the old data back either"))?;
         return give_up(journal, error);
     }
     journal.add(Event::SwapDone)?;
@@ -158,9 +158,9 @@ fn clean() {
     }
 }
 
-/// How the negotiation with the other members ended.
+/// The outcome of the negotiation with the other members.
 enum Negotiation {
-    /// All members agreed on the order, and this node makes this swap.
+    /// All members agreed on the order, and this node performs this swap.
     Agreed(Box<DataSwap>),
     /// The members did not agree, for this reason.
     Abandoned(anyhow::Error),
@@ -200,7 +200,7 @@ fn negotiate(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // Shutting down the runtime closes the port and all its connections: etcd needs the port.
+    // Shutting down the runtime closes the port and all its connections. etcd needs the port.
     let agreed = runtime.block_on(async {
         let session = RestoreSession::new(Arc::new(prepare.clone()), file, patience, at_terminal)?;
         barrier::negotiate(identity, journal, local, Some(session)).await
@@ -235,7 +235,8 @@ fn negotiate(
     Ok(Negotiation::Agreed(Box::new(data_swap)))
 }
 
-/// The swap that gives etcd the data of this proposal. The previous data moves to `archive_to`.
+/// Returns the swap that gives etcd the data of this proposal. The previous data moves to
+/// `archive_to`.
 fn plan_swap(
     identity: &Identity,
     order: &RestoreOrder,
@@ -246,7 +247,7 @@ fn plan_swap(
     let own = identity
         .cluster
         .member(&identity.node.name)
-        .context("the member vanished from the cluster document")?;
+        .context("this node's member is missing from the cluster document")?;
     Ok(match (order.mode, &order.source, archived) {
         (BootstrapMode::Restore { .. }, Some(source), _) => {
             let InitialCluster { token, members, .. } = InitialCluster::new_cluster(

@@ -3,7 +3,7 @@
 //! firstboot verifies the file while etcd is still running. Then etcd stops, and the members meet
 //! at the barrier, on etcd's peer port. If all members have the same order, each builds its new
 //! data next to the old data and announces that it is ready. Each member swaps its data only once
-//! all are ready. After any failure before the swap etcd runs with its previous data.
+//! all are ready. After any failure before the swap, etcd runs with its previous data again.
 
 mod archive;
 mod build;
@@ -85,8 +85,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |now| now.as_secs())
         + options.deadline;
-    // In the end the unit starts etcd, with either the old or the new data, and continues where
-    // this process stops.
+    // Finally, the unit starts etcd with either the old or the new data, and continues where this
+    // process stops.
     let outcome = operator::with_journal(|journal| {
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
         execute(&identity, journal, true)
@@ -149,7 +149,7 @@ fn choose_source(
     }
 }
 
-/// The members for which the restore does not wait.
+/// Returns the members for which the restore does not wait.
 fn without(options: &Options, identity: &Identity, state: &NodeState) -> Result<BTreeSet<Label>> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     if options.solo {

@@ -1,4 +1,4 @@
-//! The plan of a restore, as shown to the operator.
+//! Plans a restore and shows the plan to the operator.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,7 +17,8 @@ use crate::identity::Identity;
 use crate::journal::{NodeState, SnapshotFile};
 use crate::output::say;
 
-/// The mode for a restore of this snapshot, given the newest revision that any member knows.
+/// Returns the mode for a restore of this snapshot, given the newest revision that any member
+/// reports.
 pub(super) fn mode(
     keep_revision: bool,
     identity: &Identity,
@@ -28,8 +29,9 @@ pub(super) fn mode(
     let raise = !keep_revision && build::can_raise(version);
     if !raise && !keep_revision {
         say(format!(
-            "etcd {version} cannot raise the revision at a restore (3.4.27, 3.5.10 and later can), so the watch of a \
-             client that has seen a later revision than {} reports no error. Restart such clients",
+            "etcd {version} cannot raise the revision in a restore (3.4.27, 3.5.10 and later can), \
+             so a watch of a client that has seen a revision later than {} does not report an \
+             error. Restart such clients",
             source.revision
         ));
     }
@@ -48,8 +50,8 @@ pub(super) fn mode(
     })
 }
 
-/// The newest revision that any member reports. A member reports its revision even without a
-/// quorum.
+/// Returns the newest revision that any member reports. A member reports its revision even without
+/// a quorum.
 fn newest(cluster: &ClusterDocument) -> Result<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -102,10 +104,10 @@ struct PlannedSnapshot {
     path: PathBuf,
     sha256: String,
     revision: u64,
-    /// The revision that the new cluster exceeds, or none if it continues with the snapshot's
+    /// The revision that the new cluster exceeds, or `None` if it continues with the snapshot's
     /// revision.
     raised_above: Option<u64>,
-    /// The newest revision that any member knows.
+    /// The newest revision that any member reported.
     newest_observed: Option<u64>,
 }
 
@@ -134,7 +136,7 @@ pub(super) fn plan(
     without: &BTreeSet<Label>,
 ) -> Result<Planned> {
     if let Some(source) = source {
-        let size = std::fs::metadata(&source.path).context("the snapshot is gone")?;
+        let size = std::fs::metadata(&source.path).context("the snapshot no longer exists")?;
         build::check_room(size.len())?;
     }
     let cluster = &identity.cluster;
@@ -157,7 +159,7 @@ pub(super) fn plan(
     })
 }
 
-/// The cluster after the restore.
+/// Returns the cluster after the restore.
 fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
     match (mode, state.archived.as_ref()) {
         (BootstrapMode::Rollback { cluster }, Some(archived)) => {
@@ -173,8 +175,9 @@ fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
         // If the ids were known in advance, two restores of the same file would create one cluster
         // with two histories.
         (BootstrapMode::Restore { snapshot, .. }, _) => format!(
-            "a new one, token {cluster}-r-{}-…; the members draw the rest of the token when all have the order. firstboot \
-             prints the ids, which follow from the token, before it replaces any data",
+            "a new one, token {cluster}-r-{}-…; the members draw the rest of the token once all \
+             have the order. firstboot prints the ids, which follow from the token, before it \
+             replaces any data",
             &short(&snapshot)[..8]
         ),
         _ => "new".to_owned(),

@@ -19,7 +19,7 @@ use crate::snapshot::decode::{Locked, decode, is_encoded};
 use crate::snapshot::examine::{self, Digest, Hash};
 use crate::snapshot::remote::Remote;
 
-/// The verified snapshot on this node's disk.
+/// Returns the verified snapshot on this node's disk.
 pub(super) fn get(
     options: &Options,
     identity: &Identity,
@@ -58,8 +58,8 @@ pub(super) fn get(
     })
 }
 
-/// The refusal of a snapshot that cannot be opened, because another attempt would have the same
-/// result.
+/// Returns the refusal of a snapshot that cannot be opened, because another attempt would have the
+/// same result.
 fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
     let scheme = path
         .to_str()
@@ -67,14 +67,15 @@ fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
         .map(|(scheme, _)| scheme);
     let why = scheme.map_or_else(
         || format!("cannot open {}: {error}", stored.display()),
-        |scheme| format!("{}: no snapshot is fetched by {scheme}", path.display()),
+        |scheme| format!("{}: cannot download a snapshot by {scheme}", path.display()),
     );
     refused(format!(
         "{why}. Name a file, an https address or s3://bucket/prefix/NAME"
     ))
 }
 
-/// The path of the plain snapshot, which is downloaded, decrypted and decompressed first if needed.
+/// Returns the path of the plain snapshot. Downloads, decrypts and decompresses the snapshot first
+/// if needed.
 fn plain_snapshot(
     path: &Path,
     options: &Options,

@@ -1,4 +1,4 @@
-//! The file in which a restore stores a downloaded or decoded snapshot while it runs.
+//! Writes a downloaded or decoded snapshot to a file that is kept while the restore runs.
 
 use std::fs::File;
 use std::io::{self, Write};

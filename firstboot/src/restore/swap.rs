@@ -1,5 +1,5 @@
-//! Swaps etcd's data with two renames. The folders on the disk show which renames are done, so
-//! firstboot can finish the swap after a power cut.
+//! Swaps etcd's data with two renames. The folders on the disk show which renames have been done,
+//! so firstboot can finish the swap after a power cut.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ fn remaining_renames(
         (true, true, Some(false)) => Ok(RemainingRenames::Both),
         (true, false, _) => Ok(RemainingRenames::Second),
         (false, true, None | Some(true)) => Ok(RemainingRenames::Nothing),
-        (true, true, None) => Err("data was created there in the meantime"),
+        (true, true, None) => Err("other data was created in its place in the meantime"),
         (true, true, Some(true)) => Err("the old data is archived, but other data is in its place"),
         (false, true, Some(false)) => {
             Err("the new data is missing, and the old data is still in its place")
@@ -56,7 +56,7 @@ fn finish_at(data_swap: &DataSwap, data: &Path, archive: &Path, owner: (u32, u32
         match remaining_renames(files::exists(from)?, files::exists(data)?, archived) {
             Ok(remaining_renames) => remaining_renames,
             Err(why) => bail!(
-                "cannot replace {} by {}: {why}",
+                "cannot replace {} with {}: {why}",
                 data.display(),
                 from.display()
             ),
@@ -65,7 +65,7 @@ fn finish_at(data_swap: &DataSwap, data: &Path, archive: &Path, owner: (u32, u32
         DesiredDir::new(archive, 0o700, owner).make()?;
         let archive_to = archive_to
             .as_ref()
-            .context("a bug: no place for the old data")?;
+            .context("a bug: the swap has no path for the old data")?;
         files::rename(data, archive_to)?;
     }
     if remaining_renames != RemainingRenames::Nothing {
@@ -116,7 +116,7 @@ mod tests {
         }
     }
 
-    /// Power may fail before, between and after the renames. Every intermediate state leads to the
+    /// Power can fail before, between and after the renames. Every intermediate state leads to the
     /// same result.
     #[test]
     fn an_interrupted_swap_can_be_finished_or_undone() {

@@ -14,7 +14,7 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// Waits for a quorum.
+/// Waits until the cluster has a quorum.
 pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
     let cluster = NodeState::of(&Journal::look(paths::JOURNAL)?)
@@ -61,7 +61,7 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
     })
 }
 
-/// The members whose etcd does not answer, or does not answer as a member of this cluster.
+/// Returns the members whose etcd does not answer, or does not answer as a member of this cluster.
 async fn missing(members: &[Member], cluster: u64, credentials: &Credentials) -> Vec<String> {
     let mut asked = JoinSet::new();
     for member in members.iter().cloned() {

@@ -1,5 +1,5 @@
-//! Decides which certificates of a document a member may install at once, and which must wait for
-//! the other members.
+//! Decides which certificates of a document a member may install immediately, and which must wait
+//! for the other members.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use recipes::node::NodeTls;
 use super::trust_bundle::TrustBundle;
 use crate::domain::CaSubject;
 
-/// Whether the certificates are the same, whatever the CAs are.
+/// Returns whether the certificates are the same, regardless of the CAs.
 pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     one.pairs() == other.pairs()
 }
 
-/// The CAs among these that signed the certificates, or none if a certificate was signed by a CA
-/// that is not among them.
+/// Returns the CAs among these that signed the certificates, or `None` if a certificate was signed
+/// by a CA that is not among them.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     tls.pairs()
         .into_iter()
@@ -23,9 +23,10 @@ pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeS
         .collect()
 }
 
-/// The certificates and CAs for the disk of a member that works with the `installed` ones and has a
-/// new `document`. The member trusts the CAs of both. Certificates of a new CA are deferred until
-/// all other members trust that CA; the CAs that they already trust are `cleared`.
+/// Returns the certificates and CAs for the disk of a member that uses the `installed` ones and has
+/// received a new `document`. The member trusts the CAs of both. Certificates of a new CA are
+/// deferred until all other members trust that CA. `cleared` contains the CAs that they already
+/// trust.
 pub(super) fn interim_certificates(
     document: &NodeTls,
     installed: &NodeTls,
@@ -78,7 +79,7 @@ mod tests {
             assert_eq!(
                 interim_certificates(&document, &held, &none).unwrap(),
                 held,
-                "a second time changes nothing"
+                "applying it again changes nothing"
             );
 
             let shown = interim_certificates(&document, &held, &names(&new)).unwrap();
@@ -100,7 +101,7 @@ mod tests {
                 &interim_certificates(&another, &new, &names(&new)).unwrap(),
                 &new
             ),
-            "another was cleared"
+            "a different CA was cleared"
         );
     }
 

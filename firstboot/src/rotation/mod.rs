@@ -1,8 +1,8 @@
-//! Replaces a CA in a running cluster. Each member trusts the new CA in addition to the old one as
-//! soon as its document contains the new CA, presents certificates of the new CA once all others
-//! trust it, and stops trusting the old CA when no member presents a certificate of it any more.
-//! The nodes may get their documents in any order. `interim` decides which certificates are on the
-//! disk in the meantime, `tls_probe` reads what a running etcd trusts and presents, and `plan`
+//! Replaces a CA in a running cluster. Each member trusts the new CA in addition to the old one
+//! once its document contains the new CA. It presents certificates of the new CA once all others
+//! trust that CA, and stops trusting the old CA once no member presents a certificate of the old
+//! CA. The nodes may get their documents in any order. `interim` decides which certificates are on
+//! the disk in the meantime, `tls_probe` reads what a running etcd trusts and presents, and `plan`
 //! decides on the next step. This module writes the step to the journal and executes it.
 
 mod interim;
@@ -28,13 +28,13 @@ use observe::{member, observe};
 use plan::{RotationStep, plan};
 use trust_bundle::{TrustBundle, list};
 
-/// The pause between two observations: a tenth of the time since the last progress, within these
-/// limits. The other members may take days.
+/// The limits of the pause between two observations, which is a tenth of the time since the last
+/// progress. The other members may take days.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
 /// Defers those certificates of the document that the other members may not trust yet, if this node
-/// has other certificates that work in the meantime: a member has the installed ones, and a new
-/// node has those that came with the document.
+/// has other certificates that work in the meantime. A member has the installed ones, and a new
+/// node has those of the previous CA in its document.
 pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let installed = if state.initial_cluster.is_some() {
@@ -49,7 +49,7 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     let meanwhile = installed
         .filter(works)
         .or_else(|| identity.before.clone().filter(works));
-    // Faults in the document itself are reported later.
+    // A later check reports faults in the document itself.
     if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.issued)) {
         identity.tls =
             interim::interim_certificates(&identity.issued, &meanwhile, &state.trusted_by_all)?;
@@ -57,9 +57,10 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     Ok(())
 }
 
-/// Whether the other members no longer trust the certificates that this node still presents, but
-/// trust those in its document. This happens if a node is rebuilt during a rotation: between its
-/// removal and its return it is not a member, so the others complete the rotation without it.
+/// Returns whether the other members no longer trust the certificates that this node still
+/// presents, but trust those in its document. This happens if a node is rebuilt during a rotation.
+/// Between its removal and its return, the node is not a member, so the others complete the
+/// rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.issued) {
         return Ok(false);
@@ -91,7 +92,7 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
     defer_certificates(identity, journal)
 }
 
-/// The CAs that this node knows, and the CAs that signed the document's certificates.
+/// Returns the CAs that this node knows, and the CAs that signed the document's certificates.
 fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     let known = TrustBundle::read(&identity.tls.ca)?;
     let next = interim::issuers(&identity.issued, &known)
@@ -99,18 +100,18 @@ fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     Ok((known, next))
 }
 
-/// The CAs in a PEM text.
+/// Returns the CAs in a PEM text.
 pub(crate) fn authorities(pem: &str) -> Result<BTreeSet<CaSubject>> {
     Ok(TrustBundle::read(pem)?.names())
 }
 
-/// Whether the CAs and certificates on the disk are exactly those in the document.
+/// Returns whether the CAs and certificates on the disk are exactly those in the document.
 pub(crate) fn is_complete(identity: &Identity) -> bool {
     identity.tls == identity.issued
 }
 
-/// Continues until this member trusts the CAs in its document and presents the certificates in it,
-/// however long the other members take.
+/// Continues, without a time limit, until this member trusts the CAs in its document and presents
+/// the certificates in it.
 pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -133,7 +134,7 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
                         authorities: observed.issuers.clone(),
                     },
                     &format!(
-                        "all members trust {}: switching to certificates by it",
+                        "all members trust {}: switching to the document's certificates",
                         list(&observed.issuers)
                     ),
                 )?;
@@ -144,7 +145,7 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             RotationStep::DropOldCa => {
                 let dropped = list(observed.installed.difference(&observed.wanted));
                 say(format!(
-                    "no member presents a certificate by {dropped} any more: this node stops trusting it"
+                    "no member presents a certificate of {dropped} any longer: this node stops trusting it"
                 ));
                 identity.tls = identity.issued.clone();
                 apply_certificates(identity)?;

@@ -1,4 +1,5 @@
-//! Observes what this node and the others trust and present, and which of them are healthy.
+//! Observes which CAs this node and the others trust, which certificates they present, and which of
+//! them are healthy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -55,8 +56,8 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
     Ok(observed)
 }
 
-/// The CAs that each of the other initial members trusts at its peer port. Members that do not
-/// answer are left out.
+/// Returns the CAs that each of the other initial members trusts at its peer port. Members that do
+/// not answer are omitted.
 pub(super) async fn trusted_by_others(
     identity: &Identity,
     known: &TrustBundle,
@@ -90,10 +91,10 @@ async fn probe_ports(
     Ok(seen)
 }
 
-/// The peer and client addresses of a member.
+/// Returns the peer and client addresses of a member.
 fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
     let port = |urls: &[String]| -> Result<SocketAddr> {
-        let url = urls.first().context("it has not started yet")?;
+        let url = urls.first().context("the member has not started yet")?;
         url.trim_start_matches("https://")
             .parse()
             .with_context(|| format!("{url} is not an address"))
@@ -108,7 +109,8 @@ pub(super) fn member(journal: &Journal) -> Result<u64> {
         .context("a bug: a healthy member without an id")
 }
 
-/// The other members that answer, according to a member list that etcd confirmed through raft.
+/// Returns the other members that answer, according to a member list that etcd confirmed through
+/// raft.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     Ok(query_others(
@@ -122,7 +124,7 @@ pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
 }
 
 /// # Errors
-/// If etcd on this node does not confirm through raft that this node is the only member.
+/// Fails if etcd on this node does not confirm through raft that this node is the only member.
 pub(super) async fn confirm_single_member(member: u64) -> Result<()> {
     let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
     client.healthy().await?;

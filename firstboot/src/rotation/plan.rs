@@ -1,8 +1,9 @@
-//! How a CA is replaced in a running cluster, as a pure function from what each member trusts and
-//! presents to the next step of this member. etcd reads its CAs only when it starts, and its
-//! certificates at each handshake (client/pkg/transport/listener.go). So a member restarts once to
-//! trust the new CA, and once to stop trusting the old one. It never restarts while another member
-//! is down, and no member presents a certificate that another member does not trust.
+//! Decides how a CA is replaced in a running cluster. The rule is a pure function from what each
+//! member trusts and presents to the next step of this member. etcd reads its CAs only when it
+//! starts, and its certificates at each handshake (client/pkg/transport/listener.go). So a member
+//! restarts once to trust the new CA, and once to stop trusting the old one. It never restarts
+//! while another member is down, and no member presents a certificate that another member does not
+//! trust.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ use super::trust_bundle::list;
 use crate::domain::CaSubject;
 use crate::reason::{Reason, ReasonId};
 
-/// What the ports of one member trust and present, or why the ports cannot be probed.
+/// What one member trusts and presents at its ports, or why the ports cannot be probed.
 pub(super) type Observation = Result<Vec<ServedCertificate>, String>;
 
 /// The observed state of the cluster.
@@ -49,7 +50,7 @@ pub(super) enum RotationStep {
     DropOldCa,
 }
 
-/// The rule.
+/// Decides the next step.
 pub(super) fn plan(observed: &Observed) -> RotationStep {
     let Observed {
         wanted,
@@ -70,7 +71,7 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
         return match observed.unhealthy.as_slice() {
             [] => RotationStep::Restart,
             ill => RotationStep::Wait(ReasonId::MembersUnhealthy.because(format!(
-                "etcd must restart to trust {}, but does not restart while {} is not healthy",
+                "etcd must restart to trust {}, but must not restart while {} is not healthy",
                 list(installed),
                 ill.join(", ")
             ))),
@@ -84,7 +85,7 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
         };
         return match missing(others, lacks) {
             Some(who) => RotationStep::Wait(ReasonId::CaNotTrusted.because(format!(
-                "waiting with the new certificates: {who}. Give each of these members its new node document"
+                "the new certificates are deferred: {who}. Give each of these members its new node document"
             ))),
             None => RotationStep::SwitchCertificates,
         };
@@ -96,7 +97,7 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
     let shows = |seen: &Observation| match seen {
         Ok(ports) => {
             let old = ports.iter().find(|port| !wanted.contains(&port.issuer))?;
-            Some(format!("presents a certificate by {}", old.issuer))
+            Some(format!("presents a certificate of {}", old.issuer))
         }
         Err(why) => Some(format!("cannot be probed ({why})")),
     };
@@ -109,10 +110,10 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
     }
 }
 
-/// Whether the other members completed the rotation without this node: at least one of those that
-/// answer no longer trusts the CAs in `shown`, which signed the certificates that this node
-/// presents, and all of them trust the CAs in `issuers`, which signed the certificates in its
-/// document.
+/// Returns whether the other members completed the rotation without this node. They did if at least
+/// one of those that answer no longer trusts the CAs in `shown`, and all of them trust the CAs in
+/// `issuers`. The CAs in `shown` signed the certificates that this node presents; the CAs in
+/// `issuers` signed those in its document.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,
     issuers: &BTreeSet<CaSubject>,
@@ -122,7 +123,7 @@ pub(super) fn is_left_behind(
         && others.iter().all(|trusted| trusted.is_superset(issuers))
 }
 
-/// The members that are not ready, each with the reason.
+/// Returns the members that are not ready, each with the reason.
 fn missing(
     others: &BTreeMap<String, Observation>,
     why: impl Fn(&Observation) -> Option<String>,

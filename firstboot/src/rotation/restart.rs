@@ -18,12 +18,12 @@ use members::keys::{Key, RESTART, TURN, UpdateTurn};
 
 const UNIT: &str = "etcd.service";
 
-/// How long etcd may take to become healthy again.
+/// The time limit for etcd to become healthy again.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Restarts etcd, or returns the reason why it cannot be restarted yet.
 pub(super) async fn restart(identity: &Identity, member: u64) -> Option<Reason> {
-    // After every failure another attempt may succeed.
+    // After any failure another attempt may succeed.
     try_restart(identity, member).await.unwrap_or_else(|error| {
         Some(ReasonId::EtcdUnhealthy.because(format!("cannot restart etcd: {error:#}")))
     })
@@ -33,7 +33,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     let credentials = installed_credentials()?;
     let others = peers(identity).await?;
     let Some(helper) = others.first() else {
-        // The cluster has only this voter: waiting for another voter would take forever.
+        // The cluster has only this voter, so waiting for another voter would never end.
         confirm_single_member(member).await?;
         return restart_unit(&credentials).await.map(|()| None);
     };
@@ -45,10 +45,10 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     let seen = match turn.restart_condition(name) {
         Ok(seen) => seen,
         Err(turn) => {
-            return Ok(Some(
-                ReasonId::MembersUnhealthy
-                    .because(format!("{} updates itself at the moment", turn.node)),
-            ));
+            return Ok(Some(ReasonId::MembersUnhealthy.because(format!(
+                "{} is updating itself at the moment",
+                turn.node
+            ))));
         }
     };
     let Some(claim) = LeaseLock::get(&client, RESTART, name.as_str(), &seen).await? else {
@@ -68,8 +68,8 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     done
 }
 
-/// Ensures that the cluster can do without this member for a moment, or returns the reason why it
-/// cannot.
+/// Prepares the cluster for the restart of this member, or returns the reason why the cluster
+/// cannot do without this member for a moment.
 async fn prepare_restart(
     identity: &Identity,
     credentials: &Credentials,
@@ -79,7 +79,7 @@ async fn prepare_restart(
     let ill = unhealthy(&others, member);
     if !ill.is_empty() || others.is_empty() {
         return Ok(Some(ReasonId::MembersUnhealthy.because(format!(
-            "etcd must restart, but does not restart while {} is not healthy",
+            "etcd must restart, but must not restart while {} is not healthy",
             ill.join(", ")
         ))));
     }
@@ -97,7 +97,7 @@ async fn restart_unit(credentials: &Credentials) -> Result<()> {
         let new = systemd::main_process(UNIT)? != before;
         let well = match probe_local(credentials).await {
             Ok(_) if new => return Ok(()),
-            Ok(_) => "the old process still runs".to_owned(),
+            Ok(_) => "the old process is still running".to_owned(),
             Err(error) => format!("{error:#}"),
         };
         if begun.elapsed() > RESTART_TIMEOUT {

@@ -1,7 +1,8 @@
 //! Determines from a TLS handshake which CAs a running etcd trusts and which CA signed the
 //! certificate that it presents. A server that requests a client certificate names the CAs that it
 //! accepts (RFC 8446, 4.2.4; RFC 5246, 7.4.4), and Go names all CAs that it has read (crypto/tls,
-//! ClientCAs). The files on that member's disk may have changed since.
+//! ClientCAs). The handshake is the only reliable evidence, because the files on the member's disk
+//! may have changed since etcd read them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,15 +24,15 @@ use tokio_rustls::client::TlsStream;
 use super::trust_bundle::TrustBundle;
 use crate::domain::CaSubject;
 
-/// How long a handshake may take.
+/// The time limit for a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a server trusts and presents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServedCertificate {
-    /// The CAs whose certificates it accepts.
+    /// The CAs whose certificates the server accepts.
     pub(super) trusts: BTreeSet<CaSubject>,
-    /// The CA that signed its certificate.
+    /// The CA that signed the server's certificate.
     pub(super) issuer: CaSubject,
 }
 
@@ -106,7 +107,7 @@ pub(super) async fn trusted(
     Ok(trusts)
 }
 
-/// The CAs that a server names in its handshake, and the result of the handshake.
+/// Returns the CAs that a server names in its handshake, and the result of the handshake.
 async fn connect(
     address: SocketAddr,
     tls: &NodeTls,
@@ -191,7 +192,7 @@ mod tests {
                 issuer: known.names().pop_first().unwrap()
             }
         );
-        assert!(shown(&other).is_err(), "a stranger's certificate");
+        assert!(shown(&other).is_err(), "the certificate of an unknown CA");
     }
 
     #[test]
@@ -227,13 +228,13 @@ mod tests {
             assert_eq!(
                 seen.is_ok(),
                 version == &rustls::version::TLS13,
-                "only TLS 1.3 ends the handshake first"
+                "only TLS 1.3 completes the handshake before it rejects the certificate"
             );
         }
     }
 
-    /// A server that supports only this version of TLS, and accepts only certificates of the CA of
-    /// `tls`.
+    /// Returns a server that supports only this version of TLS, and accepts only certificates of
+    /// the CA of `tls`.
     fn server(
         tls: &NodeTls,
         version: &'static rustls::SupportedProtocolVersion,

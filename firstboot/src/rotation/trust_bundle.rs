@@ -1,4 +1,4 @@
-//! The CAs in a PEM text, each identified by its subject.
+//! Represents the CAs in a PEM text, each identified by its subject.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use crate::domain::CaSubject;
 use crate::exit::refused;
 use crate::reason::ReasonId;
 
-/// CAs, identified by their subjects.
+/// A set of CAs, identified by their subjects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TrustBundle(BTreeMap<CaSubject, Root>);
 
@@ -49,7 +49,7 @@ impl Root {
 
 #[cfg(test)]
 impl CaSubject {
-    /// The subject of a CA with this common name.
+    /// Returns the subject of a CA with this common name.
     pub(crate) fn of(common_name: &str) -> Self {
         TrustBundle::read(&tests::ca(common_name))
             .unwrap()
@@ -63,7 +63,7 @@ impl TrustBundle {
     /// Reads all CAs in a PEM text.
     ///
     /// # Errors
-    /// If a CA cannot be read. Refused if two CAs with the same name have different keys.
+    /// Fails if a CA cannot be read. Refused if two CAs with the same name have different keys.
     pub(crate) fn read(pem: &str) -> Result<Self> {
         CertificateDer::pem_slice_iter(pem.as_bytes()).try_fold(
             Self::default(),
@@ -86,12 +86,12 @@ impl TrustBundle {
         )
     }
 
-    /// Their names.
+    /// Returns the subjects of the CAs.
     pub(crate) fn names(&self) -> BTreeSet<CaSubject> {
         self.0.keys().cloned().collect()
     }
 
-    /// The certificate of each CA.
+    /// Returns the certificate of each CA.
     pub(super) fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         self.0.values().map(|root| &root.certificate)
     }
@@ -99,22 +99,22 @@ impl TrustBundle {
     /// Merges these CAs with the others.
     ///
     /// # Errors
-    /// Refused if two CAs with the same subject have different keys: firstboot could not tell which
-    /// of them a member trusts.
+    /// Refused if two CAs with the same subject have different keys, because firstboot could not
+    /// tell which of them a member trusts.
     pub(super) fn and(mut self, others: Self) -> Result<Self> {
         for (name, root) in others.0 {
             let own = self.0.entry(name.clone()).or_insert_with(|| root.clone());
             if own.public_key != root.public_key {
                 return Err(refused(ReasonId::CaNameClash.because(format!(
-                    "two CAs with different keys have the same subject `{name}`, so firstboot cannot tell which one a \
-                     member trusts. Give the new CA another subject"
+                    "two CAs with different keys have the same subject `{name}`, so firstboot \
+                     cannot tell which one a member trusts. Give the new CA a different subject"
                 ))));
             }
         }
         Ok(self)
     }
 
-    /// All CAs as one PEM text.
+    /// Returns all CAs as one PEM text.
     pub(super) fn pem(&self) -> String {
         let mut text = String::new();
         for root in self.0.values() {
@@ -129,7 +129,8 @@ impl TrustBundle {
         text
     }
 
-    /// The CA that signed a certificate that is valid now, or none if none of these CAs signed it.
+    /// Returns the CA that signed a certificate that is valid now, or `None` if none of these CAs
+    /// signed it.
     pub(super) fn issuer(
         &self,
         leaf: &CertificateDer<'_>,
@@ -142,7 +143,7 @@ impl TrustBundle {
             .map(|(name, _)| name.clone())
     }
 
-    /// Like `issuer`, for a PEM chain that starts with the leaf.
+    /// Does the same as `issuer` for a PEM chain that starts with the leaf.
     pub(super) fn issuer_of(&self, chain: &str) -> Option<CaSubject> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
             .collect::<Result<_, _>>()
@@ -191,7 +192,7 @@ pub(crate) mod tests {
             .clone()
             .and(TrustBundle::read(&one.ca).unwrap())
             .unwrap();
-        assert_eq!(again, all, "one that is there twice is there once");
+        assert_eq!(again, all, "a CA that occurs twice is kept once");
         let name = TrustBundle::read(&one.ca)
             .unwrap()
             .names()

@@ -1,4 +1,4 @@
-//! `firstboot run --dry-run`: what the run would change.
+//! `firstboot run --dry-run`: shows what a run would change.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -13,7 +13,7 @@ use crate::journal::{Journal, NodeState};
 use crate::steps::etcd_conf;
 use crate::{paths, rotation, steps};
 
-/// What `--dry-run` prints.
+/// The output of `--dry-run`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Planned {
@@ -47,7 +47,7 @@ impl fmt::Display for Planned {
             ),
             Some(Next::SwitchCertificates) => writeln!(
                 f,
-                "would then switch to the document's CAs and certificates, when all other members are ready for them"
+                "would then switch to the document's CAs and certificates once all other members are ready for them"
             ),
             None if self.changes.is_empty() => writeln!(f, "no changes"),
             None => Ok(()),

@@ -1,10 +1,11 @@
-//! Encryption for recipients in the file format age-encryption.org/v1 with X25519 keys, compatible
-//! with the `age` program. (The crate `age` contains translations and post-quantum keys, and is
-//! larger than all of firstboot's own code.)
+//! Encrypts and decrypts files in the format age-encryption.org/v1 with X25519 keys, compatible
+//! with the `age` program. firstboot does not use the crate `age`, because that crate contains
+//! translations and post-quantum keys and is larger than all of firstboot's own code.
 //!
 //! The header contains the file key, encrypted for each recipient, and a MAC with that key. The
-//! header is followed by chunks of 64 KiB. Each is encrypted together with its number and a flag
-//! that marks the last one, so that no chunk can be changed, moved, removed or added.
+//! header is followed by chunks of 64 KiB. Each chunk is encrypted with a nonce that contains its
+//! number and a flag for the last chunk. So a reader detects any chunk that was changed, moved,
+//! removed or added.
 
 mod header;
 mod keys;
@@ -68,7 +69,7 @@ impl<W: Write> Encryptor<W> {
     pub(super) fn begin(recipients: &[Recipient], mut to: W) -> io::Result<Self> {
         if recipients.len() as u64 > header::LIMIT / STANZA - 1 {
             return Err(Error::other(format!(
-                "a header has no room for {} recipients",
+                "a header does not have room for {} recipients",
                 recipients.len()
             )));
         }
@@ -123,7 +124,7 @@ impl<W: Write> Encryptor<W> {
         Ok(())
     }
 
-    /// Ends the stream. Without the end the written bytes cannot be decrypted.
+    /// Ends the stream. Without the last chunk, the written bytes cannot be decrypted.
     pub(super) fn finish(mut self) -> io::Result<W> {
         self.seal(true)?;
         Ok(self.to)
@@ -132,7 +133,8 @@ impl<W: Write> Encryptor<W> {
 
 impl<W: Write> Write for Encryptor<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Only further bytes show that a full chunk is not the last one.
+        // A full chunk is sealed only when more bytes arrive, because until then it may be the last
+        // one.
         if self.filling.len() == CHUNK && !bytes.is_empty() {
             self.seal(false)?;
         }

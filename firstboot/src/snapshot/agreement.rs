@@ -1,6 +1,6 @@
-//! Whether the member from which a snapshot is taken has the same data as the other members. A
-//! snapshot of a member whose data differs is consistent in itself, but a restore from it loses
-//! writes that were acknowledged to clients.
+//! Determines whether the member from which a snapshot is taken has the same data as the other
+//! members. A snapshot of a member whose data differs is consistent in itself, but a restore from
+//! that snapshot loses writes that were acknowledged to clients.
 
 use recipes::ClusterDocument;
 
@@ -47,7 +47,7 @@ impl Agreement {
         }
     }
 
-    /// Why this member's data differs from the other members', or `None` if it does not.
+    /// Returns why this member's data differs from the other members', or `None` if it does not.
     pub(super) fn apart(&self, source: &Endpoint) -> Option<Reason> {
         let own = source.status.header.unwrap_or_default().member_id;
         let name = self
@@ -62,20 +62,20 @@ impl Agreement {
         )
     }
 
-    /// Whether a majority of members has the same data, so that the snapshot can be taken from one
-    /// of them.
+    /// Returns whether a majority of members has the same data, so that the snapshot can be taken
+    /// from one of them.
     pub(super) fn has_majority(&self) -> bool {
         self.members
             .iter()
             .any(|(_, name)| self.compared.apart(name).is_none())
     }
 
-    /// The entry in the manifest's list of checks, if all members agree.
+    /// Returns the entry in the manifest's list of checks, if all members agree.
     pub(super) fn checked(&self) -> Option<&'static str> {
         (self.compared == Compared::Same && self.members.len() > 1).then_some("members agree")
     }
 
-    /// Why the data was not compared, or `None` if it was.
+    /// Returns why the data was not compared, or `None` if it was.
     pub(super) fn unknown(&self) -> Option<&str> {
         match &self.compared {
             Compared::Unknown(why) => Some(why),

@@ -1,4 +1,5 @@
-//! A file that is flushed while it grows: a single flush at the end would block etcd's own flushes.
+//! Writes a file that is flushed while it grows, because a single flush at the end would block
+//! etcd's own flushes.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -64,12 +65,13 @@ impl Flusher {
         Self { orders, thread }
     }
 
-    /// Starts a flush, unless one is already running.
+    /// Requests a flush, unless a requested flush has not started yet.
     fn begin(&self) {
         let _ = self.orders.try_send(());
     }
 
-    /// The kernel reports an error only once; a later flush would not return it.
+    /// Waits for the requested flushes, and returns the first error. This error must not be lost,
+    /// because the kernel reports an error only once and a later flush would not return it.
     fn end(self) -> io::Result<()> {
         drop(self.orders);
         self.thread

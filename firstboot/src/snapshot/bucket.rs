@@ -1,4 +1,4 @@
-//! A prefix in a bucket of an S3-compatible object store.
+//! Stores snapshots under a prefix in a bucket of an S3-compatible object store.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use super::manifest::{self, Manifest};
 use crate::exit::{not_ready, refused};
 use crate::reason::ReasonId;
 
-/// For how long a store may send nothing before the request is repeated.
+/// The time after which a request is repeated if the store has sent nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How many times and for how long a request is repeated, with growing pauses.
+/// The limits for the repetition of a request, and the growing pauses between attempts.
 const RETRIES: RetryConfig = RetryConfig {
     backoff: object_store::BackoffConfig {
         init_backoff: Duration::from_millis(200),
@@ -38,7 +38,7 @@ const RETRIES: RetryConfig = RetryConfig {
     max_retries: 8,
     retry_timeout: Duration::from_secs(180),
 };
-/// For how long a signed URL is valid.
+/// The time for which a signed URL is valid.
 const SIGNED: Duration = Duration::from_secs(300);
 
 /// A prefix in a bucket.
@@ -50,7 +50,7 @@ pub(crate) struct Bucket {
     prefix: String,
 }
 
-/// firstboot's own HTTP client, which resolves names without NSS and uses no proxy.
+/// firstboot's own HTTP client, which resolves names without NSS and does not use a proxy.
 #[derive(Debug)]
 struct Connector(reqwest::Client);
 
@@ -60,7 +60,7 @@ impl HttpConnector for Connector {
     }
 }
 
-/// The HTTP client for downloads and uploads of snapshots.
+/// Returns the HTTP client for downloads and uploads of snapshots.
 pub(super) fn client() -> Result<reqwest::Client> {
     let http = reqwest::Client::builder()
         .no_proxy()
@@ -133,7 +133,7 @@ impl Bucket {
         })
     }
 
-    /// The path of the object with this name.
+    /// Returns the path of the object with this name.
     pub(super) fn path(&self, name: &str) -> Path {
         Path::from(format!("{}{name}", self.prefix))
     }
@@ -182,7 +182,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// A signed URL, with which anyone can read the object for a limited time.
+    /// Returns a signed URL, with which anyone can read the object for a limited time.
     pub(super) async fn signed(&self, name: &str) -> Result<Url> {
         Ok(self
             .store
@@ -195,7 +195,8 @@ impl Bucket {
         match self.store.head(&self.path(name)).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             Ok(_) => Err(refused(ReasonId::SnapshotExists.because(format!(
-                "{self}{name} exists, and a snapshot never replaces another. Choose another name"
+                "{self}{name} exists, and a snapshot never replaces another one. Choose a \
+                     different name"
             )))),
             Err(error) => Err(self.error("access", &error)),
         }
@@ -218,8 +219,8 @@ impl Bucket {
         Ok(())
     }
 
-    /// Compares the digest that the store reports for an object, or reads the object back if the
-    /// store reports none. Returns which of the two was done.
+    /// Checks an object by the digest that the store reports, or reads the object back if the store
+    /// does not report a digest. Returns which of the two checks was made.
     pub(super) async fn check(
         &self,
         name: &str,
@@ -246,7 +247,8 @@ impl Bucket {
                 return Ok("stored digest");
             }
             bail!(
-                "{self}{name}: the store reports the digest {digest}, but the sent bytes have {}",
+                "{self}{name}: the store reports the digest {digest}, but the digest of the sent \
+                     bytes is {}",
                 known[0]
             );
         }
@@ -268,8 +270,8 @@ impl Bucket {
         Ok("read back")
     }
 
-    /// The length of an object, and its digest if the store has one. The crate itself does not
-    /// request the digest.
+    /// Returns the length of an object, and its digest if the store has one. The crate itself does
+    /// not request the digest.
     async fn stored(&self, name: &str) -> Result<(u64, Option<String>)> {
         const MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
         let enabled = HeaderValue::from_static("ENABLED");
@@ -315,7 +317,7 @@ impl Bucket {
         ))))
     }
 
-    /// An error of the store, reduced to its first line.
+    /// Returns an error of the store, reduced to its first line.
     pub(super) fn error(&self, what: &str, error: &object_store::Error) -> anyhow::Error {
         let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();
@@ -354,7 +356,7 @@ impl Parts {
         self.count += 1;
     }
 
-    /// The digest of the parts' digests (Amazon S3 User Guide, "Checking object integrity",
+    /// Returns the digest of the parts' digests (Amazon S3 User Guide, "Checking object integrity",
     /// composite checksums).
     fn composite(&self) -> String {
         STANDARD.encode(self.hash.clone().finish())

@@ -9,7 +9,7 @@ use crate::etcd::{Credentials, StatusResponse};
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
 
-/// The best member among those whose data is the same as the majority's.
+/// Returns the best member among those whose data is the same as the majority's.
 pub(super) async fn best_member(
     cluster: &ClusterDocument,
     credentials: &Credentials,
@@ -63,7 +63,8 @@ impl MemberRank {
     }
 }
 
-/// The voter with the newest revision. Followers are preferred to the leader, which has more work.
+/// Returns the voter with the newest revision. Prefers followers to the leader, because the leader
+/// has more work.
 fn choose(members: &[MemberRank]) -> Option<usize> {
     let voters = members
         .iter()

@@ -1,5 +1,5 @@
-//! Asynchronous cleanup in a store after work that was interrupted in any way, because `Drop`
-//! cannot wait for it.
+//! Runs the asynchronous cleanup of a store after interrupted work. These tasks are separate
+//! because `Drop` cannot wait for them.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-/// How long the program waits for the cleanup before it exits.
+/// The time that the program waits for the cleanup before it exits.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(15);
 
 static BEGUN: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
@@ -35,7 +35,7 @@ pub(super) async fn wait() {
     };
     if tokio::time::timeout(CLEANUP_TIMEOUT, all).await.is_err() {
         eprintln!(
-            "firstboot: cannot delete the rest of an upload in the store within {} s",
+            "firstboot: could not delete the rest of an upload from the store within {} s",
             CLEANUP_TIMEOUT.as_secs()
         );
     }

@@ -36,12 +36,12 @@ pub(crate) struct Options {
     /// Print the manifest as JSON
     #[arg(long)]
     pub(super) json: bool,
-    /// Compare the members' data first, regardless of its size. This blocks writes on each member
-    /// for about 2 s per GiB
+    /// Compare the members' data first, regardless of its size. The comparison blocks writes on
+    /// each member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
-    /// Take the snapshot only if no other member has taken the one of this slot of the schedule,
-    /// then prune. The timer uses this option
+    /// Take the snapshot only if no other member has taken one for this slot of the schedule, then
+    /// prune. The timer uses this option
     #[arg(long, conflicts_with_all = ["target", "endpoint", "from_any", "json"])]
     scheduled: bool,
     /// Wait this many seconds for each member that comes earlier in the order of the slot
@@ -72,8 +72,8 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
         )
         .await?
     };
-    // An operator who names a member wants a snapshot of exactly that member, for example to
-    // examine it.
+    // If the operator names a member, the snapshot is taken from exactly that member, for example
+    // to examine its data.
     let exit = judge(&agreement, &source, options.endpoint.is_some())?;
     let manifest = take(&cluster, &target, &source, &agreement).await?;
     scheduled::record_manual(&cluster, &source, &target.place, &manifest).await;

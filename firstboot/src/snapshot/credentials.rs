@@ -1,5 +1,5 @@
-//! The keys of the object store, from the environment or from a file that only root can read. They
-//! are never arguments, and never part of the image.
+//! Reads the keys of the object store from the environment or from a file that only root can read.
+//! The keys are never passed as arguments, and are never part of the image.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -14,7 +14,8 @@ use crate::{files, paths};
 /// The maximum size of a key file in bytes.
 const LIMIT: u64 = 64 << 10;
 
-/// The keys from the environment, or from the file if the environment has none.
+/// Returns the keys from the environment, or from the file if the environment does not contain
+/// keys.
 pub(super) fn find() -> Result<StoreKeys> {
     let no = |why: String| refused(ReasonId::StoreKeys.because(why));
     if let Some(keys) = StoreKeys::of(|name| std::env::var(name).ok()) {

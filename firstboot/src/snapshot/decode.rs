@@ -17,14 +17,14 @@ use crate::reason::{Reason, ReasonId};
 /// byte (RFC 8878).
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const SKIPPED: &[u8] = &[0x2a, 0x4d, 0x18];
-/// The maximum window of the decompressor, as the exponent of a power of two: the default of `zstd
-/// -d`. A file of unknown origin must not fill the memory.
+/// The maximum window of the decompressor, as the exponent of a power of two. It is the default of
+/// `zstd -d`. The limit ensures that a file of unknown origin cannot fill the memory.
 const WINDOW: u32 = 27;
 const PIECE: usize = 128 << 10;
 /// The number of bytes that identify the format of a file.
 const BEGIN: usize = 64;
 
-/// Formats that firstboot does not read. For each: the magic number, the name, and the remedy.
+/// The formats that firstboot does not read, each with its magic number, its name, and the remedy.
 const FOREIGN: [(&[u8], &str, &str); 9] = [
     (&[0x1f, 0x8b], "compressed by gzip", "gunzip it"),
     (b"PK\x03\x04", "a zip archive", "unzip it"),
@@ -109,7 +109,7 @@ impl fmt::Display for Locked {
 
 impl std::error::Error for Locked {}
 
-/// Whether the file is encoded, so that it must be decoded with [`decode`].
+/// Returns whether the file is encoded, so that it must be decoded with [`decode`].
 pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
     let mut begin = [0; BEGIN];
     let read = file
@@ -169,14 +169,14 @@ fn open(
 fn unlocked<R: BufRead>(path: &Path, stored: R, identity: Option<&Path>) -> Result<Decryptor<R>> {
     let shown = path.display();
     let Some(identity) = identity else {
-        let why = format!("{shown} is encrypted: give the file with the secret key as --identity");
+        let why = format!("{shown} is encrypted: pass the file with the secret key as --identity");
         return Err(Locked(ReasonId::SnapshotLocked.because(why)).into());
     };
     let identities = Identities::read(identity).map_err(|error| Locked(reason_of(&error)))?;
     Decryptor::begin(stored, &identities).map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => {
             let why = format!(
-                "{} does not decrypt {shown}: {error}. Give another file as --identity",
+                "{} does not decrypt {shown}: {error}. Pass a different file as --identity",
                 identity.display()
             );
             Locked(ReasonId::SnapshotLocked.because(why)).into()
@@ -207,7 +207,7 @@ fn invalid(path: &Path, why: &str) -> anyhow::Error {
 }
 
 /// Compares the decoded length with the length that the first pages state, because a few compressed
-/// bytes may expand to more than any disk can hold.
+/// bytes can expand to more than any disk can hold.
 #[derive(Debug, Default)]
 struct Stated {
     begin: Vec<u8>,
@@ -225,8 +225,8 @@ impl Stated {
                 let stated = bolt::stated_length(&std::mem::take(&mut self.begin));
                 let stated =
                     stated.ok_or("neither of its first two pages is a meta page of bbolt")?;
-                // The file of a database that has been in use is longer than its pages: bbolt grows
-                // the file in large steps.
+                // The file of a database that has been in use is longer than its pages, because
+                // bbolt grows the file in large steps.
                 self.limit = Some(stated.saturating_mul(2).saturating_add(64 << 20));
             }
             return Ok(());

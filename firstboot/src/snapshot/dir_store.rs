@@ -1,4 +1,4 @@
-//! A folder as a store for snapshots.
+//! Stores snapshots in a folder.
 
 use std::ffi::OsString;
 use std::io;
@@ -60,7 +60,7 @@ impl DirStore {
     }
 }
 
-/// The path of a snapshot's manifest.
+/// Returns the path of a snapshot's manifest.
 pub(super) fn manifest_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(manifest::SUFFIX);

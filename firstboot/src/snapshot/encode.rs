@@ -39,17 +39,17 @@ impl<'a> Encoding<'a> {
         Self { compress, age }
     }
 
-    /// Whether the snapshot is stored unchanged.
+    /// Returns whether the snapshot is stored unchanged.
     pub(super) fn is_none(self) -> bool {
         self.suffix().is_empty()
     }
 
-    /// Whether to compress the snapshot.
+    /// Returns whether to compress the snapshot.
     pub(super) fn compresses(self) -> bool {
         self.compress
     }
 
-    /// The part of a file name that follows `.db`.
+    /// Returns the part of a file name that follows `.db`.
     pub(super) fn suffix(self) -> &'static str {
         match (self.compress, self.age.is_empty()) {
             (false, true) => "",
@@ -81,7 +81,7 @@ impl<'a> Encoding<'a> {
     }
 }
 
-/// The name of a stored snapshot without its suffixes, or `None` if it is not the name of a
+/// Returns the name of a stored snapshot without its suffixes, or `None` if it is not the name of a
 /// snapshot.
 pub(super) fn stem(name: &str) -> Option<&str> {
     let name = name.strip_suffix(".age").unwrap_or(name);
@@ -104,7 +104,7 @@ impl Sink for zstd::Encoder<'static, Box<dyn Sink>> {
     }
 }
 
-/// Passes all bytes on, and computes their digest.
+/// Forwards all bytes to the destination, and computes their digest.
 struct Digested {
     to: Box<dyn Sink>,
     hash: digest::Context,
@@ -134,7 +134,7 @@ impl Sink for Digested {
     }
 }
 
-/// The digest of all hashed bytes.
+/// Returns the digest of all hashed bytes.
 pub(super) fn finished(hash: digest::Context) -> Sha256 {
     let mut out = [0; 32];
     out.copy_from_slice(hash.finish().as_ref());

@@ -32,12 +32,12 @@ const SECTOR: u64 = 512;
 /// How to treat the digest at the end of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hash {
-    /// It must be present and correct.
+    /// The digest must be present and correct.
     Required,
-    /// It may be missing or wrong; the result tells whether it is.
+    /// The digest may be missing or wrong. The result contains its state.
     Optional,
-    /// It was checked while the file was written. This is the digest of the whole file, which is
-    /// not read again.
+    /// The digest was checked while the file was written. The value is the digest of the whole
+    /// file, so the file is not read again.
     Known(Sha256),
 }
 
@@ -45,11 +45,11 @@ pub(crate) enum Hash {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Digest {
-    /// It is correct.
+    /// The digest is correct.
     Good,
-    /// It is wrong.
+    /// The digest is wrong.
     Wrong,
-    /// It is missing.
+    /// The digest is missing.
     Absent,
 }
 
@@ -79,7 +79,7 @@ impl std::ops::Deref for VerifiedSnapshot {
     }
 }
 
-/// The result of the examination: the facts, as far as they could be read, and the faults.
+/// The result of the examination. It contains the faults, and the facts that could be read.
 #[derive(Debug)]
 pub(crate) struct CheckResult {
     pub(crate) verified: VerifiedSnapshot,
@@ -89,8 +89,8 @@ pub(crate) struct CheckResult {
 }
 
 impl CheckResult {
-    /// Compares the file with its manifest, if it has one: the pages alone do not show whether they
-    /// are the pages that the snapshot had when it was taken.
+    /// Compares the file with its manifest, if it has one. The comparison is needed because
+    /// consistent pages can still differ from the pages that the snapshot had when it was taken.
     pub(super) fn compare(&mut self, path: &Path) {
         if !self.hashed {
             return;
@@ -106,7 +106,7 @@ impl CheckResult {
         };
         let wanted = manifest.plain.map_or(manifest.sha256, |plain| plain.sha256);
         let (sha256, revision) = (self.verified.sha256, self.verified.revision);
-        let because = format!("as its manifest {} says", beside.display());
+        let because = format!("as its manifest {} states", beside.display());
         if wanted != sha256 {
             self.faults.add(
                 None,
@@ -120,7 +120,7 @@ impl CheckResult {
         }
     }
 
-    /// The snapshot, if it is good.
+    /// Returns the snapshot, if it is good.
     pub(crate) fn into_verified(self, path: &Path) -> Result<VerifiedSnapshot> {
         let Some(first) = self.faults.first().first() else {
             return Ok(self.verified);
@@ -142,7 +142,7 @@ impl CheckResult {
 /// Checks a snapshot.
 ///
 /// # Errors
-/// Refused with the first fault if the snapshot is damaged; failed if it cannot be read.
+/// Refused with the first fault if the snapshot is damaged. Fails if the snapshot cannot be read.
 pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
     at_rest(path)?;
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -152,8 +152,8 @@ pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
     examined.into_verified(path)
 }
 
-/// Refuses the file of a running etcd, which holds a lock on its file: pages that are read at
-/// different times are not consistent with each other.
+/// Refuses the file of a running etcd, because pages that are read at different times are not
+/// consistent with each other. A running etcd holds a lock on its file.
 pub(super) fn at_rest(path: &Path) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
@@ -209,11 +209,11 @@ pub(crate) fn examine(
     if hash != Hash::Optional && hashed {
         match digest {
             Digest::Good => {}
-            Digest::Wrong => faults.add(None, pages, "the SHA-256 of all bytes before it", "another digest"),
+            Digest::Wrong => faults.add(None, pages, "the SHA-256 of all bytes before it", "a different digest"),
             Digest::Absent => faults.add(
                 None,
                 size,
-                "a SHA-256 after the last page (--skip-hash-check, if the file was copied from member/snap/db)",
+                "a SHA-256 after the last page (use --skip-hash-check if the file was copied from member/snap/db)",
                 format!("no digest in {size} bytes"),
             ),
         }
@@ -235,10 +235,10 @@ pub(crate) fn examine(
 }
 
 /// A file larger than this is read to its end only if it starts like a database, because a sparse
-/// file may claim any length.
+/// file can have any length.
 const WITHOUT_META: u64 = 64 << 20;
 
-/// Whether a meta page is valid.
+/// Returns whether a meta page is valid.
 fn has_meta(file: &File, size: u64) -> io::Result<bool> {
     let mut begin = vec![
         0;
@@ -263,8 +263,8 @@ const PIECE: usize = 256 << 10;
 const PIECES: usize = 4;
 
 impl Digests {
-    /// Reads in one thread and computes the digest in another, because computing the digest takes
-    /// longest.
+    /// Reads in one thread and computes the digest in another, because the computation takes most
+    /// of the time.
     fn of(file: &File, pages: u64, size: u64) -> io::Result<Self> {
         let lost = || io::Error::other("a bug: the thread that computes the digest panicked");
         let mut context = thread::scope(|scope| {
@@ -275,8 +275,8 @@ impl Digests {
                 let mut context = digest::Context::new(&digest::SHA256);
                 for piece in filled {
                     context.update(&piece);
-                    // The reader finishes before this thread, and then no longer accepts returned
-                    // pieces.
+                    // Sending fails once the reader has finished, because it then no longer accepts
+                    // returned pieces.
                     let _ = back.send(piece);
                 }
                 context

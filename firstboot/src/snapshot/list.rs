@@ -1,4 +1,4 @@
-//! `firstboot snapshot list`.
+//! `firstboot snapshot list`: lists the snapshots in a folder or bucket.
 
 use anyhow::Result;
 use members::moment::{now, span};
@@ -70,7 +70,7 @@ fn table(found: &[ListedSnapshot], now: u64) -> String {
         let state = match manifest {
             None => "unknown: it has no manifest".to_owned(),
             Some(manifest) if !found.has_stated_size() => {
-                format!("DAMAGED: its manifest says {} bytes", manifest.size)
+                format!("DAMAGED: its manifest states {} bytes", manifest.size)
             }
             Some(manifest) => format!("good when taken: {}", manifest.checked.join(", ")),
         };
@@ -127,7 +127,7 @@ mod tests {
             "{shown}"
         );
         assert!(
-            lines[2].ends_with("DAMAGED: its manifest says 5 bytes")
+            lines[2].ends_with("DAMAGED: its manifest states 5 bytes")
                 && lines[3].contains("no manifest"),
             "{shown}"
         );

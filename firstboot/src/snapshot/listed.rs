@@ -1,4 +1,4 @@
-//! A snapshot in the listing of a store.
+//! Describes a snapshot in the listing of a store.
 
 use super::encode::stem;
 use super::manifest::Manifest;
@@ -8,14 +8,14 @@ use super::manifest::Manifest;
 pub(super) struct ListedSnapshot {
     pub(super) name: String,
     pub(super) size: u64,
-    /// The snapshot's manifest. `None` if there is no manifest, which means that firstboot did not
-    /// take the snapshot.
+    /// The snapshot's manifest, or `None` if there is no manifest because firstboot did not take
+    /// the snapshot.
     pub(super) manifest: Option<Manifest>,
 }
 
 impl ListedSnapshot {
-    /// Whether the snapshot has the size that its manifest states. `snapshot verify` checks its
-    /// content.
+    /// Returns whether the snapshot has the size that its manifest states. Only `snapshot verify`
+    /// checks the content.
     pub(super) fn has_stated_size(&self) -> bool {
         self.manifest
             .as_ref()
@@ -23,7 +23,7 @@ impl ListedSnapshot {
     }
 }
 
-/// Whether this is the name of a snapshot.
+/// Returns whether this is the name of a snapshot.
 pub(super) fn is_snapshot(name: &str) -> bool {
     stem(name).is_some()
 }

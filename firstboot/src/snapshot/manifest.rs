@@ -1,13 +1,13 @@
-//! The manifest of a snapshot: a JSON file that describes the snapshot's contents, its origin and
-//! how it was checked.
+//! Defines the manifest of a snapshot: a JSON file that describes the snapshot's contents, its
+//! origin and its checks.
 
 use members::moment::stamp;
 use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
-/// The suffix of a manifest's name: a snapshot `x.db` has the manifest `x.db.json`.
+/// The suffix of a manifest's name. A snapshot `x.db` has the manifest `x.db.json`.
 pub(crate) const SUFFIX: &str = ".json";
-/// The format by which a manifest of firstboot is recognised.
+/// The format that identifies a manifest of firstboot.
 const FORMAT: &str = "etcd-image snapshot 1";
 /// The maximum size of a manifest in bytes.
 pub(crate) const LIMIT: u64 = 64 << 10;
@@ -40,7 +40,7 @@ pub(crate) struct Manifest {
     pub(crate) endpoint: String,
     #[serde(alias = "etcd_version")]
     pub(crate) etcd_version: String,
-    /// Since etcd 3.6.
+    /// The storage version, which etcd reports since 3.6.
     #[serde(
         alias = "storage_version",
         default,
@@ -79,19 +79,19 @@ pub(crate) struct Snapshot {
 }
 
 impl Manifest {
-    /// The format of the manifests that this version writes.
+    /// Returns the format of the manifests that this version writes.
     pub(crate) fn format() -> String {
         FORMAT.to_owned()
     }
 
-    /// Parses a manifest. `None` for any other content.
+    /// Parses a manifest. Returns `None` for any other content.
     pub(crate) fn parse(content: &[u8]) -> Option<Self> {
         serde_json::from_slice::<Self>(content)
             .ok()
             .filter(|manifest| manifest.format == FORMAT)
     }
 
-    /// The manifest as the text that is stored.
+    /// Returns the manifest as the text that is stored.
     pub(crate) fn text(&self) -> serde_json::Result<Vec<u8>> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
@@ -99,8 +99,8 @@ impl Manifest {
     }
 }
 
-/// The default name of a snapshot. The names sort in the order in which the snapshots were taken.
-/// Two hosts that write to the same place at the same time use different names.
+/// Returns the default name of a snapshot. The names sort in the order in which the snapshots were
+/// taken. Two hosts that write to the same place at the same time use different names.
 pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> String {
     format!(
         "{}-{cluster}-{host}-r{revision}.db",
@@ -112,7 +112,7 @@ pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> Str
 pub(crate) mod tests {
     use super::*;
 
-    /// A sample manifest.
+    /// Returns a sample manifest.
     pub(crate) fn some(time: u64, size: u64) -> Manifest {
         let cluster: Label = "demo".parse().unwrap();
         let sha256 = Sha256::of(b"");

@@ -1,5 +1,5 @@
-//! Snapshots, each of which is a file with all data of a cluster. A file with its final name is
-//! complete and checked.
+//! Takes and manages snapshots. A snapshot is a file with all data of a cluster. A file with its
+//! final name is complete and has been checked.
 //!
 //! `command` chooses a member (`source`, `choose`) and compares it with the others (`agreement`).
 //! `take` receives the snapshot (`receive`), walks its pages (`examine`), and only then gives it
@@ -63,7 +63,7 @@ pub(crate) struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Check every byte and every page of a snapshot; needs no cluster
+    /// Check every byte and every page of a snapshot; does not need a cluster
     Verify(verify::Options),
     /// List the snapshots in a folder or bucket
     List(list::Options),
@@ -72,7 +72,8 @@ enum Command {
 }
 
 impl Options {
-    /// Whether to print a failure as JSON. `verify` prints its own failures as part of its report.
+    /// Returns whether to print a failure as JSON. `verify` prints its own failures as part of its
+    /// report.
     pub(crate) fn prints_json(&self) -> bool {
         match &self.command {
             None => self.take.json,

@@ -39,20 +39,20 @@ struct JsonOutput {
 /// The facts about a snapshot that determine whether it is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Candidate {
-    /// When it was taken, in seconds since 1970.
+    /// The time at which the snapshot was taken, in seconds since 1970.
     time: u64,
-    /// Whether firstboot took it from this cluster.
+    /// Whether firstboot took the snapshot from this cluster.
     ours: bool,
-    /// Whether it is complete.
+    /// Whether the snapshot is complete.
     good: bool,
 }
 
-/// The indices of the snapshots to delete.
+/// Returns the indices of the snapshots to delete.
 ///
 /// For each of the last N hours, days, weeks and months that have a snapshot, the newest one is
-/// kept. `keep` specifies the numbers. The newest good snapshot is always kept, and so is every
-/// file that firstboot did not create. A damaged snapshot does not count, and is deleted as soon as
-/// there is a newer good one.
+/// kept. `keep` specifies the numbers. The newest good snapshot is always kept, as is every file
+/// that firstboot did not create. A damaged snapshot does not count, and is deleted once there is a
+/// newer good one.
 fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy) -> Vec<usize> {
     let mut newest_first: Vec<usize> = (0..snapshots.len())
         .filter(|at| snapshots[*at].ours && snapshots[*at].good)
@@ -93,7 +93,7 @@ fn day(time: u64) -> i64 {
     (time / 86_400).cast_signed()
 }
 
-/// The number of the week, which starts on Monday; 1970-01-01 was a Thursday.
+/// Returns the number of the week. Weeks start on Monday, and 1970-01-01 was a Thursday.
 fn week(time: u64) -> i64 {
     ((time / 86_400 + 3) / 7).cast_signed()
 }
@@ -137,7 +137,7 @@ fn seen(found: &ListedSnapshot, cluster: &Label) -> Candidate {
     }
 }
 
-/// `firstboot snapshot prune`.
+/// Runs `firstboot snapshot prune`.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let cluster = identity::cluster()?;
     let place = Store::of(options.place.as_ref(), cluster.backup.as_ref())?;
@@ -244,12 +244,14 @@ mod tests {
                 .collect();
             let keep = keep(counts[0], counts[1], counts[2], counts[3]);
             let gone = to_delete(&snapshots, keep);
-            prop_assert!(gone.iter().all(|at| snapshots[*at].ours), "only firstboot's own go");
+            prop_assert!(gone.iter().all(|at| snapshots[*at].ours), "only firstboot's own \
+                 snapshots are deleted");
             let newest = snapshots.iter().filter(|s| s.ours && s.good).map(|s| s.time).max();
             let kept: Vec<Candidate> =
                 (0..snapshots.len()).filter(|at| !gone.contains(at)).map(|at| snapshots[at]).collect();
             let own: Vec<&Candidate> = kept.iter().filter(|s| s.ours && s.good).collect();
-            prop_assert_eq!(own.iter().map(|s| s.time).max(), newest, "the newest good one stays");
+            prop_assert_eq!(own.iter().map(|s| s.time).max(), newest, "the newest good snapshot is \
+                 kept");
             // No more snapshots are kept than requested, except the newest one.
             prop_assert!(own.len() <= counts.iter().sum::<u32>().max(1) as usize);
             // A second run finds nothing more to delete.

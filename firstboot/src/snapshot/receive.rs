@@ -1,5 +1,5 @@
 //! Receives a snapshot: counts the bytes, computes the digest and writes the bytes. Aborts an
-//! invalid stream at once.
+//! invalid stream immediately.
 
 use std::iter;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,17 +17,17 @@ use crate::etcd::{Client, SnapshotResponse};
 use crate::exit::{ExitError, failed, not_ready};
 use crate::reason::ReasonId;
 
-/// For how long a member may send nothing.
+/// The time after which a transfer is aborted if the member has sent nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The number of pieces of 32 KiB that are passed to the writer together, because waking the writer
 /// for each piece would cost more than the digest of the piece.
 const BATCH: usize = 32;
 /// The number of batches in the queue to the writer.
 const QUEUE: usize = 1;
-/// The number of consecutive empty pieces after which the transfer is aborted: an etcd that cannot
+/// The number of consecutive empty pieces after which the transfer is aborted. An etcd that cannot
 /// read its disk sends empty pieces indefinitely.
 const MAX_EMPTY: u32 = 16;
-/// The sizes of the database's pages are multiples of this.
+/// The size of a page of the database is a multiple of this number.
 const SECTOR: u64 = 512;
 
 /// A received snapshot.
@@ -40,7 +40,7 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// The stored file, if it is neither compressed nor encrypted.
+    /// Returns the stored file, if it is neither compressed nor encrypted.
     pub(super) fn as_it_came(&self) -> Stored {
         Stored {
             sha256: self.sha256,
@@ -81,7 +81,7 @@ impl Count {
             self.empty += 1;
             ensure!(
                 self.empty < MAX_EMPTY,
-                "the member sends empty pieces although {remaining} bytes are missing"
+                "the member sent only empty pieces although {remaining} bytes are missing"
             );
             return Ok(Piece::Nothing);
         }
@@ -98,7 +98,7 @@ impl Count {
         let expected = (total - self.received).checked_sub(length);
         ensure!(
             expected == Some(remaining),
-            "after {} bytes the member sent {length}, and reports {remaining} of {total} as missing",
+            "after {} bytes the member sent {length} more, and reported {remaining} of {total} as missing",
             self.received
         );
         self.received += length;
@@ -139,7 +139,7 @@ pub(super) async fn receive(
             }
             together.push(what);
             let enough = together.len() == BATCH || count.digest;
-            // The writer has stopped, and returns its own error.
+            // Sending fails if the writer has stopped. The writer returns its own error.
             if enough
                 && pieces
                     .send(std::mem::replace(&mut together, Vec::with_capacity(BATCH)))
@@ -187,7 +187,7 @@ fn write(
                 let own = hash.clone().finish();
                 if own.as_ref() != &bytes[..] {
                     return Err(not_ready(ReasonId::SnapshotInterrupted.because(
-                        "the snapshot was damaged in transit: its digest is not the one that the member sent. Try again",
+                        "the snapshot was damaged in transit: its digest differs from the one that the member sent. Try again",
                     )));
                 }
                 whole = true;
@@ -215,7 +215,8 @@ pub(super) fn check_room(folders: &[&Path], size: u64) -> Result<()> {
             .count();
         let needed = size.saturating_mul(shared as u64);
         let about = nix::sys::statvfs::statvfs(*folder);
-        let about = about.with_context(|| format!("cannot look at {}", folder.display()))?;
+        let about = about
+            .with_context(|| format!("cannot determine the free space of {}", folder.display()))?;
         let free = about.blocks_available() as u64 * about.fragment_size() as u64;
         if free < needed {
             return Err(failed(ReasonId::DiskFull.because(format!(

@@ -1,4 +1,5 @@
-//! A snapshot on a different machine: an object in a store, or a file on an https server.
+//! Downloads a snapshot from a different machine, as an object in a store or a file on an https
+//! server.
 
 use anyhow::{Result, bail, ensure};
 use http::StatusCode;
@@ -18,14 +19,14 @@ use crate::reason::ReasonId;
 /// The location of the snapshot.
 #[derive(Debug)]
 pub(crate) enum Remote {
-    /// An object in a store, with the settings of the recipe and the environment.
+    /// An object in a store. Access uses the settings of the recipe and the keys of this node.
     Object { bucket: Bucket, name: String },
     /// A file on an https server.
     Page { http: Client, url: Url },
 }
 
 impl Remote {
-    /// Parses a URL. `None` for a text that is not a URL.
+    /// Parses a URL. Returns `None` for a text that is not a URL.
     pub(crate) fn of(text: &str, backup: Option<&Backup>) -> Result<Option<Self>> {
         let no = |why: String| refused(ReasonId::RestoreSource.because(why));
         if text.starts_with("https://") {
@@ -57,7 +58,7 @@ impl Remote {
         }
     }
 
-    /// The snapshot's manifest, if it has one.
+    /// Returns the snapshot's manifest, if it has one.
     pub(crate) async fn manifest(&self) -> Result<Option<Manifest>> {
         match self {
             Self::Object { bucket, name } => bucket.manifest(name).await,
@@ -117,7 +118,7 @@ impl Remote {
                 ))))
             }
             status => bail!(
-                "{self}: the server answered {status} to a request for the bytes from {from} on"
+                "{self}: the server answered {status} to a request for the bytes from offset {from}"
             ),
         }
     }

@@ -1,10 +1,12 @@
-//! A run of the schedule: the timer starts it on every member, and one member takes the snapshot.
+//! Performs a run of the schedule. The timer starts the run on every member, and one member takes
+//! the snapshot.
 //!
-//! The members coordinate through two keys in etcd itself, which all of them can reach, because a
-//! folder belongs to one member, and an object store has no lock. The key `newest` contains the
-//! newest snapshot and its slot of the schedule. The member that takes the snapshot holds the key
-//! `claim` under a lease; if that member dies, the lease expires and another member continues. The
-//! order of the members is drawn again for each slot, so that all disks fill evenly.
+//! The members coordinate through two keys in etcd itself, which all of them can reach. They cannot
+//! coordinate through the destination, because a folder belongs to one member, and an object store
+//! does not have locks. The key `newest` contains the newest snapshot and its slot of the schedule.
+//! The member that takes the snapshot holds the key `claim` under a lease. If that member dies, the
+//! lease expires and another member continues. Each slot has a different order of the members, so
+//! that all disks fill evenly.
 
 use std::time::Duration;
 
@@ -45,7 +47,7 @@ fn record_of(slot: u64, place: &Store, manifest: &Manifest) -> SnapshotRecord {
     }
 }
 
-/// The order in which the members start for a slot. Every member computes the same order
+/// Returns the order in which the members start for a slot. Every member computes the same order
 /// (rendezvous hashing).
 fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Label> {
     let mut drawn: Vec<(Sha256, &Label)> = members
@@ -93,7 +95,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         }
         if let Some(claim) = LeaseLock::get(&source.client, CLAIM, host(), &[]).await? {
             let work = async {
-                // A member whose data differs leaves the snapshot to another member.
+                // If this member's data differs, it leaves the snapshot to another member.
                 let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
                 let exit = judge(&agreement, &source, false)?;
                 let done = take_and_record(&cluster, &target, &source, &agreement, slot).await?;
@@ -116,12 +118,13 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
     ))))
 }
 
-/// Waits until the members that precede this one in the order have had time to take the snapshot.
+/// Waits until the members that precede this member in the order have had time to take the
+/// snapshot.
 async fn wait_turn(rank: usize, first: &Label, slot: u64, spread: Duration) {
     let turn = spread * u32::try_from(rank).unwrap_or(u32::MAX);
     if rank > 0 {
         say(format!(
-            "{1} comes first for the snapshot of {0}; checking again in {2} s",
+            "{1} is first in the order for the snapshot of {0}; checking again in {2} s",
             stamp(slot),
             first,
             turn.as_secs()

@@ -1,5 +1,6 @@
-//! The schema of etcd's database: its buckets, and the format of their keys and values (etcd's
-//! server/storage/schema and mvcc). Counts the contents of a snapshot.
+//! Checks a snapshot against the schema of etcd's database, which defines its buckets and the
+//! format of their keys and values (etcd's server/storage/schema and mvcc). Counts the contents of
+//! the snapshot.
 
 mod auth;
 mod cluster;
@@ -34,7 +35,7 @@ const BUCKETS: [&[u8]; 10] = [
     b"members_removed",
     b"meta",
 ];
-/// The maximum number of members. No cluster has this many.
+/// The maximum number of members. Real clusters have far fewer members.
 const MEMBERS: usize = 1000;
 
 /// The contents of a database, counted during the check.
@@ -55,9 +56,9 @@ pub(crate) struct Contents {
     pub(crate) index: u64,
     /// The raft term of that entry, or 0 if etcd does not write it (3.4).
     pub(crate) term: u64,
-    /// Since 3.6.
+    /// The storage version, which etcd writes since 3.6.
     pub(crate) storage_version: Option<String>,
-    /// The version on which the cluster has agreed: the lowest version of its members.
+    /// The version on which the cluster has agreed, which is the lowest version of its members.
     pub(crate) cluster_version: Option<String>,
     /// The target version of a downgrade in progress.
     pub(crate) downgrade: Option<String>,
@@ -78,11 +79,12 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Why an etcd of this version does not start from these contents, or `None` if it does.
+    /// Returns why an etcd of this version does not start from these contents, or `None` if it
+    /// does.
     ///
     /// 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor version. 3.5 refuses a cluster
-    /// that is being downgraded to a different minor version. All other combinations start: each
-    /// minor version was tried with the data of every other one.
+    /// that is being downgraded to a different minor version. All other combinations start. Each
+    /// minor version was tested with the data of every other one.
     pub(crate) fn objection_of(&self, etcd: EtcdVersion) -> Option<String> {
         let minor = |version: &Option<String>| cluster::minor(version.as_deref()?.as_bytes());
         if etcd.minor == 5
@@ -102,17 +104,18 @@ impl Contents {
         };
         (wrote > reads).then(|| {
             format!(
-                "etcd 3.{wrote} wrote it, and etcd {etcd} does not start from that. Restore it with an image that has \
-                 etcd 3.{wrote}, and downgrade the cluster then"
+                "etcd 3.{wrote} wrote the snapshot, and etcd {etcd} does not start from it. \
+                 Restore the snapshot with an image that has etcd 3.{wrote}, and then downgrade \
+                 the cluster"
             )
         })
     }
 }
 
-/// Checks all entries.
+/// Reads and checks all entries of a database.
 pub(crate) struct Reader<'a> {
     contents: Contents,
-    /// Which of [`BUCKETS`] exist.
+    /// For each of [`BUCKETS`], whether it exists.
     seen: [bool; BUCKETS.len()],
     auth: Auth,
     cluster: Cluster,
@@ -122,7 +125,7 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader that reports the number of checked bytes.
+    /// Creates a reader that reports the number of checked bytes.
     pub(crate) fn new(progress: &'a mut dyn FnMut(u64)) -> Self {
         Self {
             contents: Contents::default(),
@@ -135,7 +138,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The contents, once all entries have been checked.
+    /// Returns the contents, once all entries have been checked.
     pub(crate) fn finish(mut self, faults: &mut Faults) -> Contents {
         for (name, _) in BUCKETS
             .iter()
@@ -181,14 +184,15 @@ impl<'a> Reader<'a> {
         self.contents
     }
 
-    /// Since 3.6 etcd migrates the storage as soon as the cluster version changes
+    /// Returns the fault in the combination of the storage version and the cluster version, if
+    /// there is one. Since 3.6, etcd migrates the storage as soon as the cluster version changes
     /// (etcdserver/version/monitor.go). 3.6 does not start if either version is higher than its
     /// own.
     fn versions_objection(&self) -> Option<&'static str> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
         let differ =
             cluster.is_some() && self.meta.storage != cluster && self.cluster.downgrade.is_none();
-        differ.then_some("`storageVersion` as `clusterVersion`; or it is taken while etcd was upgraded: take another")
+        differ.then_some("`storageVersion` to equal `clusterVersion` (if the snapshot was taken while etcd was upgraded, take another one)")
     }
 
     fn revision(&mut self, entry: &Entry<'_>) -> Result<(), &'static str> {
@@ -213,7 +217,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The fault in an entry, if it has one, stated as what was expected.
+    /// Returns the fault in an entry, if it has one, stated as what was expected.
     fn objection(&mut self, entry: &Entry<'_>) -> Option<&'static str> {
         let Entry { key, value, .. } = *entry;
         let count = match entry.bucket.name {

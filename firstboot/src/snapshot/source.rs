@@ -1,4 +1,4 @@
-//! The member from which a snapshot is taken.
+//! Connects to the member from which a snapshot is taken.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use crate::etcd::{Client, Credentials, StatusResponse};
 use crate::exit::{not_ready, refused};
 use crate::reason::ReasonId;
 
-/// The member of this node.
+/// The client URL of this node's member.
 const LOCAL: &str = "https://127.0.0.1:2379";
 /// etcd's number for the alarm CORRUPT.
 const CORRUPT: i32 = 2;
@@ -42,7 +42,7 @@ impl FromStr for ClientUrl {
     }
 }
 
-/// A member that answers.
+/// A member that has answered.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) url: String,
@@ -51,7 +51,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The member at this client URL, or the local member.
+    /// Returns the member at this client URL, or the local member.
     pub(super) async fn at(endpoint: Option<&str>, credentials: &Credentials) -> Result<Self> {
         let endpoint = endpoint.unwrap_or(LOCAL);
         let opened = async {

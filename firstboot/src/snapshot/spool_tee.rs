@@ -1,6 +1,6 @@
-//! A temporary file that is read while it grows. A snapshot is uploaded or encoded from this file,
-//! so that a slow store does not slow down the member: while a member sends its database, etcd
-//! cannot reuse old pages.
+//! Writes a temporary file that is read while it grows. A snapshot is uploaded or encoded from this
+//! file, so that a slow store does not slow down the transfer from the member. The transfer must be
+//! fast, because etcd cannot reuse old pages while a member sends its database.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! A store for snapshots: a folder or a bucket.
+//! Defines a store for snapshots, which is a folder or a bucket.
 
 use anyhow::Result;
 use recipes::Backup;
@@ -33,7 +33,7 @@ impl Store {
         })
     }
 
-    /// All files whose names are those of snapshots, sorted by name.
+    /// Lists all files whose names are those of snapshots, sorted by name.
     pub(super) async fn list(&self) -> Result<Vec<ListedSnapshot>> {
         let mut found = match self {
             Self::Folder(folder) => folder.list(),

@@ -42,7 +42,7 @@ pub(super) fn judge(agreement: &Agreement, source: &Endpoint, named: bool) -> Re
             format!("{why}. Take the snapshot from another member with --from-any")
         })));
     }
-    let why = why.map(|why| format!("{why}. The snapshot will hold this member's data"));
+    let why = why.map(|why| format!("{why}. The snapshot will contain this member's data"));
     eprintln!("firstboot: WARNING: {why}");
     Ok(Some(Exit::Degraded))
 }
@@ -64,8 +64,8 @@ pub(super) fn describe(place: &Store, manifest: &Manifest) -> String {
     )
 }
 
-/// Takes a snapshot. On success the snapshot is durable, has its final name, and has had every page
-/// checked.
+/// Takes a snapshot. On success the snapshot is durable and has its final name, and every page has
+/// been checked.
 pub(super) async fn take(
     cluster: &ClusterDocument,
     target: &Target,
@@ -94,10 +94,13 @@ pub(super) async fn take(
 async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let path = folder.join(about.name);
     target::ensure_absent(&path)?;
-    // The host is part of the name, so that the file's name is unique in a folder that several
-    // hosts share.
+    // The name contains the host, so that it is unique in a folder that several hosts share.
     let part = PartialFile::begin(folder, &format!("firstboot-{}", host()))?;
-    let hold = || part.file().try_clone().context("cannot hold a file open");
+    let hold = || {
+        part.file()
+            .try_clone()
+            .context("cannot duplicate a file descriptor")
+    };
     let kept = Box::new(SyncedWriter::new(hold()?)?);
     let unwritten = || format!("cannot write {}", part.path().display());
     let (received, verified, stored) = if about.encoding.is_none() {
@@ -155,7 +158,7 @@ async fn by_spool(
     also: Option<&Path>,
 ) -> Result<(Received, VerifiedSnapshot, Stored)> {
     let spool = target::spool()?;
-    let (spooled, follower) = follow(&spool).context("cannot hold a file open")?;
+    let (spooled, follower) = follow(&spool).context("cannot duplicate a file descriptor")?;
     let sink = about.encoding.wrap(sink)?;
     let folders: Vec<&Path> = also
         .into_iter()
@@ -179,8 +182,9 @@ async fn by_spool(
     Ok((received, verified, stored))
 }
 
-/// Checks every page, and checks that the snapshot has the revision that the member reported
-/// before: if a page is lost, older pages may still form a consistent database.
+/// Checks every page, and checks that the snapshot has at least the revision that the member
+/// reported before. The revision must be checked because older pages may still form a consistent
+/// database if a page is lost.
 async fn walked(
     file: File,
     received: &Received,

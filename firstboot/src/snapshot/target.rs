@@ -1,4 +1,5 @@
-//! The destination of a snapshot: a file or an object. It gets its name only after the check.
+//! Defines the destination of a snapshot, which is a file or an object. The snapshot gets its final
+//! name only after the check.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -101,8 +102,8 @@ impl Target {
         })
     }
 
-    /// The name of the snapshot. A name on the command line must have the suffix of the recipe's
-    /// encoding.
+    /// Returns the name of the snapshot. A name on the command line must have the suffix of the
+    /// recipe's encoding.
     pub(super) fn name(
         &self,
         cluster: &Label,
@@ -137,7 +138,7 @@ pub(super) fn ensure_absent(path: &Path) -> Result<()> {
     for path in [path, &manifest_path(path)] {
         if path.symlink_metadata().is_ok() {
             let text = format!(
-                "{} exists, and a snapshot never replaces a file. Choose another name",
+                "{} exists, and a snapshot never replaces a file. Choose a different name",
                 path.display()
             );
             return Err(refused(ReasonId::SnapshotExists.because(text)));
@@ -146,14 +147,16 @@ pub(super) fn ensure_absent(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A temporary file without a name.
+/// Returns a temporary file without a name.
 pub(super) fn spool() -> Result<File> {
     let folder = Path::new(paths::BACKUPS);
     if !folder.is_dir() {
         files::DesiredDir::new(folder, 0o700, files::ROOT).make()?;
     }
     let part = PartialFile::begin(folder, "firstboot-spool")?;
-    part.file().try_clone().context("cannot hold a file open")
+    part.file()
+        .try_clone()
+        .context("cannot duplicate a file descriptor")
 }
 
 /// Gives a file its name, and only then writes its manifest, so that a manifest never describes a

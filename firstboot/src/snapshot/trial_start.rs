@@ -1,10 +1,10 @@
-//! `firstboot snapshot verify --boot`: the restore drill. A throw-away etcd starts from the
-//! snapshot, and firstboot compares etcd's revision, keys and hash with those that firstboot
+//! `firstboot snapshot verify --boot`: performs the restore drill. A throw-away etcd starts from
+//! the snapshot, and firstboot compares etcd's revision, keys and hash with those that firstboot
 //! determined from the file.
 //!
-//! etcd listens on UNIX sockets in a private folder: no port, no network, no certificate. firstboot
-//! queries the peer URL and the metrics, because these need no login and the users in the snapshot
-//! are unknown.
+//! etcd listens on UNIX sockets in a private folder, so it needs neither a port nor a network nor a
+//! certificate. firstboot queries the peer URL and the metrics, because these do not require a
+//! login, and the users in the snapshot are unknown.
 
 mod count;
 
@@ -30,12 +30,13 @@ use crate::reason::ReasonId;
 /// working folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
-/// The bytes that etcd writes in addition to the database: two preallocated log files of 64 MB.
+/// The number of bytes that etcd writes in addition to the database, mainly for two preallocated
+/// log files of 64 MB.
 const BESIDE: u64 = 160 << 20;
 /// The time limit of the drill for an empty database.
 const BASE_TIMEOUT: Duration = Duration::from_secs(120);
-/// The time limit grows by one second for each time the database has this many bytes, to allow for
-/// a slow disk.
+/// The number of bytes of the database for which the time limit grows by one second, to allow for a
+/// slow disk.
 const BYTES_PER_SECOND: u64 = 10 << 20;
 
 /// The result of a successful drill.
@@ -145,9 +146,7 @@ fn compare(
         if own == theirs {
             Ok(())
         } else {
-            Err(format!(
-                "its {what} is {theirs}, but that of the file is {own}"
-            ))
+            Err(format!("its {what} is {theirs}, but the file has {own}"))
         }
     };
     differ(
@@ -169,7 +168,8 @@ fn compare(
     )
 }
 
-/// The path of a program. The image installs etcd in /usr/local/bin, which is not in every PATH.
+/// Returns the path of a program. The image installs etcd in /usr/local/bin, which is not in every
+/// PATH.
 fn program(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/local/bin")]);
@@ -188,7 +188,7 @@ impl ScratchDir {
     fn new(beside: &Path, size: u64) -> Result<Self> {
         let wanted = size + BESIDE;
         let space = nix::sys::statvfs::statvfs(beside)
-            .with_context(|| format!("cannot look at {}", beside.display()))?;
+            .with_context(|| format!("cannot determine the free space of {}", beside.display()))?;
         let free = space.blocks_available() * space.fragment_size();
         if free < wanted {
             bail!(
@@ -218,8 +218,8 @@ impl Drop for ScratchDir {
     }
 }
 
-/// A command that does not inherit this process's environment, because etcd would read ETCD_…
-/// variables as settings.
+/// Returns a command that does not inherit this process's environment, because etcd would read
+/// ETCD_… variables as settings.
 fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -231,7 +231,7 @@ fn command(program: &Path, folder: &Path) -> Command {
     command
 }
 
-/// The arguments with which the member is both restored and started.
+/// Returns the arguments with which the member is both restored and started.
 fn member() -> Vec<String> {
     let line = format!(
         "--name drill --data-dir data --initial-cluster drill=unix://{PEER} --initial-advertise-peer-urls unix://{PEER}"
@@ -241,8 +241,8 @@ fn member() -> Vec<String> {
 
 /// Restores the snapshot, whose digest was checked before.
 async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> {
-    // The path is not canonicalized, because it may be the file descriptor of a file without a
-    // name.
+    // The path is not canonicalized, because it may refer to the file descriptor of a file without
+    // a name.
     let snapshot = std::path::absolute(snapshot)?;
     let mut command = command(restorer, folder);
     command
@@ -269,11 +269,11 @@ async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> 
 
 /// A running etcd.
 struct Running {
-    /// The process of `timeout`, which stops etcd in time even if this process is killed.
+    /// The process of `timeout`, which stops etcd at the time limit even if this process is killed.
     process: Child,
     log: PathBuf,
-    /// The open folder: the path of a socket is limited to 107 bytes, and a path through the
-    /// folder's descriptor is short.
+    /// The open folder. The path of a socket is limited to 107 bytes, and a path through the
+    /// folder's descriptor is short enough.
     folder: File,
 }
 
@@ -385,7 +385,7 @@ async fn text(request: reqwest::RequestBuilder) -> Result<String> {
     Ok(request.send().await?.error_for_status()?.text().await?)
 }
 
-/// The value of a metric that has no labels.
+/// Returns the value of a metric that has no labels.
 fn metric(metrics: &str, name: &str) -> Option<f64> {
     metrics
         .lines()

@@ -1,5 +1,5 @@
-//! A multipart upload of a stream. The object comes into existence only with [`Upload::complete`],
-//! and is kept only after [`Upload::upload_manifest`].
+//! Performs a multipart upload of a stream. The object exists only after [`Upload::complete`], and
+//! is kept only after [`Upload::upload_manifest`].
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ use super::encode::{Sink, Stored};
 /// The minimum size of a part in S3. S3's limit of 10,000 parts then allows 48 GiB.
 const PART: usize = 5 << 20;
 
-/// The number of parts in memory: one is filled while the other one is sent.
+/// The number of parts in memory. One part is filled while the other one is sent.
 const PARTS: usize = 2;
 
 /// A part that is full.
@@ -64,11 +64,11 @@ impl UploadWriter {
         )
     }
 
-    /// The part that is being filled. If there is none, waits until one is free.
+    /// Returns the part that is being filled. If there is none, waits until one is free.
     fn part(&mut self) -> io::Result<&mut BytesMut> {
         if self.filling.is_none() {
-            // Getting the first part never involves waiting: the bytes that precede the stream are
-            // written by a thread that must not wait.
+            // The first part must be available without a wait, because a thread that must not block
+            // writes the bytes that precede the stream.
             let mut part = match self.empty.try_recv() {
                 Err(TryRecvError::Empty) => Handle::current().block_on(self.empty.recv()),
                 other => other.ok(),
@@ -94,7 +94,7 @@ impl UploadWriter {
     }
 }
 
-/// The error for a write after the upload has failed. The upload itself reports the cause.
+/// Returns the error for a write after the upload has failed. The upload itself reports the cause.
 fn stopped() -> io::Error {
     io::Error::other("the upload has failed")
 }
@@ -137,7 +137,8 @@ enum State {
     Asked(JoinHandle<(ToAbort, Result<()>)>),
 }
 
-/// An upload. If it ends in any way before [`Upload::upload_manifest`], its data is deleted from the store.
+/// An upload. If it ends for any reason before [`Upload::upload_manifest`], its data is deleted
+/// from the store.
 pub(super) struct Upload<'a> {
     bucket: &'a Bucket,
     name: String,
@@ -170,7 +171,7 @@ impl<'a> Upload<'a> {
         Ok((upload, inlet))
     }
 
-    /// Makes a request and waits for its answer. If this future is dropped while it waits, the
+    /// Makes a request and waits for its answer. If the future is dropped during the wait, the
     /// state keeps the request.
     async fn ask(
         &mut self,
@@ -178,7 +179,7 @@ impl<'a> Upload<'a> {
     ) -> Result<()> {
         self.state = State::Asked(tokio::spawn(request));
         let State::Asked(asked) = &mut self.state else {
-            bail!("a bug: there is no request")
+            bail!("a bug: no request is in progress")
         };
         let (left, answer) = asked
             .await
@@ -204,7 +205,8 @@ impl<'a> Upload<'a> {
                     let bytes = put.map_err(|error| self.bucket.error("write to", &error))?;
                     let mut empty = bytes.try_into_mut().unwrap_or_default();
                     empty.clear();
-                    // The writer may have stopped, and then no longer accepts returned parts.
+                    // Sending fails if the writer has stopped, because it then no longer accepts
+                    // returned parts.
                     let _ = self.back.send(empty);
                 }
                 else => return Ok(()),

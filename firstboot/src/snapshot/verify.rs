@@ -80,11 +80,12 @@ fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)
     let mut file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let encoded = is_encoded(path, &file)?;
     if encoded {
-        // No other process sees this file, and the file disappears when this process exits.
+        // The file has no name, so no other process sees it, and it disappears when this process
+        // exits.
         file = PartialFile::begin(room, "firstboot-verify")?
             .file()
             .try_clone()
-            .context("cannot hold a file open")?;
+            .context("cannot duplicate a file descriptor")?;
         decode(path, options.identity.as_deref(), &file).map_err(|error| {
             match error.downcast::<Locked>() {
                 Ok(locked) => failed(locked.0),
@@ -151,7 +152,7 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
     let mut rows = contents_rows(verified);
     if verified.alarms > 0 {
         let alarms = format!(
-            "{}; etcd refuses writes or all requests until they are disarmed",
+            "{}; until they are disarmed, etcd refuses writes or all requests",
             verified.alarms
         );
         rows.push(("alarms", alarms));
@@ -177,7 +178,7 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The contents of the snapshot, by name.
+/// Returns the contents of the snapshot, by name.
 fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
     let Contents {
         revision,

@@ -1,7 +1,7 @@
-//! etcd.conf (the guide's steps 3.3.1 to 3.5.2), with the keys of the version that will run. etcd
-//! ignores an unknown variable with only a warning, so each minor version gets its own keys.
-//! Sources of the keys: etcd's server/embed/config.go and server/etcdmain/config.go at v3.4.45,
-//! v3.5.33, v3.6.14, v3.7.1.
+//! Writes etcd.conf (the guide's steps 3.3.1 to 3.5.2) with the keys of the version that will run.
+//! etcd only warns about an unknown variable and ignores it, so each minor version gets its own
+//! keys. Sources of the keys: etcd's server/embed/config.go and server/etcdmain/config.go at
+//! v3.4.45, v3.5.33, v3.6.14, v3.7.1.
 
 use anyhow::{Context as _, Result};
 use recipes::cluster::{EtcdSettings, Member};
@@ -13,7 +13,7 @@ use crate::files::{DesiredFile, ETCD};
 use crate::identity::Identity;
 use crate::paths;
 
-/// The content of the file.
+/// Returns the content of the file.
 fn wanted(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> DesiredFile {
     DesiredFile::new(paths::ETCD_CONF, render(own, settings, start)).mode(0o640, (0, ETCD.1))
 }
@@ -33,7 +33,7 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
             "LISTEN_CLIENT_URLS",
             format!("{},https://127.0.0.1:2379", own.client_url()),
         ),
-        // Plain http, which is therefore served only on loopback.
+        // The metrics use plain http, so they are served only on loopback.
         ("LISTEN_METRICS_URLS", "http://127.0.0.1:2381".to_owned()),
         ("INITIAL_ADVERTISE_PEER_URLS", own.peer_url()),
         ("ADVERTISE_CLIENT_URLS", own.client_url()),
@@ -49,7 +49,7 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
         ("PEER_KEY_FILE", tls("peer.key")),
         ("PEER_TRUSTED_CA_FILE", tls("ca.crt")),
         ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
-        // Only peers may connect to a peer port: the certificates of all nodes contain this name
+        // Only peers may connect to a peer port. The certificates of all nodes contain this name
         // (step 3.2.4), and the certificates of clients do not.
         ("PEER_CERT_ALLOWED_HOSTNAME", PEER.to_owned()),
         (
@@ -86,8 +86,8 @@ fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
         pairs.push(("LOGGER", "zap".to_owned()));
         pairs.push(("PRE_VOTE", "true".to_owned()));
     }
-    // The setting for the minimum version of TLS was introduced in 3.5.9; earlier versions do not
-    // know the key.
+    // The setting for the minimum version of TLS was introduced in 3.5.9. Earlier versions do not
+    // have the key.
     if settings.version.at_least(6) {
         pairs.push(("TLS_MIN_VERSION", "TLS1.2".to_owned()));
     }
@@ -95,9 +95,10 @@ fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     pairs
 }
 
-/// Both checks are off by default in every version. The check at each compaction was introduced in
-/// 3.5.5 (CHANGELOG-3.5, etcd-io/etcd#14039); in 3.6 both became feature gates
-/// (server/features/etcd_features.go), and from 3.7 on the old names no longer exist.
+/// Returns the settings for the two corruption checks, which are off by default in every version.
+/// The check at each compaction was introduced in 3.5.5 (CHANGELOG-3.5, etcd-io/etcd#14039). In 3.6
+/// both became feature gates (server/features/etcd_features.go), and since 3.7 the old names no
+/// longer exist.
 fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let (initial, compact) = (settings.initial_corrupt_check, settings.compact_hash_check);
     let version = settings.version;
@@ -131,8 +132,9 @@ fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// The change that corrects etcd's configuration, or none if the configuration is correct. Once
-/// etcd has its WAL (`has_wal`), no etcd may bootstrap a cluster with this configuration.
+/// Returns the change that corrects etcd's configuration, or `None` if the configuration is
+/// correct. Once etcd has its WAL (`has_wal`), the configuration must not allow an etcd to
+/// bootstrap a cluster.
 pub(crate) fn plan(
     identity: &Identity,
     start: &InitialCluster,
@@ -141,7 +143,7 @@ pub(crate) fn plan(
     let cluster = &identity.cluster;
     let own = cluster
         .member(&identity.node.name)
-        .context("the member vanished from the cluster document")?;
+        .context("this node's member is missing from the cluster document")?;
     let start = if has_wal {
         &start.for_existing_wal(own)
     } else {

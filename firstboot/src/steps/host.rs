@@ -1,4 +1,4 @@
-//! The host's name (the guide's step 3.1.1) and the names of its peers (3.1.9).
+//! Sets the host's name (the guide's step 3.1.1) and the names of its peers (3.1.9).
 
 use anyhow::Result;
 use recipes::ClusterDocument;
@@ -7,8 +7,8 @@ use crate::change::{Change, file};
 use crate::files::{self, DesiredFile};
 use crate::identity::Identity;
 
-/// The full host name, in the form in which CentOS's installer sets it. The short name is the part
-/// before the first dot.
+/// Returns the changes that set the full host name, in the form in which CentOS's installer sets
+/// it. The short name is the part before the first dot.
 pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
     let name = identity.fqdn();
     let mut changes: Vec<Change> = file(DesiredFile::new("/etc/hostname", format!("{name}\n")))?
@@ -20,8 +20,9 @@ pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The overlay contains an /etc/hosts that lists every member. This change restores those lines if
-/// a DHCP client or an operator changed them, and keeps all other lines.
+/// Returns the change that restores the lines of the members in /etc/hosts. The overlay contains an
+/// /etc/hosts that lists every member, but a DHCP client or an operator may have changed it. All
+/// other lines are kept.
 pub(super) fn hosts(identity: &Identity) -> Result<Option<Change>> {
     let before = files::read_if_there("/etc/hosts")?.unwrap_or_default();
     let before = String::from_utf8_lossy(&before);
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!(
             with_members(&after, &cluster()),
             after,
-            "a second time changes nothing"
+            "applying it again changes nothing"
         );
     }
 

@@ -1,5 +1,5 @@
-//! The steps of a first boot. Each compares the node with its document and returns the changes that
-//! are missing; on a node that is already set up, none are.
+//! Defines the steps of a first boot. Each step compares the node with its document and returns the
+//! missing changes. A node that is already set up does not need any.
 
 pub(crate) mod etcd_conf;
 mod host;
@@ -19,8 +19,8 @@ use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// The changes that must be made before etcd can be configured, in order. `run` assigns the address
-/// first, because that shows whether this is the right machine.
+/// Returns the changes that must be made before etcd can be configured, in order. `run` assigns the
+/// address first, because that shows whether this is the right machine.
 pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     tls::check(identity, &identity.issued)?;
     let mut changes = Vec::new();
@@ -35,8 +35,8 @@ pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The change that writes the object store's keys, if the document has them. Otherwise keys that an
-/// operator put on the disk are kept.
+/// Returns the change that writes the object store's keys, if the document contains them. Otherwise
+/// keys that an operator put on the disk are kept.
 fn store_keys(node: &NodeDocument) -> Result<Option<Change>> {
     let Some(keys) = &node.store_keys else {
         return Ok(None);
@@ -44,9 +44,10 @@ fn store_keys(node: &NodeDocument) -> Result<Option<Change>> {
     change::file(DesiredFile::new(paths::S3_KEYS, keys.to_file()).mode(0o600, ROOT))
 }
 
-/// etcd's volume belongs to root, and etcd may read it; only root can access the archive. In
-/// earlier versions both belonged to etcd, which could replace anything in them with a link. Such a
-/// link is refused and not followed.
+/// Returns the changes to the owners and modes of etcd's volume and of the archive. The volume
+/// belongs to root, and etcd may read it. Only root can access the archive. In earlier versions
+/// both belonged to etcd, which could replace anything in them with a link. firstboot refuses such
+/// a link and does not follow it.
 fn volume() -> Result<Vec<Change>> {
     let mut changes: Vec<Change> = folder(DesiredDir::new(paths::VOLUME, 0o750, (0, ETCD.1)))?
         .into_iter()
@@ -58,7 +59,7 @@ fn volume() -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The missing changes for the certificates that the node uses at present.
+/// Returns the changes that install the certificates that the node uses at present.
 pub(crate) fn certificates(identity: &Identity) -> Result<Vec<Change>> {
     let mut changes = tls::install(&identity.tls)?;
     let labels = selinux::plan(&changes);

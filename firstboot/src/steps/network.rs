@@ -1,5 +1,5 @@
-//! The node's address. It is in etcd's certificates and in the member list, so etcd must not start
-//! with a different address.
+//! Sets and checks the node's address. The address is in etcd's certificates and in the member
+//! list, so etcd must not start with a different address.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,14 @@ use crate::machine;
 use crate::output::say;
 use crate::reason::ReasonId;
 
-/// How long a DHCP server may take to assign the address.
+/// The time limit for a DHCP server to assign the address.
 const DHCP_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long an interface may have a different address in the same network before firstboot refuses.
+/// The time for which an interface may have a different address in the same network before
+/// firstboot refuses the node.
 const WRONG_ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The change that assigns the address, or none if the address is already assigned or DHCP assigns
-/// it.
+/// Returns the change that assigns the address, or `None` if the address is already assigned or
+/// DHCP assigns it.
 pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let (network, address) = (&identity.cluster.network, identity.node.address);
     if machine::addresses()?.iter().any(|(_, own)| *own == address)
@@ -41,7 +42,7 @@ pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
 ///
 /// # Errors
 /// Refused if the machine has a different address in the same network, which means that the DHCP
-/// server has no reservation for it.
+/// server does not have a reservation for it.
 pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     let (wanted, cidr) = (identity.node.address, identity.cluster.network.cidr);
     let began = Instant::now();
@@ -74,7 +75,7 @@ pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     }
 }
 
-/// The interface with the MAC address in the document, or else the only Ethernet interface.
+/// Returns the interface with the MAC address in the document, or else the only Ethernet interface.
 fn interface_for(identity: &Identity) -> Result<String> {
     let cards = machine::cards()?;
     if let Some(mac) = identity.node.machine.mac {

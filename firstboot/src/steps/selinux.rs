@@ -1,5 +1,5 @@
-//! SELinux labels (the guide's step 3.2.7) for the files that firstboot writes. The labels of the
-//! overlay's files were set by %post.
+//! Sets the SELinux labels (the guide's step 3.2.7) of the files that firstboot writes. The
+//! kickstart's %post has set the labels of the overlay's files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,26 +9,26 @@ fn enforced() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
-/// Labels for a folder that no step created, and for its content. Only root may be able to reach
-/// the folder: restorecon follows paths, and another user could replace a folder in such a path
-/// with a link.
+/// Returns the change that labels a folder that no step created, and its content. Only root may be
+/// able to reach the folder, because restorecon follows paths, and another user could replace a
+/// folder in such a path with a link.
 pub(crate) fn below(folder: &Path) -> Option<Change> {
     enforced().then(|| Change::RelabelAll(folder.to_owned()))
 }
 
-/// The label for a single path.
+/// Returns the change that labels a single path.
 pub(crate) fn one(path: &Path) -> Option<Change> {
     enforced().then(|| Change::Relabel(vec![path.to_owned()]))
 }
 
-/// The labels for these paths, but not for anything below them.
+/// Returns the change that labels these paths, but nothing below them.
 pub(crate) fn all(paths: Vec<PathBuf>) -> Option<Change> {
     (enforced() && !paths.is_empty()).then_some(Change::Relabel(paths))
 }
 
-/// Labels for the paths of the changes, if SELinux is active. restorecon looks the labels up in the
-/// policy: the policy of 7.9 has no types for etcd (selinux-policy 3.13.1, file_contexts), and the
-/// recipe's `[selinux] module` adds them.
+/// Returns the change that labels the paths of these changes, if SELinux is active. restorecon
+/// takes the labels from the policy. The policy of 7.9 does not have types for etcd (selinux-policy
+/// 3.13.1, file_contexts), but the recipe's `[selinux] module` adds them.
 pub(super) fn plan(changes: &[Change]) -> Option<Change> {
     if !enforced() {
         return None;

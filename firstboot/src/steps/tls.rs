@@ -23,8 +23,8 @@ pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
     check_at(identity, tls, &names, UnixTime::since_unix_epoch(now))
 }
 
-/// The names that a server or peer certificate must have. etcdctl on the node uses localhost, and
-/// etcd distinguishes peers from clients by the name that only peers have.
+/// Returns the names that a server or peer certificate must have. etcdctl on the node uses
+/// localhost, and etcd distinguishes peers from clients by the name that only peers have.
 fn names(identity: &Identity) -> Vec<String> {
     let node = &identity.node;
     let address = node.address.to_string();
@@ -59,7 +59,7 @@ fn at(name: &str) -> String {
     format!("{}/{name}", paths::TLS)
 }
 
-/// The installed certificates and keys, or `None` if one is missing.
+/// Returns the installed certificates and keys, or `None` if one is missing.
 pub(crate) fn installed() -> Result<Option<NodeTls>> {
     let read = |name: String| -> Result<Option<String>> {
         let bytes = files::read_if_there(at(&name))?;
@@ -84,8 +84,8 @@ pub(crate) fn installed() -> Result<Option<NodeTls>> {
     }))
 }
 
-/// The changes that install certificates and keys. Each key can be read only by its user: etcd
-/// reads its two keys, root reads the client's.
+/// Returns the changes that install certificates and keys. Only its user can read a key: etcd reads
+/// its two keys, and root reads the client's key.
 pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
     let mut files = vec![DesiredFile::new(at("ca.crt"), tls.ca.as_str())];
     for (name, pair, owner) in [
@@ -93,8 +93,8 @@ pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
         ("peer", &tls.peer, ETCD),
         ("client", &tls.client, ROOT),
     ] {
-        // The key is written first: a power cut between the two files leaves the old pair, or a
-        // mismatch that the next run corrects.
+        // The key is written first. If power fails between the two files, the result is a mismatch
+        // that the next run corrects.
         files.push(
             DesiredFile::new(at(&format!("{name}.key")), pair.key.as_str()).mode(0o600, owner),
         );

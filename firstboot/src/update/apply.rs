@@ -1,5 +1,5 @@
-//! Makes the running system use the replaced files. A failure here is logged but stops nothing,
-//! because the member's proof decides about the update.
+//! Makes the running system use the replaced files. A failure is logged but does not stop the
+//! update, because the check of the member's health decides about the update.
 
 use std::path::PathBuf;
 
@@ -32,8 +32,8 @@ pub(super) fn after(
     run("systemctl", &["daemon-reload"])?;
     for effect in effects(changes) {
         match effect {
-            // This runs the program and not its unit, because systemd skips the unit if a part of
-            // /proc/sys is read-only.
+            // firstboot runs the program and not its unit, because systemd skips the unit if a part
+            // of /proc/sys is read-only.
             Effect::Sysctl => log_failure(say, run("/usr/lib/systemd/systemd-sysctl", &[])),
             Effect::Tmpfiles(path) => log_failure(
                 say,
@@ -57,7 +57,7 @@ pub(super) fn after(
     Ok(())
 }
 
-/// The same changes in the opposite direction.
+/// Returns the same changes in the opposite direction.
 pub(super) fn reversed(changes: &[FileChange]) -> Vec<FileChange> {
     let reverse = |kind| match kind {
         Kind::Added => Kind::Removed,

@@ -39,7 +39,7 @@ struct Shown {
     lines: Vec<String>,
 }
 
-/// The stamp of this node's image.
+/// Returns the stamp of this node's image.
 pub(super) fn own_stamp() -> Result<ImageStamp> {
     Ok(serde_json::from_slice(&files::read(paths::IMAGE)?)?)
 }
@@ -96,8 +96,8 @@ fn shown(change: &FileChange, staged: &Staged) -> Result<Shown> {
     })
 }
 
-/// The deleted lines, marked with `-`, and the inserted lines, marked with `+`, in their order in
-/// the file.
+/// Returns the deleted lines, marked with `-`, and the inserted lines, marked with `+`, in their
+/// order in the file.
 fn different_lines(old: &str, new: &str) -> Vec<String> {
     let diff = TextDiff::from_lines(old, new);
     let line = |change: similar::Change<&str>| {
@@ -115,7 +115,7 @@ fn different_lines(old: &str, new: &str) -> Vec<String> {
 }
 
 impl Report {
-    /// For people.
+    /// Returns the report as text.
     pub(super) fn text(&self) -> String {
         let mut text = format!("image {}, etcd {}\n", self.serial, self.etcd);
         for file in &self.files {

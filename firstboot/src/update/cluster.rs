@@ -1,5 +1,6 @@
-//! The state of updates that the members share in etcd: which member has the turn, whether an
-//! operator halted updates, and which releases failed. The keys are defined in `members::keys`.
+//! Reads and changes the state of updates that the members share in etcd: the member that has the
+//! turn, an operator's halt of updates, and the releases that failed. `members::keys` defines the
+//! keys.
 
 use anyhow::Result;
 use members::keys::{
@@ -28,7 +29,7 @@ pub(super) struct Agreed {
 /// The decision whether a member may update itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// The member may update itself: the turn is free.
+    /// The member may update itself, because the turn is free.
     Take,
     /// The member already has the turn, for example after a power cut.
     Mine,
@@ -39,7 +40,7 @@ pub(super) enum Decision {
 }
 
 impl Agreed {
-    /// The keys, in the order in which [`Agreed::parse`] takes their values.
+    /// Returns the keys, in the order in which [`Agreed::parse`] takes their values.
     pub(super) fn keys(serial: u64) -> [String; 5] {
         [
             TURN.to_owned(),
@@ -85,8 +86,9 @@ impl Agreed {
         Self::read(client, newest.value.map_or(0, |newest| newest.serial)).await
     }
 
-    /// The decision on an update to the image with this serial. With `back` it is the decision on a
-    /// rollback from that image, which neither a failure nor a newer release prevents.
+    /// Returns the decision on an update to the image with this serial. With `back` it is the
+    /// decision on a rollback from that image. Neither a failure nor a newer release prevents a
+    /// rollback.
     pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> Decision {
         if let (Some(failed), false) = (&self.failed.value, back) {
             return Decision::Refuse(failed.reason(serial));
@@ -96,7 +98,7 @@ impl Agreed {
             back,
         ) {
             return Decision::Refuse(ReasonId::UpdateOlder.because(format!(
-                "the cluster has seen the image {}, and this one is {serial}: an older image is never installed",
+                "a member has already started to install the image {}, and this image is {serial}: an older image is never installed",
                 newest.serial
             )));
         }
@@ -104,10 +106,9 @@ impl Agreed {
             return Decision::Wait(halt.reason());
         }
         if let Some(member) = &self.restart {
-            return Decision::Wait(
-                ReasonId::UpdateTurn
-                    .because(format!("{member} restarts its etcd to trust another CA")),
-            );
+            return Decision::Wait(ReasonId::UpdateTurn.because(format!(
+                "{member} is restarting its etcd to trust a different CA"
+            )));
         }
         match &self.turn.value {
             None => Decision::Take,
@@ -138,7 +139,7 @@ pub(super) async fn clear_failed(client: &Client, serial: u64) -> Result<()> {
         .map(drop)
 }
 
-/// The time of the last snapshot that a member took for an update, in seconds since 1970.
+/// Returns the time of the last snapshot that a member took for an update, in seconds since 1970.
 pub(super) async fn snapshot_time(client: &Client) -> Result<Option<u64>> {
     Ok(Key::read(client, SNAPSHOT).await?.value)
 }
@@ -201,7 +202,7 @@ pub(super) mod tests {
         })
     }
 
-    /// The state after a member has started to install this release.
+    /// Returns the state after a member has started to install this release.
     pub(in super::super) fn of_newest(serial: u64) -> Agreed {
         Agreed {
             newest: key(Newest { serial }),

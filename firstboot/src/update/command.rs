@@ -30,14 +30,14 @@ pub(crate) struct Options {
     /// Print what the newest image and node document would change on this node, without changing it
     #[arg(long)]
     check: bool,
-    /// The folder or URL that contains `release.json` and `image/`, and in a folder
+    /// The folder or URL that contains `release.json` and `image/`; a folder also contains
     /// `nodes/NAME/node.json` [default: the recipe's `[update] from`]
     #[arg(long, value_name = "FOLDER|URL")]
     from: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// How long to wait for the turn, and until the cluster can do without this member
+    /// Wait this many seconds for the turn, and until the cluster can do without this member
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     deadline: u64,
     /// Try a failed image again, if the image was not the cause of the failure
@@ -56,17 +56,17 @@ pub(crate) struct Options {
     /// Release the turn of a node that will not return with its disk
     #[arg(long, value_name = "NODE", conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume"])]
     break_turn: Option<Label>,
-    /// LastCheck for a newer image, and order the update if it may begin: firstboot-update.timer does
-    /// this
+    /// Look for a newer image, and order the update if it may begin; firstboot-auto-update.service
+    /// runs this
     #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume", "break_turn", "work"])]
     scheduled: bool,
-    /// Execute the order on the disk: firstboot-update.service does this
+    /// Execute the order on the disk; firstboot-update.service runs this
     #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume", "break_turn"])]
     work: bool,
 }
 
 impl Options {
-    /// Whether the command prints JSON.
+    /// Returns whether the command prints JSON.
     pub(crate) const fn prints_json(&self) -> bool {
         self.json
     }
@@ -99,7 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
             since: now(),
         };
         ask(async |client| cluster::halt(&client, &halt).await)?;
-        say("no node begins an update from now on. `firstboot update --resume` ends the halt");
+        say("from now on, no node begins an update. `firstboot update --resume` ends the halt");
         return Ok(None);
     }
     if options.resume {
@@ -133,8 +133,8 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     if options.check {
         return compare(options, &own, &source, newer.as_ref());
     }
-    // With another CA the member waits for the other members, which an update of its image must not
-    // do. So that document is taken over last.
+    // With a different CA the member waits for the other members. An update of the image must not
+    // wait for that, so the node adopts such a document last.
     let (last, first): (Option<&Newer>, Option<&Newer>) = match &newer {
         Some(newer) if newer.changes_ca => (Some(newer), None),
         newer => (None, newer.as_ref()),
@@ -159,7 +159,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     }
 }
 
-/// Executes an order on the image, and shows what the unit does.
+/// Executes an order on the image, and shows the messages of the unit.
 fn install(
     options: &Options,
     own: &ThisNode,
@@ -198,8 +198,8 @@ enum Next {
     Order(Box<UpdateOrder>),
 }
 
-/// Looks for a release. Notes its serial if it is the node's image, because `firstboot status` shows
-/// it.
+/// Looks for a release. If the release is the node's image, records its serial, because `firstboot
+/// status` shows the serial.
 fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseVerdict)> {
     let release = own.fetch(source)?;
     let verdict = judge(&release, &own.image)?;
@@ -244,7 +244,7 @@ fn compare(
     let newer = newer.filter(|newer| newer.changes_something());
     let settings = own.cluster.update.clone().unwrap_or_default();
     let looked = release(own, source);
-    // What a document would change is shown even if the image cannot be updated.
+    // The command shows the changes of a document even if the image cannot be updated.
     if let (Some(newer), false) = (newer, options.json) {
         show(&newer.text())?;
     }
@@ -272,7 +272,7 @@ fn compare(
     Ok((report.is_some() || newer.is_some()).then_some(Exit::Newer))
 }
 
-/// Says that the node has the newest image.
+/// Reports that the node has the newest image.
 fn current(options: &Options, serial: u64, newer: Option<&Newer>) -> Result<Option<Exit>> {
     if options.json {
         answer(&JsonOutput {
@@ -292,12 +292,13 @@ fn already(serial: u64) -> String {
     format!("this node has the image {serial} already")
 }
 
-/// The order for a rollback.
+/// Returns the order for a rollback.
 fn back(options: &Options, own: &ThisNode) -> Result<UpdateOrder> {
     let updated = Updated::read()?.filter(|updated| updated.replacement.is_some());
     let updated = updated.ok_or_else(|| {
         refused(ReasonId::UpdateNoWayBack.because(
-            "this node has no earlier image: it was not updated, or was rolled back already",
+            "this node does not have an earlier image: it was not updated, or was already rolled \
+                 back",
         ))
     })?;
     let settings = own.cluster.update.clone().unwrap_or_default();
@@ -334,7 +335,7 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
             let release = agreed.releasing(node, 0, None)?;
             let release = release.context("a bug: a turn that cannot be released")?;
             if !release.execute(client).await? {
-                return Err(not_ready("the turn has changed meanwhile; try again"));
+                return Err(not_ready("the turn has changed in the meantime. Try again"));
             }
             say(format!(
                 "{node} had the turn since {}; now no node has it",

@@ -1,6 +1,6 @@
-//! A newer node document: where an update finds one, what it would change, and how the node takes
-//! it over. It brings renewed certificates and another CA to the node, and no operator has to log
-//! in there.
+//! Finds a newer node document, determines its changes, and lets the node adopt it. Such a document
+//! brings renewed certificates or a different CA to the node, so that an operator need not log in
+//! on the node.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -26,10 +26,10 @@ use crate::reason::{Reason, ReasonId};
 use crate::steps::tls;
 use crate::{certificates, paths, rotation, systemd};
 
-/// How long the command waits for firstboot.service to finish. With another CA the unit may have to
-/// wait for the other members; the command does not wait for them.
+/// The time that the command waits for firstboot.service to finish. With a different CA the unit
+/// may have to wait for the other members. The command does not wait for them.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the process of an update may take to end after it has written its outcome.
+/// The time limit for the process of an update to end after it has written its outcome.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -37,14 +37,14 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Newer {
     identity: Identity,
-    /// What it changes on the node. Empty if only the serial of its build differs.
+    /// The changes on the node. Empty if only the serial of the document's build differs.
     changes: Vec<String>,
     /// Whether the set of trusted CAs changes. The member then restarts its etcd, and waits for the
     /// other members.
     pub(super) changes_ca: bool,
 }
 
-/// What the command says about the document, as JSON.
+/// The command's report about the document, as JSON.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Report<'a> {
@@ -53,8 +53,8 @@ pub(super) struct Report<'a> {
     taken: bool,
 }
 
-/// The answer of the place that the node updates from. A document that cannot be used does not
-/// prevent an update of the image.
+/// The result of the search for a newer document. A document that cannot be used does not prevent
+/// an update of the image.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// There is no newer document.
@@ -80,7 +80,7 @@ impl Answer {
             Self::Nothing => None,
             Self::Newer(newer) => Some(*newer),
             Self::Unusable(why) => {
-                eprintln!("firstboot: no newer node document is used: {why}");
+                eprintln!("firstboot: the newer node document is not used: {why}");
                 None
             }
         }
@@ -142,7 +142,8 @@ fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<Fou
     }
 }
 
-/// What a document would change on the node, and whether it changes the trusted CAs.
+/// Returns the changes that a document would make on the node, and whether it changes the trusted
+/// CAs.
 fn changes(old: &NodeDocument, new: &NodeDocument) -> Result<(Vec<String>, bool)> {
     let mut changes = Vec::new();
     for (what, before, after) in [
@@ -173,10 +174,10 @@ fn changes(old: &NodeDocument, new: &NodeDocument) -> Result<(Vec<String>, bool)
         ));
     }
     if old.store_keys != new.store_keys {
-        changes.push("other keys of the object store".to_owned());
+        changes.push("different keys of the object store".to_owned());
     }
     if old.machine != new.machine {
-        changes.push("other facts that identify the machine".to_owned());
+        changes.push("different facts that identify the machine".to_owned());
     }
     Ok((changes, before != after))
 }
@@ -187,12 +188,12 @@ fn until(pair: &Issued, ca: &str) -> String {
 }
 
 impl Newer {
-    /// Whether it changes something on the node.
+    /// Returns whether the document changes anything on the node.
     pub(super) fn changes_something(&self) -> bool {
         !self.changes.is_empty()
     }
 
-    /// The report, for programs.
+    /// Returns the report as JSON.
     pub(super) fn report(&self, taken: bool) -> Report<'_> {
         Report {
             place: &self.identity.place,
@@ -201,7 +202,7 @@ impl Newer {
         }
     }
 
-    /// The report, for people.
+    /// Returns the report as text.
     pub(super) fn text(&self) -> String {
         let mut text = format!("node document from {}\n", self.identity.place);
         for change in &self.changes {
@@ -211,8 +212,8 @@ impl Newer {
         text
     }
 
-    /// Stores the document durably, and lets firstboot.service take it over. etcd reads a renewed
-    /// certificate at the next handshake. The caller holds the lock for updates.
+    /// Stores the document durably, and lets firstboot.service adopt it. etcd reads a renewed
+    /// certificate at the next handshake. The caller must hold the lock for updates.
     pub(super) fn take(&self, _updates: &Lock) -> Result<()> {
         let document = DesiredFile::new(
             paths::ACCEPTED,
@@ -243,14 +244,15 @@ impl Newer {
         };
         if UpdateState::read()?.is_some() {
             return Err(not_ready(ReasonId::UpdateBusy.because(
-                "the node uses its newer node document only after the update of the image has ended: then run `firstboot update` again",
+                "the node uses its newer node document only after the update of the image has ended. Run `firstboot update` again then",
             )));
         }
         self.take(&lock)
     }
 }
 
-/// Waits until firstboot.service ends. If that takes long, says what the unit waits for.
+/// Waits until firstboot.service ends. If the unit takes too long, prints the reason for which it
+/// waits.
 fn follow(name: &str) -> Result<()> {
     let end = Instant::now() + FINISH_TIMEOUT;
     loop {
@@ -267,7 +269,7 @@ fn follow(name: &str) -> Result<()> {
         let others = [ReasonId::CaNotTrusted, ReasonId::CaInUse];
         if Instant::now() >= end || waits_for.is_some_and(|id| others.contains(&id)) {
             say(format!(
-                "{UNIT} goes on with the newer node document: {}",
+                "{UNIT} continues with the newer node document: {}",
                 of("StatusText")
             ));
             return Ok(());
@@ -316,7 +318,7 @@ mod tests {
             changes_ca && said[0].starts_with("no longer trusts test CA "),
             "{said:?}"
         );
-        assert_eq!(said[1..], ["other facts that identify the machine"]);
+        assert_eq!(said[1..], ["different facts that identify the machine"]);
     }
 
     #[test]

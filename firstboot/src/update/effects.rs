@@ -1,4 +1,4 @@
-//! The actions that are necessary on the running system after a replacement of files, as a pure
+//! Determines the actions that the running system needs after a replacement of files, as a pure
 //! function of the files' paths. An update always restarts etcd and firstboot.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use super::file_changes::{FileChange, Kind};
 pub(super) enum Effect {
     /// Apply the kernel's settings.
     Sysctl,
-    /// Create what a file in tmpfiles.d describes.
+    /// Create the files and folders that a file in tmpfiles.d describes.
     Tmpfiles(String),
     /// Reload the firewall's rules.
     ReloadFirewall,
@@ -43,10 +43,10 @@ const OWN: [&str; 5] = [
     "firstboot-auto-update.service",
     "firstboot-snapshot.service",
 ];
-/// Kinds of units that can be enabled and started.
+/// The kinds of units that can be enabled and started.
 const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
 
-/// All effects of these changes, without duplicates.
+/// Returns all effects of these changes, without duplicates.
 pub(super) fn effects(changes: &[FileChange]) -> BTreeSet<Effect> {
     let mut all: BTreeSet<Effect> = changes.iter().filter_map(effect).collect();
     if all.contains(&Effect::RestartFirewall) {
@@ -55,7 +55,7 @@ pub(super) fn effects(changes: &[FileChange]) -> BTreeSet<Effect> {
     all
 }
 
-/// Whether the node reboots to apply these changes.
+/// Returns whether the node reboots to apply these changes.
 pub(super) fn reboots(rule: Reboot, changes: &[FileChange]) -> bool {
     match rule {
         Reboot::Never => false,
@@ -64,7 +64,7 @@ pub(super) fn reboots(rule: Reboot, changes: &[FileChange]) -> bool {
     }
 }
 
-/// The changed files that only a reboot applies.
+/// Returns the changed files that only a reboot applies.
 pub(super) fn only_at_boot(changes: &[FileChange]) -> Vec<String> {
     let paths = effects(changes)
         .into_iter()
@@ -117,7 +117,7 @@ fn effect(change: &FileChange) -> Option<Effect> {
     }
 }
 
-/// The effect of a change to a unit's file or to a drop-in.
+/// Returns the effect of a change to a unit's file or to a drop-in.
 fn unit(path: &str, kind: Kind) -> Option<Effect> {
     let rest = path
         .strip_prefix("etc/systemd/system/")
@@ -126,7 +126,7 @@ fn unit(path: &str, kind: Kind) -> Option<Effect> {
         Some((folder, _)) => (folder.strip_suffix(".d")?, true),
         None => (rest, false),
     };
-    // A template is not a unit that can run.
+    // A template cannot run as a unit.
     let known = KINDS.iter().any(|kind| name.ends_with(kind)) && !name.contains('@');
     if !known || OWN.contains(&name) {
         return None;

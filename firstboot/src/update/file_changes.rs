@@ -1,12 +1,12 @@
-//! The files that differ between two images, as a pure function of the images' stamps.
+//! Determines the files that differ between two images, as a pure function of the images' stamps.
 
 use std::collections::BTreeMap;
 
 use recipes::{ImageStamp, StampedFile};
 use serde::{Deserialize, Serialize};
 
-/// Files of every image that no stamp lists: the stamp itself in its two forms, and the marker of a
-/// complete installation, which contains the digest of the overlay.
+/// The files of every image that its stamp does not list. They are the stamp itself in its two
+/// forms, and the marker of a complete installation, which contains the digest of the overlay.
 pub(super) const UNLISTED: [&str; 3] = [
     "etc/firstboot/image.json",
     "etc/firstboot/SHA256SUMS",
@@ -34,7 +34,7 @@ pub(super) struct FileChange {
     pub(super) kind: Kind,
 }
 
-/// All listed files that differ, sorted by path.
+/// Returns all listed files that differ, sorted by path.
 pub(super) fn changes(old: &ImageStamp, new: &ImageStamp) -> Vec<FileChange> {
     fn by_path(stamp: &ImageStamp) -> BTreeMap<&str, &StampedFile> {
         stamp
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(
             back,
             [Kind::Added, Kind::Replaced, Kind::Replaced, Kind::Removed],
-            "the way back is the reverse"
+            "the rollback makes the reverse changes"
         );
     }
 }

@@ -14,8 +14,8 @@ use crate::output::show;
 use crate::{files, paths, systemd};
 
 const LOOK: Duration = Duration::from_millis(100);
-/// The number of consecutive checks in which the unit may have no process: systemd restarts it only
-/// after some seconds.
+/// The number of consecutive checks in which the unit may be without a process, because systemd
+/// restarts the unit only after some seconds.
 const AWAY: u32 = 300;
 
 /// Follows an order. With `quiet` the messages go to standard error, because standard output is
@@ -39,7 +39,8 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
             let begun = UpdateState::read()?.is_some();
             return Err(failed(if begun {
                 format!(
-                    "{} does not run, and the update has not finished: `systemctl status {0}`",
+                    "{} is not running, and the update has not finished: see `systemctl status \
+                         {0}`",
                     worker::UNIT
                 )
             } else {
@@ -73,7 +74,7 @@ fn tail(seen: u64, quiet: bool) -> Result<u64> {
 }
 
 impl OrderOutcome {
-    /// The exit code of the command.
+    /// Returns the exit code of the command.
     pub(super) fn exit(&self) -> Result<Option<Exit>> {
         match self.end {
             UpdateResult::Updated | UpdateResult::RolledBack => Ok(None),

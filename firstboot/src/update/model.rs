@@ -1,17 +1,17 @@
 //! A model checker for updates: it explores every order of events on the nodes of a cluster with
 //! the real decisions, and checks every state.
 //!
-//! The real decisions are those of `cluster` (who may take the turn), `transaction` (what etcd
-//! compares and changes), `resume` (how an interrupted order continues), `turn` (a rebuilt node
-//! releases its turn) and `members::keys` (a restart for a CA). Everything between two of them that
-//! takes time, or that ends with a write to the disk or to etcd, is an event of the model. A node
-//! can be killed or lose its power between any two events.
+//! The real decisions are those of `cluster` (which member may take the turn), `transaction` (the
+//! keys that etcd compares and changes), `resume` (how an interrupted order continues),
+//! `update_turn` (a rebuilt node releases its turn) and `members::keys` (a restart for a CA). Every
+//! action between two of them that takes time, or that ends with a write to the disk or to etcd, is
+//! an event of the model. A node can be killed or lose its power between any two events.
 //!
-//! The model simplifies three things. Raft is reduced to a quorum of members that run and can reach
-//! each other. The check of the cluster and the stop of etcd that follows it within milliseconds
-//! are two events, between which the other nodes can act, but no fault happens: nothing can protect
-//! a cluster from a member that fails in that moment. An operator releases another node's turn only
-//! while that node is off or cannot be reached.
+//! The model makes three simplifications. Raft is reduced to a quorum of members that run and can
+//! reach each other. The check of the cluster and the stop of etcd that follows it within
+//! milliseconds are two events. Between them the other nodes can act, but no fault happens, because
+//! nothing can protect a cluster from a member that fails in that moment. An operator releases
+//! another node's turn only while that node is off or cannot be reached.
 
 use std::collections::BTreeMap;
 
@@ -26,17 +26,17 @@ use faults::Budget;
 use members::keys::{RESTART, TURN, UpdateTurn};
 use node::{At, Files, Node, Power, Service};
 
-/// How an image behaves.
+/// The behaviour of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Image {
     Good,
     /// Its etcd never starts.
     Dies,
-    /// Its etcd dies after it was healthy for a while, but before it has proved itself.
+    /// Its etcd dies after it was healthy for a while, but before the end of the probation.
     DiesLater,
 }
 
-/// What is explored.
+/// The scenario that is explored.
 #[derive(Debug, Clone, Copy)]
 struct Scenario {
     nodes: usize,
@@ -69,8 +69,9 @@ const RULES: Rules = Rules {
     reads_turn_first: true,
 };
 
-/// etcd's keys. The revision of a key that exists is 1, and an observation whose key has changed
-/// since has the revision [`STALE`], so that equal states are equal in the model.
+/// etcd's keys. The revision of a key that exists is 1. An observation whose key has changed since
+/// has the revision [`STALE`]. In this way states that differ only in their revisions are equal in
+/// the model.
 type Keys = BTreeMap<String, Vec<u8>>;
 
 const STALE: i64 = 9;
@@ -85,7 +86,7 @@ struct World {
     left: Budget,
 }
 
-/// The same, with numbers instead of large values.
+/// The same state, with numbers instead of large values.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Packed {
     nodes: Vec<u32>,
@@ -168,7 +169,7 @@ impl Model {
         Ok(next)
     }
 
-    /// Whether no fault may happen at the moment.
+    /// Returns whether a node is about to stop etcd, so that no fault may happen at the moment.
     fn is_stopping(world: &World) -> bool {
         let stops = |node: &Node| {
             matches!(node.at, At::Confirmed | At::BackSure) || node.service == Service::Sure
@@ -176,7 +177,7 @@ impl Model {
         world.nodes.iter().any(stops)
     }
 
-    /// Stops etcd on a node. This is what must never happen to two nodes at once.
+    /// Stops etcd on a node. Returns a violation if etcd is stopped on two nodes at the same time.
     fn stop(&self, world: &mut World, at: usize) -> Result<(), String> {
         if world.is_serving(at) {
             if let Some(other) = world
@@ -186,28 +187,28 @@ impl Model {
                 .find(|(node, _)| node.is_stopped)
             {
                 return Err(format!(
-                    "{} stops while {} is stopped",
+                    "etcd on {} stops while etcd on {} is stopped",
                     self.names[at], other.1
                 ));
             }
             world.nodes[at].is_stopped = true;
             world.nodes[at].etcd = false;
             if world.nodes.len() > 2 && !world.has_quorum() {
-                return Err(format!("no quorum after {} stops", self.names[at]));
+                return Err(format!("no quorum after etcd on {} stops", self.names[at]));
             }
         }
         world.nodes[at].etcd = false;
         Ok(())
     }
 
-    /// What is wrong with a state in which nothing more happens.
+    /// Returns the violation in a final state, in which no further event is possible.
     fn wrong_end(&self, world: &World) -> Option<String> {
         for (node, name) in world.nodes.iter().zip(&self.names) {
             if !matches!(node.files, Files::Whole(_)) {
-                return Some(format!("{name} ends with files of two images"));
+                return Some(format!("{name} has files of two images in the final state"));
             }
             if node.order.is_some() || node.is_stopped || !node.etcd || node.document {
-                return Some(format!("{name} does not end its work"));
+                return Some(format!("{name} does not finish its order"));
             }
         }
         [TURN, RESTART]
@@ -218,7 +219,7 @@ impl Model {
 }
 
 impl World {
-    /// Whether etcd on this node runs and can be reached.
+    /// Returns whether etcd on this node runs and can be reached.
     fn is_up(&self, at: usize) -> bool {
         let node = &self.nodes[at];
         node.power == Power::On && !node.cut && node.etcd
@@ -233,12 +234,12 @@ impl World {
         self.is_up(at) && self.has_quorum()
     }
 
-    /// Whether programs on this node reach a member that serves.
+    /// Returns whether programs on this node reach a member that serves.
     fn reaches_any(&self, at: usize) -> bool {
         self.nodes[at].power == Power::On && !self.nodes[at].cut && self.has_quorum()
     }
 
-    /// Whether all members are healthy, or for a rollback, all others.
+    /// Returns whether all members are healthy, or for a rollback, all others.
     fn is_healthy(&self, at: usize, may_be_ill: bool) -> bool {
         (0..self.nodes.len()).all(|other| self.is_serving(other) || other == at && may_be_ill)
     }

@@ -48,6 +48,6 @@ fn random() -> Result<[u8; 16]> {
     use ring::rand::SecureRandom as _;
     let mut bytes = [0; 16];
     let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
-    filled.map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
+    filled.map_err(|_| anyhow::anyhow!("the operating system returned no random bytes"))?;
     Ok(bytes)
 }

@@ -1,4 +1,4 @@
-//! Whether the cluster can do without this member during an update.
+//! Determines whether the cluster can do without this member during an update.
 
 use std::process::{Command, Stdio};
 
@@ -20,13 +20,13 @@ const CLOCKS: i64 = 5;
 /// The maximum age of a good snapshot, in seconds.
 const SNAPSHOT: u64 = 3600;
 
-/// A client for etcd on this node.
+/// Returns a client for etcd on this node.
 pub(super) async fn own_member(credentials: &Credentials) -> Result<Client> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await;
     client.context("etcd on this node does not answer")
 }
 
-/// The first member that answers and has a quorum.
+/// Returns the first member that answers and has a quorum.
 pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Result<Client> {
     for member in &own.cluster.members {
         if let Ok(client) = Client::connect(&member.client_url(), credentials).await
@@ -35,7 +35,7 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
             return Ok(client);
         }
     }
-    Err(not_ready("no member has a quorum behind it"))
+    Err(not_ready("no member that answers has a quorum"))
 }
 
 /// The reason why this member must not stop now, if there is one. With `may_be_ill` this member
@@ -51,7 +51,7 @@ pub(super) async fn objection(
     let identity = own.identity()?;
     if !rotation::is_complete(&identity) {
         return Ok(Some(
-            ReasonId::UpdateRotation.because("a change of the CA is under way"),
+            ReasonId::UpdateRotation.because("a change of the CA is in progress"),
         ));
     }
     let peers = query_others(
@@ -92,7 +92,7 @@ pub(super) async fn unhealthy(
     })
 }
 
-/// Whether a member took a snapshot in the last hour, by schedule or for an update.
+/// Returns whether a member took a snapshot in the last hour, by schedule or for an update.
 pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
     let scheduled = SnapshotRecord::read(client)
         .await?
@@ -120,7 +120,7 @@ pub(super) fn take_snapshot() -> Result<()> {
     Ok(())
 }
 
-/// Whether the other members keep a quorum while this one is down.
+/// Returns whether the other members keep a quorum while this one is down.
 pub(super) fn keeps_quorum(cluster: &ClusterDocument) -> bool {
     cluster.members.len() > 2
 }

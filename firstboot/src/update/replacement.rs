@@ -1,9 +1,9 @@
 //! Replaces the files of one image with those of another, one by one, and restores them.
 //!
-//! Each file that differs first gets a second name in the folder of the previous image. A file is
-//! replaced with a single rename, so it is complete at any moment: either the old file or the new
-//! one. After a power cut at any point the kept files can be restored, as many times as needed,
-//! using only the list and the kept files.
+//! Each file that differs first gets a second name in the folder of the previous image. Then a
+//! single rename replaces the file, so at any moment the path holds either the complete old file or
+//! the complete new one. After a power cut at any point, firstboot can restore the kept files any
+//! number of times with only the list and the kept files.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// The folders of this node.
+    /// Returns the folders of this node.
     pub(super) fn of_node() -> Self {
         Self {
             root: PathBuf::from("/"),
@@ -49,7 +49,7 @@ impl Places {
             let there = files::look(&self.place(&path))?;
             if let Some(there) = there.filter(|there| there.kind != files::Kind::File) {
                 anyhow::bail!(
-                    "/{path} is {}, and the image has a file there; move it away",
+                    "/{path} is {}, but the image has a file at this path. Move it away",
                     there.kind
                 );
             }
@@ -69,7 +69,8 @@ impl Places {
                 }),
             }
         }
-        // The stamp follows the files, and the marker of a complete image is last.
+        // The stamp is replaced after the files, and the marker of a complete image is replaced
+        // last.
         list.extend(UNLISTED.map(|path| FileChange {
             path: path.to_owned(),
             kind: Kind::Replaced,
@@ -85,8 +86,8 @@ impl Places {
         })
     }
 
-    /// The folders that these files need and that do not exist yet. A folder precedes the folders
-    /// in it.
+    /// Returns the folders that these files need and that do not exist yet. A folder precedes the
+    /// folders in it.
     fn new_folders<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
         let mut folders = Vec::new();
         for path in paths {
@@ -102,8 +103,8 @@ impl Places {
         Ok(folders)
     }
 
-    /// Keeps all files that the replacement will replace or remove, durably. The system is not changed
-    /// yet.
+    /// Keeps all files that the replacement will replace or remove, durably. Does not change the
+    /// system yet.
     pub(super) fn keep_previous(&self, replacement: &FileChanges) -> Result<()> {
         files::remove_all(&self.before)?;
         DesiredDir::new(&self.before, 0o700, ROOT).make()?;
@@ -120,12 +121,12 @@ impl Places {
         Ok(())
     }
 
-    /// Replaces all files. If this is interrupted, [`Places::take_back`] must be called
-    /// afterwards.
+    /// Replaces all files. If the replacement is interrupted, the caller must call
+    /// [`Places::take_back`] afterwards.
     pub(super) fn replace(&self, replacement: &FileChanges, new: &Path) -> Result<()> {
         for folder in &replacement.folders {
             let there = files::look(&new.join(folder))?
-                .with_context(|| format!("the image has no folder {folder}"))?;
+                .with_context(|| format!("the image does not contain the folder {folder}"))?;
             DesiredDir::new(self.place(folder), there.mode, there.owner).make()?;
         }
         for FileChange { path, kind } in &replacement.files {
@@ -138,7 +139,7 @@ impl Places {
         Ok(())
     }
 
-    /// Restores all kept files, and removes the new ones. It can be repeated.
+    /// Restores all kept files, and removes the new ones. The operation can be repeated.
     pub(super) fn take_back(&self, replacement: &FileChanges) -> Result<()> {
         for FileChange { path, kind } in replacement.files.iter().rev() {
             files::remove_unfinished(&self.place(path))?;
@@ -165,8 +166,8 @@ impl Places {
         files::sync(&folder).with_context(|| format!("cannot flush {}", folder.display()))
     }
 
-    /// The files and folders that exist after the replacement or, with `back`, after its rollback.
-    /// They need SELinux labels.
+    /// Returns the files and folders that exist after the replacement or, with `back`, after its
+    /// rollback. They need SELinux labels.
     pub(super) fn present(&self, replacement: &FileChanges, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
         let folders = replacement
@@ -251,7 +252,7 @@ mod tests {
         ("usr/c", "new c"),
     ];
 
-    /// Creates a node with the old image. Its base system already has a file that the next image
+    /// Creates a node with the old image. The base system already has a file that the next image
     /// adds.
     fn node(folder: &Path) -> (Places, PathBuf) {
         let places = Places {
@@ -281,7 +282,7 @@ mod tests {
         }
     }
 
-    /// Power may fail after any number of steps, and also while files are restored.
+    /// Power can fail after any number of steps, and also while files are restored.
     #[test]
     fn an_interrupted_replacement_can_always_be_undone() {
         let steps = {
@@ -296,7 +297,11 @@ mod tests {
                 let before = all(&places.root);
                 let replacement = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
                 places.keep_previous(&replacement).unwrap();
-                assert_eq!(all(&places.root), before, "keeping files changed them");
+                assert_eq!(
+                    all(&places.root),
+                    before,
+                    "the files changed when they were kept"
+                );
                 let first = FileChanges {
                     files: replacement.files[..done].to_vec(),
                     ..replacement.clone()
@@ -323,7 +328,7 @@ mod tests {
                 assert_eq!(
                     all(&places.root),
                     before,
-                    "{done} of {steps} replaced, {undone} taken back before"
+                    "{done} of {steps} files replaced, {undone} files already restored"
                 );
                 for path in places.present(&replacement, true) {
                     assert!(path.exists(), "{}", path.display());

@@ -1,34 +1,34 @@
-//! How an order continues after its unit was interrupted, as a pure function of what is on the
-//! disk.
+//! Decides how an order continues after its unit was interrupted, as a pure function of the state
+//! on the disk.
 
 use super::state::Phase;
 
 /// The number of boots without a proof after which the new image has failed.
 const BOOTS: u32 = 2;
 
-/// How the updater continues.
+/// The way in which the updater continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resumption {
-    /// With the phase on the disk.
+    /// Continue with the phase on the disk.
     Continue,
-    /// With this phase. With `counts` the boot counts as one in which the image did not prove
-    /// itself.
+    /// Continue with this phase. With `counts` the boot counts as one in which the image did not
+    /// prove itself.
     Enter { phase: Phase, counts: bool },
-    /// The previous image must be restored, for this reason. With `blame` the release is at fault.
+    /// Restore the previous image, for this reason. With `blame` the release is at fault.
     PutBack { why: String, blame: bool },
-    /// The restoration of the previous image must be repeated.
+    /// Repeat the restoration of the previous image.
     PutBackAgain,
 }
 
-/// The rule. `boots` is the number of boots that have counted so far, `same_boot` is whether the
-/// node has not booted since the phase began, and `proved` is whether the new image has proved
-/// itself, so that only the turn must still be released.
+/// Decides how the order continues. `boots` is the number of boots that have counted so far.
+/// `same_boot` is set if the node has not booted since the phase began. `proved` is set if the new
+/// image has proved itself, so that only the turn must still be released.
 pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, proved: bool) -> Resumption {
     let enter = |phase, counts| Resumption::Enter { phase, counts };
     match phase {
         Phase::Waiting | Phase::Recovering => Resumption::Continue,
         Phase::Replacing => Resumption::PutBack {
-            why: "the node stopped while it exchanged files, for example because of a power cut; run `firstboot update` again".to_owned(),
+            why: "the node stopped while it replaced files, for example because of a power cut. Run `firstboot update` again".to_owned(),
             blame: false,
         },
         Phase::TakingBack => Resumption::PutBackAgain,
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(
             resumption(Phase::Proving, 1, true, false),
             Resumption::Continue,
-            "an updater that is started again in the same boot"
+            "the updater was started again in the same boot"
         );
     }
 

@@ -1,8 +1,9 @@
-//! `firstboot update --scheduled`: the run that firstboot-update.timer starts with `mode = "auto"`.
+//! `firstboot update --scheduled`: updates the node without an operator. firstboot-update.timer
+//! starts this run if the recipe sets `mode = "auto"`.
 //!
-//! The run takes over a newer node document, looks for a newer image, and orders the same update
-//! that an operator orders with `firstboot update`. It does not wait for the end of the update. If
-//! the node does not install a newer image, `firstboot status` shows the reason.
+//! The run adopts a newer node document, looks for a newer image, and orders the same update that
+//! an operator orders with `firstboot update`. It does not wait for the end of the update. If the
+//! node does not install a newer image, `firstboot status` shows the reason.
 
 use anyhow::Result;
 use recipes::update::{Auto, Update};
@@ -68,7 +69,8 @@ pub(super) fn run() -> Result<Option<Exit>> {
     };
     seen.write()?;
     let decided = decided?;
-    // While an update waits for its turn, no CA may change: another look takes that document over.
+    // While an update waits for its turn, no CA may change. In that case a later run adopts the
+    // document.
     if !matches!(decided, Next::Begin(_))
         && let Some(newer) = newer.filter(|newer| newer.changes_ca)
     {
@@ -88,7 +90,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
     Ok(None)
 }
 
-/// Whether an update may begin now.
+/// Returns whether an update may begin now.
 fn is_open(auto: Auto) -> Result<bool> {
     auto.window
         .map_or(Ok(true), |window| Ok(window::closes_at(window)?.is_some()))
@@ -120,7 +122,7 @@ fn decide(
             return Ok(Next::Nothing);
         }
         Ok(ReleaseVerdict::Newer) => {}
-        // Only an operator can do something about this, so the run does not fail each time.
+        // Only an operator can correct the cause of a refusal, so the run does not fail each time.
         Err(error) if code_of(&error) == Exit::Refused => return Ok(Next::Wait(reason_of(&error))),
         Err(error) => return Err(error),
     }
@@ -131,7 +133,7 @@ fn decide(
             None => return Ok(Next::Wait(window::closed(window))),
         },
     };
-    // This is checked before the download, because many runs may have the same result.
+    // The obstacle is checked before the download, because many runs may have the same result.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -158,7 +160,8 @@ async fn obstacle(own: &ThisNode, serial: u64) -> Result<Option<Reason>> {
         Decision::Take | Decision::Mine => {
             preconditions::objection(own, &credentials, false).await?
         }
-        // The order waits for the turn, so this node starts as soon as the other one has finished.
+        // The order itself waits for the turn, so this node starts as soon as the other one has
+        // finished.
         Decision::Wait(why) if why.id == Some(ReasonId::UpdateTurn) => None,
         Decision::Wait(why) | Decision::Refuse(why) => Some(why),
     })

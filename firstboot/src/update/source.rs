@@ -1,5 +1,5 @@
-//! Fetches a release and its overlay from a folder or from any http server. Neither is trusted: the
-//! release is signed and contains the digest of the overlay.
+//! Fetches a release and its overlay from a folder or from any http server. firstboot need not
+//! trust either of them, because the release is signed and contains the digest of the overlay.
 
 use std::fmt;
 use std::fs::File;
@@ -18,7 +18,7 @@ use crate::exit::{not_ready, refused};
 use crate::files;
 use crate::reason::ReasonId;
 
-/// For how long a download may receive no data.
+/// The time after which a download that receives no data is treated as stalled.
 const STALL: Duration = Duration::from_secs(20);
 /// The number of times a download is resumed, and the pause before each attempt.
 const TRIES: u32 = 5;
@@ -34,7 +34,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// The place that the operator specifies, or else the recipe's.
+    /// Returns the place that the operator specifies, or else the recipe's.
     pub(super) fn of(named: Option<&str>, recipe: Option<&Url>) -> Result<Self> {
         match (named, recipe) {
             (Some(text), _) if text.starts_with("http://") || text.starts_with("https://") => {
@@ -45,12 +45,12 @@ impl Source {
             (Some(text), _) => Ok(Self::Folder(std::path::absolute(text)?)),
             (None, Some(url)) => Ok(Self::Server(url.clone())),
             (None, None) => Err(refused(ReasonId::UpdateNoSource.because(
-                "the recipe does not say where releases are: set `from` in [update], or give a folder or a URL with --from",
+                "the recipe does not specify where releases are: set `from` in [update], or pass a folder or a URL with --from",
             ))),
         }
     }
 
-    /// The content of the release.
+    /// Returns the content of the release.
     pub(super) fn release(&self) -> Result<Vec<u8>> {
         match self {
             Self::Folder(folder) => files::read_bounded(&folder.join(RELEASE_FILE), RELEASE_LIMIT)
@@ -66,7 +66,7 @@ impl Source {
                     text.extend_from_slice(&piece);
                     ensure!(
                         text.len() as u64 <= RELEASE_LIMIT,
-                        "{self} sends more than {RELEASE_LIMIT} bytes"
+                        "{self} sent more than {RELEASE_LIMIT} bytes"
                     );
                 }
                 Ok(text)
@@ -110,7 +110,7 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // Another attempt may succeed, unless the work returned an exit code of its own.
+    // Another attempt may succeed, unless the work returned an error with an exit code.
     runtime.block_on(work).map_err(
         |error| match error.downcast_ref::<crate::exit::ExitError>() {
             Some(_) => error,
@@ -158,7 +158,7 @@ async fn continue_download(
 ) -> Result<()> {
     let mut response = get(client, url, file.stream_position()?).await?;
     if response.status() == StatusCode::OK {
-        // The server does not support ranges, and sends the whole file.
+        // The server does not support ranges, so it sends the whole file.
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
     }
@@ -169,11 +169,11 @@ async fn continue_download(
                 wanted.size
             ))));
         }
-        file.write_all(&piece).context("cannot keep the overlay")?;
+        file.write_all(&piece).context("cannot store the overlay")?;
     }
     ensure!(
         file.stream_position()? == wanted.size,
-        "{url} ended too soon"
+        "{url} ended too early"
     );
     Ok(())
 }
@@ -186,13 +186,13 @@ async fn get(client: &Client, url: &Url, from: u64) -> Result<Response> {
     let response = tokio::time::timeout(STALL, request.send());
     let response = response
         .await
-        .with_context(|| format!("{url} does not answer"))?;
+        .with_context(|| format!("{url} did not answer"))?;
     let response = response
         .map_err(|error| anyhow::Error::from(error.without_url()).context(url.to_string()))?;
     match response.status() {
         StatusCode::OK => Ok(response),
         StatusCode::PARTIAL_CONTENT if from > 0 => Ok(response),
-        status => bail!("{url} answers {status}"),
+        status => bail!("{url} answered {status}"),
     }
 }
 
@@ -200,14 +200,19 @@ async fn chunk(response: &mut Response) -> Result<Option<bytes::Bytes>> {
     let chunk = tokio::time::timeout(STALL, response.chunk())
         .await
         .context("the download stalled")?;
-    chunk
-        .map_err(|error| anyhow::Error::from(error.without_url()).context("the download broke off"))
+    chunk.map_err(|error| {
+        anyhow::Error::from(error.without_url()).context(
+            "the download was \
+             interrupted",
+        )
+    })
 }
 
 /// Refuses to continue if a file system does not have this many bytes free.
 pub(super) fn check_room(folder: &Path, needed: u64) -> Result<()> {
     let space = nix::sys::statvfs::statvfs(folder);
-    let space = space.with_context(|| format!("cannot look at {}", folder.display()))?;
+    let space = space
+        .with_context(|| format!("cannot determine the free space of {}", folder.display()))?;
     let free = space.blocks_available() as u64 * space.fragment_size() as u64;
     if free < needed {
         return Err(not_ready(ReasonId::UpdateNoRoom.because(format!(

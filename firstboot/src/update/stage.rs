@@ -18,7 +18,7 @@ use crate::{paths, system_command};
 /// The unit that rolls an update back after a power cut. An update to an image without this unit
 /// could not be rolled back.
 const UNIT: &str = "etc/systemd/system/firstboot-update.service";
-/// The room that an update needs on the disk for the unpacked files and the kept ones, as a
+/// The free space that an update needs on the disk for the unpacked files and the kept ones, as a
 /// multiple of the size of the overlay.
 const ROOM: u64 = 4;
 
@@ -62,7 +62,7 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     if found != overlay.sha256 {
         files::remove(&archive)?;
         return Err(refused(ReasonId::UpdateAltered.because(format!(
-            "the overlay from {source} was altered: its SHA-256 is {found}, and that in the release is {}. firstboot unpacked nothing",
+            "the overlay from {source} was altered: its SHA-256 is {found}, but the release states {}. firstboot did not unpack anything",
             overlay.sha256
         ))));
     }
@@ -146,10 +146,10 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     let base: ImageBase = serde_json::from_slice(&read("etc/firstboot/base.json")?)
         .map_err(|error| broken(format!("etc/firstboot/base.json cannot be read: {error}")))?;
     let why = if read("etc/firstboot/trust.pub")? != files::read(paths::TRUST)? {
-        Some(
-            ReasonId::UpdateTrust
-                .because("it trusts another signing key, and would refuse this node's document"),
-        )
+        Some(ReasonId::UpdateTrust.because(
+            "it trusts a different signing key, and would refuse this node's \
+                     document",
+        ))
     } else if cluster.name != own.name || cluster.member(node) != own.member(node) {
         Some(ReasonId::UpdateNode.because(format!(
             "it is not for {node} of {} at its address",
@@ -158,10 +158,9 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     } else if base.digest() != release.base || cluster.etcd.version != release.etcd {
         Some(ReasonId::UpdateAltered.because("it is not the image that the release describes"))
     } else if !listed.contains(UNIT) {
-        Some(
-            ReasonId::UpdateNoWayBack
-                .because(format!("it has no {UNIT}, so it could not be rolled back")),
-        )
+        Some(ReasonId::UpdateNoWayBack.because(format!(
+            "it does not contain {UNIT}, so it could not be rolled back"
+        )))
     } else {
         None
     };
@@ -188,12 +187,15 @@ fn is_whole(root: &Path, file: &StampedFile) -> Result<(), String> {
     }
     if (there.mode, there.owner, there.size) != (file.mode, (file.uid, file.gid), file.size) {
         return Err(format!(
-            "{} has another mode, owner or size than its stamp",
+            "{} does not have the mode, owner and size in its stamp",
             file.path
         ));
     }
     if files::digest(&path).map_err(|error| format!("{error:#}"))? != file.sha256 {
-        return Err(format!("{} has another content than its stamp", file.path));
+        return Err(format!(
+            "{} does not have the content in its stamp",
+            file.path
+        ));
     }
     files::install::sync_file(&path).map_err(|error| format!("{error:#}"))
 }
@@ -203,7 +205,7 @@ fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>) -> Result<()> {
     for name in files::install::names(folder)? {
         let name = name
             .to_str()
-            .context("a name in it is not text")?
+            .context("the folder contains a name that is not text")?
             .to_owned();
         let (path, listed_as) = (folder.join(&name), format!("{prefix}{name}"));
         match files::look(&path)?.map(|there| there.kind) {

@@ -1,5 +1,5 @@
-//! The state of updates on the disk: the current order with its progress, the last update, and the
-//! outcome of the last order.
+//! Stores the state of updates on the disk: the current order with its progress, the last update,
+//! and the outcome of the last order.
 
 use std::path::Path;
 
@@ -36,8 +36,8 @@ pub(super) struct UpdateState {
     /// rollback.
     #[serde(default, rename = "exchange_boot")]
     pub(super) replacement_boot: String,
-    /// The number of boots for which the new image has been proving itself, not counting the one
-    /// that the update ordered.
+    /// The number of boots in which the new image has been on probation, not counting the boot that
+    /// the update ordered.
     pub(super) boots: u32,
     /// The reason why the previous image is restored.
     pub(super) why: Option<String>,
@@ -49,25 +49,25 @@ pub(super) struct UpdateState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UpdateOrder {
-    /// The image to install; `None` for a rollback.
+    /// The image to install, or `None` for a rollback.
     pub(super) release: Option<ReleaseDocument>,
-    /// The serial of that image, or for a rollback, the serial of the image that is rolled back.
+    /// The serial of that image or, for a rollback, the serial of the image that is rolled back.
     pub(super) serial: u64,
     /// The number of seconds for which the member must stay healthy.
     pub(super) soak: u32,
-    /// When the node reboots.
+    /// The rule that determines whether the node reboots.
     #[serde(default)]
     pub(super) reboot: Reboot,
     /// The deadline for getting the turn, in seconds since 1970.
     pub(super) until: u64,
-    /// The time window in which the update may begin. `None` if it may always begin, as with an
+    /// The time window in which the update may begin, or `None` if it may always begin, as with an
     /// operator's order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) window: Option<Window>,
 }
 
-/// The progress of an order. In `Exchanging` and `TakingBack` the files may be a mixture of those
-/// of both images.
+/// The progress of an order. In `Replacing` and `TakingBack` the files may be a mixture of those of
+/// both images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Phase {
@@ -92,8 +92,8 @@ pub(super) enum Phase {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileChanges {
-    /// The files, in the order of the replacement. The kind of each change depends on what was on the
-    /// disk.
+    /// The files, in the order of the replacement. The kind of each change depends on the files
+    /// that were on the disk.
     pub(super) files: Vec<FileChange>,
     /// The folders that the replacement creates. A folder precedes the folders in it.
     pub(super) folders: Vec<String>,
@@ -107,12 +107,12 @@ pub(super) struct Updated {
     pub(super) serial: u64,
     /// The serial of the previous image, if that image was installed by an update.
     pub(super) serial_before: Option<u64>,
-    /// The replacement that a rollback must undo; `None` after a rollback.
+    /// The replacement that a rollback must undo, or `None` after a rollback.
     #[serde(rename = "exchange")]
     pub(super) replacement: Option<FileChanges>,
 }
 
-/// What the last check for a newer image found.
+/// The result of the last check for a newer image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LastCheck {
@@ -120,7 +120,7 @@ pub(super) struct LastCheck {
     pub(super) overlay: Sha256,
     /// The time, in seconds since 1970.
     pub(super) at: u64,
-    /// The serial of the release; `None` if no release could be read.
+    /// The serial of the release, or `None` if no release could be read.
     pub(super) serial: Option<u64>,
     /// The serial of this node's image, taken from the last release that contained this same image.
     pub(super) own: Option<u64>,
@@ -162,13 +162,13 @@ pub(super) enum UpdateResult {
     Refused,
 }
 
-/// Reads one of these files. Returns `None` if it does not exist.
+/// Reads one of the state files. Returns `None` if it does not exist.
 fn read<T: DeserializeOwned>(path: &str) -> Result<Option<T>> {
     let Some(bytes) = files::read_if_there(path)? else {
         return Ok(None);
     };
     serde_json::from_slice(&bytes).map(Some).with_context(|| {
-        format!("cannot read {path}. If no update is under way, remove it; otherwise reinstall this node")
+        format!("cannot read {path}. If no update is in progress, remove the file; otherwise reinstall this node")
     })
 }
 
@@ -182,12 +182,12 @@ fn write<T: Serialize>(path: &str, value: &T) -> Result<()> {
 }
 
 impl UpdateState {
-    /// The current order, if there is one.
+    /// Returns the current order, if there is one.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_STATE)
     }
 
-    /// Writes it to the disk durably.
+    /// Writes the state to the disk durably.
     pub(super) fn write(&self) -> Result<()> {
         write(paths::UPDATE_STATE, self)
     }
@@ -218,37 +218,37 @@ impl UpdateState {
 }
 
 impl Updated {
-    /// The last update of this node.
+    /// Returns the last update of this node.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATED)
     }
 
-    /// Writes it to the disk durably.
+    /// Writes the last update to the disk durably.
     pub(super) fn write(&self) -> Result<()> {
         write(paths::UPDATED, self)
     }
 }
 
 impl OrderOutcome {
-    /// The outcome of the last order.
+    /// Returns the outcome of the last order.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_OUTCOME)
     }
 }
 
 impl LastCheck {
-    /// The last check for a newer image.
+    /// Returns the last check for a newer image.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_LOOK)
     }
 
-    /// Writes it to the disk durably.
+    /// Writes the result of the check to the disk durably.
     pub(super) fn write(&self) -> Result<()> {
         write(paths::UPDATE_LOOK, self)
     }
 }
 
-/// The kernel's id for this boot.
+/// Returns the kernel's id for this boot.
 pub(super) fn boot() -> Result<String> {
     Ok(
         String::from_utf8_lossy(&files::read("/proc/sys/kernel/random/boot_id")?)

@@ -1,5 +1,5 @@
-//! The information about updates that `firstboot status` shows: the image of this node, the node's
-//! own update, and what the members agreed on through etcd.
+//! Collects the information about updates that `firstboot status` shows: the image of this node,
+//! the node's own update, and the state that the members share in etcd.
 
 use anyhow::Result;
 use recipes::{ClusterDocument, Sha256};
@@ -19,15 +19,15 @@ use members::moment::stamp;
 pub(crate) struct Summary {
     /// Whether the node updates itself.
     auto: bool,
-    /// The serial of this node's image. An installed node learns it when it first looks for an
-    /// image.
+    /// The serial of this node's image. A newly installed node does not have it until its first
+    /// check for a newer image.
     serial: Option<u64>,
     /// The update that this node is performing.
     order: Option<Order>,
     /// The node that has the turn, and the serial of the image that it installs.
     turn: Option<UpdateTurn>,
     halt: Option<Halt>,
-    /// The newest release, if it failed.
+    /// The newest release, if it has failed.
     failed: Option<FailedRelease>,
     /// The outcome of this node's last update.
     last: Option<OrderOutcome>,
@@ -146,7 +146,7 @@ impl Summary {
         }
     }
 
-    /// A line about the image if its serial is known, and a line for each reason.
+    /// Returns a line about the image if its serial is known, and a line for each reason.
     pub(crate) fn lines(&self) -> String {
         let image = self.serial.map(|serial| format!("image: {serial}\n"));
         let reasons = self
@@ -170,7 +170,7 @@ impl Local {
         })
     }
 
-    /// The serial of this node's image, if it is known.
+    /// Returns the serial of this node's image, if it is known.
     fn serial(&self) -> Option<u64> {
         let updated = self.updated.as_ref().map(|updated| updated.serial);
         let look = self.look.as_ref();
@@ -178,8 +178,8 @@ impl Local {
         updated.or_else(|| seen?.own)
     }
 
-    /// The reason why the node did not install a newer image, and what is still to be done after
-    /// the last update.
+    /// Returns the reason why the node did not install a newer image, and the actions that the last
+    /// update still requires.
     fn kept_image(&self, failed: Option<u64>) -> Vec<Reason> {
         let serial = self.serial();
         let is_newer = |other: u64| serial.is_none_or(|serial| other > serial);
@@ -217,27 +217,27 @@ impl Local {
         {
             reasons.push(Reason::parse(why).map(|why| match look.serial {
                 Some(serial) => format!("this node does not install the image {serial}: {why}"),
-                None => format!("this node cannot look for a newer image: {why}"),
+                None => format!("this node cannot check for a newer image: {why}"),
             }));
         }
         reasons
     }
 }
 
-/// What this node is doing at present.
+/// Returns a description of the order that this node is executing.
 fn under_way(state: &UpdateState) -> Reason {
     let serial = state.order.serial;
     let why = state.why.as_deref().unwrap_or_default();
     ReasonId::UpdateBusy.because(match state.phase {
         Phase::Waiting if state.order.release.is_none() => {
-            format!("this node waits for its turn to roll the image {serial} back")
+            format!("this node is waiting for its turn to roll the image {serial} back")
         }
         Phase::Waiting => format!("this node waits for its turn to install the image {serial}"),
         Phase::Replacing => format!("this node installs the image {serial}"),
         Phase::Rebooting => format!("this node reboots to apply the image {serial}"),
         Phase::Proving => format!("this node must prove that it is healthy on the image {serial}"),
         Phase::TakingBack | Phase::RebootingBack | Phase::Recovering => {
-            format!("this node restores the image before the image {serial}: {why}")
+            format!("this node is restoring the image that it had before the image {serial}: {why}")
         }
     })
 }

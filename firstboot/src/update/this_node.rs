@@ -1,4 +1,4 @@
-//! What this node knows about its own image.
+//! Reads the files that describe this node and its image.
 
 use anyhow::{Context as _, Result};
 use recipes::node::NODE_TYPE;
@@ -26,7 +26,7 @@ pub(super) struct ThisNode {
 }
 
 impl ThisNode {
-    /// Reads them.
+    /// Reads the files.
     ///
     /// # Errors
     /// Refused if this node has never been set up.
@@ -48,9 +48,12 @@ impl ThisNode {
         let installed = String::from_utf8_lossy(&files::read(paths::INSTALLED)?)
             .trim()
             .to_owned();
-        let overlay = installed
-            .parse()
-            .with_context(|| format!("{} names no image", paths::INSTALLED))?;
+        let overlay = installed.parse().with_context(|| {
+            format!(
+                "{} does not contain the digest of an image",
+                paths::INSTALLED
+            )
+        })?;
         let base = files::read_if_there(paths::BASE)?;
         let base = base.map(|bytes| serde_json::from_slice(&bytes)).transpose();
         let base = base.with_context(|| format!("{} cannot be read", paths::BASE))?;
@@ -71,12 +74,12 @@ impl ThisNode {
         })
     }
 
-    /// The document that this node has accepted.
+    /// Returns the document that this node has accepted.
     pub(super) fn document(&self) -> &NodeDocument {
         &self.document
     }
 
-    /// The same, as it was signed.
+    /// Returns the signed envelope of that document.
     pub(super) fn envelope(&self) -> &Envelope {
         &self.envelope
     }
@@ -92,7 +95,7 @@ impl ThisNode {
         })
     }
 
-    /// The node's identity as seen by other members.
+    /// Returns the node's identity as seen by other members.
     pub(super) fn identity(&self) -> Result<Identity> {
         let own = OwnKeys::read()?;
         let issued = own.complete(&self.document.tls);

@@ -1,6 +1,6 @@
-//! The transactions with which the members change the state that they share in etcd, as pure
-//! functions of what a member has read. etcd executes a transaction only if the keys on which the
-//! decision depends have not changed since.
+//! Defines the transactions with which the members change the state that they share in etcd, as
+//! pure functions of the keys that a member has read. etcd executes a transaction only if the keys
+//! on which the decision depends have not changed since.
 
 use anyhow::Result;
 use recipes::Label;
@@ -11,7 +11,7 @@ use super::cluster::Agreed;
 use crate::etcd::Client;
 use members::keys::{RESTART, TURN, UpdateTurn};
 
-/// Changes that etcd makes only if no key in `seen` has changed.
+/// A set of changes that etcd makes only if no key in `seen` has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Transaction {
     /// Keys, each with the revision of its last change, or 0 if it does not exist.
@@ -21,7 +21,7 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    /// Executes it. Returns `false` if a key has changed since the keys were read.
+    /// Executes the transaction. Returns `false` if a key has changed since the keys were read.
     pub(super) async fn execute(&self, client: &Client) -> Result<bool> {
         let seen: Vec<_> = self
             .seen
@@ -38,8 +38,9 @@ impl Transaction {
 }
 
 impl Agreed {
-    /// Takes the turn. `NEWEST_RELEASE` is always written, so that its revision also shows that another
-    /// member took the turn and released it since the keys were read.
+    /// Returns the transaction that takes the turn. `NEWEST_RELEASE` is always written, so that its
+    /// revision also shows that another member took the turn and released it since the keys were
+    /// read.
     pub(super) fn taking(&self, turn: &UpdateTurn) -> Result<Transaction> {
         let newest = Newest {
             serial: turn
@@ -64,8 +65,8 @@ impl Agreed {
         })
     }
 
-    /// Releases the turn, if this node has it, and marks the release as failed, so that no member
-    /// tries the release again. `None` if there is nothing to do.
+    /// Returns the transaction that releases the turn, if this node has it, and marks the release
+    /// as failed, so that no member tries the release again. Returns `None` if no change is needed.
     pub(super) fn releasing(
         &self,
         node: &Label,

@@ -13,20 +13,20 @@ use crate::output::say;
 use crate::{files, paths};
 use members::keys::{Key, UpdateTurn};
 
-/// How long a rebuilt node tries to release its turn.
+/// The time for which a rebuilt node tries to release its turn.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(300);
 /// The pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// Releases a turn that this node took when it had its previous disk: the node was reinstalled
-/// during an update, and its image is complete. If etcd does not answer, this tries again for some
-/// minutes, because no member starts an update until the turn is released. After that the failure
-/// is only logged, because the operator can release the turn.
+/// Releases a turn that this node took when it had its previous disk. In that case the node was
+/// reinstalled during an update, and its image is complete. If etcd does not answer, the function
+/// tries again for some minutes, because no member starts an update until the turn is released.
+/// After that it only logs the failure, because the operator can release the turn.
 pub(crate) fn return_turn_of_previous_self(identity: &Identity) {
     let begun = Instant::now();
     while let Err(error) = give_back(identity) {
         say(format!(
-            "cannot find out whether this node has the turn to update itself: {error:#}"
+            "cannot determine whether this node has the turn to update itself: {error:#}"
         ));
         if begun.elapsed() > RELEASE_TIMEOUT {
             return;
@@ -43,20 +43,21 @@ fn give_back(identity: &Identity) -> Result<()> {
     runtime.block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         let agreed = Agreed::read(&client, 0).await?;
-        // An order stays on the disk from before it takes the turn until after it has released it.
-        // So the turn must be read before: an order that begins now takes another one.
+        // An order is on the disk from before it takes the turn until after it has released it. So
+        // the turn must be read before the order, because an order that begins now takes a new
+        // turn.
         let has_order = files::exists(Path::new(paths::UPDATE_STATE))?;
         if is_of_previous_self(&agreed.turn, node, has_order)
             && let Some(release) = agreed.releasing(node, 0, None)?
             && release.execute(&client).await?
         {
-            say("this node had the turn to update itself before it got a new disk; it releases the turn");
+            say("this node had the turn to update itself before it got a new disk; releasing the turn");
         }
         Ok(())
     })
 }
 
-/// Whether this node took the turn when it had another disk.
+/// Returns whether this node took the turn when it had another disk.
 pub(super) fn is_of_previous_self(turn: &Key<UpdateTurn>, node: &Label, has_order: bool) -> bool {
     turn.is_of(node) && !has_order
 }

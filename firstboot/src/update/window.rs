@@ -1,4 +1,4 @@
-//! Whether an update may begin at this time of the day and week.
+//! Determines whether an update may begin at this time of the day and week.
 
 use std::process::{Command, Stdio};
 
@@ -8,12 +8,13 @@ use recipes::Window;
 use crate::reason::{Reason, ReasonId};
 use members::moment::now;
 
-/// The time at which the window closes, in seconds since 1970; `None` if it is closed now.
+/// Returns the time at which the window closes, in seconds since 1970, or `None` if it is closed
+/// now.
 pub(super) fn closes_at(window: Window) -> Result<Option<u64>> {
     Ok(open_until_at(window, now(), offset()?))
 }
 
-/// The reason why an update must not begin now, if there is one.
+/// Returns the reason why an update must not begin now, if there is one.
 pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
     let Some(window) = window else {
         return Ok(None);
@@ -24,15 +25,15 @@ pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
     })
 }
 
-/// The reason that is reported for a closed window.
+/// Returns the reason to report for a closed window.
 pub(super) fn closed(window: Window) -> Reason {
     ReasonId::UpdateWindow.because(format!(
         "an update begins only in the window of [update]: {window}"
     ))
 }
 
-/// The window is in local time, and `offset` is the number of seconds by which local time is ahead
-/// of UTC.
+/// Computes the time at which the window closes. The window is in local time, and `offset` is the
+/// number of seconds by which local time is ahead of UTC.
 fn open_until_at(window: Window, now: u64, offset: i64) -> Option<u64> {
     let local = now.checked_add_signed(offset)?;
     window
@@ -41,8 +42,8 @@ fn open_until_at(window: Window, now: u64, offset: i64) -> Option<u64> {
         .checked_add(now)
 }
 
-/// By how much local time is ahead of UTC. No function in Rust's standard library knows the time
-/// zone.
+/// Returns the number of seconds by which local time is ahead of UTC. Runs `date`, because Rust's
+/// standard library does not provide the time zone.
 fn offset() -> Result<i64> {
     let said = Command::new("date")
         .arg("+%z")
@@ -50,7 +51,7 @@ fn offset() -> Result<i64> {
         .output()
         .context("cannot run `date +%z`")?;
     let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-    seconds(&said).with_context(|| format!("`date +%z` says `{said}`, which is not an offset"))
+    seconds(&said).with_context(|| format!("`date +%z` printed `{said}`, which is not an offset"))
 }
 
 /// Parses an offset such as `+0530` into seconds.

@@ -28,7 +28,7 @@ pub(super) const UNIT: &str = "firstboot-update.service";
 
 /// The pause between two checks of this member.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long the member may take to become healthy on a new image.
+/// The time limit for the member to become healthy on a new image.
 const HEALTHY: Duration = Duration::from_secs(300);
 
 /// Executes the order on the disk to its end.
@@ -43,7 +43,7 @@ pub(super) fn run() -> Result<()> {
         // The reboot happens before firstboot.service and etcd start.
         reboot(&mut state)?;
     }
-    // firstboot.service starts after this. From now on all files belong to one image.
+    // firstboot.service starts after this notification. From now on all files belong to one image.
     systemd::notify_ready();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -61,12 +61,12 @@ pub(super) fn run() -> Result<()> {
     }
 }
 
-/// Whether the node must reboot before the update can continue.
+/// Returns whether the node must reboot before the update can continue.
 const fn is_rebooting(state: &UpdateState) -> bool {
     matches!(state.phase, Phase::Rebooting | Phase::RebootingBack)
 }
 
-/// After an interruption, makes all files belong to one image again.
+/// Restores a state in which all files belong to one image, after an interruption.
 fn recover(state: &mut UpdateState) -> Result<()> {
     let same_boot = state.boot == boot()?;
     match resumption(state.phase, state.boots, same_boot, is_proved(state)?) {
@@ -83,7 +83,7 @@ fn recover(state: &mut UpdateState) -> Result<()> {
     }
 }
 
-/// Whether the image of this order has proved itself.
+/// Returns whether the image of this order has proved itself.
 fn is_proved(state: &UpdateState) -> Result<bool> {
     let is_new = |updated: Updated| updated.serial == state.order.serial;
     Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
@@ -135,8 +135,8 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes the turn and prepares the exchange of files, if this member may start. Returns
-/// [`Decision::Mine`] if it must stop etcd now.
+/// Takes the turn and prepares the replacement of files, if this member may start. Returns
+/// [`Decision::Mine`] if the member must stop etcd now.
 fn decide(
     state: &mut UpdateState,
     runtime: &Runtime,
@@ -162,7 +162,7 @@ fn end(
     end: UpdateResult,
     why: String,
 ) -> Result<bool> {
-    say(format!("nothing changed: {why}"));
+    say(format!("the node was not changed: {why}"));
     if state.turn {
         release_turn_patiently(state, runtime, own, None)?;
     }
@@ -262,7 +262,7 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
 }
 
 /// Waits until the member has been healthy for `soak` without interruption. Returns the reason if
-/// this failed or took too long.
+/// the member failed or took too long.
 fn until_good(
     state: &UpdateState,
     runtime: &Runtime,
@@ -298,13 +298,13 @@ fn until_good(
         if patience.is_some_and(|patience| begun.elapsed() >= patience) {
             let why = if why.is_empty() { logged } else { why };
             return Ok(Some(format!(
-                "it was not healthy for {} s within {} s: {why}",
+                "the member did not stay healthy for {} s within {} s: {why}",
                 soak.as_secs(),
                 begun.elapsed().as_secs()
             )));
         }
         if !why.is_empty() && why != logged {
-            say(format!("not yet: {why}"));
+            say(format!("not healthy yet: {why}"));
             logged = why;
         }
         std::thread::sleep(LOOK);

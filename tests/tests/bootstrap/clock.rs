@@ -36,7 +36,7 @@ fn off() -> Result<()> {
         &bed.hosts[2],
         &[
             "it is valid from",
-            "this node's clock says",
+            "this node's clock shows",
             "chronyc tracking",
         ],
     )?;

@@ -67,7 +67,7 @@ fn without() -> Result<()> {
     let said = bed.hosts[2].journal("firstboot")?;
     ensure!(
         said.contains("adding this node to the cluster")
-            && said.contains("this node is a voter now"),
+            && said.contains("this node is now a voter"),
         "{said}"
     );
     desk::shows_a_cluster_that_loses_its_members(&mut bed)

@@ -197,7 +197,7 @@ fn holder_is_rebuilt(bed: &mut Bed, first: &Path) -> Result<()> {
     host.boot()?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     host.wait_for(
-        "journalctl -u firstboot | grep -F 'before it got a new disk; it releases the turn'",
+        "journalctl -u firstboot | grep -F 'before it got a new disk; releasing the turn'",
         CONVERGENCE_TIMEOUT,
     )?;
     ends(&update(&bed.hosts[0], "")?, 0, &["has the image 7 already"])?;

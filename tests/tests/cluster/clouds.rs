@@ -192,7 +192,7 @@ fn ec2() -> Result<()> {
     )?;
     let (outcome, saw, taken) = explained(&host, "ec2")?;
     ensure!(
-        outcome == "not-asked" && saw.contains("has a document already"),
+        outcome == "not-asked" && saw.contains("already has a document"),
         "{outcome} {saw}"
     );
     ensure!(
@@ -265,7 +265,7 @@ fn disagreement() -> Result<()> {
     replace_document(&host, &user_data(&ours, "etcd-1")?)?;
     refused(
         &mut host,
-        "two sources disagree: the user data of openstack is another document than /var/lib/cloud/seed/nocloud/user-data",
+        "two sources disagree: the user data of openstack and /var/lib/cloud/seed/nocloud/user-data are different documents",
     )?;
     service.state().user_data = Some(user_data(&ours, "etcd-1")?);
     host.boot()?;

@@ -138,7 +138,10 @@ fn seed_disk() -> Result<()> {
     // sector itself contains the label.
     garbage[512..].fill(0xA5);
     fs::write(disk.device(), &garbage)?;
-    refused(&mut host, "is labelled cidata and has no user-data")?;
+    refused(
+        &mut host,
+        "is labelled cidata but does not contain user-data",
+    )?;
 
     fs::write(disk.device(), fs::read(&image)?)?;
     host.boot()?;

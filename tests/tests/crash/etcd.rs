@@ -73,7 +73,8 @@ fn half_born() -> Result<()> {
     );
     let said = bed.hosts[victim].journal("firstboot")?;
     ensure!(
-        said.contains("first start was interrupted") && said.contains("/data goes to"),
+        said.contains("first start was interrupted")
+            && said.contains("moving /var/lib/etcd/data to"),
         "{said}"
     );
     Ok(())

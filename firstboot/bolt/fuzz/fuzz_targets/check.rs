@@ -1,4 +1,4 @@
-//! Whatever the input bytes are, the walk terminates and does not panic.
+//! Fuzzes the walk, which must terminate and must not panic for any input bytes.
 
 #![no_main]
 

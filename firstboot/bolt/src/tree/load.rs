@@ -9,7 +9,8 @@ use crate::read::ReadAt;
 use crate::types::Offset;
 
 impl<R: ReadAt + ?Sized> Tree<'_, R> {
-    /// Reads a branch or leaf page with its overflow, if it can be one and no other page points to it.
+    /// Reads a branch or leaf page with its overflow, if it can be such a page and no other page
+    /// points to it.
     pub(super) fn load(
         &mut self,
         bytes: &mut Vec<u8>,
@@ -36,7 +37,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             self.wrong(
                 expected.from,
                 "a page that nothing else points to",
-                format!("page {id} once more"),
+                format!("another pointer to page {id}"),
             );
             return Ok(false);
         }
@@ -68,8 +69,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(true)
     }
 
-    /// Reads the overflow of a page if its length matches the page's elements. This limits the
-    /// amount read by the real content, whatever length the header states.
+    /// Reads the overflow of a page if its length matches the page's elements. So the real content
+    /// limits the number of bytes that are read, and not the length that the header states.
     fn overflow(&mut self, bytes: &mut Vec<u8>, header: Header, start: Offset) -> io::Result<bool> {
         let at = inside(start, 12);
         let span = u64::from(header.overflow) + 1;
@@ -101,7 +102,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         let (least, most) = (extent.saturating_sub(1) / self.size, extent / self.size);
         if !(least..=most).contains(&u64::from(header.overflow)) {
             let expected =
-                format!("an overflow of {least} pages, for the last element ends at byte {extent}");
+                format!("an overflow of {least} pages, as the last element ends at byte {extent}");
             self.wrong(at, expected, header.overflow.to_string());
             return Ok(false);
         }
@@ -137,8 +138,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
     fn extend(&mut self, bytes: &mut Vec<u8>, to: usize, start: Offset) -> io::Result<()> {
         let from = bytes.len();
         if to > from {
-            // Reserves exactly the memory that is needed: for a long page, twice its length would
-            // be a lot of memory.
+            // Reserves only the memory that is needed, because twice the length of a long page
+            // would be a lot of memory.
             bytes.reserve_exact(to - from);
             bytes.resize(to, 0);
             self.pages

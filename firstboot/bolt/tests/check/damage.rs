@@ -5,7 +5,7 @@ use bolt::FileKind;
 use crate::writer::{NONE, PAGE, Writer, bucket, meta, pair};
 use crate::{Places, faults, look, sample};
 
-/// Checks the sample after `harm` has changed it: one of the faults must contain `words`.
+/// Checks the sample after `harm` has changed it. One of the faults must contain `words`.
 fn found(words: &str, harm: impl FnOnce(&mut Vec<u8>, Places)) {
     let (_, mut bytes, places) = sample(true);
     harm(&mut bytes, places);
@@ -107,10 +107,10 @@ fn keys_out_of_order_and_out_of_range() {
 #[test]
 fn pages_that_two_point_to_and_trees_that_bite_their_tails() {
     let child = |places: Places, index: usize| at(places.branch) + 16 + index * 16 + 8;
-    found("found page 3 once more", |bytes, places| {
+    found("found another pointer to page 3", |bytes, places| {
         bytes[child(places, 1)] = 3;
     });
-    found("found page 8 once more", |bytes, places| {
+    found("found another pointer to page 8", |bytes, places| {
         assert_eq!(places.branch, 8);
         bytes[child(places, 1)] = 8;
     });
@@ -121,7 +121,8 @@ fn pages_that_two_point_to_and_trees_that_bite_their_tails() {
         "expected element 0's page to be 2 or more, found 1",
         |bytes, places| bytes[child(places, 0)] = 1,
     );
-    // The overflow of the long page has no header, so it cannot be read as a page of its own.
+    // The overflow of the long page does not have a header, so it cannot be read as a separate
+    // page.
     found("expected the page's id, 5", |bytes, places| {
         bytes[child(places, 0)] = 5;
     });
@@ -153,7 +154,7 @@ fn freelists_that_are_wrong() {
         },
     );
     found(
-        "a free page above 2, the one before, found 2",
+        "a free page above 2, the previous one, found 2",
         |bytes, places| {
             bytes[list(places) + 10] = 2;
             bytes[list(places) + 24] = 2;
@@ -216,7 +217,7 @@ fn meta_pages_that_are_wrong() {
 #[test]
 fn files_of_another_length() {
     found(
-        "expected 11 pages of 1024 bytes, as the meta page says, found 10240 bytes",
+        "expected 11 pages of 1024 bytes, as the meta page states, found 10240 bytes",
         |bytes, _| {
             bytes.truncate(10 * PAGE);
         },
@@ -259,7 +260,7 @@ fn no_byte_that_means_something_can_change_unseen() {
                 harmed[at] ^= flip;
                 assert!(
                     !faults(&harmed).is_empty(),
-                    "byte {at} of page {} ^ {flip:#x} goes unseen",
+                    "byte {at} of page {} ^ {flip:#x} is not detected",
                     at / PAGE
                 );
                 looked += 1;

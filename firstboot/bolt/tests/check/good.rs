@@ -26,7 +26,11 @@ fn every_key_of_every_bucket_is_shown_in_order() {
             (meta.pages, meta.txid, meta.freelist.is_some()),
             (bytes.len() as u64 / PAGE as u64, 7, freelist)
         );
-        assert_eq!(report.used, meta.pages - 1, "all but the unused page");
+        assert_eq!(
+            report.used,
+            meta.pages - 1,
+            "all pages except the unused one"
+        );
     }
 }
 
@@ -60,10 +64,10 @@ fn a_file_that_lived_is_longer_and_may_have_a_torn_meta_page() {
     assert_eq!(
         look(&odd, FileKind::Live).0.faults.count(),
         1,
-        "but by whole pages"
+        "the rest consists of whole pages"
     );
-    // Page 1 is the older meta page. If the newer one is torn, the older one counts. In this file
-    // both lead to the same content.
+    // Page 1 is the older meta page. If the newer one is torn, the older one is in force. In this
+    // file both lead to the same content.
     for page in [1, 0] {
         let mut torn = bytes.clone();
         torn[page * PAGE + 60] ^= 1;
@@ -75,7 +79,7 @@ fn a_file_that_lived_is_longer_and_may_have_a_torn_meta_page() {
         );
         assert!(
             !faults(&torn[..torn.len() - 5 * PAGE]).is_empty(),
-            "nothing tears a snapshot's"
+            "a snapshot must not have a damaged meta page"
         );
     }
 }

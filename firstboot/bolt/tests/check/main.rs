@@ -1,4 +1,5 @@
-//! Good files have no faults, and each fault of a damaged file is reported with its place.
+//! Tests that good files have no faults, and that each fault of a damaged file is reported with its
+//! place.
 
 mod damage;
 mod good;
@@ -10,7 +11,7 @@ use bolt::{Entry, Faults, FileKind, Path, Report, Visitor};
 
 use writer::{Element, NONE, Writer, bucket, inline, pair};
 
-/// Collects `bucket/key=value`.
+/// Collects entries as `bucket/key=value`.
 #[derive(Debug, Default)]
 struct Visited {
     pairs: Vec<String>,
@@ -54,7 +55,7 @@ fn look(bytes: &[u8], form: FileKind) -> (Report, Vec<String>) {
     (report, seen.pairs)
 }
 
-/// The faults of a snapshot.
+/// Returns the faults of a snapshot.
 fn faults(bytes: &[u8]) -> Vec<String> {
     look(bytes, FileKind::Snapshot)
         .0

@@ -1,4 +1,4 @@
-//! Whatever the input bytes are, the walk terminates and does not panic.
+//! Tests that the walk terminates and does not panic for any input bytes.
 
 use bolt::FileKind;
 use proptest::prelude::*;
@@ -38,7 +38,7 @@ proptest! {
             let _ = bolt::get(&bytes[..], bytes.len() as u64, bucket.as_bytes(), key.as_bytes());
         }
         let (report, seen) = look(&bytes, form);
-        // Each key is passed to the visitor at most once: no page is visited twice.
+        // The visitor receives each key at most once, because no page is visited twice.
         prop_assert!(seen.len() <= bytes.len() / 16);
         prop_assert!(report.used <= bytes.len() as u64 / 1024);
     }

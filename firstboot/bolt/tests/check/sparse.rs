@@ -1,5 +1,5 @@
-//! Tests with long files that have almost no content: neither memory nor time depends on the length
-//! that a file has or claims.
+//! Tests that neither memory nor time depends on the length that a file has or states. The files
+//! are long but have almost no content.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,7 +32,7 @@ impl ReadAt for Sparse {
 }
 
 impl Sparse {
-    /// Builds a file with these pages that claims to have `stated` pages.
+    /// Builds a file with these pages that states that it has `stated` pages.
     fn of(bytes: &[u8], root: u64, freelist: u64, stated: u64) -> Self {
         let mut pages: BTreeMap<u64, Vec<u8>> =
             (0..).zip(bytes.chunks(PAGE).map(<[u8]>::to_vec)).collect();
@@ -45,7 +45,7 @@ impl Sparse {
         }
     }
 
-    /// The faults of the file, and the number of bytes read to find them.
+    /// Returns the faults of the file, and the number of bytes read to find them.
     fn check(&self, stated: u64, form: FileKind) -> (Vec<String>, usize) {
         let report =
             bolt::check(self, stated * PAGE as u64, form, &mut Visited::default()).unwrap();
@@ -99,7 +99,8 @@ fn a_freelist_of_holes_ends_soon() {
     let freelist = writer.freelist(&vec![7; 0x1_0000]);
     let mut bytes = writer.finish(root, freelist);
     let at = usize::try_from(freelist).unwrap() * PAGE;
-    // The list claims to contain 2^39 free pages, and to occupy as many pages as such a list needs.
+    // The list states that it contains 2^39 free pages, and occupies as many pages as such a list
+    // needs.
     bytes[at + 12..at + 16].fill(0xFF);
     bytes[at + 16..at + 24].copy_from_slice(&((1_u64 << 39) - 4).to_le_bytes());
     bytes.truncate(at + PAGE);
@@ -111,7 +112,7 @@ fn a_freelist_of_holes_ends_soon() {
     );
 }
 
-/// Each page, viewed by itself, is as bbolt writes it, except for the length of its one value.
+/// Each single page is as bbolt writes it, except for the length of its one value.
 #[test]
 fn long_pages_within_long_pages_are_refused() {
     let mut bytes = Writer::new().finish(2, NONE);

@@ -1,4 +1,4 @@
-//! Writes small databases as bbolt would, or with small differences.
+//! Writes small databases in the same way as bbolt, or with small differences.
 
 /// The length of a page, in bytes.
 pub(crate) const PAGE: usize = 1024;
@@ -17,9 +17,9 @@ pub(crate) type Element = (u32, Vec<u8>, Vec<u8>);
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     bytes: Vec<u8>,
-    /// The ranges of bytes that a reader interprets: headers, tables, pointers. Keys and values are
-    /// excluded. So are the lengths of the last key and value of a page, because nothing follows
-    /// that a wrong length would displace.
+    /// The ranges of bytes that a reader interprets: headers, tables and pointers. Keys and values
+    /// are excluded. The lengths of the last key and value of a page are excluded as well, because
+    /// nothing follows that a wrong length would displace.
     pub(crate) structure: Vec<std::ops::Range<usize>>,
 }
 
@@ -137,14 +137,14 @@ pub(crate) fn meta(id: u64, root: u64, freelist: u64, pages: u64, txid: u64) -> 
     bytes
 }
 
-/// FNV-1a, 64 bits.
+/// Computes the 64-bit FNV-1a hash.
 pub(crate) fn sum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// A bucket whose root is a page.
+/// Returns a bucket whose root is a page.
 pub(crate) fn bucket(name: &str, root: u64) -> Element {
     (
         1,
@@ -153,12 +153,12 @@ pub(crate) fn bucket(name: &str, root: u64) -> Element {
     )
 }
 
-/// An inline bucket, which is stored in its parent's page.
+/// Returns an inline bucket, which is stored in its parent's page.
 pub(crate) fn inline(name: &str, elements: &[Element]) -> Element {
     (1, name.into(), [vec![0; 16], leaf(0, elements)].concat())
 }
 
-/// A key with its value.
+/// Returns a key with its value.
 pub(crate) fn pair(key: &str, value: &str) -> Element {
     (0, key.into(), value.into())
 }
@@ -179,7 +179,7 @@ fn leaf(id: u64, elements: &[Element]) -> Vec<u8> {
 }
 
 fn header(id: u64, kind: u16, count: usize) -> Vec<u8> {
-    let count = u16::try_from(count).expect("a page has no more elements");
+    let count = u16::try_from(count).expect("a page must not have more elements");
     [
         &id.to_le_bytes()[..],
         &kind.to_le_bytes(),

@@ -53,8 +53,8 @@ fn memories() -> Vec<LocalState> {
     memories
 }
 
-/// Returns all possible observations of another member that has one of these orders. This node does
-/// not know proposal 3 and cluster 3.
+/// Returns all possible observations of another member that has one of these orders. Proposal 3 and
+/// cluster 3 are unknown to this node.
 fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
     let mut all = vec![None];
     let accepted = [1, 2, 3].map(|number: u64| Phase::Accepted {
@@ -125,7 +125,12 @@ fn check(local: &LocalState, views: &PeerObservations) {
     match step {
         Action::StartEtcd(id) => {
             let proposal = local.proposals.iter().find(|proposal| proposal.id == id);
-            let proposal = proposal.unwrap_or_else(|| panic!("never accepted it: {said}"));
+            let proposal = proposal.unwrap_or_else(|| {
+                panic!(
+                    "the node never accepted the \
+                 proposal: {said}"
+                )
+            });
             let follows = clusters(views) == BTreeSet::from([proposal.cluster_id]);
             let begins = clusters(views).is_empty()
                 && local.proposals.last() == Some(proposal)
@@ -159,7 +164,7 @@ fn check(local: &LocalState, views: &PeerObservations) {
     }
     assert!(
         !strangers || decide(local, views) == Action::JoinRunningCluster,
-        "a stranger's cluster: {said}"
+        "the node must join the unknown cluster: {said}"
     );
 }
 
@@ -205,7 +210,7 @@ fn restore(number: u8) -> BootstrapMode {
     }
 }
 
-/// Like `check`, but `a` has an order to restore or to roll back.
+/// Does the same as `check`, but `a` has an order to restore or to roll back.
 fn check_ordered(local: &LocalState, views: &PeerObservations) {
     let step = decide(local, views);
     let said = format!("{step:?} from {local:?} and {views:?}");
@@ -241,7 +246,7 @@ fn check_ordered(local: &LocalState, views: &PeerObservations) {
                     );
                 } else {
                     let runs = matches!(view.state, Some(PeerState::Etcd { .. })) && view.fresh;
-                    assert!(!runs || back(view), "one that was left out lives: {said}");
+                    assert!(!runs || back(view), "an excluded member runs etcd: {said}");
                 }
             }
         }

@@ -8,15 +8,15 @@ use crate::barrier::decide::Action;
 /// The result of an exploration.
 #[derive(Debug, Default)]
 pub(super) struct Explored {
-    /// The number of distinct states; in a random exploration, the number of events.
+    /// The number of distinct states or, in a random exploration, the number of events.
     pub(super) states: usize,
-    /// The number of final states, in which nothing more happens.
+    /// The number of final states. In a final state no further event is possible.
     pub(super) ends: usize,
     /// The number of final states in which all nodes are members of one cluster.
     pub(super) whole: usize,
     /// The number of final states in which at least one node runs the restored data.
     pub(super) restored: usize,
-    /// The number of final states in which a node waits forever although no connection is cut.
+    /// The number of final states in which a node waits forever.
     pub(super) stuck: usize,
     /// The first violation of a requirement, if there was one.
     pub(super) violation: Option<String>,
@@ -85,8 +85,8 @@ pub(super) fn some(
                 explorer.end(&world, &mut found);
             }
             let mut faults = explorer.faults(&world);
-            // Faults are drawn rarely; otherwise all of them would happen before the nodes agree on
-            // anything.
+            // Faults are drawn rarely, because otherwise all of them would happen before the nodes
+            // agree on anything.
             if !faults.is_empty() && (done || draw(25) == 0) {
                 steps = std::mem::take(&mut faults);
             }
@@ -124,7 +124,7 @@ impl Explorer {
         found.stuck += usize::from((0..count).any(waits));
     }
 
-    /// Whether a node lost its data although it kept its disk.
+    /// Returns a violation if a node lost its data although it kept its disk.
     fn overwritten(&self, before: &World, after: &World) -> Option<String> {
         (0..self.names.len())
             .filter(|at| before.nodes[*at] != after.nodes[*at])
@@ -133,7 +133,7 @@ impl Explorer {
                 let kept =
                     old.started.is_none() || old.started == new.started || new.disk > old.disk;
                 // A restore archives the data that it replaces. Until then the data must remain,
-                // whether the restore succeeds or not.
+                // even if the restore fails.
                 let lost = old.data.is_some() && new.data != old.data && new.ordered == 0 && {
                     let (back, forth) = (
                         new.started == old.data.map(|(proposal, _)| proposal),
@@ -148,7 +148,7 @@ impl Explorer {
             })
     }
 
-    /// Checks every state against the requirements.
+    /// Checks one state against the requirements, and returns the first violation.
     fn wrong(&self, world: &World) -> Option<String> {
         let count = self.names.len();
         let started: Vec<(usize, u8)> = (0..count)
@@ -171,13 +171,13 @@ impl Explorer {
                 ));
             }
             if disk_ids[*at] != self.node(world, *at).disk {
-                return Some(format!("n{at} began {disk_ids:?} with another disk id"));
+                return Some(format!("n{at} began {disk_ids:?} with a different disk id"));
             }
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
                 let theirs = disk_ids_of(*second);
-                // A node that abandoned a restore when all had accepted it runs alongside nodes that did
-                // not abandon it; the next check covers that.
+                // A node that abandoned a restore when all had accepted it runs alongside nodes
+                // that did not abandon it. The next check covers that case.
                 let both = ordered(*proposal) == 0 && ordered(*second) == 0;
                 if proposal != second && both && disk_ids.iter().zip(theirs).all(same_members) {
                     return Some(format!(
@@ -186,8 +186,8 @@ impl Explorer {
                 }
             }
         }
-        // A proposal with different members (through the operator's --without) may have begun. It
-        // must never have a quorum.
+        // The nodes of a proposal with different members (through the operator's --without) may
+        // have begun a cluster. That cluster must never have a quorum.
         let quorate = |proposal: &u8| {
             let members = disk_ids_of(*proposal)
                 .iter()

@@ -3,7 +3,7 @@
 use super::node::{ModelMessage, Node};
 use super::{Explorer, World};
 
-/// The total number of faults of each kind that one exploration may cause.
+/// The maximum number of faults of each kind in one exploration.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Faults {
     /// Lost disks.

@@ -2,14 +2,14 @@
 //! another member's data, at any moment and while any other members are down. It proves that an
 //! elected leader never lacks an acknowledged write.
 //!
-//! Raft is reduced to what matters here. A log is a list of writes. A majority of the running
-//! voters can elect the one with the newest log. The leader adds a write, which is acknowledged
-//! once a majority has it. A new member receives the leader's log and then gets its vote. The nodes
-//! follow the real rules: `judge` decides whether etcd may start, and `standing` decides how
-//! firstboot continues.
+//! The model includes only the relevant parts of raft. A log is a list of writes. A majority of the
+//! voters, if they run, can elect the one among them with the newest log. The leader adds a write,
+//! which is acknowledged once a majority has it. A new member receives the leader's log and then
+//! gets its vote. The nodes follow the real rules: `judge` decides whether etcd may start, and
+//! `classify_disk` decides how firstboot continues.
 //!
-//! The model simplifies one thing. In reality, some milliseconds pass between the creation of
-//! etcd's first log and the entry in firstboot's journal, and etcd may vote in between. In the
+//! The model makes one simplification. In reality, some milliseconds pass between the creation of
+//! etcd's first log and the entry in firstboot's journal, and etcd can vote in that time. In the
 //! model both happen at the same instant.
 
 use crate::data::{DataDirState, Expected, Verdict, judge};
@@ -19,8 +19,8 @@ use node::{Disk, Node};
 /// The numbers of the writes in a log. A higher number means that the write was made under the same
 /// or a later leader.
 type Entries = Vec<u8>;
-/// A member: the number of its node, and how many times that node had become a member, including
-/// this time.
+/// A member: the number of its node, and the number of times that the node has become a member,
+/// including this time.
 type Member = (u8, u8);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -34,7 +34,7 @@ struct World {
     left: Budget,
 }
 
-/// The total number of events of each kind that may still happen.
+/// The number of events of each kind that can still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Budget {
     /// Writes.
@@ -157,15 +157,16 @@ impl World {
         Ok(next)
     }
 
-    /// Models what firstboot does on a node that waits to rejoin, as soon as a majority of the
-    /// others allows it: it removes the node's old member, and then a new member joins with the
-    /// leader's log. These are two steps, because a node may be switched off in between.
+    /// Models what firstboot does on a node that waits to rejoin, once a majority of the others
+    /// allows it. firstboot removes the node's old member, and then a new member joins with the
+    /// leader's log. These are two steps, because a node can be switched off between them.
     fn rebuild(&self, at: usize) -> Result<Vec<Self>, String> {
         let mut next = Vec::new();
         for (leader, majority) in self.majorities() {
             let entries = self.led(leader)?;
             let mut after = self.clone();
-            // A membership change is an entry like any other: a majority has every earlier entry.
+            // A membership change is an entry like any other, so a majority has every earlier
+            // entry.
             for at in &majority {
                 after.nodes[*at].replicate(&entries);
             }
@@ -210,7 +211,7 @@ impl World {
                 }
                 DiskState::Existing { .. } => {}
                 DiskState::Fresh { .. } | DiskState::Lost(_) => next.extend(self.rebuild(at)?),
-                other => return Err(format!("n{at} is to go on as {other:?}: {self:?}")),
+                other => return Err(format!("n{at} would continue as {other:?}: {self:?}")),
             }
         }
         Ok(next)

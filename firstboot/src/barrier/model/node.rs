@@ -1,4 +1,4 @@
-//! One node of the model.
+//! Defines a node of the model.
 
 /// The state that a node reports, in a compact form in which disks and proposals are numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -14,7 +14,7 @@ const NONE: Faults = Faults {
 #[track_caller]
 fn safe(what: &str, explored: Explored) -> Explored {
     println!(
-        "{what}: {} states, {} ends, {} of them one whole cluster",
+        "{what}: {} states, {} ends, {} of them with all nodes in one cluster",
         explored.states, explored.ends, explored.whole
     );
     assert_eq!(explored.violation, None, "{what}");
@@ -45,7 +45,7 @@ fn a_disk_lost_and_a_restart_at_any_moment_make_no_second_cluster() {
     );
     assert_eq!(
         explored.stuck, 0,
-        "a node waits forever, though it can see all others"
+        "a node waits forever although it can reach all others"
     );
 }
 
@@ -268,7 +268,8 @@ fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, P
     said.collect()
 }
 
-/// A wrong rule: the node starts when all are empty, before they have accepted it.
+/// A wrong rule: the node starts etcd when all nodes are empty, before they have accepted the
+/// proposal.
 fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Action {
     let (Some(proposal), Some(said)) = (local.proposals.last(), phases(local, views)) else {
         return decide(local, views);
@@ -284,7 +285,8 @@ fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Ac
     }
 }
 
-/// A wrong rule: the node accepts a member that has accepted any proposal.
+/// A wrong rule: the node starts etcd once all members have accepted a proposal, even if it is an
+/// old one.
 fn starts_by_stale_nonces(local: &LocalState, views: &PeerObservations) -> Action {
     let (Some(proposal), Some(said)) = (local.proposals.last(), phases(local, views)) else {
         return decide(local, views);
@@ -311,7 +313,7 @@ fn a_wrong_rule_is_caught() {
     let rules: [(&str, Rule); 3] = [
         ("empty is enough", starts_when_all_are_empty),
         ("stale nonces", starts_by_stale_nonces),
-        ("living clusters overlooked", overlooks_living_clusters),
+        ("running clusters are overlooked", overlooks_living_clusters),
     ];
     for (what, rule) in rules {
         let explored = every(
@@ -325,6 +327,6 @@ fn a_wrong_rule_is_caught() {
             "{what}: {:?} after {} states",
             explored.violation, explored.states
         );
-        assert!(explored.violation.is_some(), "{what} was not caught");
+        assert!(explored.violation.is_some(), "{what} was not detected");
     }
 }

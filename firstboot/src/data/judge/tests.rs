@@ -71,7 +71,7 @@ fn data_as_etcd_left_it_is_intact() {
             None
         ),
         Verdict::Intact,
-        "a database may lag behind"
+        "the database may lag behind the WAL"
     );
 }
 
@@ -152,7 +152,7 @@ fn replaced_foreign_and_older_data_is_lost() {
             ..left()
         }),
         Some(ReasonId::DataBehind),
-        "a file of the WAL was removed"
+        "the newest file of the WAL was removed"
     );
 }
 
@@ -209,14 +209,14 @@ fn a_wal_that_is_behind_the_recorded_progress_is_lost() {
     ] {
         assert!(
             !follows(&stopped, wal),
-            "after a stop nothing writes: {wal:?}"
+            "the WAL must not change after a stop: {wal:?}"
         );
     }
     assert_eq!(stopped.stopped(LOG), None, "etcd has not run since");
     assert_eq!(
         starting.stopped(WalEnd { commit: 1, ..LOG }),
         None,
-        "etcd cannot have left that"
+        "etcd cannot have left that WAL"
     );
 }
 
@@ -293,6 +293,6 @@ fn a_journal_of_an_earlier_version_goes_by_the_ids() {
             judge(&Expected::default(), &foreign, None),
             Verdict::Begun(_)
         ),
-        "none are known"
+        "no directories are recorded"
     );
 }

@@ -16,8 +16,8 @@ fn the_table_has_each_call_of_the_kernel_once() -> Result<()> {
     Ok(())
 }
 
-/// A wrong number would allow a different call. The C library also knows the numbers, so the table
-/// is compared with it.
+/// A wrong number would allow a different call. The test compares the numbers with those of the C
+/// library.
 #[test]
 fn numbers_are_those_of_the_names() -> Result<()> {
     let calls = calls()?;

@@ -1,5 +1,5 @@
-//! Whatever another user plants in firstboot's folders, firstboot does not follow it, changes
-//! nothing outside the folders, and does not block.
+//! Tests that firstboot does not follow entries that another user plants in its folders, does not
+//! change anything outside the folders, and does not block.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -137,7 +137,7 @@ const DEEDS: [Deed; 13] = [
         files::read_bounded(at, 100).is_ok()
     }),
     ("hash a file", |at| files::digest(at).is_ok()),
-    ("see whether a file is as it should be", |at| {
+    ("check a file against its desired state", |at| {
         DesiredFile::new(at, "precious")
             .is_current()
             .unwrap_or(false)
@@ -148,7 +148,7 @@ const DEEDS: [Deed; 13] = [
             .write()
             .is_ok()
     }),
-    ("begin a file that grows", |at| {
+    ("begin a partial file", |at| {
         let name = at
             .file_name()
             .unwrap()
@@ -161,21 +161,23 @@ const DEEDS: [Deed; 13] = [
     ("make a folder", |at| {
         DesiredDir::new(at, 0o750, own()).make().is_ok()
     }),
-    ("see whether a folder is as it should be", |at| {
+    ("check a folder against its desired state", |at| {
         DesiredDir::new(at, 0o750, own())
             .is_current()
             .unwrap_or(false)
     }),
-    ("give a folder to an owner", |at| {
+    ("change the owner of a folder", |at| {
         files::chown_and_sync(at, own()).is_ok()
     }),
     ("list a folder", |at| {
         Dir::open(at).and_then(|dir| dir.names()).is_ok()
     }),
-    ("move it away", |at| {
+    ("rename a folder", |at| {
         files::rename(at, &at.with_file_name("moved")).is_ok()
     }),
-    ("remove all of it", |at| files::remove_all(at).is_ok()),
+    ("remove a folder with its content", |at| {
+        files::remove_all(at).is_ok()
+    }),
 ];
 
 fn own() -> (u32, u32) {
@@ -188,7 +190,7 @@ fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'stat
     let (send, done) = mpsc::channel();
     std::thread::spawn(move || send.send(act()));
     done.recv_timeout(Duration::from_secs(20))
-        .unwrap_or_else(|_| panic!("{what}: it hangs"))
+        .unwrap_or_else(|_| panic!("{what} does not return"))
 }
 
 #[test]
@@ -222,11 +224,11 @@ fn whatever_is_planted_nothing_outside_changes_and_nothing_hangs() {
                         planted,
                         Planted::LinkToFile | Planted::LinkToFolder | Planted::DanglingLink
                     );
-                let nothing_there =
-                    what == "remove all of it" || what == "see whether a file is as it should be";
+                let nothing_there = what == "remove a folder with its content"
+                    || what == "check a file against its desired state";
                 assert!(
                     !(through_a_link && done) || nothing_there && planted == Planted::DanglingLink,
-                    "{said}: it was followed"
+                    "{said}: firstboot followed the entry"
                 );
             }
         }
@@ -256,7 +258,7 @@ fn only_links_owned_by_root_are_followed() {
         std::os::unix::fs::lchown(closed.join("link"), Some(450), Some(450)).unwrap();
         assert!(
             files::read(closed.join("link/inner")).is_err(),
-            "it was made before the folder was root's"
+            "another user created the link before the folder belonged to root"
         );
     }
     assert_eq!(
@@ -352,5 +354,5 @@ fn the_owner_of_foreign_and_closed_files_is_changed_once() {
     assert_eq!((give(), give()), (2, 0));
     fs::hard_link(tree.join("member/db"), tree.join("second")).unwrap();
     fs::set_permissions(tree.join("member/db"), fs::Permissions::from_mode(0o400)).unwrap();
-    assert_eq!(give(), 0, "a file with a second name is left");
+    assert_eq!(give(), 0, "a file with a second name keeps its owner");
 }

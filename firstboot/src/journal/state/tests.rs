@@ -93,8 +93,8 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
         (state.etcd, archived.etcd.map(|etcd| etcd.patch)),
         (None, Some(1))
     );
-    // After the member has lost its data, it must not start as an empty member: the others would
-    // mistake its new log for the old one.
+    // After the member has lost its data, it must not start as an empty member, because the others
+    // would mistake its new log for the old one.
     for (contents, verdict) in [
         (Contents::Empty, Verdict::Fresh),
         (Contents::NoWal, Verdict::Incomplete),

@@ -48,7 +48,7 @@ fn waits(change: impl FnOnce(&mut Observed), expected: ReasonId) {
     let mut observed = observed();
     change(&mut observed);
     let LeaveStep::Wait(why) = plan(&observed) else {
-        panic!("it does not wait: {:?}", plan(&observed))
+        panic!("the member does not wait: {:?}", plan(&observed))
     };
     assert_eq!(why.id, Some(expected), "{why}");
 }
@@ -60,7 +60,7 @@ fn a_leader_hands_over_before_it_is_removed() {
     assert_eq!(
         plan(&now),
         LeaveStep::TransferLeadership(2),
-        "it has applied most entries"
+        "member 2 has applied the most entries"
     );
     now.leader = Some(2);
     assert_eq!(
@@ -71,7 +71,7 @@ fn a_leader_hands_over_before_it_is_removed() {
     assert_eq!(
         plan(&now),
         LeaveStep::Remove("https://10.0.0.1:2379".into()),
-        "etcd here is down: it does not lead"
+        "etcd on this node is down, so it does not lead"
     );
     now.peers = vec![peer(1, &[1, 2].map(member)), peer(2, &[1, 2].map(member))];
     assert_eq!(plan(&now), LeaveStep::AlreadyRemoved);
@@ -115,8 +115,8 @@ fn it_stays_while_another_member_is_unhealthy() {
 }
 
 proptest! {
-    /// For every observation, a removal leaves a cluster whose voters are all healthy and therefore
-    /// have a quorum.
+    /// Every observation that leads to a removal leaves a cluster whose voters are all healthy and
+    /// therefore have a quorum.
     #[test]
     fn no_quorum_is_ever_broken(
         lists in prop::collection::vec((any::<bool>(), prop::collection::vec(0..3_u8, 7)), 0..7),

@@ -1,4 +1,4 @@
-//! An open disk, and functions that read numbers from the disk's records.
+//! Reads bytes from a disk, and numbers from the disk's records.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::metadata::document::LIMIT;
 /// of clusters can be circular.
 const BUDGET: u64 = 16 * LIMIT;
 
-/// An open disk, with a budget for the bytes that may be read from it.
+/// An open disk, with a limit on the number of bytes that may be read from it.
 #[derive(Debug)]
 pub(super) struct Disk {
     file: File,
@@ -47,7 +47,7 @@ impl Disk {
 pub(super) fn checked_size(size: u32) -> Result<usize> {
     ensure!(
         u64::from(size) <= LIMIT,
-        "the file has {size} bytes, and a node document has {LIMIT} at most"
+        "the file has {size} bytes, but a node document has at most {LIMIT}"
     );
     Ok(usize::try_from(size)?)
 }

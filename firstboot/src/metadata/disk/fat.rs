@@ -1,7 +1,7 @@
 //! Reads one file of a FAT volume. It accepts everything that CentOS 7's kernel mounts
 //! (3.10.0-1160, fs/fat/inode.c, `fat_fill_super`), which is more than Microsoft's specification
-//! allows: the FAT32 with few clusters that `mkfs.vfat -F 32` makes on a small disk, either count
-//! of sectors, and a boot sector without its signature.
+//! allows. Examples are the FAT32 with few clusters that `mkfs.vfat -F 32` makes on a small disk,
+//! either count of sectors, and a boot sector without its signature.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -16,7 +16,7 @@ const VOLUME: u8 = 0x08;
 const LONG: u8 = 0x0F;
 /// The maximum number of clusters in FAT12 (fs/fat/fat.h, `MAX_FAT12`).
 const MAX_FAT12: u32 = 0xFF4;
-/// The maximum size of a folder in bytes; the folder then contains 65,536 entries.
+/// The maximum size of a folder in bytes. A folder of this size contains 65,536 entries.
 const MAX_FOLDER: usize = ENTRY << 16;
 
 /// Returns the content of the file, or `None` if the volume does not contain the file.
@@ -104,7 +104,7 @@ impl<'a> Volume<'a> {
         let data = root + root_length as u64;
         let clusters = sectors
             .checked_sub(data / bytes)
-            .context("its FAT is damaged: it has no room for data")?;
+            .context("its FAT is damaged: the volume does not have room for data")?;
         let clusters = u32::try_from(clusters / u64::from(per_cluster))?;
         let width = match (is_32, clusters > MAX_FAT12) {
             (true, _) => Width::Fat32,
@@ -187,7 +187,7 @@ struct Entry {
     size: u32,
 }
 
-/// Returns the entry with this name, ignoring case, as vfat does when it compares names.
+/// Returns the entry with this name. Like vfat, ignores case when it compares names.
 fn find(folder: &[u8], name: &str) -> Option<Entry> {
     let mut long = LongName::default();
     for entry in folder.chunks_exact(ENTRY).take_while(|entry| entry[0] != 0) {
@@ -254,7 +254,7 @@ impl LongName {
         ));
     }
 
-    /// Returns the name if it belongs to this short entry: its parts must be complete, and the
+    /// Returns the name if it belongs to this short entry. Its parts must be complete, and the
     /// checksum must match.
     fn of(self, entry: &[u8]) -> Option<String> {
         let sum = entry[..11]

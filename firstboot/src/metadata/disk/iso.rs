@@ -8,17 +8,17 @@ use super::device::{Disk, array, checked_size, u16_at, u32_at};
 /// `FIRST_DESCRIPTOR` (ECMA-119, 6.2.1).
 const SECTOR: usize = 2048;
 const FIRST_DESCRIPTOR: u64 = 16;
-/// The maximum number of descriptors: more than any real disk has.
+/// The maximum number of descriptors, which is more than any real disk has.
 const MAX_DESCRIPTORS: u64 = 64;
-/// The maximum size of a folder in bytes: 1 MiB can hold thousands of entries.
+/// The maximum size of a folder in bytes. 1 MiB can hold thousands of entries.
 const MAX_FOLDER: u32 = 1 << 20;
-/// The maximum number of continuations: more than the Rock Ridge fields of any entry need.
+/// The maximum number of continuations, which is more than the Rock Ridge fields of any entry need.
 const MAX_CONTINUATIONS: usize = 8;
 /// The length of the part of a record that precedes the name (ECMA-119, 9.1).
 const RECORD: usize = 33;
 
-/// Whether the disk has an ISO 9660 file system. The first descriptor's identifier, which follows
-/// the descriptor's type, shows this.
+/// Returns whether the disk has an ISO 9660 file system. Checks the identifier of the first
+/// descriptor, which follows the descriptor's type.
 pub(super) fn is_iso(disk: &Disk) -> bool {
     disk.bytes(FIRST_DESCRIPTOR * SECTOR as u64 + 1, 5)
         .is_ok_and(|magic| magic == b"CD001")
@@ -27,7 +27,7 @@ pub(super) fn is_iso(disk: &Disk) -> bool {
 /// Returns the content of the file, or `None` if the disk does not contain the file.
 pub(super) fn read(disk: &Disk, path: &str) -> Result<Option<Vec<u8>>> {
     let mut trees = trees(disk)?;
-    // The primary tree contains the Rock Ridge names and the plain names; a disk without Rock Ridge
+    // The primary tree contains the Rock Ridge names and the plain names. A disk without Rock Ridge
     // may have a Joliet tree in addition.
     trees.sort_by_key(|tree| tree.names);
     for tree in trees {
@@ -145,8 +145,8 @@ impl Tree<'_> {
         let mut at = 0;
         while let Some(length) = folder.get(at).map(|length| usize::from(*length)) {
             if length == 0 {
-                // A record never crosses a sector boundary: the rest of the sector is filled with
-                // zeros (ECMA-119, 6.8.1.1).
+                // A record never crosses a sector boundary, and the rest of the sector is filled
+                // with zeros (ECMA-119, 6.8.1.1).
                 at = (at + 1).next_multiple_of(SECTOR);
                 continue;
             }
@@ -194,7 +194,7 @@ impl Tree<'_> {
             let mut rest = area.as_slice();
             while let Some((length, field)) = field(rest) {
                 match (&field[..2], field) {
-                    // The field's flags follow its header of four bytes; the flags 2 and 4 stand
+                    // The field's flags follow its header of four bytes. The flags 2 and 4 stand
                     // for `.` and `..`.
                     (b"NM", [_, _, _, _, flags, part @ ..]) if flags & 6 == 0 => {
                         name.get_or_insert_default().extend(part);
@@ -233,9 +233,9 @@ fn without_version(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Whether a plain ISO 9660 name corresponds to the wanted one. Such names consist of capital
-/// letters, digits and underscores, and have at most eight characters at level 1: `user-data`
-/// becomes `USER_DATA` or `USER_DAT`.
+/// Returns whether a plain ISO 9660 name corresponds to the wanted one. Such names consist of
+/// capital letters, digits and underscores, and have at most eight characters at level 1:
+/// `user-data` becomes `USER_DATA` or `USER_DAT`.
 fn is_plain_name(own: &str, wanted: &str) -> bool {
     let plain: String = wanted
         .chars()

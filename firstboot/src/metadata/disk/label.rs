@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-/// The disks with this label, regardless of case. udev's links are read first because reading them
-/// costs nothing. blkid reads every disk, so it runs only if udev has created no links.
+/// Returns the disks with this label, regardless of case. udev's links are read first because
+/// reading them costs nothing. blkid reads every disk, so it runs only if udev has created no
+/// links.
 pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
     if let Ok(folder) = fs::read_dir(links) {
         let named = folder.flatten().filter(|link| {
@@ -28,8 +29,8 @@ pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
     Ok(among(&String::from_utf8_lossy(&output.stdout), label))
 }
 
-/// The disks with this label in the output of `blkid -o export`, which has one paragraph for each
-/// disk.
+/// Returns the disks with this label in the output of `blkid -o export`, which has one paragraph
+/// for each disk.
 fn among(listing: &str, label: &str) -> Vec<PathBuf> {
     let mut disks = Vec::new();
     for disk in listing.split("\n\n") {
@@ -37,8 +38,8 @@ fn among(listing: &str, label: &str) -> Vec<PathBuf> {
             disk.lines()
                 .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
         };
-        // FAT stores its label twice. The one in the boot sector is used if the root folder has
-        // none.
+        // FAT stores its label twice. The label in the boot sector is used if the root folder does
+        // not contain one.
         let found = value("LABEL").or_else(|| value("LABEL_FATBOOT"));
         if found.is_some_and(|found| found.eq_ignore_ascii_case(label)) {
             disks.extend(value("DEVNAME").map(PathBuf::from));

@@ -1,5 +1,6 @@
-//! Labelled disks and the files on them. firstboot reads FAT and ISO 9660 itself: the kernel's file
-//! systems do not process any data from a foreign disk, and no kernel module is needed.
+//! Finds labelled disks and reads the files on them. firstboot reads FAT and ISO 9660 itself, so
+//! that the kernel's file systems do not process data from a foreign disk, and no kernel module is
+//! needed.
 
 mod device;
 mod fat;
@@ -14,12 +15,12 @@ use anyhow::Result;
 
 use self::device::Disk;
 
-/// The disks with this label, regardless of case.
+/// Returns the disks with this label, regardless of case.
 pub(super) fn labelled(label: &str) -> Result<Vec<PathBuf>> {
     label::find(Path::new("/dev/disk/by-label"), label)
 }
 
-/// The content of a file on a disk, or `None` if the disk does not have the file. `path` is
+/// Returns the content of a file on a disk, or `None` if the disk does not have the file. `path` is
 /// relative to the disk's root, with `/` between names.
 pub(super) fn read(disk: &Path, path: &str) -> Result<Option<Vec<u8>>> {
     let disk = Disk::open(disk)?;

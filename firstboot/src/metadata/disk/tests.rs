@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A FAT volume with this label and a file at `path`. Other entries precede the file.
+/// Returns a FAT volume with this label and a file at `path`. Other entries precede the file.
 fn fat(
     options: fatfs::FormatVolumeOptions,
     sectors: usize,
@@ -77,7 +77,7 @@ fn a_file_is_read_from_each_width_of_fat() {
         );
         assert!(
             read_image(&root, "User-Data").unwrap().is_some(),
-            "vfat compares names in any case"
+            "vfat ignores case when it compares names"
         );
         let below = fat(
             options(),
@@ -107,16 +107,16 @@ fn a_file_is_read_from_each_width_of_fat() {
     }
 }
 
-/// A FAT32 volume as `mkfs.vfat -F 32` creates it on a disk of 1 MiB: it has fewer clusters than
-/// Microsoft's rule requires.
+/// Returns a FAT32 volume as `mkfs.vfat -F 32` creates it on a disk of 1 MiB. It has fewer clusters
+/// than Microsoft's rule requires.
 fn small_fat32(content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 2048 * 512];
     image[..3].copy_from_slice(&[0xEB, 0x58, 0x90]);
     let put = |image: &mut Vec<u8>, at: usize, bytes: &[u8]| {
         image[at..at + bytes.len()].copy_from_slice(bytes);
     };
-    // 512 bytes per sector, 1 sector per cluster, 32 reserved sectors, 2 tables of 16 sectors, the
-    // root folder in cluster 2.
+    // The volume has 512 bytes per sector, 1 sector per cluster, 32 reserved sectors, 2 tables of
+    // 16 sectors, and the root folder in cluster 2.
     put(&mut image, 11, &[0, 2, 1, 32, 0, 2, 0, 0]);
     image[21] = 0xF8;
     put(&mut image, 32, &2048u32.to_le_bytes());
@@ -163,7 +163,7 @@ fn fat_that_the_kernel_mounts_is_read() {
     );
 }
 
-/// A directory record of ISO 9660. `fields` are the Rock Ridge fields.
+/// Returns a directory record of ISO 9660. `fields` are the Rock Ridge fields.
 fn record(name: &[u8], is_directory: bool, block: u32, size: usize, fields: &[u8]) -> Vec<u8> {
     let mut record = vec![0; 33];
     record[2..6].copy_from_slice(&block.to_le_bytes());
@@ -177,13 +177,14 @@ fn record(name: &[u8], is_directory: bool, block: u32, size: usize, fields: &[u8
     record
 }
 
-/// A name in Joliet's encoding.
+/// Returns a name in Joliet's encoding.
 fn joliet(name: &str) -> Vec<u8> {
     name.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }
 
-/// An ISO 9660 disk with two trees. The primary tree has the file under the first name, with Rock
-/// Ridge's fields; Joliet's tree has it under the second name. The file's content is in sector 21.
+/// Returns an ISO 9660 disk with two trees. The primary tree has the file under the first name,
+/// with Rock Ridge's fields. Joliet's tree has it under the second name. The file's content is in
+/// sector 21.
 fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 24 * 2048];
     let mut put = |sector: usize, at: usize, bytes: &[u8]| {
@@ -253,7 +254,7 @@ fn a_file_is_read_by_each_kind_of_name() {
     assert!(found(&iso("A.;1", b"NM\x0a\x01\0other", "x", b"")).is_none());
     assert!(
         found(&iso("USER_DATA.;1", b"NM\x0a\x01\0other", "x", b"")).is_none(),
-        "the name of Rock Ridge counts"
+        "the Rock Ridge name has precedence"
     );
 }
 
@@ -263,7 +264,8 @@ fn what_is_no_file_system_is_an_error() {
         assert!(read_image(&image, "user-data").is_err());
     }
     let mut circle = small_fat32(&[b'x'; 512]);
-    // The root folder's cluster points to itself as the next one, and no entry ends the folder.
+    // The chain of the root folder is circular, because its cluster points to itself, and no entry
+    // ends the folder.
     circle[32 * 512 + 8..32 * 512 + 12].copy_from_slice(&2u32.to_le_bytes());
     let data = (32 + 2 * 16) * 512;
     circle[data..data + 512].fill(b'x');

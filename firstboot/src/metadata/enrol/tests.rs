@@ -1,4 +1,4 @@
-//! Tests with a real server that only the server with the trusted key gets a request.
+//! Tests with a real server that firstboot sends a request only to the server with the trusted key.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::*;
 use crate::exit::{Exit, code_of, id_of};
 
-/// Answers one connection, and returns the request that it got.
+/// Starts a server that answers one connection and returns the request that it received.
 fn server(pkcs8: &[u8], answer: &'static str) -> (Url, JoinHandle<String>) {
     let pair = rcgen::KeyPair::try_from(pkcs8).unwrap();
     let params = rcgen::CertificateParams::new(vec!["any".to_owned()]).unwrap();

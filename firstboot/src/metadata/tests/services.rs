@@ -33,8 +33,8 @@ fn ask_on(platform: Platform, source: &Source, server: &Server) -> Result<Source
     })
 }
 
-/// Without a crypto provider reqwest creates no client, not even for plain http. Another test may
-/// have installed the provider already.
+/// Installs a crypto provider. Without one, reqwest does not create a client, even for plain http.
+/// Another test may have installed the provider already.
 fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
@@ -83,7 +83,7 @@ fn a_service_is_asked_on_its_own_platform_only() {
 fn openstack_gives_the_user_data() {
     const META: &str = r#"{"uuid":"u-1","hostname":"x","random_seed":"…"}"#;
     let ask = |server: &Server| ask_on(Platform::Openstack, &openstack::SOURCE, server);
-    // First Neutron's proxy does not know the port yet, then Nova is busy.
+    // First Neutron's proxy has not found the port yet, and then Nova is busy.
     let mut early = vec![status(500), status(404)];
     let server = Server::start(move |request| match request.line.as_str() {
         "GET /openstack/latest/meta_data.json" => early.pop().unwrap_or_else(|| ok(META)),
@@ -120,8 +120,8 @@ fn openstack_gives_the_user_data() {
     );
 }
 
-/// EC2's service: it requires a token that it has issued, and each token is valid for a limited
-/// number of requests.
+/// Starts a server that answers like EC2's service. It requires a token that it has issued, and
+/// each token is valid for a limited number of requests.
 fn ec2_service(uses: u32, user_data: Response) -> Server {
     let (mut number, mut left) = (0, 0);
     Server::start(move |request: &Request| {
@@ -206,7 +206,7 @@ fn ec2_is_never_asked_by_version_1() {
         }
     });
     assert!(error(ask_on(Platform::Ec2, &ec2::SOURCE, &off_later)).contains("switched off"));
-    assert_eq!(off_later.lines().len(), 2, "a 403 stops");
+    assert_eq!(off_later.lines().len(), 2, "a 403 ends the search");
     let no_token = Server::start(|_| ok("\n"));
     assert!(error(ask_on(Platform::Ec2, &ec2::SOURCE, &no_token)).contains("sent no token"));
 }
@@ -247,7 +247,7 @@ fn gce_has_the_header_both_ways() {
 fn azure_gives_base64() {
     let ask = |server: &Server| ask_on(Platform::Azure, &azure::SOURCE, server);
     let azure = |data: &'static str| {
-        // The service does not know a machine that has only just started.
+        // The service does not have data for a machine that has only just started.
         let mut early = vec![status(429), status(410), status(404)];
         Server::start(move |request| {
             if request.header("metadata") != Some("true")
@@ -304,10 +304,10 @@ fn a_service_is_only_compared_with_a_document_that_is_there() {
         })
     };
     assert!(
-        nothing(compared(None)).starts_with("it gave nothing in 2 s"),
-        "no server is there"
+        nothing(compared(None)).starts_with("it did not give any user data within 2 s"),
+        "no server listens there"
     );
     let refusing = Server::start(|_| status(403));
-    assert!(nothing(compared(Some(&refusing.url))).starts_with("it refuses: "));
+    assert!(nothing(compared(Some(&refusing.url))).starts_with("it refused the request: "));
     assert_eq!(refusing.lines().len(), 1);
 }

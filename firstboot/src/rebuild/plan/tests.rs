@@ -16,7 +16,7 @@ fn member(id: u64) -> Member {
     }
 }
 
-/// A cluster of nodes 1, 2 and 3, in which 3 must be rebuilt, and 1 and 2 are healthy.
+/// Returns a cluster of nodes 1, 2 and 3, in which 3 must be rebuilt, and 1 and 2 are healthy.
 fn observed() -> Observed {
     let peer = |id: u64| Peer {
         name: format!("etcd-{id}"),
@@ -54,7 +54,7 @@ fn waits(change: impl FnOnce(&mut Observed), expected: &str) {
     let mut observed = observed();
     change(&mut observed);
     let RebuildStep::Wait(why) = plan(&observed) else {
-        panic!("it does not wait: {:?}", plan(&observed))
+        panic!("the node does not wait: {:?}", plan(&observed))
     };
     let why = why.to_string();
     assert!(why.contains(expected), "{why}");
@@ -76,7 +76,7 @@ fn a_node_is_removed_added_and_joins() {
     assert_eq!(
         plan(&now),
         RebuildStep::Remove(9),
-        "another disk id may have added it"
+        "a firstboot with another disk id may have added it"
     );
     now.added = Some(9);
     let list = [1, 2, 3].map(|id| (format!("etcd-{id}"), format!("https://10.0.0.{id}:2380")));
@@ -221,14 +221,15 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
                 ..now.peers[1].clone()
             });
         },
-        "etcd-5 does not answer: a change of the minor version needs the version of every member",
+        "etcd-5 does not answer: to change the minor version, firstboot must know the version of \
+             every member",
     );
 }
 
 proptest! {
-    /// For every observation: a member is removed or added only if the healthy voters are a quorum
-    /// before and after the change; only a member with this node's own name or address is removed;
-    /// and there is never more than one learner.
+    /// Every observation meets these requirements: a member is removed or added only if the healthy
+    /// voters are a quorum before and after the change; only a member with this node's own name or
+    /// address is removed; and there is never more than one learner.
     #[test]
     fn no_step_puts_a_quorum_at_risk(
         kinds in prop::collection::vec(0..3_u8, 7),

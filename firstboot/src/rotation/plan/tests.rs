@@ -17,14 +17,14 @@ fn port(trusts: &str, issuer: &str) -> ServedCertificate {
     }
 }
 
-/// A member that trusts the CAs `trusts`, and presents a certificate of the CA `issuer`, on both
-/// ports.
+/// Returns a member that trusts the CAs `trusts`, and presents a certificate of the CA `issuer`, on
+/// both ports.
 #[expect(clippy::unnecessary_wraps, reason = "other observations are errors")]
 fn member(trusts: &str, issuer: &str) -> Observation {
     Ok(vec![port(trusts, issuer); 2])
 }
 
-/// `o` is the old CA, `n` is the new one.
+/// Returns an observation in which `o` is the old CA and `n` is the new one.
 fn observed(
     wanted: &str,
     installed: &str,
@@ -84,7 +84,11 @@ fn a_member_trusts_then_presents_then_drops() {
         shown.clone(),
         [both.clone(), both.clone()],
     );
-    assert_eq!(plan(&step), RotationStep::Done, "the document has both");
+    assert_eq!(
+        plan(&step),
+        RotationStep::Done,
+        "the document contains both CAs"
+    );
     let step = observed(
         "n",
         "no",
@@ -92,7 +96,7 @@ fn a_member_trusts_then_presents_then_drops() {
         shown.clone(),
         [both.clone(), shown.clone()],
     );
-    waits(&step, &["etcd-2 presents a certificate by", "[ca-in-use]"]);
+    waits(&step, &["etcd-2 presents a certificate of", "[ca-in-use]"]);
     let step = observed(
         "n",
         "no",
@@ -170,9 +174,9 @@ fn node_catches_up_only_if_all_that_answer_trust_the_new_ca() {
     }
 }
 
-/// Three nodes get their documents in any order and execute one step at a time by this rule. No
-/// member ever presents a certificate that another member does not trust, at most one member
-/// restarts at a time, and in the end all nodes use what their documents contain.
+/// Three nodes receive their documents in any order, and each executes one step at a time by this
+/// rule. No member ever presents a certificate that another member does not trust, at most one
+/// member restarts at a time, and in the end all nodes use what their documents contain.
 #[test]
 fn no_order_of_steps_locks_a_member_out() {
     explore::all("no");
@@ -205,8 +209,8 @@ mod explore {
         all.into_iter().collect()
     }
 
-    /// The state of one node after the next step that the rule demands. If the node is killed at
-    /// any time, its state does not change.
+    /// Returns the state of one node after the next step that the rule demands. If the node is
+    /// killed at any time, its state does not change.
     fn next(nodes: &[Node; 3], at: usize, wanted: &str) -> Option<Node> {
         let mut node = nodes[at].clone();
         if !node.has_new_document {

@@ -1,5 +1,5 @@
-//! The header of an age file: stanzas, each of which contains the file key encrypted for one
-//! recipient, and a MAC over all of them.
+//! Reads the header of an age file. The header consists of stanzas, each of which contains the file
+//! key encrypted for one recipient, and of a MAC over all stanzas.
 
 use std::io::{self, BufRead, Error, ErrorKind, Read as _};
 
@@ -44,10 +44,10 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
         // Stanzas of other types are for other recipients.
         if kind == "X25519" {
             let [share] = arguments[..] else {
-                return Err(wrong("its header has a stanza with other arguments"));
+                return Err(wrong("its header has a stanza with invalid arguments"));
             };
             let (share, body) = (decoded::<32>(share)?, <[u8; 32]>::try_from(body));
-            let body = body.map_err(|_| wrong("its header has a key of another length"))?;
+            let body = body.map_err(|_| wrong("its header has a key with a wrong length"))?;
             for own in &identities.0 {
                 found = found.or(opened(*own, &share, body)?);
             }
@@ -61,7 +61,8 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
             "it is encrypted with a passphrase, which firstboot does not support".to_owned()
         } else {
             format!(
-                "it was not encrypted for any of these identities, but for {stanzas} recipients"
+                "it was encrypted for {stanzas} recipients, none of which is one of these \
+                     identities"
             )
         };
         Error::new(ErrorKind::PermissionDenied, why)
@@ -73,7 +74,7 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
     Ok(file_key)
 }
 
-/// The file key, if a stanza is addressed to this identity.
+/// Returns the file key, if a stanza is addressed to this identity.
 fn opened(own: [u8; 32], share: &[u8; 32], mut body: [u8; 32]) -> io::Result<Option<FileKey>> {
     let recipient = x25519(own, X25519_BASEPOINT_BYTES);
     let key = wrapping(own, *share, share, &recipient);
@@ -105,12 +106,12 @@ impl<R: BufRead> Header<R> {
         }
         let line = self.read[start..]
             .strip_suffix(b"\n")
-            .ok_or_else(|| wrong("its header is cut short"))?;
+            .ok_or_else(|| wrong("its header is truncated"))?;
         String::from_utf8(line.to_vec()).map_err(|_| wrong("its header is not text"))
     }
 
-    /// Reads the stanza that starts with this line: words of visible characters, and then lines of
-    /// base64, all of which are full except the last.
+    /// Reads the stanza that starts with this line. A stanza consists of words of visible
+    /// characters, followed by lines of base64, all of which are full except the last.
     fn stanza<'l>(&mut self, line: &'l str) -> io::Result<Stanza<'l>> {
         let words = line
             .strip_prefix("-> ")
@@ -149,5 +150,10 @@ fn decoded<const N: usize>(text: &str) -> io::Result<[u8; N]> {
         .decode(text)
         .ok()
         .and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| wrong("its header has a key of another length or with other letters"))
+    bytes.ok_or_else(|| {
+        wrong(
+            "its header has a key with a wrong length or with invalid \
+         characters",
+        )
+    })
 }

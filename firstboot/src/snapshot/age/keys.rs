@@ -1,4 +1,4 @@
-//! The keys for encryption and decryption: the file key, and the keys that are derived from it.
+//! Derives the keys for encryption and decryption: the file key, and the keys that depend on it.
 
 use std::fmt;
 use std::io::{self, Error, ErrorKind};
@@ -24,7 +24,7 @@ const LIMIT: u64 = 256 << 10;
 
 pub(super) type FileKey = [u8; 16];
 
-/// Secret keys of recipients.
+/// The secret keys of recipients.
 pub(crate) struct Identities(pub(super) Vec<[u8; 32]>);
 
 // Never prints the keys.
@@ -63,7 +63,7 @@ impl Identities {
             }
         }
         if keys.is_empty() {
-            Err("the file contains no identity".to_owned())
+            Err("the file does not contain an identity".to_owned())
         } else {
             Ok(Self(keys))
         }
@@ -85,11 +85,11 @@ pub(super) fn derived(secret: &[u8], salt: &[u8], info: &[u8]) -> [u8; 32] {
 pub(super) fn aead(key: &[u8; 32]) -> io::Result<LessSafeKey> {
     UnboundKey::new(&CHACHA20_POLY1305, key)
         .map(LessSafeKey::new)
-        .map_err(|_| Error::other("no key of 32 bytes"))
+        .map_err(|_| Error::other("the key does not have 32 bytes"))
 }
 
-/// The key that encrypts the file key for one recipient, or `None` if the two keys have no common
-/// secret. Only a malicious key causes that.
+/// Returns the key that encrypts the file key for one recipient, or `None` if the two keys have no
+/// common secret. Only a malicious key has that effect.
 pub(super) fn wrapping(
     own: [u8; 32],
     theirs: [u8; 32],

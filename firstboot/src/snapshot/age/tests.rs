@@ -1,5 +1,5 @@
-//! Tests that encryption and decryption match, and that each of them matches the `age` program if
-//! the program is installed (tests/tools.sh installs it).
+//! Tests that encryption and decryption are compatible with each other and, if it is installed,
+//! with the `age` program (tests/tools.sh installs it).
 
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
@@ -70,11 +70,14 @@ fn only_the_recipients_can_decrypt() {
     let error = opened(&sealed(b"x", &[OTHER]), &SECRET)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("not encrypted for any"), "{error}");
+    assert!(
+        error.contains("none of which is one of these identities"),
+        "{error}"
+    );
 }
 
-/// The sizes to test with the `age` program. Without the program there are none; a message about
-/// this is printed where the capture of output cannot hide it. An end-to-end test does the same
+/// Returns the sizes to test with the `age` program. Returns none if the program is not installed,
+/// and prints a message that the test harness does not capture. An end-to-end test does the same
 /// with snapshots.
 fn sizes_for_age(test: &str) -> Vec<usize> {
     if Command::new("age")
@@ -131,8 +134,8 @@ fn files_encrypted_by_age_can_be_decrypted() {
     }
 }
 
-/// A file for [`OWN`] with these stanzas in addition to the file's own stanza, and with a correct
-/// MAC. `own` may damage the file's own stanza.
+/// Returns a file for [`OWN`] with these stanzas in addition to the file's own stanza, and with a
+/// correct MAC. `own` may damage the file's own stanza.
 fn with(more: &str, own: impl FnOnce(String) -> String) -> Vec<u8> {
     let (file_key, ephemeral) = ([3; 16], [9; 32]);
     let recipient = x25519(OWN, X25519_BASEPOINT_BYTES);
@@ -242,7 +245,7 @@ fn a_wrong_identity_is_distinguished_from_a_damaged_header() {
     );
 }
 
-/// The header has the size that 3,000 recipients require.
+/// A header for 3,000 recipients must be read.
 #[test]
 fn a_long_header_opens_and_one_that_would_not_is_not_written() {
     assert_eq!(

@@ -9,7 +9,7 @@ use super::super::encode::{Encoding, Sink, Stored};
 use super::*;
 use crate::exit::{Exit, code_of};
 
-/// Bytes that are shared by the encoder and the test.
+/// A buffer that the encoder and the test share.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -28,7 +28,8 @@ impl Sink for Shared {
     }
 }
 
-/// A file whose meta pages state this many pages of 1 KiB. Other bytes follow the meta pages.
+/// Returns a file whose meta pages state this many pages of 1 KiB. Other bytes follow the meta
+/// pages.
 fn database(pages: u64, length: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..length.max(2048))
         .map(|at: usize| u8::try_from(at / 7 % 256).unwrap())
@@ -177,7 +178,7 @@ fn other_formats_are_named() {
     assert_eq!(decoded(&skipped, None).unwrap(), database(2, 0));
 }
 
-/// zstd frames with the window that `--long=NN` sets.
+/// The files are zstd frames with the window that `--long=NN` sets.
 #[test]
 fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_named() {
     let plain = database(3000, 3 << 20);
@@ -198,8 +199,8 @@ fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_named() {
     );
 }
 
-/// A gigabyte of zeros, and meta pages that state a small size followed by a gigabyte. Each is
-/// compressed to a few KiB.
+/// One file is a gigabyte of zeros. The other one has meta pages that state a small size, followed
+/// by a gigabyte. Each is compressed to a few KiB.
 #[test]
 fn what_holds_more_than_it_states_is_not_written_out() {
     struct Counted(usize);
@@ -225,7 +226,7 @@ fn what_holds_more_than_it_states_is_not_written_out() {
         let error = decode(file.path(), None, &mut out).unwrap_err().to_string();
         assert!(
             error.contains(words) && out.0 < most,
-            "{error}: {} bytes came out",
+            "{error}: {} bytes were written",
             out.0
         );
     }
@@ -244,8 +245,8 @@ proptest! {
         let at = at.index(stored.len());
         let mut flipped = stored.clone();
         flipped[at] ^= 1 << bit;
-        // A file whose first bytes were changed may not be recognised as encoded at all; then the
-        // walk over its pages refuses it.
+        // A file whose first bytes were changed may not be recognised as encoded. In that case the
+        // check of its pages refuses it.
         if at >= age::MAGIC.len() {
             prop_assert!(decoded(&stored[..at], Some(&SECRET)).is_err());
             // Some bits in a zstd frame have no meaning.

@@ -1,4 +1,4 @@
-//! Tests of the examination of a snapshot file.
+//! Tests the examination of a snapshot file.
 
 use super::*;
 use crate::snapshot::manifest::Plain;
@@ -56,7 +56,7 @@ fn a_snapshot_is_what_the_manifest_beside_it_says() {
     assert_eq!(
         found(&path, other, 1),
         Vec::<String>::new(),
-        "it is another file's"
+        "the manifest belongs to a different file"
     );
     manifest.file = "a.db.zst".into();
     write(&manifest);

@@ -1,8 +1,8 @@
-//! The buckets `auth`, `authUsers` and `authRoles` (auth/store.go; api/authpb/auth.proto).
+//! Checks the buckets `auth`, `authUsers` and `authRoles` (auth/store.go; api/authpb/auth.proto).
 //!
-//! etcd accepts `auth` only if it contains exactly the bytes that etcd expects: with any other
-//! content the cluster has no authentication. So these buckets are checked against every rule that
-//! etcd maintains for them.
+//! etcd enables authentication only if `auth` contains exactly the bytes that etcd expects. With
+//! any other content, the cluster runs without authentication. So these buckets are checked against
+//! every rule that etcd maintains for them.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -13,11 +13,11 @@ use super::wire::{Fields, Malformed, Value};
 
 /// The user, and the role, that must exist before etcd enables authentication.
 const ROOT: &[u8] = b"root";
-/// The number of roles that are remembered, each as a hash. If there are more, it is not checked
-/// whether all roles of the users exist.
+/// The number of roles that are remembered, each as a hash. If there are more roles, the reader
+/// does not check whether all roles of the users exist.
 const REMEMBERED: usize = 1 << 17;
 
-/// What has been read so far. `authRoles` is read before `authUsers`.
+/// The entries that have been read so far. `authRoles` is read before `authUsers`.
 #[derive(Debug, Default)]
 pub(super) struct Auth {
     pub(super) enabled: bool,
@@ -56,7 +56,7 @@ impl Auth {
             return Some("a role, as etcd encodes it");
         };
         match () {
-            () if name != key => Some("a role with the name that its key is"),
+            () if name != key => Some("a role whose name equals its key"),
             () if !ordered => Some("a role's permissions in the order of their keys"),
             () => None,
         }
@@ -65,8 +65,8 @@ impl Auth {
     /// Reads an entry of `authUsers`. Returns the fault in it, if it has one.
     pub(super) fn user(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let user = User::read(value);
-        // One cause produces one fault: a `root` that cannot be read is not also reported as
-        // missing.
+        // A `root` that cannot be read is not also reported as missing, so that one cause produces
+        // one fault.
         self.root |= key == ROOT
             && user
                 .as_ref()
@@ -77,7 +77,7 @@ impl Auth {
         let known =
             |role: &&[u8]| *role == ROOT || self.roles.contains(&self.hasher.hash_one(*role));
         match () {
-            () if user.name != key => Some("a user with the name that its key is"),
+            () if user.name != key => Some("a user whose name equals its key"),
             () if !user.password.is_empty() && !is_bcrypt(user.password) => {
                 Some("a user's password as bcrypt hashes it")
             }
@@ -103,7 +103,7 @@ impl Auth {
             );
         }
         if self.enabled && !self.root {
-            let expected = "the user `root` with the role `root`, for authentication is on (bucket `authUsers`)";
+            let expected = "the user `root` with the role `root`, because authentication is on (bucket `authUsers`)";
             faults.add(None, 0, expected, "no such user");
         }
     }
@@ -127,8 +127,8 @@ fn role(bytes: &[u8]) -> Result<(&[u8], bool), Malformed> {
     Ok((name, ordered))
 }
 
-/// The key of a permission. Before 3.5.2 etcd accepted every key, even an empty one, and every end
-/// of a range.
+/// Returns the key of a permission. Before 3.5.2 etcd accepted every key, even an empty one, and
+/// every end of a range.
 fn permission(value: Value<'_>) -> Result<&[u8], Malformed> {
     let mut key = &[][..];
     let mut fields = Fields::of(value.bytes()?, 0);
@@ -169,7 +169,8 @@ impl<'a> User<'a> {
     }
 }
 
-/// Checks the options of a user. The only option is a boolean: whether the user has no password.
+/// Checks the options of a user. The only option is a boolean that states whether the user has no
+/// password.
 fn options(bytes: &[u8]) -> Result<(), Malformed> {
     let mut fields = Fields::of(bytes, 0);
     while let Some(field) = fields.next()? {
@@ -186,8 +187,8 @@ fn text(bytes: &[u8]) -> Result<&[u8], Malformed> {
         .map_err(|_| Malformed)
 }
 
-/// `$2a$`, two digits of cost, `$`, 22 characters of salt and 31 of the hash
-/// (golang.org/x/crypto/bcrypt).
+/// Returns whether this is a bcrypt hash: `$2a$`, two digits of cost, `$`, 22 characters of salt
+/// and 31 characters of hash (golang.org/x/crypto/bcrypt).
 fn is_bcrypt(hash: &[u8]) -> bool {
     let letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
     let Some((head, rest)) = hash.split_at_checked(7) else {

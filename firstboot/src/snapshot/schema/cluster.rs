@@ -1,4 +1,4 @@
-//! The buckets `cluster`, `members` and `members_removed` (storage/schema/membership.go).
+//! Checks the buckets `cluster`, `members` and `members_removed` (storage/schema/membership.go).
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -6,7 +6,7 @@ use url::Url;
 /// The content of the bucket `cluster`.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
-    /// 3.MINOR.0.
+    /// The cluster version is 3.MINOR.0.
     pub(super) minor: Option<u64>,
     /// The target minor version of a downgrade in progress (from 3.5 on).
     pub(super) downgrade: Option<u64>,
@@ -29,7 +29,7 @@ impl Cluster {
                 Ok(Downgrade { target, enabled }) => {
                     self.downgrade = minor(target.as_bytes()).filter(|_| enabled);
                     (enabled && self.downgrade.is_none())
-                        .then_some("a downgrade with a target version, for it is enabled")
+                        .then_some("a target version of the downgrade, because it is enabled")
                 }
                 Err(_) => Some("a downgrade in JSON"),
             },
@@ -47,8 +47,8 @@ struct Downgrade {
     enabled: bool,
 }
 
-/// The minor version in `3.MINOR.0`, the format in which etcd up to 3.7 writes the versions of the
-/// cluster and the storage.
+/// Returns the minor version in `3.MINOR.0`, the format in which etcd up to 3.7 writes the versions
+/// of the cluster and the storage.
 pub(super) fn minor(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     let minor = text.strip_prefix("3.")?.strip_suffix(".0")?;
@@ -82,7 +82,7 @@ pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
     let id = id(key).ok_or("a member's ID in hexadecimal as the key")?;
     let stored: Stored = serde_json::from_slice(value).map_err(|_| "a member in JSON")?;
     if stored.id != id {
-        return Err("a member with the ID that its key says");
+        return Err("a member with the ID that its key contains");
     }
     let is_url = |url: &String| {
         Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "unix" | "unixs"))
@@ -94,7 +94,7 @@ pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
             .chain(&stored.client_urls)
             .all(is_url)
     {
-        return Err("a member with at least one peer URL, and URLs that are some");
+        return Err("a member with at least one peer URL, and only valid URLs");
     }
     let Stored {
         id,
@@ -112,7 +112,7 @@ pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
     })
 }
 
-/// The fault in an entry of `members_removed`, if it has one.
+/// Returns the fault in an entry of `members_removed`, if it has one.
 pub(super) fn removed_objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
     match (id(key), value) {
         (None, _) => Some("a member's ID in hexadecimal as the key"),

@@ -2,8 +2,8 @@
 //!
 //! Each transaction that changes anything uses the next main revision, and numbers its changes from
 //! 0 (mvcc, kvstore_txn.go). etcd commits only whole transactions. Only compaction removes
-//! revisions, and only up to the compacted revision. So above the compacted revision, no revision
-//! and no change within a revision may be missing: a missing one has been lost.
+//! revisions, and only up to the compacted revision. So above the compacted revision, every
+//! revision and every change within a revision must be present. A missing one has been lost.
 
 use bolt::{Faults, Offset};
 
@@ -14,7 +14,7 @@ use super::record::Revision;
 pub(super) struct History {
     last: Option<Revision>,
     /// The first revision of the last sequence without a gap, its place, and the revision before
-    /// the gap.
+    /// the gap, if there is a gap.
     row: Option<(Revision, Offset, Option<Revision>)>,
     /// The last record without content.
     empty: Option<(Revision, Offset)>,
@@ -39,7 +39,7 @@ impl History {
         self.empty = Some((revision, place));
     }
 
-    /// The highest main revision, or 0 if there is none.
+    /// Returns the highest main revision, or 0 if there is none.
     pub(super) fn newest(&self) -> i64 {
         self.last.map_or(0, |last| last.main)
     }
@@ -58,7 +58,7 @@ impl History {
                 _ => format!("revision {first}.0"),
             };
             let expected = format!(
-                "{wanted}, for history was compacted up to {compacted} only (bucket `key`)"
+                "{wanted}, because history was compacted only up to {compacted} (bucket `key`)"
             );
             faults.add(
                 Some(place.page),
@@ -107,7 +107,7 @@ mod tests {
             (&[], 9),
             (&[(2, 0), (3, 0), (3, 1), (4, 0)], 0),
             (&[(2, 0)], 1),
-            // Any of the compacted revisions may still be present.
+            // Any of the compacted revisions can still be present.
             (&[(3, 1), (7, 0), (9, 4), (10, 0)], 9),
             (&[(3, 1), (10, 0), (10, 1)], 9),
             (&[(3, 1)], 9),
@@ -123,7 +123,8 @@ mod tests {
             (
                 &[(3, 0)][..],
                 0,
-                "revision 2.0, for history was compacted up to 0 only (bucket `key`), found 3.0",
+                "revision 2.0, because history was compacted only up to 0 (bucket `key`), found \
+                     3.0",
             ),
             (&[(2, 1)], 0, "expected revision 2.0"),
             (

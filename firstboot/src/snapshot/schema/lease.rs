@@ -1,4 +1,4 @@
-//! The buckets `lease` and `alarm` (lease/leasepb/lease.proto; AlarmMember of
+//! Checks the buckets `lease` and `alarm` (lease/leasepb/lease.proto; AlarmMember of
 //! api/etcdserverpb/rpc.proto).
 
 use super::wire::{Fields, Malformed};
@@ -6,7 +6,7 @@ use super::wire::{Fields, Malformed};
 /// The longest time for which etcd grants a lease, in seconds (lease/lessor.go, MaxLeaseTTL).
 const LONGEST: i64 = 9_000_000_000;
 
-/// The fault in a lease, if it has one.
+/// Returns the fault in a lease, if it has one.
 pub(super) fn objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
     let Ok(key) = <[u8; 8]>::try_from(key) else {
         return Some("a lease's ID of 8 bytes as the key");
@@ -15,13 +15,14 @@ pub(super) fn objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
         return Some("a lease, as etcd encodes it");
     };
     if id != i64::from_be_bytes(key) || id == 0 {
-        return Some("a lease with the ID that its key says");
+        return Some("a lease with the ID that its key contains");
     }
     let fits = (1..=LONGEST).contains(&ttl) && (0..=ttl).contains(&remaining);
-    (!fits).then_some("a lease of 1 to 9,000,000,000 seconds, with no more of them left")
+    (!fits).then_some("a lease of 1 to 9,000,000,000 seconds, of which no more remain")
 }
 
-/// The lease's ID, its duration in seconds, and the seconds that remained at the last checkpoint.
+/// Returns the lease's ID, its duration in seconds, and the seconds that remained at the last
+/// checkpoint.
 fn lease(bytes: &[u8]) -> Result<[i64; 3], Malformed> {
     let mut lease = [0; 3];
     let mut fields = Fields::of(bytes, 0);
@@ -34,18 +35,19 @@ fn lease(bytes: &[u8]) -> Result<[i64; 3], Malformed> {
     Ok(lease)
 }
 
-/// The fault in an alarm, if it has one. The key contains the alarm, and the value is empty.
+/// Returns the fault in an alarm, if it has one. The key contains the alarm, and the value is
+/// empty.
 pub(super) fn alarm_objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
     if !value.is_empty() {
-        return Some("no value beside the alarm");
+        return Some("an empty value for the alarm");
     }
-    // NOSPACE and CORRUPT. (If a client requests it, 3.4 raises an alarm of no kind, and is then
-    // never healthy again.)
+    // The known alarms are NOSPACE and CORRUPT. (At a client's request, 3.4 raises an alarm without
+    // a kind, and is then never healthy again.)
     let known = matches!(alarm(key), Ok((_, 1 | 2)));
     (!known).then_some("a member's alarm, as etcd encodes it")
 }
 
-/// The member's ID, and the kind of its alarm.
+/// Returns the member's ID, and the kind of its alarm.
 fn alarm(bytes: &[u8]) -> Result<(u64, u64), Malformed> {
     let (mut member, mut kind) = (0, 0);
     let mut fields = Fields::of(bytes, 0);
@@ -82,10 +84,10 @@ mod tests {
             assert_eq!(objection(&i64::to_be_bytes(id), value), None, "{id}");
         }
         for (id, value, why) in [
-            (5, &[0x08, 6, 0x10, 2][..], "the ID that its key says"),
-            (0, &[0x10, 2], "the ID that its key says"),
+            (5, &[0x08, 6, 0x10, 2][..], "the ID that its key contains"),
+            (0, &[0x10, 2], "the ID that its key contains"),
             (5, &[0x08, 5], "1 to 9,000,000,000 seconds"),
-            (5, &[0x08, 5, 0x10, 2, 0x18, 3], "no more of them left"),
+            (5, &[0x08, 5, 0x10, 2, 0x18, 3], "of which no more remain"),
             (5, &[0x08, 5, 0x10, 2, 0x20, 3], "as etcd encodes it"),
             (5, &[0x08, 5, 0x12, 2], "as etcd encodes it"),
         ] {

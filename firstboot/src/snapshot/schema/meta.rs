@@ -1,4 +1,4 @@
-//! The bucket `meta` (storage/schema/cindex.go, confstate.go and version.go; mvcc/store.go).
+//! Checks the bucket `meta` (storage/schema/cindex.go, confstate.go and version.go; mvcc/store.go).
 
 use serde::Deserialize;
 
@@ -19,7 +19,10 @@ pub(super) struct Meta {
 /// raftpb.ConfState.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "what is read is only that it can be")]
+#[expect(
+    dead_code,
+    reason = "the fields only prove that the value can be parsed"
+)]
 struct ConfState {
     voters: Vec<u64>,
     #[serde(default)]
@@ -66,7 +69,7 @@ impl Meta {
             }
             b"confState" => serde_json::from_slice::<ConfState>(value)
                 .is_ok_and(|state| !state.voters.is_empty()),
-            _ => return Some("a key that etcd 3.4 to 3.7 knows"),
+            _ => return Some("a key that etcd 3.4 to 3.7 uses"),
         };
         if is_read {
             return None;
@@ -79,36 +82,36 @@ impl Meta {
         })
     }
 
-    /// The revision up to which the history was compacted, or is being compacted, or 0 if there was
-    /// no compaction.
+    /// Returns the revision up to which the history was compacted, or is being compacted, or 0 if
+    /// there was no compaction.
     pub(super) fn compacted(&self) -> i64 {
         self.scheduled.max(self.finished).unwrap_or(0)
     }
 
-    /// Whether a compaction was in progress.
+    /// Returns whether a compaction was in progress.
     pub(super) fn compacting(&self) -> bool {
         self.scheduled > self.finished
     }
 
-    /// The contradiction within the bucket, or between the bucket and the newest recorded revision,
-    /// if there is one.
+    /// Returns the contradiction within the bucket, or between the bucket and the newest recorded
+    /// revision, if there is one.
     pub(super) fn objection(&self, newest: i64) -> Option<&'static str> {
         match () {
             () if self.finished > self.scheduled => {
                 Some("a compaction that was scheduled before it was finished")
             }
-            // A compaction removes revisions from old to new, and the step that removes the last
+            // A compaction removes revisions in ascending order, and the step that removes the last
             // one also marks the compaction as finished. (If the last revision is a deletion and
             // the last batch is full, 3.4 and 3.5 write the mark a moment later.)
             () if self.compacting() && self.scheduled > Some(newest) => Some(
-                "a compaction under way up to a revision that there is; or it is taken while it ended: take another",
+                "a compaction in progress up to an existing revision (if the snapshot was taken while a compaction ended, take another one)",
             ),
             () if self.term.is_some() && self.index.is_none() => {
-                Some("`consistent_index`, for there is a `term`")
+                Some("`consistent_index`, because there is a `term`")
             }
-            // From 3.5 on etcd writes the two together.
+            // Since 3.5, etcd writes the two together.
             () if self.storage.is_some() && self.term.is_none() => {
-                Some("`term`, for there is a `storageVersion`")
+                Some("`term`, because there is a `storageVersion`")
             }
             () => None,
         }

@@ -1,8 +1,8 @@
-//! The keys and values of the bucket `key` (mvcc/revision.go, api/mvccpb/kv.proto).
+//! Parses the keys and values of the bucket `key` (mvcc/revision.go, api/mvccpb/kv.proto).
 
 use super::wire::{Fields, Malformed};
 
-/// Returns a key of the bucket `key`.
+/// A key of the bucket `key`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Revision {
     pub(crate) main: i64,
@@ -12,7 +12,7 @@ pub(crate) struct Revision {
 }
 
 impl Revision {
-    /// Parses the 17 bytes main `_` sub, and the `t` that marks a deletion.
+    /// Parses the 17 bytes `main_sub`, and the `t` that marks a deletion.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (deletion, bytes) = match bytes.len() {
             17 => (false, bytes),
@@ -63,7 +63,7 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
-    /// The reason why the record is invalid for this revision, if it is invalid.
+    /// Returns the reason why the record is invalid for this revision, if it is invalid.
     pub(crate) fn objection(&self, revision: Revision) -> Option<&'static str> {
         let Self {
             created,
@@ -79,12 +79,12 @@ impl<'a> Record<'a> {
                 key: self.key,
                 ..Record::default()
             };
-            return (*self != deleted).then_some("nothing but the key, for it was deleted");
+            return (*self != deleted).then_some("nothing but the key, because it was deleted");
         }
         if modified != revision.main {
             return Some("the mod_revision that the entry's key has");
         }
-        // Each put increments the version and uses a revision of its own.
+        // Each put increments the version and uses a new revision.
         let fits = created >= 1 && version >= 1 && version - 1 <= modified - created;
         (!fits).then_some("a create_revision of at least 1, and a version not above mod_revision - create_revision + 1")
     }

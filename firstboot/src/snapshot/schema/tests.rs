@@ -46,7 +46,7 @@ fn read(entries: &[(&str, &[u8], &[u8])]) -> (Contents, Vec<String>) {
     )
 }
 
-/// These entries, together with the entries that every valid etcd database has.
+/// Adds the entries that every valid etcd database has to these entries.
 fn with<'a>(entries: &[(&'a str, &'a [u8], &'a [u8])]) -> Entries<'a> {
     [
         entries,
@@ -65,7 +65,7 @@ fn revision(main: i64, sub: i64, mark: &str) -> Vec<u8> {
     .concat()
 }
 
-/// A record of the key `k` with small numbers.
+/// Returns a record of the key `k` with small numbers.
 fn record(created: u8, modified: u8, version: u8) -> Vec<u8> {
     vec![
         0x0a, 1, b'k', 0x10, created, 0x18, modified, 0x20, version, 0x2a, 1, b'v',
@@ -167,7 +167,7 @@ fn a_bumped_revision_has_nothing_in_it_and_is_compacted() {
     );
 }
 
-/// The text of the first fault that is found in a database with this entry.
+/// Returns the text of the first fault that is found in a database with this entry.
 fn fault_of(bucket: &str, key: &[u8], value: &[u8]) -> String {
     let (_, faults) = read(&with(&[(bucket, key, value)]));
     faults.first().cloned().unwrap_or_default()
@@ -222,12 +222,12 @@ fn faults_of_members_leases_and_metadata_name_their_place() {
             &[0x08, 9, 0x10, 60],
             "a lease with the ID",
         ),
-        ("alarm", b"\x10\x01", b"x", "no value beside the alarm"),
+        ("alarm", b"\x10\x01", b"x", "an empty value for the alarm"),
         (
             "members",
             b"ff",
             br#"{"id":1,"peerURLs":["http://a:1"]}"#,
-            "the ID that its key says",
+            "the ID that its key contains",
         ),
         ("members", b"1", b"{", "a member in JSON"),
         ("members_removed", b"1", b"", "the word `removed`"),
@@ -237,19 +237,14 @@ fn faults_of_members_leases_and_metadata_name_their_place() {
             "meta",
             b"scheduledCompactRev",
             &revision(9, 0, ""),
-            "a compaction under way up to a revision that there is",
+            "a compaction in progress up to an existing revision",
         ),
-        (
-            "meta",
-            b"surprise",
-            b"1",
-            "a key that etcd 3.4 to 3.7 knows",
-        ),
+        ("meta", b"surprise", b"1", "a key that etcd 3.4 to 3.7 uses"),
         (
             "meta",
             b"term",
             &[1; 8],
-            "`consistent_index`, for there is a `term`",
+            "`consistent_index`, because there is a `term`",
         ),
     ]);
 }
@@ -262,22 +257,12 @@ fn faults_of_versions_and_auth_name_their_place() {
             "cluster",
             b"clusterVersion",
             b"3.6.0",
-            "`storageVersion` as `clusterVersion`",
+            "`storageVersion` to equal `clusterVersion`",
         ),
         ("auth", b"authEnabled", &[3], "authEnabled as one byte"),
         ("auth", b"authEnabled", &[1], "the user `root`"),
-        (
-            "authUsers",
-            b"joe",
-            b"\x0a\x03jof",
-            "the name that its key is",
-        ),
-        (
-            "authRoles",
-            b"joe",
-            b"\x0a\x03jof",
-            "the name that its key is",
-        ),
+        ("authUsers", b"joe", b"\x0a\x03jof", "name equals its key"),
+        ("authRoles", b"joe", b"\x0a\x03jof", "name equals its key"),
         (
             "auti",
             b"authEnabled",
@@ -301,12 +286,12 @@ fn another_program_s_database_is_not_etcd_s() {
     );
     assert!(
         !faults.iter().any(|fault| fault.contains("`cluster`")),
-        "a restore by 3.5 leaves it out: {faults:?}"
+        "a restore by 3.5 omits the bucket: {faults:?}"
     );
 }
 
-/// The etcd of each minor version was started with the data of every other one: 3.4.23, 3.4.45,
-/// 3.5.1, 3.5.35, 3.6.16, 3.7.3.
+/// Each of these versions of etcd was started with the data of every other one: 3.4.23, 3.4.45,
+/// 3.5.1, 3.5.35, 3.6.16 and 3.7.3.
 #[test]
 fn an_etcd_that_does_not_start_from_it_is_named() {
     let wrote = |storage: u64, cluster: u64| Contents {

@@ -1,7 +1,7 @@
-//! Protocol buffers, only in the form in which etcd's encoders write them: fields in ascending
-//! order, no field with its default value, each number in as few bytes as possible (gogo/protobuf
-//! in etcd 3.4 to 3.6, google.golang.org's package in 3.7). So a changed bit in a tag or a length
-//! is detected, although a decoder would skip unknown fields.
+//! Parses protocol buffers, but only in the form in which etcd's encoders write them: fields in
+//! ascending order, no field with its default value, each number in as few bytes as possible
+//! (gogo/protobuf in etcd 3.4 to 3.6, google.golang.org's package in 3.7). In this way the parser
+//! detects a changed bit in a tag or a length, whereas a decoder would skip unknown fields.
 
 /// A field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Bytes, which may be empty: an embedded message, or one string of a repeated field.
+    /// Returns bytes that may be empty, such as an embedded message or one string of a repeated
+    /// field.
     pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
         if let Self::Bytes(bytes) = self {
             Ok(bytes)
@@ -32,7 +33,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The bytes of a field that is present only if it is not empty.
+    /// Returns the bytes of a field that is present only if it is not empty.
     pub(super) fn some_bytes(self) -> Result<&'a [u8], Malformed> {
         self.bytes().and_then(|bytes| {
             if bytes.is_empty() {
@@ -53,8 +54,8 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a message in which only the field with the number `repeated` may occur more
-    /// than once; with 0, no field may.
+    /// Returns the fields of a message in which only the field with the number `repeated` may occur
+    /// more than once. With 0, no field may occur more than once.
     pub(super) fn of(bytes: &'a [u8], repeated: u64) -> Self {
         Self {
             rest: bytes,
@@ -63,7 +64,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The number and the value of the next field.
+    /// Returns the number and the value of the next field.
     pub(super) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Malformed> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -145,10 +146,10 @@ mod tests {
             &[0x12, 2, b'a', b'b', 0x12, 0][..],                     // twice
             &[0x12, 0, 0x08, 1],                                     // descending
             &[0x08, 0],                                              // a default
-            &[0x08, 0x80, 0],       // a number in more bytes than it takes
-            &[0x88, 0, 1],          // a tag in more bytes than it takes
-            &[0x08],                // cut short
-            &[0x12, 3, b'a', b'b'], // cut short
+            &[0x08, 0x80, 0],       // a number in more bytes than needed
+            &[0x88, 0, 1],          // a tag in more bytes than needed
+            &[0x08],                // truncated
+            &[0x12, 3, b'a', b'b'], // truncated
             &[0x0D, 0, 0, 0, 0],    // a kind that etcd does not use
             &[0x00, 1],             // field 0
             &[0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 2], // more than 64 bits

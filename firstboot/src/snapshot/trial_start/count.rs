@@ -16,7 +16,7 @@ use crate::snapshot::schema::record::{Record, Revision};
 /// group of this many keys.
 const AT_ONCE: u64 = 200_000;
 
-/// The result.
+/// The values that firstboot computed.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     /// The number of keys at the newest revision.
@@ -58,7 +58,7 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
         live += turn.newest.len() as u64;
     }
     if live == 0 {
-        // As in etcd, if no revision is to be kept, none is omitted.
+        // As in etcd, if no compacted revision is kept, all revisions count.
         history.outlived.clear();
     }
     let mut sum = Sum {

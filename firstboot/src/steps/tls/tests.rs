@@ -117,13 +117,13 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
     }
 }
 
-/// A node with everything that it needs.
+/// Returns a node with everything that it needs.
 pub(crate) fn issued() -> Identity {
     issued_in(2020)
 }
 
-/// A node with everything that it needs, whose peer certificate is valid from the first of January
-/// of this year on; the other certificates are from 2020.
+/// Returns a node with everything that it needs. Its peer certificate is valid from the first of
+/// January of this year on, and the other certificates are from 2020.
 pub(crate) fn issued_in(year: i32) -> Identity {
     let ca = ca();
     identity(&ca, |tls| {
@@ -165,13 +165,13 @@ fn the_clock_is_named_beside_the_dates() {
     let old = pair_valid(&ca, &NAMES, &BOTH, 2020..2021);
     let answer = said(&ca, |tls| tls.server = old);
     assert!(
-        answer.contains("it expired on 2021-01-01") && answer.contains("clock says 2026-11-22"),
+        answer.contains("it expired on 2021-01-01") && answer.contains("clock shows 2026-11-22"),
         "{answer}"
     );
     let future = pair_valid(&ca, &NAMES, &BOTH, 2030..2031);
     let answer = said(&ca, |tls| tls.server = future);
     assert!(
-        answer.contains("valid from 2030-01-01") && answer.contains("clock says 2026-11-22"),
+        answer.contains("valid from 2030-01-01") && answer.contains("clock shows 2026-11-22"),
         "{answer}"
     );
 }

@@ -7,7 +7,7 @@ use super::{Files, Model, Packed, Rules, Scenario};
 /// The result of an exploration.
 #[derive(Debug, Default)]
 pub(super) struct Explored {
-    /// The number of distinct states; in a random exploration, the number of events.
+    /// The number of distinct states or, in a random exploration, the number of events.
     pub(super) states: usize,
     /// The images that the nodes have in the final states, each with the number of those states.
     pub(super) ends: HashMap<Vec<u8>, usize>,
@@ -63,7 +63,7 @@ pub(super) fn every(scenario: Scenario, rules: Rules) -> Explored {
     }
     if let Some(endless) = ending.iter().position(|ending| !ending) {
         let world = model.unpack(&states[endless]);
-        found.violation = Some(format!("it never ends: {world:?}"));
+        found.violation = Some(format!("no final state can be reached from {world:?}"));
     }
     found
 }
@@ -93,7 +93,8 @@ pub(super) fn some(scenario: Scenario, walks: u32, rules: Rules) -> Explored {
                     return found;
                 }
             };
-            // Faults are drawn rarely; otherwise all of them would happen before the first update.
+            // Faults are drawn rarely, because otherwise all of them would happen before the first
+            // update.
             if !faults.is_empty() && (steps.is_empty() || draw(25) == 0) {
                 steps = faults;
             }

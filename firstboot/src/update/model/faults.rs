@@ -1,11 +1,11 @@
-//! The events that affect nodes from outside, and how each of them ends.
+//! Generates the events that affect nodes from outside, and the end of each event.
 
 use super::node::{At, Files, Node, Power, Service};
 use super::{Image, Model, World};
 use members::keys::RESTART;
 use members::keys::{HALT, Halt};
 
-/// The total number of events of each kind that may still happen.
+/// The number of events of each kind that can still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Budget {
     /// Power cuts.
@@ -24,7 +24,7 @@ pub(super) struct Budget {
     pub(super) give_ups: u8,
     /// Proofs that reach their deadline.
     pub(super) timeouts: u8,
-    /// Node documents with another CA.
+    /// Node documents with a different CA.
     pub(super) documents: u8,
     /// Operators' rollbacks.
     pub(super) rollbacks: u8,
@@ -74,7 +74,7 @@ impl Model {
         next
     }
 
-    /// An operator releases the turn of a node that seems to be gone.
+    /// Returns the state after an operator has released the turn of a node that seems to be lost.
     fn break_turn(&self, world: &World) -> Option<World> {
         let agreed = world.read(0);
         let holder = &agreed.turn.value.as_ref()?.node;
@@ -127,7 +127,7 @@ impl Model {
         next
     }
 
-    /// The node with a new disk, installed from the newest image that works.
+    /// Returns the node with a new disk, installed from the newest image that works.
     fn rebuilt(&self, published: u8) -> Node {
         let works = |serial: &u8| self.image(*serial) == Image::Good;
         let serial = (1..=published).rev().find(works).unwrap_or(1);
@@ -149,7 +149,7 @@ impl World {
     }
 }
 
-/// Faults of a node, and of its programs.
+/// Adds the states after each fault of a node and of its programs.
 fn node_faults(world: &World, at: usize, next: &mut Vec<World>) {
     let node = &world.nodes[at];
     let left = &world.left;
@@ -190,7 +190,7 @@ fn node_faults(world: &World, at: usize, next: &mut Vec<World>) {
     });
 }
 
-/// Operators' orders, documents, and deadlines.
+/// Adds the states after each operator's order, each new document, and each deadline.
 fn orders_and_deadlines(world: &World, at: usize, next: &mut Vec<World>) {
     let node = &world.nodes[at];
     let left = &world.left;

@@ -1,4 +1,4 @@
-//! One node of the model.
+//! Defines a node of the model.
 
 use super::STALE;
 use crate::update::cluster::Agreed;
@@ -24,7 +24,7 @@ pub(super) enum Files {
 /// The order on the disk.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "a state that the checker counts"
+    reason = "each combination is a state of the model"
 )]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Order {
@@ -34,7 +34,7 @@ pub(super) struct Order {
     pub(super) boots: u32,
     /// Whether the node has not booted since the phase began.
     pub(super) same_boot: bool,
-    /// Whether the node has not booted since the exchange of files.
+    /// Whether the node has not booted since the replacement of files.
     pub(super) same_boot_as_exchange: bool,
     pub(super) turn: bool,
     pub(super) blame: bool,
@@ -53,7 +53,7 @@ pub(super) enum At {
     /// The member may begin according to these keys. A snapshot may follow.
     Seen(Agreed),
     Taking(Agreed),
-    /// The node has the turn, and prepares the exchange.
+    /// The node has the turn, and prepares the replacement.
     Prepared,
     /// The last check has passed.
     Confirmed,
@@ -63,7 +63,7 @@ pub(super) enum At {
     Reboot,
     Prove,
     BackStop,
-    /// The cluster can do without this member, which serves.
+    /// The cluster can do without this member, although the member serves.
     BackSure,
     BackStopped,
     BackExchange,
@@ -78,15 +78,15 @@ pub(super) enum At {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Service {
     Down,
-    /// It permits etcd to start.
+    /// The service permits etcd to start.
     Start,
-    /// It waits for a healthy member, replaces the CA, and looks for a turn that the node held
-    /// before it lost its disk.
+    /// The service waits for a healthy member, replaces the CA, and looks for a turn that the node
+    /// held before it lost its disk.
     Look,
-    /// It has read that the node has the turn. With a wrong rule it has read nothing, and has found
-    /// no order.
+    /// The service has read that the node has the turn. With a wrong rule it has not read the turn,
+    /// and has not found an order.
     Return(Option<Agreed>),
-    /// It takes the restart lock, unless the turn has changed.
+    /// The service takes the restart lock, unless the turn has changed.
     Claim(Key<UpdateTurn>),
     Locked,
     /// The check before the restart has passed.
@@ -98,15 +98,15 @@ pub(super) enum Service {
 
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "a state that the checker counts"
+    reason = "each combination is a state of the model"
 )]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub(super) power: Power,
-    /// Whether it is cut off from all other nodes.
+    /// Whether the node is cut off from all other nodes.
     pub(super) cut: bool,
     pub(super) etcd: bool,
-    /// Whether firstboot stopped etcd while it served, and etcd has not started since.
+    /// Whether firstboot stopped etcd while etcd served, and etcd has not started since.
     pub(super) is_stopped: bool,
     pub(super) files: Files,
     /// The serial of the last update, and the image before it while it can be rolled back.
@@ -115,12 +115,12 @@ pub(super) struct Node {
     pub(super) order: Option<Order>,
     pub(super) at: At,
     pub(super) service: Service,
-    /// Whether the node has a document with another CA, for which etcd must restart.
+    /// Whether the node has a document with a different CA, for which etcd must restart.
     pub(super) document: bool,
 }
 
 impl Node {
-    /// A member that runs this image.
+    /// Returns a member that runs this image.
     pub(super) fn installed(serial: u8) -> Self {
         Self {
             power: Power::On,
@@ -137,7 +137,7 @@ impl Node {
         }
     }
 
-    /// The processes end, and etcd with them.
+    /// Models a power cut: all processes end, including etcd.
     pub(super) fn power_fails(&mut self) {
         self.etcd = false;
         self.service = Service::Down;
@@ -147,7 +147,7 @@ impl Node {
         }
     }
 
-    /// systemd starts the updater first, and firstboot.service after it.
+    /// Models a boot: systemd starts the updater first, and firstboot.service after it.
     pub(super) fn boots(&mut self) {
         self.power = Power::On;
         if self.order.is_some() {
@@ -170,7 +170,7 @@ impl Node {
         }
     }
 
-    /// Marks what this node has read of a key as outdated, because the key has changed.
+    /// Marks this node's observations of a key as outdated, because the key has changed.
     pub(super) fn outdate(&mut self, key: &str) {
         let old = |revision: &mut i64| *revision = if *revision == 1 { STALE } else { *revision };
         let serial = self.order.as_ref().map_or(0, |order| order.serial);

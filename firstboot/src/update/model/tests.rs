@@ -6,14 +6,14 @@ use super::*;
 
 const GOOD: &[Image] = &[Image::Good, Image::Good];
 
-/// Whether the tests also explore the large scenarios, as `make test-all` does. The default ones
-/// take seconds.
+/// Returns whether the tests also explore the large scenarios, as `make test-all` does. The default
+/// scenarios take seconds.
 fn is_wide() -> bool {
     std::env::var_os("ETCD_IMAGE_ALL").is_some_and(|value| !value.is_empty())
 }
 
-/// Whether this run explores a scenario. Scenarios with two kinds of faults are among the large
-/// ones.
+/// Returns whether this run explores a scenario. Scenarios with two kinds of faults are among the
+/// large ones.
 fn is_explored(what: &str) -> bool {
     is_wide() || !what.contains(" and ")
 }
@@ -79,7 +79,7 @@ fn power_cuts_and_kills_at_any_moment_leave_each_node_on_the_new_image() {
     }
 }
 
-/// A node loses power twice while it proves its image. The updater blames the image.
+/// If a node loses power twice during the probation of its image, the updater blames the image.
 #[test]
 fn a_second_power_cut_mixes_no_images() {
     let left = Budget { power: 2, ..NONE };

@@ -1,4 +1,4 @@
-//! The events of the updater.
+//! Models the events of the updater.
 
 use super::node::{At, Files, Node, Order, Service};
 use super::{Image, Model, World};
@@ -61,7 +61,7 @@ impl Model {
         Ok((after != *world).then_some(after))
     }
 
-    /// The timer orders the update to the newest release.
+    /// Models the timer, which orders the update to the newest release.
     fn begins(&self, world: &mut World, at: usize) -> bool {
         let serial = world.published;
         if world.nodes[at].files == Files::Whole(serial) || !world.is_serving(at) {
@@ -197,7 +197,7 @@ impl Model {
         let node = &mut after.nodes[at];
         match node.at {
             At::Confirmed if is_failed && !order.back => {
-                return Err(format!("{} tries a failed image", self.names[at]));
+                return Err(format!("{} installs a failed image", self.names[at]));
             }
             At::Confirmed => {
                 node.order.as_mut().unwrap().blame = order.back;
@@ -264,7 +264,10 @@ impl Model {
             }
             At::BackStopped => {
                 if !order.back && node.updated == Some(order.serial) {
-                    return Err(format!("{} takes a proved image back", self.names[at]));
+                    return Err(format!(
+                        "{} restores the previous image after a proof",
+                        self.names[at]
+                    ));
                 }
                 node.enter(Phase::TakingBack);
                 (node.files, node.at) = (Files::Mixed, At::BackExchange);
@@ -322,7 +325,7 @@ impl Node {
         self.at = At::Wait;
     }
 
-    /// The image has failed.
+    /// Records that the image has failed.
     pub(super) fn fails(&mut self) {
         if let Some(order) = &mut self.order {
             order.blame = true;

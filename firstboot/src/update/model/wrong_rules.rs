@@ -1,4 +1,4 @@
-//! Wrong rules, each of which the model checker must catch.
+//! Tests wrong rules, each of which the model checker must detect.
 
 use super::explore::every;
 use super::faults::NONE;
@@ -17,7 +17,7 @@ fn without(agreed: &Agreed, turn: &UpdateTurn, keys: &[&str]) -> Transaction {
 /// A rule, with the number of nodes and the faults with which it leads to a violation.
 type Case = (&'static str, Rules, usize, Budget);
 
-/// Rules of the turn.
+/// Returns the wrong rules of the turn.
 fn turns() -> Vec<Case> {
     vec![
         (
@@ -55,11 +55,11 @@ fn turns() -> Vec<Case> {
     ]
 }
 
-/// Rules of a node that continues after an interruption.
+/// Returns the wrong rules of a node that continues after an interruption.
 fn continuations() -> Vec<Case> {
     vec![
         (
-            "a proved image is taken back",
+            "the previous image is restored after a proof",
             Rules {
                 resumption: |phase, boots, same_boot, _| resumption(phase, boots, same_boot, false),
                 ..RULES
@@ -68,7 +68,7 @@ fn continuations() -> Vec<Case> {
             Budget { power: 2, ..NONE },
         ),
         (
-            "a member that serves takes its image back at any time",
+            "a member that serves restores the previous image at any time",
             Rules {
                 waits_to_take_back: false,
                 ..RULES
@@ -109,6 +109,6 @@ fn a_wrong_rule_is_caught() {
             violation.lines().next(),
             explored.states
         );
-        assert!(!violation.is_empty(), "{what} is not caught");
+        assert!(!violation.is_empty(), "{what} is not detected");
     }
 }

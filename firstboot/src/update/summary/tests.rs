@@ -16,7 +16,7 @@ fn look(serial: Option<u64>, own: Option<u64>, why: Option<&str>) -> LastCheck {
     }
 }
 
-/// A node that was updated to image 6.
+/// Returns a node that was updated to image 6.
 fn local() -> Local {
     Local {
         overlay: Some(Sha256::new(DIGEST)),
@@ -47,7 +47,10 @@ fn says(local: Local, agreed: Agreed, expected: &[&str]) {
     let mut lines = said.lines();
     for expected in expected {
         let line = lines.next().unwrap_or_default();
-        assert!(line.contains(expected), "{line:?} lacks {expected:?}");
+        assert!(
+            line.contains(expected),
+            "{line:?} does not contain {expected:?}"
+        );
     }
     assert_eq!(lines.next(), None, "{said}");
 }
@@ -145,7 +148,8 @@ fn the_update_that_is_under_way_is_shown_instead_of_what_was_before_it() {
         turn: turn("etcd-1"),
         ..of_newest(7)
     };
-    let expected = "restores the image before the image 7: an operator ordered it [update-busy]";
+    let expected = "restoring the image that it had before the image 7: an operator ordered it \
+         [update-busy]";
     says(busy, agreed, &["image: 6", expected]);
 }
 
@@ -170,7 +174,7 @@ fn the_reason_for_which_a_newer_image_is_not_installed_is_shown() {
     says(
         with(look(None, Some(6), Some("no route"))),
         Agreed::default(),
-        &["image: 6", "cannot look for a newer image: no route"],
+        &["image: 6", "cannot check for a newer image: no route"],
     );
     // The image has been installed since the check.
     says(
@@ -182,7 +186,7 @@ fn the_reason_for_which_a_newer_image_is_not_installed_is_shown() {
         Agreed::default(),
         &["image: 6"],
     );
-    // etcd contains the halt, too.
+    // etcd contains the halt as well.
     says(
         with(look(Some(7), Some(6), Some("halted [update-halted]"))),
         Agreed {

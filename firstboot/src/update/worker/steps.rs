@@ -1,4 +1,5 @@
-//! The steps of an order that change the system. Each can be interrupted and run again.
+//! Performs the steps of an order that change the system. Each step can be interrupted and run
+//! again.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -17,13 +18,13 @@ use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others, transfer_leader
 use crate::operator::UNIT;
 use crate::{output, paths, start_permit, system_command, systemd};
 
-/// How long a transfer of the leadership may take.
+/// The time limit for a transfer of the leadership.
 const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long systemd may take to stop all units for a reboot.
+/// The time limit for systemd to stop all units for a reboot.
 const REBOOT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Logs a line to the journal, and to the log that is read by the command that follows the order.
-/// It never fails, so that a replacement is not stopped by a message.
+/// Logs a line to the systemd journal, and to the log that the command reads while it follows the
+/// order. Never fails, so that a message does not stop a replacement.
 pub(super) fn say(line: impl AsRef<str>) {
     let line = line.as_ref();
     output::say(line);
@@ -36,8 +37,8 @@ pub(super) fn say(line: impl AsRef<str>) {
     }
 }
 
-/// Compares the new image once more, and keeps the files that it replaces. A rollback needs no
-/// preparation.
+/// Compares the new image once more, and keeps the files that it replaces. A rollback does not need
+/// any preparation.
 pub(super) fn prepare(state: &mut UpdateState) -> Result<()> {
     let Some(release) = &state.order.release else {
         return Ok(());
@@ -45,7 +46,7 @@ pub(super) fn prepare(state: &mut UpdateState) -> Result<()> {
     let staged = stage::staged(release, &state.node)?;
     let places = Places::of_node();
     state.replacement = places.plan(&check::own_stamp()?, &staged.stamp)?;
-    // The files that were kept for the last update are replaced, so that update can no longer be
+    // The files that were kept for the last update are deleted, so that update can no longer be
     // rolled back.
     if let Some(updated) = Updated::read()?.filter(|updated| updated.replacement.is_some()) {
         Updated {
@@ -61,7 +62,7 @@ pub(super) fn prepare(state: &mut UpdateState) -> Result<()> {
 pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
     let places = Places::of_node();
     say(format!(
-        "stopping etcd, and replacing {} files by those of the image {}",
+        "stopping etcd, and replacing {} files with those of the image {}",
         state.replacement.files.len(),
         state.order.serial
     ));
@@ -86,8 +87,8 @@ pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
     )
 }
 
-/// Restores the files of the previous image. Afterwards firstboot.service must be started; at boot
-/// it starts by itself.
+/// Restores the files of the previous image. The caller must then start firstboot.service, except
+/// at boot, where it starts by itself.
 pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
     say(format!(
         "restoring the image before the image {}: {}",
@@ -106,8 +107,8 @@ pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
         places.present(&state.replacement, true),
         &mut say,
     )?;
-    // If the system has not been rebooted since the replacement, it still uses what the previous image
-    // applied.
+    // If the system has not been rebooted since the replacement, it still uses the settings that
+    // the previous image applied.
     let booted = state.replacement_boot != boot()?;
     state.enter(
         if booted && effects::reboots(state.order.reboot, &reversed) {
@@ -165,8 +166,8 @@ async fn transfer(own: &ThisNode) -> Result<()> {
     }
 }
 
-/// Those files of the new image that take effect only after a reboot, if the node has not rebooted
-/// since they were installed.
+/// Returns those files of the new image that take effect only after a reboot, if the node has not
+/// rebooted since they were installed.
 pub(super) fn last_of(state: &UpdateState) -> Result<Vec<String>> {
     Ok(if state.replacement_boot == boot()? {
         effects::only_at_boot(&state.replacement.files)
@@ -185,9 +186,10 @@ pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
     } else {
         std::thread::sleep(REBOOT_TIMEOUT);
     }
-    // If a member is down for an update that cannot continue, it holds up the whole cluster.
+    // A member that stays down because its update cannot continue would block the updates of the
+    // whole cluster.
     if state.phase == Phase::RebootingBack {
-        say("this node did not reboot; reboot it to apply the files of the previous image");
+        say("this node did not reboot. Reboot it to apply the files of the previous image");
         return state.enter(Phase::Recovering);
     }
     state.why = Some(format!(

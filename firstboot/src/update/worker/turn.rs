@@ -19,7 +19,8 @@ use members::moment::now;
 
 /// The pause between two checks of the cluster.
 pub(super) const WAIT: Duration = Duration::from_secs(2);
-/// The number of failed checks in a row after which a member is considered to serve no clients.
+/// The number of consecutive failed checks after which a member is considered unable to serve
+/// clients.
 const MAX_ERRORS: u32 = 3;
 
 /// Takes the turn if this member may start, and returns the decision.
@@ -33,8 +34,8 @@ pub(super) async fn may_begin(
         return Ok(decision);
     }
     if decision == Decision::Mine && !state.turn {
-        // The node took this turn when it had another disk. From now on it belongs to this order,
-        // which releases it however the order ends.
+        // The node took this turn when it had another disk. From now on the turn belongs to this
+        // order, which releases it regardless of the outcome.
         state.turn = true;
         state.write()?;
     }
@@ -53,8 +54,8 @@ pub(super) async fn may_begin(
         return Ok(Decision::Wait(why));
     }
     if decision == Decision::Take {
-        // This is written first, so that the node knows after a power cut that it may have the
-        // turn.
+        // The state is written first, so that after a power cut the node still knows that it may
+        // have the turn.
         state.turn = true;
         state.write()?;
         if !agreed.taking(&turn_of(state))?.execute(&client).await? {
@@ -70,7 +71,7 @@ pub(super) async fn may_begin(
 }
 
 /// Checks once more, immediately before etcd stops, that this node has the turn and that the
-/// cluster can do without this member: since the first check this node may have taken a snapshot,
+/// cluster can do without this member. Since the first check this node may have taken a snapshot,
 /// another member may have failed, and an operator may have halted updates or released the turn.
 pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Decision> {
     Ok(match ask(state, own).await?.2 {
@@ -81,8 +82,8 @@ pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Deci
     })
 }
 
-/// The shared state, and the decision whether this node may take the turn, or use its turn, in a
-/// cluster that can do without this member.
+/// Returns the shared state, and the decision whether this node may take the turn, or use its turn,
+/// in a cluster that can do without this member.
 async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, Agreed, Decision)> {
     let credentials = installed_credentials()?;
     // A member whose etcd is not running can be rolled back as well.
@@ -114,8 +115,8 @@ pub(super) fn wait_until_spared(state: &UpdateState, runtime: &Runtime, own: &Th
                 errors = 0;
                 why.to_string()
             }
-            // One error may be an election. Several in a row mean that this member serves no
-            // clients.
+            // One error may be caused by an election. Several consecutive errors mean that this
+            // member does not serve clients.
             Err(error) => {
                 errors += 1;
                 if errors == MAX_ERRORS {
@@ -125,14 +126,16 @@ pub(super) fn wait_until_spared(state: &UpdateState, runtime: &Runtime, own: &Th
             }
         };
         if why != logged {
-            say(format!("waiting with the previous image: {why}"));
+            say(format!(
+                "waiting before the previous image is restored: {why}"
+            ));
             logged = why;
         }
         std::thread::sleep(WAIT);
     }
 }
 
-/// The reason why this member, which serves, must not be stopped now, if there is one.
+/// Returns the reason why this member, which serves, must not be stopped now, if there is one.
 async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>> {
     let credentials = installed_credentials()?;
     let client = preconditions::own_member(&credentials).await?;
@@ -143,7 +146,7 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
             Ok(preconditions::unhealthy(own, &credentials, true).await)
         }
         Some(turn) => Ok(Some(turn.reason())),
-        // An operator released it.
+        // An operator released the turn.
         None => {
             let turn = agreed.taking(&turn_of(state))?;
             turn.execute(&client).await?;
@@ -162,8 +165,8 @@ fn turn_of(state: &UpdateState) -> UpdateTurn {
     }
 }
 
-/// Releases the turn and marks a failed release, however long that takes, because no other member
-/// may start until then.
+/// Releases the turn and marks a failed release, without a time limit, because no other member may
+/// start until then.
 pub(super) fn release_turn_patiently(
     state: &UpdateState,
     runtime: &Runtime,

@@ -1,4 +1,5 @@
-//! One node of the model: its disk, its journal, and its etcd. The node uses the real rules.
+//! Defines a node of the model, with its disk, its journal, and its etcd. The node uses the real
+//! rules.
 
 use super::{Entries, Guard, Member};
 
@@ -22,8 +23,8 @@ pub(super) enum Disk {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub(super) on: bool,
-    /// The log in the memory of the running etcd. The files of the log may have been deleted
-    /// meanwhile.
+    /// The log in the memory of the running etcd. The files of the log may have been deleted since
+    /// etcd read them.
     pub(super) running: Option<Entries>,
     pub(super) disk: Disk,
     /// The data according to the journal: its directory and its member.
@@ -69,7 +70,7 @@ fn expected(known: Option<(u8, Member)>) -> Expected {
 
 impl Disk {
     fn data_dir_state(&self) -> DataDirState {
-        let gone = || "it is not there".to_owned();
+        let gone = || "it does not exist".to_owned();
         let Self::Data {
             inode,
             member,
@@ -127,7 +128,7 @@ impl Node {
         }
     }
 
-    /// Returns the node after an attempt to start etcd.service, or none if etcd does not start.
+    /// Returns the node after an attempt to start etcd.service, or `None` if etcd does not start.
     pub(super) fn start(&self, guard: Guard) -> Option<Self> {
         self.permit?;
         if !guard(&expected(self.permit), &self.disk.data_dir_state()) {

@@ -17,7 +17,7 @@ fn safe(what: &str, explored: &Explored) {
         explored.states, explored.rebuilt
     );
     assert_eq!(explored.violation, None, "{what}");
-    assert!(explored.rebuilt > 0, "{what}: nothing was ever rebuilt");
+    assert!(explored.rebuilt > 0, "{what}: no member was ever rebuilt");
 }
 
 #[test]

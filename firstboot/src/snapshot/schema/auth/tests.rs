@@ -74,7 +74,7 @@ fn roles_are_read_as_etcd_writes_them() {
         assert_eq!(auth.role(b"r", &message(&fields)), None, "{good:?}");
     }
     for (key, fields, why) in [
-        (&b"s"[..], &[(1, &b"r"[..])][..], "the name that its key is"),
+        (&b"s"[..], &[(1, &b"r"[..])][..], "name equals its key"),
         (
             b"r",
             &[(1, b"r"), (2, &k[..]), (2, &a[..])],
@@ -82,7 +82,7 @@ fn roles_are_read_as_etcd_writes_them() {
         ),
         (b"r", &[(1, b"r"), (2, &unknown[..])], "as etcd encodes it"),
         (b"r", &[(1, b"r"), (3, b"x")], "as etcd encodes it"),
-        (b"r", &[], "the name that its key is"),
+        (b"r", &[], "name equals its key"),
     ] {
         assert!(
             auth.role(key, &message(fields)).unwrap().contains(why),
@@ -110,7 +110,7 @@ fn users_are_read_as_etcd_writes_them() {
     for (fields, why) in [
         (
             &[(1, &b"jof"[..]), (2, hash), (4, b"")][..],
-            "the name that its key is",
+            "name equals its key",
         ),
         (
             &[(1, b"joe"), (2, &hash[1..]), (4, b"")],
