@@ -163,6 +163,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_hint_names_directives_that_work_on_7() {
+        let works = |name: &str| {
+            let forms: Vec<_> = UNITS.values().filter_map(|keys| keys.get(name)).collect();
+            let is_unit_key =
+                !forms.is_empty() && forms.iter().all(|form| **form != "compiled-out");
+            is_unit_key || DAEMONS.values().any(|keys| keys.contains_key(name))
+        };
+        for (later, hint) in LATER.iter() {
+            let named = hint
+                .instead
+                .split_whitespace()
+                .filter_map(|word| word.trim_matches(['(', ')', ',', ';']).split_once('='));
+            for (name, _) in named {
+                assert!(
+                    works(name) || name == *later || !name.is_ascii() || name == "hidepid",
+                    "{later}: {}",
+                    hint.instead
+                );
+            }
+        }
+    }
+
+    #[test]
     fn every_table_is_read_and_names_its_source() {
         assert_eq!(UNITS["Service"].len(), 127);
         assert_eq!(UNITS["Unit"].len(), 72);

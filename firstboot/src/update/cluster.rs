@@ -259,7 +259,7 @@ pub(super) mod tests {
                 ..Agreed::default()
             });
             assert!(
-                matches!(&said, Decision::Wait(why) if why.text.starts_with("etcd-3 restarts")),
+                matches!(&said, Decision::Wait(why) if why.text.starts_with("etcd-3 is restarting")),
                 "{said:?}"
             );
         }

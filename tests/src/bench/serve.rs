@@ -161,7 +161,7 @@ fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<D
                 MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT,
             ) {
                 Ok(0) if *got < size => {
-                    error = Some(format!("a client received {got} of {size} bytes"))
+                    error = Some(format!("a client received {got} of {size} bytes"));
                 }
                 Ok(0) => return false,
                 Ok(count) => *got += count as u64,
