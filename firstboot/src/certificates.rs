@@ -56,6 +56,29 @@ fn valid_from(cert: &str, ca: &str) -> Result<UnixTime> {
     }
 }
 
+/// Returns when the first of a node's certificates becomes invalid, and whether at most a third of
+/// its lifetime is left at the time `now`.
+///
+/// # Errors
+/// Fails if the node's CA did not sign one of them, or if one cannot be read.
+pub(crate) fn expiry(tls: &NodeTls<Issued>, now: UnixTime) -> Result<(UnixTime, bool)> {
+    let mut first: Option<(UnixTime, UnixTime)> = None;
+    for pair in tls.pairs() {
+        let until = valid_until(pair, &tls.ca).context("a certificate does not expire")?;
+        if first.is_none_or(|(_, earliest)| until < earliest) {
+            first = Some((valid_from(&pair.cert, &tls.ca)?, until));
+        }
+    }
+    let (from, until) = first.context("there is no certificate")?;
+    Ok((until, is_due(from, until, now)))
+}
+
+/// Whether at most a third of a certificate's lifetime is left.
+fn is_due(from: UnixTime, until: UnixTime, now: UnixTime) -> bool {
+    let left = until.as_secs().saturating_sub(now.as_secs());
+    left * 3 <= until.as_secs().saturating_sub(from.as_secs())
+}
+
 /// Returns the time until which a certificate is valid, or `None` if none of the CAs signed it. The
 /// verifier reports this time when the certificate is checked as of the end of time.
 pub(crate) fn valid_until(pair: &Issued, ca: &str) -> Option<UnixTime> {
@@ -187,3 +210,32 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
 /// client/pkg/transport/listener.go), and `localhost` is the only name that all peer certificates
 /// of the recipe have in common.
 pub(crate) const PEER: &str = "localhost";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::issued_in;
+
+    #[test]
+    fn a_renewal_is_due_when_a_third_of_the_lifetime_is_left() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let due = |now| is_due(at(1000), at(1900), at(now));
+        assert!(!due(1000) && !due(1599));
+        assert!(due(1600) && due(1900) && due(5000));
+        assert!(!due(0), "the clock was set back");
+    }
+
+    #[test]
+    fn the_first_certificate_to_expire_decides() {
+        let (old, new) = (issued_in(2020).node.tls, issued_in(2025).node.tls);
+        let until = |tls| expiry(tls, UnixTime::now()).unwrap().0;
+        assert_eq!(until(&new), valid_until(&new.server, &new.ca).unwrap());
+        let mixed = NodeTls {
+            ca: format!("{}{}", new.ca, old.ca),
+            client: old.client.clone(),
+            ..new.clone()
+        };
+        let first = [&new.server, &old.client].map(|pair| valid_until(pair, &mixed.ca).unwrap());
+        assert_eq!(until(&mixed), *first.iter().min().unwrap());
+    }
+}

@@ -59,6 +59,16 @@ pub(crate) fn request(
     Ok(Some((text, keys.fingerprint()?)))
 }
 
+/// A request for each of the keys that this node holds; the first is for the keys that it wants.
+pub(crate) fn requests(
+    own: &OwnKeys,
+    cluster: &ClusterDocument,
+    machine: &Machine,
+) -> Result<Vec<String>> {
+    let about = about(cluster, machine);
+    own.sets().map(|keys| text(keys, &about)).collect()
+}
+
 /// The request as text: comments for the reader, and a certificate request for each purpose. The CA
 /// uses only the public keys in it.
 pub(crate) fn text(keys: &KeySet, about: &str) -> Result<String> {

@@ -117,6 +117,9 @@ enum Command {
     /// Install a newer image and node document on this node while the cluster serves, or return to
     /// the previous image
     Update(update::Options),
+    /// Renew this node's certificates if they expire soon, at the server that signs the nodes'
+    /// requests
+    Renew(update::RenewOptions),
     /// Run a program with only the system calls that a server needs, as the units do for etcd and
     /// the scheduled snapshot
     Exec(exec::Options),
@@ -172,6 +175,7 @@ pub fn main() -> ExitCode {
         Command::Image(options) => image_integrity::verify_all(&options).map(|()| None),
         Command::Snapshot(options) => snapshot::run(&options),
         Command::Update(options) => update::run(&options),
+        Command::Renew(options) => update::renew(&options).map(|()| None),
         Command::Exec(options) => exec::run(&options).map(|()| None),
         Command::Guard(options) => guard::run(&options).map(|()| None),
     };

@@ -1,8 +1,11 @@
 //! Determines which node this machine is. The machine accepts that identity once.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use recipes::node::KeyOrigin;
 use recipes::{ClusterDocument, Label, PublicKey};
+use rustls::pki_types::UnixTime;
 
 use crate::exit::{Exit, code_of, not_ready, reason_of, refused};
 use crate::files::{self, DesiredFile};
@@ -13,7 +16,7 @@ use crate::metadata::{Found, SourceLog};
 use crate::output::say;
 use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
-use crate::{csr, image_integrity, metadata, own_keys, paths, rotation};
+use crate::{certificates, csr, image_integrity, metadata, own_keys, paths, rotation};
 
 /// Determines and verifies the identity of this machine. The sources' answers are recorded in
 /// `log`.
@@ -47,8 +50,37 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
         say(why.to_string());
         log.use_copy();
     }
+    if let Some(found) = renewed(&identity, &machine, &own, &trusted, log)? {
+        identity = identity::verify(found, &trusted, identity.cluster, &machine, &own)?;
+    }
     rotation::defer_certificates(&mut identity, &Journal::look(paths::JOURNAL)?)?;
     Ok((identity, machine))
+}
+
+/// Requests new certificates if those of the document have expired, as on a machine that was off for
+/// longer than their lifetime. While it runs, `firstboot renew` does this in time.
+fn renewed(
+    identity: &Identity,
+    machine: &Machine,
+    own: &OwnKeys,
+    trusted: &PublicKey,
+    log: &mut SourceLog,
+) -> Result<Option<Found>> {
+    let now = members::moment::now();
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(now));
+    // Faults in the certificates are reported later.
+    let Ok((until, _)) = certificates::expiry(&identity.node.tls, at) else {
+        return Ok(None);
+    };
+    if identity.cluster.enrol.is_none() || until > at {
+        return Ok(None);
+    }
+    say(format!(
+        "the certificates of the node document expired on {}, and this node's clock says {}",
+        certificates::date(until),
+        certificates::date(at)
+    ));
+    enrol(&identity.cluster, machine, own, trusted, log).transpose()
 }
 
 /// Returns the document to use if that of a source is for other keys: the accepted copy, or a new

@@ -31,6 +31,8 @@ pub(crate) const ACCEPTED: &str = "/var/lib/firstboot/node.json";
 pub(crate) const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
 /// New keys of this node for which certificates have not been issued yet.
 pub(crate) const NEXT_KEYS: &str = "/var/lib/firstboot/next-keys.pem";
+/// Why this node could not renew its certificates, and when it tries again.
+pub(crate) const RENEWAL: &str = "/var/lib/firstboot/renewal.json";
 /// The lock that allows only one process at a time to make keys.
 pub(crate) const KEYS_LOCK: &str = "/run/firstboot/keys.lock";
 /// The inodes of the overlay's files at the last comparison of their digests.

@@ -12,6 +12,7 @@ use crate::etcd::{Credentials, installed_credentials};
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
 use crate::output::show;
+use crate::update::renewal_failure::RenewalFailure;
 use crate::update::summary::Summary;
 use crate::{diagnosis, files, identity, paths};
 
@@ -38,6 +39,9 @@ struct JsonOutput<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     backup: Option<&'a Backup>,
     update: &'a Summary,
+    /// Why this node could not renew its certificates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renewal: Option<&'a RenewalFailure>,
 }
 
 /// Prints the table. The exit code represents the state of the cluster.
@@ -63,17 +67,21 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         (rows, backup, update)
     });
     diagnose(&mut rows, &cluster);
+    // A failure of an image that does not renew by itself any more is of no interest.
+    let renewal = RenewalFailure::read()?.filter(|_| cluster.enrol.is_some());
     if options.json {
         show(
             &(serde_json::to_string_pretty(&JsonOutput {
                 members: &rows,
                 backup: backup.as_ref(),
                 update: &update,
+                renewal: renewal.as_ref(),
             })? + "\n"),
         )?;
     } else {
         let backup = backup.map_or_else(String::new, |backup| backup.line());
-        show(&(table(&rows) + &backup + &update.lines()))?;
+        let renewal = renewal.map_or_else(String::new, |renewal| renewal.line());
+        show(&(table(&rows) + &backup + &update.lines() + &renewal))?;
     }
     Ok(match verdict(&rows) {
         Verdict::Healthy => None,

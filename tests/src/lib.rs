@@ -33,6 +33,7 @@ pub mod repack;
 pub mod requirement;
 pub mod run;
 pub mod s3;
+pub mod secrets;
 pub mod server;
 pub mod suite;
 pub mod vm;

@@ -32,9 +32,9 @@ pub(crate) enum Authority {
     },
 }
 
-/// How far in the past a certificate's validity begins: a node whose clock is slow must still
-/// accept it.
-const BACKDATE: Duration = Duration::hours(1);
+/// How far in the past a certificate's validity begins at most: a node whose clock is slow must
+/// still accept it.
+pub(super) const BACKDATE: Duration = Duration::hours(1);
 
 /// The authorities that nodes trust, and the one that signs.
 #[derive(Debug)]
@@ -167,7 +167,7 @@ fn check(
         );
         return Err(wrong(found, "set this machine's clock"));
     }
-    if certificate.not_after - now < Duration::days(i64::from(lifetimes.renew_before)) {
+    if certificate.not_after - now < lifetimes.renew_before {
         let text = format!(
             "`{}` expires on {}, and no certificate outlives it: plan its replacement",
             certificate.subject,
@@ -229,20 +229,18 @@ pub(super) fn own(
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.serial_number = Some(serial()?);
-    (params.not_before, params.not_after) = validity(now, days);
+    (params.not_before, params.not_after) = validity(now, Duration::days(i64::from(days)));
     params.self_signed(pair)
 }
 
-/// The validity period: from shortly before now until this many days from now, or until the last
-/// date that a certificate can contain.
-pub(super) fn validity(now: OffsetDateTime, days: u32) -> (OffsetDateTime, OffsetDateTime) {
+/// The validity period: from shortly before now, at most a tenth of the lifetime, until the end of
+/// the lifetime, or until the last date that a certificate can contain.
+pub(super) fn validity(now: OffsetDateTime, life: Duration) -> (OffsetDateTime, OffsetDateTime) {
     // RFC 5280, 4.1.2.5: this means "has no well-defined end".
     let last = OffsetDateTime::UNIX_EPOCH + StdDuration::from_secs(253_402_300_799);
     (
-        now - BACKDATE,
-        now.checked_add(Duration::days(i64::from(days)))
-            .unwrap_or(last)
-            .min(last),
+        now - BACKDATE.min(life / 10),
+        now.checked_add(life).unwrap_or(last).min(last),
     )
 }
 
@@ -271,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_lifetime_beyond_the_calendar_ends_with_it() {
-        let (_, until) = validity(OffsetDateTime::UNIX_EPOCH, u32::MAX);
+        let (_, until) = validity(OffsetDateTime::UNIX_EPOCH, Duration::days(4_000_000));
         assert_eq!(utc(until), "9999-12-31T23:59:59Z");
     }
 }

@@ -156,8 +156,8 @@ fn signer(dir: &Path, provided: &Authority, now: OffsetDateTime) -> Result<Signe
     // Warnings about the authority's expiry belong to a build, which can act on them.
     let lifetimes = Lifetimes {
         authority: 0,
-        certificate: 0,
-        renew_before: 0,
+        certificate: Duration::ZERO,
+        renew_before: Duration::ZERO,
     };
     let mut events = Vec::new();
     if let Some(signer) = provided.read(lifetimes, now, &mut events)? {
@@ -200,7 +200,7 @@ fn sign(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.serial_number = Some(authority::serial()?);
     params.use_authority_key_identifier_extension = true;
-    params.not_before = authority::validity(now, 0).0;
+    params.not_before = now - authority::BACKDATE;
     params.not_after = now
         .checked_add(life)
         .unwrap_or(authority.not_after)

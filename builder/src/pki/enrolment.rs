@@ -119,6 +119,14 @@ impl Pki {
             both => both,
         };
         let why = wrong.as_deref();
+        let spki = SubjectPublicKeyInfo::from_der(public).map_err(PkiError::make(&cert))?;
+        let made = self.sign(role, subject, &spki, (&cert, found.as_deref()))?;
+        // A node renews its certificates for years: those that it replaces are of no use to anyone.
+        if why.is_some_and(|why| why.iter().all(Mismatch::is_of_age)) && !key.exists() {
+            store::overwrite(&cert, made.as_bytes(), store::PUBLIC)?;
+            self.events.push(Event::Renewed { path: cert });
+            return Ok(issued(made));
+        }
         self.keep_previous(folder, (found.as_deref(), held, why), role, subject)?;
         // A private key beside the certificate is from the time when the builder made this node's
         // keys.
@@ -130,7 +138,8 @@ impl Pki {
                 why.or(Some(&[Mismatch::WrongKey])),
             )?;
         }
-        let public = SubjectPublicKeyInfo::from_der(public).map_err(PkiError::make(&cert))?;
-        self.sign(&cert, role, subject, &public).map(issued)
+        store::put(&cert, made.as_bytes(), store::PUBLIC)?;
+        self.events.push(Event::Made { path: cert });
+        Ok(issued(made))
     }
 }

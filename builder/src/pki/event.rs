@@ -14,6 +14,11 @@ pub(crate) enum Event {
         /// The file.
         path: PathBuf,
     },
+    /// A certificate was replaced by a newer one for the same key; the old one is not kept.
+    Renewed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file was replaced.
     Replaced {
         /// The file.
@@ -36,6 +41,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Made { path } => write!(f, "{}: made", path.display()),
+            Self::Renewed { path } => write!(f, "{}: renewed", path.display()),
             Self::Replaced { path, why, kept } => {
                 write!(
                     f,

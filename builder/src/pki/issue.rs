@@ -6,21 +6,22 @@ use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose,
     PublicKeyData, SanType,
 };
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::authority::{serial, validity};
 use super::certificate::Certificate;
 use super::validate::{Role, Subject};
 
 /// Makes the certificate for a key, signed by the authority, in PEM. The certificate never outlives
-/// the authority.
+/// the authority. Its validity begins later than `after`, where the certificate that it replaces
+/// begins, even if the lifetimes in the recipe have changed.
 pub(super) fn issue(
     (authority, issuer): &(Certificate, Issuer<'static, KeyPair>),
     role: Role,
     subject: &Subject<'_>,
     key: &impl PublicKeyData,
-    days: u32,
-    now: OffsetDateTime,
+    life: Duration,
+    (after, now): (Option<OffsetDateTime>, OffsetDateTime),
 ) -> Result<String, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -46,8 +47,10 @@ pub(super) fn issue(
         .collect::<Result<_, _>>()?;
     params.serial_number = Some(serial()?);
     params.use_authority_key_identifier_extension = true;
-    let (from, until) = validity(now, days);
-    (params.not_before, params.not_after) = (from, until.min(authority.not_after));
+    let (from, until) = validity(now, life);
+    // Nodes compare certificates by this date.
+    let later = after.map_or(from, |after| from.max(after + Duration::seconds(1)));
+    (params.not_before, params.not_after) = (later.min(now), until.min(authority.not_after));
     Ok(params.signed_by(key, issuer)?.pem())
 }
 

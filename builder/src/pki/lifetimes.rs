@@ -1,24 +1,28 @@
 //! The lifetimes of certificates.
 
 use recipes::recipe::Tls;
+use time::Duration;
 
-/// The lifetimes of certificates, in days.
+/// The lifetimes of certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetimes {
-    /// The builder's own CA.
+    /// The builder's own CA, in days.
     pub authority: u32,
     /// A node's certificates. They expire with the CA at the latest.
-    pub certificate: u32,
-    /// A node's certificate that has less than this left is replaced by the next build.
-    pub renew_before: u32,
+    pub certificate: Duration,
+    /// A node's certificate that has less than this left is replaced by the next build, and when
+    /// the node asks for it.
+    pub renew_before: Duration,
 }
 
 impl From<&Tls> for Lifetimes {
     fn from(tls: &Tls) -> Self {
+        // The recipe's lifetimes are a few years at most.
+        let of = |life: std::time::Duration| Duration::try_from(life).unwrap_or(Duration::MAX);
         Self {
             authority: tls.authority_days,
-            certificate: tls.certificate_days,
-            renew_before: tls.renew_before_days,
+            certificate: of(tls.certificate_life),
+            renew_before: of(tls.renew_before),
         }
     }
 }

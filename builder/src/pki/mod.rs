@@ -63,6 +63,7 @@ pub(crate) use signing::{signing_key, trust};
 pub(crate) use validate::{Mismatch, Subject};
 
 use authority::Signer;
+use certificate::Certificate;
 use plan::AuthorityPlan;
 use validate::{ExpectedKey, Requirements, Role};
 
@@ -340,20 +341,24 @@ impl Pki {
         }
         let key_pem = store::read_secret(key)?.unwrap_or_default();
         let pair = IssuedKey::from_pem(&key_pem).map_err(PkiError::make(key))?;
-        let cert_pem = self.sign(cert, role, subject, &pair)?;
+        let cert_pem = self.sign(role, subject, &pair, (cert, None))?;
+        store::put(cert, cert_pem.as_bytes(), store::PUBLIC)?;
+        self.events.push(Event::Made {
+            path: cert.to_owned(),
+        });
         Ok(KeyPair {
             cert: cert_pem,
             key: key_pem,
         })
     }
 
-    /// Issues the certificate of a key, and writes it.
+    /// Issues the certificate of a key, to replace the `old` one at this path.
     fn sign(
-        &mut self,
-        cert: &Path,
+        &self,
         role: Role,
         subject: &Subject<'_>,
         key: &impl PublicKeyData,
+        (cert, old): (&Path, Option<&str>),
     ) -> Result<String, PkiError> {
         let Some(issuer) = &self.signer.issuer else {
             return Err(PkiError::wrong(
@@ -362,19 +367,10 @@ impl Pki {
                 "put the authority's key there",
             ));
         };
-        let made = issue::issue(
-            issuer,
-            role,
-            subject,
-            key,
-            self.lifetimes.certificate,
-            self.now,
-        );
-        let cert_pem = made.map_err(PkiError::make(cert))?;
-        store::put(cert, cert_pem.as_bytes(), store::PUBLIC)?;
-        self.events.push(Event::Made {
-            path: cert.to_owned(),
-        });
-        Ok(cert_pem)
+        let old = old.and_then(|pem| Certificate::all(pem).ok());
+        let after = old.map(|chain| chain[0].not_before);
+        let life = self.lifetimes.certificate;
+        issue::issue(issuer, role, subject, key, life, (after, self.now))
+            .map_err(PkiError::make(cert))
     }
 }

@@ -152,6 +152,11 @@ impl Mismatch {
             .join("; ")
     }
 
+    /// Whether only the certificate's age is the matter.
+    pub(super) fn is_of_age(&self) -> bool {
+        matches!(self, Self::Expired(_) | Self::ExpiresSoon(_))
+    }
+
     /// Whether TLS or etcd would fail with such a certificate, regardless of who made it. Any other
     /// mismatch is acceptable in a ready-made certificate, but is a reason to reissue one of the
     /// builder's own.

@@ -28,6 +28,8 @@ pub(super) struct Rendering {
     backup: Option<Backup>,
     /// None: the operator starts each update.
     auto_update: Option<AutoUpdate>,
+    /// None: the nodes do not renew their certificates by themselves.
+    renewal: Option<Renewal>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<Digest>,
 }
@@ -142,6 +144,12 @@ struct AutoUpdate {
 }
 
 #[derive(Debug, Serialize)]
+struct Renewal {
+    /// The time between two checks whether a renewal is due, in seconds.
+    every: u64,
+}
+
+#[derive(Debug, Serialize)]
 struct Digest {
     sha256: String,
 }
@@ -206,6 +214,10 @@ impl Rendering {
                 .as_ref()
                 .and_then(Update::auto)
                 .map(auto_update),
+            renewal: recipe.tls.enrol.as_ref().map(|_| Renewal {
+                // A third of the lifetime allows twenty attempts at least.
+                every: (recipe.tls.certificate_life.as_secs() / 60).clamp(1, 600),
+            }),
             overlay: overlay.map(|digest| Digest {
                 sha256: digest.to_string(),
             }),

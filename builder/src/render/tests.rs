@@ -1,5 +1,7 @@
 //! The rendered files of any recipe can be parsed, and contain the recipe's values unchanged.
 
+mod renewal;
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 

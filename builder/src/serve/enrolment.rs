@@ -12,7 +12,7 @@ use super::node_document::note_installed;
 use super::refusal::Refusal;
 use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
-use crate::pki::{PkiError, PublicKeys};
+use crate::pki::{Event, PkiError, PublicKeys};
 use crate::sign::CertificateAuthority;
 
 /// Answers a request for certificates with the document of the requesting machine.
@@ -48,7 +48,11 @@ fn signed(
         )
     })?;
     let (document, events) = ca.answer(&node.name, &keys).map_err(refusal)?;
-    for event in events {
+    let is_new = events
+        .iter()
+        .any(|event| !matches!(event, Event::Warning { .. }));
+    let renewed = |event: &Event| matches!(event, Event::Renewed { .. });
+    for event in events.iter().filter(|event| !renewed(event)) {
         state.log_event(request, Some(&node.name), event.to_string());
     }
     let digest = serde_json::from_str::<Envelope>(&document)?.payload_digest()?;
@@ -62,7 +66,12 @@ fn signed(
     }
     let installation = cluster.record.installation(&node.name)?.unwrap_or_default();
     note_installed(state, &cluster.record, node, installation, now());
-    let what = format!("certificates are signed for the key {}", keys.fingerprint());
+    let what = if is_new {
+        "certificates are signed for"
+    } else {
+        "it gets its present certificates for"
+    };
+    let what = format!("{what} the key {}", keys.fingerprint());
     state.log_event(request, Some(&node.name), what);
     Ok(document)
 }

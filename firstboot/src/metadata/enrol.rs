@@ -36,40 +36,77 @@ pub(crate) fn enrol(
     request: &str,
     trusted: &PublicKey,
 ) -> Result<Found> {
-    let mut url = base
-        .join("enrol")
-        .with_context(|| format!("{base} is not a folder"))?;
-    let place = url.to_string();
-    url.query_pairs_mut().extend_pairs(machine.describe());
-    let client = pinned(trusted)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let bytes = runtime.block_on(patiently(&client, &url, request, &place))?;
-    Found::parse(place, &bytes)
+    let server = Server::of(base, machine, trusted)?;
+    runtime()?.block_on(server.patiently(request))
 }
 
-async fn patiently(client: &Client, url: &Url, request: &str, place: &str) -> Result<Vec<u8>> {
-    let mut last = String::new();
-    for pause in PAUSES {
-        let post = client.post(url.clone()).body(request.to_owned());
-        let answer = match send(post, place).await {
-            Ok(reply) => reply.success(place, &[]),
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok(bytes) => return Ok(bytes),
-            Err(HttpError::Final(error)) => {
-                return Err(refused(
-                    ReasonId::EnrolmentRefused.because(format!("{error:#}")),
-                ));
-            }
-            Err(HttpError::Again(error)) => last = format!("waiting for certificates: {error:#}"),
-        }
-        say(&last);
-        tokio::time::sleep(Duration::from_secs(pause)).await;
+/// Sends a request for certificates once.
+///
+/// # Errors
+/// Not ready if the server does not answer or waits for an operator; refused if it refuses.
+pub(crate) fn enrol_once(
+    base: &Url,
+    machine: &Machine,
+    request: &str,
+    trusted: &PublicKey,
+) -> Result<Found> {
+    let server = Server::of(base, machine, trusted)?;
+    let answer = runtime()?.block_on(server.ask(request));
+    answer.map_err(|error| match error {
+        HttpError::Again(error) => not_ready(format!("{error:#}")),
+        HttpError::Final(error) => refusal(&error),
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    Ok(builder.enable_all().build()?)
+}
+
+fn refusal(error: &anyhow::Error) -> anyhow::Error {
+    refused(ReasonId::EnrolmentRefused.because(format!("{error:#}")))
+}
+
+/// The server that signs requests.
+struct Server {
+    client: Client,
+    url: Url,
+    /// The address without the query, for messages.
+    place: String,
+}
+
+impl Server {
+    fn of(base: &Url, machine: &Machine, trusted: &PublicKey) -> Result<Self> {
+        let mut url = base
+            .join("enrol")
+            .with_context(|| format!("{base} is not a folder"))?;
+        let place = url.to_string();
+        url.query_pairs_mut().extend_pairs(machine.describe());
+        let client = pinned(trusted)?;
+        Ok(Self { client, url, place })
     }
-    Err(not_ready(last))
+
+    async fn ask(&self, request: &str) -> Result<Found, HttpError> {
+        let post = self.client.post(self.url.clone()).body(request.to_owned());
+        let bytes = send(post, &self.place).await?.success(&self.place, &[])?;
+        Found::parse(self.place.clone(), &bytes).map_err(HttpError::Final)
+    }
+
+    async fn patiently(&self, request: &str) -> Result<Found> {
+        let mut last = String::new();
+        for pause in PAUSES {
+            match self.ask(request).await {
+                Ok(found) => return Ok(found),
+                Err(HttpError::Final(error)) => return Err(refusal(&error)),
+                Err(HttpError::Again(error)) => {
+                    last = format!("waiting for certificates: {error:#}");
+                }
+            }
+            say(&last);
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+        }
+        Err(not_ready(last))
+    }
 }
 
 /// Returns a client that accepts only a server that holds this key.

@@ -35,7 +35,7 @@ use recipes::cluster::{MetadataPolicy, MetadataSource};
 use reqwest::Url;
 
 pub(crate) use document::Found;
-pub(crate) use enrol::enrol;
+pub(crate) use enrol::{enrol, enrol_once};
 pub(crate) use http::client as http_client;
 pub(crate) use log::{Outcome, SourceLog};
 pub(crate) use url::newer;

@@ -142,6 +142,11 @@ impl OwnKeys {
         self.next.as_ref().or(self.current.as_ref())
     }
 
+    /// All keys for which the node may request certificates; those that it wants come first.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = &KeySet> {
+        [&self.next, &self.current].into_iter().flatten()
+    }
+
     /// The keys that wait for their certificates.
     pub(crate) fn into_next(self) -> Option<KeySet> {
         self.next
@@ -153,8 +158,9 @@ impl OwnKeys {
         let pair = |purpose: usize| {
             let issued = tls.pairs()[purpose];
             let own = || {
-                let sets = [&self.next, &self.current].into_iter().flatten();
-                let mut matching = sets.filter(|keys| keys.matches(purpose, &issued.cert));
+                let mut matching = self
+                    .sets()
+                    .filter(|keys| keys.matches(purpose, &issued.cert));
                 matching.next().map(|keys| keys.pem(purpose))
             };
             Some(KeyPair {

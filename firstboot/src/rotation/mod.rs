@@ -8,6 +8,7 @@
 mod interim;
 mod observe;
 mod plan;
+mod presented;
 mod restart;
 mod tls_probe;
 pub(crate) mod trust_bundle;
@@ -26,6 +27,7 @@ use crate::output::say;
 use crate::steps::{self, tls};
 use observe::{member, observe};
 use plan::{RotationStep, plan};
+pub(crate) use presented::check_presented;
 use trust_bundle::{TrustBundle, list};
 
 /// The limits of the pause between two observations, which is a tenth of the time since the last

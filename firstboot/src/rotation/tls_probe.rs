@@ -84,6 +84,21 @@ pub(super) async fn probe(
     Ok(ServedCertificate { trusts, issuer })
 }
 
+/// The certificate that the server at this address presents, in DER. `None` if nothing listens there.
+pub(super) async fn presented(
+    address: SocketAddr,
+    tls: &NodeTls,
+    authorities: &TrustBundle,
+) -> Result<Option<Vec<u8>>> {
+    let (_, connected) = connect(address, tls, authorities).await?;
+    let stream = match connected {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
+        connected => connected.with_context(|| format!("no TLS handshake with {address}"))?,
+    };
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    Ok(chain.first().map(|leaf| leaf.to_vec()))
+}
+
 /// The CAs whose certificates the server at this address accepts. Unlike `look`, this also works
 /// with a server that rejects the certificate of `tls`. In TLS 1.2 such a rejection aborts the
 /// handshake; etcd uses only TLS 1.2 if cipher suites are configured.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use recipes::NodeDocument;
 use recipes::node::Issued;
+use reqwest::Url;
 use serde::Serialize;
 
 use super::source::Source;
@@ -24,7 +25,7 @@ use crate::output::say;
 use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
 use crate::steps::tls;
-use crate::{certificates, paths, rotation, systemd};
+use crate::{certificates, csr, paths, rotation, systemd};
 
 /// The time that the command waits for firstboot.service to finish. With a different CA the unit
 /// may have to wait for the other members. The command does not wait for them.
@@ -89,9 +90,34 @@ impl Answer {
 
 fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
     let machine = Machine::observe()?;
-    let Some(found) = find(own, source, &machine)? else {
-        return Ok(None);
-    };
+    match find(own, source, &machine)? {
+        Some(found) => judge(own, found, &machine),
+        None => Ok(None),
+    }
+}
+
+/// The document with which the server answers this node's request for certificates, if it is newer.
+pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<Newer>> {
+    let machine = Machine::observe()?;
+    judge(own, request(own, server, &machine)?, &machine)
+}
+
+/// Sends a request for each of the node's keys, until the server signs one. The keys that wait for
+/// their certificates may not be approved yet.
+fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<Found> {
+    let keys = OwnKeys::read()?;
+    let mut failed = refused(ReasonId::DocumentOtherKey.because(keys.no_match()));
+    for request in csr::requests(&keys, &own.cluster, machine)? {
+        match metadata::enrol_once(server, machine, &request, &own.trusted) {
+            Ok(found) => return Ok(found),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// Verifies a document, and compares it with the accepted one. `None` if it is the same.
+fn judge(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<Newer>> {
     if found.envelope.payload == own.envelope().payload {
         return Ok(None);
     }
@@ -99,7 +125,7 @@ fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
         found,
         &own.trusted,
         own.cluster.clone(),
-        &machine,
+        machine,
         &OwnKeys::read()?,
     )?;
     if identity.node.name != own.node {
@@ -121,7 +147,8 @@ fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
     }))
 }
 
-/// The document at the place of the release, or else at the recipe's metadata server.
+/// The document at the place of the release, or else at the recipe's metadata server. The server
+/// that signs a node's requests has the newest document of that node.
 fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<Found>> {
     let known = own.envelope().payload_digest()?;
     let found = match source {
@@ -132,8 +159,12 @@ fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<Fou
                 .join("node.json");
             Found::in_file(&path)?
         }
+        Source::Server(_) if own.cluster.enrol.is_some() => None,
         Source::Server(url) => metadata::newer(url, machine, &known)?,
     };
+    if let (None, Some(server)) = (&found, &own.cluster.enrol) {
+        return request(own, server, machine).map(Some);
+    }
     match (&found, &own.cluster.metadata.url) {
         (None, Some(url)) if *source != Source::Server(url.clone()) => {
             metadata::newer(url, machine, &known)
@@ -215,11 +246,7 @@ impl Newer {
     /// Stores the document durably, and lets firstboot.service adopt it. etcd reads a renewed
     /// certificate at the next handshake. The caller must hold the lock for updates.
     pub(super) fn take(&self, _updates: &Lock) -> Result<()> {
-        let document = DesiredFile::new(
-            paths::ACCEPTED,
-            serde_json::to_vec(&self.identity.envelope)?,
-        )
-        .mode(0o600, files::ROOT);
+        let document = self.file()?;
         if !self.changes_something() {
             return document.write();
         }
@@ -231,6 +258,35 @@ impl Newer {
         ));
         operator::while_stopped(|| document.write())?;
         follow(name.as_str())
+    }
+
+    /// Stores the document durably. Returns whether the caller must install its certificates: a
+    /// change of the CAs, and a firstboot that is at work, are matters of firstboot.service.
+    pub(super) fn accept(&self) -> Result<bool> {
+        if !self.changes_ca
+            && let Ok(_lock) = Lock::take()
+        {
+            say(format!(
+                "{} takes over its node document from {}: {}",
+                self.identity.node.name,
+                self.identity.place,
+                self.changes.join("; ")
+            ));
+            self.file()?.write()?;
+            return Ok(true);
+        }
+        let lock = Lock::take_updates()?;
+        if UpdateState::read()?.is_some() {
+            return Err(not_ready(ReasonId::UpdateBusy.because(
+                "the node uses renewed certificates only after the update of the image has ended",
+            )));
+        }
+        self.take(&lock).map(|()| false)
+    }
+
+    fn file(&self) -> Result<DesiredFile> {
+        let text = serde_json::to_vec(&self.identity.envelope)?;
+        Ok(DesiredFile::new(paths::ACCEPTED, text).mode(0o600, files::ROOT))
     }
 
     /// Takes the document over after an update of the image, unless another update has begun.

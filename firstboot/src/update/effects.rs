@@ -36,11 +36,12 @@ pub(super) enum Effect {
 }
 
 /// Units that an update always restarts or must never touch.
-const OWN: [&str; 5] = [
+const OWN: [&str; 6] = [
     "etcd.service",
     "firstboot.service",
     "firstboot-update.service",
     "firstboot-auto-update.service",
+    "firstboot-renew.service",
     "firstboot-snapshot.service",
 ];
 /// The kinds of units that can be enabled and started.

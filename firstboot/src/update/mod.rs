@@ -8,7 +8,8 @@
 //! waits until the member has proved itself (`probation`), or restores the previous image. `state` is
 //! stored on the disk, and after a power cut the unit continues from it (`resume`). `follow` shows the unit's
 //! messages to the operator. `document` takes over a newer node document from the
-//! same place. `summary` contains what `firstboot status` shows about updates.
+//! same place, and `renew` requests one with new certificates before the present ones expire; if
+//! that fails, `renewal_failure` keeps the reason. `summary` contains what `firstboot status` shows about updates.
 //! `scheduled` is executed by the timer, which updates a node without an operator during its
 //! `window`.
 
@@ -26,6 +27,8 @@ mod model;
 mod order;
 mod preconditions;
 mod probation;
+mod renew;
+pub(crate) mod renewal_failure;
 mod replacement;
 mod resume;
 mod scheduled;
@@ -40,4 +43,5 @@ mod window;
 mod worker;
 
 pub(crate) use command::{Options, run};
+pub(crate) use renew::{Options as RenewOptions, run as renew};
 pub(crate) use update_turn::return_turn_of_previous_self;

@@ -51,11 +51,12 @@ impl Credentials {
         self.tonic.clone()
     }
 
-    /// The time at which the certificate expires that a server presents in a TLS handshake.
+    /// The times from and until which the certificate is valid that a server presents in a TLS
+    /// handshake.
     ///
     /// # Errors
     /// If there is no handshake, or if no trusted CA signed the server's certificate.
-    pub async fn served_until(&self, address: SocketAddr) -> Result<UnixTime> {
+    pub async fn served_validity(&self, address: SocketAddr) -> Result<(UnixTime, UnixTime)> {
         let roots = self.roots()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chain = CertificateDer::pem_slice_iter(&self.cert)
@@ -89,18 +90,31 @@ impl Credentials {
             .with_context(|| format!("{address} presents no certificate"))?;
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-        // The verifier reports when the certificate expires if it is asked to verify it at the end
-        // of time. RFC 5280, 4.1.2.5: one second after the last second that a certificate can name.
-        let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));
+        // The verifier reports these times if it is asked to verify the certificate at the beginning
+        // and the end of time. RFC 5280, 4.1.2.5: one second after the last second that a
+        // certificate can name.
         let name = ServerName::from(address.ip());
-        match verifier.verify_server_cert(leaf, intermediates, &name, &[], end) {
+        let at = |seconds| {
+            let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+            verifier.verify_server_cert(leaf, intermediates, &name, &[], time)
+        };
+        let until = match at(253_402_300_800) {
             Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
                 not_after,
                 ..
-            })) => Ok(not_after),
-            Err(error) => Err(error.into()),
+            })) => not_after,
+            Err(error) => return Err(error.into()),
             Ok(_) => bail!("the certificate of {address} does not expire"),
-        }
+        };
+        let from = match at(0) {
+            Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                not_before,
+                ..
+            })) => not_before,
+            Err(error) => return Err(error.into()),
+            Ok(_) => UnixTime::since_unix_epoch(Duration::ZERO),
+        };
+        Ok((from, until))
     }
 
     fn roots(&self) -> Result<RootCertStore> {

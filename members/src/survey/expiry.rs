@@ -13,28 +13,34 @@ const DAY: u64 = 86400;
 /// How many days before the expiry the warning appears. By default the builder renews certificates
 /// 90 days before they expire.
 const WARNING_DAYS: u64 = 30;
+/// The warning appears only if less than this part of the lifetime is left: one sixth. A node that
+/// enrols renews its certificates when a third is left.
+const WARNING_PART: u64 = 6;
+
+/// The times from and until which a certificate is valid.
+type Validity = (UnixTime, UnixTime);
 
 /// The port at which a member serves its peers.
 const PEER_PORT: u16 = 2380;
 
-/// The time at which an endpoint's certificate expires, or `None` if the handshake fails, which is
+/// The validity of an endpoint's certificate, or `None` if the handshake fails, which is
 /// reported elsewhere.
 pub(super) async fn certificate_expiry(
     endpoint: &str,
     credentials: &Credentials,
-) -> Option<UnixTime> {
+) -> Option<Validity> {
     let address = endpoint.strip_prefix("https://")?.parse().ok()?;
-    credentials.served_until(address).await.ok()
+    credentials.served_validity(address).await.ok()
 }
 
-/// The time at which the certificate expires that the member presents to its peers.
+/// The validity of the certificate that the member presents to its peers.
 pub(super) async fn peer_certificate_expiry(
     endpoint: &str,
     credentials: &Credentials,
-) -> Option<UnixTime> {
+) -> Option<Validity> {
     let mut address: SocketAddr = endpoint.strip_prefix("https://")?.parse().ok()?;
     address.set_port(PEER_PORT);
-    credentials.served_until(address).await.ok()
+    credentials.served_validity(address).await.ok()
 }
 
 /// The number of whole days until that time; negative once it has passed.
@@ -44,10 +50,12 @@ pub(super) fn days_left(until: UnixTime, now: UnixTime) -> i64 {
 }
 
 /// The warning that a certificate expires soon.
-pub(super) fn advice(until: Option<UnixTime>, now: UnixTime) -> Option<Reason> {
-    let until = until?;
-    let days = until.as_secs().saturating_sub(now.as_secs()) / DAY;
-    (days < WARNING_DAYS).then(|| {
+pub(super) fn advice(validity: Option<Validity>, now: UnixTime) -> Option<Reason> {
+    let (from, until) = validity?;
+    let seconds = until.as_secs().saturating_sub(now.as_secs());
+    let life = until.as_secs().saturating_sub(from.as_secs());
+    let days = seconds / DAY;
+    (days < WARNING_DAYS && seconds < life / WARNING_PART).then(|| {
         ReasonId::CertificateExpiring.because(format!(
             "its certificate expires in {days} days, on {}: build again, and run `firstboot update` on the member",
             date(until)
@@ -64,15 +72,17 @@ mod tests {
     #[test]
     fn a_certificate_that_expires_soon_is_reported() {
         let at = |days: u64| UnixTime::since_unix_epoch(Duration::from_secs(days * DAY));
+        let of = |until, life| advice(Some((at(until - life), at(until))), at(20_000));
         assert_eq!(advice(None, at(0)), None);
-        assert_eq!(advice(Some(at(20_030)), at(20_000)), None);
-        let said = advice(Some(at(20_029)), at(20_000)).unwrap().text;
+        assert_eq!(of(20_030, 1095), None);
+        let said = of(20_029, 1095).unwrap().text;
         assert!(said.contains("in 29 days, on 2024-11-02"), "{said}");
-        assert!(
-            advice(Some(at(19_000)), at(20_000))
-                .unwrap()
-                .text
-                .contains("in 0 days")
+        assert!(of(19_000, 1095).unwrap().text.contains("in 0 days"));
+        assert_eq!(
+            of(20_010, 60),
+            None,
+            "a node that enrols may still renew it"
         );
+        assert!(of(20_009, 60).is_some());
     }
 }

@@ -150,11 +150,14 @@ async fn observe_connection(row: &mut Row, credentials: &Credentials) {
         expiry::peer_certificate_expiry(&row.endpoint, credentials),
     );
     let now = UnixTime::now();
-    row.certificate_until = client.map(date);
-    row.certificate_days_left = client.map(|until| expiry::days_left(until, now));
-    row.peer_certificate_until = peer.map(date);
-    row.peer_certificate_days_left = peer.map(|until| expiry::days_left(until, now));
-    let first = client.into_iter().chain(peer).min();
+    row.certificate_until = client.map(|(_, until)| date(until));
+    row.certificate_days_left = client.map(|(_, until)| expiry::days_left(until, now));
+    row.peer_certificate_until = peer.map(|(_, until)| date(until));
+    row.peer_certificate_days_left = peer.map(|(_, until)| expiry::days_left(until, now));
+    let first = client
+        .into_iter()
+        .chain(peer)
+        .min_by_key(|(_, until)| *until);
     row.notes.extend(expiry::advice(first, now));
 }
 

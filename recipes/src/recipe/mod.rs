@@ -9,6 +9,7 @@ mod install;
 mod node;
 mod policy;
 mod ssh;
+mod tls;
 mod update;
 mod values;
 
@@ -22,8 +23,9 @@ pub use install::{
     Disk, Family, Install, Keymap, Locale, Package, Partitions, Repo, RepoKey, RepoName, Timezone,
 };
 pub use node::{Cluster, Node};
-pub use policy::{AuthorityFiles, Profile, Selinux, SelinuxMode, Time, Tls, Tuning};
+pub use policy::{Profile, Selinux, SelinuxMode, Time, Tuning};
 pub use ssh::SshKey;
+pub use tls::{AuthorityFiles, Tls};
 pub use values::{Base, CryptHash, Host, Size, Word};
 
 use crate::backup::Backup;
@@ -117,7 +119,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let firewall = firewall::read(root, network.as_ref(), &nodes);
     let files = files::read(root);
     check_room(root, etcd.as_ref(), install.as_ref());
-    let (selinux, tls) = (policy::read_selinux(root), policy::read_tls(root));
+    let (selinux, tls) = (policy::read_selinux(root), tls::read_tls(root));
     let metadata = policy::read_metadata(root, tls.keys);
     let backup = backup::read(root);
     let update = update::read(root);

@@ -1,8 +1,5 @@
-//! The sections about what a node does and whom it trusts: time, tuning, SELinux, TLS, metadata.
+//! The sections about what a node does and whom it trusts: time, tuning, SELinux, metadata.
 
-use url::Url;
-
-use super::files::LocalFile;
 use super::values::{Base, Host, Word};
 use crate::cluster::{MetadataPolicy, MetadataSource, Platform};
 use crate::diagnostic::Diagnostic;
@@ -72,32 +69,6 @@ impl SelinuxMode {
             Self::Permissive => "permissive",
         }
     }
-}
-
-/// The authority, and the lifetimes of its certificates.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// Where the nodes' private keys are made.
-    pub keys: KeyOrigin,
-    /// The server that signs their requests for certificates.
-    pub enrol: Option<Url>,
-    /// The files of the operator's own authority.
-    pub authority: Option<AuthorityFiles>,
-    /// The lifetime of the authority, in days.
-    pub authority_days: u32,
-    /// The lifetime of a node's certificates, in days.
-    pub certificate_days: u32,
-    /// The number of days; a certificate with fewer days left is reissued by the next build.
-    pub renew_before_days: u32,
-}
-
-/// The files of an authority; they may be at any path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuthorityFiles {
-    /// `ca-cert`: its certificate.
-    pub cert: LocalFile,
-    /// `ca-key`: its private key.
-    pub key: LocalFile,
 }
 
 fn values<T>(found: Option<Vec<Located<T>>>) -> Option<Vec<T>> {
@@ -196,86 +167,6 @@ pub(super) fn read_selinux(root: &Table<'_>) -> Selinux {
     }
     table.finish();
     selinux
-}
-
-pub(super) fn read_tls(root: &Table<'_>) -> Tls {
-    let table = root.table("tls");
-    let table = table.as_ref();
-    let days = |key, bounds, default| {
-        let found = table.and_then(|table| table.integer(key, bounds));
-        found
-            .and_then(|at| u32::try_from(at.value).ok())
-            .unwrap_or(default)
-    };
-    let origins = [("document", KeyOrigin::Document), ("node", KeyOrigin::Node)];
-    let keys = table.and_then(|table| table.choice("keys", &origins));
-    let enrol = table.and_then(|table| table.value::<Base>("enrol"));
-    let cert = table.and_then(|table| table.text("ca-cert"));
-    let key = table.and_then(|table| table.text("ca-key"));
-    let tls = Tls {
-        keys: keys.map_or(KeyOrigin::Document, |at| at.value),
-        enrol: enrol.as_ref().map(|at| at.value.url().clone()),
-        authority_days: days("ca-days", 1..=36_500, 3_650),
-        certificate_days: days("certificate-days", 1..=3_650, 1_095),
-        renew_before_days: days("renew-before-days", 0..=3_650, 90),
-        authority: cert
-            .clone()
-            .zip(key.clone())
-            .map(|(cert, key)| AuthorityFiles {
-                cert: LocalFile {
-                    source: cert.value,
-                    span: cert.span,
-                },
-                key: LocalFile {
-                    source: key.value,
-                    span: key.span,
-                },
-            }),
-    };
-    if let Some(table) = table {
-        check_enrol(table, enrol.as_ref(), tls.keys);
-        match (&cert, &key) {
-            (Some(at), None) => {
-                let finding = Diagnostic::error(at.span.clone(), "`ca-cert` without `ca-key`");
-                table.report(
-                    finding
-                        .help("to use existing certificates, put them into the --pki folder and remove `ca-cert`"),
-                );
-            }
-            (None, Some(at)) => table.report(Diagnostic::error(
-                at.span.clone(),
-                "`ca-key` without `ca-cert`",
-            )),
-            _ => {}
-        }
-        if tls.certificate_days > tls.authority_days
-            || tls.renew_before_days >= tls.certificate_days
-        {
-            let finding =
-                Diagnostic::error(table.header(), "these lifetimes contradict each other");
-            table.report(finding.help("expected renew-before-days < certificate-days <= ca-days"));
-        }
-        table.finish();
-    }
-    tls
-}
-
-fn check_enrol(table: &Table<'_>, enrol: Option<&Located<Base>>, keys: KeyOrigin) {
-    let Some(at) = enrol else { return };
-    if keys.is_document() {
-        let finding = Diagnostic::error(at.span.clone(), "`enrol` without `keys = \"node\"`");
-        table.report(
-            finding.help("only nodes that make their keys themselves request certificates"),
-        );
-    }
-    if at.value.url().scheme() != "https" {
-        let finding = Diagnostic::error(at.span.clone(), "the enrolment needs https");
-        table.report(
-            finding.help(
-                "`builder serve --pki` serves it at port 8443, without a certificate of a CA",
-            ),
-        );
-    }
 }
 
 /// Over plain http everyone sees a document, which holds keys unless the nodes make them.

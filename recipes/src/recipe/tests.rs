@@ -255,6 +255,27 @@ fn a_contradiction_names_both_sides() {
 }
 
 #[test]
+fn nodes_that_enrol_decide_themselves_when_they_renew() {
+    for (lifetimes, words) in [
+        (
+            "certificate-minutes = 10",
+            "`certificate-minutes` without `enrol`",
+        ),
+        (
+            "keys = \"node\"\nenrol = \"https://a/\"\ncertificate-minutes = 10\ncertificate-days = 1",
+            "`certificate-minutes` and `certificate-days`",
+        ),
+        (
+            "keys = \"node\"\nenrol = \"https://a/\"\nrenew-before-days = 9",
+            "`renew-before-days` with `enrol`",
+        ),
+    ] {
+        let text = format!("[tls]\n{lifetimes}\n[firewall]");
+        refused(&changed("[firewall]", &text), words);
+    }
+}
+
+#[test]
 fn what_is_missing_is_named_with_its_reason() {
     let without_digest = GOOD.replace("sha256", "# sha256");
     refused(

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::cluster::Provisioning;
+use crate::programs;
 
 /// How long to wait for a member's answer. An election takes one to two seconds. A client that
 /// waits much longer for a dead member loses more time than by asking another member.
@@ -49,6 +50,20 @@ pub struct Member {
 impl Client {
     /// Makes a client in the world's network, with the first node's client certificate.
     pub fn new(provisioning: &Provisioning) -> Result<Self> {
+        Self::with(provisioning, "nodes/etcd-1")
+    }
+
+    /// Makes the same client with a certificate of `builder pki client`, for a cluster whose nodes
+    /// make their keys themselves.
+    pub fn operator(provisioning: &Provisioning) -> Result<Self> {
+        let pki = provisioning.pki();
+        let arguments = ["pki", "client", "writer", "--pki", &pki.to_string_lossy()];
+        programs::run_builder(&arguments)?.ok()?;
+        Self::with(provisioning, "clients/writer")
+    }
+
+    /// Makes a client with the certificate in this folder of the PKI.
+    fn with(provisioning: &Provisioning, folder: &str) -> Result<Self> {
         // The first caller installs the provider; an Err only means that it is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pki = provisioning.pki();
@@ -58,8 +73,8 @@ impl Client {
         };
         let cas = Certificate::from_pem_bundle(&read("ca.crt")?)?;
         let own = [
-            read("nodes/etcd-1/client.key")?,
-            read("nodes/etcd-1/client.crt")?,
+            read(&format!("{folder}/client.key"))?,
+            read(&format!("{folder}/client.crt"))?,
         ]
         .concat();
         let builder = blocking::Client::builder()

@@ -5,6 +5,7 @@
 //! must reach run in it. The machine's own network stays untouched, and no packet can leave the
 //! world, because it has no uplink.
 
+mod capture;
 mod faults;
 mod namespace;
 mod slow_link;
@@ -19,6 +20,7 @@ use crate::{process, run};
 use namespace::ip;
 use slow_link::SlowLink;
 
+pub use capture::Capture;
 pub use faults::{Fault, Partition};
 pub use namespace::Namespace;
 

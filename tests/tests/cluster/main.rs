@@ -10,6 +10,7 @@ mod own_keys;
 mod refusal;
 mod refusals;
 mod sources;
+mod switch_keys;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
             outdated_document::trials(),
             foreign_data::trials(),
             own_keys::trials(),
+            switch_keys::trials(),
         ];
         [
             lifecycle::trials(),

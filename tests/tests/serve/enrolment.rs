@@ -27,7 +27,8 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement::Pip,
     Requirement::Curl,
 ];
-const ENROL: &str = "10.101.15.1:8443";
+/// The address at which the server signs requests.
+pub(crate) const ENROL: &str = "10.101.15.1:8443";
 const TIMEOUT: Duration = Duration::from_secs(180);
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -46,8 +47,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Builds the demo's cluster with nodes that make their own keys and are identified by their
-/// network cards.
-fn built() -> Result<(Provisioning, PathBuf)> {
+/// network cards, and with this line in `[tls]`.
+pub(crate) fn built_with(lifetime: &str) -> Result<(Provisioning, PathBuf)> {
     etcd::release(etcd::DEMO)?;
     let mut text = fs::read_to_string(recipe("demo"))?;
     for last in [101, 102, 103] {
@@ -60,6 +61,8 @@ fn built() -> Result<(Provisioning, PathBuf)> {
         "\n[tls]\nkeys = \"node\"\nenrol = \"",
         &enrol,
         "\"\n",
+        lifetime,
+        "\n",
     ]
     .concat();
     let path = run::current()?.folder("recipe")?.join("recipe.toml");
@@ -69,7 +72,7 @@ fn built() -> Result<(Provisioning, PathBuf)> {
     Ok((provisioning, path))
 }
 
-fn served(ours: &Provisioning, recipe: &Path, options: &[&str]) -> Result<Server> {
+pub(crate) fn served(ours: &Provisioning, recipe: &Path, options: &[&str]) -> Result<Server> {
     let (pki, recipe) = (ours.pki(), recipe.to_string_lossy());
     let pki = pki.to_string_lossy();
     let fixed = ["--listen", SERVER, "--pki", &pki, "--recipe", &recipe];
@@ -83,7 +86,7 @@ fn approve(ours: &Provisioning, words: &[&str]) -> Result<String> {
 }
 
 fn cluster() -> Result<()> {
-    let (ours, recipe) = built()?;
+    let (ours, recipe) = built_with("")?;
     let server = served(&ours, &recipe, &["--approve"])?;
     let names = ["etcd-1", "etcd-2", "etcd-3"];
     let install = |name: &&str| {
@@ -179,7 +182,7 @@ fn answers((status, text): (u16, String), expected: u16, words: &str) -> Result<
 }
 
 fn hostile() -> Result<()> {
-    let (ours, recipe) = built()?;
+    let (ours, recipe) = built_with("")?;
     let server = served(&ours, &recipe, &[])?;
     let [one, two] = ["etcd-1", "etcd-2"].map(|name| ours.network.add(name));
     let (one, two) = (one?, two?);

@@ -11,6 +11,7 @@ mod install_once;
 mod installation;
 mod load;
 mod renewal;
+mod short_lifetimes;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
             enrolment::trials(),
             load::trials(),
             renewal::trials(),
+            short_lifetimes::trials(),
             firmware::trials(),
         ]
         .into_iter()

@@ -196,3 +196,49 @@ fn while_an_authority_is_replaced_the_certificates_of_both_are_there() {
     retire(&folder.path(), now()).unwrap();
     assert_eq!(folder.certificates().unwrap().1, None);
 }
+
+#[test]
+fn renewed_certificates_replace_old_ones_that_are_not_kept_and_begin_later() {
+    let (folder, keys, minute) = (Folder::new(), request(), Duration::minutes(1));
+    let at = |after: Duration, life: Duration| {
+        let lifetimes = Lifetimes {
+            certificate: life,
+            renew_before: life / 2,
+            ..LIFETIMES
+        };
+        let mut pki = folder.open_with(lifetimes, now() + after).unwrap();
+        let (tls, _) = pki
+            .certificates(&Node::new("etcd-1").at(101))
+            .unwrap()
+            .unwrap();
+        let leaf = Certificate::all(&tls.server.cert).unwrap().remove(0);
+        (leaf, pki.events().to_vec())
+    };
+    folder.enrol("etcd-1", &keys).unwrap();
+    let (first, _) = at(Duration::ZERO, 10 * minute);
+    assert_eq!(first.not_after, now() + 10 * minute);
+    assert_eq!(first.not_before, now() - minute, "a tenth of the lifetime");
+    assert_eq!(at(4 * minute, 10 * minute).0.not_after, first.not_after);
+
+    let (second, events) = at(6 * minute, 10 * minute);
+    assert_eq!(second.not_after, now() + 16 * minute);
+    assert_eq!(second.public_key, first.public_key);
+    assert!(
+        events
+            .iter()
+            .all(|event| matches!(event, Event::Renewed { .. }))
+            && events.len() == 3,
+        "{events:?}"
+    );
+    // A longer lifetime has an earlier beginning. The nodes would regard it as an older document.
+    let (third, _) = at(12 * minute, Duration::days(365));
+    assert!(third.not_before > second.not_before);
+    // The node was off for longer than the lifetime.
+    let (fourth, _) = at(Duration::days(400), 10 * minute);
+    assert!(fourth.not_before > third.not_before);
+    let kept = folder
+        .modes()
+        .into_iter()
+        .filter(|(name, _)| name.contains(".old-"));
+    assert_eq!(kept.count(), 0);
+}

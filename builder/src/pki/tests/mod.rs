@@ -18,8 +18,8 @@ use super::*;
 
 const LIFETIMES: Lifetimes = Lifetimes {
     authority: 3650,
-    certificate: 365,
-    renew_before: 30,
+    certificate: Duration::days(365),
+    renew_before: Duration::days(30),
 };
 
 /// One fixed time for all tests, so that no test depends on how long it takes. It is slightly in
@@ -91,7 +91,11 @@ impl Folder {
     }
 
     fn open(&self, now: OffsetDateTime) -> Result<Pki, PkiError> {
-        open(&self.path(), &cluster(), &Authority::Own, LIFETIMES, now)
+        self.open_with(LIFETIMES, now)
+    }
+
+    fn open_with(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> Result<Pki, PkiError> {
+        open(&self.path(), &cluster(), &Authority::Own, lifetimes, now)
     }
 
     fn file(&self, name: &str) -> PathBuf {

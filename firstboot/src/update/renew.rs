@@ -1,0 +1,139 @@
+//! `firstboot renew`: keeps the certificates of a node that enrols from expiring. When a third of
+//! their lifetime is left, it sends the node's request to the server of `[tls] enrol` again. The
+//! request is signed with the node's keys, which the server knows, so no operator has to approve
+//! it. etcd reads the new certificates at the next handshake; firstboot looks at the ports until it
+//! sees them there. Each step is repeated until it has succeeded: the command needs no record of
+//! how far an earlier run came.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use members::moment::{date, now};
+use reqwest::Url;
+use rustls::pki_types::UnixTime;
+
+use super::document;
+use super::renewal_failure::RenewalFailure;
+use super::this_node::ThisNode;
+use crate::change::Change;
+use crate::exit::{not_ready, reason_of, refused};
+use crate::identity::Identity;
+use crate::lock::Lock;
+use crate::operator::UNIT;
+use crate::output::say;
+use crate::reason::ReasonId;
+use crate::steps::{self, tls};
+use crate::{certificates, files, own_keys, paths, rotation, systemd};
+
+/// The command line of `firstboot renew`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 renewed, or not due; 1 failed; 3 the recipe names no server; 4 not renewed, worth another attempt.\n\n\
+    Example: firstboot renew"
+)]
+pub(crate) struct Options {
+    /// Do nothing before the time of the next attempt, after a failure: firstboot-renew.timer does
+    /// this
+    #[arg(long, hide = true)]
+    scheduled: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    // firstboot.service has not finished yet.
+    if !files::exists(Path::new(paths::ACCEPTED))? {
+        return Ok(());
+    }
+    let own = ThisNode::read()?;
+    let server = own.cluster.enrol.clone().ok_or_else(|| {
+        refused(ReasonId::RenewalNoServer.because(
+            "the recipe of this image has no `enrol` in [tls]: an operator renews the certificates",
+        ))
+    })?;
+    let before = RenewalFailure::read()?;
+    let waits = before.as_ref().is_some_and(|before| before.waits(now()));
+    if options.scheduled && waits {
+        return Ok(());
+    }
+    let (until, due) = expiry(&own)?;
+    let due = due.then_some(&server);
+    let Err(error) = renew(&own, until, due) else {
+        return RenewalFailure::clear();
+    };
+    let why = reason_of(&error);
+    RenewalFailure::after(before.as_ref(), now(), until.as_secs(), &why).write()?;
+    Err(error)
+}
+
+fn expiry(own: &ThisNode) -> Result<(UnixTime, bool)> {
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(now()));
+    certificates::expiry(&own.document().tls, now)
+}
+
+/// Renews the certificates if a `server` is given, and makes sure that etcd presents the accepted
+/// ones.
+fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
+    let installs = server.map_or(Ok(true), |server| request(own, server, until))?;
+    let own = ThisNode::read()?;
+    let identity = own.identity()?;
+    let changed = installs && install(&identity)?;
+    let listens = rotation::check_presented(&identity)?;
+    if changed && listens {
+        let until = date(expiry(&own)?.0);
+        say(format!(
+            "etcd presents the renewed certificates, until {until}"
+        ));
+    } else if changed {
+        restart_failed()?;
+    }
+    Ok(())
+}
+
+/// Gets a newer document. Returns whether its certificates must be installed.
+fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
+    let failed = |why: String| {
+        not_ready(ReasonId::RenewalFailed.because(format!(
+            "the certificates, which expire on {}, cannot be renewed: {why}",
+            date(until)
+        )))
+    };
+    match document::from_server(own, server) {
+        Ok(Some(newer)) if newer.changes_something() => newer.accept(),
+        Ok(_) => Err(failed(format!(
+            "{server} has no newer ones. If the CA expires then, replace the CA"
+        ))),
+        Err(error) => Err(failed(format!("{server}: {error:#}"))),
+    }
+}
+
+/// Installs the certificates that the node uses. Returns whether that changed something. A firstboot
+/// that is at work installs them itself.
+fn install(identity: &Identity) -> Result<bool> {
+    let Ok(_lock) = Lock::take() else {
+        return Ok(false);
+    };
+    if tls::installed()?.is_none() {
+        return Ok(false);
+    }
+    let changes = steps::certificates(identity)?;
+    if !changes.is_empty() {
+        tls::check(identity, &identity.issued)?;
+        changes.iter().try_for_each(Change::apply_and_log)?;
+    }
+    own_keys::promote(&identity.issued)?;
+    Ok(!changes.is_empty())
+}
+
+/// Starts firstboot.service again if it has failed. A node that was off until its certificates had
+/// expired starts etcd only after that.
+fn restart_failed() -> Result<()> {
+    let seen = systemd::properties(UNIT, &["ActiveState"])?;
+    if seen
+        .get("ActiveState")
+        .is_some_and(|state| state == "failed")
+    {
+        systemd::start(UNIT)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Why this node could not renew its certificates, and when it tries again. A node whose last attempt
+//! succeeded has none.
+
+use std::path::Path;
+
+use anyhow::Result;
+use members::moment::stamp;
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, DesiredFile};
+use crate::paths;
+use crate::reason::Reason;
+
+/// The pause after the first failure, in seconds. It doubles with each failure.
+const SHORTEST: u64 = 5;
+/// The longest pause, in seconds.
+const LONGEST: u64 = 86_400;
+/// The part of the remaining time until the expiry that a pause may take at most: one tenth. So the
+/// attempts become more frequent as the expiry comes closer.
+const PART: u64 = 10;
+
+/// The failures since the last success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct RenewalFailure {
+    /// The time of the first failure, in seconds since 1970.
+    since: u64,
+    /// How many attempts failed.
+    attempts: u32,
+    /// The time before which the node does not try again.
+    next: u64,
+    /// The reason of the last failure, with its id.
+    why: String,
+}
+
+impl RenewalFailure {
+    /// Reads it. A damaged file counts as none, since the next attempt writes it again.
+    pub(crate) fn read() -> Result<Option<Self>> {
+        let bytes = files::read_if_there(paths::RENEWAL)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// Whether it is too early for another attempt. A clock that was set back does not delay it.
+    pub(super) fn waits(&self, now: u64) -> bool {
+        now < self.next && self.next - now <= LONGEST
+    }
+
+    /// The state after another failure. The certificates expire at `until`.
+    pub(super) fn after(before: Option<&Self>, now: u64, until: u64, why: &Reason) -> Self {
+        let attempts = before.map_or(1, |before| before.attempts.saturating_add(1));
+        let doubled = SHORTEST.saturating_mul(1 << (attempts - 1).min(20));
+        let most = (until.saturating_sub(now) / PART).clamp(SHORTEST, LONGEST);
+        Self {
+            since: before.map_or(now, |before| before.since),
+            attempts,
+            next: now + doubled.min(most),
+            why: why.to_string(),
+        }
+    }
+
+    /// Stores it.
+    pub(super) fn write(&self) -> Result<()> {
+        let text = serde_json::to_vec(self)?;
+        DesiredFile::new(paths::RENEWAL, text)
+            .mode(0o600, files::ROOT)
+            .write()
+    }
+
+    /// Removes it after a success.
+    pub(super) fn clear() -> Result<()> {
+        let path = Path::new(paths::RENEWAL);
+        if files::exists(path)? {
+            files::remove(path)?;
+        }
+        Ok(())
+    }
+
+    /// The line of `firstboot status`.
+    pub(crate) fn line(&self) -> String {
+        let (since, next) = (stamp(self.since), stamp(self.next));
+        let times = if self.attempts == 1 { "time" } else { "times" };
+        format!(
+            "renewal: failed {} {times} since {since}, next attempt at {next}: {}\n",
+            self.attempts, self.why
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::ReasonId;
+
+    #[test]
+    fn pauses_double_and_become_short_before_the_expiry() {
+        let why = ReasonId::RenewalFailed.because("no answer");
+        let mut state: Option<RenewalFailure> = None;
+        let (mut now, until, mut pauses) = (1000, 1000 + 3600, Vec::new());
+        while now < until {
+            let next = RenewalFailure::after(state.as_ref(), now, until, &why);
+            assert!(next.waits(now) && !next.waits(next.next));
+            pauses.push(next.next - now);
+            now = next.next;
+            state = Some(next);
+        }
+        assert_eq!(pauses[..7], [5, 10, 20, 40, 80, 160, 320]);
+        assert!(pauses.iter().all(|pause| (5..=360).contains(pause)));
+        assert_eq!(pauses.last(), Some(&5));
+        let line = state.unwrap().line();
+        assert!(line.contains("since 1970-01-01T00:16:40Z"), "{line}");
+        assert!(line.ends_with("no answer [renewal-failed]\n"), "{line}");
+    }
+
+    #[test]
+    fn pauses_have_a_limit_and_end_after_the_clock_was_set_back() {
+        let why = Reason::from("x");
+        let before = RenewalFailure {
+            since: 1,
+            attempts: u32::MAX,
+            next: 2,
+            why: String::new(),
+        };
+        let next = RenewalFailure::after(Some(&before), 1000, u64::MAX, &why);
+        assert_eq!(next.next, 1000 + LONGEST);
+        assert!(next.waits(1000) && !next.waits(0));
+    }
+}

@@ -1,0 +1,165 @@
+//! The section `[tls]`: the authority, who makes the nodes' keys, and the lifetimes of certificates.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::files::LocalFile;
+use super::values::Base;
+use crate::diagnostic::Diagnostic;
+use crate::node::KeyOrigin;
+use crate::reader::{Located, Table};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The authority, and the lifetimes of its certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Where the nodes' private keys are made.
+    pub keys: KeyOrigin,
+    /// The server that signs their requests for certificates.
+    pub enrol: Option<Url>,
+    /// The files of the operator's own authority.
+    pub authority: Option<AuthorityFiles>,
+    /// The lifetime of the authority, in days.
+    pub authority_days: u32,
+    /// The lifetime of a node's certificates.
+    pub certificate_life: Duration,
+    /// A certificate with less than this left is reissued by the next build, and by the server of
+    /// `enrol` if the node asks.
+    pub renew_before: Duration,
+}
+
+/// The files of an authority; they may be at any path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityFiles {
+    /// `ca-cert`: its certificate.
+    pub cert: LocalFile,
+    /// `ca-key`: its private key.
+    pub key: LocalFile,
+}
+
+pub(super) fn read_tls(root: &Table<'_>) -> Tls {
+    let table = root.table("tls");
+    let table = table.as_ref();
+    let days = |key, bounds, default| {
+        let found = table.and_then(|table| table.integer(key, bounds));
+        found
+            .and_then(|at| u32::try_from(at.value).ok())
+            .unwrap_or(default)
+    };
+    let (life_days, renew_days) = (
+        days("certificate-days", 1..=3_650, 1_095),
+        days("renew-before-days", 0..=3_650, 90),
+    );
+    let minutes = table.and_then(|table| table.integer("certificate-minutes", 1..=1_440));
+    let certificate_life = minutes.as_ref().map_or(DAY * life_days, |at| {
+        Duration::from_secs(at.value.unsigned_abs() * 60)
+    });
+    let origins = [("document", KeyOrigin::Document), ("node", KeyOrigin::Node)];
+    let keys = table.and_then(|table| table.choice("keys", &origins));
+    let enrol = table.and_then(|table| table.value::<Base>("enrol"));
+    let cert = table.and_then(|table| table.text("ca-cert"));
+    let key = table.and_then(|table| table.text("ca-key"));
+    let tls = Tls {
+        keys: keys.map_or(KeyOrigin::Document, |at| at.value),
+        enrol: enrol.as_ref().map(|at| at.value.url().clone()),
+        authority_days: days("ca-days", 1..=36_500, 3_650),
+        certificate_life,
+        renew_before: match enrol {
+            Some(_) => certificate_life / 2,
+            None => DAY * renew_days,
+        },
+        authority: cert
+            .clone()
+            .zip(key.clone())
+            .map(|(cert, key)| AuthorityFiles {
+                cert: LocalFile {
+                    source: cert.value,
+                    span: cert.span,
+                },
+                key: LocalFile {
+                    source: key.value,
+                    span: key.span,
+                },
+            }),
+    };
+    if let Some(table) = table {
+        check_enrol(table, enrol.as_ref(), tls.keys);
+        check_authority(table, cert.as_ref(), key.as_ref());
+        check_renewal(table, minutes.as_ref(), enrol.is_some());
+        if tls.certificate_life > DAY * tls.authority_days
+            || tls.renew_before >= tls.certificate_life
+        {
+            let finding =
+                Diagnostic::error(table.header(), "these lifetimes contradict each other");
+            table.report(finding.help("expected renew-before-days < certificate-days <= ca-days"));
+        }
+        table.finish();
+    }
+    tls
+}
+
+fn check_authority(
+    table: &Table<'_>,
+    cert: Option<&Located<String>>,
+    key: Option<&Located<String>>,
+) {
+    match (cert, key) {
+        (Some(at), None) => {
+            let finding = Diagnostic::error(at.span.clone(), "`ca-cert` without `ca-key`");
+            let help =
+                "to use existing certificates, put them into the --pki folder and remove `ca-cert`";
+            table.report(finding.help(help));
+        }
+        (None, Some(at)) => table.report(Diagnostic::error(
+            at.span.clone(),
+            "`ca-key` without `ca-cert`",
+        )),
+        _ => {}
+    }
+}
+
+/// Only a node that enrols renews its certificates itself, and it decides when.
+fn check_renewal(table: &Table<'_>, minutes: Option<&Located<i64>>, enrols: bool) {
+    if let Some(at) = minutes {
+        if table.place("certificate-days").is_some() {
+            let finding = Diagnostic::error(
+                at.span.clone(),
+                "`certificate-minutes` and `certificate-days`",
+            );
+            table.report(finding.help("give one of them"));
+        }
+        if !enrols {
+            let finding =
+                Diagnostic::error(at.span.clone(), "`certificate-minutes` without `enrol`");
+            table.report(finding.help(
+                "only nodes that enrol renew their certificates by themselves, so use `certificate-days`",
+            ));
+        }
+    }
+    if enrols && let Some(span) = table.place("renew-before-days") {
+        let finding = Diagnostic::error(span, "`renew-before-days` with `enrol`");
+        table.report(finding.help(
+            "remove it: a node asks for new certificates when a third of their life is left",
+        ));
+    }
+}
+
+fn check_enrol(table: &Table<'_>, enrol: Option<&Located<Base>>, keys: KeyOrigin) {
+    let Some(at) = enrol else { return };
+    if keys.is_document() {
+        let finding = Diagnostic::error(at.span.clone(), "`enrol` without `keys = \"node\"`");
+        table.report(
+            finding.help("only nodes that make their keys themselves request certificates"),
+        );
+    }
+    if at.value.url().scheme() != "https" {
+        let finding = Diagnostic::error(at.span.clone(), "the enrolment needs https");
+        table.report(
+            finding.help(
+                "`builder serve --pki` serves it at port 8443, without a certificate of a CA",
+            ),
+        );
+    }
+}
