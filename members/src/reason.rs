@@ -156,6 +156,8 @@ pub enum ReasonId {
     UpdateWindow,
     UpdateTakenBack,
     UpdateReboot,
+    UpdateDowngrade,
+    UpdateKept,
 }
 
 impl ReasonId {
