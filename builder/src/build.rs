@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
-use recipes::{EtcdVersion, PublicKey, Recipe, Sha256, upgrade};
+use recipes::{EtcdVersion, PublicKey, Recipe, Sha256};
 use time::OffsetDateTime;
 
 use self::digests::{input, packed_overlay, recipe_input, release_input};
@@ -25,7 +25,7 @@ use crate::pki::{self, Authority, Lifetimes, Pki};
 use crate::release::{self, Binaries, Progress, ReleaseRequest};
 use crate::serve::record::Record;
 use crate::tree::Tree;
-use crate::{console, elf, image_release, newfile, nodes, render, text_file};
+use crate::{console, elf, etcd_roll, image_release, newfile, nodes, render, text_file};
 
 /// The size limit for a firstboot, which is larger than one with all its debug symbols.
 const LARGEST_FIRSTBOOT: u64 = 1 << 30;
@@ -96,7 +96,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // replaced at the end either.
     let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
     if let Some(etcd) = replaced {
-        warn_of_obstacle(&recipe, etcd, &folders.place, &*progress);
+        warn_of_roll(&recipe, etcd, &folders.place, &*progress);
     }
     let (firstboot, firstboot_input) = firstboot(options)?;
     let (release, binaries) = fetch(options, &recipe, cache, &*progress)?;
@@ -237,13 +237,13 @@ fn folders(options: &Options) -> Result<Folders> {
     Ok(Folders { place, cache, pki })
 }
 
-/// Warns if no node of the image in `place`, which contains the version `etcd` of etcd, can be
-/// replaced by a node of the new image.
-fn warn_of_obstacle(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
-    if let Some(obstacle) = upgrade::step(etcd, recipe.etcd.settings.version) {
+/// Warns about what prevents or limits the change from the image in `place`, which contains the
+/// version `etcd` of etcd, to the new image.
+fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
+    if let Some(warning) = etcd_roll::warning(etcd, recipe.etcd.settings.version) {
         let path = place.display();
         progress.say(&format!(
-            "warning: no node of the image that {path} holds can be replaced by one of the new: {obstacle}"
+            "warning: the nodes may run the image that {path} holds: {warning}"
         ));
     }
 }

@@ -7,11 +7,11 @@ use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use recipes::upgrade;
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
 use crate::console;
+use crate::etcd_roll;
 use crate::exit::{Exit, exit_error};
 use crate::manifest::{self, Image, Kind, OverlayEntry};
 
@@ -92,14 +92,8 @@ fn differences(old: &Image, new: &Image) -> Vec<Difference> {
             ..Difference::default()
         })
         .collect();
-    let obstacle = upgrade::step(old.manifest.etcd, new.manifest.etcd);
-    if let (Some(etcd), Some(obstacle)) = (
-        out.iter_mut().find(|difference| difference.what == ETCD),
-        obstacle,
-    ) {
-        etcd.warning = Some(format!(
-            "no node can be replaced by one of the new image: {obstacle}"
-        ));
+    if let Some(etcd) = out.iter_mut().find(|difference| difference.what == ETCD) {
+        etcd.warning = etcd_roll::warning(old.manifest.etcd, new.manifest.etcd);
     }
     let lines = lines(&kickstart(old), &kickstart(new));
     if !lines.is_empty() {

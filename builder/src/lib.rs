@@ -14,6 +14,7 @@ mod console;
 mod diff;
 mod digest;
 mod elf;
+mod etcd_roll;
 mod exit;
 mod files;
 mod image_release;

@@ -23,6 +23,9 @@ pub(crate) enum Exit {
     Newer = 7,
     /// `update`: the new image did not become healthy, and the node runs its previous image again.
     TakenBack = 8,
+    /// `update`: the new image did not prove itself, and the node keeps it, because etcd of the
+    /// previous image cannot start with the member's data.
+    Kept = 9,
 }
 
 impl From<Exit> for ExitCode {

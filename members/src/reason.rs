@@ -159,6 +159,8 @@ pub enum ReasonId {
     UpdateWindow,
     UpdateTakenBack,
     UpdateReboot,
+    UpdateDowngrade,
+    UpdateKept,
 }
 
 impl ReasonId {

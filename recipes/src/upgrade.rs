@@ -6,6 +6,8 @@
 //! `server/etcdserver/cluster_util.go` and `server/etcdserver/version` at v3.5.33, v3.6.14 and
 //! v3.7.1. The behaviour of joins during a downgrade was tested with 3.6.16, 3.5.35 and 3.7.3.
 
+use std::cmp::Ordering;
+
 use crate::EtcdVersion;
 
 /// A member of a cluster, and the version of etcd that it runs.
@@ -169,22 +171,43 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
     pairs.or(data).or(older)
 }
 
-/// Why the nodes of an image with one version cannot be replaced, one at a time, by nodes of an
-/// image with a different version; `None` if they can.
-pub fn step(from: EtcdVersion, to: EtcdVersion) -> Option<Obstacle> {
-    let members = vec![RunningMember {
-        name: "a node of the old image".to_owned(),
-        version: from,
-    }];
-    obstacle(
-        to,
-        Entry::Join,
-        &ClusterVersions {
-            members,
-            agreed: Some(from.minor),
-            downgrading: false,
-        },
-    )
+/// How the members of a cluster change from one version of etcd to another, one at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roll {
+    /// Both versions have the same minor.
+    Patch,
+    /// To the next minor. The cluster version rises as soon as every member runs it.
+    Upgrade,
+    /// To the minor before. Once the cluster version is that of the newer minor, etcd must lower it
+    /// first (`etcdctl downgrade enable`).
+    Downgrade,
+}
+
+/// The first minor from which etcd downgrades a cluster (etcd's downgrade guides 3.6 and 3.7).
+const FIRST_DOWNGRADE: u64 = 6;
+
+/// Whether etcd lowers the version of a cluster that has agreed on this minor.
+pub const fn is_downgradable(agreed: u64) -> bool {
+    agreed >= FIRST_DOWNGRADE
+}
+
+/// How the nodes of an image with one version change to an image with another version.
+///
+/// # Errors
+/// Returns the obstacle if they cannot.
+pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<Roll, Box<Obstacle>> {
+    if let Some(obstacle) = coexistence_obstacle(to, "a node of the old image", from) {
+        return Err(Box::new(obstacle));
+    }
+    match to.minor.cmp(&from.minor) {
+        Ordering::Equal => Ok(Roll::Patch),
+        Ordering::Greater => Ok(Roll::Upgrade),
+        Ordering::Less if is_downgradable(from.minor) => Ok(Roll::Downgrade),
+        Ordering::Less => Err(Box::new(Obstacle::Older {
+            own: to,
+            agreed: from.minor,
+        })),
+    }
 }
 
 /// A fault in a release that is known to damage data.

@@ -3,7 +3,7 @@
 //!
 //! `judge` contains the rule. firstboot uses it to decide how etcd starts, and the guard of
 //! etcd.service uses it before each start. `inode` distinguishes a directory from a copy, `wal`
-//! reads the write-ahead log, `observe` collects all facts about the directory, and `progress`
+//! reads the write-ahead log, `v2_requests` finds what 3.7 cannot read in it, `observe` collects all facts about the directory, and `progress`
 //! records the end of the WAL at etcd's last start and stop. `prepare` creates the directory for
 //! the first start.
 //!
@@ -16,6 +16,7 @@ mod judge;
 mod observe;
 mod prepare;
 mod progress;
+mod v2_requests;
 mod wal;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ pub(crate) use judge::{Lost, Verdict, judge};
 pub(crate) use observe::{Contents, DataDirState, contents, flush_wal};
 pub(crate) use prepare::prepare;
 pub(crate) use progress::Progress;
+pub(crate) use v2_requests::reads_v2_requests;
 #[cfg(test)]
 pub(crate) use {inode::Directories, wal::WalEnd};
 
@@ -48,6 +50,12 @@ pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     };
     let now = observe::directories_of(Path::new(paths::DATA))?;
     Ok(now.is_some_and(|now| known.directories.first_replaced(&now).is_none()))
+}
+
+/// Returns the minor of the version on which the cluster has agreed, as far as the data shows it.
+/// etcd must not be running.
+pub(crate) fn agreed_minor() -> Option<u64> {
+    observe::agreed_minor(Path::new(paths::DATA)).ok().flatten()
 }
 
 /// Returns the identity of the data in a folder that firstboot built or archived.

@@ -2,10 +2,12 @@
 //! write.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use recipes::EtcdVersion;
 
 use super::inode::{Directories, Inode};
 use super::wal::{self, WalEnd};
@@ -167,11 +169,21 @@ fn wal(data: &Dir) -> io::Result<WalEnd> {
     read.map_err(|error| other(&format!("member/wal/{}: {error}", name.display())))
 }
 
-/// Returns the newest file of the WAL, with its directory and the index of its first entry. Files
-/// are numbered without gaps (server/storage/wal/util.go, isValidSeq).
+/// Returns the newest file of the WAL, with its directory and the index of its first entry.
 fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
+    let (wal, mut files) = all_wal_files(data)?;
+    let (_, first, name) = files.pop().ok_or_else(|| other("member/wal has no file"))?;
+    Ok((wal, name, first))
+}
+
+/// A file of the WAL: its number, the index of its first entry, and its name.
+type WalFile = (u64, u64, OsString);
+
+/// Returns the directory of the WAL, and its files in their order. Files are numbered without gaps (server/storage/wal/util.go,
+/// isValidSeq).
+fn all_wal_files(data: &Dir) -> io::Result<(Dir, Vec<WalFile>)> {
     let wal = below(data, &["member", "wal"])?.ok_or_else(|| other("member/wal is missing"))?;
-    let mut files: Vec<(u64, u64, OsString)> = Vec::new();
+    let mut files: Vec<WalFile> = Vec::new();
     for name in wal.names()? {
         if let Some((number, first)) = name.to_str().and_then(wal::parse_name) {
             files.push((number, first, name));
@@ -181,13 +193,35 @@ fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
     if files.windows(2).any(|pair| pair[0].0 + 1 != pair[1].0) {
         return Err(other("a file of member/wal is missing"));
     }
-    let (_, first, name) = files.pop().ok_or_else(|| other("member/wal has no file"))?;
-    Ok((wal, name, first))
+    Ok((wal, files))
+}
+
+/// Opens all files of the WAL, in their order.
+pub(super) fn wal_files(folder: &Path) -> io::Result<Vec<File>> {
+    let (wal, files) = all_wal_files(&Dir::open(folder)?)?;
+    files.iter().map(|(_, _, name)| wal.file(name)).collect()
 }
 
 /// Reads the index of the last entry in the database from the key `consistent_index` in the bucket
 /// `meta` (server/storage/schema/schema.go).
 fn applied(data: &Dir) -> io::Result<u64> {
+    // The database does not contain the key before the first entry.
+    let index = value(data, b"meta", b"consistent_index")?
+        .and_then(|value| value.as_slice().try_into().ok())
+        .map(u64::from_be_bytes);
+    Ok(index.unwrap_or_default())
+}
+
+/// Returns the minor of the version on which the cluster has agreed, as far as this member knows
+/// (server/storage/schema/membership.go). etcd must not be running.
+pub(super) fn agreed_minor(folder: &Path) -> io::Result<Option<u64>> {
+    let value = value(&Dir::open(folder)?, b"cluster", b"clusterVersion")?;
+    let text = value.and_then(|value| String::from_utf8(value).ok());
+    Ok(text.and_then(|text| Some(text.parse::<EtcdVersion>().ok()?.minor)))
+}
+
+/// Reads a value in the database.
+fn value(data: &Dir, bucket: &[u8], key: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let snap = below(data, &["member", "snap"])?.ok_or_else(|| other("member/snap is missing"))?;
     let found = snap
         .look(OsStr::new("db"))?
@@ -197,13 +231,8 @@ fn applied(data: &Dir) -> io::Result<u64> {
     };
     let value = snap
         .file(OsStr::new("db"))
-        .and_then(|file| bolt::get(&file, about.size, b"meta", b"consistent_index"));
-    let value = value.map_err(|error| other(&format!("member/snap/db: {error}")))?;
-    // The database does not contain the key before the first entry.
-    let index = value
-        .and_then(|value| value.as_slice().try_into().ok())
-        .map(u64::from_be_bytes);
-    Ok(index.unwrap_or_default())
+        .and_then(|file| bolt::get(&file, about.size, bucket, key));
+    value.map_err(|error| other(&format!("member/snap/db: {error}")))
 }
 
 fn other(what: &str) -> io::Error {

@@ -34,13 +34,13 @@ pub(crate) struct WalEnd {
 
 /// `walpb.Record`.
 #[derive(Clone, PartialEq, Eq, Message)]
-struct Record {
+pub(super) struct Record {
     #[prost(int64, tag = "1")]
-    kind: i64,
+    pub(super) kind: i64,
     #[prost(uint32, tag = "2")]
-    checksum: u32,
+    pub(super) checksum: u32,
     #[prost(bytes = "vec", tag = "3")]
-    data: Vec<u8>,
+    pub(super) data: Vec<u8>,
 }
 
 /// `etcdserverpb.Metadata`.
@@ -72,9 +72,9 @@ struct HardState {
 
 /// `walpb.Snapshot`.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
-struct Snapshot {
+pub(super) struct Snapshot {
     #[prost(uint64, tag = "1")]
-    index: u64,
+    pub(super) index: u64,
 }
 
 /// The maximum length of a record. etcd does not write longer records, because a record holds one
@@ -84,10 +84,10 @@ struct Snapshot {
 const LONGEST: u64 = 256 << 20;
 
 const METADATA: i64 = 1;
-const ENTRY: i64 = 2;
+pub(super) const ENTRY: i64 = 2;
 const STATE: i64 = 3;
 const CHECKSUM: i64 = 4;
-const SNAPSHOT: i64 = 5;
+pub(super) const SNAPSHOT: i64 = 5;
 
 /// Parses the number of a WAL file and the index of its first entry from the file's name
 /// (`walName`).
@@ -162,7 +162,7 @@ impl WalEnd {
 }
 
 /// Reads the next record. Returns `None` after the last complete one.
-fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Record>> {
+pub(super) fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Record>> {
     let mut head = [0; 8];
     if *left < 8 {
         return Ok(None);

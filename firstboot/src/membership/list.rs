@@ -28,8 +28,11 @@ pub(crate) struct Peer {
     pub(crate) version: EtcdVersion,
     /// The minor of the cluster version, as the member reports it.
     pub(crate) agreed: Option<u64>,
-    /// Whether a downgrade is in force.
-    pub(crate) downgrading: bool,
+    /// The target minor of the downgrade that is in force, if there is one (3.6 and later report
+    /// it).
+    pub(crate) downgrade: Option<u64>,
+    /// The minor of the member's storage version (3.6 and later report it).
+    pub(crate) storage: Option<u64>,
     /// The size of the member's database in bytes.
     pub(crate) database: u64,
     /// The number of seconds by which the member's clock is ahead of this node's clock.
@@ -144,6 +147,6 @@ pub(crate) fn versions(peers: &[Peer]) -> ClusterVersions {
             })
             .collect(),
         agreed: peers.iter().filter_map(|peer| peer.agreed).max(),
-        downgrading: peers.iter().any(|peer| peer.downgrading),
+        downgrading: peers.iter().any(|peer| peer.downgrade.is_some()),
     }
 }

@@ -47,6 +47,18 @@ pub(crate) async fn query_others(
     (peers, clusters)
 }
 
+/// Returns this node's member, if it answers through raft.
+pub(crate) async fn query_own(
+    identity: &Identity,
+    peer_client: &PeerClient,
+    credentials: &Credentials,
+    patience: Duration,
+) -> Option<Peer> {
+    let own = identity.cluster.member(&identity.node.name)?;
+    let whom = BTreeSet::from([(own.name.to_string(), own.client_url())]);
+    ask(whom, peer_client, credentials, patience).await.0.pop()
+}
+
 /// Returns the other members of the recipe, by name and client URL.
 pub(crate) fn known(identity: &Identity) -> BTreeSet<(String, String)> {
     let others = identity
@@ -137,9 +149,11 @@ async fn one(
             name,
             cluster_id: header.cluster_id,
             agreed: agreed(peer_client, &url).await,
-            downgrading: status
+            downgrade: status
                 .downgrade_info
-                .is_some_and(|downgrade| downgrade.enabled),
+                .filter(|downgrade| downgrade.enabled)
+                .and_then(|downgrade| minor(&downgrade.target_version)),
+            storage: minor(&status.storage_version),
             members: client.members(true).await?,
             member_id: header.member_id,
             index: status.raft_applied_index,
@@ -152,6 +166,13 @@ async fn one(
     };
     let peer = timeout_at(end, peer).await?.ok();
     Ok((header.cluster_id, peer))
+}
+
+fn minor(version: &str) -> Option<u64> {
+    version
+        .parse::<EtcdVersion>()
+        .ok()
+        .map(|version| version.minor)
 }
 
 /// Returns the minor of the cluster version, or none if the members have not agreed on it yet or if

@@ -1,12 +1,13 @@
 //! `firstboot update --check`: lists what a release would change on this node, file by file, and
 //! changes nothing.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
 use recipes::update::Reboot;
-use recipes::{ImageStamp, ReleaseDocument};
+use recipes::{EtcdVersion, ImageStamp, ReleaseDocument};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
@@ -18,15 +19,30 @@ use crate::paths;
 
 /// The changes that a release would make.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct Report {
     serial: u64,
     etcd: String,
+    /// This node's etcd, if it has another version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etcd_before: Option<String>,
+    /// Whether the minor version of etcd rises or falls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minor: Option<Minor>,
     files: Vec<Shown>,
     effects: Vec<String>,
     /// Whether some of the changes take effect only after a reboot.
     reboot: bool,
     /// Whether the update reboots the node.
     reboots: bool,
+}
+
+/// The direction of a change of etcd's minor version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Minor {
+    Upgrade,
+    Downgrade,
 }
 
 /// A file that would change.
@@ -45,7 +61,12 @@ pub(super) fn own_stamp() -> Result<ImageStamp> {
 }
 
 /// Compares a staged image with this node's image.
-pub(super) fn report(release: &ReleaseDocument, staged: &Staged, rule: Reboot) -> Result<Report> {
+pub(super) fn report(
+    release: &ReleaseDocument,
+    staged: &Staged,
+    rule: Reboot,
+    own: EtcdVersion,
+) -> Result<Report> {
     let changes = changes(&own_stamp()?, &staged.stamp);
     let all = effects(&changes);
     let files = changes
@@ -55,6 +76,12 @@ pub(super) fn report(release: &ReleaseDocument, staged: &Staged, rule: Reboot) -
     Ok(Report {
         serial: release.serial,
         etcd: release.etcd.to_string(),
+        etcd_before: (own != release.etcd).then(|| own.to_string()),
+        minor: match release.etcd.minor.cmp(&own.minor) {
+            Ordering::Equal => None,
+            Ordering::Greater => Some(Minor::Upgrade),
+            Ordering::Less => Some(Minor::Downgrade),
+        },
         files,
         reboot: !only_at_boot(&changes).is_empty(),
         reboots: reboots(rule, &changes),
@@ -117,14 +144,26 @@ fn different_lines(old: &str, new: &str) -> Vec<String> {
 impl Report {
     /// Returns the report as text.
     pub(super) fn text(&self) -> String {
-        let mut text = format!("image {}, etcd {}\n", self.serial, self.etcd);
+        let mut text = format!("image {}, etcd {}", self.serial, self.etcd);
+        // Writing to a string cannot fail.
+        let _ = match (&self.etcd_before, self.minor) {
+            (None, _) => writeln!(text),
+            (Some(before), None) => writeln!(text, " instead of {before}"),
+            (Some(before), Some(Minor::Upgrade)) => writeln!(
+                text,
+                " instead of {before}: a new minor version. Once every node has it, the previous image returns by a downgrade"
+            ),
+            (Some(before), Some(Minor::Downgrade)) => writeln!(
+                text,
+                " instead of {before}: a downgrade. The first node enables it in the cluster"
+            ),
+        };
         for file in &self.files {
             let what = match file.kind {
                 Kind::Added => "new",
                 Kind::Replaced => "changed",
                 Kind::Removed => "removed",
             };
-            // Writing to a string cannot fail.
             let _ = writeln!(text, "{what:8} {}", file.path);
             for line in &file.lines {
                 let _ = writeln!(text, "         {line}");

@@ -251,7 +251,12 @@ fn compare(
     let (release, verdict) = looked?;
     let report = if verdict == ReleaseVerdict::Newer {
         let staged = stage::stage(source, &release, &own.node)?;
-        Some(check::report(&release, &staged, settings.reboot)?)
+        Some(check::report(
+            &release,
+            &staged,
+            settings.reboot,
+            own.image.etcd,
+        )?)
     } else {
         None
     };

@@ -11,6 +11,7 @@ use recipes::node::Issued;
 use reqwest::Url;
 use serde::Serialize;
 
+use super::probation::waits_for_others;
 use super::source::Source;
 use super::state::UpdateState;
 use super::this_node::ThisNode;
@@ -321,9 +322,7 @@ fn follow(name: &str) -> Result<()> {
         if of("ActiveState") == "failed" {
             return Err(refused(Reason::parse(of("StatusText"))));
         }
-        let waits_for = Reason::parse(of("StatusText")).id;
-        let others = [ReasonId::CaNotTrusted, ReasonId::CaInUse];
-        if Instant::now() >= end || waits_for.is_some_and(|id| others.contains(&id)) {
+        if Instant::now() >= end || waits_for_others(of("StatusText")) {
             say(format!(
                 "{UNIT} continues with the newer node document: {}",
                 of("StatusText")

@@ -85,6 +85,10 @@ impl OrderOutcome {
                 );
                 Ok(Some(Exit::TakenBack))
             }
+            UpdateResult::Kept => {
+                eprintln!("firstboot: the image {} failed: {}", self.serial, self.why);
+                Ok(Some(Exit::Kept))
+            }
             UpdateResult::GivenUp => {
                 Err(not_ready(format!("the node was not updated: {}", self.why)))
             }

@@ -1,5 +1,6 @@
 //! Whether this node may install a release, as a pure function.
 
+use recipes::upgrade::roll;
 use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
 
 use crate::exit::refused;
@@ -33,7 +34,8 @@ pub(super) enum ReleaseVerdict {
 /// The rule.
 ///
 /// # Errors
-/// Refused if the release is older, has a different base, or has a different minor version of etcd.
+/// Refused if the release is older, has a different base, or has an etcd that may not run next to this
+/// node's.
 pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<ReleaseVerdict> {
     if release.overlay.sha256 == own.overlay {
         return Ok(ReleaseVerdict::Current);
@@ -63,13 +65,12 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
             differences.join("; ")
         ))));
     }
-    if (release.etcd.major, release.etcd.minor) != (own.etcd.major, own.etcd.minor) {
-        return Err(refused(ReasonId::UpdateMinor.because(format!(
-            "the image {serial} has etcd {}, and this node has {}: an update installs a new patch version only. For a new minor \
-             reinstall the nodes one after the other",
+    roll(own.etcd, release.etcd).map_err(|obstacle| {
+        refused(ReasonId::UpdateMinor.because(format!(
+            "the image {serial} has etcd {}, and this node has {}: {obstacle}",
             release.etcd, own.etcd
-        ))));
-    }
+        )))
+    })?;
     Ok(ReleaseVerdict::Newer)
 }
 
@@ -157,7 +158,8 @@ mod tests {
             says(&release(6, b"new", "3.5.30", base("tar")), &unknown)
                 .ends_with("[update-base-unknown]")
         );
-        for etcd in ["3.6.14", "3.4.35"] {
+        // 3.5.30 is too old for 3.6, 3.7 skips a minor, and 3.5 is not downgraded.
+        for etcd in ["3.6.14", "3.7.1", "3.4.35"] {
             assert!(
                 says(&release(6, b"new", etcd, base("tar")), &own()).ends_with("[update-minor]"),
                 "{etcd}"
@@ -168,5 +170,23 @@ mod tests {
             "Newer",
             "a patch may go back by a new image"
         );
+    }
+
+    #[test]
+    fn the_minor_before_and_the_next_one_are_taken_over() {
+        for (has, etcd) in [
+            ("3.4.23", "3.5.33"),
+            ("3.5.33", "3.6.14"),
+            ("3.6.14", "3.7.1"),
+            ("3.7.1", "3.6.14"),
+            ("3.6.14", "3.5.33"),
+        ] {
+            let own = OwnImage {
+                etcd: has.parse().unwrap(),
+                ..own()
+            };
+            let said = says(&release(6, b"new", etcd, base("tar")), &own);
+            assert_eq!(said, "Newer", "{has} to {etcd}");
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! `source` fetches a release, and `judge_release` compares it with this node. `stage` unpacks the image
 //! next to the one in use. Then `worker` executes the order in a unit of its own. It waits until
 //! the cluster can do without this member (`preconditions`), and takes the turn, on which the members agree
-//! through etcd (`cluster`, `transaction`). It replaces the files (`replacement`) in the list of `changes`, and
+//! through etcd (`cluster`, `transaction`). For an older minor of etcd it makes the members downgrade the
+//! cluster first (`etcd_version`). It replaces the files (`replacement`) in the list of `changes`, and
 //! makes the running system use them (`apply`) with the actions in the list of `effects`. Then it
 //! waits until the member has proved itself (`probation`), or restores the previous image. `state` is
 //! stored on the disk, and after a power cut the unit continues from it (`resume`). `follow` shows the unit's
@@ -19,6 +20,7 @@ mod cluster;
 mod command;
 mod document;
 mod effects;
+mod etcd_version;
 mod file_changes;
 mod follow;
 mod judge_release;

@@ -3,10 +3,10 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
-use recipes::ClusterDocument;
+use recipes::{ClusterDocument, EtcdVersion};
 
-use super::cluster;
 use super::this_node::ThisNode;
+use super::{cluster, etcd_version};
 use crate::etcd::{Client, Credentials};
 use crate::exit::not_ready;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others};
@@ -38,12 +38,13 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
     Err(not_ready("no member that answers has a quorum"))
 }
 
-/// The reason why this member must not stop now, if there is one. With `may_be_ill` this member
-/// itself may be unhealthy.
+/// The reason why this member must not stop now, to start with the etcd `target`, if there is one.
+/// With `may_be_ill` this member itself may be unhealthy.
 pub(super) async fn objection(
     own: &ThisNode,
     credentials: &Credentials,
     may_be_ill: bool,
+    target: EtcdVersion,
 ) -> Result<Option<Reason>> {
     if let Some(why) = unhealthy(own, credentials, may_be_ill).await {
         return Ok(Some(why));
@@ -62,6 +63,9 @@ pub(super) async fn objection(
     )
     .await
     .0;
+    if let Some(why) = etcd_version::objection(target, &peers) {
+        return Ok(Some(why));
+    }
     let wrong = peers.iter().find(|peer| peer.ahead.abs() > CLOCKS);
     Ok(wrong.map(|peer| {
         let (name, ahead) = (&peer.name, peer.ahead);

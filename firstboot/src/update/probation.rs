@@ -1,5 +1,5 @@
-//! Whether this member has proved itself on its image: firstboot.service has finished, etcd of the
-//! right version answers through raft, and etcd acknowledges a write.
+//! Whether this member has proved itself on its image: firstboot.service has finished, or only waits
+//! until the other members trust a new CA, etcd of the right version answers through raft, and etcd acknowledges a write.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use super::cluster;
 use crate::diagnosis;
 use crate::etcd::{Client, installed_credentials};
 use crate::operator::UNIT;
+use crate::reason::{Reason, ReasonId};
 use crate::{paths, systemd};
 
 /// The number of starts of etcd after which the proof has failed.
@@ -42,6 +43,16 @@ pub(super) struct Probation<'a> {
     starts: u32,
 }
 
+/// Whether firstboot has finished with this member, and only waits until the other members trust a
+/// new CA, or no longer use the old one. The operator may have given this node a document of a new
+/// CA during its turn, and the others get theirs only after it.
+pub(super) fn waits_for_others(status: &str) -> bool {
+    let waits = [ReasonId::CaNotTrusted, ReasonId::CaInUse];
+    Reason::parse(status)
+        .id
+        .is_some_and(|id| waits.contains(&id))
+}
+
 impl<'a> Probation<'a> {
     pub(super) fn new(node: &'a Label, serial: u64, etcd: Option<EtcdVersion>) -> Self {
         Self {
@@ -60,6 +71,7 @@ impl<'a> Probation<'a> {
         match (of("ActiveState"), of("SubState")) {
             ("failed", _) => return Ok(Proof::Failed(format!("firstboot: {}", of("StatusText")))),
             ("active", "exited") => {}
+            _ if waits_for_others(of("StatusText")) => {}
             _ if of("StatusText").is_empty() => return self.not_yet("firstboot starts"),
             _ => return self.not_yet(&format!("firstboot: {}", of("StatusText"))),
         }
@@ -112,5 +124,29 @@ impl<'a> Probation<'a> {
         }
         cluster::write_through(&client, self.node, self.serial).await?;
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_the_ca_that_waits_for_other_members_does_not_fail_the_image() {
+        for (status, waits) in [
+            (
+                "etcd-3 does not trust etcd CA 5b0c77f1 yet [ca-not-trusted]",
+                true,
+            ),
+            (
+                "etcd-3 presents a certificate by the old CA [ca-in-use]",
+                true,
+            ),
+            ("etcd-3 does not answer [members-unhealthy]", false),
+            ("starting etcd", false),
+            ("", false),
+        ] {
+            assert_eq!(waits_for_others(status), waits, "{status}");
+        }
     }
 }

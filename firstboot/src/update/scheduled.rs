@@ -6,6 +6,7 @@
 //! node does not install a newer image, `firstboot status` shows the reason.
 
 use anyhow::Result;
+use recipes::ReleaseDocument;
 use recipes::update::{Auto, Update};
 
 use super::cluster::{Agreed, Decision};
@@ -137,7 +138,7 @@ fn decide(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    if let Some(why) = runtime.block_on(obstacle(own, release.serial))? {
+    if let Some(why) = runtime.block_on(obstacle(own, &release))? {
         return Ok(Next::Wait(why));
     }
     stage::stage(source, &release, &own.node)?;
@@ -152,13 +153,14 @@ fn decide(
 }
 
 /// The reason why this node must not order the update, if there is one.
-async fn obstacle(own: &ThisNode, serial: u64) -> Result<Option<Reason>> {
+async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Reason>> {
+    let serial = release.serial;
     let credentials = installed_credentials()?;
     let client = preconditions::own_member(&credentials).await?;
     let agreed = Agreed::read(&client, serial).await?;
     Ok(match agreed.decide(&own.node, serial, false) {
         Decision::Take | Decision::Mine => {
-            preconditions::objection(own, &credentials, false).await?
+            preconditions::objection(own, &credentials, false, release.etcd).await?
         }
         // The order itself waits for the turn, so this node starts as soon as the other one has
         // finished.

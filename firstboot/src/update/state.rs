@@ -30,6 +30,10 @@ pub(super) struct UpdateState {
     pub(super) replacement: FileChanges,
     /// Whether the node may be holding the turn.
     pub(super) turn: bool,
+    /// Whether this order may have enabled a downgrade of the cluster. It is cancelled before the
+    /// turn is released.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) downgrade: bool,
     /// The boot in which this state was written.
     pub(super) boot: String,
     /// The boot in which the replacement of files began. It is empty before the replacement, and for a
@@ -156,6 +160,9 @@ pub(super) enum UpdateResult {
     RolledBack,
     /// The new image failed, and the node has its previous image again.
     TakenBack,
+    /// The new image failed, and the node keeps it, because the previous etcd cannot start with the
+    /// member's data.
+    Kept,
     /// The node did not start before the deadline.
     GivenUp,
     /// The node must not install this release.

@@ -195,6 +195,12 @@ impl Local {
                         last.why
                     )));
                 }
+                UpdateResult::Kept => reasons.push(ReasonId::UpdateKept.because(format!(
+                    "the image {} failed on this node on {}, and the node keeps it: {}",
+                    last.serial,
+                    stamp(last.at),
+                    last.why
+                ))),
                 UpdateResult::GivenUp | UpdateResult::Refused
                     if is_newer(last.serial) && !newer_look =>
                 {
@@ -235,6 +241,11 @@ fn under_way(state: &UpdateState) -> Reason {
         Phase::Waiting => format!("this node waits for its turn to install the image {serial}"),
         Phase::Replacing => format!("this node installs the image {serial}"),
         Phase::Rebooting => format!("this node reboots to apply the image {serial}"),
+        Phase::Proving if state.why.is_some() => {
+            format!(
+                "this node waits until it can restore the image before the image {serial}: {why}"
+            )
+        }
         Phase::Proving => format!("this node must prove that it is healthy on the image {serial}"),
         Phase::TakingBack | Phase::RebootingBack | Phase::Recovering => {
             format!("this node is restoring the image that it had before the image {serial}: {why}")

@@ -1,7 +1,9 @@
 //! Executes an order in firstboot-update.service. After an interruption it continues from the state
 //! on the disk.
 
+mod downgrade;
 mod steps;
+mod take_back;
 mod turn;
 
 use std::path::Path;
@@ -18,9 +20,11 @@ use super::this_node::ThisNode;
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
 use crate::{files, paths, systemd};
+use downgrade::{end_interrupted_downgrade, older_etcd, prepare_cluster};
 use members::keys::Failed;
 use members::moment::now;
 use steps::{give_up_leadership, last_of, prepare, put_back, put_new, reboot, say};
+use take_back::{Return, wait_for_return};
 use turn::{WAIT, may_begin, may_stop, release_turn_patiently, wait_until_spared};
 
 /// The unit.
@@ -76,7 +80,12 @@ fn recover(state: &mut UpdateState) -> Result<()> {
             state.enter(phase)
         }
         Resumption::PutBack { why, blame } => {
-            (state.why, state.blame) = (Some(why), blame);
+            (state.why, state.blame) = (state.why.take().or(Some(why)), blame);
+            if state.phase == Phase::Proving && older_etcd(state)?.is_some() {
+                // Only the other members know whether the older etcd may start. They are asked
+                // later.
+                return state.enter(Phase::Proving);
+            }
             put_back(state)
         }
         Resumption::PutBackAgain => put_back(state),
@@ -143,8 +152,12 @@ fn decide(
     own: &ThisNode,
     snapshot: &mut bool,
 ) -> Result<Decision> {
+    runtime.block_on(end_interrupted_downgrade(state, own))?;
     let decision = runtime.block_on(may_begin(state, own, snapshot))?;
     if decision != Decision::Mine {
+        return Ok(decision);
+    }
+    if let Some(decision) = runtime.block_on(prepare_cluster(state, own))? {
         return Ok(decision);
     }
     prepare(state)?;
@@ -177,31 +190,18 @@ fn wait_for_proof(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
     let soak = Duration::from_secs(state.order.soak.into());
     let proved = is_proved(state)?;
-    let why = if proved {
-        None
-    } else {
-        until_good(state, runtime, etcd, soak, Some(HEALTHY + soak))?
+    let why = match state.why.clone() {
+        // An interrupted run of this unit has seen the failure.
+        Some(why) if proved => return kept(state, runtime, why),
+        Some(why) => Some(why),
+        None if proved => None,
+        None => until_good(state, runtime, etcd, soak, Some(HEALTHY + soak))?,
     };
     if let Some(why) = why {
-        say(format!(
-            "the proof of the image {} failed: {why}",
-            state.order.serial
-        ));
-        wait_until_spared(state, runtime, &ThisNode::read()?);
-        (state.why, state.blame) = (Some(why), true);
-        put_back(state)?;
-        return Ok(false);
+        return take_back(state, runtime, &why);
     }
-    let serial_before = Updated::read()?
-        .map(|updated| updated.serial)
-        .filter(|serial| *serial != state.order.serial);
     if !proved {
-        Updated {
-            serial: state.order.serial,
-            serial_before,
-            replacement: Some(state.replacement.clone()),
-        }
-        .write()?;
+        commit(state)?;
     }
     release_turn_patiently(state, runtime, &ThisNode::read()?, None)?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
@@ -218,6 +218,62 @@ fn wait_for_proof(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     state
         .end(UpdateResult::Updated, note.trim_start_matches("; "))
         .map(|_| true)
+}
+
+/// Records that this node has the new image.
+fn commit(state: &UpdateState) -> Result<()> {
+    let serial_before = Updated::read()?
+        .map(|updated| updated.serial)
+        .filter(|serial| *serial != state.order.serial);
+    Updated {
+        serial: state.order.serial,
+        serial_before,
+        replacement: Some(state.replacement.clone()),
+    }
+    .write()
+}
+
+/// Restores the previous image, if its etcd can start with the member's data. Returns whether the
+/// order has ended.
+fn take_back(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bool> {
+    say(format!(
+        "the proof of the image {} failed: {why}",
+        state.order.serial
+    ));
+    (state.why, state.blame) = (Some(why.to_owned()), true);
+    if let Some(target) = older_etcd(state)? {
+        state.write()?;
+        if let Return::Impossible(reason) = wait_for_return(state, runtime, target)? {
+            let why = format!(
+                "{why}. The image before it is not restored: {}",
+                reason.text
+            );
+            state.why = Some(why.clone());
+            state.write()?;
+            commit(state)?;
+            return kept(state, runtime, why);
+        }
+    } else {
+        wait_until_spared(state, runtime, &ThisNode::read()?);
+    }
+    put_back(state)?;
+    Ok(false)
+}
+
+/// Ends an order whose image failed and stays.
+fn kept(state: &UpdateState, runtime: &Runtime, why: String) -> Result<bool> {
+    say(format!(
+        "{} keeps the image {}: {why}",
+        state.node, state.order.serial
+    ));
+    let failed = Failed {
+        node: state.node.clone(),
+        why: why.clone(),
+        at: now(),
+    };
+    release_turn_patiently(state, runtime, &ThisNode::read()?, Some(&failed))?;
+    files::remove_all(Path::new(paths::UPDATE_NEW))?;
+    state.end(UpdateResult::Kept, why).map(|_| true)
 }
 
 /// After the previous image has been restored, waits until the member is healthy, and then releases

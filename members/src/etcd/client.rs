@@ -154,6 +154,26 @@ impl Client {
             .map(drop)
     }
 
+    /// Enables the downgrade of the cluster to `3.minor`. The leader lowers the cluster version
+    /// within some seconds, if every member answers it.
+    pub async fn enable_downgrade(&self, minor: u64) -> Result<()> {
+        self.downgrade(1, format!("3.{minor}.0")).await
+    }
+
+    /// Cancels the downgrade that is in force. The cluster version stays as it is while a member
+    /// runs the older version. Only a member of 3.6 or later may be asked: 3.5 executes the request,
+    /// but does not answer it (its server/etcdserver/apply.go returns no result).
+    pub async fn cancel_downgrade(&self) -> Result<()> {
+        self.downgrade(2, String::new()).await
+    }
+
+    async fn downgrade(&self, action: i32, version: String) -> Result<()> {
+        let request = wire::DowngradeRequest { action, version };
+        self.call::<_, wire::DowngradeResponse>("/etcdserverpb.Maintenance/Downgrade", request)
+            .await
+            .map(drop)
+    }
+
     /// Lists the alarms that are raised.
     pub async fn alarms(&self) -> Result<Vec<AlarmMember>> {
         let answer: wire::AlarmResponse = self

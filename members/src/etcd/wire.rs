@@ -42,16 +42,34 @@ pub struct StatusResponse {
     pub errors: Vec<String>,
     #[prost(bool, tag = "10")]
     pub is_learner: bool,
+    /// Since 3.6. Empty until etcd has found it out.
+    #[prost(string, tag = "11")]
+    pub storage_version: String,
     /// Since 3.6.
     #[prost(message, optional, tag = "13")]
     pub downgrade_info: Option<DowngradeInfo>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
+#[derive(Clone, PartialEq, Eq, Message)]
 pub struct DowngradeInfo {
     #[prost(bool, tag = "1")]
     pub enabled: bool,
+    #[prost(string, tag = "2")]
+    pub target_version: String,
 }
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct DowngradeRequest {
+    /// 1: enable; 2: cancel.
+    #[prost(int32, tag = "1")]
+    pub(crate) action: i32,
+    /// The target version, if the action is to enable.
+    #[prost(string, tag = "2")]
+    pub(crate) version: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct DowngradeResponse {}
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct HashKvRequest {

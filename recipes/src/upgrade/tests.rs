@@ -135,22 +135,35 @@ fn data_is_used_by_the_next_version_only() {
 }
 
 #[test]
-fn a_step_from_one_image_to_the_next_is_judged_as_the_join_will_be() {
-    let said = |from, to| step(version(from), version(to)).map(|obstacle| obstacle.to_string());
-    assert_eq!(
-        (said("3.5.33", "3.6.14"), said("3.6.14", "3.6.11")),
-        (None, None)
-    );
-    assert!(
-        said("3.5.1", "3.6.14")
-            .unwrap()
-            .starts_with("a node of the old image is etcd 3.5.1")
-    );
-    assert!(
-        said("3.6.14", "3.5.33")
-            .unwrap()
-            .contains("the cluster runs as etcd 3.6, and 3.5.33 is older")
-    );
+fn a_roll_goes_to_a_neighbouring_minor_and_back_where_etcd_can_downgrade() {
+    let said = |from, to| {
+        roll(version(from), version(to)).map_or_else(|why| why.to_string(), |is| format!("{is:?}"))
+    };
+    for (from, to, expected) in [
+        ("3.5.30", "3.5.33", "Patch"),
+        ("3.6.14", "3.6.11", "Patch"),
+        ("3.4.23", "3.5.33", "Upgrade"),
+        ("3.5.33", "3.6.14", "Upgrade"),
+        ("3.6.11", "3.7.1", "Upgrade"),
+        ("3.7.1", "3.6.14", "Downgrade"),
+        ("3.6.14", "3.5.33", "Downgrade"),
+    ] {
+        assert_eq!(said(from, to), expected, "{from} to {to}");
+    }
+    for (from, to, expected) in [
+        ("3.5.1", "3.6.14", "a node of the old image is etcd 3.5.1"),
+        ("3.6.14", "3.5.31", "needs every member of 3.5 at 3.5.32"),
+        ("3.7.1", "3.6.10", "at 3.6.11 or later"),
+        ("3.5.33", "3.7.1", "lets no minor be skipped"),
+        ("3.7.1", "3.5.33", "lets no minor be skipped"),
+        ("3.5.33", "3.4.23", "the cluster runs as etcd 3.5"),
+    ] {
+        assert!(
+            said(from, to).contains(expected),
+            "{from} to {to}: {}",
+            said(from, to)
+        );
+    }
 }
 
 #[test]

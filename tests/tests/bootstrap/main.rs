@@ -24,6 +24,7 @@ mod update;
 mod update_auto;
 mod update_disasters;
 mod update_failure;
+mod update_minor;
 mod update_reboot;
 mod upgrade;
 mod versions;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
             update_auto::trials(),
             update_reboot::trials(),
             update_failure::trials(),
+            update_minor::trials(),
             update_disasters::trials(),
         ];
         subjects.into_iter().flatten().collect()

@@ -104,7 +104,7 @@ fn warns_of_a_skipped_minor(
     )?;
     let words = [
         "etcd: 3.7.1 -> 3.5.99",
-        "warning: no node can be replaced",
+        "warning: no node can be updated",
         "lets no minor be skipped",
     ];
     check_output(&diff(&[])?, 4, &words)?;
@@ -120,7 +120,7 @@ fn warns_of_a_skipped_minor(
         &workshop.build(&[])?,
         0,
         &[
-            "warning: no node of the image that",
+            "warning: the nodes may run the image that",
             "lets no minor be skipped",
         ],
     )?;

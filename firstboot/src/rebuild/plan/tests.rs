@@ -27,7 +27,8 @@ fn observed() -> Observed {
         index: 100,
         version: "3.5.33".parse().unwrap(),
         agreed: Some(5),
-        downgrading: false,
+        downgrade: None,
+        storage: None,
         database: 1 << 20,
         ahead: 0,
         connected: BTreeMap::from([(3 - id, 1)]),
@@ -204,7 +205,7 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
         "etcd-2 is etcd 3.5.1, and 3.6.14 cannot run beside it: 3.6 needs every member of 3.5 at 3.5.32 or later",
     );
     waits(
-        |now| now.peers[0].downgrading = true,
+        |now| now.peers[0].downgrade = Some(5),
         "a downgrade is in force",
     );
     let mut now = observed();

@@ -117,6 +117,20 @@ fn what_the_members_agreed_on_is_shown() {
 }
 
 #[test]
+fn a_node_that_keeps_a_failed_image_says_so() {
+    let why = "etcd died. The image before it is not restored: the cluster runs as etcd 3.6";
+    let kept = Local {
+        last: Some(ended(UpdateResult::Kept, 6, why)),
+        ..local()
+    };
+    says(
+        kept,
+        Agreed::default(),
+        &["image: 6", "the cluster runs as etcd 3.6 [update-kept]"],
+    );
+}
+
+#[test]
 fn the_update_that_is_under_way_is_shown_instead_of_what_was_before_it() {
     let state = UpdateState {
         id: String::new(),
@@ -132,6 +146,7 @@ fn the_update_that_is_under_way_is_shown_instead_of_what_was_before_it() {
         phase: Phase::Recovering,
         replacement: FileChanges::default(),
         turn: true,
+        downgrade: false,
         boot: String::new(),
         replacement_boot: String::new(),
         boots: 0,

@@ -120,7 +120,7 @@ pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
 }
 
 /// Stops etcd. It stays down until firstboot permits it to start again.
-fn stop() -> Result<()> {
+pub(super) fn stop() -> Result<()> {
     let is_up = |unit: &str| -> Result<bool> {
         let state = systemd::properties(unit, &["ActiveState"])?;
         Ok(state

@@ -9,6 +9,7 @@ use super::super::cluster::{self, Agreed, Decision};
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
 use super::super::{preconditions, window};
+use super::downgrade::{cancel_downgrade, target};
 use super::steps::say;
 use crate::etcd::{Client, installed_credentials};
 use crate::image_integrity;
@@ -96,7 +97,8 @@ async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, Agreed, Dec
     let agreed = Agreed::read(&client, state.order.serial).await?;
     let mut decision = agreed.decide(&state.node, state.order.serial, back);
     if matches!(decision, Decision::Take | Decision::Mine)
-        && let Some(why) = preconditions::objection(own, &credentials, back).await?
+        && let Some(why) =
+            preconditions::objection(own, &credentials, back, target(state, own)?).await?
     {
         decision = Decision::Wait(why);
     }
@@ -183,9 +185,12 @@ pub(super) fn release_turn_patiently(
 }
 
 /// Asks another member if etcd on this node is down: an order that ends before it has changed
-/// anything must not wait for etcd.
+/// anything must not wait for etcd. A downgrade that the order enabled ends with it.
 async fn release_turn(state: &UpdateState, own: &ThisNode, failed: Option<&Failed>) -> Result<()> {
     let credentials = installed_credentials()?;
+    if state.downgrade {
+        cancel_downgrade(own).await?;
+    }
     let client = match preconditions::own_member(&credentials).await {
         Ok(client) => client,
         Err(_) => preconditions::any_member(own, &credentials).await?,

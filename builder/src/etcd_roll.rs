@@ -1,0 +1,39 @@
+//! What an operator must know before the nodes of an image get an image with another version of
+//! etcd.
+
+use recipes::EtcdVersion;
+use recipes::upgrade::{Roll, roll};
+
+/// What an operator must know about the change from one version of etcd to another.
+pub(crate) fn warning(from: EtcdVersion, to: EtcdVersion) -> Option<String> {
+    match roll(from, to) {
+        Ok(Roll::Patch | Roll::Upgrade) => None,
+        Ok(Roll::Downgrade) => Some(format!(
+            "etcd {from} to {to} is a downgrade, which `firstboot update` makes node by node. Do not reinstall a node before \
+             every node has the new image: etcd admits no older member"
+        )),
+        Err(obstacle) => Some(format!(
+            "no node can be updated to the new image, or reinstalled from it: {obstacle}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_downgrade_and_a_skipped_minor_are_warned_of() {
+        let said = |from: &str, to: &str| warning(from.parse().unwrap(), to.parse().unwrap());
+        assert_eq!(said("3.5.33", "3.6.14"), None);
+        assert_eq!(said("3.6.14", "3.6.11"), None);
+        for (from, to, words) in [
+            ("3.6.14", "3.5.33", "is a downgrade"),
+            ("3.5.33", "3.7.1", "lets no minor be skipped"),
+            ("3.5.33", "3.4.45", "no node can be updated"),
+        ] {
+            let said = said(from, to).unwrap();
+            assert!(said.contains(words), "{said}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What a change of etcd's minor version requires before this node's etcd is replaced, as a pure
+//! function of what the members report.
+//!
+//! An older etcd opens the data only while the cluster version and the storage version of this
+//! member are not newer than itself (etcd's server/etcdserver/api/membership/cluster.go, Recover;
+//! server/storage/schema/schema.go, Validate, at v3.5.33, v3.6.14 and v3.7.1). The leader raises
+//! the cluster version as soon as every member runs the newer minor. It lowers it after `downgrade
+//! enable`, if every member answers it (server/etcdserver/version/monitor.go), and then each member
+//! migrates its storage. Once one member runs the older minor, the cluster version cannot rise any
+//! more, so the downgrade can be cancelled, and the other members go back without one.
+
+use recipes::EtcdVersion;
+use recipes::upgrade::{coexistence_obstacle, is_downgradable};
+
+use crate::membership::Peer;
+use crate::reason::{Reason, ReasonId};
+
+/// What the members report.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    /// This node's member, if it answers through raft.
+    pub(super) own: Option<Peer>,
+    /// The other members that answer through raft.
+    pub(super) others: Vec<Peer>,
+}
+
+/// What must happen next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NextStep {
+    /// etcd of the target version may start with this member's data.
+    Replace,
+    /// The downgrade of the cluster to the target's minor must be enabled.
+    Enable,
+    /// The members must do something first.
+    Wait(Reason),
+    /// etcd cannot go to the target version.
+    Refuse(Reason),
+}
+
+/// Why a node with this version of etcd may not run next to the other members, if it may not. This
+/// holds before the node takes its turn.
+pub(super) fn objection(target: EtcdVersion, others: &[Peer]) -> Option<Reason> {
+    let apart = others
+        .iter()
+        .find_map(|peer| coexistence_obstacle(target, &peer.name, peer.version));
+    if let Some(obstacle) = apart {
+        return Some(ReasonId::EtcdVersion.because(obstacle.to_string()));
+    }
+    let downgrade = others.iter().find_map(|peer| peer.downgrade)?;
+    (downgrade != target.minor).then(|| in_force(downgrade))
+}
+
+fn in_force(minor: u64) -> Reason {
+    ReasonId::UpdateDowngrade.because(format!(
+        "a downgrade of the cluster to etcd 3.{minor} is in force: install an image with etcd 3.{minor}, or run `etcdctl \
+         downgrade cancel`"
+    ))
+}
+
+/// The next step on the way to this version.
+pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
+    let minor = target.minor;
+    let all = || members.own.iter().chain(&members.others);
+    let downgrade = all().find_map(|peer| peer.downgrade);
+    if let Some(other) = downgrade.filter(|other| *other != minor) {
+        return NextStep::Wait(in_force(other));
+    }
+    let agreed = all().filter_map(|peer| peer.agreed).max();
+    if let Some(agreed) = agreed.filter(|agreed| *agreed > minor) {
+        return if !is_downgradable(agreed) || agreed > minor + 1 {
+            NextStep::Refuse(ReasonId::UpdateDowngrade.because(format!(
+                "the cluster runs as etcd 3.{agreed}, and etcd does not downgrade it to {target}. Build an image with etcd \
+                 3.{agreed}"
+            )))
+        } else if let Some(silent) = silent(members) {
+            NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
+                "the cluster runs as etcd 3.{agreed}, and {silent} does not answer: etcd lowers the version of the cluster \
+                 only while every member runs"
+            )))
+        } else if downgrade.is_some() {
+            NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
+                "etcd lowers the version of the cluster from 3.{agreed} to 3.{minor}"
+            )))
+        } else {
+            NextStep::Enable
+        };
+    }
+    let storage = members.own.as_ref().and_then(|own| own.storage);
+    match storage.filter(|storage| *storage > minor) {
+        Some(storage) => NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
+            "etcd on this node migrates its data from the storage version 3.{storage} to 3.{minor}"
+        ))),
+        None => NextStep::Replace,
+    }
+}
+
+/// A member that does not answer, if there is one.
+fn silent(members: &Members) -> Option<String> {
+    let Some(own) = &members.own else {
+        return Some("etcd on this node".to_owned());
+    };
+    let heard =
+        |id: u64| own.member_id == id || members.others.iter().any(|peer| peer.member_id == id);
+    own.members
+        .iter()
+        .find(|member| !heard(member.id))
+        .map(crate::etcd::Member::title)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::etcd::Member;
+
+    fn version(text: &str) -> EtcdVersion {
+        text.parse().unwrap()
+    }
+
+    /// A member of a cluster of three.
+    fn member(id: u64, etcd: &str, agreed: u64) -> Peer {
+        let member = |id| Member {
+            id,
+            name: format!("etcd-{id}"),
+            ..Member::default()
+        };
+        Peer {
+            name: format!("etcd-{id}"),
+            url: String::new(),
+            cluster_id: 1,
+            members: [1, 2, 3].map(member).to_vec(),
+            member_id: id,
+            index: 1,
+            version: version(etcd),
+            agreed: Some(agreed),
+            downgrade: None,
+            storage: (version(etcd).minor >= 6).then_some(agreed),
+            database: 0,
+            ahead: 0,
+            connected: BTreeMap::new(),
+        }
+    }
+
+    /// The three members, of which the last one is this node's.
+    fn cluster(versions: [&str; 3], agreed: u64) -> Members {
+        let [one, two, own] = versions;
+        Members {
+            own: Some(member(3, own, agreed)),
+            others: vec![member(1, one, agreed), member(2, two, agreed)],
+        }
+    }
+
+    #[track_caller]
+    fn waits(step: &NextStep, words: &str) {
+        assert!(
+            matches!(step, NextStep::Wait(why) if why.text.contains(words)),
+            "{step:?}"
+        );
+    }
+
+    #[test]
+    fn an_upgrade_needs_no_step_of_the_cluster() {
+        for (target, versions, agreed) in [
+            ("3.6.14", ["3.5.33"; 3], 5),
+            ("3.6.14", ["3.6.14", "3.6.14", "3.5.33"], 5),
+            ("3.7.1", ["3.6.14"; 3], 6),
+        ] {
+            let members = cluster(versions, agreed);
+            assert_eq!(objection(version(target), &members.others), None);
+            assert_eq!(next_step(version(target), &members), NextStep::Replace);
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_too_old_is_named_before_the_turn() {
+        for (target, other, words) in [
+            ("3.6.14", "3.5.1", "at 3.5.32 or later"),
+            ("3.7.1", "3.5.33", "lets no minor be skipped"),
+        ] {
+            let why = objection(version(target), &[member(1, other, 5)]).unwrap();
+            assert_eq!(why.id, Some(ReasonId::EtcdVersion));
+            assert!(why.text.starts_with("etcd-1 is etcd") && why.text.contains(words));
+        }
+    }
+
+    #[test]
+    fn the_previous_minor_returns_while_another_member_runs_it() {
+        let mixed = cluster(["3.5.33", "3.6.14", "3.6.14"], 5);
+        assert_eq!(next_step(version("3.5.33"), &mixed), NextStep::Replace);
+        let mixed = cluster(["3.4.23", "3.5.33", "3.5.33"], 4);
+        assert_eq!(next_step(version("3.4.23"), &mixed), NextStep::Replace);
+    }
+
+    #[test]
+    fn once_all_members_run_the_newer_minor_etcd_must_downgrade_the_cluster_first() {
+        let target = version("3.5.33");
+        let mut members = cluster(["3.6.14"; 3], 6);
+        assert_eq!(next_step(target, &members), NextStep::Enable);
+        for peer in members.own.iter_mut().chain(&mut members.others) {
+            peer.downgrade = Some(5);
+        }
+        waits(&next_step(target, &members), "from 3.6 to 3.5");
+        for peer in members.own.iter_mut().chain(&mut members.others) {
+            peer.agreed = Some(5);
+        }
+        waits(&next_step(target, &members), "storage version 3.6 to 3.5");
+        members.own.as_mut().unwrap().storage = Some(5);
+        assert_eq!(next_step(target, &members), NextStep::Replace);
+        assert_eq!(objection(target, &members.others), None);
+    }
+
+    #[test]
+    fn etcd_downgrades_only_while_every_member_answers() {
+        let mut members = cluster(["3.7.1"; 3], 7);
+        let _ = members.others.pop();
+        waits(
+            &next_step(version("3.6.14"), &members),
+            "etcd-2 does not answer",
+        );
+        members.own = None;
+        waits(&next_step(version("3.6.14"), &members), "etcd on this node");
+    }
+
+    #[test]
+    fn what_etcd_does_not_downgrade_is_refused() {
+        for (target, runs, agreed) in [("3.4.23", "3.5.33", 5), ("3.5.33", "3.7.1", 7)] {
+            let step = next_step(version(target), &cluster([runs; 3], agreed));
+            assert!(
+                matches!(&step, NextStep::Refuse(why) if why.id == Some(ReasonId::UpdateDowngrade)),
+                "{step:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_downgrade_to_another_version_is_waited_for() {
+        let mut members = cluster(["3.6.14"; 3], 5);
+        members.others[0].downgrade = Some(5);
+        waits(
+            &next_step(version("3.6.16"), &members),
+            "etcdctl downgrade cancel",
+        );
+        assert!(objection(version("3.6.16"), &members.others).is_some());
+    }
+}

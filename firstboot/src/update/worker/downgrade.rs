@@ -1,0 +1,205 @@
+//! Prepares the cluster for another minor of etcd on this node, and ends the preparation.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use recipes::EtcdVersion;
+use serde::Deserialize;
+
+use super::super::cluster::Decision;
+use super::super::etcd_version::{Members, NextStep, next_step};
+use super::super::file_changes::FileChange;
+use super::super::state::UpdateState;
+use super::super::this_node::ThisNode;
+use super::steps::say;
+use crate::etcd::{Client, installed_credentials};
+use crate::exit::not_ready;
+use crate::membership::{Peer, PeerClient, QUERY_TIMEOUT, query_others, query_own};
+use crate::reason::ReasonId;
+use crate::{data, files, identity, paths};
+
+/// How long the members may take to change the cluster version.
+const AGREED_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The part of the cluster document that every version of firstboot writes alike.
+#[derive(Deserialize)]
+struct VersionOfImage {
+    etcd: VersionOfEtcd,
+}
+
+#[derive(Deserialize)]
+struct VersionOfEtcd {
+    version: EtcdVersion,
+}
+
+/// The etcd of the image whose files the replacement has kept, if it differs from that of the image
+/// in use.
+fn kept_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
+    let listed = paths::CLUSTER.trim_start_matches('/');
+    let is_replaced = |change: &FileChange| change.path == listed;
+    if !state.replacement.files.iter().any(is_replaced) {
+        return Ok(None);
+    }
+    let kept = format!("{}{}", paths::UPDATE_BEFORE, paths::CLUSTER);
+    let image: VersionOfImage = serde_json::from_slice(&files::read(&kept)?)
+        .with_context(|| format!("{kept} names no version of etcd"))?;
+    Ok(Some(image.etcd.version))
+}
+
+/// The etcd of the previous image, if it has an older minor than the image in use.
+pub(super) fn older_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
+    let in_use = identity::cluster()?.etcd.version;
+    Ok(kept_etcd(state)?.filter(|kept| kept.minor < in_use.minor))
+}
+
+/// The etcd that runs on this node after the order.
+pub(super) fn target(state: &UpdateState, own: &ThisNode) -> Result<EtcdVersion> {
+    match &state.order.release {
+        Some(release) => Ok(release.etcd),
+        None => Ok(kept_etcd(state)?.unwrap_or(own.image.etcd)),
+    }
+}
+
+/// Makes the cluster ready for this version on this node, as far as these members need it. Returns
+/// the step that remains, which is never [`NextStep::Enable`].
+pub(super) async fn make_ready(
+    state: &mut UpdateState,
+    target: EtcdVersion,
+    members: &Members,
+) -> Result<NextStep> {
+    let step = next_step(target, members);
+    if step != NextStep::Enable {
+        return Ok(step);
+    }
+    // This is written first, so that the node knows after a power cut that it must cancel the
+    // downgrade.
+    state.downgrade = true;
+    state.write()?;
+    let minor = target.minor;
+    say(format!(
+        "enabling the downgrade of the cluster to etcd 3.{minor}"
+    ));
+    let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
+    client.enable_downgrade(minor).await?;
+    Ok(NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
+        "the downgrade of the cluster to etcd 3.{minor} is enabled"
+    ))))
+}
+
+/// Queries the members.
+pub(super) async fn members(own: &ThisNode) -> Result<Members> {
+    let (identity, credentials) = (own.identity()?, installed_credentials()?);
+    let client = PeerClient::new(&identity.cluster, &identity.tls)?;
+    let (own, others) = tokio::join!(
+        query_own(&identity, &client, &credentials, QUERY_TIMEOUT),
+        query_others(&identity, &client, &credentials, QUERY_TIMEOUT),
+    );
+    let others = others.0;
+    Ok(Members { own, others })
+}
+
+/// Prepares the cluster for another minor of etcd on this node. Returns the decision if the node must
+/// not go on.
+pub(super) async fn prepare_cluster(
+    state: &mut UpdateState,
+    own: &ThisNode,
+) -> Result<Option<Decision>> {
+    let (target, in_use) = (target(state, own)?, own.image.etcd);
+    if target.minor >= in_use.minor {
+        if in_use.minor < 7 && target.minor >= 7 {
+            renew_raft_snapshot(state, own).await?;
+        }
+        return Ok(None);
+    }
+    let members = members(own).await?;
+    Ok(match make_ready(state, target, &members).await? {
+        NextStep::Replace | NextStep::Enable => None,
+        NextStep::Wait(why) => Some(Decision::Wait(why)),
+        NextStep::Refuse(why) => Some(Decision::Refuse(why)),
+    })
+}
+
+/// Ends the downgrade that an interrupted run of this order enabled only for a raft snapshot.
+pub(super) async fn end_interrupted_downgrade(
+    state: &mut UpdateState,
+    own: &ThisNode,
+) -> Result<()> {
+    if state.downgrade && target(state, own)?.minor >= own.image.etcd.minor {
+        end_downgrade(state, own).await?;
+    }
+    Ok(())
+}
+
+/// Makes every member of a 3.6 cluster take a raft snapshot, if this member's log holds requests of
+/// etcd 3.5 that 3.7 cannot read. etcd forces a snapshot when it lowers the cluster version
+/// (server/etcdserver/apply/apply.go, ClusterVersionSet), which rises again after that.
+async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
+    let reads_v2 = || data::reads_v2_requests(Path::new(paths::DATA));
+    if !reads_v2()? {
+        return Ok(());
+    }
+    say(
+        "etcd's log holds requests of etcd 3.5, which 3.7 cannot read. Lowering the version of the cluster to 3.5 and \
+         raising it again, so that every member takes a raft snapshot",
+    );
+    state.downgrade = true;
+    state.write()?;
+    let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
+    client.enable_downgrade(5).await?;
+    wait_agreed(own, 5).await?;
+    end_downgrade(state, own).await?;
+    wait_agreed(own, 6).await?;
+    if reads_v2()? {
+        return Err(not_ready(ReasonId::UpdateDowngrade.because(
+            "etcd's log still holds requests of etcd 3.5, which 3.7 cannot read: etcd has taken no raft snapshot",
+        )));
+    }
+    Ok(())
+}
+
+/// Waits until all members that answer report this minor of the cluster version.
+async fn wait_agreed(own: &ThisNode, minor: u64) -> Result<()> {
+    let end = Instant::now() + AGREED_TIMEOUT;
+    loop {
+        let seen = members(own).await?;
+        let mut all = seen.own.iter().chain(&seen.others);
+        if seen.own.is_some() && all.all(|peer| peer.agreed == Some(minor)) {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            return Err(not_ready(ReasonId::UpdateDowngrade.because(format!(
+                "the version of the cluster is not 3.{minor} after {} s",
+                AGREED_TIMEOUT.as_secs()
+            ))));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Cancels the downgrade that this order enabled, and notes that.
+async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
+    cancel_downgrade(own).await?;
+    state.downgrade = false;
+    state.write()
+}
+
+/// Cancels the downgrade that this order enabled.
+pub(super) async fn cancel_downgrade(own: &ThisNode) -> Result<()> {
+    let seen = members(own).await?;
+    let all: Vec<&Peer> = seen.own.iter().chain(&seen.others).collect();
+    if all.is_empty() {
+        bail!("no member answers");
+    }
+    let Some(peer) = all.iter().find(|peer| peer.downgrade.is_some()) else {
+        return Ok(());
+    };
+    let client = Client::connect(&peer.url, &installed_credentials()?).await?;
+    client.cancel_downgrade().await?;
+    // 3.6 also answers with success if it failed.
+    let downgrade = client.status().await?.downgrade_info;
+    if downgrade.is_some_and(|downgrade| downgrade.enabled) {
+        bail!("the downgrade of the cluster is still in force");
+    }
+    Ok(())
+}

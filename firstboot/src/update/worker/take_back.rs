@@ -1,0 +1,101 @@
+//! Waits until the previous image may be restored on a member whose new image failed, if the
+//! previous image has an older minor of etcd.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use recipes::EtcdVersion;
+use tokio::runtime::Runtime;
+
+use super::super::etcd_version::{NextStep, next_step};
+use super::super::state::UpdateState;
+use super::super::this_node::ThisNode;
+use super::downgrade::{make_ready, members};
+use super::steps::{say, stop};
+use super::turn::{WAIT, wait_until_spared};
+use crate::exit::reason_of;
+use crate::operator::UNIT;
+use crate::reason::{Reason, ReasonId};
+use crate::{data, systemd};
+
+/// How long the cluster may take to get ready for the previous minor of etcd.
+const READY_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long all members may be silent before the previous image is restored without an answer.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The leader decides on the cluster version every 4 s (etcd's monitorVersionInterval). After this
+/// time, a decision that it made while this member was running is visible.
+const DECISION_TIME: Duration = Duration::from_secs(6);
+
+/// Whether a member whose image failed can get its previous etcd back.
+pub(super) enum Return {
+    /// etcd can start with the member's data. It is stopped.
+    Possible,
+    /// etcd of the previous image would not start, for this reason.
+    Impossible(Reason),
+}
+
+/// Waits until this older etcd may take the place of this node's etcd, and until the cluster can do
+/// without this member.
+pub(super) fn wait_for_return(
+    state: &mut UpdateState,
+    runtime: &Runtime,
+    target: EtcdVersion,
+) -> Result<Return> {
+    let (mut begun, mut logged) = (Instant::now(), String::new());
+    loop {
+        let own = ThisNode::read()?;
+        let spared = Instant::now();
+        wait_until_spared(state, runtime, &own);
+        // The time for which the others needed this member does not count.
+        begun += spared.elapsed();
+        let step = try_to_stop(state, runtime, &own, target, begun.elapsed());
+        let why = match step.unwrap_or_else(|error| NextStep::Wait(reason_of(&error))) {
+            NextStep::Replace => return Ok(Return::Possible),
+            NextStep::Refuse(why) => return Ok(Return::Impossible(why)),
+            NextStep::Wait(why) if begun.elapsed() >= READY_TIMEOUT => {
+                return Ok(Return::Impossible(why));
+            }
+            NextStep::Wait(why) => why.to_string(),
+            NextStep::Enable => String::new(),
+        };
+        if !why.is_empty() && why != logged {
+            say(format!("waiting with the previous image: {why}"));
+            logged = why;
+        }
+        std::thread::sleep(WAIT);
+    }
+}
+
+/// Stops etcd if the older one may follow it. Until etcd has stopped, the leader may raise the
+/// cluster version, so the data is read and the others are asked once more after that.
+fn try_to_stop(
+    state: &mut UpdateState,
+    runtime: &Runtime,
+    own: &ThisNode,
+    target: EtcdVersion,
+    waited: Duration,
+) -> Result<NextStep> {
+    let seen = runtime.block_on(members(own))?;
+    if seen.own.is_none() && seen.others.is_empty() && waited < SILENCE_TIMEOUT {
+        return Ok(NextStep::Wait("no member answers".to_owned().into()));
+    }
+    let step = runtime.block_on(make_ready(state, target, &seen))?;
+    if step != NextStep::Replace {
+        return Ok(step);
+    }
+    stop()?;
+    if !state.downgrade {
+        std::thread::sleep(DECISION_TIME);
+    }
+    let step = match data::agreed_minor().filter(|agreed| *agreed > target.minor) {
+        Some(agreed) => NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
+            "this member's data belongs to a cluster that runs as etcd 3.{agreed}"
+        ))),
+        None => next_step(target, &runtime.block_on(members(own))?),
+    };
+    if step != NextStep::Replace {
+        // The members have agreed on the newer version in the meantime, or none could tell.
+        systemd::start(UNIT)?;
+    }
+    Ok(step)
+}

@@ -1,0 +1,277 @@
+//! A new minor version of etcd rolls through a cluster that is written to, and the previous one
+//! comes back by etcd's own downgrade: by a release, at an operator's order, and after the last
+//! member of a roll has failed its proof.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::client::{Client, Writers};
+use tests::cluster::{boot_all, etcdctl, status, wait_healthy};
+use tests::etcd;
+use tests::harness::{long, trial};
+use tests::host::Host;
+use tests::programs::recipe;
+use tests::repack::{self, Repack};
+use tests::requirement::Requirement;
+
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
+use crate::update::{all_have, build_from, ends, is_at_rest, no_write_is_lost, update};
+
+const FIRST: &str = "3.5.1";
+const OLD: &str = "3.5.35";
+const NEW: &str = "3.6.16";
+const LAST: &str = "3.7.3";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let with = |versions: &[&str]| -> Vec<Requirement> {
+        let etcd = versions.iter().map(|version| etcd::need(version));
+        REQUIREMENTS.iter().copied().chain(etcd).collect()
+    };
+    vec![
+        trial(
+            "the_last_member_of_a_roll_that_fails_goes_back_by_a_downgrade",
+            &with(&[OLD, NEW]),
+            last_fails,
+        ),
+        long(
+            "etcd_rolls_from_3_5_to_3_7_and_back_by_updates_only",
+            &with(&[FIRST, OLD, NEW, LAST]),
+            there_and_back,
+        ),
+        long(
+            "an_image_stays_if_etcd_can_neither_run_nor_go_back",
+            &with(&[OLD, NEW]),
+            stays,
+        ),
+    ]
+}
+
+/// Three healthy members that run this version of etcd, installed with the image 1. Their raft log
+/// keeps all entries, as on a cluster with few writes.
+fn bed(version: &str) -> Result<Bed> {
+    let mut bed = Bed::unbuilt()?;
+    let text = fs::read_to_string(recipe("demo"))?;
+    let text = text.replace("[etcd]\n", "[etcd]\nsnapshot-count = 1000000\n");
+    build_from(&bed, &text, "", &[])?;
+    bed.install_up_to(3)?;
+    publish(&bed, 1, version, |_| Ok(()))?;
+    for host in &bed.hosts {
+        repack::install(&bed.provisioning.out(), host)?;
+    }
+    boot_all(&mut bed.hosts)?;
+    bed.wait_all_healthy()?;
+    Ok(bed)
+}
+
+/// Publishes an image with this etcd, and with changes to its files.
+fn publish(
+    bed: &Bed,
+    serial: u64,
+    version: &str,
+    change: impl FnOnce(&Repack) -> Result<()>,
+) -> Result<()> {
+    let mut image = Repack::of(&bed.provisioning.out())?;
+    image.etcd(version)?;
+    change(&image)?;
+    image.pack(serial, &bed.provisioning.signing_key()?)
+}
+
+/// Makes systemd kill etcd 8 s after each start, when the cluster has agreed on its version. The
+/// filter of system calls does not let a script do that, because the script cannot fork.
+fn kill_after_8_s(image: &Repack) -> Result<()> {
+    let unit = image.path("etc/systemd/system/etcd.service");
+    let text = fs::read_to_string(&unit)?;
+    let text = text.replace("[Service]\n", "[Service]\nRuntimeMaxSec=8\n");
+    fs::write(&unit, text).context("cannot write the unit")
+}
+
+/// Waits until the cluster has this minor, and its storage too if etcd reports it.
+fn wait_minor(host: &Host, version: &str) -> Result<()> {
+    let minor = version.rsplit_once('.').context("not a version")?.0;
+    let agreed = format!(
+        ". /etc/profile.d/etcdctl.sh && curl -s --cacert $ETCDCTL_CACERT --cert $ETCDCTL_CERT --key $ETCDCTL_KEY \
+         https://127.0.0.1:2379/version | grep -F '\"etcdcluster\":\"{minor}.'"
+    );
+    host.wait_for(&agreed, CONVERGENCE_TIMEOUT)?;
+    let wrong = format!(
+        ". /etc/profile.d/etcdctl.sh && ! etcdctl endpoint status -w json | grep storageVersion | \
+         grep -vF '\"storageVersion\":\"{minor}.'"
+    );
+    host.wait_for(&wrong, CONVERGENCE_TIMEOUT)
+}
+
+/// No downgrade is in force, so that new members can join.
+fn no_downgrade(host: &Host) -> Result<()> {
+    let seen = etcdctl(host, "endpoint status -w json --cluster")?;
+    ensure!(
+        !seen.contains("targetVersion"),
+        "a downgrade is in force: {seen}"
+    );
+    Ok(())
+}
+
+fn last_fails() -> Result<()> {
+    let bed = bed(OLD)?;
+    publish(&bed, 2, NEW, |_| Ok(()))?;
+    let kept = bed.provisioning.copy_output()?;
+    for host in &bed.hosts[..2] {
+        ends(&update(host, "")?, 0, &[])?;
+    }
+    let client = Client::new(&bed.provisioning)?;
+    let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
+    let writers = Writers::start(&client, &addresses, "roll/");
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
+    publish(&bed, 3, NEW, kill_after_8_s)?;
+    let said = [
+        "the proof of the image 3 failed",
+        "enabling the downgrade of the cluster to etcd 3.5",
+        "was taken back",
+    ];
+    ends(&update(&bed.hosts[2], "")?, 8, &said)?;
+    is_at_rest(&bed.hosts[2])?;
+    let seen = wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
+    let versions: Vec<&str> = seen.iter().map(|member| &*member.version).collect();
+    ensure!(versions == [NEW, NEW, OLD], "not taken back: {versions:?}");
+    no_downgrade(&bed.hosts[0])?;
+
+    // The corrected image finishes the roll.
+    bed.provisioning.restore_output(&kept)?;
+    publish(&bed, 4, NEW, |image| {
+        Ok(fs::write(image.path("etc/chrony.conf"), "# 4\n")?)
+    })?;
+    ends(&update(&bed.hosts[2], "")?, 0, &[])?;
+    wait_minor(&bed.hosts[2], NEW)?;
+    no_write_is_lost(writers, &client, &addresses)
+}
+
+fn there_and_back() -> Result<()> {
+    let bed = bed(FIRST)?;
+    let client = Client::new(&bed.provisioning)?;
+    let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
+    let writers = Writers::start(&client, &addresses, "roll/");
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
+    for (version, why) in [
+        (NEW, "3.6 needs every member of 3.5 at 3.5.32 or later"),
+        (LAST, "etcd lets no minor be skipped"),
+    ] {
+        publish(&bed, 2, version, |_| Ok(()))?;
+        ends(
+            &update(&bed.hosts[0], "--check")?,
+            3,
+            &[why, "[update-minor]"],
+        )?;
+    }
+    roll(
+        &bed,
+        2,
+        OLD,
+        [&format!("etcd {OLD} instead of {FIRST}"), ""],
+    )?;
+    roll(&bed, 3, NEW, ["a new minor version", ""])?;
+    rolls_back(&bed)?;
+    roll(
+        &bed,
+        4,
+        LAST,
+        ["a new minor version", "takes a raft snapshot"],
+    )?;
+    // The other minors go back by images with a higher serial.
+    let down = "enabling the downgrade of the cluster to etcd 3.";
+    roll(&bed, 5, NEW, ["a downgrade", down])?;
+    roll(&bed, 6, OLD, ["a downgrade", down])?;
+    no_write_is_lost(writers, &client, &addresses)
+}
+
+/// Updates all nodes. `--check` and the first node print these words, and no other node prints the
+/// second ones.
+fn roll(bed: &Bed, serial: u64, version: &str, [check, first]: [&str; 2]) -> Result<()> {
+    publish(bed, serial, version, |_| Ok(()))?;
+    ends(&update(&bed.hosts[1], "--check")?, 7, &[check])?;
+    for (at, host) in bed.hosts.iter().enumerate() {
+        let ran = update(host, "")?;
+        ends(&ran, 0, &[if at == 0 { first } else { "" }])?;
+        ensure!(
+            at == 0 || first.is_empty() || !ran.stdout.contains(first),
+            "{} did it again: {}",
+            host.name(),
+            ran.stdout
+        );
+        no_downgrade(&bed.hosts[2])?;
+    }
+    for host in &bed.hosts {
+        wait_minor(host, version)?;
+    }
+    all_have(bed, version)
+}
+
+/// At an operator's order one node returns to the previous minor, and back again.
+fn rolls_back(bed: &Bed) -> Result<()> {
+    let host = &bed.hosts[1];
+    let said = [
+        "enabling the downgrade of the cluster to etcd 3.5",
+        "restoring the image before the image 3",
+    ];
+    ends(&update(host, "--rollback")?, 0, &said)?;
+    let seen = wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+    ensure!(
+        seen.iter().filter(|member| member.version == OLD).count() == 1,
+        "not one {OLD}: {seen:?}"
+    );
+    wait_minor(host, OLD)?;
+    no_downgrade(host)?;
+    ends(&update(host, "--retry")?, 0, &[])?;
+    wait_minor(host, NEW)
+}
+
+fn stays() -> Result<()> {
+    let mut bed = bed(OLD)?;
+    let first = bed.provisioning.copy_output()?;
+    publish(&bed, 2, NEW, |_| Ok(()))?;
+    let good = bed.provisioning.copy_output()?;
+    for host in &bed.hosts[..2] {
+        ends(&update(host, "")?, 0, &[])?;
+    }
+    // This etcd runs once and never again.
+    publish(&bed, 3, NEW, |image| {
+        kill_after_8_s(image)?;
+        let etcd = image.path("usr/local/bin/etcd");
+        fs::copy(&etcd, image.path("usr/local/bin/etcd-real"))?;
+        let script = "#!/bin/sh\nonce=/var/lib/etcd/data/once\n[ ! -e $once ] || exit 1\n: > $once\n\
+             exec /usr/local/bin/etcd-real\n";
+        fs::write(&etcd, script).context("cannot write the script")
+    })?;
+    let said = [
+        "the proof of the image 3 failed",
+        "keeps the image 3",
+        "etcd on this node does not answer",
+    ];
+    ends(&update(&bed.hosts[2], "")?, 9, &said)?;
+    let shown = bed.hosts[2].run(&["firstboot", "status"])?.stdout;
+    ensure!(shown.contains("[update-kept]"), "not shown: {shown}");
+    let turn = etcdctl(&bed.hosts[0], "get /etcd-image/update/turn")?;
+    ensure!(turn.trim().is_empty(), "a node has the turn: {turn}");
+    no_downgrade(&bed.hosts[0])?;
+    // The node is reinstalled from a corrected image.
+    bed.provisioning.restore_output(&good)?;
+    publish(&bed, 4, NEW, |image| {
+        Ok(fs::write(image.path("etc/chrony.conf"), "# 4\n")?)
+    })?;
+    let corrected = bed.provisioning.copy_output()?;
+    let host = &mut bed.hosts[2];
+    host.cut_power()?;
+    host.wipe()?;
+    bed.provisioning.restore_output(&first)?;
+    bed.provisioning.install(host)?;
+    bed.provisioning.restore_output(&corrected)?;
+    repack::install(&corrected, host)?;
+    bed.provisioning.give_document(host, host.name())?;
+    host.boot()?;
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+    let seen = status(host)?;
+    ensure!(
+        seen.iter().all(|member| member.version == NEW),
+        "not {NEW}: {seen:?}"
+    );
+    Ok(())
+}
