@@ -10,6 +10,7 @@ mod firmware;
 mod install_once;
 mod installation;
 mod load;
+mod mirror;
 mod renewal;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
             attack::trials(),
             enrolment::trials(),
             load::trials(),
+            mirror::trials(),
             renewal::trials(),
             firmware::trials(),
         ]
