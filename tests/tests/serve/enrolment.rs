@@ -47,7 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Builds the demo's cluster with nodes that make their own keys and are identified by their
 /// network cards.
-fn built() -> Result<(Provisioning, PathBuf)> {
+pub(crate) fn built() -> Result<(Provisioning, PathBuf)> {
     etcd::release(etcd::DEMO)?;
     let mut text = fs::read_to_string(recipe("demo"))?;
     for last in [101, 102, 103] {
@@ -70,9 +70,21 @@ fn built() -> Result<(Provisioning, PathBuf)> {
 }
 
 fn served(ours: &Provisioning, recipe: &Path, options: &[&str]) -> Result<Server> {
+    served_at(ours, recipe, [SERVER, "0.0.0.0:8443"], options)
+}
+
+/// Serves at these addresses, the second of which is for enrolment.
+pub(crate) fn served_at(
+    ours: &Provisioning,
+    recipe: &Path,
+    [listen, enrol]: [&str; 2],
+    options: &[&str],
+) -> Result<Server> {
     let (pki, recipe) = (ours.pki(), recipe.to_string_lossy());
     let pki = pki.to_string_lossy();
-    let fixed = ["--listen", SERVER, "--pki", &pki, "--recipe", &recipe];
+    let fixed = [
+        "--listen", listen, "--enrol", enrol, "--pki", &pki, "--recipe", &recipe,
+    ];
     Server::serve(ours, &ours.out(), &[&fixed, options].concat())
 }
 
@@ -162,7 +174,7 @@ fn request(name: &str) -> Result<PathBuf> {
 }
 
 /// Posts a file from the machine with this link, which claims to have this network card.
-fn post(from: &Link, card: &str, body: &Path) -> Result<(u16, String)> {
+pub(crate) fn post(from: &Link, card: &str, body: &Path) -> Result<(u16, String)> {
     let data = format!("@{}", body.display());
     let options = ["--insecure", "--tlsv1.3", "--data-binary", &data];
     let url = format!("https://{ENROL}/enrol?mac={}", card.replace(':', "%3A"));

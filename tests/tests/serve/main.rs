@@ -7,6 +7,7 @@ mod bed;
 mod board;
 mod enrolment;
 mod firmware;
+mod fuzz;
 mod install_once;
 mod installation;
 mod load;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             load::trials(),
             mirror::trials(),
             renewal::trials(),
+            fuzz::trials(),
             firmware::trials(),
         ]
         .into_iter()
