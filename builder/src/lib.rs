@@ -27,6 +27,7 @@ mod output;
 mod overlay;
 mod pki;
 mod plan;
+mod recipe_file;
 mod release;
 mod render;
 mod rotate;

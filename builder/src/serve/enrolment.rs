@@ -47,7 +47,9 @@ fn signed(
             ),
         )
     })?;
-    let (document, events) = ca.answer(&node.name, &keys).map_err(refusal)?;
+    let (document, events) = ca
+        .answer(&node.name, &keys, |error| state.log.error(error))
+        .map_err(refusal)?;
     for event in events {
         state.log_event(request, Some(&node.name), event.to_string());
     }

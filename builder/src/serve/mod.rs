@@ -38,12 +38,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use crate::exit::{Exit, exit_error};
 use crate::pki::{self, FirstKeys};
+use crate::recipe_file::RecipeFile;
 use crate::sign::CertificateAuthority;
-use crate::{check, manifest, mirror};
+use crate::{manifest, mirror};
 use board::Board;
 use board::hook::Hook;
 use listen::Listen;
@@ -196,15 +197,8 @@ fn endpoints(options: &Options, ca: Option<&CertificateAuthority>) -> Result<Vec
 
 /// What signs requests, if the recipe lets nodes make their keys.
 fn authority(pki: &Path, recipe_path: &Path, approve: bool) -> Result<CertificateAuthority> {
-    let recipe = check::checked_recipe(recipe_path, false)?.recipe;
-    ensure!(
-        !recipe.tls.keys.is_document(),
-        "{}: the builder makes the keys of this cluster's nodes. `keys = \"node\"` in [tls] lets the nodes make them",
-        recipe_path.display()
-    );
     Ok(CertificateAuthority {
-        recipe_path: recipe_path.to_owned(),
-        recipe,
+        recipe: RecipeFile::open(recipe_path)?,
         pki: pki.to_owned(),
         first: if approve {
             FirstKeys::Approved

@@ -252,5 +252,20 @@ fn hostile() -> Result<()> {
     server.wait_for_output("[wrong-card]")?;
     server.wait_for_output("[key-not-approved]")?;
     // firstboot's own tests check that a node refuses a server whose key the image does not trust.
-    Ok(())
+    changed_recipe(&server, &recipe, || post(&two, &two.mac, &second))
+}
+
+/// A recipe that has become invalid is named in the log, and does not keep a machine from its
+/// certificates.
+fn changed_recipe(
+    server: &Server,
+    recipe: &Path,
+    ask: impl Fn() -> Result<(u16, String)>,
+) -> Result<()> {
+    let text = fs::read_to_string(recipe)?;
+    fs::write(recipe, "half a recipe")?;
+    answers(ask()?, 200, "payload")?;
+    server.wait_for_output("the earlier recipe stays in use")?;
+    fs::write(recipe, text)?;
+    answers(ask()?, 200, "payload")
 }
