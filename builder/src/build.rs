@@ -14,7 +14,8 @@ use recipes::{EtcdVersion, PublicKey, Recipe, Sha256};
 use time::OffsetDateTime;
 
 use self::digests::{input, packed_overlay, recipe_input, release_input};
-use self::folders::{check_outside, default_cache, default_pki, default_state};
+pub(crate) use self::folders::default_cache;
+use self::folders::{check_outside, default_pki, default_state};
 use self::summary::Summary;
 use crate::check::{self, CheckedRecipe};
 use crate::manifest::{self, FileDigest, ManifestInputs};

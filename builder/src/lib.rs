@@ -21,12 +21,14 @@ mod image_release;
 mod init;
 mod inspect;
 mod manifest;
+mod mirror;
 mod newfile;
 mod nodes;
 mod output;
 mod overlay;
 mod pki;
 mod plan;
+mod recipe_file;
 mod release;
 mod render;
 mod rotate;
@@ -66,9 +68,12 @@ enum Command {
     Plan(plan::Options),
     /// Report errors in a recipe and all files rendered from it, or in files of a node
     Check(check::Options),
+    /// Download etcd, the installation tree and the repositories of a recipe, for a site without the
+    /// Internet
+    Mirror(mirror::Options),
     /// Serve an output over http: the image to every client, each node's document to its machine,
     /// and the installer to iPXE
-    Serve(serve::Options),
+    Serve(Box<serve::Options>),
     /// Show the state of a running cluster, with your own client certificate
     Status(status::Options),
     /// Allow `serve` to install machines, or to hand out their documents again
@@ -118,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Build(options) => build::run(&options),
         Command::Plan(options) => plan::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Mirror(options) => mirror::run(&options),
         Command::Serve(options) => serve::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Allow(options) => allow::run(&options),

@@ -5,13 +5,14 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use recipes::{Label, Recipe, Sha256};
+use recipes::{Label, Sha256};
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::nodes::{self, Node};
 use crate::pki::{self, Event, FirstKeys, PublicKeys, REQUEST_LIMIT};
-use crate::{build, check, console, text_file};
+use crate::recipe_file::RecipeFile;
+use crate::{build, console, text_file};
 
 /// The command-line options.
 #[derive(Debug, clap::Args)]
@@ -63,24 +64,18 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
             path.display()
         )
     })?;
-    let recipe = check::checked_recipe(&options.recipe, false)?.recipe;
-    ensure!(
-        !recipe.tls.keys.is_document(),
-        "{}: the builder makes the keys of this cluster's nodes. `keys = \"node\"` in [tls] lets the nodes make them",
-        options.recipe.display()
-    );
+    let recipe = RecipeFile::open(&options.recipe)?;
     ensure!(
         pki::trust(&options.pki).is_some(),
         "{} is not the PKI folder of a build. Build the image first, or name its folder by --pki",
         options.pki.display()
     );
     let ca = CertificateAuthority {
-        recipe_path: options.recipe.clone(),
         recipe,
         pki: options.pki.clone(),
         first: FirstKeys::Any,
     };
-    let (document, events) = ca.answer(name, &keys)?;
+    let (document, events) = ca.answer(name, &keys, |error| console::error(error))?;
     events.iter().for_each(console::note);
     console::note(format!("{name}: signed for the key {}", keys.fingerprint()));
     Ok(console::result(document)?)
@@ -89,21 +84,27 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
 /// What signs the requests of a cluster's nodes.
 #[derive(Debug)]
 pub(crate) struct CertificateAuthority {
-    pub(crate) recipe_path: PathBuf,
-    pub(crate) recipe: Recipe,
+    pub(crate) recipe: RecipeFile,
     pub(crate) pki: PathBuf,
     /// Which first keys of a node are signed.
     pub(crate) first: FirstKeys,
 }
 
 impl CertificateAuthority {
-    /// The node document that answers a request, and what changed in the PKI folder.
-    pub(crate) fn answer(&self, name: &Label, keys: &PublicKeys) -> Result<(String, Vec<Event>)> {
-        let node = self.recipe.nodes.iter().find(|node| node.name == *name);
+    /// The node document that answers a request, and what changed in the PKI folder. `report` gets the
+    /// error of a recipe that has changed and cannot be used.
+    pub(crate) fn answer(
+        &self,
+        name: &Label,
+        keys: &PublicKeys,
+        report: impl FnOnce(&anyhow::Error),
+    ) -> Result<(String, Vec<Event>)> {
+        let recipe = self.recipe.current(report);
+        let node = recipe.nodes.iter().find(|node| node.name == *name);
         let node = node.with_context(|| format!("{name} is not a node of the recipe"))?;
-        let mut pki = build::open_pki(&self.recipe_path, &self.recipe, &self.pki)?;
+        let mut pki = build::open_pki(self.recipe.path(), &recipe, &self.pki)?;
         pki.enrol(name, keys, self.first)?;
-        let Node::Issued(mut document) = nodes::issue(&self.recipe, &mut pki, node)? else {
+        let Node::Issued(mut document) = nodes::issue(&recipe, &mut pki, node)? else {
             bail!("a bug: {name} is enrolled and has no certificates");
         };
         document.release = pki.newest_serial()?;

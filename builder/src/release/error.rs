@@ -124,10 +124,10 @@ fn list(tried: &[(Url, MirrorError)]) -> String {
 fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free some space there, or name another folder with --cache"
+            "; free some space there, or name another folder (--help names the option)"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; give this user write access, or name another folder with --cache"
+            "; give this user write access, or name another folder (--help names the option)"
         }
         _ => "",
     }

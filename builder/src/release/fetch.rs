@@ -1,8 +1,10 @@
 //! Downloads one URL into one file, resuming and retrying as often as is useful.
 
 use std::io::{Read as _, Write as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use recipes::Sha256;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_RANGE, RANGE, RETRY_AFTER,
@@ -16,6 +18,7 @@ use super::mirror_error::MirrorError;
 use super::partial_download::PartialDownload;
 use super::progress::Progress;
 use super::retry_policy::{RetryPolicy, jitter};
+use crate::digest;
 
 /// What a download needs.
 #[derive(Clone, Copy)]
@@ -39,19 +42,62 @@ enum Attempt {
 }
 
 impl Fetch<'_> {
+    /// Downloads the file with this digest and at most `limit` bytes from `url` to `path`, continuing
+    /// from what `part` already has. Only the right bytes get the final name. Returns the size. The
+    /// outer error is this machine's (the disk), the inner one the mirror's.
+    pub(crate) fn verified(
+        &self,
+        url: &Url,
+        (sha256, limit): (Sha256, u64),
+        part: &PartialDownload,
+        path: &Path,
+    ) -> Result<Result<u64, MirrorError>, ReleaseError> {
+        loop {
+            let resumed = part.len() > 0;
+            if let Err(trouble) = self.download(url, part, limit)? {
+                // The next mirror or the next run can resume a partial file, but a file that is too
+                // large is useless.
+                if matches!(trouble, MirrorError::TooLarge { .. }) {
+                    part.discard()?;
+                }
+                return Ok(Err(trouble));
+            }
+            let (size, found) =
+                digest::of_file(part.path()).map_err(ReleaseError::io("read", part.path()))?;
+            if found == sha256 {
+                part.complete(path)?;
+                return Ok(Ok(size));
+            }
+            part.discard()?;
+            let trouble = MirrorError::Digest {
+                expected: sha256,
+                found,
+            };
+            if !resumed {
+                return Ok(Err(trouble));
+            }
+            // The first part may have come from a different mirror, or may have been damaged on
+            // this disk: try once more from the start.
+            self.progress.say(&format!(
+                "{url}: {trouble}; it was resumed, fetching all of it again"
+            ));
+        }
+    }
+
     /// Downloads the file at `url` into `part`, continuing from what `part` already has. The outer
     /// error is this machine's (the disk), the inner one the mirror's. The bytes are not verified
     /// yet.
-    pub(crate) fn download(
+    fn download(
         &self,
         url: &Url,
         part: &PartialDownload,
+        limit: u64,
     ) -> Result<Result<(), MirrorError>, ReleaseError> {
         let deadline = Instant::now() + self.patience.whole;
         let mut failures = 0;
         loop {
             let before = part.len();
-            let (trouble, wait) = match self.attempt(url, part, deadline)? {
+            let (trouble, wait) = match self.attempt(url, part, limit, deadline)? {
                 Attempt::Complete => return Ok(Ok(())),
                 Attempt::GiveUp(trouble) => return Ok(Err(trouble)),
                 Attempt::Retry(trouble, wait) => (trouble, wait),
@@ -75,11 +121,18 @@ impl Fetch<'_> {
         }
     }
 
-    /// Downloads the small text at `url`, with at most two tries: it is only evidence, so its
-    /// absence is not a failure.
-    pub(crate) fn text(&self, url: &Url) -> Result<String, MirrorError> {
+    /// The size of the file at `url`, if the server says it.
+    pub(crate) fn length(&self, url: &Url) -> Option<u64> {
+        let response = self.client.head(url.clone()).send().ok()?;
+        let length = header(&response, &CONTENT_LENGTH).filter(|_| response.status().is_success());
+        length?.parse().ok()
+    }
+
+    /// Downloads the small file at `url`, with at most two tries: for a release it is only evidence,
+    /// so its absence is not a failure.
+    pub(crate) fn small(&self, url: &Url) -> Result<Vec<u8>, MirrorError> {
         let limit = self.patience.sums_bytes;
-        let ask = || -> Result<String, Attempt> {
+        let ask = || -> Result<Vec<u8>, Attempt> {
             let response = self
                 .client
                 .get(url.clone())
@@ -100,10 +153,10 @@ impl Fetch<'_> {
                     limit,
                 }));
             }
-            Ok(String::from_utf8_lossy(&body).into_owned())
+            Ok(body)
         };
         match ask() {
-            Ok(text) => Ok(text),
+            Ok(body) => Ok(body),
             Err(Attempt::Retry(_, wait)) => {
                 std::thread::sleep(wait.unwrap_or_else(|| self.patience.pause(1, jitter())));
                 ask().map_err(|again| match again {
@@ -121,6 +174,7 @@ impl Fetch<'_> {
         &self,
         url: &Url,
         part: &PartialDownload,
+        limit: u64,
         deadline: Instant,
     ) -> Result<Attempt, ReleaseError> {
         let have = part.len();
@@ -137,12 +191,11 @@ impl Fetch<'_> {
             Ok(response) => response,
             Err(error) => return Ok(self.connection(error)),
         };
-        let limit = self.patience.release_bytes;
         match decide(have, &answer(&response), limit) {
-            Step::Append { total } => self.receive(response, url, part, total, deadline),
+            Step::Append { total } => self.receive(response, url, part, (total, limit), deadline),
             Step::StartOver { total } => {
                 part.discard()?;
-                self.receive(response, url, part, total, deadline)
+                self.receive(response, url, part, (total, limit), deadline)
             }
             Step::Complete => Ok(Attempt::Complete),
             Step::Discard => {
@@ -159,10 +212,9 @@ impl Fetch<'_> {
         mut response: Response,
         url: &Url,
         part: &PartialDownload,
-        total: Option<u64>,
+        (total, limit): (Option<u64>, u64),
         deadline: Instant,
     ) -> Result<Attempt, ReleaseError> {
-        let limit = self.patience.release_bytes;
         let mut file = part.append()?;
         part.record_origin(url, header(&response, &ETAG).as_deref())?;
         let mut at = part.len();

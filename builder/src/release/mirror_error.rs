@@ -41,8 +41,8 @@ pub(crate) enum MirrorError {
     /// The existing part does not belong to this file.
     #[error("the part fetched earlier does not fit its file")]
     Misfit,
-    /// It is too large to be a release.
-    #[error("larger than any release ({size} bytes or more, the limit is {limit})")]
+    /// It is larger than it can rightly be.
+    #[error("larger than it may be ({size} bytes or more, the limit is {limit})")]
     TooLarge {
         /// Its size, as far as it is known.
         size: u64,
@@ -57,6 +57,9 @@ pub(crate) enum MirrorError {
         /// The digest of the downloaded file.
         found: Sha256,
     },
+    /// The complete file arrived, and cannot be read as what it should be.
+    #[error("{0}")]
+    Content(String),
     /// The SHA256SUMS does not list this file.
     #[error("it does not name {0}")]
     NotListed(String),

@@ -33,19 +33,26 @@ use std::path::Path;
 use recipes::{EtcdVersion, Sha256};
 use url::Url;
 
+pub(crate) use address::tarball;
 pub(crate) use digest_table::{known, newest_known, version_of};
 pub(crate) use error::ReleaseError;
 pub(crate) use evidence::{Evidence, Origin, Release, Sums};
+pub(crate) use fetch::Fetch;
+pub(crate) use http::client;
+pub(crate) use mirror_error::MirrorError;
 pub(crate) use open::{Binaries, open};
+pub(crate) use partial_download::PartialDownload;
 pub(crate) use progress::{Progress, for_stderr};
+pub(crate) use retry_policy::RetryPolicy;
+pub(crate) use sums::{find as find_sum, write as write_sums};
 
 use crate::digest;
 
 use cache::CacheEntry;
 use digest_consensus::{StatedDigest, compare};
-use fetch::Fetch;
-use mirror_error::MirrorError;
-use retry_policy::RetryPolicy;
+
+/// The list of upstream's digests, beside the tarball.
+pub(crate) const SUMS_FILE: &str = "SHA256SUMS";
 
 /// The requested release, and the sources that it may come from.
 #[derive(Debug)]
@@ -173,7 +180,7 @@ fn from_file(
             about.len()
         )));
     }
-    let beside = file.with_file_name("SHA256SUMS");
+    let beside = file.with_file_name(SUMS_FILE);
     let voice = fs::read_to_string(&beside).ok().and_then(|text| {
         let sha256 = sums::find(&text, &address::tarball(wanted.version))?;
         Some(StatedDigest {
@@ -210,7 +217,7 @@ fn from_mirrors(
     patience: &RetryPolicy,
     progress: &dyn Progress,
 ) -> Result<Release, ReleaseError> {
-    let client = http::client(patience, progress)?;
+    let client = client(patience, progress)?;
     let fetch = Fetch {
         client: &client,
         patience,
@@ -221,7 +228,7 @@ fn from_mirrors(
         let name = address::tarball(wanted.version);
         let urls = (
             address::on(mirror, wanted.version, &name),
-            address::on(mirror, wanted.version, "SHA256SUMS"),
+            address::on(mirror, wanted.version, SUMS_FILE),
         );
         let (Some(url), Some(sums_url)) = urls else {
             tried.push((mirror.clone(), MirrorError::Address));
@@ -231,7 +238,8 @@ fn from_mirrors(
         if let Sums::Missing(place, why) = &sums {
             progress.say(&format!("note: {place} cannot be had: {why}"));
         }
-        match download(wanted, fetch, &url, slot)? {
+        let file = (wanted.sha256, patience.release_bytes);
+        match fetch.verified(&url, file, &slot.part(), &slot.tarball())? {
             Ok(size) => {
                 return Ok(release(
                     wanted,
@@ -256,12 +264,8 @@ fn from_mirrors(
 /// Reads the mirror's SHA256SUMS; an error if it contradicts the recipe or the table.
 fn vouched(wanted: &ReleaseRequest<'_>, fetch: Fetch<'_>, url: &Url) -> Result<Sums, ReleaseError> {
     let place = url.to_string();
-    let name = address::tarball(wanted.version);
-    let found = fetch
-        .text(url)
-        .and_then(|text| sums::find(&text, &name).ok_or(MirrorError::NotListed(name)));
-    match found {
-        Ok(sha256) => {
+    match stated(wanted, fetch, url) {
+        Ok((sha256, _)) => {
             let voice = StatedDigest { place, sha256 };
             compare(
                 wanted.version,
@@ -275,43 +279,40 @@ fn vouched(wanted: &ReleaseRequest<'_>, fetch: Fetch<'_>, url: &Url) -> Result<S
     }
 }
 
-/// Downloads from one mirror into the cache; returns the size, or the reason for the failure. Only
-/// the bytes that the recipe pins get the final name in the cache.
-fn download(
+/// The digest that a mirror's SHA256SUMS states for the release, and the text of that file.
+fn stated(
     wanted: &ReleaseRequest<'_>,
     fetch: Fetch<'_>,
     url: &Url,
-    slot: &CacheEntry,
-) -> Result<Result<u64, MirrorError>, ReleaseError> {
-    let part = slot.part();
-    loop {
-        let resumed = part.len() > 0;
-        if let Err(trouble) = fetch.download(url, &part)? {
-            // The next mirror or the next build can resume a partial file, but a file that is too
-            // large is useless.
-            if matches!(trouble, MirrorError::TooLarge { .. }) {
-                part.discard()?;
-            }
-            return Ok(Err(trouble));
-        }
-        let (size, found) =
-            digest::of_file(part.path()).map_err(ReleaseError::io("read", part.path()))?;
-        if found == wanted.sha256 {
-            part.complete(&slot.tarball())?;
-            return Ok(Ok(size));
-        }
-        part.discard()?;
-        let trouble = MirrorError::Digest {
-            expected: wanted.sha256,
-            found,
+) -> Result<(Sha256, String), MirrorError> {
+    let name = address::tarball(wanted.version);
+    let text = String::from_utf8_lossy(&fetch.small(url)?).into_owned();
+    let sha256 = sums::find(&text, &name).ok_or(MirrorError::NotListed(name))?;
+    Ok((sha256, text))
+}
+
+/// The text of the first SHA256SUMS that a mirror has for the release; an error if it contradicts
+/// the recipe or the table.
+pub(crate) fn upstream_sums(
+    wanted: &ReleaseRequest<'_>,
+    fetch: Fetch<'_>,
+) -> Result<Option<String>, ReleaseError> {
+    for mirror in wanted.mirrors {
+        let url = address::on(mirror, wanted.version, SUMS_FILE);
+        let Some((url, Ok((sha256, text)))) =
+            url.map(|url| (url.clone(), stated(wanted, fetch, &url)))
+        else {
+            continue;
         };
-        if !resumed {
-            return Ok(Err(trouble));
-        }
-        // The first part may have come from a different mirror, or may have been damaged on this
-        // disk: try once more from the start.
-        fetch.progress.say(&format!(
-            "{url}: {trouble}; it was resumed, fetching all of it again"
-        ));
+        let place = url.to_string();
+        let voice = StatedDigest { place, sha256 };
+        compare(
+            wanted.version,
+            wanted.sha256,
+            known(wanted.version),
+            Some(&voice),
+        )?;
+        return Ok(Some(text));
     }
+    Ok(None)
 }

@@ -47,7 +47,9 @@ fn signed(
             ),
         )
     })?;
-    let (document, events) = ca.answer(&node.name, &keys).map_err(refusal)?;
+    let (document, events) = ca
+        .answer(&node.name, &keys, |error| state.log.error(error))
+        .map_err(refusal)?;
     let is_new = events
         .iter()
         .any(|event| !matches!(event, Event::Warning { .. }));

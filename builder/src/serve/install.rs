@@ -119,12 +119,13 @@ fn decide(
 
 /// The URL of the installation tree.
 fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
-    match &state.tree {
-        Some(Tree::Url(url)) => Ok(url.url().to_string()),
-        Some(Tree::Folder(_)) => Ok(format!("{server}tree/")),
-        None => {
+    match (&state.tree, &state.mirror) {
+        (Some(Tree::Url(url)), _) => Ok(url.url().to_string()),
+        (Some(Tree::Folder(_)), _) => Ok(format!("{server}tree/")),
+        (None, Some(_)) => Ok(format!("{server}mirror/tree/")),
+        (None, None) => {
             let why = format!(
-                "{name} boots from its disk: this server was started without --tree, and installs no machine"
+                "{name} boots from its disk: this server was started without --tree and --mirror, and installs no machine"
             );
             Err(Refusal::forbidden("no-tree", why).into())
         }

@@ -38,12 +38,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use crate::exit::{Exit, exit_error};
 use crate::pki::{self, FirstKeys};
+use crate::recipe_file::RecipeFile;
 use crate::sign::CertificateAuthority;
-use crate::{check, manifest};
+use crate::{manifest, mirror};
 use board::Board;
 use board::hook::Hook;
 use listen::Listen;
@@ -75,6 +76,10 @@ pub(crate) struct Options {
     /// The tree of CentOS 7.9 from which iPXE installs: a folder, which is then served, or a URL
     #[arg(long, value_name = "FOLDER|URL")]
     tree: Option<Tree>,
+    /// A folder that `builder mirror` has written, which is served below /mirror/. Its tree is the
+    /// default of --tree
+    #[arg(long, value_name = "DIR")]
+    mirror: Option<PathBuf>,
     /// Additional words for the installer's kernel line
     #[arg(long, value_name = "WORDS", default_value = "")]
     append: String,
@@ -135,29 +140,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             ),
         ));
     }
-    let tls = match (&options.tls_cert, &options.tls_key) {
-        (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
-        _ => None,
-    };
+    if let Some(mirror) = &options.mirror {
+        mirror::check_complete(mirror)?;
+    }
     let ca = match (&options.pki, &options.recipe) {
         (Some(pki), Some(recipe)) => Some(authority(pki, recipe, options.approve)?),
         _ => None,
     };
-    let mut endpoints = vec![Endpoint {
-        addresses: options.listen.0.clone(),
-        tls,
-    }];
-    if let Some(ca) = &ca {
-        endpoints.push(Endpoint {
-            addresses: options.enrol.0.clone(),
-            tls: Some(tls::of_signing_key(&pki::signing_key(&ca.pki)?)?),
-        });
-    }
+    let endpoints = endpoints(options, ca.as_ref())?;
     let state = ServerState {
         record_dir: record::folder(options.state.as_deref(), &out)?,
         open: Duration::from_secs(options.open.saturating_mul(60)),
         retries: options.retries,
         tree: options.tree.clone(),
+        mirror: options.mirror.clone(),
         append: options.append.clone(),
         scheme: if endpoints[0].tls.is_some() {
             "https"
@@ -180,17 +176,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     server::run(&Arc::new(state), &endpoints)
 }
 
+/// Where the server listens: for all requests, and for requests for certificates.
+fn endpoints(options: &Options, ca: Option<&CertificateAuthority>) -> Result<Vec<Endpoint>> {
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
+        _ => None,
+    };
+    let mut endpoints = vec![Endpoint {
+        addresses: options.listen.0.clone(),
+        tls,
+    }];
+    if let Some(ca) = ca {
+        endpoints.push(Endpoint {
+            addresses: options.enrol.0.clone(),
+            tls: Some(tls::of_signing_key(&pki::signing_key(&ca.pki)?)?),
+        });
+    }
+    Ok(endpoints)
+}
+
 /// What signs requests, if the recipe lets nodes make their keys.
 fn authority(pki: &Path, recipe_path: &Path, approve: bool) -> Result<CertificateAuthority> {
-    let recipe = check::checked_recipe(recipe_path, false)?.recipe;
-    ensure!(
-        !recipe.tls.keys.is_document(),
-        "{}: the builder makes the keys of this cluster's nodes. `keys = \"node\"` in [tls] lets the nodes make them",
-        recipe_path.display()
-    );
     Ok(CertificateAuthority {
-        recipe_path: recipe_path.to_owned(),
-        recipe,
+        recipe: RecipeFile::open(recipe_path)?,
         pki: pki.to_owned(),
         first: if approve {
             FirstKeys::Approved

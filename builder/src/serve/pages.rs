@@ -65,6 +65,13 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
             Some(Tree::Folder(folder)) => files::open(folder, &request.path[1..]),
             _ => Ok(None),
         }),
+        // Not the record and the lock of the mirror, which are the operator's.
+        ["mirror", "etcd" | "tree" | "repos", ..] => {
+            public(state, request, || match &state.mirror {
+                Some(folder) => files::open(folder, &request.path[1..]),
+                None => Ok(None),
+            })
+        }
         _ => not_found(),
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn run(state: &Arc<ServerState>, endpoints: &[Endpoint]) -> Result<()
         {
             state.log.error(&error);
         }
-        for line in startup_notes(&cluster, &bound, state.tree.is_some()) {
+        for line in startup_notes(&cluster, &bound, state.installs()) {
             console::note(line);
         }
         let connections = Connections::new();

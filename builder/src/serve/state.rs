@@ -38,6 +38,8 @@ pub(super) struct ServerState {
     pub(super) retries: u32,
     /// The tree from which iPXE installs.
     pub(super) tree: Option<Tree>,
+    /// The mirror of etcd, the tree and the repositories.
+    pub(super) mirror: Option<PathBuf>,
     /// Additional words for the installer's kernel.
     pub(super) append: String,
     /// http or https.
@@ -153,6 +155,11 @@ fn read(out: &Path, name: &str, file: &str) -> Result<Option<String>> {
 }
 
 impl ServerState {
+    /// Whether there is a tree from which iPXE installs.
+    pub(super) fn installs(&self) -> bool {
+        self.tree.is_some() || self.mirror.is_some()
+    }
+
     pub(super) fn cluster(&self) -> Result<Cluster> {
         Cluster::read(&self.out, &self.record_dir)
     }

@@ -42,7 +42,7 @@ pub use hardware::{Disk, Hardware, Quirk};
 pub use installation::{Installation, Outcome};
 pub use kickstart::{Command, Include, Kickstart, Kind, Section};
 pub use script::{Ended, Script};
-pub use tree::{PACKAGES, write_repository, write_tree};
+pub use tree::{IMAGES, PACKAGES, package_path, write_repository, write_tree};
 
 use anaconda::{Data, Stop};
 use environment::Environment;

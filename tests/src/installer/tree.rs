@@ -1,5 +1,5 @@
-//! A minimal installation tree with its repositories: metadata as createrepo writes it, and no
-//! packages.
+//! A minimal installation tree with its repositories: metadata as createrepo writes it, and
+//! packages whose content is a text.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -40,17 +40,44 @@ pub const PACKAGES: [&str; 22] = [
     "xfsprogs",
 ];
 
-/// Writes `.treeinfo` and the metadata of a tree with these packages. Returns the digest of the
-/// tree's repomd.xml.
-pub fn write_tree(folder: &Path, packages: &[&str]) -> Result<String> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let info = "[general]\nfamily = CentOS\nversion = 7.9.2009\narch = x86_64\n\n[stage2]\nmainimage = LiveOS/squashfs.img\n";
-    fs::write(folder.join(".treeinfo"), info)?;
-    write_repository(folder, packages)
+/// The files of the tree that are no packages.
+pub const IMAGES: [&str; 3] = [
+    "images/pxeboot/vmlinuz",
+    "images/pxeboot/initrd.img",
+    "LiveOS/squashfs.img",
+];
+
+/// Returns the path of a package in its repository.
+pub fn package_path(name: &str) -> String {
+    format!("Packages/{name}-1-1.el7.x86_64.rpm")
 }
 
-/// Writes the metadata of a repository with these packages. Returns the digest of the repository's
-/// repomd.xml.
+/// Writes `.treeinfo`, the images and the repository of a tree with these packages. Returns the
+/// digest of the tree's repomd.xml.
+pub fn write_tree(folder: &Path, packages: &[&str]) -> Result<String> {
+    let mut info = "[general]\nfamily = CentOS\nversion = 7.9.2009\narch = x86_64\n\n[stage2]\nmainimage = LiveOS/squashfs.img\n\n\
+                    [images-x86_64]\nkernel = images/pxeboot/vmlinuz\ninitrd = images/pxeboot/initrd.img\n\n[checksums]\n"
+        .to_owned();
+    for path in IMAGES {
+        // Larger than one read, so that a download of it can be interrupted.
+        let digest = write_file(&folder.join(path), path.repeat(5_000).as_bytes())?;
+        let _ = writeln!(info, "{path} = sha256:{digest}");
+    }
+    let repomd = write_repository(folder, packages)?;
+    let _ = writeln!(info, "repodata/repomd.xml = sha256:{repomd}");
+    fs::write(folder.join(".treeinfo"), info)?;
+    Ok(repomd)
+}
+
+/// Writes a file with the folders above it. Returns its digest.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<String> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(hex(&Sha256::digest(bytes)))
+}
+
+/// Writes a repository with these packages. Returns the digest of the repository's repomd.xml.
 pub fn write_repository(folder: &Path, packages: &[&str]) -> Result<String> {
     let repodata = folder.join("repodata");
     fs::create_dir_all(&repodata).with_context(|| format!("cannot make {}", repodata.display()))?;
@@ -59,9 +86,14 @@ pub fn write_repository(folder: &Path, packages: &[&str]) -> Result<String> {
         packages.len()
     );
     for package in packages {
+        let (path, bytes) = (package_path(package), format!("the package {package}\n"));
+        let digest = write_file(&folder.join(&path), bytes.as_bytes())?;
         let _ = writeln!(
             primary,
-            "<package type=\"rpm\">\n  <name>{package}</name>\n  <arch>x86_64</arch>\n</package>"
+            "<package type=\"rpm\">\n  <name>{package}</name>\n  <arch>x86_64</arch>\n  \
+             <checksum type=\"sha256\" pkgid=\"YES\">{digest}</checksum>\n  <size package=\"{}\"/>\n  \
+             <location href=\"{path}\"/>\n</package>",
+            bytes.len()
         );
     }
     primary += "</metadata>\n";

@@ -9,6 +9,7 @@ mod disk_full;
 mod fake_release;
 mod firstboot;
 mod fixtures;
+mod mirror;
 mod old_output;
 mod provided_ca;
 mod recipe;
@@ -41,6 +42,7 @@ fn trials() -> Vec<Trial> {
         user_files::trials(),
         diff::trials(),
         sarif::trials(),
+        mirror::trials(),
     ];
     all.into_iter().flatten().collect()
 }

@@ -73,9 +73,21 @@ pub(crate) fn built_with(lifetime: &str) -> Result<(Provisioning, PathBuf)> {
 }
 
 pub(crate) fn served(ours: &Provisioning, recipe: &Path, options: &[&str]) -> Result<Server> {
+    served_at(ours, recipe, [SERVER, "0.0.0.0:8443"], options)
+}
+
+/// Serves at these addresses, the second of which is for enrolment.
+pub(crate) fn served_at(
+    ours: &Provisioning,
+    recipe: &Path,
+    [listen, enrol]: [&str; 2],
+    options: &[&str],
+) -> Result<Server> {
     let (pki, recipe) = (ours.pki(), recipe.to_string_lossy());
     let pki = pki.to_string_lossy();
-    let fixed = ["--listen", SERVER, "--pki", &pki, "--recipe", &recipe];
+    let fixed = [
+        "--listen", listen, "--enrol", enrol, "--pki", &pki, "--recipe", &recipe,
+    ];
     Server::serve(ours, &ours.out(), &[&fixed, options].concat())
 }
 
@@ -165,7 +177,7 @@ fn request(name: &str) -> Result<PathBuf> {
 }
 
 /// Posts a file from the machine with this link, which claims to have this network card.
-fn post(from: &Link, card: &str, body: &Path) -> Result<(u16, String)> {
+pub(crate) fn post(from: &Link, card: &str, body: &Path) -> Result<(u16, String)> {
     let data = format!("@{}", body.display());
     let options = ["--insecure", "--tlsv1.3", "--data-binary", &data];
     let url = format!("https://{ENROL}/enrol?mac={}", card.replace(':', "%3A"));
@@ -243,5 +255,20 @@ fn hostile() -> Result<()> {
     server.wait_for_output("[wrong-card]")?;
     server.wait_for_output("[key-not-approved]")?;
     // firstboot's own tests check that a node refuses a server whose key the image does not trust.
-    Ok(())
+    changed_recipe(&server, &recipe, || post(&two, &two.mac, &second))
+}
+
+/// A recipe that has become invalid is named in the log, and does not keep a machine from its
+/// certificates.
+fn changed_recipe(
+    server: &Server,
+    recipe: &Path,
+    ask: impl Fn() -> Result<(u16, String)>,
+) -> Result<()> {
+    let text = fs::read_to_string(recipe)?;
+    fs::write(recipe, "half a recipe")?;
+    answers(ask()?, 200, "payload")?;
+    server.wait_for_output("the earlier recipe stays in use")?;
+    fs::write(recipe, text)?;
+    answers(ask()?, 200, "payload")
 }

@@ -53,7 +53,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Returns the kernel arguments in the script that iPXE receives on a machine.
-fn words(host: &Host) -> Result<String> {
+pub(crate) fn words(host: &Host) -> Result<String> {
     let script = expect(
         &host.link().namespace,
         &script_of(host.link()),
@@ -71,7 +71,7 @@ fn words(host: &Host) -> Result<String> {
 }
 
 /// Installs a machine with the kernel arguments, as anaconda would.
-fn install(host: &Host, words: &str) -> Result<Installation> {
+pub(crate) fn install(host: &Host, words: &str) -> Result<Installation> {
     let kickstart = kickstart(host, words)?;
     Installer::new(&kickstart, &host.root())
         .cmdline(words)

@@ -7,9 +7,11 @@ mod bed;
 mod board;
 mod enrolment;
 mod firmware;
+mod fuzz;
 mod install_once;
 mod installation;
 mod load;
+mod mirror;
 mod renewal;
 mod short_lifetimes;
 
@@ -24,8 +26,10 @@ fn main() -> ExitCode {
             attack::trials(),
             enrolment::trials(),
             load::trials(),
+            mirror::trials(),
             renewal::trials(),
             short_lifetimes::trials(),
+            fuzz::trials(),
             firmware::trials(),
         ]
         .into_iter()

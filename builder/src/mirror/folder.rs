@@ -1,0 +1,232 @@
+//! The folder of a mirror: finds the place of each file without following links, and says which
+//! files are there already.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use recipes::Sha256;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use tempfile::NamedTempFile;
+
+use super::metadata::ListedFile;
+use super::path::RelativePath;
+use crate::digest;
+
+/// The folder, which no other builder writes to.
+#[derive(Debug)]
+pub(super) struct Folder {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// Whether a file is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Present(u64),
+    Missing,
+    /// Its digest is not the listed one.
+    Wrong,
+}
+
+impl Folder {
+    /// Opens the folder, which need not exist.
+    pub(super) fn open(root: &Path) -> Result<Self> {
+        fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
+        let path = root.join(".lock");
+        let open = || -> io::Result<File> {
+            let options = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)?;
+            Ok(options)
+        };
+        let lock = open().with_context(|| format!("cannot open {}", path.display()))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => bail!(
+                "another `builder mirror` writes to {}: wait until it has finished",
+                root.display()
+            ),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+        let root = root.canonicalize()?;
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// The path of the folder.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path of a file below one of the mirror's folders, without a link on the way to it.
+    pub(super) fn path(&self, area: &RelativePath, file: &RelativePath) -> Result<PathBuf> {
+        let mut path = self.root.clone();
+        for name in area.names().chain(file.names()) {
+            refuse_link(&path)?;
+            path.push(name);
+        }
+        Ok(path)
+    }
+
+    /// The same path, for writing: its folder exists after that.
+    pub(super) fn place(&self, area: &RelativePath, file: &RelativePath) -> Result<PathBuf> {
+        let path = self.path(area, file)?;
+        let above = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(above).with_context(|| format!("cannot create {}", above.display()))?;
+        // The files of an unfinished download are opened, not replaced.
+        for ending in [".part", ".part.from"] {
+            refuse_link(&with_ending(&path, ending))?;
+        }
+        Ok(path)
+    }
+
+    /// Whether a listed file is there.
+    pub(super) fn status(&self, area: &RelativePath, file: &ListedFile) -> Result<Status> {
+        let path = self.path(area, &file.path)?;
+        let about = match fs::symlink_metadata(&path) {
+            Ok(about) => about,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Status::Missing),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        if !about.is_file() || file.size.is_some_and(|size| size != about.len()) {
+            return Ok(Status::Wrong);
+        }
+        let (size, sha256) =
+            digest::of_file(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(if sha256 == file.sha256 {
+            Status::Present(size)
+        } else {
+            Status::Wrong
+        })
+    }
+
+    /// The content of a small file, if it has this digest.
+    pub(super) fn verified(
+        &self,
+        area: &RelativePath,
+        file: &RelativePath,
+        sha256: Sha256,
+    ) -> Result<Option<Vec<u8>>> {
+        let path = self.path(area, file)?;
+        let bytes = fs::read(&path).ok();
+        Ok(bytes.filter(|bytes| Sha256::of(bytes) == sha256))
+    }
+
+    /// Writes a small file durably.
+    pub(super) fn write(
+        &self,
+        area: &RelativePath,
+        file: &RelativePath,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let path = self.place(area, file)?;
+        write_durably(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The bytes that are free on the file system of the folder.
+    pub(super) fn free(&self) -> Result<u64> {
+        let about = rustix::fs::statvfs(&self.root)
+            .with_context(|| format!("cannot read {}", self.root.display()))?;
+        Ok(about.f_bavail.saturating_mul(about.f_frsize))
+    }
+}
+
+/// Writes a file that everyone can read, in place of an earlier one.
+pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    File::open(folder)?.sync_all()
+}
+
+/// A path with more at its end.
+pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
+}
+
+/// Refuses a link: a file behind it could be anywhere, and `builder serve` follows none.
+fn refuse_link(path: &Path) -> Result<()> {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink());
+    ensure!(
+        !is_link,
+        "{} is a symbolic link: a mirror has none. Remove it, or name another folder by --out",
+        path.display()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn no_file_is_written_through_a_link() {
+        let root = tempfile::tempdir().unwrap();
+        let outside = root.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        let folder = Folder::open(&root.path().join("mirror")).unwrap();
+        let area: RelativePath = "tree".parse().unwrap();
+        let file: RelativePath = "Packages/a.rpm".parse().unwrap();
+        fs::create_dir(folder.root().join("tree")).unwrap();
+        symlink(&outside, folder.root().join("tree/Packages")).unwrap();
+        for result in [
+            folder.path(&area, &file).map(drop),
+            folder.place(&area, &file).map(drop),
+            folder.write(&area, &file, b"x"),
+        ] {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains("Packages is a symbolic link"), "{error}");
+        }
+        fs::remove_file(folder.root().join("tree/Packages")).unwrap();
+        fs::create_dir(folder.root().join("tree/Packages")).unwrap();
+        symlink(
+            outside.join("part"),
+            folder.root().join("tree/Packages/a.rpm.part"),
+        )
+        .unwrap();
+        assert!(folder.place(&area, &file).is_err());
+        // A link in place of the file itself is replaced, and not followed.
+        symlink(
+            outside.join("file"),
+            folder.root().join("tree/Packages/b.rpm"),
+        )
+        .unwrap();
+        let file: RelativePath = "Packages/b.rpm".parse().unwrap();
+        let listed = ListedFile {
+            path: file.clone(),
+            sha256: Sha256::of(b"x"),
+            size: None,
+        };
+        assert_eq!(folder.status(&area, &listed).unwrap(), Status::Wrong);
+        folder.write(&area, &file, b"x").unwrap();
+        assert_eq!(folder.status(&area, &listed).unwrap(), Status::Present(1));
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn one_builder_writes_to_a_mirror() {
+        let root = tempfile::tempdir().unwrap();
+        let first = Folder::open(root.path()).unwrap();
+        let error = Folder::open(root.path()).unwrap_err().to_string();
+        assert!(error.contains("another `builder mirror`"), "{error}");
+        drop(first);
+        Folder::open(root.path()).unwrap();
+    }
+}

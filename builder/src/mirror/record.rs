@@ -1,0 +1,79 @@
+//! `mirror.json`: what a complete mirror has.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use recipes::Sha256;
+use serde::{Deserialize, Serialize};
+
+use super::etcd::MirroredRelease;
+use super::folder::write_durably;
+use crate::text_file;
+
+/// The name of the record.
+pub(crate) const RECORD: &str = "mirror.json";
+/// The maximum size of a record.
+const MAX_RECORD_BYTES: u64 = 1 << 20;
+
+/// The content of a complete mirror. The record is written last.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Record {
+    pub(super) etcd: MirroredRelease,
+    pub(super) tree: RecordedRepository,
+    pub(super) repos: Vec<RecordedRepository>,
+}
+
+/// A repository in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct RecordedRepository {
+    /// Its name in the recipe; the tree has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    /// Its folder, below the mirror's.
+    pub(super) path: String,
+    pub(super) repomd_sha256: Sha256,
+    /// Whether the recipe pins that digest.
+    pub(super) pinned: bool,
+    /// The digest of the tree's `.treeinfo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) treeinfo_sha256: Option<Sha256>,
+    /// The number of packages, and their size.
+    pub(super) packages: usize,
+    pub(super) bytes: u64,
+}
+
+impl Record {
+    /// The record of the last run, if there is one.
+    pub(super) fn read(root: &Path) -> Result<Option<Self>> {
+        let path = root.join(RECORD);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = text_file::bytes(&path, MAX_RECORD_BYTES)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let record = serde_json::from_slice(&bytes).with_context(|| {
+            format!(
+                "{} is damaged. Remove it: the lists of the repositories are then downloaded again",
+                path.display()
+            )
+        })?;
+        Ok(Some(record))
+    }
+
+    /// Writes the record.
+    pub(super) fn write(&self, root: &Path) -> Result<()> {
+        let path = root.join(RECORD);
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        write_durably(&path, text.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The recorded repository of this folder.
+    pub(super) fn repository(&self, path: &str) -> Option<&RecordedRepository> {
+        std::iter::once(&self.tree)
+            .chain(&self.repos)
+            .find(|repository| repository.path == path)
+    }
+}

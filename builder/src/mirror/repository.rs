@@ -1,0 +1,270 @@
+//! What a repository or a tree consists of: reads its lists, and compares them with the mirror.
+
+use std::fs::File;
+use std::io::{Read, Seek as _, SeekFrom};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use flate2::read::MultiGzDecoder;
+use recipes::Sha256;
+
+use super::folder::{Folder, Status};
+use super::metadata::{self, ListedFile, Metadata};
+use super::path::RelativePath;
+use super::record::RecordedRepository;
+use super::source::Source;
+use super::treeinfo;
+use crate::release::{Fetch, MirrorError};
+
+/// The maximum size of a decompressed primary; that of CentOS 7.9's updates has 100 MB.
+const MAX_PRIMARY_BYTES: u64 = 2 << 30;
+/// The first bytes of compressed files, and the name of the compression.
+const OTHER_COMPRESSIONS: [(&[u8], &str); 3] = [
+    (b"\xfd7zXZ", "xz"),
+    (b"BZh", "bzip2"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+];
+
+/// A repository with everything that it lists.
+#[derive(Debug)]
+pub(super) struct Repository<'a> {
+    pub(super) source: Source<'a>,
+    /// All files but the lists themselves.
+    pub(super) files: Vec<ListedFile>,
+    /// The number of packages among them, and their size.
+    pub(super) packages: (usize, u64),
+    /// The list of its metadata. Lists are written last, so that they never list a file that is not
+    /// there.
+    pub(super) repomd: List,
+    /// The list of a tree's other files.
+    pub(super) treeinfo: Option<List>,
+    /// The size of the list of packages, if it was downloaded to read it.
+    pub(super) primary_downloaded: Option<u64>,
+}
+
+impl Repository<'_> {
+    /// Its lists.
+    pub(super) fn lists(&self) -> impl Iterator<Item = &List> {
+        std::iter::once(&self.repomd).chain(&self.treeinfo)
+    }
+}
+
+/// A list of files, with its content.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) path: RelativePath,
+    pub(super) bytes: Vec<u8>,
+    /// Whether it is in the mirror's folder.
+    pub(super) is_present: bool,
+}
+
+impl List {
+    /// Its digest.
+    pub(super) fn sha256(&self) -> Sha256 {
+        Sha256::of(&self.bytes)
+    }
+}
+
+/// The files of a repository that the mirror does not have.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) wanted: Vec<ListedFile>,
+    /// Of those, how many are there with other content.
+    pub(super) wrong: usize,
+    pub(super) present: usize,
+    /// The size of the wanted files, as far as it is known.
+    pub(super) bytes: u64,
+}
+
+/// What is needed to read repositories.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) fetch: Fetch<'a>,
+    pub(super) folder: &'a Folder,
+    /// Whether lists are downloaded again although the mirror has them.
+    pub(super) refresh: bool,
+}
+
+impl Reader<'_> {
+    /// Reads the lists of a repository, from the mirror's folder where they are there. `recorded`
+    /// has the digests of the last run.
+    pub(super) fn read<'s>(
+        &self,
+        source: Source<'s>,
+        is_tree: bool,
+        recorded: Option<&RecordedRepository>,
+    ) -> Result<Repository<'s>> {
+        let known = recorded.map(|recorded| recorded.repomd_sha256);
+        let repomd = self.list(&source, "repodata/repomd.xml", source.pin, known, |bytes| {
+            metadata::read_repomd(bytes)
+                .map(drop)
+                .map_err(|error| error.to_string())
+        })?;
+        let lists = metadata::read_repomd(&repomd.bytes)
+            .with_context(|| format!("{}: {}", source.name, repomd.path))?;
+        let mut files = Vec::new();
+        let mut treeinfo = None;
+        if is_tree {
+            let known = recorded.and_then(|recorded| recorded.treeinfo_sha256);
+            let info = self.list(&source, ".treeinfo", None, known, |bytes| {
+                treeinfo::read(&String::from_utf8_lossy(bytes)).map(drop)
+            })?;
+            let tree = treeinfo::read(&String::from_utf8_lossy(&info.bytes))
+                .map_err(anyhow::Error::msg)
+                .with_context(|| format!("{}: .treeinfo", source.name))?;
+            if tree
+                .repomd_sha256
+                .is_some_and(|listed| listed != repomd.sha256())
+            {
+                self.fetch.progress.say(&format!(
+                    "note: {}: .treeinfo lists another digest for repodata/repomd.xml; the metadata was made again after the tree",
+                    source.name
+                ));
+            }
+            files.extend(tree.files);
+            treeinfo = Some(info);
+        }
+        let (packages, primary_downloaded) = self.packages(&source, &lists)?;
+        let bytes = packages.iter().filter_map(|file| file.size).sum();
+        let count = packages.len();
+        files.extend(lists.files);
+        files.extend(packages);
+        Ok(Repository {
+            source,
+            files,
+            packages: (count, bytes),
+            repomd,
+            treeinfo,
+            primary_downloaded,
+        })
+    }
+
+    /// A list: from the mirror's folder if it is there with the expected digest, else from the
+    /// repository.
+    fn list(
+        &self,
+        source: &Source<'_>,
+        path: &str,
+        pin: Option<Sha256>,
+        known: Option<Sha256>,
+        check: impl Fn(&[u8]) -> Result<(), String>,
+    ) -> Result<List> {
+        let path: RelativePath = path.parse().map_err(anyhow::Error::msg)?;
+        if let Some(sha256) = pin.or(known.filter(|_| !self.refresh))
+            && let Some(bytes) = self.folder.verified(&source.area, &path, sha256)?
+        {
+            return Ok(List {
+                path,
+                bytes,
+                is_present: true,
+            });
+        }
+        let bytes = source.small(self.fetch, &path, |bytes| {
+            let found = Sha256::of(bytes);
+            if let Some(expected) = pin.filter(|pin| *pin != found) {
+                return Err(MirrorError::Digest { expected, found });
+            }
+            check(bytes).map_err(MirrorError::Content)
+        })?;
+        Ok(List {
+            path,
+            bytes,
+            is_present: false,
+        })
+    }
+
+    /// The packages of a repository. Downloads their list if it is not there, and returns its size.
+    fn packages(
+        &self,
+        source: &Source<'_>,
+        lists: &Metadata,
+    ) -> Result<(Vec<ListedFile>, Option<u64>)> {
+        let primary = &lists.primary;
+        let mut downloaded = None;
+        if !matches!(
+            self.folder.status(&source.area, primary)?,
+            Status::Present(_)
+        ) {
+            match source.download(self.fetch, self.folder, primary)? {
+                Ok(size) => downloaded = Some(size),
+                Err(error) => bail!("{error}"),
+            }
+        }
+        let path = self.folder.path(&source.area, &primary.path)?;
+        let read =
+            || -> Result<_> { Ok(metadata::read_primary(opened(&path)?, MAX_PRIMARY_BYTES)?) };
+        let packages = read().with_context(|| format!("{}: {}", source.name, primary.path))?;
+        Ok((packages, downloaded))
+    }
+
+    /// Compares all files of a repository with the mirror's folder.
+    pub(super) fn survey(&self, repository: &Repository<'_>) -> Result<Survey> {
+        let mut survey = Survey::default();
+        for file in &repository.files {
+            match self.folder.status(&repository.source.area, file)? {
+                Status::Present(_) => survey.present += 1,
+                Status::Missing => survey.wanted.push(file.clone()),
+                Status::Wrong => {
+                    survey.wrong += 1;
+                    survey.wanted.push(file.clone());
+                }
+            }
+        }
+        let source = &repository.source;
+        let sizes = survey.wanted.iter();
+        survey.bytes = sizes.filter_map(|file| source.size(self.fetch, file)).sum();
+        survey.present += repository.lists().filter(|list| list.is_present).count();
+        survey.present -= usize::from(repository.primary_downloaded.is_some());
+        Ok(survey)
+    }
+}
+
+/// Opens a list of packages, compressed by gzip or not at all.
+fn opened(path: &Path) -> Result<Box<dyn Read>> {
+    let mut file = File::open(path)?;
+    let mut start = Vec::new();
+    file.by_ref().take(6).read_to_end(&mut start)?;
+    file.seek(SeekFrom::Start(0))?;
+    if start.starts_with(b"\x1f\x8b") {
+        return Ok(Box::new(MultiGzDecoder::new(file)));
+    }
+    let other = OTHER_COMPRESSIONS
+        .iter()
+        .find(|(magic, _)| start.starts_with(magic));
+    if let Some((_, name)) = other {
+        bail!(
+            "it is compressed by {name}, which this program does not read. The repositories of CentOS 7 use gzip: name a \
+             mirror that has `primary.xml.gz`, or make the metadata again by createrepo"
+        );
+    }
+    Ok(Box::new(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_plain_or_from_gzip_and_another_compression_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("primary");
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(b"<metadata/>").unwrap();
+        for bytes in [gzip.finish().unwrap(), b"<metadata/>".to_vec()] {
+            std::fs::write(&path, bytes).unwrap();
+            let mut text = String::new();
+            opened(&path).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "<metadata/>");
+        }
+        for (start, name) in OTHER_COMPRESSIONS {
+            std::fs::write(&path, start).unwrap();
+            let error = opened(&path).map(drop).unwrap_err().to_string();
+            assert!(error.contains(&format!("compressed by {name}")), "{error}");
+        }
+    }
+}

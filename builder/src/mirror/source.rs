@@ -1,0 +1,160 @@
+//! Downloads the files of one repository from its addresses.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Result, bail};
+use recipes::Sha256;
+use recipes::recipe::Base;
+
+use super::folder::{Folder, with_ending};
+use super::metadata::ListedFile;
+use super::path::RelativePath;
+use crate::release::{Fetch, MirrorError, PartialDownload, Progress};
+
+/// The maximum size of a file whose size is not listed, such as the installer's second stage of 500
+/// MB.
+const MAX_FILE_BYTES: u64 = 4 << 30;
+
+/// A repository or a tree, and its place in the mirror.
+#[derive(Debug)]
+pub(super) struct Source<'a> {
+    /// Its name in messages.
+    pub(super) name: String,
+    pub(super) bases: &'a [Base],
+    /// Its folder in the mirror.
+    pub(super) area: RelativePath,
+    /// The digest of its repomd.xml, if the recipe pins it.
+    pub(super) pin: Option<Sha256>,
+    /// The address that answered last, which is asked first.
+    pub(super) answered: Cell<usize>,
+}
+
+/// Why no address gave a file.
+#[derive(Debug)]
+pub(super) struct NotFetched(String);
+
+impl std::fmt::Display for NotFetched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Source<'_> {
+    /// The addresses, beginning with the one that answered last.
+    fn bases(&self) -> impl Iterator<Item = (usize, &Base)> {
+        let first = self.answered.get();
+        let all = self.bases.iter().enumerate();
+        all.clone().skip(first).chain(all.take(first))
+    }
+
+    /// The failure of all addresses.
+    fn not_fetched(&self, path: &RelativePath, tried: &[(String, MirrorError)]) -> NotFetched {
+        let lines: Vec<String> = tried
+            .iter()
+            .map(|(url, trouble)| format!("\n  {url}: {trouble}"))
+            .collect();
+        NotFetched(format!(
+            "{}: no address has {path}{}",
+            self.name,
+            lines.concat()
+        ))
+    }
+
+    /// Downloads a small file without a listed digest. `accept` refuses the content of an address;
+    /// then the next one is asked.
+    pub(super) fn small(
+        &self,
+        fetch: Fetch<'_>,
+        path: &RelativePath,
+        accept: impl Fn(&[u8]) -> Result<(), MirrorError>,
+    ) -> Result<Vec<u8>> {
+        let mut tried = Vec::new();
+        for (index, base) in self.bases() {
+            let url = path.below(base.url());
+            match fetch
+                .small(&url)
+                .and_then(|bytes| accept(&bytes).map(|()| bytes))
+            {
+                Ok(bytes) => {
+                    self.answered.set(index);
+                    return Ok(bytes);
+                }
+                Err(trouble) => tried.push((url.to_string(), trouble)),
+            }
+        }
+        bail!("{}", self.not_fetched(path, &tried));
+    }
+
+    /// The size of a file: the listed one, or the one that the address says that answered last.
+    pub(super) fn size(&self, fetch: Fetch<'_>, file: &ListedFile) -> Option<u64> {
+        let base = self.bases().next();
+        let length = || fetch.length(&file.path.below(base?.1.url()));
+        file.size.or_else(|| Some(length()?.min(MAX_FILE_BYTES)))
+    }
+
+    /// Downloads a listed file into the mirror, and returns its size. The inner error is that of
+    /// the addresses.
+    pub(super) fn download(
+        &self,
+        fetch: Fetch<'_>,
+        folder: &Folder,
+        file: &ListedFile,
+    ) -> Result<Result<u64, NotFetched>> {
+        let path = folder.place(&self.area, &file.path)?;
+        let part = PartialDownload::at(with_ending(&path, ".part"));
+        let limit = file.size.unwrap_or(MAX_FILE_BYTES);
+        let mut tried = Vec::new();
+        for (index, base) in self.bases() {
+            let url = file.path.below(base.url());
+            match fetch.verified(&url, (file.sha256, limit), &part, &path)? {
+                Ok(size) => {
+                    self.answered.set(index);
+                    return Ok(Ok(size));
+                }
+                Err(trouble) => tried.push((url.to_string(), trouble)),
+            }
+        }
+        Ok(Err(self.not_fetched(&file.path, &tried)))
+    }
+}
+
+/// Shows many downloads as one.
+pub(super) struct Whole<'a> {
+    inner: &'a dyn Progress,
+    done: AtomicU64,
+}
+
+impl<'a> Whole<'a> {
+    /// Begins a transfer of files with `total` bytes.
+    pub(super) fn begin(inner: &'a dyn Progress, what: &str, total: u64) -> Self {
+        inner.begin(what, 0, Some(total));
+        Self {
+            inner,
+            done: AtomicU64::new(0),
+        }
+    }
+
+    /// A file of this size is done.
+    pub(super) fn done(&self, size: u64) {
+        let before = self.done.fetch_add(size, Ordering::Relaxed);
+        self.inner.at(before + size);
+    }
+}
+
+impl Drop for Whole<'_> {
+    fn drop(&mut self) {
+        self.inner.end();
+    }
+}
+
+impl Progress for Whole<'_> {
+    fn say(&self, line: &str) {
+        self.inner.say(line);
+    }
+    fn begin(&self, _: &str, _: u64, _: Option<u64>) {}
+    fn at(&self, bytes: u64) {
+        self.inner.at(self.done.load(Ordering::Relaxed) + bytes);
+    }
+    fn end(&self) {}
+}

@@ -1,0 +1,212 @@
+//! XML of a foreign server, read in bounded memory: a tag and a text have a maximum size, and
+//! elements have a maximum depth.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
+
+/// The maximum size of a tag or of a piece of text.
+const MAX_EVENT_BYTES: u64 = 256 << 10;
+/// The maximum depth; repositories need 5.
+const MAX_DEPTH: usize = 16;
+/// The maximum number of characters of a text that is kept, such as a digest.
+const MAX_TEXT_CHARS: usize = 1024;
+
+/// What is wrong with a file of metadata, and where.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem} (at byte {position})")]
+pub(super) struct MetadataError {
+    problem: String,
+    position: u64,
+}
+
+impl MetadataError {
+    /// A problem at this byte.
+    pub(super) fn new(problem: impl Into<String>, position: u64) -> Self {
+        Self {
+            problem: problem.into(),
+            position,
+        }
+    }
+}
+
+/// A tag, and how many elements it is inside of; the root's own depth is 1.
+#[derive(Debug)]
+pub(super) enum Node<'a> {
+    Start(usize, &'a Tag<'a>),
+    /// The end of an element, with its name and the text since the last tag.
+    End(usize, &'a str, &'a str),
+}
+
+/// A start tag.
+#[derive(Debug)]
+pub(super) struct Tag<'a>(BytesStart<'a>);
+
+impl Tag<'_> {
+    /// The name of the element, without its prefix.
+    pub(super) fn name(&self) -> String {
+        String::from_utf8_lossy(self.0.local_name().as_ref()).into_owned()
+    }
+
+    /// The value of an attribute, by its full name.
+    pub(super) fn attribute(&self, name: &str) -> Option<String> {
+        let found = self.0.try_get_attribute(name).ok()??;
+        let value = found.normalized_value(XmlVersion::Implicit1_0).ok()?;
+        Some(value.into_owned())
+    }
+}
+
+/// Reads an input of at most `limit` bytes, and passes each tag to `visit`, which may refuse it.
+pub(super) fn read(
+    input: impl Read,
+    limit: u64,
+    mut visit: impl FnMut(Node<'_>) -> Result<(), String>,
+) -> Result<(), MetadataError> {
+    let mut reader = Reader::from_reader(Bounded {
+        inner: BufReader::with_capacity(64 << 10, input),
+        event: 0,
+        total: limit,
+    });
+    reader.config_mut().expand_empty_elements = true;
+    let (mut buffer, mut text) = (Vec::new(), String::new());
+    let mut depth = 0;
+    loop {
+        buffer.clear();
+        reader.get_mut().event = MAX_EVENT_BYTES;
+        let position = reader.buffer_position();
+        let done = match reader.read_event_into(&mut buffer) {
+            Err(error) => Err(format!("it is not well-formed XML: {error}")),
+            Ok(Event::Eof) if depth == 0 => return Ok(()),
+            Ok(Event::Eof) => Err("it ends inside an element".to_owned()),
+            Ok(Event::DocType(_)) => {
+                Err("it has a document type, which no repository needs".to_owned())
+            }
+            Ok(Event::Start(_)) if depth == MAX_DEPTH => {
+                Err(format!("more than {MAX_DEPTH} elements inside each other"))
+            }
+            Ok(Event::Start(tag)) => {
+                depth += 1;
+                text.clear();
+                visit(Node::Start(depth, &Tag(tag)))
+            }
+            Ok(Event::End(tag)) => {
+                let name = String::from_utf8_lossy(tag.local_name().as_ref()).into_owned();
+                let done = visit(Node::End(depth, &name, text.trim()));
+                depth -= 1;
+                text.clear();
+                done
+            }
+            Ok(Event::Text(piece)) => {
+                let left = MAX_TEXT_CHARS.saturating_sub(text.chars().count());
+                text.extend(String::from_utf8_lossy(&piece).chars().take(left));
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        };
+        done.map_err(|problem| MetadataError { problem, position })?;
+    }
+}
+
+/// A reader that stops after a number of bytes for one event, and for the whole.
+#[derive(Debug)]
+struct Bounded<R> {
+    inner: BufReader<R>,
+    event: u64,
+    total: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: Read> BufRead for Bounded<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let bytes = self.inner.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(bytes);
+        }
+        if self.total == 0 {
+            return Err(io::Error::other("the file is too large"));
+        }
+        if self.event == 0 {
+            return Err(io::Error::other("a tag or a text is too large"));
+        }
+        let most = usize::try_from(self.event.min(self.total)).unwrap_or(usize::MAX);
+        Ok(&bytes[..bytes.len().min(most)])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.event = self.event.saturating_sub(count as u64);
+        self.total = self.total.saturating_sub(count as u64);
+        self.inner.consume(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn nodes(text: &[u8], limit: u64) -> Result<Vec<String>, MetadataError> {
+        let mut found = Vec::new();
+        read(text, limit, |node| {
+            found.push(match node {
+                Node::Start(depth, tag) => format!("{depth} <{}", tag.name()),
+                Node::End(depth, name, text) => format!("{depth} {name}> {text}"),
+            });
+            Ok(())
+        })
+        .map(|()| found)
+    }
+
+    #[test]
+    fn tags_have_their_depth_and_text() {
+        assert_eq!(
+            nodes(
+                b"<?xml version=\"1.0\"?><a><r:b> x </r:b><c d=\"1\"/></a>",
+                1000
+            )
+            .unwrap(),
+            ["1 <a", "2 <b", "2 b> x", "2 <c", "2 c> ", "1 a> "]
+        );
+    }
+
+    #[test]
+    fn large_deep_and_broken_files_are_refused() {
+        let long = format!("<a>{}</a>", "x".repeat(300 << 10));
+        let wide = format!("<a b=\"{}\"/>", "x".repeat(300 << 10));
+        let deep = "<a>".repeat(20);
+        for (text, words) in [
+            (long.as_str(), "too large"),
+            (&wide, "too large"),
+            (&deep, "more than 16 elements"),
+            ("<a><b></a>", "not well-formed"),
+            ("<a>", "ends inside"),
+            (
+                "<!DOCTYPE a [<!ENTITY b \"c\">]><a>&b;</a>",
+                "document type",
+            ),
+        ] {
+            let error = nodes(text.as_bytes(), 1 << 20).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let many = format!("<a>{}</a>", "<b/>".repeat(100_000));
+        assert!(nodes(many.as_bytes(), 1 << 20).is_ok());
+        let error = nodes(many.as_bytes(), 1 << 10).unwrap_err().to_string();
+        assert!(error.contains("the file is too large"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_causes_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[<>/a&;!\\[\\]\"= -]{0,80}") {
+            let _ = nodes(&bytes, 1 << 10);
+            let _ = nodes(text.as_bytes(), 1 << 10);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The recipe of a program that runs for long: it is read again when its file has changed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, ensure};
+use recipes::Recipe;
+
+use crate::check;
+
+/// What changes when a file is written or replaced: its device, inode, size and time.
+type Stamp = (u64, u64, u64, i64, i64);
+
+/// A recipe whose nodes make their keys themselves, and its file.
+#[derive(Debug)]
+pub(crate) struct RecipeFile {
+    path: PathBuf,
+    read: Mutex<(Stamp, Arc<Recipe>)>,
+}
+
+impl RecipeFile {
+    /// Reads the recipe.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        // The stamp is older than the content: a change in between is seen later.
+        let stamp = stamp(path);
+        let recipe = read(path)?;
+        let stamp = stamp.with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            read: Mutex::new((stamp, Arc::new(recipe))),
+        })
+    }
+
+    /// The path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The recipe as it is now. If the file has changed and cannot be used, `report` gets the error
+    /// once, and the earlier recipe stays.
+    pub(crate) fn current(&self, report: impl FnOnce(&anyhow::Error)) -> Arc<Recipe> {
+        let mut kept = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        // A file that is missing at the moment is being replaced.
+        let Some(found) = stamp(&self.path).ok().filter(|found| *found != kept.0) else {
+            return Arc::clone(&kept.1);
+        };
+        kept.0 = found;
+        match read(&self.path) {
+            Ok(recipe) => kept.1 = Arc::new(recipe),
+            Err(error) => report(&error.context(format!(
+                "{} has changed and cannot be used: the earlier recipe stays in use",
+                self.path.display()
+            ))),
+        }
+        Arc::clone(&kept.1)
+    }
+}
+
+fn stamp(path: &Path) -> io::Result<Stamp> {
+    let about = fs::metadata(path)?;
+    let time = (about.mtime(), about.mtime_nsec());
+    Ok((about.dev(), about.ino(), about.size(), time.0, time.1))
+}
+
+fn read(path: &Path) -> Result<Recipe> {
+    let recipe = check::checked_recipe(path, false)?.recipe;
+    ensure!(
+        !recipe.tls.keys.is_document(),
+        "{}: the builder makes the keys of this cluster's nodes. `keys = \"node\"` in [tls] lets the nodes make them",
+        path.display()
+    );
+    Ok(recipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_recipe_is_read_again_and_a_broken_one_is_reported_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recipe.toml");
+        let text = |name: &str| {
+            let text = include_str!("../../recipes/single-node.toml");
+            format!("{text}\n[tls]\nkeys = \"node\"\n").replacen("etcd-1", name, 1)
+        };
+        fs::write(&path, text("etcd-1")).unwrap();
+        let file = RecipeFile::open(&path).unwrap();
+        let now = || {
+            let mut errors = Vec::new();
+            let recipe = file.current(|error| errors.push(format!("{error:#}")));
+            (recipe, errors)
+        };
+        let (first, errors) = now();
+        assert!(errors.is_empty());
+        assert!(
+            Arc::ptr_eq(&first, &now().0),
+            "it is not read for each request"
+        );
+
+        fs::write(&path, text("etcd-one")).unwrap();
+        assert_eq!(now().0.nodes[0].name.as_str(), "etcd-one");
+        for broken in ["", include_str!("../../recipes/single-node.toml")] {
+            fs::write(&path, broken).unwrap();
+            let (recipe, errors) = now();
+            assert_eq!(recipe.nodes[0].name.as_str(), "etcd-one");
+            assert!(errors[0].contains("the earlier recipe stays"), "{errors:?}");
+            assert!(now().1.is_empty(), "it is reported again");
+        }
+        fs::remove_file(&path).unwrap();
+        assert_eq!(now().0.nodes[0].name.as_str(), "etcd-one");
+        fs::write(&path, text("etcd-two")).unwrap();
+        assert_eq!(now().0.nodes[0].name.as_str(), "etcd-two");
+    }
+}

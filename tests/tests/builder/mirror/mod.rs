@@ -1,0 +1,192 @@
+//! `builder mirror`: a site without the Internet gets what it needs, each file verified.
+
+mod hostile;
+mod site;
+mod upstream;
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tests::harness::trial;
+use tests::installer::{IMAGES, package_path, write_repository};
+use tests::requirement::Requirement;
+use tests::server::Fault;
+
+use crate::fake_release::TARBALL;
+use crate::fixtures::{check_output, flip};
+use upstream::{TREE, UPDATES, Upstream};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial(
+            "a_site_without_the_internet_builds_and_serves_from_a_mirror",
+            &[Requirement::Root, Requirement::Network, Requirement::Curl],
+            site::site,
+        ),
+        trial("an_interrupted_mirror_is_resumed", &[], resumed),
+        trial(
+            "a_second_run_downloads_only_what_is_missing_or_wrong",
+            &[],
+            second_run,
+        ),
+        trial(
+            "an_altered_package_is_refused_and_a_missing_file_is_named",
+            &[],
+            altered,
+        ),
+        trial("a_mirror_follows_its_pins", &[], pinned),
+        trial(
+            "no_list_of_a_repository_writes_outside_its_folder",
+            &[],
+            hostile::paths,
+        ),
+        trial(
+            "a_mirror_follows_no_link_and_needs_room",
+            &[],
+            hostile::links_and_room,
+        ),
+        trial(
+            "metadata_of_createrepo_is_read",
+            &[Requirement::Createrepo],
+            hostile::createrepo,
+        ),
+    ]
+}
+
+fn resumed() -> Result<()> {
+    let upstream = Upstream::new()?;
+    let path = format!("{TREE}/{}", IMAGES[1]);
+    // Each attempt gets so little that the builder gives up, and keeps what it has.
+    upstream.server().fault(&path, Fault::CutAfter(10_000));
+    upstream.refused(&["no address has images/pxeboot/initrd.img", "cut off after"])?;
+    let kept = fs::metadata(upstream.file(&format!("tree/{}.part", IMAGES[1])))?.len();
+    ensure!(kept == 40_000, "{kept} bytes are kept");
+    ensure!(!upstream.file(&format!("tree/{}", IMAGES[1])).exists());
+    upstream.server().clear_faults(&path);
+    let before = upstream.server().requests().len();
+    upstream.mirrored(&[])?;
+    let requests = upstream.server().requests_for(&path);
+    let range = requests.last().and_then(|request| request.header("range"));
+    ensure!(range == Some("bytes=40000-"), "{range:?}");
+    let requests = upstream.server().requests();
+    let again = requests[before..]
+        .iter()
+        .filter(|request| request.path.starts_with(&format!("/{TREE}/Packages/")))
+        .count();
+    ensure!(again == 0, "{again} packages are downloaded again");
+    upstream.compare()
+}
+
+fn second_run() -> Result<()> {
+    let upstream = Upstream::new()?;
+    let first = upstream.mirrored(&["--json"])?;
+    let downloaded: u64 = first["downloaded"]["files"].as_u64().unwrap_or_default();
+    let expected = upstream.files()?.len() as u64;
+    ensure!(
+        downloaded == expected && first["present"] == 0,
+        "{downloaded} of {expected} files: {first:#}"
+    );
+    let before = upstream.server().requests().len();
+    let second = upstream.run(&[])?;
+    check_output(&second, 0, &["nothing to download"])?;
+    let second = upstream.mirrored(&["--json"])?;
+    ensure!(second["present"].as_u64() == Some(expected), "{second:#}");
+    ensure!(
+        upstream.server().requests().len() == before,
+        "a complete mirror asks its source"
+    );
+
+    let curl = package_path("curl");
+    flip(&upstream.file(&format!("tree/{curl}")), 3)?;
+    flip(&upstream.file(&format!("etcd/{TARBALL}")), 70)?;
+    let kernel = package_path("kernel");
+    fs::remove_file(upstream.file(&format!("repos/updates/{kernel}")))?;
+    let third = upstream.run(&[])?;
+    check_output(
+        &third,
+        0,
+        &[
+            "the tree: 0 missing, 1 file wrong",
+            "1 missing, 0 files wrong",
+        ],
+    )?;
+    let requests = upstream.server().requests();
+    let mut asked: Vec<&str> = requests[before..]
+        .iter()
+        .map(|request| request.path.as_str())
+        .collect();
+    asked.sort_unstable();
+    // The cache has the release.
+    let wanted = [format!("/{TREE}/{curl}"), format!("/{UPDATES}/{kernel}")];
+    ensure!(asked == wanted, "{asked:?}");
+    upstream.compare()
+}
+
+fn altered() -> Result<()> {
+    let upstream = Upstream::new()?;
+    let curl = package_path("curl");
+    upstream
+        .server()
+        .fault(&format!("{TREE}/{curl}"), Fault::FlipByte(2));
+    let tar = package_path("tar");
+    fs::remove_file(upstream.source(&format!("{TREE}/{tar}")))?;
+    upstream.refused(&[
+        &format!("the tree: no address has {curl}"),
+        "wrong digest: expected",
+        &format!("the tree: no address has {tar}"),
+        "HTTP status 404",
+        "The mirror is not complete",
+    ])?;
+    for path in [&curl, &tar] {
+        ensure!(!upstream.file(&format!("tree/{path}")).exists(), "{path}");
+    }
+    // The others are there, and no list promises the two.
+    ensure!(
+        upstream
+            .file(&format!("tree/{}", package_path("xfsprogs")))
+            .exists()
+    );
+    ensure!(!upstream.file("tree/repodata/repomd.xml").exists());
+    // A longer file is not read to its end.
+    upstream.server().clear_faults(&format!("{TREE}/{curl}"));
+    fs::write(upstream.source(&format!("{TREE}/{curl}")), vec![0; 1 << 20])?;
+    upstream.refused(&[&curl, "larger than it may be"])?;
+    // Metadata and images are verified as well.
+    let primary = format!("{TREE}/repodata/primary.xml.gz");
+    upstream.server().fault(&primary, Fault::FlipByte(20));
+    fs::remove_file(upstream.file("tree/repodata/primary.xml.gz"))?;
+    upstream.refused(&["no address has repodata/primary.xml.gz", "wrong digest"])
+}
+
+fn pinned() -> Result<()> {
+    let upstream = Upstream::new()?;
+    let digest = upstream.repomd_sha256();
+    let wrong = "0".repeat(64);
+    upstream.write_recipe(&format!("repomd-sha256 = \"{wrong}\"\n"))?;
+    upstream.refused(&[
+        "the tree: no address has repodata/repomd.xml",
+        &format!("expected {wrong}, found {digest}"),
+    ])?;
+    upstream.write_recipe(&format!("repomd-sha256 = \"{digest}\"\n"))?;
+    let said = upstream.mirrored(&["--json"])?;
+    ensure!(
+        said["tree"]["pinned"] == true && said["tree"]["repomd-sha256"] == *digest,
+        "{said:#}"
+    );
+    ensure!(said["repos"][0]["pinned"] == false, "{said:#}");
+
+    // A repository that is not pinned changes: the mirror stays as it is, until it is refreshed.
+    write_repository(&upstream.source(UPDATES), &["kernel", "tzdata"])?;
+    let before = upstream.server().requests().len();
+    upstream.mirrored(&[])?;
+    ensure!(upstream.server().requests().len() == before);
+    let said = upstream.mirrored(&["--refresh", "--json"])?;
+    ensure!(said["repos"][0]["packages"] == 2, "{said:#}");
+    ensure!(
+        upstream
+            .file(&format!("repos/updates/{}", package_path("tzdata")))
+            .exists()
+    );
+    upstream.compare()
+}

@@ -1,0 +1,63 @@
+//! The machines that ask, and what they know.
+
+use std::net::IpAddr;
+use std::sync::Mutex;
+
+use anyhow::Result;
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use tests::network::Namespace;
+
+/// Three keys, and the requests for certificates of them.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    /// The requests in DER.
+    pub(super) requests: Vec<Vec<u8>>,
+    /// The public keys, as points.
+    pub(super) points: Vec<Vec<u8>>,
+}
+
+/// A machine that asks.
+pub(super) struct Asker {
+    /// The name of its node; a stranger has one that is not a node's.
+    pub(super) name: &'static str,
+    pub(super) mac: String,
+    pub(super) namespace: Namespace,
+    /// The address by which it reaches the server.
+    pub(super) server: IpAddr,
+    /// Whether it is the server's own host, at its loopback address.
+    pub(super) is_local: bool,
+    /// The keys of its node, which are enrolled.
+    pub(super) keys: Option<Keys>,
+}
+
+/// What all machines may have overheard or made.
+pub(super) struct Knowledge {
+    pub(super) macs: Vec<String>,
+    /// The keys of the nodes, and of an attacker.
+    pub(super) keys: Vec<Keys>,
+    pub(super) board_token: String,
+    /// The tokens of installations that the server gave out, each with the machine that got it.
+    pub(super) tokens: Mutex<Vec<(String, String)>>,
+}
+
+impl Keys {
+    pub(super) fn new() -> Result<Self> {
+        let (mut requests, mut points) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+            let request =
+                CertificateParams::new(vec!["etcd-3".to_owned()])?.serialize_request(&key)?;
+            requests.push(request.der().to_vec());
+            points.push(key.public_key_raw().to_vec());
+        }
+        Ok(Self { requests, points })
+    }
+
+    /// The request that firstboot would print.
+    pub(super) fn text(&self) -> String {
+        let blocks = self.requests.iter();
+        blocks
+            .map(|der| recipes::pem::encode("CERTIFICATE REQUEST", der))
+            .collect()
+    }
+}

@@ -1,0 +1,266 @@
+//! The server under attack, and the machines that ask it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::{Context as _, Result, ensure};
+use tests::cluster::{Provisioning, TREE};
+use tests::{process, run};
+
+use super::asker::{Asker, Keys, Knowledge};
+use super::oracle::{Oracle, is_for};
+use crate::bed::{SERVER, Server, allow, expect};
+use crate::enrolment::{self, post};
+
+/// A text that is only in files that are not public.
+const SECRET: &str = "a-secret-outside-of-all-public-folders";
+const TOKEN: &str = "board-token-0123456789abcdef";
+
+/// All of it.
+pub(super) struct Bed {
+    pub(super) askers: Vec<Asker>,
+    pub(super) oracle: Oracle,
+    ours: Provisioning,
+    server: Server,
+    folder: PathBuf,
+}
+
+impl Bed {
+    pub(super) fn new() -> Result<Self> {
+        let (ours, recipe) = enrolment::built_with("")?;
+        let folder = run::current()?.folder("fuzz")?;
+        let [secret, tree, mirror, token] = folders(&ours, &folder)?;
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let options = [
+            "--tree",
+            &text(&tree),
+            "--mirror",
+            &text(&mirror),
+            "--board-token",
+            &text(&token),
+            "--retries",
+            "1000",
+        ];
+        let any = ["0.0.0.0:8081", "0.0.0.0:8443"];
+        let server = enrolment::served_at(&ours, &recipe, any, &options)?;
+        let keys = (0..3).map(|_| Keys::new()).collect::<Result<Vec<_>>>()?;
+        let (askers, macs) = askers(&ours, &keys)?;
+        for asker in &askers {
+            let Some(keys) = &asker.keys else { continue };
+            let body = folder.join("request");
+            fs::write(&body, keys.text())?;
+            let (status, said) = post(&ours.network.link(asker.name)?, &asker.mac, &body)?;
+            ensure!(status == 200, "{}: {status}: {said}", asker.name);
+        }
+        // Now the output has the documents of both.
+        ours.build(&recipe)?;
+        // Links that lead out of every public folder.
+        for public in [&tree, &mirror.join("tree"), &ours.out().join("image")] {
+            symlink(&secret, public.join("escape"))?;
+        }
+        allow(&ours, &["etcd-1", "etcd-2", "--install"])?;
+        let oracle = Oracle {
+            public: public(
+                &[ours.out().join("image"), tree, mirror.join("tree")],
+                &ours.out(),
+            )?,
+            secrets: secrets(&ours)?,
+            known: Knowledge {
+                macs,
+                keys,
+                board_token: TOKEN.to_owned(),
+                tokens: Mutex::default(),
+            },
+        };
+        Ok(Self {
+            askers,
+            oracle,
+            ours,
+            server,
+            folder,
+        })
+    }
+
+    /// All files that no request may change, with their content.
+    pub(super) fn files(&self) -> Result<BTreeMap<String, Vec<u8>>> {
+        let mut files = BTreeMap::new();
+        let above = self.ours.out();
+        let above = above.parent().context("out is in a folder")?;
+        for root in [&self.folder, above] {
+            for path in walk(root)? {
+                let name = path.to_string_lossy().into_owned();
+                // The record of machines, and the keys that ask for approval, are there to be written.
+                let is_record = name.contains("/out.state/")
+                    || name.ends_with("/asked-key")
+                    || name.ends_with("/.lock");
+                if !is_record {
+                    files.insert(name, fs::read(&path)?);
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// The server runs, has not panicked, and has not taken much memory.
+    pub(super) fn check_server(&self, limit: u64) -> Result<()> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.server.id()))
+            .context("the server has ended")?;
+        let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
+        let state = value("State:").unwrap_or_default().trim();
+        ensure!(!state.starts_with('Z'), "the server has ended");
+        let peak = value("VmHWM:").context("no VmHWM")?;
+        let peak: u64 = peak.trim().trim_end_matches(" kB").parse()?;
+        eprintln!("the server's memory was {} MiB at its peak", peak >> 10);
+        ensure!(peak < limit, "the server took {peak} KiB");
+        let said = self.server.output()?;
+        ensure!(!said.contains("panicked"), "{said}");
+        Ok(())
+    }
+
+    /// Each node has certificates for the keys that it had before, and no other has any.
+    pub(super) fn check_pki(&self) -> Result<()> {
+        let nodes = self.ours.pki().join("nodes");
+        for asker in &self.askers {
+            let Some(keys) = &asker.keys else { continue };
+            for (role, point) in ["server", "peer", "client"].iter().zip(&keys.points) {
+                let path = nodes.join(asker.name).join(format!("{role}.crt"));
+                let pem = fs::read_to_string(&path)?;
+                ensure!(
+                    is_for(&pem, point)?,
+                    "{} is for another key",
+                    path.display()
+                );
+            }
+        }
+        for path in walk(&nodes)? {
+            let name = path.to_string_lossy();
+            let is_certificate = name.ends_with(".crt") || name.ends_with("enrolled.pub");
+            ensure!(
+                !is_certificate || !name.contains("/etcd-3/"),
+                "etcd-3 never asked, and has {name}"
+            );
+        }
+        Ok(())
+    }
+
+    /// The server still gives each machine what it may have.
+    pub(super) fn check_normal_requests(&self) -> Result<()> {
+        let sums = fs::read_to_string(self.ours.out().join("image/SHA256SUMS"))?;
+        for asker in &self.askers {
+            let Some(keys) = &asker.keys else { continue };
+            expect(&asker.namespace, "image/SHA256SUMS", 200, &sums)?;
+            let body = self.folder.join("request");
+            fs::write(&body, keys.text())?;
+            let (status, said) = post(&self.ours.network.link(asker.name)?, &asker.mac, &body)?;
+            ensure!(status == 200, "{}: {status}: {said}", asker.name);
+        }
+        Ok(())
+    }
+}
+
+/// Makes the folder of a secret, a tree, a mirror of it, and the file with the board's token.
+fn folders(ours: &Provisioning, folder: &Path) -> Result<[PathBuf; 4]> {
+    let [secret, tree, mirror, token] =
+        ["outside", "tree", "mirror", "token"].map(|name| folder.join(name));
+    fs::create_dir(&secret)?;
+    fs::write(secret.join("secret"), SECRET)?;
+    copy(&ours.www().join(TREE), &tree)?;
+    fs::create_dir_all(mirror.join("repos"))?;
+    copy(&tree, &mirror.join("tree"))?;
+    copy(&tree, &mirror.join("repos/updates"))?;
+    fs::write(mirror.join("mirror.json"), SECRET)?;
+    fs::write(&token, TOKEN)?;
+    process::check("chmod", &["600", &token.to_string_lossy()])?;
+    Ok([secret, tree, mirror, token])
+}
+
+/// Two machines of nodes, a stranger, the server's own host, and the same at its loopback address.
+/// The third node's machine is never switched on.
+fn askers(ours: &Provisioning, keys: &[Keys]) -> Result<(Vec<Asker>, Vec<String>)> {
+    let (address, _) = SERVER.split_once(':').context("no port")?;
+    let server: IpAddr = address.parse()?;
+    let (mut askers, mut macs) = (Vec::new(), Vec::new());
+    for (name, at) in [("etcd-1", 0), ("etcd-2", 1), ("etcd-3", 2), ("stranger", 3)] {
+        let link = ours.network.add(name)?;
+        macs.push(link.mac.clone());
+        if name == "etcd-3" {
+            continue;
+        }
+        askers.push(Asker {
+            name,
+            mac: link.mac,
+            namespace: link.namespace,
+            server,
+            is_local: false,
+            keys: keys.get(at).filter(|_| at < 2).cloned(),
+        });
+    }
+    for (name, server, is_local) in [
+        ("the-host", server, false),
+        ("the-host-itself", Ipv4Addr::LOCALHOST.into(), true),
+    ] {
+        askers.push(Asker {
+            name,
+            mac: macs[0].clone(),
+            namespace: ours.network.world().clone(),
+            server,
+            is_local,
+            keys: None,
+        });
+    }
+    Ok((askers, macs))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
+    process::check("cp", &["-a", &from, &to]).map(drop)
+}
+
+/// All regular files below a folder.
+fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?
+    {
+        let path = entry?.path();
+        let about = path.symlink_metadata()?;
+        if about.is_dir() {
+            files.extend(walk(&path)?);
+        } else if about.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// The files that any client may have, by their size.
+fn public(folders: &[PathBuf], out: &Path) -> Result<BTreeMap<usize, Vec<Vec<u8>>>> {
+    let mut files: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
+    let release = fs::read(out.join("release.json"))?;
+    files.entry(release.len()).or_default().push(release);
+    for folder in folders {
+        for path in walk(folder)? {
+            let bytes = fs::read(path)?;
+            files.entry(bytes.len()).or_default().push(bytes);
+        }
+    }
+    Ok(files)
+}
+
+/// A line of each private key of the cluster, and the planted secrets.
+fn secrets(ours: &Provisioning) -> Result<Vec<Vec<u8>>> {
+    let mut secrets = vec![SECRET.as_bytes().to_vec(), TOKEN.as_bytes().to_vec()];
+    for path in walk(&ours.pki())? {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        if text.contains("PRIVATE KEY") {
+            let line = text.lines().nth(1).context("an empty key")?;
+            secrets.push(line.as_bytes().to_vec());
+        }
+    }
+    ensure!(secrets.len() >= 4, "the PKI has no private keys");
+    Ok(secrets)
+}

@@ -1,0 +1,208 @@
+//! Sends the bytes of a request, plainly or through TLS, and reads what comes back.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+
+use super::asker::Asker;
+use super::request::{Port, Request};
+
+/// After this time without an answer, the client ends its side.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How long it then waits for the rest.
+const REST: Duration = Duration::from_millis(500);
+/// How much of an answer is read.
+const MAX_REPLY_BYTES: usize = 96 << 10;
+
+/// What came back.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Sends a request. A connection that the server closes is an answer as well.
+pub(super) fn exchange(asker: &Asker, request: &Request) -> Reply {
+    let port = if request.port == Port::Plain {
+        8081
+    } else {
+        8443
+    };
+    let mut reply = Reply::default();
+    let _ = send(
+        SocketAddr::new(asker.server, port),
+        request,
+        &mut reply.bytes,
+    );
+    reply
+}
+
+fn send(server: SocketAddr, request: &Request, bytes: &mut Vec<u8>) -> Result<()> {
+    let stream = TcpStream::connect_timeout(&server, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(Duration::from_secs(2)))?;
+    let socket = stream.try_clone()?;
+    if request.port == Port::Tls {
+        let connection = ClientConnection::new(config()?, ServerName::try_from("enrol")?)?;
+        talk(
+            &mut StreamOwned::new(connection, stream),
+            &socket,
+            request,
+            bytes,
+        )
+    } else {
+        talk(&mut { stream }, &socket, request, bytes)
+    }
+}
+
+fn talk(
+    stream: &mut (impl Read + Write),
+    socket: &TcpStream,
+    request: &Request,
+    bytes: &mut Vec<u8>,
+) -> Result<()> {
+    let written = stream
+        .write_all(&request.bytes)
+        .and_then(|()| stream.flush());
+    if written.is_ok() && request.is_cut {
+        socket.shutdown(Shutdown::Write)?;
+    }
+    let mut has_ended = request.is_cut;
+    let mut buffer = vec![0; 16 << 10];
+    while bytes.len() < MAX_REPLY_BYTES && !is_complete(bytes, request) {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+            Err(_) if !has_ended => {
+                has_ended = true;
+                socket.shutdown(Shutdown::Write)?;
+                socket.set_read_timeout(Some(REST))?;
+            }
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
+/// Whether all answers have arrived, as far as a client can know.
+fn is_complete(bytes: &[u8], request: &Request) -> bool {
+    !request.is_mutated
+        && responses(bytes, request)
+            .iter()
+            .filter(|one| one.is_whole)
+            .count()
+            >= request.methods.len()
+}
+
+/// One answer.
+#[derive(Debug)]
+pub(super) struct Response<'a> {
+    pub(super) status: u16,
+    pub(super) head: String,
+    /// The body, as far as it was read.
+    pub(super) body: &'a [u8],
+    /// The length that the head states.
+    pub(super) length: Option<usize>,
+    is_whole: bool,
+}
+
+impl Response<'_> {
+    /// The value of a header.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+/// The answers in what came back. An answer to a HEAD has no body.
+pub(super) fn responses<'a>(bytes: &'a [u8], request: &Request) -> Vec<Response<'a>> {
+    let mut rest = bytes;
+    let mut all = Vec::new();
+    while let Some(end) = rest.windows(4).position(|four| four == b"\r\n\r\n") {
+        let head = String::from_utf8_lossy(&rest[..end]).into_owned();
+        let Some(status) = head.get(9..12).and_then(|status| status.parse().ok()) else {
+            break;
+        };
+        rest = &rest[end + 4..];
+        let mut response = Response {
+            status,
+            head,
+            body: &[],
+            length: None,
+            is_whole: true,
+        };
+        let length = response
+            .header("content-length")
+            .and_then(|text| text.parse().ok());
+        let method = request.methods.get(all.len()).map_or("", String::as_str);
+        if method != "HEAD" && status != 304 && status / 100 != 1 {
+            let most = length.unwrap_or(rest.len());
+            response.is_whole = length.is_some_and(|length| length <= rest.len());
+            response.body = &rest[..most.min(rest.len())];
+            rest = &rest[most.min(rest.len())..];
+        }
+        response.length = length;
+        all.push(response);
+    }
+    all
+}
+
+/// A client that takes any certificate: here the server is what is tried.
+fn config() -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("no TLS")?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyServer))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+#[derive(Debug)]
+struct AnyServer;
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::ED25519,
+        ]
+    }
+}
