@@ -119,7 +119,10 @@ mod tests {
 
     #[test]
     fn a_key_is_found_in_each_form_and_nothing_else_is() {
-        let secret: [u8; 32] = std::array::from_fn(|at| (at as u8).wrapping_mul(37) ^ 0xa5);
+        let mut secret = [0; 32];
+        for (at, byte) in (0_u8..).zip(&mut secret) {
+            *byte = at.wrapping_mul(37) ^ 0xa5;
+        }
         let (pem, der) = key(secret);
         let mut keys = PrivateKeys::default();
         keys.add(&pem).unwrap();
