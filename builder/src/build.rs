@@ -71,7 +71,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// The earlier outputs that this build may replace if it signs with this key.
+    /// Returns the earlier outputs that this build may replace if it signs with this key.
     fn replaceable(&self, key: Option<PublicKey>) -> Replaceable {
         if self.replace {
             Replaceable::Any

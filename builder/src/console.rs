@@ -24,7 +24,7 @@ pub(crate) fn error(text: impl Display) {
     note(format_args!("builder: {text}"));
 }
 
-/// A count with its noun. The noun's plural ends with `s`.
+/// Returns a count with its noun. The noun's plural ends with `s`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -151,14 +151,14 @@ fn overlay_differences(old: &Image, new: &Image) -> Vec<Difference> {
         .collect()
 }
 
-/// The kickstart without the overlay's digest, which changes with every other change.
+/// Returns the kickstart without the overlay's digest, which changes with every other change.
 fn kickstart(image: &Image) -> String {
     image
         .kickstart
         .replace(&image.overlay.to_string(), "(the overlay's digest)")
 }
 
-/// The entries of the overlay by path, without the files that list the others.
+/// Returns the entries of the overlay by path, without the files that list the others.
 fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
     const LISTS: [&str; 2] = ["etc/firstboot/image.json", "etc/firstboot/SHA256SUMS"];
     let all = image
@@ -169,7 +169,7 @@ fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
     all.filter(|(path, _)| !LISTS.contains(path)).collect()
 }
 
-/// A file as lines to compare, if it is a text. JSON gets one line for each value.
+/// Returns a file as lines to compare, if it is a text. JSON gets one line for each value.
 fn text(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8(bytes.to_vec()).ok()?;
     let value: Option<serde_json::Value> = serde_json::from_str(&text).ok();

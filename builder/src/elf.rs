@@ -107,7 +107,7 @@ fn header(bytes: &[u8]) -> Result<&FileHeader64<LittleEndian>, NotForCentos7> {
     }
 }
 
-/// The name of the machine, if it is not x86-64.
+/// Returns the name of the machine, if it is not x86-64.
 fn other_machine(header: &FileHeader64<LittleEndian>) -> Option<String> {
     match header.e_machine(LittleEndian) {
         elf::EM_X86_64 => None,

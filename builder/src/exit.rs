@@ -40,7 +40,7 @@ pub(crate) fn exit_error(exit: Exit, message: impl Into<String>) -> anyhow::Erro
     .into()
 }
 
-/// An error and its causes on one line. A cause that the preceding text already contains is
+/// Returns an error and its causes on one line. A cause that the preceding text already contains is
 /// omitted: many errors include their cause both in their own text and as their source.
 pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     let mut out = String::new();

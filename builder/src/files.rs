@@ -28,8 +28,8 @@ pub(crate) struct UserFile {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// The path on the node of each script of `post`. The names are numbered, so that their order is
-/// the recipe's and two scripts may share a name.
+/// Returns the path on the node of each script of `post`. The names are numbered, so that their
+/// order is the recipe's and two scripts may share a name.
 pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
     files.post.iter().enumerate().map(|(index, file)| {
         let name = file.source.rsplit('/').next().unwrap_or_default();
@@ -47,13 +47,13 @@ pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
     })
 }
 
-/// The path on the node of a repository's key, without the leading slash.
+/// Returns the path on the node of a repository's key, without the leading slash.
 pub(crate) fn key_path(repo: &Repo) -> String {
     format!("etc/pki/rpm-gpg/RPM-GPG-KEY-{}", repo.name)
 }
 
-/// The units to be enabled or disabled by the presets: those in the folders where systemd finds
-/// units.
+/// Returns the units to be enabled or disabled by the presets: those in the folders where systemd
+/// finds units.
 pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
     const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
     let folders = ["etc/systemd/system/", "usr/lib/systemd/system/"];

@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ))?)
 }
 
-/// The keys in these files, without duplicates.
+/// Returns the keys in these files, without duplicates.
 fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
     let mut keys = Vec::new();
     for file in files {
@@ -108,8 +108,8 @@ fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
     Ok(keys)
 }
 
-/// The keys of a `.pub` file or an `authorized_keys` file: one per line, between which empty lines
-/// and comments are allowed.
+/// Returns the keys of a `.pub` file or an `authorized_keys` file: one per line, between which
+/// empty lines and comments are allowed.
 fn keys_in(file: &Path) -> Result<Vec<SshKey>> {
     let text = text_file::read(file, "a public SSH key such as ~/.ssh/id_ed25519.pub")?;
     let shown = file.display();

@@ -109,7 +109,7 @@ struct MetaData<'a> {
     local_hostname: &'a str,
 }
 
-/// A node's files, by name. The same document and key give the same bytes.
+/// Returns a node's files, by name. The same document and key give the same bytes.
 ///
 /// The instance-id contains a part of the document's digest: a NoCloud reader takes a known
 /// instance-id to mean that nothing has changed, so the id must change when the document does.
@@ -127,9 +127,9 @@ pub(crate) fn documents(
     files_of_signed(document, &payload, envelope)
 }
 
-/// The files of a node whose document is already signed: `envelope` is the text of the envelope
-/// around `payload`. All files besides the envelope follow from it, which is how `builder verify`
-/// knows their contents.
+/// Returns the files of a node whose document is already signed: `envelope` is the text of the
+/// envelope around `payload`. All files besides the envelope follow from it, which is how `builder
+/// verify` knows their contents.
 pub(crate) fn files_of_signed(
     document: &NodeDocument,
     payload: &[u8],

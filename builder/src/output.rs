@@ -81,7 +81,7 @@ impl Output {
         })
     }
 
-    /// The folder to write into.
+    /// Returns the folder to write into.
     pub(crate) fn path(&self) -> &Path {
         &self.temp
     }
@@ -115,8 +115,8 @@ impl Drop for Output {
     }
 }
 
-/// The real path of the output's place, so that the exchange replaces the folder and not a link to
-/// it.
+/// Returns the real path of the output's place, so that the exchange replaces the folder and not a
+/// link to it.
 pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     let refused = |found: &str, remedy| {
         Err(OutputError::Refused {

@@ -124,7 +124,7 @@ fn is_preset(path: &str) -> bool {
     path.starts_with("usr/lib/systemd/system-preset/")
 }
 
-/// The units that a preset file enables or disables.
+/// Returns the units that a preset file enables or disables.
 fn services(preset: &str) -> impl Iterator<Item = Service> {
     preset.lines().filter_map(|line| {
         let (verb, unit) = line.split_once(' ')?;

@@ -32,7 +32,7 @@ pub(crate) struct Rendered {
     pub(crate) content: String,
 }
 
-/// All files of the overlay, in path order.
+/// Returns all files of the overlay, in path order.
 pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
     let context = Value::from(Serde(Rendering::new(recipe, None)?));
     let mut files = Vec::new();
@@ -65,13 +65,14 @@ pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
     Ok(files)
 }
 
-/// The kickstart, which contains the digest of its overlay.
+/// Returns the kickstart, which contains the digest of its overlay.
 pub(crate) fn kickstart(recipe: &Recipe, overlay: Sha256) -> Result<String> {
     let context = Value::from(Serde(Rendering::new(recipe, Some(overlay))?));
     render("centos7.ks", KICKSTART, &context).context("kickstart/centos7.ks")
 }
 
-/// The modes of the folders and files that kickstart/modes lists, for the writer of the overlay.
+/// Returns the modes of the folders and files that kickstart/modes lists, for the writer of the
+/// overlay.
 pub(crate) fn modes() -> impl Iterator<Item = (u32, &'static str)> {
     MODES
         .lines()

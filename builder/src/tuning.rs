@@ -39,7 +39,7 @@ struct Row {
     both: Option<String>,
 }
 
-/// All settings in the order of the table, followed by the recipe's own additions.
+/// Returns all settings in the order of the table, followed by the recipe's own additions.
 pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
     let etcd = serde_json::to_value(&recipe.etcd.settings)?;
     let mut settings = for_profile(recipe.tuning.profile)?;
@@ -86,7 +86,7 @@ pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
     Ok(settings)
 }
 
-/// The image's value for a key in a given place.
+/// Returns the image's value for a key in a given place.
 pub(crate) fn value(settings: &[Setting], place: Place, key: &str) -> Result<String> {
     let found = settings
         .iter()

@@ -66,8 +66,8 @@ pub(crate) fn write(tree: &Tree, workspace: &Path) -> Result<()> {
     tree.document("licences/glibc.txt", glibc(workspace)?.as_bytes())
 }
 
-/// The third-party crates that are linked into the programs. Procedural macros and build scripts
-/// are not included.
+/// Returns the third-party crates that are linked into the programs. Procedural macros and build
+/// scripts are not included.
 fn linked(workspace: &Path) -> Result<Vec<Package>> {
     let tree = [
         "tree",
@@ -113,8 +113,8 @@ fn linked(workspace: &Path) -> Result<Vec<Package>> {
     Ok(crates)
 }
 
-/// The name and the version in a line of `cargo tree`, such as `ring v0.17.14` or `bolt v0.1.0
-/// (/src/firstboot/bolt)`.
+/// Returns the name and the version in a line of `cargo tree`, such as `ring v0.17.14` or `bolt
+/// v0.1.0 (/src/firstboot/bolt)`.
 fn name_and_version(line: &str) -> Option<(&str, &str)> {
     let mut words = line.split_whitespace();
     Some((words.next()?, words.next()?.strip_prefix('v')?))

@@ -25,7 +25,7 @@ pub const NEWEST_RELEASE: &str = "/etcd-image/update/newest";
 /// The key of the newest snapshot that the schedule took.
 pub const NEWEST_SNAPSHOT: &str = "/etcd-image/backup/newest";
 
-/// The key that marks a release as failed.
+/// Returns the key that marks a release as failed.
 pub fn failed_key(serial: u64) -> String {
     format!("/etcd-image/update/failed/{serial}")
 }
@@ -184,7 +184,7 @@ impl<T: serde::de::DeserializeOwned> Key<T> {
 }
 
 impl Key<UpdateTurn> {
-    /// Whether this member has the turn.
+    /// Returns whether this member has the turn.
     pub fn is_of(&self, node: &Label) -> bool {
         self.value.as_ref().is_some_and(|turn| turn.node == *node)
     }

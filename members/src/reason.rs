@@ -159,7 +159,7 @@ pub enum ReasonId {
 }
 
 impl ReasonId {
-    /// A reason with this id and this text.
+    /// Returns a reason with this id and this text.
     pub fn because(self, text: impl Into<String>) -> Reason {
         Reason {
             id: Some(self),
@@ -205,7 +205,7 @@ impl Reason {
         }
     }
 
-    /// The same reason with a different text.
+    /// Returns the same reason with a different text.
     #[must_use]
     pub fn map(self, text: impl FnOnce(&str) -> String) -> Self {
         Self {

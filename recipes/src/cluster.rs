@@ -46,12 +46,12 @@ pub struct ClusterDocument {
 }
 
 impl ClusterDocument {
-    /// The member with this name.
+    /// Returns the member with this name.
     pub fn member(&self, name: &Label) -> Option<&Member> {
         self.members.iter().find(|member| &member.name == name)
     }
 
-    /// A member's full name.
+    /// Returns a member's full name.
     pub fn fqdn(&self, name: &Label) -> String {
         format!("{name}.{}", self.domain)
     }
@@ -68,12 +68,12 @@ pub struct Member {
 }
 
 impl Member {
-    /// The URL that it advertises to peers.
+    /// Returns the URL that it advertises to peers.
     pub fn peer_url(&self) -> String {
         format!("https://{}:2380", self.address)
     }
 
-    /// The URL that it advertises to clients.
+    /// Returns the URL that it advertises to clients.
     pub fn client_url(&self) -> String {
         format!("https://{}:2379", self.address)
     }
@@ -173,7 +173,7 @@ impl Platform {
         Self::Vmware,
     ];
 
-    /// Its name in a recipe and on the kernel's command line.
+    /// Returns its name in a recipe and on the kernel's command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Openstack => "openstack",
@@ -244,7 +244,7 @@ impl MetadataSource {
         Self::Url,
     ];
 
-    /// Its name in a recipe.
+    /// Returns its name in a recipe.
     pub const fn name(self) -> &'static str {
         match self {
             Self::File => "file",

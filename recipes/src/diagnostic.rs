@@ -69,7 +69,7 @@ impl Diagnostic {
         self
     }
 
-    /// The line and the column of its place, both counted from 1; the column is counted in
+    /// Returns the line and the column of its place, both counted from 1; the column is counted in
     /// characters.
     pub fn position(&self, text: &str) -> (usize, usize) {
         let before = &text[..floor(text, self.span.start)];
@@ -80,8 +80,8 @@ impl Diagnostic {
         )
     }
 
-    /// The finding as text, for a terminal (`color`) or a file: the message, `path:line:column`,
-    /// the line, a caret, and the help.
+    /// Returns the finding as text, for a terminal (`color`) or a file: the message,
+    /// `path:line:column`, the line, a caret, and the help.
     pub fn render(&self, path: &str, text: &str, color: bool) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
@@ -128,7 +128,7 @@ fn short(text: String) -> String {
     format!("{}…{}", part(0), part(count - LONGEST / 2))
 }
 
-/// The last boundary between characters at or before position `at`.
+/// Returns the last boundary between characters at or before position `at`.
 fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len()))
         .rev()

@@ -18,12 +18,12 @@ pub struct DigestError {
 }
 
 impl Sha256 {
-    /// The digest with these 32 bytes.
+    /// Returns the digest with these 32 bytes.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The digest of some bytes held in memory.
+    /// Returns the digest of some bytes held in memory.
     pub fn of(bytes: &[u8]) -> Self {
         let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
         let mut out = [0; 32];
@@ -31,7 +31,7 @@ impl Sha256 {
         Self(out)
     }
 
-    /// The 32 bytes of the digest.
+    /// Returns the 32 bytes of the digest.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

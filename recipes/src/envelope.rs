@@ -140,12 +140,12 @@ pub struct PublicKey([u8; 32]);
 pub struct KeyError(&'static str);
 
 impl PublicKey {
-    /// A short name for the key: the first 16 hexadecimal digits of its SHA-256 digest.
+    /// Returns a short name for the key: the first 16 hexadecimal digits of its SHA-256 digest.
     pub fn id(&self) -> String {
         crate::Sha256::of(&self.0).to_string()[..16].to_owned()
     }
 
-    /// The key as a `SubjectPublicKeyInfo` in DER (RFC 8410), as in a certificate for it.
+    /// Returns the key as a `SubjectPublicKeyInfo` in DER (RFC 8410), as in a certificate for it.
     pub fn subject_public_key_info(&self) -> Vec<u8> {
         const ED25519: [u8; 12] = [
             0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
@@ -205,7 +205,7 @@ impl SigningKey {
             .map_err(|_| KeyError("ed25519 key in PKCS #8"))
     }
 
-    /// Its public half.
+    /// Returns its public half.
     pub fn public(&self) -> PublicKey {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.0.public_key().as_ref());

@@ -159,7 +159,7 @@ pub struct MachineMatch {
 }
 
 impl MachineMatch {
-    /// Whether the recipe states no fact about the machine.
+    /// Returns whether the recipe states no fact about the machine.
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
     }

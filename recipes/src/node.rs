@@ -25,7 +25,7 @@ pub enum KeyOrigin {
 }
 
 impl KeyOrigin {
-    /// Whether the builder makes the keys.
+    /// Returns whether the builder makes the keys.
     pub fn is_document(&self) -> bool {
         *self == Self::Document
     }
@@ -45,8 +45,9 @@ impl From<NodeDocument> for NodeIdentity {
 /// The purposes of a node's keys, in the order in which a node requests certificates for them.
 pub const PURPOSES: [&str; 3] = ["server", "peer", "client"];
 
-/// The fingerprint of a node's keys: the SHA-256 of their public halves (`SubjectPublicKeyInfo`,
-/// DER) in the order of [`PURPOSES`]. The node prints it, and the operator compares it.
+/// Returns the fingerprint of a node's keys: the SHA-256 of their public halves
+/// (`SubjectPublicKeyInfo`, DER) in the order of [`PURPOSES`]. The node prints it, and the operator
+/// compares it.
 pub fn key_fingerprint<T: AsRef<[u8]>>(public_keys: &[T; 3]) -> Sha256 {
     let all: Vec<&[u8]> = public_keys.iter().map(AsRef::as_ref).collect();
     Sha256::of(&all.concat())
@@ -112,7 +113,7 @@ pub struct NodeTls<P = KeyPair> {
 }
 
 impl<P> NodeTls<P> {
-    /// The certificates in the order of [`PURPOSES`].
+    /// Returns the certificates in the order of [`PURPOSES`].
     pub fn pairs(&self) -> [&P; 3] {
         [&self.server, &self.peer, &self.client]
     }

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 static VERSION: LazyLock<String> =
     LazyLock::new(|| describe(env!("CARGO_PKG_VERSION"), option_env!("ETCD_IMAGE_COMMIT")));
 
-/// The version of the programs, with the commit from which they were built: `0.1.0 (5bb42b72a94e)`.
+/// Returns the version of the programs, with the commit from which they were built: `0.1.0
+/// (5bb42b72a94e)`.
 ///
 /// The Makefile passes the commit to the build in the environment variable `ETCD_IMAGE_COMMIT`.
 /// Cargo cannot find it by itself: it does not notice when a commit is made, or when a file is

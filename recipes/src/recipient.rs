@@ -34,14 +34,14 @@ pub enum RecipientError {
 }
 
 impl Recipient {
-    /// The key.
+    /// Returns the key.
     pub const fn key(&self) -> &[u8; 32] {
         &self.key
     }
 }
 
-/// The 32 bytes of a key that is in Bech32 with this lower-case prefix; `None` if the text is not
-/// such a key.
+/// Returns the 32 bytes of a key that is in Bech32 with this lower-case prefix, or `None` if the
+/// text is not such a key.
 pub fn key(text: &str, prefix: &str) -> Option<[u8; 32]> {
     let read = CheckedHrpstring::new::<Bech32>(text).ok()?;
     let bytes: Vec<u8> = read.byte_iter().collect();

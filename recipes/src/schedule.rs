@@ -97,18 +97,18 @@ fn time_of_day(text: &str) -> Option<u64> {
 }
 
 impl Schedule {
-    /// The time between two runs, in seconds.
+    /// Returns the time between two runs, in seconds.
     pub const fn period(self) -> u64 {
         self.period
     }
 
-    /// The time at which the newest run was due, as of a given time; both are in seconds since
-    /// 1970.
+    /// Returns the time at which the newest run was due, as of a given time; both are in seconds
+    /// since 1970.
     pub const fn slot(self, now: u64) -> u64 {
         now - (now + self.period - self.offset) % self.period
     }
 
-    /// The schedule as the `OnCalendar=` value of a timer.
+    /// Returns the schedule as the `OnCalendar=` value of a timer.
     pub fn on_calendar(self) -> String {
         let (hours, minutes) = (self.offset % DAY / HOUR, self.offset % HOUR / MINUTE);
         match self.period {

@@ -41,7 +41,7 @@ impl Stage {
         Self::Refused,
     ];
 
-    /// The name of the stage in a report.
+    /// Returns the name of the stage in a report.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -53,7 +53,7 @@ impl Stage {
         }
     }
 
-    /// Whether the stage can be reached only by an installed system.
+    /// Returns whether the stage can be reached only by an installed system.
     pub fn follows_installation(self) -> bool {
         matches!(self, Self::Installed | Self::Healthy | Self::Refused)
     }

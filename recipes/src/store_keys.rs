@@ -37,7 +37,7 @@ impl StoreKeys {
         })
     }
 
-    /// The text of a file that holds the credentials.
+    /// Returns the text of a file that holds the credentials.
     #[must_use]
     pub fn to_file(&self) -> String {
         let token = self

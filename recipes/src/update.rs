@@ -62,7 +62,8 @@ pub enum Reboot {
 }
 
 impl Reboot {
-    /// Whether an update never reboots the node. This is the default, and documents omit it.
+    /// Returns whether an update never reboots the node. This is the default, and documents omit
+    /// it.
     pub const fn is_never(&self) -> bool {
         matches!(self, Self::Never)
     }

@@ -93,8 +93,8 @@ pub enum Obstacle {
     Downgrading,
 }
 
-/// The patch that every member of one minor must have before a member of the next minor starts, and
-/// the reason for this.
+/// Returns the patch that every member of one minor must have before a member of the next minor
+/// starts, and the reason for this.
 const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
     match lower_minor {
         5 => Some((
@@ -106,8 +106,8 @@ const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
     }
 }
 
-/// Why two versions cannot be members of one cluster at the same time; `None` if they can. `other`
-/// names the owner of the second version.
+/// Returns why two versions cannot be members of one cluster at the same time, or `None` if they
+/// can. `other` names the owner of the second version.
 pub fn coexistence_obstacle(
     own: EtcdVersion,
     other: &str,
@@ -133,7 +133,7 @@ pub fn coexistence_obstacle(
     })
 }
 
-/// Why this version of etcd cannot start as a member of a cluster; `None` if it can.
+/// Returns why this version of etcd cannot start as a member of a cluster, or `None` if it can.
 ///
 /// The versions are compared in pairs, including the version that last used the data: if no member
 /// is running, only that version reveals that a minor was skipped. An existing member whose version
@@ -169,8 +169,8 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
     pairs.or(data).or(older)
 }
 
-/// Why the nodes of an image with one version cannot be replaced, one at a time, by nodes of an
-/// image with a different version; `None` if they can.
+/// Returns why the nodes of an image with one version cannot be replaced, one at a time, by nodes
+/// of an image with a different version, or `None` if they can.
 pub fn step(from: EtcdVersion, to: EtcdVersion) -> Option<Obstacle> {
     let members = vec![RunningMember {
         name: "a node of the old image".to_owned(),

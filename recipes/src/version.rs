@@ -30,12 +30,12 @@ pub enum VersionError {
 }
 
 impl EtcdVersion {
-    /// Whether the version is 3.`minor` or later.
+    /// Returns whether the version is 3.`minor` or later.
     pub const fn at_least(&self, minor: u64) -> bool {
         self.minor >= minor
     }
 
-    /// Whether upstream's release tarball contains etcdutl (3.5 and later;
+    /// Returns whether upstream's release tarball contains etcdutl (3.5 and later;
     /// scripts/build-binary.sh).
     pub const fn has_etcdutl(&self) -> bool {
         self.at_least(5)

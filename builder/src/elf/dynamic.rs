@@ -34,7 +34,8 @@ impl std::fmt::Display for Version {
 }
 
 impl Version {
-    /// The version after `prefix` in a name such as `GLIBC_2.2.5`; none if it is not a number.
+    /// Returns the version after `prefix` in a name such as `GLIBC_2.2.5`, or `None` if it is not a
+    /// number.
     fn after(prefix: &str, name: &str) -> Option<Self> {
         let parts: Option<Vec<u32>> = name
             .strip_prefix(prefix)?
@@ -147,7 +148,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
     judge(&libraries, &versions)
 }
 
-/// The offset in the file of the byte that is loaded at this address.
+/// Returns the offset in the file of the byte that is loaded at this address.
 fn offset(segments: &[Segment], address: u64) -> Option<u64> {
     segments
         .iter()
@@ -159,7 +160,7 @@ fn offset(segments: &[Segment], address: u64) -> Option<u64> {
         })
 }
 
-/// The text up to the next zero byte.
+/// Returns the text up to the next zero byte.
 fn text(bytes: &[u8], at: u64) -> Option<String> {
     let rest = bytes.get(usize::try_from(at).ok()?..)?;
     let end = rest.iter().take(4096).position(|byte| *byte == 0)?;

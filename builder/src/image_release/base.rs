@@ -10,7 +10,7 @@ use recipes::{ImageBase, Recipe, Sha256};
 use crate::files::{self, UserFile};
 use crate::tuning::{self, Place, value};
 
-/// The base of a recipe's image. `kickstart` is the rendered one.
+/// Returns the base of a recipe's image. `kickstart` is the rendered one.
 pub(crate) fn base(
     recipe: &Recipe,
     kickstart: &str,
@@ -71,12 +71,12 @@ fn named(name: &str, value: &str) -> String {
     format!("{name}={value}")
 }
 
-/// The first digits of a digest: enough to tell two texts of one operator apart.
+/// Returns the first digits of a digest: enough to tell two texts of one operator apart.
 fn short(bytes: &[u8]) -> String {
     Sha256::of(bytes).to_string()[..16].to_owned()
 }
 
-/// The lines before the first section, without comments. A password's hash is public in the
+/// Returns the lines before the first section, without comments. A password's hash is public in the
 /// kickstart, so it is not published a second time here.
 fn commands(kickstart: &str) -> impl Iterator<Item = String> {
     let lines = kickstart
@@ -92,7 +92,7 @@ fn commands(kickstart: &str) -> impl Iterator<Item = String> {
         })
 }
 
-/// The lines of a section, without comments.
+/// Returns the lines of a section, without comments.
 fn section(kickstart: &str, name: &str) -> impl Iterator<Item = String> {
     let lines = kickstart
         .lines()
@@ -121,8 +121,8 @@ fn partitions(recipe: &Recipe) -> Vec<String> {
     ]
 }
 
-/// The sources of the packages. If the metadata is pinned, its digest represents them, because a
-/// mirror may then change without changing the packages.
+/// Returns the sources of the packages. If the metadata is pinned, its digest represents them,
+/// because a mirror may then change without changing the packages.
 fn repositories(recipe: &Recipe) -> Vec<String> {
     let install = &recipe.install;
     let by = |digest: Option<&Sha256>, urls: Vec<String>| match digest {

@@ -20,7 +20,7 @@ use crate::newfile;
 
 pub(crate) use base::base;
 
-/// The release of an image with this manifest.
+/// Returns the release of an image with this manifest.
 pub(crate) fn document(
     cluster: &Label,
     serial: u64,

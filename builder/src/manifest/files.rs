@@ -68,7 +68,7 @@ fn walk(
     Ok(())
 }
 
-/// The text of `SHA256SUMS`.
+/// Returns the text of `SHA256SUMS`.
 pub(super) fn sums(files: &[FileDigest]) -> String {
     let mut out = String::new();
     for file in files {

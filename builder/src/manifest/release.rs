@@ -13,14 +13,14 @@ use super::format::{FileDigest, Manifest, OVERLAY};
 use super::report::Problem;
 
 impl Manifest {
-    /// The digest of the image, computed from the names and digests of its files except the
+    /// Returns the digest of the image, computed from the names and digests of its files except the
     /// manifest. The manifest names the recipe's text and the builder, which may change while every
     /// file of a node stays the same.
     pub(crate) fn image(&self) -> Sha256 {
         Sha256::of(files::sums(&self.outputs).as_bytes())
     }
 
-    /// The overlay of the image.
+    /// Returns the overlay of the image.
     pub(crate) fn overlay_file(&self) -> Option<&FileDigest> {
         self.outputs.iter().find(|file| file.name == OVERLAY)
     }

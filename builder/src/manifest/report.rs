@@ -131,7 +131,7 @@ impl fmt::Display for Problem {
 }
 
 impl Report {
-    /// Whether there are no problems.
+    /// Returns whether there are no problems.
     pub(crate) fn is_good(&self) -> bool {
         self.problems.is_empty() && !matches!(self.signature, SignatureState::OtherKey { .. })
     }

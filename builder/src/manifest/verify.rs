@@ -123,7 +123,7 @@ fn against_manifest(
     entries
 }
 
-/// The key in the overlay, which must be the one that the manifest names.
+/// Returns the key in the overlay, which must be the one that the manifest names.
 fn overlay_key(
     overlay: Option<Result<OverlayContents, ManifestError>>,
     manifest: Option<&Manifest>,
@@ -181,7 +181,7 @@ fn against_listed_sums(
     Ok(from_sums)
 }
 
-/// Whether the manifest is signed, and the signature is written as the builder writes it: a
+/// Returns whether the manifest is signed, and the signature is written as the builder writes it: a
 /// signature does not cover the blanks around it.
 fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, image: &Path) -> bool {
     let as_written = || {
@@ -204,8 +204,8 @@ fn dedup(problems: &mut Vec<Problem>) {
     });
 }
 
-/// Whether a contradiction between `SHA256SUMS` and a file is the fault of `SHA256SUMS`, because
-/// something else vouches for the file: the manifest, or the signature for the manifest.
+/// Returns whether a contradiction between `SHA256SUMS` and a file is the fault of `SHA256SUMS`,
+/// because something else vouches for the file: the manifest, or the signature for the manifest.
 fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[FileDigest]) -> bool {
     if name == MANIFEST || name == SIGNATURE {
         return signed;
@@ -333,7 +333,7 @@ fn identity(bytes: &[u8], key: &PublicKey, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The files that a node must have, according to its document.
+/// Returns the files that a node must have, according to its document.
 fn node(
     bytes: Vec<u8>,
     key: &PublicKey,

@@ -17,7 +17,7 @@ const OVERHEAD: usize = 64;
 /// one sector per cluster that is 2 MB, some hundred times the size of a node's files.
 const MAX_CLUSTERS: usize = 4084;
 
-/// A disk image with these files in its root.
+/// Returns a disk image with these files in its root.
 pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
     let data: usize = files
         .iter()

@@ -75,7 +75,7 @@ pub(super) enum ExistingOutput {
 }
 
 impl ExistingOutput {
-    /// The version of etcd in an output.
+    /// Returns the version of etcd in an output.
     pub(super) fn etcd(&self) -> Option<EtcdVersion> {
         match self {
             Self::Folder(_, Some(manifest)) => manifest.etcd,
@@ -84,7 +84,7 @@ impl ExistingOutput {
     }
 }
 
-/// Why the existing folder may not be replaced, and the remedy.
+/// Returns why the existing folder may not be replaced, and the remedy.
 pub(super) fn check_replaceable(
     found: &ExistingOutput,
     replaceable: &Replaceable,

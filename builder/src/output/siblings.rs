@@ -40,9 +40,9 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Whether the build of a temporary folder has ended. This is determined by the lock, because the
-/// process number may by now belong to a different process or be from a different container. If
-/// folders cannot be locked, the number has to suffice.
+/// Returns whether the build of a temporary folder has ended. This is determined by the lock,
+/// because the process number may by now belong to a different process or be from a different
+/// container. If folders cannot be locked, the number has to suffice.
 fn is_dead(temp: &Path, pid: &str) -> bool {
     let Ok(file) = File::open(temp) else {
         return false;

@@ -26,7 +26,7 @@ const MAX_UNUSED_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 pub(super) struct CompressedCache(PathBuf);
 
 impl CompressedCache {
-    /// The compressed files of this cache; the folder need not exist.
+    /// Returns the compressed files of this cache; the folder need not exist.
     pub(super) fn new(cache: &Path) -> Self {
         Self(cache.join("gzip"))
     }
@@ -54,14 +54,14 @@ impl CompressedCache {
             .filter_map(entry)
     }
 
-    /// The size of the content with this digest, if its compressed form is in the cache. Only
-    /// [`CompressedCache::get`] checks whether that form is intact.
+    /// Returns the size of the content with this digest, if its compressed form is in the cache.
+    /// Only [`CompressedCache::get`] checks whether that form is intact.
     pub(super) fn size_of(&self, content: Sha256) -> Option<u64> {
         self.entries(content).next().map(|(_, size, _)| size)
     }
 
-    /// The compressed form of the content with this digest and size. A damaged entry is removed and
-    /// counts as missing.
+    /// Returns the compressed form of the content with this digest and size. A damaged entry is
+    /// removed and counts as missing.
     pub(super) fn get(&self, content: Sha256, size: u64) -> Option<Vec<u8>> {
         for (path, found, digest) in self.entries(content) {
             let bytes = fs::read(&path).ok()?;

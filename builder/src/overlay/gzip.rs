@@ -33,7 +33,8 @@ pub(super) fn members(segments: &[&[u8]]) -> Vec<Vec<u8>> {
     out
 }
 
-/// One gzip member. Its header holds no name, no time and no operating system (255, unknown).
+/// Returns one gzip member. Its header holds no name, no time and no operating system (255,
+/// unknown).
 fn member(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzBuilder::new()
         .mtime(0)

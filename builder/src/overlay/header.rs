@@ -14,9 +14,9 @@ const MAX_SIZE: u64 = 0o77_777_777_777;
 /// The latest date that a file can have, in seconds since 1970: a day in 2242.
 pub(crate) const LATEST: u64 = MAX_SIZE;
 
-/// The header of an entry whose content has `size` bytes. It is plain ustar: what does not fit is
-/// refused and not put into an extension, because PAX records contain times and ids that would
-/// differ between machines.
+/// Returns the header of an entry whose content has `size` bytes. It is plain ustar: what does not
+/// fit is refused and not put into an extension, because PAX records contain times and ids that
+/// would differ between machines.
 pub(super) fn header(entry: &Entry, size: u64, mtime: u64) -> Result<Header, OverlayError> {
     let fits = |what, value: u64, most| {
         let path = entry.path.clone();

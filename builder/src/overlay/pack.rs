@@ -65,8 +65,8 @@ pub(crate) fn pack(
     write(&compressed, out)
 }
 
-/// The size of the content with this digest, if its compressed form is in the cache. `pack` will
-/// then not read the content, so it need not be verified before.
+/// Returns the size of the content with this digest, if its compressed form is in the cache. `pack`
+/// will then not read the content, so it need not be verified before.
 pub(crate) fn cached_size(cache: &Path, content: Sha256) -> Option<u64> {
     CompressedCache::new(cache).size_of(content)
 }
@@ -117,7 +117,7 @@ fn load(entry: &Entry, cache: &CompressedCache) -> Result<Option<Loaded>, Overla
     }))
 }
 
-/// The tar stream, cut at the start and the end of each large content.
+/// Returns the tar stream, cut at the start and the end of each large content.
 fn segments(
     entries: &[Entry],
     loaded: &[Option<Loaded>],

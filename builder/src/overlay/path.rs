@@ -16,12 +16,12 @@ pub(crate) struct PathError {
 }
 
 impl NodePath {
-    /// Its text, without a slash at either end.
+    /// Returns its text, without a slash at either end.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The folders above it, nearest first, without the root.
+    /// Returns the folders above it, nearest first, without the root.
     pub(crate) fn above(&self) -> impl Iterator<Item = &str> {
         let mut path = self.0.as_str();
         std::iter::from_fn(move || {

@@ -48,7 +48,7 @@ pub(crate) fn approve(
     Ok(Event::Made(path))
 }
 
-/// The fingerprint of the keys that wait for approval, if any.
+/// Returns the fingerprint of the keys that wait for approval, if any.
 pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     cluster::knows(dir, name)?;
     fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))

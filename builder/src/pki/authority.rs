@@ -70,7 +70,7 @@ impl Signer {
 }
 
 impl Authority {
-    /// The authority that a recipe in this folder names.
+    /// Returns the authority that a recipe in this folder names.
     pub(crate) fn of(tls: &Tls, folder: &Path) -> Self {
         match &tls.authority {
             Some(AuthorityFiles { cert, key }) => Self::Provided {
@@ -233,8 +233,8 @@ pub(super) fn own(
     params.self_signed(pair)
 }
 
-/// The validity period: from shortly before now until this many days from now, or until the last
-/// date that a certificate can contain.
+/// Returns the validity period: from shortly before now until this many days from now, or until the
+/// last date that a certificate can contain.
 pub(super) fn validity(now: OffsetDateTime, days: u32) -> (OffsetDateTime, OffsetDateTime) {
     // RFC 5280, 4.1.2.5: this means "has no well-defined end".
     let last = OffsetDateTime::UNIX_EPOCH + StdDuration::from_secs(253_402_300_799);

@@ -39,7 +39,7 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// All certificates in a PEM text, at least one.
+    /// Returns all certificates in a PEM text, at least one.
     pub(super) fn all(pem: &str) -> Result<Vec<Self>, String> {
         let mut all = Vec::new();
         for der in CertificateDer::pem_slice_iter(pem.as_bytes()) {
@@ -105,7 +105,7 @@ impl Certificate {
     }
 }
 
-/// A time as people and other programs read it, such as `2027-01-15T08:00:00Z`.
+/// Returns a time as people and other programs read it, such as `2027-01-15T08:00:00Z`.
 pub(super) fn utc(moment: OffsetDateTime) -> String {
     let moment = moment.to_offset(time::UtcOffset::UTC);
     let (date, (hour, minute, second)) = (moment.date(), moment.to_hms());
@@ -135,8 +135,8 @@ fn san(name: &GeneralName<'_>) -> String {
     }
 }
 
-/// The public half (`SubjectPublicKeyInfo`, DER) of a private key in PEM: PKCS #8, SEC 1 or PKCS
-/// #1.
+/// Returns the public half (`SubjectPublicKeyInfo`, DER) of a private key in PEM: PKCS #8, SEC 1 or
+/// PKCS #1.
 pub(super) fn public_half(key_pem: &str) -> Result<Vec<u8>, String> {
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
         .map_err(|_| "not a private key, expected an unencrypted one in PEM".to_owned())?;

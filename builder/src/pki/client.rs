@@ -35,7 +35,7 @@ pub(crate) struct ClientFiles {
 }
 
 impl ClientFiles {
-    /// The files in a folder.
+    /// Returns the files in a folder.
     pub(crate) fn of(folder: &Path) -> Self {
         Self {
             ca: folder.join("ca.crt"),

@@ -61,9 +61,9 @@ impl fmt::Display for Cluster {
 }
 
 impl Cluster {
-    /// Whether two records describe the same cluster at different times. `etcd` is the default name
-    /// and `cluster.local` the default domain, so names alone do not tell clusters apart: at least
-    /// one address must be the same.
+    /// Returns whether two records describe the same cluster at different times. `etcd` is the
+    /// default name and `cluster.local` the default domain, so names alone do not tell clusters
+    /// apart: at least one address must be the same.
     fn is(&self, other: &Self) -> bool {
         let addresses = |cluster: &Self| cluster.nodes.values().copied().collect::<BTreeSet<_>>();
         (&self.name, &self.domain) == (&other.name, &other.domain)
@@ -87,7 +87,7 @@ pub(super) fn check(
     text(&path, cluster).map(Some)
 }
 
-/// The cluster that a folder belongs to, if the folder has a record of it.
+/// Returns the cluster that a folder belongs to, if the folder has a record of it.
 pub(super) fn recorded(dir: &Path) -> Result<Option<Cluster>, PkiError> {
     read(&dir.join(FILE))
 }
@@ -197,8 +197,8 @@ fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result
     }
 }
 
-/// The certificates of the nodes, including replaced ones. A certificate that cannot be read is
-/// skipped.
+/// Returns the certificates of the nodes, including replaced ones. A certificate that cannot be
+/// read is skipped.
 fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
     let mut out = Vec::new();
     for node in store::list(&dir.join("nodes"))? {

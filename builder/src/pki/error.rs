@@ -85,7 +85,7 @@ pub(crate) enum PkiError {
 }
 
 impl PkiError {
-    /// The file or folder that caused the error.
+    /// Returns the file or folder that caused the error.
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Io { path, .. }
@@ -108,7 +108,7 @@ impl PkiError {
         }
     }
 
-    /// The error for something wrong at a path, with its remedy.
+    /// Returns the error for something wrong at a path, with its remedy.
     pub(super) fn wrong(path: &Path, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Wrong {
             path: path.to_owned(),

@@ -84,7 +84,7 @@ const STORE_KEYS: &str = "s3-keys";
 /// The folder of the nodes' certificates.
 const NODES: &str = "nodes";
 
-/// The paths of a certificate and its key.
+/// Returns the paths of a certificate and its key.
 fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
     (
         folder.join(format!("{}.crt", role.stem())),
@@ -129,41 +129,41 @@ pub(crate) fn open(
 }
 
 impl Pki {
-    /// The key that signs node documents and the manifest.
+    /// Returns the key that signs node documents and the manifest.
     pub(crate) fn signing(&self) -> &SigningKey {
         &self.signing
     }
 
-    /// Its public half, which goes into the image.
+    /// Returns its public half, which goes into the image.
     pub(crate) fn trust(&self) -> PublicKey {
         self.signing.public()
     }
 
-    /// Whether the signing key is still unpublished: no document that is signed with it has left
-    /// the builder. The nodes' folder does not show this, because an operator may put ready-made
-    /// certificates into it before the first build.
+    /// Returns whether the signing key is still unpublished: no document that is signed with it has
+    /// left the builder. The nodes' folder does not show this, because an operator may put
+    /// ready-made certificates into it before the first build.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// The files made or replaced so far, and warnings.
+    /// Returns the files made or replaced so far, and warnings.
     pub(crate) fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// The serial of an image, by its digest: one more than the last serial if the image differs
-    /// from the last one.
+    /// Returns the serial of an image, by its digest: one more than the last serial if the image
+    /// differs from the last one.
     pub(crate) fn serial(&self, image: Sha256) -> Result<u64, PkiError> {
         serial::of(&self.dir, image)
     }
 
-    /// The serial of the newest image; none before the first build.
+    /// Returns the serial of the newest image; none before the first build.
     pub(crate) fn newest_serial(&self) -> Result<Option<u64>, PkiError> {
         serial::newest(&self.dir)
     }
 
-    /// The object store's keys, which an operator put into the folder for all nodes; none if their
-    /// file does not exist.
+    /// Returns the object store's keys, which an operator put into the folder for all nodes, or
+    /// `None` if their file does not exist.
     pub(crate) fn store_keys(&self) -> Result<Option<StoreKeys>, PkiError> {
         let path = self.dir.join(STORE_KEYS);
         let Some(text) = store::read_secret(&path)? else {
@@ -175,8 +175,8 @@ impl Pki {
         Ok(Some(keys))
     }
 
-    /// A node's certificates: the existing ones while they are valid, otherwise new ones. While an
-    /// authority is being replaced, also the ones that the previous authority issued.
+    /// Returns a node's certificates: the existing ones while they are valid, otherwise new ones.
+    /// While an authority is being replaced, also the ones that the previous authority issued.
     pub(crate) fn node_tls(
         &mut self,
         subject: &Subject<'_>,
@@ -192,7 +192,7 @@ impl Pki {
         Ok((tls, self.previous_ca_tls(&folder, subject)?))
     }
 
-    /// The folder of a node. It is created if it does not exist.
+    /// Returns the folder of a node. It is created if it does not exist.
     fn node_folder(&self, name: &Label) -> Result<PathBuf, PkiError> {
         // From here on, the folder of the PKI no longer counts as new.
         signing::publish(&self.dir, &self.signing)?;

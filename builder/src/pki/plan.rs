@@ -21,7 +21,7 @@ pub(super) enum AuthorityPlan {
 }
 
 impl AuthorityPlan {
-    /// Whether the certificates are ready-made.
+    /// Returns whether the certificates are ready-made.
     pub(super) fn is_ready_made(&self) -> bool {
         matches!(self, Self::Keep(Signer { issuer: None, .. }))
     }

@@ -105,7 +105,7 @@ impl Pki {
         store::link(&cert, &second)
     }
 
-    /// Whether a certificate would work on a node, under any of the authorities.
+    /// Returns whether a certificate would work on a node, under any of the authorities.
     fn is_trusted(
         &self,
         cert: &str,

@@ -99,7 +99,7 @@ impl PublicKeys {
         (server != peer && peer != client && client != server).then_some(Self(keys))
     }
 
-    /// The record of the keys: each in PEM.
+    /// Returns the record of the keys: each in PEM.
     pub(super) fn record(&self) -> String {
         let blocks = self.0.iter().map(|key| pem::encode("PUBLIC KEY", key));
         format!(
@@ -109,22 +109,22 @@ impl PublicKeys {
         )
     }
 
-    /// The fingerprint that the node prints and the operator compares.
+    /// Returns the fingerprint that the node prints and the operator compares.
     pub(crate) fn fingerprint(&self) -> Sha256 {
         key_fingerprint(&self.0)
     }
 
-    /// Whether both have a key in common.
+    /// Returns whether both have a key in common.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         self.0.iter().any(|key| other.holds(key))
     }
 
-    /// Whether a key is one of them.
+    /// Returns whether a key is one of them.
     pub(super) fn holds(&self, key: &[u8]) -> bool {
         self.0.iter().any(|own| own == key)
     }
 
-    /// The key for a purpose, as a `SubjectPublicKeyInfo` in DER.
+    /// Returns the key for a purpose, as a `SubjectPublicKeyInfo` in DER.
     pub(super) fn of(&self, role: Role) -> &[u8] {
         match role {
             Role::Server => &self.0[0],
@@ -167,7 +167,7 @@ pub(super) fn problem(cert: &Path, chain: &[Certificate]) -> Result<Option<Strin
     Ok((!held).then(|| "it is not for a key of the node".to_owned()))
 }
 
-/// The keys that are recorded in a node's folder.
+/// Returns the keys that are recorded in a node's folder.
 pub(super) fn read(folder: &Path) -> Result<Option<PublicKeys>, PkiError> {
     let path = folder.join(ENROLLED);
     let Some(text) = store::read(&path)? else {

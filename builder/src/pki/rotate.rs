@@ -42,7 +42,7 @@ impl OwnAuthority {
         })
     }
 
-    /// The certificate of the signing authority.
+    /// Returns the certificate of the signing authority.
     fn signer(&self) -> Result<&Certificate, PkiError> {
         let public = authority::read_key(&self.key)?.subject_public_key_info();
         self.trusted

@@ -39,7 +39,7 @@ pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     Ok(serial)
 }
 
-/// The serial of the newest image; none before the first build.
+/// Returns the serial of the newest image; none before the first build.
 pub(super) fn newest(dir: &Path) -> Result<Option<u64>, PkiError> {
     Ok(read(&dir.join(FILE))?.map(|newest| newest.serial))
 }

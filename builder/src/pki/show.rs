@@ -61,7 +61,7 @@ pub(crate) fn show(dir: &Path, now: OffsetDateTime) -> Result<Vec<CertInfo>, Pki
     Ok(out)
 }
 
-/// The files of the nodes' certificates.
+/// Returns the files of the nodes' certificates.
 pub(super) fn leaves(dir: &Path) -> Result<Vec<PathBuf>, PkiError> {
     let mut leaves = Vec::new();
     for node in store::list(&dir.join("nodes"))? {
@@ -74,7 +74,7 @@ pub(super) fn leaves(dir: &Path) -> Result<Vec<PathBuf>, PkiError> {
     Ok(leaves)
 }
 
-/// The certificates in one file. `trusted` is `None` for the authority's own.
+/// Returns the certificates in one file. `trusted` is `None` for the authority's own.
 fn file(
     path: &Path,
     key: &Path,
@@ -155,7 +155,7 @@ fn unreadable(path: &Path, why: String) -> CertInfo {
     }
 }
 
-/// The list as text: a line for each certificate, with its details and problems below.
+/// Returns the list as text: a line for each certificate, with its details and problems below.
 pub(crate) fn table(infos: &[CertInfo], dir: &Path) -> String {
     let name = |info: &CertInfo| {
         info.path

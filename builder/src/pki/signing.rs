@@ -14,7 +14,7 @@ const KEY: &str = "signing.key";
 /// The public half, which images trust.
 const PUBLIC: &str = "signing.pub";
 
-/// The public key of a folder, if the folder has one and it can be read.
+/// Returns the public key of a folder, if the folder has one and it can be read.
 pub(crate) fn trust(dir: &Path) -> Option<PublicKey> {
     store::read(&dir.join(PUBLIC))
         .ok()
@@ -24,7 +24,7 @@ pub(crate) fn trust(dir: &Path) -> Option<PublicKey> {
         .ok()
 }
 
-/// The signing key of a folder that a build has made, as PKCS #8.
+/// Returns the signing key of a folder that a build has made, as PKCS #8.
 pub(crate) fn signing_key(dir: &Path) -> Result<Vec<u8>, PkiError> {
     let key = dir.join(KEY);
     let der = store::read_secret(&key)?
@@ -68,7 +68,7 @@ pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
     }
 }
 
-/// Whether a build has written the public half.
+/// Returns whether a build has written the public half.
 pub(super) fn is_published(dir: &Path) -> bool {
     dir.join(PUBLIC).exists()
 }

@@ -75,7 +75,7 @@ pub(super) fn check_mode(path: &Path, forbidden: u32) -> Result<(), PkiError> {
     }
 }
 
-/// The mode of a file, if it has any of the `forbidden` bits.
+/// Returns the mode of a file, if it has any of the `forbidden` bits.
 pub(super) fn excessive_mode(path: &Path, forbidden: u32) -> Result<Option<u32>, PkiError> {
     let mode = fs::metadata(path)
         .map_err(PkiError::io("look at it", path))?
@@ -193,7 +193,7 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
     aside
 }
 
-/// A text file, or `None` if it does not exist.
+/// Returns a text file, or `None` if it does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     let read = || -> io::Result<String> {
         let mut text = String::new();
@@ -209,8 +209,8 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     }
 }
 
-/// A private key, or `None` if it does not exist. A key that others can read is refused before it
-/// is read.
+/// Returns a private key, or `None` if it does not exist. A key that others can read is refused
+/// before it is read.
 pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
     if !path.exists() {
         return Ok(None);
@@ -219,7 +219,7 @@ pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
     read(path)
 }
 
-/// The paths in a folder, sorted; empty if the folder does not exist.
+/// Returns the paths in a folder, sorted; empty if the folder does not exist.
 pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, PkiError> {
     if !folder.is_dir() {
         return Ok(Vec::new());

@@ -22,7 +22,7 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// Its full name.
+    /// Returns its full name.
     pub(crate) fn fqdn(&self) -> String {
         format!("{}.{}", self.name, self.domain)
     }
@@ -56,8 +56,8 @@ impl Role {
         }
     }
 
-    /// The names and addresses under which others reach the node. A client has none, since nothing
-    /// connects to it.
+    /// Returns the names and addresses under which others reach the node. A client has none, since
+    /// nothing connects to it.
     ///
     /// `localhost` and the loopback addresses are included for etcdctl on the node, which must work
     /// even when the network does not.
@@ -143,7 +143,7 @@ pub(crate) enum Mismatch {
 }
 
 impl Mismatch {
-    /// All mismatches in one line.
+    /// Returns all mismatches in one line.
     pub(super) fn list(mismatches: &[Self]) -> String {
         mismatches
             .iter()
@@ -152,9 +152,9 @@ impl Mismatch {
             .join("; ")
     }
 
-    /// Whether TLS or etcd would fail with such a certificate, regardless of who made it. Any other
-    /// mismatch is acceptable in a ready-made certificate, but is a reason to reissue one of the
-    /// builder's own.
+    /// Returns whether TLS or etcd would fail with such a certificate, regardless of who made it.
+    /// Any other mismatch is acceptable in a ready-made certificate, but is a reason to reissue one
+    /// of the builder's own.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Self::ExpiresSoon(_) | Self::ExtraSans(_) | Self::CommonName { .. } => false,

@@ -37,23 +37,23 @@ impl CacheEntry {
         }
     }
 
-    /// The verified tarball.
+    /// Returns the verified tarball.
     pub(crate) fn tarball(&self) -> PathBuf {
         self.folder.join(format!("{}.tar.gz", self.sha256))
     }
 
-    /// The tarball during the download.
+    /// Returns the tarball during the download.
     pub(crate) fn part(&self) -> PartialDownload {
         PartialDownload::at(self.folder.join(format!("{}.part", self.sha256)))
     }
 
-    /// The folder with its unpacked binaries.
+    /// Returns the folder with its unpacked binaries.
     pub(crate) fn unpacked(&self) -> PathBuf {
         self.folder.join(self.sha256.to_string())
     }
 
-    /// The folder during the unpacking. Its name is fixed rather than random, so that what a killed
-    /// builder left behind is found and removed.
+    /// Returns the folder during the unpacking. Its name is fixed rather than random, so that what
+    /// a killed builder left behind is found and removed.
     pub(crate) fn unpacking(&self) -> PathBuf {
         self.folder.join(format!("{}.unpacking", self.sha256))
     }

@@ -90,7 +90,7 @@ pub(super) struct Contents {
 }
 
 impl Program {
-    /// The programs that a release of this version contains.
+    /// Returns the programs that a release of this version contains.
     pub(crate) fn of(version: EtcdVersion) -> &'static [Self] {
         if version.has_etcdutl() {
             &[Self::Etcd, Self::Etcdctl, Self::Etcdutl]
@@ -99,7 +99,7 @@ impl Program {
         }
     }
 
-    /// Its file name, in the release and on the node.
+    /// Returns its file name, in the release and on the node.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
@@ -164,7 +164,7 @@ impl Contents {
         Ok(program)
     }
 
-    /// The expected programs that did not appear.
+    /// Returns the expected programs that did not appear.
     pub(super) fn missing(&self) -> Option<String> {
         let top = address::top(self.version);
         let paths = Program::of(self.version)
@@ -174,7 +174,8 @@ impl Contents {
     }
 }
 
-/// The path without a folder's trailing slash, if it is plain: relative, and made of names only.
+/// Returns the path without a folder's trailing slash, if it is plain: relative, and made of names
+/// only.
 fn plain(path: &[u8]) -> Option<&str> {
     let path = std::str::from_utf8(path).ok()?;
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -183,7 +184,7 @@ fn plain(path: &[u8]) -> Option<&str> {
     path.split('/').all(names).then_some(path)
 }
 
-/// The usual word for this type of entry.
+/// Returns the usual word for this type of entry.
 fn kind(kind: EntryType) -> &'static str {
     match kind {
         EntryType::Link => "a hard link",

@@ -62,7 +62,7 @@ pub(crate) fn compare(
 }
 
 impl Disagreement {
-    /// The source that contradicts the others.
+    /// Returns the source that contradicts the others.
     pub(crate) fn outlier(&self) -> Outlier {
         let sums = self.sums.as_ref().map(|voice| voice.sha256);
         match (self.known, sums) {

@@ -247,7 +247,7 @@ impl Fetch<'_> {
     }
 }
 
-/// The parts of an answer that the decision needs.
+/// Returns the parts of an answer that the decision needs.
 fn answer(response: &Response) -> MirrorResponse {
     MirrorResponse {
         status: response.status(),

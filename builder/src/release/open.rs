@@ -37,7 +37,7 @@ pub(crate) struct Binary {
 }
 
 impl Binaries {
-    /// All the programs: etcd, etcdctl and, from 3.5 on, etcdutl.
+    /// Returns all the programs: etcd, etcdctl and, from 3.5 on, etcdutl.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Binary> {
         self.0.iter()
     }

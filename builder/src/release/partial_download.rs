@@ -27,12 +27,12 @@ impl PartialDownload {
         }
     }
 
-    /// Its path.
+    /// Returns its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How many bytes it has.
+    /// Returns how many bytes it has.
     pub(crate) fn len(&self) -> u64 {
         fs::metadata(&self.path).map_or(0, |found| found.len())
     }
@@ -46,7 +46,7 @@ impl PartialDownload {
         open.map_err(ReleaseError::io("write", &self.path))
     }
 
-    /// The ETag of the bytes, if they are from this URL.
+    /// Returns the ETag of the bytes, if they are from this URL.
     pub(crate) fn etag(&self, url: &Url) -> Option<String> {
         let text = fs::read_to_string(&self.from).ok()?;
         let (from, etag) = text.trim_end().split_once('\n')?;

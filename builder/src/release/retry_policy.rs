@@ -50,9 +50,9 @@ impl RetryPolicy {
     /// A try that adds this many bytes proves that the mirror works, so the count starts again.
     pub(crate) const PROGRESS: u64 = 64 << 10;
 
-    /// The pause after the `failures`th failure in a row (from 1). `dice` in 0..1 spreads it over
-    /// its upper half, so that many builders cut off by the same fault do not return at the same
-    /// time.
+    /// Returns the pause after the `failures`th failure in a row (from 1). `dice` in 0..1 spreads
+    /// it over its upper half, so that many builders cut off by the same fault do not return at the
+    /// same time.
     pub(crate) fn pause(&self, failures: u32, dice: f64) -> Duration {
         let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
         let whole = self

@@ -4,16 +4,16 @@ use std::fmt::Write as _;
 
 use recipes::Sha256;
 
-/// The digest that SHA256SUMS lists for the file of this name. A line that is not a `DIGEST NAME`
-/// is skipped: the file is upstream's and may contain a comment or a signature. A missing file is
-/// simply not vouched for.
+/// Returns the digest that SHA256SUMS lists for the file of this name. A line that is not a `DIGEST
+/// NAME` is skipped: the file is upstream's and may contain a comment or a signature. A missing
+/// file is simply not vouched for.
 pub(crate) fn find(sums: &str, name: &str) -> Option<Sha256> {
     lines(sums)
         .find(|(_, found)| *found == name)
         .map(|(digest, _)| digest)
 }
 
-/// All the digests, each with its file name.
+/// Returns all the digests, each with its file name.
 pub(crate) fn lines(sums: &str) -> impl Iterator<Item = (Sha256, &str)> {
     sums.lines().filter_map(|line| {
         let (digest, name) = line.split_once(' ')?;

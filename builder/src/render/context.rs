@@ -212,7 +212,7 @@ impl Rendering {
         })
     }
 
-    /// The values for the installer.
+    /// Returns the values for the installer.
     fn install(recipe: &Recipe) -> Install {
         let install = &recipe.install;
         Install {

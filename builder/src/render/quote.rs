@@ -2,8 +2,8 @@
 
 use minijinja::{Error, ErrorKind};
 
-/// Whether a text needs no quoting in a shell, a kickstart, a unit or chrony.conf, or on a kernel's
-/// command line.
+/// Returns whether a text needs no quoting in a shell, a kickstart, a unit or chrony.conf, or on a
+/// kernel's command line.
 pub(crate) fn is_word(text: &str) -> bool {
     text.chars()
         .all(|c| c.is_ascii_alphanumeric() || "_./:,@%+=-".contains(c))
@@ -22,7 +22,7 @@ pub(crate) fn shell(text: &str) -> Result<String, Error> {
     Ok(format!("'{}'", text.replace('\'', r"'\''")))
 }
 
-/// The time at which a timer fires, in the format of systemd.time(7).
+/// Returns the time at which a timer fires, in the format of systemd.time(7).
 pub(crate) fn calendar(text: &str) -> Result<String, Error> {
     if text.is_empty()
         || text

@@ -24,7 +24,7 @@ fn file(files: &[Rendered], path: &str) -> String {
         .clone()
 }
 
-/// The scripts of a kickstart.
+/// Returns the scripts of a kickstart.
 fn scripts(kickstart: &str) -> Vec<String> {
     let mut scripts = Vec::new();
     let mut current: Option<String> = None;
@@ -202,7 +202,7 @@ fn the_kickstart_names_its_overlay_and_its_scripts_parse() {
     assert!(!text.contains("PRIVATE KEY"));
 }
 
-/// The lines between the lines `first` and `last`.
+/// Returns the lines between the lines `first` and `last`.
 fn between<'t>(text: &'t str, first: &str, last: &str) -> Vec<&'t str> {
     let lines = text.lines().skip_while(|line| *line != first).skip(1);
     lines.take_while(|line| *line != last).collect()

@@ -78,7 +78,7 @@ impl ResponseBody {
         Self::Text(text.into())
     }
 
-    /// The bytes that are still to be sent; `None` if no one knows.
+    /// Returns the bytes that are still to be sent, or `None` if no one knows.
     fn remaining(&self) -> Option<u64> {
         Some(match self {
             Self::Events(_) => return None,

@@ -39,7 +39,8 @@ pub(super) fn identify_script(server: &str) -> String {
     format!("#!ipxe\nchain {server}boot.ipxe?{IDENTITY_QUERY} || exit 1\n")
 }
 
-/// The script that requests the script again after a moment; `None` after too many requests.
+/// Returns the script that requests the script again after a moment; `None` after too many
+/// requests.
 pub(super) fn retry_script(server: &str, asked: u32) -> Option<String> {
     let next = asked.checked_add(1).filter(|next| *next <= MAX_RETRIES)?;
     Some(format!(
@@ -47,8 +48,8 @@ pub(super) fn retry_script(server: &str, asked: u32) -> Option<String> {
     ))
 }
 
-/// The script that installs this node's machine from a tree of CentOS 7.9, with this server's
-/// kickstart.
+/// Returns the script that installs this node's machine from a tree of CentOS 7.9, with this
+/// server's kickstart.
 pub(super) fn install_script(install: Install<'_>) -> String {
     let Install {
         node,
@@ -83,7 +84,7 @@ pub(super) fn install_script(install: Install<'_>) -> String {
     script
 }
 
-/// The script that boots the machine from its disk, after showing `why`.
+/// Returns the script that boots the machine from its disk, after showing `why`.
 pub(super) fn boot_disk_script(why: &str) -> String {
     // The text becomes one line for iPXE, without the characters that are special to it.
     let words: String = why

@@ -110,7 +110,7 @@ impl ClientRequest {
         self
     }
 
-    /// The origin of the request. The kernel is asked only once.
+    /// Returns the origin of the request. The kernel is asked only once.
     ///
     /// # Errors
     /// If the origin does not identify the requesting machine.
@@ -120,7 +120,7 @@ impl ClientRequest {
             .clone()
     }
 
-    /// The network card that the request came from, if [`ClientRequest::origin`] found one.
+    /// Returns the network card that the request came from, if [`ClientRequest::origin`] found one.
     pub(super) fn card(&self) -> Option<Mac> {
         match self.origin.get()?.as_ref().ok()?.link {
             PeerLink::Card(card) => Some(card),
@@ -128,7 +128,7 @@ impl ClientRequest {
         }
     }
 
-    /// The identity that the machine states in its query.
+    /// Returns the identity that the machine states in its query.
     pub(super) fn machine(&self) -> Machine {
         Machine::read(
             self.query
@@ -137,12 +137,12 @@ impl ClientRequest {
         )
     }
 
-    /// A parameter of the query.
+    /// Returns a parameter of the query.
     pub(super) fn query_value(&self, key: &str) -> Option<&str> {
         find(&self.query, key)
     }
 
-    /// A parameter of the body.
+    /// Returns a parameter of the body.
     pub(super) fn form_value(&self, key: &str) -> Option<&str> {
         find(&self.form, key)
     }
@@ -213,7 +213,7 @@ fn percent_decode(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The host that the request names. HTTP/1.1 requires exactly one; a host in the URI takes
+/// Returns the host that the request names. HTTP/1.1 requires exactly one; a host in the URI takes
 /// precedence (RFC 9112, 3.2).
 fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     let bad = |why: &str| Refusal::bad_request("host", why);
@@ -263,7 +263,7 @@ fn proxy(headers: &HeaderMap) -> Option<HeaderName> {
     known.into_iter().find(|name| headers.contains_key(name))
 }
 
-/// The identity that anaconda's initramfs sends with `inst.ks.sendmac` and `inst.ks.sendsn`
+/// Returns the identity that anaconda's initramfs sends with `inst.ks.sendmac` and `inst.ks.sendsn`
 /// (dracut/anaconda-ks-sendheaders.sh).
 fn installer(headers: &HeaderMap) -> Machine {
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();

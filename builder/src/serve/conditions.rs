@@ -49,7 +49,7 @@ impl Conditions {
         }
     }
 
-    /// The digest that the client names as the tag of what it has.
+    /// Returns the digest that the client names as the tag of what it has.
     pub(super) fn known_digest(&self) -> Option<Sha256> {
         let tag = self.if_none_match.as_deref()?.trim();
         tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
@@ -81,8 +81,8 @@ impl Conditions {
     }
 }
 
-/// The seconds since 1970 of a date as servers write it (RFC 9110, 5.6.7). `None` for any other
-/// text: such a condition is ignored.
+/// Returns the seconds since 1970 of a date as servers write it (RFC 9110, 5.6.7). `None` for any
+/// other text: such a condition is ignored.
 fn http_date(text: &str) -> Option<i64> {
     let form = "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT";
     let form = time::format_description::parse_borrowed::<2>(form).ok()?;

@@ -112,7 +112,7 @@ impl Slot {
         }
     }
 
-    /// Its number.
+    /// Returns its number.
     pub(super) fn id(&self) -> u64 {
         self.id
     }

@@ -163,7 +163,7 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
     }
 }
 
-/// A description of a machine.
+/// Returns a description of a machine.
 pub(super) fn describe(machine: &Machine) -> String {
     let macs = machine.macs.iter().map(|mac| format!("mac {mac}"));
     let serial = machine

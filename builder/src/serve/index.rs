@@ -21,7 +21,7 @@ struct Row {
     why: Option<String>,
 }
 
-/// The table.
+/// Returns the table.
 pub(super) fn page(state: &ServerState) -> Result<Reply> {
     let cluster = state.cluster()?;
     let mut text = line([

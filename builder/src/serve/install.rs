@@ -48,7 +48,7 @@ pub(super) fn boot_script(state: &ServerState, request: &ClientRequest) -> Resul
     Ok(text_reply(StatusCode::OK, script))
 }
 
-/// The script for a node's machine.
+/// Returns the script for a node's machine.
 fn decide(
     state: &ServerState,
     request: &ClientRequest,
@@ -117,7 +117,7 @@ fn decide(
     }
 }
 
-/// The URL of the installation tree.
+/// Returns the URL of the installation tree.
 fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
     match &state.tree {
         Some(Tree::Url(url)) => Ok(url.url().to_string()),
@@ -131,7 +131,7 @@ fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
     }
 }
 
-/// The refusal to install a machine because all its attempts have failed.
+/// Returns the refusal to install a machine because all its attempts have failed.
 fn attempts_exhausted(name: &Label, installation: &Installation, again: &str) -> Refusal {
     let last = installation.last.as_ref();
     let step = last.map_or("allowed", |last| last.step.as_str());
@@ -145,7 +145,7 @@ fn attempts_exhausted(name: &Label, installation: &Installation, again: &str) ->
     Refusal::forbidden("held", why)
 }
 
-/// The refusal to install a machine because no record allows it.
+/// Returns the refusal to install a machine because no record allows it.
 fn without_record(name: &Label) -> Refusal {
     let why = format!(
         "{name} boots from its disk: this server has no record that allows its installation. `builder allow {name} \
@@ -154,8 +154,8 @@ fn without_record(name: &Label) -> Refusal {
     Refusal::forbidden("no-record", why)
 }
 
-/// Whether the newest installation began before a given time. An installation that has only been
-/// allowed by the operator has not begun yet.
+/// Returns whether the newest installation began before a given time. An installation that has only
+/// been allowed by the operator has not begun yet.
 fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
     recorded.is_none_or(|installation| installation.began.is_some_and(|began| began <= time))
 }

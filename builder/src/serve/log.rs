@@ -139,7 +139,7 @@ fn text(line: &Line, json: bool) -> String {
     )
 }
 
-/// The text in printable ASCII, cut to the length of a line.
+/// Returns the text in printable ASCII, cut to the length of a line.
 pub(super) fn printable(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {

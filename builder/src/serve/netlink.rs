@@ -80,7 +80,7 @@ impl Netlink {
         Ok(Self(socket))
     }
 
-    /// The route of a packet from one of this host's addresses to a given address.
+    /// Returns the route of a packet from one of this host's addresses to a given address.
     pub(super) fn route(&self, from: Ipv4Addr, to: Ipv4Addr) -> io::Result<Route> {
         // rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
         let mut body = vec![INET, 32, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -94,7 +94,7 @@ impl Netlink {
             .ok_or_else(malformed)
     }
 
-    /// Whether the link uses ARP to find its neighbours' cards.
+    /// Returns whether the link uses ARP to find its neighbours' cards.
     pub(super) fn has_arp(&self, link: u32) -> io::Result<bool> {
         // ifinfomsg: family, padding, type, index, flags, change
         let mut body = vec![0; 16];
@@ -107,7 +107,8 @@ impl Netlink {
             .ok_or_else(malformed)
     }
 
-    /// The whole neighbour table of IPv4. Before Linux 5.0, a single entry cannot be requested.
+    /// Returns the whole neighbour table of IPv4. Before Linux 5.0, a single entry cannot be
+    /// requested.
     pub(super) fn neighbours(&self) -> io::Result<Vec<Neighbour>> {
         // ndmsg: family, padding, ifindex, state, flags, type
         let mut body = vec![0; 12];
@@ -179,7 +180,7 @@ fn messages(mut bytes: &[u8]) -> io::Result<Vec<(u16, Vec<u8>)>> {
     Ok(all)
 }
 
-/// The attributes after the fixed part of a message.
+/// Returns the attributes after the fixed part of a message.
 fn attributes(body: &[u8], fixed: usize) -> Vec<(u16, &[u8])> {
     let mut rest = body.get(fixed..).unwrap_or_default();
     let mut all = Vec::new();

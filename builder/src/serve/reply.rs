@@ -28,7 +28,7 @@ pub(super) enum Content {
     Events(Events),
 }
 
-/// A text as an answer.
+/// Returns a text as an answer.
 pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
     if !text.ends_with('\n') {
         text.push('\n');
@@ -49,7 +49,7 @@ pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
     }
 }
 
-/// A refusal as an answer.
+/// Returns a refusal as an answer.
 pub(super) fn refused(refusal: &Refusal) -> Reply {
     let mut reply = text_reply(refusal.status, refusal.to_string());
     if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
@@ -65,8 +65,8 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
     reply
 }
 
-/// The current time for records. A request reads it once, so that all its changes have the same
-/// time.
+/// Returns the current time for records. A request reads it once, so that all its changes have the
+/// same time.
 pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }

@@ -81,7 +81,7 @@ impl Cluster {
         })
     }
 
-    /// The digest of a node's document.
+    /// Returns the digest of a node's document.
     pub(super) fn digest(&self, node: &NodeIdentity) -> Option<Sha256> {
         self.digests.get(&node.name).copied()
     }
@@ -94,7 +94,7 @@ impl Cluster {
             .try_for_each(|(node, digest)| self.record.note_served(node, *digest))
     }
 
-    /// The node with that name.
+    /// Returns the node with that name.
     pub(crate) fn node(&self, name: &str) -> Option<&NodeIdentity> {
         self.nodes.iter().find(|node| node.name.as_str() == name)
     }
@@ -117,8 +117,8 @@ fn all_nodes(out: &Path) -> Result<Vec<(NodeIdentity, Option<Sha256>)>> {
     Ok(nodes)
 }
 
-/// The node of a folder in the output, with the digest of its document. The signature is not checked here. The node checks it,
-/// because its image determines which key to trust.
+/// Returns the node of a folder in the output, with the digest of its document. The signature is
+/// not checked here. The node checks it, because its image determines which key to trust.
 fn node(out: &Path, name: &str) -> Result<(NodeIdentity, Option<Sha256>)> {
     let envelope = |text: &str| -> Result<Vec<u8>> {
         let envelope: Envelope = serde_json::from_str(text)?;
@@ -134,7 +134,7 @@ fn node(out: &Path, name: &str) -> Result<(NodeIdentity, Option<Sha256>)> {
     Ok((serde_json::from_slice(&envelope(&text)?)?, None))
 }
 
-/// The text of a node's document; none if the node is not enrolled yet.
+/// Returns the text of a node's document, or `None` if the node is not enrolled yet.
 pub(super) fn document(out: &Path, name: &str) -> Result<Option<String>> {
     read(out, name, "node.json")
 }
@@ -157,7 +157,7 @@ impl ServerState {
         Cluster::read(&self.out, &self.record_dir)
     }
 
-    /// The delivery of a node's document, including deliveries that could not be recorded.
+    /// Returns the delivery of a node's document, including deliveries that could not be recorded.
     pub(super) fn delivery(
         &self,
         record: &Record,
@@ -311,8 +311,8 @@ fn how_recognised(node: &NodeIdentity) -> String {
     }
 }
 
-/// Whether this process runs in a container, judging by the files that Docker and Podman leave
-/// behind.
+/// Returns whether this process runs in a container, judging by the files that Docker and Podman
+/// leave behind.
 fn in_container() -> bool {
     ["/.dockerenv", "/run/.containerenv"]
         .iter()

@@ -182,7 +182,7 @@ impl SendfileStream {
     }
 }
 
-/// Whether a slice is a file's placeholder.
+/// Returns whether a slice is a file's placeholder.
 fn is_placeholder(slice: &[u8]) -> bool {
     PLACEHOLDER.as_ptr_range().contains(&slice.as_ptr())
 }

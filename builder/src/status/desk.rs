@@ -68,7 +68,7 @@ impl Desk {
     }
 }
 
-/// The PKI folder of an output, or of the default output for a recipe.
+/// Returns the PKI folder of an output, or of the default output for a recipe.
 fn default_pki(out: &Path) -> PathBuf {
     if out.is_file() {
         return PathBuf::from("out.pki");
@@ -88,7 +88,7 @@ fn cluster(out: &Path) -> Result<ClusterDocument> {
         .with_context(|| format!("{CLUSTER} of the image in {} is damaged", out.display()))
 }
 
-/// The serial of the newest image of an output; `None` if the output has no release.
+/// Returns the serial of the newest image of an output, or `None` if the output has no release.
 fn serial(out: &Path) -> Result<Option<u64>> {
     let path = out.join(RELEASE_FILE);
     if !path.is_file() {

@@ -88,7 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     verdict(&report)
 }
 
-/// The verdict as the command's outcome.
+/// Returns the verdict as the command's outcome.
 fn verdict(report: &Report) -> Result<()> {
     let faulty = report.faulty();
     match report.verdict {

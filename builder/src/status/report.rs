@@ -127,7 +127,7 @@ impl Report {
         }
     }
 
-    /// The names of the members that are not healthy voters.
+    /// Returns the names of the members that are not healthy voters.
     pub(super) fn faulty(&self) -> Vec<&str> {
         let healthy = |row: &&Row| !row.healthy || row.learner || !row.errors.is_empty();
         self.members
@@ -190,7 +190,7 @@ impl Update {
 }
 
 impl List {
-    /// The role of the member with this id in this list.
+    /// Returns the role of the member with this id in this list.
     pub(crate) fn role_of(&self, id: &str) -> &'static str {
         self.members.as_ref().map_or("no answer", |members| {
             members
@@ -225,8 +225,8 @@ impl Listed {
     }
 }
 
-/// Whether all known lists have the same members with the same roles and peer URLs. Names are not
-/// compared, because a member may learn another one's name later.
+/// Returns whether all known lists have the same members with the same roles and peer URLs. Names
+/// are not compared, because a member may learn another one's name later.
 fn agree(lists: &[List]) -> bool {
     let key = |list: &List| {
         let entries = list.members.as_ref()?;

@@ -8,8 +8,8 @@ use super::setting::{Place, Setting};
 /// The maximum width of a comment.
 const WIDTH: usize = 116;
 
-/// The lines for a place. `line` formats one setting from its key and value. `profile` is the name
-/// of the recipe's profile.
+/// Returns the lines for a place. `line` formats one setting from its key and value. `profile` is
+/// the name of the recipe's profile.
 pub(crate) fn block(
     settings: &[Setting],
     place: Place,

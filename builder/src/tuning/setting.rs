@@ -26,7 +26,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// The file or place, as text for people.
+    /// Returns the file or place, as text for people.
     pub(crate) const fn file(self) -> &'static str {
         match self {
             Self::Sysctl => "/etc/sysctl.d/95-etcd.conf",

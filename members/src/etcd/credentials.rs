@@ -51,7 +51,7 @@ impl Credentials {
         self.tonic.clone()
     }
 
-    /// The time at which the certificate expires that a server presents in a TLS handshake.
+    /// Returns the time at which the certificate expires that a server presents in a TLS handshake.
     ///
     /// # Errors
     /// If there is no handshake, or if no trusted CA signed the server's certificate.

@@ -16,8 +16,8 @@ pub(super) fn check(rows: &mut [Row]) {
     versions(rows);
 }
 
-/// The properties of a member that are compared: its id, whether it is a learner, and its peer
-/// URLs.
+/// Returns the properties of a member that are compared: its id, whether it is a learner, and its
+/// peer URLs.
 fn key(list: &[Member]) -> BTreeSet<(u64, bool, &[String])> {
     list.iter()
         .map(|member| (member.id, member.is_learner, member.peer_urls.as_slice()))

@@ -56,7 +56,7 @@ impl Backup {
         })
     }
 
-    /// The age of the newest snapshot in seconds, if there is one.
+    /// Returns the age of the newest snapshot in seconds, if there is one.
     pub fn age_seconds(&self) -> Option<u64> {
         self.age_seconds
     }

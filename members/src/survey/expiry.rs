@@ -17,8 +17,8 @@ const WARNING_DAYS: u64 = 30;
 /// The port at which a member serves its peers.
 const PEER_PORT: u16 = 2380;
 
-/// The time at which an endpoint's certificate expires, or `None` if the handshake fails, which is
-/// reported elsewhere.
+/// Returns the time at which an endpoint's certificate expires, or `None` if the handshake fails,
+/// which is reported elsewhere.
 pub(super) async fn certificate_expiry(
     endpoint: &str,
     credentials: &Credentials,
@@ -27,7 +27,7 @@ pub(super) async fn certificate_expiry(
     credentials.served_until(address).await.ok()
 }
 
-/// The time at which the certificate expires that the member presents to its peers.
+/// Returns the time at which the certificate expires that the member presents to its peers.
 pub(super) async fn peer_certificate_expiry(
     endpoint: &str,
     credentials: &Credentials,
@@ -37,13 +37,13 @@ pub(super) async fn peer_certificate_expiry(
     credentials.served_until(address).await.ok()
 }
 
-/// The number of whole days until that time; negative once it has passed.
+/// Returns the number of whole days until that time; negative once it has passed.
 pub(super) fn days_left(until: UnixTime, now: UnixTime) -> i64 {
     let seconds = |time: UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     (seconds(until) - seconds(now)).div_euclid(DAY.cast_signed())
 }
 
-/// The warning that a certificate expires soon.
+/// Returns the warning that a certificate expires soon.
 pub(super) fn advice(until: Option<UnixTime>, now: UnixTime) -> Option<Reason> {
     let until = until?;
     let days = until.as_secs().saturating_sub(now.as_secs()) / DAY;

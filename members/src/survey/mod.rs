@@ -48,8 +48,8 @@ pub enum Verdict {
     NoQuorum,
 }
 
-/// The state of all members in the recipe and in the cluster's own list.
-/// `without` are the members that an operator excluded from the bootstrap.
+/// Returns the state of all members in the recipe and in the cluster's own list. `without` are the
+/// members that an operator excluded from the bootstrap.
 pub async fn survey(
     cluster: &ClusterDocument,
     credentials: &Credentials,
@@ -168,7 +168,7 @@ struct Answers {
     members: Vec<Member>,
 }
 
-/// The faults that the member itself reports, without its alarms.
+/// Returns the faults that the member itself reports, without its alarms.
 fn errors_of(answers: &Answers) -> Vec<Reason> {
     let reported = answers.status.errors.iter();
     let mut errors: Vec<Reason> = reported
@@ -230,7 +230,7 @@ async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: boo
     }
 }
 
-/// The state of the cluster with these members.
+/// Returns the state of the cluster with these members.
 pub fn verdict(rows: &[Row]) -> Verdict {
     // A learner must be healthy, but does not count for the quorum.
     let voters = rows.iter().filter(|row| row.member && !row.learner);

@@ -278,20 +278,20 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The place in the file of a part of this line.
+    /// Returns the place in the file of a part of this line.
     fn place(&self, part: &str) -> Range<usize> {
         let at = self.start + (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
         at..at + part.len()
     }
 
-    /// The name in `[name]` or `[[name]]`.
+    /// Returns the name in `[name]` or `[[name]]`.
     fn header(&self) -> Option<&'a str> {
         let text = self.text.trim();
         let inner = text.strip_prefix("[[").or_else(|| text.strip_prefix('['))?;
         Some(inner[..inner.find(']')?].trim())
     }
 
-    /// The key and the value of `key = value`, without a comment after the value.
+    /// Returns the key and the value of `key = value`, without a comment after the value.
     fn pair(&self) -> Option<(&'a str, &'a str)> {
         let (key, value) = self.text.split_once('=')?;
         let value = value.trim();
@@ -307,7 +307,8 @@ impl<'a> Line<'a> {
         self.pair().map(|(key, _)| key)
     }
 
-    /// The word at this place in the file; it ends at a comma, a bracket or the end of the line.
+    /// Returns the word at this place in the file; it ends at a comma, a bracket or the end of the
+    /// line.
     fn word(&self, at: usize) -> Option<&'a str> {
         let at = at
             .checked_sub(self.start)
@@ -319,7 +320,7 @@ impl<'a> Line<'a> {
         Some(rest[..end].trim())
     }
 
-    /// The first character on the line that a recipe may contain only within quotes.
+    /// Returns the first character on the line that a recipe may contain only within quotes.
     fn strange(&self) -> Option<(usize, char)> {
         let mut quoted = false;
         self.text.char_indices().find(|(_, c)| {

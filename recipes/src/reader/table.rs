@@ -25,7 +25,7 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// The table that stands for the file itself.
+    /// Returns the table that stands for the file itself.
     pub(crate) fn root(entries: &'a DeTable<'a>, findings: &'a Findings) -> Self {
         Self {
             name: String::new(),
@@ -37,12 +37,12 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The place of the table's header, used for findings about missing keys.
+    /// Returns the place of the table's header, used for findings about missing keys.
     pub(crate) fn header(&self) -> Range<usize> {
         self.header.clone()
     }
 
-    /// The place of a key's value.
+    /// Returns the place of a key's value.
     pub(crate) fn place(&self, key: &str) -> Option<Range<usize>> {
         self.entries.get(key).map(Spanned::span)
     }
@@ -52,7 +52,7 @@ impl<'a> Table<'a> {
         self.findings.add(diagnostic);
     }
 
-    /// Whether an error has been found in the file so far.
+    /// Returns whether an error has been found in the file so far.
     pub(crate) fn has_errors(&self) -> bool {
         self.findings.has_errors()
     }
@@ -175,7 +175,7 @@ impl<'a> Table<'a> {
         Some(items.iter().filter_map(read).collect())
     }
 
-    /// The number of entries in a list, valid or not.
+    /// Returns the number of entries in a list, valid or not.
     pub(crate) fn count(&self, key: &str) -> Option<usize> {
         self.entries
             .get(key)
@@ -277,14 +277,14 @@ impl<'a> Table<'a> {
         items.iter().filter_map(read).collect()
     }
 
-    /// Whether the table has this key, or a similar key that is reported as unknown.
+    /// Returns whether the table has this key, or a similar key that is reported as unknown.
     pub(crate) fn has_like(&self, key: &str) -> bool {
         self.entries
             .iter()
             .any(|(name, _)| nearest(name.get_ref(), [key]).is_some())
     }
 
-    /// The name of a table within this one, as its header spells it.
+    /// Returns the name of a table within this one, as its header spells it.
     fn below(&self, key: &str) -> String {
         if self.name.is_empty() {
             format!("[{key}]")

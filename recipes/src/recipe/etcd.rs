@@ -161,7 +161,7 @@ fn read_max_request(table: &Table<'_>) -> Size {
         })
 }
 
-/// The URLs of the mirrors that the recipe names, or else those of upstream's sites.
+/// Returns the URLs of the mirrors that the recipe names, or else those of upstream's sites.
 fn mirror_urls(written: Option<Vec<Located<Base>>>) -> Vec<Url> {
     match written {
         Some(bases) => bases

@@ -151,7 +151,7 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<Lo
     })
 }
 
-/// A value as text, together with its place.
+/// Returns a value as text, together with its place.
 fn text_and_span<T: ToString>(at: Option<&Located<T>>) -> Option<(String, Range<usize>)> {
     at.map(|at| (at.value.to_string(), at.span.clone()))
 }
@@ -258,7 +258,7 @@ fn check_gateway(
     }
 }
 
-/// Whether the address is possible for a host on the network.
+/// Returns whether the address is possible for a host on the network.
 fn is_host(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
     cidr.contains(&address)
         && (cidr.prefix_len() >= 31 || (address != cidr.network() && address != cidr.broadcast()))

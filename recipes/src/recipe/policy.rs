@@ -37,7 +37,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// Its name in the recipe.
+    /// Returns its name in the recipe.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Guide => "guide",
@@ -65,7 +65,7 @@ pub enum SelinuxMode {
 }
 
 impl SelinuxMode {
-    /// Its name in `/etc/selinux/config` and in a kickstart.
+    /// Returns its name in `/etc/selinux/config` and in a kickstart.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Enforcing => "enforcing",

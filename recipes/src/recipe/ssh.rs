@@ -62,8 +62,8 @@ impl fmt::Display for SshKey {
     }
 }
 
-/// Whether a key in base64 begins with its own type and ends where its last field does (RFC 4253,
-/// 6.6: each field is preceded by its length).
+/// Returns whether a key in base64 begins with its own type and ends where its last field does (RFC
+/// 4253, 6.6: each field is preceded by its length).
 fn is_whole(kind: &str, key: &str) -> bool {
     let Ok(bytes) = BASE64.decode(key) else {
         return false;

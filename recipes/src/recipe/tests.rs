@@ -32,7 +32,7 @@ fn said(text: &str) -> Vec<String> {
 
 const NO_KEY: &str = "no one can log in to the nodes";
 
-/// The guide's recipe with one text replaced by another.
+/// Returns the guide's recipe with one text replaced by another.
 fn changed(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
     GOOD.replacen(from, to, 1)

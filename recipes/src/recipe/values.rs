@@ -13,7 +13,7 @@ use crate::Domain;
 pub struct Size(pub u64);
 
 impl Size {
-    /// The amount in whole MiB, as used in a kickstart.
+    /// Returns the amount in whole MiB, as used in a kickstart.
     pub const fn mib(self) -> u64 {
         self.0 >> 20
     }
@@ -116,7 +116,7 @@ text!(
 pub struct Base(Url);
 
 impl Base {
-    /// The address.
+    /// Returns the address.
     pub const fn url(&self) -> &Url {
         &self.0
     }

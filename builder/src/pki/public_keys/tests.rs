@@ -6,7 +6,7 @@ use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 
 use super::*;
 
-/// A request with these names in it.
+/// Returns a request with these names in it.
 fn request(keys: &[&KeyPair], names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let one = |key: &&KeyPair| {

@@ -31,7 +31,7 @@ fn open_for(folder: &Folder, cluster: &Cluster) -> Result<Pki, PkiError> {
     open(&folder.path(), cluster, &Authority::Own, LIFETIMES, now())
 }
 
-/// Every file below the folder, with its content.
+/// Returns every file below the folder, with its content.
 fn contents(folder: &Folder) -> Vec<(String, Vec<u8>)> {
     let files = folder
         .modes()

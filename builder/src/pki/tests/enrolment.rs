@@ -5,7 +5,7 @@ use rcgen::{CertificateParams, KeyPair as Key};
 use super::*;
 use crate::pki::PublicKeys;
 
-/// A request for new keys.
+/// Returns a request for new keys.
 fn request() -> PublicKeys {
     let one = |()| {
         let key = Key::generate().unwrap();

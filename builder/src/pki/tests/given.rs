@@ -176,7 +176,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
     );
 }
 
-/// A certificate that is not a CA's, and its key.
+/// Returns a certificate that is not a CA's, and its key.
 fn leaf_certificate(base: &Path) -> (PathBuf, PathBuf) {
     let leaf = base.join("leaf.crt");
     let leaf_key = base.join("leaf.key");

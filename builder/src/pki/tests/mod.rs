@@ -22,9 +22,10 @@ const LIFETIMES: Lifetimes = Lifetimes {
     renew_before: 30,
 };
 
-/// One fixed time for all tests, so that no test depends on how long it takes. It is slightly in
-/// the future: a certificate that openssl makes during a test, with its own clock, is already valid
-/// at this time, and one made here is backdated by an hour, so openssl already considers it valid.
+/// Returns one fixed time for all tests, so that no test depends on how long it takes. It is
+/// slightly in the future: a certificate that openssl makes during a test, with its own clock, is
+/// already valid at this time, and one made here is backdated by an hour, so openssl already
+/// considers it valid.
 fn now() -> OffsetDateTime {
     static NOW: std::sync::OnceLock<OffsetDateTime> = std::sync::OnceLock::new();
     *NOW.get_or_init(|| {
@@ -47,7 +48,7 @@ impl Node {
         }
     }
 
-    /// A cluster that consists of only this node.
+    /// Returns a cluster that consists of only this node.
     fn cluster(&self, last: u8) -> Cluster {
         let Self {
             cluster: name,
@@ -73,7 +74,7 @@ impl Node {
     }
 }
 
-/// The cluster that most tests use.
+/// Returns the cluster that most tests use.
 fn cluster() -> Cluster {
     Node::new("etcd-1").cluster(101)
 }
@@ -103,7 +104,7 @@ impl Folder {
         Certificate::all(&pem).unwrap().remove(0)
     }
 
-    /// The part of a node's document that was issued by the previous authority.
+    /// Returns the part of a node's document that was issued by the previous authority.
     fn before(&self) -> Option<NodeTls> {
         self.open(now())
             .unwrap()
@@ -118,7 +119,7 @@ impl Folder {
         Ok((tls, pki.events().to_vec()))
     }
 
-    /// The names of all files below, with their modes.
+    /// Returns the names of all files below, with their modes.
     fn modes(&self) -> Vec<(String, u32)> {
         let mut out = Vec::new();
         let mut folders = vec![self.path()];

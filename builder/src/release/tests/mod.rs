@@ -97,7 +97,7 @@ impl Bench {
         obtain_within(&wanted, &impatient(), &self.said)
     }
 
-    /// The files in the cache, without the empty lock.
+    /// Returns the files in the cache, without the empty lock.
     fn files(&self) -> Vec<String> {
         let folder = self.cache().join("releases");
         let Ok(list) = std::fs::read_dir(folder) else {

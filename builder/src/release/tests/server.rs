@@ -96,7 +96,7 @@ impl Server {
         self.url.clone()
     }
 
-    /// The requests for the tarball.
+    /// Returns the requests for the tarball.
     pub(super) fn asked(&self) -> Vec<Asked> {
         let asked = self.state.lock().unwrap().asked.clone();
         asked
@@ -105,7 +105,7 @@ impl Server {
             .collect()
     }
 
-    /// All requests.
+    /// Returns all requests.
     pub(super) fn count(&self) -> usize {
         self.state.lock().unwrap().asked.len()
     }

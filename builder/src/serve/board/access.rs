@@ -92,9 +92,9 @@ impl Access {
     }
 }
 
-/// Whether the request comes from this host itself. A proxy on this host passes on the requests of
-/// others. A page of another site can make a browser on this host send requests here, but only
-/// under that site's name.
+/// Returns whether the request comes from this host itself. A proxy on this host passes on the
+/// requests of others. A page of another site can make a browser on this host send requests here,
+/// but only under that site's name.
 fn is_local(request: &ClientRequest) -> bool {
     let host = request.host.as_deref().unwrap_or_default();
     let name = host
@@ -112,7 +112,7 @@ fn is_local(request: &ClientRequest) -> bool {
         && named_here
 }
 
-/// The token in an `Authorization` header.
+/// Returns the token in an `Authorization` header.
 fn given(header: &str) -> Option<String> {
     let (scheme, value) = header.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {

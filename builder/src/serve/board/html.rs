@@ -31,7 +31,7 @@ impl<T: Display> Display for Escaped<T> {
     }
 }
 
-/// The whole page.
+/// Returns the whole page.
 pub(super) fn page(view: &View) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -49,7 +49,7 @@ pub(super) fn page(view: &View) -> String {
     )
 }
 
-/// The part of the page that changes.
+/// Returns the part of the page that changes.
 pub(super) fn fragment(view: &View) -> String {
     let mut text = machines(&view.machines);
     match &view.report {
@@ -93,7 +93,7 @@ fn machines(machines: &[Machine]) -> String {
     table.end()
 }
 
-/// The stage as a word, and in detail where that says more.
+/// Returns the stage as a word, and in detail where that says more.
 fn stage(machine: &Machine) -> String {
     let chip = chip(tone(machine.stage), machine.stage.word());
     if machine.detail.is_empty() || machine.detail == machine.stage.word() {
@@ -166,7 +166,7 @@ fn member(row: &Row) -> Vec<String> {
     ]
 }
 
-/// The member lists side by side, if they differ.
+/// Returns the member lists side by side, if they differ.
 fn lists(report: &Report) -> String {
     if report.lists_agree {
         return String::new();

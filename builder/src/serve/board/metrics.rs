@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::view::{MachineStage, View};
 use crate::status::Report;
 
-/// All metrics.
+/// Returns all metrics.
 pub(super) fn text(view: &View) -> String {
     let mut page = Page::default();
     page.family(
@@ -170,7 +170,7 @@ impl Page {
     }
 }
 
-/// A label's value. Characters that would end it are escaped.
+/// Returns a label's value. Characters that would end it are escaped.
 fn escaped(value: &str) -> String {
     value
         .replace('\\', "\\\\")

@@ -37,7 +37,7 @@ impl Board {
         })
     }
 
-    /// The newest report of the members, if there is one.
+    /// Returns the newest report of the members, if there is one.
     pub(super) fn report(&self) -> Option<Arc<Report>> {
         self.report
             .lock()

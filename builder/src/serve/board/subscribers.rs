@@ -65,7 +65,7 @@ impl Pages {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
     }
 
-    /// Whether any page is open.
+    /// Returns whether any page is open.
     pub(super) fn are_open(&self) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         !open.is_empty()

@@ -80,7 +80,7 @@ impl MachineStage {
         Self::Held,
     ];
 
-    /// The stage as one word.
+    /// Returns the stage as one word.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -174,8 +174,8 @@ fn reported(stage: Stage) -> MachineStage {
     }
 }
 
-/// The serial in a node's document. A node that makes its keys itself has a document only once it
-/// has enrolled.
+/// Returns the serial in a node's document. A node that makes its keys itself has a document only
+/// once it has enrolled.
 fn image(state: &ServerState, node: &Label) -> Option<u64> {
     #[derive(Deserialize)]
     struct Newest {

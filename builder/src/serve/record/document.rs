@@ -22,15 +22,15 @@ pub(crate) struct DocumentDelivery {
 }
 
 impl DocumentDelivery {
-    /// The record of a document that the operator allowed to be handed out again.
+    /// Returns the record of a document that the operator allowed to be handed out again.
     pub(crate) fn allowed() -> Self {
         Self::default()
     }
 
-    /// Whether the document may be handed out. This is allowed for the whole `window` after the
-    /// first time, because the answer may be lost or the machine may lose power. A machine whose
-    /// newest installation `began` after that first time has lost its document, so a new window
-    /// begins.
+    /// Returns whether the document may be handed out. This is allowed for the whole `window` after
+    /// the first time, because the answer may be lost or the machine may lose power. A machine
+    /// whose newest installation `began` after that first time has lost its document, so a new
+    /// window begins.
     pub(crate) fn is_open(
         &self,
         began: Option<SystemTime>,

@@ -88,7 +88,7 @@ pub(crate) enum NextBoot {
 pub(crate) struct StaleReport;
 
 impl Installation {
-    /// The record of an installation that the operator allowed.
+    /// Returns the record of an installation that the operator allowed.
     pub(crate) fn allowed() -> Self {
         Self::default()
     }
@@ -164,7 +164,7 @@ impl Installation {
 }
 
 impl Step {
-    /// The step as text, for the log and the table of nodes.
+    /// Returns the step as text, for the log and the table of nodes.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sent => "sent the installer",

@@ -63,8 +63,8 @@ pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The default folder of records: `out.state` next to `out`, just as the certificates are in
-/// `out.pki`.
+/// Returns the default folder of records: `out.state` next to `out`, just as the certificates are
+/// in `out.pki`.
 fn default_folder(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".state");
@@ -89,22 +89,23 @@ impl Record {
         )
     }
 
-    /// The path of the record.
+    /// Returns the path of the record.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Whether a document without a record can safely be assumed never to have been handed out.
+    /// Returns whether a document without a record can safely be assumed never to have been handed
+    /// out.
     pub(crate) fn is_complete(&self) -> bool {
         self.folder.join(FIRST_BUILD).is_file()
     }
 
-    /// The record of a node's installation; `None` if there is none.
+    /// Returns the record of a node's installation, or `None` if there is none.
     pub(crate) fn installation(&self, node: &Label) -> Result<Option<Installation>> {
         self.read(node, INSTALL, "--install")
     }
 
-    /// The record of a document's delivery; `None` if there is none.
+    /// Returns the record of a document's delivery, or `None` if there is none.
     pub(crate) fn delivery(&self, node: &Label) -> Result<Option<DocumentDelivery>> {
         self.read(node, DOCUMENT, "--document")
     }
@@ -119,9 +120,9 @@ impl Record {
         self.write(node, DOCUMENT, delivery)
     }
 
-    /// The digests of the newest documents of a node in the outputs that were served. Only the node
-    /// and the operator know them. A damaged record is treated as empty: the machine then gets its
-    /// document only by the operator's permission.
+    /// Returns the digests of the newest documents of a node in the outputs that were served. Only
+    /// the node and the operator know them. A damaged record is treated as empty: the machine then
+    /// gets its document only by the operator's permission.
     pub(crate) fn served(&self, node: &Label) -> Vec<Sha256> {
         let recorded = self.read(node, SERVED, "--document");
         recorded.unwrap_or_default().unwrap_or_default()

@@ -6,7 +6,7 @@ use ::time::OffsetDateTime;
 use ::time::format_description::well_known::Rfc3339;
 use serde::{Deserialize as _, Deserializer, Serializer, de, ser};
 
-/// The time as text, to the second.
+/// Returns the time as text, to the second.
 pub(crate) fn text(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time)
         .replace_nanosecond(0)

@@ -93,8 +93,8 @@ fn udev_link(link: &str) -> Result<(), String> {
     })
 }
 
-/// The name of the disk that a partition name refers to: the partition's suffix is a number if the
-/// disk's name ends with a letter, and otherwise `p` and a number.
+/// Returns the name of the disk that a partition name refers to: the partition's suffix is a number
+/// if the disk's name ends with a letter, and otherwise `p` and a number.
 fn disk_of_partition(name: &str) -> Option<&str> {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
     if stem.len() == name.len() {

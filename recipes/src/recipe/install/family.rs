@@ -22,7 +22,7 @@ impl Family {
         ("oracle", Self::Oracle),
     ];
 
-    /// Its word in the recipe.
+    /// Returns its word in the recipe.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Centos => "centos",
@@ -31,7 +31,7 @@ impl Family {
         }
     }
 
-    /// Its name as shown to people.
+    /// Returns its name as shown to people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Centos => "CentOS 7.9",
@@ -40,8 +40,8 @@ impl Family {
         }
     }
 
-    /// The trees that can be used without an account. There are none for RHEL, which requires a
-    /// subscription.
+    /// Returns the trees that can be used without an account. There are none for RHEL, which
+    /// requires a subscription.
     pub(crate) const fn trees(self) -> &'static [&'static str] {
         match self {
             Self::Centos => &CENTOS_TREES,
@@ -50,7 +50,7 @@ impl Family {
         }
     }
 
-    /// The repository of updates that goes with an installation from [`Family::trees`].
+    /// Returns the repository of updates that goes with an installation from [`Family::trees`].
     pub(crate) const fn updates(self) -> Option<Repository> {
         match self {
             Self::Centos => Some(("updates", &CENTOS_UPDATES)),
@@ -62,8 +62,8 @@ impl Family {
         }
     }
 
-    /// The path of the key that signs the family's packages; the key is installed by the family's
-    /// release package.
+    /// Returns the path of the key that signs the family's packages; the key is installed by the
+    /// family's release package.
     pub const fn key(self) -> &'static str {
         match self {
             Self::Centos => "/etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7",

@@ -79,8 +79,8 @@ const LANGUAGES: [(&str, &str); 12] = [
     ("swiss", "ch"),
 ];
 
-/// The known name that was probably meant: one that differs only in case, one with the same start
-/// or end, or a similar one.
+/// Returns the known name that was probably meant: one that differs only in case, one with the same
+/// start or end, or a similar one.
 fn similar(text: &str, table: &'static str) -> Option<&'static str> {
     let lower = text.to_lowercase();
     let same = |name: &&str| name.to_lowercase() == lower;

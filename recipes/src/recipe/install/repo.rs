@@ -25,8 +25,8 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// Whether its name or one of its addresses contains a word that distributions and vendors use
-    /// for updates.
+    /// Returns whether its name or one of its addresses contains a word that distributions and
+    /// vendors use for updates.
     pub(super) fn has_updates(&self) -> bool {
         let name = self.name.to_string();
         let texts =
@@ -157,8 +157,8 @@ fn read_key(entry: &Table<'_>) -> Option<RepoKey> {
     None
 }
 
-/// The updates that belong to the trees: the family's own repository, or the updates next to each
-/// tree that has CentOS's layout.
+/// Returns the updates that belong to the trees: the family's own repository, or the updates next
+/// to each tree that has CentOS's layout.
 fn update_repo(family: Family, trees: &[Base]) -> Option<Repo> {
     let own = family
         .trees()
