@@ -9,9 +9,9 @@ static VERSION: LazyLock<String> =
 /// (5bb42b72a94e)`.
 ///
 /// The Makefile passes the commit to the build in the environment variable `ETCD_IMAGE_COMMIT`.
-/// Cargo cannot find it by itself: it does not notice when a commit is made, or when a file is
-/// changed after the commit. Without the variable, as outside a git repository, this is the version
-/// alone.
+/// Cargo cannot find the commit by itself, because it does not notice a new commit, or a file that
+/// is changed after the commit. Without the variable, as outside a git repository, this is the
+/// version alone.
 pub fn program_version() -> &'static str {
     &VERSION
 }

@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One stage. The first four are reported by the kickstart's scripts, the others by firstboot.
+/// One stage. The kickstart's scripts report the first four, firstboot reports the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// `%pre` is running: the installer has booted.
     Started,
-    /// `%pre` has chosen the tree and the disk; from here on the disk is wiped.
+    /// `%pre` has chosen the tree and the disk. The installation now erases the disk.
     Installing,
     /// The installation is complete and on the disk.
     Installed,
@@ -53,7 +53,7 @@ impl Stage {
         }
     }
 
-    /// Returns whether the stage can be reached only by an installed system.
+    /// Returns whether only an installed system can reach the stage.
     pub fn follows_installation(self) -> bool {
         matches!(self, Self::Installed | Self::Healthy | Self::Refused)
     }

@@ -1,4 +1,5 @@
-//! The keys of an object store as text: lines of NAME=VALUE, as in the environment file of a unit.
+//! The credentials of an object store as text: lines of NAME=VALUE, as in the environment file of a
+//! unit.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,8 +27,8 @@ impl fmt::Debug for StoreKeys {
 }
 
 impl StoreKeys {
-    /// Reads the values by their names in the environment. `None` if one of the two required values
-    /// is missing or empty.
+    /// Reads the values by their names in the environment. Returns `None` if one of the two
+    /// required values is missing or empty.
     pub fn of(value: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let value = |name| value(name).filter(|value| !value.is_empty());
         Some(Self {

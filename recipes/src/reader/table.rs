@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::findings::{Findings, Located};
 use crate::diagnostic::{Diagnostic, nearest};
 
-/// One table of the file. It remembers which of its keys were requested; all other keys are
+/// One table of the file. It remembers which of its keys the reader requested. All other keys are
 /// mistakes.
 #[derive(Debug)]
 pub(crate) struct Table<'a> {
@@ -47,7 +47,7 @@ impl<'a> Table<'a> {
         self.entries.get(key).map(Spanned::span)
     }
 
-    /// Reports a mistake that only the caller can detect.
+    /// Reports a mistake that the caller has detected.
     pub(crate) fn report(&self, diagnostic: Diagnostic) {
         self.findings.add(diagnostic);
     }
@@ -57,7 +57,7 @@ impl<'a> Table<'a> {
         self.findings.has_errors()
     }
 
-    /// Reports a key that people try to use here although it belongs elsewhere.
+    /// Reports a key that users write here although it belongs elsewhere.
     pub(crate) fn reject(&self, key: &'static str, message: &str, help: &str) {
         if let Some((found, _)) = self.entries.get_key_value(key) {
             self.rejected.borrow_mut().push(key);
@@ -109,8 +109,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Like `value`, but if the key is missing, that is a mistake. `why` states what the key is
-    /// needed for.
+    /// Reads a key as `value` does, and reports a missing key as a mistake. `why` states what the
+    /// key is needed for.
     pub(crate) fn required<T: FromStr<Err: Display>>(
         &self,
         key: &'static str,
@@ -223,7 +223,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Reads a date and time with its offset, and returns it as seconds since 1970.
+    /// Reads a date, with or without a time and an offset.
     pub(crate) fn date(&self, key: &'static str) -> Option<Located<toml::value::Datetime>> {
         let found = self.get(key)?;
         let value = found
@@ -244,7 +244,7 @@ impl<'a> Table<'a> {
         self.list(key).unwrap_or_default()
     }
 
-    /// Returns a table within this one.
+    /// Reads a table within this one.
     pub(crate) fn table(&self, key: &'static str) -> Option<Table<'a>> {
         let found = self.get(key)?;
         let Some(entries) = found.get_ref().as_table() else {
@@ -254,7 +254,7 @@ impl<'a> Table<'a> {
         Some(self.child(self.below(key), found.span(), entries))
     }
 
-    /// Returns a list of tables within this one.
+    /// Reads a list of tables within this one.
     pub(crate) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
         let Some(found) = self.get(key) else {
             return Vec::new();
@@ -326,7 +326,7 @@ impl<'a> Table<'a> {
                 Diagnostic::error(key.span(), format!("unknown key `{name}` in {place}"));
             finding = match nearest(name, asked.iter().copied()) {
                 Some(near) => finding.help(format!("did you mean `{near}`?")),
-                None => finding.help(format!("{place} knows: {}", asked.join(", "))),
+                None => finding.help(format!("{place} has the keys: {}", asked.join(", "))),
             };
             self.findings.add(finding);
         }

@@ -1,4 +1,4 @@
-//! The sections about what a node does and whom it trusts: time, tuning, SELinux, TLS, metadata.
+//! The sections about time, tuning, SELinux, TLS and metadata.
 
 use url::Url;
 
@@ -12,9 +12,9 @@ use crate::reader::{Located, Table};
 /// The time servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Time {
-    /// Single servers.
+    /// Names that each stand for one server.
     pub servers: Vec<Host>,
-    /// Names each of which stands for several servers.
+    /// Names that each stand for several servers.
     pub pools: Vec<Host>,
 }
 
@@ -79,7 +79,7 @@ impl SelinuxMode {
 pub struct Tls {
     /// Where the nodes' private keys are made.
     pub keys: KeyOrigin,
-    /// The server that signs their requests for certificates.
+    /// The server that signs the nodes' requests for certificates.
     pub enrol: Option<Url>,
     /// The files of the operator's own authority.
     pub authority: Option<AuthorityFiles>,
@@ -87,11 +87,11 @@ pub struct Tls {
     pub authority_days: u32,
     /// The lifetime of a node's certificates, in days.
     pub certificate_days: u32,
-    /// The number of days; a certificate with fewer days left is reissued by the next build.
+    /// The remaining lifetime, in days, below which the next build reissues a certificate.
     pub renew_before_days: u32,
 }
 
-/// The files of an authority; they may be at any path.
+/// The files of an authority. They can be at any path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityFiles {
     /// `ca-cert`: its certificate.
@@ -113,7 +113,7 @@ pub(super) fn read_time(root: &Table<'_>) -> Time {
     if let Some(table) = table {
         table.finish();
     }
-    // CentOS's own pool, which its stock chrony.conf names as four servers.
+    // This is CentOS's own pool. Its stock chrony.conf names four servers of the pool.
     let default = || {
         if servers.is_empty() {
             "pool.ntp.org".parse().into_iter().collect()
@@ -144,7 +144,7 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
         .pairs("sysctl")
         .into_iter()
         .filter_map(|(key, value)| {
-            // An `=` in the key would end it.
+            // An `=` would end the key.
             let part_of_key = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
             let looks_right = key.value.contains('.') && key.value.chars().all(part_of_key);
             let key_ok = key.value.parse::<Word>().ok().filter(|_| looks_right);
@@ -236,7 +236,7 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
         check_enrol(table, enrol.as_ref(), tls.keys);
         match (&cert, &key) {
             (Some(at), None) => {
-                let finding = Diagnostic::error(at.span.clone(), "`ca-cert` without `ca-key`");
+                let finding = Diagnostic::error(at.span.clone(), "`ca-cert` needs `ca-key`");
                 table.report(
                     finding
                         .help("to use existing certificates, put them into the --pki folder and remove `ca-cert`"),
@@ -244,7 +244,7 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
             }
             (None, Some(at)) => table.report(Diagnostic::error(
                 at.span.clone(),
-                "`ca-key` without `ca-cert`",
+                "`ca-key` needs `ca-cert`",
             )),
             _ => {}
         }
@@ -263,31 +263,29 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
 fn check_enrol(table: &Table<'_>, enrol: Option<&Located<Base>>, keys: KeyOrigin) {
     let Some(at) = enrol else { return };
     if keys.is_document() {
-        let finding = Diagnostic::error(at.span.clone(), "`enrol` without `keys = \"node\"`");
-        table.report(
-            finding.help("only nodes that make their keys themselves request certificates"),
-        );
+        let finding = Diagnostic::error(at.span.clone(), "`enrol` needs `keys = \"node\"`");
+        table.report(finding.help("only nodes that make their own keys request certificates"));
     }
     if at.value.url().scheme() != "https" {
-        let finding = Diagnostic::error(at.span.clone(), "the enrolment needs https");
-        table.report(
-            finding.help(
-                "`builder serve --pki` serves it at port 8443, without a certificate of a CA",
-            ),
-        );
+        let finding = Diagnostic::error(at.span.clone(), "`enrol` needs an https URL");
+        table.report(finding.help(
+            "`builder serve --pki` serves it on port 8443 and needs no certificate from a CA",
+        ));
     }
 }
 
-/// Over plain http everyone sees a document, which holds keys unless the nodes make them.
+/// Warns about plain http, which exposes documents. They hold private keys unless the nodes make
+/// their own.
 fn warn_of_http(table: &Table<'_>, url: Option<&Located<Base>>, keys: KeyOrigin) {
     let Some(at) = url.filter(|at| at.value.url().scheme() == "http" && keys.is_document()) else {
         return;
     };
     let finding = Diagnostic::warning(
         at.span.clone(),
-        "node documents hold private keys, and plain http shows them",
+        "node documents hold private keys, and plain http exposes them",
     );
-    let help = "use https, a network that only the nodes and this server are on, or `keys = \"node\"` in [tls]";
+    let help = "use https, a network with only the nodes and this server on it, or `keys = \
+        \"node\"` in [tls]";
     table.report(finding.help(help));
 }
 
@@ -304,7 +302,7 @@ pub(super) fn read_metadata(root: &Table<'_>, keys: KeyOrigin) -> MetadataPolicy
             if let (Some(at), None) = (asks, &url) {
                 table.report(Diagnostic::error(
                     at.span.clone(),
-                    "the source `url` needs a `url` to ask",
+                    "the source `url` needs the key `url`",
                 ));
             }
             if let Some(at) = &platform
@@ -324,7 +322,7 @@ pub(super) fn read_metadata(root: &Table<'_>, keys: KeyOrigin) -> MetadataPolicy
             if sources.is_empty() {
                 table.report(Diagnostic::error(
                     table.header(),
-                    "`sources` is empty: no node could learn who it is",
+                    "`sources` is empty: no node could learn its identity",
                 ));
             }
         }

@@ -15,14 +15,14 @@ pub enum Family {
 type Repository = (&'static str, &'static [&'static str]);
 
 impl Family {
-    /// The words that `[install] family` can have.
+    /// The values that `[install] family` accepts.
     pub(crate) const WORDS: [(&'static str, Self); 3] = [
         ("centos", Self::Centos),
         ("rhel", Self::Rhel),
         ("oracle", Self::Oracle),
     ];
 
-    /// Returns its word in the recipe.
+    /// Returns its value in the recipe.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Centos => "centos",
@@ -62,8 +62,8 @@ impl Family {
         }
     }
 
-    /// Returns the path of the key that signs the family's packages; the key is installed by the
-    /// family's release package.
+    /// Returns the path of the key that signs the family's packages. The family's release package
+    /// installs the key.
     pub const fn key(self) -> &'static str {
         match self {
             Self::Centos => "/etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7",
@@ -72,7 +72,7 @@ impl Family {
         }
     }
 
-    /// Kernels to exclude, since everything for a node is written for 3.10.0-1160.
+    /// Returns the kernels to exclude, because everything for a node is written for 3.10.0-1160.
     pub const fn other_kernels(self) -> &'static [&'static str] {
         match self {
             Self::Centos | Self::Rhel => &[],

@@ -51,17 +51,20 @@ impl FromStr for Package {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.contains(char::is_whitespace) {
             return Err(
-                "expected one package; write each as a text of its own, as in [\"vim-enhanced\", \"tmux\"]",
+                "expected one package; write each package as a separate text, as in \
+                 [\"vim-enhanced\", \"tmux\"]",
             );
         }
         if text.starts_with("@^") {
             return Err(
-                "an environment group brings more than a node needs; expected a package, or @ and a group",
+                "an environment group installs more than a node needs; expected a package, or @ \
+                 and a group",
             );
         }
         if text.starts_with('-') {
             return Err(
-                "packages are only added here; the image already leaves out what a node does not need",
+                "packages can only be added here; the image already excludes what a node does not \
+                 need",
             );
         }
         // A line that begins with `%` would end the section, and `#` begins a comment. yum
@@ -91,8 +94,8 @@ impl fmt::Display for Package {
     }
 }
 
-/// Returns whether any text matches both of two shell patterns with `*` and `?`. A plain name is a
-/// pattern that matches only itself.
+/// Returns whether any text matches both of two shell patterns with `*` and `?`. A name without `*`
+/// and `?` is a pattern that matches only itself.
 fn overlap(one: &[u8], other: &[u8]) -> bool {
     match (one, other) {
         ([], []) => true,

@@ -45,7 +45,7 @@ fn asked() -> BTreeMap<String, BTreeSet<String>> {
         let keys = finding
             .help
             .unwrap()
-            .split_once(" knows: ")?
+            .split_once(" has the keys: ")?
             .1
             .split(", ")
             .map(str::to_owned)
