@@ -1,6 +1,6 @@
-//! Stable ids for everything that makes firstboot refuse, wait or warn. The wording of a message
-//! may change at any time, but its id does not. The id appears in brackets at the end of the
-//! message, and docs/exit-codes.md explains each id.
+//! Stable ids for the reasons why firstboot refuses, waits or warns. The wording of a message can
+//! change at any time, but its id does not. The id appears in brackets at the end of the message,
+//! and docs/exit-codes.md explains each id.
 
 use std::fmt;
 
@@ -106,7 +106,7 @@ pub enum ReasonId {
     PeerUrl,
     RoundTripLong,
 
-    // Snapshots.
+    // Reasons about snapshots.
     SnapshotInvalid,
     SnapshotLocked,
     SnapshotFormat,
@@ -125,13 +125,13 @@ pub enum ReasonId {
     TrialFailed,
     TrialTimeout,
 
-    // `restore`.
+    // Reasons of `restore`.
     RestoreUnfinished,
     RestoreCancelled,
     RestoreSource,
     ArchiveUnusable,
 
-    // `update`.
+    // Reasons of `update`.
     UpdateNoSource,
     UpdateRelease,
     UpdateAltered,
@@ -193,7 +193,7 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// Parses the text of a reason with its id. A text that does not end with a known id has none.
+    /// Parses the text of a reason and its id. A text that does not end with a known id gets no id.
     pub fn parse(line: &str) -> Self {
         let known = line
             .strip_suffix(']')

@@ -1,5 +1,5 @@
-//! The date on which the certificate that a member presents to clients expires. etcd does not warn
-//! before a certificate expires.
+//! When the certificates that a member presents expire. etcd does not warn before a certificate
+//! expires.
 
 use std::net::SocketAddr;
 
@@ -14,11 +14,11 @@ const DAY: u64 = 86400;
 /// 90 days before they expire.
 const WARNING_DAYS: u64 = 30;
 
-/// The port at which a member serves its peers.
+/// The port on which a member serves its peers.
 const PEER_PORT: u16 = 2380;
 
-/// Returns the time at which an endpoint's certificate expires, or `None` if the handshake fails,
-/// which is reported elsewhere.
+/// Returns when an endpoint's certificate expires, or `None` if the handshake fails. The failure is
+/// reported elsewhere.
 pub(super) async fn certificate_expiry(
     endpoint: &str,
     credentials: &Credentials,
@@ -27,7 +27,7 @@ pub(super) async fn certificate_expiry(
     credentials.served_until(address).await.ok()
 }
 
-/// Returns the time at which the certificate expires that the member presents to its peers.
+/// Returns when the certificate that the member presents to its peers expires.
 pub(super) async fn peer_certificate_expiry(
     endpoint: &str,
     credentials: &Credentials,
@@ -37,19 +37,20 @@ pub(super) async fn peer_certificate_expiry(
     credentials.served_until(address).await.ok()
 }
 
-/// Returns the number of whole days until that time; negative once it has passed.
+/// Returns the number of whole days until that time. The number is negative after that time.
 pub(super) fn days_left(until: UnixTime, now: UnixTime) -> i64 {
     let seconds = |time: UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     (seconds(until) - seconds(now)).div_euclid(DAY.cast_signed())
 }
 
-/// Returns the warning that a certificate expires soon.
+/// Returns a warning if a certificate expires soon.
 pub(super) fn advice(until: Option<UnixTime>, now: UnixTime) -> Option<Reason> {
     let until = until?;
     let days = until.as_secs().saturating_sub(now.as_secs()) / DAY;
     (days < WARNING_DAYS).then(|| {
         ReasonId::CertificateExpiring.because(format!(
-            "its certificate expires in {days} days, on {}: build again, and run `firstboot update` on the member",
+            "its certificate expires in {days} days, on {}: build a new image, and run `firstboot \
+             update` on the member",
             date(until)
         ))
     })

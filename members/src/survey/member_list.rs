@@ -10,7 +10,7 @@ use super::row::Row;
 use crate::etcd::{self, Client, Credentials};
 use crate::reason::{Reason, ReasonId};
 
-/// The member list of the first member that answers, or an empty list if none answers.
+/// The member list of the first member that answers. The list is empty if no member answers.
 #[derive(Debug)]
 pub(super) struct Roster(Vec<etcd::Member>);
 
@@ -116,8 +116,8 @@ impl Roster {
             .find(|voter| voter.title() == title && voter.name.is_empty())?;
         let voters = voters.count();
         Some(ReasonId::MemberNeverStarted.because(format!(
-            "it was added but never started, and counts as one of {voters} voters, of which {} must run. Start it, or run \
-             `etcdctl member remove {:x}`",
+            "it was added but never started. It counts as one of {voters} voters, of which {} must \
+             run. Start it, or run `etcdctl member remove {:x}`",
             voters / 2 + 1,
             stray.id
         )))
@@ -224,12 +224,12 @@ mod tests {
         };
         assert_eq!(
             remarks(&roster.note(stray)),
-            "it was added but never started, and counts as one of 3 voters, of which 2 must run. Start it, or run \
-             `etcdctl member remove 1` [member-never-started]"
+            "it was added but never started. It counts as one of 3 voters, of which 2 must run. \
+             Start it, or run `etcdctl member remove 1` [member-never-started]"
         );
     }
 
-    /// The member list after `etcdctl member update ID --peer-urls=http://…`.
+    /// The member list is the one after `etcdctl member update ID --peer-urls=http://…`.
     #[test]
     fn a_wrong_peer_url_is_reported() {
         let recipe = [Member {

@@ -2,7 +2,7 @@
 
 use super::row::Row;
 
-/// Returns one line for each member. Each column is as wide as its longest cell.
+/// Formats one line for each member. Each column is as wide as its longest cell.
 pub fn table(rows: &[Row]) -> String {
     let head = [
         "NAME", "ENDPOINT", "HEALTH", "ROLE", "VERSION", "DB SIZE", "REVISION", "TERM", "INDEX",
@@ -47,7 +47,7 @@ pub fn health(row: &Row) -> &'static str {
     }
 }
 
-/// Lines of cells, with each column as wide as its longest cell.
+/// Formats lines of cells, with each column as wide as its longest cell.
 pub fn columns(lines: &[Vec<String>]) -> String {
     let mut widths = Vec::new();
     for (i, cell) in lines.iter().flat_map(|line| line.iter().enumerate()) {
