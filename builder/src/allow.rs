@@ -1,4 +1,4 @@
-//! `builder allow`: permits `builder serve` to install a machine again, or to hand out its document
+//! `builder allow`: permits `builder serve` to reinstall a machine, or to hand out its document
 //! again.
 
 use std::path::PathBuf;
@@ -14,20 +14,19 @@ use crate::serve::record::{self, DocumentDelivery, Installation, Record};
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["install", "document"]))]
 pub(crate) struct Options {
-    /// The nodes
+    /// The names of the nodes
     #[arg(required_unless_present = "all", value_name = "NAME")]
     nodes: Vec<Label>,
-    /// All nodes of the output. With --install, only those without a record
+    /// Apply to all nodes of the output. With --install, only to those without a record
     #[arg(long, conflicts_with = "nodes")]
     all: bool,
-    /// Install the machine at its next boot from the network, which wipes its disk. Includes
-    /// --document
+    /// Install the machine at its next network boot, which erases its disk. Implies --document
     #[arg(long)]
     install: bool,
     /// Allow the machine to fetch its document again
     #[arg(long)]
     document: bool,
-    /// The served output
+    /// The output that `builder serve` serves
     #[arg(long, default_value = "out")]
     out: PathBuf,
     /// The folder of the server's records [default: OUT.state]
@@ -35,7 +34,7 @@ pub(crate) struct Options {
     state: Option<PathBuf>,
 }
 
-/// Records the permission. A running server takes it into account at once.
+/// Records the permission. It applies to a running server immediately.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.canonicalize().with_context(|| {
         format!(
@@ -58,7 +57,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if !cluster.record.is_complete() {
         console::note(format!(
-            "warning: {} is not the record that the cluster's first build began: is it the one that the server has (--state)?",
+            "warning: {} is not the record that the cluster's first build began: is this the \
+             server's folder (--state)?",
             cluster.record.folder().display()
         ));
     }
@@ -74,22 +74,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             cluster
                 .record
                 .put_delivery(name, &DocumentDelivery::allowed())?;
-            console::result(format!("{name}: its document is handed out again\n"))?;
+            console::result(format!(
+                "{name}: the machine may fetch its document again\n"
+            ))?;
         }
     }
     Ok(())
 }
 
-/// Allows the installation of a node. `--all` covers only the nodes without a record, because an
-/// operator types it for a new cluster and may later find it in the shell's history while the
-/// cluster is running.
+/// Allows the installation of a node. `--all` covers only the nodes without a record: an operator
+/// may repeat the command from the shell's history when the cluster is already running.
 fn install(record: &Record, name: &Label, all: bool) -> Result<String> {
     let known = all && (record.installation(name)?.is_some() || record.delivery(name)?.is_some());
     if known {
         return Ok(format!(
-            "unchanged, because it has a record; `builder allow {name} --install` installs it again"
+            "unchanged, because it has a record; run `builder allow {name} --install` to reinstall \
+             it"
         ));
     }
     record.put_installation(name, &Installation::allowed())?;
-    Ok("installed at its next boot from the network, which wipes its disk".to_owned())
+    Ok("will be installed at its next network boot, which erases its disk".to_owned())
 }

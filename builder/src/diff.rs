@@ -1,5 +1,5 @@
-//! `builder diff`: shows the differences between two images as a person would: settings line by
-//! line, programs by version and digest. It omits derived files (the stamp, the manifest, the
+//! `builder diff`: shows the differences between two images in readable form: settings line by
+//! line, programs by version and digest. It omits derived data (the stamp, the manifest, the
 //! overlay's own digest).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use crate::manifest::{self, Image, Kind, OverlayEntry};
 /// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The output of `builder build` that the nodes have now, or its image/
+    /// The output of `builder build` that the nodes currently have, or its image/
     old: PathBuf,
     /// The new output, or its image/
     new: PathBuf,
@@ -33,7 +33,7 @@ const ETCD: &str = "etcd";
 /// A difference.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Difference {
-    /// The path on the node, or another name.
+    /// The path on the node, or another name of what differs.
     what: String,
     /// The old state, if it existed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,7 @@ struct Difference {
     warning: Option<String>,
 }
 
-/// Compares two images; the exit code says whether anything differs.
+/// Compares two images. The exit code shows whether anything differs.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let (old, new) = (manifest::open(&options.old)?, manifest::open(&options.new)?);
     let differences = differences(&old, &new);
@@ -105,7 +105,7 @@ fn differences(old: &Image, new: &Image) -> Vec<Difference> {
         obstacle,
     ) {
         etcd.warning = Some(format!(
-            "no node can be replaced by one of the new image: {obstacle}"
+            "no node can be replaced by a node of the new image: {obstacle}"
         ));
     }
     let lines = lines(&kickstart(old), &kickstart(new));
@@ -193,7 +193,8 @@ fn lines(old: &str, new: &str) -> Vec<String> {
     changes.collect()
 }
 
-/// Describes an entry; its content is included only if it cannot be shown line by line.
+/// Describes an entry. The description includes the content only if it cannot be shown line by
+/// line.
 fn describe(entry: &OverlayEntry, content: bool) -> String {
     let kind = if entry.kind == Kind::Folder {
         "folder "
@@ -213,7 +214,7 @@ impl fmt::Display for Difference {
         match (&self.old, &self.new) {
             (Some(old), Some(new)) if old != new => writeln!(f, ": {old} -> {new}")?,
             (None, Some(new)) => writeln!(f, ": new, {new}")?,
-            (Some(old), None) => writeln!(f, ": gone, it was {old}")?,
+            (Some(old), None) => writeln!(f, ": removed, was {old}")?,
             _ => writeln!(f)?,
         }
         if let Some(warning) = &self.warning {
@@ -268,7 +269,7 @@ mod tests {
         assert_eq!(shown(None, Some("0644 0:0"), &[]), "/x: new, 0644 0:0\n");
         assert_eq!(
             shown(Some("0644 0:0"), None, &[]),
-            "/x: gone, it was 0644 0:0\n"
+            "/x: removed, was 0644 0:0\n"
         );
         assert_eq!(
             shown(Some("0644 0:0"), Some("0644 0:0"), &["-a", "+b"]),

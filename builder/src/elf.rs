@@ -149,8 +149,8 @@ fn segments<'a>(
             });
         }
     }
-    // A shared library has no entry point to jump to, and a program without a segment has nothing
-    // to run.
+    // A shared library has no entry point, and a program without a loadable segment has no code to
+    // run.
     if !segments
         .iter()
         .any(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD)
@@ -165,7 +165,8 @@ fn segments<'a>(
     Ok(segments)
 }
 
-/// Checks the oldest kernel that a glibc program's ABI note names, if this note segment holds one.
+/// Checks the oldest kernel that a glibc program's ABI note names, if this note segment contains
+/// such a note.
 fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
     let damaged = |_| NotForCentos7::Damaged("a note segment cannot be read");
     let Some(mut notes) = segment.notes(LittleEndian, bytes).map_err(damaged)? else {
@@ -181,7 +182,7 @@ fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
         };
         let (Some(0), Some(major), Some(minor), Some(sub)) = (word(0), word(1), word(2), word(3))
         else {
-            return Err(NotForCentos7::Damaged("its ABI note is not Linux's"));
+            return Err(NotForCentos7::Damaged("its ABI note is not for Linux"));
         };
         if [major, minor, sub] > KERNEL {
             return Err(NotForCentos7::Kernel([major, minor, sub]));

@@ -26,13 +26,14 @@ pub(crate) struct RetireOptions {
     folder: PathBuf,
 }
 
-/// Makes the next CA.
+/// Creates the next CA.
 pub(crate) fn rotate(options: &RotateOptions) -> Result<()> {
     let events = pki::rotate(&options.folder, options.days, OffsetDateTime::now_utc())?;
     print_events(
         &events,
-        "Next: build, and hand each node its new document, in any order. Once all have it, and each of your clients has a \
-         certificate by the new CA and trusts it: `builder pki retire`",
+        "Next: build, and give each node its new document, in any order. Once all nodes have it, \
+         and each of your clients trusts the new CA and has a certificate from it, run `builder \
+         pki retire`",
     )
 }
 
@@ -41,7 +42,7 @@ pub(crate) fn retire(options: &RetireOptions) -> Result<()> {
     let events = pki::retire(&options.folder, OffsetDateTime::now_utc())?;
     print_events(
         &events,
-        "Next: build, and hand each node its new document, in any order",
+        "Next: build, and give each node its new document, in any order",
     )
 }
 

@@ -1,5 +1,5 @@
 //! `builder pki sign` and `builder pki approve`: answer the requests of nodes that make their keys
-//! themselves. Request and answer hold nothing secret.
+//! themselves. Requests and answers contain no secrets.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use crate::{build, check, console, text_file};
 /// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SignOptions {
-    /// The recipe of the cluster, from which names, addresses and lifetimes come
+    /// The recipe of the cluster, which provides names, addresses and lifetimes
     recipe: PathBuf,
     /// The node
     name: Label,
-    /// The request that `firstboot csr` printed on the node; `-` reads it from standard input
+    /// The request that `firstboot csr` printed on the node; `-` means standard input
     request: PathBuf,
     /// The folder of the cluster's certificates and keys
     #[arg(long, value_name = "DIR", default_value = "out.pki")]
@@ -33,8 +33,8 @@ pub(crate) struct ApproveOptions {
     folder: PathBuf,
     /// The node
     name: Label,
-    /// The fingerprint of the key, as the node prints it. Without it the command shows the key that
-    /// waits for approval
+    /// The fingerprint of the key, as the node prints it. Without it, show the key that waits for
+    /// approval
     fingerprint: Option<Sha256>,
 }
 
@@ -43,19 +43,21 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     let (path, name) = (&options.request, &options.name);
     let keys = PublicKeys::of_request(&read(path)?).with_context(|| {
         format!(
-            "{} is not a request: expected what `firstboot csr` prints",
+            "{} is not a request: expected the output of `firstboot csr`",
             path.display()
         )
     })?;
     let recipe = check::checked_recipe(&options.recipe, false)?.recipe;
     ensure!(
         !recipe.tls.keys.is_document(),
-        "{}: the builder makes the keys of this cluster's nodes. `keys = \"node\"` in [tls] lets the nodes make them",
+        "{}: the builder makes the keys of this cluster's nodes. Set `keys = \"node\"` in [tls] if \
+         the nodes must make them",
         options.recipe.display()
     );
     ensure!(
         pki::trust(&options.pki).is_some(),
-        "{} is not the PKI folder of a build. Build the image first, or name its folder by --pki",
+        "{} is not the PKI folder of a build. Build the image first, or name its PKI folder with \
+         --pki",
         options.pki.display()
     );
     let ca = CertificateAuthority {
@@ -70,25 +72,25 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     Ok(console::result(document)?)
 }
 
-/// What signs the requests of a cluster's nodes.
+/// Signs the requests of a cluster's nodes.
 #[derive(Debug)]
 pub(crate) struct CertificateAuthority {
     pub(crate) recipe_path: PathBuf,
     pub(crate) recipe: Recipe,
     pub(crate) pki: PathBuf,
-    /// Which first keys of a node are signed.
+    /// Which keys of a node without recorded keys are signed.
     pub(crate) first: FirstKeys,
 }
 
 impl CertificateAuthority {
-    /// The node document that answers a request, and what changed in the PKI folder.
+    /// Signs a request. Returns the node document, and what changed in the PKI folder.
     pub(crate) fn answer(&self, name: &Label, keys: &PublicKeys) -> Result<(String, Vec<Event>)> {
         let node = self.recipe.nodes.iter().find(|node| node.name == *name);
         let node = node.with_context(|| format!("{name} is not a node of the recipe"))?;
         let mut pki = build::open_pki(&self.recipe_path, &self.recipe, &self.pki)?;
         pki.enrol(name, keys, self.first)?;
         let Node::Issued(mut document) = nodes::issue(&self.recipe, &mut pki, node)? else {
-            bail!("a bug: {name} is enrolled and has no certificates");
+            bail!("a bug: {name} is enrolled but has no certificates");
         };
         document.release = pki.newest_serial()?;
         let files = nodes::documents(&document, pki.signing())?;
@@ -98,13 +100,14 @@ impl CertificateAuthority {
     }
 }
 
-/// Approves a key.
+/// Approves a key, or shows the key that waits for approval.
 pub(crate) fn approve(options: &ApproveOptions) -> Result<()> {
     let (folder, name) = (&options.folder, &options.name);
     let Some(fingerprint) = options.fingerprint else {
         let text = match pki::asked(folder, name)? {
             Some(key) => format!(
-                "{name} waits with the key {key}\nCompare it with the key that {name} prints, then: builder pki approve {} {name} {key}\n",
+                "the key {key} of {name} waits for approval\nCompare it with the key that {name} \
+                 prints, then run: builder pki approve {} {name} {key}\n",
                 folder.display()
             ),
             None => format!("no key of {name} waits for approval\n"),
@@ -115,7 +118,7 @@ pub(crate) fn approve(options: &ApproveOptions) -> Result<()> {
     let event = pki::approve(folder, name, fingerprint, now)?;
     console::note(event);
     Ok(console::result(format!(
-        "{name}: the next request for the key {fingerprint} is signed\n"
+        "{name}: the next request for the key {fingerprint} will be signed\n"
     ))?)
 }
 

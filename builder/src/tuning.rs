@@ -55,7 +55,7 @@ pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
     for (key, value) in &recipe.tuning.sysctl {
         let (key, image) = (key.to_string(), Some(value.clone()));
         let (why, source) = (
-            "The recipe's own, under [tuning.sysctl].".to_owned(),
+            "The recipe sets this key under [tuning.sysctl].".to_owned(),
             "the recipe".to_owned(),
         );
         match settings

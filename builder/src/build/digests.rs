@@ -8,7 +8,7 @@ use crate::manifest::{self, FileDigest};
 use crate::overlay::Packed;
 use crate::release;
 
-/// Returns the recipe as an input of the image: its file name and digest.
+/// Returns the recipe as an input of the image, with its file name and digest.
 pub(super) fn recipe_input(path: &Path, text: &str) -> FileDigest {
     let name = path
         .file_name()

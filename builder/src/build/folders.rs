@@ -13,7 +13,7 @@ pub(super) fn default_cache() -> Result<PathBuf> {
     let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache")));
     cache
         .map(|cache| cache.join("etcd-image"))
-        .context("neither XDG_CACHE_HOME nor HOME is set; name a folder by --cache")
+        .context("neither XDG_CACHE_HOME nor HOME is set; name a folder with --cache")
 }
 
 /// Returns the default PKI folder: `out.pki` next to `out`, so that two clusters in one folder do
@@ -33,7 +33,7 @@ pub(super) fn default_state(pki: &Path) -> PathBuf {
     ))
 }
 
-/// Refuses a folder inside the output: the next build would delete it.
+/// Refuses a folder inside the output, because the next build would delete it.
 pub(super) fn check_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
     let real = folder
         .canonicalize()
@@ -42,7 +42,7 @@ pub(super) fn check_outside(folder: &Path, out: &Path, option: &str) -> Result<(
     let place = folder.display();
     ensure!(
         !real.starts_with(out),
-        "{place} is in the output, which is replaced as a whole; name another {option}"
+        "{place} is inside the output, which each build replaces completely; name another {option}"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Handmade ELF programs, as small as possible, for the tests of this module and of the release.
+//! Minimal handmade ELF programs, for the tests of this module and of the release.
 
 /// A crafted program: the headers that a test needs, and zeros after them.
 #[derive(Debug, Clone)]

@@ -120,7 +120,7 @@ fn warns_of_a_skipped_minor(
         &workshop.build(&[])?,
         0,
         &[
-            "warning: no node of the image that",
+            "warning: nodes of the old image in",
             "does not support skipping a minor",
         ],
     )?;

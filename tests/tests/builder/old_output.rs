@@ -279,7 +279,7 @@ fn within() -> Result<()> {
             &ran,
             1,
             &[
-                "is in the output, which is replaced as a whole",
+                "is inside the output, which each build replaces completely",
                 &format!("name another {option}"),
             ],
         )?;

@@ -204,7 +204,7 @@ fn first() -> Result<()> {
         check_output(
             &workshop.build(&[])?,
             0,
-            &["pki.state/demo: made; `builder serve` records there what was installed"],
+            &["pki.state/demo: created; `builder serve` records installations there"],
         )?;
         ensure!(
             record.is_file(),

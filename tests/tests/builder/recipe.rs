@@ -347,7 +347,7 @@ fn init() -> Result<()> {
     check_output(
         &init(&[])?,
         1,
-        &["cannot write", "name another by --recipe", "File exists"],
+        &["cannot write", "name another file", "File exists"],
     )?;
     ensure!(
         fs::read_to_string(&path)? == text,

@@ -57,7 +57,7 @@ fn good(workshop: &Fixture) -> Result<()> {
 /// name.
 fn differs(workshop: &Fixture, name: &str) -> Result<()> {
     let ran = verify(workshop)?;
-    check_output(&ran, 4, &["NOT verified", "is not what was built"])
+    check_output(&ran, 4, &["NOT verified", "differs from what was built"])
         .with_context(|| name.to_owned())?;
     let line = ran
         .stdout
@@ -204,8 +204,8 @@ fn signature() -> Result<()> {
         &[
             "not by the given key",
             "NOT verified",
-            "is as it was built, but the key",
-            "give the signing.pub of",
+            "is as it was built, but it is signed by the key",
+            "name the signing.pub of",
         ],
     )?;
     ensure!(
@@ -216,7 +216,7 @@ fn signature() -> Result<()> {
     check_output(
         &with_key(&workshop, &workshop.pki().join("ca.crt"))?,
         1,
-        &["ca.crt", "holds no key"],
+        &["ca.crt", "does not contain a key"],
     )?;
     check_output(
         &with_key(&workshop, Path::new("/no/key"))?,
@@ -382,7 +382,11 @@ fn reader_gone() -> Result<()> {
             .arg(programs::builder()?)
             .args(words)
             .arg(workshop.out());
-        check_output(&process::run(&mut bash)?, code, &["is not what was built"])?;
+        check_output(
+            &process::run(&mut bash)?,
+            code,
+            &["differs from what was built"],
+        )?;
     }
     let mut bash = std::process::Command::new("bash");
     bash.args(["-c", script])
