@@ -7,9 +7,9 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodePath(String);
 
-/// The error for a text that is not such a path.
+/// The error for a text that is not a path on the node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a path for the overlay: {why}; write it as in etc/etcd/etcd.conf", .text.escape_debug())]
+#[error("`{}` is not a path for the overlay: {why}; write a path such as etc/etcd/etcd.conf", .text.escape_debug())]
 pub(crate) struct PathError {
     text: String,
     why: &'static str,
@@ -45,12 +45,12 @@ impl FromStr for NodePath {
             return wrong("it is absolute");
         }
         if text.contains(char::is_control) {
-            return wrong("it holds a control character");
+            return wrong("it contains a control character");
         }
         for name in text.split('/') {
             match name {
-                "" => return wrong("a name in it is empty"),
-                "." | ".." => return wrong("it holds `.` or `..`"),
+                "" => return wrong("it contains an empty name"),
+                "." | ".." => return wrong("it contains `.` or `..`"),
                 _ => {}
             }
         }

@@ -52,7 +52,7 @@ pub(super) fn render(plan: &Plan) -> String {
     out + &settings(&plan.settings)
 }
 
-/// Returns the keys of each place, grouped by their reason; a star marks a setting that differs
+/// Formats the keys of each place, grouped by their reason. A star marks a setting that differs
 /// from the guide.
 fn settings(settings: &[Setting]) -> String {
     let mut out = String::new();

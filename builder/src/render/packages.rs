@@ -64,7 +64,7 @@ pub(crate) fn contradictions(recipe: &Recipe) -> Result<Vec<Diagnostic>> {
         let setting = excluded
             .iter()
             .find(|setting| package.is_excluded_by(&setting.key))?;
-        let message = format!("`{package}` is left out of every image");
+        let message = format!("`{package}` is excluded from every image");
         Some(
             Diagnostic::error(package.span.clone(), message)
                 .label(setting.why.clone())

@@ -1,4 +1,4 @@
-//! The rendered files of any recipe can be parsed, and contain the recipe's values unchanged.
+//! Tests that the rendered files can be parsed and contain the recipe's values unchanged.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -227,7 +227,7 @@ fn each_key_is_a_line_of_roots_keys_whatever_stands_in_it() {
     assert_eq!(keys, [one.replace("\\\"", "\""), two]);
     assert!(
         !text.lines().any(|line| line.starts_with("sshkey ")),
-        "two of them crash 7's parser"
+        "two sshkey lines crash pykickstart"
     );
     assert!(scripts(&text).iter().all(|script| bash_accepts(script)));
 }
@@ -304,8 +304,8 @@ fn a_node_has_the_repositories_of_its_installation() {
     assert!(text.contains("\nused els ''\nused more ''\n"));
 }
 
-/// Each of the lines that are excluded here is valid by itself, but because of anaconda's own
-/// behaviour it would end or corrupt the installation.
+/// Each of the lines that this test excludes is valid by itself, but because of anaconda's
+/// behaviour it would abort or break the installation.
 #[test]
 fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
     for mode in ["", "[network]\nmode = \"static\""] {
@@ -331,11 +331,11 @@ fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
         );
         assert!(
             is("poweroff") && !is("reboot"),
-            "anaconda does it after an error as well"
+            "anaconda would also reboot after an error"
         );
         assert!(
             !is("network"),
-            "it would remove the address of the kernel line"
+            "it would override the address on the kernel line"
         );
         assert!(!is("sshkey") && !is("services"));
     }

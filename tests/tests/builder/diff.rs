@@ -127,6 +127,6 @@ fn warns_of_a_skipped_minor(
     check_output(
         &builder(&["diff", "/nowhere"], &new)?,
         1,
-        &["/nowhere: no image/manifest.json"],
+        &["/nowhere: it contains neither image/manifest.json"],
     )
 }

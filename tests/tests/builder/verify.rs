@@ -47,7 +47,7 @@ fn good(workshop: &Fixture) -> Result<()> {
         &verify(workshop)?,
         0,
         &[
-            "verified: every digest is as the manifest says",
+            "verified: every digest matches the manifest",
             "signature  good",
         ],
     )
@@ -86,7 +86,7 @@ fn files() -> Result<()> {
             check_output(
                 &verify(&workshop)?,
                 1,
-                &["no image/manifest.json", "builder build --out"],
+                &["neither image/manifest.json", "builder build --out"],
             )?;
         } else {
             // An unsigned image may come from an earlier build; the list of digests shows that this
@@ -248,7 +248,7 @@ fn needs_the_key(workshop: &Fixture) -> Result<()> {
     replace("SHA256SUMS", &manifest, &digest("manifest.json")?)?;
     let ran = verify(workshop)?;
     let faults = [
-        "manifest.json.sig: what is signed is another manifest",
+        "manifest.json.sig: it signs a different manifest",
         "release.json: it is the release of another image",
     ];
     check_output(
