@@ -3,16 +3,16 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// An event that the operator of a build should know about.
+/// An event that the operator should know about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A file was made.
+    /// A file was created.
     Made(PathBuf),
     /// A file was replaced.
     Replaced {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         why: String,
         /// The path of the old file.
         kept: PathBuf,
@@ -33,7 +33,7 @@ impl fmt::Display for Event {
             Self::Replaced { path, why, kept } => {
                 write!(
                     f,
-                    "{}: replaced, since {why}; the old one is {}",
+                    "{}: replaced, because {why}; the old file is {}",
                     path.display(),
                     kept.display()
                 )

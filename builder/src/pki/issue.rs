@@ -12,8 +12,8 @@ use super::authority::{serial, validity};
 use super::certificate::Certificate;
 use super::validate::{Role, Subject};
 
-/// Makes the certificate for a key, signed by the authority, in PEM. The certificate never outlives
-/// the authority.
+/// Creates the certificate for a key, signed by the authority, in PEM. The certificate never
+/// outlives the authority.
 pub(super) fn issue(
     (authority, issuer): &(Certificate, Issuer<'static, KeyPair>),
     role: Role,

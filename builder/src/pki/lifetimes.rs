@@ -5,11 +5,11 @@ use recipes::recipe::Tls;
 /// The lifetimes of certificates, in days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetimes {
-    /// The builder's own CA.
+    /// The lifetime of the builder's own CA.
     pub authority: u32,
-    /// A node's certificates. They expire with the CA at the latest.
+    /// The lifetime of a node's certificates. They expire with the CA at the latest.
     pub certificate: u32,
-    /// A node's certificate that has less than this left is replaced by the next build.
+    /// The remaining lifetime below which the next build replaces a node's certificate.
     pub renew_before: u32,
 }
 

@@ -1,23 +1,23 @@
 //! The PKI of one cluster: a folder with the authority, each node's certificates, and the key that
-//! signs the node documents. Existing files are checked and kept, missing ones are made, and
-//! nothing is overwritten.
+//! signs the node documents. A build checks and keeps existing files, creates missing ones, and
+//! overwrites nothing.
 //!
 //! ```text
 //! DIR/                0700
-//!   ca.crt            the authority, or several while one replaces another
+//!   ca.crt            the authority, or several during a rotation
 //!   cluster.json      the cluster that the folder belongs to
-//!   ca.key            0600; not there where the authority is the user's
+//!   ca.key            0600; missing if the authority is the user's
 //!   signing.key       0600; ed25519, signs node documents and the manifest
-//!   signing.pub       what the image trusts
+//!   signing.pub       the public half, which the image trusts
 //!   serial.json       the serial and the digest of the newest image
 //!   nodes/NAME/{server,peer,client}.{crt,key}
 //!   nodes/NAME/enrolled.pub           the keys that the node made itself, instead of the three `.key`
-//!   nodes/NAME/approved-key           the fingerprint of the keys that may replace them
+//!   nodes/NAME/approved-key           the fingerprint of approved keys, which the next request may use
 //!   nodes/NAME/asked-key              the fingerprint of the keys whose request waits for approval
-//!   nodes/NAME/before/{…}.{crt,key}   the same by the authority before, while it is replaced
+//!   nodes/NAME/before/{…}.{crt,key}   the same from the previous authority, during a rotation
 //!   clients/NAME/     an operator's client certificate, see `client`
-//!   next-ca.key       0600; only while `rotate` was cut short
-//!   ….old-DATE        what was replaced
+//!   next-ca.key       0600; only if `rotate` was interrupted
+//!   ….old-DATE        replaced files
 //! ```
 
 mod approval;
@@ -66,7 +66,7 @@ use authority::Signer;
 use plan::AuthorityPlan;
 use validate::{ExpectedKey, Requirements, Role};
 
-/// An open PKI folder. Other builds wait until it is dropped.
+/// An open PKI folder. Other builds wait until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Pki {
     dir: PathBuf,
@@ -79,7 +79,7 @@ pub(crate) struct Pki {
     _lock: store::Lock,
 }
 
-/// The file of the object store's keys in the folder, in the same form as on a node.
+/// The file with the object store's credentials, in the same format as on a node.
 const STORE_KEYS: &str = "s3-keys";
 /// The folder of the nodes' certificates.
 const NODES: &str = "nodes";
@@ -105,7 +105,7 @@ pub(crate) fn open(
     store::folder(dir)?;
     let lock = store::Lock::wait_for(dir, store::LOCK_TIMEOUT)?;
     store::remove_partial_files(dir)?;
-    // Everything is checked before anything is written: the next build would accept what a refused
+    // Check everything before writing anything, because the next build would accept what a refused
     // build leaves behind.
     let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
     let record = cluster::check(dir, cluster, plan.is_ready_made())?;
@@ -146,24 +146,24 @@ impl Pki {
         self.is_new
     }
 
-    /// Returns the files made or replaced so far, and warnings.
+    /// Returns the files created or replaced so far, and warnings.
     pub(crate) fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// Returns the serial of an image, by its digest: one more than the last serial if the image
-    /// differs from the last one.
+    /// Returns the serial of the image with this digest. It is one more than the last serial if the
+    /// image differs from the last one.
     pub(crate) fn serial(&self, image: Sha256) -> Result<u64, PkiError> {
         serial::of(&self.dir, image)
     }
 
-    /// Returns the serial of the newest image; none before the first build.
+    /// Returns the serial of the newest image, or `None` before the first build.
     pub(crate) fn newest_serial(&self) -> Result<Option<u64>, PkiError> {
         serial::newest(&self.dir)
     }
 
-    /// Returns the object store's keys, which an operator put into the folder for all nodes, or
-    /// `None` if their file does not exist.
+    /// Returns the object store's credentials, which an operator put into the folder for all nodes,
+    /// or `None` if their file does not exist.
     pub(crate) fn store_keys(&self) -> Result<Option<StoreKeys>, PkiError> {
         let path = self.dir.join(STORE_KEYS);
         let Some(text) = store::read_secret(&path)? else {
@@ -176,7 +176,7 @@ impl Pki {
     }
 
     /// Returns a node's certificates: the existing ones while they are valid, otherwise new ones.
-    /// While an authority is being replaced, also the ones that the previous authority issued.
+    /// During a rotation, it also returns those that the previous authority issued.
     pub(crate) fn node_tls(
         &mut self,
         subject: &Subject<'_>,
@@ -192,9 +192,9 @@ impl Pki {
         Ok((tls, self.previous_ca_tls(&folder, subject)?))
     }
 
-    /// Returns the folder of a node. It is created if it does not exist.
+    /// Returns the folder of a node, and creates it if necessary.
     fn node_folder(&self, name: &Label) -> Result<PathBuf, PkiError> {
-        // From here on, the folder of the PKI no longer counts as new.
+        // From now on, the PKI folder no longer counts as new.
         signing::publish(&self.dir, &self.signing)?;
         let nodes = self.dir.join(NODES);
         store::folder(&nodes)?;
@@ -232,8 +232,8 @@ impl Pki {
             (None, ..) if self.signer.issuer.is_none() => {
                 return Err(PkiError::wrong(
                     &cert,
-                    "it is not there, and there is no ca.key to issue it with",
-                    "put the node's certificate and key there, or the authority's key beside ca.crt",
+                    "it is missing, and there is no ca.key to issue it with",
+                    "put the node's certificate and key there, or put the CA's key next to ca.crt",
                 ));
             }
             (_, None, Some(mismatches)) if self.signer.issuer.is_none() => {
@@ -242,8 +242,8 @@ impl Pki {
                     mismatches: mismatches.to_vec(),
                 });
             }
-            // A key without a certificate: a build was killed between the two. The key has not been
-            // given to anyone, so it can be used.
+            // There is a key without a certificate, because a build was killed between the two. The
+            // key has not been handed out, so it can be used.
             (None, Some(pem), _) if IssuedKey::from_pem(&pem).is_ok() => {}
             (has_cert, has_key, _) => {
                 let wrong = wrong.as_deref();
@@ -275,8 +275,8 @@ impl Pki {
         Requirements {
             role,
             subject: *subject,
-            // A certificate that was issued here must be from the current issuer, because otherwise
-            // a CA could never be phased out.
+            // A certificate from this builder must be from the current issuer, because otherwise a
+            // CA could never be phased out.
             authorities: issuer.map_or(self.signer.trusted.as_slice(), std::slice::from_ref),
             now: self.now,
             renew_until: authority::validity(self.now, self.lifetimes.renew_before).1,
@@ -284,8 +284,8 @@ impl Pki {
         }
     }
 
-    /// Checks a ready-made certificate: what would fail on the node is an error, the rest a
-    /// warning.
+    /// Checks a ready-made certificate. A mismatch that would fail on the node is an error, and any
+    /// other is a warning.
     fn accept_provided(&mut self, cert: &Path, mismatches: &[Mismatch]) -> Result<(), PkiError> {
         if mismatches.iter().any(Mismatch::is_fatal) {
             let fatal = mismatches
@@ -305,9 +305,9 @@ impl Pki {
         Ok(())
     }
 
-    /// Archives a pair that can no longer be used. The certificate goes first: if the build is
-    /// killed in between, only the key is left, and the next build uses it for a new certificate.
-    /// In the other order the next build would find a certificate without a key, which is equally
+    /// Archives a pair that can no longer be used, the certificate first. If the build is killed in
+    /// between, only the key is left, and the next build uses it for a new certificate. In the
+    /// other order the next build would find a certificate without a key, which is equally
     /// harmless.
     fn archive_pair(
         &mut self,
@@ -319,7 +319,8 @@ impl Pki {
         for path in [cert, key].into_iter().flatten() {
             kept.push((path.to_owned(), store::archive(path, self.now)?));
         }
-        // One event covers the pair: the key is always replaced together with the certificate.
+        // One event covers the pair, because the key is always replaced together with the
+        // certificate.
         if let Some((path, kept)) = kept.into_iter().next() {
             let why = why.map_or_else(|| "it is not a private key".to_owned(), Mismatch::list);
             self.events.push(Event::Replaced { path, why, kept });
@@ -347,7 +348,7 @@ impl Pki {
         })
     }
 
-    /// Issues the certificate of a key, and writes it.
+    /// Issues the certificate for a key, and writes it.
     fn sign(
         &mut self,
         cert: &Path,
@@ -358,8 +359,8 @@ impl Pki {
         let Some(issuer) = &self.signer.issuer else {
             return Err(PkiError::wrong(
                 &self.dir.join("ca.key"),
-                "it is missing, so no certificate can be issued here",
-                "put the authority's key there",
+                "it is missing, so the builder cannot issue certificates",
+                "put the CA's key there",
             ));
         };
         let made = issue::issue(

@@ -327,13 +327,13 @@ fn pki() -> Result<()> {
     fs::write(&cert, include_str!("expired.crt"))?;
     problem("it expired on 2021-01-01T00:00:00Z")?;
     fs::set_permissions(&key, Permissions::from_mode(0o640))?;
-    problem("the mode of its key is 0640: others can get at it, expected 0600")?;
+    problem("the mode of its key is 0640, which gives other users access; expected 0600")?;
     fs::copy(pki.join("nodes/etcd-2/server.key"), &key)?;
-    problem("the key next to it does not belong to it")?;
+    problem("it does not match the key next to it")?;
     fs::remove_file(&key)?;
     problem("its private key is missing")?;
     fs::write(&cert, "no certificate")?;
-    problem("no certificate in it")?;
+    problem("it contains no certificate")?;
     fs::write(&key, "no key")?;
     problem("its key is not a private key")?;
 
@@ -348,7 +348,7 @@ fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> 
     check_output(
         &workshop.build(&[])?,
         0,
-        &["server.crt: replaced, since", "it expired on 2021-01-01"],
+        &["server.crt: replaced, because", "it expired on 2021-01-01"],
     )?;
     let aside = names(&pki.join("nodes/etcd-1"))?;
     ensure!(

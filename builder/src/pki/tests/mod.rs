@@ -22,9 +22,9 @@ const LIFETIMES: Lifetimes = Lifetimes {
     renew_before: 30,
 };
 
-/// Returns one fixed time for all tests, so that no test depends on how long it takes. It is
-/// slightly in the future: a certificate that openssl makes during a test, with its own clock, is
-/// already valid at this time, and one made here is backdated by an hour, so openssl already
+/// Returns one fixed time for all tests, so that no test depends on how long it takes. The time is
+/// slightly in the future, so that a certificate that openssl makes during a test, with its own
+/// clock, is already valid. A certificate made here is backdated by an hour, so openssl also
 /// considers it valid.
 fn now() -> OffsetDateTime {
     static NOW: std::sync::OnceLock<OffsetDateTime> = std::sync::OnceLock::new();
@@ -149,7 +149,7 @@ fn openssl(args: &[&str], paths: &[&Path]) -> Option<String> {
     let output = match Command::new("openssl").args(args).args(paths).output() {
         Ok(output) => output,
         Err(error) => {
-            eprintln!("SKIPPED: no openssl to ask ({error})");
+            eprintln!("SKIPPED: openssl is not available ({error})");
             return None;
         }
     };
@@ -320,7 +320,7 @@ fn keys_are_for_the_owner_alone_under_any_umask() {
 }
 
 #[test]
-#[ignore = "run by keys_are_for_the_owner_alone_under_any_umask, in a process of its own"]
+#[ignore = "run by keys_are_for_the_owner_alone_under_any_umask, in its own process"]
 fn child() {
     let dir = PathBuf::from(std::env::var_os("PKI_TEST_FOLDER").unwrap()).join("pki");
     let mut pki = open(&dir, &cluster(), &Authority::Own, LIFETIMES, now()).unwrap();

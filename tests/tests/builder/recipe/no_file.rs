@@ -104,7 +104,7 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
     (
         &["pki", "rotate", "NONE"],
         1,
-        "it has no ca.crt; name a folder that `builder build --pki` has made",
+        "it has no ca.crt; name a folder that `builder build --pki` has created",
     ),
     (
         &["pki", "retire", "FOLDER"],
