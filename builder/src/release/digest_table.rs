@@ -1,10 +1,9 @@
-//! The digests of upstream's releases that ship with this project: a second opinion that no mirror
-//! can change.
+//! The digests of upstream's releases that are part of this project. No mirror can change them.
 
 use recipes::{EtcdVersion, Sha256};
 
-/// The table: VERSION SHA256, one pair per line; `#` starts a comment. The comment at the top names
-/// its source.
+/// The table: one line VERSION SHA256 for each release. `#` starts a comment. The comment at the
+/// top names the source.
 const TABLE: &str = include_str!("known.txt");
 
 /// Returns the digest of this version's linux-amd64 tarball, if the table has it.

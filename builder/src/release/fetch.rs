@@ -1,4 +1,4 @@
-//! Downloads one URL into one file, resuming and retrying as often as is useful.
+//! Downloads one URL into one file. It resumes and retries as often as is useful.
 
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use super::partial_download::PartialDownload;
 use super::progress::Progress;
 use super::retry_policy::{RetryPolicy, jitter};
 
-/// What a download needs.
+/// The tools for a download.
 #[derive(Clone, Copy)]
 pub(crate) struct Fetch<'a> {
     /// The HTTP client.
@@ -39,9 +39,9 @@ enum Attempt {
 }
 
 impl Fetch<'_> {
-    /// Downloads the file at `url` into `part`, continuing from what `part` already has. The outer
-    /// error is this machine's (the disk), the inner one the mirror's. The bytes are not verified
-    /// yet.
+    /// Downloads the file at `url` into `part`, and continues after the bytes that `part` already
+    /// has. The outer error is a fault of this machine, such as its disk, and the inner error is
+    /// the mirror's. The bytes are not verified yet.
     pub(crate) fn download(
         &self,
         url: &Url,
@@ -75,8 +75,8 @@ impl Fetch<'_> {
         }
     }
 
-    /// Downloads the small text at `url`, with at most two tries: it is only evidence, so its
-    /// absence is not a failure.
+    /// Downloads the small text at `url`, with at most two tries. The text is only additional
+    /// evidence, so its absence is not a failure.
     pub(crate) fn text(&self, url: &Url) -> Result<String, MirrorError> {
         let limit = self.patience.sums_bytes;
         let ask = || -> Result<String, Attempt> {
@@ -127,8 +127,8 @@ impl Fetch<'_> {
         let mut request = self.client.get(url.clone());
         if have > 0 {
             request = request.header(RANGE, format!("bytes={have}-"));
-            // The range is requested even without an ETag (or with one from a different mirror): if
-            // the file differs, its digest will show it.
+            // The range is requested even without an ETag, or with an ETag from another mirror. If
+            // the file differs, its digest shows this.
             if let Some(etag) = part.etag(url) {
                 request = request.header(IF_RANGE, etag);
             }
@@ -191,7 +191,7 @@ impl Fetch<'_> {
                 break Attempt::GiveUp(MirrorError::TooLarge { size: at, limit });
             }
             if let Err(error) = file.write_all(&buffer[..count]) {
-                // If the disk is full, the file is truncated to its earlier length.
+                // If the disk is full, truncate the file to its earlier length.
                 self.progress.end();
                 let _ = part.discard();
                 return Err(ReleaseError::io("write", part.path())(error));
@@ -202,7 +202,7 @@ impl Fetch<'_> {
         Ok(end)
     }
 
-    /// Decides on an answer whose body is useless.
+    /// Decides what to do about an answer without a usable body.
     fn refusal(&self, step: &Step, status: u16, limit: u64) -> Attempt {
         match *step {
             Step::Again(Some(wait)) if wait > self.patience.longest_wait => {
@@ -234,7 +234,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// The body ended early.
+    /// Returns the error for a body that ended early.
     fn broken(&self, error: &std::io::Error, had: u64, total: Option<u64>) -> MirrorError {
         let inner = error
             .get_ref()
@@ -251,7 +251,8 @@ impl Fetch<'_> {
 fn answer(response: &Response) -> MirrorResponse {
     MirrorResponse {
         status: response.status(),
-        // Not reqwest's content_length(), which returns none if the body is empty or decoded.
+        // reqwest's content_length() is not suitable, because it returns `None` if the body is
+        // empty or decoded.
         length: header(response, &CONTENT_LENGTH).and_then(|text| text.parse().ok()),
         range: header(response, &CONTENT_RANGE),
         retry_after: header(response, &RETRY_AFTER),

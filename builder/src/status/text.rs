@@ -8,7 +8,7 @@ use members::survey::{Row, Verdict, columns, health, remarks, role, size};
 use super::Report;
 use super::report::{List, Update};
 
-/// Returns the report as tables and lines.
+/// Formats the report as tables and lines.
 pub(super) fn full(report: &Report) -> String {
     let mut text = format!(
         "cluster {}: {}, {}\n",
@@ -28,7 +28,7 @@ pub(super) fn full(report: &Report) -> String {
     text
 }
 
-/// Returns the report as one line.
+/// Formats the report as one line.
 pub(super) fn line(report: &Report) -> String {
     let members = report.members.iter().map(|row| {
         let problems: Vec<String> = row.errors.iter().map(ToString::to_string).collect();
@@ -99,7 +99,7 @@ pub(crate) fn days(row: &Row) -> String {
     }
 }
 
-/// Returns one line if the member lists agree, and otherwise all of them side by side.
+/// Formats the member lists: one line if they agree, and otherwise all of them side by side.
 fn lists(report: &Report) -> String {
     let known = report.lists.iter().filter(|list| list.members.is_some());
     let known = known.count();
@@ -144,19 +144,20 @@ fn update(update: &Update) -> String {
         (Some(built), Some(newest)) => {
             let _ = writeln!(
                 text,
-                "images: {built} is the newest built here, {newest} the newest that a member has taken over by an update"
+                "images: the newest built here is {built}, the newest that a member has installed \
+                 by an update is {newest}"
             );
         }
         (Some(built), None) => {
             let _ = writeln!(
                 text,
-                "images: {built} is the newest built here; no member has taken one over by an update"
+                "images: the newest built here is {built}; no member has installed one by an update"
             );
         }
         (None, Some(newest)) => {
             let _ = writeln!(
                 text,
-                "images: {newest} is the newest that a member has taken over by an update"
+                "images: the newest that a member has installed by an update is {newest}"
             );
         }
         (None, None) => {}
@@ -164,7 +165,7 @@ fn update(update: &Update) -> String {
     if let Some(turn) = &update.turn {
         let _ = writeln!(
             text,
-            "turn: {} installs the image {}, since {} ({} s)",
+            "turn: {} has been installing the image {} since {} ({} s)",
             turn.node,
             turn.serial,
             stamp(turn.since),

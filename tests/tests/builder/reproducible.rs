@@ -67,7 +67,7 @@ fn upstream() -> Result<()> {
         &first,
         0,
         &[
-            "its digest is the recipe's",
+            "its digest matches the recipe",
             "/pki/ca.crt: made",
             "nodes/etcd-3/client.crt: made",
         ],

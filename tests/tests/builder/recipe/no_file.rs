@@ -41,7 +41,7 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
     (
         &["build", "RECIPE", "--out", "NEW", "--release", "FIFO"],
         1,
-        "is not a file: give the release tarball",
+        "is not a file: provide the release tarball",
     ),
     (
         &["init", "--ssh-key", "FIFO", "etcd-1=10.0.0.1"],
