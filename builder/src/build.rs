@@ -133,8 +133,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         overlay: tree.listed,
     };
     let manifest = manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
-    // The serial is assigned before the output is moved into its place, so that two images never
-    // share one.
+    // The serial is assigned before the output is moved into place, so that two images never share
+    // a serial.
     let serial = pki.serial(manifest.image())?;
     let release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
     image_release::write(output.path(), &release, pki.signing())?;

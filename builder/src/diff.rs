@@ -151,7 +151,8 @@ fn overlay_differences(old: &Image, new: &Image) -> Vec<Difference> {
         .collect()
 }
 
-/// Returns the kickstart without the overlay's digest, which changes with every other change.
+/// Returns the kickstart without the overlay's digest, which changes with any change of the
+/// overlay.
 fn kickstart(image: &Image) -> String {
     image
         .kickstart

@@ -1,8 +1,8 @@
-//! Checks whether a program would run on CentOS 7. Its ELF headers show this before the program is
-//! on a node where it does not run.
+//! Checks whether a program would run on CentOS 7. The ELF headers show this before the program
+//! gets to a node.
 //!
-//! The check looks at what the kernel and the dynamic linker of CentOS 7.9 look at: program headers
-//! and the dynamic segment. It does not need the section headers, which may be stripped.
+//! The check reads the same parts as the kernel and the dynamic linker of CentOS 7.9: the program
+//! headers and the dynamic segment. It does not need the section headers, which may be stripped.
 
 mod dynamic;
 mod linkage;
@@ -19,8 +19,8 @@ use dynamic::Segment;
 use linkage::INTERPRETER;
 pub(crate) use linkage::{Linkage, NotForCentos7};
 
-/// The kernel of CentOS 7.9 is 3.10.0: a binary whose ABI note requires a newer one exits with
-/// "FATAL: kernel too old".
+/// The kernel of CentOS 7.9. A binary whose ABI note requires a newer kernel exits with "FATAL:
+/// kernel too old".
 const KERNEL: [u32; 3] = [3, 10, 0];
 
 /// Checks that the program with these bytes would run on a minimal CentOS 7.9, and returns how it

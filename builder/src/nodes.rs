@@ -30,7 +30,7 @@ pub(crate) enum NodesError {
         /// The operating system's error.
         source: io::Error,
     },
-    /// The seed image could not be made.
+    /// The seed image could not be created.
     #[error("cannot create the seed image of `{node}`: {source}")]
     Seed {
         /// Whose.

@@ -3,8 +3,8 @@
 //! space leaves the old output unchanged.
 //!
 //! ```text
-//! .NAME.new-PID    what the build PID is writing; 0700, locked as long as it lives
-//! .NAME.old-PID    the old output, for the moment between two renames on file systems that cannot exchange
+//! .NAME.new-PID    the new output of the build PID; 0700, locked until the build ends
+//! .NAME.old-PID    the old output, between two renames on file systems that cannot swap folders
 //! ```
 
 mod error;
@@ -30,7 +30,7 @@ use existing::{check_replaceable, inspect};
 use interrupt::{discard, lock};
 use siblings::{parent, recover, replace, serial, sibling};
 
-/// Refuses a place where an output is not allowed. Returns the version of etcd in the existing
+/// Refuses a path where an output is not allowed. Returns the version of etcd in the existing
 /// output.
 pub(crate) fn check(
     target: &Path,
@@ -126,7 +126,7 @@ pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     match target.canonicalize() {
         Ok(path) => return Ok(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io_error("look at it", target)(error)),
+        Err(error) => return Err(io_error("inspect it", target)(error)),
     }
     if target.symlink_metadata().is_ok() {
         return refused(
@@ -140,7 +140,7 @@ pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     match parent(target).canonicalize() {
         Ok(folder) => Ok(folder.join(name)),
         Err(_) => refused(
-            "the folder that should hold it does not exist",
+            "its parent folder does not exist",
             "create that folder first",
         ),
     }
@@ -180,7 +180,7 @@ fn sync(folder: &Path) -> Result<(), OutputError> {
         let entry = entry.map_err(io_error("list it", folder))?;
         let kind = entry
             .file_type()
-            .map_err(io_error("look at it", &entry.path()))?;
+            .map_err(io_error("inspect it", &entry.path()))?;
         if kind.is_dir() {
             sync(&entry.path())?;
         } else if kind.is_file() {

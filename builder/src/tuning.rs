@@ -1,4 +1,4 @@
-//! The settings of this image, the guide's values, and the reasons: the table
+//! The settings of this image, with the guide's values and the reasons. They come from the table
 //! kickstart/tuning/settings.toml, applied to one recipe.
 
 mod block;

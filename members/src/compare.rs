@@ -41,7 +41,7 @@ pub struct Voter {
 pub enum Compared {
     /// All members have the same data.
     Same,
-    /// The members differ. Members with the same hash form a group; the largest group is first.
+    /// The members differ. Members with the same hash form a group. The largest group is first.
     Differ {
         /// The revision of the compared hashes.
         revision: i64,

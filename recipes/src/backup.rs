@@ -115,7 +115,7 @@ impl FromStr for Destination {
             };
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        // These are Amazon's rules for bucket names; other stores follow them too.
+        // These are Amazon's rules for bucket names. Other stores follow them too.
         let bucket_ok = (3..=63).contains(&bucket.len())
             && bucket
                 .chars()

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Sha256;
 
-/// All files of the overlay except the stamp itself, which is covered by the overlay's digest in
-/// the kickstart.
+/// All files of the overlay except the stamp itself, which the overlay's digest in the kickstart
+/// covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageStamp {

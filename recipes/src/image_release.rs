@@ -14,7 +14,7 @@ use crate::{Envelope, EnvelopeError, EtcdVersion, Label, PublicKey, Sha256};
 /// The payload type of a signed release.
 pub const RELEASE_TYPE: &str = "application/vnd.etcd-image.release+json";
 
-/// The file name of a release; the file is in the builder's output, beside `image/`.
+/// The file name of a release. The file is in the builder's output, next to `image/`.
 pub const RELEASE_FILE: &str = "release.json";
 
 /// The path of a release's overlay, relative to the folder that holds the release.
@@ -33,7 +33,7 @@ pub struct ReleaseDocument {
     format: u32,
     /// The name of the cluster that the image is for.
     pub cluster: Label,
-    /// The number of the image, its serial. The first image has number 1; the builder increases the
+    /// The number of the image, its serial. The first image has number 1. The builder increases the
     /// number by one for each image that differs from the previous one.
     pub serial: u64,
     /// The digest of the image: the digest of the names and digests of its files.

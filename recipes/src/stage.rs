@@ -16,11 +16,11 @@ pub enum Stage {
     Installing,
     /// The installation is complete and on the disk.
     Installed,
-    /// The installation failed; the reason is reported with this stage.
+    /// The installation failed. The report of this stage contains the reason.
     Failed,
     /// firstboot has made the machine a healthy member.
     Healthy,
-    /// firstboot refuses to start etcd; the reason is reported with this stage.
+    /// firstboot refuses to start etcd. The report of this stage contains the reason.
     Refused,
 }
 

@@ -121,8 +121,8 @@ fn partitions(recipe: &Recipe) -> Vec<String> {
     ]
 }
 
-/// Returns the sources of the packages. If the metadata is pinned, its digest represents them,
-/// because a mirror may then change without changing the packages.
+/// Returns the sources of the packages. If the metadata is pinned, its digest represents the
+/// sources, because a change of the mirror then does not change the packages.
 fn repositories(recipe: &Recipe) -> Vec<String> {
     let install = &recipe.install;
     let by = |digest: Option<&Sha256>, urls: Vec<String>| match digest {

@@ -42,7 +42,7 @@ fn walk(
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         let kind = entry
             .file_type()
-            .map_err(ManifestError::io("look at it", &path))?;
+            .map_err(ManifestError::io("inspect it", &path))?;
         if entry
             .file_name()
             .to_str()

@@ -3,9 +3,9 @@
 //! everywhere.
 //!
 //! ```text
-//! image/manifest.json       this
-//! image/manifest.json.sig   a signed envelope with the same bytes in it
-//! image/SHA256SUMS          all files of image/ but itself, for `sha256sum -c`
+//! image/manifest.json       the manifest
+//! image/manifest.json.sig   a signed envelope that contains the same bytes
+//! image/SHA256SUMS          all other files of image/, for `sha256sum -c`
 //! ```
 
 mod error;

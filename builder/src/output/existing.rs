@@ -125,7 +125,7 @@ pub(super) fn check_replaceable(
 pub(super) fn inspect(target: &Path) -> Result<ExistingOutput, OutputError> {
     match fs::symlink_metadata(target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ExistingOutput::Nothing),
-        Err(error) => Err(io_error("look at it", target)(error)),
+        Err(error) => Err(io_error("inspect it", target)(error)),
         Ok(_) if target.parent().is_none() => Ok(ExistingOutput::Root),
         Ok(found) if !found.is_dir() => Ok(ExistingOutput::File),
         Ok(_) => {

@@ -42,7 +42,7 @@ pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
             sync_parent(path)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let found = fs::metadata(path).map_err(PkiError::io("look at it", path))?;
+            let found = fs::metadata(path).map_err(PkiError::io("inspect it", path))?;
             if !found.is_dir() {
                 return Err(PkiError::wrong(
                     path,
@@ -54,7 +54,7 @@ pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(PkiError::wrong(
             path,
-            "the folder that should hold it does not exist",
+            "its parent folder does not exist",
             "create that folder first",
         )),
         Err(error) => Err(PkiError::io("create it", path)(error)),
@@ -79,7 +79,7 @@ pub(super) fn check_mode(path: &Path, forbidden: u32) -> Result<(), PkiError> {
 /// Returns the mode of a file, if it has any of the `forbidden` bits.
 pub(super) fn excessive_mode(path: &Path, forbidden: u32) -> Result<Option<u32>, PkiError> {
     let mode = fs::metadata(path)
-        .map_err(PkiError::io("look at it", path))?
+        .map_err(PkiError::io("inspect it", path))?
         .permissions()
         .mode()
         & 0o7777;

@@ -110,7 +110,7 @@ impl ClientRequest {
         self
     }
 
-    /// Returns the origin of the request. The kernel is asked only once.
+    /// Returns the origin of the request. The kernel is queried only once.
     ///
     /// # Errors
     /// If the origin does not identify the machine that sent the request.
@@ -213,8 +213,8 @@ fn percent_decode(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Returns the host that the request names. HTTP/1.1 requires exactly one; a host in the URI takes
-/// precedence (RFC 9112, 3.2).
+/// Returns the host that the request names. HTTP/1.1 requires exactly one host. A host in the URI
+/// takes precedence (RFC 9112, 3.2).
 fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     let bad = |why: &str| Refusal::bad_request("host", why);
     let mut all = head.headers.get_all(HOST).iter();

@@ -159,7 +159,11 @@ fn read_s3(table: &Table<'_>) -> S3 {
     for key in SECRETS {
         let message = "the store's credentials do not belong in a recipe, because the image is \
             public";
-        table.reject(key, message, "docs/backup.md says where a node keeps them");
+        table.reject(
+            key,
+            message,
+            "docs/backup.md describes where to store them on a node",
+        );
     }
     let region = table.value::<Word>("region");
     let path_style = table.boolean("path-style");

@@ -88,7 +88,7 @@ pub fn read(text: &str) -> RecipeReport {
     for finding in explain(text, &syntax) {
         findings.add(finding);
     }
-    // A syntax error may split sections, so further findings would be noise.
+    // A syntax error can split sections, so further findings would be misleading.
     let recipe = if errors.is_empty() {
         read_sections(&Table::root(document.get_ref(), &findings))
     } else {

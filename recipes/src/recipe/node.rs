@@ -288,7 +288,7 @@ fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     );
 }
 
-/// Refuses names that a node cannot have; etcd and its peers reach the node by its name.
+/// Refuses names that a node cannot have.
 pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<Node>]) {
     for node in nodes {
         let (name, span) = (&node.value.name, node.value.named.clone());

@@ -25,8 +25,8 @@ pub struct Install {
     pub family: Family,
     /// The URLs of the distribution's packages, in the order in which they are tried.
     pub trees: Vec<Base>,
-    /// The digest of a tree's `repodata/repomd.xml`. anaconda 7 does not check package signatures
-    /// (yumpayload.py sets no gpgcheck); this digest pins all packages.
+    /// The digest of a tree's `repodata/repomd.xml`, which pins all packages. anaconda 7 does not
+    /// check package signatures (yumpayload.py sets no gpgcheck).
     pub repomd_sha256: Option<Sha256>,
     /// Additional repositories, for the installation and on the node.
     pub repos: Vec<Repo>,
