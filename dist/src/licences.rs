@@ -104,7 +104,7 @@ fn linked(workspace: &Path) -> Result<Vec<Package>> {
     crates.retain(|package| names.contains(&(package.name.as_str(), package.version.as_str())));
     ensure!(
         crates.len() == names.len(),
-        "cargo tree names {} crates, cargo metadata {}",
+        "cargo tree names {} crates, but cargo metadata {}",
         names.len(),
         crates.len()
     );

@@ -134,9 +134,9 @@ impl Envelope {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
-/// The error for a text or bytes that are not a key of this kind.
+/// Why a key cannot be read or generated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no {0}")]
+#[error("{0}")]
 pub struct KeyError(&'static str);
 
 impl PublicKey {
@@ -159,7 +159,7 @@ impl FromStr for PublicKey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let error = KeyError("public key: expected one line `ed25519 BASE64` of 32 bytes");
+        let error = KeyError("not a public key: expected one line `ed25519 BASE64` of 32 bytes");
         let encoded = text
             .trim()
             .strip_prefix("ed25519 ")
@@ -196,14 +196,14 @@ impl SigningKey {
         let document = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
         document
             .map(|d| d.as_ref().to_vec())
-            .map_err(|_| KeyError("random numbers to be had from the system"))
+            .map_err(|_| KeyError("the system does not provide random numbers"))
     }
 
     /// Reads the key from a PKCS #8 document (DER).
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         Ed25519KeyPair::from_pkcs8(der)
             .map(Self)
-            .map_err(|_| KeyError("ed25519 key in PKCS #8"))
+            .map_err(|_| KeyError("not an ed25519 key in PKCS #8"))
     }
 
     /// Returns its public half.

@@ -43,8 +43,8 @@ fn member(bytes: &[u8]) -> Vec<u8> {
     // Writing to memory fails only if memory runs out, and then the process ends anyway.
     encoder
         .write_all(bytes)
-        .expect("memory takes what is written");
-    encoder.finish().expect("memory takes what is written")
+        .expect("writing to memory succeeds");
+    encoder.finish().expect("writing to memory succeeds")
 }
 
 /// Runs the job for each input on all cores. The results are in the order of the inputs.

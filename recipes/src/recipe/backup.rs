@@ -75,7 +75,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     });
     let s3 = s3.map(|table| read_s3(&table)).unwrap_or_default();
     if bucket && !named {
-        let finding = Diagnostic::error(table.header(), "the store of the bucket is not named");
+        let finding = Diagnostic::error(table.header(), "the bucket's store is not specified");
         table.report(finding.help(
             "under [backup.s3], set `region` for Amazon's store, or `endpoint` for any other",
         ));

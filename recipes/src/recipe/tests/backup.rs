@@ -33,7 +33,7 @@ fn a_backup_has_defaults_and_no_secrets() {
     );
     refused(
         &with("destination = \"s3://backups/etcd\""),
-        "the store of the bucket is not named",
+        "the bucket's store is not specified",
     );
     refused(
         &with("[backup.s3]\nregion = \"x\""),
