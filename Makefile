@@ -1,15 +1,19 @@
-# make demo   the main job, to watch            make test   the tests
-# make test-all  the tests, and those that widen a sample: more versions, more points of a crash, more firmware
-# make build  both programs, in target/dist     make lint   format, clippy, import cycles, dependencies
-# make bench  the measurements in the README    make clean  what was built and cached
-# make dist   the packages, in target/packages: tar.gz, deb and rpm
-# make soak   rebuilds under load, for hours
-# make crash-sweep  firstboot killed, and its power cut, at every point: hours. CRASH_SCENARIO=rebuild does one scenario,
-#             CRASH_PART=1/4 a quarter of the points: four of these may run side by side
+# make demo         shows the main job
+# make test         runs the tests
+# make test-all     runs the tests on larger samples: more versions, more crash points, more firmware
+# make build        builds both programs, in target/dist
+# make lint         checks the format, clippy, import cycles and dependencies
+# make bench        takes the measurements in the README
+# make dist         makes the packages, in target/packages: tar.gz, deb and rpm
+# make soak         rebuilds members under load, for hours
+# make crash-sweep  kills firstboot, and cuts its power, at every point, for hours. CRASH_SCENARIO=rebuild runs one
+#                   scenario, CRASH_PART=1/4 a quarter of the points. Four such parts can run in parallel
+# make clean        removes everything that was built and cached
 #
-# Each installs what it needs itself (apt-get, pip) and says so. Settings: KEEP=1 leaves the demo's hosts on; HOURS=8
-# makes the soak longer, and SEED=… draws what an earlier one drew; ETCD_VERSION=3.6.16 has the bootstrap tests, the soak
-# and the crash sweep run with another etcd than 3.5.1 (make test lives a whole life with four others anyhow).
+# Each target installs what it needs (apt-get, pip) and reports it. Settings: KEEP=1 leaves the demo's hosts running.
+# HOURS=8 makes the soak longer, and SEED=… repeats the random choices of an earlier soak. ETCD_VERSION=3.6.16 runs the
+# bootstrap tests, the soak and the crash sweep with that etcd instead of 3.5.1 (make test always includes a full
+# lifecycle with four other versions).
 
 SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
@@ -17,17 +21,18 @@ DIST := target/dist
 
 .PHONY: build dist demo test test-all lint bench soak crash-sweep clean tools
 
-# What the programs are made of, and the commit they are made from. Only .git of this folder counts: sources without one may
-# be unpacked inside another repository. A change after the commit is named.
+# The sources of the programs, and the commit from which they are built. Only the .git of this folder counts, because
+# sources without one may be unpacked inside another repository. A change after the commit adds "-dirty".
 SOURCES := Cargo.toml Cargo.lock Makefile builder firstboot kickstart recipes
 GIT := git --git-dir=.git --work-tree=.
 COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exit; \
 	test -z "$$($(GIT) status --porcelain -- $(SOURCES))" || commit=$$commit-dirty; echo $$commit)
 
-# Static: firstboot runs on CentOS 7, whose glibc is older than any that builds it. RUSTFLAGS needs the target named,
-# or it would be taken for build scripts and macros too. Packed relocations: a quarter of a megabyte less; it is libc in the
-# program itself that reads them, so the kernel does not matter. The paths of the crates' sources stand in the program's panic
-# messages: remapped, they are the same on every machine. They are known once the crates are fetched.
+# The programs are static, because firstboot runs on CentOS 7, whose glibc is older than that of any build machine.
+# --target is required, because RUSTFLAGS would otherwise apply to build scripts and macros too. Packed relocations save a
+# quarter of a megabyte. The libc inside the program reads them, so they work on any kernel. The program's panic messages
+# contain the paths of the crates' sources, which are remapped so that they are the same on every machine. These paths are
+# known only once the crates are fetched.
 build:
 	cargo fetch --locked --target $(TARGET)
 	crates=$${CARGO_HOME:-$$HOME/.cargo}/registry/src; \
@@ -57,9 +62,9 @@ crash-sweep: tools build
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	@# A comment that links to an item by a name that it no longer has.
+	@# Fails if a comment links to an item that no longer has that name.
 	RUSTDOCFLAGS='-D rustdoc::broken_intra_doc_links -A rustdoc::private_intra_doc_links' cargo doc --workspace --locked --no-deps --document-private-items -q
-	@# Fails where the files of a crate import each other in a circle, or a file is too long. No compiler checks that.
+	@# Fails if the files of a crate import each other in a cycle, or if a file is too long. The compiler does not check this.
 	cargo run --locked -q -p lint -- .
 	@if ! command -v cargo-deny >/dev/null; then echo 'skipped: dependencies: cargo-deny is not installed'; \
 	else cargo deny check bans licenses sources && if cargo deny fetch db >/dev/null 2>&1; \
@@ -69,7 +74,7 @@ lint:
 bench: tools build
 	cargo run --locked -q --release -p tests --bin bench
 
-# Laps of 20 rounds, until the hours are over. ROUNDS makes a lap longer.
+# Runs laps of 20 rounds until the hours are over. ROUNDS sets the number of rounds in a lap.
 soak: tools build
 	HOURS=$${HOURS:-4} cargo test --locked -q -p tests --test bootstrap -- rebuilds_under_load
 

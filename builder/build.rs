@@ -1,5 +1,5 @@
-//! The kickstart's files are compiled in. Cargo must watch the folder, since a new file in it
-//! changes no Rust file.
+//! The builder contains the kickstart's files. Cargo must watch the folder, because a new file in
+//! it does not change any Rust file.
 
 fn main() {
     println!("cargo::rerun-if-changed=../kickstart");

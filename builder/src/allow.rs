@@ -1,4 +1,4 @@
-//! `builder allow`: permits `builder serve` to install a machine again, or to hand out its document
+//! `builder allow`: permits `builder serve` to reinstall a machine, or to hand out its document
 //! again.
 
 use std::path::PathBuf;
@@ -16,20 +16,19 @@ use crate::serve::record::{self, DocumentDelivery, Installation, Record};
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["install", "document"]))]
 pub(crate) struct Options {
-    /// The nodes
+    /// The names of the nodes
     #[arg(required_unless_present = "all", value_name = "NAME")]
     nodes: Vec<Label>,
-    /// All nodes of the output. With --install, only those without a record
+    /// Apply to all nodes of the output. With --install, only to those without a record
     #[arg(long, conflicts_with = "nodes")]
     all: bool,
-    /// Install the machine at its next boot from the network, which wipes its disk. Includes
-    /// --document
+    /// Install the machine at its next network boot, which erases its disk. Implies --document
     #[arg(long)]
     install: bool,
     /// Allow the machine to fetch its document again
     #[arg(long)]
     document: bool,
-    /// The served output
+    /// The output that `builder serve` serves
     #[arg(long, default_value = "out")]
     out: PathBuf,
     /// The folder of the server's records [default: OUT.state]
@@ -52,7 +51,7 @@ struct Permission {
     document: bool,
 }
 
-/// Records the permission. A running server takes it into account at once.
+/// Records the permission. It applies to a running server immediately.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.canonicalize().with_context(|| {
         format!(
@@ -75,7 +74,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if !cluster.record.is_complete() {
         console::note(format!(
-            "warning: {} is not the record that the cluster's first build began: is it the one that the server has (--state)?",
+            "warning: {} is not the record that the cluster's first build began: is this the \
+             server's folder (--state)?",
             cluster.record.folder().display()
         ));
     }
@@ -109,10 +109,11 @@ fn text(permission: &Permission) -> String {
     let mut text = match permission.install {
         None => String::new(),
         Some(true) => {
-            format!("{name}: installed at its next boot from the network, which wipes its disk\n")
+            format!("{name}: will be installed at its next network boot, which erases its disk\n")
         }
         Some(false) => format!(
-            "{name}: unchanged, because it has a record; `builder allow {name} --install` installs it again\n"
+            "{name}: unchanged, because it has a record; run `builder allow {name} --install` to \
+             reinstall it\n"
         ),
     };
     if permission.document {
@@ -122,9 +123,9 @@ fn text(permission: &Permission) -> String {
     text
 }
 
-/// Allows the installation of a node. `--all` covers only the nodes without a record, because an
-/// operator types it for a new cluster and may later find it in the shell's history while the
-/// cluster is running. Returns whether the node may be installed now.
+/// Allows the installation of a node. `--all` covers only the nodes without a record: an operator
+/// may repeat the command from the shell's history when the cluster is already running. Returns
+/// whether the node may be installed now.
 fn install(record: &Record, name: &Label, all: bool) -> Result<bool> {
     if all && (record.installation(name)?.is_some() || record.delivery(name)?.is_some()) {
         return Ok(false);

@@ -20,7 +20,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Records the cluster that the folder belongs to from now on.
+/// Records that the folder belongs to the recipe's cluster.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let recipe = check::checked_recipe(&options.recipe, false)?.recipe;
     let event = pki::assign(

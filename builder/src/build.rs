@@ -1,4 +1,4 @@
-//! `builder build`: builds one image, and a folder for each node, from one recipe.
+//! `builder build`: builds one image and a folder for each node from one recipe.
 
 mod digests;
 mod folders;
@@ -28,7 +28,7 @@ use crate::serve::record::Record;
 use crate::tree::Tree;
 use crate::{console, elf, etcd_roll, image_release, newfile, nodes, render, text_file};
 
-/// The size limit for a firstboot, which is larger than one with all its debug symbols.
+/// The size limit for a firstboot binary. A binary with all its debug symbols is smaller.
 const LARGEST_FIRSTBOOT: u64 = 1 << 30;
 
 /// The command-line options.
@@ -37,24 +37,23 @@ const LARGEST_FIRSTBOOT: u64 = 1 << 30;
 pub(crate) struct Options {
     /// The recipe, a TOML file
     recipe: PathBuf,
-    /// The folder to write. An earlier output in it is replaced as a whole
+    /// The folder to write. An earlier output is replaced completely
     #[arg(long, default_value = "out")]
     out: PathBuf,
-    /// Replace an output that was built with another PKI folder, for example that of another
-    /// cluster
+    /// Replace an output that was built with another PKI folder, such as that of another cluster
     #[arg(long)]
     replace: bool,
-    /// The folder of the cluster's certificates and keys. Missing ones are created [default:
+    /// The folder of the cluster's certificates and keys. Missing files are created [default:
     /// OUT.pki]
     #[arg(long, value_name = "DIR")]
     pki: Option<PathBuf>,
     /// The folder for downloads and compressed files [default: the user's cache folder]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Use only the cache and no network
+    /// Use only the cache, not the network
     #[arg(long)]
     offline: bool,
-    /// Use this release tarball instead of a download. It is verified like a download
+    /// Use this release tarball instead of a download. It is verified in the same way
     #[arg(long, value_name = "FILE")]
     release: Option<PathBuf>,
     /// Use this mirror instead of the recipe's. May be repeated
@@ -72,7 +71,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// The earlier outputs that this build may replace if it signs with this key.
+    /// Returns the earlier outputs that this build may replace if it signs with this key.
     fn replaceable(&self, key: Option<PublicKey>) -> Replaceable {
         if self.replace {
             Replaceable::Any
@@ -82,7 +81,7 @@ impl Options {
     }
 }
 
-/// Builds.
+/// Runs the build.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let progress = release::for_stderr();
     let CheckedRecipe {
@@ -93,8 +92,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let date = date(&recipe)?;
     let folders = folders(options)?;
     let (cache, pki_folder) = (&folders.cache, &folders.pki);
-    // This is checked before any download: a folder that may not be replaced now may not be
-    // replaced at the end either.
+    // Check before any download, because a folder that cannot be replaced now cannot be replaced at
+    // the end either.
     let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
     if let Some(etcd) = replaced {
         warn_of_roll(&recipe, etcd, &folders.place, &*progress);
@@ -135,8 +134,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         overlay: tree.listed,
     };
     let manifest = manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
-    // The serial is assigned before the output is moved into its place, so that two images never
-    // share one.
+    // The serial is assigned before the output is moved into place, so that two images never share
+    // a serial.
     let serial = pki.serial(manifest.image())?;
     let release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
     image_release::write(output.path(), &release, pki.signing())?;
@@ -145,15 +144,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     report(options, &recipe, &packed, pki_folder, (pki.trust(), serial))
 }
 
-/// Issues what each node gets. If the PKI is new, also begins the record of what is installed.
+/// Issues each node's document. If the PKI is new, also begins the record of installations.
 fn issue_documents(
     recipe: &Recipe,
     pki: &mut Pki,
     pki_folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<Node>> {
-    // The record is begun before the first document is issued, because the document publishes the
-    // key. If a build ends here, the next one begins the record again.
+    // The record must exist before the first document is issued, because the document publishes the
+    // key. If a build ends here, the next build begins the record again.
     let begun = if pki.is_new() {
         Some(begin_record(recipe, pki_folder)?)
     } else {
@@ -168,7 +167,7 @@ fn issue_documents(
     }
     if let Some(record) = begun {
         progress.say(&format!(
-            "{}: made; `builder serve` records there what was installed",
+            "{}: created; `builder serve` records installations there",
             record.folder().display()
         ));
     }
@@ -187,8 +186,8 @@ fn write_documents(output: &Output, nodes: &mut [Node], serial: u64, pki: &Pki) 
     Ok(())
 }
 
-/// Tells the operator which nodes have no certificates yet, and that their documents cannot hold
-/// the object store's keys.
+/// Tells the operator which nodes have no certificates yet, and that their documents do not contain
+/// the object store's credentials.
 fn warn_of_awaited(
     recipe: &Recipe,
     pki: &Pki,
@@ -207,14 +206,16 @@ fn warn_of_awaited(
         .collect();
     if !awaited.is_empty() {
         progress.say(&format!(
-            "no certificates yet for {}: sign the request that `firstboot csr` prints there by `builder pki sign`",
+            "no certificates yet for {}: run `firstboot csr` on the node, and sign the request \
+             with `builder pki sign`",
             awaited.join(", ")
         ));
     }
     if pki.store_keys()?.is_some() {
         progress.say(
-            "warning: the object store's keys are in no node document, since these may be public with keys = \"node\": write \
-             them to /etc/firstboot/s3-keys on each node, with mode 0600",
+            "warning: the node documents do not contain the object store's credentials, because \
+             they may be public with keys = \"node\": write the credentials to \
+             /etc/firstboot/s3-keys on each node, with mode 0600",
         );
     }
     Ok(())
@@ -249,8 +250,8 @@ fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn
     }
 }
 
-/// SOURCE_DATE_EPOCH if it is set (reproducible-builds.org/specs/source-date-epoch), else the
-/// recipe's date.
+/// Returns SOURCE_DATE_EPOCH if it is set (reproducible-builds.org/specs/source-date-epoch), and
+/// otherwise the recipe's date.
 fn date(recipe: &Recipe) -> Result<u64> {
     let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else {
         return Ok(recipe.date);
@@ -258,7 +259,7 @@ fn date(recipe: &Recipe) -> Result<u64> {
     let date = text.parse().ok().filter(|date| *date <= overlay::LATEST);
     date.with_context(|| {
         format!(
-            "SOURCE_DATE_EPOCH is `{text}`, expected seconds since 1970, at most {}",
+            "SOURCE_DATE_EPOCH is `{text}`: expected seconds since 1970, at most {}",
             overlay::LATEST
         )
     })
@@ -271,7 +272,7 @@ fn begin_record(recipe: &Recipe, pki: &Path) -> Result<Record> {
     Ok(record)
 }
 
-/// Reads the firstboot to pack, and makes sure that CentOS 7 can run it.
+/// Reads the firstboot to pack, and checks that CentOS 7 can run it.
 fn firstboot(options: &Options) -> Result<(Content, FileDigest)> {
     let path = match &options.firstboot {
         Some(path) => path.clone(),
@@ -279,7 +280,8 @@ fn firstboot(options: &Options) -> Result<(Content, FileDigest)> {
     };
     let bytes = text_file::bytes(&path, LARGEST_FIRSTBOOT).with_context(|| {
         format!(
-            "cannot read firstboot at {}; `make build` makes it, --firstboot FILE names another",
+            "cannot read firstboot at {}; run `make build`, or name another binary with \
+             --firstboot FILE",
             path.display()
         )
     })?;
@@ -345,8 +347,8 @@ pub(crate) fn open_pki(recipe_path: &Path, recipe: &Recipe, folder: &Path) -> Re
     )?)
 }
 
-/// Makes a folder that a web server can read, whatever the umask: the server may run as a different
-/// user.
+/// Creates a folder that a web server can read, even under a strict umask, because the server may
+/// run as a different user.
 fn make_public(folder: &Path) -> Result<()> {
     fs::create_dir(folder)
         .and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)))

@@ -17,12 +17,12 @@ use crate::{check, console, pki};
     --cert out.pki/clients/alice/client.crt --key out.pki/clients/alice/client.key"
 )]
 pub(crate) struct Options {
-    /// The certificate's common name. With etcd's authentication, it is the name of the etcd user
+    /// The certificate's common name. With authentication, etcd uses it as the user name
     name: Label,
     /// The folder of the cluster's certificates and keys
     #[arg(long, value_name = "DIR", default_value = "out.pki")]
     pki: PathBuf,
-    /// The recipe, if it names your own CA (`ca-cert`)
+    /// The recipe, required if it names your own CA (`ca-cert`)
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
     /// The folder to write [default: clients/NAME in the PKI folder]

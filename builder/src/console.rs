@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
-/// Prints a result. A reader that closes the pipe, such as `head`, has read enough: that is not a
-/// failure, and it does not change the exit code.
+/// Prints a result. If a reader such as `head` closes the pipe, it has read enough. This is not a
+/// failure and does not change the exit code.
 pub(crate) fn result(text: impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
@@ -28,18 +28,18 @@ pub(crate) fn report<T: Serialize + ?Sized>(
     }
 }
 
-/// Prints a line for the operator on standard error. If it cannot be printed, for example because
-/// the disk is full, the program continues; `eprintln!` would end it.
+/// Prints a line for the operator on standard error. If the line cannot be printed, for example
+/// because the disk is full, the program continues. `eprintln!` would end it.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Prints an error in the same way.
+/// Prints an error on standard error, as [`note`] prints a line.
 pub(crate) fn error(text: impl Display) {
     note(format_args!("builder: {text}"));
 }
 
-/// A count with its noun. The noun's plural ends with `s`.
+/// Formats a count with its noun, whose plural must end with `s`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -1,5 +1,5 @@
-//! `builder diff`: shows the differences between two images as a person would: settings line by
-//! line, programs by version and digest. It omits derived files (the stamp, the manifest, the
+//! `builder diff`: shows the differences between two images in readable form: settings line by
+//! line, programs by version and digest. It omits derived data (the stamp, the manifest, the
 //! overlay's own digest).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use crate::manifest::{self, Image, Kind, OverlayEntry};
 /// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The output of `builder build` that the nodes have now, or its image/
+    /// The output of `builder build` that the nodes currently have, or its image/
     old: PathBuf,
     /// The new output, or its image/
     new: PathBuf,
@@ -33,7 +33,7 @@ const ETCD: &str = "etcd";
 /// A difference.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Difference {
-    /// The path on the node, or another name.
+    /// The path on the node, or another name of what differs.
     what: String,
     /// The old state, if it existed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,7 @@ struct Difference {
     warning: Option<String>,
 }
 
-/// Compares two images; the exit code says whether anything differs.
+/// Compares two images. The exit code shows whether anything differs.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let (old, new) = (manifest::open(&options.old)?, manifest::open(&options.new)?);
     let differences = differences(&old, &new);
@@ -78,7 +78,7 @@ fn differences(old: &Image, new: &Image) -> Vec<Difference> {
             new.manifest.builder.clone(),
         ),
         (
-            "the key that is trusted",
+            "the trusted key",
             old.manifest.trust.clone(),
             new.manifest.trust.clone(),
         ),
@@ -138,14 +138,15 @@ fn overlay_differences(old: &Image, new: &Image) -> Vec<Difference> {
         .collect()
 }
 
-/// The kickstart without the overlay's digest, which changes with every other change.
+/// Returns the kickstart without the overlay's digest, which changes with any change of the
+/// overlay.
 fn kickstart(image: &Image) -> String {
     image
         .kickstart
         .replace(&image.overlay.to_string(), "(the overlay's digest)")
 }
 
-/// The entries of the overlay by path, without the files that list the others.
+/// Returns the entries of the overlay by path, without the files that list the others.
 fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
     const LISTS: [&str; 2] = ["etc/firstboot/image.json", "etc/firstboot/SHA256SUMS"];
     let all = image
@@ -156,7 +157,7 @@ fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
     all.filter(|(path, _)| !LISTS.contains(path)).collect()
 }
 
-/// A file as lines to compare, if it is a text. JSON gets one line for each value.
+/// Returns a file as lines to compare, if it is a text. JSON gets one line for each value.
 fn text(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8(bytes.to_vec()).ok()?;
     let value: Option<serde_json::Value> = serde_json::from_str(&text).ok();
@@ -180,7 +181,8 @@ fn lines(old: &str, new: &str) -> Vec<String> {
     changes.collect()
 }
 
-/// Describes an entry; its content is included only if it cannot be shown line by line.
+/// Describes an entry. The description includes the content only if it cannot be shown line by
+/// line.
 fn describe(entry: &OverlayEntry, content: bool) -> String {
     let kind = if entry.kind == Kind::Folder {
         "folder "
@@ -200,7 +202,7 @@ impl fmt::Display for Difference {
         match (&self.old, &self.new) {
             (Some(old), Some(new)) if old != new => writeln!(f, ": {old} -> {new}")?,
             (None, Some(new)) => writeln!(f, ": new, {new}")?,
-            (Some(old), None) => writeln!(f, ": gone, it was {old}")?,
+            (Some(old), None) => writeln!(f, ": removed, was {old}")?,
             _ => writeln!(f)?,
         }
         if let Some(warning) = &self.warning {
@@ -255,7 +257,7 @@ mod tests {
         assert_eq!(shown(None, Some("0644 0:0"), &[]), "/x: new, 0644 0:0\n");
         assert_eq!(
             shown(Some("0644 0:0"), None, &[]),
-            "/x: gone, it was 0644 0:0\n"
+            "/x: removed, was 0644 0:0\n"
         );
         assert_eq!(
             shown(Some("0644 0:0"), Some("0644 0:0"), &["-a", "+b"]),

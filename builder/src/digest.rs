@@ -23,7 +23,7 @@ impl Hash {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes.
+    /// Returns the digest of all bytes.
     pub(crate) fn finish(self) -> Sha256 {
         let digest = self.0.finish();
         let mut bytes = [0; 32];
@@ -32,7 +32,7 @@ impl Hash {
     }
 }
 
-/// The size and the digest of everything that a reader returns.
+/// Returns the size and the digest of everything that a reader returns.
 pub(crate) fn of_all(mut from: impl Read) -> io::Result<(u64, Sha256)> {
     let mut hash = Hash::default();
     let mut buffer = vec![0; 256 << 10];
@@ -50,7 +50,7 @@ pub(crate) fn of_all(mut from: impl Read) -> io::Result<(u64, Sha256)> {
     }
 }
 
-/// The size and the digest of a file.
+/// Returns the size and the digest of a file.
 pub(crate) fn of_file(path: &Path) -> io::Result<(u64, Sha256)> {
     of_all(File::open(path)?)
 }

@@ -1,8 +1,8 @@
-//! Checks whether a program would run on CentOS 7. Its ELF headers show this before the program is
-//! on a node where it does not run.
+//! Checks whether a program would run on CentOS 7. The ELF headers show this before the program
+//! gets to a node.
 //!
-//! The check looks at what the kernel and the dynamic linker of CentOS 7.9 look at: program headers
-//! and the dynamic segment. It does not need the section headers, which may be stripped.
+//! The check reads the same parts as the kernel and the dynamic linker of CentOS 7.9: the program
+//! headers and the dynamic segment. It does not need the section headers, which may be stripped.
 
 mod dynamic;
 mod linkage;
@@ -19,8 +19,8 @@ use dynamic::Segment;
 use linkage::INTERPRETER;
 pub(crate) use linkage::{Linkage, NotForCentos7};
 
-/// The kernel of CentOS 7.9 is 3.10.0: a binary whose ABI note requires a newer one exits with
-/// "FATAL: kernel too old".
+/// The kernel of CentOS 7.9. A binary whose ABI note requires a newer kernel exits with "FATAL:
+/// kernel too old".
 const KERNEL: [u32; 3] = [3, 10, 0];
 
 /// Checks that the program with these bytes would run on a minimal CentOS 7.9, and returns how it
@@ -107,7 +107,7 @@ fn header(bytes: &[u8]) -> Result<&FileHeader64<LittleEndian>, NotForCentos7> {
     }
 }
 
-/// The name of the machine, if it is not x86-64.
+/// Returns the name of the machine, if it is not x86-64.
 fn other_machine(header: &FileHeader64<LittleEndian>) -> Option<String> {
     match header.e_machine(LittleEndian) {
         elf::EM_X86_64 => None,
@@ -149,8 +149,8 @@ fn segments<'a>(
             });
         }
     }
-    // A shared library has no entry point to jump to, and a program without a segment has nothing
-    // to run.
+    // A shared library has no entry point, and a program without a loadable segment has no code to
+    // run.
     if !segments
         .iter()
         .any(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD)
@@ -165,7 +165,8 @@ fn segments<'a>(
     Ok(segments)
 }
 
-/// Checks the oldest kernel that a glibc program's ABI note names, if this note segment holds one.
+/// Checks the oldest kernel that a glibc program's ABI note names, if this note segment contains
+/// such a note.
 fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
     let damaged = |_| NotForCentos7::Damaged("a note segment cannot be read");
     let Some(mut notes) = segment.notes(LittleEndian, bytes).map_err(damaged)? else {
@@ -181,7 +182,7 @@ fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
         };
         let (Some(0), Some(major), Some(minor), Some(sub)) = (word(0), word(1), word(2), word(3))
         else {
-            return Err(NotForCentos7::Damaged("its ABI note is not Linux's"));
+            return Err(NotForCentos7::Damaged("its ABI note is not for Linux"));
         };
         if [major, minor, sub] > KERNEL {
             return Err(NotForCentos7::Kernel([major, minor, sub]));

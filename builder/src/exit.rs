@@ -1,10 +1,9 @@
-//! The reasons for which builder exits, as exit codes; docs/exit-codes.md lists them for the
-//! operator.
+//! The reasons why builder exits, as exit codes. docs/exit-codes.md lists them for the operator.
 
 /// The reason why an error ends the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// The build failed; the output is as it was before.
+    /// The command failed. A build leaves the output unchanged.
     Failed = 1,
     /// The recipe has errors.
     Recipe = 3,
@@ -16,7 +15,7 @@ pub(crate) enum Exit {
     NoQuorum = 6,
 }
 
-/// An error that knows its exit code.
+/// An error with its exit code.
 #[derive(Debug)]
 struct ExitError {
     exit: Exit,
@@ -31,7 +30,7 @@ impl std::fmt::Display for ExitError {
 
 impl std::error::Error for ExitError {}
 
-/// An error that ends the program with `exit`.
+/// Creates an error that ends the program with `exit`.
 pub(crate) fn exit_error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
     ExitError {
         exit,
@@ -40,8 +39,8 @@ pub(crate) fn exit_error(exit: Exit, message: impl Into<String>) -> anyhow::Erro
     .into()
 }
 
-/// An error and its causes on one line. A cause that the preceding text already contains is
-/// omitted: many errors include their cause both in their own text and as their source.
+/// Formats an error and its causes on one line. A cause that the preceding text already contains is
+/// omitted, because many errors include their cause both in their own text and as their source.
 pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     let mut out = String::new();
     for cause in error.chain().map(ToString::to_string) {

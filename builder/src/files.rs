@@ -10,7 +10,7 @@ use recipes::{Diagnostic, Recipe};
 /// The folder on the node for the scripts of `post`.
 const POST: &str = "etc/firstboot/post";
 
-/// Larger files belong in a package, or on a volume.
+/// The maximum size of a file. Larger files belong in a package or on a volume.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// A file that the user adds, with its contents.
@@ -28,8 +28,8 @@ pub(crate) struct UserFile {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// The path on the node of each script of `post`. The names are numbered, so that their order is
-/// the recipe's and two scripts may share a name.
+/// Returns the path on the node of each script of `post`. The names are numbered, so that they sort
+/// in the recipe's order and two scripts can share a name.
 pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
     files.post.iter().enumerate().map(|(index, file)| {
         let name = file.source.rsplit('/').next().unwrap_or_default();
@@ -47,12 +47,12 @@ pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
     })
 }
 
-/// The path on the node of a repository's key, without the leading slash.
+/// Returns the path on the node of a repository's key, without the leading slash.
 pub(crate) fn key_path(repo: &Repo) -> String {
     format!("etc/pki/rpm-gpg/RPM-GPG-KEY-{}", repo.name)
 }
 
-/// The units to be enabled or disabled by the presets: those in the folders where systemd finds
+/// Returns the units that the presets enable or disable: those in the folders where systemd finds
 /// units.
 pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
     const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
@@ -108,7 +108,7 @@ pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<UserFile>, Vec<Diagno
     (user_files, wrong)
 }
 
-/// Reads one file, which must be inside the folder even after all links are followed.
+/// Reads one file. The file must be inside the folder even after all links are followed.
 fn read_single(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
     let path = folder.join(&file.source);
     let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
@@ -131,7 +131,7 @@ fn read_single(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
     let about = fs::metadata(&real).map_err(cannot)?;
     if !about.is_file() {
         return Err(format!(
-            "{} is not a file; name each file of a folder",
+            "{} is not a file; name each file in a folder separately",
             path.display()
         ));
     }
@@ -143,7 +143,7 @@ fn read_single(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
         .map_err(cannot)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!(
-            "{} has more than {} MiB; what is so large belongs in a package",
+            "{} is larger than {} MiB; install such a file from a package",
             path.display(),
             MAX_FILE_BYTES >> 20
         ));

@@ -1,4 +1,4 @@
-//! `builder init`: writes a first recipe, with every setting that has no default.
+//! `builder init`: writes a first recipe with all settings that have no default.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -19,20 +19,20 @@ pub(crate) struct Options {
     /// The file to write; an existing file is never overwritten
     #[arg(long, value_name = "FILE", default_value = "recipe.toml")]
     recipe: PathBuf,
-    /// The cluster's name
+    /// The name of the cluster
     #[arg(long, default_value = "etcd")]
     name: Label,
     /// The domain of the nodes' full names
     #[arg(long, default_value = "cluster.local")]
     domain: Domain,
-    /// The version of etcd [default: the newest whose digest the builder knows]
+    /// The version of etcd [default: the newest version whose digest the builder knows]
     #[arg(long, value_name = "VERSION")]
     etcd: Option<EtcdVersion>,
-    /// The SHA-256 of its tarball for linux-amd64, if the builder does not know it
+    /// The SHA-256 digest of etcd's linux-amd64 tarball, required if the builder does not know it
     #[arg(long, value_name = "DIGEST")]
     sha256: Option<Sha256>,
-    /// A file with public SSH keys, such as ~/.ssh/id_ed25519.pub, whose owners may log in as root.
-    /// May be repeated
+    /// Allow root logins with the public SSH keys in this file, such as ~/.ssh/id_ed25519.pub. Can
+    /// be repeated
     #[arg(long = "ssh-key", value_name = "FILE")]
     ssh_keys: Vec<PathBuf>,
     /// Print JSON
@@ -91,8 +91,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .write(true)
         .create_new(true)
         .open(&options.recipe);
-    let mut file = file
-        .with_context(|| format!("cannot write {path}: remove it, or name another by --recipe"))?;
+    let mut file = file.with_context(|| {
+        format!(
+            "cannot write {path}: remove it, or name another file with \
+            --recipe"
+        )
+    })?;
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .with_context(|| format!("cannot write {path}"))?;
@@ -104,11 +108,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         recipe: options.recipe.clone(),
     };
     Ok(console::report(&written, options.json, |_| {
-        format!("{path}: written. Next: `builder check {path}`, `builder build {path}`\n")
+        format!("{path}: written. Next: run `builder check {path}`, then `builder build {path}`\n")
     })?)
 }
 
-/// The keys in these files, without duplicates.
+/// Reads the keys from these files, without duplicates.
 fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
     let mut keys = Vec::new();
     for file in files {
@@ -121,15 +125,16 @@ fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
     Ok(keys)
 }
 
-/// The keys of a `.pub` file or an `authorized_keys` file: one per line, between which empty lines
-/// and comments are allowed.
+/// Reads the keys from a `.pub` file or an `authorized_keys` file, which has one key per line.
+/// Empty lines and comments are allowed.
 fn keys_in(file: &Path) -> Result<Vec<SshKey>> {
     let text = text_file::read(file, "a public SSH key such as ~/.ssh/id_ed25519.pub")?;
     let shown = file.display();
     // A private key has many lines, and only the first one identifies it.
     if text.contains("PRIVATE KEY-----") || text.starts_with("PuTTY-User-Key-File-") {
         bail!(
-            "{shown} is a private key, which must stay secret: give the public key, the file that ends with .pub"
+            "{shown} is a private key, which must stay secret: name the file of the public key, \
+             which ends with .pub"
         );
     }
     let mut keys = Vec::new();
@@ -145,7 +150,8 @@ fn keys_in(file: &Path) -> Result<Vec<SshKey>> {
     }
     if keys.is_empty() {
         bail!(
-            "{shown} has no public SSH key: give a file with a line such as `ssh-ed25519 AAAA… me@example.com`"
+            "{shown} has no public SSH key: name a file with a line such as `ssh-ed25519 AAAA… \
+             me@example.com`"
         );
     }
     Ok(keys)
@@ -155,13 +161,13 @@ fn text(options: &Options, ssh_keys: &[SshKey]) -> Result<String> {
     let version = options.etcd.unwrap_or_else(release::newest_known);
     let sha256 = options.sha256.or_else(|| release::known(version)).with_context(|| {
         format!(
-            "the digest of etcd {version} is not known here: give it by --sha256, from upstream's SHA256SUMS for \
-             etcd-v{version}-linux-amd64.tar.gz"
+            "the builder does not know the digest of etcd {version}: set --sha256 to the digest of \
+             etcd-v{version}-linux-amd64.tar.gz in upstream's SHA256SUMS"
         )
     })?;
     let Options { name, domain, .. } = options;
     let mut parts = vec![
-        "# Every other key, and its default: docs/recipe.md.\n".to_owned(),
+        "# docs/recipe.md describes all other keys and their defaults.\n".to_owned(),
         format!("[cluster]\nname = \"{name}\"\ndomain = \"{domain}\"\n"),
     ];
     parts.extend(options.nodes.iter().map(|Node { name, address, mac }| {
@@ -186,7 +192,7 @@ fn text(options: &Options, ssh_keys: &[SshKey]) -> Result<String> {
 mod tests {
     use super::*;
 
-    /// Made by `ssh-keygen` 9.2.
+    /// This key was made by `ssh-keygen` 9.2.
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG9B4rFIiw+jpESNIw+TajrS8TLG4p+A6N0NGinRRdn1";
 

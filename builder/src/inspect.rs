@@ -16,7 +16,7 @@ use crate::{console, manifest, pki, text_file};
 pub(crate) struct VerifyOptions {
     /// The output of `builder build`, or its image/
     folder: PathBuf,
-    /// The signing.pub that must have signed the manifest [default: the image's own]
+    /// The signing.pub of the key that must have signed the manifest [default: the image's own]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Print JSON
@@ -24,14 +24,14 @@ pub(crate) struct VerifyOptions {
     json: bool,
 }
 
-/// Verifies every digest again.
+/// Re-verifies every digest.
 pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
     let key: Option<PublicKey> = match &options.key {
         Some(path) => {
             let text = text_file::read(path, "the signing.pub of a PKI folder")?;
             Some(
                 text.parse()
-                    .with_context(|| format!("{} holds no key", path.display()))?,
+                    .with_context(|| format!("{} does not contain a key", path.display()))?,
             )
         }
         None => None,
@@ -44,11 +44,12 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
     let folder = options.folder.display();
     let message = match (report.problems.len(), &report.signature) {
         (0, SignatureState::OtherKey { key, given }) => format!(
-            "{folder} is as it was built, but the key {key} signed it, and --key is the key {given}: give the signing.pub of \
-             the cluster's PKI folder, or do not use the image"
+            "{folder} is as it was built, but it is signed by the key {key}, and --key names the \
+             key {given}: name the signing.pub of the cluster's PKI folder, or do not use the \
+             image"
         ),
         (count, _) => format!(
-            "{folder} is not what was built: {}",
+            "{folder} differs from what was built: {}",
             counted(count, "problem")
         ),
     };

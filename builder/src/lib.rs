@@ -1,9 +1,10 @@
 //! Reads one recipe and makes the image for every node of an etcd cluster.
 //!
-//! `build` is the flow: `check` (the recipe and what it renders), `release` (upstream's release,
-//! verified), `render` (what the node gets, from kickstart/), `overlay` (packs it), `pki` and
-//! `nodes` (the identity of each node), `manifest`, `image_release` (the signed pointer through
-//! which running nodes find the image), `output` (moves it all into its place).
+//! `build` runs these modules in order: `check` (checks the recipe and the files rendered from it),
+//! `release` (downloads and verifies upstream's release), `render` (renders the node's files from
+//! kickstart/), `overlay` (packs them), `pki` and `nodes` (create the identity of each node),
+//! `manifest`, `image_release` (writes the signed document through which running nodes find the
+//! image), and `output` (moves everything into place).
 
 mod allow;
 mod assign;
@@ -43,15 +44,17 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-/// Makes the image for every node of an etcd cluster from one recipe
+/// Build the image for every node of an etcd cluster from one recipe
 #[derive(Debug, Parser)]
 #[command(
     version = recipes::program_version(),
-    after_help = "Exit codes: 0 done; 1 failed; 2 wrong command line; 3 errors in the recipe or in a checked file; 4 verify, \
-        serve, pki show or diff found faults or differences; 5 and 6 status: degraded, no quorum. docs/exit-codes.md has the details.\n\n\
-        Environment: SOURCE_DATE_EPOCH, the date of the files in the overlay, in seconds since 1970.\n\n\
-        Examples:\n  builder init --ssh-key ~/.ssh/id_ed25519.pub etcd-1=10.0.0.11 etcd-2=10.0.0.12 etcd-3=10.0.0.13\n  \
-        builder check recipe.toml\n  builder build recipe.toml --out out\n  builder serve out --tree /srv/centos/7.9.2009/os/x86_64"
+    after_help = "Exit codes: 0 done; 1 failed; 2 wrong command line; 3 errors in the recipe or in \
+        a checked file; 4 verify, serve, pki show or diff found faults or differences; 5 and 6 \
+        status: degraded, no quorum. See docs/exit-codes.md.\n\n Environment: SOURCE_DATE_EPOCH \
+        sets the date of the files in the overlay, in seconds since 1970.\n\n Examples:\n  builder \
+        init --ssh-key ~/.ssh/id_ed25519.pub etcd-1=10.0.0.11 etcd-2=10.0.0.12 etcd-3=10.0.0.13\n  \
+        builder check recipe.toml\n  builder build recipe.toml --out out\n  builder serve out \
+        --tree /srv/centos/7.9.2009/os/x86_64"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -64,14 +67,14 @@ enum Command {
     Init(init::Options),
     /// Build the image and each node's documents
     Build(build::Options),
-    /// Show the contents of a recipe's image, with the guide's settings next to its own
+    /// Show the contents of a recipe's image, with the guide's settings next to the image's own
     Plan(plan::Options),
     /// Report errors in a recipe and all files rendered from it, or in files of a node
     Check(check::Options),
     /// Download etcd, the installation tree and the repositories of a recipe, for a site without the
     /// Internet
     Mirror(mirror::Options),
-    /// Serve an output over http: the image to every client, each node's document to its machine,
+    /// Serve an output over http: the image to every client, each document to its node's machine,
     /// and the installer to iPXE
     Serve(Box<serve::Options>),
     /// Show the state of a running cluster, with your own client certificate
@@ -91,13 +94,12 @@ enum Command {
 enum PkiCommand {
     /// List every certificate with its subject, names and end of validity
     Show(inspect::PkiOptions),
-    /// Assign a PKI folder to a recipe's cluster, after the cluster got another name or other
-    /// addresses
+    /// Assign a PKI folder to a recipe's cluster, after its name or addresses have changed
     Assign(assign::Options),
-    /// Answer a node's request for certificates with its node document. The first key is recorded as
-    /// the node's
+    /// Sign a node's request for certificates and print its node document. The node's first key is
+    /// recorded
     Sign(sign::SignOptions),
-    /// Approve another key for a node, after it was installed again
+    /// Approve another key for a node, for example after a reinstallation
     Approve(sign::ApproveOptions),
     /// Issue a client certificate for your own machine, for `builder status` and etcdctl
     Client(client::Options),

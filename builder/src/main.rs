@@ -1,4 +1,4 @@
-//! The program. Its code is in the library, from which `dist` also makes the manual pages and the
+//! The program. Its code is in the library, which `dist` also uses to make the manual pages and the
 //! shell completions.
 
 fn main() -> std::process::ExitCode {

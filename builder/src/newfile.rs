@@ -1,18 +1,18 @@
-//! New files of an output: they have the right mode under any umask, from the first byte on.
+//! Writes new files of an output. They have the right mode under any umask, from the first byte on.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// Readable by everyone: a web server serves the image.
+/// The mode of a file that everyone can read, because a web server serves the image.
 pub(crate) const PUBLIC: u32 = 0o644;
 
-/// Readable by its owner alone.
+/// The mode of a file that only its owner can read.
 pub(crate) const SECRET: u32 = 0o600;
 
-/// Writes a file that does not exist yet. It does not sync the file: the commit of the output does
-/// that once for all files.
+/// Writes a file that does not exist yet. It does not sync the file, because the commit of the
+/// output syncs all files together.
 pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)

@@ -1,6 +1,7 @@
-//! The files of one node: its signed document, the NoCloud pair that contains the document, and the
-//! same pair as a disk image for virtual machines. All of them are secret if the document holds the
-//! node's keys. A node that makes its keys itself and is not enrolled yet has only `identity.json`.
+//! The files of one node: its signed document, the two NoCloud files that contain the document, and
+//! the same two files as a disk image for virtual machines. All of them are secret if the document
+//! contains the node's keys. A node that makes its keys itself and is not enrolled yet has only
+//! `identity.json`.
 
 mod seed;
 
@@ -16,7 +17,7 @@ use serde::Serialize;
 use crate::newfile;
 use crate::pki::{Pki, PkiError, Subject};
 
-/// Why a node's files cannot be made.
+/// Why a node's files cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodesError {
     /// The operating system refused an operation.
@@ -29,8 +30,8 @@ pub(crate) enum NodesError {
         /// The operating system's error.
         source: io::Error,
     },
-    /// The seed image could not be made.
-    #[error("the seed image of `{node}`: {source}")]
+    /// The seed image could not be created.
+    #[error("cannot create the seed image of `{node}`: {source}")]
     Seed {
         /// Whose.
         node: String,
@@ -38,7 +39,7 @@ pub(crate) enum NodesError {
         source: io::Error,
     },
     /// A document could not be written as JSON.
-    #[error("the document of `{node}` is not JSON: {source}")]
+    #[error("cannot write the document of `{node}` as JSON: {source}")]
     Json {
         /// Whose.
         node: String,
@@ -55,11 +56,12 @@ pub(crate) const IDENTITY: &str = "identity.json";
 pub(crate) enum Node {
     /// The node has certificates.
     Issued(Box<NodeDocument>),
-    /// The node makes its keys itself, and no request of it was signed yet.
+    /// The node makes its keys itself, and none of its requests has been signed yet.
     Awaited(NodeIdentity),
 }
 
-/// Issues what a node of the recipe gets.
+/// Issues the document of a node of the recipe, or its identity if the node has no certificates
+/// yet.
 pub(crate) fn issue(
     recipe: &Recipe,
     pki: &mut Pki,
@@ -83,7 +85,8 @@ pub(crate) fn issue(
             let (tls, before) = pki.node_tls(&subject)?;
             (tls.into(), before.map(Into::into), store_keys)
         }
-        // Such a document may be public, so it does not hold the object store's keys either.
+        // Such a document may be public, so it does not contain the object store's credentials
+        // either.
         KeyOrigin::Node => match pki.certificates(&subject)? {
             Some((tls, before)) => (tls, before, None),
             None => return Ok(Node::Awaited(identity)),
@@ -109,10 +112,10 @@ struct MetaData<'a> {
     local_hostname: &'a str,
 }
 
-/// A node's files, by name. The same document and key give the same bytes.
+/// Returns a node's files, by name. The same document and key give the same bytes.
 ///
-/// The instance-id contains a part of the document's digest: a NoCloud reader takes a known
-/// instance-id to mean that nothing has changed, so the id must change when the document does.
+/// The instance-id contains a part of the document's digest. A NoCloud reader assumes that nothing
+/// has changed if it knows the instance-id, so the id must change when the document does.
 pub(crate) fn documents(
     document: &NodeDocument,
     key: &SigningKey,
@@ -127,9 +130,9 @@ pub(crate) fn documents(
     files_of_signed(document, &payload, envelope)
 }
 
-/// The files of a node whose document is already signed: `envelope` is the text of the envelope
-/// around `payload`. All files besides the envelope follow from it, which is how `builder verify`
-/// knows their contents.
+/// Returns the files of a node whose document is already signed. `envelope` is the text of the
+/// envelope around `payload`. All other files follow from the envelope, so `builder verify` knows
+/// their contents.
 pub(crate) fn files_of_signed(
     document: &NodeDocument,
     payload: &[u8],
@@ -176,9 +179,9 @@ fn lines<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     Ok(text)
 }
 
-/// Writes a node's files into `nodes/NAME` in the output: the folder with mode 0700, and the files
-/// with 0600 from the moment they exist, whatever the umask. They must not exist yet; the commit of
-/// the output syncs them.
+/// Writes a node's files into `nodes/NAME` in the output. The folder has mode 0700, and the files
+/// have mode 0600 from the start, under any umask. The files must not exist yet. The commit of the
+/// output syncs them.
 pub(crate) fn write(output: &Path, node: &Node, key: &SigningKey) -> Result<(), NodesError> {
     let (name, files) = match node {
         Node::Issued(document) => (&document.name, documents(document, key)?),

@@ -1,10 +1,10 @@
-//! The output folder, replaced as a whole: a build writes its output next to the old one and swaps
-//! the two in one step. A build that fails, is interrupted or killed, or finds the disk full leaves
-//! the old output unchanged.
+//! The output folder, which a build replaces completely: it writes its output next to the old one
+//! and swaps the two in one step. A build that fails, is interrupted or killed, or runs out of disk
+//! space leaves the old output unchanged.
 //!
 //! ```text
-//! .NAME.new-PID    what the build PID is writing; 0700, locked as long as it lives
-//! .NAME.old-PID    the old output, for the moment between two renames on file systems that cannot exchange
+//! .NAME.new-PID    the new output of the build PID; 0700, locked until the build ends
+//! .NAME.old-PID    the old output, between two renames on file systems that cannot swap folders
 //! ```
 
 mod error;
@@ -30,7 +30,7 @@ use existing::{check_replaceable, inspect};
 use interrupt::{discard, lock};
 use siblings::{parent, recover, replace, serial, sibling};
 
-/// Refuses a place where an output is not allowed. Returns the version of etcd in the existing
+/// Refuses a path where an output is not allowed. Returns the version of etcd in the existing
 /// output.
 pub(crate) fn check(
     target: &Path,
@@ -57,8 +57,8 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Begins an output that is to replace `target`: checks that it may, removes what dead builds
-    /// have left next to it, and creates the folder to write into.
+    /// Begins an output that will replace `target`: checks that this is allowed, removes what dead
+    /// builds have left next to it, and creates the folder to write into.
     pub(crate) fn begin(target: &Path, replaceable: Replaceable) -> Result<Self, OutputError> {
         let target = resolve(target)?;
         check(&target, &replaceable)?;
@@ -66,8 +66,8 @@ impl Output {
         recover(&target)?;
         check(&target, &replaceable)?;
         let temp = sibling(&target, &format!("new-{}", serial()));
-        // The folder is registered before it exists: a signal between the two finds nothing to
-        // remove, which is harmless.
+        // The folder is registered before it exists. A signal in between finds nothing to remove,
+        // which is harmless.
         lock().push(temp.clone());
         let result = make(&temp);
         if result.is_err() {
@@ -81,26 +81,24 @@ impl Output {
         })
     }
 
-    /// The folder to write into.
+    /// Returns the folder to write into.
     pub(crate) fn path(&self) -> &Path {
         &self.temp
     }
 
-    /// Syncs everything that was written, then puts it in the place of the old output in one step.
+    /// Syncs everything that was written, and then replaces the old output in one step.
     pub(crate) fn commit(self) -> Result<(), OutputError> {
         sync(&self.temp)?;
-        // The mode must not depend on the umask: a web server that runs as another user reaches
-        // image/ through this folder, and nodes/ keeps everyone else out.
+        // The mode must not depend on the umask, because a web server that runs as another user
+        // reads image/ through this folder. The mode of nodes/ excludes other users.
         let permissions = Permissions::from_mode(0o755);
         fs::set_permissions(&self.temp, permissions)
             .map_err(io_error("set its mode", &self.temp))?;
         let _turn = lock_parent(&self.target)?;
-        // Check again: the build took some time, and someone may have put something there
-        // meanwhile.
+        // Check again, because someone may have put something there during the build.
         check(&self.target, &self.replaceable)?;
         {
-            // A signal waits for this lock, so it only ever removes the folder that is not in
-            // place.
+            // A signal waits for this lock, so it can only remove the folder that is not in place.
             let _no_signal = lock();
             replace(&self.temp, &self.target)?;
         }
@@ -115,8 +113,8 @@ impl Drop for Output {
     }
 }
 
-/// The real path of the output's place, so that the exchange replaces the folder and not a link to
-/// it.
+/// Returns the path of the output without links, so that the swap replaces the folder and not a
+/// link to it.
 pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     let refused = |found: &str, remedy| {
         Err(OutputError::Refused {
@@ -128,12 +126,12 @@ pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     match target.canonicalize() {
         Ok(path) => return Ok(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io_error("look at it", target)(error)),
+        Err(error) => return Err(io_error("inspect it", target)(error)),
     }
     if target.symlink_metadata().is_ok() {
         return refused(
             "it is a dangling symbolic link",
-            "remove the link, or make the folder that it names",
+            "remove the link, or create the folder that it points to",
         );
     }
     let Some(name) = target.file_name() else {
@@ -142,13 +140,13 @@ pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     match parent(target).canonicalize() {
         Ok(folder) => Ok(folder.join(name)),
         Err(_) => refused(
-            "the folder that should hold it does not exist",
-            "create that one first",
+            "its parent folder does not exist",
+            "create that folder first",
         ),
     }
 }
 
-/// Creates the folder, which only the builder can access while it is being written.
+/// Creates the folder. Only the builder's user can access it during the build.
 fn make(temp: &Path) -> Result<File, OutputError> {
     DirBuilder::new()
         .mode(0o700)
@@ -165,8 +163,8 @@ fn make(temp: &Path) -> Result<File, OutputError> {
     }
 }
 
-/// Waits until no other build begins or commits an output next to the target: their renames must
-/// not interleave.
+/// Waits until no other build begins or commits an output next to the target, because their renames
+/// must not interleave.
 fn lock_parent(target: &Path) -> Result<File, OutputError> {
     let folder = parent(target);
     let file = File::open(folder).map_err(io_error("open it", folder))?;
@@ -182,7 +180,7 @@ fn sync(folder: &Path) -> Result<(), OutputError> {
         let entry = entry.map_err(io_error("list it", folder))?;
         let kind = entry
             .file_type()
-            .map_err(io_error("look at it", &entry.path()))?;
+            .map_err(io_error("inspect it", &entry.path()))?;
         if kind.is_dir() {
             sync(&entry.path())?;
         } else if kind.is_file() {

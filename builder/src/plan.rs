@@ -1,5 +1,5 @@
 //! `builder plan`: shows what an image of a recipe would contain, with the guide's settings next to
-//! the image's own. It downloads nothing.
+//! the image's own. It does not download anything.
 
 mod contents;
 mod text;
@@ -29,8 +29,8 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Also write the kickstart and the overlay's files to a new folder, for inspection. That
-    /// kickstart installs nothing, because only a build knows the overlay's digest
+    /// Also write the kickstart and the overlay's files to a new folder, for inspection. This
+    /// kickstart cannot install a machine, because only a build knows the overlay's digest
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
 }
@@ -118,7 +118,7 @@ fn is_preset(path: &str) -> bool {
     path.starts_with("usr/lib/systemd/system-preset/")
 }
 
-/// The units that a preset file enables or disables.
+/// Returns the units that a preset file enables or disables.
 fn services(preset: &str) -> impl Iterator<Item = Service> {
     preset.lines().filter_map(|line| {
         let (verb, unit) = line.split_once(' ')?;
@@ -130,13 +130,13 @@ fn services(preset: &str) -> impl Iterator<Item = Service> {
     })
 }
 
-/// Writes the rendered files: `centos7.ks` and `overlay/`, laid out as on the node.
+/// Writes the rendered files: `centos7.ks`, and `overlay/` with the paths of the node.
 fn write(folder: &Path, overlay: &[Rendered], kickstart: &str) -> Result<()> {
     fs::create_dir(folder)
-        .with_context(|| format!("cannot make {}; expected a new folder", folder.display()))?;
+        .with_context(|| format!("cannot create {}; expected a new folder", folder.display()))?;
     let put = |path: &Path, content: &str, mode: u32| {
         let above = path.parent().unwrap_or(folder);
-        fs::create_dir_all(above).with_context(|| format!("cannot make {}", above.display()))?;
+        fs::create_dir_all(above).with_context(|| format!("cannot create {}", above.display()))?;
         fs::write(path, content)
             .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
             .with_context(|| format!("cannot write {}", path.display()))

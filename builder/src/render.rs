@@ -1,6 +1,6 @@
 //! Renders the files under kickstart/ with the recipe's values. A value can enter a file in only
-//! four ways: as a word that needs no quoting anywhere, quoted by a filter, escaped for XML, or in
-//! whole lines made by the builder (`|lines`). Anything else stops the build.
+//! four ways: as a word that never needs quoting, quoted by a filter, escaped for XML, or in whole
+//! lines that the builder has made (`|lines`). Anything else stops the build.
 
 mod context;
 mod packages;
@@ -16,23 +16,23 @@ use recipes::{Recipe, Sha256};
 use self::context::Rendering;
 pub(crate) use self::packages::contradictions;
 
-/// The tree under kickstart/overlay/, as it was when the builder was compiled.
+/// The files under kickstart/overlay/ at the time when the builder was compiled.
 static OVERLAY: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../kickstart/overlay");
 const KICKSTART: &str = include_str!("../../kickstart/centos7.ks");
 /// The files that the kickstart's scripts include.
 static SCRIPTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../kickstart/scripts");
 const MODES: &str = include_str!("../../kickstart/modes");
 
-/// A file of the overlay, rendered.
+/// A rendered file of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rendered {
-    /// The path from the node's root, without a leading slash.
+    /// The path on the node, without a leading slash.
     pub(crate) path: String,
     pub(crate) mode: u32,
     pub(crate) content: String,
 }
 
-/// All files of the overlay, in path order.
+/// Renders all files of the overlay, in path order.
 pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
     let context = Value::from(Serde(Rendering::new(recipe, None)?));
     let mut files = Vec::new();
@@ -49,8 +49,8 @@ pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
                 .with_context(|| format!("kickstart/overlay/{path} is not UTF-8"))?;
             let rendered = render(path, template, &context)
                 .with_context(|| format!("kickstart/overlay/{path}"))?;
-            // A file that the recipe does not need renders to an empty text and is left out of the
-            // image.
+            // A file that the recipe does not need renders to an empty text, and the image does not
+            // include it.
             if rendered.trim().is_empty() {
                 continue;
             }
@@ -65,13 +65,13 @@ pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
     Ok(files)
 }
 
-/// The kickstart, which contains the digest of its overlay.
+/// Renders the kickstart, which contains the digest of its overlay.
 pub(crate) fn kickstart(recipe: &Recipe, overlay: Sha256) -> Result<String> {
     let context = Value::from(Serde(Rendering::new(recipe, Some(overlay))?));
     render("centos7.ks", KICKSTART, &context).context("kickstart/centos7.ks")
 }
 
-/// The modes of the folders and files that kickstart/modes lists, for the writer of the overlay.
+/// Returns the modes of the folders and files that kickstart/modes lists.
 pub(crate) fn modes() -> impl Iterator<Item = (u32, &'static str)> {
     MODES
         .lines()
@@ -83,7 +83,7 @@ pub(crate) fn modes() -> impl Iterator<Item = (u32, &'static str)> {
         })
 }
 
-/// Quotes a text as one word of a kickstart; used by the test that reads it back.
+/// Quotes a text as one word of a kickstart. A test uses this function to read the word back.
 #[cfg(test)]
 pub(crate) fn quoted(text: &str) -> String {
     quote::shell(text).unwrap_or_default()
@@ -122,7 +122,8 @@ fn render(name: &str, template: &str, context: &Value) -> Result<String, anyhow:
         if value.is_safe() || quote::is_word(&text) {
             return out.write_str(&text).map_err(Error::from);
         }
-        let message = format!("{text:?} is not a plain word and is used here without |sh or |ks");
+        let message =
+            format!("{text:?} needs quoting, but the template uses it without |sh or |ks");
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
     environment.add_filter("sh", |text: String| {

@@ -40,7 +40,7 @@ struct Changes {
     next: &'static str,
 }
 
-/// Makes the next CA.
+/// Creates the next CA.
 pub(crate) fn rotate(options: &RotateOptions) -> Result<()> {
     let events = pki::rotate(&options.folder, options.days, OffsetDateTime::now_utc())?;
     report(

@@ -1,5 +1,5 @@
 //! `builder pki sign` and `builder pki approve`: answer the requests of nodes that make their keys
-//! themselves. Request and answer hold nothing secret.
+//! themselves. Requests and answers contain no secrets.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use crate::{build, console, text_file};
 /// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SignOptions {
-    /// The recipe of the cluster, from which names, addresses and lifetimes come
+    /// The recipe of the cluster, which provides names, addresses and lifetimes
     recipe: PathBuf,
     /// The node
     name: Label,
-    /// The request that `firstboot csr` printed on the node; `-` reads it from standard input
+    /// The request that `firstboot csr` printed on the node; `-` means standard input
     request: PathBuf,
     /// The folder of the cluster's certificates and keys
     #[arg(long, value_name = "DIR", default_value = "out.pki")]
@@ -35,8 +35,8 @@ pub(crate) struct ApproveOptions {
     folder: PathBuf,
     /// The node
     name: Label,
-    /// The fingerprint of the key, as the node prints it. Without it the command shows the key that
-    /// waits for approval
+    /// The fingerprint of the key, as the node prints it. Without it, show the key that waits for
+    /// approval
     fingerprint: Option<Sha256>,
     /// Print JSON
     #[arg(long)]
@@ -60,14 +60,15 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     let (path, name) = (&options.request, &options.name);
     let keys = PublicKeys::of_request(&read(path)?).with_context(|| {
         format!(
-            "{} is not a request: expected what `firstboot csr` prints",
+            "{} is not a request: expected the output of `firstboot csr`",
             path.display()
         )
     })?;
     let recipe = RecipeFile::open(&options.recipe)?;
     ensure!(
         pki::trust(&options.pki).is_some(),
-        "{} is not the PKI folder of a build. Build the image first, or name its folder by --pki",
+        "{} is not the PKI folder of a build. Build the image first, or name its PKI folder with \
+         --pki",
         options.pki.display()
     );
     let ca = CertificateAuthority {
@@ -81,18 +82,18 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     Ok(console::result(document)?)
 }
 
-/// What signs the requests of a cluster's nodes.
+/// Signs the requests of a cluster's nodes.
 #[derive(Debug)]
 pub(crate) struct CertificateAuthority {
     pub(crate) recipe: RecipeFile,
     pub(crate) pki: PathBuf,
-    /// Which first keys of a node are signed.
+    /// Which keys of a node without recorded keys are signed.
     pub(crate) first: FirstKeys,
 }
 
 impl CertificateAuthority {
-    /// The node document that answers a request, and what changed in the PKI folder. `report` gets the
-    /// error of a recipe that has changed and cannot be used.
+    /// Signs a request. Returns the node document, and what changed in the PKI folder. `report`
+    /// gets the error of a recipe that has changed and cannot be used.
     pub(crate) fn answer(
         &self,
         name: &Label,
@@ -105,7 +106,7 @@ impl CertificateAuthority {
         let mut pki = build::open_pki(self.recipe.path(), &recipe, &self.pki)?;
         pki.enrol(name, keys, self.first)?;
         let Node::Issued(mut document) = nodes::issue(&recipe, &mut pki, node)? else {
-            bail!("a bug: {name} is enrolled and has no certificates");
+            bail!("a bug: {name} is enrolled but has no certificates");
         };
         document.release = pki.newest_serial()?;
         let files = nodes::documents(&document, pki.signing())?;
@@ -115,7 +116,7 @@ impl CertificateAuthority {
     }
 }
 
-/// Approves a key.
+/// Approves a key, or shows the key that waits for approval.
 pub(crate) fn approve(options: &ApproveOptions) -> Result<()> {
     let (folder, name) = (&options.folder, &options.name);
     let Some(fingerprint) = options.fingerprint else {

@@ -1,4 +1,4 @@
-//! Reads a file that the user named: a text that a person wrote, a certificate, or a key.
+//! Reads a file that the user named: a handwritten text, a certificate, or a key.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -10,27 +10,27 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::exit::{Exit, exit_error};
 
-/// The maximum size of a text: a larger file was not written by hand.
+/// The maximum size of a text. A larger file was not written by hand.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// Kinds of files that are not UTF-8: the first bytes, the name of the kind, and what to do.
 const OTHERS: [(&[u8], &str, &str); 5] = [
     (&[0xff, 0xfe], "UTF-16 text", "save it as UTF-8"),
     (&[0xfe, 0xff], "UTF-16 text", "save it as UTF-8"),
-    (&[0x1f, 0x8b], "compressed by gzip", "decompress it first"),
+    (&[0x1f, 0x8b], "compressed with gzip", "decompress it first"),
     (
         &[0x28, 0xb5, 0x2f, 0xfd],
-        "compressed by zstd",
+        "compressed with zstd",
         "decompress it first",
     ),
     (
         &[0xfd, b'7', b'z', b'X', b'Z'],
-        "compressed by xz",
+        "compressed with xz",
         "decompress it first",
     ),
 ];
 
-/// Opens a file for reading. A FIFO that no program writes to counts as empty: an ordinary open
+/// Opens a file for reading. A FIFO without a writer counts as empty, because an ordinary open
 /// would wait for a writer indefinitely. A folder is refused.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let nonblock = OFlags::NONBLOCK;
@@ -41,15 +41,15 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_dir() {
         return Err(io::Error::new(
             io::ErrorKind::IsADirectory,
-            "it is a folder, expected a file",
+            "it is a folder, but a file is expected",
         ));
     }
-    // From here on, reading waits for a program that writes into the FIFO.
+    // From now on, reading waits for the writer of the FIFO.
     fcntl_setfl(&file, fcntl_getfl(&file)? - nonblock)?;
     Ok(file)
 }
 
-/// Reads the content of a file of at most `limit` bytes.
+/// Reads a file of at most `limit` bytes.
 pub(crate) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
@@ -62,8 +62,7 @@ pub(crate) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the text of a file. `expected` describes what the file must be: a recipe, or another kind
-/// of file that people write.
+/// Reads the text of a file. `expected` describes what the file must be, such as a recipe.
 pub(crate) fn read(path: &Path, expected: &str) -> Result<String> {
     let shown = path.display();
     let mut bytes = Vec::new();
@@ -106,7 +105,7 @@ mod tests {
             (&b"\xff\xfe[\0c\0"[..], "is UTF-16 text; save it as UTF-8"),
             (
                 b"\x1f\x8b\x08\0",
-                "is compressed by gzip; decompress it first",
+                "is compressed with gzip; decompress it first",
             ),
             (
                 b"name = \"\xff\"",
@@ -126,7 +125,10 @@ mod tests {
     fn a_folder_and_a_missing_file_are_named_with_what_was_expected() {
         let folder = tempfile::tempdir().unwrap();
         for (path, why) in [
-            (folder.path().to_owned(), "it is a folder, expected a file"),
+            (
+                folder.path().to_owned(),
+                "it is a folder, but a file is expected",
+            ),
             (folder.path().join("none"), "No such file or directory"),
         ] {
             let error = format!("{:#}", read(&path, "a recipe").unwrap_err());

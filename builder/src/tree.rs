@@ -1,6 +1,6 @@
 //! Everything in the overlay: the rendered files, the programs, the files that firstboot reads, the
-//! stamp over all of them, and the folders that hold them. The list for the manifest is made here
-//! too, so that the two cannot differ.
+//! stamp over all of them, and the folders above them. This module also makes the list for the
+//! manifest, so that the list cannot differ from the overlay.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use crate::render;
 /// content.
 const MUTABLE: [&str; 1] = ["etc/hosts"];
 
-/// What the overlay will contain.
+/// The contents of the overlay.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     /// The entries for the packer.
@@ -130,13 +130,13 @@ impl Tree {
         Ok(())
     }
 
-    /// Adds the stamp with which the node checks the files that it received: as JSON for firstboot,
-    /// and as a list for `sha256sum -c` in the kickstart, where no program can read JSON.
+    /// Adds the stamp with which the node checks the files that it received. The stamp is JSON for
+    /// firstboot, and a list for `sha256sum -c` in the kickstart, where no program can read JSON.
     fn stamp(&mut self) -> Result<()> {
         let stamped = |entry: &OverlayEntry| {
             let (sha256, size) = (entry.sha256?, entry.size?);
             let mutable = MUTABLE.contains(&entry.path.as_str());
-            // Both ids were u32 values when the entry was made, above.
+            // Both ids were u32 values when the entry was created above.
             let (uid, gid) = (
                 u32::try_from(entry.uid).ok()?,
                 u32::try_from(entry.gid).ok()?,
@@ -169,8 +169,8 @@ impl Tree {
         )
     }
 
-    /// Adds every folder above the files, with its mode. tar does not change a folder that the base
-    /// system already has.
+    /// Adds every folder above the files, with its mode. On the node, tar does not change a folder
+    /// that the base system already has.
     fn folders(&mut self) -> Result<()> {
         let paths: BTreeSet<String> = self
             .entries

@@ -1,4 +1,4 @@
-//! The settings of this image, the guide's values, and the reasons: the table
+//! The settings of this image, with the guide's values and the reasons. They come from the table
 //! kickstart/tuning/settings.toml, applied to one recipe.
 
 mod block;
@@ -39,7 +39,7 @@ struct Row {
     both: Option<String>,
 }
 
-/// All settings in the order of the table, followed by the recipe's own additions.
+/// Returns all settings in the order of the table, followed by the recipe's own additions.
 pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
     let etcd = serde_json::to_value(&recipe.etcd.settings)?;
     let mut settings = for_profile(recipe.tuning.profile)?;
@@ -55,7 +55,7 @@ pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
     for (key, value) in &recipe.tuning.sysctl {
         let (key, image) = (key.to_string(), Some(value.clone()));
         let (why, source) = (
-            "The recipe's own, under [tuning.sysctl].".to_owned(),
+            "The recipe sets this key under [tuning.sysctl].".to_owned(),
             "the recipe".to_owned(),
         );
         match settings
@@ -86,7 +86,7 @@ pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
     Ok(settings)
 }
 
-/// The image's value for a key in a given place.
+/// Returns the image's value for a key in a given place.
 pub(crate) fn value(settings: &[Setting], place: Place, key: &str) -> Result<String> {
     let found = settings
         .iter()

@@ -2,8 +2,8 @@
 //! library and glibc.
 //!
 //! Cargo names the crates, and the sources of each crate include its licence texts. A crate without
-//! a text must be available under MIT, whose standard text is then used; any other licence stops
-//! the build of the packages.
+//! a text must be available under MIT, and gets MIT's standard text. Any other licence stops the
+//! build of the packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::tree::Tree;
 
-/// The target of the programs: a different target would have different crates.
+/// The target of the programs. Another target would have other crates.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The prefixes of the names of licence files, in capital letters.
@@ -32,7 +32,7 @@ const LICENCE_FILES: [&str; 6] = [
 const GLIBC: &str = "/usr/share/doc/libc6-dev/copyright";
 const LGPL: &str = "/usr/share/common-licenses/LGPL-2.1";
 
-/// The output of `cargo metadata`.
+/// The part of the output of `cargo metadata` that this program needs.
 #[derive(Debug, Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -66,8 +66,8 @@ pub(crate) fn write(tree: &Tree, workspace: &Path) -> Result<()> {
     tree.document("licences/glibc.txt", glibc(workspace)?.as_bytes())
 }
 
-/// The third-party crates that are linked into the programs. Procedural macros and build scripts
-/// are not included.
+/// Returns the third-party crates that are linked into the programs. Procedural macros and build
+/// scripts are not included.
 fn linked(workspace: &Path) -> Result<Vec<Package>> {
     let tree = [
         "tree",
@@ -99,12 +99,12 @@ fn linked(workspace: &Path) -> Result<Vec<Package>> {
         TARGET,
     ];
     let metadata: Metadata = serde_json::from_str(&run(workspace, "cargo", &metadata)?)
-        .context("cargo metadata prints something else than this program expects")?;
+        .context("cargo metadata printed something that this program does not expect")?;
     let mut crates = metadata.packages;
     crates.retain(|package| names.contains(&(package.name.as_str(), package.version.as_str())));
     ensure!(
         crates.len() == names.len(),
-        "cargo tree names {} crates, cargo metadata {}",
+        "cargo tree names {} crates, but cargo metadata {}",
         names.len(),
         crates.len()
     );
@@ -113,8 +113,8 @@ fn linked(workspace: &Path) -> Result<Vec<Package>> {
     Ok(crates)
 }
 
-/// The name and the version in a line of `cargo tree`, such as `ring v0.17.14` or `bolt v0.1.0
-/// (/src/firstboot/bolt)`.
+/// Returns the name and the version in a line of `cargo tree`, such as `ring v0.17.14` or `bolt
+/// v0.1.0 (/src/firstboot/bolt)`.
 fn name_and_version(line: &str) -> Option<(&str, &str)> {
     let mut words = line.split_whitespace();
     Some((words.next()?, words.next()?.strip_prefix('v')?))
@@ -124,7 +124,7 @@ fn name_and_version(line: &str) -> Option<(&str, &str)> {
 fn crates(crates: &[Package], mit: &str) -> Result<String> {
     let mut text = String::from(
         "The crates that are linked into builder and firstboot, and their licences.\n\
-         The texts follow, each with the crates that bring it.\n\n",
+         The texts follow, each with the crates that contain it.\n\n",
     );
     let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in crates {
@@ -160,7 +160,8 @@ fn licence_texts(package: &Package, mit: &str) -> Result<BTreeSet<String>> {
             .any(|word| word == "MIT");
         ensure!(
             offers_mit && !expression.contains(" AND "),
-            "{name} {version} ({expression}) has no licence file in {}. Add its licence text to dist/src/licences.rs.",
+            "{name} {version} ({expression}) has no licence file in {}. Add its licence text to \
+             dist/src/licences.rs",
             folder.display()
         );
         let authors = if package.authors.is_empty() {
@@ -177,8 +178,8 @@ fn licence_texts(package: &Package, mit: &str) -> Result<BTreeSet<String>> {
     Ok(texts)
 }
 
-/// Licence files are at the top of a crate, and next to sources that the crate has copied from
-/// other projects.
+/// Collects licence files from the top of a crate, and from the folders of sources that the crate
+/// has copied from other projects.
 fn collect(folder: &Path, texts: &mut BTreeSet<String>) -> Result<()> {
     for entry in
         fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?
@@ -202,7 +203,8 @@ fn collect(folder: &Path, texts: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// glibc is linked statically, so its licence (LGPL 2.1, section 6) requires more than a notice.
+/// Returns the notice for glibc. glibc is linked statically, so its licence (LGPL 2.1, section 6)
+/// requires more than its text.
 fn glibc(workspace: &Path) -> Result<String> {
     let version = run(workspace, "getconf", &["GNU_LIBC_VERSION"])?;
     Ok(format!(
@@ -232,14 +234,13 @@ fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<String> {
             String::from_utf8_lossy(&output.stderr).trim_end()
         );
     }
-    String::from_utf8(output.stdout)
-        .with_context(|| format!("`{line}` prints something that is not UTF-8"))
+    String::from_utf8(output.stdout).with_context(|| format!("the output of `{line}` is not UTF-8"))
 }
 
 fn read(path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| {
         format!(
-            "cannot read {}, which the licences of the packages are taken from",
+            "cannot read {}, from which the packages' licences are taken",
             path.display()
         )
     })?;

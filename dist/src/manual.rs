@@ -34,8 +34,8 @@ pub(crate) fn write(tree: &Tree, command: Command, section: &str, date: &str) ->
     pages(tree, &command, section, date)
 }
 
-/// Commands that `--help` hides get no page. If the date were empty, roff would use the next field
-/// as the date.
+/// Writes the pages. Commands that `--help` hides get no page. The date must not be empty, because
+/// roff would then use the next field as the date.
 fn pages(tree: &Tree, command: &Command, section: &str, date: &str) -> Result<()> {
     for command in command
         .get_subcommands()

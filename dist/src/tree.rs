@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 /// Where the documents are installed.
 pub(crate) const DOCUMENTS: &str = "usr/share/doc/etcd-image";
 
-/// The documents for an operator other than the manual pages. Their paths keep the links between
-/// the documents intact.
+/// The operator's documents, except the manual pages. They keep their paths, so that the links
+/// between them work.
 const READ: [&str; 6] = [
     "README.md",
     "LICENSE",
@@ -24,7 +24,7 @@ const READ: [&str; 6] = [
 /// recipes.
 const READ_EXTENSIONS: [&str; 3] = ["md", "svg", "toml"];
 
-/// A new folder tree. All users can read every file in it, whatever the umask.
+/// A new folder tree. All users can read every file in it, even under a strict umask.
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: PathBuf,
@@ -44,10 +44,7 @@ impl Tree {
         for program in ["builder", "firstboot"] {
             let from = folder.join(program);
             let bytes = fs::read(&from).with_context(|| {
-                format!(
-                    "cannot read {}; `make build` makes the programs",
-                    from.display()
-                )
+                format!("cannot read {}; run `make build` first", from.display())
             })?;
             self.put(&format!("usr/bin/{program}"), &bytes, 0o755)?;
         }

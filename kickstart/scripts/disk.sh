@@ -1,10 +1,10 @@
 # Chooses the disk: the one in the recipe, or the first that is fixed, writable, unused and large enough.
 wanted={{ install.disk }}
 boot_mb={{ install.boot_mb }} root_mb={{ install.root_mb }} etcd_mb={{ install.etcd_mb }}
-# 4096: etcd's own quota of 2 GiB, and as much again for its WAL, a snapshot and a defragmentation.
+# 4096 MiB: etcd's default quota of 2 GiB, and the same again for its WAL, a snapshot and a defragmentation.
 need_mb=$((boot_mb + root_mb + (etcd_mb > 0 ? etcd_mb : 4096) + 256))
 
-# Prints why the installation cannot use a disk of /sys/block; nothing if it can.
+# Prints why the installation cannot use a disk of /sys/block. Prints nothing if it can.
 objection() {
     local sys=/sys/block/$1 number holder
     # loop, zram, md and device-mapper devices have no device folder.
@@ -55,9 +55,9 @@ for name in "${candidates[@]}"; do
 done
 [ -n "$disk" ] || fail "no disk for the node: the recipe wants ${wanted:-any fixed one} of $need_mb MiB, but ${refused:-there is none}"
 
-# anaconda chooses GPT where an MBR cannot reach the end, and then a machine without UEFI needs a partition for the boot
-# loader (blivet, platform.py, bestDiskLabelType; storage_utils.py, verify_gpt_biosboot). Named here, so that inst.gpt does
-# not change it.
+# anaconda chooses GPT if an MBR cannot reach the end of the disk, and then a machine without UEFI needs a partition for the boot
+# loader (blivet, platform.py, bestDiskLabelType; storage_utils.py, verify_gpt_biosboot). The label is set here, so that inst.gpt
+# does not change it.
 sys=/sys/block/${disk//\//!}
 sectors=$(($(cat "$sys/size") * 512 / $(cat "$sys/queue/logical_block_size")))
 first=
@@ -86,11 +86,12 @@ append+=' console=tty0 console={{ install.console }}'
     echo "zerombr"
     echo "clearpart --all --drives=$disk --initlabel --disklabel=$label"
     echo "bootloader --location=mbr --boot-drive=$disk --append=\"${append# }\""
-    # The labels are fstab's; the same on every node. Plain partitions: nothing between etcd's fsync and the disk.
+    # The labels are those in fstab, the same on every node. There is no LVM, so nothing is between etcd's fsync and the disk.
     echo "$first"
     echo "part /boot --fstype=xfs --size=$boot_mb --label=boot --ondisk=$disk"
     echo "part / --fstype=xfs --size=$root_mb --label=root --ondisk=$disk"
     if [ "$etcd_mb" -gt 0 ]; then size="--size=$etcd_mb"; else size="--size=4096 --grow"; fi
     echo "part /var/lib/etcd --fstype=xfs $size --label=etcd --fsoptions={{ tuning.mount_options }} --ondisk=$disk"
-    # No swap: a member whose pages are on the disk misses heartbeats and loses its leadership. A killed and restarted member is better.
+    # No swap: a member whose pages are on the disk misses heartbeats and loses its leadership. It is better that the kernel kills the
+    # member, and systemd restarts it.
 } > /tmp/disk.ks

@@ -1,7 +1,7 @@
 # The unit etcd-image-guard runs this in the installer's own systemd.
-#   wait PID   returns when anaconda, which has this PID, has ended: the unit then stops
-#   end        restarts the machine or switches it off. systemd runs it whenever the unit stops, so before every shutdown and reboot
-# A stand-in installer sets ETCD_IMAGE_PAUSE to 0, seconds; systemd does not.
+#   wait PID   returns when the process with this PID, anaconda, has ended. Then the unit stops
+#   end        restarts the machine or switches it off. systemd runs it when the unit stops, and so before every shutdown and reboot
+# The tests' stand-in for the installer sets ETCD_IMAGE_PAUSE to 0 seconds; systemd does not set it.
 if [ "$1" = wait ]; then
     while [ -d "/proc/$2" ]; do sleep 1; done
     exit
@@ -33,7 +33,7 @@ if [ -d "$root/etc" ]; then
 fi
 sync
 report failed "${why:-anaconda ended before the installation was finished}"
-# Repeated, because other ending programs write to the same consoles.
+# Repeated, because other programs that are ending write to the same consoles.
 for _ in 1 2 3; do
     say "This machine is not an etcd node, and is switched off in a minute. Correct the cause and install it again."
     sleep "${ETCD_IMAGE_PAUSE:-20}"

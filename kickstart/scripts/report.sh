@@ -1,4 +1,4 @@
-# Prints the URL for reports to the server that sent the installer; nothing without such a server.
+# Prints the URL for reports to the server that sent the installer. Prints nothing if there is no such server.
 report_to() {
     local word words
     read -r -a words < /proc/cmdline

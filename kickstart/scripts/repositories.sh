@@ -1,5 +1,5 @@
-# Chooses the first mirror that answers, for the tree and for each repository. Tries all mirrors in turn instead of waiting for
-# one.
+# Chooses the first mirror that answers, for the tree and for each repository. Tries all mirrors in turn, and does not wait for any
+# single one.
 answers() { # NAME DIGEST URL...: sets `mirror`
     local name=$1 digest=$2 round candidate found
     shift 2

@@ -1,10 +1,10 @@
-//! Compares the data of all members with etcd's own hash over all keys and their history, at one
-//! revision. etcd itself compares the hashes only with some settings, and reports differences only
-//! in its log.
+//! Compares the data of all members. It uses etcd's own hash over all keys and their history, at
+//! one revision. etcd itself compares the hashes only with some settings, and reports differences
+//! only in its log.
 //!
 //! While a member computes the hash, it blocks writes (3.5 and 3.6, mvcc/kvstore.go: hashByRev
-//! holds the lock that a commit needs). For 0.5 GiB this took 1.3 s, and a client's write waited
-//! 1.0 s of that time. So firstboot queries the members one after the other, and compares large
+//! holds the lock that a commit needs). For 0.5 GiB this took 1.3 s, and a client's write was
+//! delayed by 1.0 s. So firstboot queries the members one after the other, and compares large
 //! databases only on request.
 
 use std::collections::BTreeMap;
@@ -19,8 +19,7 @@ use crate::reason::{Reason, ReasonId};
 const SMALL: i64 = 256 << 20;
 /// The time limit for one member to compute its hash.
 const HASH_TIMEOUT: Duration = Duration::from_secs(120);
-/// The number of attempts. More than one is needed because a compaction may happen between two
-/// answers.
+/// The number of attempts. One is not enough, because a compaction may happen between two answers.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -42,20 +41,20 @@ pub struct Voter {
 pub enum Compared {
     /// All members have the same data.
     Same,
-    /// The members differ. Members with the same hash form a group; the largest group is first.
+    /// The members differ. Members with the same hash form a group. The largest group is first.
     Differ {
         /// The revision of the compared hashes.
         revision: i64,
         /// Each group's hash and members.
         groups: Vec<(u32, Vec<String>)>,
     },
-    /// The members could not be compared, for this reason.
+    /// The members could not be compared; the text states why.
     Unknown(String),
 }
 
 impl Compared {
-    /// Explains why this member's data is not reliable: it differs from the data of the majority.
-    /// Returns `None` if it is reliable.
+    /// Returns why this member's data is not reliable: it differs from the data of the majority.
+    /// Returns `None` if the data is reliable.
     pub fn apart(&self, name: &str) -> Option<Reason> {
         let Self::Differ { revision, groups } = self else {
             return None;
@@ -77,7 +76,8 @@ impl Compared {
             .map(|(hash, members)| format!("{hash:08x} of {}", members.join(", ")))
             .collect();
         Some(ReasonId::MembersDiffer.because(format!(
-            "its data differs from the other members': at revision {revision} its hash is {hash:08x}, not {}",
+            "its data differs from that of the other members: at revision {revision} its hash is \
+             {hash:08x}, not {}",
             others.join(" or ")
         )))
     }
@@ -96,7 +96,7 @@ pub async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool
         .unwrap_or_default();
     if largest > SMALL && !any_size {
         return Compared::Unknown(format!(
-            "the database has {} MiB; `--compare` compares it regardless of its size",
+            "the database has {} MiB; run with `--compare` to compare a database of any size",
             largest >> 20
         ));
     }
@@ -105,7 +105,7 @@ pub async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool
         if again > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        // Every member has at least the lowest of the revisions observed a moment ago.
+        // Every member has at least the lowest revision that was just observed.
         let revision = voters
             .iter()
             .map(|voter| voter.revision)
@@ -167,7 +167,7 @@ fn judge(revision: i64, answers: &[(String, HashKv)]) -> Compared {
     let mut answered = answers.iter().map(|(_, answer)| compacted(answer));
     let first = answered.next();
     if answered.any(|other| Some(other) != first) {
-        return Compared::Unknown("a compaction is under way".to_owned());
+        return Compared::Unknown("a compaction is in progress".to_owned());
     }
     let mut by_hash: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for (name, answer) in answers {

@@ -1,4 +1,4 @@
-//! The keys in etcd through which the firstboots of a cluster coordinate.
+//! The keys in etcd through which the nodes of a cluster coordinate.
 //!
 //! A member stops its etcd on purpose for two reasons: a restart during a rotation of the CA, and
 //! an update of the image. Each excludes the other, so that two members are never stopped at the
@@ -12,7 +12,7 @@ use crate::etcd::Client;
 use crate::moment::stamp;
 use crate::reason::{Reason, ReasonId};
 
-/// The key of the restart lock: it has a lease, and the node's name as its value.
+/// The key of the restart lock. It has a lease, and its value is the node's name.
 pub const RESTART: &str = "/etcd-image/restart";
 /// The key of the turn to update. It has no lease: a member that updates itself may be down for a
 /// long time.
@@ -25,7 +25,7 @@ pub const NEWEST_RELEASE: &str = "/etcd-image/update/newest";
 /// The key of the newest snapshot that the schedule took.
 pub const NEWEST_SNAPSHOT: &str = "/etcd-image/backup/newest";
 
-/// The key that marks a release as failed.
+/// Returns the key that marks a release as failed.
 pub fn failed_key(serial: u64) -> String {
     format!("/etcd-image/update/failed/{serial}")
 }
@@ -35,9 +35,9 @@ pub fn failed_key(serial: u64) -> String {
 pub struct UpdateTurn {
     /// The member's name.
     pub node: Label,
-    /// The serial of the image that it installs.
+    /// The serial of the image that the member installs.
     pub serial: u64,
-    /// The time of the turn's start, in seconds since 1970.
+    /// When the turn started, in seconds since 1970.
     pub since: u64,
 }
 
@@ -46,13 +46,13 @@ pub struct UpdateTurn {
 pub struct Halt {
     /// Why.
     pub why: String,
-    /// The node on which the operator gave it.
+    /// The node on which the operator gave the order.
     pub node: String,
     /// The time, in seconds since 1970.
     pub since: u64,
 }
 
-/// The reason why a release is not tried again.
+/// The record of a release that failed and is not tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Failed {
     /// The node on which it failed.
@@ -90,8 +90,8 @@ pub struct SnapshotRecord {
 }
 
 impl SnapshotRecord {
-    /// Reads the record from etcd, if there is a valid one, and the revision of its last change, or
-    /// 0 if there is no record.
+    /// Reads the record from etcd, if there is a valid one, and the revision of its last change.
+    /// The revision is 0 if there is no record.
     pub async fn read(client: &Client) -> Result<(Option<Self>, i64)> {
         let Some(found) = client.get(NEWEST_SNAPSHOT).await? else {
             return Ok((None, 0));
@@ -104,7 +104,7 @@ impl SnapshotRecord {
 }
 
 impl UpdateTurn {
-    /// The reason why a different member must wait.
+    /// Returns the reason why another member must wait.
     pub fn reason(&self) -> Reason {
         ReasonId::UpdateTurn.because(format!(
             "{} has the turn, with the image {}, since {}",
@@ -116,7 +116,7 @@ impl UpdateTurn {
 }
 
 impl Halt {
-    /// The reason why no member starts an update.
+    /// Returns the reason why no member starts an update.
     pub fn reason(&self) -> Reason {
         ReasonId::UpdateHalted.because(format!(
             "{} halted all updates: {}. `firstboot update --resume` ends the halt",
@@ -126,7 +126,7 @@ impl Halt {
 }
 
 impl Failed {
-    /// The reason why no member installs the release with this serial.
+    /// Returns the reason why no member installs the release with this serial.
     pub fn reason(&self, serial: u64) -> Reason {
         ReasonId::UpdateFailedBefore.because(format!(
             "the image {serial} failed on {}: {}. Correct the cause and build a new image. If the image was not the cause, run \
@@ -136,7 +136,8 @@ impl Failed {
     }
 }
 
-/// The value of a key, and the revision of its last change, or 0 if the key does not exist.
+/// The value of a key and the revision of its last change. The revision is 0 if the key does not
+/// exist.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key<T> {
     /// The value, if the key exists.
@@ -166,14 +167,15 @@ impl<T: serde::de::DeserializeOwned> Key<T> {
         )
     }
 
-    /// Parses what etcd answers: the value, and the revision of its last change.
+    /// Parses etcd's response: the value, and the revision of its last change.
     pub fn parse(key: &str, found: Option<(&[u8], i64)>) -> Result<Self> {
         let Some((value, revision)) = found else {
             return Ok(Self::default());
         };
         let value = serde_json::from_slice(value).with_context(|| {
             format!(
-                "the key {key} in etcd was not written by firstboot. `etcdctl del {key}` removes it"
+                "the key {key} in etcd was not written by firstboot. Run `etcdctl del {key}` to \
+                 remove it"
             )
         })?;
         Ok(Self {
@@ -184,16 +186,16 @@ impl<T: serde::de::DeserializeOwned> Key<T> {
 }
 
 impl Key<UpdateTurn> {
-    /// Whether this member has the turn.
+    /// Returns whether this member has the turn.
     pub fn is_of(&self, node: &Label) -> bool {
         self.value.as_ref().is_some_and(|turn| turn.node == *node)
     }
 
-    /// The keys that must not have changed when this member takes the restart lock. A member that
-    /// updates itself restarts during its own turn.
+    /// Returns the keys that must be unchanged when this member takes the restart lock. A member
+    /// that updates itself restarts during its own turn.
     ///
     /// # Errors
-    /// The turn of another member: this member must not restart during it.
+    /// Returns the turn of another member, during which this member must not restart.
     pub fn restart_condition(&self, node: &Label) -> Result<Vec<(&'static str, i64)>, &UpdateTurn> {
         match &self.value {
             Some(turn) if turn.node != *node => Err(turn),

@@ -1,6 +1,6 @@
-//! Asks the members of a running cluster. `etcd` is the client, `keys` are the keys through which
-//! the firstboots of a cluster coordinate, and `survey` is the state of all members, which both
-//! `firstboot status` and `builder status` print.
+//! Queries the members of a running cluster. `etcd` is the client. `keys` are the keys in etcd
+//! through which the nodes of a cluster coordinate. `survey` collects the state of all members,
+//! which `firstboot status` and `builder status` print.
 
 pub mod compare;
 pub mod etcd;

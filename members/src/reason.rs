@@ -1,6 +1,6 @@
-//! Stable ids for everything that makes firstboot refuse, wait or warn. The wording of a message
-//! may change at any time, but its id does not. The id appears in brackets at the end of the
-//! message, and docs/exit-codes.md explains each id.
+//! Stable ids for the reasons why firstboot refuses, waits or warns. The wording of a message can
+//! change at any time, but its id does not. The id appears in brackets at the end of the message,
+//! and docs/exit-codes.md explains each id.
 
 use std::fmt;
 
@@ -109,7 +109,7 @@ pub enum ReasonId {
     PeerUrl,
     RoundTripLong,
 
-    // Snapshots.
+    // Reasons about snapshots.
     SnapshotInvalid,
     SnapshotLocked,
     SnapshotFormat,
@@ -128,13 +128,13 @@ pub enum ReasonId {
     TrialFailed,
     TrialTimeout,
 
-    // `restore`.
+    // Reasons of `restore`.
     RestoreUnfinished,
     RestoreCancelled,
     RestoreSource,
     ArchiveUnusable,
 
-    // `update`.
+    // Reasons of `update`.
     UpdateNoSource,
     UpdateRelease,
     UpdateAltered,
@@ -164,7 +164,7 @@ pub enum ReasonId {
 }
 
 impl ReasonId {
-    /// A reason with this id and this text.
+    /// Returns a reason with this id and this text.
     pub fn because(self, text: impl Into<String>) -> Reason {
         Reason {
             id: Some(self),
@@ -198,7 +198,7 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// Parses the text of a reason with its id. A text that does not end with a known id has none.
+    /// Parses the text of a reason and its id. A text that does not end with a known id gets no id.
     pub fn parse(line: &str) -> Self {
         let known = line
             .strip_suffix(']')
@@ -210,7 +210,7 @@ impl Reason {
         }
     }
 
-    /// The same reason with a different text.
+    /// Returns the same reason with a different text.
     #[must_use]
     pub fn map(self, text: impl FnOnce(&str) -> String) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! How a cluster is backed up: the parts of `[backup]` that the image passes on to every node. They
-//! contain no credentials.
+//! How a cluster is backed up: the parts of `[backup]` that the image contains. They include no
+//! credentials.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,16 +18,17 @@ pub const FOLDER: &str = "/var/backups/etcd";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Backup {
-    /// When.
+    /// When snapshots are taken.
     pub schedule: Schedule,
-    /// Where to.
+    /// Where snapshots are stored.
     pub destination: Destination,
     /// How many snapshots are kept.
     pub keep: RetentionPolicy,
     /// Whether snapshots are compressed, with zstd.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub compress: bool,
-    /// The recipients for whom snapshots are encrypted; if empty, they are not encrypted.
+    /// The recipients for whom snapshots are encrypted. If the list is empty, snapshots are not
+    /// encrypted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub age: Vec<Recipient>,
     /// How to reach the object store.
@@ -43,9 +44,9 @@ pub enum Destination {
     Folder(PathBuf),
     /// `s3://bucket/prefix/`.
     Bucket {
-        /// Its name.
+        /// The name of the bucket.
         bucket: String,
-        /// The prefix: empty, or with a slash at the end.
+        /// The prefix, which is empty or ends with a slash.
         prefix: String,
     },
 }
@@ -54,7 +55,7 @@ pub enum Destination {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct S3 {
-    /// The store's address; `None`: Amazon's address for the region.
+    /// The store's address; `None` means Amazon's address for the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Url>,
     /// Its region.
@@ -108,20 +109,21 @@ impl FromStr for Destination {
                     Ok(Self::Folder(PathBuf::from(format!("/{parts}"))))
                 }
                 _ => Err(
-                    "expected an absolute path, as /var/backups/etcd, or s3://bucket/prefix/"
+                    "expected an absolute path such as /var/backups/etcd, or s3://bucket/prefix/"
                         .to_owned(),
                 ),
             };
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        // These are Amazon's rules for bucket names; other stores follow them too.
+        // These are Amazon's rules for bucket names. Other stores follow them too.
         let bucket_ok = (3..=63).contains(&bucket.len())
             && bucket
                 .chars()
                 .all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.'));
         if !bucket_ok {
             return Err(format!(
-                "`{bucket}` is not a name of a bucket: 3 to 63 of a-z, 0-9, - and ."
+                "`{bucket}` is not a bucket name: expected 3 to 63 characters from a-z, 0-9, - and \
+                 ."
             ));
         }
         let prefix = prefix.trim_end_matches('/');
@@ -133,7 +135,8 @@ impl FromStr for Destination {
         };
         if !prefix.is_empty() && !prefix.split('/').all(part_ok) {
             return Err(format!(
-                "`{prefix}` is not a prefix: expected words of letters, digits and - _ . = with / between"
+                "`{prefix}` is not a prefix: expected words of letters, digits and - _ . = \
+                 separated by /"
             ));
         }
         let prefix = if prefix.is_empty() {

@@ -1,4 +1,4 @@
-//! The cluster document: what every node knows about the cluster. It is part of the image, and is
+//! The cluster document: what every node knows about the cluster. It is part of the image, so it is
 //! the same for all nodes.
 
 use std::net::Ipv4Addr;
@@ -11,8 +11,8 @@ use crate::node::KeyOrigin;
 use crate::{Backup, Domain, EtcdVersion, Label, Update};
 
 /// The user and group id of etcd on every node. It is fixed, so that the overlay can name owners by
-/// number; below 1000, so that it is a system user; and far from 999, from which CentOS 7's
-/// packages count down (useradd -r, login.defs).
+/// number. It is below 1000, so that etcd's user is a system user. It is far from 999, because
+/// CentOS 7's packages take ids from 999 downwards (useradd -r, login.defs).
 pub const ETCD_ID: u32 = 450;
 
 /// The description of the cluster that the image contains, in `/etc/firstboot/cluster.json`.
@@ -23,7 +23,7 @@ pub struct ClusterDocument {
     pub name: Label,
     /// The domain of the nodes' full names.
     pub domain: Domain,
-    /// The members it should have, in the recipe's order.
+    /// The members that the cluster should have, in the recipe's order.
     pub members: Vec<Member>,
     /// How etcd should run.
     pub etcd: EtcdSettings,
@@ -31,13 +31,13 @@ pub struct ClusterDocument {
     pub network: Network,
     /// The sources from which a node may learn its identity.
     pub metadata: MetadataPolicy,
-    /// How the cluster is backed up; `None`: there are no scheduled backups.
+    /// How the cluster is backed up; `None` means that there are no scheduled backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
     /// Where the nodes' private keys are made.
     #[serde(default, skip_serializing_if = "KeyOrigin::is_document")]
     pub keys: KeyOrigin,
-    /// The folder of the server that signs the nodes' requests for certificates.
+    /// The URL of the server that signs the nodes' requests for certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrol: Option<Url>,
     /// How running nodes switch to a newer image.
@@ -46,12 +46,12 @@ pub struct ClusterDocument {
 }
 
 impl ClusterDocument {
-    /// The member with this name.
+    /// Returns the member with this name.
     pub fn member(&self, name: &Label) -> Option<&Member> {
         self.members.iter().find(|member| &member.name == name)
     }
 
-    /// A member's full name.
+    /// Returns a member's full name.
     pub fn fqdn(&self, name: &Label) -> String {
         format!("{name}.{}", self.domain)
     }
@@ -63,24 +63,24 @@ impl ClusterDocument {
 pub struct Member {
     /// Its short name.
     pub name: Label,
-    /// Its address, at which it serves clients and peers.
+    /// The address at which it serves clients and peers.
     pub address: Ipv4Addr,
 }
 
 impl Member {
-    /// The URL that it advertises to peers.
+    /// Returns the URL that it advertises to peers.
     pub fn peer_url(&self) -> String {
         format!("https://{}:2380", self.address)
     }
 
-    /// The URL that it advertises to clients.
+    /// Returns the URL that it advertises to clients.
     pub fn client_url(&self) -> String {
         format!("https://{}:2379", self.address)
     }
 }
 
-/// etcd's settings, expressed by their purpose. The keys of etcd.conf for them depend on the
-/// version, which firstboot takes into account.
+/// etcd's settings, named for their purpose. firstboot writes them under the keys that the
+/// installed version of etcd has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct EtcdSettings {
@@ -93,7 +93,8 @@ pub struct EtcdSettings {
     pub election_timeout_ms: u32,
     /// The maximum size of the database, in bytes.
     pub quota_backend_bytes: u64,
-    /// How many hours of history clients can read; 0 keeps all history until a client compacts it.
+    /// How many hours of history clients can read; 0 means that all history is kept until a client
+    /// compacts it.
     pub auto_compaction_hours: u32,
     /// The number of entries after which etcd writes a raft snapshot.
     pub snapshot_count: u64,
@@ -101,8 +102,8 @@ pub struct EtcdSettings {
     pub max_request_bytes: u32,
     /// Whether a member compares its data with that of its peers before it starts to serve.
     pub initial_corrupt_check: bool,
-    /// Whether the leader compares the data of the members at each compaction, if the version
-    /// supports it.
+    /// Whether the leader compares the data of the members at each compaction, on versions that
+    /// support it.
     pub compact_hash_check: bool,
 }
 
@@ -126,10 +127,10 @@ pub struct Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
-    /// From a DHCP server that knows the machine, or from a different source; firstboot waits for
-    /// the address and checks it.
+    /// From a DHCP server that has a lease for the machine, or from another source. firstboot waits
+    /// for the address and checks it.
     Dhcp,
-    /// firstboot writes it into the configuration of the interface that matches the node.
+    /// firstboot writes the address into the configuration of the interface that matches the node.
     Static,
 }
 
@@ -173,7 +174,7 @@ impl Platform {
         Self::Vmware,
     ];
 
-    /// Its name in a recipe and on the kernel's command line.
+    /// Returns its name in a recipe and on the kernel's command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Openstack => "openstack",
@@ -200,7 +201,7 @@ impl std::str::FromStr for Platform {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetadataSource {
-    /// `/etc/firstboot/node.json`. The person who makes the disk puts it there.
+    /// `/etc/firstboot/node.json`, which the person who makes the disk puts there.
     File,
     /// `firstboot.node=` or NoCloud's `ds=nocloud;s=` on the kernel's command line.
     Cmdline,
@@ -227,8 +228,8 @@ pub enum MetadataSource {
 }
 
 impl MetadataSource {
-    /// All sources, in the default order: first the local ones that only root can read, and the
-    /// network last.
+    /// All sources, in the default order: the local ones that only root can read come first, the
+    /// network comes last.
     pub const ALL: [Self; 12] = [
         Self::File,
         Self::Cmdline,
@@ -244,7 +245,7 @@ impl MetadataSource {
         Self::Url,
     ];
 
-    /// Its name in a recipe.
+    /// Returns its name in a recipe.
     pub const fn name(self) -> &'static str {
         match self {
             Self::File => "file",

@@ -16,8 +16,8 @@ pub enum Severity {
     Error,
 }
 
-/// The maximum number of characters shown of a text. The builder's own sentences are shorter; only
-/// a quoted value can make a text longer.
+/// The maximum number of characters shown of a text. The builder's own sentences are shorter, so
+/// only a quoted value can make a text longer.
 const LONGEST: usize = 600;
 
 /// One finding in a file.
@@ -62,14 +62,14 @@ impl Diagnostic {
         self
     }
 
-    /// Adds advice on how to correct it.
+    /// Adds advice on how to correct the mistake.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(short(help.into()));
         self
     }
 
-    /// The line and the column of its place, both counted from 1; the column is counted in
+    /// Returns the line and the column of its place, both counted from 1. The column is counted in
     /// characters.
     pub fn position(&self, text: &str) -> (usize, usize) {
         let before = &text[..floor(text, self.span.start)];
@@ -80,8 +80,8 @@ impl Diagnostic {
         )
     }
 
-    /// The finding as text, for a terminal (`color`) or a file: the message, `path:line:column`,
-    /// the line, a caret, and the help.
+    /// Returns the finding as text, for a terminal (`color`) or a file: the message,
+    /// `path:line:column`, the line, a caret, and the help.
     pub fn render(&self, path: &str, text: &str, color: bool) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
@@ -128,7 +128,7 @@ fn short(text: String) -> String {
     format!("{}…{}", part(0), part(count - LONGEST / 2))
 }
 
-/// The last boundary between characters at or before position `at`.
+/// Returns the last character boundary at or before position `at`.
 fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len()))
         .rev()
@@ -136,7 +136,7 @@ fn floor(text: &str, at: usize) -> usize {
         .unwrap_or(0)
 }
 
-/// Finds the word that was probably meant, among the known words.
+/// Finds the known word that the user probably meant.
 pub fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     words
         .into_iter()

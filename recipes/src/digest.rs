@@ -12,18 +12,18 @@ pub struct Sha256([u8; 32]);
 
 /// The error for a text that is not a SHA-256 digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a SHA-256 digest is 64 hexadecimal digits, this has {found}")]
+#[error("a SHA-256 digest has 64 hexadecimal digits, but this has {found}")]
 pub struct DigestError {
     found: String,
 }
 
 impl Sha256 {
-    /// The digest with these 32 bytes.
+    /// Returns the digest with these 32 bytes.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The digest of some bytes held in memory.
+    /// Computes the digest of bytes in memory.
     pub fn of(bytes: &[u8]) -> Self {
         let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
         let mut out = [0; 32];
@@ -31,7 +31,7 @@ impl Sha256 {
         Self(out)
     }
 
-    /// The 32 bytes of the digest.
+    /// Returns the 32 bytes of the digest.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -43,7 +43,9 @@ impl FromStr for Sha256 {
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let wrong = |found: String| DigestError { found };
         if text.starts_with("sha256:") {
-            return Err(wrong("`sha256:` before them: leave that out".to_owned()));
+            return Err(wrong(
+                "the prefix `sha256:`, which must be left out".to_owned(),
+            ));
         }
         if text.len() != 64 {
             return Err(wrong(format!("{} characters", text.chars().count())));

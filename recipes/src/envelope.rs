@@ -1,6 +1,6 @@
 //! Signed documents: ed25519 over a DSSE envelope (github.com/secure-systems-lab/dsse, envelope.md
-//! and protocol.md). The image contains the public key; anyone who holds the private key decides
-//! which machine becomes which node.
+//! and protocol.md). The image contains the public key. The holder of the private key decides which
+//! machine becomes which node.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,12 +16,11 @@ use crate::Sha256;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Envelope {
-    /// The kind of payload. It keeps a document from being mistaken for one of a different kind.
+    /// The kind of payload. It prevents a document from being read as one of a different kind.
     pub payload_type: String,
     /// The payload in base64.
     pub payload: String,
-    /// The signatures; at least one of them must have been made with the key that the reader
-    /// trusts.
+    /// The signatures. At least one of them must be made with the key that the reader trusts.
     pub signatures: Vec<Signature>,
 }
 
@@ -29,7 +28,7 @@ pub struct Envelope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// The id of the key that made it: a hint, never a proof.
+    /// The id of the key that made it. It is a hint and proves nothing.
     pub keyid: String,
     /// The signature in base64.
     pub sig: String,
@@ -50,7 +49,7 @@ pub enum EnvelopeError {
     #[error("it is not signed")]
     Unsigned,
     /// It is signed, but not with the trusted key.
-    #[error("it is signed by {found}, and this image trusts {trusted} only")]
+    #[error("it is signed by {found}, but this image trusts only {trusted}")]
     Untrusted {
         /// The key ids in the envelope.
         found: String,
@@ -58,9 +57,9 @@ pub enum EnvelopeError {
         trusted: String,
     },
     /// It names the trusted key, but the signature does not match the content.
-    #[error("its signature by {0} does not fit its content: it was altered after signing")]
+    #[error("its signature by {0} does not match its content: it was altered after signing")]
     Altered(String),
-    /// Not base64.
+    /// A part of it is not base64.
     #[error("its {0} is not base64")]
     Encoding(&'static str),
 }
@@ -79,8 +78,8 @@ fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Envelope {
-    /// Returns the payload without checking the signature: for a program that made the envelope
-    /// itself or only passes it on.
+    /// Returns the payload without checking the signature. Only a program that made the envelope
+    /// itself, or that only passes it on, may use this.
     pub fn unverified(&self) -> Result<Vec<u8>, EnvelopeError> {
         BASE64
             .decode(&self.payload)
@@ -111,7 +110,8 @@ impl Envelope {
                 .verify(&message, &sig)
                 .is_ok()
             {
-                // The type is compared only at this point: before this, it was an unverified claim.
+                // The type is compared only now, because it was an unverified claim until the
+                // signature was checked.
                 if self.payload_type != payload_type {
                     let (expected, found) = (payload_type.to_owned(), self.payload_type.clone());
                     return Err(EnvelopeError::Type { expected, found });
@@ -134,18 +134,19 @@ impl Envelope {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
-/// The error for a text or bytes that are not a key of this kind.
+/// Why a key cannot be read or generated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no {0}")]
+#[error("{0}")]
 pub struct KeyError(&'static str);
 
 impl PublicKey {
-    /// A short name for the key: the first 16 hexadecimal digits of its SHA-256 digest.
+    /// Returns a short name for the key: the first 16 hexadecimal digits of its SHA-256 digest.
     pub fn id(&self) -> String {
         crate::Sha256::of(&self.0).to_string()[..16].to_owned()
     }
 
-    /// The key as a `SubjectPublicKeyInfo` in DER (RFC 8410), as in a certificate for it.
+    /// Returns the key as a `SubjectPublicKeyInfo` in DER (RFC 8410), the form that a certificate
+    /// contains.
     pub fn subject_public_key_info(&self) -> Vec<u8> {
         const ED25519: [u8; 12] = [
             0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
@@ -158,7 +159,7 @@ impl FromStr for PublicKey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let error = KeyError("public key: expected one line `ed25519 BASE64` of 32 bytes");
+        let error = KeyError("not a public key: expected one line `ed25519 BASE64` of 32 bytes");
         let encoded = text
             .trim()
             .strip_prefix("ed25519 ")
@@ -180,7 +181,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A signing key, which is held in memory only.
+/// A signing key in memory.
 pub struct SigningKey(Ed25519KeyPair);
 
 impl fmt::Debug for SigningKey {
@@ -195,17 +196,17 @@ impl SigningKey {
         let document = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
         document
             .map(|d| d.as_ref().to_vec())
-            .map_err(|_| KeyError("random numbers to be had from the system"))
+            .map_err(|_| KeyError("the system does not provide random numbers"))
     }
 
     /// Reads the key from a PKCS #8 document (DER).
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         Ed25519KeyPair::from_pkcs8(der)
             .map(Self)
-            .map_err(|_| KeyError("ed25519 key in PKCS #8"))
+            .map_err(|_| KeyError("not an ed25519 key in PKCS #8"))
     }
 
-    /// Its public half.
+    /// Returns its public half.
     pub fn public(&self) -> PublicKey {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.0.public_key().as_ref());

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Sha256;
 
-/// All files of the overlay except the stamp itself, which is covered by the overlay's digest in
-/// the kickstart.
+/// All files of the overlay except the stamp itself, which the overlay's digest in the kickstart
+/// covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageStamp {
-    /// Sorted by path.
+    /// The files, sorted by path.
     pub files: Vec<StampedFile>,
 }
 
@@ -30,8 +30,8 @@ pub struct StampedFile {
     pub size: u64,
     /// Its digest.
     pub sha256: Sha256,
-    /// Whether the node itself changes the file later (as with `/etc/hosts`): it must then exist,
-    /// but its content is not compared.
+    /// Whether the node itself changes the file later, as it does with `/etc/hosts`. Such a file
+    /// must exist, but its content is not compared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mutable: bool,
 }

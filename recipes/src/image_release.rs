@@ -1,5 +1,5 @@
-//! A release: a small signed document that describes one image. With it, a node can find out
-//! whether the image is newer than its own before it downloads the image.
+//! A release: a small signed document that describes one image. A node reads it to find out whether
+//! the image is newer than its own, before it downloads the image.
 //!
 //! The *base* is everything that only an installation can change: partitions, packages,
 //! repositories, kernel arguments, users. A node compares the base of a release with its own.
@@ -14,16 +14,16 @@ use crate::{Envelope, EnvelopeError, EtcdVersion, Label, PublicKey, Sha256};
 /// The payload type of a signed release.
 pub const RELEASE_TYPE: &str = "application/vnd.etcd-image.release+json";
 
-/// The file name of a release; the file is in the builder's output, beside `image/`.
+/// The file name of a release. The file is in the builder's output, next to `image/`.
 pub const RELEASE_FILE: &str = "release.json";
 
-/// The path of a release's overlay, relative to the folder of the release.
+/// The path of a release's overlay, relative to the folder that holds the release.
 pub const RELEASE_OVERLAY: &str = "image/overlay.tar.gz";
 
 /// The maximum length of a release, in bytes.
 pub const RELEASE_LIMIT: u64 = 256 << 10;
 
-/// The format that this program writes and reads.
+/// The version of the format that this program writes and reads.
 const FORMAT: u32 = 1;
 
 /// A release of a cluster's image.
@@ -33,7 +33,7 @@ pub struct ReleaseDocument {
     format: u32,
     /// The name of the cluster that the image is for.
     pub cluster: Label,
-    /// The number of the image, its serial. The first image has number 1; the builder increases the
+    /// The number of the image, its serial. The first image has number 1. The builder increases the
     /// number by one for each image that differs from the previous one.
     pub serial: u64,
     /// The digest of the image: the digest of the names and digests of its files.
@@ -69,7 +69,8 @@ pub enum ReleaseError {
     Envelope(#[from] EnvelopeError),
     /// It was written by a different version of the builder.
     #[error(
-        "its format is {0}, and this program reads {FORMAT}: reinstall the node from the new image"
+        "its format is {0}, but this program reads format {FORMAT}: reinstall the node from the \
+         new image"
     )]
     Format(u32),
     /// The payload is signed, but its syntax is unknown.
@@ -79,7 +80,7 @@ pub enum ReleaseError {
     #[error("it contradicts itself: {0}")]
     Contradiction(&'static str),
     /// It is for a different cluster.
-    #[error("it is for the cluster {found}, and this node is of {expected}")]
+    #[error("it is for the cluster {found}, but this node belongs to {expected}")]
     Cluster {
         /// The cluster of the node.
         expected: Label,
@@ -110,7 +111,7 @@ impl ReleaseDocument {
         }
     }
 
-    /// Reads a signed release. It must have been signed with this key, and be for this cluster.
+    /// Reads a signed release. The release must be signed with this key and be for this cluster.
     pub fn open(text: &[u8], key: &PublicKey, cluster: &Label) -> Result<Self, ReleaseError> {
         #[derive(Deserialize)]
         struct Format {
@@ -174,8 +175,7 @@ impl ImageBase {
         Sha256::of(text.as_bytes())
     }
 
-    /// Describes how a different base differs from this one, with a line for each part that
-    /// differs.
+    /// Describes how another base differs from this one, with a line for each part that differs.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let none = Vec::new();
         let parts = self

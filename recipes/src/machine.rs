@@ -18,7 +18,7 @@ pub enum MacError {
         "`{0}` is not a MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56"
     )]
     Form(String),
-    /// It is a multicast or broadcast address, or all zeros: no card has such an address.
+    /// It is a multicast or broadcast address, or all zeros. No card has such an address.
     #[error(
         "`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)"
     )]
@@ -81,9 +81,8 @@ impl fmt::Display for Mac {
     }
 }
 
-/// A text from SMBIOS (serial number or UUID), as firmware prints it. Comparisons ignore case, and
-/// the spaces with which vendors pad the text. Placeholders that whole product lines share are
-/// refused.
+/// A serial number or UUID from SMBIOS, as firmware prints it. Comparisons ignore case, and the
+/// spaces with which vendors pad the text. Placeholders that whole product lines share are refused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FirmwareId(String);
@@ -91,7 +90,8 @@ pub struct FirmwareId(String);
 /// The error for a text that does not identify a machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` identifies no machine: it is empty, has control characters, or is a vendor's placeholder"
+    "`{0}` does not identify a machine: it is empty, contains control characters, or is a vendor's \
+     placeholder"
 )]
 pub struct FirmwareIdError(String);
 
@@ -159,7 +159,7 @@ pub struct MachineMatch {
 }
 
 impl MachineMatch {
-    /// Whether the recipe states no fact about the machine.
+    /// Returns whether the recipe states no fact about the machine.
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
     }

@@ -12,23 +12,25 @@ pub enum NameError {
     #[error("a name must not be empty")]
     Empty,
     /// It has a dot at its start or end, or two dots in a row.
-    #[error("`{0}` must not begin or end with a dot, nor have two in a row")]
+    #[error("`{0}` must not begin or end with a dot, or contain two dots in a row")]
     Dots(String),
     /// It has a label of more than 63 octets, or more than 253 octets in total (RFC 1123, 2.1; RFC
     /// 1035, 2.3.4).
     #[error("`{0}` is too long: a label has at most 63 characters, a whole name 253")]
     TooLong(String),
     /// It has a character that RFC 1123, 2.1 does not allow.
-    #[error("`{1}` is not allowed in `{0}`: a host name has a-z, 0-9 and `-` (RFC 1123)")]
+    #[error("`{1}` is not allowed in `{0}`: a host name consists of a-z, 0-9 and `-` (RFC 1123)")]
     Character(String, char),
     /// It has several labels where one is expected.
-    #[error("`{0}` has a dot: expected a short name; the domain is `domain` in [cluster]")]
+    #[error(
+        "`{0}` has a dot: expected a short name; the domain belongs in `domain` under [cluster]"
+    )]
     Long(String),
     /// It has a label that starts or ends with a hyphen.
     #[error("`{0}` must not begin or end with `-` (RFC 1123)")]
     Hyphen(String),
     /// It consists only of digits, which some resolvers interpret as an address.
-    #[error("`{0}` is all digits and would be taken for an address")]
+    #[error("`{0}` is all digits, and some programs would read it as an address")]
     Digits(String),
 }
 
@@ -39,8 +41,8 @@ fn check_label(label: &str) -> Result<(), NameError> {
     if label.len() > 63 {
         return Err(NameError::TooLong(label.to_owned()));
     }
-    // Upper case is refused rather than converted: otherwise certificates, etcd's member names and
-    // host names would differ in case, and some programs compare them byte by byte.
+    // Upper case is refused rather than converted. Otherwise certificates, etcd's member names and
+    // host names could differ in case, and some programs compare them byte by byte.
     if label.contains('.') {
         return Err(NameError::Long(label.to_owned()));
     }
@@ -64,7 +66,7 @@ macro_rules! name {
         pub struct $name(String);
 
         impl $name {
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

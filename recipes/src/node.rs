@@ -1,5 +1,5 @@
 //! The node document: the identity of one machine. It is signed, and each node has its own. It is
-//! secret if it holds private keys; if the node made its keys itself, it holds none.
+//! secret if it holds private keys. It holds none if the node made its keys itself.
 
 use std::net::Ipv4Addr;
 
@@ -25,7 +25,7 @@ pub enum KeyOrigin {
 }
 
 impl KeyOrigin {
-    /// Whether the builder makes the keys.
+    /// Returns whether the builder makes the keys.
     pub fn is_document(&self) -> bool {
         *self == Self::Document
     }
@@ -45,14 +45,15 @@ impl From<NodeDocument> for NodeIdentity {
 /// The purposes of a node's keys, in the order in which a node requests certificates for them.
 pub const PURPOSES: [&str; 3] = ["server", "peer", "client"];
 
-/// The fingerprint of a node's keys: the SHA-256 of their public halves (`SubjectPublicKeyInfo`,
-/// DER) in the order of [`PURPOSES`]. The node prints it, and the operator compares it.
+/// Returns the fingerprint of a node's keys: the SHA-256 of their public halves
+/// (`SubjectPublicKeyInfo`, DER) in the order of [`PURPOSES`]. The node prints the fingerprint, and
+/// the operator compares it.
 pub fn key_fingerprint<T: AsRef<[u8]>>(public_keys: &[T; 3]) -> Sha256 {
     let all: Vec<&[u8]> = public_keys.iter().map(AsRef::as_ref).collect();
     Sha256::of(&all.concat())
 }
 
-/// The identity of a node, and the keys with which it proves that identity to the others.
+/// The identity of a node, and the keys with which the node proves that identity to its peers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeDocument {
@@ -67,22 +68,22 @@ pub struct NodeDocument {
     pub machine: MachineMatch,
     /// Its certificates.
     pub tls: NodeTls<Issued>,
-    /// While a CA is being replaced: the node's certificates from the previous CA, which it
-    /// presents until all members trust the new CA.
+    /// The node's certificates from the previous CA, during a rotation. The node presents them
+    /// until all members trust the new CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<NodeTls<Issued>>,
-    /// The credentials for the object store of `[backup]`; `None` if an operator puts the keys on
-    /// the node.
+    /// The credentials for the object store of `[backup]`; `None` if an operator puts them on the
+    /// node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_keys: Option<StoreKeys>,
-    /// The serial of the release that was the newest when the document was made: the node does not
-    /// install an older one.
+    /// The serial of the release that was the newest when the document was made. The node does not
+    /// install an older release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<u64>,
 }
 
-/// What a build knows about a node that made no request for certificates yet: who it is, and how to
-/// recognise its machine. It holds nothing secret, and no node reads it.
+/// What a build knows about a node that has not requested certificates yet: its identity, and how
+/// to recognise its machine. It contains no secrets, and no node reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeIdentity {
@@ -97,11 +98,11 @@ pub struct NodeIdentity {
     pub machine: MachineMatch,
 }
 
-/// A node's certificates, in PEM, with their keys or, in a document, possibly without.
+/// A node's certificates in PEM. `P` decides whether each comes with its key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTls<P = KeyPair> {
-    /// The authority that all members trust; several authorities while one replaces another.
+    /// The authority that all members trust; several authorities during a rotation.
     pub ca: String,
     /// The certificate that etcd presents to clients.
     pub server: P,
@@ -112,7 +113,7 @@ pub struct NodeTls<P = KeyPair> {
 }
 
 impl<P> NodeTls<P> {
-    /// The certificates in the order of [`PURPOSES`].
+    /// Returns the certificates in the order of [`PURPOSES`].
     pub fn pairs(&self) -> [&P; 3] {
         [&self.server, &self.peer, &self.client]
     }
@@ -134,13 +135,13 @@ impl From<NodeTls> for NodeTls<Issued> {
     }
 }
 
-/// A certificate (as a chain, leaf first) as a document holds it.
+/// A certificate (as a chain, leaf first) in a node document.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Issued {
     /// The chain in PEM, leaf first.
     pub cert: String,
-    /// The key in PEM; `None` if the node made it itself and holds it.
+    /// The key in PEM; `None` if the node made the key itself and keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }

@@ -5,12 +5,13 @@ use std::sync::LazyLock;
 static VERSION: LazyLock<String> =
     LazyLock::new(|| describe(env!("CARGO_PKG_VERSION"), option_env!("ETCD_IMAGE_COMMIT")));
 
-/// The version of the programs, with the commit from which they were built: `0.1.0 (5bb42b72a94e)`.
+/// Returns the version of the programs, with the commit from which they were built: `0.1.0
+/// (5bb42b72a94e)`.
 ///
 /// The Makefile passes the commit to the build in the environment variable `ETCD_IMAGE_COMMIT`.
-/// Cargo cannot find it by itself: it does not notice when a commit is made, or when a file is
-/// changed after the commit. Without the variable, as outside a git repository, this is the version
-/// alone.
+/// Cargo cannot find the commit by itself, because it does not notice a new commit, or a file that
+/// is changed after the commit. Without the variable, as outside a git repository, this is the
+/// version alone.
 pub fn program_version() -> &'static str {
     &VERSION
 }

@@ -1,6 +1,6 @@
-//! Reads TOML with places: every value has its place, and a mistake is recorded instead of ending
-//! the reading, so that all mistakes in a file are reported at once. serde's derive stops at the
-//! first one, which is why this module exists.
+//! Reads TOML and keeps the place of every value. A mistake is recorded and does not end the
+//! reading, so that all mistakes in a file are reported together. serde's derive stops at the first
+//! mistake, so this module reads the file without it.
 
 mod findings;
 mod free_keys;

@@ -18,9 +18,10 @@ pub struct Recipient {
 /// The error for a text that is not a recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
-    /// It is the secret key of the pair, which must exist only where a restore runs.
+    /// It is the secret key of the pair. The secret key must exist only where a restore runs.
     #[error(
-        "this is a secret key: give the public one that `age-keygen -y` makes of it, and exchange the pair"
+        "this is a secret key: write the public key, as `age-keygen -y` prints it, and replace the \
+         pair, which is no longer secret"
     )]
     Secret,
     /// It is a recipient of a plugin, an SSH key or a passphrase.
@@ -29,18 +30,18 @@ pub enum RecipientError {
     )]
     Form,
     /// It has a mistyped character.
-    #[error("its checksum is wrong: a letter was mistyped or is missing")]
+    #[error("its checksum is wrong: a character is mistyped or missing")]
     Checksum,
 }
 
 impl Recipient {
-    /// The key.
+    /// Returns the key.
     pub const fn key(&self) -> &[u8; 32] {
         &self.key
     }
 }
 
-/// The 32 bytes of a key that is in Bech32 with this lower-case prefix; `None` if the text is not
+/// Returns the 32 bytes of a Bech32 key with this lower-case prefix, or `None` if the text is not
 /// such a key.
 pub fn key(text: &str, prefix: &str) -> Option<[u8; 32]> {
     let read = CheckedHrpstring::new::<Bech32>(text).ok()?;
@@ -122,7 +123,7 @@ mod tests {
         }
     }
 
-    /// Made by `age-keygen` 1.1.1.
+    /// This key was made by `age-keygen` 1.1.1.
     const GOOD: &str = "age15lp306z7aly3hwtvzc8mm90wjwkrf3slwk5nqpnxdjh293aae3esqjjpc0";
 
     proptest! {

@@ -1,5 +1,5 @@
-//! When a task is repeated: a few words that systemd 219's timers and every member interpret in the
-//! same way.
+//! When a task is repeated. systemd 219's timers and every member interpret a schedule in the same
+//! way.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,13 +10,13 @@ pub(crate) const MINUTE: u64 = 60;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 const WEEK: u64 = 7 * DAY;
-/// The days in the order of the week that begins at the epoch: 1970-01-01 was a Thursday.
+/// The days of the week, beginning with Thursday, because 1970-01-01 was a Thursday.
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 
 /// A schedule: `hourly`, `daily`, `weekly`, `every 15 minutes`, `every 6 hours`, `02:30` or `Sun
 /// 02:30`.
 ///
-/// Its times divide all time into slots of equal length, so that machines whose clocks agree also
+/// A schedule divides time into slots of equal length, so that machines whose clocks agree also
 /// agree on the slot without communicating. For this reason there are no monthly schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -34,10 +34,10 @@ pub enum ScheduleError {
     )]
     Form,
     /// The number of minutes does not divide an hour.
-    #[error("expected minutes that divide an hour: 5, 6, 10, 12, 15, 20, 30")]
+    #[error("expected a number of minutes that divides an hour: 5, 6, 10, 12, 15, 20 or 30")]
     Minutes,
     /// The number of hours does not divide a day.
-    #[error("expected hours that divide a day: 1, 2, 3, 4, 6, 8, 12, 24")]
+    #[error("expected a number of hours that divides a day: 1, 2, 3, 4, 6, 8, 12 or 24")]
     Hours,
 }
 
@@ -50,7 +50,7 @@ impl FromStr for Schedule {
         match words[..] {
             ["hourly"] => every(HOUR),
             ["daily"] => every(DAY),
-            // `weekly` means on Monday, as in systemd.
+            // `weekly` means Monday, as in systemd.
             ["weekly"] => Ok(Self {
                 period: WEEK,
                 offset: 4 * DAY,
@@ -97,18 +97,18 @@ fn time_of_day(text: &str) -> Option<u64> {
 }
 
 impl Schedule {
-    /// The time between two runs, in seconds.
+    /// Returns the time between two runs, in seconds.
     pub const fn period(self) -> u64 {
         self.period
     }
 
-    /// The time at which the newest run was due, as of a given time; both are in seconds since
-    /// 1970.
+    /// Returns the time at which the latest run at or before `now` was due. Both times are in
+    /// seconds since 1970.
     pub const fn slot(self, now: u64) -> u64 {
         now - (now + self.period - self.offset) % self.period
     }
 
-    /// The schedule as the `OnCalendar=` value of a timer.
+    /// Returns the schedule as the `OnCalendar=` value of a timer.
     pub fn on_calendar(self) -> String {
         let (hours, minutes) = (self.offset % DAY / HOUR, self.offset % HOUR / MINUTE);
         match self.period {

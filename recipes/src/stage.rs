@@ -6,21 +6,21 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One stage. The first four are reported by the kickstart's scripts, the others by firstboot.
+/// One stage. The kickstart's scripts report the first four, firstboot reports the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// `%pre` is running: the installer has booted.
     Started,
-    /// `%pre` has chosen the tree and the disk; from here on the disk is wiped.
+    /// `%pre` has chosen the tree and the disk. The installation now erases the disk.
     Installing,
     /// The installation is complete and on the disk.
     Installed,
-    /// The installation failed; the reason is reported with this stage.
+    /// The installation failed. The report of this stage contains the reason.
     Failed,
     /// firstboot has made the machine a healthy member.
     Healthy,
-    /// firstboot refuses to start etcd; the reason is reported with this stage.
+    /// firstboot refuses to start etcd. The report of this stage contains the reason.
     Refused,
 }
 
@@ -41,7 +41,7 @@ impl Stage {
         Self::Refused,
     ];
 
-    /// The name of the stage in a report.
+    /// Returns the name of the stage in a report.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -53,7 +53,7 @@ impl Stage {
         }
     }
 
-    /// Whether the stage can be reached only by an installed system.
+    /// Returns whether only an installed system can reach the stage.
     pub fn follows_installation(self) -> bool {
         matches!(self, Self::Installed | Self::Healthy | Self::Refused)
     }

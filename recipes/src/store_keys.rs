@@ -1,4 +1,5 @@
-//! The keys of an object store as text: lines of NAME=VALUE, as in the environment file of a unit.
+//! The credentials of an object store as text: lines of NAME=VALUE, as in the environment file of a
+//! unit.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,8 +27,8 @@ impl fmt::Debug for StoreKeys {
 }
 
 impl StoreKeys {
-    /// Reads the values by their names in the environment. `None` if one of the two required values
-    /// is missing or empty.
+    /// Reads the values by their names in the environment. Returns `None` if one of the two
+    /// required values is missing or empty.
     pub fn of(value: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let value = |name| value(name).filter(|value| !value.is_empty());
         Some(Self {
@@ -37,7 +38,7 @@ impl StoreKeys {
         })
     }
 
-    /// The text of a file that holds the credentials.
+    /// Returns the text of a file that holds the credentials.
     #[must_use]
     pub fn to_file(&self) -> String {
         let token = self

@@ -55,14 +55,15 @@ pub enum Reboot {
     /// Never: the operator reboots the node.
     #[default]
     Never,
-    /// If the update changes a file whose change takes effect only after a boot.
+    /// If the update changes a file that takes effect only after a boot.
     WhenNeeded,
     /// After every update.
     Always,
 }
 
 impl Reboot {
-    /// Whether an update never reboots the node. This is the default, and documents omit it.
+    /// Returns whether an update never reboots the node. This is the default, and documents omit
+    /// it.
     pub const fn is_never(&self) -> bool {
         matches!(self, Self::Never)
     }
@@ -74,13 +75,13 @@ impl Reboot {
 pub struct Auto {
     /// When the node looks for a newer image.
     pub every: Schedule,
-    /// When an update may begin, in the time zone of the node; `None` means at any time.
+    /// When an update can begin, in the time zone of the node; `None` means at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
 }
 
 impl Update {
-    /// When the node updates itself, if it does so at all.
+    /// Returns when the node updates itself, or `None` if it does not.
     pub const fn auto(&self) -> Option<Auto> {
         match self.mode {
             UpdateMode::Manual => None,

@@ -1,5 +1,5 @@
-//! Which releases of etcd can be members of one cluster at the same time, and which releases are
-//! known to damage data.
+//! Decides which releases of etcd can be members of one cluster at the same time, and lists the
+//! releases that are known to damage data.
 //!
 //! Sources: etcd's upgrade guides 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the promotion of a
 //! learner is not saved in the v3 store), #20967 (removed members come back),
@@ -45,8 +45,8 @@ pub enum Entry {
 pub enum Obstacle {
     /// The versions are two or more minors apart.
     #[error(
-        "{other} is etcd {theirs}, and {own} cannot run beside it: etcd lets no minor be skipped. Go by the newest release of \
-         each minor between them"
+        "{other} is etcd {theirs}, and {own} cannot run beside it: etcd does not support skipping \
+         a minor. Upgrade through the newest release of each minor in between"
     )]
     Skipped {
         /// The member or the data that has the other version.
@@ -58,8 +58,8 @@ pub enum Obstacle {
     },
     /// The lower of two minors does not have the patch that the higher one needs.
     #[error(
-        "{other} is etcd {theirs}, and {own} cannot run beside it: {higher} needs every member of {lower} at {floor} or later \
-         ({why}). Upgrade to that first"
+        "{other} is etcd {theirs}, and {own} cannot run beside it: {higher} requires that every \
+         {lower} member runs {floor} or later ({why}). Upgrade to {floor} first"
     )]
     Below {
         /// The member or the data that has the other version.
@@ -79,8 +79,8 @@ pub enum Obstacle {
     },
     /// The cluster has agreed on a newer version.
     #[error(
-        "the cluster runs as etcd 3.{agreed}, and {own} is older: etcd refuses it. Install an image with etcd 3.{agreed}, or \
-         go back by a snapshot"
+        "the cluster's version is 3.{agreed}, and {own} is older, so etcd refuses to start. \
+         Install an image with etcd 3.{agreed}, or restore an earlier snapshot"
     )]
     Older {
         /// This version.
@@ -88,28 +88,29 @@ pub enum Obstacle {
         /// The minor that the cluster has agreed on.
         agreed: u64,
     },
-    /// A new member is refused while a downgrade is in force.
+    /// A new member is refused while a downgrade is in progress.
     #[error(
-        "a downgrade is in force, and etcd admits no new member before it has ended: `etcdctl downgrade cancel` ends it"
+        "a downgrade is in progress, and etcd admits no new member until it ends: `etcdctl \
+         downgrade cancel` ends it"
     )]
     Downgrading,
 }
 
-/// The patch that every member of one minor must have before a member of the next minor starts, and
-/// the reason for this.
+/// Returns the patch that every member of one minor must have before a member of the next minor
+/// starts, and the reason for this.
 const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
     match lower_minor {
         5 => Some((
             32,
-            "older ones lose the quorum: etcd-io/etcd#19557, #20793, #20967",
+            "older patches lose the quorum: etcd-io/etcd#19557, #20793, #20967",
         )),
-        6 => Some((11, "upstream's upgrade guide to 3.7")),
+        6 => Some((11, "upstream's upgrade guide for 3.7")),
         _ => None,
     }
 }
 
-/// Why two versions cannot be members of one cluster at the same time; `None` if they can. `other`
-/// names the owner of the second version.
+/// Returns why two versions cannot be members of one cluster at the same time, or `None` if they
+/// can. `other` names the owner of the second version.
 pub fn coexistence_obstacle(
     own: EtcdVersion,
     other: &str,
@@ -135,13 +136,13 @@ pub fn coexistence_obstacle(
     })
 }
 
-/// Why this version of etcd cannot start as a member of a cluster; `None` if it can.
+/// Returns why this version of etcd cannot start as a member of a cluster, or `None` if it can.
 ///
 /// The versions are compared in pairs, including the version that last used the data: if no member
 /// is running, only that version reveals that a minor was skipped. An existing member whose version
-/// is lower than that of the others is admitted as long as the cluster has not agreed on a newer
-/// version. A new member is not, because the others may agree on a newer version as soon as the old
-/// member is removed.
+/// is lower than that of the others is admitted until the cluster agrees on a newer version. A new
+/// member is not, because the others may agree on a newer version as soon as the old member is
+/// removed.
 pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Option<Obstacle> {
     if entry == Entry::Join && cluster.downgrading {
         return Some(Obstacle::Downgrading);
@@ -186,12 +187,12 @@ pub enum Roll {
 /// The first minor from which etcd downgrades a cluster (etcd's downgrade guides 3.6 and 3.7).
 const FIRST_DOWNGRADE: u64 = 6;
 
-/// Whether etcd lowers the version of a cluster that has agreed on this minor.
+/// Returns whether etcd lowers the version of a cluster that has agreed on this minor.
 pub const fn is_downgradable(agreed: u64) -> bool {
     agreed >= FIRST_DOWNGRADE
 }
 
-/// How the nodes of an image with one version change to an image with another version.
+/// Returns how the nodes of an image with one version change to an image with another version.
 ///
 /// # Errors
 /// Returns the obstacle if they cannot.
@@ -215,21 +216,23 @@ pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<Roll, Box<Obstacle>> {
 pub struct Fault {
     /// The first patch of the minor that does not have this fault.
     pub fixed_in: u64,
-    /// What happens.
+    /// What the fault does.
     pub what: &'static str,
 }
 
-/// Every fault that loses data or lets the data of members differ, with its minor and the patch
-/// that fixes it (etcd's CHANGELOG-3.4 to 3.7).
+/// All known faults that lose data or make the data of members differ, each with its minor and the
+/// patch that fixes it (etcd's CHANGELOG-3.4 to 3.7).
 const FAULTS: [(u64, Fault); 10] = {
     const fn fault(minor: u64, fixed_in: u64, what: &'static str) -> (u64, Fault) {
         (minor, Fault { fixed_in, what })
     }
     const ALONE: &str = "a single member can lose acknowledged writes (etcd-io/etcd#14370)";
-    const AUTH: &str = "members can differ after a member recovered from a snapshot with auth (etcd-io/etcd#14571)";
+    const AUTH: &str = "members can differ after a member recovers from a snapshot while \
+        authentication is on (etcd-io/etcd#14571)";
     const COMPACTION: &str =
-        "the revision can go back after a crash in a compaction (etcd-io/etcd#17780)";
-    const DEFRAG: &str = "a database can be damaged if it is defragmented while a snapshot comes (etcd-io/etcd#20271)";
+        "the revision can go back after a crash during a compaction (etcd-io/etcd#17780)";
+    const DEFRAG: &str = "a database can be damaged if it is defragmented while the member \
+        receives a snapshot (etcd-io/etcd#20271)";
     [
         fault(4, 21, ALONE),
         fault(4, 22, AUTH),
@@ -244,7 +247,7 @@ const FAULTS: [(u64, Fault); 10] = {
         fault(
             5,
             6,
-            "members can differ after a crash in a defragmentation (etcd-io/etcd#14685)",
+            "members can differ after a crash during a defragmentation (etcd-io/etcd#14685)",
         ),
         fault(5, 14, COMPACTION),
         fault(5, 23, DEFRAG),
@@ -252,8 +255,8 @@ const FAULTS: [(u64, Fault); 10] = {
     ]
 };
 
-/// Returns the faults of a release that are known to damage data, the worst first; most releases
-/// have none.
+/// Returns the known faults of a release that damage data, the worst first. Most releases have
+/// none.
 pub fn faults(version: EtcdVersion) -> Vec<Fault> {
     let of = FAULTS
         .iter()

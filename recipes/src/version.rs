@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EtcdVersion {
-    /// The major version: 3, as long as the v3 protocol exists.
+    /// The major version, which is always 3.
     pub major: u64,
     /// The release line. Configuration keys differ between release lines.
     pub minor: u64,
@@ -23,19 +23,19 @@ pub enum VersionError {
     /// It is not three numbers separated by dots.
     #[error("`{0}` is not an etcd version: expected three numbers, as in 3.6.14")]
     Form(String),
-    /// It is a release line whose configuration keys and snapshot tools are unknown to this
-    /// project.
-    #[error("etcd {0} is not supported: 3.4 to 3.7 are")]
+    /// It is a release line whose configuration keys and snapshot tools this project does not
+    /// support.
+    #[error("etcd {0} is not supported: expected 3.4 to 3.7")]
     Unsupported(String),
 }
 
 impl EtcdVersion {
-    /// Whether the version is 3.`minor` or later.
+    /// Returns whether the version is 3.`minor` or later.
     pub const fn at_least(&self, minor: u64) -> bool {
         self.minor >= minor
     }
 
-    /// Whether upstream's release tarball contains etcdutl (3.5 and later;
+    /// Returns whether upstream's release tarball contains etcdutl (3.5 and later;
     /// scripts/build-binary.sh).
     pub const fn has_etcdutl(&self) -> bool {
         self.at_least(5)

@@ -1,4 +1,4 @@
-//! When something may begin: a schedule with a length.
+//! When an update can begin: a schedule with a length.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,8 @@ use crate::schedule::{HOUR, MINUTE, Schedule, ScheduleError};
 
 /// A window of time: a schedule with a length, as in `Sun 02:30 for 2 hours`.
 ///
-/// It opens at each time of the schedule, and stays open for the length, which is shorter than the
-/// schedule's period.
+/// The window opens at each time of the schedule and stays open for its length. The length is
+/// shorter than the schedule's period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Window {
@@ -52,7 +52,7 @@ impl FromStr for Window {
         if !number.bytes().all(|c| c.is_ascii_digit()) {
             return Err(WindowError::Form);
         }
-        // A number too long to be parsed is also a length that is too long.
+        // A number too large to parse is also a length that is too long.
         let number: u64 = number.parse().map_err(|_| WindowError::Length)?;
         let length = number.checked_mul(unit).ok_or(WindowError::Length)?;
         if length == 0 || length >= opens.period() {
@@ -63,12 +63,12 @@ impl FromStr for Window {
 }
 
 impl Window {
-    /// How long the window is open each time, in seconds.
+    /// Returns how long the window stays open each time, in seconds.
     pub const fn length(self) -> u64 {
         self.length
     }
 
-    /// Returns when the window closes if it is open at a given time; both times are in seconds
+    /// Returns when the window closes, if it is open at a given time. Both times are in seconds
     /// since 1970.
     pub fn closes_at(self, now: u64) -> Option<u64> {
         let end = self.opens.slot(now) + self.length;

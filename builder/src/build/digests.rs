@@ -8,7 +8,7 @@ use crate::manifest::{self, FileDigest};
 use crate::overlay::Packed;
 use crate::release;
 
-/// The recipe as an input of the image: its file name and digest.
+/// Returns the recipe as an input of the image, with its file name and digest.
 pub(super) fn recipe_input(path: &Path, text: &str) -> FileDigest {
     let name = path
         .file_name()
@@ -18,7 +18,7 @@ pub(super) fn recipe_input(path: &Path, text: &str) -> FileDigest {
     input(&name, text.as_bytes())
 }
 
-/// The overlay as an output of the image.
+/// Returns the overlay as an output of the image.
 pub(super) fn packed_overlay(packed: &Packed) -> FileDigest {
     FileDigest {
         name: manifest::OVERLAY.to_owned(),

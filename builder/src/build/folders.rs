@@ -13,18 +13,18 @@ pub(crate) fn default_cache() -> Result<PathBuf> {
     let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache")));
     cache
         .map(|cache| cache.join("etcd-image"))
-        .context("neither XDG_CACHE_HOME nor HOME is set; name a folder by --cache")
+        .context("neither XDG_CACHE_HOME nor HOME is set; name a folder with --cache")
 }
 
-/// The default PKI folder: `out.pki` next to `out`, so that two clusters in one folder do not share
-/// a PKI.
+/// Returns the default PKI folder: `out.pki` next to `out`, so that two clusters in one folder do
+/// not share a PKI.
 pub(super) fn default_pki(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".pki");
     out.with_file_name(name)
 }
 
-/// The default folder of the server's records, next to the PKI: `out.state` for `out.pki`.
+/// Returns the default folder of the server's records, next to the PKI: `out.state` for `out.pki`.
 pub(super) fn default_state(pki: &Path) -> PathBuf {
     let name = pki.file_name().unwrap_or_default().to_string_lossy();
     pki.with_file_name(format!(
@@ -33,7 +33,7 @@ pub(super) fn default_state(pki: &Path) -> PathBuf {
     ))
 }
 
-/// Refuses a folder inside the output: the next build would delete it.
+/// Refuses a folder inside the output, because the next build would delete it.
 pub(super) fn check_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
     let real = folder
         .canonicalize()
@@ -42,7 +42,7 @@ pub(super) fn check_outside(folder: &Path, out: &Path, option: &str) -> Result<(
     let place = folder.display();
     ensure!(
         !real.starts_with(out),
-        "{place} is in the output, which is replaced as a whole; name another {option}"
+        "{place} is inside the output, which each build replaces completely; name another {option}"
     );
     Ok(())
 }

@@ -29,16 +29,16 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "{out}/nodes/   {nodes}: secret, one for each: hand it to that machine alone"
+            "{out}/nodes/   {nodes}: secret, one folder for each: give it to that machine only"
         )?;
         writeln!(
             f,
-            "{}   certificates and keys of the cluster: keep it, back it up",
+            "{}   certificates and keys of the cluster: keep this folder and back it up",
             self.pki.display()
         )?;
         writeln!(
             f,
-            "{out}/release.json   serial {}, public: by it running nodes find the image",
+            "{out}/release.json   serial {}, public: running nodes find the image through it",
             self.serial
         )?;
         writeln!(

@@ -1,4 +1,5 @@
-//! The dynamic segment: which libraries, and which versions of their symbols, a program needs.
+//! Reads the dynamic segment: which libraries, and which versions of their symbols, a program
+//! needs.
 
 use object::elf::{self, ProgramHeader64, Vernaux, Verneed};
 use object::read::elf::{Dyn as _, ProgramHeader as _};
@@ -6,8 +7,8 @@ use object::{LittleEndian, ReadRef as _};
 
 use super::linkage::{Linkage, NotForCentos7, Version};
 
-/// The libraries of a minimal CentOS 7 that a program may need: glibc 2.17's own, and gcc 4.8.5's
-/// libgcc.
+/// The libraries of a minimal CentOS 7 that a program can need: those of glibc 2.17, and gcc
+/// 4.8.5's libgcc.
 const LIBRARIES: [&str; 8] = [
     "libc.so.6",
     "libm.so.6",
@@ -19,11 +20,11 @@ const LIBRARIES: [&str; 8] = [
     "ld-linux-x86-64.so.2",
 ];
 
-/// The newest symbol versions these libraries have.
+/// The newest symbol versions that these libraries have.
 const NEWEST: [(&str, [u32; 3]); 2] = [("GLIBC_", [2, 17, 0]), ("GCC_", [4, 8, 0])];
 
-/// The largest number of records to read, so that a corrupt table that loops does not make the
-/// check hang.
+/// The maximum number of records to read, so that the check does not hang on a corrupt table that
+/// loops.
 const MAX_SYMBOLS: usize = 4096;
 
 impl std::fmt::Display for Version {
@@ -34,7 +35,8 @@ impl std::fmt::Display for Version {
 }
 
 impl Version {
-    /// The version after `prefix` in a name such as `GLIBC_2.2.5`; none if it is not a number.
+    /// Returns the version after `prefix` in a name such as `GLIBC_2.2.5`, or `None` if the rest is
+    /// not a version.
     fn after(prefix: &str, name: &str) -> Option<Self> {
         let parts: Option<Vec<u32>> = name
             .strip_prefix(prefix)?
@@ -45,7 +47,7 @@ impl Version {
     }
 }
 
-/// Judges the symbol versions and libraries that a program needs. Each version is paired with its
+/// Checks the symbol versions and libraries that a program needs. Each version is paired with its
 /// library's name.
 pub(super) fn judge(
     libraries: &[String],
@@ -63,12 +65,12 @@ pub(super) fn judge(
                     glibc = glibc.max(Some(version));
                 }
             }
-            // A newer version, a private one (GLIBC_PRIVATE changes with each build), or a marker
-            // such as GLIBC_ABI_DT_RELR (2.36).
+            // This is a newer version, a private one (GLIBC_PRIVATE changes with each build), or a
+            // marker such as GLIBC_ABI_DT_RELR (2.36).
             _ => needs.push(format!("{name} of {library}")),
         }
     }
-    // An unknown library is reported first, since its unknown symbols are only a consequence.
+    // An unknown library is reported first, because its unknown symbols are only a consequence.
     let strange: Vec<_> = libraries
         .iter()
         .filter(|name| !LIBRARIES.contains(&name.as_str()))
@@ -84,7 +86,7 @@ pub(super) fn judge(
     }
 }
 
-/// Reads what a dynamically linked program needs, and judges it.
+/// Reads what a dynamically linked program needs, and checks it.
 pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
     let damaged = NotForCentos7::Damaged;
     let table = segments
@@ -103,7 +105,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
     };
     let strings = value(elf::DT_STRTAB)
         .and_then(|address| offset(segments, address))
-        .ok_or(damaged("the dynamic segment names no string table"))?;
+        .ok_or(damaged("the dynamic segment does not name a string table"))?;
     let text = |at: u64| {
         text(bytes, strings.saturating_add(at)).ok_or(damaged("a name is outside the file"))
     };
@@ -147,7 +149,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
     judge(&libraries, &versions)
 }
 
-/// The offset in the file of the byte that is loaded at this address.
+/// Returns the offset in the file of the byte that is loaded at this address.
 fn offset(segments: &[Segment], address: u64) -> Option<u64> {
     segments
         .iter()
@@ -159,12 +161,13 @@ fn offset(segments: &[Segment], address: u64) -> Option<u64> {
         })
 }
 
-/// The text up to the next zero byte.
+/// Returns the text up to the next zero byte.
 fn text(bytes: &[u8], at: u64) -> Option<String> {
     let rest = bytes.get(usize::try_from(at).ok()?..)?;
     let end = rest.iter().take(4096).position(|byte| *byte == 0)?;
     Some(String::from_utf8_lossy(&rest[..end]).into_owned())
 }
 
-/// A program header of the only kind CentOS 7's x86-64 kernel loads without 32-bit compatibility.
+/// A program header of a 64-bit ELF file, the only kind that CentOS 7's x86-64 kernel loads without
+/// 32-bit compatibility.
 pub(super) type Segment = ProgramHeader64<LittleEndian>;

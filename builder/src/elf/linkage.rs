@@ -6,12 +6,12 @@ pub(super) const INTERPRETER: &str = "/lib64/ld-linux-x86-64.so.2";
 /// How a program that runs on CentOS 7 finds its libraries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Linkage {
-    /// It contains everything that it needs; static-pie counts as static.
+    /// It contains everything that it needs. static-pie counts as static.
     Static,
-    /// It uses libraries that CentOS 7 has; `glibc` is the newest version of its symbols that it
-    /// needs (at most 2.17).
+    /// It uses libraries that CentOS 7 has.
     Dynamic {
-        /// The newest `GLIBC_x.y` that it needs; none if it needs only unversioned symbols.
+        /// The newest `GLIBC_x.y` that it needs (at most 2.17); `None` if it needs only unversioned
+        /// symbols.
         glibc: Option<Version>,
     },
 }
@@ -24,11 +24,12 @@ pub(crate) struct Version(pub(super) Vec<u32>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotForCentos7 {
     /// It is a script.
-    #[error("it is a script (`#!…`), not an ELF program: give the compiled program itself")]
+    #[error("it is a script (`#!…`), not an ELF program: name the compiled program itself")]
     Script,
     /// It is not an ELF file.
     #[error(
-        "it is not an ELF program: it starts with {found}, not with 7f 45 4c 46; give a linux x86-64 program"
+        "it is not an ELF program: it starts with {found}, not with 7f 45 4c 46; name a Linux \
+         x86-64 program"
     )]
     NotElf {
         /// Its first bytes, in hexadecimal.
@@ -36,7 +37,8 @@ pub(crate) enum NotForCentos7 {
     },
     /// It is shorter than its own headers state.
     #[error(
-        "it is cut short: {what} ends at byte {needs}, the file at {size}; copy or fetch it again"
+        "it is truncated: {what} ends at byte {needs}, but the file ends at {size}; copy or \
+         download it again"
     )]
     Truncated {
         /// The part that is incomplete.
@@ -48,7 +50,8 @@ pub(crate) enum NotForCentos7 {
     },
     /// It is built for a different machine.
     #[error(
-        "it is built for {found}, the nodes are 64-bit x86-64: build it for the target x86_64-unknown-linux-musl"
+        "it is built for {found}, but the nodes are 64-bit x86-64: build it for the target \
+         x86_64-unknown-linux-musl"
     )]
     Architecture {
         /// The machine that it is built for.
@@ -59,11 +62,11 @@ pub(crate) enum NotForCentos7 {
         "it is built for a system other than Linux (ELF OS ABI {0}): build it for x86_64-unknown-linux-musl"
     )]
     System(u8),
-    /// It is an object file, a core or the like.
-    #[error("it is not a program but {0}: give the linked program")]
+    /// It is an ELF file that is not a program, such as an object file or a core dump.
+    #[error("it is not a program but {0}: name the linked program")]
     NotProgram(&'static str),
     /// It needs a dynamic linker that CentOS 7 does not have.
-    #[error("it asks for the dynamic linker {found}, CentOS 7 has {INTERPRETER}; {STATIC}")]
+    #[error("it requires the dynamic linker {found}, but CentOS 7 has {INTERPRETER}; {STATIC}")]
     Interpreter {
         /// The dynamic linker that it needs.
         found: String,
@@ -75,15 +78,16 @@ pub(crate) enum NotForCentos7 {
         needs: Vec<String>,
     },
     /// It needs a library that a minimal CentOS 7 does not have.
-    #[error("it needs {}, not on a minimal CentOS 7; {STATIC}", .0.join(", "))]
+    #[error("it needs {}, which a minimal CentOS 7 does not have; {STATIC}", .0.join(", "))]
     Libraries(Vec<String>),
     /// It needs a newer kernel.
-    #[error("it asks for Linux {}.{}.{} or later (ABI note), CentOS 7 has 3.10.0; {STATIC}", .0[0], .0[1], .0[2])]
+    #[error("it requires Linux {}.{}.{} or later (ABI note), but CentOS 7 has 3.10.0; {STATIC}", .0[0], .0[1], .0[2])]
     Kernel([u32; 3]),
     /// Its headers contradict themselves.
-    #[error("its ELF headers are damaged: {0}; build or fetch it again")]
+    #[error("its ELF headers are damaged: {0}; build or download it again")]
     Damaged(&'static str),
 }
 
-/// The remedy for a binary that is linked against too new a system.
-const STATIC: &str = "build a static one: cargo build --release --target x86_64-unknown-linux-musl (Go: CGO_ENABLED=0 go build)";
+/// The remedy for a binary that is linked against a newer system.
+const STATIC: &str = "build a static binary: cargo build --release --target \
+    x86_64-unknown-linux-musl (Go: CGO_ENABLED=0 go build)";

@@ -1,4 +1,4 @@
-//! Handmade ELF programs, as small as possible, for the tests of this module and of the release.
+//! Minimal handmade ELF programs, for the tests of this module and of the release.
 
 /// A crafted program: the headers that a test needs, and zeros after them.
 #[derive(Debug, Clone)]
@@ -10,7 +10,7 @@ pub(crate) struct TestElf {
 }
 
 impl TestElf {
-    /// A static x86-64 program, as Go's linker produces it.
+    /// Returns a static x86-64 program, as Go's linker produces it.
     pub(crate) fn fixed() -> Self {
         Self {
             machine: 62,
@@ -46,7 +46,7 @@ impl TestElf {
         }
     }
 
-    /// Its bytes, padded with zeros to `size` (at least 512).
+    /// Returns its bytes, padded with zeros to `size` (at least 512).
     pub(crate) fn bytes(&self, size: usize) -> Vec<u8> {
         let size = size.max(512);
         let mut segments = vec![segment(1, 0, size as u64)];
@@ -91,7 +91,7 @@ impl TestElf {
     }
 }
 
-/// One program header: type, offset and length in the file.
+/// Returns one program header: type, offset and length in the file.
 fn segment(kind: u32, offset: u64, length: u64) -> Vec<u8> {
     let mut out = kind.to_le_bytes().to_vec();
     out.extend(4u32.to_le_bytes());

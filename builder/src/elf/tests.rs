@@ -46,8 +46,8 @@ fn this_machines_ls_is_refused_by_symbol_version_with_a_remedy() {
 
 #[test]
 fn the_running_test_itself_is_read_to_its_symbol_versions() {
-    // Linked against this machine's glibc, which is newer than 2.17 on every machine with this
-    // compiler.
+    // The test is linked against this machine's glibc, which is newer than 2.17 on every machine
+    // with this compiler.
     let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     match runs_on_centos7(&own) {
         Err(NotForCentos7::TooNew { needs }) => {
@@ -110,11 +110,11 @@ fn the_wrong_kind_of_file_is_named() {
         (Vec::new(), "empty"),
         (
             b"\x7fELF".to_vec(),
-            "cut short: the ELF header ends at byte 64, the file at 4",
+            "truncated: the ELF header ends at byte 64, but the file ends at 4",
         ),
         (
             plain.bytes(4096)[..2000].to_vec(),
-            "cut short: a loadable segment ends at byte 4096, the file at 2000",
+            "truncated: a loadable segment ends at byte 4096, but the file ends at 2000",
         ),
         (plain.bytes(512)[..100].to_vec(), "program header table"),
         (plain.clone().machine(183).bytes(512), "arm64"),

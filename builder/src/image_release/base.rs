@@ -1,6 +1,6 @@
-//! The base of an image: the parts of it that reach a machine only through an installation. They
-//! are read from the rendered kickstart if they are commands in it, and from the recipe if a script
-//! of the kickstart handles them.
+//! The base of an image: the parts that only an installation can change. Parts that are commands in
+//! the kickstart are read from the rendered kickstart. Parts that a script of the kickstart handles
+//! are read from the recipe.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use recipes::{ImageBase, Recipe, Sha256};
 use crate::files::{self, UserFile};
 use crate::tuning::{self, Place, value};
 
-/// The base of a recipe's image. `kickstart` is the rendered one.
+/// Returns the base of a recipe's image. `kickstart` is the rendered kickstart.
 pub(crate) fn base(
     recipe: &Recipe,
     kickstart: &str,
@@ -31,7 +31,7 @@ pub(crate) fn base(
                 "transparent_hugepage",
                 &value(&settings, Place::Kernel, "transparent_hugepage")?,
             ),
-            // The same condition as in kickstart/scripts/disk.sh.
+            // This is the same condition as in kickstart/scripts/disk.sh.
             named(
                 "rootflags",
                 if mount_options.contains("allocsize") {
@@ -71,13 +71,13 @@ fn named(name: &str, value: &str) -> String {
     format!("{name}={value}")
 }
 
-/// The first digits of a digest: enough to tell two texts of one operator apart.
+/// Returns the first digits of a digest. They suffice to distinguish two texts of one operator.
 fn short(bytes: &[u8]) -> String {
     Sha256::of(bytes).to_string()[..16].to_owned()
 }
 
-/// The lines before the first section, without comments. A password's hash is public in the
-/// kickstart, so it is not published a second time here.
+/// Returns the lines before the first section, without comments. A password's hash is replaced by
+/// its digest, so that the hash is not published a second time.
 fn commands(kickstart: &str) -> impl Iterator<Item = String> {
     let lines = kickstart
         .lines()
@@ -92,7 +92,7 @@ fn commands(kickstart: &str) -> impl Iterator<Item = String> {
         })
 }
 
-/// The lines of a section, without comments.
+/// Returns the lines of a section, without comments.
 fn section(kickstart: &str, name: &str) -> impl Iterator<Item = String> {
     let lines = kickstart
         .lines()
@@ -121,8 +121,8 @@ fn partitions(recipe: &Recipe) -> Vec<String> {
     ]
 }
 
-/// The sources of the packages. If the metadata is pinned, its digest represents them, because a
-/// mirror may then change without changing the packages.
+/// Returns the sources of the packages. If the metadata is pinned, its digest represents the
+/// sources, because a change of the mirror then does not change the packages.
 fn repositories(recipe: &Recipe) -> Vec<String> {
     let install = &recipe.install;
     let by = |digest: Option<&Sha256>, urls: Vec<String>| match digest {

@@ -22,7 +22,7 @@ fn base_of(text: &str) -> recipes::ImageBase {
     .unwrap()
 }
 
-/// Adds a line to a section, which it creates if necessary.
+/// Adds a line to a section, and creates the section if necessary.
 fn with(section: &str, line: &str) -> String {
     match THREE.split_once(&format!("\n{section}\n")) {
         Some((before, after)) => format!("{before}\n{section}\n{line}\n{after}"),

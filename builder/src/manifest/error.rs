@@ -21,12 +21,12 @@ pub(crate) enum ManifestError {
     Wrong {
         /// The file.
         path: PathBuf,
-        /// The fault, and what was expected instead.
+        /// The fault, with what was expected instead.
         found: String,
     },
     /// There is nothing to verify.
-    #[error("{path}: no image/manifest.json and no manifest.json in it; name the folder that \
-        `builder build --out` has written", path = path.display())]
+    #[error("{path}: it contains neither image/manifest.json nor manifest.json; name the folder \
+        that `builder build --out` has written", path = path.display())]
     NoImage {
         /// The folder.
         path: PathBuf,

@@ -13,15 +13,15 @@ use crate::digest;
 /// The contents of a folder.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Every file, by path, with its digest.
+    /// Every file with its digest, sorted by path.
     pub(super) files: Vec<FileDigest>,
-    /// Entries that must not be in an image, each with the reason: everything that is served from
-    /// there must have been measured.
+    /// Entries that must not be in an image, each with the reason. A server serves the whole
+    /// folder, so each file in it must have a known digest.
     pub(super) strange: Vec<(String, &'static str)>,
 }
 
-/// Lists everything below a folder. The `measured` file was measured when it was written, and is
-/// not read again.
+/// Lists everything below a folder. The digest of the `measured` file was computed when it was
+/// written, so it is not read again.
 pub(super) fn list(folder: &Path, measured: Option<&FileDigest>) -> Result<Listing, ManifestError> {
     let mut out = Listing::default();
     walk(folder, "", measured, &mut out)?;
@@ -42,14 +42,14 @@ fn walk(
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         let kind = entry
             .file_type()
-            .map_err(ManifestError::io("look at it", &path))?;
+            .map_err(ManifestError::io("inspect it", &path))?;
         if entry
             .file_name()
             .to_str()
             .is_none_or(|name| name.contains(['\n', '\r', '\\']))
         {
             out.strange
-                .push((name, "its name cannot be written into SHA256SUMS"));
+                .push((name, "SHA256SUMS cannot contain this name"));
         } else if kind.is_dir() {
             walk(&path, &format!("{name}/"), measured, out)?;
         } else if let Some(file) = measured.filter(|file| file.name == name && kind.is_file()) {
@@ -59,16 +59,14 @@ fn walk(
                 digest::of_file(&path).map_err(ManifestError::io("read it", &path))?;
             out.files.push(FileDigest { name, size, sha256 });
         } else {
-            out.strange.push((
-                name,
-                "it is neither a file nor a folder, expected one of them",
-            ));
+            out.strange
+                .push((name, "it is neither a file nor a folder"));
         }
     }
     Ok(())
 }
 
-/// The text of `SHA256SUMS`.
+/// Formats the text of `SHA256SUMS`.
 pub(super) fn sums(files: &[FileDigest]) -> String {
     let mut out = String::new();
     for file in files {
@@ -86,7 +84,9 @@ pub(super) fn parse_sums(text: &str) -> Result<Vec<(String, Sha256)>, String> {
         Ok((name.to_owned(), digest.parse().map_err(|_| wrong())?))
     };
     if !text.ends_with('\n') {
-        return Err("its last line has no end, it is cut short".to_owned());
+        return Err(
+            "its last line does not end with a line break, so the file is truncated".to_owned(),
+        );
     }
     text.lines().enumerate().map(line).collect()
 }

@@ -1,4 +1,4 @@
-//! The format of the manifest: the contents of the file, and the names of the files around it.
+//! The format of the manifest: its fields, and the names of the files around it.
 
 use std::fmt;
 use std::path::Path;
@@ -22,11 +22,11 @@ pub(super) const SUMS: &str = "SHA256SUMS";
 /// The overlay in an image.
 pub(crate) const OVERLAY: &str = "overlay.tar.gz";
 
-/// The description of everything that an image consists of.
+/// The description of everything in an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Manifest {
-    /// The manifest's own format: 1.
+    /// The version of the manifest's format, which is 1.
     pub format: u32,
     /// The version of the builder.
     pub builder: String,
@@ -38,13 +38,13 @@ pub(crate) struct Manifest {
     pub trust: String,
     /// The input files, by name.
     pub inputs: Vec<FileDigest>,
-    /// The files of the image, by path, without the manifest's own three.
+    /// The files of the image, by path, except the manifest, its signature and `SHA256SUMS`.
     pub outputs: Vec<FileDigest>,
     /// The entries of the overlay, by path.
     pub overlay: Vec<OverlayEntry>,
 }
 
-/// A file by name and content.
+/// The name, size and digest of a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct FileDigest {
@@ -117,8 +117,9 @@ impl TryFrom<String> for Mode {
         let mode = u32::from_str_radix(&text, 8)
             .ok()
             .filter(|mode| *mode <= 0o7777);
-        mode.map(Self)
-            .ok_or_else(|| format!("`{text}` are no permissions, expected octal ones as in 0644"))
+        mode.map(Self).ok_or_else(|| {
+            format!("`{text}` is not a mode: expected octal permissions, as in 0644")
+        })
     }
 }
 

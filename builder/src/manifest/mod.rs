@@ -1,11 +1,11 @@
-//! The manifest: everything that went into an image and everything that is in it, by digest. It
-//! contains neither a time nor a path of the machine on which it was built, so that the same recipe
-//! gives the same manifest everywhere.
+//! The manifest: the digests of an image's inputs and of everything in the image. It contains
+//! neither a time nor a path of the build machine, so that the same recipe gives the same manifest
+//! everywhere.
 //!
 //! ```text
-//! image/manifest.json       this
-//! image/manifest.json.sig   a signed envelope with the same bytes in it
-//! image/SHA256SUMS          all files of image/ but itself, for `sha256sum -c`
+//! image/manifest.json       the manifest
+//! image/manifest.json.sig   a signed envelope that contains the same bytes
+//! image/SHA256SUMS          all other files of image/, for `sha256sum -c`
 //! ```
 
 mod error;
@@ -33,19 +33,20 @@ pub(crate) use open::{Image, open};
 pub(crate) use report::SignatureState;
 pub(crate) use verify::verify;
 
-/// The facts about an image that only the builder knows; the rest is read from the image's files.
+/// The facts about an image that only the builder knows. Everything else is read from the image's
+/// files.
 #[derive(Debug, Clone)]
 pub(crate) struct ManifestInputs {
     /// The recipe: its file name without folders, its size and digest.
     pub recipe: FileDigest,
     /// The version of etcd in the image.
     pub etcd: EtcdVersion,
-    /// Returns the key that the image trusts.
+    /// The key that the image trusts.
     pub trust: PublicKey,
-    /// The input files, in any order: the release's tarball, firstboot.
+    /// The input files in any order: the release's tarball and firstboot.
     pub inputs: Vec<FileDigest>,
-    /// The overlay, measured while it was written: it is by far the largest file, and is not read
-    /// again.
+    /// The overlay, with the digest that was computed while it was written. The overlay is by far
+    /// the largest file, so it is not read again.
     pub packed: Option<FileDigest>,
     /// The entries that were packed into the overlay, in any order.
     pub overlay: Vec<OverlayEntry>,

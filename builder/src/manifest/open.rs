@@ -1,4 +1,4 @@
-//! An image, opened for a comparison with a different one.
+//! Opens an image for a comparison with another one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use super::error::ManifestError;
 use super::format::{MANIFEST, Manifest, OVERLAY};
 use super::overlay;
 
-/// The size up to which files are compared as texts or bytes.
+/// The maximum size of a file whose content is compared. Larger files are compared by digest.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// An image that has been read.
@@ -26,7 +26,7 @@ pub(crate) struct Image {
     pub(crate) contents: BTreeMap<String, Vec<u8>>,
 }
 
-/// The image folder of an output, or of a path that is itself an image.
+/// Returns the image folder of an output. The path may itself be an image folder.
 pub(super) fn folder(dir: &Path) -> Result<PathBuf, ManifestError> {
     let image = [dir.join("image"), dir.to_owned()]
         .into_iter()
@@ -36,8 +36,8 @@ pub(super) fn folder(dir: &Path) -> Result<PathBuf, ManifestError> {
     })
 }
 
-/// Reads an output's image. This does not check that the image is unchanged since it was built;
-/// `verify` does.
+/// Reads an output's image. It does not check that the image is unchanged since it was built;
+/// `verify` does so.
 pub(crate) fn open(dir: &Path) -> Result<Image, ManifestError> {
     let image = folder(dir)?;
     let read = |name: &str| {
@@ -47,7 +47,7 @@ pub(crate) fn open(dir: &Path) -> Result<Image, ManifestError> {
     let manifest: Manifest = serde_json::from_slice(&read(MANIFEST)?).map_err(|error| {
         ManifestError::wrong(
             &image.join(MANIFEST),
-            format!("it is not a manifest of this builder's ({error})"),
+            format!("it is not a manifest that this builder can read ({error})"),
         )
     })?;
     let overlay = manifest
@@ -56,7 +56,7 @@ pub(crate) fn open(dir: &Path) -> Result<Image, ManifestError> {
         .find(|output| output.name == OVERLAY)
         .map(|output| output.sha256);
     let overlay = overlay.ok_or_else(|| {
-        ManifestError::wrong(&image.join(MANIFEST), format!("it names no {OVERLAY}"))
+        ManifestError::wrong(&image.join(MANIFEST), format!("it does not list {OVERLAY}"))
     })?;
     Ok(Image {
         kickstart: String::from_utf8_lossy(&read("centos7.ks")?).into_owned(),

@@ -1,4 +1,4 @@
-//! The contents of an overlay, read from the packed archive itself, as the node will unpack it.
+//! Reads the contents of an overlay from the packed archive, as the node will unpack it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,10 +13,10 @@ use super::error::ManifestError;
 use super::format::{Kind, Mode, OverlayEntry};
 use crate::digest;
 
-/// The path in the image of the key that it trusts.
+/// The path in the overlay of the key that the image trusts.
 pub(super) const TRUST: &str = "etc/firstboot/trust.pub";
 
-/// Longer than any public key.
+/// The size limit for that key. No public key is longer.
 pub(super) const TRUST_LIMIT: u64 = 1024;
 
 /// The contents of an overlay.
@@ -30,18 +30,17 @@ pub(crate) struct OverlayContents {
 
 /// Reads an overlay. `keep` selects, by path and size, the files whose contents are kept.
 ///
-/// Refuses an archive that tar would read differently: a duplicate entry (tar keeps the last one),
-/// a path that leaves the folder, a device, a link.
+/// Refuses an archive that tar would unpack differently: a duplicate entry (tar keeps the last
+/// one), a path that leads out of the folder, a device, or a link.
 pub(crate) fn read(
     path: &Path,
     keep: impl Fn(&str, u64) -> bool,
 ) -> Result<OverlayContents, ManifestError> {
     let broken = |error: std::io::Error| {
-        ManifestError::wrong(path, format!("it is not a whole tar.gz ({error})"))
+        ManifestError::wrong(path, format!("it is not a complete tar.gz ({error})"))
     };
     let file = File::open(path).map_err(ManifestError::io("open it", path))?;
-    // All gzip members are read, since the overlay may be packed in pieces: gzip files can be
-    // concatenated.
+    // All gzip members are read, because the overlay is packed as concatenated gzip members.
     let mut archive =
         tar::Archive::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
     let (mut contents, mut seen) = (OverlayContents::default(), BTreeSet::new());
@@ -54,10 +53,10 @@ pub(crate) fn read(
             .trim_end_matches('/')
             .to_owned();
         if name.starts_with('/') || name.split('/').any(|part| part == "..") {
-            return Err(wrong(format!("`{raw}` in it leads out of it")));
+            return Err(wrong(format!("its entry `{raw}` leads out of the folder")));
         }
         if !seen.insert(name.clone()) {
-            return Err(wrong(format!("`{name}` is in it twice")));
+            return Err(wrong(format!("it contains `{name}` twice")));
         }
         let header = entry.header().clone();
         let kind = match header.entry_type() {
@@ -65,7 +64,7 @@ pub(crate) fn read(
             EntryType::Directory => Kind::Folder,
             other => {
                 return Err(wrong(format!(
-                    "`{name}` in it is of type {other:?}; expected files and folders only"
+                    "its entry `{name}` is of type {other:?}; expected only files and folders"
                 )));
             }
         };
@@ -88,8 +87,8 @@ pub(crate) fn read(
             sha256: content.map(|(_, sha256)| sha256),
         });
     }
-    // The checksum of the last gzip member comes after the archive's end: read on, so that it is
-    // verified.
+    // The checksum of the last gzip member comes after the end of the archive. Read up to it, so
+    // that it is verified.
     std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).map_err(broken)?;
     contents.entries.sort();
     Ok(contents)

@@ -13,20 +13,20 @@ use super::format::{FileDigest, Manifest, OVERLAY};
 use super::report::Problem;
 
 impl Manifest {
-    /// The digest of the image, computed from the names and digests of its files except the
-    /// manifest. The manifest names the recipe's text and the builder, which may change while every
+    /// Returns the digest of the image, computed from the names and digests of its files except the
+    /// manifest. The manifest names the recipe's text and the builder, which can change while every
     /// file of a node stays the same.
     pub(crate) fn image(&self) -> Sha256 {
         Sha256::of(files::sums(&self.outputs).as_bytes())
     }
 
-    /// The overlay of the image.
+    /// Returns the overlay of the image.
     pub(crate) fn overlay_file(&self) -> Option<&FileDigest> {
         self.outputs.iter().find(|file| file.name == OVERLAY)
     }
 }
 
-/// Finds a problem with the release in an output, if there is a release.
+/// Checks the release in an output, if there is a release.
 pub(super) fn check(
     output: &Path,
     key: Option<&PublicKey>,
@@ -43,8 +43,7 @@ pub(super) fn check(
 }
 
 fn objection(text: &[u8], key: &PublicKey, manifest: &Manifest) -> Option<String> {
-    // The manifest does not name the image's cluster, so any cluster that the release names is
-    // accepted.
+    // The manifest does not name the image's cluster, so the release can name any cluster.
     let named = || {
         let envelope: Envelope =
             serde_json::from_slice(text).map_err(|error| format!("it is not signed ({error})"))?;

@@ -34,13 +34,13 @@ pub(crate) enum SignatureState {
         /// The key's id.
         key: String,
     },
-    /// It is signed by the key in the image itself: the image is consistent, but nothing proves who
+    /// It is signed by the key in the image itself. The image is consistent, but nothing proves who
     /// made it.
     OwnKey {
         /// The key's id.
         key: String,
     },
-    /// It is signed by the image's own key, but a different key was given: the image is consistent,
+    /// It is signed by the image's own key, but a different key was given. The image is consistent,
     /// but not from the expected builder.
     OtherKey {
         /// The id of the signing key.
@@ -50,9 +50,9 @@ pub(crate) enum SignatureState {
     },
     /// There is no signature.
     Unsigned,
-    /// The signature is not valid: see the problems.
+    /// The signature is not valid; the problems state why.
     Bad,
-    /// There is no key to check it with.
+    /// There is no key to check the signature with.
     NoKey,
 }
 
@@ -62,7 +62,7 @@ impl fmt::Display for SignatureState {
             Self::Good { key } => write!(f, "good, by the given key {key}"),
             Self::OwnKey { key } => write!(
                 f,
-                "good, by the key {key} in the image (give a key to know whose it is)"
+                "good, by the key {key} in the image (use --key to check who made the image)"
             ),
             Self::OtherKey { key, given } => write!(
                 f,
@@ -70,7 +70,7 @@ impl fmt::Display for SignatureState {
             ),
             Self::Unsigned => f.write_str("none"),
             Self::Bad => f.write_str("BAD"),
-            Self::NoKey => f.write_str("not checked, for want of a key"),
+            Self::NoKey => f.write_str("not checked, because there is no key"),
         }
     }
 }
@@ -79,8 +79,8 @@ impl fmt::Display for SignatureState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Problem {
-    /// The file, relative to the verified folder; for a file in the overlay, as `overlay.tar.gz:
-    /// etc/fstab`.
+    /// The file, relative to the verified folder. A file in the overlay is written as
+    /// `overlay.tar.gz: etc/fstab`.
     pub path: String,
     /// The faults.
     pub what: String,
@@ -131,7 +131,7 @@ impl fmt::Display for Problem {
 }
 
 impl Report {
-    /// Whether there are no problems.
+    /// Returns whether there are no problems.
     pub(crate) fn is_good(&self) -> bool {
         self.problems.is_empty() && !matches!(self.signature, SignatureState::OtherKey { .. })
     }
@@ -149,9 +149,9 @@ impl fmt::Display for Report {
         }
         match (self.problems.len(), &self.signature) {
             (0, SignatureState::OtherKey { .. }) => f.write_str(
-                "NOT verified: every digest is as the manifest says, but another key signed it\n",
+                "NOT verified: every digest matches the manifest, but another key signed it\n",
             ),
-            (0, _) => f.write_str("verified: every digest is as the manifest says\n"),
+            (0, _) => f.write_str("verified: every digest matches the manifest\n"),
             (count, _) => writeln!(f, "NOT verified: {}", counted(count, "problem")),
         }
     }

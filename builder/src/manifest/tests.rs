@@ -16,7 +16,7 @@ fn key() -> SigningKey {
     SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap()
 }
 
-/// An overlay of two gzip members, as the builder may write it.
+/// Returns an overlay of two gzip members, such as the builder writes.
 fn overlay(key: &PublicKey, extra: &[(&str, tar::EntryType)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut add = |path: &str, kind: tar::EntryType, bytes: &[u8], link: Option<&str>| {
@@ -96,7 +96,7 @@ impl Image {
         verify(self.dir.path(), None).unwrap()
     }
 
-    /// The paths for which verification finds problems after a change.
+    /// Returns the paths for which verification finds problems after a change.
     fn after(change: impl FnOnce(&Self)) -> Vec<String> {
         let image = Self::new();
         change(&image);
@@ -192,7 +192,7 @@ fn sha256sum_agrees() {
                 5
             );
         }
-        Err(error) => eprintln!("SKIPPED: no sha256sum to ask ({error})"),
+        Err(error) => eprintln!("SKIPPED: sha256sum is not available ({error})"),
     }
 }
 
@@ -250,7 +250,7 @@ fn each_file_that_differs_is_named() {
     assert_eq!(
         found,
         [OVERLAY, OVERLAY],
-        "another digest, and no whole archive"
+        "another digest, and not a complete archive"
     );
     assert_eq!(
         Image::after(|image| flip(&image.file(MANIFEST), 0)),

@@ -1,5 +1,5 @@
-//! `builder verify`: verifies every digest again. One pass reads the files; everything after it is
-//! pure comparison.
+//! `builder verify`: re-verifies every digest. One pass reads the files. Everything after it only
+//! compares.
 
 mod compare;
 
@@ -21,12 +21,12 @@ use super::release;
 use super::report::{Problem, Report, SignatureState};
 use crate::nodes;
 
-/// Verifies an output folder, or its `image/` alone: `SHA256SUMS`, the manifest, everything inside
+/// Verifies an output folder, or only its `image/`: `SHA256SUMS`, the manifest, everything inside
 /// the overlay, the signature, and the node documents if present. `key` must have made the
 /// signature. Without `key`, the key in the overlay is used, which proves only that the image is
 /// consistent.
 ///
-/// An error means that there was nothing to verify; problems with an image are in the report.
+/// An error means that there was nothing to verify. The report contains problems with an image.
 pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {
     let image = open::folder(dir)?;
     let Listing {
@@ -109,7 +109,7 @@ fn against_manifest(
         Err(error) => {
             problems.push(Problem::new(
                 MANIFEST,
-                format!("it is not a manifest of this builder's ({error})"),
+                format!("it is not a manifest that this builder can read ({error})"),
             ));
         }
         Ok(manifest) => {
@@ -123,7 +123,7 @@ fn against_manifest(
     entries
 }
 
-/// The key in the overlay, which must be the one that the manifest names.
+/// Returns the key in the overlay, which must be the one that the manifest names.
 fn overlay_key(
     overlay: Option<Result<OverlayContents, ManifestError>>,
     manifest: Option<&Manifest>,
@@ -141,20 +141,20 @@ fn overlay_key(
                 .get(TRUST)
                 .and_then(|text| String::from_utf8_lossy(text).parse::<PublicKey>().ok());
         }
-        // The manifest lists it, so its absence is already a problem.
+        // The manifest lists the key, so its absence is already reported.
         None => {}
     }
     if let (Some(manifest), Some(own)) = (manifest, &own)
         && manifest.trust != own.id()
     {
-        let what = "the image trusts another key than it says";
+        let what = "the image trusts a different key than its manifest states";
         problems.push(Problem::differs(MANIFEST, what, &own.id(), &manifest.trust));
     }
     Ok(own)
 }
 
-/// Compares the image's files with `SHA256SUMS`. If the manifest, or the signature for it, vouches
-/// for a file, the problem is reported for `SHA256SUMS`.
+/// Compares the image's files with `SHA256SUMS`. If the manifest or its signature confirms a file's
+/// digest, the problem is reported for `SHA256SUMS`.
 fn against_listed_sums(
     image: &Path,
     found: &[FileDigest],
@@ -181,8 +181,8 @@ fn against_listed_sums(
     Ok(from_sums)
 }
 
-/// Whether the manifest is signed, and the signature is written as the builder writes it: a
-/// signature does not cover the blanks around it.
+/// Returns whether the manifest is signed and the signature file is formatted as the builder
+/// formats it. The signature does not cover the white space around it.
 fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, image: &Path) -> bool {
     let as_written = || {
         let envelope = serde_json::from_slice::<Envelope>(envelope?).ok()?;
@@ -194,7 +194,7 @@ fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, ima
     ) && as_written().as_deref() == envelope
 }
 
-/// Both `SHA256SUMS` and the manifest report a file that differs: one report is enough.
+/// Removes duplicate reports. Both `SHA256SUMS` and the manifest report a file that differs.
 fn dedup(problems: &mut Vec<Problem>) {
     let mut seen = Vec::new();
     problems.retain(|problem| {
@@ -204,14 +204,14 @@ fn dedup(problems: &mut Vec<Problem>) {
     });
 }
 
-/// Whether a contradiction between `SHA256SUMS` and a file is the fault of `SHA256SUMS`, because
-/// something else vouches for the file: the manifest, or the signature for the manifest.
+/// Returns whether a contradiction between `SHA256SUMS` and a file is the fault of `SHA256SUMS`,
+/// because the manifest, or the signature of the manifest, confirms the file.
 fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[FileDigest]) -> bool {
     if name == MANIFEST || name == SIGNATURE {
         return signed;
     }
     let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();
-    // If neither the manifest nor the image has the file, only `SHA256SUMS` names it.
+    // This also holds if neither the manifest nor the image has the file.
     of(&manifest.outputs) == of(found)
 }
 
@@ -223,9 +223,9 @@ fn signature(
     problems: &mut Vec<Problem>,
 ) -> SignatureState {
     let Some(envelope) = envelope else {
-        // A caller that gives a key wants proof that this key made the signature.
+        // A caller that gives a key requires proof that this key made the signature.
         if let Some(key) = given {
-            let what = format!("it is missing, expected one by {}", key.id());
+            let what = format!("it is missing; expected a signature by {}", key.id());
             problems.push(Problem::new(SIGNATURE, what));
         }
         return SignatureState::Unsigned;
@@ -244,7 +244,7 @@ fn signature(
         }
     };
     let opened = envelope.open(MANIFEST_TYPE, key);
-    // The image is as its builder made it; the reader must decide whose key that was.
+    // The image is as its builder made it. The user must decide whether to trust that key.
     if let (Err(EnvelopeError::Untrusted { .. }), Some(own)) = (&opened, own)
         && envelope
             .open(MANIFEST_TYPE, own)
@@ -264,15 +264,15 @@ fn signature(
                 SignatureState::OwnKey { key: id }
             };
         }
-        Ok(_) => "what is signed is another manifest than manifest.json".to_owned(),
+        Ok(_) => "it signs a different manifest, not manifest.json".to_owned(),
         Err(error) => error.to_string(),
     };
     problems.push(Problem::new(SIGNATURE, why));
     SignatureState::Bad
 }
 
-/// Checks that each node's document is signed by the key that the image trusts: otherwise a node
-/// would refuse it.
+/// Checks that each node's document is signed by the key that the image trusts. A node would refuse
+/// any other document.
 fn documents(
     folder: &Path,
     key: Option<&PublicKey>,
@@ -307,7 +307,7 @@ fn documents(
                 for (file, bytes) in expected {
                     match read(file) {
                         Ok(found) if found == bytes => {}
-                        Ok(_) => add(file, "it is not what belongs to node.json".to_owned()),
+                        Ok(_) => add(file, "it does not match node.json".to_owned()),
                         Err(why) => add(file, why),
                     }
                 }
@@ -333,7 +333,7 @@ fn identity(bytes: &[u8], key: &PublicKey, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The files that a node must have, according to its document.
+/// Checks a node's document, and returns the files that the node must have according to it.
 fn node(
     bytes: Vec<u8>,
     key: &PublicKey,

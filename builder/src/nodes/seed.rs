@@ -1,6 +1,7 @@
 //! A NoCloud seed as a disk image: FAT with the label `cidata`. The same files give the same bytes.
 //!
-//! FAT and not ISO 9660: the available ISO writers put the time of day into the volume.
+//! The file system is FAT and not ISO 9660, because the available ISO writers store the current
+//! time in the volume.
 
 use std::io::{self, Cursor, Write as _};
 
@@ -9,15 +10,15 @@ use recipes::Sha256;
 
 const SECTOR: usize = 512;
 
-/// The number of sectors that FAT12 needs in addition to the files with this geometry, rounded up:
-/// boot sector, two tables of at most 12 sectors, and the root directory.
+/// The number of sectors that FAT12 needs with this geometry in addition to the files, rounded up:
+/// the boot sector, two tables of at most 12 sectors, and the root directory.
 const OVERHEAD: usize = 64;
 
 /// FAT12 has fewer clusters than this (Microsoft's "FAT: General Overview of On-Disk Format"). With
-/// one sector per cluster that is 2 MB, some hundred times the size of a node's files.
+/// one sector per cluster that is 2 MB, about a hundred times the size of a node's files.
 const MAX_CLUSTERS: usize = 4084;
 
-/// A disk image with these files in its root.
+/// Creates a disk image with these files in its root.
 pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
     let data: usize = files
         .iter()
@@ -29,8 +30,12 @@ pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
     let total = u32::try_from(sectors)
         .ok()
         .filter(|_| sectors < MAX_CLUSTERS);
-    let total = total
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "more than 2 MB of files"))?;
+    let total = total.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the files are larger than 2 MB",
+        )
+    })?;
 
     let mut everything = Vec::new();
     for (name, bytes) in files {
@@ -45,15 +50,16 @@ pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
         .total_sectors(total)
         .bytes_per_cluster(512)
         .max_root_dir_entries(16)
-        // One track: a reader that checks the geometry of such a small disk finds a valid one.
+        // The disk has one track, so that a reader that checks the geometry of such a small disk
+        // accepts it.
         .sectors_per_track(u16::try_from(sectors).unwrap_or(u16::MAX))
         .heads(1)
         .volume_id(u32::from_be_bytes([a, b, c, d]))
         .volume_label(*b"cidata     ");
     format_volume(Cursor::new(disk.as_mut_slice()), options)?;
     {
-        // Without fatfs' clock (its feature `chrono`) every file is dated 1980-01-01, the first day
-        // of FAT.
+        // Without fatfs's clock (its feature `chrono`) every file is dated 1980-01-01, the earliest
+        // date in FAT.
         let volume = FileSystem::new(Cursor::new(disk.as_mut_slice()), FsOptions::new())?;
         for (name, bytes) in files {
             let mut file = volume.root_dir().create_file(name)?;

@@ -97,7 +97,7 @@ fn ask(program: &str, args: &[&str]) -> Option<String> {
             Some(String::from_utf8_lossy(&output.stdout).into_owned())
         }
         Err(error) => {
-            eprintln!("SKIPPED: no {program} to ask ({error})");
+            eprintln!("SKIPPED: {program} is not available ({error})");
             None
         }
     }
@@ -136,7 +136,7 @@ fn other_programs_read_the_seed() {
         ask("umount", &[mount]);
         assert_eq!(read.unwrap(), user_data);
     } else {
-        eprintln!("SKIPPED: mounting the seed, which needs root and a loop device");
+        eprintln!("SKIPPED: mounting the seed requires root and a loop device");
     }
 }
 
@@ -168,7 +168,7 @@ fn the_files_are_for_the_owner_alone_under_any_umask() {
 }
 
 #[test]
-#[ignore = "run by the_files_are_for_the_owner_alone_under_any_umask, in a process of its own"]
+#[ignore = "run by the_files_are_for_the_owner_alone_under_any_umask, in its own process"]
 fn child() {
     write(
         &PathBuf::from(std::env::var_os("NODES_TEST_FOLDER").unwrap()),

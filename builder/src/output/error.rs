@@ -21,7 +21,7 @@ pub(crate) enum OutputError {
     Refused {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         found: String,
         /// The remedy.
         remedy: &'static str,

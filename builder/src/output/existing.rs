@@ -1,4 +1,4 @@
-//! What exists at the place of the output, and whether an output may replace it.
+//! Checks what exists at the path of the output, and whether an output may replace it.
 
 use std::fs;
 use std::io;
@@ -10,17 +10,17 @@ use serde::Deserialize;
 
 use super::error::{OutputError, io_error};
 
-/// The names at the top level of an output. A folder with any other name in it is not replaced,
-/// because that would delete what a person has put there, above all a PKI.
+/// The names at the top level of an output. A folder that contains any other name is not replaced,
+/// because that would delete files that a user has put there, such as a PKI.
 const OURS: [&str; 4] = ["image", "nodes", "pxe", RELEASE_FILE];
 
 /// Which earlier outputs may be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Replaceable {
-    /// Any.
+    /// Any output.
     Any,
-    /// An output whose nodes trust the key with this ID: it was built with the same PKI folder, and
-    /// thus belongs to the same cluster. Without an ID, no output may be replaced.
+    /// An output whose nodes trust the key with this id. Such an output was built with the same PKI
+    /// folder, so it belongs to the same cluster. Without an id, no output may be replaced.
     SignedBy(Option<String>),
 }
 
@@ -46,7 +46,7 @@ impl Replaceable {
                 "it was built with another PKI folder{recipe}: its nodes trust the signing key {trust}, but the PKI folder \
                  of this build {own}"
             ),
-            "name another --out; or use --replace to discard that output with its node documents",
+            "name another --out, or use --replace to discard that output with its node documents",
         ))
     }
 }
@@ -64,18 +64,18 @@ struct RecipeName {
     name: String,
 }
 
-/// What exists at the place of the output.
+/// What exists at the path of the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ExistingOutput {
     Nothing,
     Root,
     File,
-    /// A folder: the names in it, and the manifest if there is one at the usual path.
+    /// A folder, with the names in it, and the manifest if there is one at the usual path.
     Folder(Vec<String>, Option<Manifest>),
 }
 
 impl ExistingOutput {
-    /// The version of etcd in an output.
+    /// Returns the version of etcd in the output.
     pub(super) fn etcd(&self) -> Option<EtcdVersion> {
         match self {
             Self::Folder(_, Some(manifest)) => manifest.etcd,
@@ -84,7 +84,7 @@ impl ExistingOutput {
     }
 }
 
-/// Why the existing folder may not be replaced, and the remedy.
+/// Returns an error with a remedy if the existing folder must not be replaced.
 pub(super) fn check_replaceable(
     found: &ExistingOutput,
     replaceable: &Replaceable,
@@ -92,25 +92,27 @@ pub(super) fn check_replaceable(
     match found {
         ExistingOutput::Nothing => Ok(()),
         ExistingOutput::Root => Err((
-            "the root of the file system is no place for an output".to_owned(),
+            "the output cannot be the root of the file system".to_owned(),
             "name a folder",
         )),
         ExistingOutput::File => Err((
-            "it is a file, expected a folder".to_owned(),
+            "it is a file, but a folder is expected".to_owned(),
             "name another folder, or remove it",
         )),
         ExistingOutput::Folder(names, _) if names.is_empty() => Ok(()),
         ExistingOutput::Folder(_, None) => Err((
-            "it is not empty, and no output of an earlier build (no image/manifest.json in it)"
+            "it is not empty, and it is not the output of an earlier build (it has no \
+             image/manifest.json)"
                 .to_owned(),
-            "name a new or an empty folder",
+            "name a new or empty folder",
         )),
         ExistingOutput::Folder(names, Some(manifest)) => {
             match names.iter().find(|name| !OURS.contains(&name.as_str())) {
                 None => replaceable.judge(manifest),
                 Some(strange) => Err((
                     format!(
-                        "`{strange}` in it is not the builder's, and the folder is replaced as a whole"
+                        "it contains `{strange}`, which is not the builder's, and a build replaces \
+                         the whole folder"
                     ),
                     "move it to another place, or name another folder",
                 )),
@@ -119,11 +121,11 @@ pub(super) fn check_replaceable(
     }
 }
 
-/// Inspects a place.
+/// Inspects the path of an output.
 pub(super) fn inspect(target: &Path) -> Result<ExistingOutput, OutputError> {
     match fs::symlink_metadata(target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ExistingOutput::Nothing),
-        Err(error) => Err(io_error("look at it", target)(error)),
+        Err(error) => Err(io_error("inspect it", target)(error)),
         Ok(_) if target.parent().is_none() => Ok(ExistingOutput::Root),
         Ok(found) if !found.is_dir() => Ok(ExistingOutput::File),
         Ok(_) => {
@@ -141,7 +143,8 @@ pub(super) fn inspect(target: &Path) -> Result<ExistingOutput, OutputError> {
     }
 }
 
-/// A manifest that cannot be read identifies nothing.
+/// Reads the manifest of an output. Returns `None` if it cannot be read, because it then does not
+/// identify a cluster.
 fn manifest(path: &Path) -> Result<Option<Manifest>, OutputError> {
     if !path.is_file() {
         return Ok(None);

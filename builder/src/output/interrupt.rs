@@ -1,5 +1,5 @@
-//! Temporary folders and signals: the thread that waits for signals knows what this process is
-//! writing, so that an interrupt leaves nothing behind.
+//! Temporary folders and signals. The thread that waits for signals knows which folders this
+//! process is writing, so that an interrupt leaves nothing behind.
 
 use std::fs;
 use std::io;
@@ -23,9 +23,9 @@ pub(super) fn discard(temp: &Path) {
     unfinished.retain(|path| path != temp);
 }
 
-/// From now on an interrupt (^C, SIGTERM, SIGHUP) ends the program cleanly: it removes half-written
-/// output, reports that it did so if there was any, and exits with 128 plus the signal's number
-/// (130 for ^C), as shells do. Call this once, early in `main`.
+/// Makes an interrupt (^C, SIGTERM, SIGHUP) end the program cleanly: it removes half-written
+/// output, reports the removal, and exits with 128 plus the signal's number (130 for ^C), as shells
+/// do. Call this function once, early in `main`.
 pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -35,11 +35,11 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
             let Some(signal) = signals.forever().next() else {
                 return;
             };
-            // This lock is held until the process ends: no other thread can begin or commit an
-            // output after this.
+            // This lock is held until the process ends, so that no other thread can begin or commit
+            // an output.
             let unfinished = lock();
             for temp in unfinished.iter() {
-                // Renamed first, so that the threads that still write into it fail instead of
+                // Rename the folder first, so that threads that still write into it fail instead of
                 // filling it again.
                 let dead = temp.with_extension(format!("new-{}-interrupted", std::process::id()));
                 let place = if fs::rename(temp, &dead).is_ok() {
@@ -49,13 +49,14 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
                 };
                 let _ = fs::remove_dir_all(place);
             }
-            // Not `eprintln!`, which panics on a full disk: the program would then continue.
+            // Do not use `eprintln!`. It panics on a full disk, and the program would then
+            // continue.
             console::note(format_args!(
                 "interrupted{}",
                 if unfinished.is_empty() {
                     ""
                 } else {
-                    ": what was half-written is removed"
+                    ": the partial output was removed"
                 }
             ));
             std::process::exit(128 + signal);

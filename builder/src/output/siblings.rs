@@ -1,4 +1,4 @@
-//! Work next to the target: cleans up after dead builds, and moves the new output into its place.
+//! Works next to the target: cleans up after dead builds, and moves the new output into place.
 
 use std::fs::{self, File};
 use std::io;
@@ -40,9 +40,9 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Whether the build of a temporary folder has ended. This is determined by the lock, because the
-/// process number may by now belong to a different process or be from a different container. If
-/// folders cannot be locked, the number has to suffice.
+/// Returns whether the build of a temporary folder has ended. The lock decides, because the process
+/// number may now belong to another process, or be from another container. If folders cannot be
+/// locked, the process number decides.
 fn is_dead(temp: &Path, pid: &str) -> bool {
     let Ok(file) = File::open(temp) else {
         return false;
@@ -66,24 +66,25 @@ fn remove(path: &Path) -> Result<(), OutputError> {
     }
 }
 
-/// Puts `temp` in the place of `target`. An old `target` then has the name `temp`, or is gone.
+/// Moves `temp` to `target`. The old `target`, if any, is then at `temp`, or is removed.
 pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
     let failed = io_error("put the new output in its place", target);
     match rustix::fs::renameat_with(CWD, temp, CWD, target, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),
         Err(Errno::NOENT) => fs::rename(temp, target).map_err(failed),
-        // NFS, old overlay file systems and some FUSE file systems cannot exchange two folders.
+        // NFS, old overlay file systems and some FUSE file systems cannot swap two folders.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => replace_in_two(temp, target),
         Err(Errno::BUSY) => Err(OutputError::Refused {
             path: target.to_owned(),
-            found: "something is mounted on it, and a mount point cannot be replaced".to_owned(),
-            remedy: "name a folder inside of it",
+            found: "it is a mount point, which cannot be replaced".to_owned(),
+            remedy: "name a folder inside it",
         }),
         Err(error) => Err(failed(error.into())),
     }
 }
 
-/// Like `replace`, in two renames. If a build is killed between them, the next build recovers.
+/// Replaces `target` as `replace` does, but in two renames. If a build is killed between them, the
+/// next build recovers.
 pub(super) fn replace_in_two(temp: &Path, target: &Path) -> Result<(), OutputError> {
     let aside = sibling(target, &format!("old-{}", serial()));
     fs::rename(target, &aside).map_err(io_error("move the old output aside", target))?;
@@ -105,7 +106,7 @@ pub(super) fn sibling(target: &Path, suffix: &str) -> PathBuf {
     parent(target).join(format!(".{name}.{suffix}"))
 }
 
-/// A name for this build's folder: the process number, for people, and a count, for tests that
+/// Returns a unique suffix for this build's folder: the process number, and a count for tests that
 /// build in threads.
 pub(super) fn serial() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};

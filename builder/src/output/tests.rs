@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use super::siblings::replace_in_two;
 use super::*;
 
-/// An output as a build writes it, with `content` as its manifest.
+/// Writes an output as a build does, with `content` as its manifest.
 fn write(output: &Output, content: &str) {
     fs::create_dir_all(output.path().join("image")).unwrap();
     fs::write(output.path().join("image/manifest.json"), content).unwrap();
@@ -24,7 +24,7 @@ fn content(target: &Path) -> String {
     fs::read_to_string(target.join("image/manifest.json")).unwrap()
 }
 
-/// The names next to the target, and the target's own name.
+/// Returns the names next to the target, and the target's own name.
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = folder
         .read_dir()
@@ -86,7 +86,7 @@ fn a_foreign_folder_is_never_replaced() {
     let out = dir.path().join("out");
     build(&out, "one").unwrap();
     fs::create_dir(out.join("pki")).unwrap();
-    refused(&out, "`pki` in it is not the builder's");
+    refused(&out, "it contains `pki`, which is not the builder's");
     refused(&dir.path().join("no/out"), "does not exist");
     let link = dir.path().join("link");
     std::os::unix::fs::symlink("nowhere", &link).unwrap();
@@ -115,7 +115,7 @@ fn an_output_of_another_pki_folder_is_replaced_only_on_request() {
         );
         assert!(error.contains("--replace"), "{error}");
     }
-    // The build began while there was no output, or one of the same PKI.
+    // The build began when there was no output, or an output of the same PKI.
     fs::rename(&target, dir.path().join("away")).unwrap();
     let begun = Output::begin(&target, own("bb")).unwrap();
     write(&begun, r#"{"trust": "bb"}"#);
@@ -191,7 +191,7 @@ fn a_build_killed_between_two_renames_is_recovered_by_the_next() {
     fs::create_dir(&aside).unwrap();
     drop(begin(&target).unwrap());
     assert_eq!(names(dir.path()), ["out"]);
-    // Tests the two renames directly, because the file systems of the tests do not need them.
+    // This tests the two renames directly, because the file systems of the tests support a swap.
     let output = begin(&target).unwrap();
     write(&output, "two");
     replace_in_two(output.path(), &target).unwrap();
@@ -232,7 +232,7 @@ fn a_full_disk_leaves_the_old_output() {
         .is_ok_and(|status| status.success());
     if !mounted {
         eprintln!(
-            "SKIPPED a_full_disk_leaves_the_old_output: it mounts a small tmpfs, which needs root"
+            "SKIPPED a_full_disk_leaves_the_old_output: mounting a small tmpfs requires root"
         );
         return;
     }
@@ -282,7 +282,7 @@ fn an_interrupted_build_ends_with_130_and_leaves_the_old_output() {
         while names(dir.path()).len() < 2 || !dir.path().join("begun").exists() {
             assert!(
                 begun.elapsed() < Duration::from_secs(20),
-                "the child never began"
+                "the child did not begin"
             );
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -309,14 +309,15 @@ fn an_interrupted_build_ends_with_130_and_leaves_the_old_output() {
 }
 
 #[test]
-#[ignore = "run by an_interrupted_build_ends_with_130_and_leaves_the_old_output, in a process of its own"]
+#[ignore = "run by an_interrupted_build_ends_with_130_and_leaves_the_old_output, in its own \
+    process"]
 fn child() {
     let target = PathBuf::from(std::env::var_os("OUTPUT_TEST_TARGET").unwrap());
     clean_up_on_interrupt().unwrap();
     let output = begin(&target).unwrap();
     write(&output, "two");
     fs::write(target.with_file_name("begun"), "").unwrap();
-    // Writes indefinitely, as a build does in the middle of its work.
+    // Writes indefinitely, as if the build were in the middle of its work.
     for count in 0_u64.. {
         let path = output.path().join(format!("image/{}", count % 64));
         if fs::write(path, count.to_string()).is_err() {

@@ -1,10 +1,10 @@
-//! Large files in their compressed form, kept from build to build.
+//! Keeps large files in compressed form from one build to the next.
 //!
-//! CACHE/gzip/DIGEST OF THE CONTENT/COMPRESSOR.SIZE OF THE CONTENT.DIGEST OF THE COMPRESSED
-//! BYTES.gz. Because all of this is in the name, an entry can be found by its content, and verified
-//! before it gets into an image by hashing only the compressed third; the content itself need not
-//! be read at all. As with a compiler's cache, this guards against damage, but not against an owner
-//! who forges his own files.
+//! The path of an entry is CACHE/gzip/DIGEST OF THE CONTENT/COMPRESSOR.SIZE OF THE CONTENT.DIGEST
+//! OF THE COMPRESSED BYTES.gz. So the builder can find an entry by its content, and can verify it
+//! by hashing only the compressed bytes, a third of the size. It does not read the content itself.
+//! As with a compiler's cache, this protects against damage, but not against an owner who forges
+//! cache entries.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
@@ -17,8 +17,8 @@ use recipes::Sha256;
 use super::OverlayError;
 use super::gzip::COMPRESSOR;
 
-/// An entry that no build has used for this long is removed: every changed firstboot leaves one of
-/// 3 MB.
+/// An entry that no build has used for this long is removed, because every changed firstboot leaves
+/// an entry of 3 MB.
 const MAX_UNUSED_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// The compressed files in a cache folder.
@@ -26,7 +26,7 @@ const MAX_UNUSED_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 pub(super) struct CompressedCache(PathBuf);
 
 impl CompressedCache {
-    /// The compressed files of this cache; the folder need not exist.
+    /// Opens the compressed files of this cache. The folder need not exist.
     pub(super) fn new(cache: &Path) -> Self {
         Self(cache.join("gzip"))
     }
@@ -35,8 +35,8 @@ impl CompressedCache {
         self.0.join(content.to_string())
     }
 
-    /// This compressor's entries for the content with this digest, each with the content's size and
-    /// the entry's own digest.
+    /// Returns this compressor's entries for the content with this digest, each with the content's
+    /// size and the entry's own digest.
     fn entries(&self, content: Sha256) -> impl Iterator<Item = (PathBuf, u64, Sha256)> + use<> {
         let entry = |entry: fs::DirEntry| {
             let name = entry.file_name().into_string().ok()?;
@@ -54,20 +54,20 @@ impl CompressedCache {
             .filter_map(entry)
     }
 
-    /// The size of the content with this digest, if its compressed form is in the cache. Only
-    /// [`CompressedCache::get`] checks whether that form is intact.
+    /// Returns the size of the content with this digest, if its compressed form is in the cache.
+    /// Only [`CompressedCache::get`] checks whether that form is intact.
     pub(super) fn size_of(&self, content: Sha256) -> Option<u64> {
         self.entries(content).next().map(|(_, size, _)| size)
     }
 
-    /// The compressed form of the content with this digest and size. A damaged entry is removed and
-    /// counts as missing.
+    /// Returns the compressed form of the content with this digest and size. A damaged entry is
+    /// removed and counts as missing.
     pub(super) fn get(&self, content: Sha256, size: u64) -> Option<Vec<u8>> {
         for (path, found, digest) in self.entries(content) {
             let bytes = fs::read(&path).ok()?;
             if found == size && digest == Sha256::of(&bytes) {
-                // Records for `sweep` that the entry was used today. If that fails, the only
-                // consequence is that the content is compressed again some day.
+                // Records for `remove_unused` that the entry was used now. If this fails, the
+                // content is only compressed again some day.
                 let _ = File::options()
                     .append(true)
                     .open(&path)
@@ -79,8 +79,8 @@ impl CompressedCache {
         None
     }
 
-    /// Stores a compressed form. Two builders may do so at once: each renames a complete file to
-    /// the same name.
+    /// Stores a compressed form. Two builders can do so at the same time, because each renames a
+    /// complete file to the same name.
     pub(super) fn put(
         &self,
         content: Sha256,
@@ -94,7 +94,7 @@ impl CompressedCache {
             .create(&folder);
         made.map_err(OverlayError::io("create", &folder))?;
         let path = folder.join(format!("{COMPRESSOR}.{size}.{}.gz", Sha256::of(compressed)));
-        // No fsync: a file damaged by a power cut does not match its name.
+        // No fsync, because a file that a power cut damages does not match its name.
         let mut file =
             tempfile::NamedTempFile::new_in(&folder).map_err(OverlayError::io("write", &folder))?;
         file.write_all(compressed)
@@ -104,8 +104,8 @@ impl CompressedCache {
         Ok(())
     }
 
-    /// Removes entries that no build has used for a long time. An entry that cannot be removed
-    /// stays, and does no harm.
+    /// Removes entries that no build has used for a long time. An entry that cannot be removed is
+    /// harmless.
     pub(super) fn remove_unused(&self, now: SystemTime) {
         let Ok(folders) = fs::read_dir(&self.0) else {
             return;

@@ -1,4 +1,4 @@
-//! An entry of the overlay, and the archive that results.
+//! An entry of the overlay, and the resulting archive.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,11 @@ use super::path::NodePath;
 pub(crate) struct Entry {
     /// Its path on the node.
     pub(crate) path: NodePath,
-    /// Its permission bits, at most 07777. The modes of the builder's own files and its umask do
-    /// not matter.
+    /// Its permission bits, at most 07777. They do not depend on the modes of the builder's files
+    /// or its umask.
     pub(crate) mode: u32,
-    /// The numeric id of its owner. Names are not written: the node's passwd may give them to other
-    /// ids.
+    /// The numeric id of its owner. The archive contains no names, because the node's passwd may
+    /// map them to other ids.
     pub(crate) uid: u32,
     /// The numeric id of its group.
     pub(crate) gid: u32,
@@ -35,10 +35,10 @@ pub(crate) enum Kind {
 /// The source of a file's content.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
-    /// From memory, such as a rendered template.
+    /// Bytes in memory, such as a rendered template.
     Bytes(Vec<u8>),
-    /// From this file. If its compressed form is in the cache, the file is not read. If it is read,
-    /// it must have this digest.
+    /// A file with a known digest. If its compressed form is in the cache, the file is not read.
+    /// Otherwise the content read must have this digest.
     Verified {
         /// The file.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub(crate) enum Content {
     },
 }
 
-/// The archive, as written.
+/// The archive that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Packed {
     /// Its digest.

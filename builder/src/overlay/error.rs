@@ -11,25 +11,27 @@ use super::NodePath;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OverlayError {
     /// Two entries have the same path.
-    #[error("{0} is in the overlay twice: remove one of the two")]
+    #[error("the overlay contains {0} twice: remove one of the two")]
     Twice(NodePath),
     /// An entry is below an entry that is not a folder.
-    #[error("{below} is below {above}, which is not a folder in the overlay: move one of the two")]
+    #[error("{below} is below {above}, which is a file in the overlay: move one of the two")]
     BelowFile {
         /// The entry.
         below: NodePath,
         /// The file that would have to be a folder.
         above: String,
     },
-    /// A path does not fit a tar header.
-    #[error("{0}: its path is too long for a ustar header: shorten it")]
+    /// A path does not fit into a tar header.
+    #[error("{0}: this path is too long for a ustar header: shorten it")]
     TooLong(NodePath),
-    /// A number does not fit a tar header.
-    #[error("{path}: {what} {value:o} (octal) is larger than a ustar header holds ({most:o})")]
+    /// A number does not fit into a tar header.
+    #[error(
+        "{path}: {what} {value:o} (octal) is larger than the maximum in a ustar header ({most:o})"
+    )]
     TooBig {
         /// The entry.
         path: NodePath,
-        /// Which number.
+        /// The name of the number.
         what: &'static str,
         /// Its value.
         value: u64,
@@ -37,7 +39,8 @@ pub(crate) enum OverlayError {
         most: u64,
     },
     /// A file has changed since it was verified.
-    #[error("{} was changed after it was verified\n  {expected}  verified\n  {found}  found now; build again", .path.display())]
+    #[error("{} changed after it was verified\n  {expected}  verified\n  {found}  found now; build \
+        again", .path.display())]
     Changed {
         /// The file.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! Compresses on all cores; the bytes do not depend on the number of cores.
+//! Compresses on all cores. The result does not depend on the number of cores.
 
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::{Compression, GzBuilder};
 
-/// The compressor and its level: a part of the names in the cache, so that another version or level
-/// does not find the old bytes. A test compares the version with Cargo.lock.
+/// The compressor and its level. They are part of the names in the cache, so that another version
+/// or level does not find the old entries. A test compares the version with Cargo.lock.
 pub(super) const COMPRESSOR: &str = "zlib-rs-0.6.8-level9-1m";
 
-/// The largest amount of input for one gzip member. Each member starts with an empty window: at 1
-/// MiB that costs 0.15 % of the size of etcd's binaries, and 60 members keep any number of cores
+/// The largest amount of input for one gzip member. Each member starts with an empty window. At 1
+/// MiB this increases the size of etcd's binaries by 0.15 %, and their 60 members keep many cores
 /// busy.
 pub(super) const MEMBER_BYTES: usize = 1 << 20;
 
-/// At level 9, zlib-rs makes etcd's binaries 0.9 % smaller than gzip -6 does, in the same time on
-/// one core; at levels 6 to 8, it makes them larger than gzip -6 does.
+/// The compression level. At level 9, zlib-rs makes etcd's binaries 0.9 % smaller than gzip -6
+/// does, in the same time on one core. At levels 6 to 8, it makes them larger than gzip -6 does.
 const LEVEL: u32 = 9;
 
 /// Compresses each of these segments into gzip members, in order.
@@ -33,20 +33,21 @@ pub(super) fn members(segments: &[&[u8]]) -> Vec<Vec<u8>> {
     out
 }
 
-/// One gzip member. Its header holds no name, no time and no operating system (255, unknown).
+/// Compresses bytes into one gzip member. Its header contains no name, no time and no operating
+/// system (255, unknown).
 fn member(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzBuilder::new()
         .mtime(0)
         .operating_system(255)
         .write(Vec::with_capacity(bytes.len() / 2), Compression::new(LEVEL));
-    // Writing into memory fails only if memory runs out, and then the process ends anyway.
+    // Writing to memory fails only if memory runs out, and then the process ends anyway.
     encoder
         .write_all(bytes)
-        .expect("memory takes what is written");
-    encoder.finish().expect("memory takes what is written")
+        .expect("writing to memory succeeds");
+    encoder.finish().expect("writing to memory succeeds")
 }
 
-/// Runs the job for each input on all cores; the results are in the order of the inputs.
+/// Runs the job for each input on all cores. The results are in the order of the inputs.
 pub(super) fn parallel<I: Sync, O: Send>(inputs: &[I], job: impl Fn(&I) -> O + Sync) -> Vec<O> {
     let threads = std::thread::available_parallelism()
         .map_or(1, usize::from)
@@ -83,7 +84,7 @@ mod tests {
 
     #[test]
     fn the_compressors_name_is_that_of_the_locked_version() {
-        // If this fails after an update, put the new version into COMPRESSOR. Everyone's images
+        // If this fails after an update of zlib-rs, put the new version into COMPRESSOR. All images
         // then change once.
         let lock =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
@@ -111,7 +112,8 @@ mod tests {
             .read_to_end(&mut text)
             .unwrap();
         assert_eq!(text, [b"one".as_slice(), &long, b"three"].concat());
-        // Method 8, no flags, no time, slowest algorithm, unknown system (RFC 1952, 2.3).
+        // The bytes mean: method 8, no flags, no time, slowest algorithm, unknown system (RFC 1952,
+        // 2.3).
         assert_eq!(out[0][..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255]);
     }
 

@@ -4,19 +4,19 @@ use tar::{EntryType, Header};
 
 use super::{Entry, Kind, OverlayError};
 
-/// The block size of tar: headers are one block, contents are padded to whole ones.
+/// The block size of tar. A header is one block, and contents are padded to whole blocks.
 pub(super) const BLOCK: usize = 512;
 
-/// The largest number with seven octal digits, for owners.
+/// The largest user or group id: seven octal digits.
 const MAX_ID: u64 = 0o7_777_777;
-/// The largest number with eleven octal digits, for sizes and times.
+/// The largest size or time: eleven octal digits.
 const MAX_SIZE: u64 = 0o77_777_777_777;
-/// The latest date that a file can have, in seconds since 1970: a day in 2242.
+/// The latest date that a file can have, in seconds since 1970. It is in 2242.
 pub(crate) const LATEST: u64 = MAX_SIZE;
 
-/// The header of an entry whose content has `size` bytes. It is plain ustar: what does not fit is
-/// refused and not put into an extension, because PAX records contain times and ids that would
-/// differ between machines.
+/// Returns the header of an entry whose content has `size` bytes. The header is ustar without
+/// extensions. A value that does not fit is refused, because PAX records contain times and ids that
+/// would differ between machines.
 pub(super) fn header(entry: &Entry, size: u64, mtime: u64) -> Result<Header, OverlayError> {
     let fits = |what, value: u64, most| {
         let path = entry.path.clone();

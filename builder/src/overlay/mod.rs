@@ -1,13 +1,14 @@
-//! The overlay: a tree of files as one tar.gz, with the same bytes from any machine on any day.
+//! The overlay: a tree of files as one tar.gz. Its bytes do not depend on the machine or the day of
+//! the build.
 //!
 //! Read the modules in this order: `path` and `order` (what the archive may contain), `header` (the
-//! tar header of each entry), `gzip` and `compressed_cache` (compress once and remember), `pack`
-//! (all of it together).
+//! tar header of each entry), `gzip` and `compressed_cache` (compress each file once), and `pack`
+//! (combines them).
 //!
 //! The archive is one tar stream, compressed as many concatenated gzip members. By RFC 1952 (2.2)
-//! that is a gzip file, and gzip 1.5 and tar 1.26 of CentOS 7 read it as one. This has two
-//! advantages: the members of a large file are compressed in parallel, and a file is compressed
-//! only once as long as it does not change.
+//! the result is a gzip file, and gzip 1.5 and tar 1.26 of CentOS 7 read it as such. The members
+//! have two advantages: the builder compresses a large file in parallel, and compresses a file
+//! again only if it changes.
 
 mod compressed_cache;
 mod entry;

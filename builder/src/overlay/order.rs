@@ -1,11 +1,11 @@
-//! The order of the entries in the archive, and which entries exclude each other.
+//! Orders the entries in the archive, and refuses entries that contradict each other.
 
 use std::collections::BTreeMap;
 
 use super::{Entry, Kind, OverlayError};
 
-/// Sorts the entries by path, in byte order: on every machine and in every locale, a folder comes
-/// before its contents.
+/// Sorts the entries by path, in byte order. So the order is the same on every machine and in every
+/// locale, and a folder comes before its contents.
 pub(super) fn order(mut entries: Vec<Entry>) -> Result<Vec<Entry>, OverlayError> {
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     if let Some(pair) = entries.windows(2).find(|pair| pair[0].path == pair[1].path) {

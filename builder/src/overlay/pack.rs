@@ -16,19 +16,19 @@ use super::{Content, Entry, Kind, OverlayError, Packed};
 use crate::digest::Hash;
 use crate::newfile;
 
-/// From this size on, a file gets its own gzip members and a place in the cache. Smaller files
-/// compress better together, and are fast enough to compress each time.
+/// The minimum size of a file that gets its own gzip members and an entry in the cache. Smaller
+/// files compress better together, and compressing them each time is fast enough.
 const LARGE_FILE_BYTES: u64 = 256 << 10;
 
 /// A file's content, in the form in which it is needed.
 enum LoadedBytes {
     /// Its bytes.
     Bytes(Vec<u8>),
-    /// Only the compressed form is needed.
+    /// Its compressed form, if the bytes themselves are not needed.
     Compressed(Vec<u8>),
 }
 
-/// A content, its digest and its size.
+/// A file's content with its digest and size.
 struct Loaded {
     content: LoadedBytes,
     sha256: Sha256,
@@ -44,10 +44,10 @@ enum Segment {
 }
 
 /// Packs the entries into a tar.gz at `out`. Every entry gets the modification time `mtime`
-/// (seconds since 1970); the bytes depend only on the entries and `mtime`. Large files are
+/// (seconds since 1970). The bytes depend only on the entries and `mtime`. Large files are
 /// compressed once and kept in `cache`.
 ///
-/// `out` is one file of an output, which the caller completes and then syncs as a whole. On an
+/// `out` is one file of an output. The caller completes the output and then syncs it. After an
 /// error, `out` does not exist.
 pub(crate) fn pack(
     entries: Vec<Entry>,
@@ -65,13 +65,14 @@ pub(crate) fn pack(
     write(&compressed, out)
 }
 
-/// The size of the content with this digest, if its compressed form is in the cache. `pack` will
-/// then not read the content, so it need not be verified before.
+/// Returns the size of the content with this digest, if its compressed form is in the cache. `pack`
+/// then does not read the content, so the caller need not verify it first.
 pub(crate) fn cached_size(cache: &Path, content: Sha256) -> Option<u64> {
     CompressedCache::new(cache).size_of(content)
 }
 
-/// Reads a file's content, or finds that it need not be read; none for an entry without content.
+/// Loads a file's content, or only its compressed form from the cache. Returns `None` for an entry
+/// without content.
 fn load(entry: &Entry, cache: &CompressedCache) -> Result<Option<Loaded>, OverlayError> {
     let Kind::File(source) = &entry.kind else {
         return Ok(None);
@@ -117,7 +118,7 @@ fn load(entry: &Entry, cache: &CompressedCache) -> Result<Option<Loaded>, Overla
     }))
 }
 
-/// The tar stream, cut at the start and the end of each large content.
+/// Builds the tar stream, and cuts it at the start and the end of each large file's content.
 fn segments(
     entries: &[Entry],
     loaded: &[Option<Loaded>],
@@ -151,7 +152,8 @@ fn segments(
     Ok(out)
 }
 
-/// The gzip members of each segment, in order; those of new large files are added to the cache.
+/// Returns the gzip members of all segments, in order. The members of new large files are added to
+/// the cache.
 fn compress(
     segments: &[Segment],
     loaded: &[Option<Loaded>],
@@ -195,17 +197,18 @@ fn compress(
     Ok(compressed)
 }
 
-/// Writes the members one after the other, and returns the digest and size of the whole.
+/// Writes the members one after the other, and returns the digest and size of the archive.
 fn write(compressed: &[Vec<u8>], out: &Path) -> Result<Packed, OverlayError> {
     let put = || -> io::Result<()> {
         let mut file = File::create(out)?;
         compressed
             .iter()
             .try_for_each(|bytes| file.write_all(bytes))?;
-        // Readable by the web server that serves it, whatever the umask; it contains no secret.
+        // The web server must be able to read the file under any umask. The file contains no
+        // secrets.
         file.set_permissions(fs::Permissions::from_mode(newfile::PUBLIC))?;
         // The caller syncs the whole output at the end. Starting the sync here, in parallel with
-        // the hashing, saves most of that time.
+        // the hashing, saves most of the time that it takes.
         file.sync_data()
     };
     let mut hash = Hash::default();

@@ -7,21 +7,21 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodePath(String);
 
-/// The error for a text that is not such a path.
+/// The error for a text that is not a path on the node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a path for the overlay: {why}; write it as in etc/etcd/etcd.conf", .text.escape_debug())]
+#[error("`{}` is not a path for the overlay: {why}; write a path such as etc/etcd/etcd.conf", .text.escape_debug())]
 pub(crate) struct PathError {
     text: String,
     why: &'static str,
 }
 
 impl NodePath {
-    /// Its text, without a slash at either end.
+    /// Returns its text, without a slash at either end.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The folders above it, nearest first, without the root.
+    /// Returns the folders above it, nearest first, without the root.
     pub(crate) fn above(&self) -> impl Iterator<Item = &str> {
         let mut path = self.0.as_str();
         std::iter::from_fn(move || {
@@ -45,12 +45,12 @@ impl FromStr for NodePath {
             return wrong("it is absolute");
         }
         if text.contains(char::is_control) {
-            return wrong("it holds a control character");
+            return wrong("it contains a control character");
         }
         for name in text.split('/') {
             match name {
-                "" => return wrong("a name in it is empty"),
-                "." | ".." => return wrong("it holds `.` or `..`"),
+                "" => return wrong("it contains an empty name"),
+                "." | ".." => return wrong("it contains `.` or `..`"),
                 _ => {}
             }
         }

@@ -28,7 +28,7 @@ fn file(path: &str, bytes: &[u8]) -> Entry {
     entry(path, 0o640, Kind::File(Content::Bytes(bytes.to_vec())))
 }
 
-/// Bytes that compress a little, like a program's.
+/// Returns bytes that compress about as well as a program's.
 fn large(seed: u32, size: usize) -> Vec<u8> {
     (0..u32::try_from(size).unwrap())
         .map(|nth| (nth.wrapping_mul(seed) >> 13).to_le_bytes()[0] & 0x3f)
@@ -69,7 +69,8 @@ impl Bench {
     }
 }
 
-/// Path → (type, mode, uid, gid, mtime, content or target), as the tar crate reads it.
+/// Maps a path to its type, mode, uid, gid, mtime, and content or target, as the tar crate reads
+/// them.
 type Listing = BTreeMap<String, (u8, u32, u64, u64, u64, Vec<u8>)>;
 
 fn listing(bytes: &[u8]) -> Listing {
@@ -225,7 +226,7 @@ fn the_archive_can_be_read_by_everybody_and_the_cache_by_its_owner() {
     assert_eq!((mode("overlay.tar.gz"), mode("cache/gzip")), (0o644, 0o700));
 }
 
-/// Packs [`tree`] in another process: `run` starts it with a folder in the environment.
+/// Packs [`tree`] in another process, which the test below starts with a folder in the environment.
 #[test]
 fn another_process_packs_into_the_given_folder() {
     let Some(folder) = std::env::var_os("OVERLAY_TEST_FOLDER") else {
@@ -273,7 +274,7 @@ fn another_umask_folder_time_zone_and_locale_make_the_same_bytes() {
     }
 }
 
-/// The bytes are pinned: a change to them changes every image ever built, and must be deliberate.
+/// The bytes are pinned. A change to them changes every image, and must be deliberate.
 #[test]
 fn the_bytes_are_these_on_every_machine() {
     let (packed, _) = Bench::new().pack(tree());

@@ -1,4 +1,4 @@
-//! Keys of a node that an operator approved, or that wait for approval.
+//! Approves a node's keys, and records the keys that wait for approval.
 
 use std::path::Path;
 
@@ -9,22 +9,22 @@ use super::error::PkiError;
 use super::event::Event;
 use super::{cluster, store};
 
-/// Which first keys of a node are recorded as its keys.
+/// Which keys are recorded for a node that has no recorded keys yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FirstKeys {
-    /// Those of the first request.
+    /// The keys of the first request.
     Any,
-    /// Those that an operator approved.
+    /// Only keys that an operator approved.
     Approved,
 }
 
-/// The fingerprint of the keys whose request was refused last, in the node's folder.
+/// The file, in the node's folder, with the fingerprint of the keys whose request was refused last.
 pub(super) const ASKED: &str = "asked-key";
-/// The fingerprint of the keys that an operator approved, in the node's folder.
+/// The file, in the node's folder, with the fingerprint of the keys that an operator approved.
 pub(super) const APPROVED: &str = "approved-key";
 
-/// Approves keys that differ from those of an enrolled node: the next request with this fingerprint
-/// is signed, and its keys are the node's from then on.
+/// Approves keys by their fingerprint. The next request with this fingerprint is signed, and its
+/// keys replace the node's recorded keys.
 pub(crate) fn approve(
     dir: &Path,
     name: &Label,
@@ -48,7 +48,7 @@ pub(crate) fn approve(
     Ok(Event::Made { path })
 }
 
-/// The fingerprint of the keys that wait for approval, if any.
+/// Returns the fingerprint of the keys that wait for approval, if any.
 pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     cluster::knows(dir, name)?;
     fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))
@@ -63,7 +63,7 @@ fn fingerprint(path: &Path) -> Result<Option<Sha256>, PkiError> {
         return Ok(None);
     };
     text.trim().parse().map(Some).map_err(|_| {
-        let found = "it does not hold the fingerprint of a key";
+        let found = "it does not contain the fingerprint of a key";
         PkiError::wrong(path, found, "remove it, and approve the key again")
     })
 }

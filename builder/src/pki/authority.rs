@@ -22,10 +22,10 @@ pub(crate) enum Authority {
     /// The builder's own CA. If the folder has `ca.crt` but no `ca.key`, all certificates are
     /// ready-made and used as they are.
     Own,
-    /// The user's.
+    /// The user's CA.
     Provided {
-        /// Its certificate, in PEM. While one authority replaces another, the file may hold more
-        /// than one certificate: all of them are trusted, and the one that matches the key signs.
+        /// Its certificate, in PEM. During a rotation, the file can contain several certificates.
+        /// All of them are trusted, and the one that matches the key signs.
         cert: PathBuf,
         /// Its private key, in PEM (PKCS #8).
         key: PathBuf,
@@ -39,7 +39,7 @@ pub(super) const BACKDATE: Duration = Duration::hours(1);
 /// The authorities that nodes trust, and the one that signs.
 #[derive(Debug)]
 pub(super) struct Signer {
-    /// The whole text of `ca.crt`, as every node gets it.
+    /// The complete text of `ca.crt`, as every node receives it.
     pub(super) pem: String,
     /// The same certificates, parsed.
     pub(super) trusted: Vec<Certificate>,
@@ -48,7 +48,7 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    /// Reads and checks the files of an authority. Writes nothing.
+    /// Reads and checks the files of an authority. It does not write anything.
     pub(super) fn read(
         cert: &Path,
         key: Option<&Path>,
@@ -70,7 +70,7 @@ impl Signer {
 }
 
 impl Authority {
-    /// The authority that a recipe in this folder names.
+    /// Returns the authority that a recipe in this folder names.
     pub(crate) fn of(tls: &Tls, folder: &Path) -> Self {
         match &tls.authority {
             Some(AuthorityFiles { cert, key }) => Self::Provided {
@@ -81,7 +81,8 @@ impl Authority {
         }
     }
 
-    /// Checks the user's authority, if there is one, and returns warnings. Writes nothing.
+    /// Checks the user's authority, if there is one, and returns warnings. It does not write
+    /// anything.
     pub(crate) fn check(
         &self,
         lifetimes: Lifetimes,
@@ -92,7 +93,7 @@ impl Authority {
         Ok(events)
     }
 
-    /// Reads and checks the user's authority, if there is one. Writes nothing.
+    /// Reads and checks the user's authority, if there is one. It does not write anything.
     pub(super) fn read(
         &self,
         lifetimes: Lifetimes,
@@ -113,25 +114,26 @@ pub(super) fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiEr
         PkiError::wrong(
             path,
             "the CA's certificate is missing",
-            "put it there, in PEM",
+            "put the certificate there, in PEM",
         )
     };
     let pem = store::read(path)?.ok_or_else(missing)?;
     let all = Certificate::all(&pem)
-        .map_err(|why| PkiError::wrong(path, why, "give the authority's certificate in PEM"))?;
+        .map_err(|why| PkiError::wrong(path, why, "provide the CA's certificate in PEM"))?;
     Ok((pem, all))
 }
 
 pub(super) fn read_key(path: &Path) -> Result<KeyPair, PkiError> {
-    let missing = || PkiError::wrong(path, "the CA's key is missing", "put it there, in PEM");
+    let missing = || PkiError::wrong(path, "the CA's key is missing", "put the key there, in PEM");
     let pem = store::read_secret(path)?.ok_or_else(missing)?;
     KeyPair::from_pem(&pem).map_err(|error| {
         PkiError::wrong(
             path,
             format!(
-                "no private key that can sign ({error}), expected an unencrypted PKCS #8 key in PEM"
+                "it is not a private key that can sign ({error}); expected an unencrypted PKCS #8 \
+                 key in PEM"
             ),
-            "convert it with `openssl pkcs8 -topk8 -nocrypt`, under umask 077",
+            "convert the key with `openssl pkcs8 -topk8 -nocrypt`, under umask 077",
         )
     })
 }
@@ -148,20 +150,20 @@ fn check(
     };
     if !certificate.authority {
         return Err(wrong(
-            "is not an authority (CA:TRUE, keyCertSign)".to_owned(),
-            "give a CA's certificate",
+            "is not a CA certificate (CA:TRUE, keyCertSign)".to_owned(),
+            "provide a CA's certificate",
         ));
     }
     if now >= certificate.not_after {
         let found = format!("expired on {}", utc(certificate.not_after));
         return Err(wrong(
             found,
-            "take it out of the file if another one signs by now, or begin a new folder",
+            "remove it from the file if another CA signs now, or begin a new folder",
         ));
     }
     if now < certificate.not_before {
         let found = format!(
-            "is valid only from {}, and it is {}",
+            "is valid only from {}, and now it is {}",
             utc(certificate.not_before),
             utc(now)
         );
@@ -169,7 +171,8 @@ fn check(
     }
     if certificate.not_after - now < lifetimes.renew_before {
         let text = format!(
-            "`{}` expires on {}, and no certificate outlives it: plan its replacement",
+            "`{}` expires on {}, and the certificates that it signed expire by then: plan its \
+             replacement",
             certificate.subject,
             utc(certificate.not_after)
         );
@@ -200,7 +203,7 @@ fn issuer(
         return Err(PkiError::wrong(
             key,
             found,
-            "give the key and the certificate that belong together",
+            "provide a key and a certificate that match",
         ));
     };
     let der = certificate.der.as_slice().into();
@@ -208,15 +211,15 @@ fn issuer(
     Ok((certificate.clone(), issuer))
 }
 
-/// Makes the certificate of the builder's own CA, valid for this many days.
+/// Creates the certificate of the builder's own CA, which is valid for this many days.
 pub(super) fn own(
     pair: &KeyPair,
     days: u32,
     now: OffsetDateTime,
 ) -> Result<rcgen::Certificate, rcgen::Error> {
     let mut params = CertificateParams::default();
-    // The name contains a part of the key's digest, so that two CAs of this project are never
-    // mistaken for each other.
+    // The name contains a part of the key's digest, so that two CAs of this project always have
+    // different names.
     let digest = Sha256::of(&pair.subject_public_key_info()).to_string();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params
@@ -225,7 +228,7 @@ pub(super) fn own(
     params
         .distinguished_name
         .push(DnType::CommonName, format!("etcd CA {}", &digest[..8]));
-    // It signs only leaf certificates: the builder never makes an intermediate CA.
+    // It signs only leaf certificates, because the builder never creates an intermediate CA.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.serial_number = Some(serial()?);
@@ -233,10 +236,10 @@ pub(super) fn own(
     params.self_signed(pair)
 }
 
-/// The validity period: from shortly before now, at most a tenth of the lifetime, until the end of
-/// the lifetime, or until the last date that a certificate can contain.
+/// Returns the validity period: from shortly before now, at most a tenth of the lifetime, until the
+/// end of the lifetime, or until the last date that a certificate can contain.
 pub(super) fn validity(now: OffsetDateTime, life: Duration) -> (OffsetDateTime, OffsetDateTime) {
-    // RFC 5280, 4.1.2.5: this means "has no well-defined end".
+    // This date means "has no well-defined expiration date" (RFC 5280, 4.1.2.5).
     let last = OffsetDateTime::UNIX_EPOCH + StdDuration::from_secs(253_402_300_799);
     (
         now - BACKDATE.min(life / 10),
@@ -244,8 +247,8 @@ pub(super) fn validity(now: OffsetDateTime, life: Duration) -> (OffsetDateTime, 
     )
 }
 
-/// 16 random bytes, positive and always of the same length (RFC 5280, 4.1.2.2: at most 20; CA/B
-/// forum: at least 8).
+/// Returns 16 random bytes as a serial number, positive and always of the same length (RFC 5280,
+/// 4.1.2.2: at most 20; CA/B forum: at least 8).
 pub(super) fn serial() -> Result<rcgen::SerialNumber, rcgen::Error> {
     let mut bytes = [0; 16];
     SystemRandom::new()

@@ -1,4 +1,4 @@
-//! A parsed certificate: the few facts that decide whether a node can use it.
+//! A parsed certificate: the facts that decide whether a node can use it.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,11 +26,11 @@ pub(super) struct Certificate {
     pub(super) issuer: String,
     pub(super) common_name: Option<String>,
     pub(super) organization: Option<String>,
-    /// Such as `DNS:localhost` and `IP:127.0.0.1`.
+    /// The names and addresses, such as `DNS:localhost` and `IP:127.0.0.1`.
     pub(super) sans: BTreeSet<String>,
-    /// Such as `serverAuth`.
+    /// The purposes, such as `serverAuth`.
     pub(super) ekus: BTreeSet<String>,
-    /// The basic constraints say that it is a CA, and the key usage, if present, allows signing.
+    /// Whether the basic constraints mark it as a CA and the key usage, if present, allows signing.
     pub(super) authority: bool,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
@@ -39,26 +39,29 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// All certificates in a PEM text, at least one.
+    /// Parses all certificates in a PEM text. There must be at least one.
     pub(super) fn all(pem: &str) -> Result<Vec<Self>, String> {
         let mut all = Vec::new();
         for der in CertificateDer::pem_slice_iter(pem.as_bytes()) {
             all.push(Self::from_der(
-                &der.map_err(|error| format!("no valid PEM ({error})"))?,
+                &der.map_err(|error| format!("it is not valid PEM ({error})"))?,
             )?);
         }
         if all.is_empty() {
-            return Err("no certificate in it, expected PEM with BEGIN CERTIFICATE".to_owned());
+            return Err(
+                "it contains no certificate; expected PEM with BEGIN CERTIFICATE".to_owned(),
+            );
         }
         Ok(all)
     }
 
     fn from_der(der: &[u8]) -> Result<Self, String> {
-        let broken =
-            |error: &dyn std::fmt::Display| format!("no valid X.509 certificate ({error})");
+        let broken = |error: &dyn std::fmt::Display| {
+            format!("it is not a valid X.509 certificate ({error})")
+        };
         let (rest, x509) = X509Certificate::from_der(der).map_err(|error| broken(&error))?;
         if !rest.is_empty() {
-            return Err(broken(&"bytes follow it"));
+            return Err(broken(&"there is data after the certificate"));
         }
         let basic = x509.basic_constraints().map_err(|error| broken(&error))?;
         let usage = x509.key_usage().map_err(|error| broken(&error))?;
@@ -99,13 +102,14 @@ impl Certificate {
         })
     }
 
-    /// What `openssl x509 -fingerprint -sha256` prints, without the colons.
+    /// Returns the fingerprint, as `openssl x509 -fingerprint -sha256` prints it but without the
+    /// colons.
     pub(super) fn fingerprint(&self) -> Sha256 {
         Sha256::of(&self.der)
     }
 }
 
-/// A time as people and other programs read it, such as `2027-01-15T08:00:00Z`.
+/// Formats a time as in RFC 3339, such as `2027-01-15T08:00:00Z`.
 pub(super) fn utc(moment: OffsetDateTime) -> String {
     let moment = moment.to_offset(time::UtcOffset::UTC);
     let (date, (hour, minute, second)) = (moment.date(), moment.to_hms());
@@ -135,13 +139,13 @@ fn san(name: &GeneralName<'_>) -> String {
     }
 }
 
-/// The public half (`SubjectPublicKeyInfo`, DER) of a private key in PEM: PKCS #8, SEC 1 or PKCS
-/// #1.
+/// Returns the public half (`SubjectPublicKeyInfo`, DER) of a private key in PEM: PKCS #8, SEC 1 or
+/// PKCS #1.
 pub(super) fn public_half(key_pem: &str) -> Result<Vec<u8>, String> {
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
-        .map_err(|_| "not a private key, expected an unencrypted one in PEM".to_owned())?;
+        .map_err(|_| "not a private key (expected an unencrypted key in PEM)".to_owned())?;
     let key = ring::sign::any_supported_type(&key).map_err(|_| {
-        "a private key of no supported kind, expected ECDSA P-256 or P-384, Ed25519 or RSA"
+        "a private key of an unsupported kind (expected ECDSA P-256 or P-384, Ed25519 or RSA)"
             .to_owned()
     })?;
     key.public_key()
@@ -150,7 +154,8 @@ pub(super) fn public_half(key_pem: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Checks, as the nodes' TLS library does, that a chain (leaf first) leads to one of the
-/// authorities. The leaf must also be valid for clients, as every certificate of this project is.
+/// authorities. The leaf must also be valid for clients, because every certificate of this project
+/// is.
 pub(super) fn chains(
     chain: &[Certificate],
     authorities: &[Certificate],
@@ -164,7 +169,7 @@ pub(super) fn chains(
         let der = CertificateDer::from(authority.der.as_slice()).into_owned();
         roots
             .add(der)
-            .map_err(|error| format!("`{}` cannot be an authority: {error}", authority.subject))?;
+            .map_err(|error| format!("`{}` cannot be a CA: {error}", authority.subject))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(
         Arc::new(roots),
@@ -187,13 +192,13 @@ pub(super) fn chains(
         Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             let names: Vec<&str> = authorities.iter().map(|a| a.subject.as_str()).collect();
             Err(format!(
-                "it is signed by `{}`, expected by `{}`",
+                "it is signed by `{}`, but `{}` must sign it",
                 leaf.issuer,
                 names.join("` or `")
             ))
         }
         Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature)) => Err(format!(
-            "the signature by `{}` on it is not by that authority's key",
+            "its signature by `{}` was not made with that CA's key",
             leaf.issuer
         )),
         Err(error) => Err(error.to_string()),

@@ -1,6 +1,7 @@
-//! `builder pki client`: an operator's own client certificate, which the operator's machine uses
-//! instead of a node's certificate. Its common name is the operator's, so etcd can tell operators
-//! apart. It is valid for hours only, so a lost certificate soon becomes useless.
+//! `builder pki client`: issues an operator's own client certificate, which the operator's machine
+//! uses instead of a node's certificate. The operator's name is the common name, so that etcd can
+//! distinguish operators. The certificate is valid only for hours, so that a lost certificate soon
+//! becomes useless.
 //!
 //! ```text
 //! DIR/clients/NAME/           0700
@@ -35,7 +36,7 @@ pub(crate) struct ClientFiles {
 }
 
 impl ClientFiles {
-    /// The files in a folder.
+    /// Returns the files in a folder.
     pub(crate) fn of(folder: &Path) -> Self {
         Self {
             ca: folder.join("ca.crt"),
@@ -48,7 +49,7 @@ impl ClientFiles {
     ///
     /// # Errors
     /// If a file is missing, if users other than its owner can read the key, or if the certificate
-    /// cannot be used at this time.
+    /// is not valid now.
     pub(crate) fn read(&self, now: OffsetDateTime) -> Result<[String; 3], PkiError> {
         let missing = |path: &Path| PkiError::wrong(path, "it is missing", REMEDY);
         let text = |path: &Path| store::read(path)?.ok_or_else(|| missing(path));
@@ -60,7 +61,7 @@ impl ClientFiles {
             return Err(wrong(format!("it expired on {}", utc(chain[0].not_after))));
         }
         if public_half(&key).map_err(wrong)? != chain[0].public_key {
-            return Err(wrong("the key next to it does not belong to it".to_owned()));
+            return Err(wrong("it does not match the key next to it".to_owned()));
         }
         let authorities = Certificate::all(&ca).map_err(wrong)?;
         chains(&chain, &authorities, now).map_err(wrong)?;
@@ -71,7 +72,7 @@ impl ClientFiles {
 /// What to do about an unusable client certificate.
 const REMEDY: &str = "issue a client certificate with `builder pki client NAME`";
 
-/// An issued certificate, as it is shown.
+/// An issued certificate, as the command shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ClientInfo {
@@ -95,8 +96,8 @@ pub(crate) struct ClientInfo {
     pub(crate) fingerprint: Sha256,
 }
 
-/// Issues a client certificate with a new key, in place of an earlier one of the same name. `out`
-/// is the folder to write; without it, the folder of that name in the PKI folder.
+/// Issues a client certificate with a new key. It replaces an earlier certificate of the same name.
+/// `out` is the folder to write. The default is the folder of that name in the PKI folder.
 pub(crate) fn issue_client(
     dir: &Path,
     provided: &Authority,
@@ -137,8 +138,8 @@ pub(crate) fn issue_client(
     })
 }
 
-/// Writes the files. The previous certificate is removed first. An interruption then leaves a
-/// folder without a certificate, and never a certificate beside the key of another certificate.
+/// Writes the files. The previous certificate is removed first. So an interruption leaves a folder
+/// without a certificate, and never a certificate next to the key of another one.
 fn write(files: &ClientFiles, ca: &str, cert: &str, key: &str) -> Result<(), PkiError> {
     match fs::remove_file(&files.cert) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -151,9 +152,9 @@ fn write(files: &ClientFiles, ca: &str, cert: &str, key: &str) -> Result<(), Pki
     store::put(&files.cert, cert.as_bytes(), store::SECRET)
 }
 
-/// The authority that signs: the folder's, or the user's.
+/// Returns the authority that signs: the folder's, or the user's.
 fn signer(dir: &Path, provided: &Authority, now: OffsetDateTime) -> Result<Signer, PkiError> {
-    // Warnings about the authority's expiry belong to a build, which can act on them.
+    // A build warns about the authority's expiry, so this command does not.
     let lifetimes = Lifetimes {
         authority: 0,
         certificate: Duration::ZERO,
@@ -167,9 +168,9 @@ fn signer(dir: &Path, provided: &Authority, now: OffsetDateTime) -> Result<Signe
     if !key.exists() {
         return Err(PkiError::wrong(
             &key,
-            "it is missing, so no client certificate can be issued here",
-            "if the recipe's [tls] names your own CA, give that recipe with --recipe; otherwise restore ca.key, or have \
-             your CA issue a client certificate",
+            "it is missing, so the builder cannot issue a client certificate",
+            "if the recipe's [tls] names your own CA, name that recipe with --recipe; otherwise \
+             restore ca.key, or issue the client certificate with your CA",
         ));
     }
     Signer::read(&cert, Some(&key), lifetimes, now, &mut events)
@@ -208,7 +209,7 @@ fn sign(
     Ok(params.signed_by(key, issuer)?.pem())
 }
 
-/// Of the client certificates in a PKI folder, the folder of the one that expires last; `None` if
+/// Returns the folder of the client certificate in a PKI folder that expires last, or `None` if
 /// there is none.
 pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
     let mut newest: Option<(OffsetDateTime, PathBuf)> = None;

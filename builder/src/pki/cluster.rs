@@ -1,6 +1,7 @@
 //! The cluster that a PKI folder belongs to. A client certificate of one cluster has root access in
 //! every cluster that trusts its CA, so a folder serves only one cluster. `cluster.json` records
-//! which; a folder from before this record existed is judged by the certificates in it.
+//! that cluster. In a folder without this record, from an older builder, the certificates identify
+//! the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -61,9 +62,9 @@ impl fmt::Display for Cluster {
 }
 
 impl Cluster {
-    /// Whether two records describe the same cluster at different times. `etcd` is the default name
-    /// and `cluster.local` the default domain, so names alone do not tell clusters apart: at least
-    /// one address must be the same.
+    /// Returns whether two records describe the same cluster at different times. At least one
+    /// address must be the same. Names alone do not distinguish clusters, because `etcd` is the
+    /// default name and `cluster.local` the default domain.
     fn is(&self, other: &Self) -> bool {
         let addresses = |cluster: &Self| cluster.nodes.values().copied().collect::<BTreeSet<_>>();
         (&self.name, &self.domain) == (&other.name, &other.domain)
@@ -87,7 +88,7 @@ pub(super) fn check(
     text(&path, cluster).map(Some)
 }
 
-/// The cluster that a folder belongs to, if the folder has a record of it.
+/// Returns the cluster that a folder belongs to, if the folder has a record of it.
 pub(super) fn recorded(dir: &Path) -> Result<Option<Cluster>, PkiError> {
     read(&dir.join(FILE))
 }
@@ -96,11 +97,12 @@ fn belongs_to(dir: &Path, owner: &str, cluster: &Cluster) -> PkiError {
     PkiError::wrong(
         dir,
         format!(
-            "this PKI folder belongs to the cluster {owner}, and the recipe describes {cluster}"
+            "this PKI folder belongs to the cluster {owner}, but the recipe describes {cluster}"
         ),
-        "one CA for two clusters would make each one's client certificates root in the other: name another folder by --pki, \
-         or another --out, which has its own PKI folder beside it. If this is the same cluster with new names or addresses: \
-         `builder pki assign FOLDER RECIPE`",
+        "with one CA for two clusters, the client certificates of each would have root access to \
+         the other: name another folder with --pki, or another --out, which has its own PKI folder \
+         next to it. If this is the same cluster with new names or addresses, run `builder pki \
+         assign FOLDER RECIPE`",
     )
 }
 
@@ -112,19 +114,19 @@ fn read(path: &Path) -> Result<Option<Cluster>, PkiError> {
         PkiError::wrong(
             path,
             format!("it is not the record of a cluster ({error})"),
-            "restore it from a backup; or write it again by `builder pki assign FOLDER RECIPE`",
+            "restore it from a backup, or write it again with `builder pki assign FOLDER RECIPE`",
         )
     })
 }
 
-/// Refuses a name that is not a node's of the folder's cluster.
+/// Refuses a name that is not the name of a node in the folder's cluster.
 pub(super) fn knows(dir: &Path, name: &Label) -> Result<(), PkiError> {
     let path = dir.join(FILE);
     match read(&path)? {
         Some(cluster) if !cluster.nodes.contains_key(name) => Err(PkiError::wrong(
             &path,
             format!("{name} is not a node of the cluster {cluster}"),
-            "name a node of it",
+            "name a node of this cluster",
         )),
         _ => Ok(()),
     }
@@ -135,14 +137,14 @@ fn text(path: &Path, cluster: &Cluster) -> Result<String, PkiError> {
     let json = json.map_err(|error| {
         PkiError::wrong(
             path,
-            format!("it cannot be JSON ({error})"),
+            format!("it cannot be written as JSON ({error})"),
             "report this bug",
         )
     })?;
     Ok(json + "\n")
 }
 
-/// What a certificate in the folder reveals about its cluster.
+/// The facts that a certificate in the folder reveals about its cluster.
 #[derive(Debug)]
 struct Evidence {
     path: PathBuf,
@@ -154,10 +156,10 @@ struct Evidence {
 }
 
 /// Checks a folder without a record. Every certificate in it must belong to the cluster, and one
-/// server certificate in use must cover a node's full name and address. A folder that has issued
-/// nothing does not belong to a cluster yet.
+/// server certificate in use must cover a node's full name and address. A folder without
+/// certificates does not belong to a cluster yet.
 ///
-/// The issuer of `ready_made` certificates chose their organization.
+/// The organization of `ready_made` certificates is not checked, because their issuer chose it.
 fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result<(), PkiError> {
     let found = evidence(dir)?;
     let name = Some(cluster.name.to_string());
@@ -165,7 +167,7 @@ fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result
         let owner = other.name.as_deref().unwrap_or("(no organization)");
         return Err(belongs_to(
             dir,
-            &format!("`{owner}`, as {} says", other.path.display()),
+            &format!("`{owner}`, according to {}", other.path.display()),
             cluster,
         ));
     }
@@ -197,8 +199,8 @@ fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result
     }
 }
 
-/// The certificates of the nodes, including replaced ones. A certificate that cannot be read is
-/// skipped.
+/// Returns the certificates of the nodes, including replaced ones. A certificate that cannot be
+/// read is skipped.
 fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
     let mut out = Vec::new();
     for node in store::list(&dir.join("nodes"))? {
@@ -229,7 +231,7 @@ fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
     Ok(out)
 }
 
-/// Records that a folder belongs to this cluster from now on, whichever cluster it belonged to
+/// Records that a folder belongs to this cluster, regardless of the cluster that it belonged to
 /// before.
 pub(crate) fn assign(
     dir: &Path,

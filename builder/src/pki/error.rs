@@ -1,5 +1,4 @@
-//! What can be wrong with a PKI folder. Every error names the file, what was found, and what to do
-//! about it.
+//! Errors about a PKI folder. Every error names the file, the fault, and the remedy.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,18 +20,19 @@ pub(crate) enum PkiError {
         /// The operating system's error.
         source: io::Error,
     },
-    /// A file or folder is not as it must be.
+    /// A file or folder has a fault.
     #[error("{path}: {found}; {remedy}", path = path.display())]
     Wrong {
         /// The file or folder.
         path: PathBuf,
-        /// The fault, and what was expected instead.
+        /// The fault, with what was expected instead.
         found: String,
         /// The remedy.
         remedy: String,
     },
     /// A ready-made certificate cannot be used for its node.
-    #[error("{path}: {why}; give a certificate without that fault, or add ca.key to have them issued here",
+    #[error("{path}: {why}; provide a correct certificate, or add ca.key so that the builder can \
+        issue certificates",
         path = path.display(), why = Mismatch::list(mismatches))]
     Unfit {
         /// The certificate.
@@ -40,7 +40,7 @@ pub(crate) enum PkiError {
         /// All its faults.
         mismatches: Vec<Mismatch>,
     },
-    /// Another build holds the folder.
+    /// Another build is using the folder.
     #[error("{path}: another build has been using this folder for {waited} s; wait for it to end, then build again",
         path = path.display())]
     Busy {
@@ -50,8 +50,9 @@ pub(crate) enum PkiError {
         waited: u64,
     },
     /// A request is for keys that an operator has to approve first.
-    #[error("{name} {has}, and this request is for the key {asked}. Compare it with the key that {name} prints, then: \
-        builder pki approve {folder} {name} {asked} [key-not-approved]", folder = folder.display(),
+    #[error("{name} {has}, but this request is for the key {asked}. Compare it with the key that \
+        {name} prints, then run: builder pki approve {folder} {name} {asked} [key-not-approved]",
+        folder = folder.display(),
         has = enrolled.map_or_else(|| "has no approved key".to_owned(), |key| format!("is enrolled with the key {key}")))]
     KeyNotApproved {
         /// The folder of the PKI.
@@ -63,10 +64,10 @@ pub(crate) enum PkiError {
         /// The fingerprint of the request's keys.
         asked: Sha256,
     },
-    /// A request for a node is for the keys of another one.
+    /// A request for a node is for the keys of another node.
     #[error(
-        "this request for {name} is for a key of {owner}: is it the wrong request, or was a disk copied? \
-        `firstboot csr --new-key` makes new keys [key-of-another-node]"
+        "this request for {name} is for a key of {owner}. Either it is the wrong request, or a \
+         disk was copied. Run `firstboot csr --new-key` to make new keys [key-of-another-node]"
     )]
     KeyOfAnotherNode {
         /// The node for which certificates are requested.
@@ -74,7 +75,7 @@ pub(crate) enum PkiError {
         /// The node that has the key.
         owner: String,
     },
-    /// A key or a certificate could not be made.
+    /// A key or a certificate could not be created.
     #[error("cannot create {path}: {source}", path = path.display())]
     Make {
         /// The file it was meant for.
@@ -85,7 +86,7 @@ pub(crate) enum PkiError {
 }
 
 impl PkiError {
-    /// The file or folder that caused the error.
+    /// Returns the file or folder that caused the error.
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Io { path, .. }
@@ -98,7 +99,7 @@ impl PkiError {
         }
     }
 
-    /// For `map_err`: wraps the error of an operation on a path.
+    /// Returns a closure for `map_err` that wraps the error of an operation on a path.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io {
@@ -108,7 +109,7 @@ impl PkiError {
         }
     }
 
-    /// The error for something wrong at a path, with its remedy.
+    /// Creates the error for a fault at a path, with its remedy.
     pub(super) fn wrong(path: &Path, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Wrong {
             path: path.to_owned(),
@@ -117,7 +118,7 @@ impl PkiError {
         }
     }
 
-    /// For `map_err`: wraps the error from making the contents of a path.
+    /// Returns a closure for `map_err` that wraps an error from creating the contents of a path.
     pub(super) fn make(path: &Path) -> impl FnOnce(rcgen::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Make { path, source }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// An event that the operator of a build should know about.
+/// An event that the operator should know about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
-    /// A file was made.
+    /// A file was created.
     Made {
         /// The file.
         path: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) enum Event {
     Replaced {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         why: String,
         /// The path of the old file.
         kept: PathBuf,
@@ -45,7 +45,7 @@ impl fmt::Display for Event {
             Self::Replaced { path, why, kept } => {
                 write!(
                     f,
-                    "{}: replaced, since {why}; the old one is {}",
+                    "{}: replaced, because {why}; the old file is {}",
                     path.display(),
                     kept.display()
                 )

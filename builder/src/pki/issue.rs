@@ -12,9 +12,9 @@ use super::authority::{serial, validity};
 use super::certificate::Certificate;
 use super::validate::{Role, Subject};
 
-/// Makes the certificate for a key, signed by the authority, in PEM. The certificate never outlives
-/// the authority. Its validity begins later than `after`, where the certificate that it replaces
-/// begins, even if the lifetimes in the recipe have changed.
+/// Creates the certificate for a key, signed by the authority, in PEM. The certificate never
+/// outlives the authority. Its validity begins later than `after`, where the certificate that it
+/// replaces begins, even if the lifetimes in the recipe have changed.
 pub(super) fn issue(
     (authority, issuer): &(Certificate, Issuer<'static, KeyPair>),
     role: Role,

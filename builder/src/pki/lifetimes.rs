@@ -8,7 +8,7 @@ use time::Duration;
 pub(crate) struct Lifetimes {
     /// The builder's own CA, in days.
     pub authority: u32,
-    /// A node's certificates. They expire with the CA at the latest.
+    /// The lifetime of a node's certificates. They expire with the CA at the latest.
     pub certificate: Duration,
     /// A node's certificate that has less than this left is replaced by the next build, and when
     /// the node asks for it.

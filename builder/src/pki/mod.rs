@@ -1,6 +1,6 @@
 //! The PKI of one cluster: a folder with the authority, each node's certificates, and the key that
-//! signs the node documents. Existing files are checked and kept, missing ones are made, and
-//! nothing is overwritten.
+//! signs the node documents. A build checks and keeps existing files, creates missing ones, and
+//! overwrites nothing.
 //!
 //! ```text
 //! DIR/                0700
@@ -67,7 +67,7 @@ use certificate::Certificate;
 use plan::AuthorityPlan;
 use validate::{ExpectedKey, Requirements, Role};
 
-/// An open PKI folder. Other builds wait until it is dropped.
+/// An open PKI folder. Other builds wait until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Pki {
     dir: PathBuf,
@@ -80,12 +80,12 @@ pub(crate) struct Pki {
     _lock: store::Lock,
 }
 
-/// The file of the object store's keys in the folder, in the same form as on a node.
+/// The file with the object store's credentials, in the same format as on a node.
 const STORE_KEYS: &str = "s3-keys";
 /// The folder of the nodes' certificates.
 const NODES: &str = "nodes";
 
-/// The paths of a certificate and its key.
+/// Returns the paths of a certificate and its key.
 fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
     (
         folder.join(format!("{}.crt", role.stem())),
@@ -106,7 +106,7 @@ pub(crate) fn open(
     store::folder(dir)?;
     let lock = store::Lock::wait_for(dir, store::LOCK_TIMEOUT)?;
     store::remove_partial_files(dir)?;
-    // Everything is checked before anything is written: the next build would accept what a refused
+    // Check everything before writing anything, because the next build would accept what a refused
     // build leaves behind.
     let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
     let record = cluster::check(dir, cluster, plan.is_ready_made())?;
@@ -130,41 +130,41 @@ pub(crate) fn open(
 }
 
 impl Pki {
-    /// The key that signs node documents and the manifest.
+    /// Returns the key that signs node documents and the manifest.
     pub(crate) fn signing(&self) -> &SigningKey {
         &self.signing
     }
 
-    /// Its public half, which goes into the image.
+    /// Returns its public half, which goes into the image.
     pub(crate) fn trust(&self) -> PublicKey {
         self.signing.public()
     }
 
-    /// Whether the signing key is still unpublished: no document that is signed with it has left
-    /// the builder. The nodes' folder does not show this, because an operator may put ready-made
-    /// certificates into it before the first build.
+    /// Returns whether the signing key is still unpublished: no document that is signed with it has
+    /// left the builder. The nodes' folder does not show this, because an operator may put
+    /// ready-made certificates into it before the first build.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// The files made or replaced so far, and warnings.
+    /// Returns the files created or replaced so far, and warnings.
     pub(crate) fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// The serial of an image, by its digest: one more than the last serial if the image differs
-    /// from the last one.
+    /// Returns the serial of the image with this digest. It is one more than the last serial if the
+    /// image differs from the last one.
     pub(crate) fn serial(&self, image: Sha256) -> Result<u64, PkiError> {
         serial::of(&self.dir, image)
     }
 
-    /// The serial of the newest image; none before the first build.
+    /// Returns the serial of the newest image, or `None` before the first build.
     pub(crate) fn newest_serial(&self) -> Result<Option<u64>, PkiError> {
         serial::newest(&self.dir)
     }
 
-    /// The object store's keys, which an operator put into the folder for all nodes; none if their
-    /// file does not exist.
+    /// Returns the object store's credentials, which an operator put into the folder for all nodes,
+    /// or `None` if their file does not exist.
     pub(crate) fn store_keys(&self) -> Result<Option<StoreKeys>, PkiError> {
         let path = self.dir.join(STORE_KEYS);
         let Some(text) = store::read_secret(&path)? else {
@@ -176,8 +176,8 @@ impl Pki {
         Ok(Some(keys))
     }
 
-    /// A node's certificates: the existing ones while they are valid, otherwise new ones. While an
-    /// authority is being replaced, also the ones that the previous authority issued.
+    /// Returns a node's certificates: the existing ones while they are valid, otherwise new ones.
+    /// During a rotation, it also returns those that the previous authority issued.
     pub(crate) fn node_tls(
         &mut self,
         subject: &Subject<'_>,
@@ -193,9 +193,9 @@ impl Pki {
         Ok((tls, self.previous_ca_tls(&folder, subject)?))
     }
 
-    /// The folder of a node. It is created if it does not exist.
+    /// Returns the folder of a node, and creates it if necessary.
     fn node_folder(&self, name: &Label) -> Result<PathBuf, PkiError> {
-        // From here on, the folder of the PKI no longer counts as new.
+        // From now on, the PKI folder no longer counts as new.
         signing::publish(&self.dir, &self.signing)?;
         let nodes = self.dir.join(NODES);
         store::folder(&nodes)?;
@@ -233,8 +233,8 @@ impl Pki {
             (None, ..) if self.signer.issuer.is_none() => {
                 return Err(PkiError::wrong(
                     &cert,
-                    "it is not there, and there is no ca.key to issue it with",
-                    "put the node's certificate and key there, or the authority's key beside ca.crt",
+                    "it is missing, and there is no ca.key to issue it with",
+                    "put the node's certificate and key there, or put the CA's key next to ca.crt",
                 ));
             }
             (_, None, Some(mismatches)) if self.signer.issuer.is_none() => {
@@ -243,8 +243,8 @@ impl Pki {
                     mismatches: mismatches.to_vec(),
                 });
             }
-            // A key without a certificate: a build was killed between the two. The key has not been
-            // given to anyone, so it can be used.
+            // There is a key without a certificate, because a build was killed between the two. The
+            // key has not been handed out, so it can be used.
             (None, Some(pem), _) if IssuedKey::from_pem(&pem).is_ok() => {}
             (has_cert, has_key, _) => {
                 let wrong = wrong.as_deref();
@@ -276,8 +276,8 @@ impl Pki {
         Requirements {
             role,
             subject: *subject,
-            // A certificate that was issued here must be from the current issuer, because otherwise
-            // a CA could never be phased out.
+            // A certificate from this builder must be from the current issuer, because otherwise a
+            // CA could never be phased out.
             authorities: issuer.map_or(self.signer.trusted.as_slice(), std::slice::from_ref),
             now: self.now,
             renew_until: authority::validity(self.now, self.lifetimes.renew_before).1,
@@ -285,8 +285,8 @@ impl Pki {
         }
     }
 
-    /// Checks a ready-made certificate: what would fail on the node is an error, the rest a
-    /// warning.
+    /// Checks a ready-made certificate. A mismatch that would fail on the node is an error, and any
+    /// other is a warning.
     fn accept_provided(&mut self, cert: &Path, mismatches: &[Mismatch]) -> Result<(), PkiError> {
         if mismatches.iter().any(Mismatch::is_fatal) {
             let fatal = mismatches
@@ -306,9 +306,9 @@ impl Pki {
         Ok(())
     }
 
-    /// Archives a pair that can no longer be used. The certificate goes first: if the build is
-    /// killed in between, only the key is left, and the next build uses it for a new certificate.
-    /// In the other order the next build would find a certificate without a key, which is equally
+    /// Archives a pair that can no longer be used, the certificate first. If the build is killed in
+    /// between, only the key is left, and the next build uses it for a new certificate. In the
+    /// other order the next build would find a certificate without a key, which is equally
     /// harmless.
     fn archive_pair(
         &mut self,
@@ -320,7 +320,8 @@ impl Pki {
         for path in [cert, key].into_iter().flatten() {
             kept.push((path.to_owned(), store::archive(path, self.now)?));
         }
-        // One event covers the pair: the key is always replaced together with the certificate.
+        // One event covers the pair, because the key is always replaced together with the
+        // certificate.
         if let Some((path, kept)) = kept.into_iter().next() {
             let why = why.map_or_else(|| "it is not a private key".to_owned(), Mismatch::list);
             self.events.push(Event::Replaced { path, why, kept });
@@ -363,8 +364,8 @@ impl Pki {
         let Some(issuer) = &self.signer.issuer else {
             return Err(PkiError::wrong(
                 &self.dir.join("ca.key"),
-                "it is missing, so no certificate can be issued here",
-                "put the authority's key there",
+                "it is missing, so the builder cannot issue certificates",
+                "put the CA's key there",
             ));
         };
         let old = old.and_then(|pem| Certificate::all(pem).ok());

@@ -1,5 +1,5 @@
-//! What a build does with the authority of its PKI folder. The build decides first, and writes only
-//! after the whole folder has been checked.
+//! Plans what a build does with the authority of its PKI folder. The build decides first, and
+//! writes only after it has checked the whole folder.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use time::OffsetDateTime;
 use super::authority::{Signer, own, read_cert, read_key};
 use super::{Event, Lifetimes, PkiError, store};
 
-/// The planned change to a folder's authority: decided, but not yet written.
+/// The planned change to a folder's authority, which has not been written yet.
 #[derive(Debug)]
 pub(super) enum AuthorityPlan {
-    /// Make an authority, with this key if a killed build has left one.
+    /// Create an authority. Use this key if a killed build has left one.
     Make(Option<KeyPair>),
     /// Keep the folder's authority.
     Keep(Signer),
@@ -21,12 +21,12 @@ pub(super) enum AuthorityPlan {
 }
 
 impl AuthorityPlan {
-    /// Whether the certificates are ready-made.
+    /// Returns whether the certificates are ready-made.
     pub(super) fn is_ready_made(&self) -> bool {
         matches!(self, Self::Keep(Signer { issuer: None, .. }))
     }
 
-    /// Decides from the folder's current state. Writes nothing.
+    /// Decides from the folder's current state. It does not write anything.
     pub(super) fn of(
         dir: &Path,
         given: Option<Signer>,
@@ -35,7 +35,7 @@ impl AuthorityPlan {
         events: &mut Vec<Event>,
     ) -> Result<Self, PkiError> {
         let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
-        // The signing key is made after the authority and before the first certificate.
+        // The signing key is created after the authority and before the first certificate.
         let used = dir.join("signing.key").exists()
             || dir.join("signing.pub").exists()
             || dir
@@ -45,20 +45,23 @@ impl AuthorityPlan {
         let refused = |found: &str, remedy: &str| Err(PkiError::wrong(&key, found, remedy));
         match (given, cert.exists(), key.exists()) {
             (Some(_), _, true) => refused(
-                "the folder has an authority of its own, and another one is given",
-                "give another folder for the PKI, or leave the given authority out",
+                "the folder has its own CA, but the recipe names another one",
+                "name another PKI folder, or remove the CA from the recipe",
             ),
             (Some(signer), true, false) if used => {
                 check_replacement(&cert, &signer)?;
                 Ok(Self::Take(signer))
             }
-            // An authority that has signed nothing was left by a failed build: no node trusts it.
+            // The existing authority has signed nothing. A failed build left it, and no node trusts
+            // it.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
-            // A new CA alongside old certificates would cut every running member off at its next
-            // rebuild.
+            // With a new CA next to old certificates, every running member would be cut off at its
+            // next rebuild.
             (None, false, false) if used => refused(
-                "it is missing, and the folder has signed documents or certificates of nodes",
-                "restore ca.crt and ca.key from a backup; to begin a new cluster, give another folder",
+                "it is missing, but the folder has been used to sign documents or certificates of \
+                 nodes",
+                "restore ca.crt and ca.key from a backup, or name another folder to begin a new \
+                 cluster",
             ),
             (None, false, false) => Ok(Self::Make(None)),
             (None, false, true) => Ok(Self::Make(Some(read_key(&key)?))),
@@ -69,7 +72,7 @@ impl AuthorityPlan {
         }
     }
 
-    /// Writes what has been planned.
+    /// Carries out the plan.
     pub(super) fn execute(
         self,
         dir: &Path,
@@ -101,9 +104,9 @@ fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
     Ok(pair)
 }
 
-/// Refuses to replace the authority of issued certificates with one that shares no certificate with
-/// it. If they share one, nodes that trust the old file and nodes that trust the new one have an
-/// authority in common, and the CA of a running cluster can be changed in this way.
+/// Refuses to replace the authority of issued certificates with one that shares no CA certificate
+/// with it. If they share one, nodes that trust the old file and nodes that trust the new file have
+/// an authority in common, so the CA of a running cluster can be changed.
 fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     let (old_pem, old) = read_cert(kept)?;
     if old_pem == given.pem
@@ -117,14 +120,15 @@ fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     Err(PkiError::wrong(
         kept,
         format!(
-            "it is `{}`, and the given authority is `{}`",
+            "it is `{}`, but the recipe's CA is `{}`",
             old[0].subject, given.trusted[0].subject
         ),
-        "put both certificates into the given file while nodes change over, or give another folder",
+        "put both certificates into the recipe's file until all nodes have changed over, or name \
+         another folder",
     ))
 }
 
-/// Copies the given authority into the folder, and keeps the existing one under another name.
+/// Copies the user's authority into the folder, and keeps the existing one under another name.
 fn store_provided(
     given: &Signer,
     kept: &Path,
@@ -138,7 +142,7 @@ fn store_provided(
             let aside = store::replace(kept, pem, store::PUBLIC, now)?;
             events.push(Event::Replaced {
                 path: kept.to_owned(),
-                why: "another was given".to_owned(),
+                why: "the recipe names another CA".to_owned(),
                 kept: aside,
             });
         }

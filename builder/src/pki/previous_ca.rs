@@ -1,6 +1,6 @@
 //! A node's certificates from the authority that is being replaced. The node presents them until
-//! all others trust the new authority, so that members that do not trust it yet still accept a node
-//! that is reinstalled in the meantime.
+//! all members trust the new authority. So members that do not trust the new authority yet still
+//! accept a node that is reinstalled in the meantime.
 
 use std::path::Path;
 
@@ -9,11 +9,12 @@ use recipes::node::{Issued, KeyPair, NodeTls};
 use super::validate::{self, ExpectedKey, Mismatch, Requirements, Role, Subject};
 use super::{Event, Pki, PkiError, PublicKeys, files, store};
 
-/// The name of their folder, within the node's.
+/// The name of the folder with these certificates, inside the node's folder.
 const BEFORE: &str = "before";
 
 impl Pki {
-    /// All three pairs from the previous authority. A pair that can no longer be used is archived.
+    /// Returns all three pairs from the previous authority. A pair that can no longer be used is
+    /// archived.
     pub(super) fn previous_ca_tls(
         &mut self,
         node: &Path,
@@ -31,7 +32,7 @@ impl Pki {
         })
     }
 
-    /// The same for a node that holds its keys itself.
+    /// Returns the certificates from the previous authority for a node that holds its keys itself.
     pub(super) fn previous_ca_certificates(
         &mut self,
         node: &Path,
@@ -59,7 +60,7 @@ impl Pki {
         let (Some(server), Some(peer), Some(client)) = (server?, peer?, client?) else {
             let kept = store::archive(&folder, self.now)?;
             let why =
-                "its authority is trusted no longer, they have run out, or the node has other keys"
+                "their CA is no longer trusted, they have expired, or the node has other keys"
                     .to_owned();
             self.events.push(Event::Replaced {
                 path: folder,
@@ -77,7 +78,7 @@ impl Pki {
     }
 
     /// Keeps a pair that is about to be replaced because of the authority. If the build is killed
-    /// here, the next one repeats this.
+    /// here, the next build repeats this step.
     pub(super) fn keep_previous(
         &self,
         node: &Path,
@@ -105,7 +106,7 @@ impl Pki {
         store::link(&cert, &second)
     }
 
-    /// Whether a certificate would work on a node, under any of the authorities.
+    /// Returns whether a certificate would work on a node, under any of the authorities.
     fn is_trusted(
         &self,
         cert: &str,

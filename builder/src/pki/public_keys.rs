@@ -1,5 +1,5 @@
-//! The public keys of a node that made its keys itself, as its request for certificates names them.
-//! The CA ignores everything else in a request: names, addresses, purposes and lifetimes come from
+//! The public keys of a node that made its keys itself, from its request for certificates. The CA
+//! ignores everything else in a request, because names, addresses, purposes and lifetimes come from
 //! the recipe.
 
 use std::path::Path;
@@ -17,11 +17,11 @@ use super::error::PkiError;
 use super::store;
 use super::validate::Role;
 
-/// The size limit of a request in bytes. firstboot's has about 1.5 KB.
+/// The size limit of a request in bytes. A request from firstboot has about 1.5 KB.
 pub(crate) const REQUEST_LIMIT: usize = 64 << 10;
 
-/// The `SubjectPublicKeyInfo` of an ECDSA P-256 key, up to the point (RFC 5480). firstboot makes no
-/// other kind of key. With a single kind, a key has a single encoding.
+/// The `SubjectPublicKeyInfo` of an ECDSA P-256 key, up to the point (RFC 5480). firstboot makes
+/// only this kind of key. With a single kind, a key has a single encoding.
 const P256: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -39,27 +39,28 @@ pub(crate) struct PublicKeys([Vec<u8>; 3]);
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestError {
-    /// It is longer than any request.
+    /// It is longer than a request can be.
     #[error("it is longer than {REQUEST_LIMIT} bytes")]
     TooLong,
-    /// It is not PEM, or does not hold three requests.
-    #[error("it holds {0} PEM blocks with CERTIFICATE REQUEST, expected three")]
+    /// It is not PEM, or does not contain three requests.
+    #[error("it contains {0} CERTIFICATE REQUEST blocks in PEM, but three are expected")]
     Count(usize),
     /// One of its requests is not of the kind that firstboot makes.
     #[error("its request {number} is not usable: {why}")]
     Unusable {
-        /// Which one, from 1.
+        /// The number of that request, counted from 1.
         number: usize,
         /// The fault.
         why: &'static str,
     },
-    /// Two are for the same key.
+    /// Two of its requests are for the same key.
     #[error("two of its requests are for the same key")]
     SameKey,
 }
 
 impl PublicKeys {
-    /// Reads a request: three certificate requests in PEM, each signed by the key in it.
+    /// Reads a request, which consists of three certificate requests in PEM. Each must be signed
+    /// with the key that it contains.
     pub(crate) fn of_request(text: &[u8]) -> Result<Self, RequestError> {
         if text.len() > REQUEST_LIMIT {
             return Err(RequestError::TooLong);
@@ -99,7 +100,7 @@ impl PublicKeys {
         (server != peer && peer != client && client != server).then_some(Self(keys))
     }
 
-    /// The record of the keys: each in PEM.
+    /// Formats the record of the keys, each in PEM.
     pub(super) fn record(&self) -> String {
         let blocks = self.0.iter().map(|key| pem::encode("PUBLIC KEY", key));
         format!(
@@ -109,22 +110,22 @@ impl PublicKeys {
         )
     }
 
-    /// The fingerprint that the node prints and the operator compares.
+    /// Returns the fingerprint that the node prints and the operator compares.
     pub(crate) fn fingerprint(&self) -> Sha256 {
         key_fingerprint(&self.0)
     }
 
-    /// Whether both have a key in common.
+    /// Returns whether the two have a key in common.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         self.0.iter().any(|key| other.holds(key))
     }
 
-    /// Whether a key is one of them.
+    /// Returns whether a key is one of the three.
     pub(super) fn holds(&self, key: &[u8]) -> bool {
         self.0.iter().any(|own| own == key)
     }
 
-    /// The key for a purpose, as a `SubjectPublicKeyInfo` in DER.
+    /// Returns the key for a purpose, as a `SubjectPublicKeyInfo` in DER.
     pub(super) fn of(&self, role: Role) -> &[u8] {
         match role {
             Role::Server => &self.0[0],
@@ -134,12 +135,12 @@ impl PublicKeys {
     }
 }
 
-/// The key of a certificate request, if the holder of the private key signed the request.
+/// Returns the key of a certificate request, if the holder of the private key signed the request.
 fn proven_key(der: &[u8]) -> Result<Vec<u8>, &'static str> {
     let (rest, request) = X509CertificationRequest::from_der(der)
         .map_err(|_| "it is not a certificate request (RFC 2986)")?;
     if !rest.is_empty() {
-        return Err("bytes follow it");
+        return Err("there is data after the request");
     }
     let info = &request.certification_request_info;
     let key = info.subject_pki.raw;
@@ -152,11 +153,12 @@ fn proven_key(der: &[u8]) -> Result<Vec<u8>, &'static str> {
     }
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
         .verify(info.raw, &request.signature_value.data)
-        .map_err(|_| "the key in it did not sign it")?;
+        .map_err(|_| "it is not signed with the key that it contains")?;
     Ok(key.to_vec())
 }
 
-/// What is wrong with a certificate that has no private key next to it.
+/// Returns what is wrong with a certificate that has no private key next to it, or `None` if the
+/// node holds the key.
 pub(super) fn problem(cert: &Path, chain: &[Certificate]) -> Result<Option<String>, PkiError> {
     let Some(keys) = cert.parent().map(read).transpose()?.flatten() else {
         return Ok(Some("its private key is missing".to_owned()));
@@ -164,17 +166,17 @@ pub(super) fn problem(cert: &Path, chain: &[Certificate]) -> Result<Option<Strin
     let held = chain
         .first()
         .is_some_and(|leaf| keys.holds(&leaf.public_key));
-    Ok((!held).then(|| "it is not for a key of the node".to_owned()))
+    Ok((!held).then(|| "it is not for any of the node's keys".to_owned()))
 }
 
-/// The keys that are recorded in a node's folder.
+/// Reads the keys that are recorded in a node's folder.
 pub(super) fn read(folder: &Path) -> Result<Option<PublicKeys>, PkiError> {
     let path = folder.join(ENROLLED);
     let Some(text) = store::read(&path)? else {
         return Ok(None);
     };
     PublicKeys::of_record(&text).map(Some).ok_or_else(|| {
-        let found = "it does not hold the three public keys of the node";
+        let found = "it does not contain the three public keys of the node";
         PkiError::wrong(&path, found, "restore it from a backup")
     })
 }

@@ -1,6 +1,6 @@
-//! Replaces the authority: `rotate` makes the next one and has both trusted; `retire` keeps only
-//! the one that signs. If either command is killed at any moment, builds can still use the folder,
-//! and running the same command again continues the work.
+//! Replaces the authority. `rotate` creates the next authority, and both are then trusted. `retire`
+//! keeps only the one that signs. If either command is killed at any moment, builds can still use
+//! the folder, and running the command again continues the work.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use super::certificate::{Certificate, chains};
 use super::show::leaves;
 use super::{Event, PkiError, authority, store};
 
-/// The next authority's key, until it takes the place of `ca.key`.
+/// The next authority's key, until it replaces `ca.key`.
 const NEXT: &str = "next-ca.key";
 
-/// The authority's key, which the folder must contain, and all the certificates beside it.
+/// The authority's key, which the folder must contain, and all trusted certificates.
 struct OwnAuthority {
     cert: std::path::PathBuf,
     key: std::path::PathBuf,
@@ -28,9 +28,10 @@ impl OwnAuthority {
         if !key.exists() {
             return Err(PkiError::wrong(
                 &key,
-                "there is none: no authority was made here",
-                "where [tls] ca-cert and ca-key give your own, put the new certificate and the old one into the first and \
-                 the new key into the second; take the old one out in the end",
+                "it is missing, so the builder did not create the CA of this folder",
+                "if [tls] ca-cert and ca-key name your own CA, put the new and the old certificate \
+                 into the first file and the new key into the second, and remove the old \
+                 certificate at the end",
             ));
         }
         let (pem, trusted) = authority::read_cert(&cert)?;
@@ -42,7 +43,7 @@ impl OwnAuthority {
         })
     }
 
-    /// The certificate of the signing authority.
+    /// Returns the certificate of the signing authority.
     fn signer(&self) -> Result<&Certificate, PkiError> {
         let public = authority::read_key(&self.key)?.subject_public_key_info();
         self.trusted
@@ -53,7 +54,11 @@ impl OwnAuthority {
                     "it is not the key of a certificate in {}",
                     self.cert.display()
                 );
-                PkiError::wrong(&self.key, found, "restore the two that belong together")
+                PkiError::wrong(
+                    &self.key,
+                    found,
+                    "restore a key and a certificate that match",
+                )
             })
     }
 
@@ -66,7 +71,8 @@ impl OwnAuthority {
     }
 }
 
-/// Makes the next authority, which signs from the next build on. The previous one stays trusted.
+/// Creates the next authority, which signs from the next build on. The previous authority stays
+/// trusted.
 pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
     let _lock = store::existing(dir)?;
     let own = OwnAuthority::of(dir)?;
@@ -77,8 +83,8 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
         if own.trusted.len() > 1 {
             return Err(PkiError::wrong(
                 &own.cert,
-                format!("it holds {} already", own.subjects()),
-                "end that change by `builder pki retire` before the next one",
+                format!("it already contains {}", own.subjects()),
+                "end that rotation with `builder pki retire` before you begin the next one",
             ));
         }
         let pair = KeyPair::generate().map_err(PkiError::make(&next))?;
@@ -98,7 +104,7 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
             store::PUBLIC,
             now,
         )?;
-        let why = "the next authority is trusted, too".to_owned();
+        let why = "the next CA is also trusted".to_owned();
         events.push(Event::Replaced {
             path: own.cert.clone(),
             why,
@@ -108,7 +114,7 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
     let kept = store::supersede(&own.key, &next, now)?;
     events.push(Event::Replaced {
         path: own.key,
-        why: "the next authority signs from now on".to_owned(),
+        why: "the next CA signs from now on".to_owned(),
         kept,
     });
     Ok(events)
@@ -123,33 +129,34 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
     if next.exists() {
         return Err(PkiError::wrong(
             &next,
-            "the next authority does not sign yet",
+            "the next CA does not sign yet",
             "run `builder pki rotate` again",
         ));
     }
     if own.trusted.len() == 1 {
         return Err(PkiError::wrong(
             &own.cert,
-            format!("it holds {} alone", own.subjects()),
+            format!("it contains only {}", own.subjects()),
             "there is nothing to retire",
         ));
     }
     for leaf in leaves(dir)? {
         let chain = store::read(&leaf)?.unwrap_or_default();
         let chain = Certificate::all(&chain)
-            .map_err(|why| PkiError::wrong(&leaf, why, "build, and try again"))?;
+            .map_err(|why| PkiError::wrong(&leaf, why, "run `builder build`, and try again"))?;
         if let Err(why) = chains(&chain, std::slice::from_ref(signer), now) {
             return Err(PkiError::wrong(
                 &leaf,
                 why,
-                "build, hand every node its new document, and try again; move away what is of no node any more",
+                "build, give every node its new document, and try again; move away files of former \
+                 nodes",
             ));
         }
     }
     let alone = blocks(&own.pem)
         .find(|block| Certificate::all(block).is_ok_and(|found| found == [signer.clone()]));
-    let alone =
-        alone.ok_or_else(|| PkiError::wrong(&own.cert, "it changed meanwhile", "try again"))?;
+    let alone = alone
+        .ok_or_else(|| PkiError::wrong(&own.cert, "it changed in the meantime", "try again"))?;
     let kept = store::replace(
         &own.cert,
         (alone.trim_start().to_owned() + "\n").as_bytes(),
@@ -158,12 +165,12 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
     )?;
     Ok(vec![Event::Replaced {
         path: own.cert,
-        why: "the authorities before are trusted no longer".to_owned(),
+        why: "the previous CAs are no longer trusted".to_owned(),
         kept,
     }])
 }
 
-/// Splits a PEM text after each certificate; every item is a certificate and the text before it.
+/// Splits a PEM text after each certificate. Every item is a certificate with the text before it.
 fn blocks(pem: &str) -> impl Iterator<Item = &str> {
     pem.split_inclusive("-----END CERTIFICATE-----")
 }

@@ -1,5 +1,5 @@
 //! The serial of the cluster's newest image. It increases by one whenever an image differs from the
-//! previous one, so that a node can tell a newer image from an older one.
+//! previous one, so that a node can tell which of two images is newer.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ struct Newest {
 }
 
 /// Returns the serial of this image: the last build's serial if the image is the same, otherwise
-/// the next one. It has been stored durably by the time this function returns. The caller must hold
+/// the next serial. The serial is stored durably before this function returns. The caller must hold
 /// the folder's lock.
 pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     let path = dir.join(FILE);
@@ -30,7 +30,7 @@ pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
         Some(newest) => newest
             .serial
             .checked_add(1)
-            .ok_or_else(|| wrong(&path, "no serial comes after its own".to_owned()))?,
+            .ok_or_else(|| wrong(&path, "it has the largest possible serial".to_owned()))?,
         None => 1,
     };
     let text = serde_json::to_string(&Newest { serial, image })
@@ -39,7 +39,7 @@ pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     Ok(serial)
 }
 
-/// The serial of the newest image; none before the first build.
+/// Returns the serial of the newest image, or `None` before the first build.
 pub(super) fn newest(dir: &Path) -> Result<Option<u64>, PkiError> {
     Ok(read(&dir.join(FILE))?.map(|newest| newest.serial))
 }
@@ -57,8 +57,8 @@ fn wrong(path: &Path, found: String) -> PkiError {
     PkiError::wrong(
         path,
         found,
-        "restore it from a backup. Without it the next images would have serials that the nodes have seen, and no node \
-         would take one over",
+        "restore it from a backup. Without it the next images would have serials that the nodes \
+         have already seen, and no node would install them",
     )
 }
 
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(
             std::fs::read_dir(dir.path()).unwrap().count(),
             1,
-            "nothing half-written is left"
+            "no partial file is left"
         );
     }
 

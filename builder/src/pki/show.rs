@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::certificate::{Certificate, chains, public_half, utc};
 use super::{PkiError, public_keys, store};
 
-/// One certificate, as it is shown.
+/// One certificate, as the command shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct CertInfo {
@@ -23,15 +23,15 @@ pub(crate) struct CertInfo {
     pub issuer: String,
     /// The names and addresses that it covers.
     pub sans: Vec<String>,
-    /// The purposes for which it may be used.
+    /// The purposes for which it is valid.
     pub ekus: Vec<String>,
     /// The start of its validity, RFC 3339.
     pub not_before: String,
     /// The end of its validity, RFC 3339.
     pub not_after: String,
-    /// The number of whole days until it expires; negative once it has expired.
+    /// The number of whole days until it expires. The number is negative once it has expired.
     pub days_left: i64,
-    /// The fingerprint of its DER form, as `openssl x509 -fingerprint -sha256` prints it, but
+    /// The fingerprint of its DER form, as `openssl x509 -fingerprint -sha256` prints it but
     /// without the colons.
     pub fingerprint: Option<Sha256>,
     /// Its problems; empty if it is good.
@@ -44,8 +44,8 @@ pub(crate) fn show(dir: &Path, now: OffsetDateTime) -> Result<Vec<CertInfo>, Pki
     let Some(pem) = store::read(&ca)? else {
         return Err(PkiError::wrong(
             &ca,
-            "there is none",
-            "name a folder that `builder build --pki` has made",
+            "it does not exist",
+            "name a folder that `builder build --pki` has created",
         ));
     };
     let trusted = Certificate::all(&pem).unwrap_or_default();
@@ -61,7 +61,7 @@ pub(crate) fn show(dir: &Path, now: OffsetDateTime) -> Result<Vec<CertInfo>, Pki
     Ok(out)
 }
 
-/// The files of the nodes' certificates.
+/// Returns the files of the nodes' certificates.
 pub(super) fn leaves(dir: &Path) -> Result<Vec<PathBuf>, PkiError> {
     let mut leaves = Vec::new();
     for node in store::list(&dir.join("nodes"))? {
@@ -74,7 +74,7 @@ pub(super) fn leaves(dir: &Path) -> Result<Vec<PathBuf>, PkiError> {
     Ok(leaves)
 }
 
-/// The certificates in one file. `trusted` is `None` for the authority's own.
+/// Lists the certificates in one file. `trusted` is `None` for the authority's own file.
 fn file(
     path: &Path,
     key: &Path,
@@ -94,7 +94,8 @@ fn file(
         (true, _) => {
             if let Some(mode) = store::excessive_mode(key, 0o077)? {
                 problems.push(format!(
-                    "the mode of its key is {mode:04o}: others can get at it, expected 0600"
+                    "the mode of its key is {mode:04o}, which gives other users access; expected \
+                     0600"
                 ));
             }
             match public_half(&store::read(key)?.unwrap_or_default()) {
@@ -102,12 +103,12 @@ fn file(
                     if chain
                         .iter()
                         .any(|certificate| certificate.public_key == public) => {}
-                Ok(_) => problems.push("the key next to it does not belong to it".to_owned()),
+                Ok(_) => problems.push("it does not match the key next to it".to_owned()),
                 Err(why) => problems.push(format!("its key is {why}")),
             }
         }
         (false, Some(_)) => problems.extend(public_keys::problem(path, &chain)?),
-        // An authority's key may well be kept elsewhere.
+        // This is fine for an authority, whose key can be kept elsewhere.
         (false, None) => {}
     }
     if let (Some(trusted), true) = (trusted, problems.is_empty()) {
@@ -155,7 +156,7 @@ fn unreadable(path: &Path, why: String) -> CertInfo {
     }
 }
 
-/// The list as text: a line for each certificate, with its details and problems below.
+/// Formats the list as text: a line for each certificate, with its details and problems below.
 pub(crate) fn table(infos: &[CertInfo], dir: &Path) -> String {
     let name = |info: &CertInfo| {
         info.path

@@ -9,12 +9,12 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::{Event, PkiError, store};
 
-/// The private half's name in the folder.
+/// The file of the private half in the folder.
 const KEY: &str = "signing.key";
-/// The public half, which images trust.
+/// The file of the public half, which images trust.
 const PUBLIC: &str = "signing.pub";
 
-/// The public key of a folder, if the folder has one and it can be read.
+/// Returns the public key of a folder, if the folder has one and it can be read.
 pub(crate) fn trust(dir: &Path) -> Option<PublicKey> {
     store::read(&dir.join(PUBLIC))
         .ok()
@@ -24,7 +24,7 @@ pub(crate) fn trust(dir: &Path) -> Option<PublicKey> {
         .ok()
 }
 
-/// The signing key of a folder that a build has made, as PKCS #8.
+/// Returns the signing key of a folder that a build has made, as PKCS #8.
 pub(crate) fn signing_key(dir: &Path) -> Result<Vec<u8>, PkiError> {
     let key = dir.join(KEY);
     let der = store::read_secret(&key)?
@@ -33,21 +33,22 @@ pub(crate) fn signing_key(dir: &Path) -> Result<Vec<u8>, PkiError> {
         Some(PrivateKeyDer::Pkcs8(der)) => Ok(der.secret_pkcs8_der().to_vec()),
         _ => Err(PkiError::wrong(
             &key,
-            "there is no key that signs documents",
+            "the key that signs documents does not exist",
             "name the PKI folder of a build",
         )),
     }
 }
 
-/// Reads and checks the key; `None` if the folder has none yet. Writes nothing.
+/// Reads and checks the key. Returns `None` if the folder has none yet. It does not write anything.
 pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
     let (key, public) = (dir.join(KEY), dir.join(PUBLIC));
     let Some(pem) = store::read_secret(&key)? else {
         if public.exists() {
             return Err(PkiError::wrong(
                 &key,
-                "it is missing, while images trust its public half, signing.pub",
-                "restore it from a backup; or remove signing.pub, and install every node from the new image",
+                "it is missing, but images trust its public half, signing.pub",
+                "restore it from a backup, or remove signing.pub and reinstall every node from the \
+                 new image",
             ));
         }
         return Ok(None);
@@ -61,14 +62,14 @@ pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
                     "it is not the public half of signing.key, which is `{}`",
                     signing.public()
                 ),
-                "restore the two files that belong together",
+                "restore two files that match",
             ))
         }
         _ => Ok(Some(signing)),
     }
 }
 
-/// Whether a build has written the public half.
+/// Returns whether a build has written the public half.
 pub(super) fn is_published(dir: &Path) -> bool {
     dir.join(PUBLIC).exists()
 }
@@ -85,7 +86,7 @@ pub(super) fn publish(dir: &Path, signing: &SigningKey) -> Result<(), PkiError> 
     )
 }
 
-/// Makes the key.
+/// Creates the key.
 pub(super) fn make(dir: &Path, events: &mut Vec<Event>) -> Result<SigningKey, PkiError> {
     let key = dir.join(KEY);
     let made = SigningKey::generate().map_err(|error| {
@@ -108,6 +109,6 @@ fn parse(key: &Path, pem: &str) -> Result<SigningKey, PkiError> {
     match PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
         Ok(PrivateKeyDer::Pkcs8(der)) => SigningKey::from_pkcs8(der.secret_pkcs8_der())
             .map_err(|error| broken(error.to_string())),
-        _ => Err(broken("no PKCS #8 key in PEM".to_owned())),
+        _ => Err(broken("it is not a PKCS #8 key in PEM".to_owned())),
     }
 }

@@ -1,5 +1,5 @@
-//! The folder on disk: files are written durably, with the narrowest mode that works, and are never
-//! overwritten.
+//! The folder on disk. Files are written durably, with the most restrictive mode that works, and
+//! are never overwritten.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -16,8 +16,8 @@ use super::PkiError;
 use super::certificate::utc;
 use crate::text_file;
 
-/// The prefix of files that are still being written. A killed build leaves one, and the next build
-/// removes it.
+/// The prefix of files that are still being written. A killed build can leave such a file, and the
+/// next build removes it.
 const UNFINISHED: &str = ".unfinished-";
 
 /// The maximum size of a file in a PKI folder.
@@ -29,32 +29,33 @@ pub(super) const SECRET: u32 = 0o600;
 /// The mode of a certificate.
 pub(super) const PUBLIC: u32 = 0o644;
 
-/// Creates a folder for the owner alone, if it does not exist. An existing folder keeps its mode,
-/// since it may be shared on purpose, but it must not be writable by others, or they could replace
-/// the authority.
+/// Creates a folder that only its owner can access, if it does not exist. An existing folder keeps
+/// its mode, because it may be shared on purpose. It must not be writable by others, because they
+/// could replace the authority.
 pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {
-            // Restores the bits that the umask removed: a folder with mode 0 could not be used.
+            // Restore the bits that the umask removed, because a folder with mode 0 could not be
+            // used.
             fs::set_permissions(path, Permissions::from_mode(0o700))
                 .map_err(PkiError::io("set its mode", path))?;
             sync_parent(path)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let found = fs::metadata(path).map_err(PkiError::io("look at it", path))?;
+            let found = fs::metadata(path).map_err(PkiError::io("inspect it", path))?;
             if !found.is_dir() {
                 return Err(PkiError::wrong(
                     path,
-                    "it is a file, expected a folder",
-                    "give another path",
+                    "it is a file, but a folder is expected",
+                    "name another path",
                 ));
             }
             check_mode(path, 0o022)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(PkiError::wrong(
             path,
-            "the folder that should hold it does not exist",
-            "create that one first",
+            "its parent folder does not exist",
+            "create that folder first",
         )),
         Err(error) => Err(PkiError::io("create it", path)(error)),
     }
@@ -66,27 +67,27 @@ pub(super) fn check_mode(path: &Path, forbidden: u32) -> Result<(), PkiError> {
         None => Ok(()),
         Some(mode) => Err(PkiError::wrong(
             path,
-            format!("its mode is {mode:04o}, so that others than its owner can get at it"),
+            format!("its mode is {mode:04o}, which gives users other than its owner access"),
             format!(
-                "chmod {:o} it, and if others may have used it, replace it",
+                "run `chmod {:o}` on it, and replace it if others may have used it",
                 mode & !forbidden
             ),
         )),
     }
 }
 
-/// The mode of a file, if it has any of the `forbidden` bits.
+/// Returns the mode of a file, if it has any of the `forbidden` bits.
 pub(super) fn excessive_mode(path: &Path, forbidden: u32) -> Result<Option<u32>, PkiError> {
     let mode = fs::metadata(path)
-        .map_err(PkiError::io("look at it", path))?
+        .map_err(PkiError::io("inspect it", path))?
         .permissions()
         .mode()
         & 0o7777;
     Ok((mode & forbidden != 0).then_some(mode))
 }
 
-/// Writes a new file durably. It appears complete or not at all, with exactly this mode under every
-/// umask. An existing file is an error: an overwritten key is lost permanently.
+/// Writes a new file durably. The file appears complete or not at all, with exactly this mode under
+/// any umask. An existing file is an error, because an overwritten key is lost permanently.
 pub(super) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
     let file = unfinished(path, bytes, mode)?;
     file.persist_noclobber(path)
@@ -94,7 +95,7 @@ pub(super) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> 
     sync_parent(path)
 }
 
-/// Writes a file as `put` does, but replaces an existing one, which is not kept.
+/// Writes a file as `put` does, but replaces an existing file without keeping it.
 pub(super) fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
     let file = unfinished(path, bytes, mode)?;
     file.persist(path)
@@ -102,8 +103,9 @@ pub(super) fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiE
     sync_parent(path)
 }
 
-/// Writes a file as `put` does, but replaces an existing one, which is kept under a name that
-/// contains the current time. Returns that name. At every moment one of the two exists, complete.
+/// Writes a file as `put` does, but replaces an existing file, which is kept under a name that
+/// contains the current time. Returns that name. At every moment, `path` is either the complete old
+/// file or the complete new one.
 pub(super) fn replace(
     path: &Path,
     bytes: &[u8],
@@ -118,7 +120,7 @@ pub(super) fn replace(
     Ok(kept)
 }
 
-/// Like `replace`, but the new file already exists.
+/// Replaces a file as `replace` does, with a new file that already exists.
 pub(super) fn supersede(
     path: &Path,
     next: &Path,
@@ -130,7 +132,7 @@ pub(super) fn supersede(
     Ok(kept)
 }
 
-/// Durably gives a file a second name, replacing any file that already has that name.
+/// Gives a file a second name durably, and replaces any file that has that name.
 pub(super) fn link(path: &Path, second: &Path) -> Result<(), PkiError> {
     match fs::remove_file(second) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -147,8 +149,8 @@ fn link_to_archive(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError
     Ok(aside)
 }
 
-/// Writes and flushes the new contents of a file under a temporary name; a later sweep would remove
-/// it.
+/// Writes and syncs the new contents of a file under a temporary name. If the build is killed, the
+/// next build removes the file.
 fn unfinished(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, PkiError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
@@ -182,8 +184,8 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
         name.push(format!(".old-{stamp}{suffix}"));
         PathBuf::from(name)
     };
-    // The lock keeps all other processes from writing here, so there is no race between this check
-    // and the rename.
+    // The lock prevents all other processes from writing here, so there is no race between this
+    // check and the rename.
     let mut aside = name(String::new());
     let mut count = 1;
     while aside.symlink_metadata().is_ok() {
@@ -193,7 +195,7 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
     aside
 }
 
-/// A text file, or `None` if it does not exist.
+/// Reads a text file. Returns `None` if it does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     let read = || -> io::Result<String> {
         let mut text = String::new();
@@ -209,8 +211,8 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     }
 }
 
-/// A private key, or `None` if it does not exist. A key that others can read is refused before it
-/// is read.
+/// Reads a private key. Returns `None` if it does not exist. A key that others can access is
+/// refused before it is read.
 pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
     if !path.exists() {
         return Ok(None);
@@ -219,7 +221,7 @@ pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
     read(path)
 }
 
-/// The paths in a folder, sorted; empty if the folder does not exist.
+/// Lists the paths in a folder, sorted. The list is empty if the folder does not exist.
 pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, PkiError> {
     if !folder.is_dir() {
         return Ok(Vec::new());
@@ -258,13 +260,13 @@ fn sync_parent(path: &Path) -> Result<(), PkiError> {
         .map_err(PkiError::io("write it to the disk", parent))
 }
 
-/// Locks a folder that a build has made, and sweeps it.
+/// Locks a folder that a build has created, and removes its partial files.
 pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
     if !dir.join("ca.crt").exists() {
         return Err(PkiError::wrong(
             dir,
             "it has no ca.crt",
-            "name a folder that `builder build --pki` has made",
+            "name a folder that `builder build --pki` has created",
         ));
     }
     let lock = Lock::wait_for(dir, LOCK_TIMEOUT)?;
@@ -272,7 +274,7 @@ pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
     Ok(lock)
 }
 
-/// Keeps other builds out of the folder until it is dropped or its process has ended.
+/// Keeps other builds out of the folder until this value is dropped or its process ends.
 #[derive(Debug)]
 pub(super) struct Lock(#[allow(dead_code)] File);
 
@@ -306,7 +308,7 @@ impl Lock {
     }
 }
 
-/// How long a build waits for another one to release the folder. Issuing certificates takes only
+/// How long a build waits for another build to release the folder. Issuing certificates takes only
 /// milliseconds.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -324,7 +326,7 @@ mod tests {
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             1,
-            "nothing half-written is left"
+            "no partial file is left"
         );
     }
 

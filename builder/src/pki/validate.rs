@@ -1,4 +1,5 @@
-//! Decides whether a node can use a certificate: a pure function of the parsed facts.
+//! Decides whether a node can use a certificate. The decision is a pure function of the parsed
+//! facts.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -22,7 +23,7 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// Its full name.
+    /// Returns its full name.
     pub(crate) fn fqdn(&self) -> String {
         format!("{}.{}", self.name, self.domain)
     }
@@ -47,8 +48,9 @@ impl Role {
         }
     }
 
-    /// A peer acts as both client and server. So does etcd with its server certificate: its gRPC
-    /// gateway presents that certificate as a client to its own port (etcd-io/etcd#9785).
+    /// Returns the purposes of the certificate. A peer acts as both client and server. etcd also
+    /// uses its server certificate as a client, because its gRPC gateway presents that certificate
+    /// to etcd's own port (etcd-io/etcd#9785).
     pub(super) fn ekus(self) -> &'static [&'static str] {
         match self {
             Self::Server | Self::Peer => &["serverAuth", "clientAuth"],
@@ -56,11 +58,11 @@ impl Role {
         }
     }
 
-    /// The names and addresses under which others reach the node. A client has none, since nothing
-    /// connects to it.
+    /// Returns the names and addresses under which others reach the node. A client certificate has
+    /// none, because nothing connects to a client.
     ///
-    /// `localhost` and the loopback addresses are included for etcdctl on the node, which must work
-    /// even when the network does not.
+    /// They include `localhost` and the loopback addresses, so that etcdctl on the node works
+    /// without a network.
     pub(super) fn sans(self, subject: &Subject<'_>) -> BTreeSet<String> {
         if self == Self::Client {
             return BTreeSet::new();
@@ -76,13 +78,14 @@ impl Role {
             .collect()
     }
 
-    /// Once authentication is on, etcd uses the common name of a client's certificate as its user
-    /// name (`--client-cert-auth`, etcd's "Using TLS common name"). The node's own client must then
-    /// be `root`, or firstboot could no longer list, remove and add members. This holds for gRPC;
-    /// etcd's JSON gateway ignores the common name (seen with 3.4.23 and 3.6.14).
+    /// Returns the common name. Once authentication is on, etcd uses the common name of a client's
+    /// certificate as the user name (`--client-cert-auth`, etcd's "Using TLS common name"). The
+    /// node's own client must then be `root`, because otherwise firstboot could no longer list,
+    /// remove and add members. This applies to gRPC. etcd's JSON gateway ignores the common name
+    /// (seen with 3.4.23 and 3.6.14).
     pub(super) fn common_name(self, subject: &Subject<'_>) -> String {
-        // RFC 5280, appendix A: a common name has at most 64 characters. TLS libraries use the SANs
-        // anyway.
+        // A common name has at most 64 characters (RFC 5280, appendix A). TLS libraries use the
+        // SANs instead.
         let fqdn = subject.fqdn();
         match self {
             Self::Client => "root".to_owned(),
@@ -92,8 +95,8 @@ impl Role {
     }
 }
 
-/// The builder's certificates include it, since some resolvers return `::1` for `localhost`;
-/// ready-made certificates need not include it.
+/// The SAN that only the builder's certificates must include. Some resolvers return `::1` for
+/// `localhost`.
 const OPTIONAL_SAN: &str = "IP:::1";
 
 /// One reason why a node cannot use a certificate.
@@ -109,7 +112,7 @@ pub(crate) enum Mismatch {
     #[error("its private key is missing")]
     NoKey,
     /// The private key next to it does not match.
-    #[error("the key next to it does not belong to it")]
+    #[error("it does not match the key next to it")]
     WrongKey,
     /// It has expired.
     #[error("it expired on {}", utc(*.0))]
@@ -124,7 +127,7 @@ pub(crate) enum Mismatch {
     #[error("its SANs lack {0}")]
     MissingSans(String),
     /// It has these extra names or addresses.
-    #[error("its SANs have {0}, which this node is not")]
+    #[error("its SANs include {0}, which do not belong to this node")]
     ExtraSans(String),
     /// It lacks these purposes.
     #[error("its extended key usage lacks {0}")]
@@ -133,7 +136,7 @@ pub(crate) enum Mismatch {
     #[error("{0}")]
     Chain(String),
     /// It has the wrong common name.
-    #[error("its common name is `{found}`, expected `{expected}`")]
+    #[error("its common name is `{found}`, but `{expected}` is expected")]
     CommonName {
         /// The expected name.
         expected: String,
@@ -143,7 +146,7 @@ pub(crate) enum Mismatch {
 }
 
 impl Mismatch {
-    /// All mismatches in one line.
+    /// Formats all mismatches in one line.
     pub(super) fn list(mismatches: &[Self]) -> String {
         mismatches
             .iter()
@@ -152,14 +155,14 @@ impl Mismatch {
             .join("; ")
     }
 
-    /// Whether only the certificate's age is the matter.
+    /// Returns whether only the certificate's age is the matter.
     pub(super) fn is_of_age(&self) -> bool {
         matches!(self, Self::Expired(_) | Self::ExpiresSoon(_))
     }
 
-    /// Whether TLS or etcd would fail with such a certificate, regardless of who made it. Any other
-    /// mismatch is acceptable in a ready-made certificate, but is a reason to reissue one of the
-    /// builder's own.
+    /// Returns whether TLS or etcd would fail with such a certificate, regardless of who issued it.
+    /// Any other mismatch is acceptable in a ready-made certificate, but is a reason to reissue a
+    /// certificate of the builder's.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Self::ExpiresSoon(_) | Self::ExtraSans(_) | Self::CommonName { .. } => false,
@@ -187,11 +190,11 @@ pub(super) struct Requirements<'a> {
 pub(super) enum ExpectedKey<'a> {
     /// The private key next to it, in PEM, if there is one.
     Private(Option<&'a str>),
-    /// The key of which only the node holds the private half: a `SubjectPublicKeyInfo` in DER.
+    /// A key whose private half only the node holds, as a `SubjectPublicKeyInfo` in DER.
     Public(&'a [u8]),
 }
 
-/// Finds every mismatch of a certificate and its key; empty if the node can use them.
+/// Finds every mismatch of a certificate and its key. The list is empty if the node can use them.
 pub(super) fn mismatches(
     cert_pem: &str,
     key: ExpectedKey<'_>,
@@ -232,8 +235,8 @@ pub(super) fn mismatches(
         if leaf.not_after < requirements.renew_until && leaf.not_after < requirements.new_until {
             out.push(Mismatch::ExpiresSoon(leaf.not_after));
         }
-        // Checking the chain reveals something new only if the certificate is valid now and has the
-        // client purpose.
+        // The chain is checked only if the certificate is valid now and has the client purpose,
+        // because otherwise the check would only fail for the same reasons.
         if let (Err(why), true) = (
             chains(&chain, requirements.authorities, requirements.now),
             leaf.ekus.contains("clientAuth"),

@@ -1,4 +1,4 @@
-//! What an image of a recipe would contain.
+//! The contents that an image of a recipe would have.
 
 use serde::Serialize;
 

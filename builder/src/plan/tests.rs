@@ -1,4 +1,5 @@
-//! A plan names everything that a build would pack, and shows both profiles side by side.
+//! Tests that a plan names everything that a build would pack, and shows both profiles side by
+//! side.
 
 use super::*;
 

@@ -52,8 +52,8 @@ pub(super) fn render(plan: &Plan) -> String {
     out + &settings(&plan.settings)
 }
 
-/// The keys of each place, grouped by their reason; a star marks a setting that differs from the
-/// guide.
+/// Formats the keys of each place, grouped by their reason. A star marks a setting that differs
+/// from the guide.
 fn settings(settings: &[Setting]) -> String {
     let mut out = String::new();
     let places = [

@@ -3,17 +3,19 @@
 use recipes::EtcdVersion;
 use url::Url;
 
-/// The single top-level folder of a release's tarball.
+/// Returns the single top-level folder of a release's tarball.
 pub(crate) fn top(version: EtcdVersion) -> String {
     format!("etcd-v{version}-linux-amd64")
 }
 
-/// The tarball's name, the same on every mirror (upstream's scripts/build-release.sh).
+/// Returns the tarball's name, which is the same on every mirror (upstream's
+/// scripts/build-release.sh).
 pub(crate) fn tarball(version: EtcdVersion) -> String {
     format!("{}.tar.gz", top(version))
 }
 
-/// The URL of one of a release's files: MIRROR/vX.Y.Z/NAME. Only http and https can be fetched.
+/// Returns the URL of one of a release's files, MIRROR/vX.Y.Z/NAME, or `None` if the mirror's URL
+/// is not http or https.
 pub(crate) fn on(mirror: &Url, version: EtcdVersion, name: &str) -> Option<Url> {
     let mut url = mirror.clone();
     if !["http", "https"].contains(&url.scheme()) {

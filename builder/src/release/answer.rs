@@ -1,11 +1,10 @@
-//! What a mirror's answer means for a download. This module decides; `fetch` carries out the
-//! decision.
+//! Decides what a mirror's answer means for a download. `fetch` carries out the decision.
 
 use std::time::Duration;
 
 use reqwest::StatusCode;
 
-/// The parts of an answer that matter.
+/// The parts of an answer that the decision needs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MirrorResponse {
     /// The status.
@@ -31,12 +30,12 @@ pub(crate) enum Step {
         /// The size of the whole file.
         total: Option<u64>,
     },
-    /// All bytes are already here: verify them.
+    /// All bytes are already here. Verify them.
     Complete,
-    /// The existing bytes do not match the server's file: discard them and ask again without a
+    /// The existing bytes do not match the server's file. Discard them, and ask again without a
     /// Range.
     Discard,
-    /// Try again; if the server named a pause, wait that long first.
+    /// Try again. If the server named a pause, wait that long first.
     Again(Option<Duration>),
     /// This mirror refuses the file.
     Leave,
@@ -44,7 +43,7 @@ pub(crate) enum Step {
     TooLarge(u64),
 }
 
-/// Decides on the answer to a request for the bytes from `have` on (0: no Range was sent).
+/// Decides on the answer to a request for the bytes from `have` on. 0 means that no Range was sent.
 pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
     let range = answer.range.as_deref().and_then(content_range);
     let step = match answer.status.as_u16() {
@@ -54,8 +53,8 @@ pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
         },
         206 => match range {
             Some((Some(from), total)) if from == have && have > 0 => Step::Append { total },
-            // A range other than the requested one: RFC 9110 allows the server to send it, but it
-            // is of no use.
+            // The server sent a range other than the requested one. RFC 9110 allows this, but the
+            // range is of no use.
             _ => Step::Discard,
         },
         416 => match range {
@@ -76,8 +75,8 @@ pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
     }
 }
 
-/// `bytes FROM-TO/TOTAL` (206) or `bytes */TOTAL` (416): the start and the whole size; `*` means
-/// unknown.
+/// Parses `bytes FROM-TO/TOTAL` (206) or `bytes */TOTAL` (416) into the start and the total size.
+/// `*` means unknown.
 fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let from = match range {
@@ -87,8 +86,8 @@ fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     Some((from, total.trim().parse().ok()))
 }
 
-/// `Retry-After` in seconds. Its other form, a date, works only if two clocks agree; it is ignored
-/// in favour of the builder's own pause.
+/// Parses `Retry-After` in seconds. The other form, a date, works only if two clocks agree. It is
+/// ignored, and the builder then uses its own pause.
 fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
 }

@@ -1,4 +1,4 @@
-//! The cache of releases: CACHE/releases/DIGEST.tar.gz, and what is derived from it.
+//! The cache of releases: CACHE/releases/DIGEST.tar.gz, and the files derived from it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -21,15 +21,15 @@ pub(crate) struct CacheEntry {
     sha256: Sha256,
 }
 
-/// Holds the lock on this release: while it exists, no other builder touches the release's slot.
-/// The kernel releases the lock when the process ends.
+/// The lock on a release. While it exists, no other builder touches the release's files. The kernel
+/// releases the lock when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: Flock<File>,
 }
 
 impl CacheEntry {
-    /// The slot of the release with this digest.
+    /// Returns the paths of the release with this digest.
     pub(crate) fn new(cache: &Path, sha256: Sha256) -> Self {
         Self {
             folder: cache.join("releases"),
@@ -37,31 +37,32 @@ impl CacheEntry {
         }
     }
 
-    /// The verified tarball.
+    /// Returns the path of the verified tarball.
     pub(crate) fn tarball(&self) -> PathBuf {
         self.folder.join(format!("{}.tar.gz", self.sha256))
     }
 
-    /// The tarball during the download.
+    /// Returns the tarball while it is being downloaded.
     pub(crate) fn part(&self) -> PartialDownload {
         PartialDownload::at(self.folder.join(format!("{}.part", self.sha256)))
     }
 
-    /// The folder with its unpacked binaries.
+    /// Returns the folder of the unpacked programs.
     pub(crate) fn unpacked(&self) -> PathBuf {
         self.folder.join(self.sha256.to_string())
     }
 
-    /// The folder during the unpacking. Its name is fixed rather than random, so that what a killed
-    /// builder left behind is found and removed.
+    /// Returns the folder for unpacking. Its name is fixed and not random, so that the next build
+    /// finds and removes what a killed builder left behind.
     pub(crate) fn unpacking(&self) -> PathBuf {
         self.folder.join(format!("{}.unpacking", self.sha256))
     }
 
-    /// Waits for exclusive use of this release: without it, two builders could write the same
-    /// `.part` at once.
+    /// Waits for exclusive use of this release. Otherwise two builders could write the same `.part`
+    /// at the same time.
     pub(crate) fn lock(&self, progress: &dyn Progress) -> Result<Lock, ReleaseError> {
-        // Accessible to this user alone: a file that others could write must not get into an image.
+        // Only this user has access, because a file that others could write must not get into an
+        // image.
         let made = DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -79,7 +80,7 @@ impl CacheEntry {
         match Flock::lock(open()?, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Lock { _file: file }),
             Err((file, Errno::EWOULDBLOCK)) => {
-                progress.say("another builder is busy with this release: waiting for it");
+                progress.say("waiting for another builder that is using this release");
                 let file = Flock::lock(file, FlockArg::LockExclusive)
                     .map_err(|(_, errno)| failed(errno))?;
                 Ok(Lock { _file: file })

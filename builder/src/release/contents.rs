@@ -1,5 +1,5 @@
-//! What a release's tarball may contain, entry by entry. This module decides from the headers;
-//! `open` reads them.
+//! Decides, entry by entry, what a release's tarball may contain. It decides from the headers,
+//! which `open` reads.
 
 use std::collections::BTreeSet;
 
@@ -9,15 +9,16 @@ use tar::EntryType;
 use super::address;
 use crate::elf::NotForCentos7;
 
-/// Upstream's tarballs have a few dozen entries (those of 3.4, which include its Documentation, a
-/// few hundred).
+/// The maximum number of entries. Upstream's tarballs have a few dozen. Those of 3.4, which include
+/// the documentation, have a few hundred.
 const MOST_ENTRIES: usize = 10_000;
 
-/// Upstream's tarballs unpack to about 60 MB; a decompression bomb would unpack to far more.
+/// The maximum size of the unpacked content. Upstream's tarballs unpack to about 60 MB, and a
+/// decompression bomb to far more.
 pub(super) const MOST_BYTES: u64 = 400 << 20;
 
-/// An etcd binary has 14 to 27 MB. A file outside these limits is something else under the same
-/// name.
+/// The plausible sizes of a program. An etcd binary has 14 to 27 MB. A file outside these limits is
+/// something else with the same name.
 pub(super) const PLAUSIBLE: std::ops::RangeInclusive<u64> = (1 << 20)..=(128 << 20);
 
 /// A program of an etcd release.
@@ -27,7 +28,7 @@ pub(crate) enum Program {
     Etcd,
     /// The client.
     Etcdctl,
-    /// The tool for data directories; from 3.5 on.
+    /// The tool for data directories, from 3.5 on.
     Etcdutl,
 }
 
@@ -36,36 +37,42 @@ pub(crate) enum Program {
 pub(crate) enum Problem {
     /// Its path leads outside the top-level folder.
     #[error(
-        "this path is absolute, holds `..` or is not a plain path: the tarball is not upstream's"
+        "this path is absolute, contains `..`, or is not normalised: the tarball is not upstream's"
     )]
     Escapes,
     /// It is outside the single top-level folder.
     #[error(
-        "it is not below {0}/, the one folder of this release: is it another version's tarball?"
+        "it is not below {0}/, the only folder of this release: is this the tarball of another \
+         version?"
     )]
     Outside(String),
     /// It is a link, a device or something else that is neither a file nor a folder.
-    #[error("it is {0}: a release holds files and folders only, the tarball is not upstream's")]
+    #[error(
+        "it is {0}, but a release contains only files and folders: the tarball is not upstream's"
+    )]
     NotPlain(&'static str),
     /// It is a duplicate of an earlier entry.
     #[error(
-        "it is there twice: which one counts depends on who unpacks, the tarball is not upstream's"
+        "it is duplicated, so different programs could unpack different content: the tarball is \
+         not upstream's"
     )]
     Twice,
     /// There are too many entries.
-    #[error("more than {MOST_ENTRIES} entries: the tarball is not upstream's")]
+    #[error("there are more than {MOST_ENTRIES} entries: the tarball is not upstream's")]
     TooMany,
     /// The content is too large.
-    #[error("unpacked it is more than {} MiB: the tarball is not upstream's", MOST_BYTES >> 20)]
+    #[error("the unpacked content is larger than {} MiB: the tarball is not upstream's", MOST_BYTES >> 20)]
     TooMuch,
     /// A program is missing.
-    #[error("missing, and this release must have it: is it another version's tarball?")]
+    #[error(
+        "it is missing, but this release must have it: is this the tarball of another version?"
+    )]
     Missing,
     /// A program is not executable.
-    #[error("a program without execute permission (mode {0:o})")]
+    #[error("it is a program without execute permission (mode {0:o})")]
     NotExecutable(u32),
     /// A program has an implausible size.
-    #[error("a program of {0} bytes; upstream's have 14 to 27 million")]
+    #[error("it is a program of {0} bytes, but upstream's programs have 14 to 27 million")]
     Size(u64),
     /// A program does not run on the nodes.
     #[error("it does not run on CentOS 7: {0}")]
@@ -90,7 +97,7 @@ pub(super) struct Contents {
 }
 
 impl Program {
-    /// The programs that a release of this version contains.
+    /// Returns the programs that a release of this version contains.
     pub(crate) fn of(version: EtcdVersion) -> &'static [Self] {
         if version.has_etcdutl() {
             &[Self::Etcd, Self::Etcdctl, Self::Etcdutl]
@@ -99,7 +106,7 @@ impl Program {
         }
     }
 
-    /// Its file name, in the release and on the node.
+    /// Returns its file name, in the release and on the node.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
@@ -118,7 +125,8 @@ impl Contents {
         }
     }
 
-    /// Admits one entry, or reports what is wrong with it. Returns the program, if it is one.
+    /// Accepts one entry, or reports what is wrong with it. Returns the program if the entry is
+    /// one.
     pub(super) fn admit(&mut self, head: Head<'_>) -> Result<Option<Program>, Problem> {
         let path = plain(head.path).ok_or(Problem::Escapes)?;
         let top = address::top(self.version);
@@ -164,7 +172,7 @@ impl Contents {
         Ok(program)
     }
 
-    /// The expected programs that did not appear.
+    /// Returns the names of the expected programs that the tarball does not contain, if any.
     pub(super) fn missing(&self) -> Option<String> {
         let top = address::top(self.version);
         let paths = Program::of(self.version)
@@ -174,7 +182,8 @@ impl Contents {
     }
 }
 
-/// The path without a folder's trailing slash, if it is plain: relative, and made of names only.
+/// Returns the path without a folder's trailing slash, if it is relative and consists only of
+/// names.
 fn plain(path: &[u8]) -> Option<&str> {
     let path = std::str::from_utf8(path).ok()?;
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -183,7 +192,7 @@ fn plain(path: &[u8]) -> Option<&str> {
     path.split('/').all(names).then_some(path)
 }
 
-/// The usual word for this type of entry.
+/// Returns the usual word for this type of entry.
 fn kind(kind: EntryType) -> &'static str {
     match kind {
         EntryType::Link => "a hard link",

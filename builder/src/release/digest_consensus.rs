@@ -1,11 +1,11 @@
-//! Compares the three sources that state the digest of a release: the recipe, the project's table,
-//! and the mirror's SHA256SUMS. They must agree.
+//! Compares the three sources of a release's digest: the recipe, the project's table, and the
+//! mirror's SHA256SUMS. They must agree.
 
 use std::fmt;
 
 use recipes::{EtcdVersion, Sha256};
 
-/// A mirror's (or an operator's) SHA256SUMS, and the digest that it states for the release.
+/// A SHA256SUMS of a mirror or an operator, and the digest that it states for the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatedDigest {
     /// Its URL or path.
@@ -15,7 +15,7 @@ pub(crate) struct StatedDigest {
 }
 
 /// A disagreement between the sources. Its text names all the values, the outlier if there is one,
-/// and what to do.
+/// and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Disagreement {
     version: EtcdVersion,
@@ -37,12 +37,12 @@ pub(crate) enum Outlier {
     RecipeOrTable,
     /// Only the recipe and the mirror state a digest, and they differ.
     RecipeOrSums,
-    /// Three sources, three values.
+    /// All three sources differ.
     All,
 }
 
-/// Compares the stated digests. A source that states no digest (the table does not list the
-/// version, the mirror has no SHA256SUMS) contradicts nothing.
+/// Compares the stated digests. A source without a digest contradicts nothing. The table may not
+/// list the version, and the mirror may have no SHA256SUMS.
 pub(crate) fn compare(
     version: EtcdVersion,
     recipe: Sha256,
@@ -62,7 +62,7 @@ pub(crate) fn compare(
 }
 
 impl Disagreement {
-    /// The source that contradicts the others.
+    /// Returns the source that contradicts the others.
     pub(crate) fn outlier(&self) -> Outlier {
         let sums = self.sums.as_ref().map(|voice| voice.sha256);
         match (self.known, sums) {
@@ -85,11 +85,13 @@ impl fmt::Display for Disagreement {
             ),
             Outlier::Table => (
                 "the builder's own table differs from the other two",
-                "upstream may have replaced this release: ask upstream before trusting either, or take another version",
+                "upstream may have replaced this release: ask upstream before you trust either, or \
+                 use another version",
             ),
             Outlier::Sums => (
                 "the mirror's SHA256SUMS differs from the other two",
-                "this mirror does not serve upstream's release: take it out of [etcd] mirrors and tell its owner",
+                "this mirror does not serve upstream's release: remove it from [etcd] mirrors, and \
+                 inform its owner",
             ),
             Outlier::RecipeOrTable => (
                 "the recipe and the builder's own table differ",
@@ -117,12 +119,12 @@ impl fmt::Display for Disagreement {
             )?,
             None => writeln!(
                 f,
-                "  (the table of upstream digests in this builder does not hold this version)"
+                "  (the table of upstream digests in this builder does not contain this version)"
             )?,
         }
         match &self.sums {
             Some(voice) => writeln!(f, "  {}  {}", voice.sha256, voice.place)?,
-            None => writeln!(f, "  (no SHA256SUMS was asked)")?,
+            None => writeln!(f, "  (no SHA256SUMS was consulted)")?,
         }
         write!(f, "nothing was used; {remedy}")
     }

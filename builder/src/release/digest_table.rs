@@ -1,27 +1,26 @@
-//! The digests of upstream's releases that ship with this project: a second opinion that no mirror
-//! can change.
+//! The digests of upstream's releases that are part of this project. No mirror can change them.
 
 use recipes::{EtcdVersion, Sha256};
 
-/// The table: VERSION SHA256, one pair per line; `#` starts a comment. The comment at the top names
-/// its source.
+/// The table: one line VERSION SHA256 for each release. `#` starts a comment. The comment at the
+/// top names the source.
 const TABLE: &str = include_str!("known.txt");
 
-/// The digest of this version's linux-amd64 tarball, if the table has it.
+/// Returns the digest of this version's linux-amd64 tarball, if the table has it.
 pub(crate) fn known(version: EtcdVersion) -> Option<Sha256> {
     lines()
         .find(|(name, _)| name.parse() == Ok(version))
         .and_then(|(_, digest)| digest.parse().ok())
 }
 
-/// The version whose linux-amd64 tarball has this digest, if the table has it.
+/// Returns the version whose linux-amd64 tarball has this digest, if the table has it.
 pub(crate) fn version_of(digest: Sha256) -> Option<EtcdVersion> {
     lines()
         .find(|(_, known)| known.parse() == Ok(digest))
         .and_then(|(version, _)| version.parse().ok())
 }
 
-/// The newest version in the table.
+/// Returns the newest version in the table.
 pub(crate) fn newest_known() -> EtcdVersion {
     let versions = lines().filter_map(|(version, _)| version.parse().ok());
     versions

@@ -10,16 +10,16 @@ use super::contents::Problem;
 use super::digest_consensus::Disagreement;
 use super::mirror_error::MirrorError;
 
-/// Why a release cannot be obtained. Each reason says what to do.
+/// Why a release cannot be obtained. Each reason states the remedy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReleaseError {
     /// The recipe, the table and SHA256SUMS disagree.
     #[error(transparent)]
     Disagreement(#[from] Box<Disagreement>),
-    /// It is not in the cache, and the network may not be used.
+    /// It is not in the cache, and the build must not use the network.
     #[error(
-        "etcd {version} is not in the cache ({}) and --offline forbids to fetch it: build once without --offline, \
-         or give the tarball with --release FILE", .path.display()
+        "etcd {version} is not in the cache ({}), and --offline prevents the download: build once \
+         without --offline, or provide the tarball with --release FILE", .path.display()
     )]
     Offline {
         /// The version.
@@ -28,17 +28,19 @@ pub(crate) enum ReleaseError {
         path: PathBuf,
     },
     /// No mirror served it.
-    #[error("no mirror gave etcd {version}{}\ncheck the network (HTTPS_PROXY is honoured), add a mirror to [etcd] mirrors, \
-         or fetch the tarball elsewhere and give it with --release FILE", list(.tried))]
+    #[error("no mirror provided etcd {version}{}\ncheck the network (HTTPS_PROXY is honoured), add \
+        a mirror to [etcd] mirrors, or download the tarball elsewhere and provide it with \
+        --release FILE", list(.tried))]
     Mirrors {
         /// The version.
         version: EtcdVersion,
         /// Each URL tried, and why it failed.
         tried: Vec<(Url, MirrorError)>,
     },
-    /// The file given with --release is not the requested release.
+    /// The file of --release is not the requested release.
     #[error(
-        "{} is not etcd {version} linux-amd64 as the recipe pins it\n  {expected}  expected\n  {found}  found\n\
+        "{} is not the release of etcd {version} linux-amd64 that the recipe pins\n\
+         \x20 {expected}  expected\n  {found}  found\n\
          copy it again, or correct [etcd] version and sha256 in the recipe", .path.display()
     )]
     File {
@@ -48,11 +50,11 @@ pub(crate) enum ReleaseError {
         version: EtcdVersion,
         /// The recipe's digest.
         expected: Sha256,
-        /// The file's.
+        /// The file's digest.
         found: Sha256,
     },
     /// A file cannot be a release because of its size or kind.
-    #[error("{} is {what}: give the release tarball etcd-vX.Y.Z-linux-amd64.tar.gz", .path.display())]
+    #[error("{} is {what}: provide the release tarball etcd-vX.Y.Z-linux-amd64.tar.gz", .path.display())]
     NoRelease {
         /// The file.
         path: PathBuf,
@@ -60,7 +62,7 @@ pub(crate) enum ReleaseError {
         what: String,
     },
     /// The tarball contains a forbidden entry, or lacks something.
-    #[error("{}: {entry}: {problem}; nothing of it was used", .tarball.display())]
+    #[error("{}: {entry}: {problem}; the build does not use this tarball", .tarball.display())]
     Contents {
         /// The tarball.
         tarball: PathBuf,
@@ -70,7 +72,8 @@ pub(crate) enum ReleaseError {
         problem: Problem,
     },
     /// The tarball cannot be read to its end.
-    #[error("{} cannot be read to its end, it is damaged or cut short: {source}; fetch it again", .tarball.display())]
+    #[error("{} cannot be read to its end, so it is damaged or truncated: {source}; download it \
+        again", .tarball.display())]
     Archive {
         /// The tarball.
         tarball: PathBuf,
@@ -78,7 +81,7 @@ pub(crate) enum ReleaseError {
         source: io::Error,
     },
     /// The tarball changed after it was verified.
-    #[error("{} was changed while it was read\n  {expected}  verified\n  {found}  read; build again", .tarball.display())]
+    #[error("{} changed while it was read\n  {expected}  verified\n  {found}  read; build again", .tarball.display())]
     Changed {
         /// The tarball.
         tarball: PathBuf,
@@ -87,8 +90,8 @@ pub(crate) enum ReleaseError {
         /// The digest of what was unpacked.
         found: Sha256,
     },
-    /// No HTTP client can be made on this machine.
-    #[error("no HTTP client can be set up: {0}; give the tarball with --release FILE instead")]
+    /// The HTTP client cannot be created on this machine.
+    #[error("cannot create an HTTP client: {0}; provide the tarball with --release FILE instead")]
     Client(String),
     /// A file could not be read or written.
     #[error("cannot {what} {}: {source}{}", .path.display(), remedy(.source))]
@@ -112,7 +115,7 @@ impl ReleaseError {
 
 fn list(tried: &[(Url, MirrorError)]) -> String {
     if tried.is_empty() {
-        return ": the recipe names none".to_owned();
+        return ": the recipe does not name a mirror".to_owned();
     }
     let lines: Vec<_> = tried
         .iter()

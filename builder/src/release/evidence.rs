@@ -1,4 +1,4 @@
-//! A verified release, and the evidence that it is the right one.
+//! A verified release, with the evidence for its digest.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,14 +19,15 @@ pub(crate) struct Release {
     pub(crate) evidence: Evidence,
 }
 
-/// Who vouched for a release. This is for people to read: it depends on the network and the cache,
-/// so it must not get into the image, which is the same whichever machine builds it.
+/// The sources that confirmed a release's digest. The build prints this evidence. It depends on the
+/// network and the cache, so it must not get into the image, which must not depend on the build
+/// machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Evidence {
     /// The origin of the bytes.
     pub(crate) origin: Origin,
-    /// Whether the project's table of upstream digests lists this version. If it does, its digest
-    /// agrees; otherwise there would be no release.
+    /// Whether the project's table of upstream digests lists this version. If so, the digests
+    /// agree, because otherwise the build would have stopped.
     pub(crate) in_table: bool,
     /// The result from SHA256SUMS.
     pub(crate) sums: Sums,
@@ -35,23 +36,23 @@ pub(crate) struct Evidence {
 /// The origin of a release's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// From the cache: verified when they were stored, and again now.
+    /// The cache. The bytes were verified when they were stored, and again now.
     Cache,
-    /// From this URL.
+    /// A mirror, at this URL.
     Mirror(Url),
-    /// From the file the operator gave.
+    /// The file that the operator provided.
     File,
 }
 
 /// The result from SHA256SUMS for a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sums {
-    /// It agrees with the recipe; this is its URL or path.
+    /// It agrees with the recipe. The text is its URL or path.
     Agrees(String),
-    /// It could not be obtained. Holds its URL or path, and the reason.
+    /// It could not be obtained. The texts are its URL or path, and the reason.
     Missing(String, String),
-    /// It was not consulted: the bytes were in the cache, or the operator's file has no SHA256SUMS
-    /// next to it.
+    /// It was not consulted, because the bytes were in the cache, or the operator's file has no
+    /// SHA256SUMS next to it.
     NotAsked,
 }
 
@@ -62,15 +63,15 @@ impl fmt::Display for Evidence {
             Origin::Mirror(url) => write!(f, "release: from {url}")?,
             Origin::File => f.write_str("release: from the given file")?,
         }
-        f.write_str("; its digest is the recipe's")?;
+        f.write_str("; its digest matches the recipe")?;
         f.write_str(if self.in_table {
-            ", the known table's"
+            " and the builder's table"
         } else {
-            " (the known table lacks this version)"
+            " (the builder's table does not list this version)"
         })?;
         match &self.sums {
-            Sums::Agrees(place) => write!(f, " and that of {place}"),
-            Sums::Missing(place, why) => write!(f, "; {place} could not be had: {why}"),
+            Sums::Agrees(place) => write!(f, " and {place}"),
+            Sums::Missing(place, why) => write!(f, "; cannot get {place}: {why}"),
             Sums::NotAsked => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Downloads one URL into one file, resuming and retrying as often as is useful.
+//! Downloads one URL into one file. It resumes and retries as often as is useful.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -20,7 +20,7 @@ use super::progress::Progress;
 use super::retry_policy::{RetryPolicy, jitter};
 use crate::digest;
 
-/// What a download needs.
+/// The tools for a download.
 #[derive(Clone, Copy)]
 pub(crate) struct Fetch<'a> {
     /// The HTTP client.
@@ -76,17 +76,17 @@ impl Fetch<'_> {
             if !resumed {
                 return Ok(Err(trouble));
             }
-            // The first part may have come from a different mirror, or may have been damaged on
-            // this disk: try once more from the start.
+            // The first part may be from another mirror, or may be damaged on this disk. Try once
+            // more from the start.
             self.progress.say(&format!(
-                "{url}: {trouble}; it was resumed, fetching all of it again"
+                "{url}: {trouble}; the download was resumed, so it is repeated from the start"
             ));
         }
     }
 
-    /// Downloads the file at `url` into `part`, continuing from what `part` already has. The outer
-    /// error is this machine's (the disk), the inner one the mirror's. The bytes are not verified
-    /// yet.
+    /// Downloads the file at `url` into `part`, and continues after the bytes that `part` already
+    /// has. The outer error is a fault of this machine, such as its disk, and the inner error is
+    /// the mirror's. The bytes are not verified yet.
     fn download(
         &self,
         url: &Url,
@@ -121,7 +121,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// The size of the file at `url`, if the server says it.
+    /// Returns the size of the file at `url`, if the server says it.
     pub(crate) fn length(&self, url: &Url) -> Option<u64> {
         let response = self.client.head(url.clone()).send().ok()?;
         let length = header(&response, &CONTENT_LENGTH).filter(|_| response.status().is_success());
@@ -181,8 +181,8 @@ impl Fetch<'_> {
         let mut request = self.client.get(url.clone());
         if have > 0 {
             request = request.header(RANGE, format!("bytes={have}-"));
-            // The range is requested even without an ETag (or with one from a different mirror): if
-            // the file differs, its digest will show it.
+            // The range is requested even without an ETag, or with an ETag from another mirror. If
+            // the file differs, its digest shows this.
             if let Some(etag) = part.etag(url) {
                 request = request.header(IF_RANGE, etag);
             }
@@ -243,7 +243,7 @@ impl Fetch<'_> {
                 break Attempt::GiveUp(MirrorError::TooLarge { size: at, limit });
             }
             if let Err(error) = file.write_all(&buffer[..count]) {
-                // If the disk is full, the file is truncated to its earlier length.
+                // If the disk is full, truncate the file to its earlier length.
                 self.progress.end();
                 let _ = part.discard();
                 return Err(ReleaseError::io("write", part.path())(error));
@@ -254,7 +254,7 @@ impl Fetch<'_> {
         Ok(end)
     }
 
-    /// Decides on an answer whose body is useless.
+    /// Decides what to do about an answer without a usable body.
     fn refusal(&self, step: &Step, status: u16, limit: u64) -> Attempt {
         match *step {
             Step::Again(Some(wait)) if wait > self.patience.longest_wait => {
@@ -286,7 +286,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// The body ended early.
+    /// Returns the error for a body that ended early.
     fn broken(&self, error: &std::io::Error, had: u64, total: Option<u64>) -> MirrorError {
         let inner = error
             .get_ref()
@@ -299,11 +299,12 @@ impl Fetch<'_> {
     }
 }
 
-/// The parts of an answer that the decision needs.
+/// Returns the parts of an answer that the decision needs.
 fn answer(response: &Response) -> MirrorResponse {
     MirrorResponse {
         status: response.status(),
-        // Not reqwest's content_length(), which returns none if the body is empty or decoded.
+        // reqwest's content_length() is not suitable, because it returns `None` if the body is
+        // empty or decoded.
         length: header(response, &CONTENT_LENGTH).and_then(|text| text.parse().ok()),
         range: header(response, &CONTENT_RANGE),
         retry_after: header(response, &RETRY_AFTER),

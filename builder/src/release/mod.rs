@@ -1,12 +1,12 @@
-//! An upstream release of etcd: downloaded or found, verified against all sources, opened, and its
-//! contents checked.
+//! An upstream release of etcd. This module finds or downloads it, verifies it against all sources,
+//! opens it, and checks its contents.
 //!
-//! Read the modules in this order: `judge` (do the recipe, the table and the mirror agree?),
-//! `answer` and `fetch` (get the bytes), `contents` and `open` (check the contents).
+//! Read the modules in this order: `digest_consensus` (do the recipe, the table and the mirror
+//! agree?), `answer` and `fetch` (get the bytes), `contents` and `open` (check the contents).
 //!
-//! The cache belongs to the operator, as a compiler's cache does: its digests guard against damage.
-//! The recipe's digest, the table and SHA256SUMS guard against a forged release; each is checked
-//! before anything is unpacked.
+//! The cache belongs to the operator, as a compiler's cache does, so its digests only protect
+//! against damage. The recipe's digest, the table and SHA256SUMS protect against a forged release.
+//! Each is checked before anything is unpacked.
 
 mod address;
 mod answer;
@@ -61,19 +61,19 @@ pub(crate) struct ReleaseRequest<'a> {
     pub(crate) version: EtcdVersion,
     /// The digest of its linux-amd64 tarball, from the recipe.
     pub(crate) sha256: Sha256,
-    /// The mirrors to try, in this order; `https://github.com/etcd-io/etcd/releases/download` is
-    /// one.
+    /// The mirrors to try, in this order, such as
+    /// `https://github.com/etcd-io/etcd/releases/download`.
     pub(crate) mirrors: &'a [Url],
-    /// The cache's folder; created if it does not exist.
+    /// The cache's folder. It is created if it does not exist.
     pub(crate) cache: &'a Path,
     /// Use only the cache.
     pub(crate) offline: bool,
-    /// The operator's tarball; the cache and the mirrors are then not used.
+    /// The operator's tarball. It is used instead of the cache and the mirrors.
     pub(crate) file: Option<&'a Path>,
 }
 
-/// Finds or downloads a release, and verifies it. This is slow if the release is not in the cache;
-/// `progress` shows how far it has got.
+/// Finds or downloads a release, and verifies it. This is slow if the release is not in the cache,
+/// so `progress` reports it.
 pub(crate) fn obtain(
     wanted: &ReleaseRequest<'_>,
     progress: &dyn Progress,
@@ -86,8 +86,8 @@ fn obtain_within(
     patience: &RetryPolicy,
     progress: &dyn Progress,
 ) -> Result<Release, ReleaseError> {
-    // The checks that need no network come first: a recipe with a wrong digest is refused before
-    // any download.
+    // The checks without a network come first, so that a recipe with a wrong digest is refused
+    // before any download.
     compare(wanted.version, wanted.sha256, known(wanted.version), None)?;
     if let Some(file) = wanted.file {
         return from_file(wanted, file, patience);
@@ -132,7 +132,7 @@ fn release(
     }
 }
 
-/// The cached tarball, if its bytes are still correct. A damaged one is removed.
+/// Returns the cached tarball if its bytes are still correct. A damaged tarball is removed.
 fn from_cache(
     wanted: &ReleaseRequest<'_>,
     tarball: &Path,
@@ -159,7 +159,7 @@ fn from_cache(
     Ok(None)
 }
 
-/// The operator's file, verified like a download. A SHA256SUMS next to it counts like a mirror's.
+/// Verifies the operator's file like a download. A SHA256SUMS next to it counts like a mirror's.
 fn from_file(
     wanted: &ReleaseRequest<'_>,
     file: &Path,
@@ -208,9 +208,9 @@ fn from_file(
     Ok(release(wanted, file, size, Origin::File, sums))
 }
 
-/// Tries the mirrors in order. A mirror that serves bytes other than the recipe's is skipped. A
-/// mirror whose SHA256SUMS vouches for other bytes stops the build, because that is not a network
-/// fault.
+/// Tries the mirrors in order. A mirror that serves a file with another digest than the recipe's is
+/// skipped. A mirror whose SHA256SUMS states another digest stops the build, because that is not a
+/// network fault.
 fn from_mirrors(
     wanted: &ReleaseRequest<'_>,
     slot: &CacheEntry,
@@ -236,7 +236,7 @@ fn from_mirrors(
         };
         let sums = vouched(wanted, fetch, &sums_url)?;
         if let Sums::Missing(place, why) = &sums {
-            progress.say(&format!("note: {place} cannot be had: {why}"));
+            progress.say(&format!("note: cannot get {place}: {why}"));
         }
         let file = (wanted.sha256, patience.release_bytes);
         match fetch.verified(&url, file, &slot.part(), &slot.tarball())? {
@@ -261,7 +261,7 @@ fn from_mirrors(
     })
 }
 
-/// Reads the mirror's SHA256SUMS; an error if it contradicts the recipe or the table.
+/// Reads the mirror's SHA256SUMS. Returns an error if it contradicts the recipe or the table.
 fn vouched(wanted: &ReleaseRequest<'_>, fetch: Fetch<'_>, url: &Url) -> Result<Sums, ReleaseError> {
     let place = url.to_string();
     match stated(wanted, fetch, url) {
@@ -279,7 +279,7 @@ fn vouched(wanted: &ReleaseRequest<'_>, fetch: Fetch<'_>, url: &Url) -> Result<S
     }
 }
 
-/// The digest that a mirror's SHA256SUMS states for the release, and the text of that file.
+/// Returns the digest that a mirror's SHA256SUMS states for the release, and the text of that file.
 fn stated(
     wanted: &ReleaseRequest<'_>,
     fetch: Fetch<'_>,
@@ -291,8 +291,8 @@ fn stated(
     Ok((sha256, text))
 }
 
-/// The text of the first SHA256SUMS that a mirror has for the release; an error if it contradicts
-/// the recipe or the table.
+/// Returns the text of the first SHA256SUMS that a mirror has for the release; an error if it
+/// contradicts the recipe or the table.
 pub(crate) fn upstream_sums(
     wanted: &ReleaseRequest<'_>,
     fetch: Fetch<'_>,

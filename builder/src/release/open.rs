@@ -1,5 +1,5 @@
-//! Opens a verified release: checks its programs, and unpacks them into the cache, where the next
-//! build finds them.
+//! Opens a verified release. It checks the programs, and unpacks them into the cache, where the
+//! next build finds them.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
@@ -16,17 +16,17 @@ use super::{Release, ReleaseError, sums};
 use crate::digest::Hash;
 use crate::elf;
 
-/// The list of digests in the folder of an unpacked release; `sha256sum -c` reads it.
+/// The list of digests in the folder of an unpacked release, in the format of `sha256sum -c`.
 const LIST: &str = "SHA256SUMS";
 
 /// The unpacked programs of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Binaries(Vec<Binary>);
 
-/// One program, unpacked and checked.
+/// One program that has been unpacked and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Binary {
-    /// Which one.
+    /// The program.
     pub(crate) program: Program,
     /// Its path in the cache.
     pub(crate) path: PathBuf,
@@ -37,16 +37,16 @@ pub(crate) struct Binary {
 }
 
 impl Binaries {
-    /// All the programs: etcd, etcdctl and, from 3.5 on, etcdutl.
+    /// Returns all the programs: etcd, etcdctl and, from 3.5 on, etcdutl.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Binary> {
         self.0.iter()
     }
 }
 
-/// Opens a release: checks its tarball from the first entry to the last, and unpacks its programs
-/// under `cache`. If an earlier build has already unpacked them, it verifies the unpacked programs
-/// instead, which takes a tenth of the time. Programs that `shelved` knows are not even read: their
-/// compressed form, which has its own digest, goes into the image.
+/// Opens a release. It checks the tarball from the first entry to the last, and unpacks the
+/// programs under `cache`. If an earlier build has already unpacked them, it verifies the unpacked
+/// programs instead, which takes a tenth of the time. Programs that `shelved` knows are not even
+/// read, because their compressed form, which has its own digest, goes into the image.
 pub(crate) fn open(
     release: &Release,
     version: EtcdVersion,
@@ -62,14 +62,14 @@ pub(crate) fn open(
     }
     if folder.exists() {
         progress.say(&format!(
-            "{} is incomplete or damaged: unpacked again",
+            "{} is incomplete or damaged: unpacking the release again",
             folder.display()
         ));
     }
     let filling = slot.unpacking();
     cache::clear(&filling)?;
-    // The mode must not depend on the umask: a file that others could write must not get into an
-    // image.
+    // The mode must not depend on the umask, because a file that others could write must not get
+    // into an image.
     DirBuilder::new()
         .mode(0o700)
         .create(&filling)
@@ -88,9 +88,9 @@ pub(crate) fn open(
     Ok(Binaries(list.into_iter().map(found).collect()))
 }
 
-/// The programs that an earlier build unpacked, provided that every byte still matches the list
-/// made then. They are neither written nor renamed with fsync, since the digests reveal any damage
-/// after a power cut.
+/// Returns the programs that an earlier build unpacked, provided that every byte still matches the
+/// list of digests. They are written without fsync, because the digests reveal any damage after a
+/// power cut.
 fn unpacked(
     folder: &Path,
     version: EtcdVersion,
@@ -121,8 +121,8 @@ fn unpacked(
             size,
         })
     };
-    // One thread for each program: hashing is the only work, and the only thing that a build with a
-    // warm cache waits for.
+    // Each program gets its own thread, because hashing is the only work that a build with a warm
+    // cache waits for.
     let found: Option<Vec<_>> = std::thread::scope(|scope| {
         let threads: Vec<_> = programs
             .iter()
@@ -136,7 +136,7 @@ fn unpacked(
     found.map(Binaries)
 }
 
-/// Reads the whole tarball; writes its programs and their list into `folder`.
+/// Reads the whole tarball, and writes its programs and their list into `folder`.
 fn unpack(
     release: &Release,
     version: EtcdVersion,
@@ -184,13 +184,13 @@ fn unpack(
         let mut bytes = Vec::with_capacity(usize::try_from(entry.size()).unwrap_or(0));
         entry.read_to_end(&mut bytes).map_err(archive)?;
         elf::runs_on_centos7(&bytes).map_err(|why| wrong(&path, Problem::Runs(why)))?;
-        // The name is the program's own and not the tarball's, so the tarball cannot cause any
+        // The name comes from the program and not from the tarball, so the tarball cannot cause any
         // other file to be written.
         write_program(folder, program, &bytes)?;
         found.push((program, Sha256::of(&bytes), bytes.len() as u64));
     }
-    // Everything is read to the very end: only then is the gzip trailer checked, and only then are
-    // bytes after the end of the archive found.
+    // Read everything to the very end. Only then is the gzip trailer checked, and are bytes after
+    // the end of the archive found.
     io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(archive)?;
     io::copy(&mut raw, &mut io::sink()).map_err(archive)?;
     check_digest(release, raw.hash.finish())?;
@@ -232,8 +232,8 @@ fn check_digest(release: &Release, read: Sha256) -> Result<(), ReleaseError> {
     Ok(())
 }
 
-/// A reader that computes the digest of the bytes that pass through it. Exactly the verified bytes
-/// are thus unpacked, even if the file changes in between.
+/// A reader that computes the digest of the bytes that pass through it. So exactly the verified
+/// bytes are unpacked, even if the file changes in between.
 struct Counted<R> {
     inner: R,
     hash: Hash,

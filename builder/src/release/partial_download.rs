@@ -8,8 +8,8 @@ use url::Url;
 
 use super::error::ReleaseError;
 
-/// The incomplete file `….part`, and next to it `….part.from`: the URL, and the ETag that came with
-/// it. The holder of the release's lock owns both.
+/// The incomplete file `….part`, and next to it `….part.from` with the URL and the ETag of its
+/// bytes. The holder of the release's lock owns both files.
 #[derive(Debug)]
 pub(crate) struct PartialDownload {
     path: PathBuf,
@@ -17,7 +17,7 @@ pub(crate) struct PartialDownload {
 }
 
 impl PartialDownload {
-    /// The incomplete file at this path, whether or not it exists.
+    /// Returns the incomplete file at this path. The file need not exist.
     pub(crate) fn at(path: PathBuf) -> Self {
         let mut from = path.clone().into_os_string();
         from.push(".from");
@@ -27,17 +27,17 @@ impl PartialDownload {
         }
     }
 
-    /// Its path.
+    /// Returns its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How many bytes it has.
+    /// Returns how many bytes it has.
     pub(crate) fn len(&self) -> u64 {
         fs::metadata(&self.path).map_or(0, |found| found.len())
     }
 
-    /// Opens it to append at its end.
+    /// Opens the file to append to it.
     pub(crate) fn append(&self) -> Result<File, ReleaseError> {
         let open = OpenOptions::new()
             .append(true)
@@ -46,14 +46,14 @@ impl PartialDownload {
         open.map_err(ReleaseError::io("write", &self.path))
     }
 
-    /// The ETag of the bytes, if they are from this URL.
+    /// Returns the ETag of the bytes, if they are from this URL.
     pub(crate) fn etag(&self, url: &Url) -> Option<String> {
         let text = fs::read_to_string(&self.from).ok()?;
         let (from, etag) = text.trim_end().split_once('\n')?;
         (from == url.as_str()).then(|| etag.to_owned())
     }
 
-    /// Records the origin of the bytes. Only a strong ETag proves that bytes are the same (RFC
+    /// Records the origin of the bytes. Only a strong ETag proves that bytes are identical (RFC
     /// 9110, 13.1.5).
     pub(crate) fn record_origin(&self, url: &Url, etag: Option<&str>) -> Result<(), ReleaseError> {
         match etag.filter(|etag| etag.starts_with('"')) {
@@ -63,13 +63,13 @@ impl PartialDownload {
         }
     }
 
-    /// Deletes it.
+    /// Deletes both files.
     pub(crate) fn discard(&self) -> Result<(), ReleaseError> {
         forget(&self.from)?;
         forget(&self.path)
     }
 
-    /// Makes it the complete file: syncs it, then renames it.
+    /// Makes the file the complete file: syncs and renames it.
     pub(crate) fn complete(&self, path: &Path) -> Result<(), ReleaseError> {
         File::open(&self.path)
             .and_then(|file| file.sync_all())

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// The receiver of a long step's reports. All of them go to standard error, since standard output
+/// The receiver of a long step's reports. All of them go to standard error, because standard output
 /// is for results.
 pub(crate) trait Progress: Sync {
-    /// One line of text, such as a note or a retry.
+    /// Prints one line of text, such as a note or a retry.
     fn say(&self, line: &str);
     /// Starts a transfer of `total` bytes, `from` of which already exist.
     fn begin(&self, what: &str, from: u64, total: Option<u64>);
-    /// The number of bytes that exist now.
+    /// Reports the number of bytes that exist now.
     fn at(&self, bytes: u64);
-    /// The transfer ended, successfully or not.
+    /// Ends the transfer, successful or not.
     fn end(&self);
 }
 
-/// Chooses a bar on a terminal, and a line every few seconds if standard error is a file or a log.
+/// Chooses a progress bar on a terminal, and otherwise a line every few seconds.
 pub(crate) fn for_stderr() -> Box<dyn Progress> {
     if std::io::stderr().is_terminal() {
         Box::new(Bar::default())
@@ -28,7 +28,7 @@ pub(crate) fn for_stderr() -> Box<dyn Progress> {
     }
 }
 
-/// A bar that redraws itself.
+/// A progress bar that redraws itself.
 #[derive(Debug, Default)]
 pub(crate) struct Bar {
     bar: Mutex<Option<ProgressBar>>,
@@ -56,7 +56,7 @@ impl Progress for Bar {
             bar.set_style(style);
         }
         bar.set_message(what.to_owned());
-        // The speed and the remaining time apply to this run, without the bytes that already
+        // The speed and the remaining time refer to this run, without the bytes that already
         // existed.
         bar.set_position(from);
         bar.reset_eta();
@@ -77,7 +77,7 @@ impl Progress for Bar {
     }
 }
 
-/// Plain lines, at most one every few seconds.
+/// Lines of text, at most one every few seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     now: Mutex<Option<Transfer>>,
@@ -90,7 +90,7 @@ struct Transfer {
     said: Instant,
 }
 
-/// The interval is short enough to show progress, and long enough for a log.
+/// The interval between two lines. It is short enough to show progress, and long enough for a log.
 const EVERY: Duration = Duration::from_secs(5);
 
 impl Progress for Lines {
@@ -106,7 +106,7 @@ impl Progress for Lines {
         };
         print(&format!(
             "{what}: {}{resumed}",
-            total.map_or_else(|| "size not known".to_owned(), mib)
+            total.map_or_else(|| "unknown size".to_owned(), mib)
         ));
         if let Ok(mut now) = self.now.lock() {
             *now = Some(Transfer {
@@ -136,7 +136,7 @@ impl Progress for Lines {
     }
 }
 
-/// A closed standard error is not a reason to stop a build.
+/// Prints a line. A closed standard error must not stop a build.
 fn print(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
@@ -151,7 +151,7 @@ fn line(what: &str, bytes: u64, total: Option<u64>) -> String {
     }
 }
 
-/// Bytes as MiB with one decimal place, computed in integers.
+/// Formats bytes as MiB with one decimal place, computed in integers.
 fn mib(bytes: u64) -> String {
     let tenths = bytes.saturating_mul(10) >> 20;
     format!("{}.{} MiB", tenths / 10, tenths % 10)

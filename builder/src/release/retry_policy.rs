@@ -1,38 +1,39 @@
-//! How long to wait, how often to try, and how much to accept. All of this is one value, so that a
-//! test can use short times.
+//! How long to wait, how often to try, and how much to accept. These limits are one value, so that
+//! a test can use short times.
 
 use std::time::Duration;
 
-/// The limits for downloading one release. The numbers and their reasons are in `Default`.
+/// The limits for downloading one release. `Default` has the numbers and their reasons.
 #[derive(Debug, Clone)]
 pub(crate) struct RetryPolicy {
-    /// The number of tries per mirror; a try that adds at least [`RetryPolicy::PROGRESS`] bytes is not
-    /// counted.
+    /// The number of tries per mirror. A try that adds at least [`RetryPolicy::PROGRESS`] bytes is
+    /// not counted.
     pub(crate) tries: u32,
-    /// The pause after the first failure; each later one is twice as long.
+    /// The pause after the first failure. Each later pause is twice as long.
     pub(crate) first_pause: Duration,
     /// The longest pause.
     pub(crate) longest_pause: Duration,
-    /// The longest `Retry-After` that is obeyed; a mirror that asks for more is abandoned in favour
-    /// of the next one.
+    /// The longest `Retry-After` that the builder obeys. If a mirror asks for more, the builder
+    /// tries the next mirror.
     pub(crate) longest_wait: Duration,
-    /// The time limit for a TCP (and TLS) connection to be established.
+    /// The time limit for establishing a TCP (and TLS) connection.
     pub(crate) connect: Duration,
     /// The time limit for the next byte to arrive.
     pub(crate) stall: Duration,
-    /// The time limit for the whole file, over all tries on one mirror; it guards against a server
-    /// that sends very slowly.
+    /// The time limit for the whole file, over all tries on one mirror. It protects against a
+    /// server that sends very slowly.
     pub(crate) whole: Duration,
-    /// The maximum size of a release in bytes; upstream's are about 20 MB.
+    /// The maximum size of a release in bytes. Upstream's releases have about 20 MB.
     pub(crate) release_bytes: u64,
-    /// The maximum size of a SHA256SUMS in bytes; upstream's are about 1 kB.
+    /// The maximum size of a SHA256SUMS in bytes. Upstream's files have about 1 kB.
     pub(crate) sums_bytes: u64,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            // The pauses are 0.5 + 1 + 2 s: an operator is watching, and there are other mirrors.
+            // The pauses are 0.5, 1 and 2 s, because an operator is watching, and there are other
+            // mirrors.
             tries: 4,
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(8),
@@ -47,12 +48,13 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// A try that adds this many bytes proves that the mirror works, so the count starts again.
+    /// The number of bytes with which a try proves that the mirror works. The count of tries then
+    /// starts again.
     pub(crate) const PROGRESS: u64 = 64 << 10;
 
-    /// The pause after the `failures`th failure in a row (from 1). `dice` in 0..1 spreads it over
-    /// its upper half, so that many builders cut off by the same fault do not return at the same
-    /// time.
+    /// Returns the pause after the `failures`th failure in a row (counted from 1). `dice` in 0..1
+    /// shortens the pause by up to half, so that many builders that the same fault interrupted do
+    /// not return at the same time.
     pub(crate) fn pause(&self, failures: u32, dice: f64) -> Duration {
         let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
         let whole = self
@@ -63,7 +65,7 @@ impl RetryPolicy {
     }
 }
 
-/// A number in 0..1, different on each call. It must not be used for secrets.
+/// Returns a number in 0..1 that differs on each call. It must not be used for secrets.
 pub(crate) fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     let random = std::collections::hash_map::RandomState::new()

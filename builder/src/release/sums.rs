@@ -1,23 +1,23 @@
-//! SHA256SUMS, as sha256sum and shasum write it.
+//! Reads and writes SHA256SUMS in the format of sha256sum and shasum.
 
 use std::fmt::Write as _;
 
 use recipes::Sha256;
 
-/// The digest that SHA256SUMS lists for the file of this name. A line that is not a `DIGEST NAME`
-/// is skipped: the file is upstream's and may contain a comment or a signature. A missing file is
-/// simply not vouched for.
+/// Returns the digest that SHA256SUMS lists for the file of this name. A line that is not `DIGEST
+/// NAME` is skipped, because upstream's file may contain a comment or a signature. Returns `None`
+/// if the file is not listed.
 pub(crate) fn find(sums: &str, name: &str) -> Option<Sha256> {
     lines(sums)
         .find(|(_, found)| *found == name)
         .map(|(digest, _)| digest)
 }
 
-/// All the digests, each with its file name.
+/// Returns all the digests, each with its file name.
 pub(crate) fn lines(sums: &str) -> impl Iterator<Item = (Sha256, &str)> {
     sums.lines().filter_map(|line| {
         let (digest, name) = line.split_once(' ')?;
-        // The second separator is a space (text mode) or a star (binary mode).
+        // The second character of the separator is a space (text mode) or a star (binary mode).
         let name = name.strip_prefix([' ', '*'])?;
         Some((digest.parse().ok()?, name.trim_end_matches('\r')))
     })

@@ -1,4 +1,4 @@
-//! The names available to the templates; each field here is a name that a template can use.
+//! The names available to the templates. Each field here is a name that a template can use.
 
 use anyhow::Result;
 use recipes::backup::{self, Destination};
@@ -24,9 +24,9 @@ pub(super) struct Rendering {
     tuning: Tuning,
     firewall: Firewall,
     selinux: Selinux,
-    /// None: there are no scheduled backups.
+    /// `None` means that there are no scheduled backups.
     backup: Option<Backup>,
-    /// None: the operator starts each update.
+    /// `None` means that the operator starts each update.
     auto_update: Option<AutoUpdate>,
     /// None: the nodes do not renew their certificates by themselves.
     renewal: Option<Renewal>,
@@ -77,7 +77,7 @@ struct Install {
     keyboard: String,
     root_password: String,
     console: String,
-    // Whole lines.
+    // These are whole lines.
     ssh_keys: String,
     packages: String,
     excluded: String,
@@ -91,7 +91,7 @@ struct Repo {
     name: String,
     urls: Vec<String>,
     repomd_sha256: String,
-    /// The path of the key file on the node; empty if there is no key.
+    /// The path of the key file on the node. It is empty if there is no key.
     key: String,
 }
 
@@ -163,8 +163,8 @@ fn text<T: ToString>(value: Option<&T>) -> String {
 }
 
 impl Rendering {
-    /// `overlay` is known only once the overlay has been packed, so a file in the overlay cannot
-    /// contain it.
+    /// Collects the values for the templates. `overlay` is known only after the overlay is packed,
+    /// so a file in the overlay cannot contain it.
     pub(super) fn new(recipe: &Recipe, overlay: Option<Sha256>) -> Result<Self> {
         let document = recipe.cluster_document();
         let tuning = tuning(recipe)?;
@@ -224,7 +224,7 @@ impl Rendering {
         })
     }
 
-    /// The values for the installer.
+    /// Returns the values for the installer.
     fn install(recipe: &Recipe) -> Install {
         let install = &recipe.install;
         Install {
@@ -298,7 +298,7 @@ fn tuning(recipe: &Recipe) -> Result<Tuning> {
 fn backup(backup: &backup::Backup) -> Backup {
     let folder = match &backup.destination {
         Destination::Folder(path) => path.display().to_string(),
-        // A snapshot for a bucket is checked in the default folder.
+        // A snapshot for a bucket is first checked in the default folder.
         Destination::Bucket { .. } => backup::FOLDER.to_owned(),
     };
     Backup {

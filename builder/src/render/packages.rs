@@ -21,7 +21,7 @@ const UNNEEDED: [&str; 11] = [
     "iwl*firmware",
 ];
 
-/// The lines of the recipe's own packages.
+/// Returns the lines of the recipe's own packages.
 pub(super) fn listed(recipe: &Recipe) -> String {
     recipe
         .install
@@ -32,9 +32,9 @@ pub(super) fn listed(recipe: &Recipe) -> String {
         .join("\n")
 }
 
-/// The lines that exclude packages, not counting those of the tuning profile. anaconda does not
-/// install a package that is both listed and excluded, so packages that the recipe lists are not
-/// excluded here.
+/// Returns the lines that exclude packages, not counting those of the tuning profile. anaconda does
+/// not install a package that is both listed and excluded, so packages that the recipe lists are
+/// not excluded here.
 pub(super) fn excluded(recipe: &Recipe) -> String {
     let listed = |pattern: &str| {
         recipe
@@ -64,7 +64,7 @@ pub(crate) fn contradictions(recipe: &Recipe) -> Result<Vec<Diagnostic>> {
         let setting = excluded
             .iter()
             .find(|setting| package.is_excluded_by(&setting.key))?;
-        let message = format!("`{package}` is left out of every image");
+        let message = format!("`{package}` is excluded from every image");
         Some(
             Diagnostic::error(package.span.clone(), message)
                 .label(setting.why.clone())

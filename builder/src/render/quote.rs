@@ -2,27 +2,27 @@
 
 use minijinja::{Error, ErrorKind};
 
-/// Whether a text needs no quoting in a shell, a kickstart, a unit or chrony.conf, or on a kernel's
-/// command line.
+/// Returns whether a text needs no quoting in a shell, a kickstart, a unit or chrony.conf, or on
+/// the kernel's command line.
 pub(crate) fn is_word(text: &str) -> bool {
     text.chars()
         .all(|c| c.is_ascii_alphanumeric() || "_./:,@%+=-".contains(c))
 }
 
-/// Puts one word in single quotes. pykickstart splits its lines with Python's shlex in POSIX mode;
-/// to it, as to a shell, nothing within single quotes is special (pykickstart rhel7-branch,
-/// parser.py).
+/// Puts one word in single quotes. pykickstart splits its lines with Python's shlex in POSIX mode.
+/// Within single quotes, neither shlex nor a shell treats any character as special (pykickstart
+/// rhel7-branch, parser.py).
 pub(crate) fn shell(text: &str) -> Result<String, Error> {
     // A line break would end the command despite the quotes, and a line with only `%end` would end
     // the whole section.
     if text.chars().any(char::is_control) {
-        let message = format!("{text:?} has a control character, which no kickstart can hold");
+        let message = format!("{text:?} has a control character, which a kickstart cannot contain");
         return Err(Error::new(ErrorKind::InvalidOperation, message));
     }
     Ok(format!("'{}'", text.replace('\'', r"'\''")))
 }
 
-/// The time at which a timer fires, in the format of systemd.time(7).
+/// Checks the time at which a timer fires, in the format of systemd.time(7), and returns it.
 pub(crate) fn calendar(text: &str) -> Result<String, Error> {
     if text.is_empty()
         || text
@@ -31,7 +31,7 @@ pub(crate) fn calendar(text: &str) -> Result<String, Error> {
     {
         return Err(Error::new(
             ErrorKind::InvalidOperation,
-            format!("{text:?} is not a time of a timer"),
+            format!("{text:?} is not a time for a timer"),
         ));
     }
     Ok(text.to_owned())

@@ -1,4 +1,4 @@
-//! The rendered files of any recipe can be parsed, and contain the recipe's values unchanged.
+//! Tests that the rendered files can be parsed and contain the recipe's values unchanged.
 
 mod renewal;
 
@@ -26,7 +26,7 @@ fn file(files: &[Rendered], path: &str) -> String {
         .clone()
 }
 
-/// The scripts of a kickstart.
+/// Returns the scripts of a kickstart.
 fn scripts(kickstart: &str) -> Vec<String> {
     let mut scripts = Vec::new();
     let mut current: Option<String> = None;
@@ -204,7 +204,7 @@ fn the_kickstart_names_its_overlay_and_its_scripts_parse() {
     assert!(!text.contains("PRIVATE KEY"));
 }
 
-/// The lines between the lines `first` and `last`.
+/// Returns the lines between the lines `first` and `last`.
 fn between<'t>(text: &'t str, first: &str, last: &str) -> Vec<&'t str> {
     let lines = text.lines().skip_while(|line| *line != first).skip(1);
     lines.take_while(|line| *line != last).collect()
@@ -229,7 +229,7 @@ fn each_key_is_a_line_of_roots_keys_whatever_stands_in_it() {
     assert_eq!(keys, [one.replace("\\\"", "\""), two]);
     assert!(
         !text.lines().any(|line| line.starts_with("sshkey ")),
-        "two of them crash 7's parser"
+        "two sshkey lines crash pykickstart"
     );
     assert!(scripts(&text).iter().all(|script| bash_accepts(script)));
 }
@@ -306,8 +306,8 @@ fn a_node_has_the_repositories_of_its_installation() {
     assert!(text.contains("\nused els ''\nused more ''\n"));
 }
 
-/// Each of the lines that are excluded here is valid by itself, but because of anaconda's own
-/// behaviour it would end or corrupt the installation.
+/// Each of the lines that this test excludes is valid by itself, but because of anaconda's
+/// behaviour it would abort or break the installation.
 #[test]
 fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
     for mode in ["", "[network]\nmode = \"static\""] {
@@ -333,11 +333,11 @@ fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
         );
         assert!(
             is("poweroff") && !is("reboot"),
-            "anaconda does it after an error as well"
+            "anaconda would also reboot after an error"
         );
         assert!(
             !is("network"),
-            "it would remove the address of the kernel line"
+            "it would override the address on the kernel line"
         );
         assert!(!is("sshkey") && !is("services"));
     }
@@ -349,7 +349,7 @@ fn a_value_that_is_no_word_must_be_quoted() {
     let error = render("a.conf", "x={{ x }}\n", &context)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("is not a plain word"), "{error}");
+    assert!(error.contains("needs quoting"), "{error}");
     assert_eq!(
         render("a.conf", "x={{ x|sh }}\n", &context).unwrap(),
         "x='a b; reboot'\n"

@@ -13,7 +13,7 @@ use hyper::body::{Body, Buf, Bytes, Frame, SizeHint};
 use super::board::Events;
 use super::files::Piece;
 
-/// How many bytes of a file are read at once, if it must be read.
+/// How many bytes of a file are read in one step, if the file must be read.
 const CHUNK_BYTES: u64 = 1 << 17;
 
 /// A placeholder for the bytes of a file in the data that hyper passes to the connection. The
@@ -63,7 +63,7 @@ impl Buf for Data {
 /// The body of an answer.
 #[derive(Debug)]
 pub(super) enum ResponseBody {
-    /// Words.
+    /// A text.
     Text(Bytes),
     /// A file that the connection sends itself.
     Sent(Option<Piece>, Outbox),
@@ -78,7 +78,7 @@ impl ResponseBody {
         Self::Text(text.into())
     }
 
-    /// The bytes that are still to be sent; `None` if no one knows.
+    /// Returns the number of bytes that are still to be sent, or `None` if it is unknown.
     fn remaining(&self) -> Option<u64> {
         Some(match self {
             Self::Events(_) => return None,
@@ -103,7 +103,7 @@ impl Body for ResponseBody {
         let data = match &mut *self {
             Self::Text(text) => Data::Bytes(std::mem::take(text)),
             // The file is queued only when hyper asks for the body. hyper never asks for the body
-            // of an answer to a HEAD; its file would stay in the outbox.
+            // of an answer to a HEAD, so a file that is queued earlier would stay in the outbox.
             Self::Sent(piece, outbox) => {
                 let length = piece.as_ref().map_or(0, |piece| piece.length);
                 outbox.lock().extend(piece.take());
@@ -135,7 +135,7 @@ fn read(piece: &mut Piece) -> io::Result<Bytes> {
     if count == 0 {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
-            "the file became shorter while it was sent",
+            "the file became shorter while the server sent it",
         ));
     }
     buffer.truncate(count);

@@ -1,19 +1,19 @@
-//! The scripts for iPXE. A machine must first identify itself; the server then installs it if it is
+//! The scripts for iPXE. A machine must first identify itself. The server then installs it if it is
 //! the machine of a node that has not been installed, and otherwise boots it from its disk.
 //!
 //! Each script ends with `exit 1`, a failure. After a success, UEFI firmware stays in its setup
-//! menu; after a failure, it continues with the next entry of its boot order. BIOS does so in both
-//! cases (tried with OVMF and SeaBIOS).
+//! menu. After a failure, it continues with the next entry of its boot order. BIOS firmware
+//! continues in both cases (tried with OVMF and SeaBIOS).
 
 use std::fmt::Write as _;
 
 use recipes::Label;
 
 /// The query with which a machine identifies itself. `netX` is the card that iPXE booted from,
-/// which need not be the first; `:uristring` escapes a value for a query (iPXE, settings).
+/// which need not be the first card. `:uristring` escapes a value for a query (iPXE, settings).
 const IDENTITY_QUERY: &str = "mac=${netX/mac}&serial=${serial:uristring}&uuid=${uuid}";
 
-/// The maximum number of times that a machine whose card is not known yet asks again.
+/// How often a machine whose card is not known yet can ask again.
 const MAX_RETRIES: u32 = 5;
 
 /// One installation.
@@ -24,7 +24,7 @@ pub(super) struct Install<'a> {
     pub(super) server: &'a str,
     /// The tree of CentOS 7.9, with a trailing slash.
     pub(super) tree: &'a str,
-    /// Proves that a report belongs to this attempt.
+    /// The token that proves that a report belongs to this attempt.
     pub(super) token: &'a str,
     /// The number of this attempt, and the number of the last attempt allowed.
     pub(super) attempt: (u32, u32),
@@ -32,14 +32,16 @@ pub(super) struct Install<'a> {
     pub(super) append: &'a str,
 }
 
-/// The first script: the machine requests this script again, with its identity.
+/// Returns the first script, with which the machine requests a script again and states its
+/// identity.
 pub(super) fn identify_script(server: &str) -> String {
-    // The URL is absolute: in a relative one, iPXE would mistake the first colon of the machine's
-    // hardware address for the end of a scheme.
+    // The URL is absolute, because in a relative URL iPXE would read the first colon of the
+    // machine's hardware address as the end of a scheme.
     format!("#!ipxe\nchain {server}boot.ipxe?{IDENTITY_QUERY} || exit 1\n")
 }
 
-/// The script that requests the script again after a moment; `None` after too many requests.
+/// Returns the script that makes the machine request a script again after a moment, or `None` after
+/// too many requests.
 pub(super) fn retry_script(server: &str, asked: u32) -> Option<String> {
     let next = asked.checked_add(1).filter(|next| *next <= MAX_RETRIES)?;
     Some(format!(
@@ -47,8 +49,8 @@ pub(super) fn retry_script(server: &str, asked: u32) -> Option<String> {
     ))
 }
 
-/// The script that installs this node's machine from a tree of CentOS 7.9, with this server's
-/// kickstart.
+/// Returns the script that installs the node's machine from a tree of CentOS 7.9, with this
+/// server's kickstart.
 pub(super) fn install_script(install: Install<'_>) -> String {
     let Install {
         node,
@@ -61,8 +63,8 @@ pub(super) fn install_script(install: Install<'_>) -> String {
     let mut script = format!(
         "#!ipxe\necho etcd-image: installing {node} (attempt {attempt} of {last}), which wipes this machine's disk\n"
     );
-    // `initrd=`: UEFI kernels find the initrd by this name. `BOOTIF`: it makes the installer use
-    // the card that booted, by which this server knows the machine (anaconda,
+    // UEFI kernels find the initrd by the name in `initrd=`. `BOOTIF` makes the installer use the
+    // card that booted, by which this server identifies the machine (anaconda,
     // dracut/parse-anaconda-net.sh). `etcd-image.report` is for the kickstart's scripts. dracut
     // appends a slash to the tree's URL (dracut/anaconda-netroot.sh), and not every server accepts
     // two slashes.
@@ -83,9 +85,9 @@ pub(super) fn install_script(install: Install<'_>) -> String {
     script
 }
 
-/// The script that boots the machine from its disk, after showing `why`.
+/// Returns the script that boots the machine from its disk, after showing `why`.
 pub(super) fn boot_disk_script(why: &str) -> String {
-    // The text becomes one line for iPXE, without the characters that are special to it.
+    // The text becomes one line, without the characters that are special to iPXE.
     let words: String = why
         .chars()
         .map(|c| {

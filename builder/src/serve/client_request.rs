@@ -1,5 +1,5 @@
-//! A parsed request: the path, the client, and the parameters. HTTP features that this server does
-//! not need are refused here, so that no page has to handle them.
+//! A parsed request: the path, the client, and the parameters. This module refuses HTTP features
+//! that the server does not need, so that no page has to handle them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
@@ -18,7 +18,7 @@ use super::log::Log;
 use super::peer_link::PeerLink;
 use super::refusal::Refusal;
 
-/// The maximum size of a body: a report, or a request for certificates of about 1.5 KB.
+/// The maximum size of a body. A body is a report, or a request for certificates of about 1.5 KB.
 pub(super) const MAX_BODY_BYTES: usize = 4096;
 
 /// The method of the request.
@@ -33,22 +33,22 @@ pub(super) enum Verb {
 #[derive(Debug, Clone)]
 pub(super) struct ClientRequest {
     pub(super) verb: Verb,
-    /// The path, decoded and normalised: it has no empty part, no `.` and no `..`.
+    /// The path, decoded and normalised, without empty parts, `.` and `..`.
     pub(super) path: Vec<String>,
     pub(super) query: Vec<(String, String)>,
-    /// The name by which the client addresses this server: `NAME`, `NAME:PORT`.
+    /// The name by which the client addresses this server, as `NAME` or `NAME:PORT`.
     pub(super) host: Option<String>,
-    /// The client's address; an IPv4 address in IPv6 form is converted to the IPv4 address.
+    /// The client's address. An IPv4 address in IPv6 form is converted to the IPv4 address.
     pub(super) from: IpAddr,
     /// The address of this server that the client is connected to.
     pub(super) local: SocketAddr,
-    /// The header that shows that a proxy sent the request for another client.
+    /// The header, if any, that shows that a proxy sent the request for another client.
     pub(super) proxy: Option<HeaderName>,
     /// The machine's identity, from the headers that anaconda's initramfs sends.
     pub(super) installer: Machine,
     /// The value of the `Authorization` header.
     pub(super) authorization: Option<String>,
-    /// The conditions under which a file is sent, and which part of it is sent.
+    /// The conditions under which a file is sent, and the requested part of it.
     pub(super) conditions: Conditions,
     /// The body of a POST.
     pub(super) body: Vec<u8>,
@@ -70,13 +70,13 @@ impl ClientRequest {
         if has_body && verb != Verb::Post {
             return Err(Refusal::bad_request(
                 "body",
-                "a GET and a HEAD have no body",
+                "a GET or HEAD must not have a body",
             ));
         }
         if headers.contains_key(TRANSFER_ENCODING) {
             return Err(Refusal::bad_request(
                 "body",
-                "a body needs its Content-Length",
+                "a body requires a Content-Length",
             ));
         }
         let path = path(head.uri.path())?;
@@ -110,17 +110,17 @@ impl ClientRequest {
         self
     }
 
-    /// The origin of the request. The kernel is asked only once.
+    /// Returns the origin of the request. The kernel is queried only once.
     ///
     /// # Errors
-    /// If the origin does not identify the requesting machine.
+    /// If the origin does not identify the machine that sent the request.
     pub(super) fn origin(&self, log: &Log) -> Result<RequestOrigin, Refusal> {
         self.origin
             .get_or_init(|| RequestOrigin::find(self.from, self.local, self.proxy.as_ref(), log))
             .clone()
     }
 
-    /// The network card that the request came from, if [`ClientRequest::origin`] found one.
+    /// Returns the network card that the request came from, if [`ClientRequest::origin`] found one.
     pub(super) fn card(&self) -> Option<Mac> {
         match self.origin.get()?.as_ref().ok()?.link {
             PeerLink::Card(card) => Some(card),
@@ -128,7 +128,7 @@ impl ClientRequest {
         }
     }
 
-    /// The identity that the machine states in its query.
+    /// Returns the identity that the machine states in its query.
     pub(super) fn machine(&self) -> Machine {
         Machine::read(
             self.query
@@ -137,12 +137,12 @@ impl ClientRequest {
         )
     }
 
-    /// A parameter of the query.
+    /// Returns a parameter of the query.
     pub(super) fn query_value(&self, key: &str) -> Option<&str> {
         find(&self.query, key)
     }
 
-    /// A parameter of the body.
+    /// Returns a parameter of the body.
     pub(super) fn form_value(&self, key: &str) -> Option<&str> {
         find(&self.form, key)
     }
@@ -174,10 +174,10 @@ pub(super) fn method_refused(allowed: &str) -> Refusal {
     }
 }
 
-/// Decodes the path and splits it into its parts. A file has exactly one path here, however the
-/// request spells it: a page is found by the meaning of the path.
+/// Decodes the path and splits it into its parts. However a request spells a path, it has exactly
+/// one form here, so that a page is found by the meaning of its path.
 fn path(raw: &str) -> Result<Vec<String>, Refusal> {
-    let bad = || Refusal::bad_request("path", "the path is not one that this server has");
+    let bad = || Refusal::bad_request("path", "this server does not have this path");
     let decoded: Vec<u8> = percent_decode(raw).ok_or_else(bad)?;
     let text = String::from_utf8(decoded).map_err(|_| bad())?;
     if text.chars().any(char::is_control) || !text.starts_with('/') {
@@ -213,8 +213,8 @@ fn percent_decode(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The host that the request names. HTTP/1.1 requires exactly one; a host in the URI takes
-/// precedence (RFC 9112, 3.2).
+/// Returns the host that the request names. HTTP/1.1 requires exactly one host. A host in the URI
+/// takes precedence (RFC 9112, 3.2).
 fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     let bad = |why: &str| Refusal::bad_request("host", why);
     let mut all = head.headers.get_all(HOST).iter();
@@ -236,7 +236,7 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
         .authority()
         .map(hyper::http::uri::Authority::as_str)
         .or(header);
-    // The host is put into an iPXE script and onto a kernel's command line.
+    // The host becomes part of an iPXE script and of a kernel's command line.
     let fits = |host: &str| {
         !host.is_empty()
             && host.len() <= 255
@@ -252,7 +252,7 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// Finds the header that shows that the request was sent for a different machine.
+/// Finds the header that shows that the request was sent for another machine.
 fn proxy(headers: &HeaderMap) -> Option<HeaderName> {
     let known = [
         FORWARDED,
@@ -263,7 +263,7 @@ fn proxy(headers: &HeaderMap) -> Option<HeaderName> {
     known.into_iter().find(|name| headers.contains_key(name))
 }
 
-/// The identity that anaconda's initramfs sends with `inst.ks.sendmac` and `inst.ks.sendsn`
+/// Returns the identity that anaconda's initramfs sends with `inst.ks.sendmac` and `inst.ks.sendsn`
 /// (dracut/anaconda-ks-sendheaders.sh).
 fn installer(headers: &HeaderMap) -> Machine {
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();

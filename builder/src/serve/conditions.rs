@@ -1,4 +1,4 @@
-//! Conditional requests (RFC 9110, 13): decides whether a file is sent at all.
+//! Conditional requests (RFC 9110, 13). Decides whether a file is sent at all.
 
 use std::time::SystemTime;
 
@@ -22,9 +22,9 @@ pub(super) struct Conditions {
 pub(super) enum Precondition {
     /// The file is sent.
     Send,
-    /// The client already has the file: 304.
+    /// The client already has the file, so the answer is 304.
     NotModified,
-    /// The client wants a different version of the file: 412.
+    /// The client requires another version of the file, so the answer is 412.
     Failed,
 }
 
@@ -49,21 +49,21 @@ impl Conditions {
         }
     }
 
-    /// The digest that the client names as the tag of what it has.
+    /// Returns the digest that the client names as the entity tag of its document.
     pub(super) fn known_digest(&self) -> Option<Sha256> {
         let tag = self.if_none_match.as_deref()?.trim();
         tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
     }
 
-    /// Decides for a file with this date, in the order of RFC 9110, 13.2.2. A date counts only if
-    /// the same step has no entity tags.
+    /// Decides for a file with this date, in the order of RFC 9110, 13.2.2. A date is evaluated
+    /// only if the same step has no entity tags.
     pub(super) fn decide(&self, modified: Option<SystemTime>) -> Precondition {
         // HTTP dates are in whole seconds.
         let modified = modified.map(|time| OffsetDateTime::from(time).unix_timestamp());
         let is_after = |date: &Option<String>| -> Option<bool> {
             Some(modified? > http_date(date.as_deref()?)?)
         };
-        // A file without a tag is matched by `*` only.
+        // Only `*` matches a file without a tag.
         let any = |tags: &str| tags.trim() == "*";
         let wanted = match &self.if_match {
             Some(tags) => any(tags),
@@ -81,8 +81,8 @@ impl Conditions {
     }
 }
 
-/// The seconds since 1970 of a date as servers write it (RFC 9110, 5.6.7). `None` for any other
-/// text: such a condition is ignored.
+/// Converts a date in the format of servers (RFC 9110, 5.6.7) to seconds since 1970. Returns `None`
+/// for any other text, and the condition is then ignored.
 fn http_date(text: &str) -> Option<i64> {
     let form = "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT";
     let form = time::format_description::parse_borrowed::<2>(form).ok()?;

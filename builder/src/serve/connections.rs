@@ -1,6 +1,6 @@
-//! Limits how many connections are open at once, and from which sources. When all slots are in use,
-//! the source with the most connections loses its oldest one, so that a machine that asks once is
-//! always answered.
+//! Limits how many connections are open at the same time, in total and for each source. When all
+//! slots are in use, the source with the most connections loses its oldest one, so that a machine
+//! with a single request always gets an answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::AbortHandle;
 
-/// The maximum number of connections at once.
+/// The maximum number of open connections.
 const MAX_CONNECTIONS: usize = 1024;
 /// The maximum number of connections from one source.
 const MAX_PER_SOURCE: usize = MAX_CONNECTIONS / 2;
-/// The number of files that may be open for reasons other than a connection.
+/// The number of open files that are reserved for purposes other than connections.
 const RESERVED_FILES: u64 = 64;
 
 /// All open connections.
@@ -32,7 +32,7 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     id: u64,
-    /// Ends the connection's task; `None` until the task has been started.
+    /// The handle that ends the connection's task; `None` until the task is started.
     task: Option<AbortHandle>,
 }
 
@@ -48,16 +48,16 @@ pub(super) struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
     Admit,
-    /// Admit it, once this source has lost its oldest connection.
+    /// Admit it after this source has lost its oldest connection.
     InSlotOf(IpAddr),
     Refuse,
 }
 
 impl Connections {
-    /// A table with room for as many connections as this process may open files for.
+    /// Creates a table with as many slots as the process's limit of open files allows.
     pub(super) fn new() -> Self {
         let files = raise_limit();
-        // A connection needs its socket and the file that it sends.
+        // A connection needs two open files: its socket and the file that it sends.
         let total = usize::try_from(files.saturating_sub(RESERVED_FILES) / 2)
             .unwrap_or(MAX_CONNECTIONS)
             .clamp(2, MAX_CONNECTIONS);
@@ -75,7 +75,7 @@ impl Connections {
         Self(Arc::new(Mutex::new(table)))
     }
 
-    /// Returns a slot for a connection from an address; `None` if the connection must be closed.
+    /// Returns a slot for a connection from an address, or `None` if the connection must be closed.
     pub(super) fn admit(&self, from: IpAddr) -> Option<Slot> {
         let source = source(from);
         let mut table = lock(&self.0);
@@ -107,12 +107,12 @@ impl Slot {
         let entries = table.by_source.get_mut(&source(source_of));
         match entries.and_then(|entries| entries.iter_mut().find(|entry| entry.id == id)) {
             Some(entry) => entry.task = Some(task),
-            // The connection lost its slot before its task started, or it has already ended.
+            // The connection has lost its slot before its task started, or has already ended.
             None => task.abort(),
         }
     }
 
-    /// Its number.
+    /// Returns its number.
     pub(super) fn id(&self) -> u64 {
         self.id
     }
@@ -137,8 +137,8 @@ impl Table {
             .by_source
             .iter()
             .max_by_key(|(_, entries)| entries.len());
-        // A source does not displace one with equally many connections: slots would only change
-        // hands.
+        // A source does not displace a source with equally many connections, because the slots
+        // would only change owners.
         match largest {
             Some((other, entries)) if entries.len() > own + 1 => Admission::InSlotOf(*other),
             _ => Admission::Refuse,
@@ -176,8 +176,8 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns what counts as one source: an IPv4 address, or a 64-bit network of IPv6, in which a
-/// machine can have any number of addresses.
+/// Returns the source of an address: an IPv4 address itself, or the /64 network of an IPv6 address,
+/// in which a machine can have any number of addresses.
 fn source(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(address) => {
@@ -189,8 +189,8 @@ fn source(from: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns how many files this process may have open, after raising the limit to what all
-/// connections need, as far as the system allows.
+/// Raises the limit of open files to what all connections need, as far as the system allows, and
+/// returns the limit.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let needed = MAX_CONNECTIONS as u64 * 2 + RESERVED_FILES;
@@ -228,7 +228,7 @@ mod tests {
         drop(greedy);
         assert!(
             connections.admit(ip(1)).is_some(),
-            "what was dropped is free again"
+            "a dropped slot must be free again"
         );
     }
 
@@ -242,13 +242,13 @@ mod tests {
         assert_eq!(
             lock(&connections.0).by_source[&ip(1)][0].id,
             most[1].id(),
-            "the oldest went"
+            "the oldest connection must lose its slot"
         );
         drop(most);
         assert_eq!(
             lock(&connections.0).open,
             3,
-            "a slot that was given up is not freed twice"
+            "a lost slot must not be freed twice"
         );
         drop((some, late));
         assert_eq!(lock(&connections.0).open, 0);

@@ -1,4 +1,4 @@
-//! Public files: opens them only below their folder, and decides which of their bytes an answer
+//! Public files. Opens them only below their folder, and decides which of their bytes an answer
 //! contains.
 
 use std::fs::File;
@@ -43,7 +43,7 @@ impl FileAnswer {
     }
 }
 
-/// Opens a regular file below a folder, without following links: otherwise anyone who can create a
+/// Opens a regular file below a folder without following links. Otherwise a user who can create a
 /// link in a public folder could publish any file that this program can read.
 pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -51,7 +51,7 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
         return Ok(None);
     };
     let descend = || -> Result<File, Errno> {
-        // The folder itself may be a link: the operator named it.
+        // The folder itself may be a link, because the operator named it.
         let mut at = openat(
             CWD,
             folder,
@@ -61,15 +61,15 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
         for part in above {
             at = openat(&at, part.as_str(), flags | OFlags::DIRECTORY, Mode::empty())?;
         }
-        // NONBLOCK: a FIFO is opened without waiting, and then rejected because it is not a regular
-        // file.
+        // With NONBLOCK, a FIFO is opened without waiting, and is then rejected because it is not a
+        // regular file.
         Ok(openat(&at, last.as_str(), flags | OFlags::NONBLOCK, Mode::empty())?.into())
     };
     match descend() {
         Ok(file) => {
             Ok(Some(file).filter(|file| file.metadata().is_ok_and(|about| about.is_file())))
         }
-        // LOOP stands for a link, NXIO for a socket.
+        // LOOP means a link, and NXIO a socket.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG) => {
             Ok(None)
         }
@@ -100,7 +100,7 @@ pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Res
     if let Some(status) = refused {
         return Ok(FileAnswer::without_file(status, headers));
     }
-    // If the range refers to a different version of the file, the whole file is sent (RFC 9110,
+    // If the range refers to another version of the file, the whole file is sent (RFC 9110,
     // 13.1.5).
     let same = conditions.if_range.is_none() || conditions.if_range == modified;
     let (status, start, length) = match conditions
@@ -143,8 +143,8 @@ pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Res
 /// The bytes that a `Range` header requests.
 #[derive(Debug, PartialEq, Eq)]
 enum Range {
-    /// The whole file: the header does not specify a range of bytes, or specifies several, which a
-    /// server need not support (RFC 9110, 14.2).
+    /// The whole file. The header does not specify a range of bytes, or it specifies several, which
+    /// a server need not support (RFC 9110, 14.2).
     Whole,
     /// The start, and the number of bytes.
     Part(u64, u64),
@@ -192,7 +192,7 @@ fn kind(name: &str) -> HeaderValue {
     })
 }
 
-/// RFC 9110, 5.6.7.
+/// Formats a time as an HTTP date (RFC 9110, 5.6.7).
 fn http_date(time: SystemTime) -> Option<String> {
     let form = "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT";
     let form = time::format_description::parse_borrowed::<2>(form).ok()?;
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(
             ask(&conditions).status,
             StatusCode::OK,
-            "another file is sent whole"
+            "another version of the file must be sent completely"
         );
         let conditions = Conditions {
             if_modified_since: Some(date),

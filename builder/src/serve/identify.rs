@@ -1,5 +1,5 @@
-//! Decides which node a machine is: a pure function of the identity that the machine states and the
-//! origin of its request.
+//! Decides which node a machine is. The decision is a pure function of the identity that the
+//! machine states and the origin of its request.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -10,10 +10,10 @@ use super::log::Log;
 use super::peer_link::{PeerLink, find};
 use super::refusal::Refusal;
 
-/// No machine has more network cards than this.
+/// The maximum number of network cards that a request can name. No machine has more.
 const MAX_CARDS: usize = 64;
 
-/// The identity that a machine states. Facts that it does not state are absent.
+/// The identity that a machine states. Facts that it does not state are empty or `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Machine {
     /// Its network cards.
@@ -32,11 +32,11 @@ pub(super) struct RequestOrigin {
 }
 
 impl RequestOrigin {
-    /// Finds the origin of a request that arrived from `peer` at this server's address `local`;
+    /// Finds the origin of a request that arrived from `peer` at this server's address `local`.
     /// `proxy` is the header that shows that a proxy forwarded the request.
     ///
     /// # Errors
-    /// If the origin does not identify the requesting machine.
+    /// If the origin does not identify the machine that sent the request.
     pub(super) fn find(
         peer: IpAddr,
         local: SocketAddr,
@@ -51,7 +51,8 @@ impl RequestOrigin {
             return Err(Refusal::forbidden("proxied", why));
         }
         let (IpAddr::V4(address), IpAddr::V4(local)) = (peer, local.ip().to_canonical()) else {
-            let why = "nodes have IPv4 addresses, and this request came by IPv6: use the server's IPv4 address";
+            let why = "nodes have IPv4 addresses, but this request came over IPv6: use the \
+                server's IPv4 address";
             return Err(Refusal::forbidden("ipv6", why));
         };
         let origin = find(local, address).map_err(|error| {
@@ -60,7 +61,7 @@ impl RequestOrigin {
             ));
             Refusal::unavailable(
                 "card-unknown",
-                format!("the server cannot find out which machine has {address}. Ask again"),
+                format!("the server cannot determine which machine has {address}. Ask again"),
             )
         })?;
         Ok(Self {
@@ -71,9 +72,9 @@ impl RequestOrigin {
 }
 
 impl Machine {
-    /// Reads the parameters of a query; `mac` may occur several times. A value that does not
-    /// identify a machine is ignored: firmware may report nonsense, and iPXE leaves unknown values
-    /// empty.
+    /// Reads the parameters of a query, in which `mac` can occur several times. A value that does
+    /// not identify a machine is ignored, because firmware may report nonsense, and iPXE leaves
+    /// unknown values empty.
     pub(super) fn read<'a>(query: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut machine = Self::default();
         for (key, value) in query {
@@ -103,7 +104,8 @@ impl Machine {
 /// Finds the node that a machine is.
 ///
 /// A machine can claim any identity, so [`check_location`] makes the final decision. A node whose
-/// recipe states no facts about its machine is known only by its address, as on the node itself.
+/// recipe states no facts about its machine is identified only by its address. firstboot on the
+/// node does the same.
 pub(super) fn identify<'a>(
     nodes: &'a [NodeIdentity],
     machine: &Machine,
@@ -125,8 +127,8 @@ pub(super) fn identify<'a>(
 
 /// Checks that the request of a machine that claims to be a node comes from that node's location.
 ///
-/// If the address is on a network of this host, the card that answers for it must be the node's: a
-/// different machine can use the node's address, but then its own card answers for it. Behind a
+/// If the address is on a network of this host, the card that answers for it must be the node's.
+/// Another machine can use the node's address, but then its own card answers for it. Behind a
 /// router, the machine must have the node's address.
 pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Result<(), Refusal> {
     let (name, address) = (&node.name, origin.address);
@@ -134,21 +136,23 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
         (PeerLink::Local, _) => Err(Refusal::forbidden(
             "this-host",
             format!(
-                "it says that it is {name}, and asks from {address}, which is this server itself. A proxy or a forwarded port \
-                 hides the machine: let machines connect to this server directly"
+                "it claims to be {name}, but its request comes from {address}, which is this \
+                 server itself. A proxy or a forwarded port hides the machine: let machines \
+                 connect to this server directly"
             ),
         )),
         (PeerLink::NoCard, _) => Err(Refusal::unavailable(
             "card-unknown",
             format!(
-                "it says that it is {name}, and no network card has answered for {address} by ARP yet. Ask again"
+                "it claims to be {name}, but no network card has answered for {address} by ARP \
+                 yet. Ask again"
             ),
         )),
         (PeerLink::Card(card), Some(mac)) if card != mac => Err(Refusal::forbidden(
             "wrong-card",
             format!(
-                "it says that it is {name}, whose card is {mac}, and {address} is at {card}. The recipe's `mac` must be of \
-                 the card by which the node reaches this server"
+                "it claims to be {name}, whose card is {mac}, but {address} is at {card}. The \
+                 recipe's `mac` must be that of the card by which the node reaches this server"
             ),
         )),
         (PeerLink::Card(_), Some(_)) => Ok(()),
@@ -156,14 +160,14 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
         _ => Err(Refusal::forbidden(
             "wrong-address",
             format!(
-                "it says that it is {name}, whose address is {}, and asks from {address}",
+                "it claims to be {name}, whose address is {}, but its request comes from {address}",
                 node.address
             ),
         )),
     }
 }
 
-/// A description of a machine.
+/// Describes a machine.
 pub(super) fn describe(machine: &Machine) -> String {
     let macs = machine.macs.iter().map(|mac| format!("mac {mac}"));
     let serial = machine
@@ -343,7 +347,7 @@ mod tests {
         assert_eq!(
             name(&nodes, &says(&all), from(ELSEWHERE, ONE)),
             Err("wrong-address"),
-            "only its address tells"
+            "only its address identifies it"
         );
     }
 
@@ -357,7 +361,7 @@ mod tests {
         assert_eq!(
             name(&nodes, &says(&[("mac", TWO)]), from(AT, TWO)),
             Ok("b"),
-            "what is named goes first"
+            "a node that names its machine takes precedence"
         );
         assert_eq!(
             name(&nodes, &says(&[]), from(ELSEWHERE, "")),

@@ -1,4 +1,4 @@
-//! The table of nodes: lists all nodes with the progress of each.
+//! The table of all nodes with the progress of each.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ struct Row {
     why: Option<String>,
 }
 
-/// The table.
+/// Renders the table.
 pub(super) fn page(state: &ServerState) -> Result<Reply> {
     let cluster = state.cluster()?;
     let mut text = line([
@@ -34,8 +34,8 @@ pub(super) fn page(state: &ServerState) -> Result<Reply> {
         "WHY",
     ]);
     for node in &cluster.nodes {
-        // If a record cannot be read, the node's row shows that: the other nodes must still be
-        // listed.
+        // If a record cannot be read, the node's row shows the error, so that the other nodes are
+        // still listed.
         let row = row(state, &cluster.record, &node.name).unwrap_or_else(|error| Row {
             why: Some(with_causes(&error)),
             ..Row::default()

@@ -17,8 +17,8 @@ use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
 use super::tree::Tree;
 
-/// Tells a machine that boots from the network what to do. Every answer is a script, because iPXE
-/// does not show the text of an error.
+/// Answers a machine that boots from the network. Every answer is a script, because iPXE does not
+/// show the text of an error.
 pub(super) fn boot_script(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
     let server = state.own_url(request);
     if request.query.is_empty() {
@@ -48,7 +48,7 @@ pub(super) fn boot_script(state: &ServerState, request: &ClientRequest) -> Resul
     Ok(text_reply(StatusCode::OK, script))
 }
 
-/// The script for a node's machine.
+/// Decides on the script for a node's machine.
 fn decide(
     state: &ServerState,
     request: &ClientRequest,
@@ -69,19 +69,19 @@ fn decide(
         .map_err(|error| cannot_record(state, name, &error))?;
     let mut installation = recorded.clone().unwrap_or_default();
     let next = match (&recorded, delivery.and_then(|delivery| delivery.first)) {
-        // The node has received its document, so it has been installed, even though recording that
-        // failed.
+        // The node has received its document, so it has been installed, although this could not be
+        // recorded.
         (_, Some(first)) if began_before(recorded.as_ref(), first) => NextBoot::Disk(first),
         (None, _) => NextBoot::Unknown,
         _ => installation.next(state.retries),
     };
-    let again = format!("`builder allow {name} --install` on the server installs it again");
+    let again = format!("Run `builder allow {name} --install` on the server to reinstall it");
     match next {
         NextBoot::Install(attempt) => {
             let token = token()?;
             installation.send(token.clone(), now());
-            // The attempt is recorded first, since a machine must not be wiped unless there is a
-            // record of it.
+            // Record the attempt first, because the disk of a machine must not be erased without a
+            // record.
             record
                 .put_installation(name, &installation)
                 .map_err(|error| cannot_record(state, name, &error))?;
@@ -117,7 +117,7 @@ fn decide(
     }
 }
 
-/// The URL of the installation tree.
+/// Returns the URL of the installation tree.
 fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
     match (&state.tree, &state.mirror) {
         (Some(Tree::Url(url)), _) => Ok(url.url().to_string()),
@@ -132,7 +132,7 @@ fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
     }
 }
 
-/// The refusal to install a machine because all its attempts have failed.
+/// Returns the refusal to install a machine because all its attempts have failed.
 fn attempts_exhausted(name: &Label, installation: &Installation, again: &str) -> Refusal {
     let last = installation.last.as_ref();
     let step = last.map_or("allowed", |last| last.step.as_str());
@@ -140,23 +140,23 @@ fn attempts_exhausted(name: &Label, installation: &Installation, again: &str) ->
         .and_then(|last| last.why.as_deref())
         .map_or_else(String::new, |why| format!(": {why}"));
     let why = format!(
-        "{name} is held after {} attempts to install it. The last one: {step}{reason}. {again}",
+        "{name} is held after {} attempts to install it. The last attempt: {step}{reason}. {again}",
         installation.attempts
     );
     Refusal::forbidden("held", why)
 }
 
-/// The refusal to install a machine because no record allows it.
+/// Returns the refusal to install a machine because no record allows it.
 fn without_record(name: &Label) -> Refusal {
     let why = format!(
-        "{name} boots from its disk: this server has no record that allows its installation. `builder allow {name} \
-                 --install` on the server installs it, which wipes its disk"
+        "{name} boots from its disk: this server has no record that allows its installation. Run \
+         `builder allow {name} --install` on the server to install it, which erases its disk"
     );
     Refusal::forbidden("no-record", why)
 }
 
-/// Whether the newest installation began before a given time. An installation that has only been
-/// allowed by the operator has not begun yet.
+/// Returns whether the newest installation began before a given time. An installation that the
+/// operator has only allowed has not begun yet.
 fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
     recorded.is_none_or(|installation| installation.began.is_some_and(|began| began <= time))
 }
@@ -164,23 +164,24 @@ fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
 fn cannot_record(state: &ServerState, name: &Label, error: &anyhow::Error) -> anyhow::Error {
     state.log.error(error);
     let why = format!(
-        "{name} boots from its disk: the server cannot record an installation; its console says why"
+        "{name} boots from its disk: the server cannot record an installation; its console shows \
+         why"
     );
     Refusal::forbidden("unrecorded", why).into()
 }
 
-/// 128 bits that cannot be guessed, in hexadecimal.
+/// Returns a token of 128 random bits, in hexadecimal.
 fn token() -> Result<String> {
     let random = ring::rand::generate::<[u8; 16]>(&ring::rand::SystemRandom::new());
     let bytes = random
         .ok()
-        .context("the system provides no random numbers")?
+        .context("the system does not provide random numbers")?
         .expose();
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
-/// Records a download of the kickstart if it was a node's machine that downloaded it. The kickstart
-/// itself is public.
+/// Records a download of the kickstart if a node's machine downloaded it. The kickstart itself is
+/// public.
 pub(super) fn kickstart(state: &ServerState, request: &ClientRequest) {
     let note = || -> Result<()> {
         let cluster = state.cluster()?;
@@ -238,7 +239,7 @@ fn accept_report(
     let Some(node) = nodes.iter().find(|node| node.name.as_str() == name) else {
         return Err(Refusal::not_found(
             "unknown-machine",
-            format!("no node of this cluster is called {name}"),
+            format!("no node of this cluster is named {name}"),
         )
         .into());
     };
@@ -260,7 +261,7 @@ fn accept_report(
         state.log.error(&error);
         Refusal::unavailable(
             "unrecorded",
-            "the server cannot record it now. Report it again",
+            "the server cannot record this report now. Send it again",
         )
     };
     let _lock = record.lock().map_err(later)?;

@@ -1,10 +1,10 @@
-//! Where to listen: an address and a port, as the operator writes it.
+//! A listening address and port, as the operator writes them.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// One listening address as given on the command line. It is a list, since `localhost` stands for
-/// two addresses.
+/// One listening address from the command line. It is a list, because `localhost` stands for two
+/// addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listen(pub(super) Vec<SocketAddr>);
 
@@ -17,7 +17,7 @@ impl FromStr for Listen {
         }
         let expected = "expected ADDRESS:PORT as in 10.0.0.5:8080, [2001:db8::5]:8080, 0.0.0.0:8080 or localhost:8080";
         let Some((host, port)) = text.rsplit_once(':') else {
-            return Err(format!("it has no port; {expected}"));
+            return Err(format!("the port is missing; {expected}"));
         };
         let port = port
             .parse()
@@ -28,8 +28,8 @@ impl FromStr for Listen {
                 (Ipv6Addr::LOCALHOST, port).into(),
             ]));
         }
-        // A name's address may change, and a machine may have several addresses, so the operator
-        // must say which one is meant.
+        // Names are refused. A name's address can change, and a machine can have several addresses,
+        // so the operator must name the address.
         Err(format!(
             "`{host}` is not an address of this host; {expected}"
         ))

@@ -1,6 +1,6 @@
 //! The log: one line of limited length, in printable ASCII, for each event, written by a separate
-//! thread. A client cannot use it to fill the disk, to forge a line, or to block the server when no
-//! one reads the log; and a full disk stops only the log.
+//! thread. A client cannot use the log to fill the disk, to forge a line, or to block the server
+//! when no one reads the log. A full disk stops only the log.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,7 +21,7 @@ const MAX_LINE_CHARS: usize = 400;
 const BUDGET_PERIOD: Duration = Duration::from_secs(10);
 const MAX_LINES_PER_SOURCE: u32 = 20;
 const MAX_LINES_PER_PERIOD: u32 = 400;
-/// The source under which the server's own errors are counted.
+/// The address under which the server's own errors are counted.
 const OWN_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// The maximum number of lines waiting to be written.
 const MAX_QUEUED_LINES: usize = 1024;
@@ -60,7 +60,7 @@ enum Entry {
 pub(super) struct Log(SyncSender<Entry>);
 
 impl Log {
-    /// Starts the thread that writes the log; `json` selects JSON lines. The hook is called with
+    /// Starts the thread that writes the log. `json` selects JSON lines. The hook is called with
     /// each event about a node.
     pub(super) fn start(json: bool, hook: Option<Hook>) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(MAX_QUEUED_LINES);
@@ -70,7 +70,7 @@ impl Log {
         Ok(Self(sender))
     }
 
-    /// Logs an event, or drops it if too many are queued: no request waits for the log.
+    /// Logs an event, or drops it if too many are queued, so that no request waits for the log.
     pub(super) fn add(&self, mut line: Line) {
         line.what = printable(&line.what);
         let _ = self.0.try_send(Entry::Event(line));
@@ -90,7 +90,7 @@ fn write_all(entries: &Receiver<Entry>, json: bool, hook: Option<&Hook>) {
         let received = entries.recv_timeout(BUDGET_PERIOD);
         if let Some(left_out) = budget.begin_period(Instant::now()) {
             let text = format!(
-                "{left_out} more lines were left out in {} s",
+                "{left_out} more lines were omitted in {} s",
                 BUDGET_PERIOD.as_secs()
             );
             let json_line = format!("{{\"left-out\":{left_out}}}");
@@ -105,7 +105,8 @@ fn write_all(entries: &Receiver<Entry>, json: bool, hook: Option<&Hook>) {
             Ok(Entry::Event(line))
                 if budget.allows(line.from, line.node.is_some() && line.refused.is_none()) =>
             {
-                // A line that cannot be written is lost: a full disk must not stop the server.
+                // A line that cannot be written is lost, because a full disk must not stop the
+                // server.
                 let _ = console::result(text(&line, json) + "\n");
                 if let Some(hook) = hook.filter(|_| line.node.is_some()) {
                     hook.call(text(&line, true));
@@ -139,7 +140,7 @@ fn text(line: &Line, json: bool) -> String {
     )
 }
 
-/// The text in printable ASCII, cut to the length of a line.
+/// Converts a text to printable ASCII, and truncates it to the length of a line.
 pub(super) fn printable(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -157,7 +158,7 @@ pub(super) fn printable(text: &str) -> String {
     out
 }
 
-/// How many more lines may be written in this period.
+/// The number of lines that the log can still write in this period.
 #[derive(Debug)]
 struct Budget {
     since: Instant,
@@ -176,8 +177,8 @@ impl Budget {
         }
     }
 
-    /// Begins a new period if the old one has ended, and returns how many lines were dropped in the
-    /// old one.
+    /// Begins a new period if the old period has ended. Returns how many lines were dropped in the
+    /// old period.
     fn begin_period(&mut self, now: Instant) -> Option<u32> {
         if now.duration_since(self.since) < BUDGET_PERIOD {
             return None;
@@ -190,7 +191,7 @@ impl Budget {
     /// Decides whether a line may be written. A delivery to a node is logged even if other clients
     /// have used up the budget.
     fn allows(&mut self, from: IpAddr, to_a_node: bool) -> bool {
-        // Only lines that are written enter the table, so the table is bounded too.
+        // Only lines that are written enter the table, so its size is limited too.
         let own = self.by_source.get(&from).copied().unwrap_or_default();
         let allowed =
             own < MAX_LINES_PER_SOURCE && (to_a_node || self.written < MAX_LINES_PER_PERIOD);
@@ -234,7 +235,7 @@ mod tests {
         );
         assert!(
             budget.allows(ip(2), false),
-            "another asker has lines of its own"
+            "another client must have its own lines"
         );
         assert_eq!(budget.begin_period(begun + Duration::from_secs(9)), None);
         assert_eq!(budget.begin_period(begun + BUDGET_PERIOD), Some(80));
@@ -252,7 +253,7 @@ mod tests {
         assert!(budget.by_source.len() <= MAX_LINES_PER_PERIOD as usize);
         assert!(
             budget.allows(IpAddr::from([10, 9, 9, 9]), true),
-            "what a node was given is logged all the same"
+            "a delivery to a node must still be logged"
         );
     }
 

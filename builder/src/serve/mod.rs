@@ -1,12 +1,12 @@
-//! `builder serve`: serves an output over http, so that switching a machine on is enough to turn it
-//! into its node, with no operator involved. The image is public; a node's document goes only to
-//! the node's machine, and only for a limited time; iPXE installs a machine once.
+//! `builder serve`: serves an output over http, so that a machine becomes its node when it is
+//! switched on, without an operator. The image is public. A node's document goes only to the node's
+//! machine, and only for a limited time. iPXE installs a machine once.
 //!
-//! `server` accepts connections, and `client_request` parses a request. `pages` passes it to the
-//! module that answers: `node_document` with a document, `install` with a script for iPXE, `files`
-//! with a public file. `peer_link` asks the kernel how a machine is connected, and `identify`
-//! decides which node it is. `record` holds the state that outlives the server, and `board` shows
-//! it.
+//! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
+//! to the module that answers it: `node_document` with a document, `install` with a script for
+//! iPXE, `files` with a public file. `peer_link` asks the kernel how a machine is connected, and
+//! `identify` decides which node it is. `record` holds the state that outlives the server, and
+//! `board` shows the state.
 
 mod board;
 mod body;
@@ -70,10 +70,11 @@ pub(crate) struct Options {
     /// Minutes after the first download during which a node may fetch its document again
     #[arg(long, default_value_t = 15, value_name = "MINUTES")]
     open: u64,
-    /// How often an unfinished installation is repeated before the machine is held
+    /// How often to repeat an unfinished installation before the machine is held
     #[arg(long, default_value_t = 3, value_name = "TIMES")]
     retries: u32,
-    /// The tree of CentOS 7.9 from which iPXE installs: a folder, which is then served, or a URL
+    /// The tree of CentOS 7.9 from which iPXE installs: a folder, which the server then serves, or
+    /// a URL
     #[arg(long, value_name = "FOLDER|URL")]
     tree: Option<Tree>,
     /// A folder that `builder mirror` has written, which is served below /mirror/. Its tree is the
@@ -92,7 +93,7 @@ pub(crate) struct Options {
     /// Sign the requests of nodes that make their keys themselves, with the PKI in this folder
     #[arg(long, value_name = "DIR", requires = "recipe")]
     pki: Option<PathBuf>,
-    /// The recipe of the cluster, from which the certificates' names and lifetimes come
+    /// The recipe of the cluster, which provides the names and lifetimes of certificates
     #[arg(long, value_name = "FILE", requires = "pki")]
     recipe: Option<PathBuf>,
     /// The address and port for requests for certificates, over https with the cluster's own key
@@ -103,21 +104,21 @@ pub(crate) struct Options {
         requires = "pki"
     )]
     enrol: Listen,
-    /// Sign nothing for a node until `builder pki approve` has named its key
+    /// Sign a node's first request only after `builder pki approve` has approved its key
     #[arg(long, requires = "pki")]
     approve: bool,
     /// Log requests as JSON, one object per line
     #[arg(long)]
     json: bool,
-    /// Show the board (/board) and its metrics to other hosts too, if they give the token in this
+    /// Also show the board (/board) and its metrics to other hosts, if they send the token in this
     /// file
     #[arg(long, value_name = "FILE")]
     board_token: Option<PathBuf>,
-    /// Ask the cluster's members for the board, with the client certificate in this folder
+    /// Query the cluster's members for the board, with the client certificate in this folder
     #[arg(long, value_name = "DIR")]
     client: Option<PathBuf>,
-    /// Run this command with /bin/sh for each event about a node. It gets the event as a line of
-    /// JSON on its standard input
+    /// Run this command with /bin/sh for each event about a node. It receives the event as a line
+    /// of JSON on standard input
     #[arg(long, value_name = "COMMAND")]
     hook: Option<String>,
 }
@@ -135,7 +136,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return Err(exit_error(
             Exit::Different,
             format!(
-                "{} differs from what was built: `builder verify` says where",
+                "{} differs from what was built: run `builder verify` to see where",
                 out.display()
             ),
         ));
@@ -195,7 +196,7 @@ fn endpoints(options: &Options, ca: Option<&CertificateAuthority>) -> Result<Vec
     Ok(endpoints)
 }
 
-/// What signs requests, if the recipe lets nodes make their keys.
+/// Returns the authority that signs requests, if the recipe lets nodes make their keys.
 fn authority(pki: &Path, recipe_path: &Path, approve: bool) -> Result<CertificateAuthority> {
     Ok(CertificateAuthority {
         recipe: RecipeFile::open(recipe_path)?,

@@ -1,6 +1,6 @@
-//! Asks the kernel about the path to an address (rtnetlink(7)): its route, the link of that route,
-//! and the neighbours on that link. Only the kernel knows policy routes and link routes; no table
-//! in /proc lists them.
+//! Queries the kernel about the path to an address (rtnetlink(7)): its route, the link of that
+//! route, and the neighbours on that link. Only the kernel knows policy routes and link routes,
+//! which no table in /proc lists.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -13,7 +13,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
 
-// From linux/rtnetlink.h, linux/netlink.h and linux/neighbour.h.
+// The constants are from linux/rtnetlink.h, linux/netlink.h and linux/neighbour.h.
 const GETLINK: u16 = 18;
 const NEWROUTE: u16 = 24;
 const GETROUTE: u16 = 26;
@@ -44,7 +44,7 @@ const HEADER: usize = 16;
 /// The path that packets to an address take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
-    /// It is an address of this host itself.
+    /// The address belongs to this host itself.
     Local,
     /// The path leads through a router.
     Router,
@@ -74,13 +74,13 @@ impl Netlink {
             SocketFlags::CLOEXEC,
             None,
         )?;
-        // The kernel answers at once. If it ever does not, the timeout keeps the request from
-        // waiting indefinitely.
+        // The kernel answers immediately. If it ever does not, the timeout prevents the request
+        // from waiting indefinitely.
         set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(2)))?;
         Ok(Self(socket))
     }
 
-    /// The route of a packet from one of this host's addresses to a given address.
+    /// Returns the route of a packet from one of this host's addresses to a given address.
     pub(super) fn route(&self, from: Ipv4Addr, to: Ipv4Addr) -> io::Result<Route> {
         // rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
         let mut body = vec![INET, 32, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -94,7 +94,7 @@ impl Netlink {
             .ok_or_else(malformed)
     }
 
-    /// Whether the link uses ARP to find its neighbours' cards.
+    /// Returns whether the link uses ARP to find its neighbours' cards.
     pub(super) fn has_arp(&self, link: u32) -> io::Result<bool> {
         // ifinfomsg: family, padding, type, index, flags, change
         let mut body = vec![0; 16];
@@ -107,7 +107,8 @@ impl Netlink {
             .ok_or_else(malformed)
     }
 
-    /// The whole neighbour table of IPv4. Before Linux 5.0, a single entry cannot be requested.
+    /// Returns the whole neighbour table of IPv4. Before Linux 5.0, a program cannot request a
+    /// single entry.
     pub(super) fn neighbours(&self) -> io::Result<Vec<Neighbour>> {
         // ndmsg: family, padding, ifindex, state, flags, type
         let mut body = vec![0; 12];
@@ -120,14 +121,15 @@ impl Netlink {
             .collect())
     }
 
-    /// Sends one request, and returns the messages of its answer as pairs of kind and body.
+    /// Sends one request, and returns the messages of the answer as pairs of kind and body.
     fn ask(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<(u16, Vec<u8>)>> {
         let mut request = Vec::with_capacity(HEADER + body.len());
         let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
         request.extend(length.to_ne_bytes());
         request.extend(kind.to_ne_bytes());
         request.extend((REQUEST | flags).to_ne_bytes());
-        // The sequence number and the port may be 0, since the socket sends one request at a time.
+        // The sequence number and the port can be 0, because the socket sends one request at a
+        // time.
         request.extend([0; 8]);
         request.extend(body);
         send(&self.0, &request, SendFlags::empty())?;
@@ -148,7 +150,7 @@ impl Netlink {
 fn malformed() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        "the kernel's answer cannot be read",
+        "the kernel's answer is malformed",
     )
 }
 
@@ -179,7 +181,7 @@ fn messages(mut bytes: &[u8]) -> io::Result<Vec<(u16, Vec<u8>)>> {
     Ok(all)
 }
 
-/// The attributes after the fixed part of a message.
+/// Returns the attributes after the fixed part of a message.
 fn attributes(body: &[u8], fixed: usize) -> Vec<(u16, &[u8])> {
     let mut rest = body.get(fixed..).unwrap_or_default();
     let mut all = Vec::new();
@@ -258,11 +260,11 @@ mod tests {
                 .unwrap(),
             Route::Local
         );
-        assert!(!netlink.has_arp(1).unwrap(), "loopback has no cards");
+        assert!(!netlink.has_arp(1).unwrap(), "loopback does not use ARP");
         let error = netlink.has_arp(0x7fff_ffff).unwrap_err();
         assert!(
             error.raw_os_error().is_some(),
-            "the kernel's own error: {error}"
+            "expected the kernel's own error, found: {error}"
         );
         netlink.neighbours().unwrap();
     }

@@ -15,7 +15,7 @@ use super::reply::{Content, Reply, now, refused, text_reply};
 use super::state::{self, Cluster, ServerState};
 
 /// Returns the document of the requesting machine. A machine that names the digest of its document
-/// in `If-None-Match` is answered with 304 if there is no newer one.
+/// in `If-None-Match` gets a 304 if there is no newer document.
 pub(super) fn document(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
     let cluster = state.cluster()?;
     let handed = request
@@ -40,7 +40,7 @@ fn deliver(
     node: &NodeIdentity,
 ) -> Result<Reply> {
     let record = &cluster.record;
-    // On a full disk there is no room for a lock either.
+    // On a full disk, the lock file cannot be created either.
     let _lock = record.lock().inspect_err(|error| state.log.error(error));
     if let Err(error) = cluster.note_served() {
         state.log.error(&error);
@@ -63,8 +63,8 @@ fn deliver(
     let mut delivery = delivery.unwrap_or_else(DocumentDelivery::allowed);
     let Some(text) = state::document(&state.out, name.as_str())? else {
         let why = format!(
-            "{name} has no certificates yet. Sign the request that `firstboot csr` prints on {name} by `builder pki sign`, and \
-             build again"
+            "{name} has no certificates yet. Run `firstboot csr` on {name}, sign the request with \
+             `builder pki sign`, and build again"
         );
         return Err(Refusal::not_found("not-enrolled", why).into());
     };
@@ -81,7 +81,7 @@ fn deliver(
     Ok(tagged(reply, cluster.digest(node)))
 }
 
-/// Refuses the document of a node whose document was handed out before, or may have been.
+/// Refuses the document of a node whose document was, or may have been, handed out before.
 fn must_be_open(
     state: &ServerState,
     record: &Record,
@@ -93,8 +93,8 @@ fn must_be_open(
     let name = &node.name;
     if delivery.is_none() && !record.is_complete() && installation.began.is_none() {
         let why = format!(
-            "the record of this server does not say whether {name} had its document. `builder allow {name} --document` on the \
-             server hands it out"
+            "this server's record does not show whether {name} already received its document. Run \
+             `builder allow {name} --document` on the server to allow the download"
         );
         return Err(Refusal::forbidden("no-record", why));
     }
@@ -104,8 +104,9 @@ fn must_be_open(
     if !delivery.is_open(installation.began, now, state.open) {
         let first = delivery.first.map(time::text).unwrap_or_default();
         let why = format!(
-            "the document of {name} was handed out at {first}, and for {} minutes from then. `builder allow {name} --document` \
-             on the server hands it out again",
+            "the document of {name} was handed out at {first}, and could be downloaded for {} \
+             minutes from then. Run `builder allow {name} --document` on the server to allow \
+             another download",
             state.open.as_secs() / 60
         );
         return Err(Refusal::forbidden("document-closed", why));
@@ -120,8 +121,8 @@ fn tagged(mut reply: Reply, digest: Option<Sha256>) -> Reply {
     reply
 }
 
-/// Records that the machine has been installed, since only an installed machine asks for its
-/// document. From now on iPXE does not install it again, even if its report was lost.
+/// Records that the machine has been installed, because only an installed machine asks for its
+/// document. From now on iPXE does not install the machine again, even if its report was lost.
 pub(super) fn note_installed(
     state: &ServerState,
     record: &Record,

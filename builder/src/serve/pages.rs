@@ -1,5 +1,4 @@
-//! The pages: maps each request to its answer. All the functions here are plain functions that may
-//! block on the disk.
+//! Maps each request to its answer. All functions here are synchronous and may block on the disk.
 
 use std::io;
 
@@ -24,7 +23,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
     let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();
     let identity = |reply: &dyn Fn() -> Result<Reply>| match request.verb {
         Verb::Get => reply().unwrap_or_else(|error| failed(state, &error)),
-        // A HEAD could know the answer only by having the side effects of a GET.
+        // A HEAD is refused, because it would have the side effects of a GET.
         Verb::Head | Verb::Post => not_allowed("GET"),
     };
     match parts.as_slice() {
@@ -117,6 +116,6 @@ fn failed(state: &ServerState, error: &anyhow::Error) -> Reply {
     state.log.error(error);
     text_reply(
         StatusCode::INTERNAL_SERVER_ERROR,
-        "the server failed; its console says why [failed]".to_owned(),
+        "the server failed; its console shows why [failed]".to_owned(),
     )
 }

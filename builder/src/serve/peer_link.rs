@@ -1,5 +1,5 @@
-//! The origin of a request: what the network itself reveals about the client, whatever the client
-//! claims.
+//! The origin of a request: what the network itself reveals about the client, regardless of what
+//! the client claims.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -8,8 +8,8 @@ use recipes::Mac;
 
 use super::netlink::{Neighbour, Netlink, Route};
 
-// linux/neighbour.h: the states in which the card of the entry has answered, or the operator has
-// set it.
+// The states in which the card of the entry has answered, or the operator has set it
+// (linux/neighbour.h).
 const REACHABLE: u16 = 0x02;
 const STALE: u16 = 0x04;
 const DELAY: u16 = 0x08;
@@ -19,18 +19,19 @@ const PERMANENT: u16 = 0x80;
 /// What is known about the machine at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerLink {
-    /// It is on a network of this host, and this card has its address.
+    /// It is on a network of this host, and the card has the address.
     Card(Mac),
     /// It is on a network of this host, but no card has answered for its address.
     NoCard,
-    /// It is behind a router, or on a link without hardware addresses: only its address is known.
+    /// It is behind a router, or on a link without hardware addresses, so only its address is
+    /// known.
     Routed,
     /// It is this host.
     Local,
 }
 
-/// Asks the kernel about the machine at `peer`, which is connected to the address `local` of this
-/// host.
+/// Queries the kernel about the machine at `peer`, which is connected to the address `local` of
+/// this host.
 pub(super) fn find(local: Ipv4Addr, peer: Ipv4Addr) -> io::Result<PeerLink> {
     let netlink = Netlink::open()?;
     match netlink.route(local, peer)? {
@@ -41,10 +42,10 @@ pub(super) fn find(local: Ipv4Addr, peer: Ipv4Addr) -> io::Result<PeerLink> {
     }
 }
 
-/// What the neighbour table shows for an address on a link with ARP.
+/// Decides what the neighbour table shows for an address on a link with ARP.
 fn judge(table: &[Neighbour], link: u32, peer: Ipv4Addr) -> PeerLink {
-    // An INCOMPLETE entry has no card, and the card of a FAILED entry no longer answers; NOARP does
-    // not mean that the machine answered.
+    // An INCOMPLETE entry has no card. The card of a FAILED entry no longer answers. NOARP does not
+    // mean that the machine has answered.
     let known = |entry: &&Neighbour| {
         entry.link == link
             && entry.address == peer

@@ -1,4 +1,4 @@
-//! Why a request is refused. Each reason has a fixed id, which tests and programs use; the text may
+//! Why a request is refused. Each reason has a fixed id, which tests and programs use. The text can
 //! change.
 
 use hyper::StatusCode;
@@ -8,15 +8,15 @@ use hyper::StatusCode;
 pub(super) struct Refusal {
     /// The reason's name: lower case, with hyphens.
     pub(super) id: &'static str,
-    /// The status of the answer. After a 404 or a 503, firstboot and the kickstart ask again; after
-    /// a 403 they stop asking.
+    /// The status of the answer. After a 404 or a 503, firstboot and the kickstart ask again. After
+    /// a 403 they stop.
     pub(super) status: StatusCode,
-    /// What is wrong and what to do.
+    /// The fault and the remedy.
     pub(super) why: String,
 }
 
 impl Refusal {
-    /// A refusal: repeating the request does not help.
+    /// Creates a refusal that does not change if the client repeats the request (403).
     pub(super) fn forbidden(id: &'static str, why: impl Into<String>) -> Self {
         Self {
             id,
@@ -25,7 +25,7 @@ impl Refusal {
         }
     }
 
-    /// Not known here, although a later build may know it.
+    /// Creates a refusal for something that is not known yet, but that a later build may add (404).
     pub(super) fn not_found(id: &'static str, why: impl Into<String>) -> Self {
         Self {
             id,
@@ -34,7 +34,7 @@ impl Refusal {
         }
     }
 
-    /// Not now.
+    /// Creates a refusal for a temporary condition (503).
     pub(super) fn unavailable(id: &'static str, why: impl Into<String>) -> Self {
         Self {
             id,
@@ -43,7 +43,7 @@ impl Refusal {
         }
     }
 
-    /// The request itself is malformed.
+    /// Creates a refusal for a malformed request (400).
     pub(super) fn bad_request(id: &'static str, why: impl Into<String>) -> Self {
         Self {
             id,

@@ -1,4 +1,4 @@
-//! An answer before it is turned into HTTP: a text, a refusal, or a piece of a file.
+//! An answer before it is converted to HTTP: a text, a refusal, or a piece of a file.
 
 use std::time::SystemTime;
 
@@ -24,11 +24,11 @@ pub(super) struct Reply {
 pub(super) enum Content {
     Text(String),
     File(Option<Piece>),
-    /// Events that follow as they happen.
+    /// Events, which are sent as they happen.
     Events(Events),
 }
 
-/// A text as an answer.
+/// Creates an answer from a text.
 pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
     if !text.ends_with('\n') {
         text.push('\n');
@@ -38,7 +38,7 @@ pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         ),
-        // The text is meant only for this client, and only at this time.
+        // The text is only for this client, and only for this moment.
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Reply {
@@ -49,7 +49,7 @@ pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
     }
 }
 
-/// A refusal as an answer.
+/// Creates an answer from a refusal.
 pub(super) fn refused(refusal: &Refusal) -> Reply {
     let mut reply = text_reply(refusal.status, refusal.to_string());
     if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
@@ -57,7 +57,7 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
             .headers
             .push((RETRY_AFTER, HeaderValue::from_static("2")));
     }
-    // If the request itself is malformed, it is not clear where the next one would begin.
+    // If the request itself is malformed, the server cannot tell where the next one begins.
     reply.close = matches!(
         refusal.status,
         StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED
@@ -65,8 +65,8 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
     reply
 }
 
-/// The current time for records. A request reads it once, so that all its changes have the same
-/// time.
+/// Returns the current time for records. A request reads the time once, so that all its changes
+/// have the same time.
 pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }

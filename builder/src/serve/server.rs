@@ -1,4 +1,4 @@
-//! Connections: accepts them, limits their number and time, and answers them.
+//! Accepts connections, limits their number and duration, and answers requests.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -30,14 +30,14 @@ use super::stream::{SendfileStream, StallGuard};
 use crate::console;
 use crate::exit::with_causes;
 
-/// How long a client may take to send its request.
+/// The time limit for a client to send its request.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum size of a request's head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
-/// The maximum number of headers in it: a machine sends one for each of its cards.
+/// The maximum number of headers in a request. A machine sends one for each of its cards.
 const MAX_HEADERS: usize = 100;
 
-/// Where the server listens, and how it encrypts there.
+/// An address on which the server listens, and the encryption there.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) addresses: Vec<SocketAddr>,
@@ -62,7 +62,8 @@ pub(super) fn run(state: &Arc<ServerState>, endpoints: &[Endpoint]) -> Result<()
             .map(|(listener, _)| listener.local_addr())
             .collect::<std::io::Result<Vec<_>>>()?;
         let cluster = state.cluster()?;
-        // A new build may replace the documents before a machine asks for one.
+        // Record the documents now, because a new build may replace them before a machine asks for
+        // one.
         if let Err(error) = cluster
             .record
             .lock()
@@ -110,7 +111,7 @@ async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
         let listener = TcpListener::bind(address).await;
         match listener.with_context(|| format!("cannot listen on {address}")) {
             Ok(listener) => listeners.push(listener),
-            // This happens if `localhost` is used on a host without IPv6.
+            // This happens with `localhost` on a host without IPv6.
             Err(error) if address.is_ipv6() && !listeners.is_empty() => {
                 console::error(with_causes(&error));
             }
@@ -128,11 +129,11 @@ async fn accept(
 ) {
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
-            // Most likely too many files are open; other connections will soon close theirs.
+            // Most likely too many files are open. Other connections will soon close theirs.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        // A connection that gets no slot is closed at once.
+        // A connection without a slot is closed immediately.
         let Some(slot) = connections.admit(peer.ip()) else {
             continue;
         };
@@ -158,7 +159,7 @@ async fn connection(
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    // Small answers are sent at once, without waiting for more data.
+    // Small answers are sent immediately, without waiting for more data.
     let _ = stream.set_nodelay(true);
     let stream = StallGuard::new(stream);
     match tls {
@@ -181,7 +182,7 @@ async fn connection(
     }
 }
 
-/// Answers all requests of one connection. `outbox` is given if the connection can send files
+/// Answers all requests of one connection. `outbox` is present if the connection can send files
 /// itself.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
@@ -200,10 +201,10 @@ async fn serve(
         .header_read_timeout(CLIENT_TIMEOUT)
         .max_header_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS);
-    // Bodies are written from their own buffers rather than copied together;
-    // `stream::SendfileStream` requires this.
+    // Bodies are written from their own buffers and not copied together. `stream::SendfileStream`
+    // requires this.
     server.writev(true);
-    // If a client disconnects early, that is not an error of the server.
+    // An early disconnect by the client is not an error of the server.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -221,7 +222,7 @@ async fn respond(
                 Ok(Some(body)) => Ok(request.with_body(&body)),
                 _ => Err(Refusal::bad_request(
                     "body",
-                    format!("the body is cut short, or longer than {MAX_BODY_BYTES} bytes"),
+                    format!("the body is truncated, or longer than {MAX_BODY_BYTES} bytes"),
                 )),
             }
         }
@@ -237,7 +238,7 @@ async fn respond(
                     console::error(error);
                     refused(&Refusal::unavailable(
                         "failed",
-                        "the server failed; its console says why",
+                        "the server failed; its console shows why",
                     ))
                 }
             }
@@ -246,7 +247,7 @@ async fn respond(
     response(reply, outbox)
 }
 
-/// Reads a short body as a whole.
+/// Reads a whole short body.
 async fn read(body: Incoming) -> Option<Vec<u8>> {
     let mut body = pin!(body);
     let mut bytes = Vec::new();

@@ -32,7 +32,7 @@ pub(super) struct ServerState {
     pub(super) out: PathBuf,
     /// The folder of records.
     pub(super) record_dir: PathBuf,
-    /// How long a document may be downloaded again.
+    /// How long after the first download a document can be downloaded again.
     pub(super) open: Duration,
     /// How often an unfinished installation is repeated.
     pub(super) retries: u32,
@@ -44,28 +44,28 @@ pub(super) struct ServerState {
     pub(super) append: String,
     /// http or https.
     pub(super) scheme: &'static str,
-    /// What signs the requests of nodes that make their keys themselves.
+    /// The authority that signs the requests of nodes that make their keys themselves.
     pub(super) ca: Option<CertificateAuthority>,
     pub(super) log: Log,
     pub(super) board: Board,
-    /// Changes that could not be recorded: for each node, the record before the change and the
-    /// record as it should be.
+    /// Changes that could not be recorded. For each node, this is the record before the change and
+    /// the intended record.
     pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
 }
 
 /// The nodes of an output, and the record of their cluster.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    /// By name.
+    /// The nodes, sorted by name.
     pub(crate) nodes: Vec<NodeIdentity>,
-    /// The digest of each node's document; a node that is not enrolled yet has none.
+    /// The digest of each node's document. A node that is not enrolled yet has none.
     digests: BTreeMap<Label, Sha256>,
     /// The server's record of the nodes.
     pub(crate) record: Record,
 }
 
 impl Cluster {
-    /// The cluster of an output.
+    /// Reads the cluster of an output.
     pub(crate) fn read(out: &Path, state: &Path) -> Result<Self> {
         let all = all_nodes(out)?;
         let digests = all.iter();
@@ -74,7 +74,7 @@ impl Cluster {
         let nodes: Vec<_> = all.into_iter().map(|(node, _)| node).collect();
         let first = nodes
             .first()
-            .with_context(|| format!("{} has no node", out.join("nodes").display()))?;
+            .with_context(|| format!("{} contains no nodes", out.join("nodes").display()))?;
         let record = Record::new(state, &first.cluster);
         Ok(Self {
             nodes,
@@ -83,20 +83,20 @@ impl Cluster {
         })
     }
 
-    /// The digest of a node's document.
+    /// Returns the digest of a node's document.
     pub(super) fn digest(&self, node: &NodeIdentity) -> Option<Sha256> {
         self.digests.get(&node.name).copied()
     }
 
-    /// Records the documents of this output. A machine with one of them can later prove itself with
-    /// it, wherever it got it. The caller holds the record's lock.
+    /// Records the documents of this output. A machine that has one of them can later prove its
+    /// identity with it, even if another server handed it out. The caller holds the record's lock.
     pub(super) fn note_served(&self) -> Result<()> {
         self.digests
             .iter()
             .try_for_each(|(node, digest)| self.record.note_served(node, *digest))
     }
 
-    /// The node with that name.
+    /// Returns the node with that name.
     pub(crate) fn node(&self, name: &str) -> Option<&NodeIdentity> {
         self.nodes.iter().find(|node| node.name.as_str() == name)
     }
@@ -113,14 +113,18 @@ fn all_nodes(out: &Path) -> Result<Vec<(NodeIdentity, Option<Sha256>)>> {
     for name in names().with_context(|| format!("cannot list {}", folder.display()))? {
         let name = name.to_string_lossy();
         let node = node(out, &name);
-        nodes.push(node.with_context(|| format!("{}/{name} is not a node's", folder.display()))?);
+        nodes.push(
+            node.with_context(|| {
+                format!("{}/{name} is not the folder of a node", folder.display())
+            })?,
+        );
     }
     nodes.sort_by(|(one, _): &(NodeIdentity, _), (other, _)| one.name.cmp(&other.name));
     Ok(nodes)
 }
 
-/// The node of a folder in the output, with the digest of its document. The signature is not checked here. The node checks it,
-/// because its image determines which key to trust.
+/// Reads the node of a folder in the output, with the digest of its document. This does not check
+/// the signature. The node checks it, because its image determines which key to trust.
 fn node(out: &Path, name: &str) -> Result<(NodeIdentity, Option<Sha256>)> {
     let envelope = |text: &str| -> Result<Vec<u8>> {
         let envelope: Envelope = serde_json::from_str(text)?;
@@ -136,7 +140,7 @@ fn node(out: &Path, name: &str) -> Result<(NodeIdentity, Option<Sha256>)> {
     Ok((serde_json::from_slice(&envelope(&text)?)?, None))
 }
 
-/// The text of a node's document; none if the node is not enrolled yet.
+/// Reads the text of a node's document. Returns `None` if the node is not enrolled yet.
 pub(super) fn document(out: &Path, name: &str) -> Result<Option<String>> {
     read(out, name, "node.json")
 }
@@ -164,7 +168,7 @@ impl ServerState {
         Cluster::read(&self.out, &self.record_dir)
     }
 
-    /// The delivery of a node's document, including deliveries that could not be recorded.
+    /// Returns the delivery of a node's document, including deliveries that could not be recorded.
     pub(super) fn delivery(
         &self,
         record: &Record,
@@ -179,15 +183,15 @@ impl ServerState {
     }
 
     /// Records the delivery of a node's document. If the disk is full, this process remembers the
-    /// delivery: a machine must not be refused for that reason, and the document goes only to its
-    /// own machine.
+    /// delivery, because a full disk must not be a reason to refuse a machine, and the document
+    /// goes only to its own machine.
     pub(super) fn put_delivery(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) {
         let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         match record.put_delivery(node, delivery) {
             Ok(()) => drop(unsaved.remove(node)),
             Err(error) => {
                 self.log.error(&error.context(
-                    "a document is handed out, and that is remembered until this server ends",
+                    "a document is handed out, but the server remembers this only until it ends",
                 ));
                 let before = record.delivery(node).unwrap_or_default();
                 unsaved.insert(node.clone(), (before, delivery.clone()));
@@ -195,8 +199,8 @@ impl ServerState {
         }
     }
 
-    /// This server's URL, with the host that the client named, or with the server's address if the
-    /// client named none.
+    /// Returns this server's URL, with the host that the client named, or with the server's address
+    /// if the client named none.
     pub(super) fn own_url(&self, request: &ClientRequest) -> String {
         let host =
             request
@@ -248,8 +252,8 @@ impl ServerState {
     }
 }
 
-/// Lists what an operator should know before the first request: how the server recognises each
-/// node, and what would prevent that.
+/// Lists what an operator should know before the first request: how the server identifies each
+/// node, and what would prevent this.
 pub(super) fn startup_notes(
     cluster: &Cluster,
     listening: &[std::net::SocketAddr],
@@ -266,20 +270,23 @@ pub(super) fn startup_notes(
     }
     if listening.iter().all(|address| address.ip().is_loopback()) {
         lines.push(
-            "warning: only this host can connect. A proxy in front hides which machine asks: no machine gets a document"
+            "warning: only this host can connect. A proxy in front would hide which machine asks, \
+             so no machine gets a document"
                 .to_owned(),
         );
     } else if in_container() {
         lines.push(
-            "warning: this runs in a container. Unless it has the host's network, every machine has the container's gateway \
-             for an address, and none gets a document"
+            "warning: the server runs in a container. Unless the container uses the host's \
+             network, every request comes from the container's gateway, and no machine gets a \
+             document"
                 .to_owned(),
         );
     }
     if !cluster.record.is_complete() {
         lines.push(format!(
-            "warning: {} is not the record that the cluster's first build began. A machine that it does not contain gets no \
-             document. Give the right folder as --state, or name the machines with `builder allow --document`",
+            "warning: {} is not the record that the cluster's first build began. A machine that is \
+             not in it gets no document. Name the right folder with --state, or allow the machines \
+             with `builder allow --document`",
             cluster.record.folder().display()
         ));
     }
@@ -292,7 +299,7 @@ pub(super) fn startup_notes(
         .collect();
     if installs && !new.is_empty() {
         lines.push(format!(
-            "not installed before `builder allow --all --install`, which wipes their disks: {}",
+            "not installed until `builder allow --all --install`, which erases their disks: {}",
             new.join(", ")
         ));
     }
@@ -300,26 +307,26 @@ pub(super) fn startup_notes(
 }
 
 fn how_recognised(node: &NodeIdentity) -> String {
-    let address = "by its address alone";
-    // The address that the node will connect to is not known yet. The source address that the
-    // kernel would choose stands in for it.
+    let address = "only by its address";
+    // The address that the node will connect to is not known yet, so the check uses the source
+    // address that the kernel would choose.
     match (find(Ipv4Addr::UNSPECIFIED, node.address), node.machine.mac) {
         (Ok(PeerLink::Local), _) => {
-            "warning: it is this host's own address, and gets no document".to_owned()
+            "warning: this is the host's own address, so it gets no document".to_owned()
         }
         (Ok(PeerLink::Card(_) | PeerLink::NoCard), Some(mac)) => {
-            format!("in this host's network, known by its card {mac}")
+            format!("in this host's network, identified by its card {mac}")
         }
         (Ok(PeerLink::Card(_) | PeerLink::NoCard), None) => {
-            format!("in this host's network, known {address}: a `mac` in the recipe is safer")
+            format!("in this host's network, identified {address}: a `mac` in the recipe is safer")
         }
-        (Ok(PeerLink::Routed), _) => format!("behind a router, known {address}"),
+        (Ok(PeerLink::Routed), _) => format!("behind a router, identified {address}"),
         (Err(error), _) => format!("warning: this host has no route to it ({error})"),
     }
 }
 
-/// Whether this process runs in a container, judging by the files that Docker and Podman leave
-/// behind.
+/// Returns whether this process runs in a container, judging by the files that Docker and Podman
+/// leave behind.
 fn in_container() -> bool {
     ["/.dockerenv", "/run/.containerenv"]
         .iter()

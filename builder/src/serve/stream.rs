@@ -1,5 +1,4 @@
-//! Two kinds of connection: one that does not wait indefinitely, and one that sends files without
-//! reading them.
+//! Two kinds of connection: one with time limits, and one that sends files without reading them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,16 +14,16 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::body::{Outbox, PLACEHOLDER};
 
 /// The kernel drops a client that accepts nothing for this long (tcp(7), TCP_USER_TIMEOUT). Only
-/// the kernel can detect this: a socket becomes writable again only after a third of its buffer has
-/// been accepted. The buffer has up to 4 MiB, of which each of 200 clients on a slow line accepts
-/// 60 KB per second. A small buffer would cost twice the processor time.
+/// the kernel can detect this, because a socket becomes writable again only after the client has
+/// accepted a third of its buffer. The buffer has up to 4 MiB, and each of 200 clients on a slow
+/// line accepts 60 KB per second. A small buffer would take twice the processor time.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a client may take for any answer; after that it must keep up a minimum rate.
+/// How long a client can take for any answer. After that it must sustain a minimum rate.
 const RATE_GRACE_PERIOD: Duration = Duration::from_secs(60);
-/// The minimum rate, in bytes per second: about that of a modem.
+/// The minimum rate, in bytes per second. This is about the rate of a modem.
 const MIN_BYTES_PER_SECOND: u64 = 4096;
 
-/// A connection that fails if its client does not accept the data sent to it.
+/// A connection that fails if its client does not accept the data.
 #[derive(Debug)]
 pub(super) struct StallGuard {
     inner: TcpStream,
@@ -35,8 +34,8 @@ pub(super) struct StallGuard {
 
 impl StallGuard {
     pub(super) fn new(inner: TcpStream) -> Self {
-        // Only the rate below applies if this call fails, and on kernels before 5.11 also if a
-        // client keeps its window closed.
+        // If this call fails, only the minimum rate applies. The same holds on kernels before 5.11
+        // if a client keeps its window closed.
         let _ = set_tcp_user_timeout(
             &inner,
             u32::try_from(STALL_TIMEOUT.as_millis()).unwrap_or(u32::MAX),
@@ -49,7 +48,7 @@ impl StallGuard {
         }
     }
 
-    /// Counts the bytes sent, or waits for the client, but not indefinitely.
+    /// Counts the bytes sent, or waits for the client for a limited time.
     fn progress(
         &mut self,
         cx: &mut Context<'_>,
@@ -74,13 +73,13 @@ impl StallGuard {
                 ready!(timer.as_mut().poll(cx));
                 Poll::Ready(Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    "the client does not take what it is sent",
+                    "the client does not accept the data",
                 )))
             }
         }
     }
 
-    /// Starts the time of a new answer.
+    /// Starts the time limits of a new answer.
     fn restart(&mut self) {
         (self.since, self.sent) = (Instant::now(), 0);
     }
@@ -133,10 +132,10 @@ impl AsyncWrite for StallGuard {
     }
 }
 
-/// A plain connection. In place of the placeholders that hyper writes, it sends the files in its
+/// An unencrypted connection. It replaces the placeholders that hyper writes with the files in its
 /// outbox. hyper never copies a body's bytes if the connection accepts several slices at once, so
-/// the placeholder arrives here with its own address. If it were ever copied, `poll_write` would
-/// send zeros, and the client's digest check would fail.
+/// the placeholder arrives here with its own address. If it were copied, `poll_write` would send
+/// zeros, and the client's digest check would fail.
 #[derive(Debug)]
 pub(super) struct SendfileStream {
     inner: StallGuard,
@@ -148,7 +147,7 @@ impl SendfileStream {
         Self { inner, outbox }
     }
 
-    /// Sends at most this many bytes of the next file.
+    /// Sends at most `limit` bytes of the next file.
     fn send_file(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
         loop {
             let ready = self.inner.inner.poll_write_ready(cx).map_ok(|()| 0);
@@ -182,7 +181,7 @@ impl SendfileStream {
     }
 }
 
-/// Whether a slice is a file's placeholder.
+/// Returns whether a slice is a file's placeholder.
 fn is_placeholder(slice: &[u8]) -> bool {
     PLACEHOLDER.as_ptr_range().contains(&slice.as_ptr())
 }

@@ -28,19 +28,15 @@ pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
     let secret = secret
         .ok()
         .with_context(|| format!("{} is not a private key in PEM", key.display()))?;
-    let config = config(rustls::ALL_VERSIONS, chain, secret).with_context(|| {
-        format!(
-            "{} and {} do not belong together",
-            cert.display(),
-            key.display()
-        )
-    })?;
+    let config = config(rustls::ALL_VERSIONS, chain, secret)
+        .with_context(|| format!("{} and {} do not match", cert.display(), key.display()))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Builds a TLS acceptor for the key that signs the cluster's documents, which every image trusts.
-/// Only TLS 1.3: what a server signs there begins with 64 spaces and names its purpose (RFC 8446,
-/// 4.4.3), so that a signature can never be taken for one of a document.
+/// It accepts only TLS 1.3. There, the data that a server signs begins with 64 spaces and names its
+/// purpose (RFC 8446, 4.4.3), so that the signature can never be used as the signature of a
+/// document.
 pub(super) fn of_signing_key(pkcs8: &[u8]) -> Result<TlsAcceptor> {
     let pair = rcgen::KeyPair::try_from(pkcs8)?;
     let cert = rcgen::CertificateParams::new(vec!["enrol".to_owned()])?.self_signed(&pair)?;
@@ -61,7 +57,7 @@ fn config(
         .with_single_cert(chain, secret)?)
 }
 
-/// Reads a key, but refuses one that users other than its owner can read or replace.
+/// Reads a key, but refuses a key that users other than its owner can read or replace.
 pub(super) fn private(key: &Path) -> Result<Vec<u8>> {
     let context = || format!("cannot read {}", key.display());
     let mut file = text_file::open(key).with_context(context)?;
@@ -69,8 +65,8 @@ pub(super) fn private(key: &Path) -> Result<Vec<u8>> {
     let others = mode & 0o077;
     ensure!(
         others == 0,
-        "{}: its mode is {mode:04o}, so that users other than its owner can access it. Run `chmod {:o}` on it; if others may \
-         have read it, replace key and certificate",
+        "{}: its mode is {mode:04o}, which gives users other than its owner access. Run `chmod \
+         {:o}` on it; if others may have read it, replace the key and the certificate",
         key.display(),
         mode & 0o700
     );

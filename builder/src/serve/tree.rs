@@ -18,8 +18,9 @@ impl FromStr for Tree {
     fn from_str(text: &str) -> Result<Self, String> {
         if text.starts_with("https://") {
             return Err(
-                "iPXE as it is distributed has no https, and fetches kernel and initrd from the tree: expected an http:// URL or \
-                 a folder. The recipe's `trees`, from which the packages come, may well be https"
+                "the usual builds of iPXE do not support https, and iPXE loads the kernel and the \
+                 initrd from the tree: expected an http:// URL or a folder. The recipe's `trees`, \
+                 which provide the packages, can be https"
                     .to_owned(),
             );
         }
@@ -31,7 +32,7 @@ impl FromStr for Tree {
         if kernel.is_file() {
             Ok(Self::Folder(folder))
         } else {
-            Err(format!("no kernel at {}", kernel.display()))
+            Err(format!("there is no kernel at {}", kernel.display()))
         }
     }
 }

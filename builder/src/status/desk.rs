@@ -1,5 +1,5 @@
-//! What the operator's machine knows of a cluster: its description, the newest built image, and a
-//! client certificate.
+//! What the operator's machine knows about a cluster: its description, the newest built image, and
+//! a client certificate.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::{check, manifest, text_file};
 /// The image's description of the cluster, as a path in the overlay.
 const CLUSTER: &str = "etc/firstboot/cluster.json";
 
-/// What is known before any member is asked.
+/// The facts that are known before any member is queried.
 #[derive(Debug)]
 pub(crate) struct Desk {
     /// The cluster, as its newest image or its recipe describes it.
@@ -27,7 +27,7 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Finds all of this, and checks the client certificate.
+    /// Finds these facts, and checks the client certificate.
     pub(crate) fn open(out: &Path, pki: Option<&Path>, client: Option<&Path>) -> Result<Self> {
         let (cluster, built) = if out.is_file() {
             let recipe = check::checked_recipe(out, false)?.recipe;
@@ -68,7 +68,7 @@ impl Desk {
     }
 }
 
-/// The PKI folder of an output, or of the default output for a recipe.
+/// Returns the PKI folder of an output, or of the default output for a recipe.
 fn default_pki(out: &Path) -> PathBuf {
     if out.is_file() {
         return PathBuf::from("out.pki");
@@ -88,7 +88,7 @@ fn cluster(out: &Path) -> Result<ClusterDocument> {
         .with_context(|| format!("{CLUSTER} of the image in {} is damaged", out.display()))
 }
 
-/// The serial of the newest image of an output; `None` if the output has no release.
+/// Returns the serial of the newest image of an output, or `None` if the output has no release.
 fn serial(out: &Path) -> Result<Option<u64>> {
     let path = out.join(RELEASE_FILE);
     if !path.is_file() {

@@ -1,8 +1,8 @@
 //! `builder status`: the state of a running cluster, from the operator's own machine, with the
 //! operator's own client certificate.
 //!
-//! `desk` finds the cluster, the certificate and the newest built image. `report` asks the members.
-//! `text` prints the report, and `watch` repeats it.
+//! `desk` finds the cluster, the certificate and the newest built image. `report` queries the
+//! members. `text` formats the report, and `watch` repeats it.
 
 mod desk;
 mod report;
@@ -27,7 +27,7 @@ pub(crate) use text::{days, word};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 every member is healthy; 1 no client certificate, or a file cannot be read; 5 degraded; \
-        6 no quorum, or no member answers. docs/exit-codes.md has the details.\n\n\
+        6 no quorum, or no member answers. See docs/exit-codes.md.\n\n\
         Example: builder pki client alice --pki out.pki && builder status out --json | jq '.members[] | {name, healthy}'"
 )]
 pub(crate) struct Options {
@@ -38,25 +38,26 @@ pub(crate) struct Options {
     /// [default: OUT.pki]
     #[arg(long, value_name = "DIR")]
     pki: Option<PathBuf>,
-    /// The folder with ca.crt, client.crt and client.key [default: of the client certificates in
-    /// the PKI folder, the one that expires last]
+    /// The folder with ca.crt, client.crt and client.key [default: the client certificate in the
+    /// PKI folder that expires last]
     #[arg(long, value_name = "DIR")]
     client: Option<PathBuf>,
     /// Compare the members' data. This blocks writes on each member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
-    /// Repeat until interrupted: redraw a terminal, and otherwise print one line each time
+    /// Repeat until interrupted. Redraw the report on a terminal, and otherwise print one line each
+    /// time
     #[arg(long)]
     watch: bool,
     /// The seconds between two repetitions
     #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=86400))]
     interval: u64,
-    /// Print JSON, with --watch one document per line
+    /// Print JSON. With --watch, print one document per line
     #[arg(long)]
     json: bool,
 }
 
-/// Prints the state of the cluster. The exit code represents it.
+/// Prints the state of the cluster, and returns an error with the exit code for it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let desk = Desk::open(
         &options.out,
@@ -84,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     verdict(&report)
 }
 
-/// The verdict as the command's outcome.
+/// Converts the verdict into the command's outcome.
 fn verdict(report: &Report) -> Result<()> {
     let faulty = report.faulty();
     match report.verdict {
@@ -99,7 +100,7 @@ fn verdict(report: &Report) -> Result<()> {
         Verdict::NoQuorum => Err(exit_error(
             Exit::NoQuorum,
             format!(
-                "too few members answer for a quorum; without: {}",
+                "too few members answer for a quorum; not answering or faulty: {}",
                 faulty.join(", ")
             ),
         )),

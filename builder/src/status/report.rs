@@ -1,5 +1,5 @@
-//! Asks each member for its state and its member list, and reads the keys through which the members
-//! coordinate.
+//! Queries each member for its state and its member list, and reads the keys through which the
+//! members coordinate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ pub(crate) struct Report {
     pub(crate) at: String,
     /// The verdict over all members.
     pub(crate) verdict: Verdict,
-    /// Each member.
+    /// The members.
     pub(crate) members: Vec<Row>,
     /// Whether all members that answered have the same member list.
     pub(crate) lists_agree: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Report {
     pub(crate) update: Update,
     /// The newest scheduled snapshot; `None` if the recipe has no `[backup]`.
     pub(crate) backup: Option<Backup>,
-    /// Faults that concern no single member.
+    /// Faults that are not specific to one member.
     pub(crate) errors: Vec<Reason>,
 }
 
@@ -75,14 +75,14 @@ pub(crate) struct Update {
     pub(crate) turn: Option<UpdateTurn>,
     /// An operator's order that no member may update itself.
     pub(crate) halt: Option<Halt>,
-    /// The failure of the newest image.
+    /// The failure of the newest image, if it failed.
     pub(crate) failed: Option<Failed>,
     /// The member that restarts its etcd to trust another CA.
     pub(crate) restart: Option<String>,
 }
 
 impl Report {
-    /// Asks all members at the same time.
+    /// Queries all members in parallel.
     pub(crate) async fn ask(desk: &Desk, comparison: Comparison) -> Self {
         let cluster = &desk.cluster;
         let mut errors = Vec::new();
@@ -127,7 +127,7 @@ impl Report {
         }
     }
 
-    /// The names of the members that are not healthy voters.
+    /// Returns the names of the members that are not healthy voters.
     pub(super) fn faulty(&self) -> Vec<&str> {
         let healthy = |row: &&Row| !row.healthy || row.learner || !row.errors.is_empty();
         self.members
@@ -137,7 +137,7 @@ impl Report {
             .collect()
     }
 
-    /// Every member in any list, by id, with a name that one of the lists gives it.
+    /// Returns every member in any list, by id, with a name that one of the lists has for it.
     pub(crate) fn listed(&self) -> BTreeMap<&str, &str> {
         let mut names = BTreeMap::new();
         for listed in self
@@ -190,7 +190,7 @@ impl Update {
 }
 
 impl List {
-    /// The role of the member with this id in this list.
+    /// Returns the role of the member with this id in this list.
     pub(crate) fn role_of(&self, id: &str) -> &'static str {
         self.members.as_ref().map_or("no answer", |members| {
             members
@@ -225,8 +225,8 @@ impl Listed {
     }
 }
 
-/// Whether all known lists have the same members with the same roles and peer URLs. Names are not
-/// compared, because a member may learn another one's name later.
+/// Returns whether all known lists have the same members with the same roles and peer URLs. Names
+/// are not compared, because a member may learn the name of another member later.
 fn agree(lists: &[List]) -> bool {
     let key = |list: &List| {
         let entries = list.members.as_ref()?;

@@ -8,7 +8,7 @@ use members::survey::{Row, Verdict, columns, health, remarks, role, size};
 use super::Report;
 use super::report::{List, Update};
 
-/// The report as tables and lines.
+/// Formats the report as tables and lines.
 pub(super) fn full(report: &Report) -> String {
     let mut text = format!(
         "cluster {}: {}, {}\n",
@@ -28,7 +28,7 @@ pub(super) fn full(report: &Report) -> String {
     text
 }
 
-/// The report as one line.
+/// Formats the report as one line.
 pub(super) fn line(report: &Report) -> String {
     let members = report.members.iter().map(|row| {
         let problems: Vec<String> = row.errors.iter().map(ToString::to_string).collect();
@@ -47,7 +47,7 @@ pub(super) fn line(report: &Report) -> String {
     )
 }
 
-/// The verdict in words.
+/// Returns the verdict in words.
 pub(crate) fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Healthy => "healthy",
@@ -89,7 +89,8 @@ fn table(rows: &[Row]) -> String {
     columns(&lines)
 }
 
-/// The days that remain for the certificates that a member presents to clients and to its peers.
+/// Returns the days that remain for the certificates that a member presents to clients and to its
+/// peers.
 pub(crate) fn days(row: &Row) -> String {
     let days = |left: Option<i64>| left.map_or_else(|| "-".to_owned(), |days| days.to_string());
     match (row.certificate_days_left, row.peer_certificate_days_left) {
@@ -98,7 +99,7 @@ pub(crate) fn days(row: &Row) -> String {
     }
 }
 
-/// One line if the member lists agree, and otherwise all of them side by side.
+/// Formats the member lists: one line if they agree, and otherwise all of them side by side.
 fn lists(report: &Report) -> String {
     let known = report.lists.iter().filter(|list| list.members.is_some());
     let known = known.count();
@@ -143,19 +144,20 @@ fn update(update: &Update) -> String {
         (Some(built), Some(newest)) => {
             let _ = writeln!(
                 text,
-                "images: {built} is the newest built here, {newest} the newest that a member has taken over by an update"
+                "images: the newest built here is {built}, the newest that a member has installed \
+                 by an update is {newest}"
             );
         }
         (Some(built), None) => {
             let _ = writeln!(
                 text,
-                "images: {built} is the newest built here; no member has taken one over by an update"
+                "images: the newest built here is {built}; no member has installed one by an update"
             );
         }
         (None, Some(newest)) => {
             let _ = writeln!(
                 text,
-                "images: {newest} is the newest that a member has taken over by an update"
+                "images: the newest that a member has installed by an update is {newest}"
             );
         }
         (None, None) => {}
@@ -163,7 +165,7 @@ fn update(update: &Update) -> String {
     if let Some(turn) = &update.turn {
         let _ = writeln!(
             text,
-            "turn: {} installs the image {}, since {} ({} s)",
+            "turn: {} has been installing the image {} since {} ({} s)",
             turn.node,
             turn.serial,
             stamp(turn.since),

@@ -10,10 +10,10 @@ use super::desk::Desk;
 use super::report::Report;
 use super::text;
 
-/// Moves to the top left of a terminal and clears it.
+/// Clears the terminal and moves to its top left corner.
 const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
-/// Prints the report again and again.
+/// Prints the report repeatedly.
 pub(super) async fn run(
     desk: &Desk,
     comparison: Comparison,
@@ -32,7 +32,7 @@ pub(super) async fn run(
         };
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            // The reader has seen enough.
+            // The reader has closed the pipe and has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             written => written?,
         }

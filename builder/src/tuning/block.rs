@@ -1,5 +1,5 @@
-//! Settings as the lines of a file, with the reason and the source above each group, and the value
-//! of the other profile.
+//! Formats settings as the lines of a file. Each group has its reason, its source and the other
+//! profile's values as comments.
 
 use std::fmt::Write as _;
 
@@ -8,8 +8,8 @@ use super::setting::{Place, Setting};
 /// The maximum width of a comment.
 const WIDTH: usize = 116;
 
-/// The lines for a place. `line` formats one setting from its key and value. `profile` is the name
-/// of the recipe's profile.
+/// Formats the lines for a place. `line` formats one setting from its key and value. `profile` is
+/// the name of the recipe's profile.
 pub(crate) fn block(
     settings: &[Setting],
     place: Place,

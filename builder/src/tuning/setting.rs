@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where a setting is set.
+/// The file or place in which a setting is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Place {
@@ -26,7 +26,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// The file or place, as text for people.
+    /// Returns the file or place as text for the operator.
     pub(crate) const fn file(self) -> &'static str {
         match self {
             Self::Sysctl => "/etc/sysctl.d/95-etcd.conf",

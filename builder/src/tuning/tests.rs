@@ -1,5 +1,4 @@
-//! Tests that the table agrees with the guide and that it describes, in one place, what three
-//! programs do.
+//! Tests that the table agrees with the guide, and with what the programs do.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +35,7 @@ fn the_guide_is_followed_to_the_letter_and_its_keys_stand_once() {
         .iter()
         .map(|setting| setting.key.as_str())
         .collect();
-    assert_eq!(keys.len(), settings.len(), "a key stands twice");
+    assert_eq!(keys.len(), settings.len(), "the table has a key twice");
     assert_eq!(of(&settings, "vm.dirty_ratio").as_deref(), Some("60"));
     assert_eq!(
         value(&settings, Place::Mount, "options").unwrap(),
@@ -88,8 +87,8 @@ fn every_setting_of_etcd_has_its_row_and_shows_the_recipes_value() {
     }
 }
 
-/// Some values are written by firstboot without consulting the recipe. They are in the table too,
-/// and the two must agree.
+/// firstboot writes some values that do not come from the recipe. The table also contains them, and
+/// the two must agree.
 #[test]
 fn firstboot_writes_what_the_table_says() {
     let code = include_str!("../../../firstboot/src/steps/etcd_conf.rs");
@@ -104,7 +103,7 @@ fn a_file_gives_each_deviation_with_its_reason() {
     let text = block(&settings, Place::Sysctl, "etcd", |key, value| {
         format!("{key} = {value}")
     });
-    // Line breaks may occur anywhere in the text.
+    // Line breaks can occur anywhere in the text.
     assert!(
         text.replace("\n# ", " ")
             .contains("(Source: tuned 2.11, latency-performance;"),

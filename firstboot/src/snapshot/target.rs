@@ -188,8 +188,8 @@ mod tests {
             assert_eq!(text.parse(), Ok(wanted), "{text}");
         }
         for (text, why) in [
-            ("s3://", "not a name of a bucket"),
-            ("s3://B/a.db", "not a name of a bucket"),
+            ("s3://", "not a bucket name"),
+            ("s3://B/a.db", "not a bucket name"),
             ("s3://backups/a b/", "not a prefix"),
             ("http://10.0.0.1/a.db", "s3://BUCKET/OBJECT"),
             ("ftp://x", "s3://BUCKET/OBJECT"),

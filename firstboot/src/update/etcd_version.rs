@@ -69,12 +69,12 @@ pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
     if let Some(agreed) = agreed.filter(|agreed| *agreed > minor) {
         return if !is_downgradable(agreed) || agreed > minor + 1 {
             NextStep::Refuse(ReasonId::UpdateDowngrade.because(format!(
-                "the cluster runs as etcd 3.{agreed}, and etcd does not downgrade it to {target}. Build an image with etcd \
+                "the cluster's version is 3.{agreed}, and etcd does not downgrade it to {target}. Build an image with etcd \
                  3.{agreed}"
             )))
         } else if let Some(silent) = silent(members) {
             NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
-                "the cluster runs as etcd 3.{agreed}, and {silent} does not answer: etcd lowers the version of the cluster \
+                "the cluster's version is 3.{agreed}, and {silent} does not answer: etcd lowers the version of the cluster \
                  only while every member runs"
             )))
         } else if downgrade.is_some() {
@@ -176,7 +176,7 @@ mod tests {
     fn a_member_that_is_too_old_is_named_before_the_turn() {
         for (target, other, words) in [
             ("3.6.14", "3.5.1", "at 3.5.32 or later"),
-            ("3.7.1", "3.5.33", "lets no minor be skipped"),
+            ("3.7.1", "3.5.33", "does not support skipping a minor"),
         ] {
             let why = objection(version(target), &[member(1, other, 5)]).unwrap();
             assert_eq!(why.id, Some(ReasonId::EtcdVersion));

@@ -1,4 +1,4 @@
-//! A connection to one member, with the calls that this project makes over it.
+//! A connection to one member, with the calls that this project needs.
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ impl Client {
         };
         match tokio::time::timeout(patience, answer).await {
             Ok(answer) => Ok(answer?.into_inner()),
-            Err(_) => bail!("no answer within {} s", patience.as_secs()),
+            Err(_) => bail!("no response within {} s", patience.as_secs()),
         }
     }
 
@@ -94,8 +94,8 @@ impl Client {
             .await
     }
 
-    /// Requests the hash over all data of the member up to a revision. Meanwhile, the member blocks
-    /// writes.
+    /// Requests the hash over all data of the member up to a revision. The member blocks writes
+    /// while it computes the hash.
     pub async fn hash_kv(&self, revision: i64, patience: Duration) -> Result<HashKv> {
         self.call_within(
             patience,
@@ -105,8 +105,8 @@ impl Client {
         .await
     }
 
-    /// Requests this member's own member list or, with `linearizable`, the list of a quorum (3.5
-    /// and later).
+    /// Requests this member's own member list. With `linearizable`, requests the list of a quorum
+    /// (3.5 and later).
     pub async fn members(&self, linearizable: bool) -> Result<Vec<Member>> {
         let request = wire::MemberListRequest { linearizable };
         let answer: wire::MemberListResponse = self
@@ -197,14 +197,16 @@ impl Client {
             .await
         {
             Ok(_) => Ok(()),
-            // With authentication enabled, even the refusal has gone through raft.
+            // With authentication enabled, a refusal also proves that the request went through
+            // raft.
             Err(error) if error.to_string().contains("permission denied") => Ok(()),
             Err(error) => Err(error),
         }
     }
 }
 
-/// tonic wraps an error twice; only the innermost error contains the reason.
+/// Returns the innermost error. tonic wraps an error twice, and only the innermost error contains
+/// the reason.
 pub(super) fn deepest(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), deepest)
 }

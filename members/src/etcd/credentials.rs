@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-/// How long a handshake may take.
+/// The time limit for a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A client certificate with its key, and the CAs that sign the members' certificates.
@@ -34,7 +34,7 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Credentials from texts in PEM.
+    /// Creates credentials from texts in PEM.
     pub fn new(ca: &[u8], cert: &[u8], key: &[u8]) -> Self {
         let tonic = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(ca))
@@ -51,11 +51,11 @@ impl Credentials {
         self.tonic.clone()
     }
 
-    /// The times from and until which the certificate is valid that a server presents in a TLS
-    /// handshake.
+    /// Returns the times from and until which the certificate is valid that a server presents in a
+    /// TLS handshake.
     ///
     /// # Errors
-    /// If there is no handshake, or if no trusted CA signed the server's certificate.
+    /// If the handshake fails, or if no trusted CA signed the server's certificate.
     pub async fn served_validity(&self, address: SocketAddr) -> Result<(UnixTime, UnixTime)> {
         let roots = self.roots()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -87,7 +87,7 @@ impl Credentials {
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let (leaf, intermediates) = chain
             .split_first()
-            .with_context(|| format!("{address} presents no certificate"))?;
+            .with_context(|| format!("{address} does not present a certificate"))?;
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
         // The verifier reports these times if it is asked to verify the certificate at the beginning

@@ -1,4 +1,5 @@
-//! The only access to etcd: gRPC with a client certificate. No program runs etcdctl.
+//! Access to etcd through gRPC, with a client certificate. This is the only one: no program runs
+//! etcdctl.
 
 mod client;
 mod credentials;

@@ -1,5 +1,5 @@
-//! The keys with which the firstboots of a cluster coordinate: reads, conditional writes, and
-//! leases, which expire when their holder dies.
+//! Access to the keys through which the nodes of a cluster coordinate: reads, conditional writes,
+//! and leases, which expire when their holder dies.
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures_util::stream;
@@ -31,7 +31,7 @@ impl Client {
     }
 
     /// Writes a key, provided that each key in `seen` was last changed in the revision given with
-    /// it (0: the key does not exist). Returns whether the key was written.
+    /// it (0 means that the key does not exist). Returns whether the key was written.
     pub async fn put_if(
         &self,
         key: &str,
@@ -54,9 +54,9 @@ impl Client {
         .await
     }
 
-    /// Writes all of these keys, or deletes those without a value, provided that each key in `seen`
-    /// was last changed in the revision given with it (0: the key does not exist). Otherwise it
-    /// changes nothing. Returns whether it made the changes.
+    /// Writes all of these keys, and deletes those without a value, provided that each key in
+    /// `seen` was last changed in the revision given with it (0 means that the key does not exist).
+    /// Otherwise it changes nothing. Returns whether it made the changes.
     pub async fn transact(
         &self,
         seen: &[(&str, i64)],
@@ -118,12 +118,12 @@ impl Client {
                 .streaming(Request::new(once), path, codec)
                 .await?
                 .into_inner();
-            answers.message().await?.context("no answer")
+            answers.message().await?.context("no response")
         };
         let answer: Result<LeaseKeepAliveResponse> =
             match tokio::time::timeout(CALL_TIMEOUT, answer).await {
                 Ok(answer) => answer,
-                Err(_) => bail!("no answer within {} s", CALL_TIMEOUT.as_secs()),
+                Err(_) => bail!("no response within {} s", CALL_TIMEOUT.as_secs()),
             };
         let answer = answer.map_err(|error| anyhow!("cannot renew the lease: {error:#}"))?;
         ensure!(answer.ttl > 0, "the lease has expired");

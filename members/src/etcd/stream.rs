@@ -21,7 +21,7 @@ const WINDOW: u32 = 2 << 20;
 pub struct Pieces(Streaming<SnapshotResponse>);
 
 impl Client {
-    /// Connects without a time limit for the whole call, because a snapshot may be of any size.
+    /// Connects without a time limit for the whole call, because a snapshot can be of any size.
     pub async fn connect_bulk(url: &str, credentials: &Credentials) -> Result<Self> {
         let wide = |endpoint: tonic::transport::Endpoint| {
             endpoint
@@ -52,7 +52,7 @@ impl Client {
         match tokio::time::timeout(patience, answer).await {
             Ok(answer) => answer,
             Err(_) => bail!(
-                "the member has not started to send after {} s",
+                "the member has not started to send within {} s",
                 patience.as_secs()
             ),
         }

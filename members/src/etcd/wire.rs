@@ -1,6 +1,6 @@
 //! The messages of etcd's API that this project uses, with the field numbers of upstream's
-//! api/etcdserverpb/rpc.proto (v3.4 to v3.7). Fields that it does not need are omitted, and
-//! protobuf ignores them.
+//! api/etcdserverpb/rpc.proto (v3.4 to v3.7). Fields that the project does not need are omitted,
+//! and protobuf ignores them.
 
 #![expect(missing_docs, reason = "the messages and fields are upstream's")]
 
@@ -240,7 +240,7 @@ pub(crate) struct PutRequest {
 /// A condition: the key was last changed in this revision; 0 means that the key does not exist.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Compare {
-    /// 0: equal.
+    /// How the property is compared. 0: equal.
     #[prost(int32, tag = "1")]
     pub(crate) result: i32,
     /// The compared property. 2: the revision of the last change.
@@ -248,7 +248,7 @@ pub(crate) struct Compare {
     pub(crate) target: i32,
     #[prost(bytes = "vec", tag = "3")]
     pub(crate) key: Vec<u8>,
-    // A `oneof` in upstream's file; with `optional`, the value 0 is encoded as well, as upstream
+    // Upstream's file has a `oneof` here. With `optional`, the value 0 is also encoded, as upstream
     // does.
     #[prost(int64, optional, tag = "6")]
     pub(crate) mod_revision: Option<i64>,
@@ -286,7 +286,7 @@ pub(crate) struct TxnResponse {
 /// Requests a lease whose id the server chooses.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LeaseGrantRequest {
-    /// In seconds.
+    /// The duration of the lease, in seconds.
     #[prost(int64, tag = "1")]
     pub(crate) ttl: i64,
 }

@@ -1,5 +1,5 @@
-//! Whether the members agree: each has its own copy of the member list, and its version of etcd
-//! must be compatible with those of all others.
+//! Checks whether the members agree. Each has its own copy of the member list, and its version of
+//! etcd must be compatible with those of all others.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ use super::row::Row;
 use crate::etcd::Member;
 use crate::reason::ReasonId;
 
-/// Adds to each member's errors its differences from the others.
+/// Adds each member's differences from the others to its errors.
 pub(super) fn check(rows: &mut [Row]) {
     lists(rows);
     versions(rows);
 }
 
-/// The properties of a member that are compared: its id, whether it is a learner, and its peer
-/// URLs.
+/// Returns the properties of a member that are compared: its id, whether it is a learner, and its
+/// peer URLs.
 fn key(list: &[Member]) -> BTreeSet<(u64, bool, &[String])> {
     list.iter()
         .map(|member| (member.id, member.is_learner, member.peer_urls.as_slice()))
@@ -71,7 +71,7 @@ fn differences(usual: &[Member], own: &[Member]) -> String {
                     member
                 };
                 parts.push(format!(
-                    "it has {} as {}, they have it as {}",
+                    "it lists {} as {}, they list it as {}",
                     known.title(),
                     role(member),
                     role(&other)
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn members_that_agree_have_no_errors() {
         let all = [1, 2, 3].map(member);
-        // A member that does not know another member's name yet still has the same members.
+        // A member that has not learned another member's name yet still has the same members.
         let unnamed = [
             member(1),
             member(2),
@@ -164,8 +164,8 @@ mod tests {
         assert!(errors(&mut rows).iter().all(String::is_empty), "{rows:?}");
     }
 
-    /// The list of etcd 3.6.14 next to that of 3.5.1 (etcd-io/etcd#19557): a voter has become a
-    /// learner again, and has lost its name.
+    /// The lists are those of etcd 3.6.14 and 3.5.1 (etcd-io/etcd#19557). In one of them a voter
+    /// has become a learner again, and has lost its name.
     #[test]
     fn the_differences_of_a_member_list_are_reported() {
         let all = [1, 2, 3].map(member);
@@ -180,8 +180,8 @@ mod tests {
             row(3, &all),
         ];
         let said = errors(&mut rows);
-        let expected = "its member list differs from that of etcd-1, etcd-3: it has etcd-1 as a learner at \
-                        https://10.0.0.1:2380, they have it as a voter at https://10.0.0.1:2380";
+        let expected = "its member list differs from that of etcd-1, etcd-3: it lists etcd-1 as a \
+            learner at https://10.0.0.1:2380, they list it as a voter at https://10.0.0.1:2380";
         assert_eq!(said, ["", expected, ""]);
         let mut rows = [
             row(1, &all),

@@ -1,4 +1,4 @@
-//! Alarms. Every member returns the alarms of all members; each alarm is shown once, at the member
+//! Alarms. Every member returns the alarms of all members. Each alarm is shown once, at the member
 //! that raised it.
 
 use recipes::cluster::EtcdSettings;
@@ -11,8 +11,8 @@ use crate::reason::{Reason, ReasonId};
 /// etcd's number for the alarm NOSPACE: the database has reached its quota.
 const NOSPACE: i32 = 1;
 
-/// Whether one of a member's own errors is an alarm (etcdserverpb.AlarmMember in protobuf's text
-/// format). Alarms are reported by [`check`].
+/// Returns whether one of a member's own errors is an alarm (etcdserverpb.AlarmMember in protobuf's
+/// text format). [`check`] reports alarms.
 pub(super) fn is_one(error: &str) -> bool {
     error.starts_with("memberID:") && error.contains("alarm:")
 }
@@ -36,7 +36,7 @@ pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
             Some(_) => text,
             None => text.map(|text| {
                 format!(
-                    "of {:x}, which is not a member any more: {text}",
+                    "of {:x}, which is no longer a member: {text}",
                     alarm.member_id
                 )
             }),
@@ -48,13 +48,14 @@ fn reason(alarm: &AlarmMember, database: i64, settings: &EtcdSettings) -> Reason
     if alarm.alarm == NOSPACE {
         let quota = i64::try_from(settings.quota_backend_bytes).unwrap_or(i64::MAX);
         return ReasonId::AlarmNospace.because(format!(
-            "alarm NOSPACE: its database has {}, the quota is {}, and no member accepts writes. Compact the cluster, \
-             defragment each member, then run `etcdctl alarm disarm`",
+            "alarm NOSPACE: its database has {}, the quota is {}, and no member accepts writes. \
+             Compact the cluster, defragment each member, and then run `etcdctl alarm disarm`",
             size(database),
             size(quota)
         ));
     }
-    let text = "alarm CORRUPT: its data differs from the other members', and no member accepts writes. Replace this member";
+    let text = "alarm CORRUPT: its data differs from that of the other members, and no member \
+        accepts writes. Replace this member";
     ReasonId::AlarmCorrupt.because(text)
 }
 
@@ -113,7 +114,7 @@ mod tests {
             rows[0].healthy
                 && rows[1].errors[0]
                     .text
-                    .starts_with("of ab, which is not a member any more: alarm CORRUPT")
+                    .starts_with("of ab, which is no longer a member: alarm CORRUPT")
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The newest good snapshot, which is shown so that a failing `[backup]` is noticed.
+//! The newest good snapshot. The status shows it, so that operators notice a failing `[backup]`.
 
 use recipes::ClusterDocument;
 use serde::Serialize;
@@ -16,7 +16,7 @@ pub struct Backup {
     /// The newest snapshot. `None` if there is none yet, or if no member answered.
     newest: Option<SnapshotRecord>,
     age_seconds: Option<u64>,
-    /// Whether the newest run of the schedule ended without a snapshot.
+    /// Whether the latest scheduled run ended without a snapshot.
     overdue: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -26,7 +26,7 @@ impl Backup {
     /// Queries the members one after the other. Returns `None` if the recipe has no `[backup]`.
     pub async fn ask(cluster: &ClusterDocument, credentials: &Credentials) -> Option<Self> {
         let backup = cluster.backup.as_ref()?;
-        let mut answer: anyhow::Result<_> = Err(anyhow::anyhow!("no member answers"));
+        let mut answer: anyhow::Result<_> = Err(anyhow::anyhow!("no member answered"));
         for member in &cluster.members {
             let asked = async {
                 let client = Client::connect(&member.client_url(), credentials).await?;
@@ -41,7 +41,7 @@ impl Backup {
         let newest = answer.ok().flatten();
         let now = now();
         let due = backup.schedule.slot(now);
-        // A run may wait for every member that precedes it, and the snapshot itself takes time.
+        // A run may wait for every member before it, and the snapshot itself takes time.
         let late = now > due + backup.schedule.period() / 2;
         let overdue = late && newest.as_ref().is_none_or(|record| record.slot < due);
         let age_seconds = newest
@@ -56,7 +56,7 @@ impl Backup {
         })
     }
 
-    /// The age of the newest snapshot in seconds, if there is one.
+    /// Returns the age of the newest snapshot in seconds, if there is one.
     pub fn age_seconds(&self) -> Option<u64> {
         self.age_seconds
     }
@@ -80,7 +80,9 @@ impl Backup {
                 record.host,
                 record.place
             ),
-            (.., Some(error)) => format!("snapshot: cannot read the newest one: {error}\n"),
+            (.., Some(error)) => {
+                format!("snapshot: cannot read the record of the newest one: {error}\n")
+            }
             _ => format!("snapshot: none yet; schedule: {}{late}\n", self.schedule),
         }
     }
@@ -111,7 +113,7 @@ mod tests {
         };
         assert_eq!(
             asked.line(),
-            "snapshot: cannot read the newest one: no route\n"
+            "snapshot: cannot read the record of the newest one: no route\n"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! The date on which the certificate that a member presents to clients expires. etcd does not warn
-//! before a certificate expires.
+//! When the certificates that a member presents expire. etcd does not warn before a certificate
+//! expires.
 
 use std::net::SocketAddr;
 
@@ -20,10 +20,10 @@ const WARNING_PART: u64 = 6;
 /// The times from and until which a certificate is valid.
 type Validity = (UnixTime, UnixTime);
 
-/// The port at which a member serves its peers.
+/// The port on which a member serves its peers.
 const PEER_PORT: u16 = 2380;
 
-/// The validity of an endpoint's certificate, or `None` if the handshake fails, which is
+/// Returns the validity of an endpoint's certificate, or `None` if the handshake fails, which is
 /// reported elsewhere.
 pub(super) async fn certificate_expiry(
     endpoint: &str,
@@ -33,7 +33,7 @@ pub(super) async fn certificate_expiry(
     credentials.served_validity(address).await.ok()
 }
 
-/// The validity of the certificate that the member presents to its peers.
+/// Returns the validity of the certificate that the member presents to its peers.
 pub(super) async fn peer_certificate_expiry(
     endpoint: &str,
     credentials: &Credentials,
@@ -43,13 +43,13 @@ pub(super) async fn peer_certificate_expiry(
     credentials.served_validity(address).await.ok()
 }
 
-/// The number of whole days until that time; negative once it has passed.
+/// Returns the number of whole days until that time. The number is negative after that time.
 pub(super) fn days_left(until: UnixTime, now: UnixTime) -> i64 {
     let seconds = |time: UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     (seconds(until) - seconds(now)).div_euclid(DAY.cast_signed())
 }
 
-/// The warning that a certificate expires soon.
+/// Returns a warning if a certificate expires soon.
 pub(super) fn advice(validity: Option<Validity>, now: UnixTime) -> Option<Reason> {
     let (from, until) = validity?;
     let seconds = until.as_secs().saturating_sub(now.as_secs());
@@ -57,7 +57,8 @@ pub(super) fn advice(validity: Option<Validity>, now: UnixTime) -> Option<Reason
     let days = seconds / DAY;
     (days < WARNING_DAYS && seconds < life / WARNING_PART).then(|| {
         ReasonId::CertificateExpiring.because(format!(
-            "its certificate expires in {days} days, on {}: build again, and run `firstboot update` on the member",
+            "its certificate expires in {days} days, on {}: build a new image, and run `firstboot \
+             update` on the member",
             date(until)
         ))
     })

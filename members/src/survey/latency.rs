@@ -11,13 +11,13 @@ use tokio::time::timeout;
 
 use crate::reason::{Reason, ReasonId};
 
-/// The number of connections that are made, each of which takes one round trip. The shortest one
-/// counts, because load can only lengthen the time.
+/// The number of connections to make. Each takes one round trip. The shortest round trip counts,
+/// because load can only lengthen it.
 const CONNECTIONS: usize = 3;
 /// The time limit of one connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The round trip to an endpoint in milliseconds, or none if the connection fails.
+/// Measures the round trip to an endpoint in milliseconds. Returns `None` if the connection fails.
 pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
     let address = endpoint.strip_prefix("https://")?;
     let mut quickest = None;
@@ -33,7 +33,7 @@ pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
     quickest.map(|quickest| quickest.as_secs_f64() * 1000.0)
 }
 
-/// The recommended settings, if the round trip is too long for the present settings.
+/// Returns the recommended settings if the round trip is too long for the current settings.
 pub(super) fn advice(round_trip_ms: Option<f64>, settings: &EtcdSettings) -> Option<Reason> {
     let trip = round_trip_ms?;
     let (heartbeat, election) = (settings.heartbeat_interval_ms, settings.election_timeout_ms);

@@ -10,7 +10,7 @@ use super::row::Row;
 use crate::etcd::{self, Client, Credentials};
 use crate::reason::{Reason, ReasonId};
 
-/// The member list of the first member that answers, or an empty list if none answers.
+/// The member list of the first member that answers. The list is empty if no member answers.
 #[derive(Debug)]
 pub(super) struct Roster(Vec<etcd::Member>);
 
@@ -32,7 +32,7 @@ impl Roster {
             .any(|member| member.peer_urls.iter().any(|url| url == peer_url))
     }
 
-    /// The client URL of a member in the recipe. A newer image may have given the member a
+    /// Returns the client URL of a member in the recipe. A newer image may have given the member a
     /// different address.
     pub(super) fn client_url_of(&self, member: &Member) -> String {
         let named = self
@@ -76,8 +76,8 @@ impl Roster {
         }
     }
 
-    /// The members that are in none of the rows, with their client URLs, or with their peer URLs if
-    /// they never started.
+    /// Returns the members that are in none of the rows, with their client URLs, or with their peer
+    /// URLs if they never started.
     pub(super) fn strangers(&self, rows: &[Row]) -> Vec<(String, String)> {
         let strangers = self
             .0
@@ -107,8 +107,8 @@ impl Roster {
         stranger
     }
 
-    /// The error for a voter that was added and never started. It replaces the error that the
-    /// member does not answer.
+    /// Returns the error for a voter that was added and never started. It replaces the error that
+    /// the member does not answer.
     fn never_started(&self, title: &str) -> Option<Reason> {
         let voters = self.0.iter().filter(|member| !member.is_learner);
         let stray = voters
@@ -116,16 +116,16 @@ impl Roster {
             .find(|voter| voter.title() == title && voter.name.is_empty())?;
         let voters = voters.count();
         Some(ReasonId::MemberNeverStarted.because(format!(
-            "it was added but never started, and counts as one of {voters} voters, of which {} must run. Start it, or run \
-             `etcdctl member remove {:x}`",
+            "it was added but never started. It counts as one of {voters} voters, of which {} must \
+             run. Start it, or run `etcdctl member remove {:x}`",
             voters / 2 + 1,
             stray.id
         )))
     }
 }
 
-/// Whether a row belongs to a listed member: the member has the same client URL, or the same
-/// address with any scheme and port.
+/// Returns whether a row belongs to a listed member: the member has the same client URL, or the
+/// same address with any scheme and port.
 fn is_of(row: &Row, listed: &etcd::Member) -> bool {
     listed.client_urls.contains(&row.endpoint)
         || listed
@@ -139,7 +139,7 @@ fn host(url: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
-/// The error for a member whose peer URL in the member list is wrong.
+/// Returns the error for a member whose peer URL in the member list is wrong.
 fn wrong_url(row: &Row, listed: &etcd::Member) -> Option<Reason> {
     let right = peer_url(row);
     if listed.peer_urls.contains(&right) {
@@ -224,12 +224,12 @@ mod tests {
         };
         assert_eq!(
             remarks(&roster.note(stray)),
-            "it was added but never started, and counts as one of 3 voters, of which 2 must run. Start it, or run \
-             `etcdctl member remove 1` [member-never-started]"
+            "it was added but never started. It counts as one of 3 voters, of which 2 must run. \
+             Start it, or run `etcdctl member remove 1` [member-never-started]"
         );
     }
 
-    /// The member list after `etcdctl member update ID --peer-urls=http://…`.
+    /// The member list is the one after `etcdctl member update ID --peer-urls=http://…`.
     #[test]
     fn a_wrong_peer_url_is_reported() {
         let recipe = [Member {

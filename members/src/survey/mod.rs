@@ -28,11 +28,11 @@ pub use table::{columns, health, remarks, role, size, table};
 /// Whether the survey compares the members' data, which blocks writes on each member for a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
-    /// It does not.
+    /// Do not compare.
     Skip,
-    /// Only if the database is small.
+    /// Compare only if the database is small.
     IfSmall,
-    /// Regardless of its size.
+    /// Compare regardless of the size.
     Always,
 }
 
@@ -48,8 +48,8 @@ pub enum Verdict {
     NoQuorum,
 }
 
-/// The state of all members in the recipe and in the cluster's own list.
-/// `without` are the members that an operator excluded from the bootstrap.
+/// Collects the state of all members in the recipe and in the cluster's own list. `without` lists
+/// the members that an operator excluded from the bootstrap.
 pub async fn survey(
     cluster: &ClusterDocument,
     credentials: &Credentials,
@@ -78,7 +78,7 @@ pub async fn survey(
     rows
 }
 
-/// Queries all members at the same time, so that a member that does not answer does not delay the
+/// Queries all members in parallel, so that a member that does not answer does not delay the
 /// others.
 async fn ask_all(members: Vec<(String, String)>, credentials: &Credentials) -> Vec<Row> {
     let mut asked = JoinSet::new();
@@ -141,9 +141,10 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     row
 }
 
-/// Adds what the connections to a member show: the round trip, and when its certificates expire.
+/// Adds what connections to a member show: the round trip, and when its certificates expire.
 async fn observe_connection(row: &mut Row, credentials: &Credentials) {
-    // A handshake at the same time would lengthen the round trip.
+    // The handshakes come later, because a handshake at the same time would lengthen the round
+    // trip.
     row.round_trip_ms = latency::round_trip(&row.endpoint).await;
     let (client, peer) = tokio::join!(
         expiry::certificate_expiry(&row.endpoint, credentials),
@@ -166,12 +167,12 @@ struct Answers {
     status: StatusResponse,
     health: Result<()>,
     alarms: Vec<AlarmMember>,
-    /// The member's own list: if the list were read through raft, every member would return the
+    /// The member's own list. If the list were read through raft, every member would return the
     /// leader's.
     members: Vec<Member>,
 }
 
-/// The faults that the member itself reports, without its alarms.
+/// Returns the faults that the member itself reports, without its alarms.
 fn errors_of(answers: &Answers) -> Vec<Reason> {
     let reported = answers.status.errors.iter();
     let mut errors: Vec<Reason> = reported
@@ -233,7 +234,7 @@ async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: boo
     }
 }
 
-/// The state of the cluster with these members.
+/// Returns the state of the cluster with these members.
 pub fn verdict(rows: &[Row]) -> Verdict {
     // A learner must be healthy, but does not count for the quorum.
     let voters = rows.iter().filter(|row| row.member && !row.learner);

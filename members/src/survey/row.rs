@@ -29,14 +29,15 @@ pub struct Row {
     /// The time at which its certificate expires.
     pub certificate_until: Option<String>,
     pub certificate_days_left: Option<i64>,
-    /// The time at which the certificate that it presents to other members expires. `None` also if
-    /// this machine cannot reach its peer port.
+    /// The time at which the certificate that it presents to other members expires. It is also
+    /// `None` if this machine cannot reach the member's peer port.
     pub peer_certificate_until: Option<String>,
     pub peer_certificate_days_left: Option<i64>,
-    /// Whether the cluster's member list contains it; true for the recipe's members if no member
-    /// list is available.
+    /// Whether the cluster's member list contains it. This is true for the recipe's members if no
+    /// member list is available.
     pub member: bool,
-    /// Whether its data differs from the majority's, or from the others' if there is no majority.
+    /// Whether its data differs from that of the majority, or from that of the others if there is
+    /// no majority.
     pub apart: bool,
     /// Whether an operator excluded it from the bootstrap, according to this node's journal.
     pub without: bool,
@@ -53,6 +54,6 @@ pub struct Row {
     /// The members as reported by this member, empty if it did not answer.
     #[serde(skip)]
     pub list: Vec<etcd::Member>,
-    /// Facts that require no correction.
+    /// Remarks that require no action.
     pub notes: Vec<Reason>,
 }

@@ -2,7 +2,7 @@
 
 use super::row::Row;
 
-/// One line for each member. Each column is as wide as its longest cell.
+/// Formats one line for each member. Each column is as wide as its longest cell.
 pub fn table(rows: &[Row]) -> String {
     let head = [
         "NAME", "ENDPOINT", "HEALTH", "ROLE", "VERSION", "DB SIZE", "REVISION", "TERM", "INDEX",
@@ -28,7 +28,7 @@ pub fn table(rows: &[Row]) -> String {
     columns(&lines)
 }
 
-/// The role of a member, or a dash if the member did not answer.
+/// Returns the role of a member, or a dash if the member did not answer.
 pub fn role(row: &Row) -> &'static str {
     match (row.version.is_empty(), row.leader, row.learner) {
         (true, ..) => "-",
@@ -38,7 +38,7 @@ pub fn role(row: &Row) -> &'static str {
     }
 }
 
-/// The health of a member in words.
+/// Returns the health of a member in words.
 pub fn health(row: &Row) -> &'static str {
     match (row.healthy, row.member) {
         (true, _) => "healthy",
@@ -47,7 +47,7 @@ pub fn health(row: &Row) -> &'static str {
     }
 }
 
-/// Lines of cells, with each column as wide as its longest cell.
+/// Formats lines of cells, with each column as wide as its longest cell.
 pub fn columns(lines: &[Vec<String>]) -> String {
     let mut widths = Vec::new();
     for (i, cell) in lines.iter().flat_map(|line| line.iter().enumerate()) {
@@ -64,8 +64,8 @@ pub fn columns(lines: &[Vec<String>]) -> String {
     lines.iter().map(show).collect()
 }
 
-/// The errors and notes of a member. The errors of an excluded member are omitted, because it is
-/// expected not to answer.
+/// Returns the errors and notes of a member. The errors of an excluded member are omitted, because
+/// it is expected not to answer.
 pub fn remarks(row: &Row) -> String {
     let errors = row.errors.iter().filter(|_| !row.without);
     errors

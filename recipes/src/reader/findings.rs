@@ -23,7 +23,7 @@ impl Findings {
         self.0.borrow_mut().push(diagnostic);
     }
 
-    /// Whether any of the findings is an error.
+    /// Returns whether any of the findings is an error.
     pub(crate) fn has_errors(&self) -> bool {
         self.0
             .borrow()

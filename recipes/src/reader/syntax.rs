@@ -1,15 +1,15 @@
 //! Explains the errors that the TOML parser reports for a broken file. The parser knows what it
-//! expected, but not what the user meant to write; the line itself usually shows that.
+//! expected. What the user meant to write usually shows in the line itself.
 
 use std::ops::Range;
 
 use crate::diagnostic::Diagnostic;
 
-/// The maximum number of mistakes that are of use to a person at once.
+/// The maximum number of mistakes to report. A longer list would not help the user.
 const MAX_MISTAKES: usize = 20;
 
-/// Returns the findings for the parser's errors: one for each line, since a second error on a line
-/// is only a consequence of the first.
+/// Returns the findings for the parser's errors. There is one finding for each line, because a
+/// second error on a line is usually a consequence of the first.
 pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diagnostic> {
     let mut lines = Vec::new();
     let mut headers = Vec::new();
@@ -20,7 +20,8 @@ pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diag
             continue;
         }
         if out.len() == MAX_MISTAKES {
-            let rest = format!("the file has more mistakes of this kind than these {MAX_MISTAKES}");
+            let rest =
+                format!("the file has more mistakes of this kind than the {MAX_MISTAKES} above");
             out.push(Diagnostic::error(span.clone(), rest).help("correct these first"));
             break;
         }
@@ -48,10 +49,11 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
         let place = line.start + at..line.start + at + character.len_utf8();
         return match character {
             '“' | '”' | '„' | '‘' | '’' | '«' | '»' => {
-                error(place, "a typographic quotation mark").help("write the plain one: \"")
+                error(place, "a typographic quotation mark")
+                    .help("write the ASCII quotation mark: \"")
             }
             '\r' => error(place, "a carriage return without a line feed after it")
-                .help("save the file with the line ends of one system, LF or CRLF"),
+                .help("use one kind of line ending throughout the file, LF or CRLF"),
             _ if character.is_control() => {
                 error(place, &format!("a control character, U+{code:04X}"))
                     .help("remove it, and save the file as UTF-8 text")
@@ -93,10 +95,10 @@ fn other_language(line: &Line<'_>) -> Option<Diagnostic> {
         Some(Diagnostic::error(line.place(part), message.to_owned()).help(help.to_owned()))
     };
     if trimmed.starts_with('{') || trimmed.starts_with("---") {
-        let help = "`builder init` writes a first recipe; docs/recipe.md has every key";
+        let help = "`builder init` writes a first recipe; docs/recipe.md describes every key";
         return error(
             &trimmed[..1],
-            "this is JSON or YAML, and a recipe is TOML",
+            "this is JSON or YAML, but a recipe is TOML",
             help,
         );
     }
@@ -110,14 +112,14 @@ fn other_language(line: &Line<'_>) -> Option<Diagnostic> {
     if let Some(item) = trimmed.strip_prefix("- ") {
         let help = match item.split_once(':') {
             Some((key, value)) => format!(
-                "write {}, below a line [[node]] if this is a node",
+                "write {}, below a line [[node]] if it describes a node",
                 written(key, value)
             ),
-            None => format!("write a list as in key = [\"{}\"]", unquoted(item)),
+            None => format!("write a list, such as key = [\"{}\"]", unquoted(item)),
         };
         return error(
             &trimmed[..1],
-            "this is a list of YAML, and a recipe is TOML",
+            "this is a YAML list, but a recipe is TOML",
             &help,
         );
     }
@@ -129,8 +131,8 @@ fn other_language(line: &Line<'_>) -> Option<Diagnostic> {
     if is_word && value.trim().is_empty() {
         return error(
             trimmed,
-            "this is YAML, and a recipe is TOML",
-            &format!("write [{key}] for a section"),
+            "this is YAML, but a recipe is TOML",
+            &format!("write a section as [{key}]"),
         );
     }
     if is_word {
@@ -147,7 +149,7 @@ fn unquoted(value: &str) -> &str {
     value.trim().trim_matches(['"', '\''])
 }
 
-/// `key = "value"`.
+/// Formats a key and a text as `key = "value"`.
 fn written(key: &str, value: &str) -> String {
     format!("{} = \"{}\"", key.trim(), unquoted(value))
 }
@@ -185,7 +187,7 @@ fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &
             };
             let message = format!("`{word}` is neither true nor false, nor a text in quotes");
             Diagnostic::error(place, message)
-                .help(format!("write {meant}; or {as_text} if a text is meant"))
+                .help(format!("write {meant}, or {as_text} if you mean a text"))
         }
         _ => Diagnostic::error(place, format!("`{word}` needs quotes"))
             .help(format!("write {as_text}")),
@@ -229,7 +231,7 @@ fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
             match first {
                 Some((number, header)) if what.starts_with("[[") && !header.starts_with("[[") => {
                     let message =
-                        format!("line {number} has [{name}], and this line has [[{name}]]");
+                        format!("line {number} has [{name}], but this line has [[{name}]]");
                     return Diagnostic::error(place, message)
                         .help(format!("write [[{name}]] on line {number} as well"));
                 }
@@ -248,7 +250,7 @@ fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
     };
     match first {
         Some((number, _)) => finding
-            .label(format!("line {number} has the first"))
+            .label(format!("the first is on line {number}"))
             .help("remove one of the two"),
         None => finding,
     }
@@ -278,20 +280,21 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The place in the file of a part of this line.
+    /// Returns the place in the file of a part of this line.
     fn place(&self, part: &str) -> Range<usize> {
         let at = self.start + (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
         at..at + part.len()
     }
 
-    /// The name in `[name]` or `[[name]]`.
+    /// Returns the name if the line is `[name]` or `[[name]]`.
     fn header(&self) -> Option<&'a str> {
         let text = self.text.trim();
         let inner = text.strip_prefix("[[").or_else(|| text.strip_prefix('['))?;
         Some(inner[..inner.find(']')?].trim())
     }
 
-    /// The key and the value of `key = value`, without a comment after the value.
+    /// Returns the key and the value if the line is `key = value`. A comment after the value is
+    /// left out.
     fn pair(&self) -> Option<(&'a str, &'a str)> {
         let (key, value) = self.text.split_once('=')?;
         let value = value.trim();
@@ -307,7 +310,8 @@ impl<'a> Line<'a> {
         self.pair().map(|(key, _)| key)
     }
 
-    /// The word at this place in the file; it ends at a comma, a bracket or the end of the line.
+    /// Returns the word at this place in the file. A comma, a bracket or the end of the line ends
+    /// the word.
     fn word(&self, at: usize) -> Option<&'a str> {
         let at = at
             .checked_sub(self.start)
@@ -319,7 +323,7 @@ impl<'a> Line<'a> {
         Some(rest[..end].trim())
     }
 
-    /// The first character on the line that a recipe may contain only within quotes.
+    /// Returns the first character on the line that a recipe may contain only within quotes.
     fn strange(&self) -> Option<(usize, char)> {
         let mut quoted = false;
         self.text.char_indices().find(|(_, c)| {

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::findings::{Findings, Located};
 use crate::diagnostic::{Diagnostic, nearest};
 
-/// One table of the file. It remembers which of its keys were requested; all other keys are
+/// One table of the file. It remembers which of its keys the reader requested. All other keys are
 /// mistakes.
 #[derive(Debug)]
 pub(crate) struct Table<'a> {
@@ -25,7 +25,7 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// The table that stands for the file itself.
+    /// Returns the table that stands for the file itself.
     pub(crate) fn root(entries: &'a DeTable<'a>, findings: &'a Findings) -> Self {
         Self {
             name: String::new(),
@@ -37,27 +37,27 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The place of the table's header, used for findings about missing keys.
+    /// Returns the place of the table's header, used for findings about missing keys.
     pub(crate) fn header(&self) -> Range<usize> {
         self.header.clone()
     }
 
-    /// The place of a key's value.
+    /// Returns the place of a key's value.
     pub(crate) fn place(&self, key: &str) -> Option<Range<usize>> {
         self.entries.get(key).map(Spanned::span)
     }
 
-    /// Reports a mistake that only the caller can detect.
+    /// Reports a mistake that the caller has detected.
     pub(crate) fn report(&self, diagnostic: Diagnostic) {
         self.findings.add(diagnostic);
     }
 
-    /// Whether an error has been found in the file so far.
+    /// Returns whether an error has been found in the file so far.
     pub(crate) fn has_errors(&self) -> bool {
         self.findings.has_errors()
     }
 
-    /// Reports a key that people try to use here although it belongs elsewhere.
+    /// Reports a key that users write here although it belongs elsewhere.
     pub(crate) fn reject(&self, key: &'static str, message: &str, help: &str) {
         if let Some((found, _)) = self.entries.get_key_value(key) {
             self.rejected.borrow_mut().push(key);
@@ -109,8 +109,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Like `value`, but if the key is missing, that is a mistake. `why` states what the key is
-    /// needed for.
+    /// Reads a key as `value` does, and reports a missing key as a mistake. `why` states what the
+    /// key is needed for.
     pub(crate) fn required<T: FromStr<Err: Display>>(
         &self,
         key: &'static str,
@@ -175,7 +175,7 @@ impl<'a> Table<'a> {
         Some(items.iter().filter_map(read).collect())
     }
 
-    /// The number of entries in a list, valid or not.
+    /// Returns the number of entries in a list, valid or not.
     pub(crate) fn count(&self, key: &str) -> Option<usize> {
         self.entries
             .get(key)
@@ -223,7 +223,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Reads a date and time with its offset, and returns it as seconds since 1970.
+    /// Reads a date, with or without a time and an offset.
     pub(crate) fn date(&self, key: &'static str) -> Option<Located<toml::value::Datetime>> {
         let found = self.get(key)?;
         let value = found
@@ -244,7 +244,7 @@ impl<'a> Table<'a> {
         self.list(key).unwrap_or_default()
     }
 
-    /// Returns a table within this one.
+    /// Reads a table within this one.
     pub(crate) fn table(&self, key: &'static str) -> Option<Table<'a>> {
         let found = self.get(key)?;
         let Some(entries) = found.get_ref().as_table() else {
@@ -254,7 +254,7 @@ impl<'a> Table<'a> {
         Some(self.child(self.below(key), found.span(), entries))
     }
 
-    /// Returns a list of tables within this one.
+    /// Reads a list of tables within this one.
     pub(crate) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
         let Some(found) = self.get(key) else {
             return Vec::new();
@@ -277,14 +277,14 @@ impl<'a> Table<'a> {
         items.iter().filter_map(read).collect()
     }
 
-    /// Whether the table has this key, or a similar key that is reported as unknown.
+    /// Returns whether the table has this key, or a similar key that is reported as unknown.
     pub(crate) fn has_like(&self, key: &str) -> bool {
         self.entries
             .iter()
             .any(|(name, _)| nearest(name.get_ref(), [key]).is_some())
     }
 
-    /// The name of a table within this one, as its header spells it.
+    /// Returns the name of a table within this one, as its header spells it.
     fn below(&self, key: &str) -> String {
         if self.name.is_empty() {
             format!("[{key}]")
@@ -326,7 +326,7 @@ impl<'a> Table<'a> {
                 Diagnostic::error(key.span(), format!("unknown key `{name}` in {place}"));
             finding = match nearest(name, asked.iter().copied()) {
                 Some(near) => finding.help(format!("did you mean `{near}`?")),
-                None => finding.help(format!("{place} knows: {}", asked.join(", "))),
+                None => finding.help(format!("{place} has the keys: {}", asked.join(", "))),
             };
             self.findings.add(finding);
         }

@@ -22,7 +22,7 @@ impl Table<'_> {
     }
 }
 
-/// What to write instead, if that is clear.
+/// Returns advice on what to write instead, if that is clear.
 fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
     let in_quotes = |text: &str| Some(format!("write {key} = \"{text}\""));
     match found {
@@ -66,7 +66,7 @@ fn type_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a point",
+        DeValue::Float(_) => "a number with a decimal point",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",

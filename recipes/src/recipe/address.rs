@@ -22,17 +22,18 @@ impl FromStr for Address {
         };
         let numbers: Vec<&str> = text.split('.').collect();
         Err(if text.contains("://") {
-            "expected an address alone, as in 10.0.0.11, and no URL"
+            "expected only an address, as in 10.0.0.11, not a URL"
         } else if text.parse::<Ipv6Addr>().is_ok() {
             "expected an IPv4 address, as in 10.0.0.11: IPv6 is not supported"
         } else if text.contains('/') {
-            "expected an address without a prefix, as in 10.0.0.11: the network is `cidr` in [network]"
+            "expected an address without a prefix, as in 10.0.0.11: the network belongs in `cidr` \
+             under [network]"
         } else if text.contains(':') {
             "expected an address without a port, as in 10.0.0.11: etcd's ports are 2379 and 2380"
         } else if numbers.len() == 4 && numbers.iter().all(|part| octet(part)) {
             "expected four numbers from 0 to 255, without leading zeros, as in 10.0.0.11"
         } else if text.contains(|c: char| c.is_ascii_alphabetic()) {
-            "expected an IPv4 address, as in 10.0.0.11, and no name"
+            "expected an IPv4 address, as in 10.0.0.11, not a name"
         } else {
             "expected an IPv4 address, as in 10.0.0.11"
         })
@@ -58,7 +59,8 @@ impl FromStr for NetworkRange {
         }
         Err(if let Ok(address) = text.parse::<Ipv4Addr>() {
             format!(
-                "expected a network with its prefix: {address}/32 for this address alone, or as in 10.0.0.0/24"
+                "expected a network with its prefix, as in 10.0.0.0/24, or {address}/32 for this \
+                 address alone"
             )
         } else if text.parse::<IpNet>().is_ok() || text.parse::<Ipv6Addr>().is_ok() {
             "expected an IPv4 network, as in 10.0.0.0/24: IPv6 is not supported".to_owned()
@@ -76,12 +78,12 @@ mod tests {
     fn an_invalid_address_is_explained() {
         for (text, words) in [
             ("10.20.30.11:2379", "without a port"),
-            ("https://10.20.30.11", "no URL"),
+            ("https://10.20.30.11", "not a URL"),
             ("fd00::11", "IPv6 is not supported"),
             ("10.20.30.11/24", "without a prefix"),
             ("10.20.30.256", "from 0 to 255"),
             ("10.20.030.1", "leading zeros"),
-            ("ns1.example.com", "no name"),
+            ("ns1.example.com", "not a name"),
             ("10.20.30", "expected an IPv4 address"),
         ] {
             assert!(

@@ -7,7 +7,7 @@ use crate::reader::Table;
 use crate::recipient::Recipient;
 use crate::schedule::Schedule;
 
-/// Other names that people use for the keys of a store.
+/// Names under which users write a store's credentials.
 const SECRETS: [&str; 4] = [
     "access-key",
     "secret-key",
@@ -15,8 +15,8 @@ const SECRETS: [&str; 4] = [
     "secret-access-key",
 ];
 
-/// Folders to which the unit that takes the snapshots cannot write, whatever the owner and mode of
-/// the folder.
+/// Folders to which the unit that takes snapshots cannot write, even if the owner and mode of the
+/// folder allow it.
 const CLOSED: [&str; 13] = [
     "/boot",
     "/dev",
@@ -45,9 +45,10 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
             at.span.clone(),
             format!("no snapshot can be written below {closed}"),
         );
-        table.report(
-            finding.help("firstboot-snapshot.service is shut out there; take one below /var/backups, /srv or /mnt"),
-        );
+        table.report(finding.help(
+            "firstboot-snapshot.service has no access there; use a folder below /var/backups, /srv \
+             or /mnt",
+        ));
     }
     let compress = table.boolean("compress");
     let age = read_age(&table);
@@ -58,12 +59,12 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     let bucket = destination
         .as_ref()
         .is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
-    // A destination that could not be parsed may have been meant as a bucket.
+    // A destination that cannot be parsed may be meant as a bucket.
     let readable = destination.is_some() || table.place("destination").is_none();
     if let (Some(s3), false, true) = (&s3, bucket, readable) {
         let finding = Diagnostic::error(
             s3.header(),
-            "[backup.s3] without a destination that is s3://bucket/prefix/",
+            "[backup.s3] needs a destination of the form s3://bucket/prefix/",
         );
         s3.report(finding.help("set `destination` under [backup], or remove this section"));
     }
@@ -74,10 +75,10 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     });
     let s3 = s3.map(|table| read_s3(&table)).unwrap_or_default();
     if bucket && !named {
-        let finding = Diagnostic::error(table.header(), "the store of the bucket is not named");
-        table.report(
-            finding.help("under [backup.s3], set `region` for Amazon's, `endpoint` for any other"),
-        );
+        let finding = Diagnostic::error(table.header(), "the bucket's store is not specified");
+        table.report(finding.help(
+            "under [backup.s3], set `region` for Amazon's store, or `endpoint` for any other",
+        ));
     }
     table.finish();
     Some(Backup {
@@ -100,7 +101,7 @@ fn read_age(table: &Table<'_>) -> Vec<Recipient> {
             "`age` has no recipient, so no one could read the snapshots",
         );
         table.report(
-            finding.help("name a recipient, or leave the key out: then they are not encrypted"),
+            finding.help("name a recipient, or remove `age` to leave snapshots unencrypted"),
         );
     }
     for (nth, at) in found.iter().enumerate() {
@@ -131,7 +132,9 @@ fn read_keep(table: &Table<'_>) -> RetentionPolicy {
     table.finish();
     if [keep.hourly, keep.daily, keep.weekly, keep.monthly] == [0; 4] {
         let finding = Diagnostic::error(table.header(), "no snapshot would be kept");
-        table.report(finding.help("keep at least one of an hour, a day, a week or a month"));
+        table.report(
+            finding.help("set at least one of `hourly`, `daily`, `weekly` and `monthly` above 0"),
+        );
     }
     keep
 }
@@ -144,18 +147,23 @@ fn read_s3(table: &Table<'_>) -> S3 {
     {
         let finding = Diagnostic::warning(
             at.span.clone(),
-            "plain http shows the snapshots to anyone who listens",
+            "plain http exposes the snapshots to anyone on the network path",
         );
         table.report(finding.help("use https"));
     }
     if let Some(at) = endpoint.as_ref().filter(|at| at.value.url().path() != "/") {
         let finding = Diagnostic::error(at.span.clone(), "`endpoint` has a path")
-            .label("expected the store's address alone");
+            .label("expected only the store's address");
         table.report(finding.help("the bucket belongs in `destination`, as s3://bucket/prefix/"));
     }
     for key in SECRETS {
-        let message = "the store's keys do not belong in a recipe: the image is public";
-        table.reject(key, message, "docs/backup.md says where a node keeps them");
+        let message = "the store's credentials do not belong in a recipe, because the image is \
+            public";
+        table.reject(
+            key,
+            message,
+            "docs/backup.md describes where to store them on a node",
+        );
     }
     let region = table.value::<Word>("region");
     let path_style = table.boolean("path-style");

@@ -13,7 +13,7 @@ use crate::{EtcdVersion, Sha256, upgrade};
 /// The pinned release of etcd, and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Etcd {
-    /// The settings, expressed by their purpose.
+    /// The settings, named for their purpose.
     pub settings: EtcdSettings,
     /// The digest of `etcd-vVERSION-linux-amd64.tar.gz`.
     pub sha256: Sha256,
@@ -41,7 +41,7 @@ fn warn_of_faults(table: &Table<'_>, at: &Located<EtcdVersion>) {
         at.value,
         what.join("; ")
     );
-    let help = format!("take {} or later", EtcdVersion { patch, ..at.value });
+    let help = format!("use {} or later", EtcdVersion { patch, ..at.value });
     table.report(Diagnostic::warning(at.span.clone(), message).help(help));
 }
 
@@ -57,8 +57,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
     if let Some(at) = &version {
         warn_of_faults(&table, at);
     }
-    let sha256 =
-        table.required::<Sha256>("sha256", "a version without its digest could be anything");
+    let sha256 = table.required::<Sha256>("sha256", "the digest pins the content of the release");
     let mirrors: Option<Vec<_>> = table.list::<Base>("mirrors");
     let (heartbeat, election) = read_raft_timing(&table);
     let quota = read_quota(&table);
@@ -84,8 +83,8 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
         election_timeout_ms: u32::try_from(election).ok()?,
         quota_backend_bytes: quota.unwrap_or(2 << 30),
         auto_compaction_hours: u32::try_from(compaction).ok()?,
-        // 3.6 lowered its own default, since keeping the raft log in memory costs more than a
-        // snapshot.
+        // etcd 3.6 lowered its own default to this value, because keeping the raft log in memory
+        // costs more than a snapshot.
         snapshot_count: snapshot_count.map_or(10_000, i64::unsigned_abs),
         max_request_bytes: u32::try_from(max_request.0).unwrap_or(u32::MAX),
         initial_corrupt_check: corrupt_check,
@@ -104,7 +103,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
     })
 }
 
-/// The heartbeat interval and the election timeout, in milliseconds.
+/// Reads the heartbeat interval and the election timeout, in milliseconds.
 fn read_raft_timing(table: &Table<'_>) -> (i64, i64) {
     let heartbeat = table
         .integer("heartbeat-interval-ms", 10..=5_000)
@@ -113,8 +112,8 @@ fn read_raft_timing(table: &Table<'_>) -> (i64, i64) {
     let election = written_election
         .as_ref()
         .map_or(1_000.max(heartbeat * 10), |at| at.value);
-    // etcd refuses to start below five heartbeats (server/config: "election-timeout ... should be
-    // at least 5 times").
+    // etcd refuses to start with an election timeout of less than five heartbeats (server/config:
+    // "election-timeout ... should be at least 5 times").
     if election < heartbeat * 5
         && let Some(at) = written_election
     {
@@ -127,10 +126,10 @@ fn read_raft_timing(table: &Table<'_>) -> (i64, i64) {
     (heartbeat, election)
 }
 
-/// The size in bytes up to which the database may grow.
+/// Reads the size in bytes up to which the database can grow.
 fn read_quota(table: &Table<'_>) -> Option<u64> {
     table.value::<Size>("quota").map(|at| {
-        // If this is above 8 GiB, etcd itself warns when it starts; its default is 2 GiB.
+        // etcd itself warns when it starts with more than 8 GiB. Its default is 2 GiB.
         if at.value.0 > 8 << 30 {
             table.report(Diagnostic::warning(
                 at.span.clone(),
@@ -147,9 +146,9 @@ fn read_quota(table: &Table<'_>) -> Option<u64> {
     })
 }
 
-/// The largest request that etcd accepts.
+/// Reads the size of the largest request that etcd accepts.
 fn read_max_request(table: &Table<'_>) -> Size {
-    // etcd's default is 1.5 MiB; it advises against more than 10 MiB (server/embed/config.go).
+    // etcd's default is 1.5 MiB. etcd advises against more than 10 MiB (server/embed/config.go).
     table
         .value::<Size>("max-request")
         .map_or(Size(3 << 19), |at| {
@@ -161,7 +160,8 @@ fn read_max_request(table: &Table<'_>) -> Size {
         })
 }
 
-/// The URLs of the mirrors that the recipe names, or else those of upstream's sites.
+/// Returns the URLs of the mirrors that the recipe names, or those of upstream's sites if it names
+/// none.
 fn mirror_urls(written: Option<Vec<Located<Base>>>) -> Vec<Url> {
     match written {
         Some(bases) => bases

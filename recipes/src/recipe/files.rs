@@ -11,7 +11,7 @@ use crate::reader::{Located, PairValue, Table};
 pub struct Files {
     /// Files to add to the overlay.
     pub overlay: Vec<OverlayFile>,
-    /// Scripts that the installer runs in the new system, in this order.
+    /// Scripts that the installer runs in the new system, in order.
     pub post: Vec<LocalFile>,
 }
 
@@ -24,7 +24,7 @@ pub struct LocalFile {
     pub span: Range<usize>,
 }
 
-/// Returns the text of a file in the overlay.
+/// A file that the user adds to the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverlayFile {
     /// Its path on the node, without a leading slash.
@@ -39,7 +39,7 @@ pub struct OverlayFile {
     pub span: Range<usize>,
 }
 
-/// Paths that belong to the image itself; the user may not replace the files there.
+/// Paths that belong to the image itself. The user cannot replace the files there.
 const OWN: [&str; 3] = [
     "etc/firstboot/",
     "usr/local/bin/etcd",
@@ -64,8 +64,8 @@ pub(super) fn read(root: &Table<'_>) -> Files {
     Files { overlay, post }
 }
 
-/// Checks that a path stays inside the recipe's folder. Whether a link leads out of the folder is
-/// checked when the file is read.
+/// Checks that a path stays inside the recipe's folder. The builder checks links when it reads the
+/// file.
 pub(super) fn local(table: &Table<'_>, text: Located<String>) -> Option<LocalFile> {
     let Located { value, span } = text;
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
@@ -77,7 +77,9 @@ pub(super) fn local(table: &Table<'_>, text: Located<String>) -> Option<LocalFil
                 value.escape_debug()
             ),
         );
-        table.report(finding.label("expected a path below it, as in files/own.conf, without `..`"));
+        table.report(
+            finding.label("expected a path inside that folder, without `..`, as in files/own.conf"),
+        );
         return None;
     }
     Some(LocalFile {
@@ -95,7 +97,7 @@ fn overlay_file(
         PairValue::Text(text) => (Some(text.clone()), None, None),
         PairValue::Table(entry) => {
             let source =
-                entry.required::<String>("source", "which file of the recipe's folder it is");
+                entry.required::<String>("source", "it names a file in the recipe's folder");
             let mode = entry.value::<Mode>("mode").map(|mode| mode.value.0);
             let owner = entry
                 .choice("owner", &[("root", 0), ("etcd", ETCD_ID)])
@@ -130,16 +132,16 @@ fn node_path(table: &Table<'_>, path: &Located<String>) -> Option<String> {
         let message = format!("`{}` is not a path on the node", path.value.escape_debug());
         table.report(
             Diagnostic::error(path.span.clone(), message)
-                .label("expected one from the root, as in \"/etc/motd\""),
+                .label("expected an absolute path, as in \"/etc/motd\""),
         );
         return None;
     };
     if OWN.iter().any(|own| inner.starts_with(own)) {
         let finding = Diagnostic::error(
             path.span.clone(),
-            format!("{} is the image's own", path.value),
+            format!("{} belongs to the image itself", path.value),
         );
-        table.report(finding.label("expected another place"));
+        table.report(finding.label("expected a different path"));
         return None;
     }
     Some(inner.to_owned())

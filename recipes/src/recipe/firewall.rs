@@ -11,23 +11,24 @@ use crate::reader::{Located, Table};
 /// Which addresses may connect to which ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firewall {
-    /// To 2379.
+    /// Addresses that may connect to 2379.
     pub clients: Vec<Ipv4Net>,
     /// Addresses that may connect to 2380 (and 2379).
     pub peers: Vec<Ipv4Net>,
-    /// To 22.
+    /// Addresses that may connect to 22.
     pub admins: Vec<Ipv4Net>,
 }
 
-/// The service to which each list controls access, for messages.
+/// For each list, the service to which it controls access, as text for messages.
 const PORTS: [(&str, &str); 3] = [
     ("clients", "etcd, port 2379"),
     ("peers", "etcd's peers, port 2380"),
     ("admins", "ssh, port 22"),
 ];
 
-/// By default each list is the whole network of the nodes. This includes the list of peers: a
-/// member whose image was built before the cluster grew must accept the new members.
+/// Reads `[firewall]`. By default each list is the whole network of the nodes. This includes the
+/// list of peers, because a member whose image was built before the cluster grew must accept the
+/// new members.
 pub(super) fn read(
     root: &Table<'_>,
     network: Option<&Network>,
@@ -58,13 +59,15 @@ fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv
     } in &list
     {
         if *range != range.trunc() {
-            let finding =
-                Diagnostic::error(span.clone(), format!("{range} has bits beyond its prefix"));
+            let finding = Diagnostic::error(
+                span.clone(),
+                format!("{range} has bits set beyond its prefix"),
+            );
             table.report(finding.help(format!("did you mean {}?", range.trunc())));
         } else if range.prefix_len() == 0 {
             let finding = Diagnostic::warning(
                 span.clone(),
-                format!("{range} lets everybody in, to {what}"),
+                format!("{range} gives any address access to {what}"),
             );
             table.report(finding.help("name the networks that need it"));
         }
@@ -86,9 +89,10 @@ fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
         .map(|node| format!("{} ({})", node.name, node.address))
         .collect();
     if !names.is_empty() {
-        let message = format!("`peers` shuts out {}", names.join(", "));
+        let message = format!("`peers` excludes {}", names.join(", "));
         let finding =
             Diagnostic::error(place, message).label("the other members' firewalls would reject it");
-        table.report(finding.help("name every node's address, or the network that they are on"));
+        table
+            .report(finding.help("add every node's address, or the network that the nodes are on"));
     }
 }

@@ -79,7 +79,7 @@ pub struct RecipeReport {
     pub findings: Vec<Diagnostic>,
 }
 
-/// Reads a recipe, and reports all its mistakes at once.
+/// Reads a recipe, and reports all its mistakes together.
 pub fn read(text: &str) -> RecipeReport {
     let (document, errors) = DeTable::parse_recoverable(text);
     let findings = Findings::default();
@@ -90,7 +90,7 @@ pub fn read(text: &str) -> RecipeReport {
     for finding in explain(text, &syntax) {
         findings.add(finding);
     }
-    // A syntax error may split sections, so further findings would be noise.
+    // A syntax error can split sections, so further findings would be misleading.
     let recipe = if errors.is_empty() {
         read_sections(&Table::root(document.get_ref(), &findings))
     } else {
@@ -125,7 +125,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let update = update::read(root);
     let date = read_date(root);
     root.finish();
-    // If a key or section has an error, it may be the very one that allows a login.
+    // If a key or section has an error, that key or section may be the one that allows a login.
     if let Some(install) = install.as_ref().filter(|_| !root.has_errors()) {
         check_access(root, install);
     }
@@ -148,7 +148,8 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     })
 }
 
-/// A machine with neither a key nor a password can only be installed again.
+/// Warns if the recipe has neither an SSH key nor a password. Such a machine can only be
+/// reinstalled.
 fn check_access(root: &Table<'_>, install: &Install) {
     if install.ssh_keys.is_empty() && install.root_password.is_none() {
         let place = root.place("install").unwrap_or(0..0);
@@ -159,8 +160,8 @@ fn check_access(root: &Table<'_>, install: &Install) {
     }
 }
 
-/// Checks that there is room for two databases of the full quota: a snapshot from the leader is
-/// stored next to the old database.
+/// Checks that there is room for two databases of the full quota, because a snapshot from the
+/// leader is stored next to the old database.
 fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) {
     let (Some(etcd), Some(volume)) = (etcd, install.and_then(|install| install.partitions.etcd))
     else {
@@ -173,7 +174,7 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
             format!("a volume of {volume} for etcd is too small for its quota of {quota}");
         root.report(
             Diagnostic::error(place, message)
-                .help("give it twice the quota, or set a smaller `quota`"),
+                .help("make the volume at least twice the quota, or set a smaller `quota`"),
         );
     }
 }
@@ -200,7 +201,7 @@ fn read_date(root: &Table<'_>) -> u64 {
 }
 
 impl Recipe {
-    /// What every node knows about the cluster.
+    /// Returns the cluster document, which the image contains.
     pub fn cluster_document(&self) -> ClusterDocument {
         ClusterDocument {
             name: self.cluster.name.clone(),

@@ -15,7 +15,7 @@ use crate::{Domain, Label, MachineMatch};
 /// The cluster's names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
-    /// Its own.
+    /// The cluster's name.
     pub name: Label,
     /// The domain of the full names of its nodes.
     pub domain: Domain,
@@ -36,7 +36,7 @@ pub struct Node {
 
 pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     let Some(table) = root.table("cluster") else {
-        // If there is some other value in its place, that value has already been reported.
+        // If `cluster` has a value of another type, that has already been reported.
         if !root.has_like("cluster") {
             let finding = Diagnostic::error(0..0, "the section [cluster] is missing");
             root.report(finding.help("it needs a `name` and a `domain`"));
@@ -46,7 +46,7 @@ pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     let name = table.required("name", "the cluster needs a name");
     let domain = table.required(
         "domain",
-        "the nodes' full names end with it, as in cluster.local",
+        "the nodes' full names end with the domain, as in cluster.local",
     );
     table.finish();
     Some(Cluster {
@@ -61,7 +61,7 @@ pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     if tables.is_empty() && !root.has_like("node") {
         root.report(
             Diagnostic::error(0..0, "no [[node]]")
-                .help("a cluster has one node at least, better three"),
+                .help("a cluster has at least one node; three are recommended"),
         );
     }
     let mut seen = HashMap::new();
@@ -74,22 +74,23 @@ pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     {
         let (count, survives) = (tables.len(), (tables.len() - 1) / 2);
         let message = format!(
-            "{count} members survive the loss of {survives}, as {} would",
+            "{count} members survive the loss of {survives}, the same as {} would",
             count - 1
         );
         root.report(
-            Diagnostic::warning(last.header(), message)
-                .help("an odd number of members is what raft gains from"),
+            Diagnostic::warning(last.header(), message).help(
+                "use an odd number of members: an even number adds no tolerance for failures",
+            ),
         );
     }
     if let Some(eighth) = tables.get(7) {
         let message = format!(
-            "{} members: each write waits for a majority of them",
+            "{} members: each write waits for a majority of the members",
             tables.len()
         );
         root.report(
             Diagnostic::warning(eighth.header(), message)
-                .help("etcd's own advice is seven at most"),
+                .help("etcd recommends at most seven members"),
         );
     }
     nodes
@@ -151,7 +152,7 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<Lo
     })
 }
 
-/// A value as text, together with its place.
+/// Returns a value as text, with its place.
 fn text_and_span<T: ToString>(at: Option<&Located<T>>) -> Option<(String, Range<usize>)> {
     at.map(|at| (at.value.to_string(), at.span.clone()))
 }
@@ -185,10 +186,11 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
     if let Some(table) = table {
         if let (NetworkMode::Dhcp, true, Some(place)) = (mode, is_known, table.place("dns")) {
             let finding =
-                Diagnostic::warning(place, "`dns` has no effect: the name servers come by DHCP");
-            table.report(finding.help("leave it out, or set mode = \"static\""));
+                Diagnostic::warning(place, "`dns` has no effect: DHCP provides the name servers");
+            table.report(finding.help("remove `dns`, or set mode = \"static\""));
         }
-        // A node that cannot be read is reported, but the consequences of this are not.
+        // A node that cannot be read has already been reported. Mistakes that only follow from it
+        // are not.
         if written.is_none() && table.place("cidr").is_some() {
             table.finish();
             return None;
@@ -229,7 +231,7 @@ fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_gues
         let mut finding = Diagnostic::error(node.span.clone(), message);
         if is_guessed {
             finding = finding.help(
-                "the network was taken from the first node; write it under [network] as `cidr`",
+                "the network was guessed from the first node; set it as `cidr` under [network]",
             );
         }
         root.report(finding);
@@ -258,23 +260,26 @@ fn check_gateway(
     }
 }
 
-/// Whether the address is possible for a host on the network.
+/// Returns whether a host on the network can have the address.
 fn is_host(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
     cidr.contains(&address)
         && (cidr.prefix_len() >= 31 || (address != cidr.network() && address != cidr.broadcast()))
 }
 
-/// Checks the size of the network: by default all its addresses may connect, so it must be a
-/// network of machines.
+/// Checks the size of the network. By default all its addresses may connect, so it must not be too
+/// large.
 fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     let expected = match cidr.value.prefix_len() {
-        0..8 => "that is not a network of machines, and by default all on it are let in",
+        0..8 => "the network is too large, and by default every address in it has access",
         32 => "that is a single address, and by default no other client has access",
         _ => return,
     };
     let finding = Diagnostic::error(
         cidr.span.clone(),
-        format!("the network {} cannot be the nodes'", cidr.value),
+        format!(
+            "the network {} cannot be the network of the nodes",
+            cidr.value
+        ),
     );
     root.report(
         finding
@@ -283,16 +288,16 @@ fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     );
 }
 
-/// Refuses names that a node cannot have; etcd and its peers reach the node by its name.
+/// Refuses names that a node cannot have.
 pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<Node>]) {
     for node in nodes {
         let (name, span) = (&node.value.name, node.value.named.clone());
         if name.as_str() == "localhost" {
             let finding = Diagnostic::error(
                 span,
-                "a node cannot be called localhost: every machine calls itself so",
+                "a node cannot be called localhost: every machine uses that name for itself",
             );
-            root.report(finding.help("give it a name of its own, as in etcd-1"));
+            root.report(finding.help("give it a unique name, as in etcd-1"));
             continue;
         }
         let fqdn = format!("{name}.{}", cluster.domain);
@@ -300,7 +305,7 @@ pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<
         // appendix A.
         if fqdn.len() > 64 {
             let message = format!(
-                "the full name {fqdn} has {} characters, and a host name at most 64",
+                "the full name {fqdn} has {} characters, but a host name has at most 64",
                 fqdn.len()
             );
             root.report(
@@ -311,7 +316,8 @@ pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<
     }
 }
 
-/// Creates a finding about two places at once; `span` is the later one.
+/// Creates a finding about two nodes that have the same value. `span` is the place of the later
+/// value.
 fn duplicates(
     span: Range<usize>,
     what: &str,
@@ -319,5 +325,5 @@ fn duplicates(
     first: &str,
 ) -> Diagnostic {
     Diagnostic::error(span, format!("two nodes have the {what} {value}"))
-        .label(format!("{first} has it already"))
+        .label(format!("{first} already has it"))
 }

@@ -9,9 +9,9 @@ use crate::reader::{Located, Table};
 /// The time servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Time {
-    /// Single servers.
+    /// Names that each stand for one server.
     pub servers: Vec<Host>,
-    /// Names each of which stands for several servers.
+    /// Names that each stand for several servers.
     pub pools: Vec<Host>,
 }
 
@@ -34,7 +34,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// Its name in the recipe.
+    /// Returns its name in the recipe.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Guide => "guide",
@@ -62,7 +62,7 @@ pub enum SelinuxMode {
 }
 
 impl SelinuxMode {
-    /// Its name in `/etc/selinux/config` and in a kickstart.
+    /// Returns its name in `/etc/selinux/config` and in a kickstart.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Enforcing => "enforcing",
@@ -84,7 +84,7 @@ pub(super) fn read_time(root: &Table<'_>) -> Time {
     if let Some(table) = table {
         table.finish();
     }
-    // CentOS's own pool, which its stock chrony.conf names as four servers.
+    // This is CentOS's own pool. Its stock chrony.conf names four servers of the pool.
     let default = || {
         if servers.is_empty() {
             "pool.ntp.org".parse().into_iter().collect()
@@ -115,7 +115,7 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
         .pairs("sysctl")
         .into_iter()
         .filter_map(|(key, value)| {
-            // An `=` in the key would end it.
+            // An `=` would end the key.
             let part_of_key = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
             let looks_right = key.value.contains('.') && key.value.chars().all(part_of_key);
             let key_ok = key.value.parse::<Word>().ok().filter(|_| looks_right);
@@ -169,16 +169,18 @@ pub(super) fn read_selinux(root: &Table<'_>) -> Selinux {
     selinux
 }
 
-/// Over plain http everyone sees a document, which holds keys unless the nodes make them.
+/// Warns about plain http, which exposes documents. They hold private keys unless the nodes make
+/// their own.
 fn warn_of_http(table: &Table<'_>, url: Option<&Located<Base>>, keys: KeyOrigin) {
     let Some(at) = url.filter(|at| at.value.url().scheme() == "http" && keys.is_document()) else {
         return;
     };
     let finding = Diagnostic::warning(
         at.span.clone(),
-        "node documents hold private keys, and plain http shows them",
+        "node documents hold private keys, and plain http exposes them",
     );
-    let help = "use https, a network that only the nodes and this server are on, or `keys = \"node\"` in [tls]";
+    let help = "use https, a network with only the nodes and this server on it, or `keys = \
+        \"node\"` in [tls]";
     table.report(finding.help(help));
 }
 
@@ -195,7 +197,7 @@ pub(super) fn read_metadata(root: &Table<'_>, keys: KeyOrigin) -> MetadataPolicy
             if let (Some(at), None) = (asks, &url) {
                 table.report(Diagnostic::error(
                     at.span.clone(),
-                    "the source `url` needs a `url` to ask",
+                    "the source `url` needs the key `url`",
                 ));
             }
             if let Some(at) = &platform
@@ -215,7 +217,7 @@ pub(super) fn read_metadata(root: &Table<'_>, keys: KeyOrigin) -> MetadataPolicy
             if sources.is_empty() {
                 table.report(Diagnostic::error(
                     table.header(),
-                    "`sources` is empty: no node could learn who it is",
+                    "`sources` is empty: no node could learn its identity",
                 ));
             }
         }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-/// A public SSH key, of a type that CentOS 7's OpenSSH 7.4 knows (sshkey.c).
+/// A public SSH key, of a type that CentOS 7's OpenSSH 7.4 supports (sshkey.c).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SshKey(String);
 
@@ -18,7 +18,8 @@ const TYPES: [&str; 5] = [
     "ecdsa-sha2-nistp521",
 ];
 
-const EXPECTED: &str = "expected a line from a .pub file: ssh-ed25519, ssh-rsa or ecdsa-sha2-nistp256/384/521, the key, a comment";
+const EXPECTED: &str = "expected a line from a .pub file: ssh-ed25519, ssh-rsa or \
+    ecdsa-sha2-nistp256/384/521, the key, and a comment";
 
 impl FromStr for SshKey {
     type Err = String;
@@ -26,13 +27,15 @@ impl FromStr for SshKey {
     fn from_str(text: &str) -> Result<Self, String> {
         if text.contains("PRIVATE KEY") {
             return Err(
-                "this is a private key: write the line of the .pub file, and replace the key pair"
+                "this is a private key: write the line from the .pub file, and replace the key \
+                 pair, which is no longer secret"
                     .to_owned(),
             );
         }
         if text.starts_with(['/', '~', '.']) || (text.ends_with("pub") && !text.contains(' ')) {
             return Err(
-                "this is the name of a file: write the line that is in it; `builder init --ssh-key FILE` does that"
+                "this is a file name: write the line that the file contains; `builder init \
+                 --ssh-key FILE` does so"
                     .to_owned(),
             );
         }
@@ -50,7 +53,8 @@ impl FromStr for SshKey {
             Ok(Self(text.to_owned()))
         } else {
             Err(format!(
-                "the key behind `{kind}` is cut short or altered: take the whole line from the .pub file"
+                "the key after `{kind}` is truncated or altered: copy the whole line from the .pub \
+                 file"
             ))
         }
     }
@@ -62,8 +66,8 @@ impl fmt::Display for SshKey {
     }
 }
 
-/// Whether a key in base64 begins with its own type and ends where its last field does (RFC 4253,
-/// 6.6: each field is preceded by its length).
+/// Returns whether a key in base64 begins with its own type and ends with its last field. Each
+/// field is preceded by its length (RFC 4253, 6.6).
 fn is_whole(kind: &str, key: &str) -> bool {
     let Ok(bytes) = BASE64.decode(key) else {
         return false;
@@ -83,9 +87,9 @@ fn is_whole(kind: &str, key: &str) -> bool {
     let size = |at: usize| fields.get(at).map_or(0, |field| field.len());
     let right = match kind {
         "ssh-ed25519" => fields.len() == 2 && size(1) == 32,
-        // The exponent and the modulus.
+        // The fields after the type are the exponent and the modulus.
         "ssh-rsa" => fields.len() == 3 && size(2) >= 128,
-        // The curve and the point.
+        // The fields after the type are the curve and the point.
         _ => fields.len() == 3 && size(2) >= 65,
     };
     rest.is_empty() && fields.first() == Some(&kind.as_bytes()) && right
@@ -95,7 +99,7 @@ fn is_whole(kind: &str, key: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Made by `ssh-keygen` 9.2.
+    /// These keys were made by `ssh-keygen` 9.2.
     const GOOD: [&str; 3] = [
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG9B4rFIiw+jpESNIw+TajrS8TLG4p+A6N0NGinRRdn1 me@example.com",
         "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBIBlunsOSXNI+r3aNW7xdnXDB6GhAqonbMHzQRn0rb/GLpT/BNllz6ut3UKeIHBZWGaNjHS8KxF1Df9+SRZlMfE= me@example.com",
@@ -111,7 +115,7 @@ mod tests {
             for cut in [4, 8, 20] {
                 let cut = format!("{kind} {} me@example.com", &key[..key.len() - cut]);
                 assert!(
-                    cut.parse::<SshKey>().unwrap_err().contains("cut short"),
+                    cut.parse::<SshKey>().unwrap_err().contains("truncated"),
                     "{cut}"
                 );
             }
@@ -121,8 +125,8 @@ mod tests {
     #[test]
     fn what_is_no_key_is_told_apart() {
         for (text, words) in [
-            ("~/.ssh/id_ed25519.pub", "name of a file"),
-            ("id.pub", "name of a file"),
+            ("~/.ssh/id_ed25519.pub", "file name"),
+            ("id.pub", "file name"),
             ("-----BEGIN OPENSSH PRIVATE KEY-----", "private key"),
             ("ssh-dss AAAAB3", "expected a line"),
             ("", "expected a line"),

@@ -1,4 +1,4 @@
-//! Tests of the mistakes in a recipe, each with the text of its finding.
+//! Tests that each mistake in a recipe is reported, with the text of its finding.
 
 mod accepted;
 mod backup;
@@ -32,7 +32,7 @@ fn said(text: &str) -> Vec<String> {
 
 const NO_KEY: &str = "no one can log in to the nodes";
 
-/// The guide's recipe with one text replaced by another.
+/// Returns the guide's recipe with one text replaced by another.
 fn changed(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
     GOOD.replacen(from, to, 1)
@@ -44,11 +44,11 @@ fn refused(text: &str, expected: &str) {
     let said = said(text);
     assert!(
         reading.recipe.is_none(),
-        "accepted, though it said {said:?}"
+        "accepted, with the findings {said:?}"
     );
     assert!(
         said.iter().any(|line| line.contains(expected)),
-        "expected {expected:?}, it said {said:#?}"
+        "expected {expected:?}, found {said:#?}"
     );
 }
 
@@ -100,7 +100,7 @@ fn a_typing_error_is_answered_with_what_was_meant() {
     );
     refused(
         &changed("clients", "zzz"),
-        "[firewall] knows: clients, peers, admins",
+        "[firewall] has the keys: clients, peers, admins",
     );
     let text = changed("[network]", "[network]\nmode = \"statik\"");
     refused(
@@ -113,7 +113,7 @@ fn a_typing_error_is_answered_with_what_was_meant() {
 fn a_wrong_type_says_what_was_expected_and_found() {
     refused(
         &changed("\"3.6.14\"", "3.6"),
-        "`version` must be a string, not a number with a point | expected a string | write all three numbers in quotes",
+        "`version` must be a string, not a number with a decimal point | expected a string | write all three numbers in quotes",
     );
     refused(
         &changed("[\"10.101.15.0/24\"]", "\"10.101.15.0/24\""),
@@ -141,11 +141,11 @@ fn a_bad_value_says_why() {
     );
     refused(
         &changed("3.6.14", "3.9.1"),
-        "etcd 3.9.1 is not supported: 3.4 to 3.7 are",
+        "etcd 3.9.1 is not supported: expected 3.4 to 3.7",
     );
     refused(
         &changed("ffe840", "ffe84"),
-        "a SHA-256 digest is 64 hexadecimal digits, this has 63 characters",
+        "a SHA-256 digest has 64 hexadecimal digits, but this has 63 characters",
     );
     refused(
         &changed("https://github.com", "ftp://github.com"),
@@ -196,11 +196,11 @@ fn a_bad_value_says_why() {
 fn a_contradiction_names_both_sides() {
     refused(
         &changed("\"etcd-2\"", "\"etcd-1\""),
-        "12:8 two nodes have the name etcd-1 | etcd-1 has it already",
+        "12:8 two nodes have the name etcd-1 | etcd-1 already has it",
     );
     refused(
         &changed("10.101.15.102", "10.101.15.101"),
-        "two nodes have the address 10.101.15.101 | etcd-1 has it",
+        "two nodes have the address 10.101.15.101 | etcd-1 already has it",
     );
     let macs = GOOD.replace(
         "address = \"10.101.15.10",
@@ -226,22 +226,22 @@ fn a_contradiction_names_both_sides() {
     );
     refused(
         &changed("[firewall]", "[tls]\nca-cert = \"a\"\n[firewall]"),
-        "`ca-cert` without `ca-key`",
+        "`ca-cert` needs `ca-key`",
     );
     let enrol = "[tls]\nenrol = \"https://a/\"\n[firewall]";
     refused(
         &changed("[firewall]", enrol),
-        "`enrol` without `keys = \"node\"`",
+        "`enrol` needs `keys = \"node\"`",
     );
     let plain = "[tls]\nkeys = \"node\"\nenrol = \"http://a/\"\n[firewall]";
-    refused(&changed("[firewall]", plain), "the enrolment needs https");
+    refused(&changed("[firewall]", plain), "`enrol` needs an https URL");
     refused(
         &changed("[firewall]", "[tls]\ncertificate-days = 30\n[firewall]"),
         "lifetimes contradict",
     );
     refused(
         &changed("[firewall]", "[metadata]\nsources = [\"url\"]\n[firewall]"),
-        "needs a `url` to ask",
+        "needs the key `url`",
     );
     let platform = "[metadata]\nplatform = \"ec2\"\nsources = [\"gce\"]\n[firewall]";
     refused(
@@ -280,7 +280,7 @@ fn what_is_missing_is_named_with_its_reason() {
     let without_digest = GOOD.replace("sha256", "# sha256");
     refused(
         &without_digest,
-        "`sha256` is missing in [etcd] | a version without its digest could be anything",
+        "`sha256` is missing in [etcd] | the digest pins the content of the release",
     );
     refused("", "the section [cluster] is missing");
     refused("", "no [[node]]");
@@ -307,7 +307,7 @@ fn an_even_number_of_members_is_a_warning_and_no_error() {
     let reading = read(&text);
     assert!(reading.recipe.is_some());
     assert!(
-        said(&text)[0].contains("4 members survive the loss of 1, as 3 would"),
+        said(&text)[0].contains("4 members survive the loss of 1, the same as 3 would"),
         "{:?}",
         said(&text)
     );
@@ -354,7 +354,7 @@ fn a_users_files_stay_below_the_recipes_folder_and_out_of_the_images_own() {
     }
     refused(
         &files("\"/etc/firstboot/trust.pub\" = \"a\""),
-        "/etc/firstboot/trust.pub is the image's own",
+        "/etc/firstboot/trust.pub belongs to the image itself",
     );
     refused(
         &files("\"/etc/a\" = { source = \"a\", mode = \"4755\" }"),

@@ -17,7 +17,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct Tls {
     /// Where the nodes' private keys are made.
     pub keys: KeyOrigin,
-    /// The server that signs their requests for certificates.
+    /// The server that signs the nodes' requests for certificates.
     pub enrol: Option<Url>,
     /// The files of the operator's own authority.
     pub authority: Option<AuthorityFiles>,
@@ -30,7 +30,7 @@ pub struct Tls {
     pub renew_before: Duration,
 }
 
-/// The files of an authority; they may be at any path.
+/// The files of an authority. They can be at any path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityFiles {
     /// `ca-cert`: its certificate.
@@ -107,14 +107,14 @@ fn check_authority(
 ) {
     match (cert, key) {
         (Some(at), None) => {
-            let finding = Diagnostic::error(at.span.clone(), "`ca-cert` without `ca-key`");
+            let finding = Diagnostic::error(at.span.clone(), "`ca-cert` needs `ca-key`");
             let help =
                 "to use existing certificates, put them into the --pki folder and remove `ca-cert`";
             table.report(finding.help(help));
         }
         (None, Some(at)) => table.report(Diagnostic::error(
             at.span.clone(),
-            "`ca-key` without `ca-cert`",
+            "`ca-key` needs `ca-cert`",
         )),
         _ => {}
     }
@@ -149,17 +149,13 @@ fn check_renewal(table: &Table<'_>, minutes: Option<&Located<i64>>, enrols: bool
 fn check_enrol(table: &Table<'_>, enrol: Option<&Located<Base>>, keys: KeyOrigin) {
     let Some(at) = enrol else { return };
     if keys.is_document() {
-        let finding = Diagnostic::error(at.span.clone(), "`enrol` without `keys = \"node\"`");
-        table.report(
-            finding.help("only nodes that make their keys themselves request certificates"),
-        );
+        let finding = Diagnostic::error(at.span.clone(), "`enrol` needs `keys = \"node\"`");
+        table.report(finding.help("only nodes that make their own keys request certificates"));
     }
     if at.value.url().scheme() != "https" {
-        let finding = Diagnostic::error(at.span.clone(), "the enrolment needs https");
-        table.report(
-            finding.help(
-                "`builder serve --pki` serves it at port 8443, without a certificate of a CA",
-            ),
-        );
+        let finding = Diagnostic::error(at.span.clone(), "`enrol` needs an https URL");
+        table.report(finding.help(
+            "`builder serve --pki` serves it on port 8443 and needs no certificate from a CA",
+        ));
     }
 }

@@ -14,7 +14,7 @@ const EVERY: &str = "1 hour";
 
 const FROM_HELP: &str = "set `from` to the URL of the folder that holds release.json and image/, or set mode = \"manual\"";
 
-/// The words that `mode` can have.
+/// The values that `mode` accepts.
 #[derive(Clone, Copy)]
 enum Mode {
     Manual,
@@ -51,7 +51,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Update> {
     let mode = match mode.map(|at| at.value) {
         Some(Mode::Auto) => {
             if table.place("from").is_none() {
-                let finding = Diagnostic::error(table.header(), "`mode = \"auto\"` without `from`")
+                let finding = Diagnostic::error(table.header(), "`mode = \"auto\"` needs `from`")
                     .label("the nodes do not know where to look for a newer image");
                 table.report(finding.help(FROM_HELP));
             }
@@ -59,7 +59,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Update> {
         }
         Some(Mode::Manual) | None => {
             for key in ["every", "window"] {
-                let message = format!("`{key}` has no effect: the operator begins each update");
+                let message = format!("`{key}` has no effect: the operator starts each update");
                 table.reject(key, &message, "set mode = \"auto\", or remove this key");
             }
             UpdateMode::Manual
@@ -76,8 +76,8 @@ pub(super) fn read(root: &Table<'_>) -> Option<Update> {
     })
 }
 
-/// Reads `every` and `window`. A window must have room for two checks for a newer image: one check
-/// may be late, and the cluster may be unhealthy during one of them.
+/// Reads `every` and `window`. A window must have room for two checks for a newer image, because
+/// one check may be late, and the cluster may be unhealthy during one of them.
 fn read_auto(table: &Table<'_>) -> Option<Auto> {
     let every = table.value::<Every>("every");
     let window = table.value::<Window>("window");
@@ -87,7 +87,7 @@ fn read_auto(table: &Table<'_>) -> Option<Auto> {
     {
         let finding = Diagnostic::error(
             at.span.clone(),
-            "the window is too short: a node may not look for a newer image in it",
+            "the window is too short: a node may miss it",
         )
         .label("expected at least twice the time of `every`");
         table.report(finding.help(format!(

@@ -8,12 +8,12 @@ use url::Url;
 
 use crate::Domain;
 
-/// An amount of bytes, written as `8 GiB`, `512 MiB` or `4096`.
+/// A number of bytes, written as `8 GiB`, `512 MiB` or `4096`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
 impl Size {
-    /// The amount in whole MiB, as used in a kickstart.
+    /// Returns the size in whole MiB, the unit of a kickstart.
     pub const fn mib(self) -> u64 {
         self.0 >> 20
     }
@@ -42,7 +42,7 @@ impl FromStr for Size {
             .parse::<u64>()
             .ok()
             .and_then(|number| number.checked_mul(1 << shift));
-        bytes.map(Self).ok_or("that is too large")
+        bytes.map(Self).ok_or("this size is too large")
     }
 }
 
@@ -102,7 +102,8 @@ text!(
     /// A password hashed by crypt(3). glibc 2.17 supports MD5 (`$1$`), SHA-256 (`$5$`) and SHA-512
     /// (`$6$`): crypt/crypt-entry.c.
     CryptHash,
-    "expected a hash from `openssl passwd -6`: it begins with $6$ (or $5$); do not write the password itself here",
+    "expected a hash from `openssl passwd -6`, which begins with $6$ (or $5$); do not write the \
+     password itself",
     |text| {
         let rest = text.strip_prefix("$6$").or_else(|| text.strip_prefix("$5$"));
         let Some((_, hash)) = rest.and_then(|rest| rest.rsplit_once('$')) else { return false };
@@ -116,7 +117,7 @@ text!(
 pub struct Base(Url);
 
 impl Base {
-    /// The address.
+    /// Returns the address.
     pub const fn url(&self) -> &Url {
         &self.0
     }
@@ -128,13 +129,13 @@ impl FromStr for Base {
     fn from_str(text: &str) -> Result<Self, String> {
         let slash = if text.ends_with('/') { "" } else { "/" };
         let url =
-            Url::parse(&format!("{text}{slash}")).map_err(|error| format!("no URL: {error}"))?;
+            Url::parse(&format!("{text}{slash}")).map_err(|error| format!("not a URL: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err("expected http:// or https:// and a host".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(
-                "a name or password in it would be in the image for all to read".to_owned(),
+                "a user name or password in the URL would be readable in the image".to_owned(),
             );
         }
         if url.query().is_some() || url.fragment().is_some() {
@@ -146,7 +147,7 @@ impl FromStr for Base {
                 .take_while(char::is_ascii_alphanumeric)
                 .collect();
             return Err(format!(
-                "`${name}` is a variable of yum's, which has no value here: write its value"
+                "`${name}` is a yum variable, which has no value here: write the value itself"
             ));
         }
         // Characters that the url crate does not escape although they are special in a shell or a
@@ -168,16 +169,16 @@ impl fmt::Display for Base {
     }
 }
 
-/// Converts a TOML date to seconds since 1970, using midnight UTC if it has no time; `None` outside
-/// 1980 to 2100.
+/// Converts a TOML date to seconds since 1970, using midnight UTC if it has no time. Returns `None`
+/// outside 1980 to 2100.
 pub(super) fn unix_seconds(date: &toml::value::Datetime) -> Option<u64> {
     let day = date.date?;
     let (year, month) = (i64::from(day.year), i64::from(day.month));
     if !(1980..2100).contains(&year) {
         return None;
     }
-    // This computes days from the civil calendar. The year is considered to begin in March, so that
-    // leap days come last (Hinnant, chrono-Compatible Low-Level Date Algorithms).
+    // This computes days from the civil calendar. The year begins in March here, so that leap days
+    // come last (Hinnant, chrono-Compatible Low-Level Date Algorithms).
     let (year, month) = if month <= 2 {
         (year - 1, month + 9)
     } else {
@@ -244,7 +245,7 @@ mod tests {
         );
         let variable = "http://a/7/os/$basearch/".parse::<Base>().unwrap_err();
         assert!(
-            variable.contains("`$basearch` is a variable of yum's"),
+            variable.contains("`$basearch` is a yum variable"),
             "{variable}"
         );
         for bad in [

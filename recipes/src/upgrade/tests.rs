@@ -41,13 +41,13 @@ fn each_step_has_its_floor() {
         (
             "3.6.14",
             "3.5.31",
-            "etcd-1 is etcd 3.5.31, and 3.6.14 cannot run beside it: 3.6 needs every member of 3.5 at 3.5.32",
+            "etcd-1 is etcd 3.5.31, and 3.6.14 cannot run beside it: 3.6 requires that every 3.5 member runs 3.5.32",
         ),
         ("3.6.0", "3.5.33", ""),
         ("3.7.1", "3.6.11", ""),
         ("3.7.1", "3.6.10", "at 3.6.11 or later"),
-        ("3.6.14", "3.4.45", "lets no minor be skipped"),
-        ("3.7.1", "3.5.33", "lets no minor be skipped"),
+        ("3.6.14", "3.4.45", "does not support skipping a minor"),
+        ("3.7.1", "3.5.33", "does not support skipping a minor"),
         ("3.7.1", "3.7.0", ""),
     ] {
         says(own, Entry::Join, &cluster(&[others], None), expected);
@@ -97,20 +97,20 @@ fn an_older_one_is_let_in_as_long_as_the_cluster_is_not_newer() {
         "3.5.33",
         Entry::Join,
         &upgraded,
-        "the cluster runs as etcd 3.6, and 3.5.33 is older",
+        "the cluster's version is 3.6, and 3.5.33 is older",
     );
     let agreed = cluster(&["3.6.14", "3.6.14"], Some(6));
     says(
         "3.5.33",
         Entry::Data(None),
         &agreed,
-        "the cluster runs as etcd 3.6",
+        "the cluster's version is 3.6",
     );
     says(
         "3.5.33",
         Entry::Data(None),
         &cluster(&["3.6.14"], None),
-        "the cluster runs as etcd 3.6",
+        "the cluster's version is 3.6",
     );
 }
 
@@ -129,7 +129,7 @@ fn data_is_used_by_the_next_version_only() {
         "3.7.1",
         Entry::Data(Some(version("3.5.33"))),
         &off,
-        "lets no minor be skipped",
+        "does not support skipping a minor",
     );
     says("3.6.14", Entry::Data(None), &off, "");
 }
@@ -154,9 +154,9 @@ fn a_roll_goes_to_a_neighbouring_minor_and_back_where_etcd_can_downgrade() {
         ("3.5.1", "3.6.14", "a node of the old image is etcd 3.5.1"),
         ("3.6.14", "3.5.31", "needs every member of 3.5 at 3.5.32"),
         ("3.7.1", "3.6.10", "at 3.6.11 or later"),
-        ("3.5.33", "3.7.1", "lets no minor be skipped"),
-        ("3.7.1", "3.5.33", "lets no minor be skipped"),
-        ("3.5.33", "3.4.23", "the cluster runs as etcd 3.5"),
+        ("3.5.33", "3.7.1", "does not support skipping a minor"),
+        ("3.7.1", "3.5.33", "does not support skipping a minor"),
+        ("3.5.33", "3.4.23", "the cluster's version is 3.5"),
     ] {
         assert!(
             said(from, to).contains(expected),

@@ -218,7 +218,7 @@ fn listed_wrong() -> Result<()> {
         .find(|line| line.contains("10.101.15.109"))
         .and_then(|line| line.split(',').next());
     let stray = stray.with_context(|| format!("no stray in {list}"))?;
-    let cost = "it was added but never started, and counts as one of 4 voters, of which 3 must run";
+    let cost = "it was added but never started. It counts as one of 4 voters, of which 3 must run";
     let shown = degraded(host, stray, &[cost, "[member-never-started]"])?;
     run_remedy(host, &shown)?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)

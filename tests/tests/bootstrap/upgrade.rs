@@ -92,7 +92,7 @@ fn upgrade() -> Result<()> {
     bed.install_with(2, OLD)?;
     bed.hosts[2].boot()?;
     let words = format!(
-        "the cluster runs as etcd 3.{}, and {OLD} is older",
+        "the cluster's version is 3.{}, and {OLD} is older",
         minor(NEW).unwrap_or_default()
     );
     wait_said(&bed.hosts[2], &[&words])?;
@@ -123,11 +123,11 @@ fn steps() -> Result<()> {
     for (version, words) in [
         (
             NEW,
-            "etcd-1 is etcd 3.5.1, and 3.6.16 cannot run beside it: 3.6 needs every member of 3.5 at 3.5.32 or later",
+            "etcd-1 is etcd 3.5.1, and 3.6.16 cannot run beside it: 3.6 requires that every 3.5 member runs 3.5.32 or later",
         ),
         (
             LAST,
-            "etcd-1 is etcd 3.5.1, and 3.7.3 cannot run beside it: etcd lets no minor be skipped",
+            "etcd-1 is etcd 3.5.1, and 3.7.3 cannot run beside it: etcd does not support skipping a minor",
         ),
     ] {
         bed.install_with(2, version)?;

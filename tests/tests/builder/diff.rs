@@ -105,7 +105,7 @@ fn warns_of_a_skipped_minor(
     let words = [
         "etcd: 3.7.1 -> 3.5.99",
         "warning: no node can be updated",
-        "lets no minor be skipped",
+        "does not support skipping a minor",
     ];
     check_output(&diff(&[])?, 4, &words)?;
     let json: serde_json::Value = serde_json::from_str(&diff(&["--json"])?.stdout)?;
@@ -121,12 +121,12 @@ fn warns_of_a_skipped_minor(
         0,
         &[
             "warning: the nodes may run the image that",
-            "lets no minor be skipped",
+            "does not support skipping a minor",
         ],
     )?;
     check_output(
         &builder(&["diff", "/nowhere"], &new)?,
         1,
-        &["/nowhere: no image/manifest.json"],
+        &["/nowhere: it contains neither image/manifest.json"],
     )
 }

@@ -52,7 +52,7 @@ fn refused() -> Result<()> {
     .context("/bin/ls")?;
     try_with(
         b"#!/bin/sh\nexit 0\n",
-        &["it is a script", "give the compiled program itself"],
+        &["it is a script", "name the compiled program itself"],
     )?;
     try_with(b"", &["it is not an ELF program", "the file is empty"])?;
     let real = fs::read(programs::firstboot()?)?;
@@ -64,7 +64,7 @@ fn refused() -> Result<()> {
     try_with(&odd, &["it is built for ELF machine 3"])?;
     try_with(
         &real[..real.len() / 2],
-        &["it is cut short", "copy or fetch it again"],
+        &["it is truncated", "copy or download it again"],
     )?;
 
     is_missing(&workshop, &path)?;

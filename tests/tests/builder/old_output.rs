@@ -170,7 +170,7 @@ fn interrupted_packing() -> Result<()> {
     let before = snapshot(&workshop.path("out"))?;
     let (code, said) = end(packing(&workshop)?, Signal::SIGINT)?;
     ensure!(
-        code == 130 && said.contains("interrupted: what was half-written is removed"),
+        code == 130 && said.contains("interrupted: the partial output was removed"),
         "{code}: {said}"
     );
     ensure!(
@@ -233,14 +233,14 @@ fn not_ours() -> Result<()> {
         Ok(())
     };
     std::fs::write(&out, "a file")?;
-    refused(&["expected a folder", "out/out"])?;
+    refused(&["a folder is expected", "out/out"])?;
     std::fs::remove_file(&out)?;
     std::fs::create_dir(&out)?;
     std::fs::write(out.join("thesis.tex"), "years of work")?;
     refused(&[
         "out/out",
-        "no output of an earlier build",
-        "name a new or an empty folder",
+        "it is not the output of an earlier build",
+        "name a new or empty folder",
     ])?;
     std::fs::remove_file(out.join("thesis.tex"))?;
     workshop.built()?;
@@ -249,7 +249,7 @@ fn not_ours() -> Result<()> {
     check_output(
         &workshop.build(&[])?,
         1,
-        &["`thesis.tex` in it is not the builder's"],
+        &["it contains `thesis.tex`, which is not the builder's"],
     )?;
     ensure!(snapshot(&workshop.path("out"))? == before);
     Ok(())
@@ -279,7 +279,7 @@ fn within() -> Result<()> {
             &ran,
             1,
             &[
-                "is in the output, which is replaced as a whole",
+                "is inside the output, which each build replaces completely",
                 &format!("name another {option}"),
             ],
         )?;

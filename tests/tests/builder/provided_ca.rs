@@ -60,15 +60,22 @@ fn authority() -> Result<()> {
         ensure!(left.iter().all(Vec::is_empty), "left behind: {left:?}");
         Ok(())
     };
-    refused(&["our-ca.crt", "is missing", "put it there, in PEM"])?;
+    refused(&[
+        "our-ca.crt",
+        "is missing",
+        "put the certificate there, in PEM",
+    ])?;
     copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
     refused(&["our-ca.key", "is missing", ":36:10"])?;
     copy(&other.pki().join("ca.key"), &key, 0o644)?;
     refused(&["our-ca.key", "its mode is 0644", "chmod 600"])?;
     copy(&other.pki().join("nodes/etcd-1/peer.key"), &key, 0o600)?;
-    refused(&["our-ca.key", "it is not the key of", "belong together"])?;
+    refused(&["our-ca.key", "it is not the key of", "that match"])?;
     copy(&other.pki().join("nodes/etcd-1/peer.crt"), &cert, 0o644)?;
-    refused(&["our-ca.crt", "is not an authority (CA:TRUE, keyCertSign)"])?;
+    refused(&[
+        "our-ca.crt",
+        "is not a CA certificate (CA:TRUE, keyCertSign)",
+    ])?;
     copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
     copy(&other.pki().join("ca.key"), &key, 0o600)?;
     workshop.built()?;
@@ -103,10 +110,7 @@ fn keeps_its_own_ca(workshop: &Fixture, other: &Fixture) -> Result<()> {
     check_output(
         &other.build(&[])?,
         1,
-        &[
-            "the folder has an authority of its own",
-            "give another folder",
-        ],
+        &["the folder has its own CA", "name another PKI folder"],
     )?;
     ensure!(snapshot(&other.pki())? == own);
     Ok(())
@@ -167,7 +171,7 @@ fn names_bad_certificates(workshop: &Fixture) -> Result<()> {
         1,
         &[
             "nodes/etcd-1/server.crt",
-            "the key next to it does not belong to it",
+            "it does not match the key next to it",
         ],
     )?;
     fs::write(
@@ -204,7 +208,7 @@ fn first() -> Result<()> {
         check_output(
             &workshop.build(&[])?,
             0,
-            &["pki.state/demo: made; `builder serve` records there what was installed"],
+            &["pki.state/demo: created; `builder serve` records installations there"],
         )?;
         ensure!(
             record.is_file(),
@@ -235,7 +239,7 @@ fn lost() -> Result<()> {
         1,
         &[
             "ca.key",
-            "it is missing, and the folder has signed",
+            "it is missing, but the folder has been used to sign",
             "restore ca.crt and ca.key",
         ],
     )?;
@@ -251,7 +255,7 @@ fn lost() -> Result<()> {
         1,
         &[
             "signing.key",
-            "while images trust its public half",
+            "but images trust its public half",
             "restore it from a backup",
         ],
     )?;
@@ -293,7 +297,7 @@ fn two_clusters() -> Result<()> {
             1,
             &[
                 "this PKI folder belongs to the cluster `demo`",
-                "name another folder by --pki",
+                "name another folder with --pki",
             ],
         )?;
         unchanged()?;
@@ -346,7 +350,7 @@ fn is_assigned(workshop: &Fixture, moved: &str) -> Result<()> {
     check_output(
         &process::run(&mut assign)?,
         0,
-        &["cluster.json", "the old one is"],
+        &["cluster.json", "the old file is"],
     )?;
     workshop.build(&["--replace"])?.ok().map(drop)
 }

@@ -71,7 +71,7 @@ const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
         "3.6.14",
         "3.9.1",
         "24:11",
-        &["etcd 3.9.1 is not supported: 3.4 to 3.7 are"],
+        &["etcd 3.9.1 is not supported: expected 3.4 to 3.7"],
     ),
     (
         "ffe840",
@@ -95,7 +95,7 @@ const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
         "\"etcd-2\"",
         "\"etcd-1\"",
         "12:8",
-        &["two nodes have the name etcd-1", "etcd-1 has it already"],
+        &["two nodes have the name etcd-1", "etcd-1 already has it"],
     ),
     (
         "10.101.15.102",
@@ -121,14 +121,14 @@ const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
         "23:1",
         &[
             "`sha256` is missing in [etcd]",
-            "a version without its digest could be anything",
+            "the digest pins the content of the release",
         ],
     ),
     (
         "[firewall]",
         "[tls]\nca-cert = \"a\"\n[firewall]",
         "32:11",
-        &["`ca-cert` without `ca-key`", "--pki folder"],
+        &["`ca-cert` needs `ca-key`", "--pki folder"],
     ),
     (
         "[firewall]",
@@ -347,7 +347,7 @@ fn init() -> Result<()> {
     check_output(
         &init(&[])?,
         1,
-        &["cannot write", "name another by --recipe", "File exists"],
+        &["cannot write", "name another file", "File exists"],
     )?;
     ensure!(
         fs::read_to_string(&path)? == text,

@@ -67,7 +67,7 @@ fn upstream() -> Result<()> {
         &first,
         0,
         &[
-            "its digest is the recipe's",
+            "its digest matches the recipe",
             "/pki/ca.crt: made",
             "nodes/etcd-3/client.crt: made",
         ],
@@ -94,7 +94,7 @@ fn upstream() -> Result<()> {
     check_output(
         &builder(&["verify"], &folder.join("two/out"))?,
         0,
-        &["verified: every digest is as the manifest says"],
+        &["verified: every digest matches the manifest"],
     )?;
     let sums = Command::new("sha256sum")
         .args(["--check", "--strict", "SHA256SUMS"])

@@ -48,7 +48,7 @@ fn good(workshop: &Fixture) -> Result<()> {
         &verify(workshop)?,
         0,
         &[
-            "verified: every digest is as the manifest says",
+            "verified: every digest matches the manifest",
             "signature  good",
         ],
     )
@@ -57,7 +57,7 @@ fn good(workshop: &Fixture) -> Result<()> {
 /// Verifies a changed output, and checks the exit code and that a line starts with the name.
 fn differs(workshop: &Fixture, name: &str) -> Result<()> {
     let ran = verify(workshop)?;
-    check_output(&ran, 4, &["NOT verified", "is not what was built"])
+    check_output(&ran, 4, &["NOT verified", "differs from what was built"])
         .with_context(|| name.to_owned())?;
     let line = ran
         .stdout
@@ -86,7 +86,7 @@ fn files() -> Result<()> {
             check_output(
                 &verify(&workshop)?,
                 1,
-                &["no image/manifest.json", "builder build --out"],
+                &["neither image/manifest.json", "builder build --out"],
             )?;
         } else {
             // An unsigned image can be from an earlier build. The list of digests shows that this
@@ -205,8 +205,8 @@ fn signature() -> Result<()> {
         &[
             "not by the given key",
             "NOT verified",
-            "is as it was built, but the key",
-            "give the signing.pub of",
+            "is as it was built, but it is signed by the key",
+            "name the signing.pub of",
         ],
     )?;
     ensure!(
@@ -217,7 +217,7 @@ fn signature() -> Result<()> {
     check_output(
         &with_key(&workshop, &workshop.pki().join("ca.crt"))?,
         1,
-        &["ca.crt", "holds no key"],
+        &["ca.crt", "does not contain a key"],
     )?;
     check_output(
         &with_key(&workshop, Path::new("/no/key"))?,
@@ -249,7 +249,7 @@ fn needs_the_key(workshop: &Fixture) -> Result<()> {
     replace("SHA256SUMS", &manifest, &digest("manifest.json")?)?;
     let ran = verify(workshop)?;
     let faults = [
-        "manifest.json.sig: what is signed is another manifest",
+        "manifest.json.sig: it signs a different manifest",
         "release.json: it is the release of another image",
     ];
     check_output(
@@ -328,13 +328,13 @@ fn pki() -> Result<()> {
     fs::write(&cert, include_str!("expired.crt"))?;
     problem("it expired on 2021-01-01T00:00:00Z")?;
     fs::set_permissions(&key, Permissions::from_mode(0o640))?;
-    problem("the mode of its key is 0640: others can get at it, expected 0600")?;
+    problem("the mode of its key is 0640, which gives other users access; expected 0600")?;
     fs::copy(pki.join("nodes/etcd-2/server.key"), &key)?;
-    problem("the key next to it does not belong to it")?;
+    problem("it does not match the key next to it")?;
     fs::remove_file(&key)?;
     problem("its private key is missing")?;
     fs::write(&cert, "no certificate")?;
-    problem("no certificate in it")?;
+    problem("it contains no certificate")?;
     fs::write(&key, "no key")?;
     problem("its key is not a private key")?;
 
@@ -349,7 +349,7 @@ fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> 
     check_output(
         &workshop.build(&[])?,
         0,
-        &["server.crt: replaced, since", "it expired on 2021-01-01"],
+        &["server.crt: replaced, because", "it expired on 2021-01-01"],
     )?;
     let aside = names(&pki.join("nodes/etcd-1"))?;
     ensure!(
@@ -384,7 +384,11 @@ fn reader_gone() -> Result<()> {
             .arg(programs::builder()?)
             .args(words)
             .arg(workshop.out());
-        check_output(&process::run(&mut bash)?, code, &["is not what was built"])?;
+        check_output(
+            &process::run(&mut bash)?,
+            code,
+            &["differs from what was built"],
+        )?;
     }
     let mut bash = std::process::Command::new("bash");
     bash.args(["-c", script])

@@ -94,7 +94,7 @@ fn documents() -> Result<()> {
     ])?;
     built.ok()?;
     replace_document(&host, &fs::read(theirs.join("nodes/etcd-1/user-data"))?)?;
-    refused(&mut host, "and this image trusts")?;
+    refused(&mut host, "but this image trusts")?;
 
     // The refusals have left no trace. With its own document the machine becomes the node.
     replace_document(&host, &own("etcd-1", "user-data")?)?;

@@ -128,7 +128,7 @@ fn held_back() -> Result<()> {
     server.wait_for_output("[card-unknown]")?;
     // The log contains the MAC address of the machine that sent the request.
     server.wait_for_output(&format!(
-        "{ADDRESS} ({}) refused: it says that it is etcd-1, whose card is {}",
+        "{ADDRESS} ({}) refused: it claims to be etcd-1, whose card is {}",
         evil.mac, one.mac
     ))?;
     Ok(())
@@ -310,7 +310,7 @@ fn hidden() -> Result<()> {
     let server = Server::start(&ours, &[])?;
     let one = ours.network.add("etcd-1")?;
     server.wait_for_output(
-        "etcd-1 10.101.15.101: in this host's network, known by its card 52:54:0a:65:0f:65",
+        "etcd-1 10.101.15.101: in this host's network, identified by its card 52:54:0a:65:0f:65",
     )?;
     let url = format!("http://{SERVER}/{}", document_of(&one.mac));
     for header in [
@@ -337,7 +337,7 @@ fn hidden() -> Result<()> {
     for listen in ["localhost:8082", "127.0.0.1:8082"] {
         let server = Server::serve(&ours, &ours.out(), &["--listen", listen])?;
         server.wait_for_output(
-            "warning: only this host can connect. A proxy in front hides which machine asks",
+            "warning: only this host can connect. A proxy in front would hide which machine asks",
         )?;
         let (status, _) = curl(
             ours.network.world(),

@@ -295,7 +295,7 @@ fn stops_and_listens() -> Result<()> {
     refused(
         &["--tree", "https://vault.centos.org/7.9.2009/os/x86_64/"],
         2,
-        "iPXE as it is distributed has no https",
+        "the usual builds of iPXE do not support https",
     )?;
     let own = ours.pki().join("nodes/etcd-1");
     let [cert, key] =

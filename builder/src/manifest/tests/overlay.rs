@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The problems that are found in an image whose manifest lists changed overlay entries.
+/// Returns the problems that are found in an image whose manifest lists changed overlay entries.
 fn problems_of_entries(manifest: &Manifest, change: &dyn Fn(&mut Vec<OverlayEntry>)) -> String {
     let mut entries = manifest.overlay.clone();
     change(&mut entries);

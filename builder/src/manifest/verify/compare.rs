@@ -102,7 +102,7 @@ pub(super) fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry])
     )
 }
 
-/// The problems, by name: files that are missing, unexpected or different.
+/// Compares two lists by name. Returns files that are missing, unexpected or different.
 fn compare<T>(
     expected: &BTreeMap<String, T>,
     found: &BTreeMap<String, T>,

@@ -1,4 +1,4 @@
-//! Tests of what is taken from a request for certificates: the public keys, and only if the holder
+//! Tests that only the public keys are read from a request for certificates, and only if the holder
 //! of the private keys signed it.
 
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 
 use super::*;
 
-/// A request with these names in it.
+/// Returns a request with these names in it.
 fn request(keys: &[&KeyPair], names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let one = |key: &&KeyPair| {
@@ -81,9 +81,13 @@ fn requests_that_are_incomplete_or_too_many_or_not_proven_are_refused() {
         change(&mut ders);
         pems(&ders)
     };
-    unusable(&changed(&|ders| ders[0].push(0)), 1, "bytes follow");
+    unusable(
+        &changed(&|ders| ders[0].push(0)),
+        1,
+        "data after the request",
+    );
     unusable(&changed(&|ders| ders[1].clear()), 2, "RFC 2986");
-    // The key of another request in place of its own: the signature is not by it.
+    // The key of another request replaces the request's own key, so the signature does not match.
     let foreign = peer.subject_public_key_info();
     let swapped = changed(&|ders| {
         let own = server.subject_public_key_info();
@@ -91,7 +95,7 @@ fn requests_that_are_incomplete_or_too_many_or_not_proven_are_refused() {
         let at = at.unwrap();
         ders[0][at..at + own.len()].copy_from_slice(&foreign);
     });
-    unusable(&swapped, 1, "did not sign");
+    unusable(&swapped, 1, "not signed with the key");
 }
 
 proptest! {
@@ -108,14 +112,14 @@ proptest! {
 
     #[test]
     fn a_changed_request_never_gives_another_key(at: prop::sample::Index, change in 1..=255u8) {
-        // One request is enough: its making is the slow part.
+        // One request is enough, because creating it is slow.
         static REQUEST: std::sync::LazyLock<Vec<u8>> =
             std::sync::LazyLock::new(|| ders(&request(&[&three()[0]], &["etcd-1"])).remove(0));
         let mut der = REQUEST.clone();
         let key = proven_key(&der).unwrap();
         let at = at.index(der.len());
         der[at] ^= change;
-        // Some bits outside of the signed part have no meaning.
+        // Some bits outside the signed part have no meaning.
         prop_assert!(proven_key(&der).is_err() || proven_key(&der) == Ok(key));
         prop_assert!(proven_key(&der[..at]).is_err());
     }

@@ -54,7 +54,7 @@ fn a_new_client_certificate_replaces_the_one_of_that_name() {
         .unwrap();
     assert!(first[1] != second[1] && first[2] != second[2], "a new key");
     assert_eq!(newest_client(&dir).unwrap(), Some(dir.join("clients/bob")));
-    // An interrupted replacement leaves a folder that says so.
+    // An interrupted replacement leaves a folder without a certificate, and the error states this.
     fs::remove_file(dir.join("clients/bob/client.crt")).unwrap();
     let missing = ClientFiles::of(&dir.join("clients/bob"))
         .read(now())
@@ -75,7 +75,7 @@ fn a_folder_without_the_authoritys_key_issues_no_client_certificate() {
     let error =
         issue_client(&dir, &Authority::Own, &label("alice"), life, None, now()).unwrap_err();
     assert!(error.to_string().contains("--recipe"), "{error}");
-    assert!(!dir.join("clients").exists(), "nothing is written");
+    assert!(!dir.join("clients").exists(), "files were written");
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn open_for(folder: &Folder, cluster: &Cluster) -> Result<Pki, PkiError> {
     open(&folder.path(), cluster, &Authority::Own, LIFETIMES, now())
 }
 
-/// Every file below the folder, with its content.
+/// Returns every file below the folder, with its content.
 fn contents(folder: &Folder) -> Vec<(String, Vec<u8>)> {
     let files = folder
         .modes()
@@ -77,7 +77,7 @@ fn a_cluster_that_changes_step_by_step_keeps_its_folder() {
     let mut grown = cluster();
     grown.nodes.insert("etcd-2".parse().unwrap(), two);
     open_for(&folder, &grown).unwrap();
-    // The first node moves; the second node is known from the previous build.
+    // The first node has moved. The second node is known from the previous build.
     open_for(
         &folder,
         &other(|cluster| {
@@ -121,8 +121,8 @@ fn a_folder_that_two_clusters_have_shared_is_refused_to_both() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     let (_, prod) = &clusters()[0];
-    // This is what a builder without records did: the second cluster's node replaced the first
-    // one's certificates.
+    // A builder without records behaved like this: the second cluster's node replaced the first
+    // cluster's certificates.
     assign(&folder.path(), prod, now()).unwrap();
     let mut pki = open_for(&folder, prod).unwrap();
     let node = Node {

@@ -5,7 +5,7 @@ use rcgen::{CertificateParams, KeyPair as Key};
 use super::*;
 use crate::pki::PublicKeys;
 
-/// A request for new keys.
+/// Returns a request for new keys.
 fn request() -> PublicKeys {
     let one = |()| {
         let key = Key::generate().unwrap();
@@ -49,7 +49,7 @@ fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_made() {
     assert_eq!(
         folder.certificates().unwrap().0,
         tls,
-        "nothing is issued again"
+        "the second call reissued the certificates"
     );
     let secrets: Vec<String> = folder
         .modes()
@@ -100,12 +100,12 @@ fn another_key_is_refused_until_it_is_approved() {
     assert_eq!(
         folder.certificates().unwrap().0,
         old,
-        "approved is not enrolled"
+        "an approved key is not enrolled yet"
     );
     folder.enrol("etcd-1", &second).unwrap();
     let (new, _) = folder.certificates().unwrap();
     assert!(new.server != old.server && new.ca == old.ca);
-    // An approval is for one change.
+    // An approval covers only one change.
     let error = folder.enrol("etcd-1", &first).unwrap_err();
     assert!(matches!(error, PkiError::KeyNotApproved { .. }), "{error}");
 }

@@ -6,7 +6,7 @@ use time::Duration;
 
 use super::*;
 
-/// A CA made by openssl, as a user would provide it.
+/// Makes a CA with openssl, such as a user would provide.
 fn foreign_authority(dir: &Path, name: &str, key: &[&str]) -> Option<Authority> {
     let (cert, key_path) = (
         dir.join(format!("{name}.crt")),
@@ -53,7 +53,7 @@ fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
                 &folder.file("nodes/etcd-1/server.crt"),
             ],
         );
-        // If the CA's key is absent, the issued certificates are used as they are.
+        // If the CA's key is missing, the issued certificates are used as they are.
         let (_, events) = folder.node(now(), 101).unwrap();
         assert_eq!(events, []);
         let error = folder.node(now(), 102).unwrap_err().to_string();
@@ -115,7 +115,7 @@ fn an_authority_changes_only_by_way_of_both() {
     build(&two, &two_key).unwrap();
 }
 
-/// A leaf certificate, another CA's key, and an expired CA: each of them once corrupted the folder.
+/// A leaf certificate, another CA's key, and an expired CA each once corrupted the folder.
 #[test]
 fn an_authority_that_is_refused_leaves_nothing_behind() {
     let folder = Folder::new();
@@ -142,10 +142,10 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
     let broken = base.join("broken.crt");
     fs::write(&broken, "nothing").unwrap();
     for (cert, key, now, expected) in [
-        (&leaf, &leaf_key, now(), "is not an authority"),
+        (&leaf, &leaf_key, now(), "is not a CA certificate"),
         (&cert, &other_key, now(), "it is not the key of"),
         (&cert, &ca_key, now() + Duration::days(1001), "expired on"),
-        (&broken, &ca_key, now(), "no certificate in it"),
+        (&broken, &ca_key, now(), "it contains no certificate"),
     ] {
         let error = build(cert, key, now).unwrap_err();
         assert!(error.contains(expected), "{error}");
@@ -155,7 +155,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
             folder.modes()
         );
     }
-    // What an earlier builder left behind after such a build is not used as a node's authority.
+    // A build does not use an authority that an earlier builder left behind after such a refusal.
     fs::create_dir(folder.path()).unwrap();
     fs::copy(&leaf, folder.file("ca.crt")).unwrap();
     build(&cert, &ca_key, now()).unwrap();
@@ -176,7 +176,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
     );
 }
 
-/// A certificate that is not a CA's, and its key.
+/// Makes a certificate that is not a CA's, and its key.
 fn leaf_certificate(base: &Path) -> (PathBuf, PathBuf) {
     let leaf = base.join("leaf.crt");
     let leaf_key = base.join("leaf.key");
@@ -194,7 +194,7 @@ fn leaf_certificate(base: &Path) -> (PathBuf, PathBuf) {
     (leaf, leaf_key)
 }
 
-/// A folder with a CA of its own refuses a provided one.
+/// Checks that a folder with its own CA refuses a provided one.
 fn refuses_another_authority(given: &Authority) {
     let own = Folder::new();
     own.node(now(), 101).unwrap();
@@ -202,7 +202,7 @@ fn refuses_another_authority(given: &Authority) {
         .map(drop)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("has an authority of its own"), "{error}");
+    assert!(error.contains("has its own CA"), "{error}");
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn ready_certificates_are_judged_like_our_own() {
         );
     };
     fs::copy(other.file(&server("key")), folder.file(&server("key"))).unwrap();
-    fails("another's key", "the key next to it does not belong to it");
+    fails("another's key", "it does not match the key next to it");
     fs::copy(other.file(&server("crt")), folder.file(&server("crt"))).unwrap();
     fails("another authority's", "it is signed by");
     for kind in ["crt", "key"] {
@@ -236,7 +236,7 @@ fn ready_certificates_are_judged_like_our_own() {
     fails("a client's", "its extended key usage lacks serverAuth");
     fails("a client's", "its SANs lack");
     fs::write(folder.file(&server("crt")), "garbage").unwrap();
-    fails("garbage", "no certificate in it");
+    fails("garbage", "it contains no certificate");
     for (kind, bytes) in ["crt", "key"].iter().zip(&ours) {
         fs::write(folder.file(&server(kind)), bytes).unwrap();
     }

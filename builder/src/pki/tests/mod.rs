@@ -22,9 +22,10 @@ const LIFETIMES: Lifetimes = Lifetimes {
     renew_before: Duration::days(30),
 };
 
-/// One fixed time for all tests, so that no test depends on how long it takes. It is slightly in
-/// the future: a certificate that openssl makes during a test, with its own clock, is already valid
-/// at this time, and one made here is backdated by an hour, so openssl already considers it valid.
+/// Returns one fixed time for all tests, so that no test depends on how long it takes. The time is
+/// slightly in the future, so that a certificate that openssl makes during a test, with its own
+/// clock, is already valid. A certificate made here is backdated by an hour, so openssl also
+/// considers it valid.
 fn now() -> OffsetDateTime {
     static NOW: std::sync::OnceLock<OffsetDateTime> = std::sync::OnceLock::new();
     *NOW.get_or_init(|| {
@@ -47,7 +48,7 @@ impl Node {
         }
     }
 
-    /// A cluster that consists of only this node.
+    /// Returns a cluster that consists of only this node.
     fn cluster(&self, last: u8) -> Cluster {
         let Self {
             cluster: name,
@@ -73,7 +74,7 @@ impl Node {
     }
 }
 
-/// The cluster that most tests use.
+/// Returns the cluster that most tests use.
 fn cluster() -> Cluster {
     Node::new("etcd-1").cluster(101)
 }
@@ -107,7 +108,7 @@ impl Folder {
         Certificate::all(&pem).unwrap().remove(0)
     }
 
-    /// The part of a node's document that was issued by the previous authority.
+    /// Returns the part of a node's document that was issued by the previous authority.
     fn before(&self) -> Option<NodeTls> {
         self.open(now())
             .unwrap()
@@ -122,7 +123,7 @@ impl Folder {
         Ok((tls, pki.events().to_vec()))
     }
 
-    /// The names of all files below, with their modes.
+    /// Returns the names of all files below, with their modes.
     fn modes(&self) -> Vec<(String, u32)> {
         let mut out = Vec::new();
         let mut folders = vec![self.path()];
@@ -152,7 +153,7 @@ fn openssl(args: &[&str], paths: &[&Path]) -> Option<String> {
     let output = match Command::new("openssl").args(args).args(paths).output() {
         Ok(output) => output,
         Err(error) => {
-            eprintln!("SKIPPED: no openssl to ask ({error})");
+            eprintln!("SKIPPED: openssl is not available ({error})");
             return None;
         }
     };
@@ -323,7 +324,7 @@ fn keys_are_for_the_owner_alone_under_any_umask() {
 }
 
 #[test]
-#[ignore = "run by keys_are_for_the_owner_alone_under_any_umask, in a process of its own"]
+#[ignore = "run by keys_are_for_the_owner_alone_under_any_umask, in its own process"]
 fn child() {
     let dir = PathBuf::from(std::env::var_os("PKI_TEST_FOLDER").unwrap()).join("pki");
     let mut pki = open(&dir, &cluster(), &Authority::Own, LIFETIMES, now()).unwrap();

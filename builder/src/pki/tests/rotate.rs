@@ -1,4 +1,5 @@
-//! Tests of replacing an authority: at no moment may a build fail, or a node trust no authority.
+//! Tests of replacing an authority. A build must never fail, and a node must never be without a
+//! trusted authority.
 
 use super::*;
 
@@ -33,7 +34,7 @@ fn the_next_authority_signs_and_the_one_before_is_trusted_until_it_is_retired() 
     );
     let error = retire(&folder.path(), now()).unwrap_err().to_string();
     assert!(
-        error.contains("nodes/etcd-1/") && error.contains("build, hand every node"),
+        error.contains("nodes/etcd-1/") && error.contains("build, give every node"),
         "{error}"
     );
 
@@ -44,7 +45,7 @@ fn the_next_authority_signs_and_the_one_before_is_trusted_until_it_is_retired() 
     }
     assert_ne!(
         tls.peer.key, before.peer.key,
-        "a new CA is no reason to keep an old key"
+        "a certificate from the new CA must have a new key"
     );
     let until_then = folder.before().unwrap();
     assert_eq!(
@@ -53,7 +54,7 @@ fn the_next_authority_signs_and_the_one_before_is_trusted_until_it_is_retired() 
             ca: tls.ca.clone(),
             ..before
         },
-        "what members trust that have no news yet"
+        "members without a new document trust the previous CA"
     );
     let error = rotate_now(&folder).unwrap_err().to_string();
     assert!(
@@ -66,7 +67,7 @@ fn the_next_authority_signs_and_the_one_before_is_trusted_until_it_is_retired() 
     let (last, events) = folder.node(now(), 101).unwrap();
     assert!(
         last.peer == tls.peer && events.len() == 1,
-        "what is there stays, what is left of the old goes: {events:?}"
+        "existing files stay, and leftovers of the old CA are removed: {events:?}"
     );
     assert!(folder.before().is_none());
     assert!(
@@ -85,7 +86,7 @@ fn the_next_authority_signs_and_the_one_before_is_trusted_until_it_is_retired() 
     );
 }
 
-/// The builder keeps the files of the replaced CA, with their original modes.
+/// Checks that the builder keeps the files of the replaced CA, with their original modes.
 fn keeps_replaced_files(folder: &Folder) {
     let kept: Vec<_> = folder
         .modes()
@@ -102,8 +103,8 @@ fn keeps_replaced_files(folder: &Folder) {
     assert!(keys == [0o600] && certs == [0o644, 0o644], "{kept:?}");
 }
 
-/// The states after a kill between the three files that it writes. In each of them a build works,
-/// and `rotate` continues.
+/// Tests the states after a kill between the three files that `rotate` writes. In each state a
+/// build works, and `rotate` continues.
 #[test]
 fn one_that_was_killed_goes_on_with_the_same_authority() {
     let (whole, _) = built();
@@ -144,7 +145,7 @@ fn one_that_was_killed_goes_on_with_the_same_authority() {
             assert_eq!(
                 fs::read(folder.file("ca.key")).unwrap(),
                 next,
-                "another was made"
+                "another CA was created"
             );
         }
         folder.node(now(), 101).unwrap();

@@ -1,4 +1,4 @@
-//! The output of `builder pki show` for a folder.
+//! Tests the output of `builder pki show` for a folder.
 
 use std::fs;
 
@@ -28,7 +28,7 @@ fn show_lists_every_certificate_with_its_problems_and_no_key() {
     let expected = [
         "mode of its key is 0644",
         "it expired on",
-        "the key next to it does not belong to it",
+        "it does not match the key next to it",
         "etcd-1/client.crt",
     ];
     for expected in expected {

@@ -47,7 +47,7 @@ fn a_cut_download_goes_on_where_it_ended() {
     assert!(
         bench
             .said()
-            .contains("cut off after 100000 bytes of 300000"),
+            .contains("interrupted after 100000 bytes of 300000"),
         "{}",
         bench.said()
     );
@@ -80,7 +80,7 @@ fn another_build_and_another_mirror_go_on_with_what_is_there() {
     let whole = Server::with(&bytes, &[Act::Serve]);
     bench.obtain(&bytes, &[&whole]).unwrap();
     assert_eq!(whole.asked()[0].range.as_deref(), Some("bytes=100000-"));
-    // The ETag is from the other mirror and means nothing to this one.
+    // The ETag is from the other mirror, and this mirror does not know it.
     assert_eq!(whole.asked()[0].if_range, None);
 }
 
@@ -138,7 +138,7 @@ fn a_mirror_that_asks_for_a_long_wait_is_skipped() {
     let good = Server::with(&bytes, &[Act::Serve]);
     bench.obtain(&bytes, &[&busy, &good]).unwrap();
     assert_eq!((busy.asked().len(), good.asked().len()), (1, 1));
-    assert!(bench.said().contains("asks to wait 3600 s"));
+    assert!(bench.said().contains("with a requested wait of 3600 s"));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_mirror_without_the_file_is_left_at_once_for_the_next() {
 fn a_stalled_server_is_not_waited_for() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let stuck = Server::with(&bytes, &[Act::Stall(0), Act::Stall(1000)]);
-    // The server sends nothing while the client listens, so only the client can end the connection.
+    // The server sends nothing, so only the client can end the connection.
     let trouble = tried(bench.obtain(&bytes, &[&stuck]).unwrap_err());
     assert_eq!(trouble, [MirrorError::Stalled(impatient().stall)]);
 }
@@ -242,7 +242,8 @@ fn an_unreachable_server_is_named_with_its_url() {
 
 #[test]
 fn a_redirect_is_followed_on_each_try() {
-    // Like github.com, which redirects to a storage host and signs its URLs again each time.
+    // This imitates github.com, which redirects to a storage host and signs the URLs anew each
+    // time.
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let storage = Server::with(&bytes, &[Act::Cut(100_000), Act::Serve]);
     let place = address::on(&storage.mirror(), version(), &address::tarball(version())).unwrap();

@@ -1,5 +1,5 @@
-//! Downloads a release from a real server on loopback, and opens it. These tests cause the faults
-//! of a network and of a tarball.
+//! Tests that download a release from a real server on loopback, and open it. The tests cause
+//! faults of the network and of the tarball.
 
 mod fetching;
 mod opening;
@@ -18,13 +18,13 @@ use url::Url;
 use super::*;
 use server::Server;
 
-/// A version that the table of known digests does not have, so that a test's own tarball can be
-/// used for it.
+/// Returns a version that the table of digests does not list, so that a test can use its own
+/// tarball for it.
 fn version() -> EtcdVersion {
     "3.5.1".parse().unwrap()
 }
 
-/// Milliseconds instead of a build's seconds.
+/// Returns limits of milliseconds instead of a build's seconds.
 fn impatient() -> RetryPolicy {
     RetryPolicy {
         tries: 3,
@@ -97,7 +97,7 @@ impl Bench {
         obtain_within(&wanted, &impatient(), &self.said)
     }
 
-    /// The files in the cache, without the empty lock.
+    /// Returns the files in the cache, without the empty lock.
     fn files(&self) -> Vec<String> {
         let folder = self.cache().join("releases");
         let Ok(list) = std::fs::read_dir(folder) else {
@@ -112,7 +112,7 @@ impl Bench {
     }
 }
 
-/// Bytes without a pattern, like those of a tarball.
+/// Returns bytes without a pattern, like those of a tarball.
 fn noise(size: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let next = || {

@@ -90,7 +90,11 @@ fn a_damaged_unpacked_program_is_unpacked_again() {
     std::fs::write(path, damaged).unwrap();
     assert_eq!(bench.open(&bytes).unwrap(), first);
     assert_eq!(std::fs::read(path).unwrap(), good);
-    assert!(bench.said().contains("unpacked again"), "{}", bench.said());
+    assert!(
+        bench.said().contains("unpacking the release again"),
+        "{}",
+        bench.said()
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! An HTTP server on loopback that misbehaves as configured. Each file has a list of behaviours,
-//! one for each request; the last one repeats.
+//! An HTTP server on loopback with configurable faults. Each file has a list of behaviours, one for
+//! each request. The last one repeats.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,7 +12,7 @@ use url::Url;
 use super::super::address;
 use super::version;
 
-/// Ends the wait for a client that never closes the connection.
+/// The time limit for a client that never closes the connection.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How the server answers one request.
@@ -20,15 +20,15 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) enum Act {
     /// Correctly, including Range and If-Range.
     Serve,
-    /// With the whole file, whatever the request.
+    /// With the whole file, regardless of the request.
     IgnoreRange,
     /// Correctly, but the connection ends after this many bytes of the body.
     Cut(usize),
-    /// Correctly, but it sends nothing after this many bytes, as long as the client waits.
+    /// Correctly, but it sends nothing more after this many bytes.
     Stall(usize),
     /// With this status and these additional header lines.
     Status(u16, &'static str),
-    /// With the whole file and without a length: the file ends when the connection does.
+    /// With the whole file and without a length. The file ends when the connection ends.
     NoLength,
     /// With this length in the header.
     Claim(u64),
@@ -36,7 +36,7 @@ pub(super) enum Act {
     WrongRange,
 }
 
-/// A request as received: its path, and the two headers that matter.
+/// A received request: its path, and the two headers that the tests check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) name: String,
@@ -50,7 +50,7 @@ struct State {
     asked: Vec<Asked>,
 }
 
-/// The server; its thread ends with the test process.
+/// The server. Its thread ends with the test process.
 pub(super) struct Server {
     url: Url,
     state: Arc<Mutex<State>>,
@@ -73,7 +73,7 @@ impl Server {
         Self { url, state }
     }
 
-    /// A server that has the tarball and these behaviours.
+    /// Creates a server that has the tarball and these behaviours.
     pub(super) fn with(bytes: &[u8], acts: &[Act]) -> Self {
         Self::new().file(&address::tarball(version()), bytes, acts)
     }
@@ -96,7 +96,7 @@ impl Server {
         self.url.clone()
     }
 
-    /// The requests for the tarball.
+    /// Returns the requests for the tarball.
     pub(super) fn asked(&self) -> Vec<Asked> {
         let asked = self.state.lock().unwrap().asked.clone();
         asked
@@ -105,7 +105,7 @@ impl Server {
             .collect()
     }
 
-    /// All requests.
+    /// Returns all requests.
     pub(super) fn count(&self) -> usize {
         self.state.lock().unwrap().asked.len()
     }
@@ -152,7 +152,7 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) {
             None => (Vec::new(), Act::Status(404, "")),
         }
     };
-    // Errors are ignored: in some tests the client hangs up early.
+    // Errors are ignored, because in some tests the client hangs up early.
     let _ = reply(stream, &bytes, &act, range.as_deref(), if_range.as_deref());
 }
 
@@ -206,7 +206,7 @@ fn reply(
         Act::Cut(after) => stream.write_all(&body[..*after.min(&body.len())]),
         Act::Stall(after) => {
             stream.write_all(&body[..*after.min(&body.len())])?;
-            // Waits until the client hangs up, because the tests are about the client.
+            // Wait until the client hangs up, because the tests are about the client.
             stream.set_read_timeout(Some(READ_TIMEOUT))?;
             stream.read(&mut [0]).map(drop)
         }

@@ -1,4 +1,4 @@
-//! Tests of who vouches for a release, and of the sources other than a mirror.
+//! Tests of the evidence for a release, and of sources other than a mirror.
 
 use super::server::Act;
 use super::*;
@@ -23,12 +23,12 @@ fn sums_that_agree_are_evidence_and_sums_that_are_missing_a_note() {
         (Server::with(&bytes, &[Act::Serve]), "404"),
         (
             Server::with(&bytes, &[Act::Serve]).sums("nonsense"),
-            "does not name",
+            "does not list",
         ),
         (Server::with(&bytes, &[Act::Serve]).sums(&long), "larger"),
         (
             Server::with(&bytes, &[Act::Serve]).file("SHA256SUMS", b"late", &[Act::Stall(0)]),
-            "nothing came",
+            "no data arrived",
         ),
     ] {
         let bench = Bench::new();

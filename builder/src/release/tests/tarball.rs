@@ -13,12 +13,12 @@ use crate::elf::test_elf::TestElf;
 pub(super) struct Tarball(Vec<u8>);
 
 impl Tarball {
-    /// A tarball with only the top-level folder, which is empty.
+    /// Returns a tarball with only the top-level folder, which is empty.
     pub(super) fn empty() -> Self {
         Self(Vec::new()).folder("")
     }
 
-    /// A tarball like upstream's, with the programs and a README.
+    /// Returns a tarball like upstream's, with the programs and a README.
     pub(super) fn good() -> Self {
         let all = Program::of(version())
             .iter()
@@ -29,7 +29,7 @@ impl Tarball {
             .folder("Documentation/")
     }
 
-    /// A program of a plausible size.
+    /// Returns a program of a plausible size.
     pub(super) fn program(self, name: &str) -> Self {
         self.file(name, &TestElf::fixed().bytes(1 << 20), 0o755)
     }
@@ -42,7 +42,7 @@ impl Tarball {
         self.raw(&inside(name), EntryType::Directory, b"", 0o755)
     }
 
-    /// An entry with exactly this path, which tar libraries refuse to write.
+    /// Returns an entry with exactly this path, which tar libraries refuse to write.
     pub(super) fn raw(mut self, path: &str, kind: EntryType, bytes: &[u8], mode: u32) -> Self {
         let mut header = Header::new_ustar();
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
@@ -59,7 +59,7 @@ impl Tarball {
         self
     }
 
-    /// An entry whose header states this size and whose body is missing.
+    /// Returns an entry whose header states this size and whose body is missing.
     pub(super) fn claim(mut self, name: &str, size: u64) -> Self {
         let mut header = Header::new_ustar();
         header.set_path(inside(name)).unwrap();
@@ -70,7 +70,7 @@ impl Tarball {
         self
     }
 
-    /// The finished archive, compressed with gzip.
+    /// Returns the finished archive, compressed with gzip.
     pub(super) fn gzip(mut self) -> Vec<u8> {
         self.0.extend([0; 1024]);
         let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());

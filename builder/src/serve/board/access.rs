@@ -1,5 +1,5 @@
-//! Who may see the board: anyone on the server's own host; from elsewhere, only those who know the
-//! token.
+//! Decides who may see the board: any user on the server's own host, and users elsewhere who have
+//! the token.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -15,14 +15,14 @@ use crate::serve::client_request::ClientRequest;
 use crate::serve::refusal::Refusal;
 use crate::serve::tls::private;
 
-/// The minimum length of a token: shorter ones can be guessed.
+/// The minimum length of a token. Shorter tokens can be guessed.
 const MIN_TOKEN_CHARS: usize = 16;
 
 /// The access rule.
 #[derive(Debug, Default)]
 pub(super) struct Access {
-    /// The digest of the token. Digests are compared, so that the time of a comparison says nothing
-    /// about the token.
+    /// The digest of the token. Digests are compared, so that the time of a comparison reveals
+    /// nothing about the token.
     token: Option<Sha256>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Denied {
 }
 
 impl Access {
-    /// Reads the token from a file that only its owner may read.
+    /// Reads the token from a file that only its owner can read.
     pub(super) fn read(token: Option<&Path>) -> Result<Self> {
         let Some(path) = token else {
             return Ok(Self::default());
@@ -46,8 +46,8 @@ impl Access {
         let token = text.trim();
         ensure!(
             token.len() >= MIN_TOKEN_CHARS && token.chars().all(|c| c.is_ascii_graphic()),
-            "{}: expected one line with at least {MIN_TOKEN_CHARS} printable characters and no space. Make one with \
-             `openssl rand -hex 16`",
+            "{}: expected one line with at least {MIN_TOKEN_CHARS} printable characters and no \
+             space. Create a token with `openssl rand -hex 16`",
             path.display()
         );
         Ok(Self::of(token))
@@ -68,8 +68,8 @@ impl Access {
             return Err(Denied {
                 refusal: Refusal::forbidden(
                     "board-closed",
-                    "the board is shown to this host only, at its loopback address. Start the server with --board-token to \
-                     show it elsewhere",
+                    "the server shows the board only to this host, at its loopback address. Start \
+                     the server with --board-token to show it to other hosts",
                 ),
                 challenge: None,
             });
@@ -82,7 +82,9 @@ impl Access {
             refusal: Refusal {
                 id: "board-token",
                 status: StatusCode::UNAUTHORIZED,
-                why: "the board needs its token, as a password with any user name, or as a bearer token".to_owned(),
+                why: "the board requires its token, as a password with any user name, or as a \
+                    bearer token"
+                    .to_owned(),
             },
             challenge: Some((
                 WWW_AUTHENTICATE,
@@ -92,9 +94,9 @@ impl Access {
     }
 }
 
-/// Whether the request comes from this host itself. A proxy on this host passes on the requests of
-/// others. A page of another site can make a browser on this host send requests here, but only
-/// under that site's name.
+/// Returns whether the request comes from this host itself. Requests through a proxy do not count,
+/// because a proxy on this host forwards the requests of others. A page of another site can make a
+/// browser on this host send requests, but only with that site's name as the host.
 fn is_local(request: &ClientRequest) -> bool {
     let host = request.host.as_deref().unwrap_or_default();
     let name = host
@@ -112,7 +114,7 @@ fn is_local(request: &ClientRequest) -> bool {
         && named_here
 }
 
-/// The token in an `Authorization` header.
+/// Returns the token in an `Authorization` header.
 fn given(header: &str) -> Option<String> {
     let (scheme, value) = header.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {

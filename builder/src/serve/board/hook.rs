@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::console;
 
-/// How long a call may take.
+/// The time limit for a call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The number of events that may wait for the command.
 const MAX_WAITING: usize = 256;
@@ -60,7 +60,8 @@ fn call(command: &str, event: &str, patience: Duration) -> io::Result<()> {
         .stdout(Stdio::null())
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A pipe has room for an event, so this does not block. The command need not read it.
+        // A pipe has room for an event, so this does not block. The command need not read the
+        // event.
         match stdin.write_all(format!("{event}\n").as_bytes()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
             _ => {}
@@ -76,12 +77,13 @@ fn wait(child: &mut Child, patience: Duration) -> io::Result<()> {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(io::Error::other(format!("the command failed ({status})"))),
             None if begun.elapsed() >= patience => {
-                // Its children too: a shell that waits for a pipeline does not end it.
+                // Kill the children too, because a shell that waits for a pipeline does not end the
+                // pipeline.
                 let group = Pid::from_child(child);
                 rustix::process::kill_process_group(group, Signal::KILL)?;
                 child.wait()?;
                 return Err(io::Error::other(format!(
-                    "the command took longer than {} s and was ended",
+                    "the command took longer than {} s and was killed",
                     patience.as_secs()
                 )));
             }
@@ -124,14 +126,17 @@ mod tests {
         let command = format!("sleep 60 & echo $! > {}; wait", pid.display());
         call(&command, "{}", Duration::from_millis(500)).unwrap_err();
         let pid = std::fs::read_to_string(pid).unwrap();
-        // The kernel ends it a moment later, and init reaps it.
+        // The kernel ends the child a moment later, and init reaps it.
         let is_running = || {
             std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
                 .is_ok_and(|stat| !stat.contains(") Z "))
         };
         let begun = Instant::now();
         while is_running() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "it still runs");
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "it is still running"
+            );
             std::thread::sleep(POLL_INTERVAL);
         }
     }

@@ -1,4 +1,4 @@
-//! The page. Every text that comes from outside is escaped.
+//! Renders the page. Every text that comes from outside is escaped.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -19,8 +19,8 @@ impl<T: Display> Display for Escaped<T> {
                 '>' => f.write_str("&gt;")?,
                 '"' => f.write_str("&quot;")?,
                 '\'' => f.write_str("&#39;")?,
-                // A control character, or one that reverses the direction of the text, would
-                // disguise what follows it.
+                // A control character, or a character that reverses the direction of the text,
+                // could disguise the text after it.
                 c if c.is_control() || "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}".contains(c) => {
                     f.write_char('\u{fffd}')?;
                 }
@@ -31,7 +31,7 @@ impl<T: Display> Display for Escaped<T> {
     }
 }
 
-/// The whole page.
+/// Renders the whole page.
 pub(super) fn page(view: &View) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -42,14 +42,14 @@ pub(super) fn page(view: &View) -> String {
          <link rel=\"stylesheet\" href=\"/board/board.css\">\n\
          <noscript><meta http-equiv=\"refresh\" content=\"10\"></noscript>\n\
          <script src=\"/board/board.js\" defer></script>\n</head>\n<body>\n\
-         <header><h1>Cluster {name}</h1>\n<p id=\"live\" role=\"status\">This page shows the state at the time of its loading.</p></header>\n\
+         <header><h1>Cluster {name}</h1>\n<p id=\"live\" role=\"status\">This page shows the state at the time when it was loaded.</p></header>\n\
          <main id=\"board\">\n{main}</main>\n</body>\n</html>\n",
         name = Escaped(&view.cluster),
         main = fragment(view)
     )
 }
 
-/// The part of the page that changes.
+/// Renders the part of the page that changes.
 pub(super) fn fragment(view: &View) -> String {
     let mut text = machines(&view.machines);
     match &view.report {
@@ -58,8 +58,8 @@ pub(super) fn fragment(view: &View) -> String {
             text += "<h2>Members</h2>\n<p>No answer from the members yet.</p>\n";
         }
         None => {
-            text += "<h2>Members</h2>\n<p>The members are not asked: the server has no client certificate. \
-                     Start it with <code>--client</code>.</p>\n";
+            text += "<h2>Members</h2>\n<p>The server does not query the members, because it has no \
+                client certificate. Start it with <code>--client</code>.</p>\n";
         }
     }
     text
@@ -93,7 +93,7 @@ fn machines(machines: &[Machine]) -> String {
     table.end()
 }
 
-/// The stage as a word, and in detail where that says more.
+/// Renders the stage as a word, with the detail if it adds information.
 fn stage(machine: &Machine) -> String {
     let chip = chip(tone(machine.stage), machine.stage.word());
     if machine.detail.is_empty() || machine.detail == machine.stage.word() {
@@ -166,7 +166,7 @@ fn member(row: &Row) -> Vec<String> {
     ]
 }
 
-/// The member lists side by side, if they differ.
+/// Renders the member lists side by side, if they differ.
 fn lists(report: &Report) -> String {
     if report.lists_agree {
         return String::new();
@@ -232,7 +232,7 @@ fn facts(report: &Report) -> String {
     text + "</dl>\n"
 }
 
-/// The importance of a state. Each also has its own sign, for those who do not see its colour.
+/// The importance of a state. Each also has its own sign, for readers who cannot see its colour.
 #[derive(Debug, Clone, Copy)]
 enum Tone {
     Neutral,
@@ -282,8 +282,8 @@ fn moment(time: Option<&str>) -> String {
 }
 
 /// A table with its heading. On a narrow screen each row is shown as a list, in which each cell has
-/// its column's name. That layout removes the elements' implicit ARIA roles, so each element names
-/// its role.
+/// its column's name. This layout removes the implicit ARIA roles of the elements, so each element
+/// states its role.
 struct Table {
     text: String,
     head: Vec<String>,

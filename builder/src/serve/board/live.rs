@@ -23,7 +23,7 @@ const ASK_INTERVAL: Duration = Duration::from_secs(10);
 /// a minute.
 const IDLE_INTERVAL: Duration = Duration::from_secs(20);
 
-/// The answer that never ends.
+/// Returns an answer that never ends and contains the events.
 pub(super) fn reply(events: Events) -> Reply {
     Reply {
         status: StatusCode::OK,
@@ -36,7 +36,8 @@ pub(super) fn reply(events: Events) -> Reply {
     }
 }
 
-/// One event with this text in JSON. A line break would end the event, and the encoding escapes it.
+/// Formats one event with this text in JSON. The encoding escapes line breaks, which would end the
+/// event.
 fn event(text: &str) -> Bytes {
     let json = serde_json::Value::from(text);
     format!("data: {json}\n\n").into()

@@ -1,11 +1,11 @@
-//! The board as metrics, in the text format of Prometheus.
+//! Formats the board as metrics, in the text format of Prometheus.
 
 use std::fmt::Write as _;
 
 use super::view::{MachineStage, View};
 use crate::status::Report;
 
-/// All metrics.
+/// Formats all metrics.
 pub(super) fn text(view: &View) -> String {
     let mut page = Page::default();
     page.family(
@@ -114,7 +114,7 @@ fn cluster(page: &mut Page, report: &Report) {
     );
     page.family(
         "etcd_image_image_newest",
-        "The serial of the newest image that a member has taken over by an update.",
+        "The serial of the newest image that a member has installed by an update.",
         one(report.update.newest),
     );
     page.family(
@@ -170,7 +170,7 @@ impl Page {
     }
 }
 
-/// A label's value. Characters that would end it are escaped.
+/// Escapes the characters that would end a label's value.
 fn escaped(value: &str) -> String {
     value
         .replace('\\', "\\\\")

@@ -1,9 +1,9 @@
 //! The board: one page that shows each machine with its stage, and the cluster's members, live. It
 //! is read-only.
 //!
-//! `access` decides who may see it. `view` collects what the server knows, `html` and `metrics`
-//! render it, `live` sends each change to the open pages, which `subscribers` holds, and `hook`
-//! calls the operator's command for each event.
+//! `access` decides who may see the board. `view` collects what the server knows, and `html` and
+//! `metrics` render it. `live` sends each change to the open pages, which `subscribers` holds.
+//! `hook` calls the operator's command for each event.
 
 mod access;
 pub(super) mod hook;
@@ -28,12 +28,12 @@ pub(super) use live::run;
 pub(super) use shared::Board;
 pub(super) use subscribers::Events;
 
-/// The style of the page. It is a file of this server, so the page needs no inline style.
+/// The style of the page. The server serves it as a file, so the page needs no inline style.
 const STYLE: &str = include_str!("board.css");
-/// The script of the page. Without it, the page reloads itself.
+/// The script of the page. Without the script, the page reloads itself.
 const SCRIPT: &str = include_str!("board.js");
 
-/// Answers a request for the board. `path` is the path below the board's own.
+/// Answers a request for the board. `path` is the path below `/board`.
 pub(super) fn answer(state: &ServerState, request: &ClientRequest, path: &[&str]) -> Result<Reply> {
     if let Err(denied) = state.board.access.check(request) {
         state.log_refusal(request, &denied.refusal);

@@ -1,4 +1,4 @@
-//! What all requests for the board share.
+//! The state that all requests for the board share.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +9,11 @@ use super::access::Access;
 use super::subscribers::Pages;
 use crate::status::{Desk, Report};
 
-/// What the board needs besides the server's records.
+/// The state that the board needs in addition to the server's records.
 #[derive(Debug, Default)]
 pub(in crate::serve) struct Board {
     pub(super) access: Access,
-    /// The operator's client certificate, with which the members are asked.
+    /// The operator's client certificate, with which the server queries the members.
     pub(super) desk: Option<Desk>,
     /// The newest report of the members.
     report: Mutex<Option<Arc<Report>>>,
@@ -37,7 +37,7 @@ impl Board {
         })
     }
 
-    /// The newest report of the members, if there is one.
+    /// Returns the newest report of the members, if there is one.
     pub(super) fn report(&self) -> Option<Arc<Report>> {
         self.report
             .lock()

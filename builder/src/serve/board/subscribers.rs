@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::serve::refusal::Refusal;
 
-/// The maximum number of open pages: each keeps a connection.
+/// The maximum number of open pages. Each page keeps a connection.
 const MAX_PAGES: usize = 64;
 /// The number of events that may wait for one page. A page whose queue is full is closed.
 const MAX_WAITING: usize = 4;
@@ -40,7 +40,7 @@ impl Pages {
         if open.len() >= MAX_PAGES {
             return Err(Refusal::unavailable(
                 "board-busy",
-                format!("{MAX_PAGES} pages are open already; this one refreshes itself"),
+                format!("{MAX_PAGES} pages are already open; this one reloads itself instead"),
             ));
         }
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +65,7 @@ impl Pages {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
     }
 
-    /// Whether any page is open.
+    /// Returns whether any page is open.
     pub(super) fn are_open(&self) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         !open.is_empty()

@@ -1,4 +1,4 @@
-//! Tests of what the board shows, and to whom.
+//! Tests of what the board shows, and of who may see it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What the board shows: the machines, from the server's records, and the newest report of the
-//! members.
+//! Collects what the board shows: the machines, from the server's records, and the newest report of
+//! the members.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ const MAX_DOCUMENT_BYTES: u64 = 1 << 20;
 pub(super) struct View {
     pub(super) cluster: String,
     pub(super) machines: Vec<Machine>,
-    /// The state of the members; `None` if no client certificate was given, or before the first
-    /// answer.
+    /// The state of the members. It is `None` if there is no client certificate, and before the
+    /// first answer.
     pub(super) report: Option<Arc<Report>>,
-    /// Whether the members are asked.
+    /// Whether the server queries the members.
     pub(super) asks_members: bool,
 }
 
@@ -55,15 +55,15 @@ pub(super) enum MachineStage {
     /// The server has no record of the machine and does not install it.
     #[default]
     Unknown,
-    /// It is installed at its next boot from the network.
+    /// The machine will be installed at its next network boot.
     Allowed,
-    /// An installation is under way.
+    /// An installation is in progress.
     Installing,
-    /// It is installed, and has not reported that it is a healthy member.
+    /// The machine is installed, but has not reported that it is a healthy member.
     Installed,
-    /// It reported that it is a healthy member.
+    /// The machine reported that it is a healthy member.
     Healthy,
-    /// An attempt failed, or firstboot refuses.
+    /// An attempt failed, or firstboot refuses to start etcd.
     Failed,
     /// All attempts failed. An operator must allow the next one.
     Held,
@@ -80,7 +80,7 @@ impl MachineStage {
         Self::Held,
     ];
 
-    /// The stage as one word.
+    /// Returns the stage as one word.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -125,8 +125,8 @@ impl Machine {
             image: image(state, node),
             ..Self::default()
         };
-        // If a record cannot be read, the machine's row shows that: the other machines must still
-        // be shown.
+        // If a record cannot be read, the machine's row shows the error, so that the other machines
+        // are still shown.
         if let Err(error) = machine.add_record(state, record, node) {
             machine.stage = MachineStage::Failed;
             machine.message = Some(with_causes(&error));
@@ -174,8 +174,8 @@ fn reported(stage: Stage) -> MachineStage {
     }
 }
 
-/// The serial in a node's document. A node that makes its keys itself has a document only once it
-/// has enrolled.
+/// Returns the serial in a node's document. A node that makes its keys itself has a document only
+/// once it has enrolled.
 fn image(state: &ServerState, node: &Label) -> Option<u64> {
     #[derive(Deserialize)]
     struct Newest {

@@ -1,5 +1,5 @@
-//! The delivery of one node's document, as a pure state: how long after the first download the
-//! document may be downloaded again.
+//! The delivery of one node's document as a pure state. It decides how long after the first
+//! download the document may be downloaded again.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,15 +22,15 @@ pub(crate) struct DocumentDelivery {
 }
 
 impl DocumentDelivery {
-    /// The record of a document that the operator allowed to be handed out again.
+    /// Returns the record of a document that the operator allowed to be handed out again.
     pub(crate) fn allowed() -> Self {
         Self::default()
     }
 
-    /// Whether the document may be handed out. This is allowed for the whole `window` after the
-    /// first time, because the answer may be lost or the machine may lose power. A machine whose
-    /// newest installation `began` after that first time has lost its document, so a new window
-    /// begins.
+    /// Returns whether the document may be handed out. It may be handed out for the whole `window`
+    /// after the first time, because the answer may be lost, or the machine may lose power. A
+    /// machine whose newest installation `began` after the first time has lost its document, so a
+    /// new window begins.
     pub(crate) fn is_open(
         &self,
         began: Option<SystemTime>,
@@ -49,7 +49,7 @@ impl DocumentDelivery {
         self.first = Some(self.since(began).unwrap_or(now));
     }
 
-    /// When the document was first handed out since the newest installation began.
+    /// Returns when the document was first handed out since the newest installation began.
     fn since(&self, began: Option<SystemTime>) -> Option<SystemTime> {
         self.first
             .filter(|first| began.is_none_or(|began| began <= *first))
@@ -72,12 +72,16 @@ mod tests {
         assert!(delivery.is_open(None, at(0), WINDOW));
         delivery.mark_delivered(None, at(0));
         delivery.mark_delivered(None, at(600));
-        assert_eq!(delivery.first, Some(at(0)), "the first time counts");
+        assert_eq!(
+            delivery.first,
+            Some(at(0)),
+            "the first time must be recorded"
+        );
         assert!(delivery.is_open(None, at(900), WINDOW));
         assert!(!delivery.is_open(None, at(901), WINDOW));
         assert!(
             delivery.is_open(None, at(0) - Duration::from_secs(5), WINDOW),
-            "the clock was set back"
+            "the window must stay open after the clock was set back"
         );
     }
 

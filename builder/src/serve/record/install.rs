@@ -1,5 +1,5 @@
-//! The installation of one node's machine, as a pure state: when it may begin, how far it has got,
-//! and what ends it.
+//! The installation of one node's machine as a pure state: when it may begin, its progress, and
+//! what ends it.
 
 use std::time::SystemTime;
 
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 
-/// The record of a node's installation. The operator starts the record by allowing an installation:
-/// a machine without a record may be a member of a running cluster, so its disk is not wiped.
+/// The record of a node's installation. The record begins when the operator allows an installation.
+/// A machine without a record may be a member of a running cluster, so its disk is not erased.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Installation {
     /// How often the machine has received the installer since an installation was last allowed.
     pub(crate) attempts: u32,
-    /// Proves that a report comes from the newest attempt.
+    /// The token that proves that a report comes from the newest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
     /// The last event.
@@ -28,7 +28,7 @@ pub(crate) struct Installation {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) began: Option<SystemTime>,
-    /// The time of completion. Completion ends the installation: from then on the machine boots
+    /// The time of completion. Completion ends the installation, and from then on the machine boots
     /// from its disk.
     #[serde(
         default,
@@ -38,13 +38,13 @@ pub(crate) struct Installation {
     pub(crate) installed: Option<SystemTime>,
 }
 
-/// Something that happened to an installation.
+/// An event of an installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Event {
-    /// What.
+    /// What happened.
     pub(crate) step: Step,
-    /// When.
+    /// When it happened.
     #[serde(with = "time")]
     pub(crate) at: SystemTime,
     /// The reason, if something failed or was refused.
@@ -52,34 +52,34 @@ pub(crate) struct Event {
     pub(crate) why: Option<String>,
 }
 
-/// What the server saw, and what the machine reported.
+/// A step that the server observed or the machine reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Step {
     /// iPXE received the script that installs.
     Sent,
-    /// A machine that had received the installer downloaded the kickstart for this node.
+    /// The node's machine, which had received the installer, downloaded the kickstart.
     Kickstart,
-    /// The node's machine, which was booted into the installer by something other than this server,
-    /// downloaded the kickstart.
+    /// The node's machine downloaded the kickstart, but something other than this server booted it
+    /// into the installer.
     ByHand,
-    /// The node document was handed out, which means that the machine has been installed.
+    /// The node document was handed out, so the machine has been installed.
     Document,
     /// The machine reported a stage.
     #[serde(untagged)]
     Reported(Stage),
 }
 
-/// What a machine that boots from the network has to do.
+/// What a machine that boots from the network must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NextBoot {
-    /// Install: this is the number of the attempt.
+    /// Install. The number is that of the attempt.
     Install(u32),
-    /// Boot from the disk: the machine was installed at this time.
+    /// Boot from the disk. The machine was installed at this time.
     Disk(SystemTime),
-    /// Boot from the disk: all attempts have been used, and none was completed.
+    /// Boot from the disk. All attempts have been used, and none was completed.
     Held,
-    /// Boot from the disk: this node has no record, so its disk may hold anything.
+    /// Boot from the disk. This node has no record, so its disk may contain data.
     Unknown,
 }
 
@@ -88,12 +88,12 @@ pub(crate) enum NextBoot {
 pub(crate) struct StaleReport;
 
 impl Installation {
-    /// The record of an installation that the operator allowed.
+    /// Returns the record of an installation that the operator allowed.
     pub(crate) fn allowed() -> Self {
         Self::default()
     }
 
-    /// Decides what the machine has to do. `retries` is the number of times that an unfinished
+    /// Decides what the machine must do. `retries` is the number of times that an unfinished
     /// installation is tried again.
     pub(crate) fn next(&self, retries: u32) -> NextBoot {
         match self.installed {
@@ -103,7 +103,7 @@ impl Installation {
         }
     }
 
-    /// Records that the machine is being sent the installer.
+    /// Records that the server sends the installer to the machine.
     pub(crate) fn send(&mut self, token: String, now: SystemTime) {
         self.attempts += 1;
         self.token = Some(token);
@@ -114,7 +114,7 @@ impl Installation {
     /// Accepts the report of a stage.
     ///
     /// # Errors
-    /// If the token is not that of the newest attempt.
+    /// If the token does not belong to the newest attempt.
     pub(crate) fn report(
         &mut self,
         token: &str,
@@ -136,9 +136,9 @@ impl Installation {
         Ok(())
     }
 
-    /// Records that the node's kickstart was downloaded. If this server has begun no attempt,
-    /// something else is installing the machine and will not report; the record must then keep iPXE
-    /// from overwriting that installation.
+    /// Records that the node's machine downloaded the kickstart. If this server has not begun an
+    /// attempt, something else is installing the machine and will not report. The record must then
+    /// prevent iPXE from overwriting that installation.
     pub(crate) fn kickstart(&mut self, now: SystemTime) {
         if self.installed.is_none() && self.attempts == 0 {
             self.began = Some(now);
@@ -149,8 +149,9 @@ impl Installation {
         }
     }
 
-    /// Records that the node document was handed out. Only an installed system asks for it, so
-    /// either the report was lost or something else installed the system.
+    /// Records that the node document was handed out. Only an installed system asks for the
+    /// document. So if there is no report, either it was lost, or something else installed the
+    /// system.
     pub(crate) fn document(&mut self, now: SystemTime) {
         if self.installed.is_none() {
             self.installed = Some(now);
@@ -164,7 +165,7 @@ impl Installation {
 }
 
 impl Step {
-    /// The step as text, for the log and the table of nodes.
+    /// Returns the step as text, for the log and the table of nodes.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sent => "sent the installer",
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(
             record.next(RETRIES),
             NextBoot::Disk(at(5)),
-            "the first time counts"
+            "the first time must be recorded"
         );
     }
 
@@ -230,7 +231,7 @@ mod tests {
         assert_eq!(
             record.report("", Stage::Installed, None, at(0)),
             Err(StaleReport),
-            "no attempt has an empty token"
+            "an empty token must not match"
         );
         record.send("one".to_owned(), at(0));
         record.send("two".to_owned(), at(1));
@@ -269,7 +270,7 @@ mod tests {
         assert_eq!(
             record.next(RETRIES),
             NextBoot::Disk(at(7)),
-            "something else installed it"
+            "something else installed the machine"
         );
     }
 

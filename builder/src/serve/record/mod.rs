@@ -1,19 +1,19 @@
 //! What `builder serve` records for each node: the progress of its installation, when its document
-//! was handed out, and which documents an output had for it. The first two have a file each, because
-//! an operator can allow either of the two again.
+//! was handed out, and which documents an output had for it. The first two have a file each,
+//! because an operator can allow each of them again.
 //!
 //! ```text
-//! STATE/CLUSTER/first-build        begun by the cluster's first build: a document without a record was not handed out
+//! STATE/CLUSTER/first-build        created by the cluster's first build; a document without a record has not been handed out
 //! STATE/CLUSTER/NODE/install.json
 //! STATE/CLUSTER/NODE/document.json
 //! STATE/CLUSTER/NODE/served.json     digests of the documents in the outputs that were served
 //! ```
 //!
-//! The folder belongs to the cluster and not to one output: a different output, a new build, or a
-//! copy on a different host must not cause the machines of a running cluster to be installed again.
-//! Therefore the server installs only what `builder allow` has named: no build can know what is on
-//! a machine's disk. A document is different: the first build makes its keys, so no machine can
-//! have had it before.
+//! The folder belongs to the cluster and not to one output, because another output, a new build, or
+//! a copy on another host must not cause a reinstallation of a running cluster's machines. The
+//! server installs only machines that `builder allow` has named, because no build can know what is
+//! on a machine's disk. A document needs no such permission at first, because the first build makes
+//! its keys, so no machine can have received it before.
 
 mod document;
 mod install;
@@ -35,14 +35,14 @@ use tempfile::NamedTempFile;
 pub(crate) use document::DocumentDelivery;
 pub(crate) use install::{Installation, NextBoot, Step};
 
-/// The file that shows that the record goes back to the first build.
+/// The file that shows that the record began with the first build.
 const FIRST_BUILD: &str = "first-build";
 const INSTALL: &str = "install.json";
 const DOCUMENT: &str = "document.json";
 const SERVED: &str = "served.json";
-/// The number of documents of a node that the record remembers.
+/// The number of documents that the record remembers for each node.
 const MAX_SERVED: usize = 8;
-/// The maximum size of a record; no record needs this much.
+/// The maximum size of a record. No record is this large.
 const MAX_RECORD_BYTES: u64 = 1 << 16;
 
 /// The record of one cluster.
@@ -51,7 +51,7 @@ pub(crate) struct Record {
     folder: PathBuf,
 }
 
-/// Chooses the folder of records: the given one, or the default. It need not exist.
+/// Chooses the folder of records: the given folder, or the default. It need not exist.
 pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
     let folder = given.map_or_else(|| default_folder(out), Path::to_owned);
     let is_other = folder.exists() && !folder.is_dir();
@@ -63,8 +63,8 @@ pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The default folder of records: `out.state` next to `out`, just as the certificates are in
-/// `out.pki`.
+/// Returns the default folder of records, `out.state` next to `out`, just as the certificates are
+/// in `out.pki`.
 fn default_folder(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".state");
@@ -72,14 +72,14 @@ fn default_folder(out: &Path) -> PathBuf {
 }
 
 impl Record {
-    /// The record of a cluster in a folder of records. It need not exist.
+    /// Returns the record of a cluster in a folder of records. The record need not exist.
     pub(crate) fn new(state: &Path, cluster: &Label) -> Self {
         Self {
             folder: state.join(cluster.as_str()),
         }
     }
 
-    /// Starts the record of a cluster at the cluster's first build.
+    /// Begins the record of a cluster at the cluster's first build.
     pub(crate) fn begin(&self, now: SystemTime) -> Result<()> {
         make(&self.folder)?;
         put(
@@ -89,22 +89,23 @@ impl Record {
         )
     }
 
-    /// The path of the record.
+    /// Returns the path of the record.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Whether a document without a record can safely be assumed never to have been handed out.
+    /// Returns whether the record is complete. If so, a document without a record has never been
+    /// handed out.
     pub(crate) fn is_complete(&self) -> bool {
         self.folder.join(FIRST_BUILD).is_file()
     }
 
-    /// The record of a node's installation; `None` if there is none.
+    /// Returns the record of a node's installation, or `None` if there is none.
     pub(crate) fn installation(&self, node: &Label) -> Result<Option<Installation>> {
         self.read(node, INSTALL, "--install")
     }
 
-    /// The record of a document's delivery; `None` if there is none.
+    /// Returns the record of a document's delivery, or `None` if there is none.
     pub(crate) fn delivery(&self, node: &Label) -> Result<Option<DocumentDelivery>> {
         self.read(node, DOCUMENT, "--document")
     }
@@ -119,9 +120,9 @@ impl Record {
         self.write(node, DOCUMENT, delivery)
     }
 
-    /// The digests of the newest documents of a node in the outputs that were served. Only the node
-    /// and the operator know them. A damaged record is treated as empty: the machine then gets its
-    /// document only by the operator's permission.
+    /// Returns the digests of the newest documents of a node in the outputs that were served. Only
+    /// the node and the operator know them. A damaged record is treated as empty. The machine then
+    /// gets its document only if the operator allows it.
     pub(crate) fn served(&self, node: &Label) -> Vec<Sha256> {
         let recorded = self.read(node, SERVED, "--document");
         recorded.unwrap_or_default().unwrap_or_default()
@@ -138,7 +139,7 @@ impl Record {
         self.write(node, SERVED, &served.split_off(surplus))
     }
 
-    /// Keeps all other processes and threads from changing the record until the returned file is
+    /// Prevents all other processes and threads from changing the record until the returned file is
     /// dropped.
     pub(crate) fn lock(&self) -> Result<File> {
         make(&self.folder)?;
@@ -173,7 +174,7 @@ impl Record {
         let record = serde_json::from_slice(&bytes);
         record.map(Some).with_context(|| {
             format!(
-                "{} is damaged; `builder allow {node} {option}` replaces it",
+                "{} is damaged; run `builder allow {node} {option}` to replace it",
                 path.display()
             )
         })
@@ -197,7 +198,8 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Creates a folder for its owner alone, because it contains the tokens of running installations.
+/// Creates a folder that only its owner can access, because it contains the tokens of running
+/// installations.
 fn make(folder: &Path) -> Result<()> {
     let made = fs::DirBuilder::new()
         .recursive(true)
@@ -253,7 +255,11 @@ mod tests {
             .unwrap()
             .permissions()
             .mode();
-        assert_eq!(mode & 0o777, 0o700, "a token is for the node alone");
+        assert_eq!(
+            mode & 0o777,
+            0o700,
+            "the folder must be private, because it contains tokens"
+        );
     }
 
     #[test]
@@ -267,7 +273,11 @@ mod tests {
         }
         let kept: Vec<Sha256> = (2..=9).map(|number: u8| Sha256::of(&[number])).collect();
         assert_eq!(record.served(&node), kept);
-        assert_eq!(record.delivery(&node).unwrap(), None, "none was handed out");
+        assert_eq!(
+            record.delivery(&node).unwrap(),
+            None,
+            "no document was handed out"
+        );
         fs::write(root.path().join("out.state/demo/etcd-1/served.json"), "[").unwrap();
         assert!(record.served(&node).is_empty());
     }
@@ -300,7 +310,7 @@ mod tests {
             .unwrap();
             let error = format!("{:#}", record.installation(&node).unwrap_err());
             assert!(
-                error.contains("install.json is damaged; `builder allow etcd-1 --install`"),
+                error.contains("install.json is damaged; run `builder allow etcd-1 --install`"),
                 "{error}"
             );
         }

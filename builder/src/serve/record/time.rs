@@ -1,4 +1,4 @@
-//! Points in time, in their written form: RFC 3339, UTC.
+//! Converts points in time to and from text: RFC 3339, UTC.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use ::time::OffsetDateTime;
 use ::time::format_description::well_known::Rfc3339;
 use serde::{Deserialize as _, Deserializer, Serializer, de, ser};
 
-/// The time as text, to the second.
+/// Formats a time to the second.
 pub(crate) fn text(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time)
         .replace_nanosecond(0)

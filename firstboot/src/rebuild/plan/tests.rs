@@ -194,7 +194,7 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
     );
     waits(
         |now| now.version = version("3.4.45"),
-        "the cluster runs as etcd 3.5, and 3.4.45 is older",
+        "the cluster's version is 3.5, and 3.4.45 is older",
     );
     let newer = |now: &mut Observed| now.version = version("3.6.14");
     waits(
@@ -202,11 +202,11 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
             newer(now);
             now.peers[1].version = version("3.5.1");
         },
-        "etcd-2 is etcd 3.5.1, and 3.6.14 cannot run beside it: 3.6 needs every member of 3.5 at 3.5.32 or later",
+        "etcd-2 is etcd 3.5.1, and 3.6.14 cannot run beside it: 3.6 requires that every 3.5 member runs 3.5.32 or later",
     );
     waits(
         |now| now.peers[0].downgrade = Some(5),
-        "a downgrade is in force",
+        "a downgrade is in progress",
     );
     let mut now = observed();
     newer(&mut now);

@@ -118,7 +118,7 @@ fn what_the_members_agreed_on_is_shown() {
 
 #[test]
 fn a_node_that_keeps_a_failed_image_says_so() {
-    let why = "etcd died. The image before it is not restored: the cluster runs as etcd 3.6";
+    let why = "etcd died. The image before it is not restored: the cluster's version is 3.6";
     let kept = Local {
         last: Some(ended(UpdateResult::Kept, 6, why)),
         ..local()
@@ -126,7 +126,7 @@ fn a_node_that_keeps_a_failed_image_says_so() {
     says(
         kept,
         Agreed::default(),
-        &["image: 6", "the cluster runs as etcd 3.6 [update-kept]"],
+        &["image: 6", "the cluster's version is 3.6 [update-kept]"],
     );
 }
 

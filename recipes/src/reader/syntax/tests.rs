@@ -59,7 +59,7 @@ const SLIPS: &[(&str, &str, &str, &str)] = &[
         "module = yes\n",
         "yes",
         "neither true nor false",
-        "write true; or \"yes\"",
+        "write true, or \"yes\"",
     ),
     (
         "// mine\n",
@@ -77,7 +77,7 @@ const SLIPS: &[(&str, &str, &str, &str)] = &[
     (
         "- name: n1\n",
         "-",
-        "a list of YAML",
+        "a YAML list",
         "write name = \"n1\", below a line [[node]]",
     ),
     ("cluster:\n", "cluster", "this is YAML", "write [cluster]"),
@@ -106,7 +106,12 @@ const SLIPS: &[(&str, &str, &str, &str)] = &[
         "needs quotes",
         "write \"/etc/motd\" =",
     ),
-    ("name = “prod”\n", "“", "typographic", "the plain one"),
+    (
+        "name = “prod”\n",
+        "“",
+        "typographic",
+        "the ASCII quotation mark",
+    ),
     ("name =\u{a0}\"prod\"\n", "\u{a0}", "U+00A0", "plain space"),
     ("a = 1\rb = 2\n", "\r", "carriage return", "LF or CRLF"),
     ("a = 1\n\0\n", "\0", "U+0000", "UTF-8"),
@@ -114,13 +119,13 @@ const SLIPS: &[(&str, &str, &str, &str)] = &[
     (
         "[etcd]\nquota = \"1\"\nx = 1\nquota = \"2\"\n",
         "quota",
-        "set twice in [etcd] | line 2 has the first",
+        "set twice in [etcd] | the first is on line 2",
         "remove one",
     ),
     (
         "[a]\nx = 1\n[b]\nx = 1\n[a]\n",
         "a",
-        "[a] occurs twice | line 1",
+        "[a] occurs twice | the first is on line 1",
         "remove one",
     ),
     (

@@ -10,7 +10,7 @@ pub struct Disk(String);
 
 const EXPECTED: &str = "expected a whole disk, as in \"sda\", \"nvme0n1\" or \"/dev/disk/by-id/wwn-0x5000c500a0b1c2d3\"";
 
-/// Kernel names of devices on which anaconda does not install, or does not install under that name.
+/// Kernel names of devices that anaconda does not install on, or that it knows by another name.
 const VIRTUAL: [(&str, &str); 8] = [
     ("dm-", "a device-mapper device"),
     ("md", "a software RAID"),
@@ -32,13 +32,13 @@ impl FromStr for Disk {
         }
         if name.starts_with("mapper/") {
             return Err(
-                "a multipath or device-mapper disk cannot be installed on; name a local disk"
+                "the installer cannot use a multipath or device-mapper disk; name a local disk"
                     .to_owned(),
             );
         }
         if text.contains('=') {
             return Err(format!(
-                "labels and UUIDs name what is on a disk, and the installation wipes it; {EXPECTED}"
+                "a label or UUID names a file system, and the installation erases it; {EXPECTED}"
             ));
         }
         let plain = |name: &str| {
@@ -70,12 +70,14 @@ impl FromStr for Disk {
     }
 }
 
-/// A link below /dev/disk.
+/// Checks a link below /dev/disk.
 fn udev_link(link: &str) -> Result<(), String> {
     let Some((folder @ ("by-id" | "by-path"), name)) = link.split_once('/') else {
-        return Err("the other links below /dev/disk name what is on a disk, and the installation wipes it; \
-                    write one below by-id or by-path"
-            .to_owned());
+        return Err(
+            "the other links below /dev/disk name file systems or partitions, and the installation \
+             erases them; write a link below by-id or by-path"
+                .to_owned(),
+        );
     };
     let safe = |c: char| c.is_ascii_alphanumeric() || "_.:+-".contains(c);
     if name.is_empty() || name.len() > 200 || !name.chars().all(safe) {
@@ -93,8 +95,8 @@ fn udev_link(link: &str) -> Result<(), String> {
     })
 }
 
-/// The name of the disk that a partition name refers to: the partition's suffix is a number if the
-/// disk's name ends with a letter, and otherwise `p` and a number.
+/// Returns the name of the disk that a partition name refers to. The partition's suffix is a number
+/// if the disk's name ends with a letter, and otherwise `p` and a number.
 fn disk_of_partition(name: &str) -> Option<&str> {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
     if stem.len() == name.len() {
@@ -153,8 +155,8 @@ mod tests {
                 "/dev/disk/by-id/wwn-0x5000-part1",
                 "write its disk, \"/dev/disk/by-id/wwn-0x5000\"",
             ),
-            ("LABEL=root", "labels and UUIDs"),
-            ("UUID=1234", "labels and UUIDs"),
+            ("LABEL=root", "a label or UUID"),
+            ("UUID=1234", "a label or UUID"),
             ("/dev/disk/by-uuid/1234", "by-id or by-path"),
             ("/dev/disk/by-label/root", "by-id or by-path"),
             ("/dev/mapper/mpatha", "name a local disk"),

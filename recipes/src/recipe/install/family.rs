@@ -15,14 +15,14 @@ pub enum Family {
 type Repository = (&'static str, &'static [&'static str]);
 
 impl Family {
-    /// The words that `[install] family` can have.
+    /// The values that `[install] family` accepts.
     pub(crate) const WORDS: [(&'static str, Self); 3] = [
         ("centos", Self::Centos),
         ("rhel", Self::Rhel),
         ("oracle", Self::Oracle),
     ];
 
-    /// Its word in the recipe.
+    /// Returns its value in the recipe.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Centos => "centos",
@@ -31,7 +31,7 @@ impl Family {
         }
     }
 
-    /// Its name as shown to people.
+    /// Returns its name as shown to people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Centos => "CentOS 7.9",
@@ -40,8 +40,8 @@ impl Family {
         }
     }
 
-    /// The trees that can be used without an account. There are none for RHEL, which requires a
-    /// subscription.
+    /// Returns the trees that can be used without an account. There are none for RHEL, which
+    /// requires a subscription.
     pub(crate) const fn trees(self) -> &'static [&'static str] {
         match self {
             Self::Centos => &CENTOS_TREES,
@@ -50,7 +50,7 @@ impl Family {
         }
     }
 
-    /// The repository of updates that goes with an installation from [`Family::trees`].
+    /// Returns the repository of updates that goes with an installation from [`Family::trees`].
     pub(crate) const fn updates(self) -> Option<Repository> {
         match self {
             Self::Centos => Some(("updates", &CENTOS_UPDATES)),
@@ -62,8 +62,8 @@ impl Family {
         }
     }
 
-    /// The path of the key that signs the family's packages; the key is installed by the family's
-    /// release package.
+    /// Returns the path of the key that signs the family's packages. The family's release package
+    /// installs the key.
     pub const fn key(self) -> &'static str {
         match self {
             Self::Centos => "/etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7",
@@ -72,7 +72,7 @@ impl Family {
         }
     }
 
-    /// Kernels to exclude, since everything for a node is written for 3.10.0-1160.
+    /// Returns the kernels to exclude, because everything for a node is written for 3.10.0-1160.
     pub const fn other_kernels(self) -> &'static [&'static str] {
         match self {
             Self::Centos | Self::Rhel => &[],

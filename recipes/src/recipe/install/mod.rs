@@ -25,17 +25,17 @@ pub struct Install {
     pub family: Family,
     /// The URLs of the distribution's packages, in the order in which they are tried.
     pub trees: Vec<Base>,
-    /// The digest of a tree's `repodata/repomd.xml`. anaconda 7 does not check package signatures
-    /// (yumpayload.py sets no gpgcheck); this digest pins all packages.
+    /// The digest of a tree's `repodata/repomd.xml`, which pins all packages. anaconda 7 does not
+    /// check package signatures (yumpayload.py sets no gpgcheck).
     pub repomd_sha256: Option<Sha256>,
     /// Additional repositories, for the installation and on the node.
     pub repos: Vec<Repo>,
-    /// The URLs of the folder image/; if there are none, the folder of the kickstart is used
-    /// (`inst.ks=`).
+    /// The URLs of the folder image/. If there are none, the installer uses the folder of the
+    /// kickstart (`inst.ks=`).
     pub servers: Vec<Base>,
-    /// The disk to install on; `None`: the first disk that is found.
+    /// The disk to install on; `None` means the first disk that the installer finds.
     pub disk: Option<Disk>,
-    /// The sizes.
+    /// The sizes of the partitions.
     pub partitions: Partitions,
     /// The time zone.
     pub timezone: Timezone,
@@ -45,22 +45,22 @@ pub struct Install {
     pub keyboard: Keymap,
     /// The keys that may log in as root.
     pub ssh_keys: Vec<SshKey>,
-    /// The hash of root's password; `None`: the password is locked.
+    /// The hash of root's password; `None` means that the password is locked.
     pub root_password: Option<CryptHash>,
-    /// More packages.
+    /// Additional packages.
     pub packages: Vec<Package>,
-    /// A serial console, as the kernel writes it (`ttyS0,115200`).
+    /// A serial console in the kernel's notation (`ttyS0,115200`).
     pub console: Option<Word>,
 }
 
 /// The sizes of the partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partitions {
-    /// /boot.
+    /// The size of /boot.
     pub boot: Size,
-    /// The root.
+    /// The size of the root file system.
     pub root: Size,
-    /// The size of /var/lib/etcd; `None`: the rest of the disk.
+    /// The size of /var/lib/etcd; `None` means the rest of the disk.
     pub etcd: Option<Size>,
 }
 
@@ -76,12 +76,14 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
         let place = table.map_or(0..0, |table| {
             table.place("repo").unwrap_or_else(|| table.header())
         });
-        let message = "no repository of updates: nodes get the packages of the day 7.9 was released, and no fix after it";
+        let message = "no repository of updates: nodes get the packages of the original 7.9 \
+            release, without later fixes";
         let help = if repos.is_empty() {
             "add [[install.repo]] with the `name` and `urls` of a repository that has the updates"
         } else {
-            "add the repository that has the updates: [[install.repo]] replaces the default. Where one of these has them, \
-             let its `name` say so, as \"own-updates\" does"
+            "add the repository that has the updates, because [[install.repo]] replaces the \
+             default. If one of these repositories has them, include `updates` in its `name`, as \
+             in \"own-updates\""
         };
         root.report(Diagnostic::warning(place, message).help(help));
     }
@@ -145,7 +147,7 @@ fn read_trees(root: &Table<'_>, table: Option<&Table<'_>>, family: Family) -> Op
     if let Some(trees) = values(table.and_then(|table| table.list("trees"))) {
         if table.and_then(|table| table.count("trees")) == Some(0) {
             let place = table.and_then(|table| table.place("trees")).unwrap_or(0..0);
-            let help = "leave it out to install from the family's own trees";
+            let help = "remove `trees` to install from the family's own trees";
             root.report(Diagnostic::error(place, "`trees` is empty").help(help));
         }
         return Some(trees);
@@ -154,9 +156,9 @@ fn read_trees(root: &Table<'_>, table: Option<&Table<'_>>, family: Family) -> Op
         let place = table.map_or(0..0, |table| {
             table.place("family").unwrap_or_else(|| table.header())
         });
-        let message = format!("{} has no tree that is open to everyone", family.name());
-        let help =
-            "serve the contents of its DVD by http, and write the address: trees = [\"http://…/\"]";
+        let message = format!("{} has no public tree", family.name());
+        let help = "serve the contents of its DVD over http, and write the address: trees = \
+            [\"http://…/\"]";
         root.report(
             Diagnostic::error(place, message)
                 .label("`trees` is missing")
@@ -190,7 +192,7 @@ fn read_partitions(table: &Table<'_>) -> Partitions {
     let partitions = Partitions {
         boot: size("boot", 256 << 20).unwrap_or(DEFAULT_PARTITIONS.boot),
         root: size("root", 4 << 30).unwrap_or(DEFAULT_PARTITIONS.root),
-        // The minimum is twice the size of a database at etcd's default quota, since a snapshot
+        // The minimum is twice the size of a database at etcd's default quota, because a snapshot
         // from the leader is stored next to the old database.
         etcd: size("etcd", 4 << 30),
     };

@@ -1,5 +1,5 @@
 //! Names of time zones, locales and keymaps. Only names that 7.9's installer knows are accepted,
-//! since it silently replaces any other name.
+//! because the installer silently replaces any other name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,8 +31,9 @@ macro_rules! name {
                     return Ok(Self(name));
                 }
                 let near = similar(text, $table).map(|near| format!("; did you mean \"{near}\"?"));
-                let near = near.unwrap_or_else(|| concat!("; write one as in ", $example).to_owned());
-                Err(format!(concat!("the installer knows no ", $what, " `{}`, and would take ", $otherwise, "{}"), text, near))
+                let near = near.unwrap_or_else(|| concat!("; write a name such as ", $example).to_owned());
+                Err(format!(concat!("the installer does not have the ", $what, " `{}` and would \
+                    use ", $otherwise, "{}"), text, near))
             }
         }
 
@@ -79,12 +80,12 @@ const LANGUAGES: [(&str, &str); 12] = [
     ("swiss", "ch"),
 ];
 
-/// The known name that was probably meant: one that differs only in case, one with the same start
-/// or end, or a similar one.
+/// Returns the known name that the user probably meant: one that differs only in case, one with the
+/// same start or end, or a similar one.
 fn similar(text: &str, table: &'static str) -> Option<&'static str> {
     let lower = text.to_lowercase();
     let same = |name: &&str| name.to_lowercase() == lower;
-    // `de_DE` and `en` are meant as a locale, `Berlin` as a zone, `german` as the keymap `de`.
+    // `de_DE` and `en` stand for a locale, `Berlin` for a zone, and `german` for the keymap `de`.
     let starts = |name: &&str| {
         name.split(['.', '-', '@'])
             .next()
@@ -112,7 +113,7 @@ fn similar(text: &str, table: &'static str) -> Option<&'static str> {
         .or_else(|| words(table).find(|name| name.to_lowercase() == preferred))
         .or_else(|| words(table).find(of_language))
         .or_else(|| words(table).find(|name| LANGUAGES.contains(&(&lower, name))))
-        // A much shorter name would only match in its first letters.
+        // A much shorter name would match only in its first letters.
         .or_else(|| {
             nearest(
                 text,
@@ -169,20 +170,22 @@ mod tests {
         assert!(zone("Europe/Berln").ends_with("did you mean \"Europe/Berlin\"?"));
         assert!(zone("europe/berlin").ends_with("did you mean \"Europe/Berlin\"?"));
         assert!(zone("Berlin").ends_with("did you mean \"Europe/Berlin\"?"));
-        assert!(zone("No/Such").contains("would take America/New_York"));
+        assert!(zone("No/Such").contains("would use America/New_York"));
         // This zone is missing from pytz 2016.10, and therefore from anaconda, although 7.9's
         // tzdata has it.
-        assert!(zone("America/Punta_Arenas").contains("would take America/New_York"));
+        assert!(zone("America/Punta_Arenas").contains("would use America/New_York"));
         let locale = |text: &str| text.parse::<Locale>().expect_err(text);
         assert!(locale("en").ends_with("did you mean \"en_US.UTF-8\"?"));
         assert!(locale("de").ends_with("did you mean \"de_DE.UTF-8\"?"));
         assert!(locale("en_GB").ends_with("did you mean \"en_GB.UTF-8\"?"));
         assert!(locale("en_US.utf8").ends_with("did you mean \"en_US.UTF-8\"?"));
         assert!(locale("xx_YY").contains("xx_YY"));
-        assert!(locale("C").contains("would take another one"));
+        assert!(locale("C").contains("would use another one"));
         let keymap = |text: &str| text.parse::<Keymap>().expect_err(text);
         assert!(keymap("DE").ends_with("did you mean \"de\"?"));
-        assert!(keymap("nokb").ends_with("would take us; write one as in \"us\" or \"de-latin1\""));
+        assert!(
+            keymap("nokb").ends_with("would use us; write a name such as \"us\" or \"de-latin1\"")
+        );
         for (language, name) in LANGUAGES {
             assert!(
                 keymap(language).ends_with(&format!("did you mean \"{name}\"?")),
@@ -190,6 +193,6 @@ mod tests {
                 keymap(language)
             );
         }
-        assert!(keymap("").contains("write one as in"));
+        assert!(keymap("").contains("write a name such as"));
     }
 }

@@ -13,14 +13,14 @@ pub struct Package {
 }
 
 impl Package {
-    /// The same package with its place in the recipe.
+    /// Returns the same package with its place in the recipe.
     pub(super) fn at(self, span: Range<usize>) -> Self {
         Self { span, ..self }
     }
 
-    /// Whether the given name or pattern excludes a package that this line names. anaconda does not
-    /// install a package that is both listed and excluded, and does not report this (yumpayload.py,
-    /// `_applyYumSelections`; yum 3.4.3, transactioninfo.py, deselect).
+    /// Returns whether the given name or pattern excludes a package that this line names. anaconda
+    /// does not install a package that is both listed and excluded, and does not report this
+    /// (yumpayload.py, `_applyYumSelections`; yum 3.4.3, transactioninfo.py, deselect).
     pub fn is_excluded_by(&self, pattern: &str) -> bool {
         !self.text.starts_with('@')
             && self
@@ -28,8 +28,9 @@ impl Package {
                 .any(|name| overlap(pattern.as_bytes(), name.as_bytes()))
     }
 
-    /// The names that the line may stand for: the text itself, and the text without an architecture
-    /// and without a version. yum accepts `NAME`, `NAME.ARCH`, `NAME-VERSION` and longer forms.
+    /// Returns the names that the line may stand for: the text itself, and the text without an
+    /// architecture and without a version. yum accepts `NAME`, `NAME.ARCH`, `NAME-VERSION` and
+    /// longer forms.
     fn names(&self) -> impl Iterator<Item = &str> {
         let arches = [".x86_64", ".i686", ".noarch"];
         let plain = arches
@@ -50,17 +51,20 @@ impl FromStr for Package {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.contains(char::is_whitespace) {
             return Err(
-                "expected one package; write each as a text of its own, as in [\"vim-enhanced\", \"tmux\"]",
+                "expected one package; write each package as a separate text, as in \
+                 [\"vim-enhanced\", \"tmux\"]",
             );
         }
         if text.starts_with("@^") {
             return Err(
-                "an environment group brings more than a node needs; expected a package, or @ and a group",
+                "an environment group installs more than a node needs; expected a package, or @ \
+                 and a group",
             );
         }
         if text.starts_with('-') {
             return Err(
-                "packages are only added here; the image already leaves out what a node does not need",
+                "packages can only be added here; the image already excludes what a node does not \
+                 need",
             );
         }
         // A line that begins with `%` would end the section, and `#` begins a comment. yum
@@ -90,8 +94,8 @@ impl fmt::Display for Package {
     }
 }
 
-/// Whether any text matches both of two shell patterns with `*` and `?`. A plain name is a pattern
-/// that matches only itself.
+/// Returns whether any text matches both of two shell patterns with `*` and `?`. A name without `*`
+/// and `?` is a pattern that matches only itself.
 fn overlap(one: &[u8], other: &[u8]) -> bool {
     match (one, other) {
         ([], []) => true,

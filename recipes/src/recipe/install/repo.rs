@@ -20,13 +20,14 @@ pub struct Repo {
     pub urls: Vec<Base>,
     /// The digest of the repository's `repodata/repomd.xml`.
     pub repomd_sha256: Option<Sha256>,
-    /// The key that signs its packages; `None`: yum on the node does not check their signatures.
+    /// The key that signs its packages; `None` means that yum on the node does not check their
+    /// signatures.
     pub key: Option<RepoKey>,
 }
 
 impl Repo {
-    /// Whether its name or one of its addresses contains a word that distributions and vendors use
-    /// for updates.
+    /// Returns whether its name or one of its addresses contains a word that distributions and
+    /// vendors use for updates.
     pub(super) fn has_updates(&self) -> bool {
         let name = self.name.to_string();
         let texts =
@@ -65,16 +66,16 @@ impl FromStr for RepoName {
                 "expected letters, digits and any of _ . : -, as in \"updates\"".to_owned(),
             );
         }
-        // "anaconda" is the tree. A repository with the product's name would become the base
-        // repository in place of the tree. anaconda removes repositories that it considers to hold
-        // sources or unfinished releases (yumpayload.py, updateBaseRepo). "main" and "base" are
-        // sections of the node's own file.
+        // anaconda uses the name "anaconda" for the tree. A repository with the product's name
+        // would become the base repository in place of the tree. anaconda removes repositories that
+        // it considers to hold sources or unfinished releases (yumpayload.py, updateBaseRepo).
+        // "main" and "base" are sections of the node's own file.
         let taken = [
             "anaconda", "main", "base", "centos", "rawhide", "red", "oracle",
         ];
         if taken.contains(&text) {
             return Err(format!(
-                "`{text}` has a meaning of its own for the installer or for yum; choose another name"
+                "`{text}` has a special meaning for the installer or for yum; choose another name"
             ));
         }
         if let Some(part) = ["-source", "-debuginfo", "rawhide", "development"]
@@ -82,7 +83,8 @@ impl FromStr for RepoName {
             .find(|part| text.contains(*part))
         {
             return Err(format!(
-                "the installer removes a repository with `{part}` in its name; choose another name"
+                "the installer removes repositories that have `{part}` in their names; choose \
+                 another name"
             ));
         }
         Ok(Self(text.to_owned()))
@@ -95,20 +97,23 @@ impl fmt::Display for RepoName {
     }
 }
 
-/// The repositories of `[[install.repo]]`; by default, those that belong to the trees.
+/// Reads the repositories of `[[install.repo]]`. By default, they are those that belong to the
+/// trees.
 pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) -> Vec<Repo> {
     let Some(table) = table.filter(|table| table.place("repo").is_some()) else {
         return update_repo(family, trees).into_iter().collect();
     };
     let mut repos: Vec<Repo> = Vec::new();
     for entry in table.tables("repo") {
-        let name =
-            entry.required::<RepoName>("name", "yum and the installer know a repository by it");
+        let name = entry.required::<RepoName>(
+            "name",
+            "yum and the installer identify a repository by its name",
+        );
         let urls = entry.list::<Base>("urls");
         if urls.is_none() && entry.place("urls").is_none() {
             entry.report(
                 Diagnostic::error(entry.header(), "`urls` is missing in [[install.repo]]")
-                    .label("where it is served"),
+                    .label("expected the addresses of the repository"),
             );
         }
         let repomd_sha256 = entry.value("repomd-sha256").map(|at| at.value);
@@ -120,14 +125,14 @@ pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) ->
         if urls.is_empty() {
             let place = entry.place("urls").unwrap_or(0..0);
             entry.report(
-                Diagnostic::error(place, "`urls` is empty").label("expected one address or more"),
+                Diagnostic::error(place, "`urls` is empty").label("expected at least one address"),
             );
         }
         if repos.iter().any(|repo| repo.name == name.value) {
             let message = format!("two repositories are named `{}`", name.value);
             entry.report(
                 Diagnostic::error(name.span.clone(), message)
-                    .label("the first has this name already"),
+                    .label("the first one already has this name"),
             );
         }
         let urls = urls.into_iter().map(|at| at.value).collect();
@@ -152,13 +157,13 @@ fn read_key(entry: &Table<'_>) -> Option<RepoKey> {
     }
     let finding = Diagnostic::error(text.span, "bad value for `key`");
     entry.report(
-        finding.label("expected a file of the recipe's folder, or a whole path on the node"),
+        finding.label("expected a file in the recipe's folder, or an absolute path on the node"),
     );
     None
 }
 
-/// The updates that belong to the trees: the family's own repository, or the updates next to each
-/// tree that has CentOS's layout.
+/// Returns the repository of updates that belongs to the trees: the family's own repository, or the
+/// updates next to each tree that has CentOS's layout.
 fn update_repo(family: Family, trees: &[Base]) -> Option<Repo> {
     let own = family
         .trees()
@@ -206,10 +211,10 @@ mod tests {
             assert!(good.parse::<RepoName>().is_ok(), "{good}");
         }
         for (bad, said) in [
-            ("anaconda", "a meaning of its own"),
-            ("centos", "a meaning of its own"),
-            ("updates-source", "removes a repository"),
-            ("development", "removes a repository"),
+            ("anaconda", "a special meaning"),
+            ("centos", "a special meaning"),
+            ("updates-source", "removes repositories"),
+            ("development", "removes repositories"),
             ("a b", "letters, digits"),
             ("", "letters, digits"),
             ("-x", "letters, digits"),

@@ -1,32 +1,32 @@
-//! Tests of mistakes that were once silently accepted, and of additional findings that were wrong.
+//! Tests of mistakes that were once silently accepted, and of findings that were once wrong.
 
 use super::*;
 
-/// Mistakes that were once silently accepted.
+/// These mistakes were once silently accepted.
 #[test]
 fn what_cannot_work_on_the_nodes_is_refused() {
     let named = |name: &str| changed("\"etcd-1\"", &format!("\"{name}\""));
     refused(&named("localhost"), "a node cannot be called localhost");
     refused(
         &named(&"x".repeat(51)),
-        "has 65 characters, and a host name at most 64",
+        "has 65 characters, but a host name has at most 64",
     );
     assert!(read(&named(&"x".repeat(50))).recipe.is_some());
     let peers = |list: &str| changed("[firewall]", &format!("[firewall]\npeers = [{list}]"));
     refused(
         &peers("\"10.101.15.101/32\", \"10.101.15.102/32\""),
-        "`peers` shuts out etcd-3 (10.101.15.103)",
+        "`peers` excludes etcd-3 (10.101.15.103)",
     );
     assert!(read(&peers("\"10.101.15.96/28\"")).recipe.is_some());
     let any = changed("admins = [\"10.101.15.0/24\"]", "admins = [\"0.0.0.0/0\"]");
     assert!(
-        said(&any)[0].contains("0.0.0.0/0 lets everybody in, to ssh, port 22"),
+        said(&any)[0].contains("0.0.0.0/0 gives any address access to ssh, port 22"),
         "{:?}",
         said(&any)
     );
     let cidr = |cidr: &str| changed("\"10.101.15.0/24\"", &format!("\"{cidr}\""));
     for (text, words) in [
-        ("0.0.0.0/0", "not a network of machines"),
+        ("0.0.0.0/0", "the network is too large"),
         ("10.101.15.101/32", "that is a single address"),
     ] {
         assert!(
@@ -37,7 +37,7 @@ fn what_cannot_work_on_the_nodes_is_refused() {
     }
     let dns = changed("[network]", "[network]\ndns = [\"10.0.0.1\"]");
     assert!(
-        said(&dns)[0].contains("`dns` has no effect: the name servers come by DHCP"),
+        said(&dns)[0].contains("`dns` has no effect: DHCP provides the name servers"),
         "{:?}",
         said(&dns)
     );
@@ -127,7 +127,7 @@ fn a_release_that_damages_data_is_warned_of() {
         "{said:?}"
     );
     assert!(
-        said[0].contains("etcd-io/etcd#13766") && said[0].ends_with("| take 3.5.23 or later"),
+        said[0].contains("etcd-io/etcd#13766") && said[0].ends_with("| use 3.5.23 or later"),
         "{said:?}"
     );
 }

@@ -25,7 +25,7 @@ fn a_backup_has_defaults_and_no_secrets() {
     );
     refused(
         &with("schedule = \"every 7 hours\""),
-        "expected hours that divide a day",
+        "expected a number of hours that divides a day",
     );
     refused(
         &with("destination = \"/home/backups\""),
@@ -33,15 +33,15 @@ fn a_backup_has_defaults_and_no_secrets() {
     );
     refused(
         &with("destination = \"s3://backups/etcd\""),
-        "the store of the bucket is not named",
+        "the bucket's store is not specified",
     );
     refused(
         &with("[backup.s3]\nregion = \"x\""),
-        "without a destination that is s3://",
+        "needs a destination of the form s3://",
     );
     refused(
         &with("[backup.s3]\nsecret-access-key = \"x\""),
-        "the store's keys do not belong in a recipe",
+        "the store's credentials do not belong in a recipe",
     );
     refused(
         &with("[backup.keep]\nhourly = 0\ndaily = 0\nweekly = 0\nmonthly = 0"),
@@ -51,12 +51,12 @@ fn a_backup_has_defaults_and_no_secrets() {
         "destination = \"s3://b12/x\"\n[backup.s3]\nendpoint = \"https://s3.example.com/b12\"";
     refused(
         &with(path),
-        "`endpoint` has a path | expected the store's address alone",
+        "`endpoint` has a path | expected only the store's address",
     );
     let http =
         with("destination = \"s3://backups\"\n[backup.s3]\nendpoint = \"http://10.0.0.9:9000\"");
     assert!(
-        said(&http)[0].contains("plain http shows the snapshots"),
+        said(&http)[0].contains("plain http exposes the snapshots"),
         "{:?}",
         said(&http)
     );

@@ -33,7 +33,7 @@ const SECTIONS: [&str; 20] = [
     "[image]",
 ];
 
-/// The keys of each section, as the reader lists them when it encounters an unknown key.
+/// Returns the keys of each section, as the reader lists them when it encounters an unknown key.
 fn asked() -> BTreeMap<String, BTreeSet<String>> {
     let sections = SECTIONS.map(|section| format!("{section}\nzzz = 1\n"));
     let text = format!("zzz = 1\n{}", sections.concat());
@@ -45,7 +45,7 @@ fn asked() -> BTreeMap<String, BTreeSet<String>> {
         let keys = finding
             .help
             .unwrap()
-            .split_once(" knows: ")?
+            .split_once(" has the keys: ")?
             .1
             .split(", ")
             .map(str::to_owned)
@@ -59,8 +59,8 @@ fn asked() -> BTreeMap<String, BTreeSet<String>> {
         .collect()
 }
 
-/// The keys of each section of the page: the names in the first column of the section's tables, and
-/// its subsections.
+/// Returns the keys of each section of the page: the names in the first column of the section's
+/// tables, and its subsections.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let mut sections: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let (mut section, mut in_table) = (String::new(), false);

@@ -199,7 +199,7 @@ fn a_file_that_ends_early_is_read_to_its_end() {
     }
 }
 
-/// The last boundary between characters at or before a place.
+/// Returns the last character boundary at or before a place.
 fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len()))
         .rev()

@@ -67,7 +67,7 @@ fn a_recipe_without_updates_is_warned_of() {
     let text = format!("{GOOD}\n[install]\nfamily = \"rhel\"");
     refused(
         &text,
-        "RHEL 7.9 has no tree that is open to everyone | `trees` is missing | serve the contents of its DVD",
+        "RHEL 7.9 has no public tree | `trees` is missing | serve the contents of its DVD",
     );
 }
 
@@ -96,12 +96,12 @@ fn a_name_that_the_installer_would_replace_is_refused() {
         |line: &str, expected: &str| refused(&format!("{GOOD}\n[install]\n{line}"), expected);
     refused(
         "timezone = \"Europe/Berln\"",
-        "would take America/New_York; did you mean \"Europe/Berlin\"?",
+        "would use America/New_York; did you mean \"Europe/Berlin\"?",
     );
     refused("lang = \"en\"", "did you mean \"en_US.UTF-8\"?");
     refused(
         "keyboard = \"nokb\"",
-        "the installer knows no keymap `nokb`, and would take us",
+        "the installer does not have the keymap `nokb` and would use us",
     );
     refused(
         "disk = \"/dev/sda1\"",
@@ -109,6 +109,6 @@ fn a_name_that_the_installer_would_replace_is_refused() {
     );
     refused(
         "packages = [\"vim-enhanced htop\"]",
-        "write each as a text of its own",
+        "write each package as a separate text",
     );
 }

@@ -36,7 +36,7 @@ fn nodes_update_themselves_only_from_a_named_place_and_in_a_window_they_do_not_m
 
     refused(
         &with("mode = \"auto\""),
-        "`mode = \"auto\"` without `from` | the nodes do not know where to look",
+        "`mode = \"auto\"` needs `from` | the nodes do not know where to look",
     );
     refused(
         &auto("every = \"7 minutes\""),
@@ -51,6 +51,6 @@ fn nodes_update_themselves_only_from_a_named_place_and_in_a_window_they_do_not_m
         "the window is too short",
     );
     for key in ["every = \"1 hour\"", "window = \"02:30 for 2 hours\""] {
-        refused(&with(key), "has no effect: the operator begins each update");
+        refused(&with(key), "has no effect: the operator starts each update");
     }
 }

@@ -112,7 +112,7 @@ pub(super) fn site() -> Result<()> {
     check_output(&site.build(&[])?, 0, &[&words])?;
     ensure!(site.page("mirror/mirror.json")?.contains("not-found"));
     let said = fs::read_to_string(&log)?;
-    let installs = "not installed before `builder allow";
+    let installs = "not installed until `builder allow";
     ensure!(said.contains(installs), "it has no tree:\n{said}");
 
     // What the server serves is the whole mirror: a mirror of it is the same.

@@ -15,7 +15,7 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
     (
         &["build", "FOLDER"],
         1,
-        "which must be a recipe; `builder init` writes one: it is a folder, expected a file",
+        "which must be a recipe; `builder init` writes one: it is a folder, but a file is expected",
     ),
     (
         &["plan", "NONE"],
@@ -36,12 +36,12 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
     (
         &["build", "RECIPE", "--out", "NEW", "--firstboot", "FOLDER"],
         1,
-        "it is a folder, expected a file",
+        "it is a folder, but a file is expected",
     ),
     (
         &["build", "RECIPE", "--out", "NEW", "--release", "FIFO"],
         1,
-        "is not a file: give the release tarball",
+        "is not a file: provide the release tarball",
     ),
     (
         &["init", "--ssh-key", "FIFO", "etcd-1=10.0.0.1"],
@@ -53,7 +53,11 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
         1,
         "which must be a public SSH key",
     ),
-    (&["verify", "OUT", "--key", "FIFO"], 1, "holds no key"),
+    (
+        &["verify", "OUT", "--key", "FIFO"],
+        1,
+        "does not contain a key",
+    ),
     (
         &["verify", "OUT", "--key", "FOLDER"],
         1,
@@ -72,7 +76,7 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
     (
         &["serve", "OUT", "--tls-cert", "FIFO", "--tls-key", "FOLDER"],
         1,
-        "folder: it is a folder, expected a file",
+        "folder: it is a folder, but a file is expected",
     ),
     (
         &["allow", "--all", "--install", "--out", "NONE"],
@@ -100,7 +104,7 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
     (
         &["pki", "rotate", "NONE"],
         1,
-        "it has no ca.crt; name a folder that `builder build --pki` has made",
+        "it has no ca.crt; name a folder that `builder build --pki` has created",
     ),
     (
         &["pki", "retire", "FOLDER"],

@@ -17,12 +17,12 @@ const CHANGES: [(&str, Change, &[&str]); 7] = [
             "etcd-v3.5.99-linux-amd64/../etcdctl"
                 .clone_into(&mut fake_release::part(parts, "etcdctl").path);
         },
-        &["../etcdctl", "holds `..`"],
+        &["../etcdctl", "contains `..`"],
     ),
     (
         "missing",
         |parts| parts.retain(|part| !part.path.ends_with("/etcd")),
-        &["/etcd: missing", "another version's"],
+        &["/etcd: it is missing", "another version"],
     ),
     (
         "arm64",
@@ -50,7 +50,7 @@ const CHANGES: [(&str, Change, &[&str]); 7] = [
             let again = fake_release::part(parts, "etcd").clone();
             parts.push(again);
         },
-        &["/etcd", "there twice"],
+        &["/etcd", "duplicated"],
     ),
 ];
 
@@ -60,7 +60,7 @@ pub(super) fn inside() -> Result<()> {
         let digest = fake_release::write(&workshop.path("mirror"), parts)?;
         workshop.write_recipe(&digest, "")?;
         let ran = workshop.refused(&[], words)?;
-        check_output(&ran, 1, &["nothing of it was used"])?;
+        check_output(&ran, 1, &["the build does not use this tarball"])?;
         let unpacked = workshop.cache().join("releases").join(&digest);
         ensure!(!unpacked.exists(), "{} exists", unpacked.display());
         ensure!(
