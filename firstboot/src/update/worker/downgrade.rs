@@ -99,8 +99,8 @@ pub(super) async fn members(own: &ThisNode) -> Result<Members> {
     Ok(Members { own, others })
 }
 
-/// Prepares the cluster for another minor of etcd on this node. Returns the decision if the node must
-/// not go on.
+/// Prepares the cluster for another minor of etcd on this node. Returns the decision if the node
+/// must not go on.
 pub(super) async fn prepare_cluster(
     state: &mut UpdateState,
     own: &ThisNode,

@@ -8,18 +8,21 @@ use recipes::EtcdVersion;
 use tokio::runtime::Runtime;
 
 use super::super::etcd_version::{NextStep, next_step};
+use super::super::preconditions::own_member;
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
 use super::downgrade::{make_ready, members};
 use super::steps::{say, stop};
 use super::turn::{WAIT, wait_until_spared};
+use crate::etcd::installed_credentials;
 use crate::exit::reason_of;
 use crate::operator::UNIT;
 use crate::reason::{Reason, ReasonId};
 use crate::{data, systemd};
 
-/// How long the cluster may take to get ready for the previous minor of etcd.
-const READY_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long the cluster may take to get ready for the previous minor of etcd. etcd needs about 10 s;
+/// one that ends again and again is started about ten times in this time.
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long all members may be silent before the previous image is restored without an answer.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The leader decides on the cluster version every 4 s (etcd's monitorVersionInterval). After this
@@ -44,10 +47,12 @@ pub(super) fn wait_for_return(
     let (mut begun, mut logged) = (Instant::now(), String::new());
     loop {
         let own = ThisNode::read()?;
-        let spared = Instant::now();
-        wait_until_spared(state, runtime, &own);
-        // The time for which the others needed this member does not count.
-        begun += spared.elapsed();
+        if runtime.block_on(answers()) {
+            let asked = Instant::now();
+            wait_until_spared(state, runtime, &own);
+            // The time for which the others needed this member does not count.
+            begun += asked.elapsed();
+        }
         let step = try_to_stop(state, runtime, &own, target, begun.elapsed());
         let why = match step.unwrap_or_else(|error| NextStep::Wait(reason_of(&error))) {
             NextStep::Replace => return Ok(Return::Possible),
@@ -63,6 +68,14 @@ pub(super) fn wait_for_return(
             logged = why;
         }
         std::thread::sleep(WAIT);
+    }
+}
+
+/// Whether etcd on this node answers.
+async fn answers() -> bool {
+    match installed_credentials() {
+        Ok(credentials) => own_member(&credentials).await.is_ok(),
+        Err(_) => false,
     }
 }
 
