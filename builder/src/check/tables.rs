@@ -177,7 +177,7 @@ mod tests {
                 .filter_map(|word| word.trim_matches(['(', ')', ',', ';']).split_once('='));
             for (name, _) in named {
                 assert!(
-                    works(name) || name == *later || !name.is_ascii() || name == "hidepid",
+                    works(name) || !name.is_ascii() || name == "hidepid",
                     "{later}: {}",
                     hint.instead
                 );
