@@ -121,7 +121,7 @@ fn cluster() -> Result<()> {
             .trim();
         let shown = approve(&ours, &[name])?;
         ensure!(
-            shown.contains(&format!("the key {key} of {name} waits for approval")),
+            shown.contains(&format!("{name} waits with the key {key}")),
             "{shown}"
         );
         ensure!(
