@@ -64,7 +64,9 @@ pub(super) fn wait_for_return(
             NextStep::Enable => String::new(),
         };
         if !why.is_empty() && why != logged {
-            say(format!("waiting with the previous image: {why}"));
+            say(format!(
+                "waiting before the previous image is restored: {why}"
+            ));
             logged = why;
         }
         std::thread::sleep(WAIT);
