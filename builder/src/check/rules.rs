@@ -135,7 +135,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "sysctl/comment-behind" "A comment that becomes part of the value"
     Parser "sysctl/dash" "A - before a key, which systemd 219 does not support"
     Advice "sysctl/dirty" "Dirty ratios that contradict each other"
-    Advice "sysctl/etcd-ports" "A local port range that includes ports of etcd"
+    Advice "sysctl/etcd-ports" "A local port range that includes etcd ports"
     Parser "sysctl/glob" "A pattern in a key, which systemd 219 does not support"
     Effect "sysctl/module" "A key that exists only while a module is loaded"
     Parser "sysctl/no-assignment" "A line that is not a setting"

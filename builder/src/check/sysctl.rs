@@ -93,7 +93,7 @@ fn swallows_ports(range: &Setting<'_>, reserved: Option<&Setting<'_>>) -> Option
             "sysctl/etcd-ports",
             range.value,
             format!(
-                "the local port range includes ports of etcd: {}",
+                "the local port range includes etcd ports: {}",
                 taken.join(", ")
             ),
         )

@@ -34,8 +34,8 @@ pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
 }
 
 /// Builds a TLS acceptor for the key that signs the cluster's documents, which every image trusts.
-/// It accepts only TLS 1.3. There, the data that a server signs begins with 64 spaces and names its
-/// purpose (RFC 8446, 4.4.3), so that the signature can never be used as the signature of a
+/// It accepts only TLS 1.3, in which the data that a server signs begins with 64 spaces and names
+/// its purpose (RFC 8446, 4.4.3), so that the signature can never be used as the signature of a
 /// document.
 pub(super) fn of_signing_key(pkcs8: &[u8]) -> Result<TlsAcceptor> {
     let pair = rcgen::KeyPair::try_from(pkcs8)?;

@@ -218,7 +218,7 @@ impl NodeState {
         let old_cluster =
             old_cluster.or_else(|| begun_as.map(|start| cluster_id(start.urls(), &start.token)));
         let old_revision = std::mem::replace(&mut self.revision, revision);
-        // Archived data returns unchanged. Any other data has been newly built, so no version of
+        // Archived data is put back unchanged. Any other data has been newly built, so no version of
         // etcd has used it.
         let returns = self.archived.as_ref().filter(|before| before.path == from);
         let old_etcd = std::mem::replace(&mut self.etcd, returns.and_then(|before| before.etcd));

@@ -10,7 +10,7 @@ use super::source::{Query, SourceResult};
 use super::url;
 use crate::files;
 
-/// Returns the place in a parameter, if it names one.
+/// Returns the location that a kernel parameter names, if it names one.
 pub(super) fn named(word: &str) -> Option<String> {
     // GRUB and some boot menus leave the quotes around a parameter that contains a semicolon.
     let word = word.trim_matches(['"', '\'']);

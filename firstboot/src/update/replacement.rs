@@ -114,7 +114,7 @@ impl Places {
             .filter(|change| change.kind != Kind::Added)
         {
             let kept = self.kept(&change.path);
-            let folder = kept.parent().context("a kept file has a folder")?;
+            let folder = kept.parent().context("a kept file has no folder")?;
             DesiredDir::new(folder, 0o700, ROOT).make()?;
             files::install::install(&self.place(&change.path), &kept)?;
         }

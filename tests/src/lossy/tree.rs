@@ -88,7 +88,7 @@ impl Tree {
         }
     }
 
-    /// Copies a folder of the test machine, with everything in it, to this name.
+    /// Copies a folder from the test machine, with everything in it, under this name.
     pub fn take_in(&mut self, folder: &Path, name: &str) -> Result<()> {
         self.copy(folder, ROOT, OsStr::new(name))?;
         self.flush_all();

@@ -97,7 +97,7 @@ fn prepare(root: &Path) -> Result<()> {
             ],
         )?;
     }
-    // The image's own configuration names the policy targeted, as it is called on CentOS.
+    // The image's own configuration names the policy `targeted`, as on CentOS.
     std::os::unix::fs::symlink("default", root.join("etc/selinux/targeted"))?;
     fs::copy(vm::busybox()?, root.join("usr/local/bin/busybox"))?;
     fs::write(root.join("root/confined.sh"), include_str!("confined.sh"))?;

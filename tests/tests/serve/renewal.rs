@@ -211,7 +211,7 @@ fn keeps_after_a_boot(host: &mut Host) -> Result<()> {
     Ok(())
 }
 
-/// Makes both steps of a CA change.
+/// Performs both steps of a CA change.
 fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     let addresses: Vec<_> = hosts.iter().map(Host::address).collect();
     pki(ours, "rotate")?;

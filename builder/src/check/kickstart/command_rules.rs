@@ -76,7 +76,7 @@ fn firewall(line: &Line<'_>, out: &mut Vec<Finding>) {
         let finding = Finding::warning("kickstart/firewall", line.span(), "the firewall is off");
         out.push(
             finding
-                .effect("every host can reach the ports of etcd")
+                .effect("every host can reach the etcd ports")
                 .fix(ZONE),
         );
     } else if !line.list("--remove-service").any(|name| name == "ssh") {

@@ -89,7 +89,7 @@ fn is_clause(clause: &str) -> bool {
     let flags = |text: &str| text.bytes().all(|byte| b"eip".contains(&byte));
     let mut rest = actions;
     if let Some(behind) = rest.strip_prefix('=') {
-        // `=+` and `=-` are one operator.
+        // `=+` and `=-` are each parsed as a single operator.
         let (joined, behind) = behind
             .strip_prefix(['+', '-'])
             .map_or((false, behind), |behind| (true, behind));

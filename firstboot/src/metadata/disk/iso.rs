@@ -68,7 +68,7 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
         let descriptor = disk.bytes(number * SECTOR as u64, SECTOR)?;
         ensure!(
             descriptor[1..6] == *b"CD001",
-            "its ISO 9660 is damaged: the list of descriptors has no end"
+            "its ISO 9660 file system is damaged: the list of descriptors has no end"
         );
         let names = match descriptor[0] {
             1 => Names::Primary,
@@ -79,7 +79,7 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
         let block = u32::from(u16_at(&descriptor, 128)?);
         ensure!(
             matches!(block, 512 | 1024 | 2048),
-            "its ISO 9660 is damaged: blocks of {block} bytes"
+            "its ISO 9660 file system is damaged: blocks of {block} bytes"
         );
         trees.push(Tree {
             disk,
@@ -90,7 +90,7 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
     }
     ensure!(
         !trees.is_empty(),
-        "its ISO 9660 is damaged: it has no primary descriptor"
+        "its ISO 9660 file system is damaged: it has no primary descriptor"
     );
     Ok(trees)
 }
@@ -103,7 +103,7 @@ impl Entry {
         let flags: [u8; 1] = array(record, 25)?;
         let block = u32_at(record, 2)?
             .checked_add(attributes[0].into())
-            .context("its ISO 9660 is damaged")?;
+            .context("its ISO 9660 file system is damaged")?;
         Ok(Self {
             is_directory: flags[0] & 2 != 0,
             block,
@@ -121,7 +121,7 @@ impl Tree<'_> {
             }
             ensure!(
                 entry.size <= MAX_FOLDER,
-                "its ISO 9660 is damaged: a folder of {} bytes",
+                "its ISO 9660 file system is damaged: a folder of {} bytes",
                 entry.size
             );
             let folder = self.content(entry, usize::try_from(entry.size)?)?;
@@ -152,7 +152,7 @@ impl Tree<'_> {
             }
             let record = folder
                 .get(at..at + length)
-                .context("its ISO 9660 is damaged: a record ends too early")?;
+                .context("its ISO 9660 file system is damaged: a record ends too early")?;
             at += length;
             if length > RECORD && self.is_named(record, name)? {
                 return Entry::parse(record).map(Some);
@@ -165,7 +165,7 @@ impl Tree<'_> {
         let length = usize::from(record[RECORD - 1]);
         let own = record
             .get(RECORD..RECORD + length)
-            .context("its ISO 9660 is damaged: a name ends too early")?;
+            .context("its ISO 9660 file system is damaged: a name ends too early")?;
         if self.names == Names::Joliet {
             let units: Vec<u16> = own
                 .chunks_exact(2)

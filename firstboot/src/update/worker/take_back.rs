@@ -109,7 +109,8 @@ fn try_to_stop(
         None => next_step(target, &runtime.block_on(members(own))?),
     };
     if step != NextStep::Replace {
-        // The members have agreed on the newer version in the meantime, or none could tell.
+        // While etcd was stopping, the members agreed on the newer version, or enabled another
+        // downgrade.
         systemd::start(UNIT)?;
     }
     Ok(step)

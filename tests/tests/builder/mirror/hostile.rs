@@ -96,7 +96,7 @@ fn no_stray(upstream: &Upstream) -> Result<()> {
 pub(super) fn links_and_room() -> Result<()> {
     let upstream = Upstream::new()?;
     let tree = upstream.source(TREE);
-    // Nothing is begun that has no room.
+    // No download is started if the disk does not have enough room.
     change_primary(&tree, |text| {
         text.replace("<size package=\"", "<size package=\"9999999999")
     })?;

@@ -208,7 +208,7 @@ impl Rule {
                     .is_some_and(|source| source.mac.is_some()) =>
             {
                 Some(self.fault(
-                    "masquerade with the MAC address of a source",
+                    "masquerade with a source MAC address",
                     "write an IP address",
                 ))
             }
