@@ -289,7 +289,7 @@ mod tests {
             ),
             (
                 &format!("{KEY} me\n{} me\n", &KEY[..KEY.len() - 8]),
-                "id:2: not a public SSH key: the key behind",
+                "id:2: not a public SSH key: the key after",
             ),
             (
                 "ssh-dss AAAAB3 me\n",

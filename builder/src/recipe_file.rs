@@ -39,22 +39,29 @@ impl RecipeFile {
         &self.path
     }
 
-    /// The recipe as it is now. If the file has changed and cannot be used, `report` gets the error
-    /// once, and the earlier recipe stays.
-    pub(crate) fn current(&self, report: impl FnOnce(&anyhow::Error)) -> Arc<Recipe> {
+    /// Returns the recipe as it is now. If the file has changed and cannot be used, `report` gets the
+    /// error once, and the earlier recipe stays. It also stays while the changed one is not
+    /// `built`.
+    pub(crate) fn current(
+        &self,
+        built: impl FnOnce(&Recipe) -> bool,
+        report: impl FnOnce(&anyhow::Error),
+    ) -> Arc<Recipe> {
         let mut kept = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         // A file that is missing at the moment is being replaced.
         let Some(found) = stamp(&self.path).ok().filter(|found| *found != kept.0) else {
             return Arc::clone(&kept.1);
         };
-        kept.0 = found;
         match read(&self.path) {
+            // The next call reads it again.
+            Ok(recipe) if !built(&recipe) => return Arc::clone(&kept.1),
             Ok(recipe) => kept.1 = Arc::new(recipe),
             Err(error) => report(&error.context(format!(
                 "{} has changed and cannot be used: the earlier recipe stays in use",
                 self.path.display()
             ))),
         }
+        kept.0 = found;
         Arc::clone(&kept.1)
     }
 }
@@ -91,7 +98,7 @@ mod tests {
         let file = RecipeFile::open(&path).unwrap();
         let now = || {
             let mut errors = Vec::new();
-            let recipe = file.current(|error| errors.push(format!("{error:#}")));
+            let recipe = file.current(|_| true, |error| errors.push(format!("{error:#}")));
             (recipe, errors)
         };
         let (first, errors) = now();
@@ -102,6 +109,8 @@ mod tests {
         );
 
         fs::write(&path, text("etcd-one")).unwrap();
+        let unbuilt = file.current(|_| false, |error| panic!("{error:#}"));
+        assert!(Arc::ptr_eq(&first, &unbuilt), "it is used before its build");
         assert_eq!(now().0.nodes[0].name.as_str(), "etcd-one");
         for broken in ["", include_str!("../../recipes/single-node.toml")] {
             fs::write(&path, broken).unwrap();

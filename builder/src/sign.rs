@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use recipes::{Label, Sha256};
+use recipes::{Label, Recipe, Sha256};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -100,7 +100,9 @@ impl CertificateAuthority {
         keys: &PublicKeys,
         report: impl FnOnce(&anyhow::Error),
     ) -> Result<(String, Vec<Event>)> {
-        let recipe = self.recipe.current(report);
+        // Nodes and addresses count from the next build on, because the nodes' image has them too.
+        let built = |recipe: &Recipe| pki::is_of(&self.pki, &pki::Cluster::from(recipe));
+        let recipe = self.recipe.current(built, report);
         let node = recipe.nodes.iter().find(|node| node.name == *name);
         let node = node.with_context(|| format!("{name} is not a node of the recipe"))?;
         let mut pki = build::open_pki(self.recipe.path(), &recipe, &self.pki)?;

@@ -93,6 +93,12 @@ pub(super) fn recorded(dir: &Path) -> Result<Option<Cluster>, PkiError> {
     read(&dir.join(FILE))
 }
 
+/// Whether this cluster, with its nodes and their addresses, is the one that was built with the
+/// folder last.
+pub(crate) fn is_of(dir: &Path, cluster: &Cluster) -> bool {
+    matches!(recorded(dir), Ok(Some(recorded)) if recorded == *cluster)
+}
+
 fn belongs_to(dir: &Path, owner: &str, cluster: &Cluster) -> PkiError {
     PkiError::wrong(
         dir,

@@ -52,7 +52,7 @@ use time::OffsetDateTime;
 pub(crate) use approval::{FirstKeys, approve, asked};
 pub(crate) use authority::Authority;
 pub(crate) use client::{ClientFiles, issue_client, newest_client};
-pub(crate) use cluster::{Cluster, assign};
+pub(crate) use cluster::{Cluster, assign, is_of};
 pub(crate) use error::PkiError;
 pub(crate) use event::Event;
 pub(crate) use lifetimes::Lifetimes;

@@ -55,8 +55,8 @@ mod tests {
             assert_eq!(text.parse(), Ok(Listen(addresses)), "{text}");
         }
         for (text, words) in [
-            ("10.0.0.5", "no port"),
-            ("localhost", "no port"),
+            ("10.0.0.5", "the port is missing"),
+            ("localhost", "the port is missing"),
             ("localhost:http", "`http` is not a port"),
             ("localhost:70000", "`70000` is not a port"),
             ("server:80", "`server` is not an address"),

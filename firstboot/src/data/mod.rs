@@ -52,10 +52,10 @@ pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     Ok(now.is_some_and(|now| known.directories.first_replaced(&now).is_none()))
 }
 
-/// Returns the minor of the version on which the cluster has agreed, as far as the data shows it.
-/// etcd must not be running.
-pub(crate) fn agreed_minor() -> Option<u64> {
-    observe::agreed_minor(Path::new(paths::DATA)).ok().flatten()
+/// Returns the lowest minor of etcd that opens this node's data, as far as the data shows it. etcd
+/// must not be running.
+pub(crate) fn needed_minor() -> Option<u64> {
+    observe::needed_minor(Path::new(paths::DATA)).ok().flatten()
 }
 
 /// Returns the identity of the data in a folder that firstboot built or archived.

@@ -212,12 +212,17 @@ fn applied(data: &Dir) -> io::Result<u64> {
     Ok(index.unwrap_or_default())
 }
 
-/// Returns the minor of the version on which the cluster has agreed, as far as this member knows
-/// (server/storage/schema/membership.go). etcd must not be running.
-pub(super) fn agreed_minor(folder: &Path) -> io::Result<Option<u64>> {
-    let value = value(&Dir::open(folder)?, b"cluster", b"clusterVersion")?;
-    let text = value.and_then(|value| String::from_utf8(value).ok());
-    Ok(text.and_then(|text| Some(text.parse::<EtcdVersion>().ok()?.minor)))
+/// Returns the lowest minor of etcd that opens this data: that of the cluster version or of the
+/// storage version, whichever is higher. When the cluster version falls, etcd migrates the storage
+/// some seconds later (server/storage/schema/membership.go and schema.go). etcd must not be running.
+pub(super) fn needed_minor(folder: &Path) -> io::Result<Option<u64>> {
+    let data = Dir::open(folder)?;
+    let minor = |bucket: &[u8], key: &[u8]| -> io::Result<Option<u64>> {
+        let text = value(&data, bucket, key)?.and_then(|value| String::from_utf8(value).ok());
+        Ok(text.and_then(|text| Some(text.parse::<EtcdVersion>().ok()?.minor)))
+    };
+    let cluster = minor(b"cluster", b"clusterVersion")?;
+    Ok(cluster.max(minor(b"meta", b"storageVersion")?))
 }
 
 /// Reads a value in the database.

@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_member_that_is_too_old_is_named_before_the_turn() {
         for (target, other, words) in [
-            ("3.6.14", "3.5.1", "at 3.5.32 or later"),
+            ("3.6.14", "3.5.1", "runs 3.5.32 or later"),
             ("3.7.1", "3.5.33", "does not support skipping a minor"),
         ] {
             let why = objection(version(target), &[member(1, other, 5)]).unwrap();

@@ -78,14 +78,14 @@ fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
     let own = ThisNode::read()?;
     let identity = own.identity()?;
     let changed = installs && install(&identity)?;
-    let listens = rotation::check_presented(&identity)?;
-    if changed && listens {
+    if installs {
+        restart_refused()?;
+    }
+    if rotation::check_presented(&identity)? && changed {
         let until = date(expiry(&own)?.0);
         say(format!(
             "etcd presents the renewed certificates, until {until}"
         ));
-    } else if changed {
-        restart_failed()?;
     }
     Ok(())
 }
@@ -125,13 +125,16 @@ fn install(identity: &Identity) -> Result<bool> {
     Ok(!changes.is_empty())
 }
 
-/// Starts firstboot.service again if it has failed. A node that was off until its certificates had
-/// expired starts etcd only after that.
-fn restart_failed() -> Result<()> {
-    let seen = systemd::properties(UNIT, &["ActiveState"])?;
-    if seen
-        .get("ActiveState")
-        .is_some_and(|state| state == "failed")
+/// Starts firstboot.service again if it refused for the certificates, which the node has renewed
+/// since. A node that was off until its certificates had expired starts etcd only after that.
+fn restart_refused() -> Result<()> {
+    let seen = systemd::properties(UNIT, &["ActiveState", "StatusText"])?;
+    let has = |name: &str, word: &str| seen.get(name).is_some_and(|value| value.contains(word));
+    let refused = [ReasonId::CertificateRefused, ReasonId::EnrolmentRefused];
+    if has("ActiveState", "failed")
+        && refused
+            .iter()
+            .any(|id| has("StatusText", &format!("[{id}]")))
     {
         systemd::start(UNIT)?;
     }

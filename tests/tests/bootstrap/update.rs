@@ -356,7 +356,7 @@ fn halts_and_restarts_hold_it_back(bed: &Bed) -> Result<()> {
     ends(
         &update(&bed.hosts[0], "--deadline 3")?,
         4,
-        &["etcd-3 restarts its etcd", "[update-turn]"],
+        &["etcd-3 is restarting its etcd", "[update-turn]"],
     )?;
     etcdctl(&bed.hosts[1], "del /etcd-image/restart")?;
     Ok(())

@@ -115,7 +115,7 @@ mod tests {
         assert!(failed.to_string().contains("exit status: 3"), "{failed}");
         let begun = Instant::now();
         let hung = call("exec sleep 60", "{}", Duration::from_millis(100)).unwrap_err();
-        assert!(hung.to_string().contains("was ended"), "{hung}");
+        assert!(hung.to_string().contains("was killed"), "{hung}");
         assert!(begun.elapsed() < Duration::from_secs(30));
     }
 

@@ -16,7 +16,7 @@ use super::steps::say;
 use crate::etcd::{Client, installed_credentials};
 use crate::exit::not_ready;
 use crate::membership::{Peer, PeerClient, QUERY_TIMEOUT, query_others, query_own};
-use crate::reason::ReasonId;
+use crate::reason::{Reason, ReasonId};
 use crate::{data, files, identity, paths};
 
 /// How long the members may take to change the cluster version.
@@ -87,6 +87,14 @@ pub(super) async fn make_ready(
     ))))
 }
 
+/// Why this version of etcd cannot open this node's data, if it cannot.
+pub(super) fn data_obstacle(target: EtcdVersion) -> Option<Reason> {
+    let needed = data::needed_minor().filter(|needed| *needed > target.minor)?;
+    Some(ReasonId::UpdateDowngrade.because(format!(
+        "this member's data needs etcd 3.{needed} or later until etcd has migrated it"
+    )))
+}
+
 /// Queries the members.
 pub(super) async fn members(own: &ThisNode) -> Result<Members> {
     let (identity, credentials) = (own.identity()?, installed_credentials()?);
@@ -113,6 +121,17 @@ pub(super) async fn prepare_cluster(
         return Ok(None);
     }
     let members = members(own).await?;
+    if members.own.is_none() {
+        // Without its answer, only the data shows its storage version.
+        let silent = || ReasonId::UpdateDowngrade.because("etcd on this node does not answer");
+        let why = match &state.order.release {
+            Some(_) => Some(silent()),
+            None => data_obstacle(target),
+        };
+        if let Some(why) = why {
+            return Ok(Some(Decision::Wait(why)));
+        }
+    }
     Ok(match make_ready(state, target, &members).await? {
         NextStep::Replace | NextStep::Enable => None,
         NextStep::Wait(why) => Some(Decision::Wait(why)),

@@ -11,14 +11,14 @@ use super::super::etcd_version::{NextStep, next_step};
 use super::super::preconditions::own_member;
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
-use super::downgrade::{make_ready, members};
+use super::downgrade::{data_obstacle, make_ready, members};
 use super::steps::{say, stop};
 use super::turn::{WAIT, wait_until_spared};
 use crate::etcd::installed_credentials;
 use crate::exit::reason_of;
 use crate::operator::UNIT;
-use crate::reason::{Reason, ReasonId};
-use crate::{data, systemd};
+use crate::reason::Reason;
+use crate::systemd;
 
 /// How long the cluster may take to get ready for the previous minor of etcd. etcd needs about 10 s;
 /// one that ends again and again is started about ten times in this time.
@@ -102,10 +102,8 @@ fn try_to_stop(
     if !state.downgrade {
         std::thread::sleep(DECISION_TIME);
     }
-    let step = match data::agreed_minor().filter(|agreed| *agreed > target.minor) {
-        Some(agreed) => NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
-            "this member's data belongs to a cluster that runs as etcd 3.{agreed}"
-        ))),
+    let step = match data_obstacle(target) {
+        Some(why) => NextStep::Wait(why),
         None => next_step(target, &runtime.block_on(members(own))?),
     };
     if step != NextStep::Replace {

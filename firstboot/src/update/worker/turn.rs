@@ -188,13 +188,15 @@ pub(super) fn release_turn_patiently(
 /// anything must not wait for etcd. A downgrade that the order enabled ends with it.
 async fn release_turn(state: &UpdateState, own: &ThisNode, failed: Option<&Failed>) -> Result<()> {
     let credentials = installed_credentials()?;
-    if state.downgrade {
-        cancel_downgrade(own).await?;
-    }
     let client = match preconditions::own_member(&credentials).await {
         Ok(client) => client,
         Err(_) => preconditions::any_member(own, &credentials).await?,
     };
+    // If an operator released this turn, the downgrade may be that of the node that has it now.
+    let turn = Agreed::read(&client, state.order.serial).await?.turn.value;
+    if state.downgrade && turn.is_none_or(|turn| turn.node == state.node) {
+        cancel_downgrade(own).await?;
+    }
     loop {
         let agreed = Agreed::read(&client, state.order.serial).await?;
         let Some(release) = agreed.releasing(&state.node, state.order.serial, failed)? else {
