@@ -59,7 +59,10 @@ fn resumed() -> Result<()> {
     let path = format!("{TREE}/{}", IMAGES[1]);
     // Each attempt gets so little that the builder gives up, and keeps what it has.
     upstream.server().fault(&path, Fault::CutAfter(10_000));
-    upstream.refused(&["no address has images/pxeboot/initrd.img", "interrupted after"])?;
+    upstream.refused(&[
+        "no address has images/pxeboot/initrd.img",
+        "interrupted after",
+    ])?;
     let kept = fs::metadata(upstream.file(&format!("tree/{}.part", IMAGES[1])))?.len();
     ensure!(kept == 40_000, "{kept} bytes are kept");
     ensure!(!upstream.file(&format!("tree/{}", IMAGES[1])).exists());
