@@ -109,7 +109,7 @@ fn waits_for_an_update(bed: &Bed) -> Result<()> {
     distribute_documents(bed, &[0])?;
     wait_said(
         &bed.hosts[0],
-        &["etcd-2 updates itself", "[members-unhealthy]"],
+        &["etcd-2 is updating itself", "[members-unhealthy]"],
     )?;
     etcdctl(&bed.hosts[1], &format!("del {turn}"))?;
     Ok(())

@@ -153,7 +153,10 @@ fn there_and_back() -> Result<()> {
     let writers = Writers::start(&client, &addresses, "roll/");
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     for (version, why) in [
-        (NEW, "3.6 needs every member of 3.5 at 3.5.32 or later"),
+        (
+            NEW,
+            "3.6 requires that every 3.5 member runs 3.5.32 or later",
+        ),
         (LAST, "etcd does not support skipping a minor"),
     ] {
         publish(&bed, 2, version, |_| Ok(()))?;
