@@ -45,7 +45,7 @@ fn each_step_has_its_floor() {
         ),
         ("3.6.0", "3.5.33", ""),
         ("3.7.1", "3.6.11", ""),
-        ("3.7.1", "3.6.10", "at 3.6.11 or later"),
+        ("3.7.1", "3.6.10", "runs 3.6.11 or later"),
         ("3.6.14", "3.4.45", "does not support skipping a minor"),
         ("3.7.1", "3.5.33", "does not support skipping a minor"),
         ("3.7.1", "3.7.0", ""),
@@ -152,8 +152,8 @@ fn a_roll_goes_to_a_neighbouring_minor_and_back_where_etcd_can_downgrade() {
     }
     for (from, to, expected) in [
         ("3.5.1", "3.6.14", "a node of the old image is etcd 3.5.1"),
-        ("3.6.14", "3.5.31", "needs every member of 3.5 at 3.5.32"),
-        ("3.7.1", "3.6.10", "at 3.6.11 or later"),
+        ("3.6.14", "3.5.31", "every 3.5 member runs 3.5.32"),
+        ("3.7.1", "3.6.10", "runs 3.6.11 or later"),
         ("3.5.33", "3.7.1", "does not support skipping a minor"),
         ("3.7.1", "3.5.33", "does not support skipping a minor"),
         ("3.5.33", "3.4.23", "the cluster's version is 3.5"),

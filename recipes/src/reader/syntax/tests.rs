@@ -80,7 +80,12 @@ const SLIPS: &[(&str, &str, &str, &str)] = &[
         "a YAML list",
         "write name = \"n1\", below a line [[node]]",
     ),
-    ("cluster:\n", "cluster", "this is YAML", "write [cluster]"),
+    (
+        "cluster:\n",
+        "cluster",
+        "this is YAML",
+        "write a section as [cluster]",
+    ),
     (
         "name: 'prod'\n",
         "name",
