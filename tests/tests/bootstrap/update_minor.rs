@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use tests::client::{Client, Writers};
 use tests::cluster::{boot_all, etcdctl, status, wait_healthy};
 use tests::etcd;
-use tests::harness::{long, trial};
+use tests::harness::long;
 use tests::host::Host;
 use tests::programs::recipe;
 use tests::repack::{self, Repack};
@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         REQUIREMENTS.iter().copied().chain(etcd).collect()
     };
     vec![
-        trial(
+        long(
             "the_last_member_of_a_roll_that_fails_goes_back_by_a_downgrade",
             &with(&[OLD, NEW]),
             last_fails,

@@ -10,7 +10,7 @@ use libtest_mimic::Trial;
 use tests::client::{self, Client, Writers};
 use tests::cluster::{Provisioning, boot_all, wait_healthy};
 use tests::etcd;
-use tests::harness::trial;
+use tests::harness::long;
 use tests::host::Host;
 use tests::process;
 use tests::programs;
@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial(
+    vec![long(
         "running_cluster_switches_to_keys_that_its_nodes_make",
         REQUIREMENTS,
         switched,

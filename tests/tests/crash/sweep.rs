@@ -60,6 +60,7 @@ fn emptied() -> Result<()> {
         .into_iter()
         .filter(|scenario| scenario.traced == Traced::Firstboot)
         .collect();
+    let comes = settings.share(&comes, 0);
     run(&mut Bed::booted(tracer())?, &settings, &comes, |_| {
         Disturbance::Empty
     })

@@ -40,7 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial(
             "certificates_of_minutes_are_renewed_while_clients_write",
             REQUIREMENTS,
-            || renewed(2, 2),
+            || renewed(2, 1),
         ),
         long(
             "certificates_of_ten_minutes_are_renewed_while_clients_write",
