@@ -99,7 +99,7 @@ pub(super) async fn presented(
     Ok(chain.first().map(|leaf| leaf.to_vec()))
 }
 
-/// The CAs whose certificates the server at this address accepts. Unlike `look`, this also works
+/// The CAs whose certificates the server at this address accepts. Unlike `probe`, this also works
 /// with a server that rejects the certificate of `tls`. In TLS 1.2 such a rejection aborts the
 /// handshake; etcd uses only TLS 1.2 if cipher suites are configured.
 pub(super) async fn trusted(

@@ -177,7 +177,7 @@ fn check_numbers(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<F
         let finding = Finding::warning("sysctl/not-rising", value, message);
         return Some(
             finding
-                .effect("the kernel accepts them unchanged, so no value ever lies between them")
+                .effect("the kernel accepts them unchanged, so a value is never between them")
                 .fix("write the numbers from low to high"),
         );
     }

@@ -242,7 +242,7 @@ fn an_unreachable_server_is_named_with_its_url() {
 
 #[test]
 fn a_redirect_is_followed_on_each_try() {
-    // This imitates github.com, which redirects to a storage host and signs the URLs anew each
+    // This imitates github.com, which redirects to a storage host and signs new URLs each
     // time.
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let storage = Server::with(&bytes, &[Act::Cut(100_000), Act::Serve]);
