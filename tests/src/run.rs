@@ -65,12 +65,10 @@ pub fn enter() -> Result<&'static Run> {
         threads == 1,
         "run::enter must be called before any thread is started, but there are {threads}"
     );
-    reap()?;
     if nix::unistd::geteuid().is_root() {
         own_namespace()?;
     }
-    let folder = runs().join(std::process::id().to_string());
-    let lock = cache::lock(&folder.join("lock"))?;
+    let (folder, lock) = make_folder()?;
     let run = Run {
         folder,
         next: AtomicU32::new(0),
@@ -81,6 +79,16 @@ pub fn enter() -> Result<&'static Run> {
     RUN.set(run)
         .map_err(|_| anyhow!("run::enter was called twice"))?;
     current()
+}
+
+/// Makes and locks the folder of this run, and removes the folders of dead runs.
+///
+fn make_folder() -> Result<(PathBuf, Flock<File>)> {
+    let _all = lock_all()?;
+    remove_dead()?;
+    let folder = runs().join(std::process::id().to_string());
+    let lock = cache::lock(&folder.join("lock"))?;
+    Ok((folder, lock))
 }
 
 /// Returns the run that [`enter`] started.
@@ -116,6 +124,7 @@ pub fn share_with(program: &mut Command) {
 /// Removes the run's folder. Hosts and networks must have been removed before.
 pub fn leave() {
     if let Some(run) = RUN.get() {
+        let _all = lock_all();
         remove(&run.folder);
     }
 }
@@ -123,6 +132,17 @@ pub fn leave() {
 /// Removes the files, devices and control groups of dead runs. A run is dead if no process holds
 /// its lock.
 pub fn reap() -> Result<()> {
+    let _all = lock_all()?;
+    remove_dead()
+}
+
+/// Acquires the lock without which no process makes or removes a run's folder. Without it, a process
+/// that starts could remove the folder that another process has made and not locked yet.
+fn lock_all() -> Result<Flock<File>> {
+    cache::lock(&cache::folder().join("locks/runs"))
+}
+
+fn remove_dead() -> Result<()> {
     let Ok(left) = fs::read_dir(runs()) else {
         return Ok(());
     };

@@ -1,8 +1,9 @@
-//! Tests that a run that is killed in the middle of a test leaves no processes behind, and that the
-//! next run removes everything else.
+//! Tests that a run that is killed in the middle of a test leaves no processes behind, that the
+//! next run removes everything else, and that runs that start at the same time do not remove each
+//! other's folders.
 
 use std::fs::{self, File};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -26,12 +27,15 @@ const REQUIREMENTS: &[Requirement] = &[
 /// so it is listed only if this variable is set.
 const VICTIM: &str = "BED_VICTIM";
 
+/// How often several runs start at the same time, and how many.
+const ROUNDS_AT_ONCE: u32 = 20;
+const RUNS_AT_ONCE: u32 = 12;
+
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = vec![trial(
-        "a_killed_run_leaves_nothing_alive",
-        REQUIREMENTS,
-        killed,
-    )];
+    let mut trials = vec![
+        trial("a_killed_run_leaves_nothing_alive", REQUIREMENTS, killed),
+        trial("runs_that_start_at_once_all_work", REQUIREMENTS, at_once),
+    ];
     if std::env::var_os(VICTIM).is_some() {
         trials.push(trial("victim", REQUIREMENTS, victim));
     }
@@ -65,10 +69,6 @@ fn killed() -> Result<()> {
     wait("all processes of the victim have ended", || {
         processes(&marks).is_empty()
     })?;
-    ensure!(
-        folder.exists(),
-        "the victim has cleaned up, so it was not killed in the middle"
-    );
     run::reap()?;
     ensure!(!folder.exists(), "{} still exists", folder.display());
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mounts")?;
@@ -76,6 +76,29 @@ fn killed() -> Result<()> {
         !mounts.contains(&marks),
         "a mount of the victim still exists"
     );
+    Ok(())
+}
+
+/// Starts runs without a test, several at the same time. Each of them looks for dead runs while
+/// others make and remove their folders.
+fn at_once() -> Result<()> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let start = || {
+        let mut command = Command::new(&program);
+        command.args(["--exact", "no such test"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().context("cannot start a run")
+    };
+    for _ in 0..ROUNDS_AT_ONCE {
+        let runs = (0..RUNS_AT_ONCE)
+            .map(|_| start())
+            .collect::<Result<Vec<_>>>()?;
+        for run in runs {
+            let output = run.wait_with_output().context("cannot wait for a run")?;
+            let text = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "a run failed: {text}");
+        }
+    }
     Ok(())
 }
 
