@@ -124,11 +124,16 @@ impl Provisioning {
             .arg("--out")
             .arg(out)
             .args(["--pki", pki]);
-        builder.arg("--cache").arg(self.folder.join("cache"));
+        builder.arg("--cache").arg(self.builder_cache());
         let ran = process::run(&mut builder)?;
         let said = ran.stderr.clone();
         ran.ok().context("builder build")?;
         Ok(said)
+    }
+
+    /// Returns the builder's cache. All runs of a suite share one, as all builds of an operator do.
+    pub fn builder_cache(&self) -> PathBuf {
+        run::shared().unwrap_or(&self.folder).join("builder-cache")
     }
 
     /// Keeps a copy of the builder's output for [`Provisioning::restore_output`].

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::process;
+use crate::{process, run};
 
 /// One thing that a test requires of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,10 +151,18 @@ fn program(name: &str, package: &str) -> Option<String> {
 }
 
 /// Checks the same as [`program`], for programs that can exist in the PATH as a shim that does not
-/// work.
+/// work. Python takes half a second to start, so the runs of a suite ask only once.
 fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
+    let mark = run::shared().map(|shared| shared.join(format!("{name}-works")));
+    if mark.as_ref().is_some_and(|mark| mark.exists()) {
+        return None;
+    }
     let ran = process::run(Command::new(name).arg(argument));
     let works = ran.is_ok_and(|ran| ran.success());
+    if let Some(mark) = mark.filter(|_| works) {
+        // Without the mark, the next run asks again.
+        let _ = std::fs::write(mark, "");
+    }
     (!works).then(|| format!("it needs a working {name}: apt-get install {package}"))
 }
 

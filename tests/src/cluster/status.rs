@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::host::Host;
+use crate::host::{Host, POLL_INTERVAL};
 
 /// A member in the output of `firstboot status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -71,6 +71,6 @@ pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Ve
                 crate::harness::tail(&etcd, 15)
             );
         }
-        sleep(Duration::from_millis(100));
+        sleep(POLL_INTERVAL);
     }
 }

@@ -19,7 +19,7 @@ use crate::cluster::{
     Provisioning, boot_all, etcdctl, give_document, move_leadership, status, wait_healthy,
 };
 use crate::harness::tail;
-use crate::host::Host;
+use crate::host::{Host, POLL_INTERVAL};
 use crate::lossy::{Disk, Loss, Tree};
 use crate::{etcd, process, programs, run};
 
@@ -291,7 +291,13 @@ impl Bed {
     pub fn reaches_point(&self, at: usize, traced: Traced) -> Result<bool> {
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         let orders = self.orders(at, traced);
+        let mut next_look = Instant::now();
         while !TracerOrder::was_reached(&orders) {
+            if Instant::now() < next_look {
+                sleep(Duration::from_millis(10));
+                continue;
+            }
+            next_look = Instant::now() + POLL_INTERVAL;
             if has_finished(&self.hosts[at], traced.started_by())?.0 {
                 // The program may have reached the point and been restarted since the last poll.
                 return Ok(TracerOrder::was_reached(&orders));
@@ -301,7 +307,6 @@ impl Bed {
                 "the point was not reached, and no program finished\n{}",
                 self.journals()
             );
-            sleep(Duration::from_millis(10));
         }
         Ok(true)
     }
@@ -379,6 +384,6 @@ pub fn wait_finished(host: &Host) -> Result<()> {
                 host.name()
             );
         }
-        sleep(Duration::from_millis(50));
+        sleep(POLL_INTERVAL);
     }
 }

@@ -13,7 +13,7 @@ use super::traced::Traced;
 use crate::client::insist;
 use crate::cluster::etcdctl;
 use crate::harness::tail;
-use crate::host::Host;
+use crate::host::{Host, POLL_INTERVAL};
 
 /// The leader leaves: it transfers the leadership, is removed, and stays out.
 pub(super) const LEAVE: Scenario = Scenario {
@@ -81,7 +81,7 @@ fn insist_on_leaving(bed: &Bed) -> Result<()> {
             "the node has not left: the machine is {up}\n{shown}\n{}",
             said()
         );
-        sleep(Duration::from_millis(50));
+        sleep(POLL_INTERVAL);
     }
 }
 

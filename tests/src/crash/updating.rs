@@ -14,7 +14,7 @@ use super::traced::Traced;
 use crate::client::insist;
 use crate::cluster::{etcdctl, wait_healthy};
 use crate::harness::tail;
-use crate::host::Host;
+use crate::host::{Host, POLL_INTERVAL};
 
 const VICTIM: usize = 0;
 /// The other two members, which are enough for a quorum.
@@ -121,7 +121,7 @@ fn ends(bed: &Bed, release: Release) -> Result<()> {
             tail(&host.journal("order-update").unwrap_or_default(), 20),
             tail(&host.journal("firstboot-update").unwrap_or_default(), 30)
         );
-        sleep(Duration::from_millis(50));
+        sleep(POLL_INTERVAL);
     }
     bed.stop(VICTIM, Traced::OrderUpdate)?;
     host.wait_for(

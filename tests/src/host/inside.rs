@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::Host;
+use super::{Host, POLL_INTERVAL};
 use crate::kernel;
 use crate::process::{self, Output};
 
@@ -61,7 +61,7 @@ impl Host {
                     self.name()
                 );
             }
-            sleep(Duration::from_millis(50));
+            sleep(POLL_INTERVAL);
         }
         Ok(())
     }

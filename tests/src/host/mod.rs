@@ -30,6 +30,10 @@ pub use machine::Off;
 
 use machine::Machine;
 
+/// The pause between two questions to a host. Each question starts several programs, which cost some
+/// 10 ms of CPU time.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
 /// How long a host may take to shut down.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -194,7 +198,7 @@ impl Host {
                 self.name(),
                 self.console_tail()
             );
-            sleep(Duration::from_millis(50));
+            sleep(POLL_INTERVAL);
         }
     }
 

@@ -121,7 +121,7 @@ pub(super) fn another_build() -> Result<()> {
         .arg(recipe_with(by_card)?);
     build
         .arg("--cache")
-        .arg(ours.out().with_file_name("cache"))
+        .arg(ours.builder_cache())
         .arg("--out")
         .arg(&other);
     process::run(&mut build)?.ok()?;
