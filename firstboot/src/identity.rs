@@ -185,7 +185,7 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
         )));
     }
     let age = |issued, release: Option<u64>| {
-        let image = release.map(|serial| format!(", of the build of the image {serial}"));
+        let image = release.map(|serial| format!(", from the build of the image {serial}"));
         format!(
             "{}{}",
             certificates::date(issued),

@@ -1,4 +1,4 @@
-//! Describes a fault in a file and its place.
+//! Describes a fault in a file and its location.
 
 use std::fmt;
 

@@ -40,8 +40,8 @@ const AHEAD: usize = 64 << 10;
 const NEAR: u64 = 32 << 10;
 
 /// Reads pages of a file. Reads ahead while pages are requested in the order in which they are
-/// stored. This is common, because bbolt stores data in key order if the data was written in key
-/// order.
+/// stored. This order is common, because bbolt stores data in key order if the data was written in
+/// key order.
 pub(crate) struct Pages<'f, R: ReadAt + ?Sized> {
     file: &'f R,
     /// The end of the file's last page.

@@ -18,7 +18,8 @@ pub struct Report {
     pub meta: Option<Meta>,
     /// The number of pages in use.
     pub used: u64,
-    /// Whether the walk checked every reachable page. It is false if a fault hid other pages.
+    /// Whether the walk checked every reachable page. It is false if a fault made other pages
+    /// unreachable.
     pub complete: bool,
     /// The faults.
     pub faults: Faults,
@@ -110,7 +111,7 @@ fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
     if !right {
         // The fault's offset is the smaller of the two lengths.
         let said = if form == FileKind::Live {
-            format!("{said}, or whole pages more")
+            format!("{said}, or more whole pages")
         } else {
             said
         };

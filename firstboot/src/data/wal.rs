@@ -106,7 +106,7 @@ impl WalEnd {
     /// ignores everything after a truncated or damaged record.
     ///
     /// # Errors
-    /// Fails if the file cannot be read, or if it does not begin like a WAL of etcd.
+    /// Fails if the file cannot be read, or if it does not begin like an etcd WAL.
     pub(super) fn read(file: File, first: u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(256 << 10, file);
@@ -136,7 +136,7 @@ impl WalEnd {
         } else {
             Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "it does not begin like a WAL of etcd",
+                "it does not begin like an etcd WAL",
             ))
         }
     }

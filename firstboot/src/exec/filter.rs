@@ -42,7 +42,7 @@ pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
         match verdict {
             FilterAction::Allow => rules.insert(number, Vec::new()),
             FilterAction::Match => match matches(name, sockets)? {
-                // The call is omitted, because the filter would allow a call without rules with any
+                // A call without rules is omitted, because the filter would allow the call with any
                 // arguments.
                 none if none.is_empty() => None,
                 some => rules.insert(number, some),

@@ -66,7 +66,7 @@ fn refused_with(document: &NodeDocument, expected: &str) {
 }
 
 #[test]
-fn its_own_document_makes_the_node() {
+fn the_nodes_own_document_is_accepted() {
     let key = key();
     let identity = answer(&document(), &key, &key.public()).unwrap();
     assert_eq!(identity.fqdn(), "etcd-1.cluster.local");

@@ -93,7 +93,7 @@ impl<'a> Probation<'a> {
         let reasons = diagnosis::node(&crate::identity::cluster()?, self.node);
         let words = diagnosis::text(&reasons).unwrap_or_else(|| why.to_owned());
         Ok(Proof::Failed(format!(
-            "etcd ended {} times: {words}",
+            "etcd exited {} times: {words}",
             self.starts - 1
         )))
     }
