@@ -215,7 +215,7 @@ fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
     Ok(())
 }
 
-/// Observes the etcds on this node and on the others.
+/// Observes etcd on this node and on the other members.
 async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<Observed> {
     let credentials = installed_credentials()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_is_believed_and_a_client_of_the_same_ca_is_not() {
+    fn a_peer_is_accepted_and_a_client_of_the_same_ca_is_refused() {
         let tls = crate::steps::issued().issued;
         let peers = Peers::of(&tls).unwrap();
         let ask = |pair: &recipes::node::KeyPair| {

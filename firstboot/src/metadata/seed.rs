@@ -8,8 +8,8 @@ use super::disk;
 use super::document::Found;
 use super::source::SourceResult;
 
-/// Returns the document in the file `path` on the disks. If several disks have a document, all must
-/// be the same. `instead` describes what a disk without that file contains.
+/// Returns the document in the file `path` on the disks. If several disks contain a document, all
+/// of the documents must be the same. `instead` describes what a disk without that file contains.
 pub(super) fn read(
     disks: &[PathBuf],
     path: &str,
@@ -20,7 +20,7 @@ pub(super) fn read(
     for disk in disks {
         let place = format!("{path} on the disk {}", disk.display());
         let bytes = disk::read(disk, path)
-            .with_context(|| format!("{place} cannot be read: make the disk again"))?;
+            .with_context(|| format!("{place} cannot be read: create the disk again from seed.img"))?;
         let Some(bytes) = bytes else {
             others.push(instead(disk)?);
             continue;

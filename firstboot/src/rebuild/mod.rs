@@ -1,7 +1,7 @@
-//! Returns a node with a new disk to its cluster: firstboot removes the node's old member, adds the
-//! node as a learner, starts etcd with the member list of that moment, and promotes the learner to
-//! a voter when it is in sync. `observe` queries the node and the members, `plan` decides on the
-//! next step, and this module writes the step to the journal and executes it.
+//! Brings a node with a new disk back into its cluster: firstboot removes the node's old member,
+//! adds the node as a learner, starts etcd with the member list of that moment, and promotes the
+//! learner to a voter when it is in sync. `observe` queries the node and the members, `plan`
+//! decides on the next step, and this module writes the step to the journal and executes it.
 
 mod observe;
 mod plan;
@@ -24,7 +24,7 @@ use observe::observe;
 use plan::{RebuildStep, plan};
 pub(crate) use promote::{learner_to_promote, promote_learner};
 
-/// The result of a round.
+/// The result of one round.
 #[derive(Debug)]
 pub(crate) enum JoinProgress {
     /// etcd may not start yet, for this reason.
@@ -110,8 +110,7 @@ impl Rebuild {
                 // about the other machine.
                 self.alone.current_result()?;
                 let line = format!(
-                    "removing the member {member:x}, under which this node ran before it lost its \
-                         data"
+                    "removing the member {member:x}, which this node was before it lost its data"
                 );
                 journal.record_intent(Event::Remove { member }, &line)?;
                 remove(helper, member, &credentials).await

@@ -18,8 +18,8 @@ use crate::paths;
 use crate::steps::selinux;
 
 /// The number by which the restored revision exceeds every observed revision. The restored revision
-/// is safe as long as there were fewer unreported writes than this number, which etcd's guide to
-/// disaster recovery recommends.
+/// is safe as long as there were fewer unreported writes than this number. etcd's disaster recovery
+/// guide recommends this number.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
 /// The number of bytes that etcdutl writes in addition to the database. It covers two segments of

@@ -1,5 +1,5 @@
-//! Executes an order for a restore. The command itself executes it or, after a power cut, the next
-//! `firstboot run`.
+//! Executes an order for a restore. Either the command itself or, after a power cut, the next
+//! `firstboot run` executes the order.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

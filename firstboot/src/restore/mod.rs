@@ -134,7 +134,7 @@ fn choose_source(
         let archived = archived.ok_or_else(|| {
             refused(
                 ReasonId::ArchiveUnusable
-                    .because("no restore has archived data of this node: no rollback is possible"),
+                    .because("no restore has archived data on this node, so a rollback is impossible"),
             )
         })?;
         archive::check(archived)?;

@@ -124,7 +124,7 @@ fn client() -> Result<Client> {
         .no_proxy()
         .connect_timeout(Duration::from_secs(5))
         .build();
-    client.context("cannot make an http client")
+    client.context("cannot create an HTTP client")
 }
 
 async fn download(url: &Url, wanted: &ReleasedFile, file: &mut File) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Each reason to wait, and all steps of a node that returns to its cluster.
+//! Tests each reason to wait, and all steps of a node that returns to its cluster.
 
 use std::collections::BTreeMap;
 
@@ -117,7 +117,7 @@ fn a_second_machine_with_this_identity_is_noticed() {
 }
 
 #[test]
-fn a_node_with_another_address_replaces_its_old_self() {
+fn a_node_with_another_address_replaces_its_old_member() {
     let mut now = observed();
     now.peer_url = "https://10.0.0.33:2380".into();
     assert_eq!(plan(&now), RebuildStep::Remove(3));
@@ -144,7 +144,7 @@ fn a_node_with_another_address_replaces_its_old_self() {
 }
 
 #[test]
-fn a_node_never_joins_another_cluster_at_an_address_of_its_own() {
+fn a_node_never_joins_another_cluster_at_an_address_of_its_own_cluster() {
     let other = Member {
         name: "other".into(),
         ..member(1)
