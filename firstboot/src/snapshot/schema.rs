@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
             b"authRoles" => &mut self.contents.roles,
             b"alarm" => &mut self.contents.alarms,
             b"lease" => &mut self.contents.leases,
-            _ => return Some("one of the buckets that etcd 3.4 to 3.7 has"),
+            _ => return Some("one of the buckets that etcd 3.4 to 3.7 uses"),
         };
         *count += 1;
         match entry.bucket.name {
@@ -254,8 +254,8 @@ impl Visitor for Reader<'_> {
             None => faults.add(
                 Some(place.page),
                 place.offset,
-                "a bucket that etcd 3.4 to 3.7 has",
-                format!("one with a name of {} bytes", bucket.name.len()),
+                "a bucket that etcd 3.4 to 3.7 uses",
+                format!("a bucket with a name of {} bytes", bucket.name.len()),
             ),
         }
     }

@@ -146,7 +146,7 @@ fn compare(
         if own == theirs {
             Ok(())
         } else {
-            Err(format!("its {what} is {theirs}, but the file has {own}"))
+            Err(format!("its {what} is {theirs}, but the file contains {own}"))
         }
     };
     differ(
@@ -356,7 +356,7 @@ impl Running {
         })
     }
 
-    /// Stops etcd with SIGTERM, and with SIGKILL if etcd has not exited after that.
+    /// Stops etcd with SIGTERM, and with SIGKILL if etcd does not exit.
     async fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
         if tokio::time::timeout(Duration::from_secs(10), self.process.wait())

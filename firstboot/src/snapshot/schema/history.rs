@@ -1,4 +1,4 @@
-//! Checks that the bucket `key` has all revisions that it must have.
+//! Checks that the bucket `key` contains all revisions that it must contain.
 //!
 //! Each transaction that changes anything uses the next main revision, and numbers its changes from
 //! 0 (mvcc, kvstore_txn.go). etcd commits only whole transactions. Only compaction removes
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn above_the_compacted_revision_none_is_missing() {
+    fn no_revision_above_the_compacted_one_may_be_missing() {
         for (whole, compacted) in [
             (&[][..], 0),
             (&[], 9),
