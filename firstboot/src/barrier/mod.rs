@@ -108,10 +108,9 @@ fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     // The guard judged a running etcd's data when etcd started. Data cannot be judged while etcd
     // writes to it.
     if start_permit::etcd_runs()? && data::is_in_place(&expected)? {
-        let start = state
-            .initial_cluster
-            .clone()
-            .context("a bug: etcd's data is recorded, but the journal does not record a start of etcd")?;
+        let start = state.initial_cluster.clone().context(
+            "a bug: etcd's data is recorded, but the journal does not record a start of etcd",
+        )?;
         return Ok(DiskState::Existing { start, begun: None });
     }
     let judge = || -> Result<DiskState> {

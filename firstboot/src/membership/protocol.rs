@@ -109,7 +109,9 @@ pub(crate) fn read(
     } = serde_json::from_slice(bytes)
         .map_err(|error| format!("its answer cannot be read: {error}"))?;
     if theirs != *cluster || said != *name {
-        return Err(format!("it reports that it is the member {said} of the cluster {theirs}"));
+        return Err(format!(
+            "it reports that it is the member {said} of the cluster {theirs}"
+        ));
     }
     if let Some(obstacle) =
         etcd.and_then(|etcd| upgrade::coexistence_obstacle(own, "its image", etcd))

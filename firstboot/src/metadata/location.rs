@@ -38,7 +38,9 @@ pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<SourceResu
     match address.scheme() {
         "http" | "https" => url::get(&address, query),
         other => {
-            bail!("unsupported scheme {other} in `{place}`, named by {by}: expected http, https or an absolute path")
+            bail!(
+                "unsupported scheme {other} in `{place}`, named by {by}: expected http, https or an absolute path"
+            )
         }
     }
 }

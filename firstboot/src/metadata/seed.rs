@@ -19,8 +19,9 @@ pub(super) fn read(
     let mut others = Vec::new();
     for disk in disks {
         let place = format!("{path} on the disk {}", disk.display());
-        let bytes = disk::read(disk, path)
-            .with_context(|| format!("{place} cannot be read: create the disk again from seed.img"))?;
+        let bytes = disk::read(disk, path).with_context(|| {
+            format!("{place} cannot be read: create the disk again from seed.img")
+        })?;
         let Some(bytes) = bytes else {
             others.push(instead(disk)?);
             continue;

@@ -156,7 +156,8 @@ async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Res
         };
         let name = &member.name;
         if Instant::now() >= end {
-            let text = format!("{name} did not receive an order to restore within the deadline: {why}");
+            let text =
+                format!("{name} did not receive an order to restore within the deadline: {why}");
             return Err(not_ready(ReasonId::OrderMissing.because(text)));
         }
         if !logged {

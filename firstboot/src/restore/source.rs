@@ -67,7 +67,12 @@ fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
         .map(|(scheme, _)| scheme);
     let why = scheme.map_or_else(
         || format!("cannot open {}: {error}", stored.display()),
-        |scheme| format!("{}: cannot download a snapshot over {scheme}", path.display()),
+        |scheme| {
+            format!(
+                "{}: cannot download a snapshot over {scheme}",
+                path.display()
+            )
+        },
     );
     refused(format!(
         "{why}. Specify a file, an https address or s3://bucket/prefix/NAME"

@@ -26,14 +26,26 @@ const BEGIN: usize = 64;
 
 /// The formats that firstboot does not read, each with its magic number, its name, and the remedy.
 const FOREIGN: [(&[u8], &str, &str); 9] = [
-    (&[0x1f, 0x8b], "compressed with gzip", "decompress it with `gunzip` first"),
-    (b"PK\x03\x04", "a zip archive", "extract it with `unzip` first"),
+    (
+        &[0x1f, 0x8b],
+        "compressed with gzip",
+        "decompress it with `gunzip` first",
+    ),
+    (
+        b"PK\x03\x04",
+        "a zip archive",
+        "extract it with `unzip` first",
+    ),
     (
         &[0xfd, b'7', b'z', b'X', b'Z', 0],
         "compressed with xz",
         "decompress it with `unxz` first",
     ),
-    (b"BZh", "compressed with bzip2", "decompress it with `bunzip2` first"),
+    (
+        b"BZh",
+        "compressed with bzip2",
+        "decompress it with `bunzip2` first",
+    ),
     (
         &[0x04, 0x22, 0x4d, 0x18],
         "compressed with lz4",
@@ -223,8 +235,7 @@ impl Stated {
             self.begin.extend_from_slice(bytes);
             if self.begin.len() >= bolt::META_PAGES || bytes.is_empty() {
                 let stated = bolt::stated_length(&std::mem::take(&mut self.begin));
-                let stated =
-                    stated.ok_or("neither of its first two pages is a bbolt meta page")?;
+                let stated = stated.ok_or("neither of its first two pages is a bbolt meta page")?;
                 // The file of a database that has been in use is longer than its pages, because
                 // bbolt grows the file in large steps.
                 self.limit = Some(stated.saturating_mul(2).saturating_add(64 << 20));

@@ -146,7 +146,9 @@ fn compare(
         if own == theirs {
             Ok(())
         } else {
-            Err(format!("its {what} is {theirs}, but the file contains {own}"))
+            Err(format!(
+                "its {what} is {theirs}, but the file contains {own}"
+            ))
         }
     };
     differ(

@@ -4,8 +4,8 @@
 //! The real decisions are those of `cluster` (which member may take the turn), `transaction` (the
 //! keys that etcd compares and changes), `resume` (how an interrupted order continues),
 //! `update_turn` (a rebuilt node releases its turn) and `members::keys` (a restart for a CA). Every
-//! action between two of them that takes time, or that ends with a write to the disk or to etcd, is
-//! an event of the model. A node can be killed or lose its power between any two events.
+//! action between two decisions that takes time, or that ends with a write to the disk or to etcd,
+//! is an event of the model. A node can be killed or lose its power between any two events.
 //!
 //! The model makes three simplifications. Raft is reduced to a quorum of members that run and can
 //! reach each other. The check of the cluster and the stop of etcd that follows it within
@@ -30,9 +30,9 @@ use node::{At, Files, Node, Power, Service};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Image {
     Good,
-    /// Its etcd never starts.
+    /// The image's etcd never starts.
     Dies,
-    /// Its etcd dies after it was healthy for a while, but before the end of the probation.
+    /// The image's etcd dies after it was healthy for a while, but before the end of the probation.
     DiesLater,
 }
 

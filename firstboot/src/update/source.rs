@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_from_a_folder_goes_on_where_it_ended() {
+    fn a_copy_from_a_folder_resumes_where_it_stopped() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("image")).unwrap();
         std::fs::write(folder.path().join(RELEASE_OVERLAY), "0123456789").unwrap();

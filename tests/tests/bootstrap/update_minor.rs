@@ -127,7 +127,7 @@ fn last_fails() -> Result<()> {
     let said = [
         "the proof of the image 3 failed",
         "enabling the downgrade of the cluster to etcd 3.5",
-        "was taken back",
+        "was rolled back",
     ];
     ends(&update(&bed.hosts[2], "")?, 8, &said)?;
     is_at_rest(&bed.hosts[2])?;

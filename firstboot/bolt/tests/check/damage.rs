@@ -69,17 +69,23 @@ fn elements_at_wrong_positions() {
     found("expected element 1's key at byte", |bytes, places| {
         bytes[at(places.first) + 16 + 12] += 1;
     });
-    found("expected element 0's flags to be 0 or 1", |bytes, places| {
-        bytes[at(places.first) + 16] = 2;
-    });
+    found(
+        "expected element 0's flags to be 0 or 1",
+        |bytes, places| {
+            bytes[at(places.first) + 16] = 2;
+        },
+    );
     found("only buckets at the top level", |bytes, places| {
         bytes[at(places.root) + 16] = 0;
     });
-    found("expected element 0's key not to be empty", |bytes, places| {
-        let element = at(places.first) + 16;
-        bytes[element + 12] += bytes[element + 8];
-        bytes[element + 8] = 0;
-    });
+    found(
+        "expected element 0's key not to be empty",
+        |bytes, places| {
+            let element = at(places.first) + 16;
+            bytes[element + 12] += bytes[element + 8];
+            bytes[element + 8] = 0;
+        },
+    );
 }
 
 #[test]

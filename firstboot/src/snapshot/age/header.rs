@@ -55,7 +55,9 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
         }
     };
     if passphrase && stanzas > 1 {
-        return Err(wrong("its header contains a passphrase and other recipients"));
+        return Err(wrong(
+            "its header contains a passphrase and other recipients",
+        ));
     }
     let denied = || {
         let why = if passphrase {

@@ -87,7 +87,11 @@ mod tests {
             (5, &[0x08, 6, 0x10, 2][..], "the ID that its key contains"),
             (0, &[0x10, 2], "the ID that its key contains"),
             (5, &[0x08, 5], "1 to 9,000,000,000 seconds"),
-            (5, &[0x08, 5, 0x10, 2, 0x18, 3], "with no more than that remaining"),
+            (
+                5,
+                &[0x08, 5, 0x10, 2, 0x18, 3],
+                "with no more than that remaining",
+            ),
             (5, &[0x08, 5, 0x10, 2, 0x20, 3], "as etcd encodes it"),
             (5, &[0x08, 5, 0x12, 2], "as etcd encodes it"),
         ] {
