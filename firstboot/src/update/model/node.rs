@@ -82,7 +82,7 @@ pub(super) enum Service {
     Start,
     /// The service waits for a healthy member, replaces the CA, and looks for a turn that the node
     /// held before it lost its disk.
-    Look,
+    FindTurn,
     /// The service has read that the node has the turn. With a wrong rule it has not read the turn,
     /// and has not found an order.
     Return(Option<Agreed>),
