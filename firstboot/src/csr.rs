@@ -71,7 +71,7 @@ pub(crate) fn requests(
 }
 
 /// Formats the request as text: comments for the reader, and a certificate request for each
-/// purpose. The CA uses only the public keys in it.
+/// purpose. The CA uses only the public keys in the requests.
 pub(crate) fn text(keys: &KeySet, about: &str) -> Result<String> {
     let mut out = format!("# a request for the certificates of a node: {about}\n");
     writeln!(out, "# key {}", keys.fingerprint()?)?;

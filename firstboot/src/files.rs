@@ -21,7 +21,7 @@ pub(crate) use dir::Dir;
 
 /// The ids of etcd's user and group, fixed by the kickstart so that the same image fits every node.
 pub(crate) const ETCD: (u32, u32) = (recipes::ETCD_ID, recipes::ETCD_ID);
-/// root.
+/// The ids of root's user and group.
 pub(crate) const ROOT: (u32, u32) = (0, 0);
 
 /// The desired state of a file.

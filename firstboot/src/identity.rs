@@ -91,7 +91,7 @@ pub(crate) fn verify(
         .map_err(|error| no(format!("it cannot be read: {error}")))?;
     if node.cluster != cluster.name {
         return Err(no(format!(
-            "it is for the cluster {}, and this image is for {}",
+            "it is for the cluster {}, but this image is for {}",
             node.cluster, cluster.name
         )));
     }
@@ -102,7 +102,7 @@ pub(crate) fn verify(
             .map(|member| member.name.as_str())
             .collect();
         return Err(no(format!(
-            "it is for {}, and the members in this image are {}",
+            "it is for {}, but the members in this image are {}",
             node.name,
             names.join(", ")
         )));
@@ -110,7 +110,7 @@ pub(crate) fn verify(
     if member.address != node.address {
         let (name, here, there) = (&node.name, member.address, node.address);
         return Err(no(format!(
-            "it gives {name} the address {there}, and this image gives it {here}"
+            "it gives {name} the address {there}, but this image gives it {here}"
         )));
     }
     if let Some(why) = machine.differs_from(&node.machine) {

@@ -1,4 +1,4 @@
-//! Checks the list of free pages. etcd does not write one, but other users of bbolt do.
+//! Checks the list of free pages. etcd does not write such a list, but other users of bbolt do.
 
 use std::io;
 

@@ -153,7 +153,7 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
                 Some(1),
                 at,
                 expected,
-                format!("{second:?}, and the first is {first:?}"),
+                format!("{second:?}, but the first is {first:?}"),
             );
         }
     }

@@ -122,7 +122,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             let key = shown(node.key(0));
             self.wrong(
                 inside(start, node.key_at(0)),
-                format!("keys from {} on, as the page above states", shown(min)),
+                format!("keys from {} on, as its parent page states", shown(min)),
                 key,
             );
             return Ok(());
@@ -133,7 +133,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             let key = shown(node.key(last));
             self.wrong(
                 inside(start, node.key_at(last)),
-                format!("keys below {}, as the page above states", shown(max)),
+                format!("keys below {}, as its parent page states", shown(max)),
                 key,
             );
             return Ok(());

@@ -28,7 +28,7 @@ pub struct Report {
 /// Checks the first `len` bytes of a file as a database, and passes every key to the visitor.
 ///
 /// # Errors
-/// Fails only if the file cannot be read. Faults in the file are in the report.
+/// Fails only if the file cannot be read. The report contains the faults in the file.
 pub fn check<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,

@@ -37,7 +37,7 @@ pub(crate) struct PeerObservation {
 /// The observed states of all other members of the recipe.
 pub(crate) type PeerObservations = BTreeMap<Label, PeerObservation>;
 
-/// The state of this node in the barrier. All of it is recorded in the journal.
+/// The state of this node in the barrier. The journal records the whole state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalState {
     /// The name of this member.
@@ -87,7 +87,7 @@ pub(crate) enum Action {
     /// Probe again.
     Wait,
     /// All others have just answered with the same order and with these disk ids: accept the
-    /// proposal of these ids.
+    /// proposal with these ids.
     AcceptProposal(DiskIds, BootstrapMode),
     /// Start etcd as an initial member of the cluster of the proposal with this hash.
     StartEtcd(Sha256),

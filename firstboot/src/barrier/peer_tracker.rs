@@ -108,7 +108,7 @@ impl PeerTracker {
         })
     }
 
-    /// Explains why that member makes this node abandon its order.
+    /// Explains why this node abandons its order because of that member.
     pub(crate) fn objection(&self, local: &LocalState, name: &Label) -> Reason {
         match self.0.get(name).map(|peer| &peer.now) {
             Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => ReasonId::OrdersDiffer.because(format!(

@@ -50,7 +50,7 @@ struct ServerState {
     notifier: watch::Sender<ChangeNotifier>,
 }
 
-/// A value that changes whenever a probe before the end of the pause would be useful.
+/// A value that changes whenever the next probe should start before the end of the pause.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct ChangeNotifier {
     /// The number of times that the answer has changed.

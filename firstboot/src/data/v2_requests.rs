@@ -105,7 +105,7 @@ mod tests {
         .encode_to_vec()
     }
 
-    /// A put of the v3 API: the header, and a `PutRequest` in field 4.
+    /// A put request of the v3 API: the header, and a `PutRequest` in field 4.
     fn put() -> Vec<u8> {
         #[derive(Clone, PartialEq, Eq, Message)]
         struct Internal {

@@ -1,4 +1,4 @@
-//! Finds the reason why etcd exited in its last log lines, as a pure function.
+//! Searches etcd's last log lines for the reason why etcd exited, as a pure function.
 //!
 //! etcd logs one JSON object per line (zap), and its last line has the level `fatal` or `panic`.
 //! Go's runtime writes `panic: …` or `fatal error: …`, followed by the goroutines. If settings are
@@ -51,7 +51,7 @@ enum Weight {
 
 impl Entry {
     /// Parses an entry as `journalctl --output=json` prints it. Returns `None` if the entry does
-    /// not have a text.
+    /// not contain a text.
     pub(super) fn parse(line: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Raw {

@@ -72,8 +72,7 @@ fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     before.map(words) == now.map(words)
 }
 
-/// Returns all reasons why this node is not a healthy member that can be determined on this
-/// machine.
+/// Determines on this machine all reasons why this node is not a healthy member.
 pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
     etcd()
         .into_iter()

@@ -136,7 +136,7 @@ fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
     .collect()
 }
 
-/// Returns the sockets of a kind, by domain, type and protocol.
+/// Returns the rules for sockets of a kind: their domains, types and protocols.
 fn openable(kind: Sockets) -> Vec<Result<SeccompRule>> {
     // The kernel also accepts flags in the type (include/linux/net.h, SOCK_TYPE_MASK).
     let of_type = |number: i32| bits(1, 0xf, number);

@@ -160,7 +160,7 @@ mod tests {
         }
     }
 
-    /// Returns the possible verdicts on data with such contents.
+    /// Returns the possible verdicts on data with these contents.
     fn verdicts(contents: Contents) -> Vec<Verdict> {
         let replaced = Verdict::Lost(Lost::Replaced("data"));
         match contents {

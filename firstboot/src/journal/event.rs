@@ -52,7 +52,7 @@ pub(crate) enum Event {
         )]
         mode: BootstrapMode,
     },
-    /// An etcd of this version is about to use the data.
+    /// etcd of this version is about to use the data.
     #[serde(rename = "uses")]
     EtcdVersionRecorded {
         /// The version.

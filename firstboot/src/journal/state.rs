@@ -82,7 +82,7 @@ pub(crate) struct ArchivedData {
     pub(crate) initial_cluster: InitialCluster,
     /// The cluster of the data.
     pub(crate) cluster: u64,
-    /// The member id with that data, if it is known.
+    /// The node's member id with that data, if it is known.
     pub(crate) member: Option<u64>,
     /// The revision from which that data began.
     pub(crate) revision: u64,

@@ -207,7 +207,7 @@ async fn remove_through(url: &str, member: u64, credentials: &Credentials) -> Re
     client.remove(member).await
 }
 
-/// Cancels the intent to leave, so that no later boot unexpectedly resumes it.
+/// Cancels the intent to leave, so that no later boot unexpectedly resumes the removal.
 fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
     if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
         journal.add(Event::LeaveCancelled { member })?;

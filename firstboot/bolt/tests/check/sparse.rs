@@ -32,7 +32,7 @@ impl ReadAt for Sparse {
 }
 
 impl Sparse {
-    /// Builds a file with these pages that states that it has `stated` pages.
+    /// Builds a file with these pages, whose meta pages state a length of `stated` pages.
     fn of(bytes: &[u8], root: u64, freelist: u64, stated: u64) -> Self {
         let mut pages: BTreeMap<u64, Vec<u8>> =
             (0..).zip(bytes.chunks(PAGE).map(<[u8]>::to_vec)).collect();
