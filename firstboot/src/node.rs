@@ -1,4 +1,4 @@
-//! Determines which node this machine is. The machine accepts that identity once.
+//! Determines which node this machine is. The machine accepts its identity only once.
 
 use std::time::Duration;
 

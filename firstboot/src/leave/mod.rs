@@ -201,7 +201,7 @@ async fn move_leader(to: u64, credentials: &Credentials) -> Result<()> {
     client.move_leader(to).await
 }
 
-/// Removes the member with a request to another member.
+/// Removes the member through a request to another member.
 async fn remove_through(url: &str, member: u64, credentials: &Credentials) -> Result<()> {
     let client = Client::connect(url, credentials).await?;
     client.remove(member).await

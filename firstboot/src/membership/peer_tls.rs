@@ -1,6 +1,6 @@
 //! Configures TLS with the peer certificate for the time before etcd uses it. Both sides must
 //! present a peer certificate signed by the cluster's CA; a client certificate is not enough. etcd
-//! requires the same later. The connections use TLS 1.2 or later.
+//! later requires the same. The connections use TLS 1.2 or later.
 
 use std::sync::Arc;
 

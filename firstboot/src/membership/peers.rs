@@ -1,4 +1,4 @@
-//! Queries the etcds of the other members.
+//! Queries etcd on the other members.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -191,7 +191,7 @@ mod tests {
         let (own, none) = (etcd("3.5.1"), etcd("3.6.14"));
         let written = write(&label("demo"), own, &own_state);
         assert!(written.len() < LIMIT / 8);
-        // The firstboots of earlier images read these names.
+        // firstboot in earlier images reads these names.
         let text = String::from_utf8(written.clone()).unwrap();
         assert!(
             text.contains(r#""nonce":"0000"#)

@@ -100,7 +100,7 @@ impl From<Found> for SourceResult {
     }
 }
 
-/// Shortens an identifier from outside for messages, to its first printable characters.
+/// Shortens an external identifier for messages to its first printable characters.
 pub(super) fn shorten(bytes: impl AsRef<[u8]>) -> String {
     let graphic = bytes.as_ref().iter().filter(|byte| byte.is_ascii_graphic());
     graphic.take(64).map(|byte| char::from(*byte)).collect()

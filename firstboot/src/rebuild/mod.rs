@@ -33,7 +33,7 @@ pub(crate) enum JoinProgress {
     Join(InitialCluster),
 }
 
-/// The return of this node to a running cluster.
+/// The rebuild of this node in a running cluster.
 #[derive(Debug)]
 pub(crate) struct Rebuild {
     peer_client: PeerClient,
@@ -43,7 +43,7 @@ pub(crate) struct Rebuild {
 }
 
 impl Rebuild {
-    /// Starts the return, and probes the network for a second machine in the background.
+    /// Starts the rebuild, and probes the network for a second machine in the background.
     pub(crate) fn new(identity: &Identity, peer_client: PeerClient) -> Self {
         let alone = duplicate::start_probe(identity.node.address);
         Self {
@@ -158,7 +158,7 @@ fn join(
     Ok(start)
 }
 
-/// Removes the member with a request to another member.
+/// Removes the member through a request to another member.
 async fn remove(url: &str, member: u64, credentials: &Credentials) -> Result<()> {
     let client = Client::connect(url, credentials).await?;
     client.remove(member).await

@@ -1,5 +1,5 @@
-//! Builds etcd's new data from the snapshot, next to the present data, with the etcdutl of the
-//! version that will run. The new data gets its final name only once all of it is durable.
+//! Builds etcd's new data from the snapshot, next to the current data, with the etcdutl of the etcd
+//! version that will run. The new data receives its final name only once it is completely durable.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -95,7 +95,7 @@ fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirB
     }))
 }
 
-/// Executes the order from any point to its end.
+/// Executes the order to its end, from whichever point an earlier run reached.
 pub(super) fn execute(
     identity: &Identity,
     journal: &mut Journal,

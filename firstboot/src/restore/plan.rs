@@ -87,7 +87,7 @@ pub(super) struct Planned {
     /// The actions of the node.
     action: String,
     snapshot: Option<PlannedSnapshot>,
-    /// The id of the present cluster, in hexadecimal digits.
+    /// The id of the current cluster, in hexadecimal digits.
     cluster_id: Option<String>,
     /// The cluster after the restore.
     then: String,

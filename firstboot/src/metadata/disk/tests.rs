@@ -163,7 +163,7 @@ fn fat_that_the_kernel_mounts_is_read() {
     );
 }
 
-/// Returns a directory record of ISO 9660. `fields` are the Rock Ridge fields.
+/// Returns an ISO 9660 directory record. `fields` are the Rock Ridge fields.
 fn record(name: &[u8], is_directory: bool, block: u32, size: usize, fields: &[u8]) -> Vec<u8> {
     let mut record = vec![0; 33];
     record[2..6].copy_from_slice(&block.to_le_bytes());

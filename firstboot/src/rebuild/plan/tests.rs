@@ -228,9 +228,9 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
 }
 
 proptest! {
-    /// Every observation meets these requirements: a member is removed or added only if the healthy
-    /// voters are a quorum before and after the change; only a member with this node's own name or
-    /// address is removed; and there is never more than one learner.
+    /// These requirements hold for every observation: a member is removed or added only if the
+    /// healthy voters are a quorum before and after the change; only a member with this node's own
+    /// name or address is removed; and there is never more than one learner.
     #[test]
     fn no_step_puts_a_quorum_at_risk(
         kinds in prop::collection::vec(0..3_u8, 7),
