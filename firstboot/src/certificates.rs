@@ -118,7 +118,9 @@ impl Authority {
                 .map_err(|error| refused(format!("the CA certificate cannot be used: {error}")))?;
         }
         if roots.is_empty() {
-            return Err(refused("the node document does not contain a CA certificate"));
+            return Err(refused(
+                "the node document does not contain a CA certificate",
+            ));
         }
         Ok(Self {
             roots: Arc::new(roots),

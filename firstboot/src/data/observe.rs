@@ -172,7 +172,9 @@ fn wal(data: &Dir) -> io::Result<WalEnd> {
 /// Returns the newest file of the WAL, with its directory and the index of its first entry.
 fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
     let (wal, mut files) = all_wal_files(data)?;
-    let (_, first, name) = files.pop().ok_or_else(|| other("member/wal contains no WAL file"))?;
+    let (_, first, name) = files
+        .pop()
+        .ok_or_else(|| other("member/wal contains no WAL file"))?;
     Ok((wal, name, first))
 }
 

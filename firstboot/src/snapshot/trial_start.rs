@@ -241,7 +241,7 @@ fn member() -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-/// Restores the snapshot, whose digest was checked before.
+/// Restores the snapshot, whose digest has already been checked.
 async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> {
     // The path is not canonicalized, because it may refer to the file descriptor of a file without
     // a name.

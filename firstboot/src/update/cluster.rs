@@ -26,7 +26,7 @@ pub(super) struct Agreed {
     pub(super) restart: Option<String>,
 }
 
-/// The decision whether a member may update itself.
+/// The decision on whether a member may update itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
     /// The member may update itself, because the turn is free.
@@ -40,7 +40,7 @@ pub(super) enum Decision {
 }
 
 impl Agreed {
-    /// Returns the keys, in the order in which [`Agreed::parse`] takes their values.
+    /// Returns the keys, in the order in which [`Agreed::parse`] expects their values.
     pub(super) fn keys(serial: u64) -> [String; 5] {
         [
             TURN.to_owned(),

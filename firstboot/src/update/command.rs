@@ -154,7 +154,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
             take_last(&lock)?;
             current(options, serial, newer.as_ref())
         }
-        // A document does not depend on the image.
+        // The node can adopt the document even though the update of the image failed.
         Err(error) => take_last(&lock).and(Err(error)),
     }
 }

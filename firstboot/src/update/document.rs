@@ -198,19 +198,19 @@ fn changes(old: &NodeDocument, new: &NodeDocument) -> Result<(Vec<String>, bool)
     );
     for added in after.difference(&before) {
         changes.push(format!(
-            "trusts {added}, which restarts etcd, one member after the other"
+            "trusts {added}, which restarts etcd on one member after the other"
         ));
     }
     for dropped in before.difference(&after) {
         changes.push(format!(
-            "no longer trusts {dropped}, which restarts etcd, one member after the other"
+            "no longer trusts {dropped}, which restarts etcd on one member after the other"
         ));
     }
     if old.store_keys != new.store_keys {
         changes.push("different object store keys".to_owned());
     }
     if old.machine != new.machine {
-        changes.push("different facts that identify the machine".to_owned());
+        changes.push("different machine identifiers".to_owned());
     }
     Ok((changes, before != after))
 }
@@ -375,7 +375,7 @@ mod tests {
             changes_ca && said[0].starts_with("no longer trusts test CA "),
             "{said:?}"
         );
-        assert_eq!(said[1..], ["different facts that identify the machine"]);
+        assert_eq!(said[1..], ["different machine identifiers"]);
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
         } else if let Some(silent) = silent(members) {
             NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
                 "the cluster's version is 3.{agreed}, and {silent} does not answer: etcd lowers the version of the cluster \
-                 only while every member runs"
+                 only while every member is running"
             )))
         } else if downgrade.is_some() {
             NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(

@@ -136,7 +136,7 @@ mod tests {
         };
         assert_eq!(says(&new(4), &installed), "Newer");
         assert!(says(&new(3), &installed).ends_with("[update-older]"));
-        // The node's own image is recognised whatever its serial is.
+        // The node's own image is recognised regardless of its serial.
         assert_eq!(
             says(&release(1, b"own", "3.5.30", base("tar")), &own()),
             "Current"
@@ -158,7 +158,7 @@ mod tests {
             says(&release(6, b"new", "3.5.30", base("tar")), &unknown)
                 .ends_with("[update-base-unknown]")
         );
-        // 3.5.30 is too old for 3.6, 3.7 skips a minor, and 3.5 is not downgraded.
+        // 3.5.30 is too old for 3.6, 3.7 skips a minor, and 3.5 cannot be downgraded.
         for etcd in ["3.6.14", "3.7.1", "3.4.35"] {
             assert!(
                 says(&release(6, b"new", etcd, base("tar")), &own()).ends_with("[update-minor]"),

@@ -10,7 +10,7 @@
 //! The model makes three simplifications. Raft is reduced to a quorum of members that run and can
 //! reach each other. The check of the cluster and the stop of etcd that follows it within
 //! milliseconds are two events. Between them the other nodes can act, but no fault happens, because
-//! nothing can protect a cluster from a member that fails in that moment. An operator releases
+//! nothing can protect a cluster from a member that fails at that moment. An operator releases
 //! another node's turn only while that node is off or cannot be reached.
 
 use std::collections::BTreeMap;
@@ -169,7 +169,7 @@ impl Model {
         Ok(next)
     }
 
-    /// Returns whether a node is about to stop etcd, so that no fault may happen at the moment.
+    /// Returns whether a node is about to stop etcd, so that no fault may happen at this moment.
     fn is_stopping(world: &World) -> bool {
         let stops = |node: &Node| {
             matches!(node.at, At::Confirmed | At::BackSure) || node.service == Service::Sure

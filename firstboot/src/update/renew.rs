@@ -1,9 +1,9 @@
-//! `firstboot renew`: renews the certificates of a node that enrols before they expire. When a
-//! third of their lifetime is left, the command sends the node's request to the server in `[tls]
-//! enrol` again. The request is signed with the node's keys, which the server knows, so no operator
-//! has to approve the request. etcd reads the new certificates at the next handshake, and firstboot
-//! probes the ports until etcd presents the new certificates. Each step is repeated until it has
-//! succeeded, so the command does not need a record of how far an earlier run came.
+//! `firstboot renew`: renews the certificates of an enrolled node before they expire. When a third
+//! of their lifetime is left, the command sends the node's request to the server in `[tls] enrol`
+//! again. The request is signed with the node's keys, which the server knows, so no operator has to
+//! approve the request. etcd reads the new certificates at the next handshake, and firstboot probes
+//! the ports until etcd presents the new certificates. Each step is repeated until it has
+//! succeeded, so the command does not need a record of how far an earlier run got.
 
 use std::path::Path;
 use std::time::Duration;
@@ -33,8 +33,8 @@ use crate::{certificates, files, own_keys, paths, rotation, systemd};
     Example: firstboot renew"
 )]
 pub(crate) struct Options {
-    /// Do nothing before the time of the next attempt, after a failure: firstboot-renew.timer does
-    /// this
+    /// After a failure, do nothing before the time of the next attempt; firstboot-renew.timer uses
+    /// this option
     #[arg(long, hide = true)]
     scheduled: bool,
 }

@@ -243,7 +243,7 @@ fn under_way(state: &UpdateState) -> Reason {
         Phase::Rebooting => format!("this node is rebooting to apply the image {serial}"),
         Phase::Proving if state.why.is_some() => {
             format!(
-                "this node is waiting until it can restore the image before the image {serial}: {why}"
+                "this node is waiting until it can restore the image that it had before the image {serial}: {why}"
             )
         }
         Phase::Proving => format!("this node must prove that it is healthy on the image {serial}"),

@@ -3,7 +3,7 @@
 //! Each transaction that changes anything uses the next main revision, and numbers its changes from
 //! 0 (mvcc, kvstore_txn.go). etcd commits only whole transactions. Only compaction removes
 //! revisions, and only up to the compacted revision. So above the compacted revision, every
-//! revision and every change within a revision must be present. A missing one has been lost.
+//! revision and every change within a revision must be present. A missing revision has been lost.
 
 use bolt::{Faults, Offset};
 

@@ -123,7 +123,7 @@ pub(crate) fn issued() -> Identity {
 }
 
 /// Returns a node with everything that it needs. Its peer certificate is valid from the first of
-/// January of this year on, and the other certificates are from 2020.
+/// January of `year` on, and the other certificates are from 2020.
 pub(crate) fn issued_in(year: i32) -> Identity {
     let ca = ca();
     identity(&ca, |tls| {

@@ -151,8 +151,8 @@ pub(super) async fn end_interrupted_downgrade(
     Ok(())
 }
 
-/// Makes every member of a 3.6 cluster take a raft snapshot, if this member's log holds requests of
-/// etcd 3.5 that 3.7 cannot read. etcd forces a snapshot when it lowers the cluster version
+/// Causes every member of a 3.6 cluster to take a raft snapshot if this member's log holds requests
+/// of etcd 3.5 that 3.7 cannot read. etcd forces a snapshot when it lowers the cluster version
 /// (server/etcdserver/apply/apply.go, ClusterVersionSet), and the cluster version then rises again.
 async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
     let reads_v2 = || data::reads_v2_requests(Path::new(paths::DATA));

@@ -91,7 +91,7 @@ pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
 /// at boot, when the service starts by itself.
 pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
     say(format!(
-        "restoring the image before the image {}: {}",
+        "restoring the image that this node had before the image {}: {}",
         state.order.serial,
         state.why.as_deref().unwrap_or_default()
     ));
