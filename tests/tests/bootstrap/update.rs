@@ -259,7 +259,7 @@ fn rolls_back(host: &Host) -> Result<()> {
     ends(
         &update(host, "--rollback")?,
         0,
-        &["restoring the image before the image 4"],
+        &["restoring the image that this node had before the image 4"],
     )?;
     ensure!(
         host.read("/etc/own/word")? == "two\n",

@@ -214,7 +214,7 @@ fn rolls_back(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[1];
     let said = [
         "enabling the downgrade of the cluster to etcd 3.5",
-        "restoring the image before the image 3",
+        "restoring the image that this node had before the image 3",
     ];
     ends(&update(host, "--rollback")?, 0, &said)?;
     let seen = wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
