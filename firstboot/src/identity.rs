@@ -110,7 +110,7 @@ pub(crate) fn verify(
     if member.address != node.address {
         let (name, here, there) = (&node.name, member.address, node.address);
         return Err(no(format!(
-            "it gives {name} the address {there}, but this image gives it {here}"
+            "it assigns {name} the address {there}, but this image assigns it {here}"
         )));
     }
     if let Some(why) = machine.differs_from(&node.machine) {

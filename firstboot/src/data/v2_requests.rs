@@ -1,8 +1,8 @@
 //! Finds requests of etcd's v2 API in the part of the write-ahead log that the next start of etcd
 //! reads.
 //!
-//! Up to 3.5 a member publishes its name with such a request at each start (server/etcdserver/
-//! server.go, publish). 3.7 cannot decode such a request and panics
+//! Up to 3.5 a member publishes its name with such a request at each start
+//! (server/etcdserver/server.go, publish). 3.7 cannot decode such a request and panics
 //! (server/etcdserver/apply/apply.go, Apply; observed with 3.7.3). A start reads only the entries
 //! after the newest snapshot of the log, so the requests do no harm once etcd has written its next
 //! snapshot.

@@ -280,7 +280,7 @@ pub(super) mod tests {
 
     /// The file is sparse: it has a large length but occupies no space on the disk.
     #[test]
-    fn a_record_of_a_terabyte_takes_no_memory() {
+    fn a_terabyte_record_takes_no_memory() {
         let mut writer = Writer::new(7, 9);
         writer.entry(1).state(2, 7, 1);
         let mut bytes = writer.bytes.clone();
@@ -293,7 +293,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn records_before_a_cut_or_damage_count() {
+    fn records_before_a_truncation_or_damage_are_read() {
         let mut writer = Writer::new(7, 9);
         let begun = writer.bytes.len();
         let mut ends = vec![(begun, 0)];

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_end_at_another_time_is_logged_once() {
+    fn the_same_exit_at_another_time_is_logged_once() {
         let ended =
             |clock: &str, why: &str| format!("etcd exited at {clock} UTC: {why} [etcd-ended]");
         let first = ended("11:43:03", "cannot write: No space left on device");

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_reported_with_the_last_log_line() {
+    fn an_exit_is_reported_with_the_last_log_line() {
         let down = unit(
             "LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=1\nExecMainStatus=1\nDropInPaths=",
         );
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_reported_for_a_while_after_etcd_was_restarted() {
+    fn an_exit_is_reported_for_a_while_after_etcd_was_restarted() {
         let up =
             unit("LoadState=loaded\nMainPID=8\nExecMainPID=8\nExecMainCode=0\nExecMainStatus=0");
         let said = diagnose(&up, Some(&fatal(7, 60 * SECOND)), 65 * SECOND);

@@ -43,7 +43,7 @@ fn a_file_with_another_mode_or_content_is_not_current() {
 }
 
 #[test]
-fn a_link_in_the_way_is_refused_and_not_followed() {
+fn a_link_in_place_of_a_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
     std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();

@@ -100,7 +100,7 @@ fn a_document_for_another_node_is_refused() {
             address: "10.0.0.1".parse().unwrap(),
             ..document()
         },
-        "gives it 10.101.15.101",
+        "assigns it 10.101.15.101",
     );
     let machine = MachineMatch {
         serial: "X1".parse().ok(),

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_member_received_is_read_from_its_metrics() {
+    fn received_bytes_are_read_from_the_metrics() {
         let metrics = "etcd_server_has_leader 1\n\
                        etcd_server_is_leader 1\n\
                        etcd_network_peer_received_bytes_total{From=\"0\"} 9\n\

@@ -21,8 +21,8 @@ pub(super) enum Resumption {
 }
 
 /// Decides how the order continues. `boots` is the number of boots that have counted so far.
-/// `same_boot` is set if the node has not booted since the phase began. `proved` is set if the new
-/// image has proved itself, so that only the turn must still be released.
+/// `same_boot` is set if the node is still in the boot in which the phase began. `proved` is set if
+/// the new image has proved itself, so that only the turn must still be released.
 pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, proved: bool) -> Resumption {
     let enter = |phase, counts| Resumption::Enter { phase, counts };
     match phase {

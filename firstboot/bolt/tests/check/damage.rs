@@ -147,7 +147,7 @@ fn trees_that_are_too_deep() {
 }
 
 #[test]
-fn freelists_that_are_wrong() {
+fn damaged_freelists() {
     let list = |places: Places| at(places.freelist);
     found(
         "a page that is not free, found page 3, in the freelist",
@@ -191,7 +191,7 @@ fn freelists_that_are_wrong() {
 }
 
 #[test]
-fn meta_pages_that_are_wrong() {
+fn damaged_meta_pages() {
     found("expected the checksum", |bytes, _| {
         bytes[at(1) + 16 + 20] ^= 1;
     });

@@ -144,7 +144,7 @@ fn said(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> String {
 }
 
 #[test]
-fn what_the_builder_issues_is_accepted() {
+fn certificates_from_the_builder_are_accepted() {
     assert_eq!(said(&ca(), |_| {}), "");
 }
 

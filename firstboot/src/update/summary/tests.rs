@@ -169,7 +169,7 @@ fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
 }
 
 #[test]
-fn the_reason_for_which_a_newer_image_is_not_installed_is_shown() {
+fn the_reason_why_a_newer_image_is_not_installed_is_shown() {
     let with = |look| Local {
         look: Some(look),
         ..local()
@@ -213,7 +213,7 @@ fn the_reason_for_which_a_newer_image_is_not_installed_is_shown() {
 }
 
 #[test]
-fn the_end_of_the_last_update_is_shown_while_it_matters() {
+fn the_outcome_of_the_last_update_is_shown_while_it_matters() {
     let with = |last| Local {
         last: Some(last),
         ..local()
