@@ -157,7 +157,8 @@ impl TrackedPeer {
             }
             ProbeResult::State(PeerState::Firstboot { mode, .. }) if !mode.is_new() => {
                 format!(
-                    "{name} has had an order to {mode} since {since}: run `firstboot restore --from {name}` here as well"
+                    "{name} has had an order to {mode} since {since}: run `firstboot restore \
+                     --from {name}` here as well"
                 )
             }
             ProbeResult::State(PeerState::Firstboot { without, .. })
@@ -317,8 +318,10 @@ mod tests {
         let reason = tracker.describe(&local(&[]), &Action::Wait);
         assert_eq!(
             reason.to_string(),
-            "waiting until all initial members agree: b has not answered since 00:01:01 UTC (connection refused; it last answered at 00:01:00 UTC, with an empty disk); c has not answered since 00:01:01 UTC (connection refused; it \
-             never answered) [members-not-ready]"
+            "waiting until all initial members agree: b has not answered since 00:01:01 UTC \
+             (connection refused; it last answered at 00:01:00 UTC, with an empty disk); c has not \
+             answered since 00:01:01 UTC (connection refused; it never answered) \
+             [members-not-ready]"
         );
         tracker.record(&label("c"), silence(), at(99));
         assert_eq!(

@@ -39,7 +39,8 @@ pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<SourceResu
         "http" | "https" => url::get(&address, query),
         other => {
             bail!(
-                "unsupported scheme {other} in `{place}`, named by {by}: expected http, https or an absolute path"
+                "unsupported scheme {other} in `{place}`, named by {by}: expected http, https or \
+                 an absolute path"
             )
         }
     }

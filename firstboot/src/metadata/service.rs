@@ -92,8 +92,8 @@ pub(super) fn find(
             );
             let remedy = || {
                 format!(
-                    "this machine runs on {name} ({why}). Set the node's user-data as its user data, or leave {name} out of \
-                     the recipe's [metadata] sources"
+                    "this machine runs on {name} ({why}). Set the node's user-data as its user \
+                     data, or leave {name} out of the recipe's [metadata] sources"
                 )
             };
             Found::parse(place, &bytes).with_context(remedy)?.into()

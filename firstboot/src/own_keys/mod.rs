@@ -87,7 +87,8 @@ impl KeySet {
         };
         let damaged = |error: anyhow::Error| {
             refused(ReasonId::OwnKeysDamaged.because(format!(
-                "{path} does not hold this node's keys: {error:#}. Remove the file: firstboot then generates new keys, which an operator approves with `builder pki approve`"
+                "{path} does not hold this node's keys: {error:#}. Remove the file: firstboot then \
+                 generates new keys, which an operator approves with `builder pki approve`"
             )))
         };
         Self::parse(&bytes).map(Some).map_err(damaged)

@@ -162,7 +162,8 @@ async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Res
         }
         if !logged {
             say(format!(
-                "waiting until {name} receives an order to restore ({why}): run `firstboot restore SNAPSHOT` there"
+                "waiting until {name} receives an order to restore ({why}): run `firstboot restore \
+                 SNAPSHOT` there"
             ));
             logged = true;
         }

@@ -91,8 +91,8 @@ impl Contents {
             && let Some(target) = minor(&self.downgrade).filter(|target| *target != 5)
         {
             return Some(format!(
-                "its cluster was being downgraded to etcd 3.{target}, but etcd {etcd} does not start from such data. Take a \
-                 snapshot after the downgrade"
+                "its cluster was being downgraded to etcd 3.{target}, but etcd {etcd} does not \
+                 start from such data. Take a snapshot after the downgrade"
             ));
         }
         let wrote = minor(&self.storage_version)

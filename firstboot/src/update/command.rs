@@ -119,7 +119,8 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     let lock = Lock::take_updates()?;
     if let Some(state) = UpdateState::read()? {
         return Err(not_ready(ReasonId::UpdateBusy.because(format!(
-            "an update of this node to or from the image {} is in progress: `systemctl start firstboot-update` continues it",
+            "an update of this node to or from the image {} is in progress: `systemctl start \
+             firstboot-update` continues it",
             state.order.serial
         ))));
     }

@@ -303,7 +303,8 @@ impl Newer {
         };
         if UpdateState::read()?.is_some() {
             return Err(not_ready(ReasonId::UpdateBusy.because(
-                "the node uses its newer node document only after the update of the image has ended. Run `firstboot update` again after that",
+                "the node uses its newer node document only after the update of the image has \
+                 ended. Run `firstboot update` again after that",
             )));
         }
         self.take(&lock)

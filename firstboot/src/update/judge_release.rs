@@ -76,8 +76,8 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
 
 fn older(serial: u64, why: &str) -> anyhow::Error {
     refused(ReasonId::UpdateOlder.because(format!(
-        "the release has the serial {serial}, but {why}: an older image is never installed. `builder build` gives an earlier recipe a \
-         new serial"
+        "the release has the serial {serial}, but {why}: an older image is never installed. \
+         `builder build` gives an earlier recipe a new serial"
     )))
 }
 

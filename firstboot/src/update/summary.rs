@@ -238,12 +238,15 @@ fn under_way(state: &UpdateState) -> Reason {
         Phase::Waiting if state.order.release.is_none() => {
             format!("this node is waiting for its turn to roll the image {serial} back")
         }
-        Phase::Waiting => format!("this node is waiting for its turn to install the image {serial}"),
+        Phase::Waiting => {
+            format!("this node is waiting for its turn to install the image {serial}")
+        }
         Phase::Replacing => format!("this node is installing the image {serial}"),
         Phase::Rebooting => format!("this node is rebooting to apply the image {serial}"),
         Phase::Proving if state.why.is_some() => {
             format!(
-                "this node is waiting until it can restore the image that it had before the image {serial}: {why}"
+                "this node is waiting until it can restore the image that it had before the image \
+                 {serial}: {why}"
             )
         }
         Phase::Proving => format!("this node must prove that it is healthy on the image {serial}"),

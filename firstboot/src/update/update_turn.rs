@@ -51,7 +51,10 @@ fn give_back(identity: &Identity) -> Result<()> {
             && let Some(release) = agreed.releasing(node, 0, None)?
             && release.execute(&client).await?
         {
-            say("this node had the turn to update itself before it received a new disk; releasing the turn");
+            say(
+                "this node had the turn to update itself before it received a new disk; releasing \
+                 the turn",
+            );
         }
         Ok(())
     })

@@ -172,7 +172,8 @@ async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<
     wait_agreed(own, 6).await?;
     if reads_v2()? {
         return Err(not_ready(ReasonId::UpdateDowngrade.because(
-            "etcd's log still holds requests of etcd 3.5, which 3.7 cannot read: etcd has not taken a raft snapshot",
+            "etcd's log still holds requests of etcd 3.5, which 3.7 cannot read: etcd has not \
+             taken a raft snapshot",
         )));
     }
     Ok(())
