@@ -114,7 +114,7 @@ impl Bucket {
                 let host = format!("{name}.{host}");
                 endpoint
                     .set_host(Some(&host))
-                    .with_context(|| format!("{host} is not a host"))?;
+                    .with_context(|| format!("{host} is not a valid host name"))?;
             }
             builder = builder
                 .with_allow_http(endpoint.scheme() == "http")

@@ -147,7 +147,7 @@ fn compare(
             Ok(())
         } else {
             Err(format!(
-                "its {what} is {theirs}, but the file contains {own}"
+                "its {what} is {theirs}, but {own} was computed from the file"
             ))
         }
     };

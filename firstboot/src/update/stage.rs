@@ -155,7 +155,7 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
         ))
     } else if cluster.name != own.name || cluster.member(node) != own.member(node) {
         Some(ReasonId::UpdateNode.because(format!(
-            "it is not for {node} of {} at its address",
+            "it is not for the node {node} of the cluster {} at this node's address",
             own.name
         )))
     } else if base.digest() != release.base || cluster.etcd.version != release.etcd {
