@@ -27,7 +27,7 @@ fn refused(why: impl Into<String>) -> anyhow::Error {
 /// Returns the time from which the newest of a node's certificates is valid.
 ///
 /// # Errors
-/// Fails if the node's CA did not sign one of them, or if one cannot be read.
+/// Fails if the node's CA did not sign one of the certificates, or if a certificate cannot be read.
 pub(crate) fn issued(tls: &NodeTls<Issued>) -> Result<UnixTime> {
     let newest = tls.pairs().map(|pair| valid_from(&pair.cert, &tls.ca));
     newest.into_iter().try_fold(
@@ -60,7 +60,7 @@ fn valid_from(cert: &str, ca: &str) -> Result<UnixTime> {
 /// its lifetime is left at the time `now`.
 ///
 /// # Errors
-/// Fails if the node's CA did not sign one of them, or if one cannot be read.
+/// Fails if the node's CA did not sign one of the certificates, or if a certificate cannot be read.
 pub(crate) fn expiry(tls: &NodeTls<Issued>, now: UnixTime) -> Result<(UnixTime, bool)> {
     let mut first: Option<(UnixTime, UnixTime)> = None;
     for pair in tls.pairs() {
@@ -73,7 +73,7 @@ pub(crate) fn expiry(tls: &NodeTls<Issued>, now: UnixTime) -> Result<(UnixTime, 
     Ok((until, is_due(from, until, now)))
 }
 
-/// Whether at most a third of a certificate's lifetime is left.
+/// Returns whether at most a third of a certificate's lifetime is left.
 fn is_due(from: UnixTime, until: UnixTime, now: UnixTime) -> bool {
     let left = until.as_secs().saturating_sub(now.as_secs());
     left * 3 <= until.as_secs().saturating_sub(from.as_secs())
@@ -118,7 +118,9 @@ impl Authority {
                 .map_err(|error| refused(format!("the CA certificate cannot be used: {error}")))?;
         }
         if roots.is_empty() {
-            return Err(refused("the node document holds no CA certificate"));
+            return Err(refused(
+                "the node document does not contain a CA certificate",
+            ));
         }
         Ok(Self {
             roots: Arc::new(roots),

@@ -1,5 +1,5 @@
-//! Changes of the node, as values. A step returns the changes that are still needed, and only this
-//! module makes them, so a plan shows exactly what a run does.
+//! Represents changes to the node as values. A step returns the changes that are still needed, and
+//! only this module makes them, so a plan shows exactly what a run does.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! `firstboot csr`: prints this node's request for certificates. It holds nothing secret, so it may
-//! reach the CA by any route.
+//! `firstboot csr`: prints this node's request for certificates. The request contains no secrets,
+//! so it may be sent to the CA over any channel.
 
 use std::fmt::Write as _;
 
@@ -17,17 +17,17 @@ use crate::{identity, own_keys};
 /// The command line of `firstboot csr`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 printed; 1 failed; 3 the file of the keys is damaged.\n\n\
-    Example: firstboot csr >etcd-1.csr, then where the CA is: builder pki sign recipe.toml etcd-1 etcd-1.csr >node.json"
+    after_help = "Exit codes: 0 printed; 1 failed; 3 the key file is damaged.\n\n\
+    Example: firstboot csr >etcd-1.csr, then on the machine with the CA: builder pki sign recipe.toml etcd-1 etcd-1.csr >node.json"
 )]
 pub(crate) struct Options {
-    /// Make new keys, and request certificates for them. The node uses its present keys until it
+    /// Create new keys, and request certificates for them. The node uses its current keys until it
     /// has a document for the new ones
     #[arg(long)]
     new_key: bool,
 }
 
-/// Prints the request. Makes the keys if this node has none yet.
+/// Prints the request. Creates the keys if this node does not have any yet.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let keys = if options.new_key {
         own_keys::ensure_next()?
@@ -45,8 +45,8 @@ fn about(cluster: &ClusterDocument, machine: &Machine) -> String {
     format!("cluster {}, {machine}", cluster.name)
 }
 
-/// The request for the keys for which this node wants certificates, with their fingerprint. `None`
-/// if this node made no keys.
+/// Returns the request for the keys for which this node wants certificates, with their fingerprint,
+/// or `None` if this node did not create any keys.
 pub(crate) fn request(
     own: &OwnKeys,
     cluster: &ClusterDocument,
@@ -59,7 +59,8 @@ pub(crate) fn request(
     Ok(Some((text, keys.fingerprint()?)))
 }
 
-/// A request for each of the keys that this node holds; the first is for the keys that it wants.
+/// Returns a request for each key set that this node holds. The first request is for the key set
+/// for which the node wants certificates.
 pub(crate) fn requests(
     own: &OwnKeys,
     cluster: &ClusterDocument,
@@ -69,8 +70,8 @@ pub(crate) fn requests(
     own.sets().map(|keys| text(keys, &about)).collect()
 }
 
-/// The request as text: comments for the reader, and a certificate request for each purpose. The CA
-/// uses only the public keys in it.
+/// Formats the request as text: comments for the reader, and a certificate request for each
+/// purpose. The CA uses only the public keys in the requests.
 pub(crate) fn text(keys: &KeySet, about: &str) -> Result<String> {
     let mut out = format!("# a request for the certificates of a node: {about}\n");
     writeln!(out, "# key {}", keys.fingerprint()?)?;
@@ -112,7 +113,7 @@ mod tests {
                 .args(["req", "-verify", "-noout", "-subject", "-in"])
                 .arg(&path)
                 .output();
-            // A machine without openssl still runs the builder's test, which verifies the requests.
+            // On a machine without openssl, the builder's test still verifies the requests.
             let Ok(openssl) = openssl else { return };
             let said = String::from_utf8_lossy(&openssl.stdout).into_owned()
                 + &String::from_utf8_lossy(&openssl.stderr);

@@ -1,4 +1,4 @@
-//! Gives access to etcd with this node's certificates.
+//! Provides access to etcd with this node's certificates.
 
 use anyhow::Result;
 pub(crate) use members::etcd::{

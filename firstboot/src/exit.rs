@@ -13,7 +13,7 @@ pub(crate) enum Exit {
     /// This machine, its image or its metadata is wrong. Another attempt would change nothing.
     Refused = 3,
     /// Something outside this machine is still missing. Another attempt may succeed, and systemd
-    /// will make one.
+    /// repeats the attempt.
     NotReady = 4,
     /// `status`: the cluster has its quorum, but not every member is healthy.
     Degraded = 5,
@@ -23,7 +23,7 @@ pub(crate) enum Exit {
     Newer = 7,
     /// `update`: the new image did not become healthy, and the node runs its previous image again.
     TakenBack = 8,
-    /// `update`: the new image did not prove itself, and the node keeps it, because etcd of the
+    /// `update`: the new image did not become healthy, but the node keeps it, because etcd of the
     /// previous image cannot start with the member's data.
     Kept = 9,
 }

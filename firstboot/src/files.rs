@@ -21,7 +21,7 @@ pub(crate) use dir::Dir;
 
 /// The ids of etcd's user and group, fixed by the kickstart so that the same image fits every node.
 pub(crate) const ETCD: (u32, u32) = (recipes::ETCD_ID, recipes::ETCD_ID);
-/// root.
+/// The ids of root's user and group.
 pub(crate) const ROOT: (u32, u32) = (0, 0);
 
 /// The desired state of a file.
@@ -180,8 +180,8 @@ impl DesiredDir {
     }
 }
 
-/// Returns the folder that contains the last name of a path, created if it is missing, and that
-/// name.
+/// Returns the last name of a path and the folder that contains it. Creates the folder if it is
+/// missing.
 fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     match dir::entry(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -228,7 +228,7 @@ pub(crate) fn stamp(path: &Path) -> Result<FileFingerprint> {
         .stamp())
 }
 
-/// Returns whether a path has an entry.
+/// Returns whether an entry exists at a path.
 pub(crate) fn exists(path: &Path) -> Result<bool> {
     Ok(look(path)?.is_some())
 }
@@ -306,15 +306,15 @@ pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The size limit for a file that is read whole. No file of firstboot is larger. The limit is
-/// needed because a sparse file can have any length, and reading it would fill the memory.
+/// The size limit for a file that is read whole. No firstboot file is larger. The limit is needed
+/// because a sparse file can have any length, and reading it would fill the memory.
 const WHOLE: u64 = 64 << 20;
 
 fn whole(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open(path)?.take(WHOLE + 1).read_to_end(&mut content)?;
     if content.len() as u64 > WHOLE {
-        let larger = format!("it is larger than {WHOLE} bytes, so it is not a file of firstboot");
+        let larger = format!("it is larger than {WHOLE} bytes, so it is not a firstboot file");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, larger));
     }
     Ok(content)

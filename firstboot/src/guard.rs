@@ -1,6 +1,6 @@
-//! `firstboot guard`: etcd.service runs this command before each start of etcd, whether an
-//! operator, a boot or a restart after a crash causes the start. The guard allows etcd to start
-//! only on the data that firstboot has judged in this boot. Otherwise the guard restarts
+//! `firstboot guard`: etcd.service runs this command before each start of etcd, regardless of
+//! whether an operator, a boot or a restart after a crash causes the start. The guard allows etcd
+//! to start only on the data that firstboot has judged in this boot. Otherwise the guard restarts
 //! firstboot.service, and firstboot rebuilds the member if that is safe.
 //!
 //! systemd 219 runs the guard as root, with the mounts of etcd's sandbox but without its other

@@ -21,9 +21,9 @@ use crate::{duplicate, paths, rebuild, start_permit};
 /// them whether they still list this node.
 const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(3);
 /// The status that firstboot shows as long as it has not diagnosed a fault.
-const WAITING: &str = "etcd is started; waiting until it has a quorum";
-/// The pause between two checks whether etcd has created its first WAL. The pause is short because
-/// etcd can vote soon after it has created the WAL.
+const WAITING: &str = "etcd has started; waiting until it has a quorum";
+/// The pause between two checks of whether etcd has created its first WAL. The pause is short
+/// because etcd can vote soon after it has created the WAL.
 const WAL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Promotes this node to a voter if it is a learner, waits until etcd on this node is a healthy
@@ -107,7 +107,7 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
         }
         diagnosis.refresh(
             identity,
-            "etcd is started; waiting until it has created its WAL",
+            "etcd has started; waiting until it has created its WAL",
         );
         std::thread::sleep(WAL_INTERVAL);
     }

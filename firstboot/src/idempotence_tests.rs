@@ -30,13 +30,13 @@ use crate::{paths, start_permit, steps};
 const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]
-fn each_effect_applied_twice_is_as_applied_once() {
+fn an_effect_applied_twice_equals_the_effect_applied_once() {
     if !nix::unistd::geteuid().is_root() {
-        // `writeln!` and not `eprintln!`, because the test harness captures the output of the
-        // macro.
+        // This uses `writeln!` and not `eprintln!`, because the test harness captures the output of
+        // the macro.
         let _ = writeln!(
             std::io::stderr(),
-            "ignored: each_effect_applied_twice_is_as_applied_once: it needs root"
+            "ignored: an_effect_applied_twice_equals_the_effect_applied_once: it needs root"
         );
         return;
     }

@@ -91,7 +91,7 @@ pub(crate) fn verify(
         .map_err(|error| no(format!("it cannot be read: {error}")))?;
     if node.cluster != cluster.name {
         return Err(no(format!(
-            "it is for the cluster {}, and this image is for {}",
+            "it is for the cluster {}, but this image is for {}",
             node.cluster, cluster.name
         )));
     }
@@ -102,7 +102,7 @@ pub(crate) fn verify(
             .map(|member| member.name.as_str())
             .collect();
         return Err(no(format!(
-            "it is for {}, and the members in this image are {}",
+            "it is for {}, but the members in this image are {}",
             node.name,
             names.join(", ")
         )));
@@ -110,7 +110,7 @@ pub(crate) fn verify(
     if member.address != node.address {
         let (name, here, there) = (&node.name, member.address, node.address);
         return Err(no(format!(
-            "it gives {name} the address {there}, and this image gives it {here}"
+            "it assigns {name} the address {there}, but this image assigns it {here}"
         )));
     }
     if let Some(why) = machine.differs_from(&node.machine) {
@@ -185,7 +185,7 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
         )));
     }
     let age = |issued, release: Option<u64>| {
-        let image = release.map(|serial| format!(", of the build of the image {serial}"));
+        let image = release.map(|serial| format!(", from the build of the image {serial}"));
         format!(
             "{}{}",
             certificates::date(issued),

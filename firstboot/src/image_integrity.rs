@@ -16,9 +16,10 @@ use crate::output::show;
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// The state of a file's inode when its digest was compared. Unless an attacker with root's rights
-/// forges it, an unchanged inode state means that the content is unchanged. This comparison avoids
-/// reading 75 MB at every boot, because that would take longer than all other checks.
+/// The state of a file's inode when its digest was compared. An unchanged inode state means that
+/// the content is unchanged, unless an attacker with root privileges forged the state. This
+/// comparison avoids reading 75 MB at every boot, because that would take longer than all other
+/// checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct InodeState {
     inode: u64,
@@ -33,7 +34,8 @@ impl InodeState {
     fn at(path: &Path) -> Result<Self> {
         let meta = fs::symlink_metadata(path)
             .with_context(|| format!("cannot read the attributes of {}", path.display()))?;
-        // The change time. Unlike the modification time, no program can set it.
+        // The inode's change time, which no program can set. (A program can set the modification
+        // time.)
         Ok(Self {
             inode: meta.ino(),
             size: meta.len(),

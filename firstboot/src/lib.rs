@@ -3,12 +3,12 @@
 //! `run` contains the flow, from top to bottom:
 //! - `node` determines which node this machine is, with `image_integrity`, `machine`, `metadata`
 //!   and `identity`;
-//! - `own_keys` manages the private keys that the node made itself, and `csr` requests
+//! - `own_keys` manages the private keys that the node generated itself, and `csr` requests
 //!   certificates;
 //! - `steps` determine what is missing on the host, and `change` makes the changes;
 //! - `duplicate` looks for a second machine with the same identity;
-//! - `barrier` ensures that a cluster is bootstrapped only once, and `rebuild` returns a node with
-//!   a new disk to its cluster;
+//! - `barrier` ensures that a cluster is bootstrapped only once, and `rebuild` brings a node with a
+//!   new disk back into its cluster;
 //! - `data` judges etcd's data, and `guard` judges it again before each start of etcd;
 //! - `health` waits until etcd is a healthy member, and `rotation` replaces a CA.
 //!
@@ -108,17 +108,17 @@ enum Command {
     Status(status::Options),
     /// Show what firstboot observed, decided and did on this machine, and when
     Explain(explain::Options),
-    /// Print this node's request for certificates, if the node makes its own keys
+    /// Print this node's request for certificates, if the node generates its own keys
     Csr(csr::Options),
     /// Verify that every file of the image on this machine is unchanged
     Image(image_integrity::Options),
     /// Take, check and manage snapshots
     Snapshot(snapshot::Options),
-    /// Install a newer image and node document on this node while the cluster serves, or return to
-    /// the previous image
+    /// Install a newer image and node document on this node while the cluster keeps serving, or
+    /// return to the previous image
     Update(update::Options),
-    /// Renew this node's certificates if they expire soon, at the server that signs the nodes'
-    /// requests
+    /// Renew this node's certificates, if they expire soon, through the server that signs the
+    /// nodes' requests
     Renew(update::RenewOptions),
     /// Run a program with only the system calls that a server needs, as the units do for etcd and
     /// the scheduled snapshot

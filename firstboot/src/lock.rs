@@ -27,7 +27,7 @@ impl Lock {
     /// Acquires the lock.
     ///
     /// # Errors
-    /// Not ready if another firstboot holds it.
+    /// Not ready if another firstboot holds the lock.
     pub(crate) fn take() -> Result<Self> {
         Self::at(
             paths::LOCK,
@@ -36,7 +36,7 @@ impl Lock {
         )
     }
 
-    /// Acquires the lock for updates. Not ready if another process holds it.
+    /// Acquires the lock for updates. Not ready if another process holds the lock.
     pub(crate) fn take_updates() -> Result<Self> {
         Self::at(
             paths::UPDATE_LOCK,

@@ -62,7 +62,7 @@ impl Machine {
         {
             let own: Vec<String> = self.macs.iter().map(ToString::to_string).collect();
             return Some(format!(
-                "it is for the machine with MAC {mac}, and this one has {}",
+                "it is for the machine with MAC {mac}, but this one has {}",
                 own.join(", ")
             ));
         }
@@ -73,7 +73,7 @@ impl Machine {
             if wanted.is_some() && wanted != own {
                 let (wanted, own) = (text(wanted.as_ref()), text(own.as_ref()));
                 return Some(format!(
-                    "it is for the machine with {what} {wanted}, and this one has {own}"
+                    "it is for the machine with {what} {wanted}, but this one has {own}"
                 ));
             }
         }
@@ -89,12 +89,12 @@ impl Machine {
             && was != is
         {
             return Some(format!(
-                "it was set up on the machine with UUID {was}, and this one has {is}"
+                "it was set up on the machine with UUID {was}, but this one has {is}"
             ));
         }
         let common = self.macs.iter().any(|mac| before.macs.contains(mac));
         if !common && !before.macs.is_empty() && !self.macs.is_empty() {
-            return Some(format!("it was set up on {before}, and this is {self}"));
+            return Some(format!("it was set up on {before}, but this is {self}"));
         }
         None
     }
@@ -108,7 +108,7 @@ impl fmt::Display for Machine {
             .map(|(key, value)| format!("{key} {value}"))
             .collect();
         if parts.is_empty() {
-            f.write_str("a machine without serial, UUID or network card")
+            f.write_str("a machine without a serial, UUID or network card")
         } else {
             f.write_str(&parts.join(", "))
         }
@@ -118,9 +118,9 @@ impl fmt::Display for Machine {
 /// An Ethernet interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Card {
-    /// Its name.
+    /// The interface's name.
     pub(crate) name: String,
-    /// Its MAC.
+    /// The interface's MAC address.
     pub(crate) mac: Mac,
 }
 

@@ -1,4 +1,4 @@
-//! Determines which node this machine is. The machine accepts that identity once.
+//! Determines which node this machine is. The machine accepts its identity only once.
 
 use std::time::Duration;
 
@@ -57,8 +57,9 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     Ok((identity, machine))
 }
 
-/// Requests new certificates if those of the document have expired, as on a machine that was off for
-/// longer than their lifetime. While it runs, `firstboot renew` does this in time.
+/// Requests new certificates if the document's certificates have expired, for example on a machine
+/// that was off for longer than their lifetime. On a running machine, `firstboot renew` renews the
+/// certificates before they expire.
 fn renewed(
     identity: &Identity,
     machine: &Machine,
@@ -76,15 +77,16 @@ fn renewed(
         return Ok(None);
     }
     say(format!(
-        "the certificates of the node document expired on {}, and this node's clock says {}",
+        "the certificates of the node document expired on {}, and this node's clock shows {}",
         certificates::date(until),
         certificates::date(at)
     ));
     enrol(&identity.cluster, machine, own, trusted, log).transpose()
 }
 
-/// Returns the document to use if that of a source is for other keys: the accepted copy, or a new
-/// one for this node's keys. A source on the node keeps its document when the keys change.
+/// Returns the document to use if a source's document is for other keys: the accepted copy, or a
+/// new document for this node's keys. A source on the node still contains its old document after
+/// the keys have changed.
 fn other_document(
     cluster: &ClusterDocument,
     machine: &Machine,
@@ -100,7 +102,7 @@ fn other_document(
 }
 
 /// Requests certificates for this node's own keys from the server that the recipe names. Returns
-/// `None` if the recipe does not name a server, or if this node did not make its own keys.
+/// `None` if the recipe does not name a server, or if this node did not generate its own keys.
 fn enrol(
     cluster: &ClusterDocument,
     machine: &Machine,

@@ -27,13 +27,13 @@ pub(crate) const STATE: &str = "/var/lib/firstboot";
 pub(crate) const JOURNAL: &str = "/var/lib/firstboot/journal";
 /// The accepted node document, which is stored so that later boots need no metadata source.
 pub(crate) const ACCEPTED: &str = "/var/lib/firstboot/node.json";
-/// The private keys that this node made itself, mode 0600.
+/// The private keys that this node generated itself, mode 0600.
 pub(crate) const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
 /// New keys of this node for which certificates have not been issued yet.
 pub(crate) const NEXT_KEYS: &str = "/var/lib/firstboot/next-keys.pem";
 /// Why this node could not renew its certificates, and when it tries again.
 pub(crate) const RENEWAL: &str = "/var/lib/firstboot/renewal.json";
-/// The lock that allows only one process at a time to make keys.
+/// The lock that allows only one process at a time to generate keys.
 pub(crate) const KEYS_LOCK: &str = "/run/firstboot/keys.lock";
 /// The inodes of the overlay's files at the last comparison of their digests.
 pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";

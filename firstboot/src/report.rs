@@ -14,7 +14,7 @@ use reqwest::header::CONTENT_TYPE;
 
 use crate::{files, metadata, paths};
 
-/// The time limit of a report.
+/// The time limit for a report.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum length of a reason in characters.
 const REASON: usize = 400;
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_in_no_message() {
+    fn no_message_contains_the_token() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let url: Url = "http://10.0.0.5:8080/report?node=etcd-1&token=secret"
             .parse()

@@ -35,7 +35,7 @@ use crate::{
 )]
 #[command(
     after_help = "Exit codes: 0 healthy; 1 failed; 3 refused; 4 not ready, worth another attempt. \
-    docs/exit-codes.md explains each id that stands in brackets at the end of a message.\n\n\
+    docs/exit-codes.md explains each id in brackets at the end of a message.\n\n\
     Examples:\n  firstboot run --dry-run\n  firstboot run --without etcd-4,etcd-5"
 )]
 pub(crate) struct Options {
@@ -132,7 +132,7 @@ fn converge(options: &Options) -> Result<()> {
 
     restore::resume(&identity, &mut journal)?;
     let start = barrier::run_barrier(&identity, &mut journal);
-    // A duplicate is reported in preference to an error of the barrier.
+    // A duplicate takes precedence over an error of the barrier.
     let suspected = probe
         .as_ref()
         .map_or(Ok(None), DuplicateProbe::final_result)?;

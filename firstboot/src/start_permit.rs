@@ -1,5 +1,5 @@
-//! Allows etcd to run, through the file without which etcd.service does not start, and through the
-//! unit itself.
+//! Controls whether etcd may run, with the file without which etcd.service does not start, and with
+//! the unit itself.
 
 use std::path::Path;
 

@@ -67,7 +67,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         (rows, backup, update)
     });
     diagnose(&mut rows, &cluster);
-    // A failure of an image that does not renew by itself any more is of no interest.
+    // If this image does not renew certificates by itself, a failure that an earlier image recorded
+    // no longer matters.
     let renewal = RenewalFailure::read()?.filter(|_| cluster.enrol.is_some());
     if options.json {
         show(

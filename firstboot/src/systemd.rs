@@ -111,7 +111,7 @@ pub(crate) fn journal(unit: &str, mut read: impl FnMut(&str) -> bool) -> Result<
     }
     // journalctl may have more output, which is not needed.
     child.kill().ok();
-    child.wait().context("`journalctl` did not end").map(drop)
+    child.wait().context("`journalctl` did not exit").map(drop)
 }
 
 fn run(arguments: &[&str]) -> Result<String> {

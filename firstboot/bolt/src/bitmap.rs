@@ -7,8 +7,8 @@ const WORDS: usize = 16;
 /// The number of ids in a chunk.
 const CHUNK: u64 = 64 * WORDS as u64;
 
-/// One bit for each page. Only chunks that contain an id use memory, so the length that a file
-/// states does not matter.
+/// One bit for each page. Only chunks that contain an id use memory, so memory use does not depend
+/// on the length that a file states.
 #[derive(Debug, Default)]
 pub(crate) struct Bitmap(BTreeMap<u64, [u64; WORDS]>);
 

@@ -1,4 +1,4 @@
-//! Describes a fault in a file and its place.
+//! Describes a fault in a file and its location.
 
 use std::fmt;
 
@@ -39,7 +39,7 @@ pub struct Faults {
 
 impl Faults {
     /// The maximum number of faults that are kept. One damaged area causes many similar faults, so
-    /// more would not help the reader.
+    /// a longer list would not help the reader.
     pub const KEPT: usize = 100;
 
     /// Records a fault.

@@ -1,4 +1,4 @@
-//! Checks the list of free pages. etcd does not write one, but other users of bbolt do.
+//! Checks the list of free pages. etcd does not write such a list, but other users of bbolt do.
 
 use std::io;
 
@@ -13,7 +13,7 @@ const PIECE: usize = 64 << 10;
 /// A count with this value means that the first word of the list contains the real count.
 const OVERFULL: u16 = 0xFFFF;
 
-/// The place of the page ids in a freelist.
+/// Where a freelist stores its page ids.
 struct Ids {
     /// The number of pages that the list occupies.
     span: u64,
@@ -41,8 +41,8 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     let mut before = 1;
     let mut at = from;
     let end = at + count * 8;
-    // A list with this many faults is not a freelist, and it could be as long as the file states.
-    // So reading stops here.
+    // A list with this many faults is not a freelist, and its stated length may be very large. So
+    // reading stops here.
     while at < end && faults.count() < Faults::KEPT as u64 {
         let bytes = &mut piece[..usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
         file.read_exact_at(bytes, at)?;
@@ -69,7 +69,7 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
                 faults.add(
                     Some(id),
                     at,
-                    "a free page that is not the freelist's own",
+                    "a free page outside the freelist itself",
                     page.to_string(),
                 );
             }

@@ -98,7 +98,7 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
             || pages > self.count - id
             || pages * self.size > LONGEST
         {
-            return Err(damaged("a page's header does not match its place"));
+            return Err(damaged("a page's header does not match its position"));
         }
         let mut bytes = vec![0; usize::try_from(pages * self.size).unwrap_or(0)];
         self.file.read_exact_at(&mut bytes, id * self.size)?;
@@ -130,6 +130,6 @@ fn search(node: &Node<'_>, key: &[u8]) -> Found {
 fn damaged(what: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("not a database as bbolt writes it: {what}"),
+        format!("not a database that bbolt wrote: {what}"),
     )
 }

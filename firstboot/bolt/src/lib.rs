@@ -1,14 +1,15 @@
 //! Reads a bbolt database, the file in which etcd stores its keys, and checks every page of it.
 //!
-//! The format is bbolt's own (go.etcd.io/bbolt, internal/common). All pages have one size, and each
-//! has its id in its header. Of the two meta pages, the valid one with the higher transaction id is
-//! in force. It leads to a B+tree of buckets, each of which is a B+tree itself. Only the meta pages
-//! have a checksum, so everything else is compared with the output of bbolt's writer. Either the
-//! file is as bbolt wrote it, or [`check`] reports the differences.
+//! The format is bbolt's own (go.etcd.io/bbolt, internal/common). All pages have the same size, and
+//! each page's header contains its id. Of the two meta pages, the valid one with the higher
+//! transaction id is in force. It points to the root of a B+tree of buckets, each of which is
+//! itself a B+tree. Only the meta pages have a checksum, so everything else is compared with the
+//! output of bbolt's writer. Either the file is as bbolt wrote it, or [`check`] reports the
+//! differences.
 //!
-//! The file is never mapped into memory, so a page that the disk cannot read causes an error here
-//! and not a signal. Memory use is limited to one or two bits for each page in use and the few
-//! pages from the root to the current one, regardless of the length that the file states.
+//! The file is never mapped into memory, so a page that the disk cannot read causes an error and
+//! not a signal. Memory use is limited to one or two bits for each page in use and the few pages
+//! from the root to the current one, regardless of the length that the file states.
 
 mod bitmap;
 mod fault;

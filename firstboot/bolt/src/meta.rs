@@ -133,7 +133,7 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
                         Some(number),
                         page.offset + 10,
                         "a count and an overflow of 0",
-                        "others",
+                        "other values",
                     );
                 }
                 metas.push(meta);
@@ -153,7 +153,7 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
                 Some(1),
                 at,
                 expected,
-                format!("{second:?}, and the first is {first:?}"),
+                format!("{second:?}, but the first is {first:?}"),
             );
         }
     }
@@ -167,15 +167,15 @@ fn newer(a: Meta, b: Meta) -> Meta {
 /// Compares two valid meta pages of one file. Returns the expected relation if the pages do not
 /// have it, and `None` if they do.
 fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
-    // bbolt streams one transaction. Both pages have the fields of that transaction, but the second
-    // has the previous transaction's id.
+    // bbolt streams one transaction. Both pages contain the fields of that transaction, but the
+    // second contains the previous transaction's id.
     let streamed = Meta {
         txid: first.txid.wrapping_sub(1),
         ..first.clone()
     };
     match form {
         FileKind::Snapshot => (*second != streamed)
-            .then_some("the first meta page's fields and the transaction before"),
+            .then_some("the first meta page's fields with the previous transaction's id"),
         FileKind::Live => {
             // bbolt writes the two pages alternately. In a file that was streamed and then used as
             // a database, the page that bbolt writes first may be the newer one, so their
@@ -188,7 +188,7 @@ fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static 
             let fits = (1..=2).contains(&(new.txid - old.txid)) && new.pages >= old.pages;
             let fits = fits && new.page_size == old.page_size;
             (!fits).then_some(
-                "a meta page from one or two transactions before or after the first one's",
+                "a meta page written one or two transactions before or after the first one",
             )
         }
     }

@@ -170,14 +170,14 @@ impl<'a> Node<'a> {
         if element.key == 0 {
             return Err((
                 row,
-                format!("{} not empty", element_part(index, "key")),
+                format!("{} not to be empty", element_part(index, "key")),
                 "length 0".to_owned(),
             ));
         }
         if element.flags > BUCKET {
             return Err((
                 row,
-                format!("{} 0 or 1", element_part(index, "flags")),
+                format!("{} to be 0 or 1", element_part(index, "flags")),
                 format!("{:#x}", element.flags),
             ));
         }

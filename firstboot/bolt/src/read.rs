@@ -33,15 +33,15 @@ impl ReadAt for [u8] {
 }
 
 /// The number of bytes of consecutive pages that are read in one call. A separate call for each
-/// page would cost more than the check of the page.
+/// page would cost more than checking the page.
 const AHEAD: usize = 64 << 10;
 /// A read that begins at most this many bytes after the end of the previous one counts as
 /// sequential.
 const NEAR: u64 = 32 << 10;
 
 /// Reads pages of a file. Reads ahead while pages are requested in the order in which they are
-/// stored. This is common, because bbolt stores data in key order if the data was written in key
-/// order.
+/// stored. This order is common, because bbolt stores data in key order if the data was written in
+/// key order.
 pub(crate) struct Pages<'f, R: ReadAt + ?Sized> {
     file: &'f R,
     /// The end of the file's last page.

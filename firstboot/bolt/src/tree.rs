@@ -39,7 +39,7 @@ pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
     pub(crate) held: u64,
 }
 
-/// The requirements on a page that follow from its place in the tree.
+/// The requirements that a page's position in the tree places on the page.
 #[derive(Clone, Copy)]
 struct Expected<'a> {
     /// The place in the file that points to the page.
@@ -73,7 +73,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         )
     }
 
-    /// Returns the lowest id without a page, at which the page ids end.
+    /// Returns the exclusive upper bound of the page ids.
     fn end(&self) -> u64 {
         self.pages.end() / self.size
     }
@@ -105,13 +105,14 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(())
     }
 
-    /// Checks a page's keys against its place in the tree, and continues with the pages below it.
+    /// Checks a page's keys against its position in the tree, and continues with the pages below
+    /// it.
     fn node(&mut self, node: Node<'_>, start: Offset, expected: Expected<'_>) -> io::Result<()> {
         let Some(last) = node.count().checked_sub(1) else {
             // The root page of a bucket without keys is an empty leaf.
             let root = expected.min.is_none() && expected.max.is_none();
             if node.is_branch() || !root {
-                self.wrong(inside(start, 10), "a page with keys", "none");
+                self.wrong(inside(start, 10), "a page with keys", "no keys");
             }
             return Ok(());
         };
@@ -121,7 +122,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             let key = shown(node.key(0));
             self.wrong(
                 inside(start, node.key_at(0)),
-                format!("keys from {} on, as the page above states", shown(min)),
+                format!("keys from {} on, as its parent page states", shown(min)),
                 key,
             );
             return Ok(());
@@ -132,7 +133,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             let key = shown(node.key(last));
             self.wrong(
                 inside(start, node.key_at(last)),
-                format!("keys below {}, as the page above states", shown(max)),
+                format!("keys below {}, as its parent page states", shown(max)),
                 key,
             );
             return Ok(());
@@ -217,8 +218,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         )
     }
 
-    /// Passes a key and its value to the visitor. A key outside all buckets is a fault, because
-    /// only buckets may be there.
+    /// Passes a key and its value to the visitor. A key outside all buckets is a fault, because the
+    /// top level may contain only buckets.
     fn entry(&mut self, pair: Pair<'_>, place: Offset, bucket: Option<&Path<'_>>) {
         let Pair { key, value, .. } = pair;
         match bucket {
@@ -233,7 +234,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             ),
             None => self.wrong(
                 place,
-                "nothing but buckets outside of buckets",
+                "only buckets at the top level",
                 format!("the key {}", shown(key)),
             ),
         }
@@ -257,7 +258,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         if header.kind != page::LEAF {
             self.wrong(
                 inside(start, 8),
-                "a leaf page inline",
+                "an inline leaf page",
                 page::kind(header.kind),
             );
             return Ok(());
@@ -273,7 +274,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         match Node::parse(bytes) {
             Ok(_) if header.extent(bytes) != bytes.len() as u64 => {
                 let expected = format!(
-                    "an inline page of {} bytes, as its elements need",
+                    "an inline page of {} bytes, which its elements require",
                     header.extent(bytes)
                 );
                 self.wrong(start, expected, bytes.len().to_string());

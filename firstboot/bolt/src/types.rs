@@ -6,8 +6,8 @@ use crate::fault::Faults;
 /// The way in which the file was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// The file was streamed out of one transaction. It ends with its last page, and both meta
-    /// pages are from that transaction.
+    /// The file was streamed from one transaction. It ends with its last page, and both meta pages
+    /// are from that transaction.
     Snapshot,
     /// The file is in use by a database. It may be longer than its pages need, and one of its meta
     /// pages may be half-written.
@@ -35,7 +35,7 @@ pub struct Offset {
 /// A key with its value.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
-    /// Its bucket.
+    /// The key's bucket.
     pub bucket: &'a Path<'a>,
     /// The key.
     pub key: &'a [u8],

@@ -18,7 +18,8 @@ pub struct Report {
     pub meta: Option<Meta>,
     /// The number of pages in use.
     pub used: u64,
-    /// Whether the walk checked every reachable page. It is false if a fault hid other pages.
+    /// Whether the walk checked every reachable page. It is false if a fault made other pages
+    /// unreachable.
     pub complete: bool,
     /// The faults.
     pub faults: Faults,
@@ -27,7 +28,7 @@ pub struct Report {
 /// Checks the first `len` bytes of a file as a database, and passes every key to the visitor.
 ///
 /// # Errors
-/// Fails only if the file cannot be read. Faults in the file are in the report.
+/// Fails only if the file cannot be read. The report contains the faults in the file.
 pub fn check<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -110,7 +111,7 @@ fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
     if !right {
         // The fault's offset is the smaller of the two lengths.
         let said = if form == FileKind::Live {
-            format!("{said}, or whole pages more")
+            format!("{said}, or more whole pages")
         } else {
             said
         };

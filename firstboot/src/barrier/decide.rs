@@ -1,15 +1,15 @@
 //! The rule of the bootstrap barrier, as a pure function: it maps the state of this node and the
 //! observed states of the others to the next action. The safety of the barrier depends on this rule
-//! alone. `model.rs` explores every order of events on the nodes that apply this rule.
+//! alone. `model.rs` explores every order of events on nodes that apply this rule.
 //!
 //! The following argument shows that the rule is safe. A proposal names the disk ids of all
 //! members. A node accepts a proposal only when it has itself seen every disk id of that proposal,
-//! and its view of a peer never goes back in time. So if any disk accepted two proposals, the same
-//! one is the later for every disk, and no node returns from the later proposal to the earlier one.
-//! A node begins the cluster of its newest proposal once *all* have announced that they accepted
-//! it. From then on every other node follows, but only into a cluster whose proposal its own disk
-//! accepted with its present id. Such a disk has never voted. The clusters of two proposals could
-//! both exist only if a node changed from one proposal to the other and back.
+//! and its view of a peer never goes back in time. So all disks that accepted the same two
+//! proposals accepted them in the same order, and no node returns from the later proposal to the
+//! earlier one. A node begins the cluster of its newest proposal once *all* have announced that
+//! they accepted it. From then on every other node follows, but only into a cluster whose proposal
+//! its own disk accepted under its current id. Such a disk has never voted. The clusters of two
+//! proposals could both exist only if a node changed from one proposal to the other and back.
 //!
 //! A node with an order to restore follows the same rule, while etcd is stopped and its data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
@@ -37,7 +37,7 @@ pub(crate) struct PeerObservation {
 /// The observed states of all other members of the recipe.
 pub(crate) type PeerObservations = BTreeMap<Label, PeerObservation>;
 
-/// The state of this node in the barrier. All of it is recorded in the journal.
+/// The state of this node in the barrier. The journal records the whole state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalState {
     /// The name of this member.
@@ -87,7 +87,7 @@ pub(crate) enum Action {
     /// Probe again.
     Wait,
     /// All others have just answered with the same order and with these disk ids: accept the
-    /// proposal of these ids.
+    /// proposal with these ids.
     AcceptProposal(DiskIds, BootstrapMode),
     /// Start etcd as an initial member of the cluster of the proposal with this hash.
     StartEtcd(Sha256),
@@ -135,8 +135,8 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
         }
     }
     match local.proposals.last() {
-        // The others recorded on their disks that they accepted it, so it does not matter how old
-        // their answers are.
+        // The others recorded on their disks that they accepted the proposal, so it does not matter
+        // how old their answers are.
         Some(proposal) if all_accepted => Action::StartEtcd(proposal.id),
         _ if local
             .proposals
@@ -188,8 +188,8 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     for (name, PeerObservation { state, fresh }) in views {
         let takes_part = local.initial.contains(name);
         match state {
-            // That member withdrew its agreement, or this node never accepted one. The code above has
-            // already handled a member that started with the new data.
+            // That member withdrew its agreement, or this node has not accepted a proposal. The
+            // code above has already handled a member that started with the new data.
             Some(state @ PeerState::Etcd { .. })
                 if *fresh && !already_rolled_back(local, state) =>
             {

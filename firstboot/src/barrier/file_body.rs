@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_rest_of_a_file_is_all_from_its_place() {
+    async fn a_range_contains_the_rest_of_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let content: Vec<u8> = (0..CHUNK * 2 + 5)

@@ -1,6 +1,6 @@
 //! The bootstrap barrier ensures that no cluster is ever bootstrapped twice. A node with an empty
 //! disk does not decide alone that its cluster is new. It waits until all initial members are
-//! reachable and empty, and until all of them agree.
+//! reachable, have empty disks, and agree.
 //!
 //! `journal` determines from its events and from the volume whether a cluster has begun. `server`
 //! and `membership::peer_client` implement the protocol. `decide` contains the rule, and `model`
@@ -108,10 +108,9 @@ fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     // The guard judged a running etcd's data when etcd started. Data cannot be judged while etcd
     // writes to it.
     if start_permit::etcd_runs()? && data::is_in_place(&expected)? {
-        let start = state
-            .initial_cluster
-            .clone()
-            .context("a bug: etcd's data is known, but the journal has no start of etcd")?;
+        let start = state.initial_cluster.clone().context(
+            "a bug: etcd's data is recorded, but the journal does not record a start of etcd",
+        )?;
         return Ok(DiskState::Existing { start, begun: None });
     }
     let judge = || -> Result<DiskState> {
@@ -180,7 +179,7 @@ fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     Ok(disk_id)
 }
 
-/// Writes the parameters with which etcd bootstraps its cluster to the journal.
+/// Records in the journal the parameters with which etcd bootstraps its cluster.
 fn begin(
     identity: &Identity,
     journal: &mut Journal,

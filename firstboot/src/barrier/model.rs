@@ -28,7 +28,7 @@ struct World {
     exclusions: u8,
     give_ups: u8,
     unexpected_orders: u8,
-    /// For each node, the orders that a slow operator has not yet given to it.
+    /// For each node, the orders that a slow operator has not yet given.
     orders: Vec<u8>,
     /// The nodes that ever accepted each proposal, as the number of an entry in a table. Only the
     /// checks use this value.
@@ -151,8 +151,8 @@ impl Explorer {
             .collect()
     }
 
-    fn view(&self, of: usize, said: ModelMessage) -> PeerObservation {
-        let state = match said {
+    fn view(&self, of: usize, reported: ModelMessage) -> PeerObservation {
+        let state = match reported {
             ModelMessage::Nothing => None,
             ModelMessage::Etcd(proposal) => Some(PeerState::Etcd {
                 cluster_id: self.real[usize::from(proposal)].cluster_id,
@@ -211,7 +211,7 @@ impl Explorer {
 
     /// Returns the state of a node after its decision, or `None` if the node waits. Nodes in the
     /// same state make the same decision, so the decision is computed once for all of them.
-    fn think(&mut self, at: usize, number: u32) -> Option<u32> {
+    fn decide_next(&mut self, at: usize, number: u32) -> Option<u32> {
         if let Some(known) = self.decided.get(&(at, number)) {
             return *known;
         }
@@ -304,7 +304,7 @@ impl Explorer {
     }
 
     /// Returns the states after each possible event of the nodes themselves.
-    fn steps(&mut self, world: &World, look: ProbeScope) -> Vec<World> {
+    fn steps(&mut self, world: &World, scope: ProbeScope) -> Vec<World> {
         let count = self.names.len();
         let mut next = Vec::new();
         for at in (0..count)
@@ -319,29 +319,29 @@ impl Explorer {
             .filter(|at| self.node(world, *at).started.is_none())
             .collect::<Vec<_>>()
         {
-            let said: Vec<ModelMessage> = (0..count)
+            let reported: Vec<ModelMessage> = (0..count)
                 .map(|other| self.node(world, other).announcement())
                 .collect();
             let news =
-                |node: &Node, other: &usize| *other != at && node.seen[*other] != said[*other];
+                |node: &Node, other: &usize| *other != at && node.seen[*other] != reported[*other];
             let news: Vec<usize> = (0..count)
                 .filter(|other| news(self.node(world, at), other))
                 .collect();
-            match look {
+            match scope {
                 ProbeScope::AtOne => next.extend(
                     news.iter()
-                        .map(|o| self.with(world, at, |node| node.seen[*o] = said[*o])),
+                        .map(|o| self.with(world, at, |node| node.seen[*o] = reported[*o])),
                 ),
                 ProbeScope::AtAll if news.is_empty() => {}
                 ProbeScope::AtAll => {
                     next.push(self.with(world, at, |node| {
                         for o in news {
-                            node.seen[o] = said[o];
+                            node.seen[o] = reported[o];
                         }
                     }));
                 }
             }
-            if let Some(number) = self.think(at, world.nodes[at]) {
+            if let Some(number) = self.decide_next(at, world.nodes[at]) {
                 let mut after = world.clone();
                 after.nodes[at] = number;
                 if let Some(proposal) = self.nodes.values[number as usize].proposals.last().copied()

@@ -21,7 +21,7 @@ struct TrackedPeer {
     last_answer_at: Option<SystemTime>,
     /// The result of the last probe.
     now: ProbeResult,
-    /// The time of the first of the probes that have all had this result.
+    /// The time since which all probes have had this result.
     since: SystemTime,
 }
 
@@ -108,7 +108,7 @@ impl PeerTracker {
         })
     }
 
-    /// Explains why that member makes this node abandon its order.
+    /// Explains why this node abandons its order because of that member.
     pub(crate) fn objection(&self, local: &LocalState, name: &Label) -> Reason {
         match self.0.get(name).map(|peer| &peer.now) {
             Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => ReasonId::OrdersDiffer.because(format!(
@@ -157,7 +157,8 @@ impl TrackedPeer {
             }
             ProbeResult::State(PeerState::Firstboot { mode, .. }) if !mode.is_new() => {
                 format!(
-                    "{name} has had an order since {since} to {mode}: run `firstboot restore --from {name}` here as well"
+                    "{name} has had an order to {mode} since {since}: run `firstboot restore \
+                     --from {name}` here as well"
                 )
             }
             ProbeResult::State(PeerState::Firstboot { without, .. })
@@ -226,7 +227,7 @@ impl TrackedPeer {
             ProbeResult::State(PeerState::Firstboot { mode, .. })
                 if local.mode.merge(*mode).is_none() =>
             {
-                format!("{name} has had an order since {since} to {mode}")
+                format!("{name} has had an order to {mode} since {since}")
             }
             ProbeResult::State(PeerState::Firstboot { without, .. })
                 if *without != local.without =>
@@ -254,8 +255,8 @@ impl TrackedPeer {
             Some(PeerState::Firstboot {
                 phase: Phase::Empty,
                 ..
-            }) => "as empty".to_owned(),
-            Some(PeerState::Firstboot { .. }) => "as ready".to_owned(),
+            }) => "with an empty disk".to_owned(),
+            Some(PeerState::Firstboot { .. }) => "ready to bootstrap".to_owned(),
         };
         let at = self.last_answer_at.map(clock).unwrap_or_default();
         format!("it last answered at {at}, {what}")
@@ -317,9 +318,10 @@ mod tests {
         let reason = tracker.describe(&local(&[]), &Action::Wait);
         assert_eq!(
             reason.to_string(),
-            "waiting until all initial members agree: b has not answered since 00:01:01 UTC (connection refused; it \
-             last answered at 00:01:00 UTC, as empty); c has not answered since 00:01:01 UTC (connection refused; it \
-             never answered) [members-not-ready]"
+            "waiting until all initial members agree: b has not answered since 00:01:01 UTC \
+             (connection refused; it last answered at 00:01:00 UTC, with an empty disk); c has not \
+             answered since 00:01:01 UTC (connection refused; it never answered) \
+             [members-not-ready]"
         );
         tracker.record(&label("c"), silence(), at(99));
         assert_eq!(

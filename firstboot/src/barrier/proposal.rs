@@ -12,7 +12,7 @@ const IN_TOKEN: usize = 16;
 /// only help human readers, because the hash covers the whole digest.
 const SNAPSHOT_IN_TOKEN: usize = 8;
 
-/// A possible agreement of the members that these disks become one cluster.
+/// A possible agreement among the members that these disks become one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Proposal {
     /// The hash of all disk ids and of the mode.

@@ -1,6 +1,6 @@
-//! Performs the additional tasks at the barrier of a node that has an order to restore. The node
-//! prepares its new data before it accepts a proposal, serves the snapshot to members that do not
-//! have it, and lets the operator cancel the restore.
+//! Performs the additional barrier tasks of a node that has an order to restore. The node prepares
+//! its new data before it accepts a proposal, serves the snapshot to members that do not have it,
+//! and lets the operator cancel the restore.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -60,7 +60,7 @@ struct Signals {
 pub(crate) enum Cancellation {
     /// The terminal was closed.
     HandOver,
-    /// The operator interrupted the restore, or the deadline passed. The text explains which.
+    /// The operator interrupted the restore, or the deadline passed. The text contains the reason.
     Abandon(String),
 }
 

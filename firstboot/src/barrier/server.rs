@@ -50,7 +50,7 @@ struct ServerState {
     notifier: watch::Sender<ChangeNotifier>,
 }
 
-/// A value that changes whenever a probe before the end of the pause would be useful.
+/// A value that changes whenever the next probe should start before the end of the pause.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct ChangeNotifier {
     /// The number of times that the answer has changed.
@@ -299,7 +299,7 @@ mod tests {
     /// A peer stops waiting for an answer after 1.5 s. Before connections were limited by source,
     /// the silent connections of one host kept a peer waiting for 6 to 13 s.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn silent_connections_keep_no_peer_waiting() {
+    async fn silent_connections_do_not_delay_peers() {
         let identity = crate::steps::issued();
         let _listener = Listener::open(
             OWN,

@@ -51,8 +51,8 @@ pub(super) fn wait(identity: &Identity, proposal: &Proposal) -> Result<()> {
     Ok(())
 }
 
-/// Returns when etcd on the first member has opened its port. Returns the last probe if etcd has
-/// not answered it yet.
+/// Waits until etcd on the first member has opened its port. Returns the last probe if etcd has not
+/// answered it yet.
 async fn started(peer_client: &PeerClient, first: &Member) -> Option<JoinHandle<ProbeResult>> {
     // First, wait until firstboot on that member has closed the port.
     loop {

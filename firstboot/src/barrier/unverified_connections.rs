@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::AbortHandle;
 
-/// The maximum number of such connections: more than arrive during one handshake, and far fewer
-/// than the 1024 descriptors that systemd allows a service.
+/// The maximum number of such connections. It is higher than the number that arrives during one
+/// handshake, and far below the 1024 descriptors that systemd allows a service.
 const LIMIT: usize = 256;
 
 /// All connections without a verified certificate, oldest first.

@@ -55,7 +55,7 @@ mod tests {
 
     /// The guard of a later or an earlier image reads the same file in /run.
     #[test]
-    fn the_keys_are_those_of_earlier_versions() {
+    fn the_keys_are_the_same_as_in_earlier_versions() {
         let text = serde_json::to_string(&Expected::default()).unwrap();
         assert_eq!(
             text,

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_recreated_or_copied_directory_is_another_one() {
+    fn a_recreated_or_copied_directory_is_a_different_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data");
         let of = || Inode::of(&Dir::open(&path).unwrap()).unwrap();

@@ -52,8 +52,8 @@ pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     Ok(now.is_some_and(|now| known.directories.first_replaced(&now).is_none()))
 }
 
-/// Returns the lowest minor of etcd that opens this node's data, as far as the data shows it. etcd
-/// must not be running.
+/// Returns the lowest etcd minor version that opens this node's data, if the data shows which one.
+/// etcd must not be running.
 pub(crate) fn needed_minor() -> Option<u64> {
     observe::needed_minor(Path::new(paths::DATA)).ok().flatten()
 }

@@ -172,7 +172,9 @@ fn wal(data: &Dir) -> io::Result<WalEnd> {
 /// Returns the newest file of the WAL, with its directory and the index of its first entry.
 fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
     let (wal, mut files) = all_wal_files(data)?;
-    let (_, first, name) = files.pop().ok_or_else(|| other("member/wal has no file"))?;
+    let (_, first, name) = files
+        .pop()
+        .ok_or_else(|| other("member/wal contains no WAL file"))?;
     Ok((wal, name, first))
 }
 
@@ -212,9 +214,10 @@ fn applied(data: &Dir) -> io::Result<u64> {
     Ok(index.unwrap_or_default())
 }
 
-/// Returns the lowest minor of etcd that opens this data: that of the cluster version or of the
-/// storage version, whichever is higher. When the cluster version falls, etcd migrates the storage
-/// some seconds later (server/storage/schema/membership.go and schema.go). etcd must not be running.
+/// Returns the lowest minor version of etcd that opens this data: the higher of the cluster
+/// version's and the storage version's minor. After the cluster version has fallen, etcd migrates
+/// the storage some seconds later (server/storage/schema/membership.go and schema.go). etcd must
+/// not be running.
 pub(super) fn needed_minor(folder: &Path) -> io::Result<Option<u64>> {
     let data = Dir::open(folder)?;
     let minor = |bucket: &[u8], key: &[u8]| -> io::Result<Option<u64>> {
@@ -251,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_complete_log_makes_a_member() {
+    fn only_a_complete_wal_counts_as_a_wal() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data");
         assert_eq!(contents(&path).unwrap(), Contents::Empty);

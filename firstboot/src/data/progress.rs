@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_keys_are_those_of_earlier_versions() {
+    fn the_keys_are_the_same_as_in_earlier_versions() {
         let progress = Progress::starting(DiskId::of(1), WalEnd::default());
         let text = serde_json::to_string(&progress).unwrap();
         assert!(

@@ -1,10 +1,11 @@
 //! Finds requests of etcd's v2 API in the part of the write-ahead log that the next start of etcd
 //! reads.
 //!
-//! Up to 3.5 a member publishes its name with such a request at each start (server/etcdserver/
-//! server.go, publish). 3.7 cannot decode one and panics (server/etcdserver/apply/apply.go, Apply;
-//! tried with 3.7.3). A start reads only the entries after the newest snapshot of the log, so the
-//! requests do no harm once etcd has made its next snapshot.
+//! Up to 3.5 a member publishes its name with such a request at each start
+//! (server/etcdserver/server.go, publish). 3.7 cannot decode such a request and panics
+//! (server/etcdserver/apply/apply.go, Apply; observed with 3.7.3). A start reads only the entries
+//! after the newest snapshot of the log, so the requests do no harm once etcd has written its next
+//! snapshot.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -25,7 +26,7 @@ struct Entry {
     data: Vec<u8>,
 }
 
-/// The fields of `etcdserverpb.Request` that tell it from an `InternalRaftRequest`.
+/// The fields of `etcdserverpb.Request` that distinguish it from an `InternalRaftRequest`.
 #[derive(Clone, PartialEq, Eq, Message)]
 struct V2Request {
     #[prost(bytes = "vec", tag = "2")]
@@ -34,8 +35,8 @@ struct V2Request {
     path: Vec<u8>,
 }
 
-/// Whether the next start of etcd on this data directory reads a request of the v2 API. Also works
-/// while etcd runs.
+/// Returns whether the next start of etcd on this data directory reads a request of the v2 API.
+/// Also works while etcd runs.
 pub(crate) fn reads_v2_requests(folder: &Path) -> Result<bool> {
     let look = || -> io::Result<bool> {
         let mut found = Found::default();
@@ -85,7 +86,7 @@ impl Found {
     }
 }
 
-/// A path of the v2 store begins with a slash, and no message of protobuf does.
+/// A path of the v2 store begins with a slash, and no protobuf message does.
 fn is_v2(data: &[u8]) -> bool {
     V2Request::decode(data)
         .is_ok_and(|request| !request.method.is_empty() && request.path.starts_with(b"/"))
@@ -104,7 +105,7 @@ mod tests {
         .encode_to_vec()
     }
 
-    /// A put of the v3 API: the header, and a `PutRequest` in the field 4.
+    /// A put request of the v3 API: the header, and a `PutRequest` in field 4.
     fn put() -> Vec<u8> {
         #[derive(Clone, PartialEq, Eq, Message)]
         struct Internal {

@@ -106,7 +106,7 @@ impl WalEnd {
     /// ignores everything after a truncated or damaged record.
     ///
     /// # Errors
-    /// Fails if the file cannot be read, or if it does not begin like a WAL of etcd.
+    /// Fails if the file cannot be read, or if it does not begin like an etcd WAL.
     pub(super) fn read(file: File, first: u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(256 << 10, file);
@@ -136,7 +136,7 @@ impl WalEnd {
         } else {
             Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "it does not begin like a WAL of etcd",
+                "it does not begin like an etcd WAL",
             ))
         }
     }
@@ -280,7 +280,7 @@ pub(super) mod tests {
 
     /// The file is sparse: it has a large length but occupies no space on the disk.
     #[test]
-    fn a_record_of_a_terabyte_takes_no_memory() {
+    fn a_terabyte_record_takes_no_memory() {
         let mut writer = Writer::new(7, 9);
         writer.entry(1).state(2, 7, 1);
         let mut bytes = writer.bytes.clone();
@@ -293,7 +293,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn records_before_a_cut_or_damage_count() {
+    fn records_before_a_truncation_or_damage_are_read() {
         let mut writer = Writer::new(7, 9);
         let begun = writer.bytes.len();
         let mut ends = vec![(begun, 0)];

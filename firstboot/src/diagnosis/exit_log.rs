@@ -1,4 +1,4 @@
-//! Finds the reason why etcd exited in its last log lines, as a pure function.
+//! Searches etcd's last log lines for the reason why etcd exited, as a pure function.
 //!
 //! etcd logs one JSON object per line (zap), and its last line has the level `fatal` or `panic`.
 //! Go's runtime writes `panic: …` or `fatal error: …`, followed by the goroutines. If settings are
@@ -22,7 +22,7 @@ pub(super) struct Entry {
     pub(super) at: u64,
     /// The id of the process that wrote the entry.
     pub(super) pid: u32,
-    /// Its text.
+    /// The entry's text.
     pub(super) message: String,
 }
 
@@ -51,7 +51,7 @@ enum Weight {
 
 impl Entry {
     /// Parses an entry as `journalctl --output=json` prints it. Returns `None` if the entry does
-    /// not have a text.
+    /// not contain a text.
     pub(super) fn parse(line: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Raw {
@@ -199,7 +199,7 @@ mod tests {
     /// This is the log of etcd 3.5.1 after its database was emptied. The reason is in the line
     /// before the one from Go's runtime.
     #[test]
-    fn etcds_reason_goes_before_go_s() {
+    fn etcds_reason_is_preferred_to_that_of_the_go_runtime() {
         let panic = r#"{"level":"panic","msg":"failed to recover v3 backend from snapshot","error":"failed to find database snapshot file (snap: snapshot file doesn't exist)"}"#;
         let newest_first = [
             (7, "\t/server/main.go:32 +0x45"),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_counts_where_nothing_says_more() {
+    fn a_warning_is_reported_if_no_line_is_more_informative() {
         let warn = r#"{"level":"warn","msg":"failed to verify flags","error":"--election-timeout[1000ms] should be at least as 5 times"}"#;
         assert!(
             words(&[(7, warn), (7, INFO)])
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_short_and_steers_no_terminal() {
+    fn a_line_is_shortened_and_cannot_control_the_terminal() {
         let long = format!("panic: \u{1b}[2J{}", "ä".repeat(1000));
         let text = words(&[(7, &long)]).unwrap();
         assert!(

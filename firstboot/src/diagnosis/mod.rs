@@ -72,8 +72,7 @@ fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     before.map(words) == now.map(words)
 }
 
-/// Returns all reasons why this node is not a healthy member that can be determined on this
-/// machine.
+/// Determines on this machine all reasons why this node is not a healthy member.
 pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
     etcd()
         .into_iter()
@@ -115,9 +114,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_end_at_another_time_is_logged_once() {
+    fn the_same_exit_at_another_time_is_logged_once() {
         let ended =
-            |clock: &str, why: &str| format!("etcd ended at {clock} UTC: {why} [etcd-ended]");
+            |clock: &str, why: &str| format!("etcd exited at {clock} UTC: {why} [etcd-ended]");
         let first = ended("11:43:03", "cannot write: No space left on device");
         assert!(is_repeated(
             Some(&first),

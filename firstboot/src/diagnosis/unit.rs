@@ -13,7 +13,7 @@ use crate::systemd;
 /// etcd's unit.
 pub(super) const UNIT: &str = "etcd.service";
 
-/// The time, in microseconds, for which the exit of an etcd process is reported although etcd is
+/// The time, in microseconds, during which the exit of an etcd process is reported although etcd is
 /// running again. systemd restarts etcd after 5 s, and the new process may take some seconds until
 /// it exits for the same reason.
 const RECENT: u64 = 30_000_000;
@@ -93,18 +93,18 @@ impl Unit {
         };
         if let Some(words) = words.filter(counts) {
             let again = if self.running.is_some() { AGAIN } else { "" };
-            let text = format!("etcd ended at {}{again}: {}", clock(words.at), words.text);
+            let text = format!("etcd exited at {}{again}: {}", clock(words.at), words.text);
             return Some(ReasonId::EtcdEnded.because(text));
         }
         if self.running.is_some() || !self.failed() {
             return None;
         }
         let how = if self.code == 1 {
-            "with exit code"
+            "exited with code"
         } else {
-            "by signal"
+            "was killed by signal"
         };
-        let text = format!("etcd ended {how} {}, and logged no reason", self.status);
+        let text = format!("etcd {how} {} without logging a reason", self.status);
         Some(ReasonId::EtcdEnded.because(text))
     }
 
@@ -153,29 +153,29 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_reported_with_the_last_log_line() {
+    fn an_exit_is_reported_with_the_last_log_line() {
         let down = unit(
             "LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=1\nExecMainStatus=1\nDropInPaths=",
         );
         let said = diagnose(&down, Some(&fatal(7, 60 * SECOND)), 9000 * SECOND);
         assert_eq!(
             said,
-            "etcd ended at 00:01:00 UTC: discovery failed: walpb: crc mismatch [etcd-ended]"
+            "etcd exited at 00:01:00 UTC: discovery failed: walpb: crc mismatch [etcd-ended]"
         );
         let said = diagnose(&down, Some(&fatal(6, 60 * SECOND)), 9000 * SECOND);
         assert_eq!(
             said,
-            "etcd ended with exit code 1, and logged no reason [etcd-ended]"
+            "etcd exited with code 1 without logging a reason [etcd-ended]"
         );
     }
 
     #[test]
-    fn an_end_is_reported_for_a_while_after_etcd_was_restarted() {
+    fn an_exit_is_reported_for_a_while_after_etcd_was_restarted() {
         let up =
             unit("LoadState=loaded\nMainPID=8\nExecMainPID=8\nExecMainCode=0\nExecMainStatus=0");
         let said = diagnose(&up, Some(&fatal(7, 60 * SECOND)), 65 * SECOND);
         assert!(
-            said.starts_with("etcd ended at 00:01:00 UTC and was restarted: discovery"),
+            said.starts_with("etcd exited at 00:01:00 UTC and was restarted: discovery"),
             "{said}"
         );
         assert_eq!(diagnose(&up, Some(&fatal(7, 60 * SECOND)), 95 * SECOND), "");
@@ -194,7 +194,7 @@ mod tests {
             unit("LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=2\nExecMainStatus=9");
         assert_eq!(
             diagnose(&killed, None, 0),
-            "etcd ended by signal 9, and logged no reason [etcd-ended]"
+            "etcd was killed by signal 9 without logging a reason [etcd-ended]"
         );
         let stopped =
             unit("LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=1\nExecMainStatus=0");

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_and_read() {
+    fn a_bootstrap_mode_is_written_and_read() {
         for mode in [
             BootstrapMode::New,
             BootstrapMode::Restore {

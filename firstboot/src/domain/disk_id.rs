@@ -9,14 +9,15 @@ use recipes::Label;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-/// The id of a disk. firstboot draws it when it finds the disk empty, and writes it to the journal
-/// before it sends it to any other member. If the disk is lost, the id is lost as well.
+/// The id of a disk. firstboot generates a random id when it finds the disk empty, and writes the
+/// id to the journal before it sends the id to any other member. If the disk is lost, the id is
+/// lost as well.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct DiskId(u128);
 
 impl DiskId {
-    /// Draws a new id from the system's random numbers.
+    /// Generates a new id with the system's random number generator.
     pub(crate) fn draw() -> Result<Self> {
         let mut bytes = [0; 16];
         SystemRandom::new()

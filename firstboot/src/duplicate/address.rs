@@ -22,7 +22,8 @@ use crate::exit::refused;
 use crate::machine;
 use crate::reason::{Reason, ReasonId};
 
-/// The number of times that the probe is sent. One is not enough, because a packet may be lost.
+/// The number of times that the probe is sent. One probe is not enough, because a packet may be
+/// lost.
 const TIMES: u32 = 3;
 /// The time for which firstboot waits for an answer to each probe. A neighbour answers in well
 /// under a millisecond. If a switch must first learn the port, the answer takes some milliseconds.

@@ -289,8 +289,8 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// Returns the message for the case that the others report through raft that this node was removed.
-/// In this case etcd exits with success, and only its log contains the reason.
+/// Returns the message for a node whose removal the others report through raft. In this case etcd
+/// exits with success, and only its log contains the reason.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

@@ -42,7 +42,7 @@ pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
         match verdict {
             FilterAction::Allow => rules.insert(number, Vec::new()),
             FilterAction::Match => match matches(name, sockets)? {
-                // The call is omitted, because the filter would allow a call without rules with any
+                // A call without rules is omitted, because the filter would allow the call with any
                 // arguments.
                 none if none.is_empty() => None,
                 some => rules.insert(number, some),
@@ -136,7 +136,7 @@ fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
     .collect()
 }
 
-/// Returns the sockets of a kind, by domain, type and protocol.
+/// Returns the rules for sockets of a kind: their domains, types and protocols.
 fn openable(kind: Sockets) -> Vec<Result<SeccompRule>> {
     // The kernel also accepts flags in the type (include/linux/net.h, SOCK_TYPE_MASK).
     let of_type = |number: i32| bits(1, 0xf, number);

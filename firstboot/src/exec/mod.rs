@@ -4,8 +4,8 @@
 //! systemd 219 of CentOS 7 is built without seccomp (its build options contain `-SECCOMP`), so
 //! `SystemCallFilter=`, `SystemCallArchitectures=` and `RestrictAddressFamilies=` have no effect
 //! (load-fragment-gperf.gperf.m4). The kernel has seccomp (3.10.0-1160, CONFIG_SECCOMP_FILTER), so
-//! firstboot loads the filter itself. The process stays the same, so systemd's main PID, the notify
-//! socket, limits and namespaces stay the same as well.
+//! firstboot loads the filter itself. The program keeps the process of firstboot, and thus
+//! systemd's main PID, the notify socket, limits and namespaces.
 
 mod environment;
 mod filter;

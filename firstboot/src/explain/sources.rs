@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_source_has_a_line_and_the_outcome_stands_at_the_end() {
+    fn each_source_has_a_line_and_the_outcome_comes_last() {
         let json = r#"{"sources":[{"source":"file","outcome":"nothing","saw":"no file"},
             {"source":"config-drive","outcome":"taken","saw":"user_data"},{"source":"ec2","outcome":"not-asked","saw":"why"}]}"#;
         let log: SourceLog = serde_json::from_str(json).unwrap();

@@ -199,7 +199,7 @@ fn directory() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
 }
 
-/// The treatment of the last name of a path.
+/// How to treat the last name of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
     /// The last name is a directory, which is opened.
@@ -210,8 +210,8 @@ enum Last {
     Target,
 }
 
-/// Returns the directory that contains a path's last name, and that name. Does not follow a link at
-/// the path's end.
+/// Returns a path's last name and the directory that contains it. Does not follow a link at the
+/// path's end.
 pub(super) fn entry(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Entry)
 }

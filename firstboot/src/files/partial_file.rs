@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_a_crash_left_is_deleted_and_never_written_to() {
+    fn a_partial_file_left_by_a_crash_is_deleted_and_never_written_to() {
         let folder = tempfile::tempdir().unwrap();
         let (stale, good) = (folder.path().join(".x.part"), folder.path().join("good.db"));
         fs::write(&good, "a snapshot").unwrap();

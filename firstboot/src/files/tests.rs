@@ -43,7 +43,7 @@ fn a_file_with_another_mode_or_content_is_not_current() {
 }
 
 #[test]
-fn a_link_in_the_way_is_refused_and_not_followed() {
+fn a_link_in_place_of_a_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
     std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
@@ -52,7 +52,7 @@ fn a_link_in_the_way_is_refused_and_not_followed() {
 }
 
 #[test]
-fn a_flood_is_cut_off() {
+fn a_bounded_read_refuses_a_longer_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(1 << 40).unwrap();
     assert!(
@@ -64,7 +64,7 @@ fn a_flood_is_cut_off() {
 }
 
 #[test]
-fn what_a_crash_left_of_a_write_is_removed_and_the_file_is_not() {
+fn the_temporary_file_of_an_interrupted_write_is_removed_and_the_file_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
     fs::write(&path, "whole").unwrap();

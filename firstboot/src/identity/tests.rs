@@ -66,7 +66,7 @@ fn refused_with(document: &NodeDocument, expected: &str) {
 }
 
 #[test]
-fn its_own_document_makes_the_node() {
+fn the_nodes_own_document_is_accepted() {
     let key = key();
     let identity = answer(&document(), &key, &key.public()).unwrap();
     assert_eq!(identity.fqdn(), "etcd-1.cluster.local");
@@ -100,7 +100,7 @@ fn a_document_for_another_node_is_refused() {
             address: "10.0.0.1".parse().unwrap(),
             ..document()
         },
-        "gives it 10.101.15.101",
+        "assigns it 10.101.15.101",
     );
     let machine = MachineMatch {
         serial: "X1".parse().ok(),

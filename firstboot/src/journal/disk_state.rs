@@ -22,7 +22,7 @@ pub(crate) enum DiskState {
         archive_data: bool,
     },
     /// There is no data that etcd can use. `disk_id` is the id to keep, or `None` if firstboot must
-    /// draw a new one.
+    /// generate a new id.
     Fresh {
         disk_id: Option<DiskId>,
         archive_data: bool,
@@ -120,7 +120,7 @@ pub(crate) fn classify_disk(
 /// Classifies a disk on which etcd was never started.
 fn before(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
     match (contents, volume) {
-        // The node gets a new disk id, because the agreements with the old one are void.
+        // The node gets a new disk id, because agreements made with the old id are void.
         (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::Fresh {
             disk_id: None,
             archive_data: false,
@@ -160,7 +160,7 @@ mod tests {
         }
     }
 
-    /// Returns the possible verdicts on data with such contents.
+    /// Returns the possible verdicts on data with these contents.
     fn verdicts(contents: Contents) -> Vec<Verdict> {
         let replaced = Verdict::Lost(Lost::Replaced("data"));
         match contents {

@@ -33,12 +33,12 @@ pub(crate) enum Event {
     /// firstboot found the disk empty and gave it an id.
     #[serde(rename = "life")]
     DiskIdDrawn {
-        /// The id.
+        /// The disk's id.
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// This node has accepted a proposal, because it saw these disk ids on all other members. It
-    /// announces the acceptance next.
+    /// This node has accepted a proposal, because it saw these disk ids on all other members. The
+    /// node announces the acceptance next.
     #[serde(rename = "ready")]
     ProposalAccepted {
         /// The disk ids of all initial members.
@@ -52,7 +52,7 @@ pub(crate) enum Event {
         )]
         mode: BootstrapMode,
     },
-    /// An etcd of this version is about to use the data.
+    /// etcd of this version is about to use the data.
     #[serde(rename = "uses")]
     EtcdVersionRecorded {
         /// The version.
@@ -65,9 +65,9 @@ pub(crate) enum Event {
         /// The names and peer URLs of the initial members.
         members: Vec<(String, String)>,
     },
-    /// firstboot removes the member under which this node ran before it got a new disk.
+    /// firstboot removes the member that this node was before it received a new disk.
     Remove {
-        /// Its id.
+        /// The member's id.
         member: u64,
     },
     /// firstboot adds this node as a learner.
@@ -98,7 +98,7 @@ pub(crate) enum Event {
     DataAccepted,
     /// firstboot promotes this node to a voter.
     Promote {
-        /// Its id.
+        /// The member's id.
         member: u64,
     },
     /// firstboot restarts etcd, so that it trusts a different set of CAs.
@@ -113,16 +113,16 @@ pub(crate) enum Event {
         /// The subjects of the CAs that signed the certificates.
         authorities: BTreeSet<CaSubject>,
     },
-    /// The operator ordered that this member leave its cluster, and the cluster can do without it.
-    /// firstboot removes it now.
+    /// The operator ordered that this member leave its cluster, and the cluster can do without the
+    /// member. firstboot removes the member now.
     Leave {
-        /// Its id.
+        /// The member's id.
         member: u64,
     },
     /// The member was not removed in time, and remains a member.
     #[serde(rename = "stay")]
     LeaveCancelled {
-        /// Its id.
+        /// The member's id.
         member: u64,
     },
     /// The member has been removed, and etcd remains stopped.
@@ -146,7 +146,7 @@ pub(crate) enum Event {
     #[serde(rename = "told")]
     RestoreOrdered(Box<RestoreOrder>),
     /// All members have agreed, and the swap of the data begins. From now on, firstboot can only
-    /// complete it.
+    /// complete the swap.
     #[serde(rename = "exchange")]
     SwapBegun(Box<DataSwap>),
     /// The swap is complete.
@@ -226,7 +226,7 @@ mod tests {
 
     /// Nodes of earlier versions wrote these lines, and will read them again after a downgrade.
     #[test]
-    fn the_names_in_a_line_are_those_of_earlier_versions() {
+    fn the_names_in_a_line_are_the_same_as_in_earlier_versions() {
         let disk_id = DiskId::of(1);
         let disk_ids = DiskIds::from([("a".parse().unwrap(), disk_id)]);
         let mode = BootstrapMode::Rollback { cluster: 7 };
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tag_of_each_renamed_event_is_that_of_earlier_versions() {
+    fn the_tag_of_each_renamed_event_is_the_same_as_in_earlier_versions() {
         let swap = DataSwap {
             from: "/a".into(),
             archive_to: None,

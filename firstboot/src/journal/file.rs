@@ -57,7 +57,7 @@ fn parse(line: &str) -> Option<Entry> {
 pub(crate) enum Line {
     /// A whole line.
     Entry(Entry),
-    /// The last line, truncated by a power cut. No action followed it.
+    /// The last line, truncated by a power cut. firstboot has not acted on this line.
     Torn,
     /// A damaged line that is followed by other lines.
     Damaged,
@@ -101,8 +101,8 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 
 impl Journal {
     /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
-    /// line and flushes the rest. If the writer was killed, its last line may not be on the disk
-    /// yet, and other members will rely on that line.
+    /// line and flushes the rest, because the last line of a killed writer may not be on the disk
+    /// yet although other members will rely on that line.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_added_is_there_after_opening_again() {
+    fn added_events_are_present_after_reopening() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let mut journal = Journal::open(&path).unwrap();
@@ -248,7 +248,7 @@ mod tests {
     /// A power cut can leave any prefix of the file, possibly padded with zeros to the file's
     /// length. Every complete line must be read.
     #[test]
-    fn a_torn_end_loses_one_line_at_most_wherever_it_is_torn() {
+    fn a_torn_end_loses_at_most_one_line() {
         let line = |text: &str| {
             let json = serde_json::to_string(&Entry {
                 at: 1,
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_with_a_torn_end_is_written_on() {
+    fn a_journal_with_a_torn_end_can_be_continued() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         for tail in [&b"0123"[..], &[0; 100], &[0xff, b'\n']] {
@@ -299,7 +299,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = read(&String::from_utf8_lossy(&bytes));
         }
     }

@@ -17,10 +17,10 @@ use crate::domain::{
 pub(crate) struct NodeState {
     /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
-    /// The id of the disk. It is `None` until firstboot has drawn an id, and again after the
+    /// The id of the disk. It is `None` until firstboot has generated an id, and again after the
     /// operator has excluded a member.
     pub(crate) disk_id: Option<DiskId>,
-    /// The sets of disk ids that this node has accepted since it got its current disk id.
+    /// The sets of disk ids that this node has accepted since it received its current disk id.
     pub(crate) accepted: Vec<DiskIds>,
     /// The sets of disk ids that this node has accepted since the journal began.
     pub(crate) accepted_ever: Vec<DiskIds>,
@@ -76,17 +76,17 @@ pub(crate) enum MembershipIntent {
 /// The data that this node had before a restore, and the node's state with that data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArchivedData {
-    /// Its path.
+    /// The path of the data.
     pub(crate) path: PathBuf,
-    /// The initial-cluster settings that etcd used with it.
+    /// The initial-cluster settings that etcd used with the data.
     pub(crate) initial_cluster: InitialCluster,
-    /// Its cluster.
+    /// The cluster of the data.
     pub(crate) cluster: u64,
-    /// The member id with that data, if it is known.
+    /// The node's member id with that data, if it is known.
     pub(crate) member: Option<u64>,
     /// The revision from which that data began.
     pub(crate) revision: u64,
-    /// Its directories.
+    /// The identity of the data.
     pub(crate) data: Option<DataIdentity>,
     /// The version of etcd that last used that data.
     pub(crate) etcd: Option<EtcdVersion>,

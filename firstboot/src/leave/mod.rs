@@ -201,13 +201,13 @@ async fn move_leader(to: u64, credentials: &Credentials) -> Result<()> {
     client.move_leader(to).await
 }
 
-/// Removes the member with a request to another member.
+/// Removes the member through a request to another member.
 async fn remove_through(url: &str, member: u64, credentials: &Credentials) -> Result<()> {
     let client = Client::connect(url, credentials).await?;
     client.remove(member).await
 }
 
-/// Cancels the intent to leave, so that no later boot unexpectedly resumes it.
+/// Cancels the intent to leave, so that no later boot unexpectedly resumes the removal.
 fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
     if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
         journal.add(Event::LeaveCancelled { member })?;
@@ -215,7 +215,7 @@ fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
     Ok(())
 }
 
-/// Observes the etcds on this node and on the others.
+/// Observes etcd on this node and on the other members.
 async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<Observed> {
     let credentials = installed_credentials()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;

@@ -21,7 +21,7 @@ const QUIET: Duration = Duration::from_secs(4);
 pub(crate) struct ActiveStreams(BTreeMap<(String, u64), (u64, Instant)>);
 
 impl ActiveStreams {
-    /// Removes the connections that exist only in the gauge from each peer.
+    /// Removes from each peer the connections that exist only in the gauge.
     pub(crate) fn judge(&mut self, peers: &mut [Peer], now: Instant) {
         for peer in peers {
             let name = &peer.name;
@@ -40,7 +40,7 @@ impl ActiveStreams {
 }
 
 /// Returns the members to which a member has an open stream according to its metrics
-/// (server/etcdserver/api/rafthttp/metrics.go), and how many bytes it has sent to each.
+/// (server/etcdserver/api/rafthttp/metrics.go), and the number of bytes sent to each.
 pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
     let active = labelled(metrics, "etcd_network_active_peers{", "Remote");
     let sent: BTreeMap<u64, f64> =
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_without_a_heartbeat_is_none() {
+    fn a_stream_without_a_heartbeat_is_closed() {
         let mut peer = Peer {
             name: "etcd-1".into(),
             url: String::new(),

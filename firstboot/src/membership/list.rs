@@ -12,7 +12,7 @@ use crate::reason::{Reason, ReasonId};
 /// The report of one member of a running cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Peer {
-    /// Its name.
+    /// The member's name.
     pub(crate) name: String,
     /// The member's client URL.
     pub(crate) url: String,
@@ -64,8 +64,8 @@ pub(crate) fn listed_member_id(peers: &[Peer], name: &str, url: &str) -> Option<
     }
 }
 
-/// Returns the suspicion of a duplicate if one of the peers is connected to this member or is this
-/// member itself, and `None` otherwise.
+/// Returns the reason to suspect a duplicate if one of the peers is connected to this member or is
+/// this member itself, and `None` otherwise.
 pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<Reason> {
     let witness = peers
         .iter()

@@ -4,9 +4,9 @@
 //! A connection to the member does not prove that the member runs, because a connection stays open
 //! for seconds after a power cut. Nor does a missing connection prove the opposite: a copy of a
 //! machine that has the same hardware address attracts the original's packets whenever the copy
-//! sends one. The number of bytes that others *received* from the member grows only if it runs. A
-//! follower answers each heartbeat of its leader, so the leader receives traffic from it; a leader
-//! sends traffic to all members.
+//! sends a packet. The number of bytes that others *received* from the member grows only if it
+//! runs. A follower answers each heartbeat of its leader, so the leader receives traffic from it; a
+//! leader sends traffic to all members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,8 +24,8 @@ use super::peers::LIMIT;
 pub(crate) const OBSERVATION_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The time limits for a member to answer, one for each attempt of an observation. An answer is
-/// lost if the other machine sends a packet before it arrives. A quick answer arrives between two
-/// heartbeats.
+/// lost if the other machine sends a packet before the answer arrives. A quick answer arrives
+/// between two heartbeats.
 const TRIES: [Duration; 4] = [
     Duration::from_millis(150),
     Duration::from_millis(300),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_member_received_is_read_from_its_metrics() {
+    fn received_bytes_are_read_from_the_metrics() {
         let metrics = "etcd_server_has_leader 1\n\
                        etcd_server_is_leader 1\n\
                        etcd_network_peer_received_bytes_total{From=\"0\"} 9\n\

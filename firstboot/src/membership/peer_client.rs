@@ -1,5 +1,5 @@
-//! Implements the client of the barrier, which determines the program that answers on a member's
-//! peer port.
+//! Implements the client of the barrier, which determines which program answers on a member's peer
+//! port.
 
 use std::error::Error;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl fmt::Display for ProbeResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::State(PeerState::Etcd { .. }) => f.write_str("etcd runs there"),
-            Self::State(PeerState::Firstboot { mode, .. }) => write!(f, "it is to {mode}"),
+            Self::State(PeerState::Firstboot { mode, .. }) => write!(f, "it waits to {mode}"),
             Self::Unreachable(why) | Self::UnexpectedResponder(why) => f.write_str(why),
         }
     }
@@ -69,7 +69,7 @@ impl PeerClient {
             .pool_max_idle_per_host(1);
         let client = client
             .build()
-            .context("cannot make an http client with the peer certificate")?;
+            .context("cannot create an HTTP client with the peer certificate")?;
         Ok(Self {
             client,
             cluster: cluster.name.clone(),
@@ -113,8 +113,8 @@ impl PeerClient {
         Ok((String::from_utf8_lossy(&bytes).into_owned(), date))
     }
 
-    /// Requests, from this offset, the snapshot that a member at the barrier was ordered to
-    /// restore.
+    /// Requests the snapshot that a member at the barrier was ordered to restore, starting at this
+    /// offset.
     pub(crate) async fn snapshot(
         &self,
         member: &Member,
@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_date_of_http_is_read() {
+    fn the_http_date_is_parsed() {
         let date = OffsetDateTime::parse("Sun, 22 Nov 2026 09:56:05 GMT", &Rfc2822).unwrap();
         assert_eq!(date.unix_timestamp(), 1_795_341_365);
     }

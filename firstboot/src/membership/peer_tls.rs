@@ -1,6 +1,6 @@
 //! Configures TLS with the peer certificate for the time before etcd uses it. Both sides must
 //! present a peer certificate signed by the cluster's CA; a client certificate is not enough. etcd
-//! requires the same later. The connections use TLS 1.2 or later.
+//! later requires the same. The connections use TLS 1.2 or later.
 
 use std::sync::Arc;
 
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_is_believed_and_a_client_of_the_same_ca_is_not() {
+    fn a_peer_is_accepted_and_a_client_of_the_same_ca_is_refused() {
         let tls = crate::steps::issued().issued;
         let peers = Peers::of(&tls).unwrap();
         let ask = |pair: &recipes::node::KeyPair| {

@@ -1,4 +1,4 @@
-//! Queries the etcds of the other members.
+//! Queries etcd on the other members.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,9 +24,9 @@ pub(super) const LIMIT: usize = 4 << 20;
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Returns the other members that answer through raft, and the clusters of all that run etcd.
-/// Queries the recipe's members first, then any further members that these list, because the
-/// cluster may have grown since this image was built. A member that takes longer than `patience` is
-/// treated as silent and does not delay the others.
+/// Queries the recipe's members first, then any further members that the recipe's members list,
+/// because the cluster may have grown since this image was built. A member that takes longer than
+/// `patience` is treated as silent and does not delay the others.
 pub(crate) async fn query_others(
     identity: &Identity,
     peer_client: &PeerClient,
@@ -175,8 +175,8 @@ fn minor(version: &str) -> Option<u64> {
         .map(|version| version.minor)
 }
 
-/// Returns the minor of the cluster version, or none if the members have not agreed on it yet or if
-/// the member does not report it.
+/// Returns the minor of the cluster version, or `None` if the members have not agreed on it yet or
+/// if the member does not report it.
 async fn agreed(peer_client: &PeerClient, url: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Versions {

@@ -22,8 +22,8 @@ pub(crate) const NEWS: &str = "news";
 /// The version of the document's format.
 const FORMAT: u32 = 1;
 
-/// The size limit for an answer. An answer has some hundred bytes, and a name for each excluded
-/// member.
+/// The size limit for an answer. An answer consists of some hundred bytes and the name of each
+/// excluded member.
 pub(crate) const LIMIT: usize = 16 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ pub(crate) fn read(
     })?;
     if of.format != FORMAT {
         return Err(format!(
-            "its firstboot uses format {}, and this one uses {FORMAT}",
+            "its firstboot uses format {}, but this firstboot uses {FORMAT}",
             of.format
         ));
     }
@@ -109,7 +109,9 @@ pub(crate) fn read(
     } = serde_json::from_slice(bytes)
         .map_err(|error| format!("its answer cannot be read: {error}"))?;
     if theirs != *cluster || said != *name {
-        return Err(format!("it reports that it is {said} of {theirs}"));
+        return Err(format!(
+            "it reports that it is the member {said} of the cluster {theirs}"
+        ));
     }
     if let Some(obstacle) =
         etcd.and_then(|etcd| upgrade::coexistence_obstacle(own, "its image", etcd))
@@ -155,7 +157,7 @@ pub(crate) enum PeerState {
     },
     /// etcd is running.
     Etcd {
-        /// The id of the cluster to which it belongs.
+        /// The id of etcd's cluster.
         cluster_id: u64,
     },
 }
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_document_is_read_back() {
         let (name, without) = (label("a"), BTreeSet::from([label("c")]));
         let mode = BootstrapMode::Rollback { cluster: 7 };
         let own_state = Announcement {
@@ -189,7 +191,7 @@ mod tests {
         let (own, none) = (etcd("3.5.1"), etcd("3.6.14"));
         let written = write(&label("demo"), own, &own_state);
         assert!(written.len() < LIMIT / 8);
-        // The firstboots of earlier images read these names.
+        // firstboot in earlier images reads these names.
         let text = String::from_utf8(written.clone()).unwrap();
         assert!(
             text.contains(r#""nonce":"0000"#)
@@ -210,7 +212,7 @@ mod tests {
         assert!(
             read(&written, &label("demo"), own, &label("b"))
                 .unwrap_err()
-                .contains("it is a of demo")
+                .contains("it is the member a of the cluster demo")
         );
         assert!(read(&written, &label("x"), own, &label("a")).is_err());
         let why = read(&written, &label("demo"), none, &label("a")).unwrap_err();
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn other_formats_and_garbage_are_named() {
+    fn other_formats_and_garbage_are_refused() {
         let (a, own) = (label("a"), "3.5.1".parse().unwrap());
         assert!(
             read(br#"{"format":2,"any":1}"#, &a, own, &a)

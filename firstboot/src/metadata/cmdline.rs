@@ -1,5 +1,5 @@
 //! Reads the location of the document from the kernel's command line. The document itself is never
-//! on the command line, because every user of the machine can read it.
+//! on the command line, because every user of the machine can read the command line.
 
 use anyhow::Result;
 use recipes::cluster::MetadataSource;

@@ -13,7 +13,7 @@ use recipes::Envelope;
 
 use crate::files;
 
-/// The size limit of an answer in bytes. A node document has about 10 KB.
+/// The size limit for an answer, in bytes. A node document has about 10 KB.
 pub(super) const LIMIT: u64 = 1 << 20;
 
 /// The first bytes of a gzip file (RFC 1952, 2.3.1).
@@ -29,7 +29,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// A document that a source contains.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// The place where it was found, for messages.
+    /// The place where the document was found, for messages.
     pub(crate) place: String,
     /// The envelope, whose signature has not been verified yet.
     pub(crate) envelope: Envelope,
@@ -58,7 +58,7 @@ impl Found {
     }
 
     /// Returns whether the other document has the same content. Only the signed payload is
-    /// compared, because the same payload can be in many envelopes.
+    /// compared, because different envelopes can contain the same payload.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         self.envelope.payload == other.envelope.payload
     }
@@ -91,10 +91,10 @@ fn gunzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut reader = flate2::read::GzDecoder::new(bytes).take(LIMIT + 1);
     reader
         .read_to_end(&mut plain)
-        .context("its gzip is damaged")?;
+        .context("its gzip data is damaged")?;
     ensure!(
         plain.len() as u64 <= LIMIT,
-        "it has more than {LIMIT} bytes once it is decompressed"
+        "it has more than {LIMIT} bytes after decompression"
     );
     Ok(plain)
 }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_document_is_named_with_its_place() {
+    fn an_invalid_document_is_reported_with_its_place() {
         let bomb = gzip(&vec![b' '; 3 << 20]);
         for bytes in [
             "#cloud-config\n".as_bytes(),

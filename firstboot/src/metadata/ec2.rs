@@ -1,6 +1,6 @@
-//! Queries EC2's metadata service, but only version 2, in which each request carries a token.
-//! Version 1 answers every request that a program on the machine can be tricked into sending, so
-//! firstboot never uses it.
+//! Queries version 2 of EC2's metadata service, in which each request carries a token. Version 1
+//! answers every request that a program on the machine can be tricked into sending, so firstboot
+//! never uses it.
 
 use std::cell::RefCell;
 
@@ -87,7 +87,7 @@ async fn new_token(service: &Endpoint) -> Result<HeaderValue, HttpError> {
     let mut token = HeaderValue::from_bytes(body.trim_ascii())
         .ok()
         .filter(|token| !token.is_empty() && token.len() < 1024)
-        .context(format!("{place} sent no token"))
+        .context(format!("{place} did not send a token"))
         .map_err(HttpError::Final)?;
     token.set_sensitive(true);
     Ok(token)

@@ -22,11 +22,11 @@ use crate::output::say;
 use crate::reason::ReasonId;
 
 /// The pauses between attempts. An operator may have to approve the key first. After the last
-/// attempt firstboot exits, and systemd restarts it any number of times.
+/// attempt firstboot exits, and systemd restarts it without a limit.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
-/// Sends a request for certificates to the server in the folder `base`. Repeats the request while
-/// the server does not answer or waits for an operator.
+/// Sends a request for certificates to the server at the URL `base`, which names a folder. Repeats
+/// the request while the server does not answer or waits for an operator.
 ///
 /// # Errors
 /// Not ready after the last attempt. Refused if the server refuses the request.
@@ -43,7 +43,8 @@ pub(crate) fn enrol(
 /// Sends a request for certificates once.
 ///
 /// # Errors
-/// Not ready if the server does not answer or waits for an operator; refused if it refuses.
+/// Not ready if the server does not answer or waits for an operator. Refused if the server refuses
+/// the request.
 pub(crate) fn enrol_once(
     base: &Url,
     machine: &Machine,
@@ -122,7 +123,7 @@ fn pinned(key: &PublicKey) -> Result<Client> {
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     let client = builder().tls_backend_preconfigured(config).build();
-    client.context("cannot make an https client")
+    client.context("cannot create an HTTPS client")
 }
 
 /// Accepts exactly the server with this key, regardless of the rest of its certificate.

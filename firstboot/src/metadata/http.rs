@@ -40,7 +40,7 @@ pub(super) fn builder() -> ClientBuilder {
 pub(crate) fn client() -> Result<Client> {
     match builder().build() {
         Ok(client) => Ok(client),
-        Err(error) => bail!("cannot make an http client: {error}"),
+        Err(error) => bail!("cannot create an HTTP client: {error}"),
     }
 }
 
@@ -91,7 +91,7 @@ impl Reply {
         })
     }
 
-    /// Returns the error for an answer with any other status.
+    /// Returns the error for an answer with an unexpected status.
     pub(super) fn error(&self, place: &str) -> anyhow::Error {
         let to = if self.status.is_redirection() {
             ", a redirect, which firstboot does not follow"

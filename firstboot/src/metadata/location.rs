@@ -1,6 +1,6 @@
-//! Parses a place that is named outside the disk: `firstboot.node=PATH-OR-URL` or, in the syntax of
-//! cloud-init's NoCloud, `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`). In
-//! NoCloud's syntax the place contains `user-data`.
+//! Parses a document location that is given outside the disk: `firstboot.node=PATH-OR-URL` or, in
+//! the syntax of cloud-init's NoCloud, `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and
+//! `seedfrom=`). In NoCloud's syntax, the document is the file `user-data` at that location.
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::Url;
@@ -29,7 +29,7 @@ pub(super) fn named(word: &str) -> Option<String> {
     Some(format!("{}/user-data", seed.trim_end_matches('/')))
 }
 
-/// Returns the document at this place. `by` describes where the place was named.
+/// Returns the document at this location. `by` describes where the location was given.
 pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<SourceResult> {
     if place.starts_with('/') {
         return Ok(Found::parse(place, &files::read_bounded(place.as_ref(), LIMIT)?)?.into());
@@ -38,7 +38,10 @@ pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<SourceResu
     match address.scheme() {
         "http" | "https" => url::get(&address, query),
         other => {
-            bail!("{other}: in `{place}`, named by {by}: expected http, https or an absolute path")
+            bail!(
+                "unsupported scheme {other} in `{place}`, named by {by}: expected http, https or \
+                 an absolute path"
+            )
         }
     }
 }
@@ -51,7 +54,7 @@ mod tests {
     use crate::metadata::tests::with_query;
 
     #[test]
-    fn the_place_is_found_in_either_spelling() {
+    fn the_location_is_found_in_either_syntax() {
         for (word, place) in [
             (
                 "firstboot.node=http://a/node.json",
@@ -75,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_cannot_be_read_is_named_with_who_named_it() {
+    fn an_invalid_location_is_reported_with_its_origin() {
         for (place, words) in [
             ("ftp://a/b", "expected http, https"),
             ("node.json", "`node.json`, named by a string"),

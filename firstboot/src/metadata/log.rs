@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_repeats_only_one_with_the_same_document_and_no_refusal() {
+    fn a_log_repeats_only_a_log_with_the_same_document_and_no_refusal() {
         let log = |taken: Option<&str>, refused: Option<&str>| SourceLog {
             taken: taken.map(str::to_owned),
             refused: refused.map(str::to_owned),

@@ -1,6 +1,6 @@
-//! Searches the sources of node documents, each of which is in a separate file. A source returns a
-//! signed document, reports that it does not have one, or fails. `identity` verifies a document
-//! before firstboot uses it.
+//! Searches the sources of node documents. Each source is implemented in a separate file. A source
+//! returns a signed document, reports that it does not have one, or fails. `identity` verifies a
+//! document before firstboot uses it.
 
 mod azure;
 mod cmdline;
@@ -47,7 +47,7 @@ use crate::machine::Machine;
 use crate::output::say;
 use crate::{files, paths};
 
-/// All sources. Each has its own file.
+/// All sources. Each one is implemented in its own file.
 const SOURCES: [Source; MetadataSource::ALL.len()] = [
     file::SOURCE,
     cmdline::SOURCE,

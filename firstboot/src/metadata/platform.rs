@@ -11,8 +11,8 @@ use recipes::cluster::Platform;
 /// The `chassis_asset_tag` of every machine on Azure.
 const AZURE: &str = "7783-7084-3265-9085-8269-3286-77";
 
-/// The values of `product_name` and `chassis_asset_tag` that identify OpenStack. They are those of
-/// Nova, and those of clouds that are built on Nova.
+/// The values of `product_name` and `chassis_asset_tag` that identify OpenStack. They are set by
+/// Nova and by clouds that are built on Nova.
 const OPENSTACK: [&str; 6] = [
     "OpenStack Nova",
     "OpenStack Compute",
@@ -25,8 +25,8 @@ const OPENSTACK: [&str; 6] = [
 /// The name of the parameter on the kernel command line.
 const WORD: &str = "firstboot.platform=";
 
-/// The platforms on which this machine runs, each with the evidence for it. A VMware machine can
-/// also belong to OpenStack.
+/// The platforms on which this machine runs, each with its evidence. A VMware machine can also
+/// belong to OpenStack.
 #[derive(Debug, Default)]
 pub(super) struct Platforms(Vec<(Platform, String)>);
 
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_and_the_recipe_precede_the_firmware() {
+    fn the_command_line_and_the_recipe_take_precedence_over_the_firmware() {
         let files = [
             ("sys/class/dmi/id/sys_vendor", "Amazon EC2"),
             ("proc/cmdline", "ro firstboot.platform=gce quiet\n"),

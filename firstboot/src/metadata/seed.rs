@@ -8,8 +8,8 @@ use super::disk;
 use super::document::Found;
 use super::source::SourceResult;
 
-/// Returns the document in the file `path` on the disks. If several disks have a document, all must
-/// be the same. `instead` describes what a disk without that file contains.
+/// Returns the document in the file `path` on the disks. If several disks contain a document, all
+/// of the documents must be the same. `instead` describes what a disk without that file contains.
 pub(super) fn read(
     disks: &[PathBuf],
     path: &str,
@@ -19,8 +19,9 @@ pub(super) fn read(
     let mut others = Vec::new();
     for disk in disks {
         let place = format!("{path} on the disk {}", disk.display());
-        let bytes = disk::read(disk, path)
-            .with_context(|| format!("{place} cannot be read: make the disk again"))?;
+        let bytes = disk::read(disk, path).with_context(|| {
+            format!("{place} cannot be read: create the disk again from seed.img")
+        })?;
         let Some(bytes) = bytes else {
             others.push(instead(disk)?);
             continue;

@@ -92,8 +92,8 @@ pub(super) fn find(
             );
             let remedy = || {
                 format!(
-                    "this machine runs on {name} ({why}). Make the node's user-data its user data, or leave {name} out of \
-                     the recipe's [metadata] sources"
+                    "this machine runs on {name} ({why}). Set the node's user-data as its user \
+                     data, or leave {name} out of the recipe's [metadata] sources"
                 )
             };
             Found::parse(place, &bytes).with_context(remedy)?.into()
@@ -131,7 +131,7 @@ async fn patiently(
         let pause = pauses.next().unwrap_or_default();
         if query.patience == Patience::Compare || start.elapsed() + pause >= limit {
             return Ok(UserData::Nothing(format!(
-                "it did not give any user data within {} s: {trouble}",
+                "it did not return any user data within {} s: {trouble}",
                 limit.as_secs()
             )));
         }

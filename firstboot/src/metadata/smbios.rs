@@ -1,6 +1,6 @@
-//! Reads the place of the document from an OEM string of the firmware (SMBIOS type 11), in the
-//! syntax of the kernel command line. A hypervisor can pass the string to a machine without a
-//! change of the machine's disk or boot loader, and only root can read it.
+//! Reads the location of the document from an OEM string of the firmware (SMBIOS type 11), in the
+//! syntax of the kernel command line. A hypervisor can pass the string to a machine without
+//! changing the machine's disk or boot loader, and only root can read the string.
 
 use std::fs;
 use std::path::Path;
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_string_that_names_a_place_is_found_among_others() {
+    fn the_string_that_names_a_location_is_found_among_others() {
         let folder = tempfile::tempdir().unwrap();
         let document = folder.path().join("node.json");
         fs::write(&document, "no document").unwrap();
@@ -118,7 +118,7 @@ mod tests {
         }
 
         #[test]
-        fn what_was_put_in_comes_out(texts in prop::collection::vec("[ -~]{1,40}", 0..9)) {
+        fn all_strings_of_a_table_are_read(texts in prop::collection::vec("[ -~]{1,40}", 0..9)) {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             assert_eq!(strings(&table(&texts)).collect::<Vec<_>>(), texts);
         }

@@ -1,5 +1,5 @@
-//! Defines the type of a source of node documents, the query to it and its answer. Each source is a
-//! file with one [`Source`], and `mod.rs` lists them.
+//! Defines a source of node documents, its query and its answer. Each source is a file with one
+//! [`Source`], and `mod.rs` lists them.
 
 use std::fmt;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(super) struct Query<'a> {
     pub(super) platforms: &'a Platforms,
     /// Whether the node already has a document. A node that is set up starts without any server.
     pub(super) known: bool,
-    /// The patience with a server that does not answer.
+    /// How long the source queries a server that does not answer.
     pub(super) patience: Patience,
     /// The base URL of metadata services.
     pub(super) services: &'a Url,
@@ -100,7 +100,7 @@ impl From<Found> for SourceResult {
     }
 }
 
-/// Shortens an identifier from outside for messages, to its first printable characters.
+/// Shortens an external identifier for messages to its first printable characters.
 pub(super) fn shorten(bytes: impl AsRef<[u8]>) -> String {
     let graphic = bytes.as_ref().iter().filter(|byte| byte.is_ascii_graphic());
     graphic.take(64).map(|byte| char::from(*byte)).collect()

@@ -9,7 +9,7 @@ use super::*;
 const FIRST: &str = r#"{"payloadType":"t","payload":"Zmlyc3Q=","signatures":[]}"#;
 const OTHER: &str = r#"{"payloadType":"t","payload":"b3RoZXI=","signatures":[]}"#;
 
-/// Calls a function with a query of a machine that does not run on a known platform.
+/// Calls a function with a query for a machine that does not run on a known platform.
 pub(super) fn with_query<T>(act: impl FnOnce(&Query<'_>) -> T) -> T {
     let (machine, platforms) = (Machine::default(), Platforms::default());
     let services = Url::parse("http://127.0.0.1:1/").unwrap();
@@ -65,7 +65,7 @@ fn search(
 }
 
 #[test]
-fn the_first_document_is_taken_and_later_ones_have_to_agree() {
+fn the_first_document_is_used_and_later_ones_must_agree() {
     let (found, rows) = search(&[&NONE, &FILE, &SAME], false);
     assert_eq!(found.unwrap().unwrap().place, "here");
     let outcomes = [Outcome::Nothing, Outcome::Taken, Outcome::Agrees];
@@ -93,7 +93,7 @@ fn the_first_document_is_taken_and_later_ones_have_to_agree() {
 }
 
 #[test]
-fn a_source_with_something_wrong_ends_the_search() {
+fn an_invalid_source_ends_the_search() {
     for sources in [&[&BROKEN, &FILE][..], &[&FILE, &BROKEN]] {
         let (found, rows) = search(sources, false);
         assert!(
@@ -108,7 +108,7 @@ fn a_source_with_something_wrong_ends_the_search() {
 }
 
 #[test]
-fn a_node_that_is_set_up_asks_until_it_has_a_document() {
+fn a_node_that_is_set_up_queries_sources_only_until_it_has_a_document() {
     let (found, rows) = search(&[&NONE, &FILE, &BROKEN, &DIFFERENT], true);
     assert_eq!(found.unwrap().unwrap().place, "here");
     assert_eq!(

@@ -22,10 +22,10 @@ pub(super) const SOURCE: Source = Source {
 };
 
 /// The pauses between attempts, for a network that has just come up or a server that is still
-/// starting. After the last attempt firstboot exits, and systemd restarts it any number of times.
+/// starting. After the last attempt firstboot exits, and systemd restarts it without a limit.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
-/// Requests `node.json` in the recipe's folder. The query identifies this machine.
+/// Requests `node.json` from the folder that the recipe names. The query identifies this machine.
 fn find(query: &Query<'_>) -> Result<SourceResult> {
     let Some(base) = query.url else {
         return Ok(SourceResult::NotAsked(
@@ -75,7 +75,7 @@ pub(crate) fn newer(base: &Url, machine: &Machine, known: &Sha256) -> Result<Opt
     }
 }
 
-/// Gets a document. Repeats the request after errors that may be temporary.
+/// Downloads a document. Repeats the request after errors that may be temporary.
 pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
     if query.known {
         return Ok(SourceResult::NotAsked(KNOWN.to_owned()));
@@ -106,7 +106,7 @@ async fn patiently(url: &Url, place: &str, query: &Query<'_>) -> Result<Vec<u8>>
     }
     let last = PAUSES[PAUSES.len() - 1];
     Err(not_ready(format!(
-        "cannot get {place}; the last pause between attempts was {last} s"
+        "cannot download {place}; the last pause between attempts was {last} s"
     )))
 }
 

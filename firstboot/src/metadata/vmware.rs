@@ -1,4 +1,4 @@
-//! Reads guestinfo of a VMware machine, which consists of values that the hypervisor stores for the
+//! Reads a VMware machine's guestinfo, which consists of values that the hypervisor stores for the
 //! guest. firstboot reads them through open-vm-tools. The alternative is an I/O port of the
 //! hypervisor, which needs a privileged instruction.
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn guestinfo_is_read_through_the_tool_that_is_there() {
+    fn guestinfo_is_read_through_the_installed_tool() {
         for (script, nothing) in [
             ("echo 'No value found' >&2; exit 1", true),
             ("echo ---", true),

@@ -24,7 +24,7 @@ const ECDSA_SHA256: [u8; 12] = [
 /// `id-at-commonName`.
 const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
 
-/// An element with its length. No element here is longer than 64 KiB.
+/// Encodes an element with its length. No element here is longer than 64 KiB.
 fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
     let length = body.len();
@@ -45,12 +45,12 @@ fn bits(bytes: &[u8]) -> Vec<u8> {
     element(BITS, &[&[0], bytes])
 }
 
-/// The `SubjectPublicKeyInfo` of a point on P-256.
+/// Encodes the `SubjectPublicKeyInfo` of a point on P-256.
 pub(crate) fn public_key(point: &[u8]) -> Vec<u8> {
     element(SEQUENCE, &[&P256, &bits(point)])
 }
 
-/// The part of a request that is signed.
+/// Encodes the part of a request that is signed.
 pub(crate) fn request_info(common_name: &str, point: &[u8]) -> Vec<u8> {
     let name = element(UTF8, &[common_name.as_bytes()]);
     let name = element(SEQUENCE, &[&COMMON_NAME, &name]);
@@ -62,7 +62,7 @@ pub(crate) fn request_info(common_name: &str, point: &[u8]) -> Vec<u8> {
     )
 }
 
-/// A request from its signed part and the signature.
+/// Builds a request from its signed part and the signature.
 pub(crate) fn request(info: &[u8], signature: &[u8]) -> Vec<u8> {
     element(SEQUENCE, &[info, &ECDSA_SHA256, &bits(signature)])
 }

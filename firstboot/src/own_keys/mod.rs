@@ -1,6 +1,6 @@
-//! The private keys that this node made itself. They are in one file that only root can read. No
-//! document or image replaces the file, and no command prints it. A node document that holds
-//! certificates without keys is usable only together with them.
+//! Manages the private keys that this node generated itself. The keys are in one file that only
+//! root can read. No document or image replaces the file, and no command prints it. A node document
+//! that holds certificates without keys is usable only together with these keys.
 
 pub(crate) mod der;
 
@@ -32,7 +32,7 @@ impl std::fmt::Debug for KeySet {
 }
 
 impl KeySet {
-    /// Makes new keys: ECDSA P-256, which every version of etcd and of its clients supports.
+    /// Generates new ECDSA P-256 keys, which every version of etcd and of its clients supports.
     pub(crate) fn generate() -> Result<Self> {
         let random = SystemRandom::new();
         let one = || {
@@ -52,13 +52,13 @@ impl KeySet {
             .collect::<Result<Vec<_>>>()?;
         let count = keys.len();
         let keys = <[Vec<u8>; 3]>::try_from(keys)
-            .map_err(|_| anyhow::anyhow!("it holds {count} keys, expected three"))?;
+            .map_err(|_| anyhow::anyhow!("it holds {count} keys instead of three"))?;
         let set = Self(keys);
         set.pairs()?;
         Ok(set)
     }
 
-    /// The keys, ready to sign.
+    /// Returns the keys in a form that can sign.
     pub(crate) fn pairs(&self) -> Result<[EcdsaKeyPair; 3]> {
         let open = |der: &[u8]| {
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &SystemRandom::new())
@@ -68,12 +68,12 @@ impl KeySet {
         Ok([open(server)?, open(peer)?, open(client)?])
     }
 
-    /// A key in PEM.
+    /// Returns a key in PEM format.
     pub(crate) fn pem(&self, purpose: usize) -> String {
         pem::encode("PRIVATE KEY", &self.0[purpose])
     }
 
-    /// The fingerprint that the operator compares.
+    /// Returns the fingerprint that the operator compares.
     pub(crate) fn fingerprint(&self) -> Result<Sha256> {
         let public = self
             .pairs()?
@@ -87,15 +87,15 @@ impl KeySet {
         };
         let damaged = |error: anyhow::Error| {
             refused(ReasonId::OwnKeysDamaged.because(format!(
-                "{path} does not hold this node's keys: {error:#}. Remove it: firstboot makes new keys, and an operator \
-                 approves them with `builder pki approve`"
+                "{path} does not hold this node's keys: {error:#}. Remove the file: firstboot then \
+                 generates new keys, which an operator approves with `builder pki approve`"
             )))
         };
         Self::parse(&bytes).map(Some).map_err(damaged)
     }
 
     /// Returns the keys in a file. If the file does not exist, creates them and stores them
-    /// durably. Two processes that do this at the same time get the same keys.
+    /// durably. Two processes that call this function at the same time receive the same keys.
     fn ensure(path: &str) -> Result<Self> {
         let _lock = lock()?;
         if let Some(keys) = Self::read(path)? {
@@ -108,7 +108,7 @@ impl KeySet {
         Ok(keys)
     }
 
-    /// Whether a certificate is for the key with this purpose.
+    /// Returns whether a certificate is for the key with this purpose.
     fn matches(&self, purpose: usize, cert: &str) -> bool {
         let chain = CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<Vec<_>, _>>();
         let key = PrivateKeyDer::try_from(self.0[purpose].as_slice());
@@ -124,12 +124,12 @@ impl KeySet {
 #[derive(Debug, Default)]
 pub(crate) struct OwnKeys {
     current: Option<KeySet>,
-    /// Keys that wait for their certificates, while the node still uses the current ones.
+    /// Keys that wait for their certificates while the node still uses the current keys.
     next: Option<KeySet>,
 }
 
 impl OwnKeys {
-    /// Reads the keys. Makes none.
+    /// Reads the keys. Does not generate any.
     pub(crate) fn read() -> Result<Self> {
         Ok(Self {
             current: KeySet::read(paths::OWN_KEYS)?,
@@ -137,17 +137,18 @@ impl OwnKeys {
         })
     }
 
-    /// The keys for which this node wants certificates.
+    /// Returns the keys for which this node wants certificates.
     pub(crate) fn wanted(&self) -> Option<&KeySet> {
         self.next.as_ref().or(self.current.as_ref())
     }
 
-    /// All keys for which the node may request certificates; those that it wants come first.
+    /// Returns all key sets for which the node may request certificates. The wanted key set comes
+    /// first.
     pub(crate) fn sets(&self) -> impl Iterator<Item = &KeySet> {
         [&self.next, &self.current].into_iter().flatten()
     }
 
-    /// The keys that wait for their certificates.
+    /// Returns the keys that wait for their certificates.
     pub(crate) fn into_next(self) -> Option<KeySet> {
         self.next
     }
@@ -176,16 +177,17 @@ impl OwnKeys {
         })
     }
 
-    /// The reason why this node cannot use a document whose certificates are for other keys.
+    /// Returns the reason why this node cannot use a document whose certificates are for other
+    /// keys.
     pub(crate) fn no_match(&self) -> String {
         let fault = match self.wanted() {
             Some(_) => "its certificates are for keys that this node does not hold",
-            None => "it holds certificates without keys, and this node made no keys",
+            None => "it holds certificates without keys, and this node has not generated any keys",
         };
         format!("{fault}. {}", self.request())
     }
 
-    /// How an operator gets certificates for this node's keys.
+    /// Explains how an operator obtains certificates for this node's keys.
     pub(crate) fn request(&self) -> String {
         let key = match self.wanted().map(KeySet::fingerprint) {
             Some(Ok(fingerprint)) => format!("This node's key is {fingerprint}: "),
@@ -197,18 +199,18 @@ impl OwnKeys {
     }
 }
 
-/// Makes this node's keys, if it has none yet.
+/// Generates this node's keys, unless they already exist.
 pub(crate) fn ensure() -> Result<KeySet> {
     KeySet::ensure(paths::OWN_KEYS)
 }
 
-/// Makes this node's next keys, if it has none yet.
+/// Generates this node's next keys, unless they already exist.
 pub(crate) fn ensure_next() -> Result<KeySet> {
     KeySet::ensure(paths::NEXT_KEYS)
 }
 
-/// Makes the next keys the current ones if the certificates in use are for them. After a crash
-/// before that, the next keys are still in their own file, where firstboot finds them.
+/// Makes the next keys the current keys if the certificates in use are for the next keys. If a
+/// crash prevents this, the next keys are still in their own file, where firstboot finds them.
 pub(crate) fn promote(tls: &NodeTls) -> Result<()> {
     let _lock = lock()?;
     let Some(next) = KeySet::read(paths::NEXT_KEYS)? else {
@@ -221,7 +223,7 @@ pub(crate) fn promote(tls: &NodeTls) -> Result<()> {
     Ok(())
 }
 
-/// Keeps two processes from making keys at the same time.
+/// Prevents two processes from generating keys at the same time.
 fn lock() -> Result<Flock<std::fs::File>> {
     DesiredDir::new(paths::RUN, 0o755, ROOT).make()?;
     let file = std::fs::File::options()

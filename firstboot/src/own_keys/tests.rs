@@ -7,13 +7,13 @@ fn set() -> KeySet {
     KeySet::generate().unwrap()
 }
 
-/// Certificates for the keys of a set, without the keys.
+/// Returns certificates for the keys of a set, without the keys.
 fn certified(keys: &KeySet) -> NodeTls<Issued> {
     issued_for([0, 1, 2].map(|purpose| keys.pem(purpose)))
 }
 
 #[test]
-fn certificates_are_paired_with_the_keys_they_are_for() {
+fn certificates_are_paired_with_their_keys() {
     let (current, next) = (set(), set());
     let documents = [certified(&current), certified(&next)];
     let keys = [&current, &next].map(|set| [0, 1, 2].map(|purpose| set.pem(purpose)));
@@ -47,13 +47,13 @@ fn certificates_for_another_key_or_for_another_purpose_are_not_usable() {
 }
 
 #[test]
-fn a_key_in_the_document_is_used_as_it_is() {
+fn a_key_in_the_document_is_used_unchanged() {
     let tls = crate::steps::issued().issued;
     assert_eq!(OwnKeys::default().complete(&tls.clone().into()), Some(tls));
 }
 
 #[test]
-fn keys_survive_their_file_and_damage_is_found() {
+fn keys_are_read_back_from_their_file_and_damage_is_detected() {
     let keys = set();
     let text: String = (0..3).map(|purpose| keys.pem(purpose)).collect();
     let again = KeySet::parse(text.as_bytes()).unwrap();

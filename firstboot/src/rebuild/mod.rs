@@ -1,7 +1,7 @@
-//! Returns a node with a new disk to its cluster: firstboot removes the node's old member, adds the
-//! node as a learner, starts etcd with the member list of that moment, and promotes the learner to
-//! a voter when it is in sync. `observe` queries the node and the members, `plan` decides on the
-//! next step, and this module writes the step to the journal and executes it.
+//! Brings a node with a new disk back into its cluster: firstboot removes the node's old member,
+//! adds the node as a learner, starts etcd with the member list of that moment, and promotes the
+//! learner to a voter when it is in sync. `observe` queries the node and the members, `plan`
+//! decides on the next step, and this module writes the step to the journal and executes it.
 
 mod observe;
 mod plan;
@@ -24,7 +24,7 @@ use observe::observe;
 use plan::{RebuildStep, plan};
 pub(crate) use promote::{learner_to_promote, promote_learner};
 
-/// The result of a round.
+/// The result of one round.
 #[derive(Debug)]
 pub(crate) enum JoinProgress {
     /// etcd may not start yet, for this reason.
@@ -33,7 +33,7 @@ pub(crate) enum JoinProgress {
     Join(InitialCluster),
 }
 
-/// The return of this node to a running cluster.
+/// The rebuild of this node in a running cluster.
 #[derive(Debug)]
 pub(crate) struct Rebuild {
     peer_client: PeerClient,
@@ -43,7 +43,7 @@ pub(crate) struct Rebuild {
 }
 
 impl Rebuild {
-    /// Starts the return, and probes the network for a second machine in the background.
+    /// Starts the rebuild, and probes the network for a second machine in the background.
     pub(crate) fn new(identity: &Identity, peer_client: PeerClient) -> Self {
         let alone = duplicate::start_probe(identity.node.address);
         Self {
@@ -110,8 +110,7 @@ impl Rebuild {
                 // about the other machine.
                 self.alone.current_result()?;
                 let line = format!(
-                    "removing the member {member:x}, under which this node ran before it lost its \
-                         data"
+                    "removing the member {member:x}, which this node was before it lost its data"
                 );
                 journal.record_intent(Event::Remove { member }, &line)?;
                 remove(helper, member, &credentials).await
@@ -159,7 +158,7 @@ fn join(
     Ok(start)
 }
 
-/// Removes the member with a request to another member.
+/// Removes the member through a request to another member.
 async fn remove(url: &str, member: u64, credentials: &Credentials) -> Result<()> {
     let client = Client::connect(url, credentials).await?;
     client.remove(member).await

@@ -24,11 +24,11 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) struct Observed {
     /// The name of this node.
     pub(crate) name: Label,
-    /// Its peer URL.
+    /// The node's peer URL.
     pub(crate) peer_url: String,
     /// The version of this node's etcd.
     pub(crate) version: EtcdVersion,
-    /// The number of bytes that are free for its data.
+    /// The number of bytes that are free for the node's data.
     pub(crate) free: u64,
     /// The id of the member that was added for this disk and has never started.
     pub(crate) added: Option<u64>,
@@ -54,8 +54,8 @@ pub(crate) enum RebuildStep {
     Join(Vec<(String, String)>),
 }
 
-/// The free space that a joining member needs in addition to the size of the database. It holds the
-/// write-ahead log and the snapshot that the member receives.
+/// The free space that a joining member needs in addition to the size of the database. This space
+/// holds the write-ahead log and the snapshot that the member receives.
 const ROOM: u64 = 256 << 20;
 
 /// The maximum difference in seconds between this node's clock and those of the others. Leases and
@@ -254,9 +254,9 @@ fn other_versions(observed: &Observed) -> Option<String> {
     ))
 }
 
-/// Returns the value of `initial-cluster`. A member that never started does not have a name yet.
-/// The list gives it any name except this node's, because etcd finds itself in the list by its
-/// name.
+/// Returns the value of `initial-cluster`. A member that never started does not have a name yet, so
+/// the value contains an arbitrary name for it. The name must not be this node's, because etcd
+/// finds itself in the list by its name.
 fn names(observed: &Observed, peer: &Peer) -> Vec<(String, String)> {
     let named = peer.members.iter().flat_map(|member| {
         let own = member.peer_urls.contains(&observed.peer_url);

@@ -16,7 +16,7 @@ use crate::output::say;
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// Returns the id of this node's member, if the member is a learner according to the journal.
-/// Records that it will be promoted.
+/// Records the intended promotion.
 pub(crate) fn learner_to_promote(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
     let Some(member) = state.added.filter(|_| !state.healthy) else {

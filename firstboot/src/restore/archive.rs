@@ -31,7 +31,7 @@ pub(super) fn check(archived: &ArchivedData) -> Result<()> {
     let Ok(now) = data::identity_of(path) else {
         return Err(unusable(
             path,
-            "no longer contains complete data of etcd, so a rollback is impossible",
+            "no longer contains complete etcd data, so a rollback is impossible",
         ));
     };
     match &archived.data {
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_ours_are_counted() {
+    fn only_names_that_firstboot_gave_are_recognised() {
         let parse = |name: &str| parse(Path::new("/folder").join(name));
         assert!(parse("before-restore-20261122T101112Z").is_some());
         assert!(parse("half-born-20261122T101112Z").is_some());

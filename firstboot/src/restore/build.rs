@@ -1,5 +1,5 @@
-//! Builds etcd's new data from the snapshot, next to the present data, with the etcdutl of the
-//! version that will run. The new data gets its final name only once all of it is durable.
+//! Builds etcd's new data from the snapshot, next to the current data, with the etcdutl of the etcd
+//! version that will run. The new data receives its final name only once it is completely durable.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,8 +18,8 @@ use crate::paths;
 use crate::steps::selinux;
 
 /// The number by which the restored revision exceeds every observed revision. The restored revision
-/// is safe as long as there were fewer unreported writes than this number, which etcd's guide to
-/// disaster recovery recommends.
+/// is safe as long as there were fewer unreported writes than this number. etcd's disaster recovery
+/// guide recommends this number.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
 /// The number of bytes that etcdutl writes in addition to the database. It covers two segments of

@@ -156,12 +156,14 @@ async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Res
         };
         let name = &member.name;
         if Instant::now() >= end {
-            let text = format!("{name} did not get an order to restore within the deadline: {why}");
+            let text =
+                format!("{name} did not receive an order to restore within the deadline: {why}");
             return Err(not_ready(ReasonId::OrderMissing.because(text)));
         }
         if !logged {
             say(format!(
-                "waiting until {name} gets an order to restore ({why}): run `firstboot restore SNAPSHOT` there"
+                "waiting until {name} receives an order to restore ({why}): run `firstboot restore \
+                 SNAPSHOT` there"
             ));
             logged = true;
         }

@@ -1,5 +1,5 @@
-//! Executes an order for a restore. The command itself executes it or, after a power cut, the next
-//! `firstboot run`.
+//! Executes an order for a restore. Either the command itself or, after a power cut, the next
+//! `firstboot run` executes the order.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,7 +95,7 @@ fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirB
     }))
 }
 
-/// Executes the order from any point to its end.
+/// Executes the order to its end, from whichever point an earlier run reached.
 pub(super) fn execute(
     identity: &Identity,
     journal: &mut Journal,

@@ -131,12 +131,12 @@ fn choose_source(
 ) -> Result<(BootstrapMode, Option<SnapshotFile>)> {
     if options.rollback {
         let archived = state.archived.as_ref();
-        let archived = archived.ok_or_else(|| {
-            refused(
-                ReasonId::ArchiveUnusable
-                    .because("no restore has archived data of this node: no rollback is possible"),
-            )
-        })?;
+        let archived =
+            archived.ok_or_else(|| {
+                refused(ReasonId::ArchiveUnusable.because(
+                    "no restore has archived data on this node, so a rollback is impossible",
+                ))
+            })?;
         archive::check(archived)?;
         let mode = BootstrapMode::Rollback {
             cluster: archived.cluster,

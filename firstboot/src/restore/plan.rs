@@ -87,7 +87,7 @@ pub(super) struct Planned {
     /// The actions of the node.
     action: String,
     snapshot: Option<PlannedSnapshot>,
-    /// The id of the present cluster, in hexadecimal digits.
+    /// The id of the current cluster, in hexadecimal digits.
     cluster_id: Option<String>,
     /// The cluster after the restore.
     then: String,
@@ -127,7 +127,7 @@ impl PlannedSnapshot {
     }
 }
 
-/// Makes the plan. Refuses a restore for which the disk has no room.
+/// Makes the plan. Refuses a restore if the disk does not have enough room.
 pub(super) fn plan(
     identity: &Identity,
     state: &NodeState,
@@ -175,8 +175,8 @@ fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
         // If the ids were known in advance, two restores of the same file would create one cluster
         // with two histories.
         (BootstrapMode::Restore { snapshot, .. }, _) => format!(
-            "a new one, token {cluster}-r-{}-…; the members draw the rest of the token once all \
-             have the order. firstboot prints the ids, which follow from the token, before it \
+            "a new one, token {cluster}-r-{}-…; the members agree on the rest of the token once \
+             all have the order. firstboot prints the ids, which follow from the token, before it \
              replaces any data",
             &short(&snapshot)[..8]
         ),

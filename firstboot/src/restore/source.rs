@@ -1,4 +1,4 @@
-//! Gets the snapshot and verifies it while etcd is running.
+//! Obtains the snapshot and verifies it while etcd is running.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub(super) fn get(
         (Some(path), _) => plain_snapshot(path, options, identity, patience)?,
         (None, Some(peer)) => download::from(identity, peer, patience)?,
         (None, None) => {
-            let why = "give a snapshot, or a member to download it from (--from)";
+            let why = "specify a snapshot, or a member to download it from (--from)";
             return Err(refused(ReasonId::RestoreSource.because(why)));
         }
     };
@@ -67,10 +67,15 @@ fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
         .map(|(scheme, _)| scheme);
     let why = scheme.map_or_else(
         || format!("cannot open {}: {error}", stored.display()),
-        |scheme| format!("{}: cannot download a snapshot by {scheme}", path.display()),
+        |scheme| {
+            format!(
+                "{}: cannot download a snapshot over {scheme}",
+                path.display()
+            )
+        },
     );
     refused(format!(
-        "{why}. Name a file, an https address or s3://bucket/prefix/NAME"
+        "{why}. Specify a file, an https address or s3://bucket/prefix/NAME"
     ))
 }
 

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn old_data_stays_where_it_is_when_the_new_is_gone() {
+    fn old_data_stays_in_place_if_the_new_data_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("data")).unwrap();

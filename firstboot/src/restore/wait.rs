@@ -44,7 +44,8 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
             if asked.elapsed() > Duration::from_secs(2) {
                 let missing = missing(&identity.cluster.members, cluster, &credentials).await.join(", ");
                 if missing != logged {
-                    say(format!("etcd is started; waiting until it has a quorum. Missing members: {missing}"));
+                    say(format!("etcd has started; waiting until it has a quorum. Missing members: \
+                         {missing}"));
                     logged = missing;
                 }
                 asked = Instant::now();

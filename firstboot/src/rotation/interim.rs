@@ -14,8 +14,8 @@ pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     one.pairs() == other.pairs()
 }
 
-/// Returns the CAs among these that signed the certificates, or `None` if a certificate was signed
-/// by a CA that is not among them.
+/// Returns those of the `authorities` that signed the certificates, or `None` if another CA signed
+/// one of the certificates.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     tls.pairs()
         .into_iter()
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_by_another_ca_wait_until_it_is_cleared() {
+    fn certificates_of_another_ca_wait_until_the_ca_is_cleared() {
         let (old, new) = (issued().tls, issued().tls);
         let none = BTreeSet::new();
         for document in [new.clone(), with_ca(&new, format!("{}{}", new.ca, old.ca))] {

@@ -20,8 +20,8 @@ pub(super) type Observation = Result<Vec<ServedCertificate>, String>;
 pub(super) struct Observed {
     /// The CAs in this node's document.
     pub(super) wanted: BTreeSet<CaSubject>,
-    /// The CAs on its disk for etcd's next start: those in the document, and those that have not
-    /// been dropped yet.
+    /// The CAs on this node's disk for etcd's next start: those in the document, and those that
+    /// have not been dropped yet.
     pub(super) installed: BTreeSet<CaSubject>,
     /// The CAs that signed the document's certificates.
     pub(super) issuers: BTreeSet<CaSubject>,
@@ -110,9 +110,9 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
     }
 }
 
-/// Returns whether the other members completed the rotation without this node. They did if at least
-/// one of those that answer no longer trusts the CAs in `shown`, and all of them trust the CAs in
-/// `issuers`. The CAs in `shown` signed the certificates that this node presents; the CAs in
+/// Returns whether the other members completed the rotation without this node. They did so if at
+/// least one of those that answer no longer trusts the CAs in `shown`, and all of them trust the
+/// CAs in `issuers`. The CAs in `shown` signed the certificates that this node presents; the CAs in
 /// `issuers` signed those in its document.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,

@@ -1,5 +1,5 @@
-//! Whether etcd on this node presents the certificates that are installed. etcd reads them at each
-//! handshake, so firstboot looks at the ports and does not rely on the files.
+//! Checks whether etcd on this node presents the installed certificates. etcd reads its
+//! certificates at each handshake, so firstboot probes the ports and does not rely on the files.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -17,7 +17,8 @@ use crate::reason::ReasonId;
 /// Checks the ports of etcd on this node. Returns whether etcd listens on both of them.
 ///
 /// # Errors
-/// Not ready if a port presents another certificate than the installed one, or an unusable one.
+/// Not ready if a port presents a certificate other than the installed one, or an unusable
+/// certificate.
 pub(crate) fn check_presented(identity: &Identity) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -49,7 +50,7 @@ async fn check(identity: &Identity) -> Result<bool> {
         match presented(port, &identity.tls, &known).await? {
             None => listens = false,
             Some(found) if found == wanted.as_ref() => {}
-            Some(_) => anyhow::bail!("port {} presents another one", port.port()),
+            Some(_) => anyhow::bail!("port {} presents another certificate", port.port()),
         }
     }
     Ok(listens)

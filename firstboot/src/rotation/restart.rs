@@ -69,7 +69,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
 }
 
 /// Prepares the cluster for the restart of this member, or returns the reason why the cluster
-/// cannot do without this member for a moment.
+/// cannot do without this member at the moment.
 async fn prepare_restart(
     identity: &Identity,
     credentials: &Credentials,

@@ -84,7 +84,8 @@ pub(super) async fn probe(
     Ok(ServedCertificate { trusts, issuer })
 }
 
-/// The certificate that the server at this address presents, in DER. `None` if nothing listens there.
+/// Returns the certificate that the server at this address presents, in DER, or `None` if no server
+/// listens at the address.
 pub(super) async fn presented(
     address: SocketAddr,
     tls: &NodeTls,
@@ -99,9 +100,9 @@ pub(super) async fn presented(
     Ok(chain.first().map(|leaf| leaf.to_vec()))
 }
 
-/// The CAs whose certificates the server at this address accepts. Unlike `probe`, this also works
-/// with a server that rejects the certificate of `tls`. In TLS 1.2 such a rejection aborts the
-/// handshake; etcd uses only TLS 1.2 if cipher suites are configured.
+/// Returns the CAs whose certificates the server at this address accepts. Unlike `probe`, this also
+/// works with a server that rejects the certificate of `tls`. In TLS 1.2 such a rejection aborts
+/// the handshake; etcd uses only TLS 1.2 if cipher suites are configured.
 pub(super) async fn trusted(
     address: SocketAddr,
     tls: &NodeTls,
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn server_that_rejects_the_certificate_says_whom_it_trusts() {
+    fn a_server_that_rejects_the_certificate_names_the_cas_it_trusts() {
         let (old, new) = (issued().tls, issued().tls);
         let both = TrustBundle::read(&format!("{}{}", old.ca, new.ca)).unwrap();
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {

@@ -183,7 +183,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_written_bundle_is_read_back() {
         let (one, other) = (issued().tls, issued().tls);
         let all = TrustBundle::read(&format!("{}{}", one.ca, other.ca)).unwrap();
         assert_eq!(all.names().len(), 2);
@@ -204,7 +204,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_certificate_is_by_whom_it_is() {
+    fn the_issuer_of_a_certificate_is_found() {
         let (one, other) = (issued().tls, issued().tls);
         let all = TrustBundle::read(&format!("{}{}", one.ca, other.ca)).unwrap();
         let names =
@@ -216,7 +216,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn two_of_one_name_and_two_keys_are_refused() {
+    fn two_cas_with_one_name_and_different_keys_are_refused() {
         let error = TrustBundle::read(&(ca("one name") + &ca("one name"))).unwrap_err();
         assert!(
             code_of(&error) == Exit::Refused && error.to_string().contains("`one name`"),

@@ -11,7 +11,7 @@ use super::encode::{Sink, Stored};
 /// The number of bytes after which a flush starts.
 const FLUSH: usize = 64 << 20;
 
-/// The file.
+/// The writer of the file.
 pub(super) struct SyncedWriter {
     file: File,
     flusher: Flusher,

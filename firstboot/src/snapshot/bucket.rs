@@ -68,7 +68,7 @@ pub(super) fn client() -> Result<reqwest::Client> {
         .read_timeout(STALL_TIMEOUT);
     http.redirect(Policy::custom(redirected))
         .build()
-        .context("cannot create an https client")
+        .context("cannot create an HTTPS client")
 }
 
 /// Follows redirects, but never from https to plain http, because anyone on the network path can
@@ -114,7 +114,7 @@ impl Bucket {
                 let host = format!("{name}.{host}");
                 endpoint
                     .set_host(Some(&host))
-                    .with_context(|| format!("{host} is not a host"))?;
+                    .with_context(|| format!("{host} is not a valid host name"))?;
             }
             builder = builder
                 .with_allow_http(endpoint.scheme() == "http")
@@ -219,8 +219,8 @@ impl Bucket {
         Ok(())
     }
 
-    /// Checks an object by the digest that the store reports, or reads the object back if the store
-    /// does not report a digest. Returns which of the two checks was made.
+    /// Checks an object with the digest that the store reports, or reads the object back if the
+    /// store does not report a digest. Returns which of the two checks was made.
     pub(super) async fn check(
         &self,
         name: &str,

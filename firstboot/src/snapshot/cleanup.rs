@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-/// The time that the program waits for the cleanup before it exits.
+/// The time for which the program waits for the cleanup before it exits.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(15);
 
 static BEGUN: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());

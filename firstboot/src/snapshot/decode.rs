@@ -26,38 +26,50 @@ const BEGIN: usize = 64;
 
 /// The formats that firstboot does not read, each with its magic number, its name, and the remedy.
 const FOREIGN: [(&[u8], &str, &str); 9] = [
-    (&[0x1f, 0x8b], "compressed by gzip", "gunzip it"),
-    (b"PK\x03\x04", "a zip archive", "unzip it"),
+    (
+        &[0x1f, 0x8b],
+        "compressed with gzip",
+        "decompress it with `gunzip` first",
+    ),
+    (
+        b"PK\x03\x04",
+        "a zip archive",
+        "extract it with `unzip` first",
+    ),
     (
         &[0xfd, b'7', b'z', b'X', b'Z', 0],
-        "compressed by xz",
-        "unxz it",
+        "compressed with xz",
+        "decompress it with `unxz` first",
     ),
-    (b"BZh", "compressed by bzip2", "bunzip2 it"),
+    (
+        b"BZh",
+        "compressed with bzip2",
+        "decompress it with `bunzip2` first",
+    ),
     (
         &[0x04, 0x22, 0x4d, 0x18],
-        "compressed by lz4",
-        "`lz4 -d` it",
+        "compressed with lz4",
+        "decompress it with `lz4 -d` first",
     ),
     (
         b"-----BEGIN AGE ENCRYPTED FILE-----",
-        "encrypted by age, in armor",
-        "decrypt it with `age -d -i KEY`",
+        "encrypted with age in ASCII armor",
+        "decrypt it with `age -d -i KEY` first",
     ),
     (
         b"-----BEGIN PGP MESSAGE-----",
-        "encrypted by gpg",
-        "decrypt it with `gpg -d`",
+        "encrypted with gpg",
+        "decrypt it with `gpg -d` first",
     ),
     (
         b"Salted__",
-        "encrypted by openssl",
-        "decrypt it with `openssl enc -d`",
+        "encrypted with openssl",
+        "decrypt it with `openssl enc -d` first",
     ),
     (
         b"{",
         "JSON, such as the manifest of a snapshot",
-        "give the path of the snapshot",
+        "pass the path of the snapshot instead",
     ),
 ];
 
@@ -92,7 +104,7 @@ impl Kind {
         };
         let path = path.display();
         Err(refused(ReasonId::SnapshotFormat.because(format!(
-            "{path} is {what}, but firstboot reads only zstd and the binary format of age: {remedy} first"
+            "{path} is {what}, but firstboot reads only zstd and the binary format of age: {remedy}"
         ))))
     }
 }
@@ -223,8 +235,7 @@ impl Stated {
             self.begin.extend_from_slice(bytes);
             if self.begin.len() >= bolt::META_PAGES || bytes.is_empty() {
                 let stated = bolt::stated_length(&std::mem::take(&mut self.begin));
-                let stated =
-                    stated.ok_or("neither of its first two pages is a meta page of bbolt")?;
+                let stated = stated.ok_or("neither of its first two pages is a bbolt meta page")?;
                 // The file of a database that has been in use is longer than its pages, because
                 // bbolt grows the file in large steps.
                 self.limit = Some(stated.saturating_mul(2).saturating_add(64 << 20));

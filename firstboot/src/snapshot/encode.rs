@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_says_what_a_file_holds() {
+    fn the_name_of_a_file_shows_its_encoding() {
         for (name, expected) in [
             ("a.db", Some("a")),
             ("a.db.zst", Some("a")),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The suffix of a manifest's name. A snapshot `x.db` has the manifest `x.db.json`.
 pub(crate) const SUFFIX: &str = ".json";
-/// The format that identifies a manifest of firstboot.
+/// The format that identifies a firstboot manifest.
 const FORMAT: &str = "etcd-image snapshot 1";
 /// The maximum size of a manifest in bytes.
 pub(crate) const LIMIT: u64 = 64 << 10;
@@ -54,7 +54,7 @@ pub(crate) struct Manifest {
     pub(crate) time: u64,
     /// The host that took the snapshot.
     pub(crate) host: String,
-    /// The checks that were made before the snapshot got its name.
+    /// The checks that were made before the snapshot received its name.
     pub(crate) checked: Vec<String>,
 }
 

@@ -4,8 +4,9 @@
 //! `command` chooses a member (`source`, `choose`) and compares it with the others (`agreement`).
 //! `take` receives the snapshot (`receive`), walks its pages (`examine`), and only then gives it
 //! its name (`target`) and its `manifest`. A `store` is a folder (`dir_store`) or a `bucket`;
-//! `list` and `prune` read it. `scheduled` makes the members take one snapshot for each slot of the
-//! schedule. `encode` compresses a snapshot and encrypts it with `age`; `decode` reverses that.
+//! `list` and `prune` read it. `scheduled` ensures that the members take one snapshot for each slot
+//! of the schedule. `encode` compresses a snapshot and encrypts it with `age`; `decode` reverses
+//! that.
 
 mod age;
 mod agreement;

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_of_each_period_stays() {
+    fn the_newest_snapshot_of_each_period_is_kept() {
         let hourly: Vec<Candidate> = (0..200).map(|nth| good(SUNDAY + nth * HOUR / 2)).collect();
         assert_eq!(
             left(&hourly, keep(2, 0, 0, 0)),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_good_one_stays_whatever_is_kept() {
+    fn the_newest_good_snapshot_is_always_kept() {
         let nothing = keep(0, 0, 0, 0);
         let broken = Candidate {
             good: false,
@@ -234,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_must_stay_stays(
+        fn required_snapshots_are_kept(
             snapshots in prop::collection::vec((0u64..400, any::<bool>(), any::<bool>()), 0..60),
             counts in prop::array::uniform4(0u32..6),
         ) {

@@ -1,5 +1,5 @@
-//! Performs a run of the schedule. The timer starts the run on every member, and one member takes
-//! the snapshot.
+//! Performs one run of the snapshot schedule. The timer starts the run on every member, and one
+//! member takes the snapshot.
 //!
 //! The members coordinate through two keys in etcd itself, which all of them can reach. They cannot
 //! coordinate through the destination, because a folder belongs to one member, and an object store
@@ -57,7 +57,7 @@ fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Lab
     drawn.into_iter().map(|(_, member)| member).collect()
 }
 
-/// Takes the snapshot for the present slot, unless another member has taken it.
+/// Takes the snapshot for the current slot, unless another member has taken it.
 pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let backup = cluster.backup.as_ref();
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_member_is_first_about_as_often_and_all_draw_the_same() {
+    fn all_members_compute_one_order_and_each_comes_first_about_equally_often() {
         let members: Vec<Label> = ["etcd-1", "etcd-2", "etcd-3"]
             .map(|name| name.parse().unwrap())
             .to_vec();

@@ -74,7 +74,7 @@ pub(crate) struct Contents {
     pub(crate) leases: u64,
     /// The number of raised alarms.
     pub(crate) alarms: u64,
-    /// Whether a compaction was in progress. etcd finishes it when it starts.
+    /// Whether a compaction was in progress. etcd finishes the compaction when it starts.
     pub(crate) compacting: bool,
 }
 
@@ -91,8 +91,8 @@ impl Contents {
             && let Some(target) = minor(&self.downgrade).filter(|target| *target != 5)
         {
             return Some(format!(
-                "its cluster was being downgraded to etcd 3.{target}, and etcd {etcd} does not start from such data. Take a \
-                 snapshot after the downgrade"
+                "its cluster was being downgraded to etcd 3.{target}, but etcd {etcd} does not \
+                 start from such data. Take a snapshot after the downgrade"
             ));
         }
         let wrote = minor(&self.storage_version)
@@ -104,7 +104,7 @@ impl Contents {
         };
         (wrote > reads).then(|| {
             format!(
-                "etcd 3.{wrote} wrote the snapshot, and etcd {etcd} does not start from it. \
+                "etcd 3.{wrote} wrote the snapshot, but etcd {etcd} does not start from it. \
                  Restore the snapshot with an image that has etcd 3.{wrote}, and then downgrade \
                  the cluster"
             )
@@ -217,7 +217,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Returns the fault in an entry, if it has one, stated as what was expected.
+    /// Returns the fault in an entry, if it has one. The fault is stated as the expected content.
     fn objection(&mut self, entry: &Entry<'_>) -> Option<&'static str> {
         let Entry { key, value, .. } = *entry;
         let count = match entry.bucket.name {
@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
             b"authRoles" => &mut self.contents.roles,
             b"alarm" => &mut self.contents.alarms,
             b"lease" => &mut self.contents.leases,
-            _ => return Some("one of the buckets that etcd 3.4 to 3.7 has"),
+            _ => return Some("one of the buckets that etcd 3.4 to 3.7 uses"),
         };
         *count += 1;
         match entry.bucket.name {
@@ -254,8 +254,8 @@ impl Visitor for Reader<'_> {
             None => faults.add(
                 Some(place.page),
                 place.offset,
-                "a bucket that etcd 3.4 to 3.7 has",
-                format!("one with a name of {} bytes", bucket.name.len()),
+                "a bucket that etcd 3.4 to 3.7 uses",
+                format!("a bucket with a name of {} bytes", bucket.name.len()),
             ),
         }
     }

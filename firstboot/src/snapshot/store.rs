@@ -33,7 +33,7 @@ impl Store {
         })
     }
 
-    /// Lists all files whose names are those of snapshots, sorted by name.
+    /// Lists all files with the names of snapshots, sorted by name.
     pub(super) async fn list(&self) -> Result<Vec<ListedSnapshot>> {
         let mut found = match self {
             Self::Folder(folder) => folder.list(),

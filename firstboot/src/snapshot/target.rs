@@ -1,5 +1,5 @@
-//! Defines the destination of a snapshot, which is a file or an object. The snapshot gets its final
-//! name only after the check.
+//! Defines the destination of a snapshot, which is a file or an object. The snapshot receives its
+//! final name only after the check.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

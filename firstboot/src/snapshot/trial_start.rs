@@ -146,7 +146,9 @@ fn compare(
         if own == theirs {
             Ok(())
         } else {
-            Err(format!("its {what} is {theirs}, but the file has {own}"))
+            Err(format!(
+                "its {what} is {theirs}, but {own} was computed from the file"
+            ))
         }
     };
     differ(
@@ -239,7 +241,7 @@ fn member() -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-/// Restores the snapshot, whose digest was checked before.
+/// Restores the snapshot, whose digest has already been checked.
 async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> {
     // The path is not canonicalized, because it may refer to the file descriptor of a file without
     // a name.
@@ -356,7 +358,7 @@ impl Running {
         })
     }
 
-    /// Stops etcd with SIGTERM, and with SIGKILL if etcd has not exited after that.
+    /// Stops etcd with SIGTERM, and with SIGKILL if etcd does not exit.
     async fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
         if tokio::time::timeout(Duration::from_secs(10), self.process.wait())

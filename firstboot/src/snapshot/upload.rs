@@ -171,7 +171,7 @@ impl<'a> Upload<'a> {
         Ok((upload, inlet))
     }
 
-    /// Makes a request and waits for its answer. If the future is dropped during the wait, the
+    /// Sends a request and waits for its answer. If the future is dropped during the wait, the
     /// state keeps the request.
     async fn ask(
         &mut self,

@@ -133,8 +133,8 @@ fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
 }
 
 /// Returns the change that corrects etcd's configuration, or `None` if the configuration is
-/// correct. Once etcd has its WAL (`has_wal`), the configuration must not allow an etcd to
-/// bootstrap a cluster.
+/// correct. Once etcd has its WAL (`has_wal`), the configuration must not allow etcd to bootstrap a
+/// cluster.
 pub(crate) fn plan(
     identity: &Identity,
     start: &InitialCluster,

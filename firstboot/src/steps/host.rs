@@ -65,8 +65,8 @@ fn with_members(before: &str, cluster: &ClusterDocument) -> String {
     for line in before.lines() {
         match wanted(line) {
             Some(member) => missing[member] = false,
-            // A line that assigns a member's name to a different address would send certificates to
-            // the wrong machine.
+            // A line that assigns a member's name to a different address would direct connections
+            // to the wrong machine.
             None if names_a_member(line) => continue,
             None => {}
         }

@@ -59,7 +59,7 @@ fn volume() -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// Returns the changes that install the certificates that the node uses at present.
+/// Returns the changes that install the certificates that the node currently uses.
 pub(crate) fn certificates(identity: &Identity) -> Result<Vec<Change>> {
     let mut changes = tls::install(&identity.tls)?;
     let labels = selinux::plan(&changes);

@@ -1,5 +1,5 @@
 //! Makes the running system use the replaced files. A failure is logged but does not stop the
-//! update, because the check of the member's health decides about the update.
+//! update, because the check of the member's health decides whether the update succeeds.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,8 @@ use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
 
-/// Stops and disables the units whose files will be removed. It must run before the replacement.
+/// Stops and disables the units whose files will be removed. This must happen before the
+/// replacement.
 pub(super) fn before(changes: &[FileChange], say: &mut impl FnMut(String)) {
     for effect in effects(changes) {
         if let Effect::RemoveUnit(name) = effect {

@@ -23,7 +23,7 @@ use crate::paths;
 pub(super) struct Report {
     serial: u64,
     etcd: String,
-    /// This node's etcd, if it has another version.
+    /// The version of this node's etcd, if it differs from the release's.
     #[serde(skip_serializing_if = "Option::is_none")]
     etcd_before: Option<String>,
     /// Whether the minor version of etcd rises or falls.
@@ -113,7 +113,7 @@ fn shown(change: &FileChange, staged: &Staged) -> Result<Shown> {
                 .map(|(old, new)| different_lines(&old, &new))
                 .unwrap_or_default()
         }
-        // For a file that is new or removed, its name is enough.
+        // For a new or removed file, the name is enough.
         Kind::Added | Kind::Removed => Vec::new(),
     };
     Ok(Shown {
@@ -151,11 +151,13 @@ impl Report {
             (Some(before), None) => writeln!(text, " instead of {before}"),
             (Some(before), Some(Minor::Upgrade)) => writeln!(
                 text,
-                " instead of {before}: a new minor version. Once every node has it, the previous image returns by a downgrade"
+                " instead of {before}: a new minor version. Once every node has it, a rollback \
+                 requires a downgrade of the cluster"
             ),
             (Some(before), Some(Minor::Downgrade)) => writeln!(
                 text,
-                " instead of {before}: a downgrade. The first node enables it in the cluster"
+                " instead of {before}: a downgrade. The first node enables the downgrade of the \
+                 cluster"
             ),
         };
         for file in &self.files {

@@ -11,7 +11,7 @@ use recipes::Label;
 use crate::etcd::Client;
 use crate::reason::{Reason, ReasonId};
 
-/// The time of the last snapshot that a member took for an update.
+/// The key with the time of the last snapshot that a member took for an update.
 const SNAPSHOT: &str = "/etcd-image/update/snapshot";
 const PROOF: &str = "/etcd-image/update/proof";
 
@@ -26,7 +26,7 @@ pub(super) struct Agreed {
     pub(super) restart: Option<String>,
 }
 
-/// The decision whether a member may update itself.
+/// The decision on whether a member may update itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
     /// The member may update itself, because the turn is free.
@@ -40,7 +40,7 @@ pub(super) enum Decision {
 }
 
 impl Agreed {
-    /// Returns the keys, in the order in which [`Agreed::parse`] takes their values.
+    /// Returns the keys, in the order in which [`Agreed::parse`] expects their values.
     pub(super) fn keys(serial: u64) -> [String; 5] {
         [
             TURN.to_owned(),
@@ -86,8 +86,8 @@ impl Agreed {
         Self::read(client, newest.value.map_or(0, |newest| newest.serial)).await
     }
 
-    /// Returns the decision on an update to the image with this serial. With `back` it is the
-    /// decision on a rollback from that image. Neither a failure nor a newer release prevents a
+    /// Returns the decision on an update to the image with this serial. With `back`, the decision
+    /// is about a rollback from that image. Neither a failure nor a newer release prevents a
     /// rollback.
     pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> Decision {
         if let (Some(failed), false) = (&self.failed.value, back) {
@@ -144,7 +144,7 @@ pub(super) async fn snapshot_time(client: &Client) -> Result<Option<u64>> {
     Ok(Key::read(client, SNAPSHOT).await?.value)
 }
 
-/// Records such a snapshot, so that the next members do not take another one.
+/// Records the time of a snapshot, so that the next members do not take another snapshot.
 pub(super) async fn record_snapshot(client: &Client, time: u64) -> Result<()> {
     client
         .transact(&[], &[(SNAPSHOT, Some(serde_json::to_vec(&time)?))])
@@ -251,7 +251,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_member_that_restarts_for_its_ca_is_waited_for() {
+    fn the_update_waits_for_a_member_that_restarts_for_its_ca() {
         for turn in [Key::default(), turn("etcd-1")] {
             let said = decide(&Agreed {
                 turn,
@@ -266,7 +266,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_release_that_failed_or_is_older_is_refused_and_the_way_back_is_not() {
+    fn a_failed_or_older_release_is_refused_and_a_rollback_is_not() {
         for agreed in [
             Agreed {
                 failed: failed(),

@@ -119,7 +119,8 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     let lock = Lock::take_updates()?;
     if let Some(state) = UpdateState::read()? {
         return Err(not_ready(ReasonId::UpdateBusy.because(format!(
-            "an update of this node to or from the image {} is under way: `systemctl start firstboot-update` continues it",
+            "an update of this node to or from the image {} is in progress: `systemctl start \
+             firstboot-update` continues it",
             state.order.serial
         ))));
     }
@@ -134,7 +135,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
         return compare(options, &own, &source, newer.as_ref());
     }
     // With a different CA the member waits for the other members. An update of the image must not
-    // wait for that, so the node adopts such a document last.
+    // wait for that, so the node adopts a document with a different CA last.
     let (last, first): (Option<&Newer>, Option<&Newer>) = match &newer {
         Some(newer) if newer.changes_ca => (Some(newer), None),
         newer => (None, newer.as_ref()),
@@ -154,7 +155,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
             take_last(&lock)?;
             current(options, serial, newer.as_ref())
         }
-        // A document does not depend on the image.
+        // The node can adopt the document even though the update of the image failed.
         Err(error) => take_last(&lock).and(Err(error)),
     }
 }
@@ -176,7 +177,7 @@ fn install(
     follow(&state.id, options.json)
 }
 
-/// Shows the end of an order.
+/// Shows the outcome of an order.
 fn ended(options: &Options, outcome: &OrderOutcome, newer: Option<&Newer>) -> Result<Option<Exit>> {
     if options.json {
         answer(&JsonOutput {
@@ -294,7 +295,7 @@ fn current(options: &Options, serial: u64, newer: Option<&Newer>) -> Result<Opti
 }
 
 fn already(serial: u64) -> String {
-    format!("this node has the image {serial} already")
+    format!("this node already has the image {serial}")
 }
 
 /// Returns the order for a rollback.
@@ -343,7 +344,7 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
                 return Err(not_ready("the turn has changed in the meantime. Try again"));
             }
             say(format!(
-                "{node} had the turn since {}; now no node has it",
+                "{node} had held the turn since {}; now no node holds it",
                 members::moment::stamp(turn.since)
             ));
             Ok(())

@@ -1,6 +1,5 @@
-//! Finds a newer node document, determines its changes, and lets the node adopt it. Such a document
-//! brings renewed certificates or a different CA to the node, so that an operator need not log in
-//! on the node.
+//! Finds a newer node document, determines its changes, and lets the node adopt it. The document
+//! contains renewed certificates or a different CA, so an operator need not log in to the node.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -28,8 +27,8 @@ use crate::reason::{Reason, ReasonId};
 use crate::steps::tls;
 use crate::{certificates, csr, paths, rotation, systemd};
 
-/// The time that the command waits for firstboot.service to finish. With a different CA the unit
-/// may have to wait for the other members. The command does not wait for them.
+/// The time for which the command waits for firstboot.service to finish. With a different CA the
+/// unit may have to wait for the other members. The command does not wait for the other members.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time limit for the process of an update to end after it has written its outcome.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,7 +38,8 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Newer {
     identity: Identity,
-    /// The changes on the node. Empty if only the serial of the document's build differs.
+    /// The changes on the node. The list is empty if only the serial of the document's build
+    /// differs.
     changes: Vec<String>,
     /// Whether the set of trusted CAs changes. The member then restarts its etcd, and waits for the
     /// other members.
@@ -97,7 +97,8 @@ fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
     }
 }
 
-/// The document with which the server answers this node's request for certificates, if it is newer.
+/// Returns the document with which the server answers this node's request for certificates, if it
+/// is newer.
 pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<Newer>> {
     let machine = Machine::observe()?;
     judge(own, request(own, server, &machine)?, &machine)
@@ -117,7 +118,7 @@ fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<Found> {
     Err(failed)
 }
 
-/// Verifies a document, and compares it with the accepted one. `None` if it is the same.
+/// Verifies a document, and compares it with the accepted one. Returns `None` if both are the same.
 fn judge(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<Newer>> {
     if found.envelope.payload == own.envelope().payload {
         return Ok(None);
@@ -131,7 +132,7 @@ fn judge(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<Newer
     )?;
     if identity.node.name != own.node {
         return Err(refused(ReasonId::DocumentRefused.because(format!(
-            "the node document from {} is for {}, and this node is {}",
+            "the node document from {} is for {}, but this node is {}",
             identity.place, identity.node.name, own.node
         ))));
     }
@@ -148,8 +149,8 @@ fn judge(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<Newer
     }))
 }
 
-/// The document at the place of the release, or else at the recipe's metadata server. The server
-/// that signs a node's requests has the newest document of that node.
+/// Returns the document next to the release, or else the document of the recipe's metadata server.
+/// The server that signs a node's requests has that node's newest document.
 fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<Found>> {
     let known = own.envelope().payload_digest()?;
     let found = match source {
@@ -197,19 +198,19 @@ fn changes(old: &NodeDocument, new: &NodeDocument) -> Result<(Vec<String>, bool)
     );
     for added in after.difference(&before) {
         changes.push(format!(
-            "trusts {added}, which restarts etcd, one member after the other"
+            "trusts {added}, which restarts etcd on one member after the other"
         ));
     }
     for dropped in before.difference(&after) {
         changes.push(format!(
-            "no longer trusts {dropped}, which restarts etcd, one member after the other"
+            "no longer trusts {dropped}, which restarts etcd on one member after the other"
         ));
     }
     if old.store_keys != new.store_keys {
-        changes.push("different keys of the object store".to_owned());
+        changes.push("different object store keys".to_owned());
     }
     if old.machine != new.machine {
-        changes.push("different facts that identify the machine".to_owned());
+        changes.push("different machine identifiers".to_owned());
     }
     Ok((changes, before != after))
 }
@@ -253,7 +254,7 @@ impl Newer {
         }
         let name = &self.identity.node.name;
         say(format!(
-            "{name} takes over its node document from {}: {}",
+            "{name} adopts its node document from {}: {}",
             self.identity.place,
             self.changes.join("; ")
         ));
@@ -261,14 +262,15 @@ impl Newer {
         follow(name.as_str())
     }
 
-    /// Stores the document durably. Returns whether the caller must install its certificates: a
-    /// change of the CAs, and a firstboot that is at work, are matters of firstboot.service.
+    /// Stores the document durably. Returns whether the caller must install the document's
+    /// certificates. If the CAs change, or if firstboot is running, firstboot.service installs the
+    /// certificates.
     pub(super) fn accept(&self) -> Result<bool> {
         if !self.changes_ca
             && let Ok(_lock) = Lock::take()
         {
             say(format!(
-                "{} takes over its node document from {}: {}",
+                "{} adopts its node document from {}: {}",
                 self.identity.node.name,
                 self.identity.place,
                 self.changes.join("; ")
@@ -290,7 +292,7 @@ impl Newer {
         Ok(DesiredFile::new(paths::ACCEPTED, text).mode(0o600, files::ROOT))
     }
 
-    /// Takes the document over after an update of the image, unless another update has begun.
+    /// Adopts the document after an update of the image, unless another update has begun.
     pub(super) fn take_after_update(&self) -> Result<()> {
         let end = Instant::now() + LOCK_TIMEOUT;
         let lock = loop {
@@ -301,7 +303,8 @@ impl Newer {
         };
         if UpdateState::read()?.is_some() {
             return Err(not_ready(ReasonId::UpdateBusy.because(
-                "the node uses its newer node document only after the update of the image has ended. Run `firstboot update` again then",
+                "the node uses its newer node document only after the update of the image has \
+                 ended. Run `firstboot update` again after that",
             )));
         }
         self.take(&lock)
@@ -339,7 +342,7 @@ mod tests {
     use crate::steps::issued_in;
 
     #[test]
-    fn a_document_of_a_later_build_alone_changes_nothing() {
+    fn a_later_build_serial_alone_changes_nothing() {
         let old = issued_in(2025).node;
         let mut new = old.clone();
         assert_eq!(changes(&old, &new).unwrap(), (vec![], false));
@@ -348,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn each_change_is_named_and_a_change_of_cas_is_one() {
+    fn each_change_is_listed_including_a_change_of_cas() {
         let old = issued_in(2025).node;
         let mut both = issued_in(2026).node;
         both.tls.ca.push_str(&old.tls.ca);
@@ -373,11 +376,11 @@ mod tests {
             changes_ca && said[0].starts_with("no longer trusts test CA "),
             "{said:?}"
         );
-        assert_eq!(said[1..], ["different facts that identify the machine"]);
+        assert_eq!(said[1..], ["different machine identifiers"]);
     }
 
     #[test]
-    fn keys_do_not_get_into_the_messages() {
+    fn messages_do_not_contain_keys() {
         let (said, _) = changes(&issued_in(2025).node, &issued_in(2026).node).unwrap();
         assert!(!said.join("\n").contains("PRIVATE"), "{said:?}");
     }

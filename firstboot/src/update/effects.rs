@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_reboots_if_the_rule_of_the_recipe_says_so() {
+    fn a_node_reboots_if_the_recipe_requires_it() {
         let change = |path: &str| {
             [FileChange {
                 path: path.to_owned(),
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_of_the_firewall_takes_the_place_of_a_reload() {
+    fn a_restart_of_the_firewall_replaces_a_reload() {
         let both = [
             ("etc/firewalld/zones/etcd.xml", Kind::Replaced),
             ("etc/firewalld/firewalld.conf", Kind::Replaced),

@@ -1,13 +1,14 @@
-//! What a change of etcd's minor version requires before this node's etcd is replaced, as a pure
-//! function of what the members report.
+//! Determines what a change of etcd's minor version requires before this node's etcd is replaced,
+//! as a pure function of the members' reports.
 //!
 //! An older etcd opens the data only while the cluster version and the storage version of this
 //! member are not newer than itself (etcd's server/etcdserver/api/membership/cluster.go, Recover;
 //! server/storage/schema/schema.go, Validate, at v3.5.33, v3.6.14 and v3.7.1). The leader raises
-//! the cluster version as soon as every member runs the newer minor. It lowers it after `downgrade
-//! enable`, if every member answers it (server/etcdserver/version/monitor.go), and then each member
-//! migrates its storage. Once one member runs the older minor, the cluster version cannot rise any
-//! more, so the downgrade can be cancelled, and the other members go back without one.
+//! the cluster version as soon as every member runs the newer minor. After `downgrade enable`, the
+//! leader lowers the cluster version if every member answers the leader
+//! (server/etcdserver/version/monitor.go), and then each member migrates its storage. Once one
+//! member runs the older minor, the cluster version cannot rise any more, so the downgrade can be
+//! cancelled, and the other members return to the older minor without a downgrade.
 
 use recipes::EtcdVersion;
 use recipes::upgrade::{coexistence_obstacle, is_downgradable};
@@ -15,7 +16,7 @@ use recipes::upgrade::{coexistence_obstacle, is_downgradable};
 use crate::membership::Peer;
 use crate::reason::{Reason, ReasonId};
 
-/// What the members report.
+/// The reports of the members.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     /// This node's member, if it answers through raft.
@@ -24,21 +25,21 @@ pub(super) struct Members {
     pub(super) others: Vec<Peer>,
 }
 
-/// What must happen next.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NextStep {
     /// etcd of the target version may start with this member's data.
     Replace,
     /// The downgrade of the cluster to the target's minor must be enabled.
     Enable,
-    /// The members must do something first.
+    /// The members must first do something else, for this reason.
     Wait(Reason),
-    /// etcd cannot go to the target version.
+    /// etcd cannot change to the target version, for this reason.
     Refuse(Reason),
 }
 
-/// Why a node with this version of etcd may not run next to the other members, if it may not. This
-/// holds before the node takes its turn.
+/// Returns the reason why a node with this version of etcd may not run next to the other members,
+/// if there is one. A node checks this before it takes its turn.
 pub(super) fn objection(target: EtcdVersion, others: &[Peer]) -> Option<Reason> {
     let apart = others
         .iter()
@@ -57,7 +58,7 @@ fn in_force(minor: u64) -> Reason {
     ))
 }
 
-/// The next step on the way to this version.
+/// Returns the next step towards this version.
 pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
     let minor = target.minor;
     let all = || members.own.iter().chain(&members.others);
@@ -75,7 +76,7 @@ pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
         } else if let Some(silent) = silent(members) {
             NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
                 "the cluster's version is 3.{agreed}, and {silent} does not answer: etcd lowers the version of the cluster \
-                 only while every member runs"
+                 only while every member is running"
             )))
         } else if downgrade.is_some() {
             NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
@@ -94,7 +95,7 @@ pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
     }
 }
 
-/// A member that does not answer, if there is one.
+/// Returns a member that does not answer, if there is one.
 fn silent(members: &Members) -> Option<String> {
     let Some(own) = &members.own else {
         return Some("etcd on this node".to_owned());
@@ -118,7 +119,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// A member of a cluster of three.
+    /// Returns a member of a cluster of three members.
     fn member(id: u64, etcd: &str, agreed: u64) -> Peer {
         let member = |id| Member {
             id,
@@ -142,7 +143,7 @@ mod tests {
         }
     }
 
-    /// The three members, of which the last one is this node's.
+    /// Returns three members, the last of which is this node's member.
     fn cluster(versions: [&str; 3], agreed: u64) -> Members {
         let [one, two, own] = versions;
         Members {
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_needs_no_step_of_the_cluster() {
+    fn an_upgrade_requires_no_cluster_step() {
         for (target, versions, agreed) in [
             ("3.6.14", ["3.5.33"; 3], 5),
             ("3.6.14", ["3.6.14", "3.6.14", "3.5.33"], 5),
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_previous_minor_returns_while_another_member_runs_it() {
+    fn the_previous_minor_can_be_restored_while_another_member_runs_it() {
         let mixed = cluster(["3.5.33", "3.6.14", "3.6.14"], 5);
         assert_eq!(next_step(version("3.5.33"), &mixed), NextStep::Replace);
         let mixed = cluster(["3.4.23", "3.5.33", "3.5.33"], 4);
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_etcd_does_not_downgrade_is_refused() {
+    fn a_downgrade_that_etcd_does_not_support_is_refused() {
         for (target, runs, agreed) in [("3.4.23", "3.5.33", 5), ("3.5.33", "3.7.1", 7)] {
             let step = next_step(version(target), &cluster([runs; 3], agreed));
             assert!(
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_downgrade_to_another_version_is_waited_for() {
+    fn the_update_waits_for_a_downgrade_to_another_version() {
         let mut members = cluster(["3.6.14"; 3], 5);
         members.others[0].downgrade = Some(5);
         waits(

@@ -17,11 +17,11 @@ pub(super) const UNLISTED: [&str; 3] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Kind {
-    /// Only the new image has the file.
+    /// Only the new image contains the file.
     Added,
-    /// Both images have the file, with different content, mode or owner.
+    /// Both images contain the file, with different content, mode or owner.
     Replaced,
-    /// Only the old image has the file.
+    /// Only the old image contains the file.
     Removed,
 }
 
@@ -29,7 +29,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileChange {
-    /// Its path from the root directory, without the leading slash.
+    /// The file's path from the root directory, without the leading slash.
     pub(super) path: String,
     pub(super) kind: Kind,
 }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_that_differs_is_named_with_what_happens_to_it() {
+    fn each_changed_file_is_listed_with_the_kind_of_its_change() {
         let old = stamp(&[
             ("a", "1", 0o644),
             ("b", "1", 0o644),

@@ -80,7 +80,7 @@ impl OrderOutcome {
             UpdateResult::Updated | UpdateResult::RolledBack => Ok(None),
             UpdateResult::TakenBack => {
                 eprintln!(
-                    "firstboot: the image {} was taken back: {}",
+                    "firstboot: the image {} was rolled back: {}",
                     self.serial, self.why
                 );
                 Ok(Some(Exit::TakenBack))

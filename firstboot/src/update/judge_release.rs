@@ -1,4 +1,4 @@
-//! Whether this node may install a release, as a pure function.
+//! Decides whether this node may install a release, as a pure function.
 
 use recipes::upgrade::roll;
 use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
@@ -9,11 +9,11 @@ use crate::reason::ReasonId;
 /// A node's knowledge of its own image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OwnImage {
-    /// The digest of its overlay.
+    /// The digest of the image's overlay.
     pub(super) overlay: Sha256,
-    /// The base of its image. Images from earlier builders do not describe their base.
+    /// The base of the image. Images from earlier builders do not describe their base.
     pub(super) base: Option<ImageBase>,
-    /// Its etcd.
+    /// The version of the image's etcd.
     pub(super) etcd: EtcdVersion,
     /// The serial of the last update of this node.
     pub(super) updated_to: Option<u64>,
@@ -31,7 +31,7 @@ pub(super) enum ReleaseVerdict {
     Newer,
 }
 
-/// The rule.
+/// Compares a release with this node's image.
 ///
 /// # Errors
 /// Refused if the release is older, has a different base, or has an etcd that may not run next to this
@@ -50,7 +50,7 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
     if let Some(newest) = own.document.filter(|newest| serial < *newest) {
         return Err(older(
             serial,
-            &format!("this node's document is of the build with the serial {newest}"),
+            &format!("this node's document is from the build with the serial {newest}"),
         ));
     }
     let Some(base) = &own.base else {
@@ -67,7 +67,7 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
     }
     roll(own.etcd, release.etcd).map_err(|obstacle| {
         refused(ReasonId::UpdateMinor.because(format!(
-            "the image {serial} has etcd {}, and this node has {}: {obstacle}",
+            "the image {serial} has etcd {}, but this node has {}: {obstacle}",
             release.etcd, own.etcd
         )))
     })?;
@@ -76,8 +76,8 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
 
 fn older(serial: u64, why: &str) -> anyhow::Error {
     refused(ReasonId::UpdateOlder.because(format!(
-        "the release has the serial {serial}, and {why}: an older image is never installed. `builder build` gives an earlier recipe a \
-         new serial"
+        "the release has the serial {serial}, but {why}: an older image is never installed. \
+         `builder build` gives an earlier recipe a new serial"
     )))
 }
 
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_image_is_taken_over_and_no_other() {
+    fn only_a_newer_image_is_installed() {
         let new = |serial| release(serial, b"new", "3.5.33", base("tar"));
         assert_eq!(says(&new(6), &own()), "Newer");
         for old in [1, 4, 5] {
@@ -136,7 +136,7 @@ mod tests {
         };
         assert_eq!(says(&new(4), &installed), "Newer");
         assert!(says(&new(3), &installed).ends_with("[update-older]"));
-        // The node's own image is recognised whatever its serial is.
+        // The node's own image is recognised regardless of its serial.
         assert_eq!(
             says(&release(1, b"own", "3.5.30", base("tar")), &own()),
             "Current"
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_an_installation_is_said() {
+    fn a_required_reinstallation_is_reported() {
         let said = says(&release(6, b"new", "3.5.30", base("vim")), &own());
         assert!(
             said.contains("packages: -`tar` +`vim`") && said.ends_with("[update-base]"),
@@ -158,7 +158,7 @@ mod tests {
             says(&release(6, b"new", "3.5.30", base("tar")), &unknown)
                 .ends_with("[update-base-unknown]")
         );
-        // 3.5.30 is too old for 3.6, 3.7 skips a minor, and 3.5 is not downgraded.
+        // 3.5.30 is too old for 3.6, 3.7 skips a minor, and 3.5 cannot be downgraded.
         for etcd in ["3.6.14", "3.7.1", "3.4.35"] {
             assert!(
                 says(&release(6, b"new", etcd, base("tar")), &own()).ends_with("[update-minor]"),
@@ -168,12 +168,12 @@ mod tests {
         assert_eq!(
             says(&release(6, b"new", "3.5.29", base("tar")), &own()),
             "Newer",
-            "a patch may go back by a new image"
+            "a newer image may contain an older patch version"
         );
     }
 
     #[test]
-    fn the_minor_before_and_the_next_one_are_taken_over() {
+    fn the_previous_and_the_next_minor_are_accepted() {
         for (has, etcd) in [
             ("3.4.23", "3.5.33"),
             ("3.5.33", "3.6.14"),

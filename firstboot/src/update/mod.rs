@@ -1,18 +1,18 @@
 //! `firstboot update`: installs a newer image on this node while its cluster keeps serving clients.
 //!
 //! `source` fetches a release, and `judge_release` compares it with this node. `stage` unpacks the
-//! image next to the one in use. Then `worker` executes the order in a unit of its own. It waits
-//! until the cluster can do without this member (`preconditions`), and takes the turn, on which the
-//! members agree through etcd (`cluster`, `transaction`). For an older minor of etcd it makes the
-//! members downgrade the cluster first (`etcd_version`). It replaces the files (`replacement`) in
-//! the list of `file_changes`, and makes the running system use them (`apply`) with the actions in
-//! the list of `effects`. Then it waits until the member has proved itself (`probation`), or
-//! restores the previous image. `state` is stored on the disk, and after a power cut the unit
-//! continues from it (`resume`). `follow` shows the unit's messages to the operator. `document`
-//! takes over a newer node document from the same place, and `renew` requests one with new
-//! certificates before the present ones expire; if that fails, `renewal_failure` keeps the reason.
-//! `summary` contains what `firstboot status` shows about updates. `scheduled` is executed by the
-//! timer, which updates a node without an operator during its `window`.
+//! image next to the one in use. Then `worker` executes the order in a separate unit. The worker
+//! waits until the cluster can do without this member (`preconditions`), and takes the turn, on
+//! which the members agree through etcd (`cluster`, `transaction`). For an older minor of etcd, the
+//! members first downgrade the cluster (`etcd_version`). The worker replaces the files
+//! (`replacement`) that `file_changes` lists, and makes the running system use them (`apply`) with
+//! the actions that `effects` lists. Then it waits until the member has proved itself
+//! (`probation`), or restores the previous image. `state` is stored on the disk, and after a power
+//! cut the unit continues from it (`resume`). `follow` shows the unit's messages to the operator.
+//! `document` adopts a newer node document from the same place. `renew` requests a document with
+//! new certificates before the current ones expire, and `renewal_failure` records why a renewal
+//! failed. `summary` contains what `firstboot status` shows about updates. The timer executes
+//! `scheduled`, which updates a node without an operator during its `window`.
 
 mod apply;
 mod check;

@@ -4,13 +4,13 @@
 //! The real decisions are those of `cluster` (which member may take the turn), `transaction` (the
 //! keys that etcd compares and changes), `resume` (how an interrupted order continues),
 //! `update_turn` (a rebuilt node releases its turn) and `members::keys` (a restart for a CA). Every
-//! action between two of them that takes time, or that ends with a write to the disk or to etcd, is
-//! an event of the model. A node can be killed or lose its power between any two events.
+//! action between two decisions that takes time, or that ends with a write to the disk or to etcd,
+//! is an event of the model. A node can be killed or lose its power between any two events.
 //!
 //! The model makes three simplifications. Raft is reduced to a quorum of members that run and can
 //! reach each other. The check of the cluster and the stop of etcd that follows it within
 //! milliseconds are two events. Between them the other nodes can act, but no fault happens, because
-//! nothing can protect a cluster from a member that fails in that moment. An operator releases
+//! nothing can protect a cluster from a member that fails at that moment. An operator releases
 //! another node's turn only while that node is off or cannot be reached.
 
 use std::collections::BTreeMap;
@@ -30,9 +30,9 @@ use node::{At, Files, Node, Power, Service};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Image {
     Good,
-    /// Its etcd never starts.
+    /// The image's etcd never starts.
     Dies,
-    /// Its etcd dies after it was healthy for a while, but before the end of the probation.
+    /// The image's etcd dies after it was healthy for a while, but before the end of the probation.
     DiesLater,
 }
 
@@ -169,7 +169,7 @@ impl Model {
         Ok(next)
     }
 
-    /// Returns whether a node is about to stop etcd, so that no fault may happen at the moment.
+    /// Returns whether a node is about to stop etcd, so that no fault may happen at this moment.
     fn is_stopping(world: &World) -> bool {
         let stops = |node: &Node| {
             matches!(node.at, At::Confirmed | At::BackSure) || node.service == Service::Sure

@@ -38,8 +38,8 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
     Err(not_ready("no member that answers has a quorum"))
 }
 
-/// The reason why this member must not stop now, to start with the etcd `target`, if there is one.
-/// With `may_be_ill` this member itself may be unhealthy.
+/// Returns the reason why this member must not stop now to start with the etcd version `target`, if
+/// there is one. With `may_be_ill` this member itself may be unhealthy.
 pub(super) async fn objection(
     own: &ThisNode,
     credentials: &Credentials,
@@ -75,8 +75,8 @@ pub(super) async fn objection(
     }))
 }
 
-/// Names the members that are not healthy voters, if there are any. With `may_be_ill` this member
-/// itself may be unhealthy.
+/// Returns a reason that names the members that are not healthy voters, if there are any. With
+/// `may_be_ill` this member itself may be unhealthy.
 pub(super) async fn unhealthy(
     own: &ThisNode,
     credentials: &Credentials,

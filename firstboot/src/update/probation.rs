@@ -1,5 +1,6 @@
-//! Whether this member has proved itself on its image: firstboot.service has finished, or only waits
-//! until the other members trust a new CA, etcd of the right version answers through raft, and etcd acknowledges a write.
+//! Checks whether this member has proved itself on its image. This requires that firstboot.service
+//! has finished or only waits until the other members trust a new CA, that etcd of the right
+//! version answers through raft, and that etcd acknowledges a write.
 
 use std::time::Duration;
 
@@ -43,9 +44,10 @@ pub(super) struct Probation<'a> {
     starts: u32,
 }
 
-/// Whether firstboot has finished with this member, and only waits until the other members trust a
-/// new CA, or no longer use the old one. The operator may have given this node a document of a new
-/// CA during its turn, and the others get theirs only after it.
+/// Returns whether firstboot has finished with this member and only waits until the other members
+/// trust a new CA or no longer use the old one. The operator may have given this node a document
+/// with a new CA during its turn, and the other members receive their documents only after the
+/// turn.
 pub(super) fn waits_for_others(status: &str) -> bool {
     let waits = [ReasonId::CaNotTrusted, ReasonId::CaInUse];
     Reason::parse(status)
@@ -93,12 +95,12 @@ impl<'a> Probation<'a> {
         let reasons = diagnosis::node(&crate::identity::cluster()?, self.node);
         let words = diagnosis::text(&reasons).unwrap_or_else(|| why.to_owned());
         Ok(Proof::Failed(format!(
-            "etcd ended {} times: {words}",
+            "etcd exited {} times: {words}",
             self.starts - 1
         )))
     }
 
-    /// Whether a new etcd process has started since the last check.
+    /// Returns whether a new etcd process has started since the last check.
     fn has_started_again(&mut self) -> Result<bool> {
         // systemd keeps this property after the process has exited.
         let name = "ExecMainPID";
@@ -119,7 +121,7 @@ impl<'a> Probation<'a> {
         let running = client.status().await?.version;
         if let Some(etcd) = self.etcd.filter(|etcd| etcd.to_string() != running) {
             return Ok(Some(format!(
-                "etcd {running} runs, and the image has {etcd}"
+                "etcd {running} runs, but the image has {etcd}"
             )));
         }
         cluster::write_through(&client, self.node, self.serial).await?;

@@ -1,9 +1,9 @@
-//! `firstboot renew`: keeps the certificates of a node that enrols from expiring. When a third of
-//! their lifetime is left, it sends the node's request to the server of `[tls] enrol` again. The
-//! request is signed with the node's keys, which the server knows, so no operator has to approve
-//! it. etcd reads the new certificates at the next handshake; firstboot looks at the ports until it
-//! sees them there. Each step is repeated until it has succeeded: the command needs no record of
-//! how far an earlier run came.
+//! `firstboot renew`: renews the certificates of an enrolled node before they expire. When a third
+//! of their lifetime is left, the command sends the node's request to the server in `[tls] enrol`
+//! again. The request is signed with the node's keys, which the server knows, so no operator has to
+//! approve the request. etcd reads the new certificates at the next handshake, and firstboot probes
+//! the ports until etcd presents the new certificates. Each step is repeated until it has
+//! succeeded, so the command does not need a record of how far an earlier run got.
 
 use std::path::Path;
 use std::time::Duration;
@@ -33,8 +33,8 @@ use crate::{certificates, files, own_keys, paths, rotation, systemd};
     Example: firstboot renew"
 )]
 pub(crate) struct Options {
-    /// Do nothing before the time of the next attempt, after a failure: firstboot-renew.timer does
-    /// this
+    /// After a failure, do nothing before the time of the next attempt; firstboot-renew.timer uses
+    /// this option
     #[arg(long, hide = true)]
     scheduled: bool,
 }
@@ -90,7 +90,7 @@ fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
     Ok(())
 }
 
-/// Gets a newer document. Returns whether its certificates must be installed.
+/// Requests a newer document. Returns whether its certificates must be installed.
 fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
     let failed = |why: String| {
         not_ready(ReasonId::RenewalFailed.because(format!(
@@ -101,14 +101,15 @@ fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
     match document::from_server(own, server) {
         Ok(Some(newer)) if newer.changes_something() => newer.accept(),
         Ok(_) => Err(failed(format!(
-            "{server} has no newer ones. If the CA expires then, replace the CA"
+            "{server} does not have newer certificates. If the CA expires at the same time, \
+             replace the CA"
         ))),
         Err(error) => Err(failed(format!("{server}: {error:#}"))),
     }
 }
 
-/// Installs the certificates that the node uses. Returns whether that changed something. A firstboot
-/// that is at work installs them itself.
+/// Installs the certificates that the node uses. Returns whether anything changed. If firstboot is
+/// running, firstboot installs the certificates itself.
 fn install(identity: &Identity) -> Result<bool> {
     let Ok(_lock) = Lock::take() else {
         return Ok(false);
@@ -125,8 +126,8 @@ fn install(identity: &Identity) -> Result<bool> {
     Ok(!changes.is_empty())
 }
 
-/// Starts firstboot.service again if it refused for the certificates, which the node has renewed
-/// since. A node that was off until its certificates had expired starts etcd only after that.
+/// Restarts firstboot.service if the service refused the certificates that the node has since
+/// renewed. A node that was off until its certificates had expired starts etcd only then.
 fn restart_refused() -> Result<()> {
     let seen = systemd::properties(UNIT, &["ActiveState", "StatusText"])?;
     let has = |name: &str, word: &str| seen.get(name).is_some_and(|value| value.contains(word));

@@ -1,5 +1,5 @@
-//! Why this node could not renew its certificates, and when it tries again. A node whose last attempt
-//! succeeded has none.
+//! Records why this node could not renew its certificates, and when it tries again. After a
+//! successful attempt there is no record.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ use crate::reason::Reason;
 const SHORTEST: u64 = 5;
 /// The longest pause, in seconds.
 const LONGEST: u64 = 86_400;
-/// The part of the remaining time until the expiry that a pause may take at most: one tenth. So the
-/// attempts become more frequent as the expiry comes closer.
+/// A pause takes at most one tenth of the remaining time until the expiry. So the attempts become
+/// more frequent as the expiry approaches.
 const PART: u64 = 10;
 
 /// The failures since the last success.
@@ -25,27 +25,29 @@ const PART: u64 = 10;
 pub(crate) struct RenewalFailure {
     /// The time of the first failure, in seconds since 1970.
     since: u64,
-    /// How many attempts failed.
+    /// The number of failed attempts.
     attempts: u32,
     /// The time before which the node does not try again.
     next: u64,
-    /// The reason of the last failure, with its id.
+    /// The reason for the last failure, with its id.
     why: String,
 }
 
 impl RenewalFailure {
-    /// Reads it. A damaged file counts as none, since the next attempt writes it again.
+    /// Reads the record. A damaged file counts as missing, because the next attempt writes the file
+    /// again.
     pub(crate) fn read() -> Result<Option<Self>> {
         let bytes = files::read_if_there(paths::RENEWAL)?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    /// Whether it is too early for another attempt. A clock that was set back does not delay it.
+    /// Returns whether it is too early for another attempt. A clock that was set back does not
+    /// delay the next attempt.
     pub(super) fn waits(&self, now: u64) -> bool {
         now < self.next && self.next - now <= LONGEST
     }
 
-    /// The state after another failure. The certificates expire at `until`.
+    /// Returns the record after another failure. The certificates expire at `until`.
     pub(super) fn after(before: Option<&Self>, now: u64, until: u64, why: &Reason) -> Self {
         let attempts = before.map_or(1, |before| before.attempts.saturating_add(1));
         let doubled = SHORTEST.saturating_mul(1 << (attempts - 1).min(20));
@@ -58,7 +60,7 @@ impl RenewalFailure {
         }
     }
 
-    /// Stores it.
+    /// Stores the record.
     pub(super) fn write(&self) -> Result<()> {
         let text = serde_json::to_vec(self)?;
         DesiredFile::new(paths::RENEWAL, text)
@@ -66,7 +68,7 @@ impl RenewalFailure {
             .write()
     }
 
-    /// Removes it after a success.
+    /// Removes the record after a success.
     pub(super) fn clear() -> Result<()> {
         let path = Path::new(paths::RENEWAL);
         if files::exists(path)? {
@@ -75,7 +77,7 @@ impl RenewalFailure {
         Ok(())
     }
 
-    /// The line of `firstboot status`.
+    /// Returns the line for `firstboot status`.
     pub(crate) fn line(&self) -> String {
         let (since, next) = (stamp(self.since), stamp(self.next));
         let times = if self.attempts == 1 { "time" } else { "times" };

@@ -2,8 +2,8 @@
 //!
 //! Each file that differs first gets a second name in the folder of the previous image. Then a
 //! single rename replaces the file, so at any moment the path holds either the complete old file or
-//! the complete new one. After a power cut at any point, firstboot can restore the kept files any
-//! number of times with only the list and the kept files.
+//! the complete new one. After a power cut at any point, firstboot needs only the list and the kept
+//! files to restore the old files, and can repeat this any number of times.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use super::state::FileChanges;
 use crate::files::{self, DesiredDir, ROOT};
 use crate::paths;
 
-/// The places of the files.
+/// The folders that a replacement uses.
 #[derive(Debug)]
 pub(super) struct Places {
     /// The root of the files in use.

@@ -6,7 +6,7 @@ use super::state::Phase;
 /// The number of boots without a proof after which the new image has failed.
 const BOOTS: u32 = 2;
 
-/// The way in which the updater continues.
+/// How the updater continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resumption {
     /// Continue with the phase on the disk.
@@ -21,8 +21,8 @@ pub(super) enum Resumption {
 }
 
 /// Decides how the order continues. `boots` is the number of boots that have counted so far.
-/// `same_boot` is set if the node has not booted since the phase began. `proved` is set if the new
-/// image has proved itself, so that only the turn must still be released.
+/// `same_boot` is set if the node is still in the boot in which the phase began. `proved` is set if
+/// the new image has proved itself, so that only the turn must still be released.
 pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, proved: bool) -> Resumption {
     let enter = |phase, counts| Resumption::Enter { phase, counts };
     match phase {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_exchange_is_undone_and_the_release_is_not_to_blame() {
+    fn an_interrupted_replacement_is_undone_and_the_release_is_not_to_blame() {
         for same_boot in [true, false] {
             let next = resumption(Phase::Replacing, 0, same_boot, false);
             assert!(

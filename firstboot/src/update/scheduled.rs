@@ -152,7 +152,7 @@ fn decide(
     })))
 }
 
-/// The reason why this node must not order the update, if there is one.
+/// Returns the reason why this node must not order the update, if there is one.
 async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Reason>> {
     let serial = release.serial;
     let credentials = installed_credentials()?;

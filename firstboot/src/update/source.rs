@@ -124,7 +124,7 @@ fn client() -> Result<Client> {
         .no_proxy()
         .connect_timeout(Duration::from_secs(5))
         .build();
-    client.context("cannot make an http client")
+    client.context("cannot create an HTTP client")
 }
 
 async fn download(url: &Url, wanted: &ReleasedFile, file: &mut File) -> Result<()> {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_from_a_folder_goes_on_where_it_ended() {
+    fn a_copy_from_a_folder_resumes_where_it_stopped() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("image")).unwrap();
         std::fs::write(folder.path().join(RELEASE_OVERLAY), "0123456789").unwrap();

@@ -1,5 +1,5 @@
 //! Fetches a release, unpacks it next to the image in use, compares it file by file and flushes it
-//! to the disk. The system does not use it yet.
+//! to the disk. The system does not use the new image yet.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -27,7 +27,7 @@ const ROOM: u64 = 4;
 pub(super) struct Staged {
     /// The folder that contains the image's files.
     pub(super) root: PathBuf,
-    /// Its files.
+    /// The image's stamp, which lists its files.
     pub(super) stamp: ImageStamp,
 }
 
@@ -84,7 +84,7 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     Ok(staged)
 }
 
-/// Compares the image that was staged by the command once more.
+/// Compares once more the image that the command staged.
 pub(super) fn staged(release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     examine(PathBuf::from(paths::UPDATE_NEW), release, node)
 }
@@ -102,7 +102,10 @@ fn remove_others(archive: &Path) -> Result<()> {
 
 fn open(archive: &Path) -> Result<File> {
     if !files::exists(archive)? {
-        drop(files::create(archive).with_context(|| format!("cannot make {}", archive.display()))?);
+        drop(
+            files::create(archive)
+                .with_context(|| format!("cannot create {}", archive.display()))?,
+        );
     }
     // Only root can enter this folder.
     File::options()
@@ -152,7 +155,7 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
         ))
     } else if cluster.name != own.name || cluster.member(node) != own.member(node) {
         Some(ReasonId::UpdateNode.because(format!(
-            "it is not for {node} of {} at its address",
+            "it is not for the node {node} of the cluster {} at this node's address",
             own.name
         )))
     } else if base.digest() != release.base || cluster.etcd.version != release.etcd {

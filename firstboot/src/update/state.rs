@@ -62,7 +62,7 @@ pub(super) struct UpdateOrder {
     /// The rule that determines whether the node reboots.
     #[serde(default)]
     pub(super) reboot: Reboot,
-    /// The deadline for getting the turn, in seconds since 1970.
+    /// The deadline for taking the turn, in seconds since 1970.
     pub(super) until: u64,
     /// The time window in which the update may begin, or `None` if it may always begin, as with an
     /// operator's order.
@@ -107,7 +107,7 @@ pub(super) struct FileChanges {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Updated {
-    /// Its serial.
+    /// The image's serial.
     pub(super) serial: u64,
     /// The serial of the previous image, if that image was installed by an update.
     pub(super) serial_before: Option<u64>,

@@ -19,8 +19,8 @@ use members::moment::stamp;
 pub(crate) struct Summary {
     /// Whether the node updates itself.
     auto: bool,
-    /// The serial of this node's image. A newly installed node does not have it until its first
-    /// check for a newer image.
+    /// The serial of this node's image. A newly installed node does not have a serial until its
+    /// first check for a newer image.
     serial: Option<u64>,
     /// The update that this node is performing.
     order: Option<Order>,
@@ -41,7 +41,7 @@ pub(crate) struct Summary {
 struct Order {
     serial: u64,
     phase: Phase,
-    /// Whether it is a rollback from that image.
+    /// Whether the order is a rollback from that image.
     rollback: bool,
 }
 
@@ -189,14 +189,14 @@ impl Local {
             match last.end {
                 UpdateResult::TakenBack if is_newer(last.serial) && failed != Some(last.serial) => {
                     reasons.push(ReasonId::UpdateTakenBack.because(format!(
-                        "this node took the image {} back on {}: {}",
+                        "this node rolled the image {} back on {}: {}",
                         last.serial,
                         stamp(last.at),
                         last.why
                     )));
                 }
                 UpdateResult::Kept => reasons.push(ReasonId::UpdateKept.because(format!(
-                    "the image {} failed on this node on {}, and the node keeps it: {}",
+                    "the image {} failed on this node on {}, but the node keeps it: {}",
                     last.serial,
                     stamp(last.at),
                     last.why
@@ -238,12 +238,15 @@ fn under_way(state: &UpdateState) -> Reason {
         Phase::Waiting if state.order.release.is_none() => {
             format!("this node is waiting for its turn to roll the image {serial} back")
         }
-        Phase::Waiting => format!("this node waits for its turn to install the image {serial}"),
-        Phase::Replacing => format!("this node installs the image {serial}"),
-        Phase::Rebooting => format!("this node reboots to apply the image {serial}"),
+        Phase::Waiting => {
+            format!("this node is waiting for its turn to install the image {serial}")
+        }
+        Phase::Replacing => format!("this node is installing the image {serial}"),
+        Phase::Rebooting => format!("this node is rebooting to apply the image {serial}"),
         Phase::Proving if state.why.is_some() => {
             format!(
-                "this node waits until it can restore the image before the image {serial}: {why}"
+                "this node is waiting until it can restore the image that it had before the image \
+                 {serial}: {why}"
             )
         }
         Phase::Proving => format!("this node must prove that it is healthy on the image {serial}"),

@@ -35,7 +35,7 @@ impl ThisNode {
         let never = || {
             refused(
                 ReasonId::UpdateNotSetUp
-                    .because("this node has no document yet: `firstboot run` sets it up"),
+                    .because("this node has no document yet: `firstboot run` sets the node up"),
             )
         };
         let envelope: Envelope =

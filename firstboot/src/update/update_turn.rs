@@ -1,4 +1,4 @@
-//! Releases a turn that this node took before it got a new disk.
+//! Releases a turn that this node took before it received a new disk.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -43,15 +43,18 @@ fn give_back(identity: &Identity) -> Result<()> {
     runtime.block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         let agreed = Agreed::read(&client, 0).await?;
-        // An order is on the disk from before it takes the turn until after it has released it. So
-        // the turn must be read before the order, because an order that begins now takes a new
-        // turn.
+        // An order is stored before the node takes the turn, and deleted after the node has
+        // released the turn. So the turn must be read before the order, because an order that
+        // begins now takes a new turn.
         let has_order = files::exists(Path::new(paths::UPDATE_STATE))?;
         if is_of_previous_self(&agreed.turn, node, has_order)
             && let Some(release) = agreed.releasing(node, 0, None)?
             && release.execute(&client).await?
         {
-            say("this node had the turn to update itself before it got a new disk; releasing the turn");
+            say(
+                "this node had the turn to update itself before it received a new disk; releasing \
+                 the turn",
+            );
         }
         Ok(())
     })

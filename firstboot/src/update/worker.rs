@@ -82,8 +82,8 @@ fn recover(state: &mut UpdateState) -> Result<()> {
         Resumption::PutBack { why, blame } => {
             (state.why, state.blame) = (state.why.take().or(Some(why)), blame);
             if state.phase == Phase::Proving && older_etcd(state)?.is_some() {
-                // Only the other members know whether the older etcd may start. They are asked
-                // later.
+                // Only the other members know whether the older etcd may start. The updater asks
+                // them later.
                 return state.enter(Phase::Proving);
             }
             put_back(state)
@@ -98,7 +98,7 @@ fn is_proved(state: &UpdateState) -> Result<bool> {
     Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
 }
 
-/// Waits for its turn, and then replaces the files. Returns whether the order has ended.
+/// Waits for this node's turn, and then replaces the files. Returns whether the order has ended.
 fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     // An interrupted run of this unit may have stopped firstboot.service before it replaced any
     // files.
@@ -244,10 +244,7 @@ fn take_back(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bo
     if let Some(target) = older_etcd(state)? {
         state.write()?;
         if let Return::Impossible(reason) = wait_for_return(state, runtime, target)? {
-            let why = format!(
-                "{why}. The image before it is not restored: {}",
-                reason.text
-            );
+            let why = format!("{why}. The previous image is not restored: {}", reason.text);
             state.why = Some(why.clone());
             state.write()?;
             commit(state)?;
@@ -260,7 +257,7 @@ fn take_back(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bo
     Ok(false)
 }
 
-/// Ends an order whose image failed and stays.
+/// Ends an order whose image failed but stays in use.
 fn kept(state: &UpdateState, runtime: &Runtime, why: String) -> Result<bool> {
     say(format!(
         "{} keeps the image {}: {why}",

@@ -165,7 +165,7 @@ fn damaged() -> Result<()> {
         "{found:?}"
     );
     host.sh(restart)?;
-    named(host, &["etcd ended at", "[etcd-ended]"])?;
+    named(host, &["etcd exited at", "[etcd-ended]"])?;
     // Discards damaged data in the way that docs/operating.md describes.
     host.check(&[
         "sh",
@@ -193,7 +193,7 @@ fn full() -> Result<()> {
     named(
         host,
         &[
-            "etcd ended at",
+            "etcd exited at",
             "/var/lib/etcd/",
             "No space left on device",
             "[etcd-ended]",

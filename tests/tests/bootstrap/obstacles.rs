@@ -89,7 +89,7 @@ fn stopped() -> Result<()> {
     let socket = host.link().namespace.listen("10.101.15.103:2380")?;
     check_reported(
         host,
-        &["etcd ended at", "address already in use [etcd-ended]"],
+        &["etcd exited at", "address already in use [etcd-ended]"],
     )?;
     drop(socket);
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;

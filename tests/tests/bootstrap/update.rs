@@ -144,7 +144,7 @@ fn rolls() -> Result<()> {
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
     let writers = Writers::start(&client, &addresses, "roll/");
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
-    ends(&update(&bed.hosts[0], "")?, 0, &["has the image 1 already"])?;
+    ends(&update(&bed.hosts[0], "")?, 0, &["already has the image 1"])?;
 
     // The update changes a kernel setting, and one of the operator's own files.
     make_sysctls_writable(&bed)?;
@@ -259,7 +259,7 @@ fn rolls_back(host: &Host) -> Result<()> {
     ends(
         &update(host, "--rollback")?,
         0,
-        &["restoring the image before the image 4"],
+        &["restoring the image that this node had before the image 4"],
     )?;
     ensure!(
         host.read("/etc/own/word")? == "two\n",
@@ -304,7 +304,7 @@ fn fails() -> Result<()> {
     ends(
         &update(&bed.hosts[0], "")?,
         8,
-        &["the proof of the image 2 failed", "was taken back"],
+        &["the proof of the image 2 failed", "was rolled back"],
     )?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(&bed.hosts[0])?;

@@ -197,10 +197,10 @@ fn holder_is_rebuilt(bed: &mut Bed, first: &Path) -> Result<()> {
     host.boot()?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     host.wait_for(
-        "journalctl -u firstboot | grep -F 'before it got a new disk; releasing the turn'",
+        "journalctl -u firstboot | grep -F 'before it received a new disk; releasing the turn'",
         CONVERGENCE_TIMEOUT,
     )?;
-    ends(&update(&bed.hosts[0], "")?, 0, &["has the image 7 already"])?;
+    ends(&update(&bed.hosts[0], "")?, 0, &["already has the image 7"])?;
     for host in &bed.hosts[1..] {
         ends(&update(host, "")?, 0, &[])?;
     }
@@ -277,7 +277,7 @@ fn fail_late() -> Result<()> {
         let host = &bed.hosts[number];
         println!("an etcd that {what}");
         let failed = format!("the proof of the image {serial} failed");
-        ends(&update(host, "")?, 8, &[&failed, "was taken back"]).context(what)?;
+        ends(&update(host, "")?, 8, &[&failed, "was rolled back"]).context(what)?;
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT).context(what)?;
         is_at_rest(host).context(what)?;
         let next = &bed.hosts[(number + 1) % 3];

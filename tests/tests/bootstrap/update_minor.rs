@@ -127,7 +127,7 @@ fn last_fails() -> Result<()> {
     let said = [
         "the proof of the image 3 failed",
         "enabling the downgrade of the cluster to etcd 3.5",
-        "was taken back",
+        "was rolled back",
     ];
     ends(&update(&bed.hosts[2], "")?, 8, &said)?;
     is_at_rest(&bed.hosts[2])?;
@@ -214,7 +214,7 @@ fn rolls_back(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[1];
     let said = [
         "enabling the downgrade of the cluster to etcd 3.5",
-        "restoring the image before the image 3",
+        "restoring the image that this node had before the image 3",
     ];
     ends(&update(host, "--rollback")?, 0, &said)?;
     let seen = wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;

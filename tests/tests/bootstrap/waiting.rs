@@ -42,7 +42,7 @@ fn third_is_late() -> Result<()> {
         &[
             "etcd-2 has not answered since",
             "last answered at",
-            "as empty",
+            "with an empty disk",
         ],
     )?;
     bed.provisioning.network.heal_all()?;

@@ -31,7 +31,7 @@ fn certificates() -> Result<()> {
     };
     try_one(
         &|it| put(it, "/cluster", "other"),
-        "it is for the cluster other, and this image is for demo",
+        "it is for the cluster other, but this image is for demo",
     )?;
     let key = good["tls"]["server"]["key"]
         .as_str()

@@ -259,7 +259,7 @@ fn plans(one: &Host) -> Result<()> {
         "{plan}"
     );
     ensure!(
-        plan.contains("token demo-r-") && plan.contains("the members draw the rest"),
+        plan.contains("token demo-r-") && plan.contains("the members agree on the rest"),
         "{plan}"
     );
     let json = one.check(&["firstboot", "restore", "--dry-run", "--json", SNAPSHOT])?;

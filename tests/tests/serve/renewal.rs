@@ -66,7 +66,7 @@ fn renewal() -> Result<()> {
         ends(
             &update(host, "--check")?,
             0,
-            &["has the image 1 already"],
+            &["already has the image 1"],
             &["node document"],
         )?;
     }
@@ -147,7 +147,7 @@ fn renew(ours: &Provisioning, hosts: &[Host], old: &Path) -> Result<()> {
     let words = [
         "node document from http://10.101.15.1:8081/node.json",
         "server certificate: until ",
-        "has the image 1 already",
+        "already has the image 1",
     ];
     ends(&check, 7, &words, &["restarts etcd"])?;
     let json = update(&hosts[0], "--check --json")?;
@@ -161,7 +161,7 @@ fn renew(ours: &Provisioning, hosts: &[Host], old: &Path) -> Result<()> {
     );
     for host in &hosts[..2] {
         let words = [
-            "takes over its node document from http://10.101.15.1:8081/node.json",
+            "adopts its node document from http://10.101.15.1:8081/node.json",
             "uses the newer node document",
         ];
         ends(&update(host, "")?, 0, &words, &[])?;
@@ -176,7 +176,7 @@ fn renew(ours: &Provisioning, hosts: &[Host], old: &Path) -> Result<()> {
     ends(
         &update(&hosts[2], "--from /stick")?,
         0,
-        &["takes over its node document from /stick/nodes/etcd-3/node.json"],
+        &["adopts its node document from /stick/nodes/etcd-3/node.json"],
         &[],
     )?;
     for host in hosts {
@@ -220,7 +220,10 @@ fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     let writers = Writers::start(&client, &addresses, "rotate/");
     build(ours, "")?;
     let check = update(&hosts[0], "--check")?;
-    let words = ["trusts ", "which restarts etcd, one member after the other"];
+    let words = [
+        "trusts ",
+        "which restarts etcd on one member after the other",
+    ];
     ends(&check, 7, &words, &[])?;
     roll(ours, hosts, "")?;
     is_written(writers, &client, &addresses, "rotate/")?;
@@ -245,12 +248,7 @@ fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
 /// until all members have their documents.
 fn roll(ours: &Provisioning, hosts: &[Host], words: &str) -> Result<()> {
     for host in hosts {
-        ends(
-            &update(host, words)?,
-            0,
-            &["takes over its node document"],
-            &[],
-        )?;
+        ends(&update(host, words)?, 0, &["adopts its node document"], &[])?;
     }
     for host in hosts {
         ended(host)?;

@@ -166,7 +166,7 @@ fn sparse() -> Result<()> {
     let ran = process::run(verify.arg("--skip-hash-check").arg(&path))?;
     fs::remove_file(&path)?;
     ensure!(
-        ran.code() == 3 && ran.stdout.contains("from the root to here"),
+        ran.code() == 3 && ran.stdout.contains("from the root to this one"),
         "{ran:?}"
     );
     Ok(())

@@ -15,7 +15,7 @@ impl Visitor for Touch {
 }
 
 /// Corrects the checksums of the meta pages for the smallest, the usual and the largest page size,
-/// because a fuzzer cannot guess them.
+/// because a fuzzer cannot guess checksums.
 fn seal(bytes: &mut [u8]) {
     for at in [0, 1 << 10, 1 << 12, 1 << 16] {
         let Some(meta) = bytes.get_mut(at + 16..at + 80) else { continue };

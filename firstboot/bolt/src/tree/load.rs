@@ -9,8 +9,8 @@ use crate::read::ReadAt;
 use crate::types::Offset;
 
 impl<R: ReadAt + ?Sized> Tree<'_, R> {
-    /// Reads a branch or leaf page with its overflow, if it can be such a page and no other page
-    /// points to it.
+    /// Reads a branch or leaf page with its overflow. Returns false if the page is not a valid one
+    /// or if another page points to it as well.
     pub(super) fn load(
         &mut self,
         bytes: &mut Vec<u8>,
@@ -69,8 +69,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(true)
     }
 
-    /// Reads the overflow of a page if its length matches the page's elements. So the real content
-    /// limits the number of bytes that are read, and not the length that the header states.
+    /// Reads the overflow of a page if its length matches the page's elements. So the actual
+    /// content limits the number of bytes that are read, and not the length stated in the header.
     fn overflow(&mut self, bytes: &mut Vec<u8>, header: Header, start: Offset) -> io::Result<bool> {
         let at = inside(start, 12);
         let span = u64::from(header.overflow) + 1;
@@ -101,8 +101,9 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         // of the page size.
         let (least, most) = (extent.saturating_sub(1) / self.size, extent / self.size);
         if !(least..=most).contains(&u64::from(header.overflow)) {
-            let expected =
-                format!("an overflow of {least} pages, as the last element ends at byte {extent}");
+            let expected = format!(
+                "an overflow of {least} pages, because the last element ends at byte {extent}"
+            );
             self.wrong(at, expected, header.overflow.to_string());
             return Ok(false);
         }
@@ -110,7 +111,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         if held > LONGEST {
             self.wrong(
                 at,
-                format!("pages of at most {LONGEST} bytes from the root to here"),
+                format!("at most {LONGEST} bytes in the pages from the root to this one"),
                 held.to_string(),
             );
             return Ok(false);
@@ -123,7 +124,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             self.wrong(
                 at,
                 format!(
-                    "{} pages of overflow that nothing else points to",
+                    "{} overflow pages that nothing else points to",
                     header.overflow
                 ),
                 "some in use",
@@ -138,8 +139,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
     fn extend(&mut self, bytes: &mut Vec<u8>, to: usize, start: Offset) -> io::Result<()> {
         let from = bytes.len();
         if to > from {
-            // Reserves only the memory that is needed, because twice the length of a long page
-            // would be a lot of memory.
+            // Reserves only the memory that is needed, because doubling the buffer of a long page
+            // would take a lot of memory.
             bytes.reserve_exact(to - from);
             bytes.resize(to, 0);
             self.pages

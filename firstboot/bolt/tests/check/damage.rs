@@ -41,7 +41,7 @@ fn pages_with_wrong_ids() {
     found("found a page of unknown kind 0x0003", |bytes, places| {
         bytes[at(places.first) + 8] = 3;
     });
-    found("expected a leaf page inline", |bytes, places| {
+    found("expected an inline leaf page", |bytes, places| {
         let name = bytes.windows(5).position(|five| five == b"empty").unwrap();
         assert!(name > at(places.root));
         bytes[name + 5 + 16 + 8] = 1;
@@ -65,21 +65,27 @@ fn pages_that_are_longer_or_shorter_than_their_elements() {
 }
 
 #[test]
-fn elements_that_lie_elsewhere() {
+fn elements_at_wrong_positions() {
     found("expected element 1's key at byte", |bytes, places| {
         bytes[at(places.first) + 16 + 12] += 1;
     });
-    found("expected element 0's flags 0 or 1", |bytes, places| {
-        bytes[at(places.first) + 16] = 2;
-    });
-    found("nothing but buckets outside of buckets", |bytes, places| {
+    found(
+        "expected element 0's flags to be 0 or 1",
+        |bytes, places| {
+            bytes[at(places.first) + 16] = 2;
+        },
+    );
+    found("only buckets at the top level", |bytes, places| {
         bytes[at(places.root) + 16] = 0;
     });
-    found("expected element 0's key not empty", |bytes, places| {
-        let element = at(places.first) + 16;
-        bytes[element + 12] += bytes[element + 8];
-        bytes[element + 8] = 0;
-    });
+    found(
+        "expected element 0's key not to be empty",
+        |bytes, places| {
+            let element = at(places.first) + 16;
+            bytes[element + 12] += bytes[element + 8];
+            bytes[element + 8] = 0;
+        },
+    );
 }
 
 #[test]
@@ -105,7 +111,7 @@ fn keys_out_of_order_and_out_of_range() {
 }
 
 #[test]
-fn pages_that_two_point_to_and_trees_that_bite_their_tails() {
+fn pages_with_two_pointers_and_cyclic_trees() {
     let child = |places: Places, index: usize| at(places.branch) + 16 + index * 16 + 8;
     found("found another pointer to page 3", |bytes, places| {
         bytes[child(places, 1)] = 3;
@@ -129,7 +135,7 @@ fn pages_that_two_point_to_and_trees_that_bite_their_tails() {
 }
 
 #[test]
-fn trees_without_end() {
+fn trees_that_are_too_deep() {
     let mut writer = Writer::new();
     let mut page = writer.leaf(&[pair("a", "")]);
     for _ in 0..100 {
@@ -141,7 +147,7 @@ fn trees_without_end() {
 }
 
 #[test]
-fn freelists_that_are_wrong() {
+fn damaged_freelists() {
     let list = |places: Places| at(places.freelist);
     found(
         "a page that is not free, found page 3, in the freelist",
@@ -161,7 +167,7 @@ fn freelists_that_are_wrong() {
         },
     );
     found(
-        "a free page that is not the freelist's own",
+        "a free page outside the freelist itself",
         |bytes, places| bytes[list(places) + 16] = 10,
     );
     found("a free page from 2 to 10, found 99", |bytes, places| {
@@ -185,7 +191,7 @@ fn freelists_that_are_wrong() {
 }
 
 #[test]
-fn meta_pages_that_are_wrong() {
+fn damaged_meta_pages() {
     found("expected the checksum", |bytes, _| {
         bytes[at(1) + 16 + 20] ^= 1;
     });
@@ -203,7 +209,7 @@ fn meta_pages_that_are_wrong() {
         bytes[8] = 2;
     });
     found(
-        "the first meta page's fields and the transaction before",
+        "the first meta page's fields with the previous transaction's id",
         |bytes, places| {
             let page = meta(1, places.root, NONE, 11, 6);
             bytes[at(1)..at(1) + page.len()].copy_from_slice(&page);
@@ -215,7 +221,7 @@ fn meta_pages_that_are_wrong() {
 }
 
 #[test]
-fn files_of_another_length() {
+fn files_of_the_wrong_length() {
     found(
         "expected 11 pages of 1024 bytes, as the meta page states, found 10240 bytes",
         |bytes, _| {
@@ -250,7 +256,7 @@ fn the_first_faults_are_kept_and_all_are_counted() {
 }
 
 #[test]
-fn no_byte_that_means_something_can_change_unseen() {
+fn a_change_of_any_significant_byte_is_detected() {
     for freelist in [false, true] {
         let (writer, bytes, _) = sample(freelist);
         let mut looked = 0;

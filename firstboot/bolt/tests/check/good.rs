@@ -53,7 +53,7 @@ fn a_freelist_may_be_longer_than_its_header_can_count() {
 }
 
 #[test]
-fn a_file_that_lived_is_longer_and_may_have_a_torn_meta_page() {
+fn a_live_file_may_be_longer_and_have_a_torn_meta_page() {
     let (_, mut bytes, _) = sample(false);
     bytes.resize(bytes.len() + 5 * PAGE, 0);
     assert!(
@@ -85,7 +85,7 @@ fn a_file_that_lived_is_longer_and_may_have_a_torn_meta_page() {
 }
 
 #[test]
-fn buckets_may_lie_in_buckets() {
+fn buckets_may_be_nested() {
     let mut writer = Writer::new();
     let mut inner = writer.leaf(&[pair("key", "value")]);
     for name in ["c", "b", "a"] {
@@ -128,7 +128,7 @@ fn a_value_is_found_by_its_bucket_and_key() {
 }
 
 #[test]
-fn a_leaf_s_data_is_all_its_keys_and_values_in_order() {
+fn leaf_data_is_all_keys_and_values_in_order() {
     let mut writer = Writer::new();
     let first = writer.leaf(&[pair("a1", "one"), pair("a2", "")]);
     let second = writer.leaf(&[pair("b", &"x".repeat(3000))]);
@@ -155,7 +155,7 @@ fn a_leaf_s_data_is_all_its_keys_and_values_in_order() {
 }
 
 #[test]
-fn the_meta_pages_of_a_file_that_lived_are_of_transactions_in_a_row() {
+fn the_meta_pages_of_a_live_file_are_from_adjacent_transactions() {
     let (_, bytes, places) = sample(false);
     let pages = (bytes.len() / PAGE) as u64;
     // After `bolt` has streamed the file, the page that bbolt writes next may be the newer one.
@@ -183,7 +183,7 @@ fn the_meta_pages_of_a_file_that_lived_are_of_transactions_in_a_row() {
 }
 
 #[test]
-fn the_first_pages_say_how_long_a_database_is() {
+fn the_meta_pages_state_the_length_of_the_database() {
     let (_, bytes, _) = sample(true);
     assert_eq!(bolt::stated_length(&bytes), Some(bytes.len() as u64));
     let mut torn = bytes.clone();

@@ -1,5 +1,5 @@
 //! Tests that good files have no faults, and that each fault of a damaged file is reported with its
-//! place.
+//! location.
 
 mod damage;
 mod good;

@@ -13,7 +13,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_bytes_are_no_database(bytes in proptest::collection::vec(any::<u8>(), 0..5000), form in forms()) {
+    fn random_bytes_are_not_a_database(bytes in proptest::collection::vec(any::<u8>(), 0..5000), form in forms()) {
         prop_assert!(look(&bytes, form).0.faults.count() > 0);
     }
 

@@ -1,5 +1,5 @@
-//! Tests that neither memory nor time depends on the length that a file has or states. The files
-//! are long but have almost no content.
+//! Tests that neither the memory nor the time of a check depends on a file's actual or stated
+//! length. The files are long but have almost no content.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,7 +32,7 @@ impl ReadAt for Sparse {
 }
 
 impl Sparse {
-    /// Builds a file with these pages that states that it has `stated` pages.
+    /// Builds a file with these pages, whose meta pages state a length of `stated` pages.
     fn of(bytes: &[u8], root: u64, freelist: u64, stated: u64) -> Self {
         let mut pages: BTreeMap<u64, Vec<u8>> =
             (0..).zip(bytes.chunks(PAGE).map(<[u8]>::to_vec)).collect();
@@ -79,7 +79,7 @@ fn a_long_file_with_a_small_tree_is_read_as_a_small_one() {
 }
 
 #[test]
-fn lost_pages_are_counted_without_a_look_at_each() {
+fn lost_pages_are_counted_without_reading_each() {
     let mut writer = Writer::new();
     let root = writer.leaf(&[]);
     let freelist = writer.freelist(&[]);
@@ -93,7 +93,7 @@ fn lost_pages_are_counted_without_a_look_at_each() {
 }
 
 #[test]
-fn a_freelist_of_holes_ends_soon() {
+fn reading_a_sparse_freelist_stops_early() {
     let mut writer = Writer::new();
     let root = writer.leaf(&[]);
     let freelist = writer.freelist(&vec![7; 0x1_0000]);
@@ -140,7 +140,7 @@ fn long_pages_within_long_pages_are_refused() {
     assert!(
         faults
             .iter()
-            .any(|fault| fault.contains("from the root to here")),
+            .any(|fault| fault.contains("from the root to this one")),
         "{faults:?}"
     );
     assert!(read < 100 << 20, "{read}");

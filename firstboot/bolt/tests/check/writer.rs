@@ -2,7 +2,7 @@
 
 /// The length of a page, in bytes.
 pub(crate) const PAGE: usize = 1024;
-/// The page id that means that the freelist was not written.
+/// The page id that marks a freelist as not written.
 pub(crate) const NONE: u64 = u64::MAX;
 
 const LEAF: u16 = 2;
@@ -19,7 +19,7 @@ pub(crate) struct Writer {
     bytes: Vec<u8>,
     /// The ranges of bytes that a reader interprets: headers, tables and pointers. Keys and values
     /// are excluded. The lengths of the last key and value of a page are excluded as well, because
-    /// nothing follows that a wrong length would displace.
+    /// nothing follows them that could move to a wrong position.
     pub(crate) structure: Vec<std::ops::Range<usize>>,
 }
 

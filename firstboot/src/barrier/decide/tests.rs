@@ -169,7 +169,7 @@ fn check(local: &LocalState, views: &PeerObservations) {
 }
 
 #[test]
-fn every_combination_keeps_to_the_rule() {
+fn every_combination_obeys_the_rule() {
     let mut combinations = 0;
     for local in memories() {
         for b in views(&[BootstrapMode::New]) {
@@ -210,7 +210,7 @@ fn restore(number: u8) -> BootstrapMode {
     }
 }
 
-/// Does the same as `check`, but `a` has an order to restore or to roll back.
+/// Makes the same checks as `check` for an `a` that has an order to restore or to roll back.
 fn check_ordered(local: &LocalState, views: &PeerObservations) {
     let step = decide(local, views);
     let said = format!("{step:?} from {local:?} and {views:?}");
@@ -265,7 +265,7 @@ fn check_ordered(local: &LocalState, views: &PeerObservations) {
 }
 
 #[test]
-fn a_node_with_an_order_acts_only_with_all_others_or_where_it_agreed() {
+fn a_node_with_an_order_acts_only_with_all_others_or_on_an_accepted_proposal() {
     for mode in [restore(1), BootstrapMode::Rollback { cluster: 3 }] {
         for mut local in memories() {
             local.mode = mode;

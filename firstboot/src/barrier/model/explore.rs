@@ -26,7 +26,7 @@ pub(super) struct Explored {
 pub(super) fn every(
     count: usize,
     begin: Begin<'_>,
-    look: ProbeScope,
+    scope: ProbeScope,
     faults: Faults,
     rule: Rule,
 ) -> Explored {
@@ -36,7 +36,7 @@ pub(super) fn every(
     let mut open = VecDeque::from([first]);
     let mut found = Explored::default();
     while let Some(world) = open.pop_front() {
-        let steps = explorer.steps(&world, look);
+        let steps = explorer.steps(&world, scope);
         if steps.is_empty() {
             explorer.end(&world, &mut found);
         }
@@ -57,7 +57,7 @@ pub(super) fn every(
     found
 }
 
-/// Explores many random orders of events, each until its final state. Every run draws the same
+/// Explores many random orders of events, each until its final state. Every run explores the same
 /// orders.
 pub(super) fn some(
     count: usize,
@@ -70,7 +70,7 @@ pub(super) fn some(
     let mut found = Explored::default();
     // A xorshift generator (Marsaglia, 2003).
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut draw = |below: usize| {
+    let mut random_below = |below: usize| {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -85,15 +85,15 @@ pub(super) fn some(
                 explorer.end(&world, &mut found);
             }
             let mut faults = explorer.faults(&world);
-            // Faults are drawn rarely, because otherwise all of them would happen before the nodes
+            // Faults are chosen rarely, because otherwise all of them would happen before the nodes
             // agree on anything.
-            if !faults.is_empty() && (done || draw(25) == 0) {
+            if !faults.is_empty() && (done || random_below(25) == 0) {
                 steps = std::mem::take(&mut faults);
             }
             if steps.is_empty() {
                 break;
             }
-            let next = steps.swap_remove(draw(steps.len()));
+            let next = steps.swap_remove(random_below(steps.len()));
             found.states += 1;
             found.violation = explorer
                 .overwritten(&world, &next)
@@ -176,7 +176,7 @@ impl Explorer {
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
                 let theirs = disk_ids_of(*second);
-                // A node that abandoned a restore when all had accepted it runs alongside nodes
+                // A node that abandoned a restore after all had accepted it runs alongside nodes
                 // that did not abandon it. The next check covers that case.
                 let both = ordered(*proposal) == 0 && ordered(*second) == 0;
                 if proposal != second && both && disk_ids.iter().zip(theirs).all(same_members) {

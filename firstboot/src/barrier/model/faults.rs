@@ -55,7 +55,12 @@ impl Explorer {
                 next.push(after);
             }
             let node = self.node(world, at);
-            if world.crashes > 0 && node.seen.iter().any(|said| *said != ModelMessage::Nothing) {
+            if world.crashes > 0
+                && node
+                    .seen
+                    .iter()
+                    .any(|reported| *reported != ModelMessage::Nothing)
+            {
                 let mut after = self.with(world, at, |node| node.seen.fill(ModelMessage::Nothing));
                 after.crashes -= 1;
                 next.push(after);

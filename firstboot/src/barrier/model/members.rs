@@ -4,9 +4,9 @@
 //!
 //! The model includes only the relevant parts of raft. A log is a list of writes. A majority of the
 //! voters, if they run, can elect the one among them with the newest log. The leader adds a write,
-//! which is acknowledged once a majority has it. A new member receives the leader's log and then
-//! gets its vote. The nodes follow the real rules: `judge` decides whether etcd may start, and
-//! `classify_disk` decides how firstboot continues.
+//! which is acknowledged once a majority has stored it. A new member receives the leader's log and
+//! then becomes a voter. The nodes follow the real rules: `judge` decides whether etcd may start,
+//! and `classify_disk` decides how firstboot continues.
 //!
 //! The model makes one simplification. In reality, some milliseconds pass between the creation of
 //! etcd's first log and the entry in firstboot's journal, and etcd can vote in that time. In the
@@ -26,7 +26,7 @@ type Member = (u8, u8);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<Node>,
-    /// For each node, its member that is a voter, if there is one.
+    /// For each node, the member with which it votes, if it has one.
     voters: Vec<Option<u8>>,
     /// For each node, the number of times that it has become a member.
     members: Vec<u8>,
@@ -41,7 +41,7 @@ pub(super) struct Budget {
     pub(super) writes: u8,
     /// Losses of data, which is deleted or replaced with a copy or with another member's data.
     pub(super) losses: u8,
-    /// Copies made of data.
+    /// Copies of data that the operator makes.
     pub(super) copies: u8,
     /// Killed etcd processes.
     pub(super) kills: u8,
@@ -121,7 +121,7 @@ impl World {
 
     /// Returns the log of a majority's leader, or an error if an acknowledged write is missing from
     /// it.
-    fn led(&self, leader: usize) -> Result<Entries, String> {
+    fn leader_log(&self, leader: usize) -> Result<Entries, String> {
         let entries = self.nodes[leader].running.clone().unwrap_or_default();
         let lost: Vec<&u8> = self
             .acknowledged
@@ -140,7 +140,7 @@ impl World {
     fn writes(&self) -> Result<Vec<Self>, String> {
         let mut next = Vec::new();
         for (leader, majority) in self.majorities() {
-            let mut entries = self.led(leader)?;
+            let mut entries = self.leader_log(leader)?;
             if self.left.writes == 0 {
                 continue;
             }
@@ -158,12 +158,13 @@ impl World {
     }
 
     /// Models what firstboot does on a node that waits to rejoin, once a majority of the others
-    /// allows it. firstboot removes the node's old member, and then a new member joins with the
-    /// leader's log. These are two steps, because a node can be switched off between them.
+    /// permits the node to rejoin. firstboot removes the node's old member, and then a new member
+    /// joins with the leader's log. These are two steps, because a node can be switched off between
+    /// them.
     fn rebuild(&self, at: usize) -> Result<Vec<Self>, String> {
         let mut next = Vec::new();
         for (leader, majority) in self.majorities() {
-            let entries = self.led(leader)?;
+            let entries = self.leader_log(leader)?;
             let mut after = self.clone();
             // A membership change is an entry like any other, so a majority has every earlier
             // entry.
@@ -193,7 +194,7 @@ impl World {
     fn next(&self, guard: Guard) -> Result<Vec<Self>, String> {
         let mut next = self.writes()?;
         for at in 0..self.nodes.len() {
-            next.extend(self.befalls(at));
+            next.extend(self.external_events(at));
             let node = &self.nodes[at];
             if !node.on || node.running.is_some() {
                 continue;
@@ -218,7 +219,7 @@ impl World {
     }
 
     /// Returns the states after each event that affects a node from outside.
-    fn befalls(&self, at: usize) -> Vec<Self> {
+    fn external_events(&self, at: usize) -> Vec<Self> {
         let mut next = Vec::new();
         let mut with = |change: &dyn Fn(&mut Self)| {
             let mut after = self.clone();

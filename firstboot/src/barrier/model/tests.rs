@@ -33,7 +33,7 @@ fn without_faults_all_become_members_of_one_cluster() {
 }
 
 #[test]
-fn a_disk_lost_and_a_restart_at_any_moment_make_no_second_cluster() {
+fn a_lost_disk_and_a_restart_at_any_moment_form_no_second_cluster() {
     let faults = Faults {
         wipes: 1,
         crashes: 1,
@@ -113,13 +113,13 @@ fn two_lost_disks(scope: ProbeScope) {
 }
 
 #[test]
-fn two_lost_disks_make_no_second_cluster() {
+fn two_lost_disks_form_no_second_cluster() {
     two_lost_disks(ProbeScope::AtAll);
 }
 
 #[test]
 #[ignore = "it takes a minute; `make test-all` runs it"]
-fn two_lost_disks_make_no_second_cluster_in_any_order_of_probes() {
+fn two_lost_disks_form_no_second_cluster_in_any_order_of_probes() {
     two_lost_disks(ProbeScope::AtOne);
 }
 
@@ -149,7 +149,7 @@ fn five_nodes_one_of_which_crashes_form_one_cluster() {
 }
 
 #[test]
-fn all_nodes_that_are_ordered_one_snapshot_form_one_cluster() {
+fn nodes_ordered_to_restore_the_same_snapshot_form_one_cluster() {
     for orders in [&[1][..], &[1, 1], &[1, 1, 1]] {
         let count = orders.len();
         let explored = safe(
@@ -179,7 +179,7 @@ fn no_member_restores_if_one_has_another_order_or_none() {
 }
 
 #[test]
-fn a_restore_that_is_abandoned_repeated_or_interrupted_mixes_and_loses_nothing() {
+fn an_abandoned_repeated_or_interrupted_restore_neither_mixes_nor_loses_data() {
     let ordered = Begin::Ordered(&[1, 1, 1]);
     let explored = safe(
         "3 ordered, two crashes",
@@ -248,7 +248,7 @@ fn restores_alone(local: &LocalState, views: &PeerObservations) -> Action {
 }
 
 #[test]
-fn a_wrong_rule_of_restore_is_caught() {
+fn a_wrong_restore_rule_is_detected() {
     let alone = every(
         3,
         Begin::Ordered(&[1, 1, 1]),
@@ -261,22 +261,22 @@ fn a_wrong_rule_of_restore_is_caught() {
 
 /// Returns the disk ids and phases of the other members, if all have reported them.
 fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, Phase)>> {
-    let said = local.others().map(|name| match &views[name].state {
+    let reported = local.others().map(|name| match &views[name].state {
         Some(PeerState::Firstboot { disk_id, phase, .. }) => Some((*disk_id, *phase)),
         _ => None,
     });
-    said.collect()
+    reported.collect()
 }
 
 /// A wrong rule: the node starts etcd when all nodes are empty, before they have accepted the
 /// proposal.
 fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Action {
-    let (Some(proposal), Some(said)) = (local.proposals.last(), phases(local, views)) else {
+    let (Some(proposal), Some(reported)) = (local.proposals.last(), phases(local, views)) else {
         return decide(local, views);
     };
     let same = local
         .others()
-        .zip(&said)
+        .zip(&reported)
         .all(|(name, (disk_id, _))| proposal.disk_ids[name] == *disk_id);
     if same {
         Action::StartEtcd(proposal.id)
@@ -287,11 +287,11 @@ fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Ac
 
 /// A wrong rule: the node starts etcd once all members have accepted a proposal, even if it is an
 /// old one.
-fn starts_by_stale_nonces(local: &LocalState, views: &PeerObservations) -> Action {
-    let (Some(proposal), Some(said)) = (local.proposals.last(), phases(local, views)) else {
+fn starts_with_stale_disk_ids(local: &LocalState, views: &PeerObservations) -> Action {
+    let (Some(proposal), Some(reported)) = (local.proposals.last(), phases(local, views)) else {
         return decide(local, views);
     };
-    let accepted = said.iter().all(|(_, phase)| *phase != Phase::Empty);
+    let accepted = reported.iter().all(|(_, phase)| *phase != Phase::Empty);
     if accepted {
         Action::StartEtcd(proposal.id)
     } else {
@@ -309,10 +309,10 @@ fn overlooks_living_clusters(local: &LocalState, views: &PeerObservations) -> Ac
 }
 
 #[test]
-fn a_wrong_rule_is_caught() {
+fn wrong_bootstrap_rules_are_detected() {
     let rules: [(&str, Rule); 3] = [
         ("empty is enough", starts_when_all_are_empty),
-        ("stale nonces", starts_by_stale_nonces),
+        ("stale disk ids", starts_with_stale_disk_ids),
         ("running clusters are overlooked", overlooks_living_clusters),
     ];
     for (what, rule) in rules {

@@ -270,7 +270,7 @@ fn a_first_start_is_distinguished_from_removed_data() {
 }
 
 #[test]
-fn a_journal_of_an_earlier_version_goes_by_the_ids() {
+fn the_ids_decide_with_a_journal_of_an_earlier_version() {
     let old = Expected {
         created: None,
         identity: None,

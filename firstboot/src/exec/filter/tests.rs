@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 #[test]
-fn the_table_has_each_call_of_the_kernel_once() -> Result<()> {
+fn the_table_lists_each_kernel_call_once() -> Result<()> {
     let calls = calls()?;
     let numbers: BTreeSet<i64> = calls.iter().map(|(number, ..)| *number).collect();
     let names: BTreeSet<&str> = calls.iter().map(|(_, name, _)| *name).collect();
@@ -19,7 +19,7 @@ fn the_table_has_each_call_of_the_kernel_once() -> Result<()> {
 /// A wrong number would allow a different call. The test compares the numbers with those of the C
 /// library.
 #[test]
-fn numbers_are_those_of_the_names() -> Result<()> {
+fn the_numbers_match_the_names() -> Result<()> {
     let calls = calls()?;
     let known = [
         ("read", libc::SYS_read),
@@ -50,7 +50,7 @@ fn numbers_are_those_of_the_names() -> Result<()> {
 }
 
 #[test]
-fn a_filter_fits_into_the_kernel_s_limit_whatever_the_sockets() -> Result<()> {
+fn every_filter_stays_below_the_kernels_limit() -> Result<()> {
     // BPF_MAXINSNS (include/uapi/linux/bpf_common.h).
     for sockets in [
         &[][..],
@@ -65,7 +65,7 @@ fn a_filter_fits_into_the_kernel_s_limit_whatever_the_sockets() -> Result<()> {
 /// If the filter had an entry without rules for the call, it would allow the call with any
 /// arguments.
 #[test]
-fn without_a_kind_of_sockets_none_can_be_opened() -> Result<()> {
+fn without_socket_kinds_no_socket_can_be_opened() -> Result<()> {
     assert!(matches("socket", &[])?.is_empty());
     let with = compile(&[Sockets::Inet])?.len();
     assert!(compile(&[])?.len() < with);

@@ -300,7 +300,7 @@ fn a_swap_between_two_checks_is_noticed_or_harmless() {
 }
 
 #[test]
-fn all_that_lies_in_a_folder_is_counted_and_removed_but_not_endlessly() {
+fn the_content_of_a_folder_is_counted_and_removed_up_to_a_depth_limit() {
     let bed = Bed::new();
     let at = bed.volume().join("deep");
     let mut path = at.clone();
@@ -320,7 +320,7 @@ fn all_that_lies_in_a_folder_is_counted_and_removed_but_not_endlessly() {
 }
 
 #[test]
-fn a_second_name_keeps_a_file_from_being_given_away() {
+fn the_owner_of_a_file_with_a_second_name_cannot_be_changed() {
     let bed = Bed::new();
     let tree = bed.volume().join("tree");
     fs::create_dir(&tree).unwrap();
@@ -332,7 +332,7 @@ fn a_second_name_keeps_a_file_from_being_given_away() {
 }
 
 #[test]
-fn the_owner_of_foreign_and_closed_files_is_changed_once() {
+fn the_owner_of_foreign_and_unreadable_files_is_changed_once() {
     let bed = Bed::new();
     let tree = bed.volume().join("tree");
     fs::create_dir_all(tree.join("member/wal")).unwrap();

@@ -70,7 +70,7 @@ pub(crate) fn restored() -> Vec<Event> {
 }
 
 #[test]
-fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
+fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
     let state = state(restored());
     assert!(state.order.is_none() && state.swap.is_none() && !state.healthy);
     assert_eq!(

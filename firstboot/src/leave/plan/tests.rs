@@ -32,7 +32,7 @@ fn peer(id: u64, members: &[Member]) -> Peer {
     }
 }
 
-/// Returns an observation in which all members are healthy and member 3 of 1, 2 and 3 leaves.
+/// Returns an observation in which the members 1, 2 and 3 are healthy and member 3 leaves.
 fn observed() -> Observed {
     let members = [1, 2, 3].map(member);
     Observed {
@@ -55,7 +55,7 @@ fn waits(change: impl FnOnce(&mut Observed), expected: ReasonId) {
 }
 
 #[test]
-fn a_leader_hands_over_before_it_is_removed() {
+fn a_leader_transfers_the_leadership_before_it_is_removed() {
     let mut now = observed();
     now.leader = Some(3);
     assert_eq!(
@@ -79,7 +79,7 @@ fn a_leader_hands_over_before_it_is_removed() {
 }
 
 #[test]
-fn it_stays_while_another_member_is_unhealthy() {
+fn a_member_stays_while_another_member_is_unhealthy() {
     waits(|now| now.peers.clear(), ReasonId::NoQuorum);
     waits(|now| now.peers.truncate(1), ReasonId::MembersUnhealthy);
     waits(

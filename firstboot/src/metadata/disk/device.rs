@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::metadata::document::LIMIT;
 
-/// The limit for the bytes that firstboot reads from one disk. It is needed because a damaged chain
-/// of clusters can be circular.
+/// The limit on the number of bytes that firstboot reads from one disk. The limit is needed because
+/// a damaged chain of clusters can be circular.
 const BUDGET: u64 = 16 * LIMIT;
 
 /// An open disk, with a limit on the number of bytes that may be read from it.

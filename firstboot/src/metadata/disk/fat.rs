@@ -1,7 +1,7 @@
 //! Reads one file of a FAT volume. It accepts everything that CentOS 7's kernel mounts
 //! (3.10.0-1160, fs/fat/inode.c, `fat_fill_super`), which is more than Microsoft's specification
-//! allows. Examples are the FAT32 with few clusters that `mkfs.vfat -F 32` makes on a small disk,
-//! either count of sectors, and a boot sector without its signature.
+//! allows. Examples are a FAT32 volume with few clusters, as `mkfs.vfat -F 32` creates it on a
+//! small disk, two different sector counts, and a boot sector without a signature.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -62,7 +62,7 @@ struct Volume<'a> {
     cluster: u32,
     /// The offset of the allocation table, in bytes.
     table: u64,
-    /// The offset and the length in bytes of the fixed root folder, as FAT12 and FAT16 have it.
+    /// The offset and the length in bytes of the fixed root folder of FAT12 and FAT16.
     fixed_root: (u64, usize),
     /// The first cluster of FAT32's root folder.
     root_cluster: u32,
@@ -89,7 +89,7 @@ impl<'a> Volume<'a> {
         let root_entries = u16_at(&boot, 17)?;
         ensure!(
             u32::from(root_entries).is_multiple_of(sector / 32),
-            "its FAT is damaged: the root folder ends inside a sector"
+            "its FAT file system is damaged: the root folder ends inside a sector"
         );
         let (short, long) = (u32::from(u16_at(&boot, 22)?), u32_at(&boot, 36)?);
         let is_32 = short == 0 && long != 0;
@@ -104,7 +104,7 @@ impl<'a> Volume<'a> {
         let data = root + root_length as u64;
         let clusters = sectors
             .checked_sub(data / bytes)
-            .context("its FAT is damaged: the volume does not have room for data")?;
+            .context("its FAT file system is damaged: the volume does not have room for data")?;
         let clusters = u32::try_from(clusters / u64::from(per_cluster))?;
         let width = match (is_32, clusters > MAX_FAT12) {
             (true, _) => Width::Fat32,
@@ -137,7 +137,7 @@ impl<'a> Volume<'a> {
         while let Some(cluster) = next {
             ensure!(
                 (2..self.end).contains(&cluster),
-                "its FAT is damaged: there is no cluster {cluster}"
+                "its FAT file system is damaged: there is no cluster {cluster}"
             );
             let at = self.data + u64::from(cluster - 2) * u64::from(self.cluster);
             let length = usize::try_from(self.cluster)?

@@ -8,7 +8,7 @@ use super::device::{Disk, array, checked_size, u16_at, u32_at};
 /// `FIRST_DESCRIPTOR` (ECMA-119, 6.2.1).
 const SECTOR: usize = 2048;
 const FIRST_DESCRIPTOR: u64 = 16;
-/// The maximum number of descriptors, which is more than any real disk has.
+/// The maximum number of descriptors, which is more than any real disk contains.
 const MAX_DESCRIPTORS: u64 = 64;
 /// The maximum size of a folder in bytes. 1 MiB can hold thousands of entries.
 const MAX_FOLDER: u32 = 1 << 20;
@@ -79,7 +79,7 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
         let block = u32::from(u16_at(&descriptor, 128)?);
         ensure!(
             matches!(block, 512 | 1024 | 2048),
-            "its ISO 9660 file system is damaged: blocks of {block} bytes"
+            "its ISO 9660 file system is damaged: its block size is {block} bytes"
         );
         trees.push(Tree {
             disk,
@@ -121,7 +121,7 @@ impl Tree<'_> {
             }
             ensure!(
                 entry.size <= MAX_FOLDER,
-                "its ISO 9660 file system is damaged: a folder of {} bytes",
+                "its ISO 9660 file system is damaged: a folder has {} bytes",
                 entry.size
             );
             let folder = self.content(entry, usize::try_from(entry.size)?)?;
@@ -211,7 +211,7 @@ impl Tree<'_> {
             };
             ensure!(
                 length <= u32::try_from(SECTOR)?,
-                "its Rock Ridge is damaged: a continuation of {length} bytes"
+                "its Rock Ridge extension is damaged: a continuation has {length} bytes"
             );
             let at = u64::from(block) * u64::from(self.block) + u64::from(offset);
             area = self.disk.bytes(at, usize::try_from(length)?)?;

@@ -20,7 +20,7 @@ pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
         disks.sort();
         return Ok(disks);
     }
-    // The null cache prevents blkid from listing a disk that is no longer present.
+    // With /dev/null as its cache, blkid does not list a disk that is no longer present.
     let output = Command::new("blkid")
         .args(["-c", "/dev/null", "-o", "export"])
         .stdin(Stdio::null())

@@ -58,7 +58,7 @@ fn read_image(image: &[u8], path: &str) -> Result<Option<Vec<u8>>> {
 }
 
 #[test]
-fn a_file_is_read_from_each_width_of_fat() {
+fn a_file_is_read_from_each_fat_width() {
     let content: Vec<u8> = (0..30_000u32).map(|number| (number % 251) as u8).collect();
     for (width, sectors) in [
         (fatfs::FatType::Fat12, 2000),
@@ -145,14 +145,14 @@ fn fat_that_the_kernel_mounts_is_read() {
             .unwrap()
             .unwrap(),
         b"small",
-        "a FAT32 with few clusters"
+        "a FAT32 volume with few clusters"
     );
     let mut both_counts = small(b"both");
     both_counts[32..36].copy_from_slice(&256u32.to_le_bytes());
     assert_eq!(
         read_image(&both_counts, "user-data").unwrap().unwrap(),
         b"both",
-        "both counts of sectors"
+        "both sector counts"
     );
     let mut unsigned = small(b"unsigned");
     unsigned[510..512].fill(0);
@@ -163,7 +163,7 @@ fn fat_that_the_kernel_mounts_is_read() {
     );
 }
 
-/// Returns a directory record of ISO 9660. `fields` are the Rock Ridge fields.
+/// Returns an ISO 9660 directory record. `fields` are the Rock Ridge fields.
 fn record(name: &[u8], is_directory: bool, block: u32, size: usize, fields: &[u8]) -> Vec<u8> {
     let mut record = vec![0; 33];
     record[2..6].copy_from_slice(&block.to_le_bytes());
@@ -182,9 +182,9 @@ fn joliet(name: &str) -> Vec<u8> {
     name.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }
 
-/// Returns an ISO 9660 disk with two trees. The primary tree has the file under the first name,
-/// with Rock Ridge's fields. Joliet's tree has it under the second name. The file's content is in
-/// sector 21.
+/// Returns an ISO 9660 disk with two trees. The primary tree contains the file under the first
+/// name, with Rock Ridge fields. The Joliet tree contains the file under the second name. The
+/// file's content is in sector 21.
 fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 24 * 2048];
     let mut put = |sector: usize, at: usize, bytes: &[u8]| {
@@ -205,7 +205,7 @@ fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8>
         let file = record(&name, false, 21, content.len(), fields);
         put(sector, 0, &[own.clone(), own, file].concat());
     }
-    // A continuation area for Rock Ridge's fields.
+    // A continuation area for the Rock Ridge fields.
     put(22, 100, b"NM\x0a\x01\0-data");
     put(21, 0, content);
     image
@@ -259,7 +259,7 @@ fn a_file_is_read_by_each_kind_of_name() {
 }
 
 #[test]
-fn what_is_no_file_system_is_an_error() {
+fn a_disk_without_a_file_system_is_an_error() {
     for image in [vec![0; 40_000], vec![0xA5; 40_000], vec![]] {
         assert!(read_image(&image, "user-data").is_err());
     }
@@ -279,7 +279,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn a_damaged_fat_is_an_answer_or_an_error(
+    fn a_damaged_fat_does_not_cause_a_panic(
         flips in prop::collection::vec((0usize..64 * 512, any::<u8>()), 1..30),
         boot in prop::collection::vec((11usize..64, any::<u8>()), 0..6),
         length in 0usize..256 * 512,
@@ -296,7 +296,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_iso_is_an_answer_or_an_error(
+    fn a_damaged_iso_does_not_cause_a_panic(
         flips in prop::collection::vec((16usize * 2048..23 * 2048, any::<u8>()), 0..30),
         records in prop::collection::vec((0usize..2, 0usize..200, any::<u8>()), 0..8),
         length in 16usize * 2048..24 * 2048,
@@ -312,7 +312,7 @@ proptest! {
     }
 
     #[test]
-    fn what_fatfs_writes_is_read(content in prop::collection::vec(any::<u8>(), 0..20_000), name in "[a-z][a-z0-9_-]{0,30}") {
+    fn a_volume_that_fatfs_wrote_is_read(content in prop::collection::vec(any::<u8>(), 0..20_000), name in "[a-z][a-z0-9_-]{0,30}") {
         let image = fat(fatfs::FormatVolumeOptions::new(), 512, 3, &name, &content);
         prop_assert_eq!(read_image(&image, &name).unwrap().unwrap(), content);
     }

@@ -66,7 +66,7 @@ fn post(url: &Url, trusted: &PublicKey) -> Result<String, HttpError> {
 }
 
 #[test]
-fn the_server_with_the_trusted_key_is_asked_whatever_its_name_is() {
+fn the_server_with_the_trusted_key_gets_the_request_whatever_its_name() {
     let (pkcs8, public) = key();
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
     let (url, task) = server(&pkcs8, answer);

@@ -58,7 +58,7 @@ fn error(answer: Result<SourceResult>) -> String {
 }
 
 #[test]
-fn a_service_is_asked_on_its_own_platform_only() {
+fn a_service_is_queried_only_on_its_own_platform() {
     let server = Server::start(|_| panic!("asked"));
     for (platform, source) in [
         (Platform::Ec2, &openstack::SOURCE),
@@ -80,7 +80,7 @@ fn a_service_is_asked_on_its_own_platform_only() {
 }
 
 #[test]
-fn openstack_gives_the_user_data() {
+fn openstack_returns_the_user_data() {
     const META: &str = r#"{"uuid":"u-1","hostname":"x","random_seed":"…"}"#;
     let ask = |server: &Server| ask_on(Platform::Openstack, &openstack::SOURCE, server);
     // First Neutron's proxy has not found the port yet, and then Nova is busy.
@@ -151,7 +151,7 @@ fn ec2_service(uses: u32, user_data: Response) -> Server {
 }
 
 #[test]
-fn ec2_is_asked_with_a_token_that_is_renewed_once() {
+fn ec2_is_queried_with_a_token_that_is_renewed_once() {
     let ask = |server: &Server| ask_on(Platform::Ec2, &ec2::SOURCE, server);
     let server = ec2_service(9, ok(FIRST));
     assert_eq!(place(ask(&server)), "the user data of ec2");
@@ -180,7 +180,7 @@ fn ec2_is_asked_with_a_token_that_is_renewed_once() {
 }
 
 #[test]
-fn ec2_is_never_asked_by_version_1() {
+fn version_1_of_ec2_is_never_queried() {
     for (status_of_put, words) in [
         (403, "switched off"),
         (404, "answered 404"),
@@ -208,13 +208,13 @@ fn ec2_is_never_asked_by_version_1() {
     assert!(error(ask_on(Platform::Ec2, &ec2::SOURCE, &off_later)).contains("switched off"));
     assert_eq!(off_later.lines().len(), 2, "a 403 ends the search");
     let no_token = Server::start(|_| ok("\n"));
-    assert!(error(ask_on(Platform::Ec2, &ec2::SOURCE, &no_token)).contains("sent no token"));
+    assert!(error(ask_on(Platform::Ec2, &ec2::SOURCE, &no_token)).contains("did not send a token"));
 }
 
 const FLAVOR: &str = "Metadata-Flavor: Google\r\n";
 
 #[test]
-fn gce_has_the_header_both_ways() {
+fn gce_requests_and_answers_carry_the_header() {
     let ask = |server: &Server| ask_on(Platform::Gce, &gce::SOURCE, server);
     let google = |flavored: &'static str, data: Response| {
         Server::start(move |request| {
@@ -244,7 +244,7 @@ fn gce_has_the_header_both_ways() {
 }
 
 #[test]
-fn azure_gives_base64() {
+fn azure_returns_base64() {
     let ask = |server: &Server| ask_on(Platform::Azure, &azure::SOURCE, server);
     let azure = |data: &'static str| {
         // The service does not have data for a machine that has only just started.
@@ -271,7 +271,7 @@ fn azure_gives_base64() {
 }
 
 #[test]
-fn no_redirect_is_followed_and_no_flood_is_read() {
+fn no_redirect_is_followed_and_no_oversized_answer_is_read() {
     let elsewhere = Server::start(|_| panic!("followed"));
     let to: &'static str = format!("Location: {}\r\n", elsewhere.url).leak();
     let server = Server::start(move |_| (302, to, Vec::new()));
@@ -288,7 +288,7 @@ fn no_redirect_is_followed_and_no_flood_is_read() {
 }
 
 #[test]
-fn a_service_is_only_compared_with_a_document_that_is_there() {
+fn a_service_is_only_compared_with_an_existing_document() {
     let root = tempfile::tempdir().unwrap();
     let platforms = Platforms::observe(root.path(), Some(Platform::Gce)).unwrap();
     install_tls();
@@ -304,7 +304,7 @@ fn a_service_is_only_compared_with_a_document_that_is_there() {
         })
     };
     assert!(
-        nothing(compared(None)).starts_with("it did not give any user data within 2 s"),
+        nothing(compared(None)).starts_with("it did not return any user data within 2 s"),
         "no server listens there"
     );
     let refusing = Server::start(|_| status(403));

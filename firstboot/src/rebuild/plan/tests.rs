@@ -1,4 +1,4 @@
-//! Each reason to wait, and all steps of a node that returns to its cluster.
+//! Tests each reason to wait, and all steps of a node that returns to its cluster.
 
 use std::collections::BTreeMap;
 
@@ -117,7 +117,7 @@ fn a_second_machine_with_this_identity_is_noticed() {
 }
 
 #[test]
-fn a_node_with_another_address_replaces_its_old_self() {
+fn a_node_with_another_address_replaces_its_old_member() {
     let mut now = observed();
     now.peer_url = "https://10.0.0.33:2380".into();
     assert_eq!(plan(&now), RebuildStep::Remove(3));
@@ -144,7 +144,7 @@ fn a_node_with_another_address_replaces_its_old_self() {
 }
 
 #[test]
-fn a_node_never_joins_another_cluster_at_an_address_of_its_own() {
+fn a_node_never_joins_another_cluster_at_an_address_of_its_own_cluster() {
     let other = Member {
         name: "other".into(),
         ..member(1)
@@ -228,9 +228,9 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
 }
 
 proptest! {
-    /// Every observation meets these requirements: a member is removed or added only if the healthy
-    /// voters are a quorum before and after the change; only a member with this node's own name or
-    /// address is removed; and there is never more than one learner.
+    /// These requirements hold for every observation: a member is removed or added only if the
+    /// healthy voters are a quorum before and after the change; only a member with this node's own
+    /// name or address is removed; and there is never more than one learner.
     #[test]
     fn no_step_puts_a_quorum_at_risk(
         kinds in prop::collection::vec(0..3_u8, 7),

@@ -131,7 +131,7 @@ fn etcd_does_not_restart_while_another_voter_is_unhealthy() {
 }
 
 #[test]
-fn a_member_that_cannot_be_probed_is_waited_for() {
+fn the_node_waits_for_a_member_that_cannot_be_probed() {
     let (both, down) = (member("no", "o"), Err("connection refused".to_owned()));
     waits(
         &observed("no", "no", true, both.clone(), [both.clone(), down.clone()]),
@@ -209,7 +209,7 @@ mod explore {
         all.into_iter().collect()
     }
 
-    /// Returns the state of one node after the next step that the rule demands. If the node is
+    /// Returns the state of one node after the next step that the rule requires. If the node is
     /// killed at any time, its state does not change.
     fn next(nodes: &[Node; 3], at: usize, wanted: &str) -> Option<Node> {
         let mut node = nodes[at].clone();

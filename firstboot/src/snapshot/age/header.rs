@@ -19,7 +19,8 @@ const COLUMNS: usize = 64;
 /// Reads the header and decrypts the file key.
 ///
 /// # Errors
-/// [`ErrorKind::PermissionDenied`] if the header is valid and none of the identities decrypts it.
+/// [`ErrorKind::PermissionDenied`] if the header is valid but none of the identities decrypts the
+/// file key.
 pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Result<FileKey> {
     let mut header = Header {
         from: from.by_ref().take(LIMIT),
@@ -54,7 +55,9 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
         }
     };
     if passphrase && stanzas > 1 {
-        return Err(wrong("its header has a passphrase and other recipients"));
+        return Err(wrong(
+            "its header contains a passphrase and other recipients",
+        ));
     }
     let denied = || {
         let why = if passphrase {

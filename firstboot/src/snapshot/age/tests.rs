@@ -38,7 +38,7 @@ fn recipients(texts: &[&str]) -> Vec<Recipient> {
 
 fn sealed(plain: &[u8], to: &[&str]) -> Vec<u8> {
     let mut sealer = Encryptor::begin(&recipients(to), Vec::new()).unwrap();
-    // The boundaries of the pieces are not those of the chunks.
+    // The boundaries of the pieces differ from those of the chunks.
     plain
         .chunks(10_007)
         .for_each(|piece| sealer.write_all(piece).unwrap());
@@ -76,9 +76,9 @@ fn only_the_recipients_can_decrypt() {
     );
 }
 
-/// Returns the sizes to test with the `age` program. Returns none if the program is not installed,
-/// and prints a message that the test harness does not capture. An end-to-end test does the same
-/// with snapshots.
+/// Returns the sizes to test with the `age` program. If the program is not installed, returns no
+/// sizes and prints a message that the test harness does not capture. An end-to-end test does the
+/// same with snapshots.
 fn sizes_for_age(test: &str) -> Vec<usize> {
     if Command::new("age")
         .arg("--version")
@@ -93,8 +93,8 @@ fn sizes_for_age(test: &str) -> Vec<usize> {
 }
 
 #[test]
-fn the_age_program_opens_what_is_sealed_here() {
-    for size in sizes_for_age("the_age_program_opens_what_is_sealed_here") {
+fn the_age_program_decrypts_files_encrypted_here() {
+    for size in sizes_for_age("the_age_program_decrypts_files_encrypted_here") {
         let folder = tempfile::tempdir().unwrap();
         let (key, file) = (folder.path().join("key"), folder.path().join("file"));
         std::fs::write(&key, SECRET.as_str()).unwrap();
@@ -166,7 +166,7 @@ fn with(more: &str, own: impl FnOnce(String) -> String) -> Vec<u8> {
 }
 
 #[test]
-fn stanzas_of_other_kinds_are_for_others_and_must_be_stanzas() {
+fn stanzas_of_other_types_are_skipped_but_must_be_valid() {
     let full = "A".repeat(64);
     for good in [
         "-> odd-grease a b\nAAAA\n".to_owned(),
@@ -247,7 +247,7 @@ fn a_wrong_identity_is_distinguished_from_a_damaged_header() {
 
 /// A header for 3,000 recipients must be read.
 #[test]
-fn a_long_header_opens_and_one_that_would_not_is_not_written() {
+fn a_long_header_is_read_and_a_too_long_header_is_not_written() {
     assert_eq!(
         opened(
             &with(
@@ -320,7 +320,7 @@ proptest! {
     }
 
     #[test]
-    fn none_of_it_may_be_missing_or_too_much(size in 0..3 * CHUNK, cut in any::<prop::sample::Index>(), more in 1..100usize) {
+    fn missing_and_additional_bytes_are_detected(size in 0..3 * CHUNK, cut in any::<prop::sample::Index>(), more in 1..100usize) {
         let file = sealed(&some(size), &[&PUBLIC]);
         prop_assert!(opened(&file[..cut.index(file.len())], &SECRET).is_err());
         prop_assert!(opened(&[&file[..], &vec![0; more]].concat(), &SECRET).is_err());
@@ -329,7 +329,7 @@ proptest! {
     /// The file is truncated at the end of a chunk, which a reader that checks only single chunks
     /// would not detect.
     #[test]
-    fn whole_chunks_may_not_be_missing_or_swapped(count in 2..5usize, gone in 0..5usize) {
+    fn missing_and_swapped_chunks_are_detected(count in 2..5usize, gone in 0..5usize) {
         let file = sealed(&some(count * CHUNK), &[&PUBLIC]);
         let begin = file.len() - count * (CHUNK + TAG);
         let chunk = |nth: usize| &file[begin + nth * (CHUNK + TAG)..begin + (nth + 1) * (CHUNK + TAG)];
@@ -341,7 +341,7 @@ proptest! {
     }
 
     #[test]
-    fn no_file_makes_it_panic(header in "(age-encryption.org/v1\n)?(-> X25519 [A-Za-z0-9+/]{0,50}\n[A-Za-z0-9+/]{0,70}\n){0,2}(--- [A-Za-z0-9+/]{0,50}\n)?",
+    fn no_file_causes_a_panic(header in "(age-encryption.org/v1\n)?(-> X25519 [A-Za-z0-9+/]{0,50}\n[A-Za-z0-9+/]{0,70}\n){0,2}(--- [A-Za-z0-9+/]{0,50}\n)?",
                               rest in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(opened(&[header.as_bytes(), &rest].concat(), &SECRET).is_err());
     }

@@ -93,7 +93,7 @@ fn decoded(stored: &[u8], identity: Option<&str>) -> Result<Vec<u8>> {
 const WAYS: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
 
 #[test]
-fn what_was_encoded_comes_back() {
+fn an_encoded_snapshot_is_decoded_unchanged() {
     for (compress, encrypt) in WAYS {
         for size in [2048, 65_536, 1_000_003] {
             let plain = database(size as u64 / 1024, size);
@@ -137,7 +137,7 @@ fn without_its_key_a_file_is_locked_and_not_damaged() {
 }
 
 #[test]
-fn other_formats_are_named() {
+fn other_formats_are_refused_with_a_remedy() {
     let open = |bytes: &[u8]| {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
@@ -169,7 +169,7 @@ fn other_formats_are_named() {
     assert!(
         open(&encoded(b"x", true, false)).unwrap() && open(&encoded(b"x", true, true)).unwrap()
     );
-    // The output of pzstd starts with a frame that is skipped.
+    // The output of pzstd starts with a skippable frame.
     let skipped = [
         &[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4],
         &encoded(&database(2, 0), true, false)[..],
@@ -180,7 +180,7 @@ fn other_formats_are_named() {
 
 /// The files are zstd frames with the window that `--long=NN` sets.
 #[test]
-fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_named() {
+fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_refused() {
     let plain = database(3000, 3 << 20);
     let with = |log| {
         let mut larger = zstd::Encoder::new(Vec::new(), 1).unwrap();
@@ -202,7 +202,7 @@ fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_named() {
 /// One file is a gigabyte of zeros. The other one has meta pages that state a small size, followed
 /// by a gigabyte. Each is compressed to a few KiB.
 #[test]
-fn what_holds_more_than_it_states_is_not_written_out() {
+fn a_file_that_expands_to_more_than_it_states_is_not_decoded() {
     struct Counted(usize);
     impl Write for &mut Counted {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -256,7 +256,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), begin in 0..3usize) {
+    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), begin in 0..3usize) {
         let begin = [&b""[..], ZSTD, age::MAGIC][begin];
         let _ = decoded(&[begin, &bytes].concat(), Some(&SECRET));
     }

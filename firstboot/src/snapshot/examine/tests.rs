@@ -34,7 +34,7 @@ fn found(path: &Path, sha256: Sha256, revision: i64) -> Vec<String> {
 }
 
 #[test]
-fn a_snapshot_is_what_the_manifest_beside_it_says() {
+fn a_snapshot_is_compared_with_the_manifest_next_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.db.zst");
     let (stored, plain, other) = (
@@ -78,7 +78,7 @@ fn a_snapshot_is_what_the_manifest_beside_it_says() {
 /// etcd's user can put any file in the place of etcd's database, and an operator then checks that
 /// file as root.
 #[test]
-fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+fn a_file_that_is_not_regular_is_refused_without_waiting() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
@@ -98,7 +98,7 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
 
 /// Reading the file's terabyte would take an hour.
 #[test]
-fn a_large_file_that_does_not_begin_as_a_database_is_not_read_to_its_end() {
+fn a_large_file_that_does_not_begin_like_a_database_is_not_read_to_its_end() {
     let file = tempfile::tempfile().unwrap();
     for length in [1 << 40, (1 << 40) + TRAILER] {
         file.set_len(length).unwrap();

@@ -6,7 +6,7 @@ use url::Url;
 /// The content of the bucket `cluster`.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
-    /// The cluster version is 3.MINOR.0.
+    /// The minor of the cluster version, 3.MINOR.0.
     pub(super) minor: Option<u64>,
     /// The target minor version of a downgrade in progress (from 3.5 on).
     pub(super) downgrade: Option<u64>,
@@ -29,7 +29,7 @@ impl Cluster {
                 Ok(Downgrade { target, enabled }) => {
                     self.downgrade = minor(target.as_bytes()).filter(|_| enabled);
                     (enabled && self.downgrade.is_none())
-                        .then_some("a target version of the downgrade, because it is enabled")
+                        .then_some("a target version, because the downgrade is enabled")
                 }
                 Err(_) => Some("a downgrade in JSON"),
             },
@@ -232,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(key in prop::collection::vec(any::<u8>(), 0..20), value in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn no_bytes_cause_a_panic(key in prop::collection::vec(any::<u8>(), 0..20), value in prop::collection::vec(any::<u8>(), 0..40)) {
             let _ = (Cluster::default().setting(&key, &value), member(&key, &value).is_ok(), removed_objection(&key, &value));
         }
     }

@@ -1,9 +1,9 @@
-//! Checks that the bucket `key` has all revisions that it must have.
+//! Checks that the bucket `key` contains all revisions that it must contain.
 //!
 //! Each transaction that changes anything uses the next main revision, and numbers its changes from
 //! 0 (mvcc, kvstore_txn.go). etcd commits only whole transactions. Only compaction removes
 //! revisions, and only up to the compacted revision. So above the compacted revision, every
-//! revision and every change within a revision must be present. A missing one has been lost.
+//! revision and every change within a revision must be present. A missing revision has been lost.
 
 use bolt::{Faults, Offset};
 
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn above_the_compacted_revision_none_is_missing() {
+    fn no_revision_above_the_compacted_one_may_be_missing() {
         for (whole, compacted) in [
             (&[][..], 0),
             (&[], 9),

@@ -18,7 +18,7 @@ pub(super) fn objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
         return Some("a lease with the ID that its key contains");
     }
     let fits = (1..=LONGEST).contains(&ttl) && (0..=ttl).contains(&remaining);
-    (!fits).then_some("a lease of 1 to 9,000,000,000 seconds, of which no more remain")
+    (!fits).then_some("a lease of 1 to 9,000,000,000 seconds, with no more than that remaining")
 }
 
 /// Returns the lease's ID, its duration in seconds, and the seconds that remained at the last
@@ -87,7 +87,11 @@ mod tests {
             (5, &[0x08, 6, 0x10, 2][..], "the ID that its key contains"),
             (0, &[0x10, 2], "the ID that its key contains"),
             (5, &[0x08, 5], "1 to 9,000,000,000 seconds"),
-            (5, &[0x08, 5, 0x10, 2, 0x18, 3], "of which no more remain"),
+            (
+                5,
+                &[0x08, 5, 0x10, 2, 0x18, 3],
+                "with no more than that remaining",
+            ),
             (5, &[0x08, 5, 0x10, 2, 0x20, 3], "as etcd encodes it"),
             (5, &[0x08, 5, 0x12, 2], "as etcd encodes it"),
         ] {
@@ -117,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(key in prop::collection::vec(any::<u8>(), 0..20), value in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn no_bytes_cause_a_panic(key in prop::collection::vec(any::<u8>(), 0..20), value in prop::collection::vec(any::<u8>(), 0..40)) {
             let _ = (objection(&key, &value), alarm_objection(&key, &value));
         }
     }

@@ -12,7 +12,7 @@ pub(super) struct Meta {
     pub(super) term: Option<u64>,
     scheduled: Option<i64>,
     finished: Option<i64>,
-    /// The version in the form 3.MINOR.0, from 3.6 on.
+    /// The minor of the storage version, 3.MINOR.0, which exists from 3.6 on.
     pub(super) storage: Option<u64>,
 }
 
@@ -204,7 +204,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(key in "consistent_index|scheduledCompactRev|storageVersion|confState|x", value in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn no_bytes_cause_a_panic(key in "consistent_index|scheduledCompactRev|storageVersion|confState|x", value in prop::collection::vec(any::<u8>(), 0..40)) {
             let _ = Meta::default().setting(key.as_bytes(), &value);
         }
     }

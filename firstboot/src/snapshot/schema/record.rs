@@ -82,7 +82,7 @@ impl<'a> Record<'a> {
             return (*self != deleted).then_some("nothing but the key, because it was deleted");
         }
         if modified != revision.main {
-            return Some("the mod_revision that the entry's key has");
+            return Some("the mod_revision in the entry's key");
         }
         // Each put increments the version and uses a new revision.
         let fits = created >= 1 && version >= 1 && version - 1 <= modified - created;

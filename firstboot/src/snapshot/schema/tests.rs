@@ -46,7 +46,7 @@ fn read(entries: &[(&str, &[u8], &[u8])]) -> (Contents, Vec<String>) {
     )
 }
 
-/// Adds the entries that every valid etcd database has to these entries.
+/// Adds to these entries those that every valid etcd database contains.
 fn with<'a>(entries: &[(&'a str, &'a [u8], &'a [u8])]) -> Entries<'a> {
     [
         entries,
@@ -130,7 +130,7 @@ fn contents_are_counted() {
 }
 
 #[test]
-fn a_member_starts_no_lower_than_history_was_compacted() {
+fn a_member_starts_at_the_compacted_revision_or_above() {
     for (compacted, stands) in [(9, 9), (4, 5)] {
         let (five, record, compacted) = (
             revision(5, 0, ""),
@@ -150,7 +150,7 @@ fn a_member_starts_no_lower_than_history_was_compacted() {
 /// The database is in the state in which `etcdutl snapshot restore --bump-revision
 /// --mark-compacted` leaves it.
 #[test]
-fn a_bumped_revision_has_nothing_in_it_and_is_compacted() {
+fn a_bumped_revision_is_empty_and_compacted() {
     let (bumped, record) = (revision(1_000_000_005, 0, ""), record(2, 2, 1));
     let entries = [
         ("key", &revision(2, 0, "")[..], &record[..]),
@@ -194,7 +194,7 @@ fn faults_of_keys_name_their_place_and_not_their_contents() {
             "key",
             &two,
             &record(2, 3, 1),
-            "the mod_revision that the entry's key has",
+            "the mod_revision in the entry's key",
         ),
         (
             "key",
@@ -267,14 +267,14 @@ fn faults_of_versions_and_auth_name_their_place() {
             "auti",
             b"authEnabled",
             &[1],
-            "a bucket that etcd 3.4 to 3.7 has",
+            "a bucket that etcd 3.4 to 3.7 uses",
         ),
     ]);
 }
 
-/// Every bucket must exist, and so must the key that every etcd database has.
+/// Every bucket must exist, and so must the key that every etcd database contains.
 #[test]
-fn another_program_s_database_is_not_etcd_s() {
+fn the_database_of_another_program_is_refused() {
     let mut progress = |_| ();
     let mut faults = Faults::default();
     Reader::new(&mut progress).finish(&mut faults);
@@ -293,7 +293,7 @@ fn another_program_s_database_is_not_etcd_s() {
 /// Each of these versions of etcd was started with the data of every other one: 3.4.23, 3.4.45,
 /// 3.5.1, 3.5.35, 3.6.16 and 3.7.3.
 #[test]
-fn an_etcd_that_does_not_start_from_it_is_named() {
+fn an_etcd_that_does_not_start_from_the_data_is_reported() {
     let wrote = |storage: u64, cluster: u64| Contents {
         storage_version: (storage > 0).then(|| format!("3.{storage}.0")),
         cluster_version: (cluster > 0).then(|| format!("3.{cluster}.0")),
@@ -351,7 +351,7 @@ fn an_etcd_that_does_not_start_from_it_is_named() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_readers_panic(
+    fn no_bytes_cause_a_panic_in_the_readers(
         bucket in 0..BUCKETS.len(), key in proptest::collection::vec(any::<u8>(), 0..30),
         value in proptest::collection::vec(any::<u8>(), 0..200),
     ) {

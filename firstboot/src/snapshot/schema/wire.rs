@@ -164,7 +164,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic_and_what_it_reads_is_all_there_is(
+        fn no_bytes_cause_a_panic_and_no_bytes_are_skipped(
             bytes in proptest::collection::vec(any::<u8>(), 0..60), repeated in 0..4u64,
         ) {
             if let Ok(fields) = all(&bytes, repeated) {

@@ -62,7 +62,7 @@ fn cert_for(
     params.signed_by(key, ca).unwrap().pem()
 }
 
-/// Certificates for these keys, as a document holds them without the keys.
+/// Returns certificates for these keys without the keys, as in a document.
 pub(crate) fn issued_for(keys: [String; 3]) -> NodeTls<Issued> {
     let ca = ca();
     let [server, peer, client] = keys.map(|key| {
@@ -123,7 +123,7 @@ pub(crate) fn issued() -> Identity {
 }
 
 /// Returns a node with everything that it needs. Its peer certificate is valid from the first of
-/// January of this year on, and the other certificates are from 2020.
+/// January of `year` on, and the other certificates are from 2020.
 pub(crate) fn issued_in(year: i32) -> Identity {
     let ca = ca();
     identity(&ca, |tls| {
@@ -144,7 +144,7 @@ fn said(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> String {
 }
 
 #[test]
-fn what_the_builder_issues_is_accepted() {
+fn certificates_from_the_builder_are_accepted() {
     assert_eq!(said(&ca(), |_| {}), "");
 }
 
@@ -160,7 +160,7 @@ fn a_key_that_does_not_match_is_refused() {
 }
 
 #[test]
-fn the_clock_is_named_beside_the_dates() {
+fn an_error_shows_the_clock_next_to_the_dates() {
     let ca = ca();
     let old = pair_valid(&ca, &NAMES, &BOTH, 2020..2021);
     let answer = said(&ca, |tls| tls.server = old);
@@ -187,7 +187,7 @@ fn only_a_certificate_that_is_not_valid_yet_is_worth_another_attempt() {
 }
 
 #[test]
-fn each_missing_name_is_named() {
+fn each_missing_name_is_reported() {
     let ca = ca();
     for missing in NAMES {
         let names: Vec<&str> = NAMES.into_iter().filter(|name| *name != missing).collect();

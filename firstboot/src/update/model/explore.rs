@@ -28,15 +28,15 @@ pub(super) fn every(scenario: Scenario, rules: Rules) -> Explored {
         let (steps, faults) = match model.next(&states[at], &mut found) {
             Ok(next) => next,
             Err(violation) => {
-                let mut way = vec![number];
-                while let Some(earlier) = before[*way.last().unwrap() as usize].first() {
-                    way.push(*earlier);
+                let mut history = vec![number];
+                while let Some(earlier) = before[*history.last().unwrap() as usize].first() {
+                    history.push(*earlier);
                 }
-                let way = way.iter().rev().map(|at| {
+                let history = history.iter().rev().map(|at| {
                     let world = model.unpack(&states[*at as usize]);
                     format!("{:?} {:?}\n", world.nodes, world.keys.keys())
                 });
-                found.violation = Some(format!("{violation}:\n{}", way.collect::<String>()));
+                found.violation = Some(format!("{violation}:\n{}", history.collect::<String>()));
                 found.states = states.len();
                 return found;
             }
@@ -68,14 +68,14 @@ pub(super) fn every(scenario: Scenario, rules: Rules) -> Explored {
     found
 }
 
-/// Explores many random orders of events, each until its final state. Every run draws the same
+/// Explores many random orders of events, each until its final state. Every run explores the same
 /// orders.
 pub(super) fn some(scenario: Scenario, walks: u32, rules: Rules) -> Explored {
     let mut model = Model::new(scenario, rules);
     let mut found = Explored::default();
     // A xorshift generator (Marsaglia, 2003).
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut draw = |below: usize| {
+    let mut random_below = |below: usize| {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -93,16 +93,16 @@ pub(super) fn some(scenario: Scenario, walks: u32, rules: Rules) -> Explored {
                     return found;
                 }
             };
-            // Faults are drawn rarely, because otherwise all of them would happen before the first
+            // Faults are chosen rarely, because otherwise all of them would happen before the first
             // update.
-            if !faults.is_empty() && (steps.is_empty() || draw(25) == 0) {
+            if !faults.is_empty() && (steps.is_empty() || random_below(25) == 0) {
                 steps = faults;
             }
             if steps.is_empty() {
                 break;
             }
             found.states += 1;
-            world = steps.swap_remove(draw(steps.len()));
+            world = steps.swap_remove(random_below(steps.len()));
         }
     }
     found

@@ -10,7 +10,7 @@ use members::keys::{HALT, Halt};
 pub(super) struct Budget {
     /// Power cuts.
     pub(super) power: u8,
-    /// Killed updaters and killed firstboot.services.
+    /// Kills of the updater or of firstboot.service.
     pub(super) kills: u8,
     /// Lost disks. The node is rebuilt afterwards.
     pub(super) losses: u8,
@@ -22,7 +22,7 @@ pub(super) struct Budget {
     pub(super) halts: u8,
     /// Orders that reach their deadline.
     pub(super) give_ups: u8,
-    /// Proofs that reach their deadline.
+    /// Probations that reach their deadline.
     pub(super) timeouts: u8,
     /// Node documents with a different CA.
     pub(super) documents: u8,

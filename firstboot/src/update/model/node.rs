@@ -32,9 +32,9 @@ pub(super) struct Order {
     pub(super) back: bool,
     pub(super) phase: Phase,
     pub(super) boots: u32,
-    /// Whether the node has not booted since the phase began.
+    /// Whether the node is still in the boot in which the phase began.
     pub(super) same_boot: bool,
-    /// Whether the node has not booted since the replacement of files.
+    /// Whether the node is still in the boot in which the files were replaced.
     pub(super) same_boot_as_exchange: bool,
     pub(super) turn: bool,
     pub(super) blame: bool,
@@ -82,7 +82,7 @@ pub(super) enum Service {
     Start,
     /// The service waits for a healthy member, replaces the CA, and looks for a turn that the node
     /// held before it lost its disk.
-    Look,
+    FindTurn,
     /// The service has read that the node has the turn. With a wrong rule it has not read the turn,
     /// and has not found an order.
     Return(Option<Agreed>),

@@ -16,14 +16,14 @@ impl Model {
         let node = &mut after.nodes[at];
         match world.nodes[at].service.clone() {
             Service::Start | Service::Restart => self.starts(&mut after, at)?,
-            Service::Look if serves && node.document => {
+            Service::FindTurn if serves && node.document => {
                 let turn = world.read(0).turn;
                 if turn.restart_condition(&self.names[at]).is_ok() {
                     node.service = Service::Claim(turn);
                 }
             }
-            Service::Look if serves => self.looks_for_turn(&mut after, at),
-            Service::Return(_) if !world.reaches_any(at) => node.service = Service::Look,
+            Service::FindTurn if serves => self.finds_turn(&mut after, at),
+            Service::Return(_) if !world.reaches_any(at) => node.service = Service::FindTurn,
             Service::Return(read) => self.returns_turn(&mut after, at, read),
             Service::Claim(turn) => self.claims(&mut after, at, &turn),
             Service::Locked if world.is_healthy(at, false) => node.service = Service::Sure,
@@ -33,13 +33,13 @@ impl Model {
                 self.stop(&mut after, at)?;
             }
             Service::Unlock => {
-                node.service = Service::Look;
+                node.service = Service::FindTurn;
                 if world.reaches_any(at) {
                     after.keys.remove(RESTART);
                 }
             }
-            Service::Done if node.document => node.service = Service::Look,
-            Service::Down | Service::Look | Service::Done => {}
+            Service::Done if node.document => node.service = Service::FindTurn,
+            Service::Down | Service::FindTurn | Service::Done => {}
         }
         Ok((after != *world).then_some(after))
     }
@@ -59,14 +59,14 @@ impl Model {
             node.service = if restarts {
                 Service::Unlock
             } else {
-                Service::Look
+                Service::FindTurn
             };
             (node.etcd, node.is_stopped) = (true, false);
         }
         Ok(())
     }
 
-    fn looks_for_turn(&self, world: &mut World, at: usize) {
+    fn finds_turn(&self, world: &mut World, at: usize) {
         let agreed = world.read(0);
         let node = &mut world.nodes[at];
         node.service = if !self.rules.reads_turn_first && node.order.is_none() {
@@ -105,7 +105,7 @@ impl Model {
         world.nodes[at].service = if is_locked {
             Service::Locked
         } else {
-            Service::Look
+            Service::FindTurn
         };
     }
 }

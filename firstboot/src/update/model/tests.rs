@@ -129,7 +129,7 @@ fn two_releases_in_quick_succession() {
 }
 
 #[test]
-fn a_holder_whose_disk_is_lost_or_who_is_cut_off_loses_its_turn() {
+fn a_node_whose_disk_is_lost_or_that_is_cut_off_loses_its_turn() {
     let losses = Budget { losses: 1, ..NONE };
     let breaks = Budget { breaks: 1, ..NONE };
     for (what, left) in [

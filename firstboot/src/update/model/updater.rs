@@ -190,8 +190,8 @@ impl Model {
     /// Stops etcd, and installs the files.
     fn exchanges(&self, mut after: World, at: usize, order: &Order) -> Result<World, String> {
         let key = failed_key(order.serial.into());
-        // Only a node whose turn an operator released can mark the image between the last check and
-        // the stop.
+        // Only a node whose turn an operator released can mark the image as failed between the last
+        // check and the stop.
         let is_failed =
             after.keys.contains_key(&key) && after.left.breaks == self.scenario.left.breaks;
         let node = &mut after.nodes[at];

@@ -93,7 +93,7 @@ fn continuations() -> Vec<Case> {
 }
 
 #[test]
-fn a_wrong_rule_is_caught() {
+fn wrong_update_rules_are_detected() {
     let cases = turns().into_iter().chain(continuations());
     for (what, rules, nodes, left) in cases {
         let scenario = Scenario {

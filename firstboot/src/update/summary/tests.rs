@@ -56,7 +56,7 @@ fn says(local: Local, agreed: Agreed, expected: &[&str]) {
 }
 
 #[test]
-fn a_node_knows_its_serial_from_its_last_update_or_its_last_look() {
+fn a_node_knows_its_serial_from_its_last_update_or_its_last_check() {
     says(local(), Agreed::default(), &["image: 6"]);
     let installed = |look| Local {
         updated: None,
@@ -83,7 +83,7 @@ fn a_node_knows_its_serial_from_its_last_update_or_its_last_look() {
 }
 
 #[test]
-fn what_the_members_agreed_on_is_shown() {
+fn the_shared_state_of_the_members_is_shown() {
     let agreed = || Agreed {
         turn: turn("etcd-2"),
         halt: halt(),
@@ -117,8 +117,8 @@ fn what_the_members_agreed_on_is_shown() {
 }
 
 #[test]
-fn a_node_that_keeps_a_failed_image_says_so() {
-    let why = "etcd died. The image before it is not restored: the cluster's version is 3.6";
+fn a_node_that_keeps_a_failed_image_reports_it() {
+    let why = "etcd died. The previous image is not restored: the cluster's version is 3.6";
     let kept = Local {
         last: Some(ended(UpdateResult::Kept, 6, why)),
         ..local()
@@ -131,7 +131,7 @@ fn a_node_that_keeps_a_failed_image_says_so() {
 }
 
 #[test]
-fn the_update_that_is_under_way_is_shown_instead_of_what_was_before_it() {
+fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
     let state = UpdateState {
         id: String::new(),
         node: "etcd-1".parse().unwrap(),
@@ -169,7 +169,7 @@ fn the_update_that_is_under_way_is_shown_instead_of_what_was_before_it() {
 }
 
 #[test]
-fn the_reason_for_which_a_newer_image_is_not_installed_is_shown() {
+fn the_reason_why_a_newer_image_is_not_installed_is_shown() {
     let with = |look| Local {
         look: Some(look),
         ..local()
@@ -213,7 +213,7 @@ fn the_reason_for_which_a_newer_image_is_not_installed_is_shown() {
 }
 
 #[test]
-fn the_end_of_the_last_update_is_shown_while_it_matters() {
+fn the_outcome_of_the_last_update_is_shown_while_it_matters() {
     let with = |last| Local {
         last: Some(last),
         ..local()

@@ -19,10 +19,10 @@ use crate::membership::{Peer, PeerClient, QUERY_TIMEOUT, query_others, query_own
 use crate::reason::{Reason, ReasonId};
 use crate::{data, files, identity, paths};
 
-/// How long the members may take to change the cluster version.
+/// The time limit for the members to change the cluster version.
 const AGREED_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The part of the cluster document that every version of firstboot writes alike.
+/// The part of the cluster document that every version of firstboot writes in the same way.
 #[derive(Deserialize)]
 struct VersionOfImage {
     etcd: VersionOfEtcd,
@@ -33,8 +33,8 @@ struct VersionOfEtcd {
     version: EtcdVersion,
 }
 
-/// The etcd of the image whose files the replacement has kept, if it differs from that of the image
-/// in use.
+/// Returns the etcd version of the image whose files the replacement has kept, if it differs from
+/// the etcd version of the image in use.
 fn kept_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     let listed = paths::CLUSTER.trim_start_matches('/');
     let is_replaced = |change: &FileChange| change.path == listed;
@@ -43,17 +43,18 @@ fn kept_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     }
     let kept = format!("{}{}", paths::UPDATE_BEFORE, paths::CLUSTER);
     let image: VersionOfImage = serde_json::from_slice(&files::read(&kept)?)
-        .with_context(|| format!("{kept} names no version of etcd"))?;
+        .with_context(|| format!("{kept} does not contain an etcd version"))?;
     Ok(Some(image.etcd.version))
 }
 
-/// The etcd of the previous image, if it has an older minor than the image in use.
+/// Returns the etcd version of the previous image, if it has an older minor than that of the image
+/// in use.
 pub(super) fn older_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     let in_use = identity::cluster()?.etcd.version;
     Ok(kept_etcd(state)?.filter(|kept| kept.minor < in_use.minor))
 }
 
-/// The etcd that runs on this node after the order.
+/// Returns the etcd version that runs on this node after the order.
 pub(super) fn target(state: &UpdateState, own: &ThisNode) -> Result<EtcdVersion> {
     match &state.order.release {
         Some(release) => Ok(release.etcd),
@@ -61,8 +62,8 @@ pub(super) fn target(state: &UpdateState, own: &ThisNode) -> Result<EtcdVersion>
     }
 }
 
-/// Makes the cluster ready for this version on this node, as far as these members need it. Returns
-/// the step that remains, which is never [`NextStep::Enable`].
+/// Prepares the cluster for this version on this node, as far as the state of these members
+/// requires it. Returns the remaining step, which is never [`NextStep::Enable`].
 pub(super) async fn make_ready(
     state: &mut UpdateState,
     target: EtcdVersion,
@@ -87,7 +88,7 @@ pub(super) async fn make_ready(
     ))))
 }
 
-/// Why this version of etcd cannot open this node's data, if it cannot.
+/// Returns the reason why this version of etcd cannot open this node's data, if there is one.
 pub(super) fn data_obstacle(target: EtcdVersion) -> Option<Reason> {
     let needed = data::needed_minor().filter(|needed| *needed > target.minor)?;
     Some(ReasonId::UpdateDowngrade.because(format!(
@@ -107,8 +108,8 @@ pub(super) async fn members(own: &ThisNode) -> Result<Members> {
     Ok(Members { own, others })
 }
 
-/// Prepares the cluster for another minor of etcd on this node. Returns the decision if the node
-/// must not go on.
+/// Prepares the cluster for another minor of etcd on this node. Returns a decision if the node must
+/// not continue.
 pub(super) async fn prepare_cluster(
     state: &mut UpdateState,
     own: &ThisNode,
@@ -122,7 +123,7 @@ pub(super) async fn prepare_cluster(
     }
     let members = members(own).await?;
     if members.own.is_none() {
-        // Without its answer, only the data shows its storage version.
+        // If etcd on this node does not answer, only the data shows the storage version.
         let silent = || ReasonId::UpdateDowngrade.because("etcd on this node does not answer");
         let why = match &state.order.release {
             Some(_) => Some(silent()),
@@ -139,7 +140,7 @@ pub(super) async fn prepare_cluster(
     })
 }
 
-/// Ends the downgrade that an interrupted run of this order enabled only for a raft snapshot.
+/// Ends the downgrade that an interrupted run of this order enabled only to force a raft snapshot.
 pub(super) async fn end_interrupted_downgrade(
     state: &mut UpdateState,
     own: &ThisNode,
@@ -150,9 +151,9 @@ pub(super) async fn end_interrupted_downgrade(
     Ok(())
 }
 
-/// Makes every member of a 3.6 cluster take a raft snapshot, if this member's log holds requests of
-/// etcd 3.5 that 3.7 cannot read. etcd forces a snapshot when it lowers the cluster version
-/// (server/etcdserver/apply/apply.go, ClusterVersionSet), which rises again after that.
+/// Causes every member of a 3.6 cluster to take a raft snapshot if this member's log holds requests
+/// of etcd 3.5 that 3.7 cannot read. etcd forces a snapshot when it lowers the cluster version
+/// (server/etcdserver/apply/apply.go, ClusterVersionSet), and the cluster version then rises again.
 async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
     let reads_v2 = || data::reads_v2_requests(Path::new(paths::DATA));
     if !reads_v2()? {
@@ -171,7 +172,8 @@ async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<
     wait_agreed(own, 6).await?;
     if reads_v2()? {
         return Err(not_ready(ReasonId::UpdateDowngrade.because(
-            "etcd's log still holds requests of etcd 3.5, which 3.7 cannot read: etcd has taken no raft snapshot",
+            "etcd's log still holds requests of etcd 3.5, which 3.7 cannot read: etcd has not \
+             taken a raft snapshot",
         )));
     }
     Ok(())
@@ -196,7 +198,7 @@ async fn wait_agreed(own: &ThisNode, minor: u64) -> Result<()> {
     }
 }
 
-/// Cancels the downgrade that this order enabled, and notes that.
+/// Cancels the downgrade that this order enabled, and records the cancellation.
 async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
     cancel_downgrade(own).await?;
     state.downgrade = false;
@@ -215,7 +217,7 @@ pub(super) async fn cancel_downgrade(own: &ThisNode) -> Result<()> {
     };
     let client = Client::connect(&peer.url, &installed_credentials()?).await?;
     client.cancel_downgrade().await?;
-    // 3.6 also answers with success if it failed.
+    // 3.6 reports success even if the cancellation failed.
     let downgrade = client.status().await?.downgrade_info;
     if downgrade.is_some_and(|downgrade| downgrade.enabled) {
         bail!("the downgrade of the cluster is still in force");

@@ -88,10 +88,10 @@ pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
 }
 
 /// Restores the files of the previous image. The caller must then start firstboot.service, except
-/// at boot, where it starts by itself.
+/// at boot, when the service starts by itself.
 pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
     say(format!(
-        "restoring the image before the image {}: {}",
+        "restoring the image that this node had before the image {}: {}",
         state.order.serial,
         state.why.as_deref().unwrap_or_default()
     ));

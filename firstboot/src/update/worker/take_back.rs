@@ -20,25 +20,25 @@ use crate::operator::UNIT;
 use crate::reason::Reason;
 use crate::systemd;
 
-/// How long the cluster may take to get ready for the previous minor of etcd. etcd needs about 10 s;
-/// one that ends again and again is started about ten times in this time.
+/// The time limit for the cluster to become ready for the previous minor of etcd. etcd needs about
+/// 10 s. An etcd that exits repeatedly is started about ten times within this limit.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long all members may be silent before the previous image is restored without an answer.
+/// The time after which the previous image is restored although no member has answered.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The leader decides on the cluster version every 4 s (etcd's monitorVersionInterval). After this
 /// time, a decision that it made while this member was running is visible.
 const DECISION_TIME: Duration = Duration::from_secs(6);
 
-/// Whether a member whose image failed can get its previous etcd back.
+/// Whether a member whose image failed can return to its previous etcd.
 pub(super) enum Return {
-    /// etcd can start with the member's data. It is stopped.
+    /// The previous etcd can start with the member's data. The current etcd is stopped.
     Possible,
     /// etcd of the previous image would not start, for this reason.
     Impossible(Reason),
 }
 
-/// Waits until this older etcd may take the place of this node's etcd, and until the cluster can do
-/// without this member.
+/// Waits until this older etcd may replace this node's etcd, and until the cluster can do without
+/// this member.
 pub(super) fn wait_for_return(
     state: &mut UpdateState,
     runtime: &Runtime,
@@ -73,7 +73,7 @@ pub(super) fn wait_for_return(
     }
 }
 
-/// Whether etcd on this node answers.
+/// Returns whether etcd on this node answers.
 async fn answers() -> bool {
     match installed_credentials() {
         Ok(credentials) => own_member(&credentials).await.is_ok(),
@@ -81,8 +81,9 @@ async fn answers() -> bool {
     }
 }
 
-/// Stops etcd if the older one may follow it. Until etcd has stopped, the leader may raise the
-/// cluster version, so the data is read and the others are asked once more after that.
+/// Stops etcd if the older version may replace it. Until etcd has stopped, the leader may raise the
+/// cluster version. So the function reads the data and queries the members once more after the
+/// stop.
 fn try_to_stop(
     state: &mut UpdateState,
     runtime: &Runtime,
@@ -107,8 +108,8 @@ fn try_to_stop(
         None => next_step(target, &runtime.block_on(members(own))?),
     };
     if step != NextStep::Replace {
-        // While etcd was stopping, the members agreed on the newer version, or enabled another
-        // downgrade.
+        // While etcd was stopping, the cluster changed. For example, the members agreed on the
+        // newer version. So etcd must run again.
         systemd::start(UNIT)?;
     }
     Ok(step)

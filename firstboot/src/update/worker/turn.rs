@@ -83,8 +83,8 @@ pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Deci
     })
 }
 
-/// Returns the shared state, and the decision whether this node may take the turn, or use its turn,
-/// in a cluster that can do without this member.
+/// Returns the shared state, and the decision on whether this node may take the turn, or use its
+/// turn, in a cluster that can do without this member.
 async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, Agreed, Decision)> {
     let credentials = installed_credentials()?;
     // A member whose etcd is not running can be rolled back as well.
@@ -184,15 +184,17 @@ pub(super) fn release_turn_patiently(
     }
 }
 
-/// Asks another member if etcd on this node is down: an order that ends before it has changed
-/// anything must not wait for etcd. A downgrade that the order enabled ends with it.
+/// Releases the turn, and cancels a downgrade that the order enabled. If etcd on this node is down,
+/// asks another member, because an order that ends before it has changed anything must not wait for
+/// etcd.
 async fn release_turn(state: &UpdateState, own: &ThisNode, failed: Option<&Failed>) -> Result<()> {
     let credentials = installed_credentials()?;
     let client = match preconditions::own_member(&credentials).await {
         Ok(client) => client,
         Err(_) => preconditions::any_member(own, &credentials).await?,
     };
-    // If an operator released this turn, the downgrade may be that of the node that has it now.
+    // If an operator released this turn, the downgrade may belong to the node that has the turn
+    // now.
     let turn = Agreed::read(&client, state.order.serial).await?.turn.value;
     if state.downgrade && turn.is_none_or(|turn| turn.node == state.node) {
         cancel_downgrade(own).await?;

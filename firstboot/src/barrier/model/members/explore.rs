@@ -34,7 +34,7 @@ pub(super) fn every(count: u8, left: Budget, guard: Guard) -> Explored {
     found
 }
 
-/// Explores many random orders of events. Every run draws the same orders.
+/// Explores many random orders of events. Every run explores the same orders.
 pub(super) fn some(count: u8, walks: u32, left: Budget, guard: Guard) -> Explored {
     let mut found = Explored::default();
     // A xorshift generator (Marsaglia, 2003).

@@ -21,7 +21,7 @@ fn safe(what: &str, explored: &Explored) {
 }
 
 #[test]
-fn data_lost_at_any_moment_of_three_members_loses_no_write() {
+fn three_members_lose_no_write_if_data_is_lost_at_any_moment() {
     safe("3 members, one loss", &every(3, ONE, GUARD));
     let two = Budget {
         writes: 2,
@@ -34,7 +34,7 @@ fn data_lost_at_any_moment_of_three_members_loses_no_write() {
 }
 
 #[test]
-fn data_lost_at_any_moment_of_five_members_loses_no_write() {
+fn five_members_lose_no_write_if_data_is_lost_at_any_moment() {
     let left = Budget {
         writes: 4,
         losses: 3,
@@ -60,8 +60,8 @@ fn by_the_ids(expected: &Expected, seen: &DataDirState) -> bool {
 
 #[test]
 fn a_guard_that_permits_too_much_is_detected() {
-    // The scenario of etcd-io/etcd#10817: a member is emptied and killed, and then forms a quorum
-    // with a member that was switched off.
+    // The scenario of etcd-io/etcd#10817: a member loses its data and is killed, and then forms a
+    // quorum with a member that was switched off.
     let left = Budget {
         writes: 1,
         losses: 1,

@@ -27,7 +27,7 @@ fn auth() -> Auth {
 }
 
 #[test]
-fn settings_are_exactly_what_etcd_looks_for() {
+fn settings_must_be_exactly_what_etcd_expects() {
     let mut auth = Auth::default();
     assert_eq!(auth.setting(b"authEnabled", &[1]), None);
     assert!(auth.enabled);
@@ -143,7 +143,7 @@ fn users_are_read_as_etcd_writes_them() {
 }
 
 #[test]
-fn a_password_is_one_that_bcrypt_made() {
+fn a_password_must_be_a_bcrypt_hash() {
     assert!(is_bcrypt(HASH.as_bytes()));
     for wrong in [
         "",
@@ -158,7 +158,7 @@ fn a_password_is_one_that_bcrypt_made() {
 }
 
 #[test]
-fn with_authentication_on_there_is_a_root() {
+fn authentication_requires_the_user_root() {
     let found = |auth: &Auth| {
         let mut faults = Faults::default();
         auth.finish(&mut faults);
@@ -182,14 +182,14 @@ fn with_authentication_on_there_is_a_root() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(key in prop::collection::vec(any::<u8>(), 0..20), value in prop::collection::vec(any::<u8>(), 0..90)) {
+    fn no_bytes_cause_a_panic(key in prop::collection::vec(any::<u8>(), 0..20), value in prop::collection::vec(any::<u8>(), 0..90)) {
         let mut auth = auth();
         let _ = (auth.setting(&key, &value), auth.role(&key, &value), auth.user(&key, &value), is_bcrypt(&value));
     }
 
     /// Before the reader checked this bucket, it detected none of 40 such changes.
     #[test]
-    fn a_bit_of_a_user_that_means_something_does_not_change_unseen(bit in 0..8u8, at in 0..13_usize) {
+    fn a_change_of_any_significant_bit_of_a_user_is_detected(bit in 0..8u8, at in 0..13_usize) {
         let good = message(&[(1, b"joe"), (3, b"reader")]);
         let mut harmed = good.clone();
         harmed[at] ^= 1 << bit;
