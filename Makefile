@@ -3,7 +3,7 @@
 # make test-all     runs the tests on larger samples: more versions, more crash points, more firmware
 # make build        builds both programs, in target/dist
 # make lint         checks the format, clippy, import cycles and dependencies
-# make bench        takes the measurements in the README
+# make bench        measures the figures in the README
 # make dist         makes the packages, in target/packages: tar.gz, deb and rpm
 # make soak         rebuilds members under load, for hours
 # make crash-sweep  kills firstboot, and cuts its power, at every point, for hours. CRASH_SCENARIO=rebuild runs one

@@ -33,7 +33,7 @@ pub(crate) enum NodesError {
     /// The seed image could not be created.
     #[error("cannot create the seed image of `{node}`: {source}")]
     Seed {
-        /// Whose.
+        /// The node's name.
         node: String,
         /// The file system library's error.
         source: io::Error,
@@ -41,7 +41,7 @@ pub(crate) enum NodesError {
     /// A document could not be written as JSON.
     #[error("cannot write the document of `{node}` as JSON: {source}")]
     Json {
-        /// Whose.
+        /// The node's name.
         node: String,
         /// The JSON library's error.
         source: serde_json::Error,

@@ -135,7 +135,7 @@ pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
         );
     }
     let Some(name) = target.file_name() else {
-        return refused("it does not name a folder", "name one");
+        return refused("it does not name a folder", "name a folder");
     };
     match parent(target).canonicalize() {
         Ok(folder) => Ok(folder.join(name)),

@@ -82,7 +82,7 @@ pub(crate) struct Problem {
     /// The file, relative to the verified folder. A file in the overlay is written as
     /// `overlay.tar.gz: etc/fstab`.
     pub path: String,
-    /// The faults.
+    /// What is wrong with the file.
     pub what: String,
     /// What was expected, if known.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,5 @@
-//! `builder verify`: re-verifies every digest. One pass reads the files. Everything after it only
-//! compares.
+//! `builder verify`: re-verifies every digest. One pass reads the files. All later steps only
+//! compare.
 
 mod compare;
 

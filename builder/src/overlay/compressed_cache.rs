@@ -1,10 +1,10 @@
 //! Keeps large files in compressed form from one build to the next.
 //!
 //! The path of an entry is CACHE/gzip/DIGEST OF THE CONTENT/COMPRESSOR.SIZE OF THE CONTENT.DIGEST
-//! OF THE COMPRESSED BYTES.gz. So the builder can find an entry by its content, and can verify it
-//! by hashing only the compressed bytes, a third of the size. It does not read the content itself.
-//! As with a compiler's cache, this protects against damage, but not against an owner who forges
-//! cache entries.
+//! OF THE COMPRESSED BYTES.gz. The builder can therefore find an entry by its content, and can
+//! verify it by hashing only the compressed bytes, which are a third of the size. It does not read
+//! the content itself. As with a compiler's cache, this protects against damage, but not against an
+//! owner who forges cache entries.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;

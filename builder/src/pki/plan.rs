@@ -55,8 +55,8 @@ impl AuthorityPlan {
             // The existing authority has signed nothing. A failed build left it, and no node trusts
             // it.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
-            // With a new CA next to old certificates, every running member would be cut off at its
-            // next rebuild.
+            // If old certificates were combined with a new CA, every running member would be cut
+            // off at its next rebuild.
             (None, false, false) if used => refused(
                 "it is missing, but the folder has been used to sign documents or certificates of \
                  nodes",

@@ -58,7 +58,7 @@ impl Role {
         }
     }
 
-    /// Returns the names and addresses under which others reach the node. A client certificate has
+    /// Returns the names and addresses at which others reach the node. A client certificate has
     /// none, because nothing connects to a client.
     ///
     /// They include `localhost` and the loopback addresses, so that etcdctl on the node works
@@ -155,14 +155,14 @@ impl Mismatch {
             .join("; ")
     }
 
-    /// Returns whether only the certificate's age is the matter.
+    /// Returns whether this mismatch concerns only the certificate's age.
     pub(super) fn is_of_age(&self) -> bool {
         matches!(self, Self::Expired(_) | Self::ExpiresSoon(_))
     }
 
     /// Returns whether TLS or etcd would fail with such a certificate, regardless of who issued it.
     /// Any other mismatch is acceptable in a ready-made certificate, but is a reason to reissue a
-    /// certificate of the builder's.
+    /// certificate that the builder issued.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Self::ExpiresSoon(_) | Self::ExtraSans(_) | Self::CommonName { .. } => false,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use recipes::{EtcdVersion, Sha256};
 
-/// A SHA256SUMS of a mirror or an operator, and the digest that it states for the release.
+/// A SHA256SUMS from a mirror or an operator, and the digest that it states for the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatedDigest {
     /// Its URL or path.

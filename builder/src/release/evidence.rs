@@ -20,8 +20,8 @@ pub(crate) struct Release {
 }
 
 /// The sources that confirmed a release's digest. The build prints this evidence. It depends on the
-/// network and the cache, so it must not get into the image, which must not depend on the build
-/// machine.
+/// network and the cache, so it must not become part of the image, which must not depend on the
+/// build machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Evidence {
     /// The origin of the bytes.

@@ -42,8 +42,8 @@ pub(crate) enum MirrorError {
     /// The partial file does not belong to this file.
     #[error("the partial download does not match the file")]
     Misfit,
-    /// It is larger than it can rightly be.
-    #[error("larger than it may be ({size} bytes or more, the limit is {limit})")]
+    /// The file is larger than allowed.
+    #[error("larger than allowed ({size} bytes or more; the limit is {limit})")]
     TooLarge {
         /// The size that is known so far.
         size: u64,
@@ -58,7 +58,7 @@ pub(crate) enum MirrorError {
         /// The digest of the downloaded file.
         found: Sha256,
     },
-    /// The complete file arrived, and cannot be read as what it should be.
+    /// The complete file arrived, but it cannot be parsed.
     #[error("{0}")]
     Content(String),
     /// The SHA256SUMS does not list this file.

@@ -232,8 +232,8 @@ fn check_digest(release: &Release, read: Sha256) -> Result<(), ReleaseError> {
     Ok(())
 }
 
-/// A reader that computes the digest of the bytes that pass through it. So exactly the verified
-/// bytes are unpacked, even if the file changes in between.
+/// A reader that computes the digest of the bytes that pass through it. This ensures that exactly
+/// the verified bytes are unpacked, even if the file changes in between.
 struct Counted<R> {
     inner: R,
     hash: Hash,

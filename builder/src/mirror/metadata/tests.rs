@@ -60,7 +60,7 @@ fn all_metadata_is_listed_with_its_digest() {
 fn bad_metadata_is_refused() {
     let good = data("primary", "repodata/p.xml.gz");
     for (text, words) in [
-        (repomd(""), "no metadata of the type \"primary\""),
+        (repomd(""), "no metadata of type \"primary\""),
         ("<html/>".to_owned(), "not a repomd.xml"),
         (String::new(), "not a repomd.xml"),
         (
