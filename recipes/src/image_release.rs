@@ -33,8 +33,8 @@ pub struct ReleaseDocument {
     format: u32,
     /// The name of the cluster that the image is for.
     pub cluster: Label,
-    /// The number of the image, its serial. The first image has number 1. The builder increases the
-    /// number by one for each image that differs from the previous one.
+    /// The serial of the image. The first image has the serial 1. The builder increases the serial
+    /// by one for each image that differs from the previous one.
     pub serial: u64,
     /// The digest of the image: the digest of the names and digests of its files.
     pub image: Sha256,
@@ -42,9 +42,9 @@ pub struct ReleaseDocument {
     pub overlay: ReleasedFile,
     /// The version of etcd in the image.
     pub etcd: EtcdVersion,
-    /// The digest of the base's parts, which follow.
+    /// The digest of the parts of the base.
     pub base: Sha256,
-    /// The parts of the base: what only an installation can change.
+    /// The parts of the base, which only an installation can change.
     pub base_parts: ImageBase,
 }
 

@@ -1,4 +1,4 @@
-//! Recognises a machine by the facts that its firmware or its network cards state.
+//! Recognises a machine by the facts that its firmware and its network cards report.
 
 use std::fmt;
 use std::str::FromStr;
@@ -81,7 +81,7 @@ impl fmt::Display for Mac {
     }
 }
 
-/// A serial number or UUID from SMBIOS, as firmware prints it. Comparisons ignore case, and the
+/// A serial number or UUID from SMBIOS, as firmware prints it. Comparisons ignore case and the
 /// spaces with which vendors pad the text. Placeholders that whole product lines share are refused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

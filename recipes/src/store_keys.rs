@@ -38,7 +38,7 @@ impl StoreKeys {
         })
     }
 
-    /// Returns the text of a file that holds the credentials.
+    /// Returns the text of a file that contains the credentials.
     #[must_use]
     pub fn to_file(&self) -> String {
         let token = self

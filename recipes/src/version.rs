@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct EtcdVersion {
     /// The major version, which is always 3.
     pub major: u64,
-    /// The release line. Configuration keys differ between release lines.
+    /// The minor version. Configuration keys differ between minor versions.
     pub minor: u64,
     /// The patch level.
     pub patch: u64,

@@ -8,7 +8,7 @@ use recipes::Mac;
 
 use super::netlink::{Neighbour, Netlink, Route};
 
-// The states in which the card of the entry has answered, or the operator has set it
+// The states in which the entry's card has answered, or an operator has set the entry
 // (linux/neighbour.h).
 const REACHABLE: u16 = 0x02;
 const STALE: u16 = 0x04;

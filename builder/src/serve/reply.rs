@@ -38,7 +38,7 @@ pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         ),
-        // The text is only for this client, and only for this moment.
+        // The text is valid only for this client, and only at this moment.
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Reply {

@@ -46,7 +46,7 @@ impl Roster {
     }
 
     /// Marks the recipe's members that are missing from the member list, or that have a different
-    /// address in it. The rows are those of the recipe's members.
+    /// address in the list. The rows must be those of the recipe's members.
     pub(super) fn compare(&self, rows: &mut [Row], members: &[Member], without: &BTreeSet<Label>) {
         if self.0.is_empty() {
             return;
@@ -229,7 +229,8 @@ mod tests {
         );
     }
 
-    /// The member list is the one after `etcdctl member update ID --peer-urls=http://…`.
+    /// The member list is the one that results from `etcdctl member update ID
+    /// --peer-urls=http://…`.
     #[test]
     fn a_wrong_peer_url_is_reported() {
         let recipe = [Member {

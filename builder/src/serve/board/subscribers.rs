@@ -59,7 +59,7 @@ impl Pages {
         open.retain(|page| page.try_send(event.clone()).is_ok());
     }
 
-    /// Sends an event to all pages, and to each new page.
+    /// Sends an event to all pages, and later to each new page.
     pub(super) fn publish(&self, event: Bytes) {
         self.send(&event);
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
