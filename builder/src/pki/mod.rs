@@ -3,16 +3,23 @@
 //! overwrites nothing.
 //!
 //! ```text
-//! DIR/ 0700 ca.crt the authority, or several while one replaces another cluster.json the cluster
-//! that the folder belongs to ca.key 0600; absent if the authority is the user's signing.key 0600;
-//! ed25519, signs node documents and the manifest signing.pub what the image trusts serial.json the
-//! serial and the digest of the newest image nodes/NAME/{server,peer,client}.{crt,key}
-//! nodes/NAME/enrolled.pub the keys that the node generated itself, instead of the three `.key`
-//! nodes/NAME/approved-key the fingerprint of the keys that may replace them nodes/NAME/asked-key
-//! the fingerprint of the keys whose request is waiting for approval
-//! nodes/NAME/before/{…}.{crt,key} the same from the previous authority, during a rotation
-//! clients/NAME/ an operator's client certificate, see `client` next-ca.key 0600; exists only if
-//! `rotate` was interrupted ….old-DATE a replaced file
+//! DIR/                0700
+//!   ca.crt            the authority, or several authorities while one replaces another
+//!   cluster.json      the cluster that the folder belongs to
+//!   ca.key            0600; absent if the authority is the user's
+//!   signing.key       0600; ed25519, signs node documents and the manifest
+//!   signing.pub       the public half of signing.key, which the image trusts
+//!   serial.json       the serial and the digest of the newest image
+//!   nodes/NAME/{server,peer,client}.{crt,key}
+//!   nodes/NAME/enrolled.pub           the keys that the node generated itself, instead of the three
+//!                                     `.key` files
+//!   nodes/NAME/approved-key           the fingerprint of the keys that may replace them
+//!   nodes/NAME/asked-key              the fingerprint of the keys whose request is waiting for
+//!                                     approval
+//!   nodes/NAME/before/{…}.{crt,key}   the same from the previous authority, during a rotation
+//!   clients/NAME/     an operator's client certificate, see `client`
+//!   next-ca.key       0600; exists only if `rotate` was interrupted
+//!   ….old-DATE        a replaced file
 //! ```
 
 mod approval;

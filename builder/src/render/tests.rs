@@ -294,7 +294,7 @@ fn a_node_has_the_repositories_of_its_installation() {
         "gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7\n",
         "[els]\nname=els\nbaseurl=http://a/els/ http://b/els/ \nfailovermethod=priority\ngpgcheck=1\n\
          gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-els\n",
-        "[more]\nname=more\nbaseurl=http://a/more/ \nfailovermethod=priority\n# The recipe has no key for this repository.\ngpgcheck=0\n",
+        "[more]\nname=more\nbaseurl=http://a/more/ \nfailovermethod=priority\n# The recipe does not name a key for this repository.\ngpgcheck=0\n",
     ] {
         assert!(repositories.contains(part), "{part}\nin\n{repositories}");
     }
