@@ -143,7 +143,7 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
     }
     if mode & 0o6000 != 0 {
         return warning(
-            "a user who executes it gets the rights of its owner or group",
+            "a user who executes it receives the rights of its owner or group",
             "remove the set-id bit",
         );
     }
@@ -154,7 +154,7 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
         );
     }
     if is_unit && mode & 0o044 != 0o044 {
-        let does = "systemd 219 warns that the unit is marked world-inaccessible, and every user can still get its text from systemd";
+        let does = "systemd 219 warns that the unit is marked world-inaccessible, and every user can still read its text through systemd";
         return warning(
             does,
             "use mode 0644, and put secrets into an EnvironmentFile=",

@@ -252,7 +252,7 @@ fn specifier(path: TextSpan<'_>) -> Option<Finding> {
                 );
                 return Some(
                     finding
-                        .effect("systemd leaves the two characters as they are")
+                        .effect("systemd keeps the two characters unchanged")
                         .fix("systemd 219 supports %m, %b, %H and %v; write any other value literally"),
                 );
             }

@@ -1,4 +1,4 @@
-//! Tests of the rules of an upgrade.
+//! Tests of the upgrade rules.
 
 use super::*;
 
@@ -51,8 +51,8 @@ fn each_step_has_its_floor() {
         ("3.7.1", "3.7.0", ""),
     ] {
         says(own, Entry::Join, &cluster(&[others], None), expected);
-        // The order of a pair does not matter: the lower version may not run next to the higher one
-        // either.
+        // The order of a pair does not matter: the lower version must not run next to the higher
+        // one either.
         if !expected.is_empty() {
             says(
                 others,

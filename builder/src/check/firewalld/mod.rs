@@ -55,7 +55,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     };
     let Some(kind) = Kind::of(path, root.name()) else {
         let message = format!(
-            "firewalld 0.6.3 reads no file with the root element <{}>",
+            "firewalld 0.6.3 does not read a file with the root element <{}>",
             root.name()
         );
         let finding =

@@ -140,7 +140,7 @@ fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding
 }
 
 fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
-    // --nolvm also sets the type. Of --nolvm and --type, the first one applies.
+    // --nolvm also sets the type. If both --nolvm and --type are present, the first one applies.
     let first = line
         .given
         .iter()
@@ -359,7 +359,9 @@ fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Fin
             finding
                 .effect("anaconda crashes: AttributeError")
                 .fix(match line.command.name {
-                    "sshkey" => "keep one; write further keys into ~/.ssh/authorized_keys in %post",
+                    "sshkey" => {
+                        "keep one, and write further keys into ~/.ssh/authorized_keys in %post"
+                    }
                     _ => "keep only one",
                 }),
         );

@@ -50,7 +50,7 @@ fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
     text.len() - usize::from(escaped)
 }
 
-/// The words of a value. After the last word, [`Words::rest`] holds the text that systemd cannot
+/// The words of a value. After the last word, [`Words::rest`] contains the text that systemd cannot
 /// split: a quote that is not closed or that is directly followed by a character, or a backslash at
 /// the end.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use crate::check::systemd::specifier::{Subject, Table, User};
 pub(super) struct Context {
     /// Its type, such as `service`. Empty for the configuration of a daemon.
     pub(super) kind: &'static str,
-    /// The unit itself. For a template, these are a few instances, of which one must be valid. For
-    /// a daemon, the list is empty.
+    /// The unit itself or, for a template, a few instances, of which at least one must be valid.
+    /// For a daemon, the list is empty.
     subjects: Vec<Subject>,
     /// The priorities that the scheduling policy allows.
     pub(super) priorities: std::ops::RangeInclusive<i32>,

@@ -25,8 +25,8 @@ impl Reader {
     fn stops(self) -> &'static str {
         match self {
             Self::Unit => "systemd refuses to load the unit",
-            Self::DropIn => "systemd reads no further in this drop-in",
-            Self::Daemon => "systemd stops reading here, and reads none of the later files",
+            Self::DropIn => "systemd stops reading this drop-in",
+            Self::Daemon => "systemd stops reading here, and does not read the later files",
         }
     }
 }

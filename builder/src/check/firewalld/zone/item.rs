@@ -71,7 +71,7 @@ fn open_to_everyone(at: &Element<'_>) -> Finding {
     Finding::warning(
         "firewalld/open",
         at.span.clone(),
-        "a port of etcd is open to every host in the zone",
+        "an etcd port is open to every host in the zone",
     )
     .effect("any client that reaches the node can present a certificate to etcd")
     .fix("put it into a <rule> with the allowed sources")
