@@ -352,7 +352,7 @@ pub(crate) fn open_pki(recipe_path: &Path, recipe: &Recipe, folder: &Path) -> Re
 fn make_public(folder: &Path) -> Result<()> {
     fs::create_dir(folder)
         .and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)))
-        .with_context(|| format!("cannot make {}", folder.display()))
+        .with_context(|| format!("cannot create {}", folder.display()))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

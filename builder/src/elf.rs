@@ -165,8 +165,8 @@ fn segments<'a>(
     Ok(segments)
 }
 
-/// Checks the oldest kernel that a glibc program's ABI note names, if this note segment contains
-/// such a note.
+/// Checks the minimum kernel version in a glibc program's ABI note, if this note segment contains
+/// an ABI note.
 fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
     let damaged = |_| NotForCentos7::Damaged("a note segment cannot be read");
     let Some(mut notes) = segment.notes(LittleEndian, bytes).map_err(damaged)? else {

@@ -1,5 +1,4 @@
-//! What an operator must know before the nodes of an image get an image with another version of
-//! etcd.
+//! What an operator must know before nodes change to an image with another version of etcd.
 
 use recipes::EtcdVersion;
 use recipes::upgrade::{Roll, roll};

@@ -111,7 +111,7 @@ pub struct EtcdSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Network {
-    /// How a node gets its address.
+    /// How a node obtains its address.
     pub mode: NetworkMode,
     /// The network, with its prefix.
     pub cidr: Ipv4Net,
@@ -123,7 +123,7 @@ pub struct Network {
     pub dns: Vec<Ipv4Addr>,
 }
 
-/// How a node gets its address.
+/// How a node obtains its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
@@ -134,7 +134,7 @@ pub enum NetworkMode {
     Static,
 }
 
-/// The sources from which a node may learn its identity, in the order in which it asks them.
+/// The sources from which a node may learn its identity, in the order in which it queries them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MetadataPolicy {

@@ -79,7 +79,7 @@ fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 
 impl Envelope {
     /// Returns the payload without checking the signature. Only a program that made the envelope
-    /// itself, or that only passes it on, may use this.
+    /// itself, or that only passes it on, may use this function.
     pub fn unverified(&self) -> Result<Vec<u8>, EnvelopeError> {
         BASE64
             .decode(&self.payload)

@@ -17,7 +17,7 @@ pub const RELEASE_TYPE: &str = "application/vnd.etcd-image.release+json";
 /// The file name of a release. The file is in the builder's output, next to `image/`.
 pub const RELEASE_FILE: &str = "release.json";
 
-/// The path of a release's overlay, relative to the folder that holds the release.
+/// The path of a release's overlay, relative to the folder that contains the release.
 pub const RELEASE_OVERLAY: &str = "image/overlay.tar.gz";
 
 /// The maximum length of a release, in bytes.

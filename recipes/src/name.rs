@@ -16,7 +16,7 @@ pub enum NameError {
     Dots(String),
     /// It has a label of more than 63 octets, or more than 253 octets in total (RFC 1123, 2.1; RFC
     /// 1035, 2.3.4).
-    #[error("`{0}` is too long: a label has at most 63 characters, a whole name 253")]
+    #[error("`{0}` is too long: a label has at most 63 characters, and a whole name at most 253")]
     TooLong(String),
     /// It has a character that RFC 1123, 2.1 does not allow.
     #[error("`{1}` is not allowed in `{0}`: a host name consists of a-z, 0-9 and `-` (RFC 1123)")]

@@ -147,7 +147,7 @@ pub struct Issued {
     pub key: Option<String>,
 }
 
-// The key must not get into a log through a `{:?}`.
+// The key must not appear in a log through `{:?}`.
 impl std::fmt::Debug for Issued {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Issued")
@@ -167,7 +167,7 @@ pub struct KeyPair {
     pub key: String,
 }
 
-// The key must not get into a log through a `{:?}`.
+// The key must not appear in a log through `{:?}`.
 impl std::fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyPair")

@@ -19,7 +19,7 @@ pub struct StoreKeys {
     pub token: Option<String>,
 }
 
-// The keys must not get into a log through a `{:?}`.
+// The keys must not appear in a log through `{:?}`.
 impl fmt::Debug for StoreKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StoreKeys")

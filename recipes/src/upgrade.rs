@@ -45,7 +45,7 @@ pub enum Entry {
 pub enum Obstacle {
     /// The versions are two or more minors apart.
     #[error(
-        "{other} is etcd {theirs}, and {own} cannot run beside it: etcd does not support skipping \
+        "{other} is etcd {theirs}, and {own} cannot run alongside it: etcd does not support skipping \
          a minor. Upgrade through the newest release of each minor in between"
     )]
     Skipped {
@@ -58,7 +58,7 @@ pub enum Obstacle {
     },
     /// The lower of two minors does not have the patch that the higher one needs.
     #[error(
-        "{other} is etcd {theirs}, and {own} cannot run beside it: {higher} requires that every \
+        "{other} is etcd {theirs}, and {own} cannot run alongside it: {higher} requires that every \
          {lower} member runs {floor} or later ({why}). Upgrade to {floor} first"
     )]
     Below {

@@ -76,7 +76,7 @@ fn upstream_sums(wanted: &ReleaseRequest<'_>, fetch: Fetch<'_>, name: &str) -> R
         return Ok(text);
     }
     fetch.progress.say(&format!(
-        "note: no etcd mirror has {SUMS_FILE}: this mirror gets a {SUMS_FILE} with only the recipe's digest"
+        "note: no etcd mirror has {SUMS_FILE}: this mirror receives a {SUMS_FILE} with only the recipe's digest"
     ));
     Ok(release::write_sums([(wanted.sha256, name)]))
 }

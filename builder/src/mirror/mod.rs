@@ -5,7 +5,7 @@
 //! OUT/etcd/vX.Y.Z/    the release, and SHA256SUMS
 //! OUT/tree/           .treeinfo, the installer, and the repository of the tree
 //! OUT/repos/NAME/     each [[install.repo]]
-//! OUT/mirror.json     what the mirror has; only a complete one has it
+//! OUT/mirror.json     the contents of the mirror; only a complete mirror has this file
 //! ```
 //!
 //! `repository` reads a repository's lists (`metadata` and `treeinfo`, both untrusted input), and

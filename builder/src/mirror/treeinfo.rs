@@ -7,7 +7,7 @@ use recipes::Sha256;
 use super::metadata::ListedFile;
 use super::path::RelativePath;
 
-/// The files of the installer that `builder serve` makes iPXE load.
+/// The installer's kernel and initrd, which iPXE loads from `builder serve`.
 const BOOT: [&str; 2] = ["images/pxeboot/vmlinuz", "images/pxeboot/initrd.img"];
 /// The installer's second stage, unless `.treeinfo` names another file (dracut/anaconda-lib.sh).
 const STAGE2: &str = "LiveOS/squashfs.img";

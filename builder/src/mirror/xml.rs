@@ -10,7 +10,7 @@ use quick_xml::{Reader, XmlVersion};
 const MAX_EVENT_BYTES: u64 = 256 << 10;
 /// The maximum nesting depth. Repositories need 5.
 const MAX_DEPTH: usize = 16;
-/// The maximum number of characters to keep of a text, such as a digest.
+/// The maximum number of characters that are kept of a text, such as a digest.
 const MAX_TEXT_CHARS: usize = 1024;
 
 /// What is wrong with a metadata file, and at which byte.

@@ -23,8 +23,8 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = entry.path();
         if name.starts_with(&old) {
-            // If the build was killed between the two renames, the old output is put back. If it
-            // was killed after them, the old output is no longer needed.
+            // If the build was killed between the two renames, the old output is put back. If the
+            // build was killed after both renames, the old output is no longer needed.
             if target.symlink_metadata().is_err() {
                 fs::rename(&path, target)
                     .map_err(io_error("move the old output back into place", &path))?;

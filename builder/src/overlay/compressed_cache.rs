@@ -79,8 +79,8 @@ impl CompressedCache {
         None
     }
 
-    /// Stores a compressed form. Two builders can do so at the same time, because each renames a
-    /// complete file to the same name.
+    /// Stores a compressed form. Two builders can store the same form at the same time, because
+    /// each renames a complete file to the same name.
     pub(super) fn put(
         &self,
         content: Sha256,

@@ -32,7 +32,7 @@ impl Pki {
         })
     }
 
-    /// Returns the certificates from the previous authority for a node that holds its keys itself.
+    /// Returns the certificates from the previous authority for a node that keeps its keys itself.
     pub(super) fn previous_ca_certificates(
         &mut self,
         node: &Path,

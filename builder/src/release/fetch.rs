@@ -43,9 +43,9 @@ enum Attempt {
 
 impl Fetch<'_> {
     /// Downloads the file with this digest and at most `limit` bytes from `url` to `path`, and
-    /// continues after the bytes that `part` already has. Only verified bytes get the final name.
-    /// Returns the size. The outer error is a fault of this machine, such as its disk, and the
-    /// inner error is the mirror's.
+    /// continues after the bytes that `part` already has. Only verified bytes receive the final
+    /// name. Returns the size. The outer error is a fault of this machine, such as its disk, and
+    /// the inner error is the mirror's.
     pub(crate) fn verified(
         &self,
         url: &Url,

@@ -236,7 +236,7 @@ fn from_mirrors(
         };
         let sums = vouched(wanted, fetch, &sums_url)?;
         if let Sums::Missing(place, why) = &sums {
-            progress.say(&format!("note: cannot get {place}: {why}"));
+            progress.say(&format!("note: cannot download {place}: {why}"));
         }
         let file = (wanted.sha256, patience.release_bytes);
         match fetch.verified(&url, file, &slot.part(), &slot.tarball())? {

@@ -1,6 +1,6 @@
 //! Limits how many connections are open at the same time, in total and for each source. When all
 //! slots are in use, the source with the most connections loses its oldest one, so that a machine
-//! with a single request always gets an answer.
+//! with a single request always receives an answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};

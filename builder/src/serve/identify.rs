@@ -105,7 +105,7 @@ impl Machine {
 ///
 /// A machine can claim any identity, so [`check_location`] makes the final decision. A node whose
 /// recipe states no facts about its machine is identified only by its address. firstboot on the
-/// node does the same.
+/// node identifies its machine in the same way.
 pub(super) fn identify<'a>(
     nodes: &'a [NodeIdentity],
     machine: &Machine,

@@ -71,7 +71,7 @@ fn deliver(
     delivery.mark_delivered(installation.began, now);
     state.put_delivery(record, name, &delivery);
     let what = if is_proven {
-        "its newer document is handed out: it has proved to have an earlier one"
+        "its newer document is handed out, because it proved that it has an earlier one"
     } else {
         note_installed(state, record, node, installation, now);
         "its document is handed out"

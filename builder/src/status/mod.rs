@@ -101,7 +101,7 @@ fn verdict(report: &Report) -> Result<()> {
         Verdict::NoQuorum => Err(exit_error(
             Exit::NoQuorum,
             format!(
-                "too few members answer for a quorum; not answering or faulty: {}",
+                "too few members answer for a quorum; unresponsive or faulty: {}",
                 faulty.join(", ")
             ),
         )),

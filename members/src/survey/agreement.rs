@@ -211,11 +211,11 @@ mod tests {
         rows[0].version = "3.6.14".into();
         let said = errors(&mut rows);
         assert!(
-            said[0].contains("etcd-2 is etcd 3.5.1, and 3.6.14 cannot run beside it"),
+            said[0].contains("etcd-2 is etcd 3.5.1, and 3.6.14 cannot run alongside it"),
             "{said:?}"
         );
         assert!(
-            said[1].contains("etcd-1 is etcd 3.6.14, and 3.5.1 cannot run beside it")
+            said[1].contains("etcd-1 is etcd 3.6.14, and 3.5.1 cannot run alongside it")
                 && said[2].is_empty(),
             "{said:?}"
         );

@@ -23,7 +23,7 @@ pub struct Etcd {
     pub mirrors: Vec<Url>,
 }
 
-/// The two download sites of upstream, whose CI checks that both hold the same files.
+/// The two download sites of upstream, whose CI checks that both contain the same files.
 const UPSTREAM: [&str; 2] = [
     "https://github.com/etcd-io/etcd/releases/download/",
     "https://storage.googleapis.com/etcd/",

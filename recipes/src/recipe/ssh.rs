@@ -35,7 +35,7 @@ impl FromStr for SshKey {
         if text.starts_with(['/', '~', '.']) || (text.ends_with("pub") && !text.contains(' ')) {
             return Err(
                 "this is a file name: write the line that the file contains; `builder init \
-                 --ssh-key FILE` does so"
+                 --ssh-key FILE` does this for you"
                     .to_owned(),
             );
         }

@@ -12,7 +12,7 @@ use crate::window::Window;
 /// The default interval at which a node looks for a newer image.
 const EVERY: &str = "1 hour";
 
-const FROM_HELP: &str = "set `from` to the URL of the folder that holds release.json and image/, or set mode = \"manual\"";
+const FROM_HELP: &str = "set `from` to the URL of the folder that contains release.json and image/, or set mode = \"manual\"";
 
 /// The values that `mode` accepts.
 #[derive(Clone, Copy)]

@@ -41,7 +41,7 @@ fn each_step_has_its_floor() {
         (
             "3.6.14",
             "3.5.31",
-            "etcd-1 is etcd 3.5.31, and 3.6.14 cannot run beside it: 3.6 requires that every 3.5 member runs 3.5.32",
+            "etcd-1 is etcd 3.5.31, and 3.6.14 cannot run alongside it: 3.6 requires that every 3.5 member runs 3.5.32",
         ),
         ("3.6.0", "3.5.33", ""),
         ("3.7.1", "3.6.11", ""),
@@ -58,7 +58,7 @@ fn each_step_has_its_floor() {
                 others,
                 Entry::Data(None),
                 &cluster(&[own], Some(version(others).minor)),
-                "cannot run beside it",
+                "cannot run alongside it",
             );
         }
     }

@@ -12,7 +12,7 @@ use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
 /// Reads a command, and reports what pykickstart refuses about it. Returns `None` if CentOS 7's
-/// pykickstart has no such command.
+/// pykickstart does not have the command.
 pub(super) fn read<'a>(
     words: &[Token],
     text: TextSpan<'a>,

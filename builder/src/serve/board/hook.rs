@@ -77,8 +77,8 @@ fn wait(child: &mut Child, patience: Duration) -> io::Result<()> {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(io::Error::other(format!("the command failed ({status})"))),
             None if begun.elapsed() >= patience => {
-                // Kill the children too, because a shell that waits for a pipeline does not end the
-                // pipeline.
+                // Also kill the children, because a shell that waits for a pipeline does not end
+                // the pipeline.
                 let group = Pid::from_child(child);
                 rustix::process::kill_process_group(group, Signal::KILL)?;
                 child.wait()?;

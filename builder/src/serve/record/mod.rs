@@ -206,7 +206,7 @@ fn make(folder: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder);
-    made.with_context(|| format!("cannot make {}", folder.display()))
+    made.with_context(|| format!("cannot create {}", folder.display()))
 }
 
 /// Writes a file durably and atomically.

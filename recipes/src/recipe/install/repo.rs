@@ -68,7 +68,7 @@ impl FromStr for RepoName {
         }
         // anaconda uses the name "anaconda" for the tree. A repository with the product's name
         // would become the base repository in place of the tree. anaconda removes repositories that
-        // it considers to hold sources or unfinished releases (yumpayload.py, updateBaseRepo).
+        // it considers to contain sources or unfinished releases (yumpayload.py, updateBaseRepo).
         // "main" and "base" are sections of the node's own file.
         let taken = [
             "anaconda", "main", "base", "centos", "rawhide", "red", "oracle",
