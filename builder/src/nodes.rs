@@ -85,8 +85,8 @@ pub(crate) fn issue(
             let (tls, before) = pki.node_tls(&subject)?;
             (tls.into(), before.map(Into::into), store_keys)
         }
-        // Such a document may be public, so it does not contain the object store's credentials
-        // either.
+        // The document of such a node may be public, so it does not contain the object store's
+        // credentials either.
         KeyOrigin::Node => match pki.certificates(&subject)? {
             Some((tls, before)) => (tls, before, None),
             None => return Ok(Node::Awaited(identity)),

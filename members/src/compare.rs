@@ -19,7 +19,8 @@ use crate::reason::{Reason, ReasonId};
 const SMALL: i64 = 256 << 20;
 /// The time limit for one member to compute its hash.
 const HASH_TIMEOUT: Duration = Duration::from_secs(120);
-/// The number of attempts. One is not enough, because a compaction may happen between two answers.
+/// The number of attempts. One attempt is not enough, because a compaction may happen between two
+/// answers.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 

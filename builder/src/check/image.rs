@@ -130,7 +130,7 @@ fn rendered(
 ) -> Result<Vec<CheckedFile>> {
     let overlay = render::overlay(recipe)?;
     // The digest of the overlay is known only once the overlay is packed. Every digest has the same
-    // form, so the check uses an arbitrary one.
+    // form, so the check uses an arbitrary digest.
     let kickstart = render::kickstart(recipe, Sha256::of(b""))?;
     let mut files = vec![File {
         shown: "image/centos7.ks".into(),

@@ -1,5 +1,6 @@
-//! Checks presets, which decide what units are enabled. The first line that matches a unit decides,
-//! in the order of the file names (systemd 219, src/shared/install.c, unit_file_query_preset).
+//! Checks presets, which decide which units are enabled. The first line that matches a unit
+//! decides, in the order of the file names (systemd 219, src/shared/install.c,
+//! unit_file_query_preset).
 
 use super::file::File;
 use super::finding::Finding;

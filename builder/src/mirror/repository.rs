@@ -17,7 +17,7 @@ use super::source::Source;
 use super::treeinfo;
 use crate::release::{Fetch, MirrorError};
 
-/// The maximum size of a decompressed primary. The one of CentOS 7.9's updates has 100 MB.
+/// The maximum size of a decompressed primary. The primary of CentOS 7.9's updates has 100 MB.
 const MAX_PRIMARY_BYTES: u64 = 2 << 30;
 /// The first bytes of compressed files, and the names of their formats.
 const OTHER_COMPRESSIONS: [(&[u8], &str); 3] = [
@@ -32,7 +32,7 @@ pub(super) struct Repository<'a> {
     pub(super) source: Source<'a>,
     /// All files except the lists themselves.
     pub(super) files: Vec<ListedFile>,
-    /// The number of packages among them, and their size.
+    /// The number of packages among the files, and their total size.
     pub(super) packages: (usize, u64),
     /// The list of its metadata. Lists are written last, so that they never list a missing file.
     pub(super) repomd: List,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::{Compression, GzBuilder};
 
-/// The compressor and its level. They are part of the names in the cache, so that another version
-/// or level does not find the old entries. A test compares the version with Cargo.lock.
+/// The compressor and its level. Both are part of the names in the cache, so that the entries of
+/// another version or level are not found. A test compares the version with Cargo.lock.
 pub(super) const COMPRESSOR: &str = "zlib-rs-0.6.8-level9-1m";
 
 /// The largest amount of input for one gzip member. Each member starts with an empty window. At 1

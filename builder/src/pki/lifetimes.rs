@@ -8,7 +8,7 @@ use time::Duration;
 pub(crate) struct Lifetimes {
     /// The lifetime of the builder's own CA, in days.
     pub authority: u32,
-    /// The lifetime of a node's certificates. They expire with the CA at the latest.
+    /// The lifetime of a node's certificates. The certificates expire no later than the CA.
     pub certificate: Duration,
     /// A node's certificate whose remaining lifetime is shorter than this is replaced by the next
     /// build, or when the node requests a new one.

@@ -154,8 +154,8 @@ impl Pki {
         &self.events
     }
 
-    /// Returns the serial of the image with this digest. It is one more than the last serial if the
-    /// image differs from the last one.
+    /// Returns the serial of the image with this digest. If the image differs from the previous
+    /// image, the serial is one higher than the previous serial.
     pub(crate) fn serial(&self, image: Sha256) -> Result<u64, PkiError> {
         serial::of(&self.dir, image)
     }

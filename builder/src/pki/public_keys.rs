@@ -39,7 +39,7 @@ pub(crate) struct PublicKeys([Vec<u8>; 3]);
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestError {
-    /// It is longer than a request can be.
+    /// It is longer than a request may be.
     #[error("it is longer than {REQUEST_LIMIT} bytes")]
     TooLong,
     /// It is not PEM, or does not contain three requests.

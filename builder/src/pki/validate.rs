@@ -58,11 +58,11 @@ impl Role {
         }
     }
 
-    /// Returns the names and addresses at which others reach the node. A client certificate has
-    /// none, because nothing connects to a client.
+    /// Returns the names and addresses at which others reach the node. A client certificate does
+    /// not have any, because nothing connects to a client.
     ///
-    /// They include `localhost` and the loopback addresses, so that etcdctl on the node works
-    /// without a network.
+    /// The names include `localhost`, and the addresses include the loopback addresses, so that
+    /// etcdctl on the node works without a network.
     pub(super) fn sans(self, subject: &Subject<'_>) -> BTreeSet<String> {
         if self == Self::Client {
             return BTreeSet::new();

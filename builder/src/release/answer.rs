@@ -54,8 +54,8 @@ pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
         },
         206 => match range {
             Some((Some(from), total)) if from == have && have > 0 => Step::Append { total },
-            // The server sent a range other than the requested one. RFC 9110 allows this, but the
-            // range is of no use.
+            // The server sent a range other than the requested one. RFC 9110 allows this, but such
+            // a range is useless here.
             _ => Step::Discard,
         },
         416 => match range {

@@ -10,7 +10,7 @@ use super::address;
 use crate::elf::NotForCentos7;
 
 /// The maximum number of entries. Upstream's tarballs have a few dozen. The tarballs of 3.4, which
-/// include the documentation, have a few hundred.
+/// include the documentation, have a few hundred entries.
 const MOST_ENTRIES: usize = 10_000;
 
 /// The maximum size of the unpacked content. Upstream's tarballs unpack to about 60 MB, and a
@@ -125,8 +125,8 @@ impl Contents {
         }
     }
 
-    /// Accepts one entry, or reports what is wrong with it. Returns the program if the entry is
-    /// one.
+    /// Accepts one entry, or reports what is wrong with it. Returns the program if the entry is a
+    /// program.
     pub(super) fn admit(&mut self, head: Head<'_>) -> Result<Option<Program>, Problem> {
         let path = plain(head.path).ok_or(Problem::Escapes)?;
         let top = address::top(self.version);

@@ -27,8 +27,8 @@ pub(crate) fn client(
     };
     setup().build().or_else(|error| {
         // The usual cause is that this machine has no CA certificates. Plain http mirrors do not
-        // need them, because the digests protect the files. Every https mirror fails, and the error
-        // names it.
+        // need them, because the digests protect the files. Every https mirror then fails, and the
+        // error names the mirror.
         progress.say(&format!(
             "note: this machine cannot use https mirrors ({}): install ca-certificates, or set \
              SSL_CERT_FILE",

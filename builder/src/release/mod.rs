@@ -159,7 +159,8 @@ fn from_cache(
     Ok(None)
 }
 
-/// Verifies the operator's file like a download. A SHA256SUMS next to it counts like a mirror's.
+/// Verifies the operator's file like a download. A SHA256SUMS next to it is treated like a
+/// mirror's.
 fn from_file(
     wanted: &ReleaseRequest<'_>,
     file: &Path,

@@ -190,7 +190,7 @@ fn source(from: IpAddr) -> IpAddr {
 }
 
 /// Raises the limit of open files to what all connections need, as far as the system allows, and
-/// returns the limit.
+/// returns the new limit.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let needed = MAX_CONNECTIONS as u64 * 2 + RESERVED_FILES;

@@ -34,7 +34,7 @@ use crate::exit::with_causes;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum size of a request's head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
-/// The maximum number of headers in a request. A machine sends one for each of its cards.
+/// The maximum number of headers in a request. A machine sends one header for each of its cards.
 const MAX_HEADERS: usize = 100;
 
 /// An address on which the server listens, and its encryption.
@@ -62,8 +62,8 @@ pub(super) fn run(state: &Arc<ServerState>, endpoints: &[Endpoint]) -> Result<()
             .map(|(listener, _)| listener.local_addr())
             .collect::<std::io::Result<Vec<_>>>()?;
         let cluster = state.cluster()?;
-        // Record the documents now, because a new build may replace them before a machine asks for
-        // one.
+        // Record the documents now, because a new build may replace them before a machine requests
+        // its document.
         if let Err(error) = cluster
             .record
             .lock()

@@ -199,7 +199,7 @@ impl ServerState {
     }
 
     /// Returns this server's URL, with the host that the client named, or with the server's address
-    /// if the client named none.
+    /// if the client did not name a host.
     pub(super) fn own_url(&self, request: &ClientRequest) -> String {
         let host =
             request

@@ -1,5 +1,5 @@
-//! Checks whether the members agree. Each has its own copy of the member list, and its version of
-//! etcd must be compatible with those of all others.
+//! Checks whether the members agree. Each member has its own copy of the member list, and its
+//! version of etcd must be compatible with those of all others.
 
 use std::collections::BTreeSet;
 

@@ -107,8 +107,8 @@ impl Roster {
         stranger
     }
 
-    /// Returns the error for a voter that was added and never started. It replaces the error that
-    /// the member does not answer.
+    /// Returns the error for a voter that was added and never started. This error replaces the
+    /// error that the member does not answer.
     fn never_started(&self, title: &str) -> Option<Reason> {
         let voters = self.0.iter().filter(|member| !member.is_learner);
         let stray = voters

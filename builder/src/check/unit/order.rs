@@ -79,8 +79,8 @@ const SYSINIT: &[&str] = &[
     "systemd-update-utmp.service",
 ];
 
-/// Targets of systemd 219 with DefaultDependencies=no. They do not wait for units that they merely
-/// want.
+/// Targets of systemd 219 with DefaultDependencies=no. These targets do not wait for units that
+/// they merely want.
 const BARE: [&str; 17] = [
     "ctrl-alt-del.target",
     "final.target",

@@ -37,7 +37,7 @@ pub(super) struct Reading<'a> {
     pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) assignments: Vec<Assignment<'a>>,
     pub(super) findings: Vec<Finding>,
-    /// The place where systemd stops reading, if it does.
+    /// The place where systemd stops reading, or `None` if it reads the whole file.
     pub(super) stopped: Option<usize>,
 }
 

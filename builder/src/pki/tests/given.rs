@@ -167,7 +167,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
         cert: cert.clone(),
         key: ca_key.clone(),
     });
-    // In a folder that is in use, a refused authority changes nothing.
+    // In a folder that is in use, a refused authority does not change anything.
     let before = folder.modes();
     build(&leaf, &leaf_key, now()).unwrap_err();
     assert_eq!(

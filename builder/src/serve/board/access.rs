@@ -21,7 +21,7 @@ const MIN_TOKEN_CHARS: usize = 16;
 /// The access rule.
 #[derive(Debug, Default)]
 pub(super) struct Access {
-    /// The digest of the token. Digests are compared, so that the time of a comparison reveals
+    /// The digest of the token. Digests are compared, so that the duration of a comparison reveals
     /// nothing about the token.
     token: Option<Sha256>,
 }

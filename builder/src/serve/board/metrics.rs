@@ -143,7 +143,7 @@ struct Page {
 }
 
 impl Page {
-    /// Adds one metric with all its samples, or nothing if it has none.
+    /// Adds one metric with all its samples. Adds nothing if there are no samples.
     fn family(
         &mut self,
         name: &str,

@@ -65,7 +65,7 @@ pub(super) enum MachineStage {
     Healthy,
     /// An attempt failed, or firstboot refuses to start etcd.
     Failed,
-    /// All attempts failed. An operator must allow the next one.
+    /// All attempts failed. An operator must allow the next attempt.
     Held,
 }
 

@@ -40,8 +40,8 @@ impl Family {
         }
     }
 
-    /// Returns the trees that can be used without an account. RHEL requires a subscription, so it
-    /// has no such trees.
+    /// Returns the trees that can be used without an account. RHEL requires a subscription, so its
+    /// list is empty.
     pub(crate) const fn trees(self) -> &'static [&'static str] {
         match self {
             Self::Centos => &CENTOS_TREES,

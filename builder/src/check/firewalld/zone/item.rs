@@ -66,7 +66,7 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     Some(item)
 }
 
-/// Returns the warning about a port of etcd that the whole zone can reach.
+/// Returns the warning about an etcd port that the whole zone can reach.
 fn open_to_everyone(at: &Element<'_>) -> Finding {
     Finding::warning(
         "firewalld/open",
