@@ -1,5 +1,5 @@
-//! How a cluster is backed up: the parts of `[backup]` that the image contains. They include no
-//! credentials.
+//! How a cluster is backed up: the parts of `[backup]` that the image contains. These parts do not
+//! include credentials.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -61,25 +61,25 @@ pub struct ReleasedFile {
 /// Why a release is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
-    /// It is not a signed document.
+    /// The text is not a signed document.
     #[error("it is not a signed document ({0})")]
     Syntax(String),
-    /// It was not signed as a release with the trusted key.
+    /// The document was not signed as a release with the trusted key.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
-    /// It was written by a different version of the builder.
+    /// The release was written by a different version of the builder.
     #[error(
         "its format is {0}, but this program reads format {FORMAT}: reinstall the node from the \
          new image"
     )]
     Format(u32),
-    /// The payload is signed, but its syntax is unknown.
+    /// The payload is signed, but it cannot be parsed.
     #[error("it cannot be read ({0})")]
     Content(String),
     /// The digest of the base does not match the base's parts, or the serial is 0.
     #[error("it contradicts itself: {0}")]
     Contradiction(&'static str),
-    /// It is for a different cluster.
+    /// The release is for a different cluster.
     #[error("it is for the cluster {found}, but this node belongs to {expected}")]
     Cluster {
         /// The cluster of the node.

@@ -13,12 +13,12 @@ pub struct Mac([u8; 6]);
 /// The error for a text that is not a hardware address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MacError {
-    /// It is not six pairs of hexadecimal digits.
+    /// The text is not six pairs of hexadecimal digits.
     #[error(
         "`{0}` is not a MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56"
     )]
     Form(String),
-    /// It is a multicast or broadcast address, or all zeros. No card has such an address.
+    /// The address is a multicast or broadcast address, or all zeros. No card has such an address.
     #[error(
         "`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)"
     )]

@@ -18,18 +18,18 @@ pub struct Recipient {
 /// The error for a text that is not a recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
-    /// It is the secret key of the pair. The secret key may exist only where restores run.
+    /// The text is the secret key of the pair. The secret key may exist only where restores run.
     #[error(
         "this is a secret key: write the public key, as `age-keygen -y` prints it, and replace the \
          pair, which is no longer secret"
     )]
     Secret,
-    /// It is a recipient of a plugin, an SSH key or a passphrase.
+    /// The text is a plugin's recipient, an SSH key or a passphrase.
     #[error(
         "expected an X25519 recipient, as `age-keygen` prints it: `age1` and 58 letters and digits"
     )]
     Form,
-    /// It has a mistyped character.
+    /// The text contains a mistyped character.
     #[error("its checksum is wrong: a character is mistyped or missing")]
     Checksum,
 }

@@ -28,7 +28,7 @@ pub struct Schedule {
 /// The error for a text that is not a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// It does not have the format of a schedule.
+    /// The text does not have the format of a schedule.
     #[error(
         "expected hourly, daily, weekly, `every 15 minutes`, `every 6 hours`, `02:30` or `Sun 02:30`"
     )]

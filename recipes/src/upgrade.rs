@@ -51,7 +51,7 @@ pub enum Obstacle {
     Skipped {
         /// The member or the data with the other version.
         other: String,
-        /// This version.
+        /// The version that cannot run.
         own: EtcdVersion,
         /// The other version.
         theirs: EtcdVersion,
@@ -64,7 +64,7 @@ pub enum Obstacle {
     Below {
         /// The member or the data with the other version.
         other: String,
-        /// This version.
+        /// The version that cannot run.
         own: EtcdVersion,
         /// The other version.
         theirs: EtcdVersion,
@@ -83,7 +83,7 @@ pub enum Obstacle {
          Install an image with etcd 3.{agreed}, or restore an earlier snapshot"
     )]
     Older {
-        /// This version.
+        /// The version that cannot run.
         own: EtcdVersion,
         /// The minor that the cluster has agreed on.
         agreed: u64,

@@ -29,19 +29,19 @@ pub(crate) struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub(crate) enum SignatureState {
-    /// It is signed by the given key.
+    /// The manifest is signed by the given key.
     Good {
         /// The key's id.
         key: String,
     },
-    /// It is signed by the key in the image itself. The image is consistent, but nothing proves who
-    /// made it.
+    /// The manifest is signed by the key in the image itself. The image is consistent, but nothing
+    /// proves who built it.
     OwnKey {
         /// The key's id.
         key: String,
     },
-    /// It is signed by the image's own key, but a different key was given. The image is consistent,
-    /// but not from the expected builder.
+    /// The manifest is signed by the image's own key, but a different key was given. The image is
+    /// consistent, but does not come from the expected builder.
     OtherKey {
         /// The id of the signing key.
         key: String,

@@ -39,13 +39,13 @@ pub(crate) struct PublicKeys([Vec<u8>; 3]);
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestError {
-    /// It is longer than a request may be.
+    /// The request is longer than a request may be.
     #[error("it is longer than {REQUEST_LIMIT} bytes")]
     TooLong,
-    /// It is not PEM, or does not contain three requests.
+    /// The text is not PEM, or does not contain three requests.
     #[error("it contains {0} CERTIFICATE REQUEST blocks in PEM, but three are expected")]
     Count(usize),
-    /// One of its requests is not of the kind that firstboot creates.
+    /// One of the requests is not of the kind that firstboot creates.
     #[error("its request {number} is not usable: {why}")]
     Unusable {
         /// The number of that request, counted from 1.
@@ -53,7 +53,7 @@ pub(crate) enum RequestError {
         /// The fault.
         why: &'static str,
     },
-    /// Two of its requests are for the same key.
+    /// Two of the requests are for the same key.
     #[error("two of its requests are for the same key")]
     SameKey,
 }

@@ -35,23 +35,23 @@ pub(crate) enum Program {
 /// What is wrong with an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
-    /// Its path leads outside the top-level folder.
+    /// The entry's path leads outside the top-level folder.
     #[error(
         "this path is absolute, contains `..`, or is not normalised: the tarball is not upstream's"
     )]
     Escapes,
-    /// It is outside the single top-level folder.
+    /// The entry is outside the single top-level folder.
     #[error(
         "it is not below {0}/, the only folder of this release: is this the tarball of another \
          version?"
     )]
     Outside(String),
-    /// It is a link, a device or something else that is neither a file nor a folder.
+    /// The entry is a link, a device or something else that is neither a file nor a folder.
     #[error(
         "it is {0}, but a release contains only files and folders: the tarball is not upstream's"
     )]
     NotPlain(&'static str),
-    /// It is a duplicate of an earlier entry.
+    /// The entry is a duplicate of an earlier entry.
     #[error(
         "it is duplicated, so different programs could unpack different content: the tarball is \
          not upstream's"

@@ -47,12 +47,12 @@ pub(crate) enum Origin {
 /// The result from SHA256SUMS for a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sums {
-    /// It agrees with the recipe. The text is its URL or path.
+    /// SHA256SUMS agrees with the recipe. The text is its URL or path.
     Agrees(String),
-    /// It could not be obtained. The texts are its URL or path, and the reason.
+    /// SHA256SUMS could not be obtained. The texts are its URL or path, and the reason.
     Missing(String, String),
-    /// It was not consulted, because the bytes were in the cache, or the operator's file has no
-    /// SHA256SUMS next to it.
+    /// SHA256SUMS was not consulted, because the bytes were in the cache, or the operator's file
+    /// has no SHA256SUMS next to it.
     NotAsked,
 }
 

@@ -7,7 +7,7 @@ use recipes::Sha256;
 /// The reason why one mirror did not provide the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MirrorError {
-    /// Its URL is neither http nor https.
+    /// The mirror's URL is neither http nor https.
     #[error("not an http or https URL")]
     Address,
     /// There is no connection, TLS failed, or a redirect was refused.

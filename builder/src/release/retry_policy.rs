@@ -1,5 +1,5 @@
-//! How long to wait, how often to try, and how much to accept. These limits are one value, so that
-//! a test can use short times.
+//! How long to wait, how often to try, and how much to accept. These limits form a single value, so
+//! that a test can use short times.
 
 use std::time::Duration;
 

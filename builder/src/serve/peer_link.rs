@@ -19,14 +19,14 @@ const PERMANENT: u16 = 0x80;
 /// What is known about the machine at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerLink {
-    /// It is on a network of this host, and the card has the address.
+    /// The machine is on a network of this host, and the card has the address.
     Card(Mac),
-    /// It is on a network of this host, but no card has answered for its address.
+    /// The machine is on a network of this host, but no card has answered for its address.
     NoCard,
-    /// It is behind a router, or on a link without hardware addresses, so only its address is
-    /// known.
+    /// The machine is behind a router, or on a link without hardware addresses, so only its address
+    /// is known.
     Routed,
-    /// It is this host.
+    /// The machine is this host.
     Local,
 }
 

@@ -76,8 +76,8 @@ impl Roster {
         }
     }
 
-    /// Returns the members that are in none of the rows, with their client URLs, or with their peer
-    /// URLs if they never started.
+    /// Returns the members that are not in any of the rows, with their client URLs, or with their
+    /// peer URLs if they never started.
     pub(super) fn strangers(&self, rows: &[Row]) -> Vec<(String, String)> {
         let strangers = self
             .0

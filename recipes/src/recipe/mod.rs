@@ -149,8 +149,8 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     })
 }
 
-/// Warns if the recipe has neither an SSH key nor a password. Such a machine can only be
-/// reinstalled.
+/// Warns if the recipe has neither an SSH key nor a password. No one can log in to a machine
+/// without either, so it can only be reinstalled.
 fn check_access(root: &Table<'_>, install: &Install) {
     if install.ssh_keys.is_empty() && install.root_password.is_none() {
         let place = root.place("install").unwrap_or(0..0);

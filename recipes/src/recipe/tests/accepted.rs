@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// These mistakes were once silently accepted.
+/// An earlier reader silently accepted these mistakes.
 #[test]
 fn what_cannot_work_on_the_nodes_is_refused() {
     let named = |name: &str| changed("\"etcd-1\"", &format!("\"{name}\""));
