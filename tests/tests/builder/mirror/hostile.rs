@@ -54,7 +54,7 @@ pub(super) fn paths() -> Result<()> {
     for (href, words) in [
         ("../../../victim.rpm", "leads out of its folder"),
         ("/victim.rpm", "is absolute"),
-        ("%2e%2e/%2e%2e/%2e%2e/victim.rpm", "has a character"),
+        ("%2e%2e/%2e%2e/%2e%2e/victim.rpm", "contains a character"),
         ("Packages/../../../../victim.rpm", "leads out of its folder"),
         ("repodata/repomd.xml", "is not the path of a package"),
         ("&#x2e;&#x2e;/victim.rpm", "leads out of its folder"),
