@@ -190,10 +190,7 @@ fn static_network(line: &Line<'_>, out: &mut Vec<Finding>) {
             "anaconda writes an empty address, so the interface has no address",
         ),
         ("--netmask", "anaconda writes an empty netmask"),
-        (
-            "--device",
-            "anaconda assigns the address to the interface that was used to boot",
-        ),
+        ("--device", "anaconda configures the interface used to boot"),
     ] {
         if !line.has(missing) {
             let message = format!("a static address without {missing}=");
@@ -209,7 +206,7 @@ fn clear(given: &GivenOption, instead: &str) -> Finding {
         given.span.clone(),
         "a secret in plain text",
     )
-    .effect("any client can fetch the kickstart, and a copy stays in /root/anaconda-ks.cfg")
+    .effect("any client can read the secret, and a copy stays in /root/anaconda-ks.cfg")
     .fix(instead)
 }
 
@@ -231,9 +228,7 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
         let finding = Finding::error("kickstart/secret", span, "a password in plain text");
         out.push(
             finding
-                .effect(
-                    "any client can fetch the kickstart, and a copy stays in /root/anaconda-ks.cfg",
-                )
+                .effect("any client can read the secret, and a copy stays in /root/anaconda-ks.cfg")
                 .fix("write --iscrypted and a hash from openssl passwd -6"),
         );
     } else if line.has("--iscrypted") && text.starts_with("$y$") {

@@ -82,9 +82,8 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
             "add [[install.repo]] with the `name` and `urls` of a repository that contains the updates"
         } else {
             "add the repository that contains the updates, because [[install.repo]] replaces the \
-             default. If one of these repositories contains the updates, include `updates` in its \
-             `name`, as \
-             in \"own-updates\""
+             default. If one of these repositories already contains updates, include `updates` \
+             in its `name`, as in \"own-updates\""
         };
         root.report(Diagnostic::warning(place, message).help(help));
     }
