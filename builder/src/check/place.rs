@@ -65,7 +65,7 @@ const UNREAD: [(&str, &str, &str, &str); 7] = [
 const USERADD: &str = "create the user with useradd in a script of [files] post";
 const IFCFG: &str = "write /etc/sysconfig/network-scripts/ifcfg-NAME, or [network] in the recipe";
 
-/// Folders of which a program reads only the *.conf files, each with that program.
+/// Folders in which a program reads only *.conf files, each with the name of that program.
 const SUFFIX: [(&str, &str); 3] = [
     ("/etc/sysctl.d/", "systemd-sysctl"),
     ("/etc/modprobe.d/", "modprobe"),

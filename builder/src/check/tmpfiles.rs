@@ -135,8 +135,7 @@ fn kind(line: &Line<'_>) -> Option<Finding> {
     let once = |c: char| modifiers.matches(c).count() <= 1;
     if !modifiers.chars().all(|c| "!+".contains(c)) || !once('!') || !once('+') {
         let message = format!("systemd 219 does not support the modifiers `{modifiers}`");
-        let instead =
-            "systemd 219 supports ! (only at boot) and + (for w, p, L, c, b, a, t), each once";
+        let instead = "systemd 219 supports ! (only at boot) and + (for w, p, L, c, b, a, t), each at most once";
         return Some(ignored("tmpfiles/type", line.kind, message, instead));
     }
     let instead = match letter {

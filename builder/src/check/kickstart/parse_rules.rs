@@ -283,8 +283,8 @@ fn nvdimm(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     ));
 }
 
-/// Checks raid and volgroup. A new array or group needs members. For an existing one, the line must
-/// not list members.
+/// Checks raid and volgroup. A new array or group needs members. For an existing array or group,
+/// the line must not list members.
 fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     let exists = line.has("--useexisting") || line.has("--noformat");
     let shown = &line.name.value;

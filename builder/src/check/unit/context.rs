@@ -37,7 +37,7 @@ impl Context {
         let runs = ["service", "socket", "mount", "swap"].contains(&kind);
         let user = runs.then_some(if drop_in { User::Unknown } else { User::Root });
         let ids = if name::is_template(id) {
-            // Instances that are a name, a number and a path.
+            // Sample instances: a name, a number and a path.
             ["x", "1", "-x"]
                 .map(|instance| name::with_instance(id, instance))
                 .to_vec()
