@@ -60,7 +60,7 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     let (path, name) = (&options.request, &options.name);
     let keys = PublicKeys::of_request(&read(path)?).with_context(|| {
         format!(
-            "{} is not a request: expected the output of `firstboot csr`",
+            "{} is not a certificate request: expected the output of `firstboot csr`",
             path.display()
         )
     })?;

@@ -90,8 +90,8 @@ pub enum Obstacle {
     },
     /// A new member is refused while a downgrade is in progress.
     #[error(
-        "a downgrade is in progress, and etcd admits no new member until it ends: `etcdctl \
-         downgrade cancel` ends it"
+        "a downgrade is in progress, and etcd does not admit a new member until the downgrade \
+         ends: `etcdctl downgrade cancel` ends it"
     )]
     Downgrading,
 }
@@ -230,7 +230,7 @@ const FAULTS: [(u64, Fault); 10] = {
     const AUTH: &str = "members can differ after a member recovers from a snapshot while \
         authentication is on (etcd-io/etcd#14571)";
     const COMPACTION: &str =
-        "the revision can go back after a crash during a compaction (etcd-io/etcd#17780)";
+        "the revision can decrease after a crash during a compaction (etcd-io/etcd#17780)";
     const DEFRAG: &str = "a database can be damaged if it is defragmented while the member \
         receives a snapshot (etcd-io/etcd#20271)";
     [

@@ -57,7 +57,7 @@ fn wrong(path: &Path, found: String) -> PkiError {
     PkiError::wrong(
         path,
         found,
-        "restore it from a backup. Without it the next images would have serials that the nodes \
+        "restore it from a backup. Without it, the next images would have serials that the nodes \
          have already seen, and no node would install them",
     )
 }

@@ -72,7 +72,7 @@ pub(crate) enum Problem {
     #[error("it is a program without execute permission (mode {0:o})")]
     NotExecutable(u32),
     /// A program has an implausible size.
-    #[error("it is a program of {0} bytes, but upstream's programs have 14 to 27 million")]
+    #[error("it is a program of {0} bytes, but upstream's programs have 14 to 27 million bytes")]
     Size(u64),
     /// A program does not run on the nodes.
     #[error("it does not run on CentOS 7: {0}")]

@@ -146,7 +146,7 @@ fn wrong_url(row: &Row, listed: &etcd::Member) -> Option<Reason> {
         return None;
     }
     Some(ReasonId::PeerUrl.because(format!(
-        "the member list has {} as its peer URL, but its etcd serves {right}, so the others cannot reach it. Run `etcdctl \
+        "the member list has {} as its peer URL, but its etcd serves {right}, so the other members cannot reach it. Run `etcdctl \
          member update {:x} --peer-urls={right}`",
         listed.peer_urls.join(", "),
         listed.id

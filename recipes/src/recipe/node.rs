@@ -276,10 +276,7 @@ fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     };
     let finding = Diagnostic::error(
         cidr.span.clone(),
-        format!(
-            "the network {} cannot be the network of the nodes",
-            cidr.value
-        ),
+        format!("the network {} cannot be the nodes' network", cidr.value),
     );
     root.report(
         finding

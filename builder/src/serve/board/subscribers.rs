@@ -40,7 +40,7 @@ impl Pages {
         if open.len() >= MAX_PAGES {
             return Err(Refusal::unavailable(
                 "board-busy",
-                format!("{MAX_PAGES} pages are already open; this one reloads itself instead"),
+                format!("{MAX_PAGES} pages are already open; this page reloads itself instead"),
             ));
         }
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
