@@ -1,10 +1,10 @@
-# make demo         shows the main job
+# make demo         turns a recipe into a cluster of three hosts
 # make test         runs the tests
 # make test-all     runs the tests on larger samples: more versions, more crash points, more firmware
-# make build        builds both programs, in target/dist
+# make build        builds both programs in target/dist
 # make lint         checks the format, clippy, import cycles and dependencies
-# make bench        takes the measurements in the README
-# make dist         makes the packages, in target/packages: tar.gz, deb and rpm
+# make bench        measures the figures in the README
+# make dist         builds the packages in target/packages: tar.gz, deb and rpm
 # make soak         rebuilds members under load, for hours
 # make crash-sweep  kills firstboot, and cuts its power, at every point, for hours. CRASH_SCENARIO=rebuild runs one
 #                   scenario, CRASH_PART=1/4 a quarter of the points. Four such parts can run in parallel

@@ -47,7 +47,7 @@ struct Permission {
     /// Absent without `--install`. False if the node has a record, which `--all` does not change.
     #[serde(skip_serializing_if = "Option::is_none")]
     install: Option<bool>,
-    /// Whether the document is handed out again.
+    /// Whether the node may fetch its document again.
     document: bool,
 }
 
@@ -118,7 +118,7 @@ fn text(permission: &Permission) -> String {
     };
     if permission.document {
         text.push_str(name.as_str());
-        text.push_str(": its document is handed out again\n");
+        text.push_str(": its document can be fetched again\n");
     }
     text
 }

@@ -239,13 +239,13 @@ fn folders(options: &Options) -> Result<Folders> {
     Ok(Folders { place, cache, pki })
 }
 
-/// Warns about what prevents or limits the change from the image in `place`, which contains the
-/// version `etcd` of etcd, to the new image.
+/// Warns about anything that prevents or restricts the update from the image in `place`, which
+/// contains version `etcd` of etcd, to the new image.
 fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
     if let Some(warning) = etcd_roll::warning(etcd, recipe.etcd.settings.version) {
         let path = place.display();
         progress.say(&format!(
-            "warning: the nodes may run the image that {path} holds: {warning}"
+            "warning: the nodes may be running the image in {path}: {warning}"
         ));
     }
 }
@@ -352,7 +352,7 @@ pub(crate) fn open_pki(recipe_path: &Path, recipe: &Recipe, folder: &Path) -> Re
 fn make_public(folder: &Path) -> Result<()> {
     fs::create_dir(folder)
         .and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)))
-        .with_context(|| format!("cannot make {}", folder.display()))
+        .with_context(|| format!("cannot create {}", folder.display()))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

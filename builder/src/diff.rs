@@ -157,7 +157,8 @@ fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
     all.filter(|(path, _)| !LISTS.contains(path)).collect()
 }
 
-/// Returns a file as lines to compare, if it is a text. JSON gets one line for each value.
+/// Returns a file as lines to compare, if the file is text. JSON is formatted with one line for
+/// each value.
 fn text(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8(bytes.to_vec()).ok()?;
     let value: Option<serde_json::Value> = serde_json::from_str(&text).ok();

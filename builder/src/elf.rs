@@ -1,5 +1,5 @@
 //! Checks whether a program would run on CentOS 7. The ELF headers show this before the program
-//! gets to a node.
+//! reaches a node.
 //!
 //! The check reads the same parts as the kernel and the dynamic linker of CentOS 7.9: the program
 //! headers and the dynamic segment. It does not need the section headers, which may be stripped.
@@ -165,8 +165,8 @@ fn segments<'a>(
     Ok(segments)
 }
 
-/// Checks the oldest kernel that a glibc program's ABI note names, if this note segment contains
-/// such a note.
+/// Checks the minimum kernel version in a glibc program's ABI note, if this note segment contains
+/// an ABI note.
 fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
     let damaged = |_| NotForCentos7::Damaged("a note segment cannot be read");
     let Some(mut notes) = segment.notes(LittleEndian, bytes).map_err(damaged)? else {

@@ -1,5 +1,4 @@
-//! What an operator must know before the nodes of an image get an image with another version of
-//! etcd.
+//! What an operator must know before nodes change to an image with another version of etcd.
 
 use recipes::EtcdVersion;
 use recipes::upgrade::{Roll, roll};
@@ -9,8 +8,9 @@ pub(crate) fn warning(from: EtcdVersion, to: EtcdVersion) -> Option<String> {
     match roll(from, to) {
         Ok(Roll::Patch | Roll::Upgrade) => None,
         Ok(Roll::Downgrade) => Some(format!(
-            "etcd {from} to {to} is a downgrade, which `firstboot update` makes node by node. Do not reinstall a node before \
-             every node has the new image: etcd admits no older member"
+            "etcd {from} to {to} is a downgrade, which `firstboot update` performs node by node. \
+             Do not reinstall a node before every node has the new image: etcd does not admit an \
+             older member"
         )),
         Err(obstacle) => Some(format!(
             "no node can be updated to the new image, or reinstalled from it: {obstacle}"

@@ -1,4 +1,5 @@
-//! The reasons why builder exits, as exit codes. docs/exit-codes.md lists them for the operator.
+//! The reasons why the builder exits, as exit codes. docs/exit-codes.md lists them for the
+//! operator.
 
 /// The reason why an error ends the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

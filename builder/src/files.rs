@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use recipes::recipe::{Files, LocalFile, Repo, RepoKey};
 use recipes::{Diagnostic, Recipe};
 
-/// The folder on the node for the scripts of `post`.
+/// The folder on the node for the `post` scripts.
 const POST: &str = "etc/firstboot/post";
 
 /// The maximum size of a file. Larger files belong in a package or on a volume.
@@ -28,8 +28,8 @@ pub(crate) struct UserFile {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Returns the path on the node of each script of `post`. The names are numbered, so that they sort
-/// in the recipe's order and two scripts can share a name.
+/// Returns the path on the node of each `post` script. The names are numbered, so that they sort in
+/// the recipe's order and two scripts can share a name.
 pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
     files.post.iter().enumerate().map(|(index, file)| {
         let name = file.source.rsplit('/').next().unwrap_or_default();
@@ -47,7 +47,7 @@ pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
     })
 }
 
-/// Returns the path on the node of a repository's key, without the leading slash.
+/// Returns a repository key's path on the node, without the leading slash.
 pub(crate) fn key_path(repo: &Repo) -> String {
     format!("etc/pki/rpm-gpg/RPM-GPG-KEY-{}", repo.name)
 }

@@ -1,4 +1,4 @@
-//! Reads one recipe and makes the image for every node of an etcd cluster.
+//! Reads one recipe and builds the image for every node of an etcd cluster.
 //!
 //! `build` runs these modules in order: `check` (checks the recipe and the files rendered from it),
 //! `release` (downloads and verifies upstream's release), `render` (renders the node's files from
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn every_command_prints_json() {
-        // Its output is a JSON document in any case.
+        // This command always prints JSON, so it has no `--json` option.
         assert_eq!(without_json(&command(), ""), [" builder pki sign"]);
     }
 }

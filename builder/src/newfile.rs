@@ -1,4 +1,5 @@
-//! Writes new files of an output. They have the right mode under any umask, from the first byte on.
+//! Writes new files of an output. The files have the right mode from the first byte on, under any
+//! umask.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write as _};

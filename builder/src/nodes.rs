@@ -1,6 +1,6 @@
 //! The files of one node: its signed document, the two NoCloud files that contain the document, and
 //! the same two files as a disk image for virtual machines. All of them are secret if the document
-//! contains the node's keys. A node that makes its keys itself and is not enrolled yet has only
+//! contains the node's keys. A node that generates its keys itself and is not enrolled yet has only
 //! `identity.json`.
 
 mod seed;
@@ -33,7 +33,7 @@ pub(crate) enum NodesError {
     /// The seed image could not be created.
     #[error("cannot create the seed image of `{node}`: {source}")]
     Seed {
-        /// Whose.
+        /// The node's name.
         node: String,
         /// The file system library's error.
         source: io::Error,
@@ -41,7 +41,7 @@ pub(crate) enum NodesError {
     /// A document could not be written as JSON.
     #[error("cannot write the document of `{node}` as JSON: {source}")]
     Json {
-        /// Whose.
+        /// The node's name.
         node: String,
         /// The JSON library's error.
         source: serde_json::Error,
@@ -56,7 +56,7 @@ pub(crate) const IDENTITY: &str = "identity.json";
 pub(crate) enum Node {
     /// The node has certificates.
     Issued(Box<NodeDocument>),
-    /// The node makes its keys itself, and none of its requests has been signed yet.
+    /// The node generates its keys itself, and none of its requests has been signed yet.
     Awaited(NodeIdentity),
 }
 
@@ -85,8 +85,8 @@ pub(crate) fn issue(
             let (tls, before) = pki.node_tls(&subject)?;
             (tls.into(), before.map(Into::into), store_keys)
         }
-        // Such a document may be public, so it does not contain the object store's credentials
-        // either.
+        // The document of such a node may be public, so it does not contain the object store's
+        // credentials either.
         KeyOrigin::Node => match pki.certificates(&subject)? {
             Some((tls, before)) => (tls, before, None),
             None => return Ok(Node::Awaited(identity)),
@@ -112,7 +112,7 @@ struct MetaData<'a> {
     local_hostname: &'a str,
 }
 
-/// Returns a node's files, by name. The same document and key give the same bytes.
+/// Returns a node's files, by name. The same document and key produce the same bytes.
 ///
 /// The instance-id contains a part of the document's digest. A NoCloud reader assumes that nothing
 /// has changed if it knows the instance-id, so the id must change when the document does.

@@ -135,7 +135,7 @@ pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
         );
     }
     let Some(name) = target.file_name() else {
-        return refused("it does not name a folder", "name one");
+        return refused("it does not name a folder", "name a folder");
     };
     match parent(target).canonicalize() {
         Ok(folder) => Ok(folder.join(name)),
@@ -156,7 +156,7 @@ fn make(temp: &Path) -> Result<File, OutputError> {
         .map_err(io_error("set its mode", temp))?;
     let alive = File::open(temp).map_err(io_error("open it", temp))?;
     match rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive) {
-        // NFS cannot lock folders. There, only the process number shows whether a build is still
+        // NFS cannot lock folders. On NFS, only the process number shows whether a build is still
         // running.
         Ok(()) | Err(Errno::BADF | Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS) => Ok(alive),
         Err(error) => Err(io_error("lock it", temp)(error.into())),

@@ -1,4 +1,4 @@
-//! The recipe of a program that runs for long: it is read again when its file has changed.
+//! The recipe of a long-running program, which reads the recipe again when its file changes.
 
 use std::fs;
 use std::io;
@@ -11,10 +11,10 @@ use recipes::Recipe;
 
 use crate::check;
 
-/// What changes when a file is written or replaced: its device, inode, size and time.
+/// The attributes that change when a file is written or replaced: its device, inode, size and time.
 type Stamp = (u64, u64, u64, i64, i64);
 
-/// A recipe whose nodes make their keys themselves, and its file.
+/// A recipe whose nodes generate their keys themselves, and its file.
 #[derive(Debug)]
 pub(crate) struct RecipeFile {
     path: PathBuf,
@@ -24,7 +24,8 @@ pub(crate) struct RecipeFile {
 impl RecipeFile {
     /// Reads the recipe.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        // The stamp is older than the content: a change in between is seen later.
+        // The stamp is taken before the content is read, so that a change in between is noticed at
+        // the next call.
         let stamp = stamp(path);
         let recipe = read(path)?;
         let stamp = stamp.with_context(|| format!("cannot read {}", path.display()))?;
@@ -34,26 +35,26 @@ impl RecipeFile {
         })
     }
 
-    /// The path of the file.
+    /// Returns the path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns the recipe as it is now. If the file has changed and cannot be used, `report` gets the
-    /// error once, and the earlier recipe stays. It also stays while the changed one is not
-    /// `built`.
+    /// Returns the current recipe. If the file has changed and cannot be used, `report` receives
+    /// the error once, and the earlier recipe stays in use. The earlier recipe also stays in use
+    /// until the changed one is `built`.
     pub(crate) fn current(
         &self,
         built: impl FnOnce(&Recipe) -> bool,
         report: impl FnOnce(&anyhow::Error),
     ) -> Arc<Recipe> {
         let mut kept = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        // A file that is missing at the moment is being replaced.
+        // A file that is missing at this moment is being replaced.
         let Some(found) = stamp(&self.path).ok().filter(|found| *found != kept.0) else {
             return Arc::clone(&kept.1);
         };
         match read(&self.path) {
-            // The next call reads it again.
+            // The next call reads the file again.
             Ok(recipe) if !built(&recipe) => return Arc::clone(&kept.1),
             Ok(recipe) => kept.1 = Arc::new(recipe),
             Err(error) => report(&error.context(format!(
@@ -76,7 +77,7 @@ fn read(path: &Path) -> Result<Recipe> {
     let recipe = check::checked_recipe(path, false)?.recipe;
     ensure!(
         !recipe.tls.keys.is_document(),
-        "{}: the builder makes the keys of this cluster's nodes. `keys = \"node\"` in [tls] lets the nodes make them",
+        "{}: the builder generates the keys of this cluster's nodes. Set `keys = \"node\"` in [tls] to let the nodes generate them",
         path.display()
     );
     Ok(recipe)

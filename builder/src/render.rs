@@ -1,6 +1,6 @@
 //! Renders the files under kickstart/ with the recipe's values. A value can enter a file in only
 //! four ways: as a word that never needs quoting, quoted by a filter, escaped for XML, or in whole
-//! lines that the builder has made (`|lines`). Anything else stops the build.
+//! lines that the builder has generated (`|lines`). Anything else stops the build.
 
 mod context;
 mod packages;

@@ -33,7 +33,7 @@ pub(crate) struct RetireOptions {
     json: bool,
 }
 
-/// What a command changed in a PKI folder, and what the operator does next.
+/// What a command changed in a PKI folder, and what the operator must do next.
 #[derive(Debug, Serialize)]
 struct Changes {
     events: Vec<Event>,
@@ -46,8 +46,9 @@ pub(crate) fn rotate(options: &RotateOptions) -> Result<()> {
     report(
         &Changes {
             events,
-            next: "build, and hand each node its new document, in any order. Once all have it, and each of your clients has a \
-                certificate by the new CA and trusts it: `builder pki retire`",
+            next: "build, and give each node its new document, in any order. Once every node has \
+                its document, and each of your clients trusts the new CA and has a certificate \
+                from it, run `builder pki retire`",
         },
         options.json,
     )
@@ -59,7 +60,7 @@ pub(crate) fn retire(options: &RetireOptions) -> Result<()> {
     report(
         &Changes {
             events,
-            next: "build, and hand each node its new document, in any order",
+            next: "build, and give each node its new document, in any order",
         },
         options.json,
     )

@@ -1,5 +1,5 @@
-//! `builder pki sign` and `builder pki approve`: answer the requests of nodes that make their keys
-//! themselves. Requests and answers contain no secrets.
+//! `builder pki sign` and `builder pki approve`: answer the requests of nodes that generate their
+//! keys themselves. Requests and answers contain no secrets.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -35,23 +35,23 @@ pub(crate) struct ApproveOptions {
     folder: PathBuf,
     /// The node
     name: Label,
-    /// The fingerprint of the key, as the node prints it. Without it, show the key that waits for
-    /// approval
+    /// The fingerprint of the key, as the node prints it. Without a fingerprint, show the key that
+    /// is waiting for approval
     fingerprint: Option<Sha256>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// The state of a node's key that is not the recorded one.
+/// The state of a node's key that is not recorded yet.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "state", content = "key")]
 enum Approval {
     /// The node asked for certificates for this key, and an operator has not approved it.
     Waiting(Sha256),
-    /// The next request for this key is signed.
+    /// The next request for this key will be signed.
     Approved(Sha256),
-    /// No key waits for approval.
+    /// No key is waiting for approval.
     None,
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     let (path, name) = (&options.request, &options.name);
     let keys = PublicKeys::of_request(&read(path)?).with_context(|| {
         format!(
-            "{} is not a request: expected the output of `firstboot csr`",
+            "{} is not a certificate request: expected the output of `firstboot csr`",
             path.display()
         )
     })?;
@@ -87,20 +87,21 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
 pub(crate) struct CertificateAuthority {
     pub(crate) recipe: RecipeFile,
     pub(crate) pki: PathBuf,
-    /// Which keys of a node without recorded keys are signed.
+    /// Which keys are signed for a node that has no recorded keys.
     pub(crate) first: FirstKeys,
 }
 
 impl CertificateAuthority {
     /// Signs a request. Returns the node document, and what changed in the PKI folder. `report`
-    /// gets the error of a recipe that has changed and cannot be used.
+    /// receives the error if the recipe has changed and cannot be used.
     pub(crate) fn answer(
         &self,
         name: &Label,
         keys: &PublicKeys,
         report: impl FnOnce(&anyhow::Error),
     ) -> Result<(String, Vec<Event>)> {
-        // Nodes and addresses count from the next build on, because the nodes' image has them too.
+        // Changed nodes and addresses take effect only with the next build, because the nodes'
+        // image also contains them.
         let built = |recipe: &Recipe| pki::is_of(&self.pki, &pki::Cluster::from(recipe));
         let recipe = self.recipe.current(built, report);
         let node = recipe.nodes.iter().find(|node| node.name == *name);
@@ -118,7 +119,7 @@ impl CertificateAuthority {
     }
 }
 
-/// Approves a key, or shows the key that waits for approval.
+/// Approves a key, or shows the key that is waiting for approval.
 pub(crate) fn approve(options: &ApproveOptions) -> Result<()> {
     let (folder, name) = (&options.folder, &options.name);
     let Some(fingerprint) = options.fingerprint else {
@@ -139,12 +140,12 @@ fn print(options: &ApproveOptions, approval: &Approval) -> Result<()> {
         options.json,
         |approval| match approval {
             Approval::Waiting(key) => format!(
-                "{name} waits with the key {key}\nCompare it with the key that {name} prints, then: builder pki approve {folder} {name} {key}\n"
+                "{name} is waiting for the approval of the key {key}\nCompare it with the key that {name} prints, then: builder pki approve {folder} {name} {key}\n"
             ),
             Approval::Approved(key) => {
-                format!("{name}: the next request for the key {key} is signed\n")
+                format!("{name}: the next request for the key {key} will be signed\n")
             }
-            Approval::None => format!("no key of {name} waits for approval\n"),
+            Approval::None => format!("no key of {name} is waiting for approval\n"),
         },
     )?)
 }

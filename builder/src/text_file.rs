@@ -30,7 +30,7 @@ const OTHERS: [(&[u8], &str, &str); 5] = [
     ),
 ];
 
-/// Opens a file for reading. A FIFO without a writer counts as empty, because an ordinary open
+/// Opens a file for reading. A FIFO without a writer is treated as empty, because an ordinary open
 /// would wait for a writer indefinitely. A folder is refused.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let nonblock = OFlags::NONBLOCK;

@@ -93,7 +93,7 @@ pub(crate) fn value(settings: &[Setting], place: Place, key: &str) -> Result<Str
         .find(|setting| setting.place == place && setting.key == key);
     let value = found.and_then(|setting| setting.image.clone());
     value.with_context(|| {
-        format!("kickstart/tuning/settings.toml has no {key} among its {place:?} settings")
+        format!("the {place:?} settings in kickstart/tuning/settings.toml do not include {key}")
     })
 }
 

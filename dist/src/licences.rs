@@ -2,8 +2,8 @@
 //! library and glibc.
 //!
 //! Cargo names the crates, and the sources of each crate include its licence texts. A crate without
-//! a text must be available under MIT, and gets MIT's standard text. Any other licence stops the
-//! build of the packages.
+//! a licence text must be available under MIT, and receives MIT's standard text. Any other licence
+//! stops the build of the packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -32,7 +32,7 @@ const LICENCE_FILES: [&str; 6] = [
 const GLIBC: &str = "/usr/share/doc/libc6-dev/copyright";
 const LGPL: &str = "/usr/share/common-licenses/LGPL-2.1";
 
-/// The part of the output of `cargo metadata` that this program needs.
+/// The part of `cargo metadata`'s output that this program needs.
 #[derive(Debug, Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -104,7 +104,7 @@ fn linked(workspace: &Path) -> Result<Vec<Package>> {
     crates.retain(|package| names.contains(&(package.name.as_str(), package.version.as_str())));
     ensure!(
         crates.len() == names.len(),
-        "cargo tree names {} crates, but cargo metadata {}",
+        "cargo tree names {} crates, but cargo metadata names {}",
         names.len(),
         crates.len()
     );
@@ -120,7 +120,7 @@ fn name_and_version(line: &str) -> Option<(&str, &str)> {
     Some((words.next()?, words.next()?.strip_prefix('v')?))
 }
 
-/// Lists the crates, and then each licence text once, with the crates that it applies to.
+/// Lists the crates, and then each licence text once, with the crates to which the text applies.
 fn crates(crates: &[Package], mit: &str) -> Result<String> {
     let mut text = String::from(
         "The crates that are linked into builder and firstboot, and their licences.\n\
@@ -204,7 +204,7 @@ fn collect(folder: &Path, texts: &mut BTreeSet<String>) -> Result<()> {
 }
 
 /// Returns the notice for glibc. glibc is linked statically, so its licence (LGPL 2.1, section 6)
-/// requires more than its text.
+/// requires more than a copy of the licence text.
 fn glibc(workspace: &Path) -> Result<String> {
     let version = run(workspace, "getconf", &["GNU_LIBC_VERSION"])?;
     Ok(format!(

@@ -19,8 +19,8 @@ fn main() -> ExitCode {
     let [programs, root, date] = arguments.as_slice() else {
         eprintln!("usage: dist PROGRAMS ROOT DATE\n");
         eprintln!(
-            "PROGRAMS holds builder and firstboot, ROOT is a new folder, DATE is the date of the \
-             manual pages (YYYY-MM-DD)."
+            "PROGRAMS contains builder and firstboot, ROOT is a new folder, and DATE is the date \
+             of the manual pages (YYYY-MM-DD)."
         );
         return ExitCode::from(2);
     };

@@ -1,4 +1,4 @@
-//! Manual pages and shell completions, made from the command line that a program itself parses.
+//! Manual pages and shell completions, generated from a program's own command-line parser.
 
 use anyhow::Result;
 use clap::Command;
@@ -7,7 +7,7 @@ use clap_mangen::Man;
 
 use crate::tree::Tree;
 
-/// The package that each page names as its source.
+/// The package and version that each page names as its source.
 const SOURCE: &str = concat!("etcd-image ", env!("CARGO_PKG_VERSION"));
 
 /// Writes one page for the program and one for each of its commands, as well as completions for
@@ -34,8 +34,8 @@ pub(crate) fn write(tree: &Tree, command: Command, section: &str, date: &str) ->
     pages(tree, &command, section, date)
 }
 
-/// Writes the pages. Commands that `--help` hides get no page. The date must not be empty, because
-/// roff would then use the next field as the date.
+/// Writes the pages. Commands that `--help` hides do not get a page. The date must not be empty,
+/// because roff would then use the next field as the date.
 fn pages(tree: &Tree, command: &Command, section: &str, date: &str) -> Result<()> {
     for command in command
         .get_subcommands()

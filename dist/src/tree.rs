@@ -1,4 +1,5 @@
-//! The folder tree of the packages: the paths on the installed system, and how the files get there.
+//! The folder tree of the packages: the paths on the installed system, and the sources of the
+//! files.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +10,7 @@ use anyhow::{Context as _, Result};
 /// Where the documents are installed.
 pub(crate) const DOCUMENTS: &str = "usr/share/doc/etcd-image";
 
-/// The operator's documents, except the manual pages. They keep their paths, so that the links
+/// The operator's documents, except the manual pages. They keep their paths so that the links
 /// between them work.
 const READ: [&str; 6] = [
     "README.md",

@@ -1,37 +1,37 @@
-# Chooses the disk: the one in the recipe, or the first that is fixed, writable, unused and large enough.
+# Chooses the disk: the one in the recipe, or the first one that is fixed, writable, unused and large enough.
 wanted={{ install.disk }}
 boot_mb={{ install.boot_mb }} root_mb={{ install.root_mb }} etcd_mb={{ install.etcd_mb }}
 # 4096 MiB: etcd's default quota of 2 GiB, and the same again for its WAL, a snapshot and a defragmentation.
 need_mb=$((boot_mb + root_mb + (etcd_mb > 0 ? etcd_mb : 4096) + 256))
 
-# Prints why the installation cannot use a disk of /sys/block. Prints nothing if it can.
+# Prints why the installation cannot use a disk of /sys/block. Prints nothing if the disk is suitable.
 objection() {
     local sys=/sys/block/$1 number holder
     # loop, zram, md and device-mapper devices have no device folder.
     if [ ! -e "$sys/device" ]; then echo 'is not a disk' && return; fi
     if [ "$(cat "$sys/device/type" 2> /dev/null)" = 5 ]; then echo 'is an optical drive' && return; fi
-    if [ "$(cat "$sys/ro")" != 0 ]; then echo 'can only be read' && return; fi
+    if [ "$(cat "$sys/ro")" != 0 ]; then echo 'is read-only' && return; fi
     if [ -z "$wanted" ] && [ "$(cat "$sys/removable")" != 0 ]; then echo 'is removable' && return; fi
-    # multipathd in the installer has assembled these (lorax, runtime-postinstall.tmpl: multipath.conf).
+    # multipathd in the installer has assembled these devices (lorax, runtime-postinstall.tmpl: multipath.conf).
     for holder in "$sys"/holders/*; do
         case $(cat "$holder/dm/uuid" 2> /dev/null) in mpath-*) echo 'is one path to a multipath disk' && return ;; esac
     done
     case $(udevadm info --query=property --path="$sys" 2> /dev/null) in
         *ID_FS_TYPE=mpath_member*) echo 'is one path to a multipath disk' && return ;;
         *ID_FS_TYPE=linux_raid_member*) ;;
-        *ID_FS_TYPE=*_raid_member*) echo 'belongs to a RAID of the firmware' && return ;;
+        *ID_FS_TYPE=*_raid_member*) echo 'belongs to a firmware RAID' && return ;;
     esac
     for number in "$sys/dev" "$sys"/*/dev; do
         if [ ! -e "$number" ]; then continue; fi
-        # The third field is the device's number (proc(5)); /proc/swaps has its name.
+        # The third field is the device's number (proc(5)); /proc/swaps lists its name.
         if grep -q "^[0-9]* [0-9]* $(cat "$number") " /proc/self/mountinfo; then echo 'is in use' && return; fi
         number=${number%/dev}
         if grep -q "^/dev/${number##*/} " /proc/swaps; then echo 'is in use' && return; fi
     done
-    if [ "$(($(cat "$sys/size") / 2048))" -lt "$need_mb" ]; then echo "has $(($(cat "$sys/size") / 2048)) MiB, $need_mb are needed"; fi
+    if [ "$(($(cat "$sys/size") / 2048))" -lt "$need_mb" ]; then echo "has $(($(cat "$sys/size") / 2048)) MiB, but $need_mb MiB are needed"; fi
 }
 
-# A name in /dev may be a link of udev; in /sys an exclamation mark replaces a slash (cciss!c0d0).
+# A name in /dev may be a udev link. In /sys, an exclamation mark replaces a slash (cciss!c0d0).
 if [ -n "$wanted" ]; then
     device=$(readlink -f "/dev/$wanted") || device=/dev/$wanted
     device=${device#/dev/}
@@ -53,11 +53,11 @@ for name in "${candidates[@]}"; do
     fi
     if [ -e "/sys/block/$name/device" ]; then refused+="${refused:+; }${name//!//} $against"; fi
 done
-[ -n "$disk" ] || fail "no disk for the node: the recipe wants ${wanted:-any fixed one} of $need_mb MiB, but ${refused:-there is none}"
+[ -n "$disk" ] || fail "no disk for the node: the recipe requires ${wanted:-any fixed disk} with $need_mb MiB, but ${refused:-there is none}"
 
-# anaconda chooses GPT if an MBR cannot reach the end of the disk, and then a machine without UEFI needs a partition for the boot
-# loader (blivet, platform.py, bestDiskLabelType; storage_utils.py, verify_gpt_biosboot). The label is set here, so that inst.gpt
-# does not change it.
+# anaconda chooses GPT if an MBR cannot reach the end of the disk. A machine without UEFI then needs a partition for the boot loader
+# (blivet, platform.py, bestDiskLabelType; storage_utils.py, verify_gpt_biosboot). The label is set here, so that inst.gpt does not change
+# it.
 sys=/sys/block/${disk//\//!}
 sectors=$(($(cat "$sys/size") * 512 / $(cat "$sys/queue/logical_block_size")))
 first=
@@ -74,8 +74,8 @@ append=
 append+=' transparent_hugepage={{ tuning.thp }}'
 {% endif %}
 {% if "allocsize" in tuning.root_mount_options %}
-# The initramfs mounts /, and XFS silently ignores an allocsize in the later remount by fstab (kernel 3.10, xfs_fs_remount).
-# noatime alone would need no flag here.
+# The initramfs mounts /, and XFS silently ignores an allocsize in the later remount by fstab (kernel 3.10, xfs_fs_remount). noatime alone
+# would not need this argument.
 append+=' rootflags={{ tuning.root_mount_options }}'
 {% endif %}
 {% if install.console %}
@@ -86,12 +86,12 @@ append+=' console=tty0 console={{ install.console }}'
     echo "zerombr"
     echo "clearpart --all --drives=$disk --initlabel --disklabel=$label"
     echo "bootloader --location=mbr --boot-drive=$disk --append=\"${append# }\""
-    # The labels are those in fstab, the same on every node. There is no LVM, so nothing is between etcd's fsync and the disk.
+    # The labels are those in fstab, the same on every node. There is no LVM, so there is no layer between etcd's fsync and the disk.
     echo "$first"
     echo "part /boot --fstype=xfs --size=$boot_mb --label=boot --ondisk=$disk"
     echo "part / --fstype=xfs --size=$root_mb --label=root --ondisk=$disk"
     if [ "$etcd_mb" -gt 0 ]; then size="--size=$etcd_mb"; else size="--size=4096 --grow"; fi
     echo "part /var/lib/etcd --fstype=xfs $size --label=etcd --fsoptions={{ tuning.mount_options }} --ondisk=$disk"
-    # No swap: a member whose pages are on the disk misses heartbeats and loses its leadership. It is better that the kernel kills the
-    # member, and systemd restarts it.
+    # No swap, because a member whose pages are on the disk misses heartbeats and loses its leadership. It is better if the kernel kills the
+    # member and systemd restarts it.
 } > /tmp/disk.ks

@@ -1,7 +1,7 @@
-# The unit etcd-image-guard runs this in the installer's own systemd.
-#   wait PID   returns when the process with this PID, anaconda, has ended. Then the unit stops
-#   end        restarts the machine or switches it off. systemd runs it when the unit stops, and so before every shutdown and reboot
-# The tests' stand-in for the installer sets ETCD_IMAGE_PAUSE to 0 seconds; systemd does not set it.
+# The unit etcd-image-guard runs this script in the installer's own systemd.
+#   wait PID   returns when the process with this PID, which is anaconda, has ended. The unit then stops
+#   end        restarts the machine or switches it off. systemd runs this when the unit stops, and therefore before every shutdown and reboot
+# The tests' stand-in for the installer sets ETCD_IMAGE_PAUSE to 0 seconds. systemd does not set this variable.
 if [ "$1" = wait ]; then
     while [ -d "/proc/$2" ]; do sleep 1; done
     exit
@@ -11,7 +11,7 @@ fi
 
 {% include "report.sh" %}
 
-# The last script of the kickstart writes this file, once the new system has its stamp.
+# The last script of the kickstart writes this file once the new system has its stamp.
 if [ -e /run/etcd-image/finished ]; then
     sync
     exec systemctl --force reboot
@@ -33,9 +33,9 @@ if [ -d "$root/etc" ]; then
 fi
 sync
 report failed "${why:-anaconda ended before the installation was finished}"
-# Repeated, because other programs that are ending write to the same consoles.
+# The message is repeated, because other programs write to the same consoles while they end.
 for _ in 1 2 3; do
-    say "This machine is not an etcd node, and is switched off in a minute. Correct the cause and install it again."
+    say "This machine is not an etcd node, and will be switched off in a minute. Correct the cause and install it again."
     sleep "${ETCD_IMAGE_PAUSE:-20}"
 done
 exec systemctl --force poweroff

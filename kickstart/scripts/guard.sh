@@ -1,5 +1,5 @@
-# Source this file with the name of the script, the path of its log, and "chroot" inside the new system. From then on any failure
-# ends the installation.
+# Source this file with the name of the script, the path of its log, and "chroot" inside the new system. From then on, any failure ends the
+# installation.
 set -Eeuo pipefail
 part=$1 log=$2 place=${3-}
 why='no reason given'
@@ -19,12 +19,12 @@ leave() {
     set +e
     if [ "$code" = 0 ]; then return; fi
     echo "etcd-image: $part failed: $why"
-    # The first failure causes the later ones.
+    # Only the first failure is recorded, because it causes the later ones.
     if [ ! -s /run/etcd-image/why ]; then echo "$part failed: $why. Its log is $log." > /run/etcd-image/why; fi
-    # Inside a chroot systemctl does nothing and reports success (systemd 219, systemctl.c), so the next script does it.
+    # Inside a chroot, systemctl does nothing and reports success (systemd 219, systemctl.c), so the next script stops the guard.
     if [ "$place" = chroot ]; then exit "$code"; fi
     systemctl stop etcd-image-guard.service
-    # The guard switches the machine off. Do not return: anaconda would continue, or print its own error over the guard's.
+    # The guard switches the machine off. Do not return, because anaconda would continue, or print its own error over the guard's.
     while sleep 60; do :; done
 }
 

@@ -1,17 +1,17 @@
-# Chooses the first mirror that answers, for the tree and for each repository. Tries all mirrors in turn, and does not wait for any
-# single one.
+# For the tree and for each repository, chooses the first mirror that answers. Tries all mirrors in turn, and does not wait long for any
+# single mirror.
 answers() { # NAME DIGEST URL...: sets `mirror`
     local name=$1 digest=$2 round candidate found
     shift 2
     for round in 1 2 3 4 5; do
         for candidate; do
-            # anaconda and dracut add a slash before the path, and not every server accepts two.
+            # anaconda and dracut add a slash before the path, and not every server accepts two slashes.
             candidate=${candidate%/}
             curl --silent --show-error --fail --location --connect-timeout 10 --max-time 60 \
                 --output /tmp/repomd.xml "$candidate/repodata/repomd.xml" || continue
             found=$(sha256sum < /tmp/repomd.xml)
             if [ -n "$digest" ] && [ "${found%% *}" != "$digest" ]; then
-                say "$candidate: repomd.xml has sha256 ${found%% *}, the recipe wants $digest"
+                say "$candidate: repomd.xml has sha256 ${found%% *}, but the recipe expects $digest"
                 continue
             fi
             mirror=$candidate
@@ -20,7 +20,7 @@ answers() { # NAME DIGEST URL...: sets `mirror`
         say "no server of $name answers (round $round of 5): $*"
         sleep "$((round * ${ETCD_IMAGE_PAUSE:-5}))"
     done
-    fail "$name cannot be had from $*"
+    fail "$name is not available from $*"
 }
 
 answers 'the installation tree' '{{ install.repomd_sha256 }}' {% for tree in install.trees %}{{ tree|sh }} {% endfor %}

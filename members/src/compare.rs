@@ -4,8 +4,8 @@
 //!
 //! While a member computes the hash, it blocks writes (3.5 and 3.6, mvcc/kvstore.go: hashByRev
 //! holds the lock that a commit needs). For 0.5 GiB this took 1.3 s, and a client's write was
-//! delayed by 1.0 s. So firstboot queries the members one after the other, and compares large
-//! databases only on request.
+//! delayed by 1.0 s. Therefore firstboot queries the members one after the other, and compares
+//! large databases only on request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,8 @@ use crate::reason::{Reason, ReasonId};
 const SMALL: i64 = 256 << 20;
 /// The time limit for one member to compute its hash.
 const HASH_TIMEOUT: Duration = Duration::from_secs(120);
-/// The number of attempts. One is not enough, because a compaction may happen between two answers.
+/// The number of attempts. One attempt is not enough, because a compaction may happen between two
+/// answers.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -84,7 +85,7 @@ impl Compared {
 }
 
 /// Compares the data of the voters. With `any_size` it also compares a large database, although
-/// that blocks writes for a long time.
+/// this blocks writes for a long time.
 pub async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool) -> Compared {
     if voters.len() < 2 {
         return Compared::Same;

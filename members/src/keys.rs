@@ -14,8 +14,8 @@ use crate::reason::{Reason, ReasonId};
 
 /// The key of the restart lock. It has a lease, and its value is the node's name.
 pub const RESTART: &str = "/etcd-image/restart";
-/// The key of the turn to update. It has no lease: a member that updates itself may be down for a
-/// long time.
+/// The key of the turn to update. It has no lease, because a member may be down for a long time
+/// during its update.
 pub const TURN: &str = "/etcd-image/update/turn";
 
 /// The key of an operator's order that no member may start an update.
@@ -44,7 +44,7 @@ pub struct UpdateTurn {
 /// An operator's order that no member may start an update.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Halt {
-    /// Why.
+    /// The reason.
     pub why: String,
     /// The node on which the operator gave the order.
     pub node: String,
@@ -57,7 +57,7 @@ pub struct Halt {
 pub struct Failed {
     /// The node on which it failed.
     pub node: Label,
-    /// Why.
+    /// The reason.
     pub why: String,
     /// The time, in seconds since 1970.
     pub at: u64,
@@ -73,7 +73,7 @@ pub struct Newest {
 /// The newest good snapshot that the schedule took.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRecord {
-    /// Its slot of the schedule, in seconds since 1970.
+    /// The snapshot's slot in the schedule, in seconds since 1970.
     pub slot: u64,
     /// The time at which the member started to take it.
     pub time: u64,
@@ -107,7 +107,7 @@ impl UpdateTurn {
     /// Returns the reason why another member must wait.
     pub fn reason(&self) -> Reason {
         ReasonId::UpdateTurn.because(format!(
-            "{} has the turn, with the image {}, since {}",
+            "{} has held the turn, for image {}, since {}",
             self.node,
             self.serial,
             stamp(self.since)
@@ -192,7 +192,7 @@ impl Key<UpdateTurn> {
     }
 
     /// Returns the keys that must be unchanged when this member takes the restart lock. A member
-    /// that updates itself restarts during its own turn.
+    /// restarts during its own turn when it updates itself.
     ///
     /// # Errors
     /// Returns the turn of another member, during which this member must not restart.

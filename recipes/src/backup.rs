@@ -1,5 +1,5 @@
-//! How a cluster is backed up: the parts of `[backup]` that the image contains. They include no
-//! credentials.
+//! How a cluster is backed up: the parts of `[backup]` that the image contains. These parts do not
+//! include credentials.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -66,8 +66,8 @@ pub struct S3 {
     pub path_style: bool,
 }
 
-/// How many snapshots are kept: the newest snapshot of each of this many hours, days, weeks and
-/// months.
+/// How many snapshots are kept: the newest snapshot of each of the last hours, days, weeks and
+/// months for which there is a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RetentionPolicy {

@@ -34,10 +34,10 @@ pub struct ClusterDocument {
     /// How the cluster is backed up; `None` means that there are no scheduled backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
-    /// Where the nodes' private keys are made.
+    /// Where the nodes' private keys are generated.
     #[serde(default, skip_serializing_if = "KeyOrigin::is_document")]
     pub keys: KeyOrigin,
-    /// The URL of the server that signs the nodes' requests for certificates.
+    /// The URL of the server that signs the nodes' certificate requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrol: Option<Url>,
     /// How running nodes switch to a newer image.
@@ -111,7 +111,7 @@ pub struct EtcdSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Network {
-    /// How a node gets its address.
+    /// How a node obtains its address.
     pub mode: NetworkMode,
     /// The network, with its prefix.
     pub cidr: Ipv4Net,
@@ -123,18 +123,18 @@ pub struct Network {
     pub dns: Vec<Ipv4Addr>,
 }
 
-/// How a node gets its address.
+/// How a node obtains its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
-    /// From a DHCP server that has a lease for the machine, or from another source. firstboot waits
-    /// for the address and checks it.
+    /// The address comes from a DHCP server that has a lease for the machine, or from another
+    /// source. firstboot waits for the address and checks it.
     Dhcp,
     /// firstboot writes the address into the configuration of the interface that matches the node.
     Static,
 }
 
-/// The sources from which a node may learn its identity, in the order in which it asks them.
+/// The sources from which a node may learn its identity, in the order in which it queries them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MetadataPolicy {
@@ -201,7 +201,7 @@ impl std::str::FromStr for Platform {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetadataSource {
-    /// `/etc/firstboot/node.json`, which the person who makes the disk puts there.
+    /// `/etc/firstboot/node.json`, which the person who prepares the disk puts there.
     File,
     /// `firstboot.node=` or NoCloud's `ds=nocloud;s=` on the kernel's command line.
     Cmdline,
@@ -228,8 +228,8 @@ pub enum MetadataSource {
 }
 
 impl MetadataSource {
-    /// All sources, in the default order: the local ones that only root can read come first, the
-    /// network comes last.
+    /// All sources, in the default order: the local sources that only root can read come first, and
+    /// the network comes last.
     pub const ALL: [Self; 12] = [
         Self::File,
         Self::Cmdline,

@@ -62,7 +62,7 @@ impl Diagnostic {
         self
     }
 
-    /// Adds advice on how to correct the mistake.
+    /// Adds a hint on how to correct the mistake.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(short(help.into()));

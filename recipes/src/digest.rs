@@ -44,7 +44,7 @@ impl FromStr for Sha256 {
         let wrong = |found: String| DigestError { found };
         if text.starts_with("sha256:") {
             return Err(wrong(
-                "the prefix `sha256:`, which must be left out".to_owned(),
+                "the prefix `sha256:`, which must be omitted".to_owned(),
             ));
         }
         if text.len() != 64 {

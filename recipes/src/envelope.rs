@@ -37,7 +37,7 @@ pub struct Signature {
 /// Why an envelope is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// It is not of the requested kind.
+    /// The payload is not of the requested kind.
     #[error("it is a `{found}`, expected a `{expected}`")]
     Type {
         /// The requested kind.
@@ -45,10 +45,10 @@ pub enum EnvelopeError {
         /// The kind that the envelope states.
         found: String,
     },
-    /// It has no signature at all.
+    /// The envelope does not have any signature.
     #[error("it is not signed")]
     Unsigned,
-    /// It is signed, but not with the trusted key.
+    /// The envelope is signed, but not with the trusted key.
     #[error("it is signed by {found}, but this image trusts only {trusted}")]
     Untrusted {
         /// The key ids in the envelope.
@@ -56,10 +56,10 @@ pub enum EnvelopeError {
         /// The id of the trusted key.
         trusted: String,
     },
-    /// It names the trusted key, but the signature does not match the content.
+    /// The envelope names the trusted key, but the signature does not match the content.
     #[error("its signature by {0} does not match its content: it was altered after signing")]
     Altered(String),
-    /// A part of it is not base64.
+    /// A part of the envelope is not base64.
     #[error("its {0} is not base64")]
     Encoding(&'static str),
 }
@@ -79,7 +79,7 @@ fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 
 impl Envelope {
     /// Returns the payload without checking the signature. Only a program that made the envelope
-    /// itself, or that only passes it on, may use this.
+    /// itself, or that only passes it on, may use this function.
     pub fn unverified(&self) -> Result<Vec<u8>, EnvelopeError> {
         BASE64
             .decode(&self.payload)

@@ -17,7 +17,7 @@ pub const RELEASE_TYPE: &str = "application/vnd.etcd-image.release+json";
 /// The file name of a release. The file is in the builder's output, next to `image/`.
 pub const RELEASE_FILE: &str = "release.json";
 
-/// The path of a release's overlay, relative to the folder that holds the release.
+/// The path of a release's overlay, relative to the folder that contains the release.
 pub const RELEASE_OVERLAY: &str = "image/overlay.tar.gz";
 
 /// The maximum length of a release, in bytes.
@@ -33,8 +33,8 @@ pub struct ReleaseDocument {
     format: u32,
     /// The name of the cluster that the image is for.
     pub cluster: Label,
-    /// The number of the image, its serial. The first image has number 1. The builder increases the
-    /// number by one for each image that differs from the previous one.
+    /// The serial of the image. The first image has the serial 1. The builder increases the serial
+    /// by one for each image that differs from the previous one.
     pub serial: u64,
     /// The digest of the image: the digest of the names and digests of its files.
     pub image: Sha256,
@@ -42,9 +42,9 @@ pub struct ReleaseDocument {
     pub overlay: ReleasedFile,
     /// The version of etcd in the image.
     pub etcd: EtcdVersion,
-    /// The digest of the base's parts, which follow.
+    /// The digest of the parts of the base.
     pub base: Sha256,
-    /// The parts of the base: what only an installation can change.
+    /// The parts of the base, which only an installation can change.
     pub base_parts: ImageBase,
 }
 
@@ -61,25 +61,25 @@ pub struct ReleasedFile {
 /// Why a release is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
-    /// It is not a signed document.
+    /// The text is not a signed document.
     #[error("it is not a signed document ({0})")]
     Syntax(String),
-    /// It was not signed as a release with the trusted key.
+    /// The document was not signed as a release with the trusted key.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
-    /// It was written by a different version of the builder.
+    /// The release was written by a different version of the builder.
     #[error(
         "its format is {0}, but this program reads format {FORMAT}: reinstall the node from the \
          new image"
     )]
     Format(u32),
-    /// The payload is signed, but its syntax is unknown.
+    /// The payload is signed, but it cannot be parsed.
     #[error("it cannot be read ({0})")]
     Content(String),
     /// The digest of the base does not match the base's parts, or the serial is 0.
     #[error("it contradicts itself: {0}")]
     Contradiction(&'static str),
-    /// It is for a different cluster.
+    /// The release is for a different cluster.
     #[error("it is for the cluster {found}, but this node belongs to {expected}")]
     Cluster {
         /// The cluster of the node.

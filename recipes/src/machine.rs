@@ -1,4 +1,4 @@
-//! Recognises a machine by the facts that its firmware or its network cards state.
+//! Recognises a machine by the facts that its firmware and its network cards report.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,12 +13,12 @@ pub struct Mac([u8; 6]);
 /// The error for a text that is not a hardware address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MacError {
-    /// It is not six pairs of hexadecimal digits.
+    /// The text is not six pairs of hexadecimal digits.
     #[error(
         "`{0}` is not a MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56"
     )]
     Form(String),
-    /// It is a multicast or broadcast address, or all zeros. No card has such an address.
+    /// The address is a multicast or broadcast address, or all zeros. No card has such an address.
     #[error(
         "`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)"
     )]
@@ -81,7 +81,7 @@ impl fmt::Display for Mac {
     }
 }
 
-/// A serial number or UUID from SMBIOS, as firmware prints it. Comparisons ignore case, and the
+/// A serial number or UUID from SMBIOS, as firmware prints it. Comparisons ignore case and the
 /// spaces with which vendors pad the text. Placeholders that whole product lines share are refused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

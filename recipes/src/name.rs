@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 /// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// It is empty.
+    /// The name is empty.
     #[error("a name must not be empty")]
     Empty,
-    /// It has a dot at its start or end, or two dots in a row.
+    /// The name has a dot at its start or end, or two dots in a row.
     #[error("`{0}` must not begin or end with a dot, or contain two dots in a row")]
     Dots(String),
-    /// It has a label of more than 63 octets, or more than 253 octets in total (RFC 1123, 2.1; RFC
-    /// 1035, 2.3.4).
-    #[error("`{0}` is too long: a label has at most 63 characters, a whole name 253")]
+    /// The name has a label of more than 63 octets, or more than 253 octets in total (RFC 1123,
+    /// 2.1; RFC 1035, 2.3.4).
+    #[error("`{0}` is too long: a label has at most 63 characters, and a whole name at most 253")]
     TooLong(String),
-    /// It has a character that RFC 1123, 2.1 does not allow.
+    /// The name has a character that RFC 1123, 2.1 does not allow.
     #[error("`{1}` is not allowed in `{0}`: a host name consists of a-z, 0-9 and `-` (RFC 1123)")]
     Character(String, char),
-    /// It has several labels where one is expected.
+    /// The name has several labels, but a single label is expected.
     #[error(
         "`{0}` has a dot: expected a short name; the domain belongs in `domain` under [cluster]"
     )]
     Long(String),
-    /// It has a label that starts or ends with a hyphen.
+    /// The name has a label that starts or ends with a hyphen.
     #[error("`{0}` must not begin or end with `-` (RFC 1123)")]
     Hyphen(String),
-    /// It consists only of digits, which some resolvers interpret as an address.
+    /// The name consists only of digits, which some resolvers interpret as an address.
     #[error("`{0}` is all digits, and some programs would read it as an address")]
     Digits(String),
 }

@@ -1,5 +1,6 @@
 //! The node document: the identity of one machine. It is signed, and each node has its own. It is
-//! secret if it holds private keys. It holds none if the node made its keys itself.
+//! secret if it contains private keys. It does not contain any if the node generated its keys
+//! itself.
 
 use std::net::Ipv4Addr;
 
@@ -13,19 +14,19 @@ pub const NODE_TYPE: &str = "application/vnd.etcd-image.node+json";
 /// The payload type of a signed [`NodeIdentity`].
 pub const IDENTITY_TYPE: &str = "application/vnd.etcd-image.identity+json";
 
-/// Where the private keys of a node are made.
+/// Where a node's private keys are generated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyOrigin {
-    /// The builder makes them, and the node document holds them.
+    /// The builder generates them, and the node document contains them.
     #[default]
     Document,
-    /// The node makes them, and they never leave it.
+    /// The node generates them, and they never leave the node.
     Node,
 }
 
 impl KeyOrigin {
-    /// Returns whether the builder makes the keys.
+    /// Returns whether the builder generates the keys.
     pub fn is_document(&self) -> bool {
         *self == Self::Document
     }
@@ -76,8 +77,8 @@ pub struct NodeDocument {
     /// node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_keys: Option<StoreKeys>,
-    /// The serial of the release that was the newest when the document was made. The node does not
-    /// install an older release.
+    /// The serial of the release that was the newest when the document was issued. The node does
+    /// not install an older release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<u64>,
 }
@@ -102,7 +103,7 @@ pub struct NodeIdentity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTls<P = KeyPair> {
-    /// The authority that all members trust; several authorities during a rotation.
+    /// The authority that all members trust, or several authorities during a rotation.
     pub ca: String,
     /// The certificate that etcd presents to clients.
     pub server: P,
@@ -141,12 +142,12 @@ impl From<NodeTls> for NodeTls<Issued> {
 pub struct Issued {
     /// The chain in PEM, leaf first.
     pub cert: String,
-    /// The key in PEM; `None` if the node made the key itself and keeps it.
+    /// The key in PEM; `None` if the node generated the key itself and keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
 
-// The key must not get into a log through a `{:?}`.
+// The key must not appear in a log through `{:?}`.
 impl std::fmt::Debug for Issued {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Issued")
@@ -166,7 +167,7 @@ pub struct KeyPair {
     pub key: String,
 }
 
-// The key must not get into a log through a `{:?}`.
+// The key must not appear in a log through `{:?}`.
 impl std::fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyPair")

@@ -1,5 +1,5 @@
-//! Reads TOML and keeps the place of every value. A mistake is recorded and does not end the
-//! reading, so that all mistakes in a file are reported together. serde's derive stops at the first
+//! Reads TOML and keeps the place of every value. This module records a mistake and continues to
+//! read, so that all mistakes in a file are reported together. serde's derive stops at the first
 //! mistake, so this module reads the file without it.
 
 mod findings;

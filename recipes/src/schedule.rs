@@ -17,7 +17,7 @@ const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 /// 02:30`.
 ///
 /// A schedule divides time into slots of equal length, so that machines whose clocks agree also
-/// agree on the slot without communicating. For this reason there are no monthly schedules.
+/// agree on the slot without communicating. For this reason, monthly schedules do not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Schedule {
@@ -28,7 +28,7 @@ pub struct Schedule {
 /// The error for a text that is not a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// It does not have the format of a schedule.
+    /// The text does not have the format of a schedule.
     #[error(
         "expected hourly, daily, weekly, `every 15 minutes`, `every 6 hours`, `02:30` or `Sun 02:30`"
     )]

@@ -19,7 +19,7 @@ pub struct StoreKeys {
     pub token: Option<String>,
 }
 
-// The keys must not get into a log through a `{:?}`.
+// The keys must not appear in a log through `{:?}`.
 impl fmt::Debug for StoreKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StoreKeys")
@@ -38,7 +38,7 @@ impl StoreKeys {
         })
     }
 
-    /// Returns the text of a file that holds the credentials.
+    /// Returns the text of a file that contains the credentials.
     #[must_use]
     pub fn to_file(&self) -> String {
         let token = self

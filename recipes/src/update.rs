@@ -15,8 +15,8 @@ pub const SOAK: u32 = 60;
 pub struct Update {
     /// Who starts an update.
     pub mode: UpdateMode,
-    /// The URL of the folder that holds `release.json` and `image/`, unless the operator specifies
-    /// a different one. The recipe's reader requires it for [`UpdateMode::Auto`].
+    /// The URL of the folder that contains `release.json` and `image/`, unless the operator
+    /// specifies a different one. The recipe's reader requires it for [`UpdateMode::Auto`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Url>,
     /// How many seconds a member must stay healthy on a new image before the next member may
@@ -48,7 +48,7 @@ pub enum UpdateMode {
     Auto(Auto),
 }
 
-/// When an update reboots the node. The reboot happens before the member proves itself.
+/// When an update reboots the node. The reboot happens before the member proves that it is healthy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reboot {
@@ -75,7 +75,7 @@ impl Reboot {
 pub struct Auto {
     /// When the node looks for a newer image.
     pub every: Schedule,
-    /// When an update can begin, in the time zone of the node; `None` means at any time.
+    /// When an update can begin, in the node's time zone; `None` means at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
 }

@@ -2,7 +2,7 @@
 //! releases that are known to damage data.
 //!
 //! Sources: etcd's upgrade guides 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the promotion of a
-//! learner is not saved in the v3 store), #20967 (removed members come back),
+//! learner is not saved in the v3 store), #20967 (removed members reappear),
 //! `server/etcdserver/cluster_util.go` and `server/etcdserver/version` at v3.5.33, v3.6.14 and
 //! v3.7.1. The behaviour of joins during a downgrade was tested with 3.6.16, 3.5.35 and 3.7.3.
 
@@ -27,7 +27,7 @@ pub struct ClusterVersions {
     /// The minor of the version that the members have agreed on, if known. It is never higher than
     /// the lowest minor of a member.
     pub agreed: Option<u64>,
-    /// Whether `etcdctl downgrade enable` is in force.
+    /// Whether a downgrade is enabled (`etcdctl downgrade enable`).
     pub downgrading: bool,
 }
 
@@ -45,26 +45,26 @@ pub enum Entry {
 pub enum Obstacle {
     /// The versions are two or more minors apart.
     #[error(
-        "{other} is etcd {theirs}, and {own} cannot run beside it: etcd does not support skipping \
+        "{other} is etcd {theirs}, and {own} cannot run alongside it: etcd does not support skipping \
          a minor. Upgrade through the newest release of each minor in between"
     )]
     Skipped {
-        /// The member or the data that has the other version.
+        /// The member or the data with the other version.
         other: String,
-        /// This version.
+        /// The version that cannot run.
         own: EtcdVersion,
         /// The other version.
         theirs: EtcdVersion,
     },
     /// The lower of two minors does not have the patch that the higher one needs.
     #[error(
-        "{other} is etcd {theirs}, and {own} cannot run beside it: {higher} requires that every \
+        "{other} is etcd {theirs}, and {own} cannot run alongside it: {higher} requires that every \
          {lower} member runs {floor} or later ({why}). Upgrade to {floor} first"
     )]
     Below {
-        /// The member or the data that has the other version.
+        /// The member or the data with the other version.
         other: String,
-        /// This version.
+        /// The version that cannot run.
         own: EtcdVersion,
         /// The other version.
         theirs: EtcdVersion,
@@ -72,7 +72,7 @@ pub enum Obstacle {
         higher: String,
         /// The lower minor.
         lower: String,
-        /// The minimum version of the lower minor.
+        /// The minimum version that the lower minor must have.
         floor: EtcdVersion,
         /// What would go wrong.
         why: &'static str,
@@ -83,15 +83,15 @@ pub enum Obstacle {
          Install an image with etcd 3.{agreed}, or restore an earlier snapshot"
     )]
     Older {
-        /// This version.
+        /// The version that cannot run.
         own: EtcdVersion,
         /// The minor that the cluster has agreed on.
         agreed: u64,
     },
     /// A new member is refused while a downgrade is in progress.
     #[error(
-        "a downgrade is in progress, and etcd admits no new member until it ends: `etcdctl \
-         downgrade cancel` ends it"
+        "a downgrade is in progress, and etcd does not admit a new member until the downgrade \
+         ends: `etcdctl downgrade cancel` ends it"
     )]
     Downgrading,
 }
@@ -141,8 +141,8 @@ pub fn coexistence_obstacle(
 /// The versions are compared in pairs, including the version that last used the data: if no member
 /// is running, only that version reveals that a minor was skipped. An existing member whose version
 /// is lower than that of the others is admitted until the cluster agrees on a newer version. A new
-/// member is not, because the others may agree on a newer version as soon as the old member is
-/// removed.
+/// member is not admitted in this case, because the others may agree on a newer version as soon as
+/// the old member is removed.
 pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Option<Obstacle> {
     if entry == Entry::Join && cluster.downgrading {
         return Some(Obstacle::Downgrading);
@@ -172,15 +172,15 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
     pairs.or(data).or(older)
 }
 
-/// How the members of a cluster change from one version of etcd to another, one at a time.
+/// How the members of a cluster change, one at a time, from one version of etcd to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Roll {
     /// Both versions have the same minor.
     Patch,
-    /// To the next minor. The cluster version rises as soon as every member runs it.
+    /// To the next minor. The cluster version rises as soon as every member runs the new version.
     Upgrade,
-    /// To the minor before. Once the cluster version is that of the newer minor, etcd must lower it
-    /// first (`etcdctl downgrade enable`).
+    /// To the previous minor. Once the cluster has agreed on the newer minor, etcd must first lower
+    /// the cluster version (`etcdctl downgrade enable`).
     Downgrade,
 }
 
@@ -195,7 +195,7 @@ pub const fn is_downgradable(agreed: u64) -> bool {
 /// Returns how the nodes of an image with one version change to an image with another version.
 ///
 /// # Errors
-/// Returns the obstacle if they cannot.
+/// Returns the obstacle if the nodes cannot change to that image.
 pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<Roll, Box<Obstacle>> {
     if let Some(obstacle) = coexistence_obstacle(to, "a node of the old image", from) {
         return Err(Box::new(obstacle));
@@ -216,7 +216,7 @@ pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<Roll, Box<Obstacle>> {
 pub struct Fault {
     /// The first patch of the minor that does not have this fault.
     pub fixed_in: u64,
-    /// What the fault does.
+    /// The effect of the fault.
     pub what: &'static str,
 }
 
@@ -230,7 +230,7 @@ const FAULTS: [(u64, Fault); 10] = {
     const AUTH: &str = "members can differ after a member recovers from a snapshot while \
         authentication is on (etcd-io/etcd#14571)";
     const COMPACTION: &str =
-        "the revision can go back after a crash during a compaction (etcd-io/etcd#17780)";
+        "the revision can decrease after a crash during a compaction (etcd-io/etcd#17780)";
     const DEFRAG: &str = "a database can be damaged if it is defragmented while the member \
         receives a snapshot (etcd-io/etcd#20271)";
     [

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct EtcdVersion {
     /// The major version, which is always 3.
     pub major: u64,
-    /// The release line. Configuration keys differ between release lines.
+    /// The minor version. Configuration keys differ between minor versions.
     pub minor: u64,
     /// The patch level.
     pub patch: u64,
@@ -20,11 +20,11 @@ pub struct EtcdVersion {
 /// Why a text is not a version that this project can run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
-    /// It is not three numbers separated by dots.
+    /// The text is not three numbers separated by dots.
     #[error("`{0}` is not an etcd version: expected three numbers, as in 3.6.14")]
     Form(String),
-    /// It is a release line whose configuration keys and snapshot tools this project does not
-    /// support.
+    /// This project does not support the configuration keys and snapshot tools of this minor
+    /// version.
     #[error("etcd {0} is not supported: expected 3.4 to 3.7")]
     Unsupported(String),
 }

@@ -27,7 +27,7 @@ fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
     findings
 }
 
-/// Checks each file by itself and against the others. `whole` is true if `files` are all the files
+/// Checks each file by itself and against the others. `whole` is true if `files` contains all files
 /// that are added to a node.
 pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let joined: Vec<_> = files.iter().map(unit::join).collect();

@@ -98,8 +98,8 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
         let place = as_path.map_or_else(|| path_on_node(path), str::to_owned);
         if Kind::of(&place).is_none() {
             let message = format!(
-                "{shown}: the name does not show the kind of the file. The name of a recipe ends with .toml. For a file of a node, \
-                 give its path on the node, as in --as /etc/sysctl.d/{}",
+                "{shown}: the name does not show the kind of the file. The name of a recipe must \
+                 end with .toml. For a node's file, give its path on the node, as in --as /etc/sysctl.d/{}",
                 path.file_name().unwrap_or_default().display()
             );
             return Err(exit_error(Exit::Failed, message));

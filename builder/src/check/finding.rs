@@ -16,7 +16,7 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// Creates an error: CentOS 7.9 refuses the text, or does not do what the text says.
+    /// Creates an error: CentOS 7.9 refuses the text, or does not act as the text suggests.
     pub(super) fn error(
         rule: &'static str,
         place: impl Into<Span>,

@@ -37,7 +37,7 @@ impl Entry<'_> {
             .any(|option| words.contains(&option.text))
     }
 
-    /// Returns the effect when the kernel refuses the options. The initramfs mounts / with the
+    /// Returns the effect of options that the kernel refuses. The initramfs mounts / with the
     /// options of the kernel command line, and systemd-remount-fs then remounts / with those of
     /// fstab.
     fn refusal(&self) -> &'static str {

@@ -108,7 +108,7 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     if other.is_none() && known.is_none_or(|known| known == etcd.sha256) {
         return None;
     }
-    let message = format!("`sha256` is not the digest of etcd {version} as upstream publishes it");
+    let message = format!("`sha256` is not the digest that upstream publishes for etcd {version}");
     let mut finding = Diagnostic::error(etcd.sha256_span.clone(), message);
     if let Some(other) = other {
         finding = finding.label(format!("this is the digest of etcd {other}"));
@@ -116,7 +116,7 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     Some(match known {
         Some(known) => finding.help(format!("write sha256 = \"{known}\"")),
         None => finding.help(format!(
-            "take it from upstream's SHA256SUMS for etcd-v{version}-linux-amd64.tar.gz"
+            "copy it from upstream's SHA256SUMS for etcd-v{version}-linux-amd64.tar.gz"
         )),
     })
 }
@@ -130,7 +130,7 @@ fn rendered(
 ) -> Result<Vec<CheckedFile>> {
     let overlay = render::overlay(recipe)?;
     // The digest of the overlay is known only once the overlay is packed. Every digest has the same
-    // form, so the check uses an arbitrary one.
+    // form, so the check uses an arbitrary digest.
     let kickstart = render::kickstart(recipe, Sha256::of(b""))?;
     let mut files = vec![File {
         shown: "image/centos7.ks".into(),
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(findings("3.6.14", &of("3.6.14")), [""; 0]);
         let wrong = findings("3.6.14", &of("3.6.13"));
         assert!(
-            wrong[0].contains("not the digest of etcd 3.6.14 as upstream publishes it"),
+            wrong[0].contains("not the digest that upstream publishes for etcd 3.6.14"),
             "{wrong:?}"
         );
         assert!(
@@ -274,7 +274,7 @@ mod tests {
         let other = findings("3.5.1", &of("3.6.14"));
         assert!(
             other[0]
-                .contains("this is the digest of etcd 3.6.14 | take it from upstream's SHA256SUMS"),
+                .contains("this is the digest of etcd 3.6.14 | copy it from upstream's SHA256SUMS"),
             "{other:?}"
         );
     }

@@ -65,7 +65,7 @@ const UNREAD: [(&str, &str, &str, &str); 7] = [
 const USERADD: &str = "create the user with useradd in a script of [files] post";
 const IFCFG: &str = "write /etc/sysconfig/network-scripts/ifcfg-NAME, or [network] in the recipe";
 
-/// Folders of which a program reads only the *.conf files, each with that program.
+/// Folders in which a program reads only *.conf files, each with the name of that program.
 const SUFFIX: [(&str, &str); 3] = [
     ("/etc/sysctl.d/", "systemd-sysctl"),
     ("/etc/modprobe.d/", "modprobe"),
@@ -143,7 +143,7 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
     }
     if mode & 0o6000 != 0 {
         return warning(
-            "a user who executes it gets the rights of its owner or group",
+            "a user who executes it receives the rights of its owner or group",
             "remove the set-id bit",
         );
     }
@@ -154,7 +154,7 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
         );
     }
     if is_unit && mode & 0o044 != 0o044 {
-        let does = "systemd 219 warns that the unit is marked world-inaccessible, and every user can still get its text from systemd";
+        let does = "systemd 219 warns that the unit is marked world-inaccessible, and every user can still read its text through systemd";
         return warning(
             does,
             "use mode 0644, and put secrets into an EnvironmentFile=",

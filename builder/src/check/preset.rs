@@ -1,5 +1,6 @@
-//! Checks presets, which decide what units are enabled. The first line that matches a unit decides,
-//! in the order of the file names (systemd 219, src/shared/install.c, unit_file_query_preset).
+//! Checks presets, which decide which units are enabled. The first line that matches a unit
+//! decides, in the order of the file names (systemd 219, src/shared/install.c,
+//! unit_file_query_preset).
 
 use super::file::File;
 use super::finding::Finding;
@@ -63,7 +64,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
                     line,
                     format!("systemd reads this file after CentOS's {LAST}"),
                 )
-                .effect("the line `disable *` in that file already matches every unit")
+                .effect("the line `disable *` in that file has already matched every unit")
                 .fix("name the file 10-own.preset"),
             );
         }
@@ -85,8 +86,8 @@ fn unknown_verb(verb: TextSpan<'_>) -> Finding {
     })
 }
 
-/// Matches like fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. A pattern with many stars
-/// matches nothing here, because it would take too long to try all ways to match it.
+/// Matches like fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. A pattern with many stars does
+/// not match anything here, because trying all ways to match it would take too long.
 fn fits(pattern: &str, name: &str) -> bool {
     let stars = pattern.chars().filter(|c| *c == '*').count();
     stars <= 4 && name.len() <= 256 && rest_fits(pattern, name)

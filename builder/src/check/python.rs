@@ -1,4 +1,4 @@
-//! Parses numbers as Python 2.7 does, because pykickstart and firewalld are written in it.
+//! Parses numbers as Python 2.7 does, because pykickstart and firewalld are written in Python 2.7.
 
 /// Parses a number as `int(text, radix)` does. Python accepts a number beyond 64 bits, which
 /// becomes the largest `i64` here.

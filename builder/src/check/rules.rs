@@ -10,9 +10,9 @@ pub(super) enum RuleKind {
     /// The program that reads the file refuses or ignores the text, or reads it differently from
     /// how it looks. For a recipe, that program is the builder.
     Parser,
-    /// The program reads the text, but on CentOS 7.9 the text does not have the effect that it
-    /// names: a command, unit or file is missing, a later setting replaces it, or the kernel or
-    /// SELinux does not allow it.
+    /// The program reads the text, but on CentOS 7.9 the text does not have its stated effect: a
+    /// command, unit or file is missing, a later setting replaces it, or the kernel or SELinux does
+    /// not allow it.
     Effect,
     /// The text works as written, but it is wrong or risky on an etcd node.
     Advice,
@@ -56,14 +56,14 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "chrony/option" "An option that chrony 3.4 does not support or cannot parse"
     Effect "chrony/refclock" "A reference clock that chronyd accepts but cannot start"
     Parser "chrony/words" "A chrony directive with too few, too many or wrong words"
-    Parser "firewalld/attribute" "An attribute that firewalld 0.6.3 does not support, or a missing one that it needs"
+    Parser "firewalld/attribute" "An attribute that firewalld 0.6.3 does not support, or a missing attribute that it requires"
     Parser "firewalld/conf" "A line of firewalld.conf that firewalld 0.6.3 does not accept"
     Parser "firewalld/deprecated" "An attribute that firewalld 0.6.3 ignores"
     Parser "firewalld/element" "An element that firewalld 0.6.3 does not support"
     Parser "firewalld/entry" "An entry that its ipset does not accept"
     Parser "firewalld/family" "A rule whose family does not match its addresses"
     Parser "firewalld/name" "A file name that firewalld refuses"
-    Advice "firewalld/open" "A port of etcd that is open to every host"
+    Advice "firewalld/open" "An etcd port that is open to every host"
     Parser "firewalld/rule" "A rule that firewalld ignores"
     Parser "firewalld/twice" "A duplicate"
     Parser "firewalld/value" "A value that firewalld refuses"
@@ -81,13 +81,13 @@ pub(super) const RULES: &[Rule] = rules! {
     Effect "kickstart/absent-command" "A command that the installer does not have"
     Effect "kickstart/bash" "A script that bash cannot parse"
     Effect "kickstart/bootloader" "A boot loader setting that anaconda refuses"
-    Parser "kickstart/command" "A command that the kickstart of RHEL 7 does not have"
+    Parser "kickstart/command" "A command that RHEL 7's kickstart does not support"
     Effect "kickstart/continuation" "A continued line, which kickstart does not support"
     Parser "kickstart/contradiction" "Commands or options that exclude each other"
     Effect "kickstart/deprecated" "A word that no longer has an effect"
     Advice "kickstart/disk-name" "A device name that the kernel assigns"
     Effect "kickstart/filesystem" "A file system or disk label that anaconda does not create"
-    Advice "kickstart/firewall" "A firewall that is open to more than it should be"
+    Advice "kickstart/firewall" "A firewall that is too open"
     Effect "kickstart/gone" "A server that no longer exists, or a command that anaconda no longer executes"
     Effect "kickstart/group-twice" "A group that is created twice"
     Effect "kickstart/hash" "A # that cuts off a word"
@@ -127,7 +127,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Effect "place/sysusers" "A sysusers file, which CentOS 7 does not read"
     Effect "place/volatile" "A file in a folder that is empty after each boot"
     Effect "preset/off" "A unit that stays disabled"
-    Effect "preset/pattern" "A preset that names no unit"
+    Effect "preset/pattern" "A preset that does not name a unit"
     Effect "preset/too-late" "A preset that is read too late to have an effect"
     Parser "preset/verb" "A word that systemd 219 does not support in presets"
     Parser "recipe" "A mistake in the recipe"
@@ -168,7 +168,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Advice "unit/forking" "A forking service whose main process systemd has to guess"
     Effect "unit/hidden-program" "A program that the unit's own protection hides"
     Advice "unit/include" "An include, which later releases do not support"
-    Effect "unit/labelled-program" "A program in a folder from which SELinux lets no service start it"
+    Effect "unit/labelled-program" "A program in a folder from which SELinux does not let services start programs"
     Parser "unit/no-assignment" "A line that makes systemd 219 refuse the unit"
     Effect "unit/no-effect" "A setting or a file that has no effect in its place"
     Parser "unit/no-section" "A setting outside of all sections"

@@ -11,7 +11,7 @@ use super::file::File;
 use super::finding::Finding;
 use super::tables;
 
-/// The ports of etcd for clients, peers and metrics.
+/// etcd's ports for clients, peers and metrics.
 const ETCD_PORTS: std::ops::RangeInclusive<u64> = 2379..=2381;
 
 /// Checks one file.
@@ -102,7 +102,7 @@ fn swallows_ports(range: &Setting<'_>, reserved: Option<&Setting<'_>>) -> Option
     })
 }
 
-/// Returns whether a file holds sysctl settings that are read at boot.
+/// Returns whether a file contains sysctl settings that are read at boot.
 pub(super) fn is_sysctl_file(path: &str) -> bool {
     path == "/etc/sysctl.conf"
         || (path.contains("/sysctl.d/")

@@ -1,5 +1,5 @@
 //! The tables of what CentOS 7.9 supports. Each file in known/ names its source. docs/centos7.md
-//! describes how the files were made.
+//! describes how the files were created.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;

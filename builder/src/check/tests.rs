@@ -1,6 +1,6 @@
-//! Tests the corpus of faulty inputs. corpus/KIND/NAME.input holds files, each as `==> PATH ON THE
-//! NODE <==` and its text. NAME.expected holds the findings. UPDATE_CORPUS=1 rewrites
-//! NAME.expected, which must be reviewed before it is committed.
+//! Tests the corpus of faulty inputs. corpus/KIND/NAME.input contains files, each as a line `==>
+//! PATH ON THE NODE <==` followed by the file's text. NAME.expected contains the findings.
+//! UPDATE_CORPUS=1 rewrites NAME.expected, which must be reviewed before it is committed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,8 +18,8 @@ use crate::render;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/check/corpus");
 
-/// Returns the files of an input, and whether its first line is `whole`. That line means that these
-/// are all the files that are added to a node.
+/// Returns the files of an input, and whether its first line is `whole`. That line means that the
+/// input contains all files that are added to a node.
 fn files(input: &str) -> (Vec<File<'_>>, bool) {
     let whole = input.starts_with("whole\n");
     let mut files = Vec::new();
@@ -118,7 +118,7 @@ fn every_later_directive_is_named_wherever_it_is_written() {
     }
 }
 
-/// Checks the requirements of SARIF 2.1.0 on the parts that this log uses (OASIS, 3.13 to 3.30).
+/// Checks the requirements of SARIF 2.1.0 for the parts that this log uses (OASIS, 3.13 to 3.30).
 #[test]
 fn a_sarif_log_names_every_rule_and_every_place() {
     let input = "==> /etc/b.service <==\n[Service]\nStateDirectory=ä\nMemoryMax=ü\nExecStart=x\n";

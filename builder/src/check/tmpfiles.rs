@@ -135,8 +135,7 @@ fn kind(line: &Line<'_>) -> Option<Finding> {
     let once = |c: char| modifiers.matches(c).count() <= 1;
     if !modifiers.chars().all(|c| "!+".contains(c)) || !once('!') || !once('+') {
         let message = format!("systemd 219 does not support the modifiers `{modifiers}`");
-        let instead =
-            "systemd 219 supports ! (only at boot) and + (for w, p, L, c, b, a, t), each once";
+        let instead = "systemd 219 supports ! (only at boot) and + (for w, p, L, c, b, a, t), each at most once";
         return Some(ignored("tmpfiles/type", line.kind, message, instead));
     }
     let instead = match letter {
@@ -252,7 +251,7 @@ fn specifier(path: TextSpan<'_>) -> Option<Finding> {
                 );
                 return Some(
                     finding
-                        .effect("systemd leaves the two characters as they are")
+                        .effect("systemd keeps the two characters unchanged")
                         .fix("systemd 219 supports %m, %b, %H and %v; write any other value literally"),
                 );
             }

@@ -42,7 +42,7 @@ fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
         .filter(|line| !line.is_empty() && !line.starts_with("# "))
 }
 
-/// Parses a table of verdicts and texts that all have one path.
+/// Parses a table of verdicts and texts that share one path.
 fn of_one(table: &'static str, path: &str) -> Vec<Judged> {
     let judged = |line: &'static str| {
         let (verdict, text) = line.split_once('\t').unwrap();

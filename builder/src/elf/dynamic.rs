@@ -65,8 +65,8 @@ pub(super) fn judge(
                     glibc = glibc.max(Some(version));
                 }
             }
-            // This is a newer version, a private one (GLIBC_PRIVATE changes with each build), or a
-            // marker such as GLIBC_ABI_DT_RELR (2.36).
+            // This is a newer version, a private version (GLIBC_PRIVATE changes with each build),
+            // or a marker such as GLIBC_ABI_DT_RELR (2.36).
             _ => needs.push(format!("{name} of {library}")),
         }
     }

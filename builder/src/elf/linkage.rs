@@ -6,9 +6,9 @@ pub(super) const INTERPRETER: &str = "/lib64/ld-linux-x86-64.so.2";
 /// How a program that runs on CentOS 7 finds its libraries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Linkage {
-    /// It contains everything that it needs. static-pie counts as static.
+    /// The program contains everything that it needs. static-pie counts as static.
     Static,
-    /// It uses libraries that CentOS 7 has.
+    /// The program uses libraries that CentOS 7 has.
     Dynamic {
         /// The newest `GLIBC_x.y` that it needs (at most 2.17); `None` if it needs only unversioned
         /// symbols.
@@ -23,10 +23,10 @@ pub(crate) struct Version(pub(super) Vec<u32>);
 /// Why a program would not run on CentOS 7.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotForCentos7 {
-    /// It is a script.
+    /// The file is a script.
     #[error("it is a script (`#!…`), not an ELF program: name the compiled program itself")]
     Script,
-    /// It is not an ELF file.
+    /// The file is not an ELF file.
     #[error(
         "it is not an ELF program: it starts with {found}, not with 7f 45 4c 46; name a Linux \
          x86-64 program"
@@ -35,7 +35,7 @@ pub(crate) enum NotForCentos7 {
         /// Its first bytes, in hexadecimal.
         found: String,
     },
-    /// It is shorter than its own headers state.
+    /// The file is shorter than its own headers state.
     #[error(
         "it is truncated: {what} ends at byte {needs}, but the file ends at {size}; copy or \
          download it again"
@@ -48,7 +48,7 @@ pub(crate) enum NotForCentos7 {
         /// The actual end of the file.
         size: u64,
     },
-    /// It is built for a different machine.
+    /// The program is built for a different machine.
     #[error(
         "it is built for {found}, but the nodes are 64-bit x86-64: build it for the target \
          x86_64-unknown-linux-musl"
@@ -57,33 +57,33 @@ pub(crate) enum NotForCentos7 {
         /// The machine that it is built for.
         found: String,
     },
-    /// It is built for a different system.
+    /// The program is built for a different system.
     #[error(
         "it is built for a system other than Linux (ELF OS ABI {0}): build it for x86_64-unknown-linux-musl"
     )]
     System(u8),
-    /// It is an ELF file that is not a program, such as an object file or a core dump.
+    /// The file is an ELF file but not a program, for example an object file or a core dump.
     #[error("it is not a program but {0}: name the linked program")]
     NotProgram(&'static str),
-    /// It needs a dynamic linker that CentOS 7 does not have.
+    /// The program needs a dynamic linker that CentOS 7 does not have.
     #[error("it requires the dynamic linker {found}, but CentOS 7 has {INTERPRETER}; {STATIC}")]
     Interpreter {
         /// The dynamic linker that it needs.
         found: String,
     },
-    /// It needs symbols from later versions of a library.
+    /// The program needs symbols from later versions of a library.
     #[error("it is linked against libraries newer than CentOS 7's (glibc 2.17): it needs {}; {STATIC}", .needs.join(", "))]
     TooNew {
         /// The symbol versions that CentOS 7 does not have, each with its library.
         needs: Vec<String>,
     },
-    /// It needs a library that a minimal CentOS 7 does not have.
+    /// The program needs a library that a minimal CentOS 7 does not have.
     #[error("it needs {}, which a minimal CentOS 7 does not have; {STATIC}", .0.join(", "))]
     Libraries(Vec<String>),
-    /// It needs a newer kernel.
+    /// The program needs a newer kernel.
     #[error("it requires Linux {}.{}.{} or later (ABI note), but CentOS 7 has 3.10.0; {STATIC}", .0[0], .0[1], .0[2])]
     Kernel([u32; 3]),
-    /// Its headers contradict themselves.
+    /// The file's headers contradict each other.
     #[error("its ELF headers are damaged: {0}; build or download it again")]
     Damaged(&'static str),
 }

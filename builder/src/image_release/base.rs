@@ -1,6 +1,6 @@
 //! The base of an image: the parts that only an installation can change. Parts that are commands in
-//! the kickstart are read from the rendered kickstart. Parts that a script of the kickstart handles
-//! are read from the recipe.
+//! the kickstart are read from the rendered kickstart. Parts that a kickstart script handles are
+//! read from the recipe.
 
 use std::fmt::Display;
 
@@ -71,7 +71,7 @@ fn named(name: &str, value: &str) -> String {
     format!("{name}={value}")
 }
 
-/// Returns the first digits of a digest. They suffice to distinguish two texts of one operator.
+/// Returns the first digits of a digest. They suffice to tell one operator's texts apart.
 fn short(bytes: &[u8]) -> String {
     Sha256::of(bytes).to_string()[..16].to_owned()
 }
@@ -122,7 +122,7 @@ fn partitions(recipe: &Recipe) -> Vec<String> {
 }
 
 /// Returns the sources of the packages. If the metadata is pinned, its digest represents the
-/// sources, because a change of the mirror then does not change the packages.
+/// sources, because another mirror then provides the same packages.
 fn repositories(recipe: &Recipe) -> Vec<String> {
     let install = &recipe.install;
     let by = |digest: Option<&Sha256>, urls: Vec<String>| match digest {

@@ -1,9 +1,9 @@
 //! `release.json`: the signed document through which running nodes find a newer image. It is stored
 //! next to `image/` and not inside it, because it contains the image's serial, and the same recipe
-//! must give the same image.
+//! must produce the same image.
 //!
-//! (The module `release` deals with upstream's release of etcd. This module deals with the
-//! operator's release of an image.)
+//! (The module `release` deals with upstream's etcd release. This module deals with the operator's
+//! release of an image.)
 
 mod base;
 #[cfg(test)]

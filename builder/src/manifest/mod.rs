@@ -1,6 +1,6 @@
 //! The manifest: the digests of an image's inputs and of everything in the image. It contains
-//! neither a time nor a path of the build machine, so that the same recipe gives the same manifest
-//! everywhere.
+//! neither a time nor a path of the build machine, so that the same recipe produces the same
+//! manifest everywhere.
 //!
 //! ```text
 //! image/manifest.json       the manifest

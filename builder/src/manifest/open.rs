@@ -37,7 +37,7 @@ pub(super) fn folder(dir: &Path) -> Result<PathBuf, ManifestError> {
 }
 
 /// Reads an output's image. It does not check that the image is unchanged since it was built;
-/// `verify` does so.
+/// `verify` checks this.
 pub(crate) fn open(dir: &Path) -> Result<Image, ManifestError> {
     let image = folder(dir)?;
     let read = |name: &str| {

@@ -20,7 +20,7 @@ impl Manifest {
         Sha256::of(files::sums(&self.outputs).as_bytes())
     }
 
-    /// Returns the overlay of the image.
+    /// Returns the overlay's entry in the list of the image's files.
     pub(crate) fn overlay_file(&self) -> Option<&FileDigest> {
         self.outputs.iter().find(|file| file.name == OVERLAY)
     }

@@ -29,19 +29,19 @@ pub(crate) struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub(crate) enum SignatureState {
-    /// It is signed by the given key.
+    /// The manifest is signed by the given key.
     Good {
         /// The key's id.
         key: String,
     },
-    /// It is signed by the key in the image itself. The image is consistent, but nothing proves who
-    /// made it.
+    /// The manifest is signed by the key in the image itself. The image is consistent, but nothing
+    /// proves who built it.
     OwnKey {
         /// The key's id.
         key: String,
     },
-    /// It is signed by the image's own key, but a different key was given. The image is consistent,
-    /// but not from the expected builder.
+    /// The manifest is signed by the image's own key, but a different key was given. The image is
+    /// consistent, but does not come from the expected builder.
     OtherKey {
         /// The id of the signing key.
         key: String,
@@ -82,7 +82,7 @@ pub(crate) struct Problem {
     /// The file, relative to the verified folder. A file in the overlay is written as
     /// `overlay.tar.gz: etc/fstab`.
     pub path: String,
-    /// The faults.
+    /// What is wrong with the file.
     pub what: String,
     /// What was expected, if known.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,7 @@ fn key() -> SigningKey {
     SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap()
 }
 
-/// Returns an overlay of two gzip members, such as the builder writes.
+/// Returns an overlay of two gzip members, like those that the builder writes.
 fn overlay(key: &PublicKey, extra: &[(&str, tar::EntryType)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut add = |path: &str, kind: tar::EntryType, bytes: &[u8], link: Option<&str>| {

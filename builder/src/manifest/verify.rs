@@ -1,5 +1,5 @@
-//! `builder verify`: re-verifies every digest. One pass reads the files. Everything after it only
-//! compares.
+//! `builder verify`: re-verifies every digest. One pass reads the files. All later steps only
+//! compare.
 
 mod compare;
 
@@ -204,8 +204,8 @@ fn dedup(problems: &mut Vec<Problem>) {
     });
 }
 
-/// Returns whether a contradiction between `SHA256SUMS` and a file is the fault of `SHA256SUMS`,
-/// because the manifest, or the signature of the manifest, confirms the file.
+/// Returns whether a contradiction between `SHA256SUMS` and a file is a fault in `SHA256SUMS`. This
+/// is the case if the manifest or its signature confirms the file.
 fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[FileDigest]) -> bool {
     if name == MANIFEST || name == SIGNATURE {
         return signed;

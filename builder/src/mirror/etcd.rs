@@ -12,7 +12,7 @@ use super::metadata::ListedFile;
 use super::path::RelativePath;
 use crate::release::{self, Fetch, ReleaseRequest, SUMS_FILE};
 
-/// The release in a mirror.
+/// The etcd release in a mirror.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct MirroredRelease {
@@ -22,8 +22,8 @@ pub(super) struct MirroredRelease {
     pub(super) path: String,
 }
 
-/// Brings the release and its SHA256SUMS into the mirror. Returns the size of the tarball if it was
-/// not there.
+/// Downloads the release and its SHA256SUMS into the mirror. Returns the tarball's size if the
+/// mirror did not have the tarball yet.
 pub(super) fn mirror(
     recipe: &Recipe,
     folder: &Folder,
@@ -69,13 +69,14 @@ pub(super) fn mirror(
     Ok((release, downloaded))
 }
 
-/// Upstream's SHA256SUMS, or one with the digest that the recipe pins.
+/// Returns upstream's SHA256SUMS, or a generated SHA256SUMS with only the digest that the recipe
+/// pins.
 fn upstream_sums(wanted: &ReleaseRequest<'_>, fetch: Fetch<'_>, name: &str) -> Result<String> {
     if let Some(text) = release::upstream_sums(wanted, fetch)? {
         return Ok(text);
     }
     fetch.progress.say(&format!(
-        "note: no mirror of etcd has {SUMS_FILE}: the one that is written here has only the recipe's digest"
+        "note: no etcd mirror has {SUMS_FILE}: this mirror receives a {SUMS_FILE} with only the recipe's digest"
     ));
     Ok(release::write_sums([(wanted.sha256, name)]))
 }

@@ -1,5 +1,5 @@
-//! The folder of a mirror: finds the place of each file without following links, and says which
-//! files are there already.
+//! The folder of a mirror. This module determines each file's path without following links, and
+//! reports which files already exist.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,19 +15,19 @@ use super::metadata::ListedFile;
 use super::path::RelativePath;
 use crate::digest;
 
-/// The folder, which no other builder writes to.
+/// The folder, locked against other builders.
 #[derive(Debug)]
 pub(super) struct Folder {
     root: PathBuf,
     _lock: File,
 }
 
-/// Whether a file is there.
+/// The state of a listed file in the mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Present(u64),
     Missing,
-    /// Its digest is not the listed one.
+    /// The file exists, but its digest or size differs from the listed one.
     Wrong,
 }
 
@@ -48,7 +48,7 @@ impl Folder {
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => bail!(
-                "another `builder mirror` writes to {}: wait until it has finished",
+                "another `builder mirror` is writing to {}: wait until it has finished",
                 root.display()
             ),
             Err(error) => {
@@ -59,12 +59,13 @@ impl Folder {
         Ok(Self { root, _lock: lock })
     }
 
-    /// The path of the folder.
+    /// Returns the path of the folder.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The path of a file below one of the mirror's folders, without a link on the way to it.
+    /// Returns the path of a file below one of the mirror's folders. Refuses a path that contains a
+    /// symbolic link.
     pub(super) fn path(&self, area: &RelativePath, file: &RelativePath) -> Result<PathBuf> {
         let mut path = self.root.clone();
         for name in area.names().chain(file.names()) {
@@ -74,19 +75,20 @@ impl Folder {
         Ok(path)
     }
 
-    /// The same path, for writing: its folder exists after that.
+    /// Returns the same path for writing, and creates its parent folder.
     pub(super) fn place(&self, area: &RelativePath, file: &RelativePath) -> Result<PathBuf> {
         let path = self.path(area, file)?;
         let above = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(above).with_context(|| format!("cannot create {}", above.display()))?;
-        // The files of an unfinished download are opened, not replaced.
+        // These files of an unfinished download are opened, not replaced, so a link would be
+        // followed.
         for ending in [".part", ".part.from"] {
             refuse_link(&with_ending(&path, ending))?;
         }
         Ok(path)
     }
 
-    /// Whether a listed file is there.
+    /// Returns the state of a listed file.
     pub(super) fn status(&self, area: &RelativePath, file: &ListedFile) -> Result<Status> {
         let path = self.path(area, &file.path)?;
         let about = match fs::symlink_metadata(&path) {
@@ -108,7 +110,7 @@ impl Folder {
         })
     }
 
-    /// The content of a small file, if it has this digest.
+    /// Returns the content of a small file, if the file has this digest.
     pub(super) fn verified(
         &self,
         area: &RelativePath,
@@ -131,7 +133,7 @@ impl Folder {
         write_durably(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// The bytes that are free on the file system of the folder.
+    /// Returns the free space, in bytes, on the folder's file system.
     pub(super) fn free(&self) -> Result<u64> {
         let about = rustix::fs::statvfs(&self.root)
             .with_context(|| format!("cannot read {}", self.root.display()))?;
@@ -139,7 +141,7 @@ impl Folder {
     }
 }
 
-/// Writes a file that everyone can read, in place of an earlier one.
+/// Writes a file that everyone can read. It replaces an existing file.
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -152,19 +154,20 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// A path with more at its end.
+/// Returns the path with this suffix appended.
 pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(ending);
     path.into()
 }
 
-/// Refuses a link: a file behind it could be anywhere, and `builder serve` follows none.
+/// Refuses a link, because its target could be anywhere, and because `builder serve` does not
+/// follow links.
 fn refuse_link(path: &Path) -> Result<()> {
     let is_link = fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink());
     ensure!(
         !is_link,
-        "{} is a symbolic link: a mirror has none. Remove it, or name another folder by --out",
+        "{} is a symbolic link, which a mirror must not contain. Remove it, or name another folder with --out",
         path.display()
     );
     Ok(())
@@ -202,7 +205,7 @@ mod tests {
         )
         .unwrap();
         assert!(folder.place(&area, &file).is_err());
-        // A link in place of the file itself is replaced, and not followed.
+        // If the file itself is a link, the link is replaced and not followed.
         symlink(
             outside.join("file"),
             folder.root().join("tree/Packages/b.rpm"),

@@ -1,5 +1,5 @@
-//! The two files that list a repository's content: `repomd.xml` lists the files of metadata, and
-//! the file `primary` lists the packages.
+//! The two files that list a repository's content: `repomd.xml` lists the metadata files, and the
+//! metadata file `primary` lists the packages.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -9,15 +9,16 @@ use recipes::Sha256;
 use super::path::RelativePath;
 use super::xml::{self, MetadataError, Node, Tag};
 
-/// The maximum number of files of metadata; CentOS has 8.
+/// The maximum number of metadata files. CentOS has 8.
 const MAX_METADATA: usize = 64;
-/// The maximum number of packages; the largest repositories have some ten thousand.
+/// The maximum number of packages. The largest repositories have tens of thousands.
 const MAX_PACKAGES: usize = 200_000;
-/// The maximum size of a repomd.xml, which has some thousand bytes.
+/// The maximum size of a repomd.xml, which usually has a few thousand bytes.
 pub(super) const MAX_REPOMD_BYTES: u64 = 1 << 20;
-/// The maximum size of a file: far more than any package has, and little enough to add them up.
+/// The maximum size of a file. It is far larger than any package, and small enough that the sum of
+/// all sizes cannot overflow.
 const MAX_FILE_BYTES: u64 = 1 << 40;
-/// The folder of the metadata.
+/// The metadata folder.
 const FOLDER: &str = "repodata";
 
 /// A file that a repository or a tree lists.
@@ -29,15 +30,15 @@ pub(super) struct ListedFile {
     pub(super) size: Option<u64>,
 }
 
-/// The files of metadata that a repomd.xml lists.
+/// The metadata files that a repomd.xml lists.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Metadata {
     pub(super) files: Vec<ListedFile>,
-    /// The one that lists the packages.
+    /// The metadata file that lists the packages.
     pub(super) primary: ListedFile,
 }
 
-/// An entry that is not complete yet.
+/// An entry that has been read only in part.
 #[derive(Debug, Default)]
 struct Draft {
     kind: String,
@@ -48,11 +49,12 @@ struct Draft {
 }
 
 impl Draft {
-    /// Notes a `location`. Packages at another address would not be in the mirror.
+    /// Records the path in a `location` element. Refuses a base address, because packages at
+    /// another address would not be in the mirror.
     fn locate(&mut self, tag: &Tag<'_>) -> Result<(), String> {
         if let Some(base) = tag.attribute("xml:base") {
             return Err(format!(
-                "a file is at another address ({base:?}), and would not be in the mirror: name the repository that has the file"
+                "a file is at another address ({base:?}), so it would not be in the mirror: name the repository that contains the file"
             ));
         }
         self.href = tag.attribute("href");
@@ -64,7 +66,7 @@ impl Draft {
         let path: RelativePath = href.parse()?;
         if self.checksum_kind != "sha256" {
             return Err(format!(
-                "{path} has a checksum of the kind {:?}: only sha256 is accepted",
+                "{path} has a checksum of type {:?}: only sha256 is accepted",
                 self.checksum_kind
             ));
         }
@@ -105,7 +107,7 @@ pub(super) fn read_repomd(bytes: &[u8]) -> Result<Metadata, MetadataError> {
             (Node::End(2, "data", _), _) => {
                 let done = draft.take().unwrap_or_default();
                 let kind = done.kind.clone();
-                let file = done.complete(&format!("the metadata of the type {kind:?}"))?;
+                let file = done.complete(&format!("the metadata of type {kind:?}"))?;
                 if file.path.names().next() != Some(FOLDER) || file.path.names().count() != 2 {
                     return Err(format!("{} is not in {FOLDER}/", file.path));
                 }
@@ -125,7 +127,7 @@ pub(super) fn read_repomd(bytes: &[u8]) -> Result<Metadata, MetadataError> {
     if !is_repomd {
         return Err(whole("it is not a repomd.xml"));
     }
-    let primary = primary.ok_or_else(|| whole("it lists no metadata of the type \"primary\""))?;
+    let primary = primary.ok_or_else(|| whole("it lists no metadata of type \"primary\""))?;
     Ok(Metadata { files, primary })
 }
 

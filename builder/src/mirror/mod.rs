@@ -1,15 +1,15 @@
-//! `builder mirror`: downloads all that a site without the Internet needs, and verifies it. `builder
-//! serve --mirror` serves it.
+//! `builder mirror`: downloads and verifies everything that a site without Internet access needs.
+//! `builder serve --mirror` serves the result.
 //!
 //! ```text
 //! OUT/etcd/vX.Y.Z/    the release, and SHA256SUMS
 //! OUT/tree/           .treeinfo, the installer, and the repository of the tree
 //! OUT/repos/NAME/     each [[install.repo]]
-//! OUT/mirror.json     what the mirror has; only a complete one has it
+//! OUT/mirror.json     the contents of the mirror; only a complete mirror has this file
 //! ```
 //!
-//! `repository` reads the lists of a repository (`metadata`, `treeinfo`, both foreign), and compares
-//! them with the `folder`. `source` downloads what is missing.
+//! `repository` reads a repository's lists (`metadata` and `treeinfo`, both untrusted input), and
+//! compares them with the `folder`. `source` downloads the missing files.
 
 mod etcd;
 mod folder;
@@ -39,24 +39,24 @@ use crate::console::counted;
 use crate::release::{self, Fetch, Progress, RetryPolicy};
 use crate::{build, check, console};
 
-/// After so many files that no address has, the rest is not tried.
+/// After this many files that no address provides, the remaining files are not tried.
 const MAX_FAILURES: usize = 10;
-/// Free space that a run leaves, besides the files.
+/// The free space, in bytes, that must remain after the downloads.
 const RESERVE_BYTES: u64 = 64 << 20;
 
 /// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The recipe, whose addresses of etcd, the tree and the repositories are mirrored
+    /// The recipe, which names the addresses of etcd, the tree and the repositories to mirror
     recipe: PathBuf,
-    /// The folder of the mirror. Files that it has are verified, and not downloaded again
+    /// The folder of the mirror. Existing files are verified and not downloaded again
     #[arg(long, value_name = "DIR", default_value = "mirror")]
     out: PathBuf,
     /// The folder for the download of the etcd release [default: the user's cache folder]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Ask again for repomd.xml and .treeinfo that the recipe does not pin, to bring a mirror up to
-    /// date
+    /// Download every repomd.xml that the recipe does not pin, and .treeinfo, again, to bring a
+    /// mirror up to date
     #[arg(long)]
     refresh: bool,
     /// Print the result as JSON
@@ -64,7 +64,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Mirrors.
+/// Downloads the mirror.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let recipe = check::checked_recipe(&options.recipe, false)?.recipe;
     let progress = release::for_stderr();
@@ -126,7 +126,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that a folder is a complete mirror.
+/// Checks that a folder is a complete mirror.
 pub(crate) fn check_complete(root: &Path) -> Result<()> {
     ensure!(
         root.join(record::RECORD).is_file(),
@@ -138,7 +138,7 @@ pub(crate) fn check_complete(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The tree of a recipe, and then its repositories.
+/// Returns the tree of a recipe, followed by its repositories.
 fn sources(recipe: &Recipe) -> Result<Vec<Source<'_>>> {
     fn source<'a>(
         name: String,
@@ -162,12 +162,12 @@ fn sources(recipe: &Recipe) -> Result<Vec<Source<'_>>> {
         install.repomd_sha256,
     )?];
     for repo in &install.repos {
-        // A colon has a meaning in a path of a URL.
+        // A colon has a special meaning in the path of a URL.
         let folder = repo.name.to_string().replace(':', "_");
         let area = format!("repos/{folder}");
         ensure!(
             all.iter().all(|other| other.area.as_str() != area),
-            "two repositories would be in the folder {area}: give one of them another name"
+            "two repositories would use the folder {area}: give one of them another name"
         );
         all.push(source(
             format!("the repository {}", repo.name),
@@ -179,7 +179,7 @@ fn sources(recipe: &Recipe) -> Result<Vec<Source<'_>>> {
     Ok(all)
 }
 
-/// Downloads what is missing. Returns the number of files that were there.
+/// Downloads the missing files. Returns the number of files that already existed.
 fn complete(
     reader: &Reader<'_>,
     repositories: &[Repository<'_>],
@@ -219,7 +219,7 @@ fn complete(
     Ok(surveys.iter().map(|survey| survey.present).sum())
 }
 
-/// Says how much is to be downloaded, and makes sure that there is room for it.
+/// Reports how much will be downloaded, and checks that the disk has enough free space.
 fn announce(
     folder: &Folder,
     repositories: &[Repository<'_>],
@@ -234,7 +234,7 @@ fn announce(
         total += survey.bytes;
         let missing = survey.wanted.len() - survey.wrong;
         progress.say(&format!(
-            "{}: {missing} missing, {} wrong: {} to download",
+            "{}: {missing} missing, {} damaged or outdated; {} to download",
             repository.source.name,
             counted(survey.wrong, "file"),
             size(survey.bytes)
@@ -243,7 +243,7 @@ fn announce(
     let free = folder.free()?;
     ensure!(
         total == 0 || total + RESERVE_BYTES <= free,
-        "{}: {} to download, and {} free: make room, or name another folder by --out",
+        "{}: {} to download, but only {} free: free some space, or name another folder with --out",
         folder.root().display(),
         size(total),
         size(free)
@@ -251,8 +251,8 @@ fn announce(
     Ok(())
 }
 
-/// Downloads the missing files of a repository. A file that no address has does not keep the others
-/// from being downloaded.
+/// Downloads the missing files of a repository. If no address provides a file, the other files are
+/// still downloaded.
 fn download(
     reader: &Reader<'_>,
     repository: &Repository<'_>,
@@ -276,11 +276,11 @@ fn download(
             Err(failure) => failures.push(failure.to_string()),
         }
         if failures.len() == MAX_FAILURES {
-            failures.push("the rest was not tried".to_owned());
+            failures.push("the remaining files were not tried".to_owned());
         }
         Ok(0)
     };
-    // The few whose size is not listed are shown one by one, such as the installer's images.
+    // The few files whose size is not listed, such as the installer's images, are shown one by one.
     for file in other {
         take(reader.fetch, file)?;
     }
@@ -297,14 +297,14 @@ fn download(
     }
     if !failures.is_empty() {
         bail!(
-            "{}\nThe mirror is not complete. Run the command again: it downloads only what is missing",
+            "{}\nThe mirror is not complete. Run the command again: it downloads only the missing files",
             failures.join("\n")
         );
     }
     Ok(())
 }
 
-/// The record of a repository.
+/// Returns the record of a repository.
 fn entry(repository: &Repository<'_>, name: Option<String>) -> RecordedRepository {
     let (packages, bytes) = repository.packages;
     RecordedRepository {

@@ -1,4 +1,5 @@
-//! Paths of files in a repository. A repository states them, so they are foreign data.
+//! Paths of files in a repository. They come from the repository's lists, so they are untrusted
+//! input.
 
 use std::fmt;
 use std::path::Path;
@@ -8,11 +9,12 @@ use url::Url;
 
 /// The maximum length of a path, in bytes.
 const MAX_PATH_BYTES: usize = 512;
-/// The maximum length of one name in it, in bytes. The download's own files add a few.
+/// The maximum length of one name in a path, in bytes. The names of a download's temporary files
+/// are a few bytes longer.
 const MAX_NAME_BYTES: usize = 200;
 
-/// The path of a file below a folder. It cannot lead out of the folder, and a URL and a file name
-/// mean the same by it.
+/// The path of a file below a folder. It cannot lead out of the folder, and it means the same in a
+/// URL and in the file system.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct RelativePath(String);
 
@@ -28,24 +30,25 @@ impl FromStr for RelativePath {
         if text.starts_with('/') {
             return refuse("is absolute: expected a path inside the repository");
         }
-        // A client and this program could read these differently: `%2e%2e`, `..\`, `a?b`.
+        // A client and this program could interpret such characters differently: `%2e%2e`, `..\`,
+        // `a?b`.
         let odd = |c: char| c.is_control() || "%\\?#:*\"<>|".contains(c);
         if text.contains(odd) {
-            return refuse("has a character that no file of a repository needs");
+            return refuse("contains a character that is not allowed in a repository's file names");
         }
         for name in text.split('/') {
             match name {
-                "" => return refuse("has an empty name in it"),
-                "." | ".." => return refuse("leads out of its folder: it has `.` or `..`"),
-                // The files of an unfinished download have these endings.
+                "" => return refuse("contains an empty name"),
+                "." | ".." => return refuse("leads out of its folder: it contains `.` or `..`"),
+                // The names of unfinished downloads have these suffixes.
                 name if [".part", ".part.from"]
                     .iter()
                     .any(|ending| name.ends_with(ending)) =>
                 {
-                    return refuse("has the ending of an unfinished download");
+                    return refuse("has the suffix of an unfinished download");
                 }
                 name if name.len() > MAX_NAME_BYTES => {
-                    return refuse("has a name that is too long");
+                    return refuse("contains a name that is too long");
                 }
                 _ => {}
             }
@@ -61,26 +64,26 @@ impl fmt::Display for RelativePath {
 }
 
 impl RelativePath {
-    /// The path as text.
+    /// Returns the path as text.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the file is a package, by its ending.
+    /// Returns whether the file is a package, judging by its suffix.
     pub(super) fn is_package(&self) -> bool {
         let ending = Path::new(&self.0).extension();
         ending.is_some_and(|ending| ending.eq_ignore_ascii_case("rpm"))
     }
 
-    /// The names in the path.
+    /// Returns the names in the path.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
     }
 
-    /// The URL of the file below this one.
+    /// Returns the URL of the file below this base URL.
     pub(super) fn below(&self, base: &Url) -> Url {
         let mut url = base.clone();
-        // A base is http or https, which always has path segments.
+        // A base URL is http or https, so it always has path segments.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(self.names());
         }

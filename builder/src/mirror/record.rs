@@ -1,4 +1,4 @@
-//! `mirror.json`: what a complete mirror has.
+//! `mirror.json`: the contents of a complete mirror.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use super::etcd::MirroredRelease;
 use super::folder::write_durably;
 use crate::text_file;
 
-/// The name of the record.
+/// The file name of the record.
 pub(crate) const RECORD: &str = "mirror.json";
 /// The maximum size of a record.
 const MAX_RECORD_BYTES: u64 = 1 << 20;
 
-/// The content of a complete mirror. The record is written last.
+/// The contents of a complete mirror. The record is written last.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Record {
@@ -24,28 +24,28 @@ pub(super) struct Record {
     pub(super) repos: Vec<RecordedRepository>,
 }
 
-/// A repository in it.
+/// A repository in the mirror.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct RecordedRepository {
-    /// Its name in the recipe; the tree has none.
+    /// Its name in the recipe. The tree does not have a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
     /// Its folder, below the mirror's.
     pub(super) path: String,
     pub(super) repomd_sha256: Sha256,
-    /// Whether the recipe pins that digest.
+    /// Whether the recipe pins the digest of repomd.xml.
     pub(super) pinned: bool,
     /// The digest of the tree's `.treeinfo`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) treeinfo_sha256: Option<Sha256>,
-    /// The number of packages, and their size.
+    /// The number of packages.
     pub(super) packages: usize,
     pub(super) bytes: u64,
 }
 
 impl Record {
-    /// The record of the last run, if there is one.
+    /// Reads the record of the last run, if there is one.
     pub(super) fn read(root: &Path) -> Result<Option<Self>> {
         let path = root.join(RECORD);
         if !path.exists() {
@@ -55,7 +55,7 @@ impl Record {
             .with_context(|| format!("cannot read {}", path.display()))?;
         let record = serde_json::from_slice(&bytes).with_context(|| {
             format!(
-                "{} is damaged. Remove it: the lists of the repositories are then downloaded again",
+                "{} is damaged. Remove it, and run the command again: it then downloads the repositories' lists again",
                 path.display()
             )
         })?;
@@ -70,7 +70,7 @@ impl Record {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// The recorded repository of this folder.
+    /// Returns the recorded repository in this folder.
     pub(super) fn repository(&self, path: &str) -> Option<&RecordedRepository> {
         std::iter::once(&self.tree)
             .chain(&self.repos)

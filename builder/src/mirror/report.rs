@@ -1,4 +1,4 @@
-//! The result of a run: what the mirror has, and what goes into the recipe of the site.
+//! The result of a run: the contents of the mirror, and the lines for the site's recipe.
 
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
@@ -18,13 +18,13 @@ pub(super) struct Report {
     #[serde(flatten)]
     pub(super) record: Record,
     pub(super) downloaded: Count,
-    /// The files that were there before, each read and verified.
+    /// The number of files that already existed. Each of them was read and verified.
     pub(super) present: usize,
-    /// The lines for the recipe of the site.
+    /// The lines for the site's recipe.
     pub(super) recipe: String,
 }
 
-/// Files and their size.
+/// The number of files and their total size.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub(super) struct Count {
     pub(super) files: usize,
@@ -39,7 +39,7 @@ impl Count {
     }
 }
 
-/// A size for people.
+/// Formats a size for people.
 pub(super) fn size(bytes: u64) -> String {
     let unit = |shift: u32| {
         let tenths = bytes.saturating_mul(10) >> shift;
@@ -52,8 +52,8 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// The URL of the site's `builder serve`, with a slash at its end: the one that the recipe names
-/// for the image.
+/// Returns the URL of the site's `builder serve`, with a trailing slash. It is the server that the
+/// recipe names for the image.
 fn server(recipe: &Recipe) -> String {
     let image = recipe.install.servers.first();
     image
@@ -61,7 +61,7 @@ fn server(recipe: &Recipe) -> String {
         .unwrap_or_else(|| "http://SERVER:8080/".to_owned())
 }
 
-/// The lines for the recipe of the site.
+/// The lines for the site's recipe.
 pub(super) fn recipe_lines(recipe: &Recipe, record: &Record) -> String {
     let server = server(recipe);
     let mut text = format!(
@@ -116,21 +116,21 @@ impl fmt::Display for Report {
         if files == 0 {
             writeln!(
                 f,
-                "nothing to download: all {} files are as listed",
+                "nothing to download: all {} files match the lists",
                 self.present
             )?;
         } else {
             writeln!(
                 f,
-                "downloaded {files} files, {}; {} files were there",
+                "downloaded {files} files, {}; {} files already existed",
                 size(bytes),
                 self.present
             )?;
         }
-        writeln!(f, "\nThe recipe of the site needs:\n\n{}", self.recipe)?;
+        writeln!(f, "\nThe site's recipe needs:\n\n{}", self.recipe)?;
         writeln!(
             f,
-            "There, without a network:\n\n  builder build recipe.toml --release {out}/{}\n  builder serve out --mirror {out}",
+            "At the site, without Internet access:\n\n  builder build recipe.toml --release {out}/{}\n  builder serve out --mirror {out}",
             etcd.path
         )
     }

@@ -1,4 +1,5 @@
-//! What a repository or a tree consists of: reads its lists, and compares them with the mirror.
+//! The contents of a repository or a tree. This module reads the lists, and compares them with the
+//! mirror.
 
 use std::fs::File;
 use std::io::{Read, Seek as _, SeekFrom};
@@ -16,34 +17,33 @@ use super::source::Source;
 use super::treeinfo;
 use crate::release::{Fetch, MirrorError};
 
-/// The maximum size of a decompressed primary; that of CentOS 7.9's updates has 100 MB.
+/// The maximum size of a decompressed primary. The primary of CentOS 7.9's updates has 100 MB.
 const MAX_PRIMARY_BYTES: u64 = 2 << 30;
-/// The first bytes of compressed files, and the name of the compression.
+/// The first bytes of compressed files, and the names of their formats.
 const OTHER_COMPRESSIONS: [(&[u8], &str); 3] = [
     (b"\xfd7zXZ", "xz"),
     (b"BZh", "bzip2"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
 ];
 
-/// A repository with everything that it lists.
+/// A repository and everything that it lists.
 #[derive(Debug)]
 pub(super) struct Repository<'a> {
     pub(super) source: Source<'a>,
-    /// All files but the lists themselves.
+    /// All files except the lists themselves.
     pub(super) files: Vec<ListedFile>,
-    /// The number of packages among them, and their size.
+    /// The number of packages among the files, and their total size.
     pub(super) packages: (usize, u64),
-    /// The list of its metadata. Lists are written last, so that they never list a file that is not
-    /// there.
+    /// The list of its metadata. Lists are written last, so that they never list a missing file.
     pub(super) repomd: List,
-    /// The list of a tree's other files.
+    /// The list of the tree's other files, if this is a tree.
     pub(super) treeinfo: Option<List>,
-    /// The size of the list of packages, if it was downloaded to read it.
+    /// The size of the package list, if it had to be downloaded now.
     pub(super) primary_downloaded: Option<u64>,
 }
 
 impl Repository<'_> {
-    /// Its lists.
+    /// Returns its lists.
     pub(super) fn lists(&self) -> impl Iterator<Item = &List> {
         std::iter::once(&self.repomd).chain(&self.treeinfo)
     }
@@ -54,12 +54,12 @@ impl Repository<'_> {
 pub(super) struct List {
     pub(super) path: RelativePath,
     pub(super) bytes: Vec<u8>,
-    /// Whether it is in the mirror's folder.
+    /// Whether the mirror already has it.
     pub(super) is_present: bool,
 }
 
 impl List {
-    /// Its digest.
+    /// Returns its digest.
     pub(super) fn sha256(&self) -> Sha256 {
         Sha256::of(&self.bytes)
     }
@@ -69,25 +69,25 @@ impl List {
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub(super) wanted: Vec<ListedFile>,
-    /// Of those, how many are there with other content.
+    /// How many of the wanted files exist with other content.
     pub(super) wrong: usize,
     pub(super) present: usize,
-    /// The size of the wanted files, as far as it is known.
+    /// The total size of the wanted files whose size is known.
     pub(super) bytes: u64,
 }
 
-/// What is needed to read repositories.
+/// The tools for reading repositories.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub(super) fetch: Fetch<'a>,
     pub(super) folder: &'a Folder,
-    /// Whether lists are downloaded again although the mirror has them.
+    /// Whether to download lists again even if the mirror has them.
     pub(super) refresh: bool,
 }
 
 impl Reader<'_> {
-    /// Reads the lists of a repository, from the mirror's folder where they are there. `recorded`
-    /// has the digests of the last run.
+    /// Reads the lists of a repository. Lists that are already in the mirror's folder are not
+    /// downloaded. `recorded` contains the digests from the last run.
     pub(super) fn read<'s>(
         &self,
         source: Source<'s>,
@@ -117,7 +117,7 @@ impl Reader<'_> {
                 .is_some_and(|listed| listed != repomd.sha256())
             {
                 self.fetch.progress.say(&format!(
-                    "note: {}: .treeinfo lists another digest for repodata/repomd.xml; the metadata was made again after the tree",
+                    "note: {}: .treeinfo lists another digest for repodata/repomd.xml; the metadata was regenerated after the tree",
                     source.name
                 ));
             }
@@ -139,8 +139,8 @@ impl Reader<'_> {
         })
     }
 
-    /// A list: from the mirror's folder if it is there with the expected digest, else from the
-    /// repository.
+    /// Reads a list from the mirror's folder if it has the expected digest there, and otherwise
+    /// downloads it from the repository.
     fn list(
         &self,
         source: &Source<'_>,
@@ -173,7 +173,8 @@ impl Reader<'_> {
         })
     }
 
-    /// The packages of a repository. Downloads their list if it is not there, and returns its size.
+    /// Returns the packages of a repository. If the mirror does not have their list, also downloads
+    /// the list and returns its size.
     fn packages(
         &self,
         source: &Source<'_>,
@@ -219,7 +220,7 @@ impl Reader<'_> {
     }
 }
 
-/// Opens a list of packages, compressed by gzip or not at all.
+/// Opens a package list, which may be compressed with gzip.
 fn opened(path: &Path) -> Result<Box<dyn Read>> {
     let mut file = File::open(path)?;
     let mut start = Vec::new();
@@ -233,8 +234,9 @@ fn opened(path: &Path) -> Result<Box<dyn Read>> {
         .find(|(magic, _)| start.starts_with(magic));
     if let Some((_, name)) = other {
         bail!(
-            "it is compressed by {name}, which this program does not read. The repositories of CentOS 7 use gzip: name a \
-             mirror that has `primary.xml.gz`, or make the metadata again by createrepo"
+            "it is compressed with {name}, which this program cannot read. The repositories of \
+             CentOS 7 use gzip: name a mirror that has `primary.xml.gz`, or regenerate the \
+             metadata with createrepo"
         );
     }
     Ok(Box::new(file))
@@ -264,7 +266,10 @@ mod tests {
         for (start, name) in OTHER_COMPRESSIONS {
             std::fs::write(&path, start).unwrap();
             let error = opened(&path).map(drop).unwrap_err().to_string();
-            assert!(error.contains(&format!("compressed by {name}")), "{error}");
+            assert!(
+                error.contains(&format!("compressed with {name}")),
+                "{error}"
+            );
         }
     }
 }

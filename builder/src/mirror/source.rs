@@ -12,11 +12,11 @@ use super::metadata::ListedFile;
 use super::path::RelativePath;
 use crate::release::{Fetch, MirrorError, PartialDownload, Progress};
 
-/// The maximum size of a file whose size is not listed, such as the installer's second stage of 500
-/// MB.
+/// The maximum size of a file whose size is not listed, such as the installer's second stage (500
+/// MB).
 const MAX_FILE_BYTES: u64 = 4 << 30;
 
-/// A repository or a tree, and its place in the mirror.
+/// A repository or a tree, and its location in the mirror.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     /// Its name in messages.
@@ -26,11 +26,11 @@ pub(super) struct Source<'a> {
     pub(super) area: RelativePath,
     /// The digest of its repomd.xml, if the recipe pins it.
     pub(super) pin: Option<Sha256>,
-    /// The address that answered last, which is asked first.
+    /// The index of the address that answered last, which is asked first.
     pub(super) answered: Cell<usize>,
 }
 
-/// Why no address gave a file.
+/// Why no address provided a file.
 #[derive(Debug)]
 pub(super) struct NotFetched(String);
 
@@ -41,28 +41,28 @@ impl std::fmt::Display for NotFetched {
 }
 
 impl Source<'_> {
-    /// The addresses, beginning with the one that answered last.
+    /// Returns the addresses, starting with the one that answered last.
     fn bases(&self) -> impl Iterator<Item = (usize, &Base)> {
         let first = self.answered.get();
         let all = self.bases.iter().enumerate();
         all.clone().skip(first).chain(all.take(first))
     }
 
-    /// The failure of all addresses.
+    /// Returns the error for a file that no address provided.
     fn not_fetched(&self, path: &RelativePath, tried: &[(String, MirrorError)]) -> NotFetched {
         let lines: Vec<String> = tried
             .iter()
             .map(|(url, trouble)| format!("\n  {url}: {trouble}"))
             .collect();
         NotFetched(format!(
-            "{}: no address has {path}{}",
+            "{}: no address provides {path}{}",
             self.name,
             lines.concat()
         ))
     }
 
-    /// Downloads a small file without a listed digest. `accept` refuses the content of an address;
-    /// then the next one is asked.
+    /// Downloads a small file without a listed digest. If `accept` refuses an address's content,
+    /// the next address is asked.
     pub(super) fn small(
         &self,
         fetch: Fetch<'_>,
@@ -86,15 +86,16 @@ impl Source<'_> {
         bail!("{}", self.not_fetched(path, &tried));
     }
 
-    /// The size of a file: the listed one, or the one that the address says that answered last.
+    /// Returns the size of a file: the listed size, or the size that the address that answered last
+    /// reports.
     pub(super) fn size(&self, fetch: Fetch<'_>, file: &ListedFile) -> Option<u64> {
         let base = self.bases().next();
         let length = || fetch.length(&file.path.below(base?.1.url()));
         file.size.or_else(|| Some(length()?.min(MAX_FILE_BYTES)))
     }
 
-    /// Downloads a listed file into the mirror, and returns its size. The inner error is that of
-    /// the addresses.
+    /// Downloads a listed file into the mirror, and returns its size. The inner error means that no
+    /// address provided the file.
     pub(super) fn download(
         &self,
         fetch: Fetch<'_>,
@@ -119,14 +120,14 @@ impl Source<'_> {
     }
 }
 
-/// Shows many downloads as one.
+/// Shows the progress of many downloads as one.
 pub(super) struct Whole<'a> {
     inner: &'a dyn Progress,
     done: AtomicU64,
 }
 
 impl<'a> Whole<'a> {
-    /// Begins a transfer of files with `total` bytes.
+    /// Begins a transfer of files with `total` bytes in all.
     pub(super) fn begin(inner: &'a dyn Progress, what: &str, total: u64) -> Self {
         inner.begin(what, 0, Some(total));
         Self {
@@ -135,7 +136,7 @@ impl<'a> Whole<'a> {
         }
     }
 
-    /// A file of this size is done.
+    /// Reports that a file of this size is complete.
     pub(super) fn done(&self, size: u64) {
         let before = self.done.fetch_add(size, Ordering::Relaxed);
         self.inner.at(before + size);

@@ -1,4 +1,4 @@
-//! `.treeinfo`, which lists the files of an installation tree that are no packages.
+//! `.treeinfo`, which lists the files of an installation tree that are not packages.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,15 @@ use recipes::Sha256;
 use super::metadata::ListedFile;
 use super::path::RelativePath;
 
-/// Where `builder serve` sends iPXE for the installer.
+/// The installer's kernel and initrd, which iPXE loads from `builder serve`.
 const BOOT: [&str; 2] = ["images/pxeboot/vmlinuz", "images/pxeboot/initrd.img"];
-/// The installer's second stage, if `.treeinfo` names no other (dracut/anaconda-lib.sh).
+/// The installer's second stage, unless `.treeinfo` names another file (dracut/anaconda-lib.sh).
 const STAGE2: &str = "LiveOS/squashfs.img";
-/// Images that change the installer, which it fetches where they exist (dracut/anaconda-lib.sh).
+/// Images that modify the installer. The installer fetches them if they exist
+/// (dracut/anaconda-lib.sh).
 const OPTIONAL: [&str; 2] = ["images/updates.img", "images/product.img"];
 
-/// What a `.treeinfo` says.
+/// The contents of a `.treeinfo`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TreeInfo {
     /// The files that an installation needs.
@@ -23,7 +24,7 @@ pub(super) struct TreeInfo {
     pub(super) repomd_sha256: Option<Sha256>,
 }
 
-/// Reads a `.treeinfo`: sections of lines `key = value`.
+/// Reads a `.treeinfo`, which consists of sections with lines `key = value`.
 pub(super) fn read(text: &str) -> Result<TreeInfo, String> {
     let (mut section, mut stage2) = ("", STAGE2);
     let mut digests: BTreeMap<&str, &str> = BTreeMap::new();
@@ -65,13 +66,13 @@ pub(super) fn read(text: &str) -> Result<TreeInfo, String> {
         let Some(sha256) = digest(path)? else {
             if needed {
                 return Err(format!(
-                    "[checksums] has no {path}, which an installation needs: expected a tree of 7.9 with images/ and LiveOS/"
+                    "[checksums] does not list {path}, which an installation needs: expected a 7.9 tree with images/ and LiveOS/"
                 ));
             }
             continue;
         };
         let path: RelativePath = path.parse()?;
-        // Packages and metadata have lists of their own.
+        // Packages and metadata have their own lists.
         if path.is_package() || path.names().next() == Some("repodata") {
             return Err(format!("{path} is not an image"));
         }
@@ -93,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// As in CentOS 7.9's own tree.
+    /// Returns a `.treeinfo` like that of CentOS 7.9's own tree.
     fn text() -> String {
         let sum = |path: &str| format!("{path} = sha256:{}\n", Sha256::of(path.as_bytes()));
         let sums: String = BOOT
@@ -126,13 +127,17 @@ mod tests {
     #[test]
     fn a_tree_that_cannot_be_verified_is_refused() {
         for (from, to, words) in [
-            ("[checksums]", "[sums]", "has no images/pxeboot/vmlinuz"),
+            (
+                "[checksums]",
+                "[sums]",
+                "does not list images/pxeboot/vmlinuz",
+            ),
             ("vmlinuz = sha256:", "vmlinuz = sha1:", "only sha256"),
             ("vmlinuz = sha256:", "vmlinuz = sha256:0", "65 characters"),
             (
                 "mainimage = LiveOS/squashfs.img",
                 "mainimage = LiveOS/other.img",
-                "has no LiveOS/other.img",
+                "does not list LiveOS/other.img",
             ),
             (STAGE2, "../../squashfs.img", "leads out of its folder"),
             (STAGE2, "/squashfs.img", "is absolute"),

@@ -1,5 +1,5 @@
-//! XML of a foreign server, read in bounded memory: a tag and a text have a maximum size, and
-//! elements have a maximum depth.
+//! Reads untrusted XML in bounded memory: the size of a tag, the length of a text and the nesting
+//! depth of elements are limited.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -8,12 +8,12 @@ use quick_xml::{Reader, XmlVersion};
 
 /// The maximum size of a tag or of a piece of text.
 const MAX_EVENT_BYTES: u64 = 256 << 10;
-/// The maximum depth; repositories need 5.
+/// The maximum nesting depth. Repositories need 5.
 const MAX_DEPTH: usize = 16;
-/// The maximum number of characters of a text that is kept, such as a digest.
+/// The maximum number of characters that are kept of a text, such as a digest.
 const MAX_TEXT_CHARS: usize = 1024;
 
-/// What is wrong with a file of metadata, and where.
+/// What is wrong with a metadata file, and at which byte.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} (at byte {position})")]
 pub(super) struct MetadataError {
@@ -22,7 +22,7 @@ pub(super) struct MetadataError {
 }
 
 impl MetadataError {
-    /// A problem at this byte.
+    /// Creates the error for a problem at this byte.
     pub(super) fn new(problem: impl Into<String>, position: u64) -> Self {
         Self {
             problem: problem.into(),
@@ -31,7 +31,7 @@ impl MetadataError {
     }
 }
 
-/// A tag, and how many elements it is inside of; the root's own depth is 1.
+/// A tag with its nesting depth. The root's depth is 1.
 #[derive(Debug)]
 pub(super) enum Node<'a> {
     Start(usize, &'a Tag<'a>),
@@ -44,12 +44,12 @@ pub(super) enum Node<'a> {
 pub(super) struct Tag<'a>(BytesStart<'a>);
 
 impl Tag<'_> {
-    /// The name of the element, without its prefix.
+    /// Returns the name of the element, without its prefix.
     pub(super) fn name(&self) -> String {
         String::from_utf8_lossy(self.0.local_name().as_ref()).into_owned()
     }
 
-    /// The value of an attribute, by its full name.
+    /// Returns the value of the attribute with this full name.
     pub(super) fn attribute(&self, name: &str) -> Option<String> {
         let found = self.0.try_get_attribute(name).ok()??;
         let value = found.normalized_value(XmlVersion::Implicit1_0).ok()?;
@@ -83,7 +83,7 @@ pub(super) fn read(
                 Err("it has a document type, which no repository needs".to_owned())
             }
             Ok(Event::Start(_)) if depth == MAX_DEPTH => {
-                Err(format!("more than {MAX_DEPTH} elements inside each other"))
+                Err(format!("elements are nested more than {MAX_DEPTH} deep"))
             }
             Ok(Event::Start(tag)) => {
                 depth += 1;
@@ -108,7 +108,7 @@ pub(super) fn read(
     }
 }
 
-/// A reader that stops after a number of bytes for one event, and for the whole.
+/// A reader that limits the number of bytes for one event and for the whole input.
 #[derive(Debug)]
 struct Bounded<R> {
     inner: BufReader<R>,
@@ -185,7 +185,7 @@ mod tests {
         for (text, words) in [
             (long.as_str(), "too large"),
             (&wide, "too large"),
-            (&deep, "more than 16 elements"),
+            (&deep, "nested more than 16 deep"),
             ("<a><b></a>", "not well-formed"),
             ("<a>", "ends inside"),
             (

@@ -39,8 +39,8 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
             // an output.
             let unfinished = lock();
             for temp in unfinished.iter() {
-                // Rename the folder first, so that threads that still write into it fail instead of
-                // filling it again.
+                // Rename the folder first, so that threads that are still writing into it fail
+                // instead of refilling it.
                 let dead = temp.with_extension(format!("new-{}-interrupted", std::process::id()));
                 let place = if fs::rename(temp, &dead).is_ok() {
                     &dead

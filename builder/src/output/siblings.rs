@@ -23,11 +23,11 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = entry.path();
         if name.starts_with(&old) {
-            // If the build was killed between the two renames, the old output is put back. If it
-            // was killed after them, the old output is no longer needed.
+            // If the build was killed between the two renames, the old output is put back. If the
+            // build was killed after both renames, the old output is no longer needed.
             if target.symlink_metadata().is_err() {
                 fs::rename(&path, target)
-                    .map_err(io_error("put the old output back from it", &path))?;
+                    .map_err(io_error("move the old output back into place", &path))?;
             } else {
                 remove(&path)?;
             }
@@ -41,8 +41,8 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
 }
 
 /// Returns whether the build of a temporary folder has ended. The lock decides, because the process
-/// number may now belong to another process, or be from another container. If folders cannot be
-/// locked, the process number decides.
+/// number may now belong to another process, or may come from another container. If folders cannot
+/// be locked, the process number decides.
 fn is_dead(temp: &Path, pid: &str) -> bool {
     let Ok(file) = File::open(temp) else {
         return false;
@@ -89,7 +89,8 @@ pub(super) fn replace_in_two(temp: &Path, target: &Path) -> Result<(), OutputErr
     let aside = sibling(target, &format!("old-{}", serial()));
     fs::rename(target, &aside).map_err(io_error("move the old output aside", target))?;
     if let Err(error) = fs::rename(temp, target) {
-        fs::rename(&aside, target).map_err(io_error("put the old output back from it", &aside))?;
+        fs::rename(&aside, target)
+            .map_err(io_error("move the old output back into place", &aside))?;
         return Err(io_error("put the new output in its place", target)(error));
     }
     remove(&aside)

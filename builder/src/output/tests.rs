@@ -317,7 +317,7 @@ fn child() {
     let output = begin(&target).unwrap();
     write(&output, "two");
     fs::write(target.with_file_name("begun"), "").unwrap();
-    // Writes indefinitely, as if the build were in the middle of its work.
+    // Writes indefinitely, like a build in the middle of its work.
     for count in 0_u64.. {
         let path = output.path().join(format!("image/{}", count % 64));
         if fs::write(path, count.to_string()).is_err() {

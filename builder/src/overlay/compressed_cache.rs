@@ -1,10 +1,10 @@
 //! Keeps large files in compressed form from one build to the next.
 //!
 //! The path of an entry is CACHE/gzip/DIGEST OF THE CONTENT/COMPRESSOR.SIZE OF THE CONTENT.DIGEST
-//! OF THE COMPRESSED BYTES.gz. So the builder can find an entry by its content, and can verify it
-//! by hashing only the compressed bytes, a third of the size. It does not read the content itself.
-//! As with a compiler's cache, this protects against damage, but not against an owner who forges
-//! cache entries.
+//! OF THE COMPRESSED BYTES.gz. The builder can therefore find an entry by its content, and can
+//! verify it by hashing only the compressed bytes, which are a third of the size. It does not read
+//! the content itself. As with a compiler's cache, this protects against damage, but not against an
+//! owner who forges cache entries.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
@@ -79,8 +79,8 @@ impl CompressedCache {
         None
     }
 
-    /// Stores a compressed form. Two builders can do so at the same time, because each renames a
-    /// complete file to the same name.
+    /// Stores a compressed form. Two builders can store the same form at the same time, because
+    /// each renames a complete file to the same name.
     pub(super) fn put(
         &self,
         content: Sha256,
@@ -94,7 +94,7 @@ impl CompressedCache {
             .create(&folder);
         made.map_err(OverlayError::io("create", &folder))?;
         let path = folder.join(format!("{COMPRESSOR}.{size}.{}.gz", Sha256::of(compressed)));
-        // No fsync, because a file that a power cut damages does not match its name.
+        // The file is not synced, because a file that a power cut damages does not match its name.
         let mut file =
             tempfile::NamedTempFile::new_in(&folder).map_err(OverlayError::io("write", &folder))?;
         file.write_all(compressed)

@@ -11,8 +11,8 @@ use super::path::NodePath;
 pub(crate) struct Entry {
     /// Its path on the node.
     pub(crate) path: NodePath,
-    /// Its permission bits, at most 07777. They do not depend on the modes of the builder's files
-    /// or its umask.
+    /// Its permission bits, at most 07777. The bits do not depend on the modes of the builder's
+    /// files or on its umask.
     pub(crate) mode: u32,
     /// The numeric id of its owner. The archive contains no names, because the node's passwd may
     /// map them to other ids.

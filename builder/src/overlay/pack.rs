@@ -16,7 +16,7 @@ use super::{Content, Entry, Kind, OverlayError, Packed};
 use crate::digest::Hash;
 use crate::newfile;
 
-/// The minimum size of a file that gets its own gzip members and an entry in the cache. Smaller
+/// The minimum size of a file that is stored in its own gzip members and in the cache. Smaller
 /// files compress better together, and compressing them each time is fast enough.
 const LARGE_FILE_BYTES: u64 = 256 << 10;
 

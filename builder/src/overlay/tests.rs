@@ -345,7 +345,7 @@ proptest! {
             let (path, kind, content) = match entry.kind {
                 Kind::File(Content::Bytes(bytes)) => (path, b'0', bytes),
                 Kind::Dir => (format!("{path}/"), b'5', Vec::new()),
-                Kind::File(_) => unreachable!("only bytes are made"),
+                Kind::File(_) => unreachable!("the test creates only bytes"),
             };
             wanted.insert(path, (kind, entry.mode, entry.uid.into(), entry.gid.into(), mtime, content));
         }

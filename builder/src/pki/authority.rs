@@ -32,8 +32,8 @@ pub(crate) enum Authority {
     },
 }
 
-/// How far in the past a certificate's validity begins at most: a node whose clock is slow must
-/// still accept it.
+/// The maximum time by which the start of a certificate's validity is backdated, so that a node
+/// whose clock is slow also accepts the certificate.
 pub(super) const BACKDATE: Duration = Duration::hours(1);
 
 /// The authorities that nodes trust, and the one that signs.
@@ -236,7 +236,7 @@ pub(super) fn own(
     params.self_signed(pair)
 }
 
-/// Returns the validity period: from shortly before now, at most a tenth of the lifetime, until the
+/// Returns the validity period: from shortly before now (at most a tenth of the lifetime) until the
 /// end of the lifetime, or until the last date that a certificate can contain.
 pub(super) fn validity(now: OffsetDateTime, life: Duration) -> (OffsetDateTime, OffsetDateTime) {
     // This date means "has no well-defined expiration date" (RFC 5280, 4.1.2.5).

@@ -154,8 +154,7 @@ pub(super) fn public_half(key_pem: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Checks, as the nodes' TLS library does, that a chain (leaf first) leads to one of the
-/// authorities. The leaf must also be valid for clients, because every certificate of this project
-/// is.
+/// authorities. The leaf must also be valid for clients, like every certificate of this project.
 pub(super) fn chains(
     chain: &[Certificate],
     authorities: &[Certificate],

@@ -138,8 +138,8 @@ pub(crate) fn issue_client(
     })
 }
 
-/// Writes the files. The previous certificate is removed first. So an interruption leaves a folder
-/// without a certificate, and never a certificate next to the key of another one.
+/// Writes the files. The previous certificate is removed first. Therefore an interruption leaves a
+/// folder without a certificate, and never a certificate next to another certificate's key.
 fn write(files: &ClientFiles, ca: &str, cert: &str, key: &str) -> Result<(), PkiError> {
     match fs::remove_file(&files.cert) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

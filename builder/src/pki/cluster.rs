@@ -105,8 +105,8 @@ fn belongs_to(dir: &Path, owner: &str, cluster: &Cluster) -> PkiError {
         format!(
             "this PKI folder belongs to the cluster {owner}, but the recipe describes {cluster}"
         ),
-        "with one CA for two clusters, the client certificates of each would have root access to \
-         the other: name another folder with --pki, or another --out, which has its own PKI folder \
+        "with one CA for two clusters, each cluster's client certificates would have root access \
+         to the other cluster: name another folder with --pki, or another --out, which has its own PKI folder \
          next to it. If this is the same cluster with new names or addresses, run `builder pki \
          assign FOLDER RECIPE`",
     )

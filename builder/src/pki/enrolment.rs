@@ -1,6 +1,6 @@
-//! The keys that nodes made themselves, and their certificates. The first keys for which a node's
-//! certificates are signed are the node's keys. Other keys for it are refused until an operator
-//! approves them.
+//! The keys that nodes generated themselves, and their certificates. The first keys for which a
+//! node's certificates are signed become the node's recorded keys. Other keys for the node are
+//! refused until an operator approves them.
 
 use std::path::Path;
 
@@ -21,8 +21,8 @@ impl Pki {
     /// Records the keys of a request as the node's.
     ///
     /// # Errors
-    /// If an operator has to approve these keys first, because the node has others or because
-    /// `first` requires it, or if one of the keys is another node's, as on a copied disk.
+    /// If an operator has to approve these keys first, because the node has other keys or because
+    /// `first` requires it, or if one of the keys belongs to another node, as on a copied disk.
     pub(crate) fn enrol(
         &mut self,
         name: &Label,
@@ -67,7 +67,7 @@ impl Pki {
         remove(&folder.join(ASKED))
     }
 
-    /// The other node that has one of these keys.
+    /// Returns the other node that has one of these keys.
     fn owner(&self, name: &Label, keys: &PublicKeys) -> Result<Option<String>, PkiError> {
         for folder in store::list(&self.dir.join(NODES))? {
             let other = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -78,8 +78,8 @@ impl Pki {
         Ok(None)
     }
 
-    /// The certificates for the keys of an enrolled node: the existing ones while they are valid,
-    /// otherwise new ones. `None` if the node is not enrolled.
+    /// Returns the certificates for the keys of an enrolled node: the existing ones while they are
+    /// valid, otherwise new ones. `None` if the node is not enrolled.
     pub(crate) fn certificates(
         &mut self,
         subject: &Subject<'_>,
@@ -121,15 +121,16 @@ impl Pki {
         let why = wrong.as_deref();
         let spki = SubjectPublicKeyInfo::from_der(public).map_err(PkiError::make(&cert))?;
         let made = self.sign(role, subject, &spki, (&cert, found.as_deref()))?;
-        // A node renews its certificates for years: those that it replaces are of no use to anyone.
+        // A node renews its certificates for years, and the replaced certificates have no further
+        // use, so they are not archived.
         if why.is_some_and(|why| why.iter().all(Mismatch::is_of_age)) && !key.exists() {
             store::overwrite(&cert, made.as_bytes(), store::PUBLIC)?;
             self.events.push(Event::Renewed { path: cert });
             return Ok(issued(made));
         }
         self.keep_previous(folder, (found.as_deref(), held, why), role, subject)?;
-        // A private key beside the certificate is from the time when the builder made this node's
-        // keys.
+        // A private key next to the certificate dates from the time when the builder generated this
+        // node's keys.
         let key = key.exists().then_some(&*key);
         if found.is_some() || key.is_some() {
             self.archive_pair(

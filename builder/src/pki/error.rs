@@ -49,7 +49,7 @@ pub(crate) enum PkiError {
         /// How long this build waited.
         waited: u64,
     },
-    /// A request is for keys that an operator has to approve first.
+    /// A request contains keys that an operator has to approve first.
     #[error("{name} {has}, but this request is for the key {asked}. Compare it with the key that \
         {name} prints, then run: builder pki approve {folder} {name} {asked} [key-not-approved]",
         folder = folder.display(),
@@ -64,10 +64,10 @@ pub(crate) enum PkiError {
         /// The fingerprint of the request's keys.
         asked: Sha256,
     },
-    /// A request for a node is for the keys of another node.
+    /// A request for a node contains a key of another node.
     #[error(
-        "this request for {name} is for a key of {owner}. Either it is the wrong request, or a \
-         disk was copied. Run `firstboot csr --new-key` to make new keys [key-of-another-node]"
+        "this request for {name} contains a key of {owner}. Either it is the wrong request, or a \
+         disk was copied. Run `firstboot csr --new-key` to generate new keys [key-of-another-node]"
     )]
     KeyOfAnotherNode {
         /// The node for which certificates are requested.
@@ -78,7 +78,7 @@ pub(crate) enum PkiError {
     /// A key or a certificate could not be created.
     #[error("cannot create {path}: {source}", path = path.display())]
     Make {
-        /// The file it was meant for.
+        /// The file for which it was meant.
         path: PathBuf,
         /// The certificate library's error.
         source: rcgen::Error,

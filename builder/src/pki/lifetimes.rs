@@ -6,18 +6,18 @@ use time::Duration;
 /// The lifetimes of certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetimes {
-    /// The builder's own CA, in days.
+    /// The lifetime of the builder's own CA, in days.
     pub authority: u32,
-    /// The lifetime of a node's certificates. They expire with the CA at the latest.
+    /// The lifetime of a node's certificates. The certificates expire no later than the CA.
     pub certificate: Duration,
-    /// A node's certificate that has less than this left is replaced by the next build, and when
-    /// the node asks for it.
+    /// A node's certificate whose remaining lifetime is shorter than this is replaced by the next
+    /// build, or when the node requests a new one.
     pub renew_before: Duration,
 }
 
 impl From<&Tls> for Lifetimes {
     fn from(tls: &Tls) -> Self {
-        // The recipe's lifetimes are a few years at most.
+        // The recipe's lifetimes are at most a few years.
         let of = |life: std::time::Duration| Duration::try_from(life).unwrap_or(Duration::MAX);
         Self {
             authority: tls.authority_days,

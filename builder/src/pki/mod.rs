@@ -4,20 +4,22 @@
 //!
 //! ```text
 //! DIR/                0700
-//!   ca.crt            the authority, or several while one replaces another
+//!   ca.crt            the authority, or several authorities while one replaces another
 //!   cluster.json      the cluster that the folder belongs to
-//!   ca.key            0600; not there where the authority is the user's
+//!   ca.key            0600; absent if the authority is the user's
 //!   signing.key       0600; ed25519, signs node documents and the manifest
-//!   signing.pub       what the image trusts
+//!   signing.pub       the public half of signing.key, which the image trusts
 //!   serial.json       the serial and the digest of the newest image
 //!   nodes/NAME/{server,peer,client}.{crt,key}
-//!   nodes/NAME/enrolled.pub           the keys that the node made itself, instead of the three `.key`
+//!   nodes/NAME/enrolled.pub           the keys that the node generated itself, instead of the three
+//!                                     `.key` files
 //!   nodes/NAME/approved-key           the fingerprint of the keys that may replace them
-//!   nodes/NAME/asked-key              the fingerprint of the keys whose request waits for approval
-//!   nodes/NAME/before/{…}.{crt,key}   the same by the authority before, while it is replaced
+//!   nodes/NAME/asked-key              the fingerprint of the keys whose request is waiting for
+//!                                     approval
+//!   nodes/NAME/before/{…}.{crt,key}   the same from the previous authority, during a rotation
 //!   clients/NAME/     an operator's client certificate, see `client`
-//!   next-ca.key       0600; only while `rotate` was cut short
-//!   ….old-DATE        what was replaced
+//!   next-ca.key       0600; exists only if `rotate` was interrupted
+//!   ….old-DATE        a replaced file
 //! ```
 
 mod approval;
@@ -140,9 +142,9 @@ impl Pki {
         self.signing.public()
     }
 
-    /// Returns whether the signing key is still unpublished: no document that is signed with it has
-    /// left the builder. The nodes' folder does not show this, because an operator may put
-    /// ready-made certificates into it before the first build.
+    /// Returns whether the signing key is still unpublished, which means that no document signed
+    /// with it has left the builder. The nodes' folder does not show this, because an operator may
+    /// put ready-made certificates into it before the first build.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
@@ -152,8 +154,8 @@ impl Pki {
         &self.events
     }
 
-    /// Returns the serial of the image with this digest. It is one more than the last serial if the
-    /// image differs from the last one.
+    /// Returns the serial of the image with this digest. If the image differs from the previous
+    /// image, the serial is one higher than the previous serial.
     pub(crate) fn serial(&self, image: Sha256) -> Result<u64, PkiError> {
         serial::of(&self.dir, image)
     }
@@ -353,7 +355,7 @@ impl Pki {
         })
     }
 
-    /// Issues the certificate of a key, to replace the `old` one at this path.
+    /// Issues the certificate for a key. It replaces the `old` certificate at this path.
     fn sign(
         &self,
         role: Role,

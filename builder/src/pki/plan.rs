@@ -12,7 +12,7 @@ use super::{Event, Lifetimes, PkiError, store};
 /// The planned change to a folder's authority, which has not been written yet.
 #[derive(Debug)]
 pub(super) enum AuthorityPlan {
-    /// Create an authority. Use this key if a killed build has left one.
+    /// Create an authority. Use this key if a killed build has left a key behind.
     Make(Option<KeyPair>),
     /// Keep the folder's authority.
     Keep(Signer),
@@ -55,8 +55,8 @@ impl AuthorityPlan {
             // The existing authority has signed nothing. A failed build left it, and no node trusts
             // it.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
-            // With a new CA next to old certificates, every running member would be cut off at its
-            // next rebuild.
+            // If old certificates were combined with a new CA, every running member would be cut
+            // off at its next rebuild.
             (None, false, false) if used => refused(
                 "it is missing, but the folder has been used to sign documents or certificates of \
                  nodes",
@@ -104,9 +104,10 @@ fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
     Ok(pair)
 }
 
-/// Refuses to replace the authority of issued certificates with one that shares no CA certificate
-/// with it. If they share one, nodes that trust the old file and nodes that trust the new file have
-/// an authority in common, so the CA of a running cluster can be changed.
+/// Refuses to replace the authority of issued certificates with an authority that shares no CA
+/// certificate with it. If they share a CA certificate, nodes that trust the old file and nodes
+/// that trust the new file have an authority in common, so the CA of a running cluster can be
+/// changed.
 fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     let (old_pem, old) = read_cert(kept)?;
     if old_pem == given.pem

@@ -1,6 +1,6 @@
 //! A node's certificates from the authority that is being replaced. The node presents them until
-//! all members trust the new authority. So members that do not trust the new authority yet still
-//! accept a node that is reinstalled in the meantime.
+//! all members trust the new authority. Therefore members that do not trust the new authority yet
+//! still accept a node that is reinstalled in the meantime.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ impl Pki {
         })
     }
 
-    /// Returns the certificates from the previous authority for a node that holds its keys itself.
+    /// Returns the certificates from the previous authority for a node that keeps its keys itself.
     pub(super) fn previous_ca_certificates(
         &mut self,
         node: &Path,

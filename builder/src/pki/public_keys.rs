@@ -1,4 +1,4 @@
-//! The public keys of a node that made its keys itself, from its request for certificates. The CA
+//! The public keys of a node that generated its keys itself, from its certificate request. The CA
 //! ignores everything else in a request, because names, addresses, purposes and lifetimes come from
 //! the recipe.
 
@@ -17,11 +17,11 @@ use super::error::PkiError;
 use super::store;
 use super::validate::Role;
 
-/// The size limit of a request in bytes. A request from firstboot has about 1.5 KB.
+/// The size limit of a request, in bytes. A request from firstboot has about 1.5 KB.
 pub(crate) const REQUEST_LIMIT: usize = 64 << 10;
 
-/// The `SubjectPublicKeyInfo` of an ECDSA P-256 key, up to the point (RFC 5480). firstboot makes
-/// only this kind of key. With a single kind, a key has a single encoding.
+/// The `SubjectPublicKeyInfo` of an ECDSA P-256 key, up to the point (RFC 5480). firstboot
+/// generates only this kind of key. With a single kind, a key has a single encoding.
 const P256: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -39,13 +39,13 @@ pub(crate) struct PublicKeys([Vec<u8>; 3]);
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestError {
-    /// It is longer than a request can be.
+    /// The request is longer than a request may be.
     #[error("it is longer than {REQUEST_LIMIT} bytes")]
     TooLong,
-    /// It is not PEM, or does not contain three requests.
+    /// The text is not PEM, or does not contain three requests.
     #[error("it contains {0} CERTIFICATE REQUEST blocks in PEM, but three are expected")]
     Count(usize),
-    /// One of its requests is not of the kind that firstboot makes.
+    /// One of the requests is not of the kind that firstboot creates.
     #[error("its request {number} is not usable: {why}")]
     Unusable {
         /// The number of that request, counted from 1.
@@ -53,7 +53,7 @@ pub(crate) enum RequestError {
         /// The fault.
         why: &'static str,
     },
-    /// Two of its requests are for the same key.
+    /// Two of the requests are for the same key.
     #[error("two of its requests are for the same key")]
     SameKey,
 }
@@ -147,7 +147,7 @@ fn proven_key(der: &[u8]) -> Result<Vec<u8>, &'static str> {
     let point = key
         .strip_prefix(&P256)
         .filter(|point| point.len() == 65)
-        .ok_or("its key is not ECDSA P-256, the kind that firstboot makes")?;
+        .ok_or("its key is not ECDSA P-256, the kind that firstboot generates")?;
     if request.signature_algorithm.algorithm.to_id_string() != ECDSA_SHA256 {
         return Err("it is not signed with ECDSA and SHA-256");
     }

@@ -148,8 +148,8 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
             return Err(PkiError::wrong(
                 &leaf,
                 why,
-                "build, give every node its new document, and try again; move away files of former \
-                 nodes",
+                "build, give every node its new document, and try again; move the files of former \
+                 nodes out of the folder",
             ));
         }
     }

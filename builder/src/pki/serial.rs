@@ -21,7 +21,7 @@ struct Newest {
 }
 
 /// Returns the serial of this image: the last build's serial if the image is the same, otherwise
-/// the next serial. The serial is stored durably before this function returns. The caller must hold
+/// the next serial. This function stores the serial durably before it returns. The caller must hold
 /// the folder's lock.
 pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     let path = dir.join(FILE);
@@ -57,7 +57,7 @@ fn wrong(path: &Path, found: String) -> PkiError {
     PkiError::wrong(
         path,
         found,
-        "restore it from a backup. Without it the next images would have serials that the nodes \
+        "restore it from a backup. Without it, the next images would have serials that the nodes \
          have already seen, and no node would install them",
     )
 }

@@ -24,7 +24,7 @@ pub(crate) fn trust(dir: &Path) -> Option<PublicKey> {
         .ok()
 }
 
-/// Returns the signing key of a folder that a build has made, as PKCS #8.
+/// Returns the signing key of a folder that a build has created, as PKCS #8.
 pub(crate) fn signing_key(dir: &Path) -> Result<Vec<u8>, PkiError> {
     let key = dir.join(KEY);
     let der = store::read_secret(&key)?

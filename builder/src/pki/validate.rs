@@ -58,11 +58,11 @@ impl Role {
         }
     }
 
-    /// Returns the names and addresses under which others reach the node. A client certificate has
-    /// none, because nothing connects to a client.
+    /// Returns the names and addresses at which others reach the node. A client certificate does
+    /// not have any, because nothing connects to a client.
     ///
-    /// They include `localhost` and the loopback addresses, so that etcdctl on the node works
-    /// without a network.
+    /// The names include `localhost`, and the addresses include the loopback addresses, so that
+    /// etcdctl on the node works without a network.
     pub(super) fn sans(self, subject: &Subject<'_>) -> BTreeSet<String> {
         if self == Self::Client {
             return BTreeSet::new();
@@ -102,40 +102,40 @@ const OPTIONAL_SAN: &str = "IP:::1";
 /// One reason why a node cannot use a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Mismatch {
-    /// It cannot be read.
+    /// The certificate cannot be read.
     #[error("it is {0}")]
     Unreadable(String),
-    /// Its private key cannot be read.
+    /// The certificate's private key cannot be read.
     #[error("its key is {0}")]
     KeyUnreadable(String),
     /// Its private key is missing.
     #[error("its private key is missing")]
     NoKey,
-    /// The private key next to it does not match.
+    /// The private key next to the certificate does not match.
     #[error("it does not match the key next to it")]
     WrongKey,
-    /// It has expired.
+    /// The certificate has expired.
     #[error("it expired on {}", utc(*.0))]
     Expired(OffsetDateTime),
-    /// It is not valid yet.
+    /// The certificate is not valid yet.
     #[error("it is valid only from {}", utc(*.0))]
     NotYetValid(OffsetDateTime),
-    /// It expires soon, and a new one would last longer.
+    /// The certificate expires soon, and a new certificate would last longer.
     #[error("it expires on {}, too soon", utc(*.0))]
     ExpiresSoon(OffsetDateTime),
-    /// It lacks these names or addresses.
+    /// The certificate lacks these names or addresses.
     #[error("its SANs lack {0}")]
     MissingSans(String),
-    /// It has these extra names or addresses.
+    /// The certificate has these extra names or addresses.
     #[error("its SANs include {0}, which do not belong to this node")]
     ExtraSans(String),
-    /// It lacks these purposes.
+    /// The certificate lacks these purposes.
     #[error("its extended key usage lacks {0}")]
     MissingEkus(String),
-    /// Its chain does not lead to the authority.
+    /// The certificate's chain does not lead to the authority.
     #[error("{0}")]
     Chain(String),
-    /// It has the wrong common name.
+    /// The certificate has the wrong common name.
     #[error("its common name is `{found}`, but `{expected}` is expected")]
     CommonName {
         /// The expected name.
@@ -155,14 +155,14 @@ impl Mismatch {
             .join("; ")
     }
 
-    /// Returns whether only the certificate's age is the matter.
+    /// Returns whether this mismatch concerns only the certificate's age.
     pub(super) fn is_of_age(&self) -> bool {
         matches!(self, Self::Expired(_) | Self::ExpiresSoon(_))
     }
 
     /// Returns whether TLS or etcd would fail with such a certificate, regardless of who issued it.
     /// Any other mismatch is acceptable in a ready-made certificate, but is a reason to reissue a
-    /// certificate of the builder's.
+    /// certificate that the builder issued.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Self::ExpiresSoon(_) | Self::ExtraSans(_) | Self::CommonName { .. } => false,
@@ -188,7 +188,7 @@ pub(super) struct Requirements<'a> {
 /// The key that a certificate should be for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ExpectedKey<'a> {
-    /// The private key next to it, in PEM, if there is one.
+    /// The private key next to the certificate, in PEM, if there is one.
     Private(Option<&'a str>),
     /// A key whose private half only the node holds, as a `SubjectPublicKeyInfo` in DER.
     Public(&'a [u8]),

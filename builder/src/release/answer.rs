@@ -35,7 +35,7 @@ pub(crate) enum Step {
     /// The existing bytes do not match the server's file. Discard them, and ask again without a
     /// Range.
     Discard,
-    /// Try again. If the server named a pause, wait that long first.
+    /// Try again. If the server requested a pause, wait that long first.
     Again(Option<Duration>),
     /// This mirror refuses the file.
     Leave,
@@ -43,7 +43,8 @@ pub(crate) enum Step {
     TooLarge(u64),
 }
 
-/// Decides on the answer to a request for the bytes from `have` on. 0 means that no Range was sent.
+/// Decides how to proceed after the answer to a request for the bytes from `have` on. 0 means that
+/// no Range was sent.
 pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
     let range = answer.range.as_deref().and_then(content_range);
     let step = match answer.status.as_u16() {
@@ -53,8 +54,8 @@ pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
         },
         206 => match range {
             Some((Some(from), total)) if from == have && have > 0 => Step::Append { total },
-            // The server sent a range other than the requested one. RFC 9110 allows this, but the
-            // range is of no use.
+            // The server sent a range other than the requested one. RFC 9110 allows this, but such
+            // a range is useless here.
             _ => Step::Discard,
         },
         416 => match range {

@@ -9,8 +9,8 @@ use tar::EntryType;
 use super::address;
 use crate::elf::NotForCentos7;
 
-/// The maximum number of entries. Upstream's tarballs have a few dozen. Those of 3.4, which include
-/// the documentation, have a few hundred.
+/// The maximum number of entries. Upstream's tarballs have a few dozen. The tarballs of 3.4, which
+/// include the documentation, have a few hundred entries.
 const MOST_ENTRIES: usize = 10_000;
 
 /// The maximum size of the unpacked content. Upstream's tarballs unpack to about 60 MB, and a
@@ -35,23 +35,23 @@ pub(crate) enum Program {
 /// What is wrong with an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
-    /// Its path leads outside the top-level folder.
+    /// The entry's path leads outside the top-level folder.
     #[error(
         "this path is absolute, contains `..`, or is not normalised: the tarball is not upstream's"
     )]
     Escapes,
-    /// It is outside the single top-level folder.
+    /// The entry is outside the single top-level folder.
     #[error(
         "it is not below {0}/, the only folder of this release: is this the tarball of another \
          version?"
     )]
     Outside(String),
-    /// It is a link, a device or something else that is neither a file nor a folder.
+    /// The entry is a link, a device or something else that is neither a file nor a folder.
     #[error(
         "it is {0}, but a release contains only files and folders: the tarball is not upstream's"
     )]
     NotPlain(&'static str),
-    /// It is a duplicate of an earlier entry.
+    /// The entry is a duplicate of an earlier entry.
     #[error(
         "it is duplicated, so different programs could unpack different content: the tarball is \
          not upstream's"
@@ -72,7 +72,7 @@ pub(crate) enum Problem {
     #[error("it is a program without execute permission (mode {0:o})")]
     NotExecutable(u32),
     /// A program has an implausible size.
-    #[error("it is a program of {0} bytes, but upstream's programs have 14 to 27 million")]
+    #[error("it is a program of {0} bytes, but upstream's programs have 14 to 27 million bytes")]
     Size(u64),
     /// A program does not run on the nodes.
     #[error("it does not run on CentOS 7: {0}")]
@@ -125,8 +125,8 @@ impl Contents {
         }
     }
 
-    /// Accepts one entry, or reports what is wrong with it. Returns the program if the entry is
-    /// one.
+    /// Accepts one entry, or reports what is wrong with it. Returns the program if the entry is a
+    /// program.
     pub(super) fn admit(&mut self, head: Head<'_>) -> Result<Option<Program>, Problem> {
         let path = plain(head.path).ok_or(Problem::Escapes)?;
         let top = address::top(self.version);

@@ -1,11 +1,11 @@
 //! Compares the three sources of a release's digest: the recipe, the project's table, and the
-//! mirror's SHA256SUMS. They must agree.
+//! mirror's SHA256SUMS. The three must agree.
 
 use std::fmt;
 
 use recipes::{EtcdVersion, Sha256};
 
-/// A SHA256SUMS of a mirror or an operator, and the digest that it states for the release.
+/// A SHA256SUMS from a mirror or an operator, and the digest that it states for the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatedDigest {
     /// Its URL or path.

@@ -16,7 +16,7 @@ pub(crate) enum ReleaseError {
     /// The recipe, the table and SHA256SUMS disagree.
     #[error(transparent)]
     Disagreement(#[from] Box<Disagreement>),
-    /// It is not in the cache, and the build must not use the network.
+    /// The release is not in the cache, and the build must not use the network.
     #[error(
         "etcd {version} is not in the cache ({}), and --offline prevents the download: build once \
          without --offline, or provide the tarball with --release FILE", .path.display()
@@ -27,7 +27,7 @@ pub(crate) enum ReleaseError {
         /// Its path in the cache.
         path: PathBuf,
     },
-    /// No mirror served it.
+    /// No mirror served the release.
     #[error("no mirror provided etcd {version}{}\ncheck the network (HTTPS_PROXY is honoured), add \
         a mirror to [etcd] mirrors, or download the tarball elsewhere and provide it with \
         --release FILE", list(.tried))]

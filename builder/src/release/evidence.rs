@@ -20,8 +20,8 @@ pub(crate) struct Release {
 }
 
 /// The sources that confirmed a release's digest. The build prints this evidence. It depends on the
-/// network and the cache, so it must not get into the image, which must not depend on the build
-/// machine.
+/// network and the cache, so it must not become part of the image, which must not depend on the
+/// build machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Evidence {
     /// The origin of the bytes.
@@ -47,12 +47,12 @@ pub(crate) enum Origin {
 /// The result from SHA256SUMS for a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sums {
-    /// It agrees with the recipe. The text is its URL or path.
+    /// SHA256SUMS agrees with the recipe. The text is its URL or path.
     Agrees(String),
-    /// It could not be obtained. The texts are its URL or path, and the reason.
+    /// SHA256SUMS could not be obtained. The texts are its URL or path, and the reason.
     Missing(String, String),
-    /// It was not consulted, because the bytes were in the cache, or the operator's file has no
-    /// SHA256SUMS next to it.
+    /// SHA256SUMS was not consulted, because the bytes were in the cache, or the operator's file
+    /// has no SHA256SUMS next to it.
     NotAsked,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Evidence {
         })?;
         match &self.sums {
             Sums::Agrees(place) => write!(f, " and {place}"),
-            Sums::Missing(place, why) => write!(f, "; cannot get {place}: {why}"),
+            Sums::Missing(place, why) => write!(f, "; cannot obtain {place}: {why}"),
             Sums::NotAsked => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Downloads one URL into one file. It resumes and retries as often as is useful.
+//! Downloads one URL into one file. It resumes and retries as long as that is useful.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -35,16 +35,17 @@ pub(crate) struct Fetch<'a> {
 enum Attempt {
     /// All bytes have arrived.
     Complete,
-    /// Another try may succeed, after the pause that the server named.
+    /// Another try may succeed, after the pause that the server requested.
     Retry(MirrorError, Option<Duration>),
     /// Another try would not succeed.
     GiveUp(MirrorError),
 }
 
 impl Fetch<'_> {
-    /// Downloads the file with this digest and at most `limit` bytes from `url` to `path`, continuing
-    /// from what `part` already has. Only the right bytes get the final name. Returns the size. The
-    /// outer error is this machine's (the disk), the inner one the mirror's.
+    /// Downloads the file with this digest and at most `limit` bytes from `url` to `path`, and
+    /// continues after the bytes that `part` already has. Only verified bytes receive the final
+    /// name. Returns the size. The outer error is a fault of this machine, such as its disk, and
+    /// the inner error is the mirror's.
     pub(crate) fn verified(
         &self,
         url: &Url,
@@ -121,15 +122,15 @@ impl Fetch<'_> {
         }
     }
 
-    /// Returns the size of the file at `url`, if the server says it.
+    /// Returns the size of the file at `url`, if the server states it.
     pub(crate) fn length(&self, url: &Url) -> Option<u64> {
         let response = self.client.head(url.clone()).send().ok()?;
         let length = header(&response, &CONTENT_LENGTH).filter(|_| response.status().is_success());
         length?.parse().ok()
     }
 
-    /// Downloads the small file at `url`, with at most two tries: for a release it is only evidence,
-    /// so its absence is not a failure.
+    /// Downloads the small file at `url`, with at most two tries. For a release, such a file is
+    /// only evidence, so its absence is not a failure.
     pub(crate) fn small(&self, url: &Url) -> Result<Vec<u8>, MirrorError> {
         let limit = self.patience.sums_bytes;
         let ask = || -> Result<Vec<u8>, Attempt> {

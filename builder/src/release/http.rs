@@ -27,8 +27,8 @@ pub(crate) fn client(
     };
     setup().build().or_else(|error| {
         // The usual cause is that this machine has no CA certificates. Plain http mirrors do not
-        // need them, because the digests protect the files. Every https mirror fails, and the error
-        // names it.
+        // need them, because the digests protect the files. Every https mirror then fails, and the
+        // error names the mirror.
         progress.say(&format!(
             "note: this machine cannot use https mirrors ({}): install ca-certificates, or set \
              SSL_CERT_FILE",
@@ -42,8 +42,9 @@ pub(crate) fn client(
 }
 
 /// Returns the innermost cause. The outer causes ("error sending request") add nothing to the URL
-/// that is shown next to them. A name that does not resolve gets its own text, because the
-/// resolver's text is a dump of its query (hickory-net 0.26, `DnsError::NoRecordsFound`).
+/// that is shown next to them. If a name cannot be resolved, this function returns its own text,
+/// because the resolver's text is a dump of its query (hickory-net 0.26,
+/// `DnsError::NoRecordsFound`).
 pub(crate) fn causes(error: &dyn Error) -> String {
     let mut chain = Vec::new();
     let mut next = Some(error);

@@ -7,7 +7,7 @@ use recipes::Sha256;
 /// The reason why one mirror did not provide the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MirrorError {
-    /// Its URL is neither http nor https.
+    /// The mirror's URL is neither http nor https.
     #[error("not an http or https URL")]
     Address,
     /// There is no connection, TLS failed, or a redirect was refused.
@@ -42,8 +42,8 @@ pub(crate) enum MirrorError {
     /// The partial file does not belong to this file.
     #[error("the partial download does not match the file")]
     Misfit,
-    /// It is larger than it can rightly be.
-    #[error("larger than it may be ({size} bytes or more, the limit is {limit})")]
+    /// The file is larger than allowed.
+    #[error("larger than allowed ({size} bytes or more; the limit is {limit})")]
     TooLarge {
         /// The size that is known so far.
         size: u64,
@@ -58,7 +58,7 @@ pub(crate) enum MirrorError {
         /// The digest of the downloaded file.
         found: Sha256,
     },
-    /// The complete file arrived, and cannot be read as what it should be.
+    /// The complete file arrived, but it cannot be parsed.
     #[error("{0}")]
     Content(String),
     /// The SHA256SUMS does not list this file.

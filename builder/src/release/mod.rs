@@ -1,4 +1,4 @@
-//! An upstream release of etcd. This module finds or downloads it, verifies it against all sources,
+//! An upstream etcd release. This module finds or downloads it, verifies it against all sources,
 //! opens it, and checks its contents.
 //!
 //! Read the modules in this order: `digest_consensus` (do the recipe, the table and the mirror
@@ -51,7 +51,7 @@ use crate::digest;
 use cache::CacheEntry;
 use digest_consensus::{StatedDigest, compare};
 
-/// The list of upstream's digests, beside the tarball.
+/// The list of upstream's digests, next to the tarball.
 pub(crate) const SUMS_FILE: &str = "SHA256SUMS";
 
 /// The requested release, and the sources that it may come from.
@@ -159,7 +159,8 @@ fn from_cache(
     Ok(None)
 }
 
-/// Verifies the operator's file like a download. A SHA256SUMS next to it counts like a mirror's.
+/// Verifies the operator's file like a download. A SHA256SUMS next to it is treated like a
+/// mirror's.
 fn from_file(
     wanted: &ReleaseRequest<'_>,
     file: &Path,
@@ -208,7 +209,7 @@ fn from_file(
     Ok(release(wanted, file, size, Origin::File, sums))
 }
 
-/// Tries the mirrors in order. A mirror that serves a file with another digest than the recipe's is
+/// Tries the mirrors in order. A mirror that serves a file with a digest other than the recipe's is
 /// skipped. A mirror whose SHA256SUMS states another digest stops the build, because that is not a
 /// network fault.
 fn from_mirrors(
@@ -236,7 +237,7 @@ fn from_mirrors(
         };
         let sums = vouched(wanted, fetch, &sums_url)?;
         if let Sums::Missing(place, why) = &sums {
-            progress.say(&format!("note: cannot get {place}: {why}"));
+            progress.say(&format!("note: cannot download {place}: {why}"));
         }
         let file = (wanted.sha256, patience.release_bytes);
         match fetch.verified(&url, file, &slot.part(), &slot.tarball())? {
@@ -291,8 +292,8 @@ fn stated(
     Ok((sha256, text))
 }
 
-/// Returns the text of the first SHA256SUMS that a mirror has for the release; an error if it
-/// contradicts the recipe or the table.
+/// Returns the text of the first SHA256SUMS that a mirror has for the release. Returns an error if
+/// that file contradicts the recipe or the table.
 pub(crate) fn upstream_sums(
     wanted: &ReleaseRequest<'_>,
     fetch: Fetch<'_>,

@@ -68,8 +68,8 @@ pub(crate) fn open(
     }
     let filling = slot.unpacking();
     cache::clear(&filling)?;
-    // The mode must not depend on the umask, because a file that others could write must not get
-    // into an image.
+    // The mode must not depend on the umask, because a file that others could write must not become
+    // part of an image.
     DirBuilder::new()
         .mode(0o700)
         .create(&filling)
@@ -121,8 +121,8 @@ fn unpacked(
             size,
         })
     };
-    // Each program gets its own thread, because hashing is the only work that a build with a warm
-    // cache waits for.
+    // Each program is hashed in its own thread, because hashing is the only work for which a build
+    // with a warm cache waits.
     let found: Option<Vec<_>> = std::thread::scope(|scope| {
         let threads: Vec<_> = programs
             .iter()
@@ -232,8 +232,8 @@ fn check_digest(release: &Release, read: Sha256) -> Result<(), ReleaseError> {
     Ok(())
 }
 
-/// A reader that computes the digest of the bytes that pass through it. So exactly the verified
-/// bytes are unpacked, even if the file changes in between.
+/// A reader that computes the digest of the bytes that pass through it. This ensures that exactly
+/// the verified bytes are unpacked, even if the file changes in between.
 struct Counted<R> {
     inner: R,
     hash: Hash,

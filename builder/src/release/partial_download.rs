@@ -69,7 +69,7 @@ impl PartialDownload {
         forget(&self.path)
     }
 
-    /// Makes the file the complete file: syncs and renames it.
+    /// Turns the partial file into the complete file: syncs and renames it.
     pub(crate) fn complete(&self, path: &Path) -> Result<(), ReleaseError> {
         File::open(&self.path)
             .and_then(|file| file.sync_all())

@@ -56,7 +56,7 @@ impl Progress for Bar {
             bar.set_style(style);
         }
         bar.set_message(what.to_owned());
-        // The speed and the remaining time refer to this run, without the bytes that already
+        // The speed and the remaining time refer to this run only, not to the bytes that already
         // existed.
         bar.set_position(from);
         bar.reset_eta();

@@ -1,15 +1,15 @@
-//! How long to wait, how often to try, and how much to accept. These limits are one value, so that
-//! a test can use short times.
+//! How long to wait, how often to try, and how much to accept. These limits form a single value, so
+//! that a test can use short times.
 
 use std::time::Duration;
 
-/// The limits for downloading one release. `Default` has the numbers and their reasons.
+/// The limits for downloading one release. `Default` contains the numbers and the reasons for them.
 #[derive(Debug, Clone)]
 pub(crate) struct RetryPolicy {
     /// The number of tries per mirror. A try that adds at least [`RetryPolicy::PROGRESS`] bytes is
     /// not counted.
     pub(crate) tries: u32,
-    /// The pause after the first failure. Each later pause is twice as long.
+    /// The pause after the first failure. Each later pause is twice as long as the one before.
     pub(crate) first_pause: Duration,
     /// The longest pause.
     pub(crate) longest_pause: Duration,
@@ -48,8 +48,8 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The number of bytes with which a try proves that the mirror works. The count of tries then
-    /// starts again.
+    /// The number of bytes after which a try proves that the mirror works. The builder then counts
+    /// the tries from the start again.
     pub(crate) const PROGRESS: u64 = 64 << 10;
 
     /// Returns the pause after the `failures`th failure in a row (counted from 1). `dice` in 0..1

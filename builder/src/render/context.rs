@@ -28,7 +28,7 @@ pub(super) struct Rendering {
     backup: Option<Backup>,
     /// `None` means that the operator starts each update.
     auto_update: Option<AutoUpdate>,
-    /// None: the nodes do not renew their certificates by themselves.
+    /// `None` means that the nodes do not renew their certificates themselves.
     renewal: Option<Renewal>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<Digest>,
@@ -64,7 +64,7 @@ struct Install {
     family_name: &'static str,
     trees: Vec<String>,
     repomd_sha256: String,
-    /// The path, on the node, of the key that signs the packages of the trees.
+    /// The path on the node of the key that signs the trees' packages.
     key: &'static str,
     repos: Vec<Repo>,
     servers: Vec<String>,
@@ -109,7 +109,7 @@ struct Tuning {
     thp: String,
     nofile: String,
     core: String,
-    // These are whole lines, which the builder makes from its table of settings.
+    // These are whole lines, which the builder generates from its table of settings.
     sysctl: String,
     journald: String,
     chrony: String,
@@ -145,7 +145,7 @@ struct AutoUpdate {
 
 #[derive(Debug, Serialize)]
 struct Renewal {
-    /// The time between two checks whether a renewal is due, in seconds.
+    /// The number of seconds between two checks of whether a renewal is due.
     every: u64,
 }
 
@@ -215,7 +215,7 @@ impl Rendering {
                 .and_then(Update::auto)
                 .map(auto_update),
             renewal: recipe.tls.enrol.as_ref().map(|_| Renewal {
-                // A third of the lifetime allows twenty attempts at least.
+                // In the last third of the lifetime, the node can then try at least twenty times.
                 every: (recipe.tls.certificate_life.as_secs() / 60).clamp(1, 600),
             }),
             overlay: overlay.map(|digest| Digest {
@@ -298,7 +298,7 @@ fn tuning(recipe: &Recipe) -> Result<Tuning> {
 fn backup(backup: &backup::Backup) -> Backup {
     let folder = match &backup.destination {
         Destination::Folder(path) => path.display().to_string(),
-        // A snapshot for a bucket is first checked in the default folder.
+        // A snapshot for a bucket is first stored and checked in the default folder.
         Destination::Bucket { .. } => backup::FOLDER.to_owned(),
     };
     Backup {

@@ -6,7 +6,8 @@ use recipes::{Diagnostic, Recipe};
 
 use crate::tuning::{self, Place};
 
-/// Packages of @core that a node does not need. If a recipe lists one of them, it is installed.
+/// Packages of @core that a node does not need. A package is installed nevertheless if the recipe
+/// lists it.
 const UNNEEDED: [&str; 11] = [
     "postfix",
     "plymouth",

@@ -294,7 +294,7 @@ fn a_node_has_the_repositories_of_its_installation() {
         "gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7\n",
         "[els]\nname=els\nbaseurl=http://a/els/ http://b/els/ \nfailovermethod=priority\ngpgcheck=1\n\
          gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-els\n",
-        "[more]\nname=more\nbaseurl=http://a/more/ \nfailovermethod=priority\n# The recipe has no key for this repository.\ngpgcheck=0\n",
+        "[more]\nname=more\nbaseurl=http://a/more/ \nfailovermethod=priority\n# The recipe does not name a key for this repository.\ngpgcheck=0\n",
     ] {
         assert!(repositories.contains(part), "{part}\nin\n{repositories}");
     }
@@ -306,8 +306,8 @@ fn a_node_has_the_repositories_of_its_installation() {
     assert!(text.contains("\nused els ''\nused more ''\n"));
 }
 
-/// Each of the lines that this test excludes is valid by itself, but because of anaconda's
-/// behaviour it would abort or break the installation.
+/// Each line that this test excludes is valid by itself, but would abort or break the installation
+/// because of anaconda's behaviour.
 #[test]
 fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
     for mode in ["", "[network]\nmode = \"static\""] {
@@ -360,7 +360,7 @@ fn a_value_that_is_no_word_must_be_quoted() {
     );
 }
 
-/// Each of these keywords of later OpenSSH versions keeps CentOS 7's sshd, 7.4, from starting
+/// Each of these keywords from later OpenSSH versions prevents CentOS 7's sshd, 7.4, from starting
 /// (release notes 7.5 to 9.9).
 #[test]
 fn sshd_gets_no_word_that_came_after_its_version() {

@@ -18,7 +18,7 @@ use super::log::Log;
 use super::peer_link::PeerLink;
 use super::refusal::Refusal;
 
-/// The maximum size of a body. A body is a report, or a request for certificates of about 1.5 KB.
+/// The maximum size of a body. A body is a report or a certificate request, which has about 1.5 KB.
 pub(super) const MAX_BODY_BYTES: usize = 4096;
 
 /// The method of the request.
@@ -174,8 +174,8 @@ pub(super) fn method_refused(allowed: &str) -> Refusal {
     }
 }
 
-/// Decodes the path and splits it into its parts. However a request spells a path, it has exactly
-/// one form here, so that a page is found by the meaning of its path.
+/// Decodes the path and splits it into its parts. A path has exactly one form here, however a
+/// request spells it, so that a page is found by the meaning of its path.
 fn path(raw: &str) -> Result<Vec<String>, Refusal> {
     let bad = || Refusal::bad_request("path", "this server does not have this path");
     let decoded: Vec<u8> = percent_decode(raw).ok_or_else(bad)?;
@@ -223,7 +223,9 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
         return Err(bad("the request names several hosts"));
     }
     if first.is_none() && head.version == Version::HTTP_11 {
-        return Err(bad("the request has no Host, which HTTP/1.1 requires"));
+        return Err(bad(
+            "the request does not have a Host, which HTTP/1.1 requires",
+        ));
     }
     let header = first
         .map(|host| {

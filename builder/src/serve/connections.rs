@@ -1,6 +1,6 @@
 //! Limits how many connections are open at the same time, in total and for each source. When all
 //! slots are in use, the source with the most connections loses its oldest one, so that a machine
-//! with a single request always gets an answer.
+//! with a single request always receives an answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -32,7 +32,7 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     id: u64,
-    /// The handle that ends the connection's task; `None` until the task is started.
+    /// The handle that ends the connection's task. It is `None` until the task is started.
     task: Option<AbortHandle>,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
     Admit,
-    /// Admit it after this source has lost its oldest connection.
+    /// Admit the connection in place of this source's oldest connection.
     InSlotOf(IpAddr),
     Refuse,
 }
@@ -101,13 +101,13 @@ impl Connections {
 }
 
 impl Slot {
-    /// Sets the task that serves the connection, so that it can be ended.
+    /// Registers the task that serves the connection, so that the task can be ended.
     pub(super) fn attach_task(table: &Connections, source_of: IpAddr, id: u64, task: AbortHandle) {
         let mut table = lock(&table.0);
         let entries = table.by_source.get_mut(&source(source_of));
         match entries.and_then(|entries| entries.iter_mut().find(|entry| entry.id == id)) {
             Some(entry) => entry.task = Some(task),
-            // The connection has lost its slot before its task started, or has already ended.
+            // The connection lost its slot before its task started, or has already ended.
             None => task.abort(),
         }
     }
@@ -137,8 +137,8 @@ impl Table {
             .by_source
             .iter()
             .max_by_key(|(_, entries)| entries.len());
-        // A source does not displace a source with equally many connections, because the slots
-        // would only change owners.
+        // A source does not displace a source with the same number of connections, because the
+        // slots would only change owners.
         match largest {
             Some((other, entries)) if entries.len() > own + 1 => Admission::InSlotOf(*other),
             _ => Admission::Refuse,
@@ -190,7 +190,7 @@ fn source(from: IpAddr) -> IpAddr {
 }
 
 /// Raises the limit of open files to what all connections need, as far as the system allows, and
-/// returns the limit.
+/// returns the new limit.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let needed = MAX_CONNECTIONS as u64 * 2 + RESERVED_FILES;

@@ -1,6 +1,6 @@
-//! Signs the requests of nodes that make their keys themselves. The server decides which node a
-//! machine is in the same way as for a document. A node's first keys are recorded as its keys, so
-//! that no other machine is ever enrolled in its place unless an operator approves that.
+//! Signs the requests of nodes that generate their keys themselves. The server identifies the
+//! machine in the same way as for a document. A node's first keys are recorded as its keys, so that
+//! no other machine is ever enrolled in its place unless an operator approves that.
 
 use anyhow::Result;
 use hyper::StatusCode;
@@ -15,7 +15,7 @@ use super::state::ServerState;
 use crate::pki::{Event, PkiError, PublicKeys};
 use crate::sign::CertificateAuthority;
 
-/// Answers a request for certificates with the document of the requesting machine.
+/// Answers a certificate request with the document of the requesting machine.
 pub(super) fn enrol(
     state: &ServerState,
     request: &ClientRequest,
@@ -43,7 +43,7 @@ fn signed(
         Refusal::bad_request(
             "request",
             format!(
-                "the body is not a request for certificates: {error}. `firstboot csr` prints one"
+                "the body is not a certificate request: {error}. `firstboot csr` prints a certificate request"
             ),
         )
     })?;
@@ -58,7 +58,7 @@ fn signed(
         state.log_event(request, Some(&node.name), event.to_string());
     }
     let digest = serde_json::from_str::<Envelope>(&document)?.payload_digest()?;
-    // A record that cannot be locked or written does not keep a node from its certificates.
+    // A node receives its certificates even if the record cannot be locked or written.
     let _lock = cluster
         .record
         .lock()
@@ -71,29 +71,30 @@ fn signed(
     let what = if is_new {
         "certificates are signed for"
     } else {
-        "it gets its present certificates for"
+        "it receives its existing certificates for"
     };
     let what = format!("{what} the key {}", keys.fingerprint());
     state.log_event(request, Some(&node.name), what);
     Ok(document)
 }
 
-/// What the server tells the machine. Until an operator decides, the machine asks again.
+/// Converts an error into the server's answer. Until an operator decides, the machine asks again.
 fn refusal(error: anyhow::Error) -> anyhow::Error {
     let refusal = match error.downcast_ref::<PkiError>() {
         Some(PkiError::KeyNotApproved { name, asked, .. }) => Refusal::unavailable(
             "key-not-approved",
             format!(
-                "the key {asked} waits for approval by an operator: `builder pki approve` on the server shows it for {name}"
+                "the key {asked} is waiting for an operator's approval: `builder pki approve` on the server shows it for {name}"
             ),
         ),
         Some(PkiError::KeyOfAnotherNode { owner, .. }) => Refusal::forbidden(
             "key-of-another-node",
             format!("this is a key of {owner}: was the disk copied?"),
         ),
-        Some(PkiError::Busy { .. }) => {
-            Refusal::unavailable("pki-busy", "another program uses the PKI folder. Ask again")
-        }
+        Some(PkiError::Busy { .. }) => Refusal::unavailable(
+            "pki-busy",
+            "another program is using the PKI folder. Ask again",
+        ),
         _ => return error,
     };
     refusal.into()

@@ -1,4 +1,4 @@
-//! Decides which node a machine is. The decision is a pure function of the identity that the
+//! Determines which node a machine is. The result is a pure function of the identity that the
 //! machine states and the origin of its request.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,7 +10,7 @@ use super::log::Log;
 use super::peer_link::{PeerLink, find};
 use super::refusal::Refusal;
 
-/// The maximum number of network cards that a request can name. No machine has more.
+/// The maximum number of network cards that a request can name. No machine has more cards.
 const MAX_CARDS: usize = 64;
 
 /// The identity that a machine states. Facts that it does not state are empty or `None`.
@@ -57,7 +57,7 @@ impl RequestOrigin {
         };
         let origin = find(local, address).map_err(|error| {
             log.error(&anyhow::anyhow!(
-                "cannot ask the kernel about {address}: {error}"
+                "cannot query the kernel about {address}: {error}"
             ));
             Refusal::unavailable(
                 "card-unknown",
@@ -101,11 +101,11 @@ impl Machine {
     }
 }
 
-/// Finds the node that a machine is.
+/// Returns the node that a machine is.
 ///
 /// A machine can claim any identity, so [`check_location`] makes the final decision. A node whose
 /// recipe states no facts about its machine is identified only by its address. firstboot on the
-/// node does the same.
+/// node identifies its machine in the same way.
 pub(super) fn identify<'a>(
     nodes: &'a [NodeIdentity],
     machine: &Machine,
@@ -152,7 +152,7 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
             "wrong-card",
             format!(
                 "it claims to be {name}, whose card is {mac}, but {address} is at {card}. The \
-                 recipe's `mac` must be that of the card by which the node reaches this server"
+                 recipe's `mac` must be that of the card with which the node reaches this server"
             ),
         )),
         (PeerLink::Card(_), Some(_)) => Ok(()),

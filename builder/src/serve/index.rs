@@ -1,4 +1,4 @@
-//! The table of all nodes with the progress of each.
+//! The table of all nodes with their progress.
 
 use std::fmt::Write as _;
 

@@ -48,7 +48,7 @@ pub(super) fn boot_script(state: &ServerState, request: &ClientRequest) -> Resul
     Ok(text_reply(StatusCode::OK, script))
 }
 
-/// Decides on the script for a node's machine.
+/// Chooses the script for a node's machine.
 fn decide(
     state: &ServerState,
     request: &ClientRequest,
@@ -125,7 +125,7 @@ fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
         (None, Some(_)) => Ok(format!("{server}mirror/tree/")),
         (None, None) => {
             let why = format!(
-                "{name} boots from its disk: this server was started without --tree and --mirror, and installs no machine"
+                "{name} boots from its disk: this server was started without --tree and --mirror, so it does not install any machine"
             );
             Err(Refusal::forbidden("no-tree", why).into())
         }
@@ -198,7 +198,7 @@ pub(super) fn kickstart(state: &ServerState, request: &ClientRequest) {
                 state.log_event(
                     request,
                     None,
-                    format!("takes the kickstart, and nothing is recorded: {refusal}"),
+                    format!("downloads the kickstart, but this is not recorded: {refusal}"),
                 );
                 return Ok(());
             }
@@ -207,7 +207,7 @@ pub(super) fn kickstart(state: &ServerState, request: &ClientRequest) {
         let mut installation = cluster.record.installation(&node.name)?.unwrap_or_default();
         installation.kickstart(now());
         cluster.record.put_installation(&node.name, &installation)?;
-        state.log_event(request, Some(&node.name), "takes the kickstart");
+        state.log_event(request, Some(&node.name), "downloads the kickstart");
         Ok(())
     };
     if let Err(error) = note() {

@@ -1,12 +1,12 @@
-//! `builder serve`: serves an output over http, so that a machine becomes its node when it is
+//! `builder serve`: serves an output over http, so that a machine becomes its node as soon as it is
 //! switched on, without an operator. The image is public. A node's document goes only to the node's
 //! machine, and only for a limited time. iPXE installs a machine once.
 //!
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
-//! to the module that answers it: `node_document` with a document, `install` with a script for
-//! iPXE, `files` with a public file. `peer_link` asks the kernel how a machine is connected, and
-//! `identify` decides which node it is. `record` holds the state that outlives the server, and
-//! `board` shows the state.
+//! to the module that answers it: `node_document` answers with a document, `install` with a script
+//! for iPXE, and `files` with a public file. `peer_link` queries the kernel about how a machine is
+//! connected, and `identify` determines which node the machine is. `record` holds the state that
+//! outlives the server, and `board` shows the state.
 
 mod board;
 mod body;
@@ -63,8 +63,8 @@ pub(crate) struct Options {
     /// The address and port to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
     listen: Listen,
-    /// The folder with the record of installed machines and handed-out documents [default:
-    /// OUT.state, which the cluster's first build creates]
+    /// The folder with the record of installed machines and issued documents [default: OUT.state,
+    /// which the cluster's first build creates]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Minutes after the first download during which a node may fetch its document again
@@ -77,8 +77,8 @@ pub(crate) struct Options {
     /// a URL
     #[arg(long, value_name = "FOLDER|URL")]
     tree: Option<Tree>,
-    /// A folder that `builder mirror` has written, which is served below /mirror/. Its tree is the
-    /// default of --tree
+    /// A folder that `builder mirror` has written. It is served below /mirror/, and its tree is the
+    /// default for --tree
     #[arg(long, value_name = "DIR")]
     mirror: Option<PathBuf>,
     /// Additional words for the installer's kernel line
@@ -90,13 +90,13 @@ pub(crate) struct Options {
     /// The private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Sign the requests of nodes that make their keys themselves, with the PKI in this folder
+    /// Sign the requests of nodes that generate their keys themselves, with the PKI in this folder
     #[arg(long, value_name = "DIR", requires = "recipe")]
     pki: Option<PathBuf>,
     /// The recipe of the cluster, which provides the names and lifetimes of certificates
     #[arg(long, value_name = "FILE", requires = "pki")]
     recipe: Option<PathBuf>,
-    /// The address and port for requests for certificates, over https with the cluster's own key
+    /// The address and port for certificate requests, over https with the cluster's own key
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -177,7 +177,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     server::run(&Arc::new(state), &endpoints)
 }
 
-/// Where the server listens: for all requests, and for requests for certificates.
+/// Returns the addresses on which the server listens: for all requests, and for certificate
+/// requests.
 fn endpoints(options: &Options, ca: Option<&CertificateAuthority>) -> Result<Vec<Endpoint>> {
     let tls = match (&options.tls_cert, &options.tls_key) {
         (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
@@ -196,7 +197,7 @@ fn endpoints(options: &Options, ca: Option<&CertificateAuthority>) -> Result<Vec
     Ok(endpoints)
 }
 
-/// Returns the authority that signs requests, if the recipe lets nodes make their keys.
+/// Returns the authority that signs requests, if the recipe lets nodes generate their keys.
 fn authority(pki: &Path, recipe_path: &Path, approve: bool) -> Result<CertificateAuthority> {
     Ok(CertificateAuthority {
         recipe: RecipeFile::open(recipe_path)?,

@@ -1,4 +1,4 @@
-//! Hands a node's document to the node's machine (firstboot's source `url`).
+//! Delivers a node's document to the node's machine (firstboot's source `url`).
 
 use std::time::SystemTime;
 
@@ -15,7 +15,7 @@ use super::reply::{Content, Reply, now, refused, text_reply};
 use super::state::{self, Cluster, ServerState};
 
 /// Returns the document of the requesting machine. A machine that names the digest of its document
-/// in `If-None-Match` gets a 304 if there is no newer document.
+/// in `If-None-Match` receives a 304 if there is no newer document.
 pub(super) fn document(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
     let cluster = state.cluster()?;
     let handed = request
@@ -71,7 +71,7 @@ fn deliver(
     delivery.mark_delivered(installation.began, now);
     state.put_delivery(record, name, &delivery);
     let what = if is_proven {
-        "its newer document is handed out: it has proved to have an earlier one"
+        "its newer document is handed out, because it proved that it has an earlier one"
     } else {
         note_installed(state, record, node, installation, now);
         "its document is handed out"
@@ -122,7 +122,7 @@ fn tagged(mut reply: Reply, digest: Option<Sha256>) -> Reply {
 }
 
 /// Records that the machine has been installed, because only an installed machine asks for its
-/// document. From now on iPXE does not install the machine again, even if its report was lost.
+/// document. From then on, iPXE does not install the machine again, even if its report was lost.
 pub(super) fn note_installed(
     state: &ServerState,
     record: &Record,

@@ -64,7 +64,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
             Some(Tree::Folder(folder)) => files::open(folder, &request.path[1..]),
             _ => Ok(None),
         }),
-        // Not the record and the lock of the mirror, which are the operator's.
+        // The mirror's record and lock file are not served, because they are only for the operator.
         ["mirror", "etcd" | "tree" | "repos", ..] => {
             public(state, request, || match &state.mirror {
                 Some(folder) => files::open(folder, &request.path[1..]),

@@ -8,7 +8,7 @@ use recipes::Mac;
 
 use super::netlink::{Neighbour, Netlink, Route};
 
-// The states in which the card of the entry has answered, or the operator has set it
+// The states in which the entry's card has answered, or an operator has set the entry
 // (linux/neighbour.h).
 const REACHABLE: u16 = 0x02;
 const STALE: u16 = 0x04;
@@ -19,14 +19,14 @@ const PERMANENT: u16 = 0x80;
 /// What is known about the machine at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerLink {
-    /// It is on a network of this host, and the card has the address.
+    /// The machine is on a network of this host, and the card has the address.
     Card(Mac),
-    /// It is on a network of this host, but no card has answered for its address.
+    /// The machine is on a network of this host, but no card has answered for its address.
     NoCard,
-    /// It is behind a router, or on a link without hardware addresses, so only its address is
-    /// known.
+    /// The machine is behind a router, or on a link without hardware addresses, so only its address
+    /// is known.
     Routed,
-    /// It is this host.
+    /// The machine is this host.
     Local,
 }
 

@@ -38,7 +38,7 @@ pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         ),
-        // The text is only for this client, and only for this moment.
+        // The text is valid only for this client, and only at this moment.
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Reply {
@@ -57,7 +57,7 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
             .headers
             .push((RETRY_AFTER, HeaderValue::from_static("2")));
     }
-    // If the request itself is malformed, the server cannot tell where the next one begins.
+    // If the request itself is malformed, the server cannot tell where the next request begins.
     reply.close = matches!(
         refusal.status,
         StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED

@@ -34,10 +34,10 @@ use crate::exit::with_causes;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum size of a request's head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
-/// The maximum number of headers in a request. A machine sends one for each of its cards.
+/// The maximum number of headers in a request. A machine sends one header for each of its cards.
 const MAX_HEADERS: usize = 100;
 
-/// An address on which the server listens, and the encryption there.
+/// An address on which the server listens, and its encryption.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) addresses: Vec<SocketAddr>,
@@ -62,8 +62,8 @@ pub(super) fn run(state: &Arc<ServerState>, endpoints: &[Endpoint]) -> Result<()
             .map(|(listener, _)| listener.local_addr())
             .collect::<std::io::Result<Vec<_>>>()?;
         let cluster = state.cluster()?;
-        // Record the documents now, because a new build may replace them before a machine asks for
-        // one.
+        // Record the documents now, because a new build may replace them before a machine requests
+        // its document.
         if let Err(error) = cluster
             .record
             .lock()
@@ -111,7 +111,7 @@ async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
         let listener = TcpListener::bind(address).await;
         match listener.with_context(|| format!("cannot listen on {address}")) {
             Ok(listener) => listeners.push(listener),
-            // This happens with `localhost` on a host without IPv6.
+            // This happens for `localhost` on a host without IPv6.
             Err(error) if address.is_ipv6() && !listeners.is_empty() => {
                 console::error(with_causes(&error));
             }
@@ -129,7 +129,7 @@ async fn accept(
 ) {
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
-            // Most likely too many files are open. Other connections will soon close theirs.
+            // Most likely, too many files are open. Other connections will soon close theirs.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };

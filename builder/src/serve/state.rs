@@ -38,17 +38,17 @@ pub(super) struct ServerState {
     pub(super) retries: u32,
     /// The tree from which iPXE installs.
     pub(super) tree: Option<Tree>,
-    /// The mirror of etcd, the tree and the repositories.
+    /// The folder of the mirror, which contains etcd, the tree and the repositories.
     pub(super) mirror: Option<PathBuf>,
     /// Additional words for the installer's kernel.
     pub(super) append: String,
     /// http or https.
     pub(super) scheme: &'static str,
-    /// The authority that signs the requests of nodes that make their keys themselves.
+    /// The authority that signs the requests of nodes that generate their keys themselves.
     pub(super) ca: Option<CertificateAuthority>,
     pub(super) log: Log,
     pub(super) board: Board,
-    /// Changes that could not be recorded. For each node, this is the record before the change and
+    /// Changes that could not be recorded. The pair for a node is the record before the change and
     /// the intended record.
     pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
 }
@@ -58,7 +58,8 @@ pub(super) struct ServerState {
 pub(crate) struct Cluster {
     /// The nodes, sorted by name.
     pub(crate) nodes: Vec<NodeIdentity>,
-    /// The digest of each node's document. A node that is not enrolled yet has none.
+    /// The digest of each node's document. A node that is not enrolled yet does not have a
+    /// document.
     digests: BTreeMap<Label, Sha256>,
     /// The server's record of the nodes.
     pub(crate) record: Record,
@@ -114,9 +115,7 @@ fn all_nodes(out: &Path) -> Result<Vec<(NodeIdentity, Option<Sha256>)>> {
         let name = name.to_string_lossy();
         let node = node(out, &name);
         nodes.push(
-            node.with_context(|| {
-                format!("{}/{name} is not the folder of a node", folder.display())
-            })?,
+            node.with_context(|| format!("{}/{name} is not a node's folder", folder.display()))?,
         );
     }
     nodes.sort_by(|(one, _): &(NodeIdentity, _), (other, _)| one.name.cmp(&other.name));
@@ -159,7 +158,7 @@ fn read(out: &Path, name: &str, file: &str) -> Result<Option<String>> {
 }
 
 impl ServerState {
-    /// Whether there is a tree from which iPXE installs.
+    /// Returns whether there is a tree from which iPXE installs.
     pub(super) fn installs(&self) -> bool {
         self.tree.is_some() || self.mirror.is_some()
     }
@@ -191,7 +190,7 @@ impl ServerState {
             Ok(()) => drop(unsaved.remove(node)),
             Err(error) => {
                 self.log.error(&error.context(
-                    "a document is handed out, but the server remembers this only until it ends",
+                    "a document was handed out, but the server can remember this only until it ends",
                 ));
                 let before = record.delivery(node).unwrap_or_default();
                 unsaved.insert(node.clone(), (before, delivery.clone()));
@@ -200,7 +199,7 @@ impl ServerState {
     }
 
     /// Returns this server's URL, with the host that the client named, or with the server's address
-    /// if the client named none.
+    /// if the client did not name a host.
     pub(super) fn own_url(&self, request: &ClientRequest) -> String {
         let host =
             request
@@ -270,14 +269,14 @@ pub(super) fn startup_notes(
     }
     if listening.iter().all(|address| address.ip().is_loopback()) {
         lines.push(
-            "warning: only this host can connect. A proxy in front would hide which machine asks, \
-             so no machine gets a document"
+            "warning: only this host can connect. A proxy in front of the server would hide which \
+             machine asks, so no machine receives a document"
                 .to_owned(),
         );
     } else if in_container() {
         lines.push(
             "warning: the server runs in a container. Unless the container uses the host's \
-             network, every request comes from the container's gateway, and no machine gets a \
+             network, every request comes from the container's gateway, and no machine receives a \
              document"
                 .to_owned(),
         );
@@ -285,7 +284,7 @@ pub(super) fn startup_notes(
     if !cluster.record.is_complete() {
         lines.push(format!(
             "warning: {} is not the record that the cluster's first build began. A machine that is \
-             not in it gets no document. Name the right folder with --state, or allow the machines \
+             not in the record receives no document. Name the right folder with --state, or allow the machines \
              with `builder allow --document`",
             cluster.record.folder().display()
         ));
@@ -312,7 +311,7 @@ fn how_recognised(node: &NodeIdentity) -> String {
     // address that the kernel would choose.
     match (find(Ipv4Addr::UNSPECIFIED, node.address), node.machine.mac) {
         (Ok(PeerLink::Local), _) => {
-            "warning: this is the host's own address, so it gets no document".to_owned()
+            "warning: this is the host's own address, so the node receives no document".to_owned()
         }
         (Ok(PeerLink::Card(_) | PeerLink::NoCard), Some(mac)) => {
             format!("in this host's network, identified by its card {mac}")
@@ -321,7 +320,7 @@ fn how_recognised(node: &NodeIdentity) -> String {
             format!("in this host's network, identified {address}: a `mac` in the recipe is safer")
         }
         (Ok(PeerLink::Routed), _) => format!("behind a router, identified {address}"),
-        (Err(error), _) => format!("warning: this host has no route to it ({error})"),
+        (Err(error), _) => format!("warning: this host has no route to the node ({error})"),
     }
 }
 

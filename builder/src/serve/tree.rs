@@ -1,4 +1,4 @@
-//! The place from which iPXE loads the installer.
+//! The location from which iPXE loads the installer.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ impl FromStr for Tree {
     fn from_str(text: &str) -> Result<Self, String> {
         if text.starts_with("https://") {
             return Err(
-                "the usual builds of iPXE do not support https, and iPXE loads the kernel and the \
+                "the usual iPXE builds do not support https, and iPXE loads the kernel and the \
                  initrd from the tree: expected an http:// URL or a folder. The recipe's `trees`, \
                  which provide the packages, can be https"
                     .to_owned(),
@@ -32,7 +32,10 @@ impl FromStr for Tree {
         if kernel.is_file() {
             Ok(Self::Folder(folder))
         } else {
-            Err(format!("there is no kernel at {}", kernel.display()))
+            Err(format!(
+                "the tree does not contain a kernel: {} is missing",
+                kernel.display()
+            ))
         }
     }
 }

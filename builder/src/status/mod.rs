@@ -34,8 +34,8 @@ pub(crate) struct Options {
     /// The output of `builder build`, or a recipe
     #[arg(default_value = "out")]
     out: PathBuf,
-    /// The folder of the cluster's certificates and keys, which also has the client certificates
-    /// [default: OUT.pki]
+    /// The folder of the cluster's certificates and keys, which also contains the client
+    /// certificates [default: OUT.pki]
     #[arg(long, value_name = "DIR")]
     pki: Option<PathBuf>,
     /// The folder with ca.crt, client.crt and client.key [default: the client certificate in the
@@ -49,7 +49,7 @@ pub(crate) struct Options {
     /// time
     #[arg(long)]
     watch: bool,
-    /// The seconds between two repetitions
+    /// The interval between two repetitions, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=86400))]
     interval: u64,
     /// Print JSON. With --watch, print one document per line
@@ -57,7 +57,8 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Prints the state of the cluster, and returns an error with the exit code for it.
+/// Prints the state of the cluster. If the cluster is not healthy, returns an error with the
+/// matching exit code.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let desk = Desk::open(
         &options.out,
@@ -100,7 +101,7 @@ fn verdict(report: &Report) -> Result<()> {
         Verdict::NoQuorum => Err(exit_error(
             Exit::NoQuorum,
             format!(
-                "too few members answer for a quorum; not answering or faulty: {}",
+                "too few members answer for a quorum; unresponsive or faulty: {}",
                 faulty.join(", ")
             ),
         )),

@@ -43,7 +43,7 @@ pub(crate) struct Report {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct List {
-    /// The member that has it.
+    /// The member that returned the list.
     pub(crate) from: String,
     /// Its entries; `None` if the member did not answer.
     pub(crate) members: Option<Vec<Listed>>,
@@ -71,13 +71,13 @@ pub(crate) struct Update {
     pub(crate) built: Option<u64>,
     /// The serial of the newest image that any member has started to install by an update.
     pub(crate) newest: Option<u64>,
-    /// The member that updates itself.
+    /// The member that is updating itself.
     pub(crate) turn: Option<UpdateTurn>,
     /// An operator's order that no member may update itself.
     pub(crate) halt: Option<Halt>,
     /// The failure of the newest image, if it failed.
     pub(crate) failed: Option<Failed>,
-    /// The member that restarts its etcd to trust another CA.
+    /// The member that is restarting its etcd to trust another CA.
     pub(crate) restart: Option<String>,
 }
 
@@ -137,7 +137,7 @@ impl Report {
             .collect()
     }
 
-    /// Returns every member in any list, by id, with a name that one of the lists has for it.
+    /// Returns every member of all lists, by id, with a name from one of the lists.
     pub(crate) fn listed(&self) -> BTreeMap<&str, &str> {
         let mut names = BTreeMap::new();
         for listed in self

@@ -144,20 +144,20 @@ fn update(update: &Update) -> String {
         (Some(built), Some(newest)) => {
             let _ = writeln!(
                 text,
-                "images: the newest built here is {built}, the newest that a member has installed \
-                 by an update is {newest}"
+                "images: the newest one built here is {built}, and the newest one that a member \
+                 has installed by an update is {newest}"
             );
         }
         (Some(built), None) => {
             let _ = writeln!(
                 text,
-                "images: the newest built here is {built}; no member has installed one by an update"
+                "images: the newest one built here is {built}; no member has installed an image by an update"
             );
         }
         (None, Some(newest)) => {
             let _ = writeln!(
                 text,
-                "images: the newest that a member has installed by an update is {newest}"
+                "images: the newest one that a member has installed by an update is {newest}"
             );
         }
         (None, None) => {}
@@ -165,7 +165,7 @@ fn update(update: &Update) -> String {
     if let Some(turn) = &update.turn {
         let _ = writeln!(
             text,
-            "turn: {} has been installing the image {} since {} ({} s)",
+            "turn: {} has been installing image {} since {} ({} s)",
             turn.node,
             turn.serial,
             stamp(turn.since),
@@ -173,7 +173,10 @@ fn update(update: &Update) -> String {
         );
     }
     if let Some(member) = &update.restart {
-        let _ = writeln!(text, "turn: {member} restarts its etcd to trust another CA");
+        let _ = writeln!(
+            text,
+            "turn: {member} is restarting its etcd to trust another CA"
+        );
     }
     if let Some(halt) = &update.halt {
         let _ = writeln!(text, "update: {}", halt.reason());

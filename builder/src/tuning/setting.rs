@@ -30,7 +30,7 @@ impl Place {
     pub(crate) const fn file(self) -> &'static str {
         match self {
             Self::Sysctl => "/etc/sysctl.d/95-etcd.conf",
-            Self::Mount => "mounts of XFS volumes",
+            Self::Mount => "XFS mount options",
             Self::Kernel => "the kernel's command line",
             Self::Package => "packages of @core",
             Self::Journald => "/etc/systemd/journald.conf.d/95-etcd.conf",

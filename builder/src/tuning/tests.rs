@@ -1,4 +1,4 @@
-//! Tests that the table agrees with the guide, and with what the programs do.
+//! Tests that the table agrees with the guide and with the behaviour of the programs.
 
 use std::collections::BTreeSet;
 

@@ -217,7 +217,7 @@ mod tests {
         assert!(read(&written, &label("x"), own, &label("a")).is_err());
         let why = read(&written, &label("demo"), none, &label("a")).unwrap_err();
         assert!(
-            why.contains("its image is etcd 3.5.1, and 3.6.14 cannot run beside it"),
+            why.contains("its image is etcd 3.5.1, and 3.6.14 cannot run alongside it"),
             "{why}"
         );
         // The firstboot of an earlier image does not send a version.

@@ -155,13 +155,13 @@ impl Client {
     }
 
     /// Enables the downgrade of the cluster to `3.minor`. The leader lowers the cluster version
-    /// within some seconds, if every member answers it.
+    /// within a few seconds, if every member answers the leader.
     pub async fn enable_downgrade(&self, minor: u64) -> Result<()> {
         self.downgrade(1, format!("3.{minor}.0")).await
     }
 
-    /// Cancels the downgrade that is in force. The cluster version stays as it is while a member
-    /// runs the older version. Only a member of 3.6 or later may be asked: 3.5 executes the request,
+    /// Cancels the active downgrade. The cluster version stays unchanged while a member runs the
+    /// older version. Only a member of 3.6 or later may be asked, because 3.5 executes the request
     /// but does not answer it (its server/etcdserver/apply.go returns no result).
     pub async fn cancel_downgrade(&self) -> Result<()> {
         self.downgrade(2, String::new()).await
@@ -174,7 +174,7 @@ impl Client {
             .map(drop)
     }
 
-    /// Lists the alarms that are raised.
+    /// Lists the active alarms.
     pub async fn alarms(&self) -> Result<Vec<AlarmMember>> {
         let answer: wire::AlarmResponse = self
             .call(

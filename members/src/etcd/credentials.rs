@@ -51,7 +51,7 @@ impl Credentials {
         self.tonic.clone()
     }
 
-    /// Returns the times from and until which the certificate is valid that a server presents in a
+    /// Returns the start and the end of the validity of the certificate that a server presents in a
     /// TLS handshake.
     ///
     /// # Errors
@@ -90,9 +90,9 @@ impl Credentials {
             .with_context(|| format!("{address} does not present a certificate"))?;
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-        // The verifier reports these times if it is asked to verify the certificate at the beginning
-        // and the end of time. RFC 5280, 4.1.2.5: one second after the last second that a
-        // certificate can name.
+        // The verifier reports these times if it has to verify the certificate at the earliest and
+        // the latest possible time. The latest time is one second after the last second that a
+        // certificate can name (RFC 5280, 4.1.2.5).
         let name = ServerName::from(address.ip());
         let at = |seconds| {
             let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));

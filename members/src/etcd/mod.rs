@@ -1,5 +1,5 @@
-//! Access to etcd through gRPC, with a client certificate. This is the only one: no program runs
-//! etcdctl.
+//! Access to etcd through gRPC, with a client certificate. There is no other way to access etcd: no
+//! program runs etcdctl.
 
 mod client;
 mod credentials;

@@ -42,7 +42,7 @@ pub struct StatusResponse {
     pub errors: Vec<String>,
     #[prost(bool, tag = "10")]
     pub is_learner: bool,
-    /// Since 3.6. Empty until etcd has found it out.
+    /// Since 3.6. Empty until etcd has determined the storage version.
     #[prost(string, tag = "11")]
     pub storage_version: String,
     /// Since 3.6.

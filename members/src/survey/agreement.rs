@@ -1,5 +1,5 @@
-//! Checks whether the members agree. Each has its own copy of the member list, and its version of
-//! etcd must be compatible with those of all others.
+//! Checks whether the members agree. Each member has its own copy of the member list, and its
+//! version of etcd must be compatible with those of all others.
 
 use std::collections::BTreeSet;
 
@@ -71,7 +71,7 @@ fn differences(usual: &[Member], own: &[Member]) -> String {
                     member
                 };
                 parts.push(format!(
-                    "it lists {} as {}, they list it as {}",
+                    "it lists {} as {}, but they list it as {}",
                     known.title(),
                     role(member),
                     role(&other)
@@ -164,8 +164,8 @@ mod tests {
         assert!(errors(&mut rows).iter().all(String::is_empty), "{rows:?}");
     }
 
-    /// The lists are those of etcd 3.6.14 and 3.5.1 (etcd-io/etcd#19557). In one of them a voter
-    /// has become a learner again, and has lost its name.
+    /// The lists are those of etcd 3.6.14 and 3.5.1 (etcd-io/etcd#19557). In one of them, a voter
+    /// has become a learner again and has lost its name.
     #[test]
     fn the_differences_of_a_member_list_are_reported() {
         let all = [1, 2, 3].map(member);
@@ -181,7 +181,7 @@ mod tests {
         ];
         let said = errors(&mut rows);
         let expected = "its member list differs from that of etcd-1, etcd-3: it lists etcd-1 as a \
-            learner at https://10.0.0.1:2380, they list it as a voter at https://10.0.0.1:2380";
+            learner at https://10.0.0.1:2380, but they list it as a voter at https://10.0.0.1:2380";
         assert_eq!(said, ["", expected, ""]);
         let mut rows = [
             row(1, &all),
@@ -211,11 +211,11 @@ mod tests {
         rows[0].version = "3.6.14".into();
         let said = errors(&mut rows);
         assert!(
-            said[0].contains("etcd-2 is etcd 3.5.1, and 3.6.14 cannot run beside it"),
+            said[0].contains("etcd-2 is etcd 3.5.1, and 3.6.14 cannot run alongside it"),
             "{said:?}"
         );
         assert!(
-            said[1].contains("etcd-1 is etcd 3.6.14, and 3.5.1 cannot run beside it")
+            said[1].contains("etcd-1 is etcd 3.6.14, and 3.5.1 cannot run alongside it")
                 && said[2].is_empty(),
             "{said:?}"
         );

@@ -81,7 +81,7 @@ impl Backup {
                 record.place
             ),
             (.., Some(error)) => {
-                format!("snapshot: cannot read the record of the newest one: {error}\n")
+                format!("snapshot: cannot read the record of the newest snapshot: {error}\n")
             }
             _ => format!("snapshot: none yet; schedule: {}{late}\n", self.schedule),
         }
@@ -113,7 +113,7 @@ mod tests {
         };
         assert_eq!(
             asked.line(),
-            "snapshot: cannot read the record of the newest one: no route\n"
+            "snapshot: cannot read the record of the newest snapshot: no route\n"
         );
     }
 }

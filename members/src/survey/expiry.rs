@@ -17,7 +17,7 @@ const WARNING_DAYS: u64 = 30;
 /// enrols renews its certificates when a third is left.
 const WARNING_PART: u64 = 6;
 
-/// The times from and until which a certificate is valid.
+/// The start and the end of a certificate's validity.
 type Validity = (UnixTime, UnixTime);
 
 /// The port on which a member serves its peers.

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use crate::reason::{Reason, ReasonId};
 
-/// The number of connections to make. Each takes one round trip. The shortest round trip counts,
-/// because load can only lengthen it.
+/// The number of connections to make. Each connection takes one round trip. The shortest one
+/// counts, because load can only lengthen a round trip.
 const CONNECTIONS: usize = 3;
 /// The time limit of one connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

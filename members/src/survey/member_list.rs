@@ -46,7 +46,7 @@ impl Roster {
     }
 
     /// Marks the recipe's members that are missing from the member list, or that have a different
-    /// address in it. The rows are those of the recipe's members.
+    /// address in the list. The rows must be those of the recipe's members.
     pub(super) fn compare(&self, rows: &mut [Row], members: &[Member], without: &BTreeSet<Label>) {
         if self.0.is_empty() {
             return;
@@ -76,8 +76,8 @@ impl Roster {
         }
     }
 
-    /// Returns the members that are in none of the rows, with their client URLs, or with their peer
-    /// URLs if they never started.
+    /// Returns the members that are not in any of the rows, with their client URLs, or with their
+    /// peer URLs if they never started.
     pub(super) fn strangers(&self, rows: &[Row]) -> Vec<(String, String)> {
         let strangers = self
             .0
@@ -107,8 +107,8 @@ impl Roster {
         stranger
     }
 
-    /// Returns the error for a voter that was added and never started. It replaces the error that
-    /// the member does not answer.
+    /// Returns the error for a voter that was added and never started. This error replaces the
+    /// error that the member does not answer.
     fn never_started(&self, title: &str) -> Option<Reason> {
         let voters = self.0.iter().filter(|member| !member.is_learner);
         let stray = voters
@@ -146,7 +146,7 @@ fn wrong_url(row: &Row, listed: &etcd::Member) -> Option<Reason> {
         return None;
     }
     Some(ReasonId::PeerUrl.because(format!(
-        "the member list has {} as its peer URL, but its etcd serves {right}, so the others cannot reach it. Run `etcdctl \
+        "the member list has {} as its peer URL, but its etcd serves {right}, so the other members cannot reach it. Run `etcdctl \
          member update {:x} --peer-urls={right}`",
         listed.peer_urls.join(", "),
         listed.id
@@ -229,7 +229,8 @@ mod tests {
         );
     }
 
-    /// The member list is the one after `etcdctl member update ID --peer-urls=http://…`.
+    /// The member list is the one that results from `etcdctl member update ID
+    /// --peer-urls=http://…`.
     #[test]
     fn a_wrong_peer_url_is_reported() {
         let recipe = [Member {

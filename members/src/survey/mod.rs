@@ -141,7 +141,8 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     row
 }
 
-/// Adds what connections to a member show: the round trip, and when its certificates expire.
+/// Adds the information that connections to a member reveal: the round trip, and when the member's
+/// certificates expire.
 async fn observe_connection(row: &mut Row, credentials: &Credentials) {
     // The handshakes come later, because a handshake at the same time would lengthen the round
     // trip.
@@ -168,7 +169,7 @@ struct Answers {
     health: Result<()>,
     alarms: Vec<AlarmMember>,
     /// The member's own list. If the list were read through raft, every member would return the
-    /// leader's.
+    /// leader's list.
     members: Vec<Member>,
 }
 

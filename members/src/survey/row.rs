@@ -51,7 +51,7 @@ pub struct Row {
     /// The alarms of all members, as reported by this member.
     #[serde(skip)]
     pub alarms: Vec<etcd::AlarmMember>,
-    /// The members as reported by this member, empty if it did not answer.
+    /// The members as reported by this member. The list is empty if the member did not answer.
     #[serde(skip)]
     pub list: Vec<etcd::Member>,
     /// Remarks that require no action.

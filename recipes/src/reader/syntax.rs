@@ -1,5 +1,5 @@
 //! Explains the errors that the TOML parser reports for a broken file. The parser knows what it
-//! expected. What the user meant to write usually shows in the line itself.
+//! expected. The line itself usually shows what the user meant to write.
 
 use std::ops::Range;
 
@@ -230,8 +230,7 @@ fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
             let place = line.place(name);
             match first {
                 Some((number, header)) if what.starts_with("[[") && !header.starts_with("[[") => {
-                    let message =
-                        format!("line {number} has [{name}], but this line has [[{name}]]");
+                    let message = format!("line {number} is [{name}], but this line is [[{name}]]");
                     return Diagnostic::error(place, message)
                         .help(format!("write [[{name}]] on line {number} as well"));
                 }

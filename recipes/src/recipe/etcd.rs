@@ -23,7 +23,7 @@ pub struct Etcd {
     pub mirrors: Vec<Url>,
 }
 
-/// The two download sites of upstream, whose CI checks that both hold the same files.
+/// The two download sites of upstream, whose CI checks that both contain the same files.
 const UPSTREAM: [&str; 2] = [
     "https://github.com/etcd-io/etcd/releases/download/",
     "https://storage.googleapis.com/etcd/",
@@ -160,8 +160,8 @@ fn read_max_request(table: &Table<'_>) -> Size {
         })
 }
 
-/// Returns the URLs of the mirrors that the recipe names, or those of upstream's sites if it names
-/// none.
+/// Returns the URLs of the mirrors that the recipe names, or upstream's sites if the recipe does
+/// not name any.
 fn mirror_urls(written: Option<Vec<Located<Base>>>) -> Vec<Url> {
     match written {
         Some(bases) => bases

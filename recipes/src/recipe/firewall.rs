@@ -11,11 +11,11 @@ use crate::reader::{Located, Table};
 /// Which addresses may connect to which ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firewall {
-    /// Addresses that may connect to 2379.
+    /// Addresses that may connect to port 2379.
     pub clients: Vec<Ipv4Net>,
-    /// Addresses that may connect to 2380 (and 2379).
+    /// Addresses that may connect to port 2380 (and 2379).
     pub peers: Vec<Ipv4Net>,
-    /// Addresses that may connect to 22.
+    /// Addresses that may connect to port 22.
     pub admins: Vec<Ipv4Net>,
 }
 
@@ -26,7 +26,7 @@ const PORTS: [(&str, &str); 3] = [
     ("admins", "ssh, port 22"),
 ];
 
-/// Reads `[firewall]`. By default each list is the whole network of the nodes. This includes the
+/// Reads `[firewall]`. By default, each list contains the nodes' whole network. This includes the
 /// list of peers, because a member whose image was built before the cluster grew must accept the
 /// new members.
 pub(super) fn read(

@@ -55,7 +55,7 @@ pub struct Recipe {
     pub firewall: Firewall,
     /// `[files]`: files that the user adds.
     pub files: Files,
-    /// `[selinux]`: its mode, and etcd's own domain.
+    /// `[selinux]`: SELinux's mode, and etcd's own domain.
     pub selinux: Selinux,
     /// `[tls]`: the authority and the lifetimes.
     pub tls: Tls,
@@ -125,7 +125,8 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let update = update::read(root);
     let date = read_date(root);
     root.finish();
-    // If a key or section has an error, that key or section may be the one that allows a login.
+    // Skip this check if there are errors, because the faulty key or section may be the one that
+    // allows a login.
     if let Some(install) = install.as_ref().filter(|_| !root.has_errors()) {
         check_access(root, install);
     }
@@ -148,8 +149,8 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     })
 }
 
-/// Warns if the recipe has neither an SSH key nor a password. Such a machine can only be
-/// reinstalled.
+/// Warns if the recipe has neither an SSH key nor a password. No one can log in to a machine
+/// without either, so it can only be reinstalled.
 fn check_access(root: &Table<'_>, install: &Install) {
     if install.ssh_keys.is_empty() && install.root_password.is_none() {
         let place = root.place("install").unwrap_or(0..0);
@@ -160,8 +161,8 @@ fn check_access(root: &Table<'_>, install: &Install) {
     }
 }
 
-/// Checks that there is room for two databases of the full quota, because a snapshot from the
-/// leader is stored next to the old database.
+/// Checks that etcd's volume has room for two databases of the full quota, because a snapshot from
+/// the leader is stored next to the old database.
 fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) {
     let (Some(etcd), Some(volume)) = (etcd, install.and_then(|install| install.partitions.etcd))
     else {
@@ -179,7 +180,8 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
     }
 }
 
-/// 2000-01-01. The clock of every node is later than this, so tar does not warn.
+/// 2000-01-01. The clock of every node is later than this date, so tar does not warn about files
+/// from the future.
 const DEFAULT_DATE: u64 = 946_684_800;
 
 fn read_date(root: &Table<'_>) -> u64 {

@@ -74,7 +74,7 @@ pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     {
         let (count, survives) = (tables.len(), (tables.len() - 1) / 2);
         let message = format!(
-            "{count} members survive the loss of {survives}, the same as {} would",
+            "{count} members tolerate the loss of {survives}, as many as {} members do",
             count - 1
         );
         root.report(
@@ -131,7 +131,7 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<Lo
     {
         table.report(Diagnostic::error(
             address.span,
-            format!("{} is not an address of a node", address.value),
+            format!("{} cannot be a node's address", address.value),
         ));
         return None;
     }
@@ -189,8 +189,8 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
                 Diagnostic::warning(place, "`dns` has no effect: DHCP provides the name servers");
             table.report(finding.help("remove `dns`, or set mode = \"static\""));
         }
-        // A node that cannot be read has already been reported. Mistakes that only follow from it
-        // are not.
+        // A node that cannot be read has already been reported. Mistakes that only follow from such
+        // a node are not reported.
         if written.is_none() && table.place("cidr").is_some() {
             table.finish();
             return None;
@@ -218,7 +218,7 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
     })
 }
 
-/// Refuses nodes outside the network. `is_guessed` means that the recipe names no network.
+/// Refuses nodes outside the network. `is_guessed` means that the recipe does not name a network.
 fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_guessed: bool) {
     for node in nodes
         .iter()
@@ -266,8 +266,8 @@ fn is_host(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
         && (cidr.prefix_len() >= 31 || (address != cidr.network() && address != cidr.broadcast()))
 }
 
-/// Checks the size of the network. By default all its addresses may connect, so it must not be too
-/// large.
+/// Checks the size of the network. By default, all its addresses may connect, so the network must
+/// not be too large.
 fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     let expected = match cidr.value.prefix_len() {
         0..8 => "the network is too large, and by default every address in it has access",
@@ -276,10 +276,7 @@ fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     };
     let finding = Diagnostic::error(
         cidr.span.clone(),
-        format!(
-            "the network {} cannot be the network of the nodes",
-            cidr.value
-        ),
+        format!("the network {} cannot be the nodes' network", cidr.value),
     );
     root.report(
         finding

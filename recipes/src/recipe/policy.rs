@@ -48,7 +48,7 @@ impl Profile {
 pub struct Selinux {
     /// Whether denials are enforced or only logged.
     pub mode: SelinuxMode,
-    /// Whether etcd gets its own SELinux domain.
+    /// Whether etcd runs in its own SELinux domain.
     pub module: bool,
 }
 
@@ -169,15 +169,15 @@ pub(super) fn read_selinux(root: &Table<'_>) -> Selinux {
     selinux
 }
 
-/// Warns about plain http, which exposes documents. They hold private keys unless the nodes make
-/// their own.
+/// Warns about plain http, which exposes documents. The documents contain private keys unless the
+/// nodes generate their own keys.
 fn warn_of_http(table: &Table<'_>, url: Option<&Located<Base>>, keys: KeyOrigin) {
     let Some(at) = url.filter(|at| at.value.url().scheme() == "http" && keys.is_document()) else {
         return;
     };
     let finding = Diagnostic::warning(
         at.span.clone(),
-        "node documents hold private keys, and plain http exposes them",
+        "node documents contain private keys, and plain http exposes them",
     );
     let help = "use https, a network with only the nodes and this server on it, or `keys = \
         \"node\"` in [tls]";

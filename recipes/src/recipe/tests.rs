@@ -307,7 +307,7 @@ fn an_even_number_of_members_is_a_warning_and_no_error() {
     let reading = read(&text);
     assert!(reading.recipe.is_some());
     assert!(
-        said(&text)[0].contains("4 members survive the loss of 1, the same as 3 would"),
+        said(&text)[0].contains("4 members tolerate the loss of 1, as many as 3 members do"),
         "{:?}",
         said(&text)
     );

@@ -1,4 +1,5 @@
-//! The section `[tls]`: the authority, who makes the nodes' keys, and the lifetimes of certificates.
+//! The section `[tls]`: the authority, who generates the nodes' keys, and the lifetimes of
+//! certificates.
 
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// The authority, and the lifetimes of its certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// Where the nodes' private keys are made.
+    /// Where the nodes' private keys are generated.
     pub keys: KeyOrigin,
-    /// The server that signs the nodes' requests for certificates.
+    /// The server that signs the nodes' certificate requests.
     pub enrol: Option<Url>,
     /// The files of the operator's own authority.
     pub authority: Option<AuthorityFiles>,
@@ -25,12 +26,12 @@ pub struct Tls {
     pub authority_days: u32,
     /// The lifetime of a node's certificates.
     pub certificate_life: Duration,
-    /// A certificate with less than this left is reissued by the next build, and by the server of
-    /// `enrol` if the node asks.
+    /// A certificate whose remaining lifetime is shorter than this is reissued by the next build,
+    /// or by the `enrol` server when the node asks.
     pub renew_before: Duration,
 }
 
-/// The files of an authority. They can be at any path.
+/// The files of an authority. These files can be at any path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityFiles {
     /// `ca-cert`: its certificate.
@@ -120,7 +121,8 @@ fn check_authority(
     }
 }
 
-/// Only a node that enrols renews its certificates itself, and it decides when.
+/// Checks the keys about renewal. Only a node that enrols renews its certificates itself, and it
+/// chooses the time.
 fn check_renewal(table: &Table<'_>, minutes: Option<&Located<i64>>, enrols: bool) {
     if let Some(at) = minutes {
         if table.place("certificate-days").is_some() {
@@ -128,20 +130,20 @@ fn check_renewal(table: &Table<'_>, minutes: Option<&Located<i64>>, enrols: bool
                 at.span.clone(),
                 "`certificate-minutes` and `certificate-days`",
             );
-            table.report(finding.help("give one of them"));
+            table.report(finding.help("set only one of the two"));
         }
         if !enrols {
             let finding =
                 Diagnostic::error(at.span.clone(), "`certificate-minutes` without `enrol`");
             table.report(finding.help(
-                "only nodes that enrol renew their certificates by themselves, so use `certificate-days`",
+                "only nodes that enrol renew their certificates themselves; use `certificate-days` instead",
             ));
         }
     }
     if enrols && let Some(span) = table.place("renew-before-days") {
         let finding = Diagnostic::error(span, "`renew-before-days` with `enrol`");
         table.report(finding.help(
-            "remove it: a node asks for new certificates when a third of their life is left",
+            "remove `renew-before-days`: a node requests new certificates when a third of their lifetime is left",
         ));
     }
 }
@@ -150,7 +152,7 @@ fn check_enrol(table: &Table<'_>, enrol: Option<&Located<Base>>, keys: KeyOrigin
     let Some(at) = enrol else { return };
     if keys.is_document() {
         let finding = Diagnostic::error(at.span.clone(), "`enrol` needs `keys = \"node\"`");
-        table.report(finding.help("only nodes that make their own keys request certificates"));
+        table.report(finding.help("only nodes that generate their own keys request certificates"));
     }
     if at.value.url().scheme() != "https" {
         let finding = Diagnostic::error(at.span.clone(), "`enrol` needs an https URL");

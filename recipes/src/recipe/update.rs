@@ -9,10 +9,10 @@ use crate::schedule::Schedule;
 use crate::update::{Auto, Reboot, SOAK, Update, UpdateMode};
 use crate::window::Window;
 
-/// How often a node looks for a newer image, by default.
+/// The default interval at which a node looks for a newer image.
 const EVERY: &str = "1 hour";
 
-const FROM_HELP: &str = "set `from` to the URL of the folder that holds release.json and image/, or set mode = \"manual\"";
+const FROM_HELP: &str = "set `from` to the URL of the folder that contains release.json and image/, or set mode = \"manual\"";
 
 /// The values that `mode` accepts.
 #[derive(Clone, Copy)]
@@ -76,8 +76,8 @@ pub(super) fn read(root: &Table<'_>) -> Option<Update> {
     })
 }
 
-/// Reads `every` and `window`. A window must have room for two checks for a newer image, because
-/// one check may be late, and the cluster may be unhealthy during one of them.
+/// Reads `every` and `window`. A window must be long enough for two checks for a newer image,
+/// because one check may be late, and the cluster may be unhealthy during the other.
 fn read_auto(table: &Table<'_>) -> Option<Auto> {
     let every = table.value::<Every>("every");
     let window = table.value::<Window>("window");
@@ -89,9 +89,9 @@ fn read_auto(table: &Table<'_>) -> Option<Auto> {
             at.span.clone(),
             "the window is too short: a node may miss it",
         )
-        .label("expected at least twice the time of `every`");
+        .label("expected at least twice the interval in `every`");
         table.report(finding.help(format!(
-            "lengthen the window, or set `every` to a shorter time (default: {EVERY})"
+            "lengthen the window, or set `every` to a shorter interval (default: {EVERY})"
         )));
     }
     Some(Auto {

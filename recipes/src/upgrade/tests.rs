@@ -1,4 +1,4 @@
-//! Tests of the rules of an upgrade.
+//! Tests of the upgrade rules.
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn each_step_has_its_floor() {
         (
             "3.6.14",
             "3.5.31",
-            "etcd-1 is etcd 3.5.31, and 3.6.14 cannot run beside it: 3.6 requires that every 3.5 member runs 3.5.32",
+            "etcd-1 is etcd 3.5.31, and 3.6.14 cannot run alongside it: 3.6 requires that every 3.5 member runs 3.5.32",
         ),
         ("3.6.0", "3.5.33", ""),
         ("3.7.1", "3.6.11", ""),
@@ -51,14 +51,14 @@ fn each_step_has_its_floor() {
         ("3.7.1", "3.7.0", ""),
     ] {
         says(own, Entry::Join, &cluster(&[others], None), expected);
-        // The order of a pair does not matter: the lower version may not run next to the higher one
-        // either.
+        // The order of a pair does not matter: the lower version must not run next to the higher
+        // one either.
         if !expected.is_empty() {
             says(
                 others,
                 Entry::Data(None),
                 &cluster(&[own], Some(version(others).minor)),
-                "cannot run beside it",
+                "cannot run alongside it",
             );
         }
     }

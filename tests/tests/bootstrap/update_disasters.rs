@@ -165,7 +165,7 @@ fn holder_is_cut_off(bed: &Bed) -> Result<()> {
     let network = bed.hosts[0].network();
     network.partition(&["etcd-1"], &["etcd-2", "etcd-3"])?;
     let waits = |id: &str| ends(&update(&bed.hosts[1], "--deadline 10")?, 4, &[id]);
-    waits("etcd-1 has the turn")?;
+    waits("etcd-1 has held the turn")?;
     ends(&update(&bed.hosts[2], "--break-turn etcd-1")?, 0, &[])?;
     waits("[update-not-healthy]")?;
     network.heal_all()?;

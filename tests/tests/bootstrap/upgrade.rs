@@ -123,11 +123,11 @@ fn steps() -> Result<()> {
     for (version, words) in [
         (
             NEW,
-            "etcd-1 is etcd 3.5.1, and 3.6.16 cannot run beside it: 3.6 requires that every 3.5 member runs 3.5.32 or later",
+            "etcd-1 is etcd 3.5.1, and 3.6.16 cannot run alongside it: 3.6 requires that every 3.5 member runs 3.5.32 or later",
         ),
         (
             LAST,
-            "etcd-1 is etcd 3.5.1, and 3.7.3 cannot run beside it: etcd does not support skipping a minor",
+            "etcd-1 is etcd 3.5.1, and 3.7.3 cannot run alongside it: etcd does not support skipping a minor",
         ),
     ] {
         bed.install_with(2, version)?;
@@ -181,7 +181,7 @@ fn data() -> Result<()> {
     with(&mut bed, NEW)?;
     wait_said(
         &bed.hosts[2],
-        &["the last version on this node's data is etcd 3.5.1, and 3.6.16 cannot run beside it"],
+        &["the last version on this node's data is etcd 3.5.1, and 3.6.16 cannot run alongside it"],
     )?;
     let state = bed.hosts[2]
         .run(&["systemctl", "is-active", "etcd"])?
@@ -199,12 +199,12 @@ fn together() -> Result<()> {
         &bed.hosts[0],
         &[
             "etcd-2",
-            "its image is etcd 3.6.16, and 3.5.1 cannot run beside it",
+            "its image is etcd 3.6.16, and 3.5.1 cannot run alongside it",
         ],
     )?;
     wait_said(
         &bed.hosts[1],
-        &["its image is etcd 3.5.1, and 3.6.16 cannot run beside it"],
+        &["its image is etcd 3.5.1, and 3.6.16 cannot run alongside it"],
     )?;
     has_no_etcd(&bed.hosts[2])?;
     bed.hosts[1].shutdown()?;

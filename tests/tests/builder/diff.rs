@@ -120,7 +120,7 @@ fn warns_of_a_skipped_minor(
         &workshop.build(&[])?,
         0,
         &[
-            "warning: the nodes may run the image that",
+            "warning: the nodes may be running the image in",
             "does not support skipping a minor",
         ],
     )?;

@@ -258,7 +258,7 @@ fn warnings() -> Result<()> {
     check_output(
         &builder(&["check"], &path)?,
         0,
-        &["warning: ", "4 members survive the loss of 1"],
+        &["warning: ", "4 members tolerate the loss of 1"],
     )?;
     check_output(&builder(&["check", "--strict"], &path)?, 3, &["4 members"])?;
     check_output(&workshop.build(&["--strict"])?, 3, &["nothing was built"])

@@ -96,7 +96,7 @@ fn sums_disagree() -> Result<()> {
     fs::write(workshop.path("recipe.toml"), recipe)?;
     let before = workshop.server.requests().len();
     let words = [
-        "`sha256` is not the digest of etcd 3.6.14 as upstream publishes it",
+        "`sha256` is not the digest that upstream publishes for etcd 3.6.14",
         "write sha256 = \"ffe840ff",
         "nothing was built",
     ];

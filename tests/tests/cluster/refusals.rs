@@ -296,7 +296,7 @@ fn wrong_overlay() -> Result<()> {
     );
     let log = installation.log();
     ensure!(
-        log.contains("this kickstart wants") && log.contains("INSTALLATION FAILED"),
+        log.contains("but this kickstart expects") && log.contains("INSTALLATION FAILED"),
         "{log}"
     );
     ensure!(

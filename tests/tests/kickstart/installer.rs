@@ -84,12 +84,12 @@ fn no_disk() -> Result<()> {
         (
             Hardware::with([Disk::new("sda", 5 << 30)]),
             "",
-            "sda has 5120 MiB, 13568 are needed",
+            "sda has 5120 MiB, but 13568 MiB are needed",
         ),
         (
             Hardware::with([disk("sda").but(Quirk::ReadOnly)]),
             "",
-            "sda can only be read",
+            "sda is read-only",
         ),
         (
             Hardware::with([disk("sda").but(Quirk::Removable)]),
@@ -104,7 +104,7 @@ fn no_disk() -> Result<()> {
         (
             Hardware::with([disk("sda")]),
             "disk = \"sdb\"",
-            "the recipe wants sdb of 13568 MiB, but there is none",
+            "the recipe requires sdb with 13568 MiB, but there is none",
         ),
         (
             Hardware::with([
@@ -204,7 +204,7 @@ fn left_out() -> Result<()> {
         "{log}"
     );
     ensure!(
-        log.contains("anaconda has installed without one of the repositories"),
+        log.contains("anaconda installed the system without one of the repositories"),
         "{log}"
     );
     // The new system was complete and already had its stamp.
@@ -228,7 +228,7 @@ fn left_out() -> Result<()> {
     Ok(())
 }
 
-/// The installation fails inside anaconda, where neither %onerror nor %traceback runs.
+/// The installation fails inside anaconda, where %onerror and %traceback do not run.
 fn missing_package() -> Result<()> {
     let bed = Bed::new()?;
     let installation = bed.install(

@@ -105,7 +105,8 @@ fn not_bootable() -> Result<()> {
     fs::create_dir_all(host.path("/boot"))?;
     let kernel = format!("/boot/vmlinuz-{KERNEL}");
     let uek = format!("/boot/vmlinuz-{UEK}");
-    let other = format!("{uek} is not the kernel that this image is checked against, 3.10.0");
+    let other =
+        format!("{uek} is not a 3.10.0 kernel, and this image was checked only with 3.10.0");
     // Each installation has one more file than the previous one.
     for (file, why) in [
         (None, "no kernel is installed"),

@@ -296,7 +296,7 @@ fn ipv6() -> Result<()> {
     let (status, _) = by6("image/centos7.ks?node=etcd-1")?;
     ensure!(status == 200, "the image is public: {status}");
     server.wait_for_output("fd00::65 refused: nodes have IPv4 addresses")?;
-    server.wait_for_output("fd00::65 takes the kickstart, and nothing is recorded")?;
+    server.wait_for_output("fd00::65 downloads the kickstart, but this is not recorded")?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     server.wait_for_output(&format!(
         "{ADDRESS} ({}) etcd-1: its document is handed out",
@@ -337,7 +337,7 @@ fn hidden() -> Result<()> {
     for listen in ["localhost:8082", "127.0.0.1:8082"] {
         let server = Server::serve(&ours, &ours.out(), &["--listen", listen])?;
         server.wait_for_output(
-            "warning: only this host can connect. A proxy in front would hide which machine asks",
+            "warning: only this host can connect. A proxy in front of the server would hide which machine asks",
         )?;
         let (status, _) = curl(
             ours.network.world(),

@@ -104,12 +104,12 @@ fn paths() -> Result<()> {
         let found = expect(&one.namespace, &format!("{page}?node=etcd-1"), 200, "%pre")?;
         ensure!(found == kickstart, "{page} returns another file");
     }
-    server.wait_for_output("etcd-1: takes the kickstart")?;
+    server.wait_for_output("etcd-1: downloads the kickstart")?;
     let taken = || {
         Ok::<_, anyhow::Error>(
             server
                 .output()?
-                .matches("etcd-1: takes the kickstart")
+                .matches("etcd-1: downloads the kickstart")
                 .count(),
         )
     };
@@ -290,12 +290,12 @@ fn stops_and_listens() -> Result<()> {
     refused(
         &["--state", "/etc/passwd"],
         1,
-        "/etc/passwd: it is not a folder; --state names",
+        "/etc/passwd: it is not a folder; name the folder of the server's records",
     )?;
     refused(
         &["--tree", "https://vault.centos.org/7.9.2009/os/x86_64/"],
         2,
-        "the usual builds of iPXE do not support https",
+        "the usual iPXE builds do not support https",
     )?;
     let own = ours.pki().join("nodes/etcd-1");
     let [cert, key] =

@@ -121,7 +121,9 @@ fn cluster() -> Result<()> {
             .trim();
         let shown = approve(&ours, &[name])?;
         ensure!(
-            shown.contains(&format!("{name} waits with the key {key}")),
+            shown.contains(&format!(
+                "{name} is waiting for the approval of the key {key}"
+            )),
             "{shown}"
         );
         ensure!(

@@ -83,7 +83,7 @@ fn stages() -> Result<()> {
     on_board(&world, "sent the installer")?;
     // The power is cut after the kickstart is fetched, and after each stage except the last.
     expect(&one.namespace, "image/centos7.ks?node=etcd-1", 200, "%pre")?;
-    on_board(&world, "took the kickstart")?;
+    on_board(&world, "downloaded the kickstart")?;
     let again = script(&one)?;
     ensure!(
         installs(&again),
@@ -255,7 +255,7 @@ fn window() -> Result<()> {
     expect(&one.namespace, &page, 200, "payload")?;
     ensure!(
         !installs(&script(&one)?),
-        "a machine that took its document is installed again"
+        "a machine that fetched its document is installed again"
     );
     Ok(())
 }

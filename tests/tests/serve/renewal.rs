@@ -87,7 +87,7 @@ fn renewal() -> Result<()> {
     is_written(writers, &client, &addresses, "renew/")?;
     keeps_after_a_boot(&mut hosts[1])?;
     server.wait_for_output(
-        "etcd-1: its newer document is handed out: it has proved to have an earlier one",
+        "etcd-1: its newer document is handed out, because it proved that it has an earlier one",
     )?;
 
     new_ca(&ours, &hosts)?;

@@ -112,7 +112,7 @@ fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Optio
     Some(comment_or_else(extra, many))
 }
 
-/// Returns a finding for a line that keeps chronyd from starting.
+/// Returns a finding for a line that prevents chronyd from starting.
 fn refused(place: TextSpan<'_>, message: String, instead: &str) -> Finding {
     Finding::error("chrony/words", place, message)
         .effect(FATAL)

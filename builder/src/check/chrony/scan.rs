@@ -1,4 +1,4 @@
-//! Determines what sscanf of the C library reads at the start of a text. chronyd reads every number
+//! Determines what the C library's sscanf reads at the start of a text. chronyd reads every number
 //! with sscanf, and reads the rest of the text as the next option.
 
 use super::words::is_space;

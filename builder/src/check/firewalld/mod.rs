@@ -55,7 +55,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     };
     let Some(kind) = Kind::of(path, root.name()) else {
         let message = format!(
-            "firewalld 0.6.3 reads no file with the root element <{}>",
+            "firewalld 0.6.3 does not read a file with the root element <{}>",
             root.name()
         );
         let finding =
@@ -82,7 +82,7 @@ fn walk_kind(text: &str, root: Node<'_, '_>, kind: Kind, out: &mut Vec<Finding>)
     }
 }
 
-/// Checks the declared encoding. expat refuses a file whose encoding differs from it.
+/// Checks the declared encoding. expat refuses a file whose encoding differs from the declared one.
 fn encoding(text: &str) -> Option<Finding> {
     let declaration = text
         .trim_start_matches('\u{feff}')

@@ -148,7 +148,7 @@ pub(super) const SYSTEMD: &[&str] = &[
 ];
 
 /// Returns whether XFS, mount(8) or the VFS accepts an option. An XFS option that needs a value is
-/// unknown without one. Any other XFS option is unknown with a value.
+/// unknown without a value. Any other XFS option is unknown with a value.
 pub(super) fn known_to_xfs(option: &str) -> bool {
     let (name, value) = option
         .split_once('=')

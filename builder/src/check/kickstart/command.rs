@@ -12,7 +12,7 @@ use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
 /// Reads a command, and reports what pykickstart refuses about it. Returns `None` if CentOS 7's
-/// pykickstart has no such command.
+/// pykickstart does not have the command.
 pub(super) fn read<'a>(
     words: &[Token],
     text: TextSpan<'a>,
@@ -51,7 +51,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Findi
         let message = format!("{} needs {name}=", line.name.value);
         out.push(if earlier.had_option(line.command.name, name) {
             Finding::warning("kickstart/needed-option", line.span(), message)
-                .effect("pykickstart accepts the line because an earlier line has the option, but anaconda gets no value")
+                .effect("pykickstart accepts the line because an earlier line has the option, but anaconda does not receive a value")
                 .fix("add it")
         } else {
             stops_anaconda("kickstart/needed-option", line, message, "add it")
@@ -205,11 +205,11 @@ fn unknown(command: &Token) -> Finding {
     );
     let finding = finding.effect("anaconda stops: unknown command");
     let instead = match command.value.as_str() {
-        "authselect" => "authselect is new in RHEL 8; write authconfig",
+        "authselect" => "RHEL 8 added authselect; write authconfig",
         "timesource" => {
-            "timesource is new in RHEL 8.4; add a chrony.conf, or write timezone --ntpservers="
+            "RHEL 8.4 added timesource; add a chrony.conf, or write timezone --ntpservers="
         }
-        "module" => "modules are new in RHEL 8; list the packages instead",
+        "module" => "RHEL 8 added modules; list the packages instead",
         "syspurpose" | "rhsm" => "remove it",
         "ostreecontainer" | "bootc" => "a later release added it; CentOS 7 has ostreesetup",
         "interactive" | "langsupport" | "mouse" | "monitor" | "lilo" | "lilocheck" => {

@@ -25,7 +25,7 @@ pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
         "firewall" => firewall(line, out),
         "selinux" if line.has("--disabled") => out.push(
             Finding::warning("kickstart/selinux", line.span(), "SELinux is off")
-                .effect("files get no labels, and enabling SELinux later needs a boot that relabels them")
+                .effect("files receive no labels, and enabling SELinux later requires a boot that relabels them")
                 .fix("write selinux --enforcing"),
         ),
         "network" if line.value("--bootproto") == Some("static") => static_network(line, out),
@@ -187,10 +187,10 @@ fn static_network(line: &Line<'_>, out: &mut Vec<Finding>) {
     for (missing, does) in [
         (
             "--ip",
-            "anaconda writes an empty address, so the interface has none",
+            "anaconda writes an empty address, so the interface has no address",
         ),
         ("--netmask", "anaconda writes an empty netmask"),
-        ("--device", "the address goes to the interface used to boot"),
+        ("--device", "anaconda configures the interface used to boot"),
     ] {
         if !line.has(missing) {
             let message = format!("a static address without {missing}=");
@@ -206,7 +206,7 @@ fn clear(given: &GivenOption, instead: &str) -> Finding {
         given.span.clone(),
         "a secret in plain text",
     )
-    .effect("any client can fetch the kickstart, and it stays in /root/anaconda-ks.cfg")
+    .effect("any client can read the secret, and a copy stays in /root/anaconda-ks.cfg")
     .fix(instead)
 }
 
@@ -228,7 +228,7 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
         let finding = Finding::error("kickstart/secret", span, "a password in plain text");
         out.push(
             finding
-                .effect("any client can fetch the kickstart, and it stays in /root/anaconda-ks.cfg")
+                .effect("any client can read the secret, and a copy stays in /root/anaconda-ks.cfg")
                 .fix("write --iscrypted and a hash from openssl passwd -6"),
         );
     } else if line.has("--iscrypted") && text.starts_with("$y$") {
@@ -239,14 +239,14 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
         );
         out.push(
             finding
-                .effect("no one can log in with it")
+                .effect("no one can log in with this hash")
                 .fix("create the hash with openssl passwd -6"),
         );
     } else if line.has("--iscrypted") && !hashed {
         let finding = Finding::error("kickstart/hash-kind", span, "--iscrypted without a hash");
         out.push(
             finding
-                .effect("no one can log in with it; if it is the password, any client can read it")
+                .effect("no one can log in with this value; if it is the password itself, any client can read it")
                 .fix("create a hash with openssl passwd -6"),
         );
     }
@@ -288,7 +288,7 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
             Finding::error(
                 "kickstart/gone",
                 given.span.clone(),
-                "the mirrors of CentOS 7 were shut down in July 2024",
+                "the CentOS 7 mirrors were shut down in July 2024",
             )
             .effect("the server no longer exists")
             .fix("write https://vault.centos.org/7.9.2009/os/x86_64/ or your own mirror"),
@@ -343,7 +343,7 @@ fn partition(line: &Line<'_>, out: &mut Vec<Finding>) {
                 line.span(),
                 "--grow without --size=",
             )
-            .effect("anaconda starts with 500 MiB, and fails only if they do not fit")
+            .effect("anaconda starts with 500 MiB, and fails only if the disk has less free space")
             .fix("write --size= in MiB; with --grow it is the minimum"),
         );
     }

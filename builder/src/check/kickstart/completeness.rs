@@ -10,7 +10,7 @@ use crate::check::finding::Finding;
 
 /// Checks the commands together.
 pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
-    // An included part need not be complete, because it holds only its own commands.
+    // An included part need not be complete, because it contains only its own commands.
     if !kickstart.sections.is_empty() && !kickstart.includes {
         missing(kickstart, out);
         undefined(kickstart, out);

@@ -1,7 +1,7 @@
-//! Finds disks under their kernel names. Such a name depends on the driver and the order of
-//! discovery (packer#7320: the kickstart names sda, the disk is vda, and the only symptom is a
-//! timeout). For a disk that does not exist, see anaconda's rhel7-branch, pyanaconda/kickstart.py,
-//! parse of IgnoreDisk and ClearPart, execute of Bootloader and PartData.
+//! Finds disks that are named by their kernel names. A kernel name depends on the driver and the
+//! order of discovery (packer#7320: the kickstart names sda, the disk is vda, and the only symptom
+//! is a timeout). For the effect of a disk that does not exist, see anaconda's rhel7-branch,
+//! pyanaconda/kickstart.py, parse of IgnoreDisk and ClearPart, execute of Bootloader and PartData.
 
 use super::options::GivenOption;
 use crate::check::finding::Finding;
@@ -37,7 +37,7 @@ pub(super) fn names(given: &[GivenOption], out: &mut Vec<Finding>) {
                 given.span.clone(),
                 format!("the name {name} depends on the kind of disk and on the order of discovery"),
             )
-            .effect("anaconda stops if no disk has this name; virtio disks are vda and so on, NVMe disks nvme0n1 and so on")
+            .effect("anaconda stops if no disk has this name; virtio disks are named vda, vdb, …, and NVMe disks nvme0n1, nvme1n1, …")
             .fix("write /dev/disk/by-path/…, or let %pre find the disk, and %include the file that it writes"),
         );
     }

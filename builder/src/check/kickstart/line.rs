@@ -82,7 +82,7 @@ pub(super) struct EarlierLines {
     pub(super) commands: BTreeSet<&'static str>,
     /// The values that still apply, by command and option.
     pub(super) kept: BTreeMap<(&'static str, &'static str), String>,
-    /// The options that earlier lines of a command had. optparse remembers all of them.
+    /// The options of a command's earlier lines. optparse remembers all of them.
     seen: BTreeSet<(&'static str, &'static str)>,
     /// Items that must be unique: the command and the name.
     pub(super) names: BTreeSet<(&'static str, String)>,

@@ -4,8 +4,8 @@ use super::split::{SplitError, Token, split};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// Returns the lines of a text, each with its line end, as Python's splitlines does. A lone
-/// carriage return also ends a line.
+/// Returns the lines of a text, each with its line end, like Python's splitlines. A lone carriage
+/// return also ends a line.
 pub(super) fn lines(text: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {

@@ -140,7 +140,7 @@ fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding
 }
 
 fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
-    // --nolvm also sets the type. Of --nolvm and --type, the first one applies.
+    // --nolvm also sets the type. If both --nolvm and --type are present, the first one applies.
     let first = line
         .given
         .iter()
@@ -283,7 +283,8 @@ fn nvdimm(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     ));
 }
 
-/// Checks raid and volgroup. A new array or group needs members. An existing one must not have any.
+/// Checks raid and volgroup. A new array or group needs members. For an existing array or group,
+/// the line must not list members.
 fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     let exists = line.has("--useexisting") || line.has("--noformat");
     let shown = &line.name.value;
@@ -359,7 +360,9 @@ fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Fin
             finding
                 .effect("anaconda crashes: AttributeError")
                 .fix(match line.command.name {
-                    "sshkey" => "keep one; write further keys into ~/.ssh/authorized_keys in %post",
+                    "sshkey" => {
+                        "keep one, and write further keys into ~/.ssh/authorized_keys in %post"
+                    }
                     _ => "keep only one",
                 }),
         );

@@ -177,7 +177,9 @@ fn check_numbers(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<F
         let finding = Finding::warning("sysctl/not-rising", value, message);
         return Some(
             finding
-                .effect("the kernel accepts them unchanged, so a value is never between them")
+                .effect(
+                    "the kernel accepts the numbers unchanged, so no value can lie between them",
+                )
                 .fix("write the numbers from low to high"),
         );
     }
@@ -210,7 +212,7 @@ fn text_value(setting: &Setting<'_>) -> Option<Finding> {
             missing("BBR", "keep the default, cubic")
         }
         ("net.core.default_qdisc", "cake" | "fq_pie") => missing(
-            "such queueing discipline",
+            "queueing discipline of that name",
             "keep the default, pfifo_fast, or write fq or fq_codel",
         ),
         _ => None,
@@ -252,7 +254,7 @@ mod tests {
     }
 
     /// Each value was written to a kernel with the same functions as 3.10.0-1160, in calls of the
-    /// same lengths as those of systemd.
+    /// same lengths as systemd's.
     #[test]
     fn a_value_is_judged_as_the_kernel_reads_it() {
         for accepted in [

@@ -123,7 +123,7 @@ fn within(components: &[Component], low: i64, high: i64) -> Option<()> {
         .then_some(())
 }
 
-/// Returns the text that follows the date, if the text starts with one.
+/// Returns the text that follows the date, if the text starts with a date.
 fn date(text: &str) -> Option<&str> {
     if text.is_empty() {
         return Some(text);

@@ -9,8 +9,8 @@ pub(in crate::check) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// Returns a text without blanks at either end (`strstrip`). Unicode has more white space than
-/// systemd.
+/// Returns a text without blanks at either end (`strstrip`). Unicode defines more white-space
+/// characters than systemd recognizes.
 pub(in crate::check) fn strip(text: TextSpan<'_>) -> TextSpan<'_> {
     let text = skip_blank(text);
     let end = text.text.trim_end_matches([' ', '\t', '\n', '\r']).len();
@@ -50,7 +50,7 @@ fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
     text.len() - usize::from(escaped)
 }
 
-/// The words of a value. After the last word, [`Words::rest`] holds the text that systemd cannot
+/// The words of a value. After the last word, [`Words::rest`] contains the text that systemd cannot
 /// split: a quote that is not closed or that is directly followed by a character, or a backslash at
 /// the end.
 #[derive(Debug)]
@@ -247,7 +247,7 @@ pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
 }
 
 /// Returns whether systemd accepts bytes as UTF-8 (`utf8_is_valid`). It also refuses code points
-/// that Unicode assigns to no character.
+/// that Unicode does not assign to a character.
 pub(in crate::check) fn is_utf8(bytes: &[u8]) -> bool {
     let no_character =
         |c: char| ('\u{fdd0}'..='\u{fdef}').contains(&c) || u32::from(c) & 0xfffe == 0xfffe;

@@ -25,8 +25,7 @@ pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
                 .fix("write one line with all capabilities to remove"),
             );
         }
-        // An empty line removes all capabilities, so the line after it is the first one that
-        // counts.
+        // An empty line removes all capabilities, so only the lines after it count.
         narrowed = !value.text.is_empty() && value.text != "~";
     }
     out

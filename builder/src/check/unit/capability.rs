@@ -120,7 +120,7 @@ pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -
     ];
     let (words, rest) = Words::of(assignment.value).all();
     // systemd compares with the text from the word's start to the next blank, so a quote after the
-    // word is part of it.
+    // word is part of the compared text.
     let is_bit = |word: &&TextSpan<'_>| {
         let from = assignment
             .value

@@ -10,8 +10,8 @@ use crate::check::systemd::specifier::{Subject, Table, User};
 pub(super) struct Context {
     /// Its type, such as `service`. Empty for the configuration of a daemon.
     pub(super) kind: &'static str,
-    /// The unit itself. For a template, these are a few instances, of which one must be valid. For
-    /// a daemon, the list is empty.
+    /// The unit itself or, for a template, a few instances, of which at least one must be valid.
+    /// For a daemon, the list is empty.
     subjects: Vec<Subject>,
     /// The priorities that the scheduling policy allows.
     pub(super) priorities: std::ops::RangeInclusive<i32>,
@@ -37,7 +37,7 @@ impl Context {
         let runs = ["service", "socket", "mount", "swap"].contains(&kind);
         let user = runs.then_some(if drop_in { User::Unknown } else { User::Root });
         let ids = if name::is_template(id) {
-            // Instances that are a name, a number and a path.
+            // Sample instances: a name, a number and a path.
             ["x", "1", "-x"]
                 .map(|instance| name::with_instance(id, instance))
                 .to_vec()

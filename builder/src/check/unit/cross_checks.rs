@@ -172,7 +172,7 @@ fn unknown_names(
             .words("Install", key)
             .filter(|(_, word)| word.text.contains('.') && !exists(word.text, units))
         {
-            // If a file is checked alone, the node can have other files next to it.
+            // If a file is checked alone, the node may have other units.
             let level = if whole {
                 Finding::error
             } else {
@@ -214,7 +214,7 @@ fn unknown_names(
     out
 }
 
-/// Finds an `[Install]` section that names no unit. Enabling such a unit does nothing.
+/// Finds an `[Install]` section that does not name a unit. Enabling such a unit does nothing.
 fn installs_nothing(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     const KEYS: [&str; 4] = ["WantedBy", "RequiredBy", "Alias", "Also"];
     let (file, section) = unit
@@ -229,7 +229,7 @@ fn installs_nothing(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Findi
     let finding = Finding::error(
         "unit/enables-nothing",
         section,
-        "[Install] names no unit that starts this unit",
+        "[Install] does not name a unit that starts this unit",
     );
     Some((
         file,

@@ -108,7 +108,7 @@ fn wrong_program(program: TextSpan<'_>, key: &str) -> Option<Finding> {
         let finding = Finding::error(
             "unit/exec-path",
             program,
-            "a quote, a backslash or a control character in the path of a program",
+            "a quote, a backslash or a control character in a program's path",
         );
         return Some(finding.fix("rename the program, or start it with /bin/sh -c '…'"));
     }
@@ -153,7 +153,8 @@ fn not_absolute(program: TextSpan<'_>, key: &str) -> Finding {
         format!("`{}` is not an absolute path", program.text),
     );
     finding.fix(if program.text.starts_with(['$', '%', '~']) {
-        "systemd 219 expands nothing in the path of a program; write the absolute path".to_owned()
+        "systemd 219 does not expand anything in a program's path; write the absolute path"
+            .to_owned()
     } else {
         format!(
             "write the absolute path, as in /usr/bin/{}; systemd 219 does not search PATH",
@@ -177,7 +178,7 @@ fn unexpanded(program: TextSpan<'_>) -> Option<Finding> {
         Finding::warning(
             "unit/specifier",
             program,
-            "systemd 219 does not expand specifiers in the path of a program",
+            "systemd 219 does not expand specifiers in a program's path",
         )
         .effect("systemd starts a program of exactly this name, or fails with 203/EXEC")
         .fix("write the expanded path, or start the program with /bin/sh -c '…'")
@@ -198,7 +199,7 @@ fn shell_words(value: TextSpan<'_>, out: &mut Vec<Finding>) {
                 word,
                 format!("`{}` has no special meaning here", word.text),
             )
-            .effect("no shell reads this line, so the program gets the word as an argument")
+            .effect("no shell reads this line, so the program receives the word as an argument")
             .fix("write /bin/sh -c '…', or StandardOutput="),
         );
     }

@@ -103,7 +103,7 @@ fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> b
         );
         out.push(
             finding
-                .effect("systemctl enable creates no link for it, and fails")
+                .effect("systemctl enable does not create a link for it, and fails")
                 .fix(format!(
                     "add the type, as in {}.target",
                     word.text.trim_end_matches('.')
@@ -158,7 +158,7 @@ pub(super) fn unexpanded(part: TextSpan<'_>) -> Option<Finding> {
     );
     Some(
         finding
-            .effect(format!("systemd leaves %{letter} as it is"))
+            .effect(format!("systemd keeps %{letter} unchanged"))
             .fix("write the expanded text"),
     )
 }

@@ -1,4 +1,4 @@
-//! Checks unit files as systemd 219 with RHEL's back-ports reads them.
+//! Checks unit files as RHEL's systemd 219, which contains back-ports, reads them.
 
 mod assignment;
 mod bounding;

@@ -79,8 +79,8 @@ const SYSINIT: &[&str] = &[
     "systemd-update-utmp.service",
 ];
 
-/// Targets of systemd 219 with DefaultDependencies=no. They do not wait for units that they merely
-/// want.
+/// Targets of systemd 219 with DefaultDependencies=no. These targets do not wait for units that
+/// they merely want.
 const BARE: [&str; 17] = [
     "ctrl-alt-del.target",
     "final.target",
@@ -258,7 +258,7 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
         out.push((
             file,
             Finding::error("unit/ordering-cycle", span, format!("the units wait for each other: {shown}"))
-                .effect("systemd drops the start of one of them, and not always of the same one")
+                .effect("systemd leaves out one of them, and not always the same one")
                 .fix("remove one of the orderings; a unit that runs before basic.target needs DefaultDependencies=no"),
         ));
     }

@@ -109,7 +109,7 @@ fn amount(form: &str, text: &str) -> Option<ValueResult> {
         ),
         "device" => value(
             is_device(text),
-            "a path below /dev, char-NAME or block-NAME, then the allowed accesses out of r, w and m, as in /dev/null rw",
+            "a path below /dev, char-NAME or block-NAME, followed by the allowed accesses (r, w, m), as in /dev/null rw",
         ),
         "device-weight" => value(
             on_device(text, weight),

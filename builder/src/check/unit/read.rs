@@ -25,8 +25,8 @@ impl Reader {
     fn stops(self) -> &'static str {
         match self {
             Self::Unit => "systemd refuses to load the unit",
-            Self::DropIn => "systemd reads no further in this drop-in",
-            Self::Daemon => "systemd stops reading here, and reads none of the later files",
+            Self::DropIn => "systemd stops reading this drop-in",
+            Self::Daemon => "systemd stops reading here, and does not read the later files",
         }
     }
 }
@@ -37,7 +37,7 @@ pub(super) struct Reading<'a> {
     pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) assignments: Vec<Assignment<'a>>,
     pub(super) findings: Vec<Finding>,
-    /// The place where systemd stops reading, if it does.
+    /// The place where systemd stops reading, or `None` if it reads the whole file.
     pub(super) stopped: Option<usize>,
 }
 

@@ -149,7 +149,7 @@ fn mislabelled(start: TextSpan<'_>) -> Finding {
     Finding::warning(
         "unit/labelled-program",
         start,
-        "the program is in a folder from which SELinux lets no service run programs",
+        "the program is in a folder from which SELinux does not let services run programs",
     )
     .effect(
         "SELinux in enforcing mode refuses a program with the label tmp_t, admin_home_t or user_home_t (203/EXEC)",

@@ -144,7 +144,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// The rules of findings about the whole unit, which belong to no line that systemd can log.
+/// The rules of findings about the whole unit, which do not belong to a line that systemd can log.
 const OF_THE_UNIT: [&str; 3] = ["unit/refused", "unit/second-command", "unit/continuation"];
 
 #[test]
@@ -208,7 +208,7 @@ fn first_stop(findings: &[Finding], text: &str) -> usize {
         finding
             .diagnostic
             .label
-            .starts_with("systemd reads no further")
+            .starts_with("systemd stops reading this drop-in")
     });
     let stop = stop.chain(
         findings

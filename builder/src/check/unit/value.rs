@@ -134,7 +134,7 @@ fn check_word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
 }
 
 /// Finds specifiers that systemd 219 does not expand: those of later releases, and all specifiers
-/// in a value in which systemd expands none.
+/// in a value in which systemd does not expand any.
 fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
     if form == "path" && value.text.starts_with('/') {
         out.extend(list::unexpanded(value));
@@ -169,7 +169,7 @@ fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>
             );
             out.push(
                 finding
-                    .effect("systemd leaves the two characters as they are")
+                    .effect("systemd keeps the two characters unchanged")
                     .fix(format!("write {instead}")),
             );
         }

@@ -1,6 +1,6 @@
-//! Checks a unit as a whole, as the `*_verify` functions of systemd 219 and its code that loads
-//! units do (src/core/service.c, socket.c, timer.c, path.c, mount.c, automount.c, swap.c, slice.c,
-//! unit.c). systemd stops at the first failure.
+//! Checks a unit as a whole, as systemd 219's `*_verify` functions and its unit-loading code do
+//! (src/core/service.c, socket.c, timer.c, path.c, mount.c, automount.c, swap.c, slice.c, unit.c).
+//! systemd stops at the first failure.
 
 mod ports;
 
@@ -124,7 +124,7 @@ fn socket<'a>(unit: &Unit<'a>) -> Verified<'a> {
         if let Some(port) = ports.iter().find(|port| !port.accepts) {
             return Some(refused(
                 Some(port.at),
-                "Accept=yes on a socket that accepts no connections".into(),
+                "Accept=yes on a socket that does not accept connections".into(),
                 no,
             ));
         }

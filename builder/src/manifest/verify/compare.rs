@@ -95,7 +95,7 @@ pub(super) fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry])
                 );
             }
             if expected != found {
-                return differs("it is another", expected, found);
+                return differs("its kind or size differs", expected, found);
             }
             None
         },

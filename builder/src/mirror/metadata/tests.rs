@@ -1,10 +1,10 @@
-//! Lists as createrepo writes them, and hostile ones.
+//! Tests with lists as createrepo writes them, and with hostile lists.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// As in CentOS 7.9's own repositories.
+/// Returns a repomd.xml like those of CentOS 7.9's own repositories.
 fn repomd(entries: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<repomd xmlns=\"http://linux.duke.edu/metadata/repo\" \
@@ -60,7 +60,7 @@ fn all_metadata_is_listed_with_its_digest() {
 fn bad_metadata_is_refused() {
     let good = data("primary", "repodata/p.xml.gz");
     for (text, words) in [
-        (repomd(""), "no metadata of the type \"primary\""),
+        (repomd(""), "no metadata of type \"primary\""),
         ("<html/>".to_owned(), "not a repomd.xml"),
         (String::new(), "not a repomd.xml"),
         (
@@ -121,7 +121,7 @@ fn a_package_has_its_path_digest_and_size() {
             size: Some(866_564),
         }]
     );
-    // The same entry twice is one file.
+    // Two identical entries count as one file.
     let twice = primary(&package(HREF).repeat(2));
     assert_eq!(read_primary(twice.as_bytes(), 1 << 20).unwrap(), found);
 }
@@ -164,7 +164,7 @@ fn a_hostile_package_is_refused() {
     assert!(error.contains("not a list of packages"), "{error}");
 }
 
-/// A good list with some bytes replaced, and some removed.
+/// Returns a valid list in which some bytes are replaced and some removed.
 fn altered(text: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
     let bytes = text.as_bytes().to_vec();
     let at = 0..bytes.len();

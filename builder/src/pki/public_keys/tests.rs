@@ -1,5 +1,5 @@
-//! Tests that only the public keys are read from a request for certificates, and only if the holder
-//! of the private keys signed it.
+//! Tests that only the public keys are read from a certificate request, and only if the holder of
+//! the private keys signed the request.
 
 use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
@@ -119,7 +119,7 @@ proptest! {
         let key = proven_key(&der).unwrap();
         let at = at.index(der.len());
         der[at] ^= change;
-        // Some bits outside the signed part have no meaning.
+        // Changes to some bits outside the signed part have no effect.
         prop_assert!(proven_key(&der).is_err() || proven_key(&der) == Ok(key));
         prop_assert!(proven_key(&der[..at]).is_err());
     }

@@ -77,7 +77,7 @@ fn a_cluster_that_changes_step_by_step_keeps_its_folder() {
     let mut grown = cluster();
     grown.nodes.insert("etcd-2".parse().unwrap(), two);
     open_for(&folder, &grown).unwrap();
-    // The first node has moved. The second node is known from the previous build.
+    // The first node has a new address. The second node is known from the previous build.
     open_for(
         &folder,
         &other(|cluster| {

@@ -1,4 +1,4 @@
-//! Tests of the certificates for keys that a node made itself.
+//! Tests of the certificates for keys that a node generated itself.
 
 use rcgen::{CertificateParams, KeyPair as Key};
 
@@ -188,7 +188,7 @@ fn while_an_authority_is_replaced_the_certificates_of_both_are_there() {
     assert_eq!(before.pairs(), old.pairs());
     assert_ne!(new.server, old.server);
     assert_eq!(before.ca, new.ca);
-    // New keys have no certificates by the previous authority.
+    // New keys have no certificates from the previous authority.
     let other = request();
     approve_key(&folder, &other).unwrap();
     folder.enrol("etcd-1", &other).unwrap();
@@ -230,7 +230,8 @@ fn renewed_certificates_replace_old_ones_that_are_not_kept_and_begin_later() {
             && events.len() == 3,
         "{events:?}"
     );
-    // A longer lifetime has an earlier beginning. The nodes would regard it as an older document.
+    // A certificate with a longer lifetime would begin earlier, and the nodes would regard its
+    // document as older.
     let (third, _) = at(12 * minute, Duration::days(365));
     assert!(third.not_before > second.not_before);
     // The node was off for longer than the lifetime.

@@ -6,7 +6,7 @@ use time::Duration;
 
 use super::*;
 
-/// Makes a CA with openssl, such as a user would provide.
+/// Creates a CA with openssl, as a user might provide it.
 fn foreign_authority(dir: &Path, name: &str, key: &[&str]) -> Option<Authority> {
     let (cert, key_path) = (
         dir.join(format!("{name}.crt")),
@@ -167,7 +167,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
         cert: cert.clone(),
         key: ca_key.clone(),
     });
-    // In a folder that is in use, a refused authority changes nothing.
+    // In a folder that is in use, a refused authority does not change anything.
     let before = folder.modes();
     build(&leaf, &leaf_key, now()).unwrap_err();
     assert_eq!(
@@ -176,7 +176,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
     );
 }
 
-/// Makes a certificate that is not a CA's, and its key.
+/// Creates a certificate that is not a CA certificate, and its key.
 fn leaf_certificate(base: &Path) -> (PathBuf, PathBuf) {
     let leaf = base.join("leaf.crt");
     let leaf_key = base.join("leaf.key");

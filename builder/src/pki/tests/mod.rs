@@ -23,9 +23,9 @@ const LIFETIMES: Lifetimes = Lifetimes {
 };
 
 /// Returns one fixed time for all tests, so that no test depends on how long it takes. The time is
-/// slightly in the future, so that a certificate that openssl makes during a test, with its own
-/// clock, is already valid. A certificate made here is backdated by an hour, so openssl also
-/// considers it valid.
+/// slightly in the future, so that a certificate that openssl creates during a test, with its own
+/// clock, is already valid. A certificate that the builder creates here is backdated by an hour, so
+/// openssl also considers it valid.
 fn now() -> OffsetDateTime {
     static NOW: std::sync::OnceLock<OffsetDateTime> = std::sync::OnceLock::new();
     *NOW.get_or_init(|| {

@@ -122,7 +122,7 @@ fn one_that_was_killed_goes_on_with_the_same_authority() {
     for cut in 0..3 {
         let (folder, _) = built();
         if cut > 0 {
-            // Here `folder` gets the first authority of the other folder.
+            // Here `folder` receives the first authority of the other folder.
             fs::copy(whole.file(&old), folder.file("ca.key")).unwrap();
             let first = String::from_utf8(both.clone()).unwrap();
             let first = first.split_once("-----END CERTIFICATE-----\n").unwrap().1;

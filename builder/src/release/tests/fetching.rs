@@ -80,7 +80,7 @@ fn another_build_and_another_mirror_go_on_with_what_is_there() {
     let whole = Server::with(&bytes, &[Act::Serve]);
     bench.obtain(&bytes, &[&whole]).unwrap();
     assert_eq!(whole.asked()[0].range.as_deref(), Some("bytes=100000-"));
-    // The ETag is from the other mirror, and this mirror does not know it.
+    // The ETag comes from the other mirror, and this mirror does not know it.
     assert_eq!(whole.asked()[0].if_range, None);
 }
 

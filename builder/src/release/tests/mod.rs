@@ -1,5 +1,5 @@
-//! Tests that download a release from a real server on loopback, and open it. The tests cause
-//! faults of the network and of the tarball.
+//! Tests that download a release from a real server on loopback, and open it. The tests simulate
+//! network faults and use faulty tarballs.
 
 mod fetching;
 mod opening;
@@ -24,7 +24,7 @@ fn version() -> EtcdVersion {
     "3.5.1".parse().unwrap()
 }
 
-/// Returns limits of milliseconds instead of a build's seconds.
+/// Returns limits in milliseconds instead of the seconds that a build uses.
 fn impatient() -> RetryPolicy {
     RetryPolicy {
         tries: 3,

@@ -1,5 +1,5 @@
 //! An HTTP server on loopback with configurable faults. Each file has a list of behaviours, one for
-//! each request. The last one repeats.
+//! each request. The last behaviour repeats.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -24,7 +24,7 @@ pub(super) enum Act {
     IgnoreRange,
     /// Correctly, but the connection ends after this many bytes of the body.
     Cut(usize),
-    /// Correctly, but it sends nothing more after this many bytes.
+    /// Correctly, but it sends nothing after this many bytes.
     Stall(usize),
     /// With this status and these additional header lines.
     Status(u16, &'static str),
@@ -73,7 +73,7 @@ impl Server {
         Self { url, state }
     }
 
-    /// Creates a server that has the tarball and these behaviours.
+    /// Creates a server with the tarball and these behaviours.
     pub(super) fn with(bytes: &[u8], acts: &[Act]) -> Self {
         Self::new().file(&address::tarball(version()), bytes, acts)
     }

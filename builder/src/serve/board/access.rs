@@ -21,7 +21,7 @@ const MIN_TOKEN_CHARS: usize = 16;
 /// The access rule.
 #[derive(Debug, Default)]
 pub(super) struct Access {
-    /// The digest of the token. Digests are compared, so that the time of a comparison reveals
+    /// The digest of the token. Digests are compared, so that the duration of a comparison reveals
     /// nothing about the token.
     token: Option<Sha256>,
 }
@@ -95,8 +95,8 @@ impl Access {
 }
 
 /// Returns whether the request comes from this host itself. Requests through a proxy do not count,
-/// because a proxy on this host forwards the requests of others. A page of another site can make a
-/// browser on this host send requests, but only with that site's name as the host.
+/// because a proxy on this host forwards other machines' requests. A page of another site can make
+/// a browser on this host send requests, but only with that site's name as the host.
 fn is_local(request: &ClientRequest) -> bool {
     let host = request.host.as_deref().unwrap_or_default();
     let name = host

@@ -1,6 +1,6 @@
 "use strict";
-// Replaces the changing part of the page whenever the server sends a new one. The server has
-// escaped it, as it escapes the page itself.
+// Replaces the changing part of the page whenever the server sends a new version. The server has
+// escaped this text, as it escapes the page itself.
 const board = document.getElementById("board");
 const live = document.getElementById("live");
 const source = new EventSource("/board/events");

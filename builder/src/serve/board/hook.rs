@@ -1,5 +1,5 @@
-//! Calls the operator's command for each event. The command gets the event as one line of JSON on
-//! its standard input, so nothing that a machine reports becomes part of a command line.
+//! Calls the operator's command for each event. The command receives the event as one line of JSON
+//! on its standard input, so nothing that a machine reports becomes part of a command line.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -77,8 +77,8 @@ fn wait(child: &mut Child, patience: Duration) -> io::Result<()> {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(io::Error::other(format!("the command failed ({status})"))),
             None if begun.elapsed() >= patience => {
-                // Kill the children too, because a shell that waits for a pipeline does not end the
-                // pipeline.
+                // Also kill the children, because a shell that waits for a pipeline does not end
+                // the pipeline.
                 let group = Pid::from_child(child);
                 rustix::process::kill_process_group(group, Signal::KILL)?;
                 child.wait()?;
@@ -126,7 +126,7 @@ mod tests {
         let command = format!("sleep 60 & echo $! > {}; wait", pid.display());
         call(&command, "{}", Duration::from_millis(500)).unwrap_err();
         let pid = std::fs::read_to_string(pid).unwrap();
-        // The kernel ends the child a moment later, and init reaps it.
+        // The kernel ends the child a moment later, and init then reaps it.
         let is_running = || {
             std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
                 .is_ok_and(|stat| !stat.contains(") Z "))

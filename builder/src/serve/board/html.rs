@@ -7,7 +7,7 @@ use members::survey::{Row, health, role, size};
 use super::view::{Machine, MachineStage, View};
 use crate::status::{Report, days, word};
 
-/// A text in which the characters with a meaning in HTML are escaped.
+/// A text in which the characters that are special in HTML are escaped.
 pub(super) struct Escaped<T>(pub(super) T);
 
 impl<T: Display> Display for Escaped<T> {
@@ -204,12 +204,12 @@ fn facts(report: &Report) -> String {
         "Turn",
         match (&update.turn, &update.restart) {
             (Some(turn), _) => format!(
-                "{} installs image {} since {}",
+                "{} has been installing image {} since {}",
                 Escaped(&turn.node),
                 turn.serial,
                 moment(Some(&members::moment::stamp(turn.since)))
             ),
-            (None, Some(member)) => format!("{} restarts its etcd", Escaped(member)),
+            (None, Some(member)) => format!("{} is restarting its etcd", Escaped(member)),
             (None, None) => "no member".to_owned(),
         },
     ));
@@ -232,7 +232,8 @@ fn facts(report: &Report) -> String {
     text + "</dl>\n"
 }
 
-/// The importance of a state. Each also has its own sign, for readers who cannot see its colour.
+/// The importance of a state. Each tone also has its own sign, for readers who cannot see its
+/// colour.
 #[derive(Debug, Clone, Copy)]
 enum Tone {
     Neutral,
@@ -283,7 +284,7 @@ fn moment(time: Option<&str>) -> String {
 
 /// A table with its heading. On a narrow screen each row is shown as a list, in which each cell has
 /// its column's name. This layout removes the implicit ARIA roles of the elements, so each element
-/// states its role.
+/// states its role explicitly.
 struct Table {
     text: String,
     head: Vec<String>,

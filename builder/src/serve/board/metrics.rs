@@ -61,7 +61,7 @@ fn members(page: &mut Page, report: &Report) {
     );
     page.family(
         "etcd_image_member_info",
-        "The member's version of etcd.",
+        "The member's etcd version.",
         answered().map(|row| {
             let labels = vec![
                 ("member", row.name.clone()),
@@ -88,7 +88,7 @@ fn members(page: &mut Page, report: &Report) {
     };
     page.family(
         "etcd_image_member_certificate_days",
-        "The number of whole days until the certificate of the member expires.",
+        "The number of whole days until the member's certificate expires.",
         rows().flat_map(|row| {
             [
                 days("client", row.certificate_days_left, &row.name),
@@ -104,7 +104,7 @@ fn cluster(page: &mut Page, report: &Report) {
     let one = |value: Option<u64>| value.map(|value| (Vec::new(), value.to_string()));
     page.family(
         "etcd_image_member_lists_agree",
-        "Whether all members that answer have the same member list.",
+        "Whether all members that answer return the same member list.",
         one(Some(u64::from(report.lists_agree))),
     );
     page.family(
@@ -119,7 +119,7 @@ fn cluster(page: &mut Page, report: &Report) {
     );
     page.family(
         "etcd_image_update_turn",
-        "The member that updates itself, with the time at which its turn began.",
+        "The time at which the turn of the updating member began.",
         report.update.turn.iter().map(|turn| {
             (
                 vec![("member", turn.node.to_string())],
@@ -143,7 +143,7 @@ struct Page {
 }
 
 impl Page {
-    /// Adds one metric with all its samples, or nothing if it has none.
+    /// Adds one metric with all its samples. Adds nothing if there are no samples.
     fn family(
         &mut self,
         name: &str,

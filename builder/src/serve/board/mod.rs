@@ -1,7 +1,7 @@
 //! The board: one page that shows each machine with its stage, and the cluster's members, live. It
 //! is read-only.
 //!
-//! `access` decides who may see the board. `view` collects what the server knows, and `html` and
+//! `access` decides who may see the board. `view` collects the server's information, and `html` and
 //! `metrics` render it. `live` sends each change to the open pages, which `subscribers` holds.
 //! `hook` calls the operator's command for each event.
 
@@ -28,7 +28,8 @@ pub(super) use live::run;
 pub(super) use shared::Board;
 pub(super) use subscribers::Events;
 
-/// The style of the page. The server serves it as a file, so the page needs no inline style.
+/// The style of the page. The server sends it as a separate file, so the page needs no inline
+/// style.
 const STYLE: &str = include_str!("board.css");
 /// The script of the page. Without the script, the page reloads itself.
 const SCRIPT: &str = include_str!("board.js");
@@ -55,7 +56,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest, path: &[&str]
         ),
         _ => refused(&Refusal::not_found(
             "not-found",
-            "the board has no such page",
+            "the board does not have this page",
         )),
     })
 }

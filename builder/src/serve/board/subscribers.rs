@@ -40,7 +40,7 @@ impl Pages {
         if open.len() >= MAX_PAGES {
             return Err(Refusal::unavailable(
                 "board-busy",
-                format!("{MAX_PAGES} pages are already open; this one reloads itself instead"),
+                format!("{MAX_PAGES} pages are already open; this page reloads itself instead"),
             ));
         }
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +59,7 @@ impl Pages {
         open.retain(|page| page.try_send(event.clone()).is_ok());
     }
 
-    /// Sends an event to all pages, and to each new page.
+    /// Sends an event to all pages, and later to each new page.
     pub(super) fn publish(&self, event: Bytes) {
         self.send(&event);
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);

@@ -43,9 +43,9 @@ pub(super) struct Machine {
     /// The last message of the machine.
     pub(super) message: Option<String>,
     pub(super) attempts: u32,
-    /// When the document was first fetched, RFC 3339.
+    /// When the machine first fetched its document, RFC 3339.
     pub(super) document: Option<String>,
-    /// The serial of the image that was the newest when the document was made.
+    /// The serial of the image that was the newest when the document was issued.
     pub(super) image: Option<u64>,
 }
 
@@ -65,7 +65,7 @@ pub(super) enum MachineStage {
     Healthy,
     /// An attempt failed, or firstboot refuses to start etcd.
     Failed,
-    /// All attempts failed. An operator must allow the next one.
+    /// All attempts failed. An operator must allow the next attempt.
     Held,
 }
 
@@ -143,7 +143,7 @@ impl Machine {
             self.detail = "no record of an installation";
             if self.document.is_some() {
                 self.stage = MachineStage::Installed;
-                self.detail = "took its document";
+                self.detail = "fetched its document";
                 self.since.clone_from(&self.document);
             }
             return Ok(());
@@ -174,8 +174,8 @@ fn reported(stage: Stage) -> MachineStage {
     }
 }
 
-/// Returns the serial in a node's document. A node that makes its keys itself has a document only
-/// once it has enrolled.
+/// Returns the serial in a node's document. A node that generates its keys itself has a document
+/// only after its enrolment.
 fn image(state: &ServerState, node: &Label) -> Option<u64> {
     #[derive(Deserialize)]
     struct Newest {

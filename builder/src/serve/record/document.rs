@@ -1,5 +1,5 @@
-//! The delivery of one node's document as a pure state. It decides how long after the first
-//! download the document may be downloaded again.
+//! The delivery of one node's document as a pure state. The state determines how long after the
+//! first download the document may be downloaded again.
 
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +28,7 @@ impl DocumentDelivery {
     }
 
     /// Returns whether the document may be handed out. It may be handed out for the whole `window`
-    /// after the first time, because the answer may be lost, or the machine may lose power. A
+    /// after the first time, because the answer may get lost, or the machine may lose power. A
     /// machine whose newest installation `began` after the first time has lost its document, so a
     /// new window begins.
     pub(crate) fn is_open(

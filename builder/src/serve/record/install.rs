@@ -1,5 +1,5 @@
-//! The installation of one node's machine as a pure state: when it may begin, its progress, and
-//! what ends it.
+//! The installation of one node's machine as a pure state: when the installation may begin, its
+//! progress, and what ends it.
 
 use std::time::SystemTime;
 
@@ -13,7 +13,8 @@ use super::time;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Installation {
-    /// How often the machine has received the installer since an installation was last allowed.
+    /// How often the machine has received the installer since the operator last allowed an
+    /// installation.
     pub(crate) attempts: u32,
     /// The token that proves that a report comes from the newest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,7 +74,7 @@ pub(crate) enum Step {
 /// What a machine that boots from the network must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NextBoot {
-    /// Install. The number is that of the attempt.
+    /// Install. The number is the number of the attempt.
     Install(u32),
     /// Boot from the disk. The machine was installed at this time.
     Disk(SystemTime),
@@ -150,7 +151,7 @@ impl Installation {
     }
 
     /// Records that the node document was handed out. Only an installed system asks for the
-    /// document. So if there is no report, either it was lost, or something else installed the
+    /// document. If there is no report, either the report was lost, or something else installed the
     /// system.
     pub(crate) fn document(&mut self, now: SystemTime) {
         if self.installed.is_none() {
@@ -169,9 +170,9 @@ impl Step {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sent => "sent the installer",
-            Self::Kickstart => "took the kickstart",
-            Self::ByHand => "took the kickstart, booted by hand",
-            Self::Document => "took its document",
+            Self::Kickstart => "downloaded the kickstart",
+            Self::ByHand => "downloaded the kickstart, booted by hand",
+            Self::Document => "fetched its document",
             Self::Reported(stage) => stage.as_str(),
         }
     }

@@ -1,6 +1,6 @@
 //! What `builder serve` records for each node: the progress of its installation, when its document
-//! was handed out, and which documents an output had for it. The first two have a file each,
-//! because an operator can allow each of them again.
+//! was handed out, and which documents the outputs contained for it. The first two have separate
+//! files, because an operator can allow each of them again.
 //!
 //! ```text
 //! STATE/CLUSTER/first-build        created by the cluster's first build; a document without a record has not been handed out
@@ -11,9 +11,10 @@
 //!
 //! The folder belongs to the cluster and not to one output, because another output, a new build, or
 //! a copy on another host must not cause a reinstallation of a running cluster's machines. The
-//! server installs only machines that `builder allow` has named, because no build can know what is
-//! on a machine's disk. A document needs no such permission at first, because the first build makes
-//! its keys, so no machine can have received it before.
+//! server installs only machines that `builder allow` has permitted, because no build can know what
+//! is on a machine's disk. The first delivery of a document does not need this permission, because
+//! the first build generates the document's keys, so no machine can have received the document
+//! before.
 
 mod document;
 mod install;
@@ -57,7 +58,7 @@ pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
     let is_other = folder.exists() && !folder.is_dir();
     ensure!(
         !is_other,
-        "{}: it is not a folder; --state names the folder of the server's records",
+        "{}: it is not a folder; name the folder of the server's records with --state",
         folder.display()
     );
     Ok(folder)
@@ -122,13 +123,13 @@ impl Record {
 
     /// Returns the digests of the newest documents of a node in the outputs that were served. Only
     /// the node and the operator know them. A damaged record is treated as empty. The machine then
-    /// gets its document only if the operator allows it.
+    /// receives its document only if the operator allows it.
     pub(crate) fn served(&self, node: &Label) -> Vec<Sha256> {
         let recorded = self.read(node, SERVED, "--document");
         recorded.unwrap_or_default().unwrap_or_default()
     }
 
-    /// Records that an output has the document with this digest for a node.
+    /// Records that an output contains the document with this digest for a node.
     pub(crate) fn note_served(&self, node: &Label, digest: Sha256) -> Result<()> {
         let mut served = self.served(node);
         if served.contains(&digest) {
@@ -205,7 +206,7 @@ fn make(folder: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder);
-    made.with_context(|| format!("cannot make {}", folder.display()))
+    made.with_context(|| format!("cannot create {}", folder.display()))
 }
 
 /// Writes a file durably and atomically.

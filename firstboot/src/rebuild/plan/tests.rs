@@ -190,7 +190,7 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
     let version = |text: &str| text.parse().unwrap();
     waits(
         |now| now.version = version("3.7.1"),
-        "etcd-1 is etcd 3.5.33, and 3.7.1 cannot run beside it",
+        "etcd-1 is etcd 3.5.33, and 3.7.1 cannot run alongside it",
     );
     waits(
         |now| now.version = version("3.4.45"),
@@ -202,7 +202,7 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
             newer(now);
             now.peers[1].version = version("3.5.1");
         },
-        "etcd-2 is etcd 3.5.1, and 3.6.14 cannot run beside it: 3.6 requires that every 3.5 member runs 3.5.32 or later",
+        "etcd-2 is etcd 3.5.1, and 3.6.14 cannot run alongside it: 3.6 requires that every 3.5 member runs 3.5.32 or later",
     );
     waits(
         |now| now.peers[0].downgrade = Some(5),

@@ -40,8 +40,8 @@ impl Family {
         }
     }
 
-    /// Returns the trees that can be used without an account. There are none for RHEL, which
-    /// requires a subscription.
+    /// Returns the trees that can be used without an account. RHEL requires a subscription, so its
+    /// list is empty.
     pub(crate) const fn trees(self) -> &'static [&'static str] {
         match self {
             Self::Centos => &CENTOS_TREES,
@@ -50,7 +50,7 @@ impl Family {
         }
     }
 
-    /// Returns the repository of updates that goes with an installation from [`Family::trees`].
+    /// Returns the update repository that matches an installation from [`Family::trees`].
     pub(crate) const fn updates(self) -> Option<Repository> {
         match self {
             Self::Centos => Some(("updates", &CENTOS_UPDATES)),
@@ -72,7 +72,8 @@ impl Family {
         }
     }
 
-    /// Returns the kernels to exclude, because everything for a node is written for 3.10.0-1160.
+    /// Returns the kernels to exclude, because everything on a node is written for kernel
+    /// 3.10.0-1160.
     pub const fn other_kernels(self) -> &'static [&'static str] {
         match self {
             Self::Centos | Self::Rhel => &[],

@@ -76,14 +76,14 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
         let place = table.map_or(0..0, |table| {
             table.place("repo").unwrap_or_else(|| table.header())
         });
-        let message = "no repository of updates: nodes get the packages of the original 7.9 \
+        let message = "no update repository: nodes receive the packages of the original 7.9 \
             release, without later fixes";
         let help = if repos.is_empty() {
-            "add [[install.repo]] with the `name` and `urls` of a repository that has the updates"
+            "add [[install.repo]] with the `name` and `urls` of a repository that contains the updates"
         } else {
-            "add the repository that has the updates, because [[install.repo]] replaces the \
-             default. If one of these repositories has them, include `updates` in its `name`, as \
-             in \"own-updates\""
+            "add the repository that contains the updates, because [[install.repo]] replaces the \
+             default. If one of these repositories already contains updates, include `updates` \
+             in its `name`, as in \"own-updates\""
         };
         root.report(Diagnostic::warning(place, message).help(help));
     }

@@ -85,7 +85,8 @@ const LANGUAGES: [(&str, &str); 12] = [
 fn similar(text: &str, table: &'static str) -> Option<&'static str> {
     let lower = text.to_lowercase();
     let same = |name: &&str| name.to_lowercase() == lower;
-    // `de_DE` and `en` stand for a locale, `Berlin` for a zone, and `german` for the keymap `de`.
+    // Users write `de_DE` or `en` for a locale, `Berlin` for a time zone, and `german` for the
+    // keymap `de`.
     let starts = |name: &&str| {
         name.split(['.', '-', '@'])
             .next()
@@ -113,7 +114,7 @@ fn similar(text: &str, table: &'static str) -> Option<&'static str> {
         .or_else(|| words(table).find(|name| name.to_lowercase() == preferred))
         .or_else(|| words(table).find(of_language))
         .or_else(|| words(table).find(|name| LANGUAGES.contains(&(&lower, name))))
-        // A much shorter name would match only in its first letters.
+        // A much shorter name would match only the first letters.
         .or_else(|| {
             nearest(
                 text,

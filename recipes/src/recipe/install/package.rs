@@ -1,4 +1,4 @@
-//! Packages in addition to those of the image.
+//! Packages in addition to the image's own.
 
 use std::fmt;
 use std::ops::Range;

@@ -68,7 +68,7 @@ impl FromStr for RepoName {
         }
         // anaconda uses the name "anaconda" for the tree. A repository with the product's name
         // would become the base repository in place of the tree. anaconda removes repositories that
-        // it considers to hold sources or unfinished releases (yumpayload.py, updateBaseRepo).
+        // it considers to contain sources or unfinished releases (yumpayload.py, updateBaseRepo).
         // "main" and "base" are sections of the node's own file.
         let taken = [
             "anaconda", "main", "base", "centos", "rawhide", "red", "oracle",
@@ -97,8 +97,8 @@ impl fmt::Display for RepoName {
     }
 }
 
-/// Reads the repositories of `[[install.repo]]`. By default, they are those that belong to the
-/// trees.
+/// Reads the repositories of `[[install.repo]]`. By default, these are the repositories that belong
+/// to the trees.
 pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) -> Vec<Repo> {
     let Some(table) = table.filter(|table| table.place("repo").is_some()) else {
         return update_repo(family, trees).into_iter().collect();
@@ -162,7 +162,7 @@ fn read_key(entry: &Table<'_>) -> Option<RepoKey> {
     None
 }
 
-/// Returns the repository of updates that belongs to the trees: the family's own repository, or the
+/// Returns the update repository that belongs to the trees: the family's own repository, or the
 /// updates next to each tree that has CentOS's layout.
 fn update_repo(family: Family, trees: &[Base]) -> Option<Repo> {
     let own = family

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// These mistakes were once silently accepted.
+/// An earlier reader silently accepted these mistakes.
 #[test]
 fn what_cannot_work_on_the_nodes_is_refused() {
     let named = |name: &str| changed("\"etcd-1\"", &format!("\"{name}\""));
@@ -115,7 +115,7 @@ fn machines_that_nobody_can_log_in_to_are_warned_of() {
     assert!(!warned("# nothing yet\n"));
 }
 
-/// The demo uses the guide's own release.
+/// The demo uses the guide's own release, 3.5.1.
 #[test]
 fn a_release_that_damages_data_is_warned_of() {
     let demo = include_str!("../../../demo.toml");

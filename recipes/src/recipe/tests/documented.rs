@@ -114,7 +114,7 @@ fn each_key_is_in_the_manual_and_the_manual_has_no_other() {
     }
 }
 
-/// Reads each example of the page, with the missing sections added.
+/// Reads each example on the page, with the missing sections added.
 #[test]
 fn each_example_of_the_manual_is_read() {
     let examples: Vec<&str> = PAGE

@@ -92,7 +92,7 @@ const PIECES: [&str; 46] = [
     "- name: x",
 ];
 
-/// Values that are given to a key.
+/// The values that the test gives to keys.
 const VALUES: [&str; 23] = [
     "1",
     "-1",

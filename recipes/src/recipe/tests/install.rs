@@ -43,7 +43,7 @@ fn a_recipe_without_updates_is_warned_of() {
     for install in ["trees = [\"http://10.0.0.6/dvd/\"]", "repo = []"] {
         let said = said(&format!("{GOOD}\n[install]\n{install}"));
         assert!(
-            said.len() == 1 && said[0].contains("no repository of updates"),
+            said.len() == 1 && said[0].contains("no update repository"),
             "{said:?}"
         );
         assert!(repos(install).is_empty());

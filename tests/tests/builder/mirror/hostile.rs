@@ -54,7 +54,7 @@ pub(super) fn paths() -> Result<()> {
     for (href, words) in [
         ("../../../victim.rpm", "leads out of its folder"),
         ("/victim.rpm", "is absolute"),
-        ("%2e%2e/%2e%2e/%2e%2e/victim.rpm", "has a character"),
+        ("%2e%2e/%2e%2e/%2e%2e/victim.rpm", "contains a character"),
         ("Packages/../../../../victim.rpm", "leads out of its folder"),
         ("repodata/repomd.xml", "is not the path of a package"),
         ("&#x2e;&#x2e;/victim.rpm", "leads out of its folder"),
@@ -70,7 +70,7 @@ pub(super) fn paths() -> Result<()> {
     restore()?;
     let info = tree.join(".treeinfo");
     change_file(&info, "LiveOS/squashfs.img", "../../victim")?;
-    upstream.refused(&["no address has .treeinfo", "leads out of its folder"])?;
+    upstream.refused(&["no address provides .treeinfo", "leads out of its folder"])?;
     restore()?;
     change_primary(&updates, |text| {
         text.replace("<location ", "<location xml:base=\"http://10.0.0.1/\" ")
@@ -100,7 +100,7 @@ pub(super) fn links_and_room() -> Result<()> {
     change_primary(&tree, |text| {
         text.replace("<size package=\"", "<size package=\"9999999999")
     })?;
-    upstream.refused(&["GiB to download, and ", "free: make room"])?;
+    upstream.refused(&["GiB to download, but only ", "free: free some space"])?;
     ensure!(!upstream.file("tree/Packages").exists());
 
     // A link in the mirror, which a hostile path cannot make, is not followed either.
@@ -159,7 +159,7 @@ pub(super) fn createrepo() -> Result<()> {
             &upstream.run(&[])?,
             1,
             &[&format!(
-                "it is compressed by {name}, which this program does not read"
+                "it is compressed with {name}, which this program cannot read"
             )],
         )?;
     }

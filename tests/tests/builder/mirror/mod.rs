@@ -60,7 +60,7 @@ fn resumed() -> Result<()> {
     // Each attempt gets so little that the builder gives up, and keeps what it has.
     upstream.server().fault(&path, Fault::CutAfter(10_000));
     upstream.refused(&[
-        "no address has images/pxeboot/initrd.img",
+        "no address provides images/pxeboot/initrd.img",
         "interrupted after",
     ])?;
     let kept = fs::metadata(upstream.file(&format!("tree/{}.part", IMAGES[1])))?.len();
@@ -110,8 +110,8 @@ fn second_run() -> Result<()> {
         &third,
         0,
         &[
-            "the tree: 0 missing, 1 file wrong",
-            "1 missing, 0 files wrong",
+            "the tree: 0 missing, 1 file damaged or outdated",
+            "1 missing, 0 files damaged or outdated",
         ],
     )?;
     let requests = upstream.server().requests();
@@ -135,9 +135,9 @@ fn altered() -> Result<()> {
     let tar = package_path("tar");
     fs::remove_file(upstream.source(&format!("{TREE}/{tar}")))?;
     upstream.refused(&[
-        &format!("the tree: no address has {curl}"),
+        &format!("the tree: no address provides {curl}"),
         "wrong digest: expected",
-        &format!("the tree: no address has {tar}"),
+        &format!("the tree: no address provides {tar}"),
         "HTTP status 404",
         "The mirror is not complete",
     ])?;
@@ -154,12 +154,15 @@ fn altered() -> Result<()> {
     // A longer file is not read to its end.
     upstream.server().clear_faults(&format!("{TREE}/{curl}"));
     fs::write(upstream.source(&format!("{TREE}/{curl}")), vec![0; 1 << 20])?;
-    upstream.refused(&[&curl, "larger than it may be"])?;
+    upstream.refused(&[&curl, "larger than allowed"])?;
     // Metadata and images are verified as well.
     let primary = format!("{TREE}/repodata/primary.xml.gz");
     upstream.server().fault(&primary, Fault::FlipByte(20));
     fs::remove_file(upstream.file("tree/repodata/primary.xml.gz"))?;
-    upstream.refused(&["no address has repodata/primary.xml.gz", "wrong digest"])
+    upstream.refused(&[
+        "no address provides repodata/primary.xml.gz",
+        "wrong digest",
+    ])
 }
 
 fn pinned() -> Result<()> {
@@ -168,7 +171,7 @@ fn pinned() -> Result<()> {
     let wrong = "0".repeat(64);
     upstream.write_recipe(&format!("repomd-sha256 = \"{wrong}\"\n"))?;
     upstream.refused(&[
-        "the tree: no address has repodata/repomd.xml",
+        "the tree: no address provides repodata/repomd.xml",
         &format!("expected {wrong}, found {digest}"),
     ])?;
     upstream.write_recipe(&format!("repomd-sha256 = \"{digest}\"\n"))?;

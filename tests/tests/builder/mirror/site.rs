@@ -87,7 +87,7 @@ pub(super) fn site() -> Result<()> {
     check_output(&process::run(&mut site.serve()?)?, 1, &words)?;
     let result = upstream.mirrored(&["--json"])?;
     let words = [
-        "The recipe of the site needs:",
+        "The site's recipe needs:",
         "[install]\ntrees = [\"http://10.101.15.1:8099/mirror/tree/\"]",
         "builder serve out --mirror",
     ];

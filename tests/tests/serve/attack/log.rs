@@ -123,7 +123,7 @@ fn full_at(
         403,
         "[document-closed]",
     )?;
-    server.wait_for_output("the server remembers this only until it ends")?;
+    server.wait_for_output("the server can remember this only until it ends")?;
     fs::remove_file(state.join("filler"))?;
     let script = expect(&one.namespace, &script_of(one), 200, "#!ipxe")?;
     ensure!(

@@ -150,7 +150,7 @@ impl Bed {
             "the machine was installed twice:\n{said}"
         );
         for words in [
-            "takes the kickstart",
+            "downloads the kickstart",
             "reports started",
             "reports installed",
             "was installed, and boots from its disk",
@@ -247,7 +247,7 @@ fn power_cut() -> Result<()> {
         "{said}"
     );
     ensure!(
-        said.matches("etcd-1: takes the kickstart").count() == 2 && said.contains("[held]"),
+        said.matches("etcd-1: downloads the kickstart").count() == 2 && said.contains("[held]"),
         "{said}"
     );
     ensure!(

@@ -21,7 +21,7 @@ const REJECTS6: &str = "icmp6-adm-prohibited adm-prohibited icmp6-no-route no-ro
 const RULE: &str = "firewalld ignores the rule";
 
 impl Rule {
-    /// Returns the reason why firewalld ignores the rule, if it does.
+    /// Returns the reason why firewalld ignores the rule, or `None` if firewalld accepts it.
     pub(in super::super) fn check(&self) -> Option<Finding> {
         self.check_shape()
             .or_else(|| self.check_source())

@@ -66,12 +66,12 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     Some(item)
 }
 
-/// Returns the warning about a port of etcd that the whole zone can reach.
+/// Returns the warning about an etcd port that the whole zone can reach.
 fn open_to_everyone(at: &Element<'_>) -> Finding {
     Finding::warning(
         "firewalld/open",
         at.span.clone(),
-        "a port of etcd is open to every host in the zone",
+        "an etcd port is open to every host in the zone",
     )
     .effect("any client that reaches the node can present a certificate to etcd")
     .fix("put it into a <rule> with the allowed sources")
