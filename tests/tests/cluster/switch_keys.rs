@@ -1,5 +1,5 @@
 //! A running cluster is switched from keys in documents to keys that its nodes make, as
-//! docs/operating.md describes, while clients write.
+//! docs/certificates.md describes, while clients write.
 
 use std::fs;
 use std::path::{Path, PathBuf};
