@@ -44,8 +44,8 @@ pub(super) struct Machine {
 const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {
-    /// Starts nspawn on the root, on an old kernel that has only the newer calls in `ported`.
-    /// Appends its output to the file `console`.
+    /// Starts nspawn on the root. Its kernel lacks the newer system calls, except for those in
+    /// `ported`. Appends its output to the file `console`.
     pub(super) fn boot(
         name: &str,
         root: &Path,

@@ -77,7 +77,7 @@ fn same(recipe: &Recipe, planned: &Planned, seen: &ParsedKickstart) -> Result<()
         "password"
     );
     ensure!(seen.locked == install.root_password.is_none());
-    // %post writes the keys, because two sshkey lines for one user crash 7's parser.
+    // %post writes the keys, because two sshkey lines for one user crash CentOS 7's parser.
     ensure!(
         seen.keys.is_empty() && keys(planned)? == texts(&install.ssh_keys),
         "keys"

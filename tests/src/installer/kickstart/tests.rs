@@ -63,11 +63,11 @@ fn a_section_must_end() {
 fn what_7_does_not_know_is_refused() {
     assert_eq!(
         refused("zipl --secure-boot"),
-        "kickstart:1: 7 has no command zipl"
+        "kickstart:1: CentOS 7 has no command zipl"
     );
     assert_eq!(
         refused("user --name=a --sshkey=b"),
-        "kickstart:1: user has no option --sshkey on 7"
+        "kickstart:1: user has no option --sshkey on CentOS 7"
     );
     assert_eq!(
         refused("%pre --nochroot\n%end"),
@@ -75,7 +75,7 @@ fn what_7_does_not_know_is_refused() {
     );
     assert_eq!(
         refused("%certificate\n%end"),
-        "kickstart:1: 7 has no section %certificate"
+        "kickstart:1: CentOS 7 has no section %certificate"
     );
 }
 
