@@ -29,7 +29,7 @@ pub fn set_off(folder: &Path, seconds: i64) -> Result<()> {
     Ok(())
 }
 
-/// Ends the wrong time of the clock.
+/// Makes the program's clock right again.
 pub fn set_right(folder: &Path) -> Result<()> {
     Ok(fs::remove_file(folder.join("clock"))?)
 }
