@@ -102,7 +102,7 @@ pub(crate) fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that all nodes have this image in full, that no node has the turn, and that no order is
+/// Checks that all nodes have this complete image, that no node has the turn, and that no order is
 /// open.
 pub(crate) fn all_have(bed: &Bed, etcd: &str) -> Result<()> {
     let image = repack::read(&bed.provisioning.out())?
