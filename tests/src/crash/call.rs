@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_indexes_do_not_count_and_ports_do() {
+    fn times_and_indexes_are_replaced_but_ports_are_kept() {
         assert_eq!(steady("/a/half-born-20261122T110102Z"), "/a/half-born-*T*Z");
         assert_eq!(steady("10.101.15.102:2380"), "10.101.15.102:2380");
         assert_eq!(lasting("/dev/null"), None);

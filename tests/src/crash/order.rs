@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_is_taken_once() {
+    fn an_order_is_read_only_once() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(TracerOrder::take(folder.path()).unwrap(), None);
         let point = Point {

@@ -24,12 +24,12 @@ const OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         long(
-            "a_roll_goes_on_after_halts_partitions_losses_and_newer_releases",
+            "a_roll_continues_after_halts_partitions_losses_and_newer_releases",
             REQUIREMENTS,
             goes_on,
         ),
         long(
-            "images_that_fail_late_or_cut_the_peers_off_are_taken_back",
+            "images_that_fail_late_or_cut_the_peers_off_are_rolled_back",
             REQUIREMENTS,
             fail_late,
         ),

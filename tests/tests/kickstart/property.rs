@@ -21,7 +21,7 @@ const RENDERED_RECIPES: usize = 60;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "every_string_of_a_recipe_comes_out_unchanged",
+        "every_string_in_a_recipe_is_preserved",
         REQUIREMENTS,
         round_trip,
     )]

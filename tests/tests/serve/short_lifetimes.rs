@@ -38,7 +38,7 @@ const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "certificates_of_minutes_are_renewed_while_clients_write",
+            "short_lived_certificates_are_renewed_while_clients_write",
             REQUIREMENTS,
             || renewed(2, 1),
         ),

@@ -111,7 +111,7 @@ fn says(case: &Case) -> Result<Vec<String>> {
 }
 
 #[test]
-fn the_model_does_with_each_kickstart_what_anaconda_does() -> Result<()> {
+fn the_model_agrees_with_anaconda_on_each_kickstart() -> Result<()> {
     let cases = cases()?;
     ensure!(cases.len() > 130, "only {} cases", cases.len());
     for case in &cases {

@@ -38,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("a_mirror_follows_its_pins", &[], pinned),
         trial(
-            "no_list_of_a_repository_writes_outside_its_folder",
+            "no_repository_list_causes_a_write_outside_its_folder",
             &[],
             hostile::paths,
         ),
@@ -48,7 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             hostile::links_and_room,
         ),
         trial(
-            "metadata_of_createrepo_is_read",
+            "createrepo_metadata_is_read",
             &[Requirement::Createrepo],
             hostile::createrepo,
         ),
