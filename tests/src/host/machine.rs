@@ -151,7 +151,7 @@ fn first_process(outer: &mut KillOnDrop) -> Result<u32> {
     }
 }
 
-/// Returns whether the process is systemd already. Before its exec it is still nspawn.
+/// Returns whether the process is already systemd. Before its exec it is still nspawn.
 fn runs_systemd(pid: u32) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
         exe.file_name()
