@@ -113,8 +113,8 @@ fn one_of_three() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// A rebuild is safe only if the other members are known to be a quorum, and if there is space for
-/// their data. Until then the old member stays unchanged.
+/// A rebuild is safe only if the other members are known to form a quorum, and if there is space
+/// for their data. Until then the old member stays unchanged.
 fn waits() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;

@@ -239,7 +239,7 @@ fn none_overlap(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// A function that makes an image bad.
+/// A function that changes an image so that it fails its proof.
 type Spoil = fn(&Repack) -> Result<()>;
 
 /// Tests images whose etcd hangs, dies after it was healthy, or cannot reach its peers.
