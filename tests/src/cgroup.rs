@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_with_the_unified_one_alone_has_one() {
+    fn a_machine_with_only_the_unified_hierarchy_has_one_group() {
         let mounts = "30 20 0:25 / /sys/fs/cgroup rw shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
         assert_eq!(
             own_groups(mounts, "0::/user.slice/x\n"),

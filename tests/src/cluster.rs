@@ -22,9 +22,9 @@ use crate::{base, cache, etcd, process, programs, run};
 
 /// The address of the server for a recipe's image and nodes; the test recipes contain it as well.
 const SERVER: &str = "10.101.15.1:8080";
-/// The path on the server of the tree that machines are installed from; the path of its updates
-/// follows.
+/// The path on the server of the tree from which machines are installed.
 pub const TREE: &str = "centos/7.9.2009/os/x86_64";
+/// The path on the server of the tree's updates.
 const UPDATES: &str = "centos/7.9.2009/updates/x86_64";
 /// The address of the release mirror.
 const MIRROR: &str = "10.101.15.1:8379";

@@ -29,7 +29,7 @@ impl Disk {
         })
     }
 
-    /// Makes a disk as [`Disk::new`] does, and puts an XFS with this label on it.
+    /// Makes a disk as [`Disk::new`] does, and puts an XFS file system with this label on it.
     pub fn xfs(bytes: u64, label: &str) -> Result<Disk> {
         let disk = Disk::new(bytes)?;
         process::check(

@@ -69,7 +69,7 @@ pub fn long(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) 
     trial(name, requirements, test).with_kind(LONG)
 }
 
-/// Returns whether the long tests run too.
+/// Returns whether the long tests also run.
 pub fn is_all() -> bool {
     std::env::var_os(ALL).is_some_and(|value| !value.is_empty())
 }
@@ -88,7 +88,7 @@ fn is_selected(name: &str) -> bool {
     !arguments.list && is_wanted
 }
 
-/// Records a test's duration on drop, so also when the test fails.
+/// Records a test's duration on drop, and therefore also when the test fails.
 struct Timer {
     test: String,
     start: Instant,
@@ -156,8 +156,8 @@ fn causes(error: &anyhow::Error) -> String {
     lines.join("\n  because: ")
 }
 
-/// On drop, prints what hosts have written to their consoles since a given time, so also when the
-/// test panics.
+/// On drop, prints what hosts have written to their consoles since a given time, and therefore also
+/// when the test panics.
 struct Consoles {
     test: String,
     since: SystemTime,

@@ -31,14 +31,14 @@ pub enum Ported {
     Getrandom = 318,
 }
 
-/// The first argument that makes this program the launcher. The numbers of the calls that stay
-/// available follow it.
+/// If this is the first argument, the program acts as the launcher. The numbers of the calls that
+/// stay available follow.
 const LAUNCH: &str = "--old-kernel=";
 
 /// `AUDIT_ARCH_X86_64` (include/uapi/linux/audit.h).
 const X86_64: u32 = 0xc000_003e;
 
-/// Returns a command that runs a program on an old kernel with only these of the newer calls.
+/// Returns a command that runs a program on a kernel that has only these of the newer calls.
 pub fn command(program: &str, left: &[Ported]) -> Result<Command> {
     let numbers: Vec<String> = left.iter().map(|call| (*call as u32).to_string()).collect();
     let mut command =
@@ -49,8 +49,9 @@ pub fn command(program: &str, left: &[Ported]) -> Result<Command> {
     Ok(command)
 }
 
-/// Executes a different program, on an old kernel, if the arguments request that. Returns only if
-/// they do not, or after a failure. Programs that make hosts call this function first in `main`.
+/// Executes a different program without the newer calls, if the arguments request that. Returns
+/// only if they do not, or after a failure. Programs that make hosts call this function first in
+/// `main`.
 pub fn launch() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next()?.into_string().ok()?;

@@ -140,7 +140,7 @@ impl KillOnDrop {
             .with_context(|| format!("cannot wait for `{}`", self.line))
     }
 
-    /// Kills the process and waits until it has ended. Does nothing if it has ended already.
+    /// Kills the process and waits until it has ended. Does nothing if it has already ended.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

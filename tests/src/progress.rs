@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_shows_every_line_in_the_place_of_the_last() {
+    fn a_terminal_shows_each_line_in_place_of_the_previous_one() {
         let shown = shown(true);
         assert_eq!(shown.len(), DEBOOTSTRAP.len());
         assert_eq!(
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_cut_and_a_control_character_left_out() {
+    fn a_long_line_is_truncated_and_control_characters_are_omitted() {
         let mut shown = Shown::new("x", true);
         let text = shown
             .show(Duration::ZERO, &format!("a\x1b[31m{}", "b".repeat(200)))
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_of_both_outputs_come_back_with_the_status() -> Result<()> {
+    fn both_outputs_and_the_status_are_returned() -> Result<()> {
         let ran = run(
             "x",
             Command::new("sh").args(["-c", "echo out; echo error >&2; exit 3"]),

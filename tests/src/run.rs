@@ -1,4 +1,5 @@
-//! One run of a test program: its namespaces, its folder, and the cleanup after dead runs.
+//! One run of a test program: its namespaces, its folder, and the cleanup after earlier runs that
+//! died.
 //!
 //! A run first enters a separate mount namespace. Therefore mounts and named network namespaces
 //! (whose names are on a tmpfs of the run) vanish with the last process of the run. Its child

@@ -1,5 +1,5 @@
-//! A search for private keys in everything that a system wrote: as PEM, as DER in base64 and
-//! hexadecimal, as raw bytes, and as PEM inside of other base64, such as the payload of a document.
+//! Searches everything that a system wrote for private keys: as PEM, as DER in base64 and
+//! hexadecimal, as raw bytes, and as PEM inside other base64, such as the payload of a document.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::process;
 /// bytes.
 const BEFORE_SECRET: [u8; 5] = [2, 1, 1, 4, 32];
 
-/// The forms of private keys, for a search.
+/// The forms of private keys for which to search.
 #[derive(Debug, Default)]
 pub struct PrivateKeys {
     patterns: Vec<Vec<u8>>,
@@ -27,7 +27,7 @@ impl PrivateKeys {
         for block in pem.split("-----BEGIN").skip(1) {
             let body: Vec<&str> = block.lines().skip(1).collect();
             let end = body.iter().position(|line| line.starts_with("-----END"));
-            let body = &body[..end.context("a key in PEM does not end")?];
+            let body = &body[..end.context("a key in PEM has no end line")?];
             let der = STANDARD.decode(body.concat())?;
             let at = der
                 .windows(5)
@@ -54,19 +54,19 @@ impl PrivateKeys {
         self.patterns.push(digits(|byte| format!("{byte:02X}"), ""));
         self.patterns
             .push(digits(|byte| format!("{byte:02x}"), ":"));
-        // grep's patterns are lines.
+        // Each pattern for grep is a line, so it must not contain a line break.
         let raw = secret.split(|byte| matches!(byte, 0 | b'\n'));
         self.patterns
             .extend(raw.max_by_key(|part| part.len()).map(<[u8]>::to_vec));
     }
 
-    /// How many keys it knows.
+    /// Returns the number of keys.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// The files below these folders that contain one of the keys in any form. Special files are
-    /// skipped. `scratch` is a folder that is not searched.
+    /// Returns the files below these folders that contain one of the keys in any form. Skips
+    /// special files. `scratch` must be outside the searched folders.
     pub fn search(&self, folders: &[PathBuf], scratch: &Path) -> Result<Vec<String>> {
         let patterns = scratch.join("patterns");
         fs::write(&patterns, self.patterns.join(&b'\n'))?;
@@ -81,14 +81,14 @@ impl PrivateKeys {
     }
 }
 
-/// The bytes as they appear inside of longer base64, at each of the three positions.
+/// Returns the bytes as they appear inside longer base64, at each of the three possible positions.
 fn in_base64(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for shift in 0..3 {
         let shifted = [vec![0; shift], bytes.to_vec()].concat();
         for engine in [STANDARD, URL_SAFE] {
             let text = engine.encode(&shifted).into_bytes();
-            // The characters at both ends depend on the bytes around.
+            // The characters at both ends depend on the neighbouring bytes.
             all.push(text[4..text.len() - 4].to_vec());
         }
     }
@@ -99,10 +99,10 @@ fn in_base64(bytes: &[u8]) -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// The bytes before the secret of each P-256 key in PKCS #8.
+    /// The bytes before the secret of every P-256 key in PKCS #8, in base64.
     const HEAD: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
 
-    /// A key in PEM whose secret is these bytes.
+    /// Returns a key with this secret, in PEM and in DER.
     fn key(secret: [u8; 32]) -> (String, Vec<u8>) {
         let mut der = STANDARD.decode(HEAD).unwrap();
         der.extend(secret);

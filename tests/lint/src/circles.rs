@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::imports::Segments;
 use crate::modules::{CrateMap, ModulePath};
 
-/// The names that each file imports from each other file.
+/// The names that each file imports from every other file.
 type Graph = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
 
 /// Files that import each other in a circle, directly or through other files.
@@ -114,9 +114,9 @@ fn graph(map: &CrateMap) -> Graph {
     graph
 }
 
-/// Finds the module that defines what `used` refers to in the module `from`, and returns it with
-/// the name that the definition has there. Returns None for names from other crates and for a bare
-/// module, which is only a step of a path.
+/// Finds the definition to which the path `used` refers in the module `from`. Returns the module
+/// that contains the definition, and the definition's name there. Returns None for names from other
+/// crates, and for a module itself, which is only a step in a path.
 fn resolve(
     map: &CrateMap,
     from: &ModulePath,

@@ -34,7 +34,7 @@ impl CrateMap {
             modules: BTreeMap::new(),
             lines: BTreeMap::new(),
         };
-        let folder = root.parent().context("a crate root has a folder")?;
+        let folder = root.parent().context("the crate root is not in a folder")?;
         map.load_file(root, folder, Vec::new())?;
         Ok(map)
     }

@@ -21,7 +21,7 @@ fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn parent_that_calls_its_child_is_no_circle() {
+fn parent_that_calls_its_child_is_not_a_circle() {
     let found = circles_of(&[
         ("lib.rs", "mod a; fn run() { a::go() }"),
         ("a.rs", "pub(crate) fn go() {}"),
@@ -30,7 +30,7 @@ fn parent_that_calls_its_child_is_no_circle() {
 }
 
 #[test]
-fn child_that_takes_a_type_of_its_caller_is_a_circle() {
+fn child_that_uses_its_parents_type_is_a_circle() {
     let found = circles_of(&[
         (
             "lib.rs",
@@ -93,7 +93,7 @@ fn three_files_in_a_ring_are_one_circle() {
 }
 
 #[test]
-fn code_that_only_tests_compile_does_not_count() {
+fn code_compiled_only_for_tests_does_not_count() {
     let found = circles_of(&[
         ("lib.rs", "mod a; fn run() { a::go() } fn helper() {}"),
         (

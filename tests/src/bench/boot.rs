@@ -61,7 +61,7 @@ pub fn run(runs: usize) -> Result<String> {
         },
     ];
     Ok(format!(
-        "{}{runs} runs of each, in turns: three machines from power-on to healthy\n",
+        "{}{runs} runs of each, alternating: three machines from power-on to healthy\n",
         table(&rows)
     ))
 }

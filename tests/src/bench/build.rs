@@ -79,7 +79,7 @@ pub fn run(runs: usize) -> Result<String> {
     }
     let rows = rows(times, &overlay, &path("by-hand.tar.gz"))?;
     Ok(format!(
-        "{}{runs} runs of each, in turns; the first build, with a cold cache, took {cold:.1?}\n",
+        "{}{runs} runs of each, alternating; the first build, with a cold cache, took {cold:.1?}\n",
         table(&rows)
     ))
 }

@@ -1,9 +1,10 @@
 //! Measures how long an fsync of a write-ahead log takes while another program writes, with the
-//! guide's dirty ratios and with the profile `etcd`'s, and how many disk writes reading causes with
-//! relatime. The benchmark runs in a virtual machine, because the ratios apply to the whole kernel.
+//! dirty ratios of the guide and of the profile `etcd`. Also measures how many disk writes are
+//! caused by reads with relatime. The benchmark runs in a virtual machine, because the ratios apply
+//! to the whole kernel.
 //!
-//! The machine's disk is throttled to the speed of an ordinary disk, because on a disk that absorbs
-//! every write immediately the ratios make no difference.
+//! The machine's disk is throttled to the speed of an ordinary disk, because the ratios make no
+//! difference on a disk that absorbs every write immediately.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};

@@ -24,8 +24,8 @@ const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(300);
 const OURS: [&str; 3] = ["firstboot", "restore", "/snapshots/snapshot.db"];
 const THEIRS: [&str; 3] = ["bash", "-c", SCRIPT];
 
-/// The guide's commands. The script moves the old data away where the guide removes it after a
-/// backup, because another copy would only make the guide's way slower.
+/// The guide's commands. The guide copies the old data and then removes it. The script moves the
+/// data away instead, because the copy would only make the guide's way slower.
 const SCRIPT: &str = "set -e
 systemctl stop etcd
 mv /var/lib/etcd/data /var/lib/etcd/before
@@ -98,7 +98,7 @@ pub fn run(runs: usize) -> Result<String> {
         )
     };
     Ok(format!(
-        "{}\n{}\npeak extra disk: {} MiB against {} MiB\n{runs} runs of each, in turns; the snapshot has {} MiB\n",
+        "{}\n{}\npeak extra disk: {} MiB against {} MiB\n{runs} runs of each, alternating; the snapshot has {} MiB\n",
         compare(
             "from stop to serving: the longest time without a write",
             ours.gap,

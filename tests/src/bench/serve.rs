@@ -76,7 +76,7 @@ pub fn run(runs: usize) -> Result<String> {
         table(&[row("builder serve", one), row("nginx", other)])
     };
     Ok(format!(
-        "{}{}{CLIENTS} clients, {:.1} MB each, {runs} runs in turns; CPU ratio {ratio:.2}; peak memory {} MiB, nginx {} MiB\n",
+        "{}{}{CLIENTS} clients, {:.1} MB each, {runs} runs, alternating; CPU ratio {ratio:.2}; peak memory {} MiB, nginx {} MiB\n",
         rows(elapsed, "until all clients have it"),
         rows(cpu, "CPU"),
         megabytes(size),

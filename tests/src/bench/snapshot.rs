@@ -87,7 +87,7 @@ pub fn run(runs: usize) -> Result<String> {
     };
     let (cpu, their_cpu) = (median(ours.1), median(theirs.1));
     Ok(format!(
-        "{}{runs} runs of each, in turns; client's CPU {cpu:.2?} against {their_cpu:.2?}, ratio {:.3}; peak memory \
+        "{}{runs} runs of each, alternating; client's CPU {cpu:.2?} against {their_cpu:.2?}, ratio {:.3}; peak memory \
          {} MiB against {} MiB\n",
         table(&[
             row("firstboot snapshot", ours.0, bytes),

@@ -77,7 +77,7 @@ pub fn run(runs: usize) -> Result<String> {
         )
     };
     Ok(format!(
-        "{}\n{}\n{runs} runs of each, in turns\nfirstboot update --check with nothing new: {:.1} ms of CPU\n",
+        "{}\n{}\n{runs} runs of each, alternating\nfirstboot update --check with nothing new: {:.1} ms of CPU\n",
         compare("an etcd patch on three nodes", ours.whole, theirs.whole),
         compare(
             "longest gap for all writers meanwhile",
@@ -109,7 +109,8 @@ impl Bed {
         for name in NAMES {
             bed.hosts.push(bed.provisioning.node(name)?);
         }
-        // The kickstart names the overlay that the builder made, so this one replaces its files.
+        // The installer would refuse this overlay, because the kickstart names the builder's
+        // overlay. Therefore its files are put onto the installed disks.
         bed.publish(PATCHES[0])?;
         let out = bed.provisioning.out();
         for host in &mut bed.hosts {

@@ -80,7 +80,7 @@ pub fn run(runs: usize) -> Result<String> {
         })
         .collect();
     Ok(format!(
-        "{out}{runs} runs of each, in turns; firstboot takes {}\n",
+        "{out}{runs} runs of each, alternating; firstboot takes {}\n",
         ratios.join(", ")
     ))
 }

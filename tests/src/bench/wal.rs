@@ -1,5 +1,5 @@
-//! Measures the effect of the guide's mount options on a write-ahead log on an XFS on this machine.
-//! As in etcd, an fdatasync follows each record.
+//! Measures the effect of the guide's mount options on a write-ahead log in an XFS file system on
+//! this machine. As in etcd, an fdatasync follows each record.
 //!
 //! etcd preallocates its log in files of 64 MB and overwrites them. The benchmark also measures a
 //! growing file, which is the purpose of allocsize, and the disk space that small open files
@@ -24,7 +24,8 @@ const RECORD: usize = 2048;
 const SEGMENT: i64 = 64_000_000;
 /// The number of records that each run writes.
 const RECORDS: usize = 300;
-/// The number of files on a node that keeps logs. They are written in small pieces and remain open.
+/// The number of log files. They are written in small pieces and remain open, as on a node that
+/// keeps logs.
 const FILES: usize = 20;
 const SMALL: usize = 100 << 10;
 
@@ -83,7 +84,7 @@ pub fn run(runs: usize) -> Result<String> {
     Ok(out)
 }
 
-/// A fresh XFS, mounted with these options.
+/// A new XFS file system, mounted with these options.
 struct Volume {
     folder: std::path::PathBuf,
     _disk: Disk,

@@ -1,5 +1,5 @@
-//! Runs those tasks of the test bed that are started by hand: making an etcd release or the base
-//! root, and cleaning up after runs that died.
+//! Runs the tasks of the test bed that a person starts: making an etcd release or the base root,
+//! and cleaning up after runs that were killed.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

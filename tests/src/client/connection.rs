@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use crate::cluster::Provisioning;
 use crate::programs;
 
-/// How long to wait for a member's answer. An election takes one to two seconds. A client that
-/// waits much longer for a dead member loses more time than by asking another member.
+/// How long to wait for a member's answer. An election takes one to two seconds. If a client waits
+/// much longer for a dead member, it loses more time than it needs to query another member.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum number of keys in one answer.
 const KEYS_PER_PAGE: usize = 5000;
@@ -53,8 +53,8 @@ impl Client {
         Self::with(provisioning, "nodes/etcd-1")
     }
 
-    /// Makes the same client with a certificate of `builder pki client`, for a cluster whose nodes
-    /// make their keys themselves.
+    /// Makes the same client with a certificate from `builder pki client`, for a cluster whose
+    /// nodes make their keys themselves.
     pub fn operator(provisioning: &Provisioning) -> Result<Self> {
         let pki = provisioning.pki();
         let arguments = ["pki", "client", "writer", "--pki", &pki.to_string_lossy()];

@@ -116,7 +116,7 @@ impl Writers {
             };
             ensure!(
                 Instant::now() < end,
-                "after {timeout:?} {before:?} writes are {:?}; {}",
+                "after {timeout:?}, the numbers of writes have only risen from {before:?} to {:?}; {}",
                 now(),
                 why()
             );
@@ -222,7 +222,7 @@ mod tests {
             .into();
         assert!(
             written.kept_in(&found).is_ok(),
-            "one more is accepted: its acknowledgement may have been lost"
+            "an additional key is accepted, because its acknowledgement may have been lost"
         );
         found.insert("d".into(), "w".into());
         found.remove("e");

@@ -185,7 +185,7 @@ impl Bed {
         )
     }
 
-    /// Gives all hosts the node documents of the new CA, which replaces their first one.
+    /// Gives all hosts the node documents with the new CA, which replaces their first CA.
     pub fn send_rotated_documents(&self) -> Result<()> {
         self.hosts
             .iter()
@@ -236,8 +236,8 @@ impl Bed {
             .map(drop)
     }
 
-    /// Makes sure that all three hosts form a healthy cluster of the first CA, with this host as
-    /// the leader.
+    /// Makes sure that all three hosts form a healthy cluster with the first CA, and that this host
+    /// is the leader.
     pub fn make_healthy(&self, leader: usize) -> Result<()> {
         let host = &self.hosts[leader];
         let seen = status(host).unwrap_or_default();

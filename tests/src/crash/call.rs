@@ -43,7 +43,7 @@ impl Process {
         Ok(())
     }
 
-    /// Returns what a call would change, as `DEED OBJECT`; None if it changes nothing.
+    /// Returns what a call would change, as `ACTION OBJECT`; None if it changes nothing.
     pub(super) fn change(&mut self, call: Call) -> Option<String> {
         let [first, second, third, fourth, fifth, sixth] = call.arguments;
         let fd = low_half;
@@ -88,7 +88,8 @@ impl Process {
             libc::SYS_mount => name("mount", plain(second)?),
             libc::SYS_umount2 => name("unmount", plain(first)?),
             libc::SYS_sethostname => name("sethostname", String::new()),
-            // The start of a program; the flags of a thread do not include vfork.
+            // These calls start a program. A clone that starts a thread does not have the flag for
+            // vfork.
             libc::SYS_vfork | libc::SYS_fork => name("spawn", String::new()),
             libc::SYS_clone if first & libc::CLONE_VFORK as u64 != 0 => {
                 name("spawn", String::new())
@@ -239,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_indexes_do_not_count_and_ports_do() {
+    fn times_and_indexes_are_replaced_but_ports_are_kept() {
         assert_eq!(steady("/a/half-born-20261122T110102Z"), "/a/half-born-*T*Z");
         assert_eq!(steady("10.101.15.102:2380"), "10.101.15.102:2380");
         assert_eq!(lasting("/dev/null"), None);

@@ -29,7 +29,7 @@ pub fn set_off(folder: &Path, seconds: i64) -> Result<()> {
     Ok(())
 }
 
-/// Sets the clock right again.
+/// Makes the program's clock right again.
 pub fn set_right(folder: &Path) -> Result<()> {
     Ok(fs::remove_file(folder.join("clock"))?)
 }

@@ -1,4 +1,4 @@
-//! The scenario of `firstboot leave`. If this command is interrupted, only the operator can run it
+//! The scenario of `firstboot leave`. If the command is interrupted, only an operator runs it
 //! again.
 
 use std::thread::sleep;
@@ -40,8 +40,8 @@ pub(super) const LEAVE: Scenario = Scenario {
 /// The other two members, which are enough for a quorum.
 const OTHERS: [usize; 2] = [1, 2];
 
-/// Checks that the remaining members can write and that every member that they may need is up. etcd
-/// must run on the leaving node as long as that node is a member.
+/// Checks that the remaining members acknowledge writes, and that every member that they may need
+/// is up. etcd must run on the leaving node as long as that node is a member.
 fn majority(bed: &Bed) -> Result<()> {
     let (client, leaver) = (bed.client()?, &bed.hosts[LEAVE.victim]);
     for at in OTHERS {

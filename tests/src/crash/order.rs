@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 
 /// A call of a program that has an effect others can see: the call, its object, and its ordinal
 /// among equal calls. It can be found again in a different run, even if that run repeats other
-/// actions more or less often, such as asking a peer.
+/// actions, such as asking a peer, more or less often.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
     /// The call and its object, such as `rename /etc/etcd/etcd.conf`.
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_is_taken_once() {
+    fn an_order_is_read_only_once() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(TracerOrder::take(folder.path()).unwrap(), None);
         let point = Point {

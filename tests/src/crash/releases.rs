@@ -65,7 +65,7 @@ pub(super) struct Releases {
 }
 
 impl Releases {
-    /// Makes the releases from the last build. No image waits for a soak, which the sweep does not
+    /// Makes the releases from the last build. No image has a soak time, which the sweep does not
     /// test.
     pub(super) fn new(provisioning: &Provisioning) -> Result<Self> {
         let folder = run::current()?.folder("releases")?;

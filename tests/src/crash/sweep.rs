@@ -134,7 +134,7 @@ pub enum Disturbance {
 const MAX_ATTEMPTS_PER_POINT: usize = 4;
 /// The number of consecutive failures after which the test bed counts as broken.
 const MAX_FAILURES_IN_A_ROW: usize = 5;
-/// One in this many points may be missed.
+/// At most one in this many points may be missed.
 const POINTS_PER_ALLOWED_MISS: usize = 10;
 
 /// Runs a scenario once for each of these points.

@@ -2,7 +2,7 @@
 //!
 //! Tests cannot reach upstream's download hosts, so the bed makes the releases from the available
 //! sources: see [`sources`]. The same binaries always give the same tarball, byte for byte, so a
-//! test's recipe can pin it. It is not upstream's own tarball and has a different digest.
+//! test's recipe can pin it. The tarball is not upstream's own and has a different digest.
 
 mod binary;
 mod digest;
@@ -25,8 +25,8 @@ use crate::requirement::Requirement;
 
 pub use binary::replace_etcd_binary;
 
-/// The version in recipes/demo.toml. It consists of upstream's own programs, which need no
-/// compiler.
+/// The version in recipes/demo.toml. It consists of upstream's own programs, which need not be
+/// compiled.
 pub const DEMO: &str = "3.5.1";
 
 /// The newest releases that Go can build here, newest first. The builder's table of upstream's

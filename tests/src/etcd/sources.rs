@@ -69,7 +69,7 @@ fn from_pip(work: &Path, folder: &Path) -> Result<()> {
         let found = sha256(&from)?;
         ensure!(
             found == digest,
-            "{program} {FROM_PIP} of pip has the sha256 {found}, upstream's own has {digest}"
+            "{program} {FROM_PIP} from pip has the sha256 {found}, but upstream's own has {digest}"
         );
         install(&from, &folder.join(program))?;
     }

@@ -44,8 +44,8 @@ pub(super) struct Machine {
 const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {
-    /// Starts nspawn on the root, on an old kernel that has only the newer calls in `ported`.
-    /// Appends its output to the file `console`.
+    /// Starts nspawn on the root. Its kernel lacks the newer system calls, except for those in
+    /// `ported`. Appends its output to the file `console`.
     pub(super) fn boot(
         name: &str,
         root: &Path,
@@ -151,7 +151,7 @@ fn first_process(outer: &mut KillOnDrop) -> Result<u32> {
     }
 }
 
-/// Returns whether the process is systemd already. Before its exec it is still nspawn.
+/// Returns whether the process is already systemd. Before its exec it is still nspawn.
 fn runs_systemd(pid: u32) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
         exe.file_name()

@@ -144,7 +144,7 @@ impl Host {
 
     /// Switches the host on. Returns as soon as its first process exists.
     pub fn boot(&mut self) -> Result<()> {
-        ensure!(!self.is_on()?, "{} is on already", self.name());
+        ensure!(!self.is_on()?, "{} is already on", self.name());
         let machine = Machine::boot(
             self.name(),
             &self.root(),
@@ -266,7 +266,7 @@ impl Host {
         let deadline = Instant::now() + timeout;
         loop {
             let Some(machine) = &mut self.machine else {
-                bail!("{} is off already", self.name());
+                bail!("{} is already off", self.name());
             };
             if let Some(off) = machine.off()? {
                 self.machine = None;

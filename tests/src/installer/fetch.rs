@@ -17,7 +17,7 @@ pub struct Machine {
 }
 
 /// Fetches the kickstart that the kernel command line names. Tries several `inst.ks=` in order, as
-/// on 7.
+/// on CentOS 7.
 pub fn fetch(cmdline: &str, machine: &Machine, namespace: &Namespace) -> Result<String> {
     let mut errors = Vec::new();
     for url in cmdline

@@ -42,7 +42,7 @@ pub enum Quirk {
     Removable,
     /// It cannot be written to.
     ReadOnly,
-    /// It is not backed by hardware, as a loop or zram device.
+    /// It is not backed by hardware, like a loop or zram device.
     Virtual,
     /// multipathd has combined it with other devices.
     Multipath,

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::words;
 
-/// The commands that 7.9 supports, each with its options.
+/// The commands that CentOS 7.9 supports, each with its options.
 const COMMANDS: &str = include_str!("el7-commands.txt");
 
 /// A parsed kickstart.
@@ -45,7 +45,7 @@ pub struct Section {
     pub body: String,
 }
 
-/// The kinds of sections that 7 supports.
+/// The kinds of sections that CentOS 7 supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `%packages`
@@ -105,7 +105,7 @@ impl fmt::Display for Kind {
 pub type Include<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
 impl Kickstart {
-    /// Reads a kickstart. The errors are those that end an installation on 7.
+    /// Reads a kickstart. The errors are those that end an installation on CentOS 7.
     pub fn parse(text: &str, include: Include<'_>) -> Result<Kickstart> {
         let mut kickstart = Kickstart::default();
         kickstart.read(text, "kickstart", include, 0)?;
@@ -151,7 +151,10 @@ impl Kickstart {
                     body,
                 });
             } else {
-                ensure!(!first.starts_with('%'), "{place}: 7 has no section {first}");
+                ensure!(
+                    !first.starts_with('%'),
+                    "{place}: CentOS 7 has no section {first}"
+                );
                 known(first, rest).with_context(|| place.clone())?;
                 self.commands.push(Command {
                     place,
@@ -189,8 +192,7 @@ impl Command {
 }
 
 impl Section {
-    /// Returns an installer script that stands for the program that systemd runs when it stops a
-    /// unit.
+    /// Returns an installer script in place of the program that systemd runs when it stops a unit.
     pub(super) fn of_unit(unit: &str) -> Section {
         Section {
             place: unit.to_owned(),
@@ -265,13 +267,13 @@ fn body<'a>(kind: Kind, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> R
     bail!("Section {kind} does not end with %end.")
 }
 
-/// Checks that the command has these options. 7's option parser accepts an abbreviated option if it
-/// is unambiguous.
+/// Checks that the command has these options. CentOS 7's option parser accepts an abbreviated
+/// option if it is unambiguous.
 fn known(name: &str, arguments: &[String]) -> Result<()> {
     let line = COMMANDS
         .lines()
         .find(|line| line.split(' ').next() == Some(name))
-        .with_context(|| format!("7 has no command {name}"))?;
+        .with_context(|| format!("CentOS 7 has no command {name}"))?;
     let options: Vec<&str> = line.split(' ').skip(1).collect();
     for argument in arguments
         .iter()
@@ -283,7 +285,7 @@ fn known(name: &str, arguments: &[String]) -> Result<()> {
             .filter(|option| option.starts_with(given))
             .count();
         let fits = options == ["*"] || options.contains(&given) || meant == 1;
-        ensure!(fits, "{name} has no option {given} on 7");
+        ensure!(fits, "{name} has no option {given} on CentOS 7");
     }
     Ok(())
 }

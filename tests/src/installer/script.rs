@@ -196,8 +196,8 @@ impl Stage<'_> {
             .get("--interpreter")
             .map_or("/bin/sh", String::as_str)
         {
-            // On 7, sh is bash in POSIX mode. Here the target's sh can be dash, which has fewer
-            // features.
+            // On CentOS 7, sh is bash in POSIX mode. Here the target's sh can be dash, which has
+            // fewer features.
             "/bin/sh" => command.args(["/bin/bash", "-c", r#"exec -a /bin/sh /bin/bash "$0""#]),
             other => command.arg(other),
         };

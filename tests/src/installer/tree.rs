@@ -1,5 +1,5 @@
 //! A minimal installation tree with its repositories: metadata as createrepo writes it, and
-//! packages whose content is a text.
+//! packages that consist of text.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -40,7 +40,7 @@ pub const PACKAGES: [&str; 22] = [
     "xfsprogs",
 ];
 
-/// The files of the tree that are no packages.
+/// The files of the tree that are not packages.
 pub const IMAGES: [&str; 3] = [
     "images/pxeboot/vmlinuz",
     "images/pxeboot/initrd.img",

@@ -44,7 +44,7 @@ mod tests {
     use super::split;
 
     #[test]
-    fn quotes_hold_words_together_and_guard_comments() {
+    fn quotes_keep_words_together_and_protect_comment_characters() {
         let words = split(r#"user --gecos="A B" 'c#d' e\ f "\"g\n" # h"#);
         assert_eq!(
             words.ok(),

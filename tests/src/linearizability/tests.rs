@@ -177,7 +177,7 @@ fn by_force(history: &[Operation], state: Option<u64>, left: &[usize]) -> bool {
 }
 
 #[test]
-fn right_and_wrong_histories_are_told_apart_as_by_brute_force() {
+fn the_search_agrees_with_brute_force() {
     let mut random = Rng::with_seed(11);
     let mut wrong = 0;
     for _ in 0..3000 {

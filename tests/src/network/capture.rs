@@ -1,4 +1,4 @@
-//! Records the traffic with certain ports, as someone who listens on the network.
+//! Records the traffic with certain ports, as an eavesdropper on the network could.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -67,13 +67,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nft_counted_is_read_in_order() {
+    fn nft_counters_are_read_in_order() {
         let listed = "  iifname \"a\" counter packets 3 bytes 84 numgen inc mod 65536 0 counter packets 1 bytes 28 drop\n";
         assert_eq!(counted(listed), [3, 1]);
     }
 
     #[test]
-    fn a_share_is_drawn_at_random_and_the_whole_is_not() {
+    fn a_share_is_random_but_the_whole_is_not() {
         let [from, to] = [
             Ipv4Addr::new(10, 101, 15, 101),
             Ipv4Addr::new(10, 101, 15, 102),

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counted_fault_ends_by_itself() {
+    fn a_fault_with_a_count_ends_after_its_last_use() {
         let mut faults = vec![
             Fault::StatusTimes(500, 2),
             Fault::CutOnceAfter(7),

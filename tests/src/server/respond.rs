@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_read_as_http_means_them() {
+    fn ranges_are_parsed_as_http_defines_them() {
         assert_eq!(parse_range("bytes=0-0", 10), Some((0, 1)));
         assert_eq!(parse_range("bytes=4-", 10), Some((4, 10)));
         assert_eq!(parse_range("bytes=-3", 10), Some((7, 10)));

@@ -22,9 +22,9 @@ const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"
 
 /// The jobs that take the longest, in descending order.
 const LONGEST_JOBS: [&str; 28] = [
-    "serve::certificates_of_minutes_are_renewed_while_clients_write",
+    "serve::short_lived_certificates_are_renewed_while_clients_write",
     "verify",
-    "bootstrap::an_image_rolls_through_a_cluster_that_is_written_to",
+    "bootstrap::an_image_rolls_through_a_cluster_while_clients_write",
     "crash::firstboot_killed_at_any_point_finishes_the_same_job",
     "crash::power_lost_at_any_point_with_all_unflushed_writes",
     "firstboot",
@@ -41,7 +41,7 @@ const LONGEST_JOBS: [&str; 28] = [
     "bootstrap::a_node_with_a_new_address_replaces_its_old_member_once_that_is_off",
     "backup::a_scheduled_snapshot_is_taken_once_whichever_member_is_down",
     "backup::a_snapshot_that_exists_is_good_and_one_that_fails_leaves_nothing",
-    "bootstrap::an_image_that_fails_is_taken_back_and_not_tried_again",
+    "bootstrap::an_image_that_fails_is_rolled_back_and_not_tried_again",
     "bootstrap::etcd_3_5_1_a_member_without_data_is_rebuilt_and_never_starts_under_its_old_id",
     "bootstrap::rebuilds_under_load_lose_no_write",
     "builder",

@@ -27,8 +27,9 @@ const REQUIREMENTS: &[Requirement] = &[
 /// so it is listed only if this variable is set.
 const VICTIM: &str = "BED_VICTIM";
 
-/// How often several runs start at the same time, and how many.
+/// The number of times that several runs start at the same time.
 const ROUNDS_AT_ONCE: u32 = 20;
+/// The number of runs that start at the same time.
 const RUNS_AT_ONCE: u32 = 12;
 
 pub(crate) fn trials() -> Vec<Trial> {

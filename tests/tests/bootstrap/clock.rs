@@ -55,11 +55,11 @@ fn off() -> Result<()> {
     let after = etcdctl(&bed.hosts[0], "member list")?;
     ensure!(
         after.lines().find(own) != before.lines().find(own),
-        "etcd-3 is the member that it was:\n{after}"
+        "etcd-3 is still the old member:\n{after}"
     );
     ensure!(
         after.lines().count() == 3,
-        "the recipe has three nodes:\n{after}"
+        "the cluster does not have three members:\n{after}"
     );
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Tests nodes on which etcd cannot run: with a damaged log or database, a full volume, or a masked
 //! unit. firstboot reports the cause everywhere an operator looks, and the remedy in
-//! docs/operating.md loses no acknowledged write.
+//! docs/troubleshooting.md loses no acknowledged write.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -166,7 +166,7 @@ fn damaged() -> Result<()> {
     );
     host.sh(restart)?;
     named(host, &["etcd exited at", "[etcd-ended]"])?;
-    // Discards damaged data in the way that docs/operating.md describes.
+    // Discards damaged data in the way that docs/troubleshooting.md describes.
     host.check(&[
         "sh",
         "-c",

@@ -1,7 +1,6 @@
-//! Tests that an operator or an accident empties, replaces or damages the data of a healthy member.
-//! etcd must never start on such data under the old member's id, however it is started
-//! (etcd-io/etcd#2780,
-//! #8486, #10817).
+//! Tests a healthy member whose data an operator or an accident empties, replaces or damages. etcd
+//! must never start on such data under the old member's id, however it is started
+//! (etcd-io/etcd#2780, #8486, #10817).
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

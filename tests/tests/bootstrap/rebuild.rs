@@ -22,7 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             one_of_three,
         ),
         trial(
-            "a_node_with_a_new_disk_waits_and_says_why",
+            "a_node_with_a_new_disk_waits_and_reports_the_reason",
             REQUIREMENTS,
             waits,
         ),
@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             two_of_five,
         ),
         trial(
-            "a_member_that_received_a_snapshot_holds_up_no_other",
+            "a_member_that_received_a_snapshot_delays_no_other",
             REQUIREMENTS,
             one_after_the_other,
         ),
@@ -113,8 +113,8 @@ fn one_of_three() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// A rebuild is safe only if the other members are known to be a quorum, and if there is space for
-/// their data. Until then the old member stays unchanged.
+/// A rebuild is safe only if the other members are known to form a quorum, and if there is space
+/// for their data. Until then the old member stays unchanged.
 fn waits() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;

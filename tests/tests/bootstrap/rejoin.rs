@@ -62,7 +62,7 @@ fn removed() -> Result<()> {
     let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     ensure!(new != old, "the node is still the same member");
 
-    // The current disk is taken out, a new disk joins in its place, and then the old disk is put
+    // Takes the current disk out, and lets the machine join with a new disk. Then puts the old disk
     // back.
     bed.hosts[2].cut_power()?;
     take_out(&bed.hosts[2], &kept)?;

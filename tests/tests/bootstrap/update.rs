@@ -27,12 +27,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     let patch: Vec<Requirement> = [REQUIREMENTS, &[etcd::need(PATCH)]].concat();
     vec![
         trial(
-            "an_image_rolls_through_a_cluster_that_is_written_to",
+            "an_image_rolls_through_a_cluster_while_clients_write",
             &patch,
             rolls,
         ),
         trial(
-            "an_image_that_fails_is_taken_back_and_not_tried_again",
+            "an_image_that_fails_is_rolled_back_and_not_tried_again",
             REQUIREMENTS,
             fails,
         ),
@@ -102,7 +102,7 @@ pub(crate) fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that all nodes have this image in full, that no node has the turn, and that no order is
+/// Checks that all nodes have this complete image, that no node has the turn, and that no order is
 /// open.
 pub(crate) fn all_have(bed: &Bed, etcd: &str) -> Result<()> {
     let image = repack::read(&bed.provisioning.out())?

@@ -24,12 +24,12 @@ const OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         long(
-            "a_roll_goes_on_after_halts_partitions_losses_and_newer_releases",
+            "a_roll_continues_after_halts_partitions_losses_and_newer_releases",
             REQUIREMENTS,
             goes_on,
         ),
         long(
-            "images_that_fail_late_or_cut_the_peers_off_are_taken_back",
+            "images_that_fail_late_or_cut_the_peers_off_are_rolled_back",
             REQUIREMENTS,
             fail_late,
         ),
@@ -239,7 +239,7 @@ fn none_overlap(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// A function that makes an image bad.
+/// A function that changes an image so that it fails its proof.
 type Spoil = fn(&Repack) -> Result<()>;
 
 /// Tests images whose etcd hangs, dies after it was healthy, or cannot reach its peers.

@@ -1,6 +1,6 @@
-//! A new minor version of etcd rolls through a cluster that is written to, and the previous one
-//! comes back by etcd's own downgrade: by a release, at an operator's order, and after the last
-//! member of a roll has failed its proof.
+//! Tests updates to a new minor version of etcd while clients write, and the return to the previous
+//! minor by etcd's own downgrade: by a release, at an operator's order, and after the last member
+//! has failed its proof.
 
 use std::fs;
 
@@ -47,8 +47,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Three healthy members that run this version of etcd, installed with the image 1. Their raft log
-/// keeps all entries, as on a cluster with few writes.
+/// Makes three healthy members that run this version of etcd and have the image 1. Their raft log
+/// keeps all entries, as in a cluster with few writes.
 fn bed(version: &str) -> Result<Bed> {
     let mut bed = Bed::unbuilt()?;
     let text = fs::read_to_string(recipe("demo"))?;
@@ -77,8 +77,8 @@ fn publish(
     image.pack(serial, &bed.provisioning.signing_key()?)
 }
 
-/// Makes systemd kill etcd 8 s after each start, when the cluster has agreed on its version. The
-/// filter of system calls does not let a script do that, because the script cannot fork.
+/// Makes systemd kill etcd 8 s after each start, when the members have agreed on the cluster
+/// version. A script could not do that, because the system-call filter forbids fork.
 fn kill_after_8_s(image: &Repack) -> Result<()> {
     let unit = image.path("etc/systemd/system/etcd.service");
     let text = fs::read_to_string(&unit)?;
@@ -86,7 +86,7 @@ fn kill_after_8_s(image: &Repack) -> Result<()> {
     fs::write(&unit, text).context("cannot write the unit")
 }
 
-/// Waits until the cluster has this minor, and its storage too if etcd reports it.
+/// Waits until the cluster version has this minor, and also the storage version if etcd reports it.
 fn wait_minor(host: &Host, version: &str) -> Result<()> {
     let minor = version.rsplit_once('.').context("not a version")?.0;
     let agreed = format!(
@@ -101,13 +101,13 @@ fn wait_minor(host: &Host, version: &str) -> Result<()> {
     host.wait_for(&wrong, CONVERGENCE_TIMEOUT)
 }
 
-/// No downgrade is in force, so that new members can join. A member may be down.
+/// Checks that no downgrade is enabled, because new members could not join. A member may be down.
 fn no_downgrade(host: &Host) -> Result<()> {
     let ask = ". /etc/profile.d/etcdctl.sh && etcdctl endpoint status -w json --cluster";
     let seen = host.sh(ask)?.stdout;
     ensure!(
         seen.contains("\"Status\"") && !seen.contains("targetVersion"),
-        "a downgrade is in force, or no member answers: {seen}"
+        "a downgrade is enabled, or no member answers: {seen}"
     );
     Ok(())
 }
@@ -133,10 +133,13 @@ fn last_fails() -> Result<()> {
     is_at_rest(&bed.hosts[2])?;
     let seen = wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let versions: Vec<&str> = seen.iter().map(|member| &*member.version).collect();
-    ensure!(versions == [NEW, NEW, OLD], "not taken back: {versions:?}");
+    ensure!(
+        versions == [NEW, NEW, OLD],
+        "the last node was not rolled back: {versions:?}"
+    );
     no_downgrade(&bed.hosts[0])?;
 
-    // The corrected image finishes the roll.
+    // The last node installs the corrected image.
     bed.provisioning.restore_output(&kept)?;
     publish(&bed, 4, NEW, |image| {
         Ok(fs::write(image.path("etc/chrony.conf"), "# 4\n")?)
@@ -180,15 +183,15 @@ fn there_and_back() -> Result<()> {
         LAST,
         ["a new minor version", "takes a raft snapshot"],
     )?;
-    // The other minors go back by images with a higher serial.
+    // The cluster returns to the earlier minors through images with higher serials.
     let down = "enabling the downgrade of the cluster to etcd 3.";
     roll(&bed, 5, NEW, ["a downgrade", down])?;
     roll(&bed, 6, OLD, ["a downgrade", down])?;
     no_write_is_lost(writers, &client, &addresses)
 }
 
-/// Updates all nodes. `--check` and the first node print these words, and no other node prints the
-/// second ones.
+/// Updates all nodes. The command prints the words `check` with `--check`, and `first` only on the
+/// first node.
 fn roll(bed: &Bed, serial: u64, version: &str, [check, first]: [&str; 2]) -> Result<()> {
     publish(bed, serial, version, |_| Ok(()))?;
     ends(&update(&bed.hosts[1], "--check")?, 7, &[check])?;
@@ -197,7 +200,7 @@ fn roll(bed: &Bed, serial: u64, version: &str, [check, first]: [&str; 2]) -> Res
         ends(&ran, 0, &[if at == 0 { first } else { "" }])?;
         ensure!(
             at == 0 || first.is_empty() || !ran.stdout.contains(first),
-            "{} did it again: {}",
+            "{} also printed the words of the first node: {}",
             host.name(),
             ran.stdout
         );
@@ -209,7 +212,7 @@ fn roll(bed: &Bed, serial: u64, version: &str, [check, first]: [&str; 2]) -> Res
     all_have(bed, version)
 }
 
-/// At an operator's order one node returns to the previous minor, and back again.
+/// Rolls one node back to the previous minor, and updates it again.
 fn rolls_back(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[1];
     let said = [
@@ -220,7 +223,7 @@ fn rolls_back(bed: &Bed) -> Result<()> {
     let seen = wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     ensure!(
         seen.iter().filter(|member| member.version == OLD).count() == 1,
-        "not one {OLD}: {seen:?}"
+        "not exactly one member runs {OLD}: {seen:?}"
     );
     wait_minor(host, OLD)?;
     no_downgrade(host)?;
@@ -236,7 +239,7 @@ fn stays() -> Result<()> {
     for host in &bed.hosts[..2] {
         ends(&update(host, "")?, 0, &[])?;
     }
-    // This etcd runs once and never again.
+    // This etcd starts only once.
     publish(&bed, 3, NEW, |image| {
         kill_after_8_s(image)?;
         let etcd = image.path("usr/local/bin/etcd");
@@ -252,7 +255,10 @@ fn stays() -> Result<()> {
     ];
     ends(&update(&bed.hosts[2], "")?, 9, &said)?;
     let shown = bed.hosts[2].run(&["firstboot", "status"])?.stdout;
-    ensure!(shown.contains("[update-kept]"), "not shown: {shown}");
+    ensure!(
+        shown.contains("[update-kept]"),
+        "status does not show the reason: {shown}"
+    );
     let turn = etcdctl(&bed.hosts[0], "get /etcd-image/update/turn")?;
     ensure!(turn.trim().is_empty(), "a node has the turn: {turn}");
     no_downgrade(&bed.hosts[0])?;
@@ -275,7 +281,7 @@ fn stays() -> Result<()> {
     let seen = status(host)?;
     ensure!(
         seen.iter().all(|member| member.version == NEW),
-        "not {NEW}: {seen:?}"
+        "not all members run {NEW}: {seen:?}"
     );
     Ok(())
 }

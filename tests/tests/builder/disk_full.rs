@@ -22,7 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             under_out,
         ),
         trial(
-            "a_full_disk_under_the_cache_leaves_nothing_half_there",
+            "a_full_disk_under_the_cache_leaves_no_partial_file",
             REQUIREMENTS,
             under_cache,
         ),

@@ -35,7 +35,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// Makes a workshop with a recipe, and a mirror with the stand-in release. Nothing is built
+    /// Makes a fixture with a recipe, and a mirror with the stand-in release. Nothing is built
     /// yet.
     pub(crate) fn new() -> Result<Self> {
         static GOOD: OnceLock<Good> = OnceLock::new();
@@ -49,7 +49,7 @@ impl Fixture {
         Self::of(&good.sha256, |mirror| copy(&good.folder, mirror))
     }
 
-    /// Makes the same workshop with a cache that another builder has filled, for tests that have
+    /// Makes the same fixture with a cache that another builder has filled, for tests that have
     /// nothing to do with downloads.
     pub(crate) fn warm() -> Result<Self> {
         static CACHE: OnceLock<PathBuf> = OnceLock::new();
@@ -67,7 +67,7 @@ impl Fixture {
         Ok(workshop)
     }
 
-    /// Makes the same workshop with a different release.
+    /// Makes the same fixture with a different release.
     pub(crate) fn with(parts: &[fake_release::Part]) -> Result<Self> {
         let made = tempfile::tempdir()?;
         let sha256 = fake_release::write(made.path(), parts)?;
@@ -91,7 +91,7 @@ impl Fixture {
         Ok(workshop)
     }
 
-    /// Returns a path in the workshop.
+    /// Returns a path in the fixture.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -130,7 +130,7 @@ impl Fixture {
         fs::write(self.path("recipe.toml"), text + more).context("cannot write the recipe")
     }
 
-    /// Returns the command `builder build` for this workshop's folders; the caller may add
+    /// Returns the command `builder build` for this fixture's folders; the caller may add
     /// arguments.
     pub(crate) fn command(&self) -> Result<Command> {
         let mut command = Command::new(programs::builder()?);

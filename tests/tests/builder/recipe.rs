@@ -20,16 +20,20 @@ pub(crate) fn trials() -> Vec<Trial> {
             &[],
             each_kind,
         ),
-        trial("all_mistakes_of_a_recipe_come_at_once", &[], at_once),
+        trial(
+            "all_mistakes_in_a_recipe_are_reported_together",
+            &[],
+            at_once,
+        ),
         trial("check_reports_the_same_in_json", &[], as_json),
-        trial("a_warning_is_an_error_only_where_asked_for", &[], warnings),
+        trial("a_warning_is_an_error_only_on_request", &[], warnings),
         trial("a_file_that_is_not_a_recipe_is_refused", &[], no_recipe),
         trial(
             "a_fifo_or_folder_in_place_of_a_file_is_refused_at_once",
             &[],
             no_file::no_file,
         ),
-        trial("init_writes_a_whole_recipe_without_findings", &[], init),
+        trial("init_writes_a_complete_recipe_without_findings", &[], init),
     ]
 }
 

@@ -34,11 +34,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("an_interrupted_download_is_resumed", &[], resumed),
         trial("the_next_mirror_or_attempt_succeeds", &[], next),
         trial(
-            "no_network_says_what_was_tried_and_what_to_do",
+            "without_a_network_the_error_names_the_attempts_and_the_remedy",
             &[],
             no_network,
         ),
-        trial("offline_takes_the_cache_or_nothing", &[], offline),
+        trial("offline_uses_only_the_cache", &[], offline),
         trial("a_release_from_a_file_is_also_verified", &[], by_hand),
         trial("a_damaged_cache_is_repaired", &[], damaged_cache),
     ]

@@ -38,7 +38,7 @@ post = ["files/motd.sh"]
 "/usr/local/bin/own" = { source = "files/own", owner = "etcd", mode = "0750" }
 "#;
 
-/// Makes a workshop whose recipe includes user files.
+/// Makes a fixture whose recipe includes user files.
 fn with_files(unit: &str) -> Result<Fixture> {
     let workshop = Fixture::warm()?;
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;

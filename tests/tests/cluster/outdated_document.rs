@@ -66,7 +66,7 @@ fn older() -> Result<()> {
     lives_by(&host, &new_certificate)?;
     ensure!(
         ours.server.requests_for(SERVED).len() == asked,
-        "a server was asked that has an old document"
+        "a server that has an old document was asked"
     );
 
     uses_no_older(&mut host, &old, &old_certificate, &new_certificate)?;

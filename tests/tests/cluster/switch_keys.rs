@@ -1,5 +1,5 @@
-//! A running cluster is switched from keys in documents to keys that its nodes make, as
-//! docs/operating.md describes, while clients write.
+//! Tests switching a running cluster from keys in documents to keys that its nodes make, as
+//! docs/certificates.md describes, while clients write.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -95,11 +95,11 @@ fn switched() -> Result<()> {
         "{} writes acknowledged, longest gap {gap:.1?}",
         written.count()
     );
-    ensure!(gap < MAX_WRITE_GAP, "for {gap:?} no write was acknowledged");
+    ensure!(gap < MAX_WRITE_GAP, "no write was acknowledged for {gap:?}");
     only_the_nodes_have_their_keys(&ours, &hosts, desk.path())
 }
 
-/// The node's request is signed, and the node uses the answer.
+/// Signs the node's request, and checks that the node uses the answer.
 fn sign(ours: &Provisioning, (recipe, desk): (&Path, &Path), host: &Host) -> Result<()> {
     let request = desk.join(format!("{}.csr", host.name()));
     fs::write(&request, host.check(&["firstboot", "csr"])?)?;
@@ -126,7 +126,7 @@ fn payload(document: &str) -> Result<serde_json::Value> {
     Ok(envelope["payload"].clone())
 }
 
-/// The node takes over the image that says that nodes make their keys.
+/// Updates the node to the image in which nodes make their own keys.
 fn update(ours: &Provisioning, host: &Host) -> Result<()> {
     let stick = host.path("/stick");
     fs::create_dir(&stick)?;
@@ -148,7 +148,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     process::check("cp", &["-a", &paths[0], &paths[1]]).map(drop)
 }
 
-/// The builder's folder and output contain no key that a node made, and the nodes' documents neither.
+/// Checks that neither the builder's folders nor the nodes' documents contain a key that a node
+/// made.
 fn only_the_nodes_have_their_keys(ours: &Provisioning, hosts: &[Host], desk: &Path) -> Result<()> {
     let mut keys = PrivateKeys::default();
     let out = ours.out();

@@ -52,7 +52,7 @@ fn half_born() -> Result<()> {
         data.join("snap/db").exists() && data.join("wal.tmp").exists(),
         "etcd was not interrupted at the right point"
     );
-    ensure!(!data.join("wal").exists(), "etcd has its log already");
+    ensure!(!data.join("wal").exists(), "etcd already has its log");
     let database = fs::read(data.join("snap/db"))?;
 
     bed.hosts[victim].boot()?;

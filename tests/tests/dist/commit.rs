@@ -14,7 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let needs = &[Requirement::Make];
     vec![
         trial(
-            "both_programs_say_the_commit_they_were_built_from",
+            "both_programs_print_the_commit_they_were_built_from",
             needs,
             programs_say_it,
         ),

@@ -43,12 +43,12 @@ const SERVER: &str = "http://10.101.15.1:8080";
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "a_disk_is_chosen_that_anaconda_can_install_on_and_boot_from",
+            "anaconda_can_install_on_and_boot_from_the_chosen_disk",
             REQUIREMENTS,
             disks,
         ),
         trial(
-            "without_a_disk_the_machine_is_switched_off_and_says_why",
+            "without_a_disk_the_machine_reports_the_reason_and_switches_off",
             REQUIREMENTS,
             no_disk,
         ),
@@ -58,12 +58,12 @@ pub(crate) fn trials() -> Vec<Trial> {
             lying_mirror,
         ),
         trial(
-            "a_repository_that_anaconda_leaves_out_ends_the_installation",
+            "a_repository_that_anaconda_disables_ends_the_installation",
             BUILT,
             left_out,
         ),
         trial(
-            "a_package_that_is_not_there_ends_the_installation_safely",
+            "a_missing_package_ends_the_installation_safely",
             REQUIREMENTS,
             missing_package,
         ),

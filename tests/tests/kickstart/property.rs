@@ -21,7 +21,7 @@ const RENDERED_RECIPES: usize = 60;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "every_string_of_a_recipe_comes_out_unchanged",
+        "every_string_in_a_recipe_is_preserved",
         REQUIREMENTS,
         round_trip,
     )]
@@ -77,7 +77,7 @@ fn same(recipe: &Recipe, planned: &Planned, seen: &ParsedKickstart) -> Result<()
         "password"
     );
     ensure!(seen.locked == install.root_password.is_none());
-    // %post writes the keys, because two sshkey lines for one user crash 7's parser.
+    // %post writes the keys, because two sshkey lines for one user crash CentOS 7's parser.
     ensure!(
         seen.keys.is_empty() && keys(planned)? == texts(&install.ssh_keys),
         "keys"

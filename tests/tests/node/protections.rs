@@ -314,7 +314,7 @@ fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     );
     ensure!(
         files == most.min(65536),
-        "etcd may open {files} files, and its host {most}"
+        "etcd may open {files} files, but the first process of its host may open {most}"
     );
     Ok(())
 }

@@ -77,7 +77,7 @@ fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
         while !host.path("/root/there").exists() && restore.try_wait()?.is_none() {
             ensure!(
                 Instant::now() < end,
-                "etcdutl was neither caught nor has it finished"
+                "etcdutl was neither caught nor did it finish"
             );
             sleep(Duration::from_millis(10));
         }

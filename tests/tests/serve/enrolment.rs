@@ -260,7 +260,7 @@ fn hostile() -> Result<()> {
     changed_recipe(&server, &recipe, || post(&two, &two.mac, &second))
 }
 
-/// A recipe that has become invalid is named in the log, and does not keep a machine from its
+/// Checks that the log names a recipe that has become invalid, and that a machine still gets its
 /// certificates.
 fn changed_recipe(
     server: &Server,

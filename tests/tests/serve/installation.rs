@@ -34,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             cluster,
         ),
         trial(
-            "an_installation_that_fails_says_why_and_is_tried_again",
+            "an_installation_that_fails_reports_the_reason_and_is_retried",
             REQUIREMENTS,
             failed,
         ),

@@ -64,7 +64,7 @@ fn connections(
                     &SockaddrIn::from(server),
                 )?;
                 let mut stream = TcpStream::from(fd);
-                // The server may have closed the connection already.
+                // The server may already have closed the connection.
                 let _ = stream.write_all(words.as_bytes());
                 all.push(stream);
             }

@@ -1,5 +1,5 @@
-//! A machine is installed from a mirror alone: the server sends it the installer, the image and the
-//! packages.
+//! Tests that a machine can be installed from a mirror alone: the server sends it the installer,
+//! the image and the packages.
 
 use std::fs;
 
@@ -90,7 +90,7 @@ fn from_mirror() -> Result<()> {
     );
     ensure!(
         ours.server.requests().len() == asked,
-        "the machine asked another server"
+        "the machine sent a request to another server"
     );
     Ok(())
 }

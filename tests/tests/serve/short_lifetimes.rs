@@ -1,6 +1,6 @@
-//! Nodes renew certificates that live for minutes, at the server that signs their requests: under
-//! load, without a restart of etcd, without an operator, and without a trace of a private key
-//! outside of its files.
+//! Tests nodes whose certificates are valid only for minutes, and which renew them at the server
+//! that signs their requests. They do so under load, without an operator, and without a restart of
+//! etcd. No private key leaves its files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -38,7 +38,7 @@ const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "certificates_of_minutes_are_renewed_while_clients_write",
+            "short_lived_certificates_are_renewed_while_clients_write",
             REQUIREMENTS,
             || renewed(2, 1),
         ),
@@ -55,7 +55,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Each node's certificates live for these minutes, and are renewed at least so many times.
+/// Runs a cluster whose certificates are valid for `minutes`, until each node has renewed them at
+/// least `times` times.
 fn renewed(minutes: u64, times: usize) -> Result<()> {
     let (ours, recipe) = built_with(&format!("certificate-minutes = {minutes}"))?;
     let scratch = run::current()?.folder("secrets")?;
@@ -110,8 +111,8 @@ fn machines(ours: &Provisioning) -> Result<Vec<Host>> {
     NAMES.iter().map(install).collect()
 }
 
-/// The server is off when a renewal is due: the node says so, tries again, and changes nothing.
-/// Returns the new server, and what the old one printed.
+/// Stops the server until a renewal has failed. The node reports the failure and tries again.
+/// Returns the new server, and the output of the old one.
 fn outage(
     ours: &Provisioning,
     recipe: &Path,
@@ -139,7 +140,7 @@ fn outage(
     Ok((server, log))
 }
 
-/// The certificates that each node presented so far, by host and port.
+/// The fingerprints of the certificates that each node has presented so far, by host and port.
 struct Presented<'a> {
     ours: &'a Provisioning,
     hosts: &'a [Host],
@@ -173,13 +174,13 @@ impl<'a> Presented<'a> {
         Ok(())
     }
 
-    /// How many renewals each port has shown at least.
+    /// Returns the number of renewals that every port has shown.
     fn least(&self) -> usize {
         let least = self.seen.iter().map(BTreeSet::len).min();
         least.unwrap_or_default().saturating_sub(1)
     }
 
-    /// Waits until each port has shown at least so many renewals.
+    /// Waits until every port has shown this many renewals.
     fn wait_for(&mut self, renewals: usize, timeout: Duration) -> Result<()> {
         let end = Instant::now() + timeout;
         loop {
@@ -197,7 +198,7 @@ impl<'a> Presented<'a> {
     }
 }
 
-/// The journal of firstboot, the PKI folder and the state folder do not grow with each renewal.
+/// Checks that the renewals add no files to the nodes' folders in the PKI.
 fn nothing_accumulates(ours: &Provisioning) -> Result<()> {
     for name in NAMES {
         let folder = ours.pki().join("nodes").join(name);
@@ -219,8 +220,8 @@ fn etcd_processes(hosts: &[Host]) -> Result<Vec<String>> {
     hosts.iter().map(process).collect()
 }
 
-/// Searches the files of server and nodes, their journals and logs, and the traffic with the server
-/// for each private key of each node.
+/// Searches the files, journals and logs of the server and the nodes, and the traffic with the
+/// server, for every private key of the nodes.
 fn no_key_is_anywhere(
     ours: &Provisioning,
     hosts: &[Host],
@@ -241,7 +242,7 @@ fn no_key_is_anywhere(
             "etcd's log has no debug level"
         );
         fs::write(copies.join(format!("{}-journal", host.name())), journal)?;
-        // A tmpfs, which is visible only inside of the host.
+        // /run is a tmpfs, which is visible only inside the host.
         let run = "grep -raF -D skip '' /run --exclude-dir=lock 2>/dev/null || true";
         let run = host.check(&["sh", "-c", run])?;
         fs::write(copies.join(format!("{}-run", host.name())), run)?;
@@ -262,7 +263,8 @@ fn no_key_is_anywhere(
         let is_there = found
             .windows(words.len())
             .any(|part| part == words.as_bytes());
-        // The requests are encrypted; the log shows that it is the right one.
+        // The packets must not contain the request in plain text, and the log must show that there
+        // was one.
         ensure!(
             is_there == (file == "server"),
             "{file}: {words}: {is_there}"
@@ -280,12 +282,13 @@ fn no_key_is_anywhere(
     ensure!(exposed.is_empty(), "private keys are in {exposed:#?}");
     ensure!(
         found.len() == 4 * hosts.len(),
-        "not all keys' own files: {found:#?}"
+        "the search did not find all of the keys' own files: {found:#?}"
     );
     Ok(())
 }
 
-/// A node whose certificates expire while it waits for another one, and a node that is off.
+/// Tests a node whose certificates expire while it waits for another member, and a node whose
+/// certificates expire while it is off.
 fn off() -> Result<()> {
     let (ours, recipe) = built_with("certificate-minutes = 1")?;
     let _server = served(&ours, &recipe, &[])?;
@@ -300,21 +303,24 @@ fn off() -> Result<()> {
     sleep(Duration::from_secs(90));
     ensure!(
         certificate(&hosts[0])? != first,
-        "it waits with old certificates"
+        "the node still has its old certificates while it waits"
     );
     hosts[2].boot()?;
     for host in &hosts {
         wait_healthy(host, 3, TIMEOUT)?;
     }
 
-    // The timer would be faster than firstboot.service.
+    // Otherwise the timer could renew the certificates before firstboot.service does.
     hosts[1].check(&["systemctl", "disable", "firstboot-renew.timer"])?;
     hosts[1].shutdown()?;
     let last = certificate(&hosts[1])?;
     sleep(Duration::from_secs(75));
     hosts[1].boot()?;
     wait_healthy(&hosts[1], 3, TIMEOUT)?;
-    ensure!(certificate(&hosts[1])? != last, "it has old certificates");
+    ensure!(
+        certificate(&hosts[1])? != last,
+        "the node has its old certificates"
+    );
     let said = hosts[1].journal("firstboot")?;
     ensure!(
         said.contains("the certificates of the node document expired on "),

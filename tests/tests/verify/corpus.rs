@@ -64,7 +64,7 @@ fn corpus() -> Result<()> {
     let blind = [
         "a byte of a value",
         "a byte of a key",
-        "a byte of a page in use that nothing is in",
+        "an unused byte of a page in use",
         "a byte of a free page",
     ];
     for (kind, [all, ours, _]) in &tally {
@@ -126,7 +126,7 @@ fn flips(image: &Image, cases: &mut Vec<Case>) {
         let page = random.of(&full);
         page.data() + 60..page.data() + 90
     });
-    flip("a byte of a page in use that nothing is in", &|random| {
+    flip("an unused byte of a page in use", &|random| {
         let page = random.of(&leaves);
         let end = page.at() + (page.overflow + 1) * PAGE;
         end - 1..end

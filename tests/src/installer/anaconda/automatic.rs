@@ -10,9 +10,9 @@ use super::volumes::plain;
 const MIB: u64 = 1 << 20;
 /// installclass.py: the minimum size for which anaconda makes a volume for /home.
 const HOME_MIB: u64 = 50 << 10;
-/// partitioning.py, _getCandidateDisks: smaller disks are left out.
+/// partitioning.py, _getCandidateDisks: smaller disks are not used.
 const CANDIDATE_MIB: u64 = 500;
-/// The minimum space: /boot, the minimum for /, and the rest for a swap of the size of the memory.
+/// The minimum space: /boot, the minimum for /, and swap space of the size of the memory.
 const LEAST_MIB: u64 = 2 << 10;
 
 /// AutoPart.execute and ReqPart.execute.

@@ -102,7 +102,7 @@ fn says(case: &Case) -> Result<Vec<String>> {
     }
     let text = case.kickstart.join("\n");
     let said = model(&text, &|_| Ok(None), &hardware, words);
-    // When the model stops, the wording of its reason differs.
+    // If the model stops, its reason is worded differently from anaconda's.
     let stop = said.split(':').next().filter(|_| said.starts_with("stops"));
     Ok(stop.map_or_else(
         || said.lines().map(str::to_owned).collect(),
@@ -111,7 +111,7 @@ fn says(case: &Case) -> Result<Vec<String>> {
 }
 
 #[test]
-fn the_model_does_with_each_kickstart_what_anaconda_does() -> Result<()> {
+fn the_model_agrees_with_anaconda_on_each_kickstart() -> Result<()> {
     let cases = cases()?;
     ensure!(cases.len() > 130, "only {} cases", cases.len());
     for case in &cases {

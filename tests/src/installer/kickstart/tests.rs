@@ -16,7 +16,7 @@ fn refused(text: &str) -> String {
 }
 
 #[test]
-fn sections_and_commands_are_told_apart() -> Result<()> {
+fn sections_and_commands_are_distinguished() -> Result<()> {
     let kickstart = parse(
         "# a comment\ntext\nuser --name=etcd --uid 900 # its own\n\
          %packages --nobase\n@core\n-postfix\n%end\n\
@@ -60,14 +60,14 @@ fn a_section_must_end() {
 }
 
 #[test]
-fn what_7_does_not_know_is_refused() {
+fn commands_and_options_that_centos_7_lacks_are_refused() {
     assert_eq!(
         refused("zipl --secure-boot"),
-        "kickstart:1: 7 has no command zipl"
+        "kickstart:1: CentOS 7 has no command zipl"
     );
     assert_eq!(
         refused("user --name=a --sshkey=b"),
-        "kickstart:1: user has no option --sshkey on 7"
+        "kickstart:1: user has no option --sshkey on CentOS 7"
     );
     assert_eq!(
         refused("%pre --nochroot\n%end"),
@@ -75,18 +75,18 @@ fn what_7_does_not_know_is_refused() {
     );
     assert_eq!(
         refused("%certificate\n%end"),
-        "kickstart:1: 7 has no section %certificate"
+        "kickstart:1: CentOS 7 has no section %certificate"
     );
 }
 
 #[test]
-fn an_unambiguous_beginning_of_an_option_passes() {
+fn an_unambiguous_abbreviation_of_an_option_is_accepted() {
     assert!(parse("logvol / --fsoption=noatime --vgname=a --name=b").is_ok());
     assert!(refused("part / --fs=xfs").contains("no option --fs"));
 }
 
 #[test]
-fn an_included_file_stands_in_the_place_of_its_line() -> Result<()> {
+fn an_included_file_replaces_its_line() -> Result<()> {
     let kickstart = Kickstart::parse("text\n%include /tmp/disk\nreboot\n", &|file| {
         Ok((file == "/tmp/disk").then(|| "zerombr\nclearpart --all\n".into()))
     })?;
@@ -104,7 +104,7 @@ fn an_included_file_stands_in_the_place_of_its_line() -> Result<()> {
 }
 
 #[test]
-fn a_file_that_includes_itself_ends() {
+fn a_file_that_includes_itself_is_an_error() {
     let endless = Kickstart::parse("%include /a", &|_| Ok(Some("%include /a".into())));
     assert!(endless.is_err());
 }

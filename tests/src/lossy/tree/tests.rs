@@ -41,7 +41,7 @@ fn replaced(flush_file: bool, flush_folder: bool) -> Tree {
 }
 
 #[test]
-fn what_was_flushed_outlives_every_cut() {
+fn flushed_data_survives_every_power_cut() {
     for loss in [
         Loss::Nothing,
         Loss::Unflushed,
@@ -57,7 +57,7 @@ fn what_was_flushed_outlives_every_cut() {
 }
 
 #[test]
-fn what_was_not_flushed_is_lost_in_each_way() {
+fn unflushed_data_is_lost_in_each_way() {
     let after = |flush_file, flush_folder, loss| {
         let mut tree = replaced(flush_file, flush_folder);
         tree.cut(loss);
@@ -90,7 +90,7 @@ fn a_new_file_without_its_folder_is_gone_and_an_appended_line_too() {
 }
 
 #[test]
-fn a_file_between_two_folders_is_never_in_both_nor_in_none() {
+fn a_moved_file_is_always_in_exactly_one_folder() {
     for flush in [None, Some(0), Some(1)] {
         let mut tree = Tree::default();
         let folders = [folder(&mut tree, "from"), folder(&mut tree, "to")];
@@ -136,7 +136,7 @@ fn reads_and_writes_are_a_files() {
 }
 
 #[test]
-fn where_names_are_in_order_a_flush_takes_the_earlier_ones_along() {
+fn with_names_in_order_a_flush_includes_earlier_names() {
     for in_order in [false, true] {
         let mut tree = Tree {
             in_order,

@@ -1,4 +1,5 @@
-//! Repositories that are made by hand: hostile ones, and a real one of createrepo.
+//! Tests repositories that a test made by hand to attack the builder, and a real repository made by
+//! createrepo.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -16,14 +17,14 @@ use tests::process;
 use super::upstream::{TREE, UPDATES, Upstream};
 use crate::fixtures::{check_output, snapshot};
 
-/// Changes the list of packages of a repository, and its digest in repomd.xml.
+/// Changes a repository's list of packages, and the list's digest in repomd.xml.
 fn change_primary(repository: &Path, change: impl Fn(&str) -> String) -> Result<()> {
     let path = repository.join("repodata/primary.xml.gz");
     let before = etcd::sha256(&path)?;
     let mut text = String::new();
     GzDecoder::new(fs::File::open(&path)?).read_to_string(&mut text)?;
     let changed = change(&text);
-    ensure!(changed != text, "the change is without effect");
+    ensure!(changed != text, "the change has no effect");
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(changed.as_bytes())?;
     fs::write(&path, gzip.finish()?)?;
@@ -47,7 +48,7 @@ pub(super) fn paths() -> Result<()> {
         write_tree(&tree, &["tar"])?;
         write_repository(&updates, &["kernel"]).map(drop)
     };
-    // What a hostile path would reach.
+    // The file that a hostile path would overwrite.
     let victim = upstream.fixture.path("victim");
     fs::write(&victim, "mine")?;
     let kernel = package_path("kernel");
@@ -82,7 +83,7 @@ pub(super) fn paths() -> Result<()> {
     Ok(())
 }
 
-/// Checks that no file is outside the mirror.
+/// Checks that the builder wrote no file outside the mirror.
 fn no_stray(upstream: &Upstream) -> Result<()> {
     let all = snapshot(&upstream.fixture.path(""))?;
     let stray: Vec<_> = all
@@ -103,7 +104,8 @@ pub(super) fn links_and_room() -> Result<()> {
     upstream.refused(&["GiB to download, but only ", "free: free some space"])?;
     ensure!(!upstream.file("tree/Packages").exists());
 
-    // A link in the mirror, which a hostile path cannot make, is not followed either.
+    // The builder does not follow a link in the mirror either. A hostile path cannot create such a
+    // link.
     write_tree(&tree, &["tar"])?;
     let outside = upstream.fixture.path("outside");
     fs::create_dir(&outside)?;
@@ -116,7 +118,7 @@ pub(super) fn links_and_room() -> Result<()> {
     upstream.refused(&["Packages is a symbolic link"])?;
     ensure!(
         fs::read_dir(&outside)?.count() == 0,
-        "written through a link"
+        "the builder wrote through a link"
     );
     fs::remove_file(&folder)?;
     upstream.mirrored(&[]).map(drop)

@@ -1,4 +1,5 @@
-//! `builder mirror`: a site without the Internet gets what it needs, each file verified.
+//! Tests `builder mirror`, which downloads everything that a site without the Internet needs, and
+//! verifies each file.
 
 mod hostile;
 mod site;
@@ -37,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("a_mirror_follows_its_pins", &[], pinned),
         trial(
-            "no_list_of_a_repository_writes_outside_its_folder",
+            "no_repository_list_causes_a_write_outside_its_folder",
             &[],
             hostile::paths,
         ),
@@ -47,7 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             hostile::links_and_room,
         ),
         trial(
-            "metadata_of_createrepo_is_read",
+            "createrepo_metadata_is_read",
             &[Requirement::Createrepo],
             hostile::createrepo,
         ),
@@ -57,7 +58,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn resumed() -> Result<()> {
     let upstream = Upstream::new()?;
     let path = format!("{TREE}/{}", IMAGES[1]);
-    // Each attempt gets so little that the builder gives up, and keeps what it has.
+    // Each attempt gets so few bytes that the builder gives up. It keeps the bytes that it has.
     upstream.server().fault(&path, Fault::CutAfter(10_000));
     upstream.refused(&[
         "no address provides images/pxeboot/initrd.img",
@@ -97,7 +98,7 @@ fn second_run() -> Result<()> {
     ensure!(second["present"].as_u64() == Some(expected), "{second:#}");
     ensure!(
         upstream.server().requests().len() == before,
-        "a complete mirror asks its source"
+        "the builder made requests for a complete mirror"
     );
 
     let curl = package_path("curl");
@@ -120,7 +121,7 @@ fn second_run() -> Result<()> {
         .map(|request| request.path.as_str())
         .collect();
     asked.sort_unstable();
-    // The cache has the release.
+    // The release comes from the cache.
     let wanted = [format!("/{TREE}/{curl}"), format!("/{UPDATES}/{kernel}")];
     ensure!(asked == wanted, "{asked:?}");
     upstream.compare()
@@ -144,18 +145,18 @@ fn altered() -> Result<()> {
     for path in [&curl, &tar] {
         ensure!(!upstream.file(&format!("tree/{path}")).exists(), "{path}");
     }
-    // The others are there, and no list promises the two.
+    // The other packages exist, but no list names them, because the lists are written last.
     ensure!(
         upstream
             .file(&format!("tree/{}", package_path("xfsprogs")))
             .exists()
     );
     ensure!(!upstream.file("tree/repodata/repomd.xml").exists());
-    // A longer file is not read to its end.
+    // The builder does not read a longer file to its end.
     upstream.server().clear_faults(&format!("{TREE}/{curl}"));
     fs::write(upstream.source(&format!("{TREE}/{curl}")), vec![0; 1 << 20])?;
     upstream.refused(&[&curl, "larger than allowed"])?;
-    // Metadata and images are verified as well.
+    // The builder also verifies metadata.
     let primary = format!("{TREE}/repodata/primary.xml.gz");
     upstream.server().fault(&primary, Fault::FlipByte(20));
     fs::remove_file(upstream.file("tree/repodata/primary.xml.gz"))?;
@@ -182,7 +183,7 @@ fn pinned() -> Result<()> {
     );
     ensure!(said["repos"][0]["pinned"] == false, "{said:#}");
 
-    // A repository that is not pinned changes: the mirror stays as it is, until it is refreshed.
+    // If a repository that is not pinned changes, the mirror stays unchanged until it is refreshed.
     write_repository(&upstream.source(UPDATES), &["kernel", "tzdata"])?;
     let before = upstream.server().requests().len();
     upstream.mirrored(&[])?;

@@ -1,4 +1,4 @@
-//! A site without the Internet: its hosts have a network of their own, and the mirror's folder.
+//! Tests a site without the Internet. Its hosts have a separate network, and the mirror's folder.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -14,14 +14,14 @@ use super::upstream::{SITE, Upstream};
 use crate::fake_release::TARBALL;
 use crate::fixtures::{check_output, snapshot, wait_for};
 
-/// The programs of a site.
+/// A site without the Internet.
 struct Site {
     upstream: Upstream,
     network: Network,
 }
 
-/// Returns the recipe of the site: the lines that the result names replace those with addresses of
-/// the Internet.
+/// Returns the site's recipe: the lines in the builder's result replace those with addresses in the
+/// Internet.
 fn site_recipe(text: &str, result: &Value) -> Result<String> {
     let lines = result["recipe"]
         .as_str()
@@ -82,7 +82,7 @@ pub(super) fn site() -> Result<()> {
     let Site { upstream, .. } = &site;
     let fixture = &upstream.fixture;
     fixture.built()?;
-    // A folder that is not a complete mirror is not served.
+    // The server refuses a folder that is not a complete mirror.
     let words = ["is not a complete mirror", "builder mirror RECIPE"];
     check_output(&process::run(&mut site.serve()?)?, 1, &words)?;
     let result = upstream.mirrored(&["--json"])?;
@@ -104,10 +104,10 @@ pub(super) fn site() -> Result<()> {
     check_output(&ran, 0, &words)?;
     let log = fixture.path("serve.log");
     let _serve = KillOnDrop::spawn(&site.serve()?, &File::create(&log)?)?;
-    wait_for("the server begins", || {
+    wait_for("the server starts", || {
         Ok(fs::read_to_string(&log)?.contains("serving "))
     })?;
-    // The release also comes from the server, without the file.
+    // Without the tarball's file, the release comes from the server.
     let words = format!("release: from http://{SITE}/mirror/etcd/");
     check_output(&site.build(&[])?, 0, &[&words])?;
     ensure!(site.page("mirror/mirror.json")?.contains("not-found"));
@@ -125,6 +125,9 @@ pub(super) fn site() -> Result<()> {
     };
     ensure!(all(&upstream.file(""))? == all(&copy)?, "the copies differ");
     let requests = upstream.server().requests().len();
-    ensure!(requests == asked, "the site asked the Internet");
+    ensure!(
+        requests == asked,
+        "a program of the site sent a request to the Internet"
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A server with all that a recipe names, and a folder for the mirror of it.
+//! A server with everything that a recipe names, and a folder for the mirror of it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,14 +15,15 @@ use tests::server::FileServer;
 use crate::fake_release::FOLDER;
 use crate::fixtures::{Fixture, check_output, snapshot};
 
-/// The path of the tree on the server; the path of its updates follows.
+/// The path of the tree on the server.
 pub(super) const TREE: &str = "centos/os/x86_64";
+/// The path of the tree's updates on the server.
 pub(super) const UPDATES: &str = "centos/updates/x86_64";
 
-/// A site's server for the image.
+/// The address of the server at the site.
 pub(super) const SITE: &str = "10.101.15.1:8099";
 
-/// The server, and the folders of a builder.
+/// The server, and the folders that the builder uses.
 pub(super) struct Upstream {
     pub(super) fixture: Fixture,
     repomd_sha256: String,
@@ -42,7 +43,7 @@ impl Upstream {
         Ok(upstream)
     }
 
-    /// Writes the recipe with more lines in `[install]`.
+    /// Writes the recipe with additional lines in `[install]`.
     pub(super) fn write_recipe(&self, more: &str) -> Result<()> {
         let path = self.fixture.path("recipe.toml");
         let text = fs::read_to_string(&path)?;
@@ -65,48 +66,49 @@ impl Upstream {
         &self.fixture.server
     }
 
-    /// The digest of the tree's repomd.xml.
+    /// Returns the digest of the tree's repomd.xml.
     pub(super) fn repomd_sha256(&self) -> &str {
         &self.repomd_sha256
     }
 
-    /// A path in the server's folder.
+    /// Returns a path in the server's folder.
     pub(super) fn source(&self, path: &str) -> PathBuf {
         self.fixture.path("mirror").join(path)
     }
 
-    /// A path in the mirror.
+    /// Returns a path in the mirror.
     pub(super) fn file(&self, path: &str) -> PathBuf {
         self.fixture.path("copy").join(path)
     }
 
-    /// Completes a command that runs the builder: mirrors to a folder.
+    /// Adds the arguments of `builder mirror` to a command that runs the builder. The mirror is
+    /// written to the folder `out`.
     pub(super) fn mirror_to<'c>(&self, command: &'c mut Command, out: &Path) -> &'c mut Command {
         command.arg("mirror").arg(self.fixture.path("recipe.toml"));
         command.arg("--out").arg(out);
         command.arg("--cache").arg(self.fixture.cache())
     }
 
-    /// Mirrors.
+    /// Runs `builder mirror` with additional arguments.
     pub(super) fn run(&self, more: &[&str]) -> Result<Output> {
         let mut command = Command::new(programs::builder()?);
         process::run(self.mirror_to(&mut command, &self.file("")).args(more))
     }
 
-    /// Mirrors, which must succeed. Returns the result if it is JSON.
+    /// Runs `builder mirror`, which must succeed. Returns the output if it is JSON.
     pub(super) fn mirrored(&self, more: &[&str]) -> Result<Value> {
         let said = self.run(more)?.ok()?;
         Ok(serde_json::from_str(&said).unwrap_or_default())
     }
 
-    /// Mirrors, which must fail and say these words. There is no complete mirror after that.
+    /// Runs `builder mirror`, which must fail, print these words, and not complete the mirror.
     pub(super) fn refused(&self, words: &[&str]) -> Result<()> {
         check_output(&self.run(&[])?, 1, words)?;
         ensure!(!self.file("mirror.json").exists(), "the mirror is complete");
         Ok(())
     }
 
-    /// All files of the server, with their paths in the mirror.
+    /// Returns all files of the server, with their paths in the mirror.
     pub(super) fn files(&self) -> Result<BTreeMap<String, Vec<u8>>> {
         let mut files = BTreeMap::new();
         for (path, (_, content)) in snapshot(&self.source(""))? {
@@ -117,7 +119,7 @@ impl Upstream {
                 format!("repos/updates{rest}")
             } else {
                 ensure!(path.starts_with(FOLDER), "{path} is not expected");
-                // It counts as one with its tarball.
+                // SHA256SUMS and the tarball count as one file.
                 if path.ends_with("SHA256SUMS") {
                     continue;
                 }
@@ -128,7 +130,7 @@ impl Upstream {
         Ok(files)
     }
 
-    /// Compares the mirror with the server.
+    /// Checks that the mirror contains all files of the server and no partial files.
     pub(super) fn compare(&self) -> Result<()> {
         for (path, content) in self.files()? {
             let found = fs::read(self.file(&path));

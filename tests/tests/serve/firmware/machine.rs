@@ -193,7 +193,7 @@ impl Machine {
     }
 }
 
-/// Starts dnsmasq with the lines from docs/operating.md, adapted to this network's addresses.
+/// Starts dnsmasq with the lines from docs/serve.md, adapted to this network's addresses.
 pub(super) fn dhcp(ours: &Provisioning) -> Result<KillOnDrop> {
     let folder = run::current()?.folder("dhcp")?;
     let tftp = folder.join("tftp");
@@ -204,14 +204,14 @@ pub(super) fn dhcp(ours: &Provisioning) -> Result<KillOnDrop> {
             tftp.join(name),
         )?;
     }
-    let page = fs::read_to_string(cache::workspace().join("docs/operating.md"))?;
+    let page = fs::read_to_string(cache::workspace().join("docs/serve.md"))?;
     let lines = page.split("```text\n").find_map(|block| {
         block
             .split("```")
             .next()
             .filter(|block| block.contains("dhcp-boot"))
     });
-    let lines = lines.context("docs/operating.md shows no dhcp-boot")?;
+    let lines = lines.context("docs/serve.md shows no dhcp-boot")?;
     let own = lines
         .replace("10.0.0.5:8080", SERVER)
         .replace(
@@ -222,7 +222,7 @@ pub(super) fn dhcp(ours: &Provisioning) -> Result<KillOnDrop> {
         .replace("/srv/tftp", &tftp.to_string_lossy());
     ensure!(
         !own.contains("10.0.0."),
-        "docs/operating.md has an address that the test does not replace:\n{own}"
+        "docs/serve.md has an address that the test does not replace:\n{own}"
     );
     let conf = folder.join("dnsmasq.conf");
     fs::write(&conf, own)?;

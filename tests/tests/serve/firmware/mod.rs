@@ -102,7 +102,7 @@ fn tree() -> Result<std::path::PathBuf> {
     Ok(tree)
 }
 
-/// A server, together with DHCP and TFTP as in docs/operating.md.
+/// A server, together with DHCP and TFTP as in docs/serve.md.
 struct Bed {
     ours: Provisioning,
     server: Server,

@@ -1,4 +1,4 @@
-//! The machines that ask, and what they know.
+//! The machines that send requests, and what they know.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -7,36 +7,36 @@ use anyhow::Result;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use tests::network::Namespace;
 
-/// Three keys, and the requests for certificates of them.
+/// Three keys, and the requests for certificates for them.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
-    /// The requests in DER.
+    /// The requests, in DER.
     pub(super) requests: Vec<Vec<u8>>,
     /// The public keys, as points.
     pub(super) points: Vec<Vec<u8>>,
 }
 
-/// A machine that asks.
+/// A machine that sends requests.
 pub(super) struct Asker {
-    /// The name of its node; a stranger has one that is not a node's.
+    /// The name of its node. A stranger's name is not that of a node.
     pub(super) name: &'static str,
     pub(super) mac: String,
     pub(super) namespace: Namespace,
-    /// The address by which it reaches the server.
+    /// The address at which it reaches the server.
     pub(super) server: IpAddr,
-    /// Whether it is the server's own host, at its loopback address.
+    /// Whether it is the server's own host, which sends its requests to the loopback address.
     pub(super) is_local: bool,
-    /// The keys of its node, which are enrolled.
+    /// The enrolled keys of its node, if it is a node's machine.
     pub(super) keys: Option<Keys>,
 }
 
-/// What all machines may have overheard or made.
+/// Everything that any machine may have intercepted or made.
 pub(super) struct Knowledge {
     pub(super) macs: Vec<String>,
     /// The keys of the nodes, and of an attacker.
     pub(super) keys: Vec<Keys>,
     pub(super) board_token: String,
-    /// The tokens of installations that the server gave out, each with the machine that got it.
+    /// The tokens that the server sent with the installer, each with the machine that received it.
     pub(super) tokens: Mutex<Vec<(String, String)>>,
 }
 
@@ -53,7 +53,7 @@ impl Keys {
         Ok(Self { requests, points })
     }
 
-    /// The request that firstboot would print.
+    /// Returns the request as firstboot would print it.
     pub(super) fn text(&self) -> String {
         let blocks = self.requests.iter();
         blocks

@@ -1,4 +1,4 @@
-//! The server under attack, and the machines that ask it.
+//! The server under attack, and the machines that send it requests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,11 +16,11 @@ use super::oracle::{Oracle, is_for};
 use crate::bed::{SERVER, Server, allow, expect};
 use crate::enrolment::{self, post};
 
-/// A text that is only in files that are not public.
+/// A text that occurs only in files that are not public.
 const SECRET: &str = "a-secret-outside-of-all-public-folders";
 const TOKEN: &str = "board-token-0123456789abcdef";
 
-/// All of it.
+/// The server, its machines, and the judge of its answers.
 pub(super) struct Bed {
     pub(super) askers: Vec<Asker>,
     pub(super) oracle: Oracle,
@@ -56,9 +56,9 @@ impl Bed {
             let (status, said) = post(&ours.network.link(asker.name)?, &asker.mac, &body)?;
             ensure!(status == 200, "{}: {status}: {said}", asker.name);
         }
-        // Now the output has the documents of both.
+        // After this build the output contains the documents of both nodes.
         ours.build(&recipe)?;
-        // Links that lead out of every public folder.
+        // A link in each public folder leads out of that folder.
         for public in [&tree, &mirror.join("tree"), &ours.out().join("image")] {
             symlink(&secret, public.join("escape"))?;
         }
@@ -85,7 +85,7 @@ impl Bed {
         })
     }
 
-    /// All files that no request may change, with their content.
+    /// Returns all files that no request may change, with their content.
     pub(super) fn files(&self) -> Result<BTreeMap<String, Vec<u8>>> {
         let mut files = BTreeMap::new();
         let above = self.ours.out();
@@ -93,7 +93,8 @@ impl Bed {
         for root in [&self.folder, above] {
             for path in walk(root)? {
                 let name = path.to_string_lossy().into_owned();
-                // The record of machines, and the keys that ask for approval, are there to be written.
+                // The server itself writes the record of the machines and the keys that wait for
+                // approval.
                 let is_record = name.contains("/out.state/")
                     || name.ends_with("/asked-key")
                     || name.ends_with("/.lock");
@@ -105,7 +106,7 @@ impl Bed {
         Ok(files)
     }
 
-    /// The server runs, has not panicked, and has not taken much memory.
+    /// Checks that the server runs, has not panicked, and has not used much memory.
     pub(super) fn check_server(&self, limit: u64) -> Result<()> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.server.id()))
             .context("the server has ended")?;
@@ -115,13 +116,14 @@ impl Bed {
         let peak = value("VmHWM:").context("no VmHWM")?;
         let peak: u64 = peak.trim().trim_end_matches(" kB").parse()?;
         eprintln!("the server's memory was {} MiB at its peak", peak >> 10);
-        ensure!(peak < limit, "the server took {peak} KiB");
+        ensure!(peak < limit, "the server used {peak} KiB");
         let said = self.server.output()?;
         ensure!(!said.contains("panicked"), "{said}");
         Ok(())
     }
 
-    /// Each node has certificates for the keys that it had before, and no other has any.
+    /// Checks that each enrolled node still has certificates for its own keys, and that etcd-3,
+    /// which never sent a request, has none.
     pub(super) fn check_pki(&self) -> Result<()> {
         let nodes = self.ours.pki().join("nodes");
         for asker in &self.askers {
@@ -141,13 +143,13 @@ impl Bed {
             let is_certificate = name.ends_with(".crt") || name.ends_with("enrolled.pub");
             ensure!(
                 !is_certificate || !name.contains("/etcd-3/"),
-                "etcd-3 never asked, and has {name}"
+                "etcd-3 never sent a request, but has {name}"
             );
         }
         Ok(())
     }
 
-    /// The server still gives each machine what it may have.
+    /// Checks that the server still gives each machine what that machine may have.
     pub(super) fn check_normal_requests(&self) -> Result<()> {
         let sums = fs::read_to_string(self.ours.out().join("image/SHA256SUMS"))?;
         for asker in &self.askers {
@@ -162,7 +164,7 @@ impl Bed {
     }
 }
 
-/// Makes the folder of a secret, a tree, a mirror of it, and the file with the board's token.
+/// Makes a folder with a secret, a tree, a mirror of the tree, and the file with the board's token.
 fn folders(ours: &Provisioning, folder: &Path) -> Result<[PathBuf; 4]> {
     let [secret, tree, mirror, token] =
         ["outside", "tree", "mirror", "token"].map(|name| folder.join(name));
@@ -178,8 +180,9 @@ fn folders(ours: &Provisioning, folder: &Path) -> Result<[PathBuf; 4]> {
     Ok([secret, tree, mirror, token])
 }
 
-/// Two machines of nodes, a stranger, the server's own host, and the same at its loopback address.
-/// The third node's machine is never switched on.
+/// Returns the machines of two nodes, a stranger, and the server's own host, once with the server's
+/// address and once with the loopback address. Also returns all MAC addresses, including that of
+/// the third node, whose machine sends no requests.
 fn askers(ours: &Provisioning, keys: &[Keys]) -> Result<(Vec<Asker>, Vec<String>)> {
     let (address, _) = SERVER.split_once(':').context("no port")?;
     let server: IpAddr = address.parse()?;
@@ -220,7 +223,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     process::check("cp", &["-a", &from, &to]).map(drop)
 }
 
-/// All regular files below a folder.
+/// Returns all regular files below a folder.
 fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in
@@ -237,7 +240,7 @@ fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The files that any client may have, by their size.
+/// Returns the files that any client may have, by size.
 fn public(folders: &[PathBuf], out: &Path) -> Result<BTreeMap<usize, Vec<Vec<u8>>>> {
     let mut files: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
     let release = fs::read(out.join("release.json"))?;
@@ -251,7 +254,7 @@ fn public(folders: &[PathBuf], out: &Path) -> Result<BTreeMap<usize, Vec<Vec<u8>
     Ok(files)
 }
 
-/// A line of each private key of the cluster, and the planted secrets.
+/// Returns a line of each private key of the cluster, and the planted secrets.
 fn secrets(ours: &Provisioning) -> Result<Vec<Vec<u8>>> {
     let mut secrets = vec![SECRET.as_bytes().to_vec(), TOKEN.as_bytes().to_vec()];
     for path in walk(&ours.pki())? {

@@ -1,4 +1,4 @@
-//! Sends the bytes of a request, plainly or through TLS, and reads what comes back.
+//! Sends the bytes of a request, with or without TLS, and reads the reply.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -13,20 +13,20 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 use super::asker::Asker;
 use super::request::{Port, Request};
 
-/// After this time without an answer, the client ends its side.
+/// After this time without an answer, the client closes its sending side.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How long it then waits for the rest.
+/// How long the client then waits for the rest of the answer.
 const REST: Duration = Duration::from_millis(500);
-/// How much of an answer is read.
+/// The maximum number of bytes of the reply that the client reads.
 const MAX_REPLY_BYTES: usize = 96 << 10;
 
-/// What came back.
+/// The bytes that came back. They can contain several answers.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Sends a request. A connection that the server closes is an answer as well.
+/// Sends a request. If the server closes the connection, the reply is what came before.
 pub(super) fn exchange(asker: &Asker, request: &Request) -> Reply {
     let port = if request.port == Port::Plain {
         8081
@@ -89,7 +89,7 @@ fn talk(
     Ok(())
 }
 
-/// Whether all answers have arrived, as far as a client can know.
+/// Returns whether all answers have arrived, as far as a client can know.
 fn is_complete(bytes: &[u8], request: &Request) -> bool {
     !request.is_mutated
         && responses(bytes, request)
@@ -104,7 +104,7 @@ fn is_complete(bytes: &[u8], request: &Request) -> bool {
 pub(super) struct Response<'a> {
     pub(super) status: u16,
     pub(super) head: String,
-    /// The body, as far as it was read.
+    /// The part of the body that was read.
     pub(super) body: &'a [u8],
     /// The length that the head states.
     pub(super) length: Option<usize>,
@@ -112,7 +112,7 @@ pub(super) struct Response<'a> {
 }
 
 impl Response<'_> {
-    /// The value of a header.
+    /// Returns the value of a header.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (found, value) = line.split_once(':')?;
@@ -121,7 +121,7 @@ impl Response<'_> {
     }
 }
 
-/// The answers in what came back. An answer to a HEAD has no body.
+/// Returns the answers in a reply. An answer to a HEAD request has no body.
 pub(super) fn responses<'a>(bytes: &'a [u8], request: &Request) -> Vec<Response<'a>> {
     let mut rest = bytes;
     let mut all = Vec::new();
@@ -154,7 +154,8 @@ pub(super) fn responses<'a>(bytes: &'a [u8], request: &Request) -> Vec<Response<
     all
 }
 
-/// A client that takes any certificate: here the server is what is tried.
+/// Returns the configuration of a client that accepts any certificate, because this test attacks
+/// the server.
 fn config() -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

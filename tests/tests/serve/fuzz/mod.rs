@@ -1,8 +1,8 @@
-//! Thousands of hostile requests against every route, with the routes' grammar: none of them ends
-//! the server, gets a file that is not public, or a certificate of another machine.
+//! Sends thousands of hostile requests, built by the grammar of the routes, to every route. None of
+//! them ends the server, or gets a file that is not public or a certificate of another machine.
 //!
-//! `request` writes the requests, `client` sends them, and `oracle` decides whether an answer is one
-//! that the asker may have. `FUZZ_SEED` repeats a run.
+//! `request` writes the requests, `client` sends them, and `oracle` decides whether the sender may
+//! have the answer. `FUZZ_SEED` repeats a run.
 
 mod asker;
 mod bed;
@@ -25,12 +25,12 @@ use client::exchange;
 use oracle::Kind;
 use request::Generator;
 
-/// The number of requests, in the short and in the long run.
+/// The number of requests in `make test` and in `make test-all`.
 const REQUESTS: [usize; 2] = [2_000, 10_000];
-/// The memory that the server may have used at its peak.
+/// The limit for the server's peak memory.
 const MAX_RESIDENT_KIB: u64 = 128 << 10;
 
-/// How often each answer was seen: a status, or what a successful answer was.
+/// How often each kind of answer was seen: its status, or what a successful answer contained.
 pub(super) type Counts = BTreeMap<String, usize>;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -96,7 +96,7 @@ fn fuzz() -> Result<()> {
     bed.check_normal_requests()
 }
 
-/// Sends one request, and judges its answers.
+/// Sends one request, and judges the answers to it.
 fn one(
     bed: &Bed,
     asker: &Asker,
@@ -127,7 +127,7 @@ fn one(
     Ok(())
 }
 
-/// Makes sure that the requests reached what they are meant to attack.
+/// Makes sure that the requests reached everything that they are meant to attack.
 fn check_coverage(counts: &Counts, requests: usize) -> Result<()> {
     eprintln!("{requests} requests: {counts:?}");
     let wanted = [

@@ -1,4 +1,4 @@
-//! Decides whether an asker may have an answer.
+//! Decides whether a machine may have an answer.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use super::asker::{Asker, Keys, Knowledge};
 use super::client::{Reply, Response, responses};
 use super::request::{Port, Request};
 
-/// What the server may tell, and to whom.
+/// What the server may reveal, and to which machine.
 pub(super) struct Oracle {
-    /// The files that any client may have, by their size.
+    /// The files that any client may have, by size.
     pub(super) public: BTreeMap<usize, Vec<Vec<u8>>>,
-    /// Texts that no answer may have in it.
+    /// Texts that no answer may contain.
     pub(super) secrets: Vec<Vec<u8>>,
     pub(super) known: Knowledge,
 }
 
-/// What an answer is.
+/// What an answer contains.
 #[derive(Debug)]
 pub(super) enum Kind {
     Silence,
@@ -30,7 +30,7 @@ pub(super) enum Kind {
     Empty,
     Index,
     Script,
-    /// A script that installs the asker, with its token.
+    /// A script that installs the requesting machine, with the token in it.
     Installer(String),
     Document,
     Board,
@@ -86,18 +86,18 @@ impl Oracle {
             100 | 304 | 400 | 401 | 403 | 404 | 405 | 408 | 412 | 414 | 416 | 431 | 503 => {
                 Ok(Kind::Status(response.status))
             }
-            // Not 500: no request may make the server fail.
+            // The status 500 is not allowed, because no request may make the server fail.
             other => bail!("the status {other} is not expected"),
         }
     }
 
-    /// Whether the body is a public file, or the beginning of one.
+    /// Returns whether the body is a public file, or the beginning of one.
     fn is_public(&self, response: &Response<'_>) -> bool {
         let files = response.length.and_then(|length| self.public.get(&length));
         files.is_some_and(|files| files.iter().any(|file| file.starts_with(response.body)))
     }
 
-    /// A part of a public file.
+    /// Judges an answer that must be a part of a public file.
     fn judge_part(&self, response: &Response<'_>) -> Result<Kind> {
         let range = response.header("content-range").context("no range")?;
         let (range, total) = range
@@ -117,7 +117,7 @@ impl Oracle {
         Ok(Kind::Part)
     }
 
-    /// An answer that the server makes.
+    /// Judges an answer whose text the server generated.
     fn judge_text(
         &self,
         asker: &Asker,
@@ -137,7 +137,10 @@ impl Oracle {
             let is_own = tokens
                 .iter()
                 .any(|(owner, token)| *owner == asker.name && sent.contains(token.as_str()));
-            ensure!(is_own, "a report without a token of the asker is recorded");
+            ensure!(
+                is_own,
+                "a report without a token of this machine is recorded"
+            );
             return Ok(Kind::Recorded);
         }
         if text.starts_with('{') {
@@ -147,7 +150,7 @@ impl Oracle {
         let may_see = asker.is_local || sent.contains(&self.known.board_token);
         ensure!(
             may_see,
-            "neither a public file nor an answer for this asker"
+            "neither a public file nor an answer for this machine"
         );
         let kinds = [
             "text/html; charset=utf-8",
@@ -162,8 +165,8 @@ impl Oracle {
     }
 }
 
-/// A script for iPXE: nothing that the client wrote is a command in it, and only the asker's own
-/// node is installed.
+/// Judges a script for iPXE. It must not contain a command that the client wrote, and may only
+/// install the requesting machine's own node.
 fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
     for line in text.lines() {
         let known = [
@@ -178,7 +181,7 @@ fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
         ];
         ensure!(
             known.iter().any(|word| line.starts_with(word)),
-            "a strange command: {line}"
+            "an unexpected command: {line}"
         );
         ensure!(!line.contains("evil") || !line.contains("${evil"), "{line}");
     }
@@ -194,7 +197,8 @@ fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
     ))
 }
 
-/// A document is the asker's own, with certificates for the asker's own keys.
+/// Judges a document. It must be that of the requesting machine's node, and its certificates must
+/// be for that node's keys.
 fn judge_document(asker: &Asker, text: &str) -> Result<()> {
     let envelope: Envelope = serde_json::from_str(text).context("neither a file nor a document")?;
     let document: NodeDocument = serde_json::from_slice(&envelope.unverified()?)?;
@@ -218,7 +222,7 @@ fn judge_document(asker: &Asker, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a certificate in PEM is for this public key.
+/// Returns whether a certificate in PEM is for this public key.
 pub(super) fn is_for(pem: &str, point: &[u8]) -> Result<bool> {
     let der = CertificateDer::from_pem_slice(pem.as_bytes())
         .ok()

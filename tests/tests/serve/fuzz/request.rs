@@ -1,4 +1,5 @@
-//! Writes hostile requests: each begins as one that a machine would send, and is then changed.
+//! Writes hostile requests. Each starts as a request that a machine would send, and is then
+//! changed.
 
 use std::sync::Mutex;
 
@@ -7,13 +8,13 @@ use fastrand::Rng;
 use super::asker::{Asker, Keys, Knowledge};
 use super::words::{HEADERS, HOSTS, PATHS, PIECES};
 
-/// Where a request goes.
+/// The port to which a request is sent.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Port {
     #[default]
     Plain,
     Tls,
-    /// To the port with TLS, without TLS.
+    /// The port for TLS, but the request is sent without TLS.
     RawToTls,
 }
 
@@ -22,15 +23,15 @@ pub(super) enum Port {
 pub(super) struct Request {
     pub(super) bytes: Vec<u8>,
     pub(super) port: Port,
-    /// Whether the client ends its side at once.
+    /// Whether the client closes its sending side immediately.
     pub(super) is_cut: bool,
-    /// Whether bytes of it were changed without regard to the grammar.
+    /// Whether bytes of the request were changed without regard to the grammar.
     pub(super) is_mutated: bool,
-    /// The methods of the requests in it.
+    /// The methods of the requests in `bytes`.
     pub(super) methods: Vec<String>,
 }
 
-/// Writes the requests of one asker.
+/// Writes the requests of one machine.
 pub(super) struct Generator<'a> {
     rng: Rng,
     known: &'a Knowledge,
@@ -46,7 +47,8 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Notes a token that the server sent to a machine: another machine may have overheard it.
+    /// Notes a token that the server sent to this machine, because another machine may have
+    /// intercepted it.
     pub(super) fn learn(&self, token: &str) {
         if let Ok(mut tokens) = self.tokens().lock() {
             tokens.push((self.asker.name.to_owned(), token.to_owned()));
@@ -65,7 +67,7 @@ impl<'a> Generator<'a> {
         all[self.rng.usize(0..all.len())]
     }
 
-    /// The next request.
+    /// Returns the next request.
     pub(super) fn next(&mut self) -> Request {
         let mut request = Request {
             port: match self.rng.u8(0..80) {
@@ -117,7 +119,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// A request by the grammar, with its method.
+    /// Returns a request built by the grammar, and its method.
     fn single(&mut self) -> (String, Vec<u8>) {
         let path = self.pick(&PATHS);
         let is_post = matches!(path, "/enrol" | "/report");
@@ -151,7 +153,7 @@ impl<'a> Generator<'a> {
         (method.to_owned(), bytes)
     }
 
-    /// The target of a request: a path, changed or not, and a query.
+    /// Returns the target of a request: a path, sometimes changed, and a query.
     fn target(&mut self, path: &str) -> String {
         let mut path = path.to_owned();
         if self.one_in(6) {
@@ -187,7 +189,7 @@ impl<'a> Generator<'a> {
         path + &query
     }
 
-    /// What a machine says about itself.
+    /// Returns a query with what a machine claims about itself.
     fn query(&mut self) -> String {
         let mut pairs = Vec::new();
         if self.rng.bool() {
@@ -223,7 +225,8 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// A node's name, and a token: one that the server gave to some machine, or one made up.
+    /// Returns a node's name and a token, which the server sent to some machine or which is made
+    /// up.
     fn token(&mut self) -> (String, String) {
         let known = self.tokens().lock().map(|tokens| tokens.clone());
         let known = known.unwrap_or_default();
@@ -271,7 +274,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// How the length of the body is stated.
+    /// Adds the headers that state the length of the body.
     fn framing(&mut self, head: &mut String, length: usize) {
         let stated = match self.rng.u8(0..90) {
             0 => "Content-Length: -1\r\n".to_owned(),

@@ -1,6 +1,6 @@
 //! The words of hostile requests.
 
-/// The pages, and places that must not be pages.
+/// The paths of pages, and paths that must not be pages.
 pub(super) const PATHS: [&str; 26] = [
     "/",
     "/image/centos7.ks",
@@ -29,7 +29,7 @@ pub(super) const PATHS: [&str; 26] = [
     "/metrics",
     "/nodes/etcd-1/node.json",
 ];
-/// Pieces that are put into a path.
+/// Pieces that are inserted into a path.
 pub(super) const PIECES: [&str; 16] = [
     "/../",
     "/%2e%2e/",
@@ -48,7 +48,7 @@ pub(super) const PIECES: [&str; 16] = [
     "\u{e9}",
     "%0d%0aX:%20y",
 ];
-/// Lines of headers that change what a request means.
+/// Header lines that change the meaning of a request.
 pub(super) const HEADERS: [&str; 24] = [
     "Range: bytes=0-9",
     "Range: bytes=5-",
@@ -75,7 +75,7 @@ pub(super) const HEADERS: [&str; 24] = [
     "Content-Length: 0",
     "X: \u{1}",
 ];
-/// Values of Host that are put into scripts.
+/// Values of the header Host, some of which the server puts into scripts.
 pub(super) const HOSTS: [&str; 10] = [
     "10.101.15.1:8081",
     "localhost",

@@ -66,12 +66,12 @@ fn swapped_pages(image: &Image, single: &[Used], cases: &mut Vec<Case>) {
             &|image| swap(image, 8),
         );
         add(
-            "a page with another's id",
+            "a page with another page's id",
             format!("{} says {}", a.id, b.id),
             &|image| image.set_long(a.at(), b.id),
         );
         add(
-            "a page twice, the second in another's place",
+            "a page twice, once in another page's place",
             format!("{} over {}", a.id, b.id),
             &|image| {
                 let copy = image.0[a.at() + 8..a.at() + PAGE].to_vec();
@@ -88,7 +88,7 @@ fn branch_pointers(image: &Image, branch: &Used, cases: &mut Vec<Case>) {
     let mut add = adder(image, cases);
     let child = |n: usize| branch.at() + 16 + 16 * n + 8;
     add(
-        "a page that two point to",
+        "a page with two references",
         "children 1 and 2".into(),
         &|image| image.set_long(child(1), image.long(child(2))),
     );
@@ -114,7 +114,7 @@ fn meta_pointers(image: &Image, branch: &Used, leaf: Used, cases: &mut Vec<Case>
         });
     }
     for to in [0, branch.id, leaf.id, image.0.len() / PAGE] {
-        add("a freelist where there is none", to.to_string(), &|image| {
+        add("an unexpected freelist", to.to_string(), &|image| {
             image.set_meta(FREELIST, to);
         });
     }
@@ -159,12 +159,12 @@ fn freelists(image: &Image, leaf: Used, cases: &mut Vec<Case>) {
         },
     );
     add(
-        "a freelist with a page missing",
+        "a freelist that lacks a page",
         "the last".into(),
         &|image| list(image, &rest[..rest.len() - 1]),
     );
     add(
-        "a freelist with a page twice",
+        "a freelist that has a page twice",
         "the last".into(),
         &|image| {
             list(image, &[rest, &rest[rest.len() - 1..]].concat());
