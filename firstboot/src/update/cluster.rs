@@ -229,7 +229,7 @@ pub(super) mod tests {
             ..Agreed::default()
         });
         assert!(
-            matches!(&other, Decision::Wait(why) if why.text.contains("etcd-2 has the turn, with the image 7")),
+            matches!(&other, Decision::Wait(why) if why.text.contains("etcd-2 has held the turn, for image 7")),
             "{other:?}"
         );
     }

@@ -95,7 +95,7 @@ fn the_shared_state_of_the_members_is_shown() {
         agreed(),
         &[
             "image: 6",
-            "update: etcd-2 has the turn, with the image 7",
+            "update: etcd-2 has held the turn, for image 7",
             "release freeze. `firstboot update --resume` ends the halt [update-halted]",
             "the image 7 failed on etcd-2: etcd died",
         ],
