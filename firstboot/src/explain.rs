@@ -178,7 +178,7 @@ fn sentence(event: &Event) -> String {
                 |archive_to| format!("the previous data moves to {}", archive_to.display()),
             );
             format!(
-                "All members were ready: replacing etcd's data with that of the cluster {cluster:x}; {old}."
+                "All members were ready: replacing etcd's data with that of cluster {cluster:x}; {old}."
             )
         }
         Event::SwapDone => "The data was replaced.".to_owned(),
@@ -197,9 +197,9 @@ fn sentence(event: &Event) -> String {
             )
         }
         Event::Add { cluster } => {
-            format!("Adding this node to the cluster {cluster:x} as a learner.")
+            format!("Adding this node to cluster {cluster:x} as a learner.")
         }
-        Event::Added { member } => format!("The cluster added this node as the member {member:x}."),
+        Event::Added { member } => format!("The cluster added this node as member {member:x}."),
         Event::Join { members, .. } => {
             format!(
                 "Starting etcd to join the running cluster as one of {}.",
@@ -214,7 +214,7 @@ fn sentence(event: &Event) -> String {
                 member, cluster, ..
             } = known;
             format!(
-                "etcd created its WAL as the member {member:x} of the cluster {cluster:x}, so from \
+                "etcd created its WAL as member {member:x} of cluster {cluster:x}, so from \
                  now on etcd may start as this member only with this data."
             )
         }
@@ -240,20 +240,20 @@ fn sentence(event: &Event) -> String {
             format!("The operator ordered this node to leave: removing its member {member:x}.")
         }
         Event::LeaveCancelled { member } => {
-            format!("The member {member:x} was not removed in time, so this node remains a member.")
+            format!("Member {member:x} was not removed in time, so this node remains a member.")
         }
         Event::Left { member } => {
-            format!("The member {member:x} was removed from its cluster; etcd stays stopped.")
+            format!("Member {member:x} was removed from its cluster; etcd stays stopped.")
         }
         Event::Rejoin { member } => {
             format!(
-                "The operator ordered this node, formerly the member {member:x}, to join its cluster again."
+                "The operator ordered this node, formerly member {member:x}, to join its cluster again."
             )
         }
         Event::EtcdVersionRecorded { etcd } => format!("Allowing etcd {etcd} to use the data."),
         Event::DataArchived { path } => format!("Moving the data directory to {}.", path.display()),
         Event::Healthy { cluster, member } => {
-            format!("etcd is healthy: the member {member:x} of the cluster {cluster:x}.")
+            format!("etcd is healthy: member {member:x} of cluster {cluster:x}.")
         }
     }
 }

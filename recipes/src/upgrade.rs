@@ -1,7 +1,7 @@
 //! Decides which releases of etcd can be members of one cluster at the same time, and lists the
 //! releases that are known to damage data.
 //!
-//! Sources: etcd's upgrade guides 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the promotion of a
+//! Sources: etcd's upgrade guides for 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the promotion of a
 //! learner is not saved in the v3 store), #20967 (removed members reappear),
 //! `server/etcdserver/cluster_util.go` and `server/etcdserver/version` at v3.5.33, v3.6.14 and
 //! v3.7.1. The behaviour of joins during a downgrade was tested with 3.6.16, 3.5.35 and 3.7.3.
@@ -184,7 +184,7 @@ pub enum Roll {
     Downgrade,
 }
 
-/// The first minor from which etcd downgrades a cluster (etcd's downgrade guides 3.6 and 3.7).
+/// The first minor from which etcd downgrades a cluster (etcd's downgrade guides for 3.6 and 3.7).
 const FIRST_DOWNGRADE: u64 = 6;
 
 /// Returns whether etcd lowers the version of a cluster that has agreed on this minor.
@@ -221,7 +221,7 @@ pub struct Fault {
 }
 
 /// All known faults that lose data or make the data of members differ, each with its minor and the
-/// patch that fixes it (etcd's CHANGELOG-3.4 to 3.7).
+/// patch that fixes it (etcd's changelogs for 3.4 to 3.7).
 const FAULTS: [(u64, Fault); 10] = {
     const fn fault(minor: u64, fixed_in: u64, what: &'static str) -> (u64, Fault) {
         (minor, Fault { fixed_in, what })

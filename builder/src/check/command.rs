@@ -98,7 +98,7 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
         let place = as_path.map_or_else(|| path_on_node(path), str::to_owned);
         if Kind::of(&place).is_none() {
             let message = format!(
-                "{shown}: the name does not show the kind of the file. The name of a recipe must \
+                "{shown}: the name does not show what kind of file this is. The name of a recipe must \
                  end with .toml. For a node's file, give its path on the node, as in --as /etc/sysctl.d/{}",
                 path.file_name().unwrap_or_default().display()
             );

@@ -21,13 +21,13 @@ const UNREAD: [(&str, &str, &str, &str); 7] = [
     (
         "place/sysusers",
         "/usr/lib/sysusers.d/",
-        "CentOS 7 is built without sysusers",
+        "systemd in CentOS 7 is built without sysusers",
         USERADD,
     ),
     (
         "place/sysusers",
         "/etc/sysusers.d/",
-        "CentOS 7 is built without sysusers",
+        "systemd in CentOS 7 is built without sysusers",
         USERADD,
     ),
     (

@@ -143,8 +143,8 @@ pub(super) fn inspect(target: &Path) -> Result<ExistingOutput, OutputError> {
     }
 }
 
-/// Reads the manifest of an output. Returns `None` if it cannot be read, because it then does not
-/// identify a cluster.
+/// Reads the manifest of an output. Returns `None` if the output contains no manifest. A manifest
+/// that cannot be parsed does not identify a cluster.
 fn manifest(path: &Path) -> Result<Option<Manifest>, OutputError> {
     if !path.is_file() {
         return Ok(None);

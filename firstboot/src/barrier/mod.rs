@@ -2,9 +2,9 @@
 //! disk does not decide alone that its cluster is new. It waits until all initial members are
 //! reachable, have empty disks, and agree.
 //!
-//! `journal` determines from its events and from the volume whether a cluster has begun. `server`
-//! and `membership::peer_client` implement the protocol. `decide` contains the rule, and `model`
-//! proves it.
+//! `journal` determines from its events and from the volume whether this node's cluster has been
+//! bootstrapped. `server` and `membership::peer_client` implement the protocol. `decide` contains
+//! the rule, and `model` proves it.
 
 mod answers;
 mod decide;
@@ -130,7 +130,8 @@ fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     judge()
 }
 
-/// Lets a node without data begin a cluster together with all others, or join the running one.
+/// Lets a node without data bootstrap the cluster together with all others, or join the running
+/// one.
 fn begin_or_join(
     identity: &Identity,
     journal: &mut Journal,

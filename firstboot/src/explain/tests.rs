@@ -114,7 +114,7 @@ fn join_events() -> Vec<(Event, &'static str)> {
         (Event::Add { cluster: 0xc }, "cluster c as a learner"),
         (
             Event::Added { member: 0xab },
-            "added this node as the member ab",
+            "added this node as member ab",
         ),
         (
             Event::Join {
@@ -129,7 +129,7 @@ fn join_events() -> Vec<(Event, &'static str)> {
             },
             "an empty data directory",
         ),
-        (Event::DataBegun(known), "as the member ab of the cluster c"),
+        (Event::DataBegun(known), "as member ab of cluster c"),
         (Event::DataAccepted, "holds this member's newest data"),
         (Event::Promote { member: 0xab }, "learner ab"),
     ]
@@ -154,7 +154,7 @@ fn membership_events() -> Vec<(Event, &'static str)> {
         (Event::Left { member: 0xab }, "etcd stays stopped"),
         (
             Event::Rejoin { member: 0xab },
-            "formerly the member ab, to join",
+            "formerly member ab, to join",
         ),
         (
             Event::DataArchived {
@@ -173,7 +173,7 @@ fn membership_events() -> Vec<(Event, &'static str)> {
                 cluster: 0xc,
                 member: 0xab,
             },
-            "member ab of the cluster c",
+            "member ab of cluster c",
         ),
     ]
 }

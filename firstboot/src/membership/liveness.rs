@@ -33,7 +33,7 @@ const TRIES: [Duration; 4] = [
     Duration::from_millis(1200),
 ];
 
-/// The number of times that the member's traffic must grow. A single growth may come from the
+/// The number of times that the member's traffic must grow. A single increase may come from the
 /// buffers of a member that has been stopped.
 const PROOF: u32 = 2;
 
@@ -59,8 +59,8 @@ impl RaftTraffic {
             })
         };
         let heard = labelled(metrics, "etcd_network_peer_received_bytes_total{", "From");
-        // Only growth matters, and the bits of positive floating-point numbers, read as integers,
-        // are ordered like the numbers.
+        // The bits are sufficient, because only growth matters: read as integers, the bits of
+        // positive floating-point numbers have the same order as the numbers.
         let heard = heard
             .map(|(member, bytes)| (member, bytes.to_bits()))
             .collect();

@@ -110,7 +110,7 @@ impl Rebuild {
                 // about the other machine.
                 self.alone.current_result()?;
                 let line = format!(
-                    "removing the member {member:x}, which this node was before it lost its data"
+                    "removing member {member:x}, which this node was before it lost its data"
                 );
                 journal.record_intent(Event::Remove { member }, &line)?;
                 remove(helper, member, &credentials).await

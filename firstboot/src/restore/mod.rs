@@ -2,8 +2,9 @@
 //!
 //! firstboot verifies the file while etcd is still running. Then etcd stops, and the members meet
 //! at the barrier, on etcd's peer port. If all members have the same order, each builds its new
-//! data next to the old data and announces that it is ready. Each member swaps its data only once
-//! all are ready. After any failure before the swap, etcd runs with its previous data again.
+//! data next to the old data and announces that it is ready. Each member swaps its data only after
+//! all members are ready. After any failure before the swap, etcd runs with its previous data
+//! again.
 
 mod archive;
 mod build;

@@ -98,7 +98,8 @@ fn describe(member: &Member) -> String {
     format!("{}, {}", member.title(), role(member))
 }
 
-/// Names the first other member whose version of etcd is incompatible with this member's version.
+/// Adds an error to each member whose version of etcd is incompatible with that of another member.
+/// The error names the first such member.
 fn versions(rows: &mut [Row]) {
     let heard: Vec<(String, EtcdVersion)> = rows
         .iter()

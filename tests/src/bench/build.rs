@@ -17,8 +17,8 @@ const BY_HAND: &str = "tar --sort=name --mtime=@0 --numeric-owner --owner=0 --gr
 /// Measures both ways alternately, `runs` times each, and returns the table.
 ///
 /// The builder does more than tar and gzip: it checks the release, writes the kickstart and the
-/// manifest, signs, makes each node's documents, and flushes all of it to the disk. The benchmark
-/// also measures a build after a change to the recipe, which is the purpose of a warm cache: the
+/// manifest, signs the manifest, makes each node's documents, and flushes everything to disk. The
+/// benchmark also measures a build after a change to the recipe, for which a warm cache exists: the
 /// builder compresses only the small files again.
 pub fn run(runs: usize) -> Result<String> {
     let release = etcd::release("3.5.1")?;
@@ -84,8 +84,8 @@ pub fn run(runs: usize) -> Result<String> {
     ))
 }
 
-/// Returns the rows of the table: the times of each kind of run, and the size of the archive that
-/// it made.
+/// Returns the rows of the table. Each row contains the times of one kind of run, and the size of
+/// its archive.
 fn rows(times: [Vec<Duration>; 3], overlay: &Path, by_hand: &Path) -> Result<[Row; 3]> {
     let size = |path: &Path| {
         fs::metadata(path)

@@ -170,7 +170,7 @@ fn loose() -> Result<()> {
     check_output(
         &builder(&["check"], &other)?,
         1,
-        &["does not show the kind of the file", "--as"],
+        &["does not show what kind of file this is", "--as"],
     )?;
     let ran = builder(&["check", "--as", "/etc/chrony.conf"], &other)?;
     check_output(

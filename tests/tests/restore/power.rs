@@ -47,7 +47,8 @@ fn pulled() -> Result<()> {
         if all {
             victim.boot()?;
         }
-        // Either all of them or none of them restored, and they are a single cluster.
+        // Either all members have restored the snapshot or none has, and they form a single
+        // cluster.
         for host in &bed.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }

@@ -16,9 +16,9 @@ pub(super) enum Scan {
     Four,
     /// A word.
     Word,
-    /// This exact word, in any case.
+    /// Exactly this word, ignoring case.
     Literal(&'static str),
-    /// One of these words in any case, read as `%4s`.
+    /// One of these words, ignoring case, read as `%4s`.
     Choice(&'static str),
 }
 

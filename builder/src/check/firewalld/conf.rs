@@ -55,7 +55,7 @@ pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
         }
     }
     for (missing, does) in [
-        ("DefaultZone", "firewalld uses the zone public"),
+        ("DefaultZone", "firewalld uses the public zone"),
         (
             "MinimalMark",
             "firewalld fails, and uses its own defaults instead of this file",

@@ -112,7 +112,7 @@ fn reading_a_sparse_freelist_stops_early() {
     );
 }
 
-/// Each single page is as bbolt writes it, except for the length of its one value.
+/// Taken alone, each page is as bbolt writes it, except for the length of its only value.
 #[test]
 fn long_pages_within_long_pages_are_refused() {
     let mut bytes = Writer::new().finish(2, NONE);

@@ -1,4 +1,4 @@
-//! A server with everything that a recipe names, and a folder for the mirror of it.
+//! A server with everything that a recipe names, and a folder into which it is mirrored.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -153,7 +153,8 @@ fn state(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     let full: Value = serde_json::from_str(&answer)?;
     state.insert("revision".into(), full["header"]["revision"].clone());
     for revision in [15, 20, 33, 34] {
-        // The answer for a revision that is compacted or does not exist yet also counts.
+        // The error for a revision that is compacted or does not exist yet is also part of the
+        // state.
         let keys = ask(
             "/v3/kv/range",
             &format!(r#"{{{all},"revision":"{revision}"}}"#),
