@@ -128,8 +128,9 @@ impl CheckResult {
         let more = match self.faults.count() - 1 {
             0 => String::new(),
             more => format!(
-                "; `firstboot snapshot verify {}` shows {more} more faults",
-                path.display()
+                "; `firstboot snapshot verify {}` shows {more} more {}",
+                path.display(),
+                if more == 1 { "fault" } else { "faults" }
             ),
         };
         Err(refused(ReasonId::SnapshotInvalid.because(format!(
