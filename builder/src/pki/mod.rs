@@ -284,6 +284,8 @@ impl Pki {
             now: self.now,
             renew_until: authority::validity(self.now, self.lifetimes.renew_before).1,
             new_until: issuer.map_or(new_until, |issuer| new_until.min(issuer.not_after)),
+            authority_until: issuer.map_or(new_until, |issuer| issuer.not_after),
+            nodes_ask: self.lifetimes.nodes_ask,
         }
     }
 
