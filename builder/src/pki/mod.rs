@@ -55,7 +55,7 @@ pub(crate) use approval::{FirstKeys, approve, asked};
 pub(crate) use authority::Authority;
 pub(crate) use client::{ClientFiles, issue_client, newest_client};
 pub(crate) use cluster::{Cluster, assign, is_of};
-pub(crate) use error::PkiError;
+pub(crate) use error::{PkiError, approval_hint};
 pub(crate) use event::Event;
 pub(crate) use lifetimes::Lifetimes;
 pub(crate) use public_keys::{PublicKeys, REQUEST_LIMIT};
