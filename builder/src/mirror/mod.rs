@@ -129,10 +129,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Checks that a folder is a complete mirror.
 pub(crate) fn check_complete(root: &Path) -> Result<()> {
     ensure!(
-        root.join(record::RECORD).is_file(),
+        root.join(folder::RECORD).is_file(),
         "{} is not a complete mirror: it has no {}. `builder mirror RECIPE --out {}` completes it",
         root.display(),
-        record::RECORD,
+        folder::RECORD,
         root.display()
     );
     Ok(())

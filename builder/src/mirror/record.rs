@@ -7,11 +7,9 @@ use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
 use super::etcd::MirroredRelease;
-use super::folder::write_durably;
+use super::folder::{RECORD, write_durably};
 use crate::text_file;
 
-/// The file name of the record.
-pub(crate) const RECORD: &str = "mirror.json";
 /// The maximum size of a record.
 const MAX_RECORD_BYTES: u64 = 1 << 20;
 

@@ -166,6 +166,7 @@ impl Reader<'_> {
             }
             check(bytes).map_err(MirrorError::Content)
         })?;
+        self.folder.begin_change(&source.area, &path, &bytes)?;
         Ok(List {
             path,
             bytes,
