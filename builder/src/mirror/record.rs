@@ -1,5 +1,6 @@
 //! `mirror.json`: the contents of a complete mirror.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -37,6 +38,9 @@ pub(super) struct RecordedRepository {
     /// The digest of the tree's `.treeinfo`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) treeinfo_sha256: Option<Sha256>,
+    /// The digests of the tree's images that `.treeinfo` does not list, as they were downloaded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) images: BTreeMap<String, Sha256>,
     /// The number of packages.
     pub(super) packages: usize,
     pub(super) bytes: u64,
