@@ -134,14 +134,15 @@ pub(crate) fn approve(options: &ApproveOptions) -> Result<()> {
 }
 
 fn print(options: &ApproveOptions, approval: &Approval) -> Result<()> {
-    let (folder, name) = (options.folder.display(), &options.name);
+    let (folder, name) = (&options.folder, &options.name);
     Ok(console::report(
         approval,
         options.json,
         |approval| match approval {
-            Approval::Waiting(key) => format!(
-                "{name} is waiting for the approval of the key {key}\nCompare it with the key that {name} prints, then: builder pki approve {folder} {name} {key}\n"
-            ),
+            Approval::Waiting(key) => {
+                let hint = pki::approval_hint(folder, name, *key);
+                format!("{name} is waiting for the approval of the key {key}\n{hint}\n")
+            }
             Approval::Approved(key) => {
                 format!("{name}: the next request for the key {key} will be signed\n")
             }

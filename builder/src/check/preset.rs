@@ -138,6 +138,24 @@ pub(super) fn is_preset_file(path: &str) -> bool {
         .is_some_and(|(_, kind)| kind == "preset")
 }
 
+/// A line of a preset that systemd follows.
+struct PresetLine<'a> {
+    enables: bool,
+    pattern: &'a str,
+    file: &'a str,
+}
+
+fn preset_lines<'a>(file: &'a File<'_>) -> impl Iterator<Item = PresetLine<'a>> {
+    file.text.lines().filter_map(|line| {
+        let (verb, pattern) = line.trim().split_once(char::is_whitespace)?;
+        ["enable", "disable"].contains(&verb).then(|| PresetLine {
+            enables: verb == "enable",
+            pattern: pattern.trim(),
+            file: &file.shown,
+        })
+    })
+}
+
 /// Finds units that the user adds and that stay off because no preset enables them.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut presets: Vec<&File<'_>> = files
@@ -145,37 +163,43 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
         .filter(|file| is_preset_file(&file.path))
         .collect();
     presets.sort_by_key(|file| file.path.rsplit('/').next());
-    let own = presets
-        .iter()
-        .filter(|file| file.path.rsplit('/').next() < Some(LAST));
-    let mut lines: Vec<(bool, &str)> = own
-        .flat_map(|file| file.text.lines())
-        .filter_map(|line| {
-            let (verb, pattern) = line.trim().split_once(char::is_whitespace)?;
-            Some((verb == "enable", pattern.trim()))
-        })
-        .collect();
-    lines.extend(tables::PRESETS.iter().map(|pattern| (true, *pattern)));
+    presets.retain(|file| file.path.rsplit('/').next() < Some(LAST));
+    let lines: Vec<PresetLine<'_>> = presets.iter().flat_map(|file| preset_lines(file)).collect();
+    let stock = |name: &str| tables::PRESETS.iter().any(|pattern| fits(pattern, name));
     let mut out = Vec::new();
     for (index, file) in files.iter().enumerate() {
         let Some(name) = unit::installable(file) else {
             continue;
         };
-        let message = match lines.iter().find(|(_, pattern)| fits(pattern, name)) {
+        let found = lines.iter().find(|line| fits(line.pattern, name));
+        let (message, effect, instead) = match found {
             // A line that names the unit itself disables it on purpose.
-            Some((enable, pattern)) if *enable || *pattern == name => continue,
-            Some((_, pattern)) => {
-                format!("`disable {pattern}` comes before any line that enables {name}")
-            }
-            None => format!("no preset enables {name}"),
+            Some(line) if line.enables || line.pattern == name => continue,
+            Some(line) => (
+                format!(
+                    "`disable {}` in {} comes before any line that enables {name}",
+                    line.pattern, line.file
+                ),
+                "the unit stays disabled",
+                format!("write `enable {name}` before that line"),
+            ),
+            None if stock(name) => continue,
+            None => (
+                format!("no preset enables {name}"),
+                "the unit stays disabled; the presets of CentOS end with `disable *`",
+                presets.first().map_or_else(
+                    || {
+                        format!(
+                            "add /usr/lib/systemd/system-preset/20-own.preset with `enable {name}`"
+                        )
+                    },
+                    |file| format!("add `enable {name}` to {}", file.shown),
+                ),
+            ),
         };
         let at = file.text.find("[Install]").unwrap_or(0);
         let finding = Finding::error("preset/off", at..at + "[Install]".len(), message);
-        let finding =
-            finding.effect("the unit stays disabled; the presets of CentOS end with `disable *`");
-        let instead =
-            format!("add /usr/lib/systemd/system-preset/20-own.preset with `enable {name}`");
-        out.push((index, finding.fix(instead)));
+        out.push((index, finding.effect(effect).fix(instead)));
     }
     out
 }

@@ -167,6 +167,9 @@ fn path(line: &Line<'_>) -> Option<Finding> {
     Some(ignored("tmpfiles/path", line.path, message, instead))
 }
 
+/// The largest mode. The kernel ignores the other bits of a mode.
+const MAX_MODE: u32 = 0o7777;
+
 /// Checks permissions as sscanf reads them with %o, which ignores the text after the octal number.
 fn mode(mode: TextSpan<'_>) -> Option<Finding> {
     let text = mode.text.strip_prefix('~').unwrap_or(mode.text);
@@ -183,19 +186,33 @@ fn mode(mode: TextSpan<'_>) -> Option<Finding> {
         };
         return Some(ignored("tmpfiles/mode", mode, message, instead));
     }
-    if octal.len() == text.len() && u32::from_str_radix(octal, 8).is_ok_and(|mode| mode <= 0o7777) {
+    let read = read_mode(octal, text.starts_with('-'));
+    let is_plain = octal.len() == text.len();
+    if is_plain && u32::from_str_radix(octal, 8).is_ok_and(|mode| mode <= MAX_MODE) {
         return None;
     }
-    let finding = Finding::warning(
-        "tmpfiles/mode",
-        mode,
-        format!("`{}` is not a plain octal mode", mode.text),
-    );
+    let message = if is_plain {
+        format!("`{}` is larger than the largest mode, 7777", mode.text)
+    } else {
+        format!("`{}` is not a plain octal mode", mode.text)
+    };
+    let finding = Finding::warning("tmpfiles/mode", mode, message);
     Some(
         finding
-            .effect(format!("systemd-tmpfiles reads it as {octal}"))
+            .effect(format!("systemd-tmpfiles sets the mode {read:04o}"))
             .fix("write permissions in octal, such as 0750"),
     )
+}
+
+/// Returns the mode that results from an octal number, which glibc reads as an unsigned long and
+/// stores as an unsigned int.
+fn read_mode(octal: &str, negative: bool) -> u32 {
+    let number = match u64::from_str_radix(octal, 8) {
+        Ok(number) if negative => number.wrapping_neg(),
+        Ok(number) => number,
+        Err(_) => u64::MAX,
+    };
+    u32::try_from(number & u64::from(MAX_MODE)).unwrap_or(MAX_MODE)
 }
 
 fn age(age: TextSpan<'_>) -> Option<Finding> {

@@ -15,6 +15,9 @@ use super::metadata::ListedFile;
 use super::path::RelativePath;
 use crate::digest;
 
+/// The file name of the record.
+pub(crate) const RECORD: &str = "mirror.json";
+
 /// The folder, locked against other builders.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -133,6 +136,27 @@ impl Folder {
         write_durably(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// Removes the record durably if the mirror has another version of a list than this one. From
+    /// now on the files that the lists name are replaced, so an interrupted run must not look like a
+    /// complete mirror. The next run then asks for all lists again.
+    pub(super) fn begin_change(
+        &self,
+        area: &RelativePath,
+        list: &RelativePath,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let old = fs::read(self.path(area, list)?).ok();
+        if old.is_none_or(|old| old == bytes) {
+            return Ok(());
+        }
+        let path = self.root.join(RECORD);
+        let removed = match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed.and_then(|()| File::open(&self.root)?.sync_all()),
+        };
+        removed.with_context(|| format!("cannot remove {}", path.display()))
+    }
+
     /// Returns the free space, in bytes, on the folder's file system.
     pub(super) fn free(&self) -> Result<u64> {
         let about = rustix::fs::statvfs(&self.root)
@@ -221,6 +245,24 @@ mod tests {
         folder.write(&area, &file, b"x").unwrap();
         assert_eq!(folder.status(&area, &listed).unwrap(), Status::Present(1));
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_mirror_is_not_complete_while_its_lists_change() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let record = root.path().join("mirror.json");
+        let area: RelativePath = "tree".parse().unwrap();
+        let [list, other]: [RelativePath; 2] =
+            ["repodata/repomd.xml", ".treeinfo"].map(|path| path.parse().unwrap());
+        folder.write(&area, &list, b"old").unwrap();
+        fs::write(&record, "{}").unwrap();
+        folder.begin_change(&area, &list, b"old").unwrap();
+        folder.begin_change(&area, &other, b"added").unwrap();
+        assert!(record.exists());
+        folder.begin_change(&area, &list, b"new").unwrap();
+        assert!(!record.exists());
+        folder.begin_change(&area, &list, b"new").unwrap();
     }
 
     #[test]

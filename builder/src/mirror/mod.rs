@@ -129,10 +129,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Checks that a folder is a complete mirror.
 pub(crate) fn check_complete(root: &Path) -> Result<()> {
     ensure!(
-        root.join(record::RECORD).is_file(),
+        root.join(folder::RECORD).is_file(),
         "{} is not a complete mirror: it has no {}. `builder mirror RECIPE --out {}` completes it",
         root.display(),
-        record::RECORD,
+        folder::RECORD,
         root.display()
     );
     Ok(())
@@ -207,9 +207,10 @@ fn complete(
         download(reader, repository, survey, progress, count)?;
     }
     for repository in repositories {
-        if let Some(bytes) = repository.primary_downloaded {
-            count.add(bytes);
-        }
+        repository
+            .downloaded
+            .iter()
+            .for_each(|bytes| count.add(*bytes));
         for list in repository.lists().filter(|list| !list.is_present) {
             let area = &repository.source.area;
             reader.folder.write(area, &list.path, &list.bytes)?;
@@ -313,6 +314,7 @@ fn entry(repository: &Repository<'_>, name: Option<String>) -> RecordedRepositor
         repomd_sha256: repository.repomd.sha256(),
         pinned: repository.source.pin.is_some(),
         treeinfo_sha256: repository.treeinfo.as_ref().map(List::sha256),
+        images: repository.images.clone(),
         packages,
         bytes,
     }

@@ -1,5 +1,6 @@
 //! `mirror.json`: the contents of a complete mirror.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -7,11 +8,9 @@ use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
 use super::etcd::MirroredRelease;
-use super::folder::write_durably;
+use super::folder::{RECORD, write_durably};
 use crate::text_file;
 
-/// The file name of the record.
-pub(crate) const RECORD: &str = "mirror.json";
 /// The maximum size of a record.
 const MAX_RECORD_BYTES: u64 = 1 << 20;
 
@@ -39,6 +38,9 @@ pub(super) struct RecordedRepository {
     /// The digest of the tree's `.treeinfo`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) treeinfo_sha256: Option<Sha256>,
+    /// The digests of the tree's images that `.treeinfo` does not list, as they were downloaded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) images: BTreeMap<String, Sha256>,
     /// The number of packages.
     pub(super) packages: usize,
     pub(super) bytes: u64,

@@ -1,6 +1,7 @@
 //! The contents of a repository or a tree. This module reads the lists, and compares them with the
 //! mirror.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek as _, SeekFrom};
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::metadata::{self, ListedFile, Metadata};
 use super::path::RelativePath;
 use super::record::RecordedRepository;
 use super::source::Source;
-use super::treeinfo;
+use super::treeinfo::{self, TreeInfo};
 use crate::release::{Fetch, MirrorError};
 
 /// The maximum size of a decompressed primary. The primary of CentOS 7.9's updates has 100 MB.
@@ -38,8 +39,11 @@ pub(super) struct Repository<'a> {
     pub(super) repomd: List,
     /// The list of the tree's other files, if this is a tree.
     pub(super) treeinfo: Option<List>,
-    /// The size of the package list, if it had to be downloaded now.
-    pub(super) primary_downloaded: Option<u64>,
+    /// The digests of the images that the tree does not list.
+    pub(super) images: BTreeMap<String, Sha256>,
+    /// The sizes of the files that were downloaded to learn what the repository consists of: the
+    /// list of packages, and images without a listed digest.
+    pub(super) downloaded: Vec<u64>,
 }
 
 impl Repository<'_> {
@@ -102,29 +106,32 @@ impl Reader<'_> {
         })?;
         let lists = metadata::read_repomd(&repomd.bytes)
             .with_context(|| format!("{}: {}", source.name, repomd.path))?;
-        let mut files = Vec::new();
-        let mut treeinfo = None;
+        let (mut files, mut downloaded) = (Vec::new(), Vec::new());
+        let (mut treeinfo, mut images) = (None, BTreeMap::new());
         if is_tree {
-            let known = recorded.and_then(|recorded| recorded.treeinfo_sha256);
-            let info = self.list(&source, ".treeinfo", None, known, |bytes| {
-                treeinfo::read(&String::from_utf8_lossy(bytes)).map(drop)
-            })?;
-            let tree = treeinfo::read(&String::from_utf8_lossy(&info.bytes))
-                .map_err(anyhow::Error::msg)
-                .with_context(|| format!("{}: .treeinfo", source.name))?;
-            if tree
-                .repomd_sha256
-                .is_some_and(|listed| listed != repomd.sha256())
-            {
-                self.fetch.progress.say(&format!(
-                    "note: {}: .treeinfo lists another digest for repodata/repomd.xml; the metadata was regenerated after the tree",
-                    source.name
-                ));
+            let (info, tree) = self.tree(&source, recorded, repomd.sha256())?;
+            let is_same = recorded.is_some_and(|old| old.treeinfo_sha256 == Some(info.sha256()));
+            let known = recorded
+                .filter(|_| is_same)
+                .map(|recorded| &recorded.images);
+            for path in tree.unlisted {
+                let known = known.and_then(|known| known.get(path.as_str()));
+                let sha256 = match known {
+                    Some(sha256) => *sha256,
+                    None => self.image(&source, &path, &mut downloaded)?,
+                };
+                images.insert(path.to_string(), sha256);
+                files.push(ListedFile {
+                    path,
+                    sha256,
+                    size: None,
+                });
             }
             files.extend(tree.files);
             treeinfo = Some(info);
         }
-        let (packages, primary_downloaded) = self.packages(&source, &lists)?;
+        let (packages, primary) = self.packages(&source, &lists)?;
+        downloaded.extend(primary);
         let bytes = packages.iter().filter_map(|file| file.size).sum();
         let count = packages.len();
         files.extend(lists.files);
@@ -135,8 +142,52 @@ impl Reader<'_> {
             packages: (count, bytes),
             repomd,
             treeinfo,
-            primary_downloaded,
+            images,
+            downloaded,
         })
+    }
+
+    /// Reads the list of a tree's other files. `repomd` is the digest of the tree's repomd.xml.
+    fn tree(
+        &self,
+        source: &Source<'_>,
+        recorded: Option<&RecordedRepository>,
+        repomd: Sha256,
+    ) -> Result<(List, TreeInfo)> {
+        let known = recorded.and_then(|recorded| recorded.treeinfo_sha256);
+        let info = self.list(source, ".treeinfo", None, known, |bytes| {
+            treeinfo::read(&String::from_utf8_lossy(bytes)).map(drop)
+        })?;
+        let tree = treeinfo::read(&String::from_utf8_lossy(&info.bytes))
+            .map_err(anyhow::Error::msg)
+            .with_context(|| format!("{}: .treeinfo", source.name))?;
+        if tree.repomd_sha256.is_some_and(|listed| listed != repomd) {
+            self.fetch.progress.say(&format!(
+                "note: {}: .treeinfo lists another digest for repodata/repomd.xml; the metadata was regenerated after the tree",
+                source.name
+            ));
+        }
+        Ok((info, tree))
+    }
+
+    /// Downloads an image without a listed digest, and returns its digest.
+    fn image(
+        &self,
+        source: &Source<'_>,
+        path: &RelativePath,
+        downloaded: &mut Vec<u64>,
+    ) -> Result<Sha256> {
+        match source.unverified(self.fetch, self.folder, path)? {
+            Ok((size, sha256)) => {
+                self.fetch.progress.say(&format!(
+                    "note: {}: .treeinfo lists no digest for {path}: its first download is trusted, with sha256 {sha256}",
+                    source.name
+                ));
+                downloaded.push(size);
+                Ok(sha256)
+            }
+            Err(error) => bail!("{error}"),
+        }
     }
 
     /// Reads a list from the mirror's folder if it has the expected digest there, and otherwise
@@ -166,6 +217,7 @@ impl Reader<'_> {
             }
             check(bytes).map_err(MirrorError::Content)
         })?;
+        self.folder.begin_change(&source.area, &path, &bytes)?;
         Ok(List {
             path,
             bytes,
@@ -215,7 +267,7 @@ impl Reader<'_> {
         let sizes = survey.wanted.iter();
         survey.bytes = sizes.filter_map(|file| source.size(self.fetch, file)).sum();
         survey.present += repository.lists().filter(|list| list.is_present).count();
-        survey.present -= usize::from(repository.primary_downloaded.is_some());
+        survey.present -= repository.downloaded.len();
         Ok(survey)
     }
 }

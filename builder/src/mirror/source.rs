@@ -1,16 +1,18 @@
 //! Downloads the files of one repository from its addresses.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, bail};
 use recipes::Sha256;
 use recipes::recipe::Base;
+use url::Url;
 
 use super::folder::{Folder, with_ending};
 use super::metadata::ListedFile;
 use super::path::RelativePath;
-use crate::release::{Fetch, MirrorError, PartialDownload, Progress};
+use crate::release::{Fetch, MirrorError, PartialDownload, Progress, ReleaseError};
 
 /// The maximum size of a file whose size is not listed, such as the installer's second stage (500
 /// MB).
@@ -102,21 +104,45 @@ impl Source<'_> {
         folder: &Folder,
         file: &ListedFile,
     ) -> Result<Result<u64, NotFetched>> {
-        let path = folder.place(&self.area, &file.path)?;
-        let part = PartialDownload::at(with_ending(&path, ".part"));
         let limit = file.size.unwrap_or(MAX_FILE_BYTES);
+        self.first(folder, &file.path, |url, part, path| {
+            fetch.verified(url, (file.sha256, limit), part, path)
+        })
+    }
+
+    /// Downloads a file without a listed digest into the mirror, and returns its size and digest.
+    pub(super) fn unverified(
+        &self,
+        fetch: Fetch<'_>,
+        folder: &Folder,
+        file: &RelativePath,
+    ) -> Result<Result<(u64, Sha256), NotFetched>> {
+        self.first(folder, file, |url, part, path| {
+            fetch.unverified(url, MAX_FILE_BYTES, part, path)
+        })
+    }
+
+    /// Asks one address after the other by `fetch`, until one gives the file.
+    fn first<T>(
+        &self,
+        folder: &Folder,
+        file: &RelativePath,
+        fetch: impl Fn(&Url, &PartialDownload, &Path) -> Result<Result<T, MirrorError>, ReleaseError>,
+    ) -> Result<Result<T, NotFetched>> {
+        let path = folder.place(&self.area, file)?;
+        let part = PartialDownload::at(with_ending(&path, ".part"));
         let mut tried = Vec::new();
         for (index, base) in self.bases() {
-            let url = file.path.below(base.url());
-            match fetch.verified(&url, (file.sha256, limit), &part, &path)? {
-                Ok(size) => {
+            let url = file.below(base.url());
+            match fetch(&url, &part, &path)? {
+                Ok(found) => {
                     self.answered.set(index);
-                    return Ok(Ok(size));
+                    return Ok(Ok(found));
                 }
                 Err(trouble) => tried.push((url.to_string(), trouble)),
             }
         }
-        Ok(Err(self.not_fetched(&file.path, &tried)))
+        Ok(Err(self.not_fetched(file, &tried)))
     }
 }
 

@@ -18,74 +18,80 @@ const OPTIONAL: [&str; 2] = ["images/updates.img", "images/product.img"];
 /// The contents of a `.treeinfo`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TreeInfo {
-    /// The files that an installation needs.
+    /// The files that an installation needs, as far as their digests are listed.
     pub(super) files: Vec<ListedFile>,
+    /// The others. lorax lists no digests, and CentOS 7 has its trees from lorax; RHEL 7 lists them
+    /// (productmd).
+    pub(super) unlisted: Vec<RelativePath>,
     /// The digest that it lists for the tree's repomd.xml.
     pub(super) repomd_sha256: Option<Sha256>,
 }
 
 /// Reads a `.treeinfo`, which consists of sections with lines `key = value`.
 pub(super) fn read(text: &str) -> Result<TreeInfo, String> {
-    let (mut section, mut stage2) = ("", STAGE2);
+    let (mut section, mut stage2) = ("", None);
+    let mut has_sections = false;
     let mut digests: BTreeMap<&str, &str> = BTreeMap::new();
     for line in text.lines().map(str::trim) {
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
-            section = name;
+        if let Some((name, _)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            (section, has_sections) = (name, true);
             continue;
         }
-        let Some((key, value)) = line.split_once(['=', ':']) else {
+        let Some((key, value)) = line.split_once('=') else {
             continue;
         };
         let (key, value) = (key.trim(), value.trim());
         match section {
-            "stage2" if key == "mainimage" => stage2 = value,
-            "checksums" => drop(digests.insert(key, value)),
+            // dracut takes the first one (dracut/anaconda-lib.sh, config_get).
+            "stage2" if key == "mainimage" => stage2 = stage2.or(Some(value)),
+            "checksums" if *digests.entry(key).or_insert(value) != value => {
+                return Err(format!("{key} is listed twice, with different digests"));
+            }
             _ => {}
         }
     }
-    let digest = |path: &str| -> Result<Option<Sha256>, String> {
-        let Some(listed) = digests.get(path) else {
-            return Ok(None);
-        };
-        let digits = listed.strip_prefix("sha256:").ok_or_else(|| {
-            format!("{path} has the checksum {listed:?}: only sha256 is accepted")
-        })?;
-        let digest = digits.parse();
-        digest.map(Some).map_err(|error| format!("{path}: {error}"))
-    };
-    let mut files = Vec::new();
-    for (path, needed) in BOOT
-        .into_iter()
-        .chain([stage2])
+    if !has_sections {
+        return Err("it is not a .treeinfo: it has no section".to_owned());
+    }
+    let needed = BOOT.into_iter().chain([stage2.unwrap_or(STAGE2)]);
+    let (mut files, mut unlisted) = (Vec::new(), Vec::new());
+    for (path, is_needed) in needed
         .map(|path| (path, true))
         .chain(OPTIONAL.map(|path| (path, false)))
     {
-        let Some(sha256) = digest(path)? else {
-            if needed {
-                return Err(format!(
-                    "[checksums] does not list {path}, which an installation needs: expected a 7.9 tree with images/ and LiveOS/"
-                ));
-            }
-            continue;
-        };
+        let sha256 = digest(&digests, path)?;
         let path: RelativePath = path.parse()?;
         // Packages and metadata have their own lists.
         if path.is_package() || path.names().next() == Some("repodata") {
             return Err(format!("{path} is not an image"));
         }
-        files.push(ListedFile {
-            path,
-            sha256,
-            size: None,
-        });
+        match sha256 {
+            Some(sha256) => files.push(ListedFile {
+                path,
+                sha256,
+                size: None,
+            }),
+            None if is_needed => unlisted.push(path),
+            None => {}
+        }
     }
     Ok(TreeInfo {
         files,
-        repomd_sha256: digest("repodata/repomd.xml").ok().flatten(),
+        unlisted,
+        repomd_sha256: digest(&digests, "repodata/repomd.xml").ok().flatten(),
     })
+}
+
+/// The listed digest of a file.
+fn digest(digests: &BTreeMap<&str, &str>, path: &str) -> Result<Option<Sha256>, String> {
+    let Some(listed) = digests.get(path) else {
+        return Ok(None);
+    };
+    let digits = listed
+        .strip_prefix("sha256:")
+        .ok_or_else(|| format!("{path} has the checksum {listed:?}: only sha256 is accepted"))?;
+    let digest = digits.parse();
+    digest.map(Some).map_err(|error| format!("{path}: {error}"))
 }
 
 #[cfg(test)]
@@ -94,7 +100,17 @@ mod tests {
 
     use super::*;
 
-    /// Returns a `.treeinfo` like that of CentOS 7.9's own tree.
+    /// Returns a `.treeinfo` as lorax writes it for CentOS 7.
+    fn centos() -> String {
+        format!(
+            "[general]\nname = CentOS-7\nfamily = CentOS\ntimestamp = 1603729484.4\nvariant = \nversion = 7\npackagedir = \n\
+             arch = x86_64\n\n[stage2]\nmainimage = {STAGE2}\n\n[images-x86_64]\nkernel = {}\ninitrd = {}\n\
+             boot.iso = images/boot.iso\n\n[images-xen]\nkernel = {0}\ninitrd = {1}\n",
+            BOOT[0], BOOT[1]
+        )
+    }
+
+    /// Returns the same with digests, as productmd writes them.
     fn text() -> String {
         let sum = |path: &str| format!("{path} = sha256:{}\n", Sha256::of(path.as_bytes()));
         let sums: String = BOOT
@@ -102,12 +118,7 @@ mod tests {
             .chain([STAGE2, "images/efiboot.img", "repodata/repomd.xml"])
             .map(sum)
             .collect();
-        format!(
-            "[general]\nname = CentOS-7\nfamily = CentOS\ntimestamp = 1603729484.4\nvariant = \nversion = 7\npackagedir = \n\
-             arch = x86_64\n\n[stage2]\nmainimage = {STAGE2}\n\n[images-x86_64]\nkernel = {}\ninitrd = {}\n\
-             boot.iso = images/boot.iso\n\n[checksums]\n{sums}",
-            BOOT[0], BOOT[1]
-        )
+        format!("{}\n[checksums]\n{sums}", centos())
     }
 
     #[test]
@@ -116,6 +127,7 @@ mod tests {
         let paths: Vec<&str> = found.files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(paths, [BOOT[0], BOOT[1], STAGE2]);
         assert_eq!(found.files[2].sha256, Sha256::of(STAGE2.as_bytes()));
+        assert_eq!(found.unlisted, []);
         assert_eq!(
             found.repomd_sha256,
             Some(Sha256::of(b"repodata/repomd.xml"))
@@ -125,20 +137,61 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_of_lorax_lists_no_digests() {
+        let found = read(&centos()).unwrap();
+        let unlisted: Vec<&str> = found.unlisted.iter().map(RelativePath::as_str).collect();
+        assert_eq!(unlisted, [BOOT[0], BOOT[1], STAGE2]);
+        assert_eq!((found.files, found.repomd_sha256), (vec![], None));
+        let other = centos().replace(STAGE2, "images/other.img");
+        assert_eq!(
+            read(&other).unwrap().unlisted[2].as_str(),
+            "images/other.img"
+        );
+        for (path, words) in [
+            ("../../squashfs.img", "leads out of its folder"),
+            ("repodata/repomd.xml", "is not an image"),
+        ] {
+            let error = read(&centos().replace(STAGE2, path)).unwrap_err();
+            assert!(error.contains(words), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_first_second_stage_counts_as_for_the_installer() {
+        let stage2 = |lines: &str| {
+            let text = text().replace(&format!("mainimage = {STAGE2}"), lines);
+            let more = format!("images/a.img = sha256:{}\n", Sha256::of(b"a"));
+            read(&(text + &more)).unwrap().files[2].path.to_string()
+        };
+        // As dracut/anaconda-lib.sh, config_get, of anaconda 21.48.22.159 read these lines.
+        for (lines, found) in [
+            ("mainimage=images/a.img", "images/a.img"),
+            ("mainimage = images/a.img\nmainimage = x", "images/a.img"),
+            ("mainimage: images/a.img", STAGE2),
+            ("#mainimage = images/a.img", STAGE2),
+            (";mainimage = images/a.img", STAGE2),
+            ("[x]\nmainimage = images/a.img", STAGE2),
+            (
+                "[x]\n[stage2] # y\nmainimage = images/a.img",
+                "images/a.img",
+            ),
+        ] {
+            assert_eq!(stage2(lines), found, "{lines}");
+        }
+    }
+
+    #[test]
+    fn two_digests_of_a_file_are_refused() {
+        let text = text() + "images/pxeboot/vmlinuz = sha256:" + &Sha256::of(b"x").to_string();
+        let error = read(&text).unwrap_err();
+        assert!(error.contains("is listed twice"), "{error}");
+    }
+
+    #[test]
     fn a_tree_that_cannot_be_verified_is_refused() {
         for (from, to, words) in [
-            (
-                "[checksums]",
-                "[sums]",
-                "does not list images/pxeboot/vmlinuz",
-            ),
             ("vmlinuz = sha256:", "vmlinuz = sha1:", "only sha256"),
             ("vmlinuz = sha256:", "vmlinuz = sha256:0", "65 characters"),
-            (
-                "mainimage = LiveOS/squashfs.img",
-                "mainimage = LiveOS/other.img",
-                "does not list LiveOS/other.img",
-            ),
             (STAGE2, "../../squashfs.img", "leads out of its folder"),
             (STAGE2, "/squashfs.img", "is absolute"),
             (STAGE2, "x.rpm", "is not an image"),
@@ -153,7 +206,8 @@ mod tests {
         #[test]
         fn no_text_causes_a_panic_or_leads_out(text in "(\\[(checksums|stage2)\\]\n|[a-z./]{0,12} ?[=:] ?(sha256:)?[0-9a-f./]{0,12}\n|.{0,20}\n){0,12}") {
             if let Ok(found) = read(&text) {
-                prop_assert!(found.files.iter().all(|file| file.path.names().all(|name| name != "..")));
+                let mut paths = found.files.iter().map(|file| &file.path).chain(&found.unlisted);
+                prop_assert!(paths.all(|path| path.names().all(|name| name != "..")));
             }
         }
     }

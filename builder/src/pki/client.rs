@@ -159,6 +159,7 @@ fn signer(dir: &Path, provided: &Authority, now: OffsetDateTime) -> Result<Signe
         authority: 0,
         certificate: Duration::ZERO,
         renew_before: Duration::ZERO,
+        nodes_ask: false,
     };
     let mut events = Vec::new();
     if let Some(signer) = provided.read(lifetimes, now, &mut events)? {

@@ -50,9 +50,8 @@ pub(crate) enum PkiError {
         waited: u64,
     },
     /// A request contains keys that an operator has to approve first.
-    #[error("{name} {has}, but this request is for the key {asked}. Compare it with the key that \
-        {name} prints, then run: builder pki approve {folder} {name} {asked} [key-not-approved]",
-        folder = folder.display(),
+    #[error("{name} {has}, but this request is for the key {asked}. {hint} [key-not-approved]",
+        hint = approval_hint(folder, name, *asked),
         has = enrolled.map_or_else(|| "has no approved key".to_owned(), |key| format!("is enrolled with the key {key}")))]
     KeyNotApproved {
         /// The folder of the PKI.
@@ -83,6 +82,14 @@ pub(crate) enum PkiError {
         /// The certificate library's error.
         source: rcgen::Error,
     },
+}
+
+/// Says how an operator compares and approves a node's key.
+pub(crate) fn approval_hint(dir: &Path, name: &Label, fingerprint: Sha256) -> String {
+    format!(
+        "Compare it with the key that {name} prints, then run: builder pki approve {} {name} {fingerprint}",
+        dir.display()
+    )
 }
 
 impl PkiError {

@@ -13,6 +13,10 @@ pub(crate) struct Lifetimes {
     /// A node's certificate whose remaining lifetime is shorter than this is replaced by the next
     /// build, or when the node requests a new one.
     pub renew_before: Duration,
+    /// Whether the nodes ask for renewals when a third of a certificate's own life is left. A
+    /// certificate is then also replaced when less than half of its own life is left, which may be
+    /// longer than the recipe's if the recipe has changed.
+    pub nodes_ask: bool,
 }
 
 impl From<&Tls> for Lifetimes {
@@ -23,6 +27,7 @@ impl From<&Tls> for Lifetimes {
             authority: tls.authority_days,
             certificate: of(tls.certificate_life),
             renew_before: of(tls.renew_before),
+            nodes_ask: tls.enrol.is_some(),
         }
     }
 }

@@ -55,7 +55,7 @@ pub(crate) use approval::{FirstKeys, approve, asked};
 pub(crate) use authority::Authority;
 pub(crate) use client::{ClientFiles, issue_client, newest_client};
 pub(crate) use cluster::{Cluster, assign, is_of};
-pub(crate) use error::PkiError;
+pub(crate) use error::{PkiError, approval_hint};
 pub(crate) use event::Event;
 pub(crate) use lifetimes::Lifetimes;
 pub(crate) use public_keys::{PublicKeys, REQUEST_LIMIT};
@@ -284,6 +284,8 @@ impl Pki {
             now: self.now,
             renew_until: authority::validity(self.now, self.lifetimes.renew_before).1,
             new_until: issuer.map_or(new_until, |issuer| new_until.min(issuer.not_after)),
+            authority_until: issuer.map_or(new_until, |issuer| issuer.not_after),
+            nodes_ask: self.lifetimes.nodes_ask,
         }
     }
 

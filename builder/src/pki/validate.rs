@@ -183,6 +183,22 @@ pub(super) struct Requirements<'a> {
     pub(super) renew_until: OffsetDateTime,
     /// The end of validity that a new certificate would have.
     pub(super) new_until: OffsetDateTime,
+    /// The end of validity of the CA.
+    pub(super) authority_until: OffsetDateTime,
+    /// Whether the nodes ask for renewals.
+    pub(super) nodes_ask: bool,
+}
+
+impl Requirements<'_> {
+    /// Whether a certificate that is valid now is replaced because of its age.
+    fn is_due(&self, leaf: &Certificate) -> bool {
+        let by_recipe = leaf.not_after < self.renew_until && leaf.not_after < self.new_until;
+        // A new certificate of a certificate that expires with its CA would expire then too.
+        let (left, life) = (leaf.not_after - self.now, leaf.not_after - leaf.not_before);
+        let by_own_life =
+            self.nodes_ask && left < life / 2 && leaf.not_after < self.authority_until;
+        by_recipe || by_own_life
+    }
 }
 
 /// The key that a certificate should be for.
@@ -232,7 +248,7 @@ pub(super) fn mismatches(
     } else if requirements.now < leaf.not_before {
         out.push(Mismatch::NotYetValid(leaf.not_before));
     } else {
-        if leaf.not_after < requirements.renew_until && leaf.not_after < requirements.new_until {
+        if requirements.is_due(leaf) {
             out.push(Mismatch::ExpiresSoon(leaf.not_after));
         }
         // The chain is checked only if the certificate is valid now and has the client purpose,

@@ -85,6 +85,25 @@ impl Fetch<'_> {
         }
     }
 
+    /// Downloads the file at `url`, of which no digest is known, to `path`. Begins from the start,
+    /// because nothing would show that an earlier part is of another file. Returns size and digest.
+    pub(crate) fn unverified(
+        &self,
+        url: &Url,
+        limit: u64,
+        part: &PartialDownload,
+        path: &Path,
+    ) -> Result<Result<(u64, Sha256), MirrorError>, ReleaseError> {
+        part.discard()?;
+        if let Err(trouble) = self.download(url, part, limit)? {
+            part.discard()?;
+            return Ok(Err(trouble));
+        }
+        let found = digest::of_file(part.path()).map_err(ReleaseError::io("read", part.path()))?;
+        part.complete(path)?;
+        Ok(Ok(found))
+    }
+
     /// Downloads the file at `url` into `part`, and continues after the bytes that `part` already
     /// has. The outer error is a fault of this machine, such as its disk, and the inner error is
     /// the mirror's. The bytes are not verified yet.

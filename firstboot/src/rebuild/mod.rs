@@ -21,8 +21,11 @@ use crate::membership::{ActiveStreams, PeerClient};
 use crate::output::say;
 use crate::reason::{Reason, ReasonId};
 use observe::observe;
-use plan::{RebuildStep, plan};
+use plan::{FULL_LOG, RebuildStep, plan};
 pub(crate) use promote::{learner_to_promote, promote_learner};
+
+/// The key that a node writes to only to lengthen the log.
+const FILLER: &str = "/etcd-image/join";
 
 /// The result of one round.
 #[derive(Debug)]
@@ -105,6 +108,7 @@ impl Rebuild {
                 let start = join(identity, journal, members)?;
                 return Ok(Some(JoinProgress::Join(start)));
             }
+            (RebuildStep::LengthenLog, Some(helper)) => lengthen_log(helper, &credentials).await,
             (RebuildStep::Remove(member), Some(helper)) => {
                 // This node may have waited for days, and a closed connection is its only evidence
                 // about the other machine.
@@ -156,6 +160,21 @@ fn join(
     let InitialCluster { token, members, .. } = start.clone();
     journal.add(Event::Join { token, members })?;
     Ok(start)
+}
+
+/// Writes so many entries that every member shortens its log, so that none of them sends a new
+/// member the first entries.
+async fn lengthen_log(url: &str, credentials: &Credentials) -> Result<()> {
+    say(
+        "the members' logs still have all entries, among which etcd of this node may not be able to \
+         read some: writing until the members have shortened their logs",
+    );
+    let client = Client::connect(url, credentials).await?;
+    for entry in 0..FULL_LOG {
+        let value = entry.to_string().into_bytes();
+        client.transact(&[], &[(FILLER, Some(value))]).await?;
+    }
+    client.transact(&[], &[(FILLER, None)]).await.map(drop)
 }
 
 /// Removes the member through a request to another member.

@@ -46,6 +46,8 @@ pub(crate) enum RebuildStep {
     /// Another machine runs this node's member, or ran it until a moment ago, according to another
     /// member, which the text names.
     DuplicateMember(Reason),
+    /// Write to the cluster until its members have shortened their logs.
+    LengthenLog,
     /// Remove this node's former member.
     Remove(u64),
     /// Add this node as a learner to this cluster.
@@ -62,6 +64,12 @@ const ROOM: u64 = 256 << 20;
 /// certificates depend on the clock. etcd warns about a difference of one second or more, which is
 /// also the resolution of the date of an HTTP response.
 const CLOCK: i64 = 5;
+
+/// The number of entries after which a member of 3.6 or later has shortened its log in memory for
+/// the first time (server/etcdserver/server.go, memorySnapshotCount).
+pub(crate) const FULL_LOG: u64 = 100;
+/// The first minor that cannot read requests of the v2 API in the log.
+const FIRST_WITHOUT_V2: u64 = 7;
 
 /// Decides the next step.
 pub(crate) fn plan(observed: &Observed) -> RebuildStep {
@@ -114,6 +122,9 @@ pub(crate) fn plan(observed: &Observed) -> RebuildStep {
             ReasonId::LearnerPending,
             format!("{learner} is still a learner, and etcd adds one member at a time"),
         );
+    }
+    if sends_whole_log(observed) {
+        return RebuildStep::LengthenLog;
     }
     match own.as_slice() {
         [] => RebuildStep::Add(first.cluster_id),
@@ -227,6 +238,19 @@ fn unfit(observed: &Observed) -> Option<Reason> {
             mib(database)
         ))
     })
+}
+
+/// Returns whether a member could send its log from the first entry on, which etcd of this node may
+/// not be able to read. A new member without data gets the whole log while the leader has all of
+/// it. After that it gets a snapshot, which is newer than all requests of the v2 API: only etcd 3.5
+/// writes those. Tried with a log of 3.5.35, continued by 3.6.16: with 69 entries a new member of
+/// 3.7.3 panics, with 129 it runs.
+fn sends_whole_log(observed: &Observed) -> bool {
+    let mut older = observed
+        .peers
+        .iter()
+        .filter(|peer| peer.version.minor < FIRST_WITHOUT_V2);
+    observed.version.minor >= FIRST_WITHOUT_V2 && older.any(|peer| peer.index <= FULL_LOG)
 }
 
 /// Returns why this node's etcd must not run with the versions of the other members, or `None` if

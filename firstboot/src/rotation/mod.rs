@@ -120,6 +120,10 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
         .build()?;
     let (mut logged, mut since) = (String::new(), Instant::now());
     loop {
+        if end_expired_deferral(identity, journal)? {
+            apply_certificates(identity)?;
+            since = Instant::now();
+        }
         let observed = runtime.block_on(observe(identity, journal))?;
         let why = match plan(&observed) {
             RotationStep::Done => return Ok(()),
@@ -167,8 +171,28 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
     }
 }
 
+/// Stops deferring the document's certificates once those in use have expired, because no member
+/// accepts expired ones. The CAs stay as they are. Returns whether other certificates are in use.
+fn end_expired_deferral(identity: &mut Identity, journal: &Journal) -> Result<bool> {
+    let works = |tls: &NodeTls| tls::check(identity, tls).is_ok();
+    if works(&identity.tls) || !works(&identity.issued) {
+        return Ok(false);
+    }
+    let ca = std::mem::replace(&mut identity.tls, identity.issued.clone()).ca;
+    defer_certificates(identity, journal)?;
+    identity.tls.ca = ca;
+    say(
+        "the certificates in use have expired before all members trust the new CA: switching to \
+         other certificates of the document",
+    );
+    Ok(true)
+}
+
 fn apply_certificates(identity: &Identity) -> Result<()> {
     steps::certificates(identity)?
         .iter()
         .try_for_each(Change::apply_and_log)
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::Result;
 use recipes::NodeDocument;
 #[cfg(test)]
-pub(crate) use tls::tests::{issued, issued_for, issued_in};
+pub(crate) use tls::tests::{issued, issued_for, issued_in, issued_until};
 
 use crate::change::{self, Change, folder};
 use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};

@@ -110,6 +110,11 @@ impl Agreed {
                 "{member} is restarting its etcd to trust a different CA"
             )));
         }
+        self.decide_turn(node)
+    }
+
+    /// Returns the decision whether a member has the turn or may take it, regardless of any image.
+    pub(super) fn decide_turn(&self, node: &Label) -> Decision {
         match &self.turn.value {
             None => Decision::Take,
             Some(turn) if turn.node == *node => Decision::Mine,

@@ -95,6 +95,13 @@ pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
     }
 }
 
+/// Returns a member that reports the downgrade to this minor, if it is in force. A downgrade to another
+/// minor is not the one that was enabled.
+pub(super) fn reports_downgrade(minor: u64, members: &Members) -> Option<&Peer> {
+    let mut all = members.own.iter().chain(&members.others);
+    all.find(|peer| peer.downgrade == Some(minor))
+}
+
 /// Returns a member that does not answer, if there is one.
 fn silent(members: &Members) -> Option<String> {
     let Some(own) = &members.own else {
@@ -243,5 +250,13 @@ mod tests {
             "etcdctl downgrade cancel",
         );
         assert!(objection(version("3.6.16"), &members.others).is_some());
+    }
+    #[test]
+    fn a_downgrade_that_another_order_enabled_is_not_found() {
+        let mut members = cluster(["3.7.1"; 3], 7);
+        assert!(reports_downgrade(5, &members).is_none());
+        members.others[0].downgrade = Some(6);
+        assert!(reports_downgrade(5, &members).is_none());
+        assert_eq!(reports_downgrade(6, &members).unwrap().name, "etcd-1");
     }
 }

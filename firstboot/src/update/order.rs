@@ -28,7 +28,7 @@ pub(super) fn begin(own: &ThisNode, order: UpdateOrder) -> Result<UpdateState> {
         phase: Phase::Waiting,
         replacement,
         turn: false,
-        downgrade: false,
+        downgrade: None,
         boot: String::new(),
         replacement_boot: String::new(),
         boots: 0,

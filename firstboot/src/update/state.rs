@@ -30,10 +30,10 @@ pub(super) struct UpdateState {
     pub(super) replacement: FileChanges,
     /// Whether the node may be holding the turn.
     pub(super) turn: bool,
-    /// Whether this order may have enabled a downgrade of the cluster. It is cancelled before the
-    /// turn is released.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) downgrade: bool,
+    /// The minor to which this order may have enabled a downgrade of the cluster. The downgrade is
+    /// cancelled before the turn is released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) downgrade: Option<u64>,
     /// The boot in which this state was written.
     pub(super) boot: String,
     /// The boot in which the replacement of files began. It is empty before the replacement, and for a

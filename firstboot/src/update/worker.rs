@@ -2,6 +2,7 @@
 //! on the disk.
 
 mod downgrade;
+mod held_turn;
 mod steps;
 mod take_back;
 mod turn;

@@ -39,6 +39,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             &versions(&[FIRST, OLD, NEW, LAST]),
             steps,
         ),
+        long(
+            "a_new_member_of_3_7_gets_no_log_that_3_5_began",
+            &versions(&[OLD, NEW, LAST]),
+            young,
+        ),
         trial(
             "data_is_not_given_to_a_version_that_cannot_read_it",
             &versions(&[FIRST, NEW]),
@@ -166,6 +171,30 @@ fn steps() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// etcd 3.7 cannot read the requests of the v2 API with which members of 3.5 publish their names.
+/// In a cluster with few entries, the leader sends them to a new member.
+fn young() -> Result<()> {
+    let mut bed = Bed::with_etcd(OLD, 3)?;
+    boot_all(&mut bed.hosts)?;
+    // `firstboot status` lists the alarms, which adds an entry to the log.
+    let healthy = |host: &Host| {
+        let said = "journalctl --no-pager -b -u firstboot | grep -q 'is a healthy member of'";
+        host.wait_for(said, CONVERGENCE_TIMEOUT)
+    };
+    bed.hosts.iter().try_for_each(healthy)?;
+    for (version, at) in [(NEW, 2), (NEW, 0), (NEW, 1), (LAST, 2)] {
+        bed.install_with(at, version)?;
+        bed.hosts[at].boot()?;
+        healthy(&bed.hosts[at])?;
+    }
+    let said = bed.hosts[2].journal("firstboot")?;
+    ensure!(
+        said.contains("writing until the members have shortened their logs"),
+        "{said}"
+    );
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 /// Installs different programs on a node that keeps its data.

@@ -3,7 +3,7 @@
 use super::element::{Element, IGNORED, REFUSED, SeenElements};
 use super::reader::Reader;
 use crate::check::finding::Finding;
-use crate::check::kickstart::shell_words;
+use crate::check::kickstart::{SplitError, shell_words};
 use crate::check::python::decimal;
 
 /// The part of the file that has been read.
@@ -84,9 +84,17 @@ impl Reader for Direct {
             ));
             return;
         }
-        let Some(words) = shell_words(text) else {
-            out.push(at.misplaced("a quote is not closed", REFUSED, "close the quote"));
-            return;
+        let words = match shell_words(text) {
+            Ok(words) => words,
+            Err(SplitError::Quote(_)) => {
+                out.push(at.misplaced("a quote is not closed", REFUSED, "close the quote"));
+                return;
+            }
+            Err(SplitError::Escape(_)) => {
+                let message = "a backslash at the end of the arguments";
+                out.push(at.misplaced(message, REFUSED, "remove it"));
+                return;
+            }
         };
         if let Some(open) = open {
             self.seen.add(at, format!("{open} {words:?}"), out);

@@ -27,7 +27,7 @@ use self::document::read;
 use super::finding::Finding;
 pub(super) use cross_checks::{cross_check, installs};
 pub(super) use script::bash_says;
-pub(super) use split::shell_words;
+pub(super) use split::{SplitError, shell_words};
 
 /// Checks a kickstart.
 pub(super) fn check(text: &str) -> Vec<Finding> {

@@ -186,7 +186,7 @@ fn value_mismatch(
         Form::Int(least, most) => match python::optparse(value) {
             None => (
                 format!("{name} takes a whole number, not `{value}`"),
-                "write a number without a unit; sizes are in MiB".into(),
+                whole_number(name).into(),
             ),
             Some(number) if number < least || number > most => {
                 let expected = if most == i64::MAX {
@@ -231,6 +231,18 @@ fn value_mismatch(
         _ => return None,
     };
     Some(bad_value(word, message, expected))
+}
+
+/// Says how to write the number of an option. The units are those of anaconda 21.48.22.159
+/// (pyanaconda/kickstart.py).
+fn whole_number(name: &str) -> &'static str {
+    match name {
+        "--size" | "--maxsize" | "--metadatasize" | "--cachesize" | "--reserved-space" => {
+            "write the size in MiB, without a unit"
+        }
+        "--chunksize" | "--pesize" => "write the size in KiB, without a unit",
+        _ => "write a whole number, without a unit",
+    }
 }
 
 fn one_of(value: &str, words: &'static str) -> String {

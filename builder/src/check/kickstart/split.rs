@@ -16,10 +16,10 @@ pub(super) struct Token {
 
 /// The reason why a line cannot be split.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum SplitError {
+pub(in crate::check) enum SplitError {
     /// A quote that is not closed, with its place.
     Quote(usize),
-    /// The file ends with a backslash.
+    /// The text ends with a backslash, with its place.
     Escape(usize),
 }
 
@@ -86,11 +86,10 @@ fn finish(mut words: Vec<Token>, current: Option<Token>) -> Vec<Token> {
     words
 }
 
-/// Splits a text into words as Python's shlex does. Returns `None` if a quote is not closed or the
-/// text ends with a backslash.
-pub(in crate::check) fn shell_words(text: &str) -> Option<Vec<String>> {
-    let words = split(TextSpan::whole(text), false).ok()?.0;
-    Some(words.into_iter().map(|word| word.value).collect())
+/// Splits a text into words as Python's shlex does.
+pub(in crate::check) fn shell_words(text: &str) -> Result<Vec<String>, SplitError> {
+    let words = split(TextSpan::whole(text), false)?.0;
+    Ok(words.into_iter().map(|word| word.value).collect())
 }
 
 #[cfg(test)]

@@ -204,6 +204,7 @@ fn renewed_certificates_replace_old_ones_that_are_not_kept_and_begin_later() {
         let lifetimes = Lifetimes {
             certificate: life,
             renew_before: life / 2,
+            nodes_ask: true,
             ..LIFETIMES
         };
         let mut pki = folder.open_with(lifetimes, now() + after).unwrap();
@@ -242,4 +243,53 @@ fn renewed_certificates_replace_old_ones_that_are_not_kept_and_begin_later() {
         .into_iter()
         .filter(|(name, _)| name.contains(".old-"));
     assert_eq!(kept.count(), 0);
+}
+
+#[test]
+fn a_certificate_is_renewed_by_its_own_life_after_the_recipe_shortens_it() {
+    let folder = Folder::new();
+    let at = |days: i64, life: i64| {
+        let life = Duration::days(life);
+        let lifetimes = Lifetimes {
+            certificate: life,
+            renew_before: life / 2,
+            nodes_ask: true,
+            ..LIFETIMES
+        };
+        let now = now() + Duration::days(days);
+        let mut pki = folder.open_with(lifetimes, now).unwrap();
+        let found = pki.certificates(&Node::new("etcd-1").at(101)).unwrap();
+        let (tls, _) = found.unwrap();
+        Certificate::all(&tls.server.cert).unwrap().remove(0)
+    };
+    folder.enrol("etcd-1", &request()).unwrap();
+    let first = at(0, 365);
+    assert_eq!(at(150, 1).not_after, first.not_after);
+    // The node asks when a third of this certificate's life is left.
+    let second = at(250, 1);
+    assert_eq!(second.not_after, now() + Duration::days(251));
+    assert!(second.not_before > first.not_before);
+    assert_eq!(at(250, 1).not_after, second.not_after, "it is done once");
+}
+
+#[test]
+fn a_certificate_that_expires_with_its_ca_is_not_renewed() {
+    let folder = Folder::new();
+    let days = i64::from(LIFETIMES.authority);
+    let at = |day: i64| {
+        let life = Duration::days(days);
+        let lifetimes = Lifetimes {
+            certificate: life,
+            renew_before: life / 2,
+            nodes_ask: true,
+            ..LIFETIMES
+        };
+        let now = now() + Duration::days(day);
+        let mut pki = folder.open_with(lifetimes, now).unwrap();
+        let found = pki.certificates(&Node::new("etcd-1").at(101)).unwrap();
+        found.unwrap().0
+    };
+    folder.enrol("etcd-1", &request()).unwrap();
+    let first = at(0);
+    assert_eq!(at(days - 1), first);
 }

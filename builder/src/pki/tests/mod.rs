@@ -20,6 +20,7 @@ const LIFETIMES: Lifetimes = Lifetimes {
     authority: 3650,
     certificate: Duration::days(365),
     renew_before: Duration::days(30),
+    nodes_ask: false,
 };
 
 /// Returns one fixed time for all tests, so that no test depends on how long it takes. The time is

@@ -281,7 +281,36 @@ proptest! {
             RebuildStep::Add(_) => prop_assert!(!own),
             RebuildStep::Join(members) => prop_assert!(own && added == Some(3) && members.len() == listed.len()),
             RebuildStep::DuplicateMember(_) => prop_assert!(own && now.peers.iter().any(|peer| !peer.connected.is_empty())),
-            RebuildStep::Wait(_) => {}
+            RebuildStep::Wait(_) | RebuildStep::LengthenLog => {}
         }
+    }
+}
+
+#[test]
+fn a_log_that_may_have_v2_requests_is_lengthened_before_3_7_joins() {
+    let step = |own: &str, others: &str, index: [u64; 2]| {
+        let mut now = observed();
+        now.version = own.parse().unwrap();
+        for (peer, index) in now.peers.iter_mut().zip(index) {
+            peer.version = others.parse().unwrap();
+            peer.agreed = Some(6);
+            peer.index = index;
+        }
+        plan(&now)
+    };
+    let (lengthen, goes_on) = (RebuildStep::LengthenLog, RebuildStep::Remove(3));
+    for (own, others, index, expected) in [
+        ("3.7.3", "3.6.16", [9, 9], &lengthen),
+        ("3.7.3", "3.6.16", [101, 100], &lengthen),
+        ("3.7.3", "3.6.16", [101, 101], &goes_on),
+        ("3.6.16", "3.6.16", [9, 9], &goes_on),
+        // These members have read the log.
+        ("3.7.3", "3.7.3", [9, 9], &goes_on),
+    ] {
+        assert_eq!(
+            &step(own, others, index),
+            expected,
+            "{own} {others} {index:?}"
+        );
     }
 }

@@ -131,6 +131,16 @@ pub(crate) fn issued_in(year: i32) -> Identity {
     })
 }
 
+/// Returns a node whose certificates are valid from 2020 until the first of January of this year.
+pub(crate) fn issued_until(year: i32) -> Identity {
+    let ca = ca();
+    identity(&ca, |tls| {
+        tls.server = pair_valid(&ca, &NAMES, &BOTH, 2020..year);
+        tls.peer = pair_valid(&ca, &NAMES, &BOTH, 2020..year);
+        tls.client = pair_valid(&ca, &[], &[Eku::ClientAuth], 2020..year);
+    })
+}
+
 /// 2026-11-22.
 const NOW: u64 = 1_795_305_600;
 

@@ -146,7 +146,7 @@ fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
         phase: Phase::Recovering,
         replacement: FileChanges::default(),
         turn: true,
-        downgrade: false,
+        downgrade: None,
         boot: String::new(),
         replacement_boot: String::new(),
         boots: 0,

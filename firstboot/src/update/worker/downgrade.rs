@@ -8,19 +8,23 @@ use recipes::EtcdVersion;
 use serde::Deserialize;
 
 use super::super::cluster::Decision;
-use super::super::etcd_version::{Members, NextStep, next_step};
+use super::super::etcd_version::{Members, NextStep, next_step, reports_downgrade};
 use super::super::file_changes::FileChange;
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
+use super::held_turn::keep_turn;
 use super::steps::say;
 use crate::etcd::{Client, installed_credentials};
 use crate::exit::not_ready;
-use crate::membership::{Peer, PeerClient, QUERY_TIMEOUT, query_others, query_own};
+use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others, query_own};
 use crate::reason::{Reason, ReasonId};
 use crate::{data, files, identity, paths};
 
 /// The time limit for the members to change the cluster version.
 const AGREED_TIMEOUT: Duration = Duration::from_secs(60);
+/// The minor to which a cluster of 3.6 goes down, and from which it rises again, so that every
+/// member takes a raft snapshot.
+const SNAPSHOT_MINOR: u64 = 5;
 
 /// The part of the cluster document that every version of firstboot writes in the same way.
 #[derive(Deserialize)]
@@ -75,9 +79,9 @@ pub(super) async fn make_ready(
     }
     // This is written first, so that the node knows after a power cut that it must cancel the
     // downgrade.
-    state.downgrade = true;
-    state.write()?;
     let minor = target.minor;
+    state.downgrade = Some(minor);
+    state.write()?;
     say(format!(
         "enabling the downgrade of the cluster to etcd 3.{minor}"
     ));
@@ -145,7 +149,7 @@ pub(super) async fn end_interrupted_downgrade(
     state: &mut UpdateState,
     own: &ThisNode,
 ) -> Result<()> {
-    if state.downgrade && target(state, own)?.minor >= own.image.etcd.minor {
+    if state.downgrade.is_some() && target(state, own)?.minor >= own.image.etcd.minor {
         end_downgrade(state, own).await?;
     }
     Ok(())
@@ -163,11 +167,11 @@ async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<
         "etcd's log holds requests of etcd 3.5, which 3.7 cannot read. Lowering the version of the cluster to 3.5 and \
          raising it again, so that every member takes a raft snapshot",
     );
-    state.downgrade = true;
+    state.downgrade = Some(SNAPSHOT_MINOR);
     state.write()?;
     let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
-    client.enable_downgrade(5).await?;
-    wait_agreed(own, 5).await?;
+    client.enable_downgrade(SNAPSHOT_MINOR).await?;
+    wait_agreed(own, SNAPSHOT_MINOR).await?;
     end_downgrade(state, own).await?;
     wait_agreed(own, 6).await?;
     if reads_v2()? {
@@ -200,22 +204,35 @@ async fn wait_agreed(own: &ThisNode, minor: u64) -> Result<()> {
 
 /// Cancels the downgrade that this order enabled, and records the cancellation.
 async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
-    cancel_downgrade(own).await?;
-    state.downgrade = false;
+    cancel_downgrade(state, own).await?;
+    state.downgrade = None;
     state.write()
 }
 
-/// Cancels the downgrade that this order enabled.
-pub(super) async fn cancel_downgrade(own: &ThisNode) -> Result<()> {
+/// Cancels the downgrade that this order enabled, and no other. Only the node that has the turn
+/// enables a downgrade, so this node cancels one only while it has the turn, and takes the turn
+/// again if an operator has released it. A downgrade to another minor is not this order's either.
+///
+/// etcd cannot compare the turn in the request that cancels. If an operator releases the turn
+/// between the check and that request, and another node takes it and enables a downgrade to the
+/// same minor in that time, that downgrade is cancelled. The other node then enables it again, or
+/// its update waits. A downgrade to the same minor that an operator has enabled is cancelled too.
+///
+/// # Errors
+/// Not ready if another node has the turn.
+pub(super) async fn cancel_downgrade(state: &UpdateState, own: &ThisNode) -> Result<()> {
+    let Some(minor) = state.downgrade else {
+        return Ok(());
+    };
     let seen = members(own).await?;
-    let all: Vec<&Peer> = seen.own.iter().chain(&seen.others).collect();
-    if all.is_empty() {
+    if seen.own.is_none() && seen.others.is_empty() {
         bail!("no member answers");
     }
-    let Some(peer) = all.iter().find(|peer| peer.downgrade.is_some()) else {
+    let Some(peer) = reports_downgrade(minor, &seen) else {
         return Ok(());
     };
     let client = Client::connect(&peer.url, &installed_credentials()?).await?;
+    keep_turn(state, own).await?;
     client.cancel_downgrade().await?;
     // 3.6 reports success even if the cancellation failed.
     let downgrade = client.status().await?.downgrade_info;

@@ -100,7 +100,7 @@ fn try_to_stop(
         return Ok(step);
     }
     stop()?;
-    if !state.downgrade {
+    if state.downgrade.is_none() {
         std::thread::sleep(DECISION_TIME);
     }
     let step = match data_obstacle(target) {

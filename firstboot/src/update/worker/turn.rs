@@ -10,12 +10,12 @@ use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
 use super::super::{preconditions, window};
 use super::downgrade::{cancel_downgrade, target};
+use super::held_turn::{any_client, turn_of};
 use super::steps::say;
 use crate::etcd::{Client, installed_credentials};
 use crate::image_integrity;
 use crate::reason::{Reason, ReasonId};
 use members::keys::Failed;
-use members::keys::UpdateTurn;
 use members::moment::now;
 
 /// The pause between two checks of the cluster.
@@ -159,14 +159,6 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
     }
 }
 
-fn turn_of(state: &UpdateState) -> UpdateTurn {
-    UpdateTurn {
-        node: state.node.clone(),
-        serial: state.order.serial,
-        since: now(),
-    }
-}
-
 /// Releases the turn and marks a failed release, without a time limit, because no other member may
 /// start until then.
 pub(super) fn release_turn_patiently(
@@ -188,16 +180,11 @@ pub(super) fn release_turn_patiently(
 /// asks another member, because an order that ends before it has changed anything must not wait for
 /// etcd.
 async fn release_turn(state: &UpdateState, own: &ThisNode, failed: Option<&Failed>) -> Result<()> {
-    let credentials = installed_credentials()?;
-    let client = match preconditions::own_member(&credentials).await {
-        Ok(client) => client,
-        Err(_) => preconditions::any_member(own, &credentials).await?,
-    };
-    // If an operator released this turn, the downgrade may belong to the node that has the turn
-    // now.
-    let turn = Agreed::read(&client, state.order.serial).await?.turn.value;
-    if state.downgrade && turn.is_none_or(|turn| turn.node == state.node) {
-        cancel_downgrade(own).await?;
+    let client = any_client(own).await?;
+    // If another node has the turn, the downgrade may belong to that node.
+    let agreed = Agreed::read(&client, state.order.serial).await?;
+    if !matches!(agreed.decide_turn(&state.node), Decision::Wait(_)) {
+        cancel_downgrade(state, own).await?;
     }
     loop {
         let agreed = Agreed::read(&client, state.order.serial).await?;

@@ -38,6 +38,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("a_mirror_follows_its_pins", &[], pinned),
         trial(
+            "an_interrupted_refresh_needs_no_second_refresh",
+            &[],
+            interrupted_refresh,
+        ),
+        trial("images_without_listed_digests_are_recorded", &[], unlisted),
+        trial(
             "no_repository_list_causes_a_write_outside_its_folder",
             &[],
             hostile::paths,
@@ -195,5 +201,58 @@ fn pinned() -> Result<()> {
             .file(&format!("repos/updates/{}", package_path("tzdata")))
             .exists()
     );
+    upstream.compare()
+}
+
+/// The lists of this repository have the same names before and after.
+fn interrupted_refresh() -> Result<()> {
+    let upstream = Upstream::new()?;
+    upstream.mirrored(&[])?;
+    write_repository(&upstream.source(UPDATES), &["kernel", "tzdata"])?;
+    let package = upstream.source(&format!("{UPDATES}/{}", package_path("tzdata")));
+    let bytes = fs::read(&package)?;
+    fs::remove_file(&package)?;
+    let failed = upstream.run(&["--refresh"])?;
+    check_output(
+        &failed,
+        1,
+        &["no address has", "The mirror is not complete"],
+    )?;
+    ensure!(
+        !upstream.file("mirror.json").exists(),
+        "the mirror looks complete"
+    );
+    fs::write(&package, bytes)?;
+    let said = upstream.mirrored(&["--json"])?;
+    ensure!(said["repos"][0]["packages"] == 2, "{said:#}");
+    upstream.compare()
+}
+
+/// As in a tree of lorax, such as that of CentOS 7.
+fn unlisted() -> Result<()> {
+    let upstream = Upstream::new()?;
+    let info = upstream.source(&format!("{TREE}/.treeinfo"));
+    let text = fs::read_to_string(&info)?;
+    let (text, _) = text.split_once("[checksums]").unwrap_or((&text, ""));
+    fs::write(&info, text)?;
+    let first = upstream.run(&["--json"])?;
+    check_output(&first, 0, &[".treeinfo lists no digest for"])?;
+    let count = upstream.files()?.len();
+    let again = upstream.mirrored(&["--json"])?;
+    ensure!(again["present"].as_u64() == Some(count as u64), "{again:#}");
+    let image = upstream.source(&format!("{TREE}/{}", IMAGES[1]));
+    let digest = tests::etcd::sha256(&image)?;
+    ensure!(again["tree"]["images"][IMAGES[1]] == *digest, "{again:#}");
+
+    // An image that changes on the disk is repaired, and one that changes upstream is refused.
+    flip(&upstream.file(&format!("tree/{}", IMAGES[1])), 3)?;
+    upstream.mirrored(&[])?;
+    upstream.compare()?;
+    flip(&image, 3)?;
+    flip(&upstream.file(&format!("tree/{}", IMAGES[1])), 3)?;
+    check_output(&upstream.run(&[])?, 1, &[IMAGES[1], "wrong digest"])?;
+    // A new tree has a new list.
+    fs::write(&info, text.replace("[general]", "[general]\ntimestamp = 2"))?;
+    upstream.mirrored(&["--refresh"])?;
     upstream.compare()
 }

@@ -1,0 +1,57 @@
+//! Tests which certificates a member uses while the replacement of a CA waits.
+
+use super::*;
+use crate::steps::{issued, issued_until};
+
+/// A member whose certificates are valid until the first of January of the year `until`, and whose
+/// document has certificates of a new CA.
+fn deferring(until: i32) -> (Identity, NodeTls) {
+    let old = issued_until(until).tls;
+    let mut identity = issued();
+    identity.tls = interim::interim_certificates(&identity.issued, &old, &BTreeSet::new()).unwrap();
+    assert!(interim::same_pairs(&identity.tls, &old));
+    (identity, old)
+}
+
+fn end_deferral(identity: &mut Identity) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path().join("journal")).unwrap();
+    end_expired_deferral(identity, &journal).unwrap()
+}
+
+#[test]
+fn certificates_that_expire_while_others_are_deferred_are_replaced() {
+    let (mut identity, old) = deferring(2021);
+    let trusted = identity.tls.ca.clone();
+    assert!(end_deferral(&mut identity));
+    assert!(interim::same_pairs(&identity.tls, &identity.issued));
+    assert_eq!(identity.tls.ca, trusted, "a CA was added or dropped");
+    assert!(trusted.contains(&old.ca));
+    assert!(!end_deferral(&mut identity), "it is done once");
+}
+
+#[test]
+fn certificates_of_the_previous_ca_that_still_work_are_preferred() {
+    let (mut identity, _) = deferring(2021);
+    // The document's certificates of the previous CA were issued later than those in use.
+    let before = issued().tls;
+    identity.before = Some(before.clone());
+    assert!(end_deferral(&mut identity));
+    assert!(interim::same_pairs(&identity.tls, &before));
+}
+
+#[test]
+fn certificates_that_work_stay_in_use() {
+    let (mut identity, _) = deferring(2040);
+    let used = identity.tls.clone();
+    assert!(!end_deferral(&mut identity));
+    assert_eq!(identity.tls, used);
+}
+
+#[test]
+fn expired_certificates_stay_if_those_of_the_document_have_expired_too() {
+    let (mut identity, old) = deferring(2021);
+    identity.issued = issued_until(2021).tls;
+    assert!(!end_deferral(&mut identity));
+    assert!(interim::same_pairs(&identity.tls, &old));
+}

@@ -1,0 +1,51 @@
+//! Keeps the turn that an order has taken.
+
+use anyhow::Result;
+use members::keys::UpdateTurn;
+use members::moment::now;
+
+use super::super::cluster::{Agreed, Decision};
+use super::super::preconditions;
+use super::super::state::UpdateState;
+use super::super::this_node::ThisNode;
+use crate::etcd::{Client, installed_credentials};
+use crate::exit::not_ready;
+use crate::reason::ReasonId;
+
+/// The turn as this order takes it.
+pub(super) fn turn_of(state: &UpdateState) -> UpdateTurn {
+    UpdateTurn {
+        node: state.node.clone(),
+        serial: state.order.serial,
+        since: now(),
+    }
+}
+
+/// Makes sure that this node has the turn, which an operator may have released, and takes it again
+/// if it is free.
+///
+/// # Errors
+/// Not ready if another node has the turn.
+pub(super) async fn keep_turn(state: &UpdateState, own: &ThisNode) -> Result<()> {
+    let client = any_client(own).await?;
+    let agreed = Agreed::read(&client, state.order.serial).await?;
+    match agreed.decide_turn(&state.node) {
+        Decision::Wait(why) | Decision::Refuse(why) => return Err(not_ready(why)),
+        Decision::Take if !agreed.taking(&turn_of(state))?.execute(&client).await? => {
+            return Err(not_ready(
+                ReasonId::UpdateTurn.because("another node took the turn first"),
+            ));
+        }
+        Decision::Take | Decision::Mine => {}
+    }
+    Ok(())
+}
+
+/// Connects to etcd on this node, or to another member if it is down.
+pub(super) async fn any_client(own: &ThisNode) -> Result<Client> {
+    let credentials = installed_credentials()?;
+    match preconditions::own_member(&credentials).await {
+        Ok(client) => Ok(client),
+        Err(_) => preconditions::any_member(own, &credentials).await,
+    }
+}
