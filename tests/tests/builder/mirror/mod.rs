@@ -216,7 +216,7 @@ fn interrupted_refresh() -> Result<()> {
     check_output(
         &failed,
         1,
-        &["no address has", "The mirror is not complete"],
+        &["no address provides", "The mirror is not complete"],
     )?;
     ensure!(
         !upstream.file("mirror.json").exists(),
