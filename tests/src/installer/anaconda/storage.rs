@@ -110,7 +110,8 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
         } else {
             mount.clone()
         },
-        mib: number("--size").unwrap_or(0),
+        // blivet, devices/partition.py, DEFAULT_PART_SIZE.
+        mib: number("--size").unwrap_or(500),
         grows: part.has("--grow"),
         label: part.option("--label").map(str::to_owned),
         options: if has_options { options } else { "-" }.to_owned(),
