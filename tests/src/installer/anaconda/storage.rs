@@ -68,10 +68,10 @@ fn late(error: impl std::fmt::Display) -> Stop {
 /// inst.gpt.
 fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static str {
     let gpt = words.split_whitespace().any(|word| word == "inst.gpt");
-    let prefers_gpt = match data.clear.label.as_deref() {
-        Some(label) if data.clear.all || data.clear.init => label == "gpt",
-        _ => gpt,
-    };
+    let prefers_gpt = data
+        .disk_label
+        .as_deref()
+        .map_or(gpt, |label| label == "gpt");
     let too_large = disk.bytes / u64::from(disk.block) >= MBR_SECTORS;
     if hardware.efi || prefers_gpt || too_large {
         "gpt"
