@@ -181,6 +181,46 @@ fn json_tells_the_parsers_refusals_from_advice() {
     assert_eq!(kinds, expected.map(|(rule, kind)| (Some(rule), Some(kind))));
 }
 
+/// These texts look wrong or incomplete, but the programs of CentOS 7.9 do what they say.
+#[test]
+fn what_7_9_carries_out_as_written_has_no_finding() {
+    let minimal = "cmdline\ntimezone UTC\nrootpw --lock\nauthconfig --own=1 word\nzerombr\nclearpart --all\n\
+                   part / --fstype=ext4 --size=1 --grow\npoweroff\n%packages\n@core\n%end\n\
+                   %post --interpreter /bin/bash --log /root/post.log\ntrue\n%end\n";
+    let cases = [
+        // lang, keyboard and bootloader have defaults; anaconda hands the words of authconfig on.
+        ("a.ks", minimal),
+        // A drop-in continues a unit that another package contains.
+        (
+            "/etc/systemd/system/chronyd.service.d/10-own.conf",
+            "[Service]\nRestart=always\n",
+        ),
+        // basic.target waits for the units that it wants, except for those ordered after it
+        // (unit.c, unit_add_default_target_dependency).
+        (
+            "/etc/systemd/system/own.service",
+            "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=basic.target\n",
+        ),
+        // These keys can only be written, so `sysctl -a` does not show them.
+        (
+            "/etc/sysctl.d/95-own.conf",
+            "vm.compact_memory = 1\nnet.ipv4.route.flush = 1\n",
+        ),
+    ];
+    let found = |(path, text): &(&str, &str)| {
+        let file = File {
+            shown: (*path).into(),
+            path: (*path).into(),
+            text,
+            mode: None,
+        };
+        let findings = check(&[file], false).remove(0);
+        (!findings.is_empty()).then(|| format!("{path}: {findings:?}"))
+    };
+    let wrong: Vec<String> = cases.iter().filter_map(found).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Returns a recipe for a distribution other than CentOS. `more` continues its `[install]` section.
 fn in_family(family: &str, more: &str) -> String {
     let single = include_str!("../../../recipes/single-node.toml");

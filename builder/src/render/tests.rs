@@ -71,6 +71,12 @@ fn every_step_of_the_guide_has_its_file() {
     assert!(
         file(&files, "etc/fstab").contains("LABEL=etcd  /var/lib/etcd  xfs   defaults,noatime")
     );
+    // A BIOS machine has no ESP, so no boot and no program may wait long for it.
+    let fstab = file(&files, "etc/fstab");
+    let esp = fstab.lines().find(|line| line.starts_with("LABEL=ESP"));
+    assert!(esp.unwrap().contains(
+        "umask=0077,shortname=winnt,noauto,x-systemd.automount,x-systemd.device-timeout=5 "
+    ));
     assert!(file(&files, "etc/chrony.conf").contains("pool pool.ntp.org iburst"));
     assert!(
         file(&files, "etc/sysctl.d/95-etcd.conf")

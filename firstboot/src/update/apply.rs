@@ -33,15 +33,14 @@ pub(super) fn after(
     run("systemctl", &["daemon-reload"])?;
     for effect in effects(changes) {
         match effect {
-            // firstboot runs the program and not its unit, because systemd skips the unit if a part
-            // of /proc/sys is read-only.
+            // firstboot runs the program, because systemd skips its unit if /proc/sys is read-only
+            // (ConditionPathIsReadWrite=), and in a container a part of it can still be writable.
             Effect::Sysctl => log_failure(say, run("/usr/lib/systemd/systemd-sysctl", &[])),
             Effect::Tmpfiles(path) => log_failure(
                 say,
                 run("systemd-tmpfiles", &["--create", &format!("/{path}")]),
             ),
-            Effect::ReloadFirewall => attempt(say, &["reload-or-try-restart", "firewalld.service"]),
-            Effect::RestartFirewall => attempt(say, &["try-restart", "firewalld.service"]),
+            Effect::Firewall => attempt(say, &["reload-or-try-restart", "firewalld.service"]),
             Effect::Chrony => attempt(say, &["try-restart", "chronyd.service"]),
             Effect::Sshd => attempt(say, &["reload-or-try-restart", "sshd.service"]),
             Effect::Journald => attempt(say, &["restart", "systemd-journald.service"]),

@@ -15,10 +15,9 @@ pub(super) enum Effect {
     Sysctl,
     /// Create the files and folders that a file in tmpfiles.d describes.
     Tmpfiles(String),
-    /// Reload the firewall's rules.
-    ReloadFirewall,
-    /// Restart firewalld, which reads firewalld.conf only when it starts.
-    RestartFirewall,
+    /// Reload firewalld, which then reads its rules and firewalld.conf. A restart would accept all
+    /// packets while firewalld is stopped (firewalld 0.6.3, core/fw.py, `reload` and `stop`).
+    Firewall,
     /// Restart chronyd.
     Chrony,
     /// Reload sshd. Sessions continue.
@@ -49,11 +48,7 @@ const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
 
 /// Returns all effects of these changes, without duplicates.
 pub(super) fn effects(changes: &[FileChange]) -> BTreeSet<Effect> {
-    let mut all: BTreeSet<Effect> = changes.iter().filter_map(effect).collect();
-    if all.contains(&Effect::RestartFirewall) {
-        all.remove(&Effect::ReloadFirewall);
-    }
-    all
+    changes.iter().filter_map(effect).collect()
 }
 
 /// Returns whether the node reboots to apply these changes.
@@ -92,11 +87,8 @@ fn effect(change: &FileChange) -> Option<Effect> {
     if below(&["etc/tmpfiles.d/", "usr/lib/tmpfiles.d/"]) {
         return (!gone).then(|| Effect::Tmpfiles(path.to_owned()));
     }
-    if path == "etc/firewalld/firewalld.conf" {
-        return Some(Effect::RestartFirewall);
-    }
     if below(&["etc/firewalld/"]) {
-        return Some(Effect::ReloadFirewall);
+        return Some(Effect::Firewall);
     }
     if below(&["etc/systemd/journald.conf.d/"]) || path == "etc/systemd/journald.conf" {
         return Some(Effect::Journald);
@@ -145,8 +137,7 @@ impl fmt::Display for Effect {
         match self {
             Self::Sysctl => f.write_str("applies the kernel settings"),
             Self::Tmpfiles(path) => write!(f, "applies /{path}"),
-            Self::ReloadFirewall => f.write_str("reloads firewalld"),
-            Self::RestartFirewall => f.write_str("restarts firewalld"),
+            Self::Firewall => f.write_str("reloads firewalld"),
             Self::Chrony => f.write_str("restarts chronyd"),
             Self::Sshd => f.write_str("reloads sshd"),
             Self::Journald => f.write_str("restarts journald"),
@@ -267,11 +258,11 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_of_the_firewall_replaces_a_reload() {
+    fn a_changed_firewalld_conf_never_stops_the_firewall() {
         let both = [
             ("etc/firewalld/zones/etcd.xml", Kind::Replaced),
             ("etc/firewalld/firewalld.conf", Kind::Replaced),
         ];
-        assert_eq!(of(&both), ["restarts firewalld"]);
+        assert_eq!(of(&both), ["reloads firewalld"]);
     }
 }

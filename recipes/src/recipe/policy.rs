@@ -84,7 +84,8 @@ pub(super) fn read_time(root: &Table<'_>) -> Time {
     if let Some(table) = table {
         table.finish();
     }
-    // This is CentOS's own pool. Its stock chrony.conf names four servers of the pool.
+    // The public pool. The stock chrony.conf of CentOS names four servers of its vendor zone,
+    // centos.pool.ntp.org.
     let default = || {
         if servers.is_empty() {
             "pool.ntp.org".parse().into_iter().collect()

@@ -66,13 +66,12 @@ impl FromStr for RepoName {
                 "expected letters, digits and any of _ . : -, as in \"updates\"".to_owned(),
             );
         }
-        // anaconda uses the name "anaconda" for the tree. A repository with the product's name
-        // would become the base repository in place of the tree. anaconda removes repositories that
-        // it considers to contain sources or unfinished releases (yumpayload.py, updateBaseRepo).
-        // "main" and "base" are sections of the node's own file.
-        let taken = [
-            "anaconda", "main", "base", "centos", "rawhide", "red", "oracle",
-        ];
+        // anaconda uses the name "anaconda" for the tree. If it cannot fetch the tree's metadata, a
+        // repository with the product's name becomes the base repository in place of the tree
+        // (yumpayload.py, _refreshBaseRepo). It removes repositories that it considers to contain
+        // sources or unfinished releases (updateBaseRepo). "main" and "base" are sections of the
+        // node's own file.
+        let taken = ["anaconda", "main", "base", "centos"];
         if taken.contains(&text) {
             return Err(format!(
                 "`{text}` has a special meaning for the installer or for yum; choose another name"
@@ -207,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_name_that_the_installer_takes_for_another_is_refused() {
-        for good in ["updates", "els", "centos-7.9", "ol7_latest"] {
+        for good in ["updates", "els", "centos-7.9", "ol7_latest", "oracle"] {
             assert!(good.parse::<RepoName>().is_ok(), "{good}");
         }
         for (bad, said) in [

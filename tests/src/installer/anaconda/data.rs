@@ -7,7 +7,7 @@ use super::super::hardware::Hardware;
 use super::super::kickstart::{Command, Kickstart, Kind};
 use super::commands;
 use super::types::{Stop, User};
-use super::values::{BootLoader, ClearPart, End, Firewall, Timezone};
+use super::values::{BootLoader, End, Firewall, Timezone};
 
 /// Everything that the kickstart specifies.
 #[derive(Debug, Default)]
@@ -28,7 +28,8 @@ pub(in super::super) struct Data {
     pub(super) users: Vec<User>,
     pub(super) keys: Vec<(String, String)>,
     pub(super) only_use: Vec<String>,
-    pub(super) clear: ClearPart,
+    /// The type of partition table that `clearpart` names.
+    pub(super) disk_label: Option<String>,
     pub(super) boot: BootLoader,
     pub(super) parts: Vec<Command>,
     /// The storage commands other than `part`, in file order.
@@ -184,11 +185,7 @@ impl Data {
         for disk in split(command.option("--drives")) {
             there(hardware, &disk, "clearpart")?;
         }
-        self.clear = ClearPart {
-            all: command.has("--all"),
-            init: command.has("--initlabel"),
-            label,
-        };
+        self.disk_label = label;
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! ui/tui/spokes/storage.py, execute: kickstart.py, doKickstartStorage, followed by
 //! storage_utils.py, StorageChecker.
 
+use std::collections::BTreeMap;
+
 use super::super::hardware::{Disk, Hardware, Quirk};
 use super::super::kickstart::Command;
 use super::data::Data;
@@ -43,8 +45,8 @@ pub(super) fn decide(
         plan.partitions.push(partition(part, &first).map_err(late)?);
     }
     plan.partitions.sort();
-    allocate(plan, &usable).map_err(late)?;
-    volumes::make(data, plan).map_err(late)?;
+    let free = allocate(plan, &usable).map_err(late)?;
+    volumes::make(data, &first, &free, plan).map_err(late)?;
     if !data.boot.none && !data.boot.disabled {
         boot_loader(data, hardware, first, plan).map_err(late)?;
     }
@@ -66,10 +68,10 @@ fn late(error: impl std::fmt::Display) -> Stop {
 /// inst.gpt.
 fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static str {
     let gpt = words.split_whitespace().any(|word| word == "inst.gpt");
-    let prefers_gpt = match data.clear.label.as_deref() {
-        Some(label) if data.clear.all || data.clear.init => label == "gpt",
-        _ => gpt,
-    };
+    let prefers_gpt = data
+        .disk_label
+        .as_deref()
+        .map_or(gpt, |label| label == "gpt");
     let too_large = disk.bytes / u64::from(disk.block) >= MBR_SECTORS;
     if hardware.efi || prefers_gpt || too_large {
         "gpt"
@@ -85,10 +87,6 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
         .iter()
         .find(|argument| !argument.starts_with("--"))
         .ok_or("part names no mount point")?;
-    let number = |option: &str| {
-        part.option(option)
-            .and_then(|text| text.parse::<u64>().ok())
-    };
     let efi = mount == "/boot/efi";
     let kind = match mount.as_str() {
         _ if efi => "efi".to_owned(),
@@ -110,7 +108,7 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
         } else {
             mount.clone()
         },
-        mib: number("--size").unwrap_or(0),
+        mib: commands::part_size(part),
         grows: part.has("--grow"),
         label: part.option("--label").map(str::to_owned),
         options: if has_options { options } else { "-" }.to_owned(),
@@ -119,8 +117,9 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
     })
 }
 
-/// blivet, partitioning.py, allocatePartitions.
-fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<(), String> {
+/// blivet, partitioning.py, allocatePartitions. Returns the space that each disk has left, in MiB.
+fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<BTreeMap<String, u64>, String> {
+    let mut free = BTreeMap::new();
     for disk in disks {
         let needed: u64 = plan
             .partitions
@@ -129,12 +128,13 @@ fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<(), String> {
             .map(|part| part.mib)
             .sum();
         // One mebibyte at the start is lost to alignment.
-        if needed + 1 > disk.bytes >> 20 {
-            return Err(format!(
+        let left = (disk.bytes >> 20).checked_sub(needed + 1).ok_or_else(|| {
+            format!(
                 "Unable to allocate requested partition scheme on {}",
                 disk.name
-            ));
-        }
+            )
+        })?;
+        free.insert(disk.name.clone(), left);
     }
     match plan
         .partitions
@@ -145,7 +145,7 @@ fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<(), String> {
             "Disk \"{}\" given in part command does not exist.",
             part.disk
         )),
-        None => Ok(()),
+        None => Ok(free),
     }
 }
 

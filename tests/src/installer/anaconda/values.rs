@@ -54,11 +54,3 @@ pub(super) struct BootLoader {
     pub(super) drive: Option<String>,
     pub(super) append: String,
 }
-
-/// `clearpart`.
-#[derive(Debug, Default)]
-pub(super) struct ClearPart {
-    pub(super) all: bool,
-    pub(super) init: bool,
-    pub(super) label: Option<String>,
-}

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::super::kickstart::Command;
-use super::commands::{format, words};
+use super::commands::{format, part_size, words};
 use super::data::Data;
 use super::types::{Plan, Volume};
 
@@ -28,14 +28,20 @@ struct Devices<'a> {
 }
 
 /// Makes the devices from the partitions.
-pub(super) fn make(data: &Data, plan: &mut Plan) -> Result<(), String> {
+/// `first` is the disk of partitions that name none, and `free` the space that each disk has left.
+pub(super) fn make(
+    data: &Data,
+    first: &str,
+    free: &BTreeMap<String, u64>,
+    plan: &mut Plan,
+) -> Result<(), String> {
     let mut devices = Devices {
         plan,
         members: BTreeMap::new(),
         free: BTreeMap::new(),
     };
     for part in &data.parts {
-        devices.part(part)?;
+        devices.part(part, first, free)?;
     }
     let of = |name: &'static str| {
         data.volumes
@@ -65,8 +71,14 @@ pub(super) fn make(data: &Data, plan: &mut Plan) -> Result<(), String> {
 }
 
 impl Devices<'_> {
-    /// PartitionData.execute, for the names `pv.`, `raid.` and `btrfs.`.
-    fn part(&mut self, command: &Command) -> Result<(), String> {
+    /// PartitionData.execute, for the names `pv.`, `raid.` and `btrfs.`. blivet divides the free
+    /// space among the partitions that grow; here each of them gets all of it.
+    fn part(
+        &mut self,
+        command: &Command,
+        first: &str,
+        free: &BTreeMap<String, u64>,
+    ) -> Result<(), String> {
         let name = words(command).first().copied().unwrap_or_default();
         if !["pv.", "raid.", "btrfs."]
             .iter()
@@ -74,10 +86,12 @@ impl Devices<'_> {
         {
             return Ok(());
         }
+        let disk = command.option("--ondisk").unwrap_or(first);
+        let grown = free.get(disk).filter(|_| command.has("--grow"));
         let member = Member {
             format: format(command, name)?,
-            shown: command.option("--ondisk").unwrap_or_default().to_owned(),
-            mib: number(command, "--size"),
+            shown: disk.to_owned(),
+            mib: part_size(command) + grown.unwrap_or(&0),
         };
         match self.members.insert(name.to_owned(), member) {
             Some(_) => Err(format!("partition \"{name}\" is defined multiple times.")),

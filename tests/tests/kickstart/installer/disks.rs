@@ -88,7 +88,11 @@ fn choice_cases() -> Result<Vec<DiskCase>> {
         ),
         // Compressed swap and loop devices are not disks, regardless of their size.
         (
-            Hardware::with([disk("zram0").but(Quirk::Virtual), disk("vda")]),
+            Hardware::with([
+                disk("loop0").but(Quirk::Virtual),
+                disk("vda"),
+                disk("zram0").but(Quirk::Virtual),
+            ]),
             "",
             usual("vda"),
         ),
