@@ -148,10 +148,7 @@ fn member(row: &Row) -> Vec<String> {
         .collect();
     vec![
         Escaped(&row.name).to_string(),
-        chip(
-            if row.healthy { Tone::Good } else { Tone::Bad },
-            health(row),
-        ),
+        chip(member_tone(row), health(row)),
         Escaped(role(row)).to_string(),
         number(Escaped(&row.version).to_string()),
         number(size(row.db_size)),
@@ -250,6 +247,14 @@ fn tone(stage: MachineStage) -> Tone {
         MachineStage::Healthy => Tone::Good,
         MachineStage::Failed => Tone::Warning,
         MachineStage::Held => Tone::Bad,
+    }
+}
+
+fn member_tone(row: &Row) -> Tone {
+    match (row.healthy, row.errors.is_empty()) {
+        (false, _) => Tone::Bad,
+        (true, false) => Tone::Warning,
+        (true, true) => Tone::Good,
     }
 }
 

@@ -76,6 +76,14 @@ fn members(page: &mut Page, report: &Report) {
         answered().map(|row| (label(&row.name), row.db_size.to_string())),
     );
     page.family(
+        "etcd_image_member_altered_files",
+        "The number of the node's files that differ from its image, at its newest check.",
+        rows().filter_map(|row| {
+            let check = row.image_check.as_ref()?;
+            Some((label(&row.name), check.differing.to_string()))
+        }),
+    );
+    page.family(
         "etcd_image_member_raft_index",
         "The member's newest raft index.",
         answered().map(|row| (label(&row.name), row.raft_index.to_string())),
