@@ -16,7 +16,7 @@ use super::conditions::Conditions;
 use super::identify::{Machine, RequestOrigin};
 use super::log::Log;
 use super::peer_link::PeerLink;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalId};
 
 /// The maximum size of a body. A body is a report or a certificate request, which has about 1.5 KB.
 pub(super) const MAX_BODY_BYTES: usize = 4096;
@@ -69,13 +69,13 @@ impl ClientRequest {
                 .is_some_and(|length| length != HeaderValue::from_static("0"));
         if has_body && verb != Verb::Post {
             return Err(Refusal::bad_request(
-                "body",
+                RefusalId::Body,
                 "a GET or HEAD must not have a body",
             ));
         }
         if headers.contains_key(TRANSFER_ENCODING) {
             return Err(Refusal::bad_request(
-                "body",
+                RefusalId::Body,
                 "a body requires a Content-Length",
             ));
         }
@@ -168,7 +168,7 @@ fn verb(method: &Method) -> Result<Verb, Refusal> {
 pub(super) fn method_refused(allowed: &str) -> Refusal {
     let status = hyper::StatusCode::METHOD_NOT_ALLOWED;
     Refusal {
-        id: "method",
+        id: RefusalId::Method,
         status,
         why: format!("expected {allowed}"),
     }
@@ -177,7 +177,7 @@ pub(super) fn method_refused(allowed: &str) -> Refusal {
 /// Decodes the path and splits it into its parts. A path has exactly one form here, however a
 /// request spells it, so that a page is found by the meaning of its path.
 fn path(raw: &str) -> Result<Vec<String>, Refusal> {
-    let bad = || Refusal::bad_request("path", "this server does not have this path");
+    let bad = || Refusal::bad_request(RefusalId::Path, "this server does not have this path");
     let decoded: Vec<u8> = percent_decode(raw).ok_or_else(bad)?;
     let text = String::from_utf8(decoded).map_err(|_| bad())?;
     if text.chars().any(char::is_control) || !text.starts_with('/') {
@@ -216,7 +216,7 @@ fn percent_decode(text: &str) -> Option<Vec<u8>> {
 /// Returns the host that the request names. HTTP/1.1 requires exactly one host. A host in the URI
 /// takes precedence (RFC 9112, 3.2).
 fn host(head: &Parts) -> Result<Option<String>, Refusal> {
-    let bad = |why: &str| Refusal::bad_request("host", why);
+    let bad = |why: &str| Refusal::bad_request(RefusalId::Host, why);
     let mut all = head.headers.get_all(HOST).iter();
     let (first, second) = (all.next(), all.next());
     if second.is_some() {

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::board::hook::Hook;
 use super::record::time;
+use super::refusal::RefusalId;
 use crate::console;
 use crate::exit::with_causes;
 
@@ -39,7 +40,7 @@ pub(super) struct Line {
     pub(super) node: Option<String>,
     /// The id of the refusal, if the request was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) refused: Option<&'static str>,
+    pub(super) refused: Option<RefusalId>,
     pub(super) what: String,
 }
 
@@ -264,7 +265,7 @@ mod tests {
             from: IpAddr::from([10, 0, 0, 1]),
             card: "52:54:00:00:00:01".parse().ok(),
             node: Some("etcd-1".to_owned()),
-            refused: Some("held"),
+            refused: Some(RefusalId::Held),
             what: "no".to_owned(),
         };
         assert_eq!(

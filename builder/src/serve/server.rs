@@ -23,7 +23,7 @@ use super::body::{Outbox, ResponseBody};
 use super::client_request::{ClientRequest, MAX_BODY_BYTES, Verb};
 use super::connections::{Connections, Slot};
 use super::pages;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalId};
 use super::reply::{Content, Reply, refused};
 use super::state::{ServerState, startup_notes};
 use super::stream::{SendfileStream, StallGuard};
@@ -221,7 +221,7 @@ async fn respond(
             match timeout(CLIENT_TIMEOUT, read(body)).await {
                 Ok(Some(body)) => Ok(request.with_body(&body)),
                 _ => Err(Refusal::bad_request(
-                    "body",
+                    RefusalId::Body,
                     format!("the body is truncated, or longer than {MAX_BODY_BYTES} bytes"),
                 )),
             }
@@ -237,7 +237,7 @@ async fn respond(
                 Err(error) => {
                     console::error(error);
                     refused(&Refusal::unavailable(
-                        "failed",
+                        RefusalId::Failed,
                         "the server failed; its console shows why",
                     ))
                 }

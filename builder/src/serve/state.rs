@@ -17,7 +17,7 @@ use super::files;
 use super::log::{Line, Log};
 use super::peer_link::{PeerLink, find};
 use super::record::{DocumentDelivery, Record};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalId};
 use super::tree::Tree;
 use crate::nodes;
 use crate::sign::CertificateAuthority;
@@ -236,7 +236,7 @@ impl ServerState {
         &self,
         request: &ClientRequest,
         node: Option<&Label>,
-        refused: Option<&'static str>,
+        refused: Option<RefusalId>,
         what: String,
     ) {
         let node = node.map(ToString::to_string);

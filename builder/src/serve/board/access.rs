@@ -12,7 +12,7 @@ use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use recipes::Sha256;
 
 use crate::serve::client_request::ClientRequest;
-use crate::serve::refusal::Refusal;
+use crate::serve::refusal::{Refusal, RefusalId};
 use crate::serve::tls::private;
 
 /// The minimum length of a token. Shorter tokens can be guessed.
@@ -67,7 +67,7 @@ impl Access {
         let Some(token) = self.token else {
             return Err(Denied {
                 refusal: Refusal::forbidden(
-                    "board-closed",
+                    RefusalId::BoardClosed,
                     "the server shows the board only to this host, at its loopback address. Start \
                      the server with --board-token to show it to other hosts",
                 ),
@@ -80,7 +80,7 @@ impl Access {
         }
         Err(Denied {
             refusal: Refusal {
-                id: "board-token",
+                id: RefusalId::BoardToken,
                 status: StatusCode::UNAUTHORIZED,
                 why: "the board requires its token, as a password with any user name, or as a \
                     bearer token"

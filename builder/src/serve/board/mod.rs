@@ -21,7 +21,7 @@ use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::client_request::ClientRequest;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalId};
 use super::reply::{Content, Reply, refused};
 use super::state::ServerState;
 pub(super) use live::run;
@@ -55,7 +55,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest, path: &[&str]
             "text/plain; version=0.0.4; charset=utf-8",
         ),
         _ => refused(&Refusal::not_found(
-            "not-found",
+            RefusalId::NotFound,
             "the board does not have this page",
         )),
     })

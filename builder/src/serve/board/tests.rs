@@ -11,6 +11,7 @@ use super::html::{Escaped, fragment, page};
 use super::metrics;
 use super::view::{Machine, MachineStage, View};
 use crate::serve::client_request::ClientRequest;
+use crate::serve::refusal::RefusalId;
 use crate::status::Report;
 
 const HOSTILE: &str = "<script>alert('x')</script>\"&\u{202e}\u{1b}[2J";
@@ -178,11 +179,11 @@ fn another_host_needs_the_token() {
         assert!(open.check(&request).is_ok(), "{given}");
         assert_eq!(
             closed.check(&request).unwrap_err().refusal.id,
-            "board-closed"
+            RefusalId::BoardClosed
         );
     }
     let denied = open.check(&there(&[])).unwrap_err();
-    assert!(denied.challenge.is_some() && denied.refusal.id == "board-token");
+    assert!(denied.challenge.is_some() && denied.refusal.id == RefusalId::BoardToken);
 }
 
 #[test]
