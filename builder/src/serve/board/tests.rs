@@ -137,6 +137,31 @@ fn the_page_names_its_language_tables_and_columns() {
     }
 }
 
+#[test]
+fn altered_files_of_a_healthy_member_are_shown() {
+    let check = members::keys::ImageCheck::new(1, vec!["/etc/chrony.conf".to_owned()]);
+    let row = Row {
+        name: "etcd-1".to_owned(),
+        version: "3.6.14".to_owned(),
+        healthy: true,
+        errors: check.fault().into_iter().collect(),
+        image_check: Some(check),
+        ..Row::default()
+    };
+    let shown = view(Vec::new(), Some(report(vec![row])));
+    let text = page(&shown);
+    assert!(
+        text.contains("<span class=\"chip warning\"><span aria-hidden=\"true\">!</span> healthy")
+            && text.contains("image check failed: /etc/chrony.conf."),
+        "{text}"
+    );
+    let metrics = metrics::text(&shown);
+    assert!(
+        metrics.contains("etcd_image_member_altered_files{member=\"etcd-1\"} 1\n"),
+        "{metrics}"
+    );
+}
+
 fn request(from: &str, local: &str, headers: &[(&str, &str)]) -> ClientRequest {
     let mut request = Request::builder().uri("/board");
     for (name, value) in headers {
