@@ -5,8 +5,8 @@
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
 //! to the module that answers it: `node_document` answers with a document, `install` with a script
 //! for iPXE, and `files` with a public file. `peer_link` queries the kernel about how a machine is
-//! connected, and `identify` determines which node the machine is. `record` holds the state that
-//! outlives the server, and `board` shows the state.
+//! connected, and `identify` determines which node the machine is. `power` switches machines on and
+//! off. `record` holds the state that outlives the server, and `board` shows the state.
 
 mod board;
 mod body;
@@ -25,6 +25,7 @@ mod netlink;
 mod node_document;
 mod pages;
 mod peer_link;
+mod power;
 pub(crate) mod record;
 mod refusal;
 mod reply;
@@ -49,6 +50,7 @@ use board::Board;
 use board::hook::Hook;
 use listen::Listen;
 use log::Log;
+use power::Power;
 use server::Endpoint;
 pub(crate) use state::Cluster;
 use state::ServerState;
@@ -121,6 +123,11 @@ pub(crate) struct Options {
     /// of JSON on standard input
     #[arg(long, value_name = "COMMAND")]
     hook: Option<String>,
+    /// Run this program to boot a machine from the network when its installation is allowed, and
+    /// after an attempt that failed. Its arguments are the node's name and `on`, `off`, `cycle` or
+    /// `netboot`
+    #[arg(long, value_name = "COMMAND")]
+    power: Option<PathBuf>,
 }
 
 /// Serves until the process ends.
@@ -149,8 +156,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         _ => None,
     };
     let endpoints = endpoints(options, ca.as_ref())?;
+    let record_dir = record::folder(options.state.as_deref(), &out)?;
+    let hook = options.hook.clone().map(Hook::start).transpose()?;
+    let log = Log::start(options.json, hook)?;
+    let power = options.power.as_deref().map(|program| {
+        let record = Cluster::read(&out, &record_dir)?.record;
+        Power::start(program, record, options.retries, log.clone())
+    });
     let state = ServerState {
-        record_dir: record::folder(options.state.as_deref(), &out)?,
+        record_dir,
         open: Duration::from_secs(options.open.saturating_mul(60)),
         retries: options.retries,
         tree: options.tree.clone(),
@@ -162,10 +176,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "http"
         },
         ca,
-        log: Log::start(
-            options.json,
-            options.hook.clone().map(Hook::start).transpose()?,
-        )?,
+        log,
+        power: power.transpose()?,
         board: Board::new(
             &out,
             options.board_token.as_deref(),

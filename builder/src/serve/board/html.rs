@@ -80,7 +80,7 @@ fn machines(machines: &[Machine]) -> String {
             Escaped(&machine.name).to_string(),
             stage(machine),
             moment(machine.since.as_deref()),
-            or_dash(machine.message.as_deref()),
+            message(machine),
             format!(
                 "<span class=\"fixed\">{}{card}</span>",
                 Escaped(&machine.address)
@@ -100,6 +100,28 @@ fn stage(machine: &Machine) -> String {
         return chip;
     }
     format!("{chip}<br><small>{}</small>", Escaped(&machine.detail))
+}
+
+/// Renders the machine's last message, and the result of the `--power` calls.
+fn message(machine: &Machine) -> String {
+    let Some(power) = &machine.power else {
+        return or_dash(machine.message.as_deref());
+    };
+    let mut lines: Vec<String> = machine
+        .message
+        .iter()
+        .map(|message| Escaped(message).to_string())
+        .collect();
+    lines.push(if power.failed {
+        format!(
+            "{} {}",
+            chip(Tone::Warning, "power failed"),
+            Escaped(&power.text)
+        )
+    } else {
+        format!("<small>{}</small>", Escaped(&power.text))
+    });
+    lines.join("<br>")
 }
 
 fn report_sections(report: &Report) -> String {

@@ -11,6 +11,7 @@ use super::html::{Escaped, fragment, page};
 use super::metrics;
 use super::view::{Machine, MachineStage, View};
 use crate::serve::client_request::ClientRequest;
+use crate::serve::power::PowerResult;
 use crate::serve::refusal::RefusalId;
 use crate::status::Report;
 
@@ -57,6 +58,10 @@ fn hostile_texts_are_escaped_everywhere() {
         detail: HOSTILE,
         since: Some(HOSTILE.to_owned()),
         message: Some(HOSTILE.to_owned()),
+        power: Some(PowerResult {
+            text: HOSTILE.to_owned(),
+            failed: true,
+        }),
         document: Some(HOSTILE.to_owned()),
         ..Machine::default()
     };
