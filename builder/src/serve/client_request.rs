@@ -2,7 +2,7 @@
 //! that the server does not need, so that no page has to handle them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use hyper::header::{
     AUTHORIZATION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
@@ -11,6 +11,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{Method, Version};
 use recipes::Mac;
+use rustls::pki_types::CertificateDer;
 
 use super::conditions::Conditions;
 use super::identify::{Machine, RequestOrigin};
@@ -20,6 +21,9 @@ use super::refusal::{Refusal, RefusalId};
 
 /// The maximum size of a body. A body is a report or a certificate request, which has about 1.5 KB.
 pub(super) const MAX_BODY_BYTES: usize = 4096;
+
+/// The chain of a client's certificate, leaf first.
+pub(super) type ClientChain = Arc<[CertificateDer<'static>]>;
 
 /// The method of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,9 @@ pub(super) struct ClientRequest {
     pub(super) installer: Machine,
     /// The value of the `Authorization` header.
     pub(super) authorization: Option<String>,
+    /// The chain of the client's certificate, leaf first. The client has the leaf's key, but nothing
+    /// else is known about the chain. Empty without a certificate.
+    pub(super) certificates: ClientChain,
     /// The conditions under which a file is sent, and the requested part of it.
     pub(super) conditions: Conditions,
     /// The body of a POST.
@@ -96,11 +103,18 @@ impl ClientRequest {
                 .get(AUTHORIZATION)
                 .and_then(|value| value.to_str().ok())
                 .map(str::to_owned),
+            certificates: Arc::default(),
             conditions: Conditions::read(headers),
             body: Vec::new(),
             form: Vec::new(),
             origin: OnceLock::new(),
         })
+    }
+
+    /// Adds the certificates of the client.
+    pub(super) fn with_certificates(mut self, certificates: &ClientChain) -> Self {
+        self.certificates = Arc::clone(certificates);
+        self
     }
 
     /// Adds the body of a POST.

@@ -116,6 +116,10 @@ pub(crate) struct Options {
     /// file
     #[arg(long, value_name = "FILE")]
     board_token: Option<PathBuf>,
+    /// Also show the board and its metrics to other hosts, if they connect over https with a client
+    /// certificate of a CA in this file (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    board_ca: Option<PathBuf>,
     /// Query the cluster's members for the board, with the client certificate in this folder
     #[arg(long, value_name = "DIR")]
     client: Option<PathBuf>,
@@ -155,7 +159,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         (Some(pki), Some(recipe)) => Some(authority(pki, recipe, options.approve)?),
         _ => None,
     };
-    let endpoints = endpoints(options, ca.as_ref())?;
+    let board = Board::new(
+        &out,
+        options.board_token.as_deref(),
+        options.board_ca.as_deref(),
+        options.client.as_deref(),
+    )?;
+    let endpoints = endpoints(options, ca.as_ref(), &board)?;
     let record_dir = record::folder(options.state.as_deref(), &out)?;
     let hook = options.hook.clone().map(Hook::start).transpose()?;
     let log = Log::start(options.json, hook)?;
@@ -178,11 +188,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ca,
         log,
         power: power.transpose()?,
-        board: Board::new(
-            &out,
-            options.board_token.as_deref(),
-            options.client.as_deref(),
-        )?,
+        board,
         unsaved: std::sync::Mutex::default(),
         out,
     };
@@ -191,9 +197,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Returns the addresses on which the server listens: for all requests, and for certificate
 /// requests.
-fn endpoints(options: &Options, ca: Option<&CertificateAuthority>) -> Result<Vec<Endpoint>> {
+fn endpoints(
+    options: &Options,
+    ca: Option<&CertificateAuthority>,
+    board: &Board,
+) -> Result<Vec<Endpoint>> {
     let tls = match (&options.tls_cert, &options.tls_key) {
-        (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
+        (Some(cert), Some(key)) => Some(tls::acceptor(cert, key, board.client_ca())?),
         _ => None,
     };
     let mut endpoints = vec![Endpoint {

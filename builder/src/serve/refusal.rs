@@ -45,6 +45,7 @@ pub(super) enum RefusalId {
     // Reasons about the board.
     BoardClosed,
     BoardToken,
+    BoardCertificate,
     BoardBusy,
 
     // The server's own failure.

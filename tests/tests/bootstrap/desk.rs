@@ -98,7 +98,7 @@ fn shows_an_altered_file(bed: &Bed) -> Result<()> {
     ensure!(code == 0 && differing(&good) == Some(0), "{code} {good:#}");
 
     let text = host.read(FILE)?;
-    host.write(FILE, &format!("{text}# altered\n"), 0o644)?;
+    host.write(FILE, format!("{text}# altered\n"), 0o644)?;
     let refused = check()?;
     ensure!(refused.code() != 0, "{refused:?}");
     let (altered, code) = report(bed)?;

@@ -171,7 +171,7 @@ fn member(row: &Row) -> Vec<String> {
     vec![
         Escaped(&row.name).to_string(),
         chip(member_tone(row), health(row)),
-        Escaped(role(row)).to_string(),
+        format!("<span class=\"fixed\">{}</span>", Escaped(role(row))),
         number(Escaped(&row.version).to_string()),
         number(size(row.db_size)),
         number(row.raft_term.to_string()),

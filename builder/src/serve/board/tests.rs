@@ -7,6 +7,7 @@ use hyper::Request;
 use members::survey::{Row, Verdict};
 
 use super::access::Access;
+use super::client_ca::tests::TestCa;
 use super::html::{Escaped, fragment, page};
 use super::metrics;
 use super::view::{Machine, MachineStage, View};
@@ -217,6 +218,45 @@ fn another_host_needs_the_token() {
 }
 
 #[test]
+fn another_host_may_show_a_client_certificate_instead() {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let (ours, other) = (TestCa::new(), TestCa::new());
+    let bare = || request("10.0.0.9:1000", "10.0.0.5:8080", &[("host", "server")]);
+    let with = |certificate| bare().with_certificates(&vec![certificate].into());
+    let only = Access {
+        ca: Some(ours.read()),
+        ..Access::default()
+    };
+    let both = Access {
+        ca: Some(ours.read()),
+        ..Access::of("0123456789abcdef")
+    };
+    for access in [&only, &both] {
+        assert!(access.check(&with(ours.issue(&[ClientAuth], 5))).is_ok());
+        for bad in [
+            other.issue(&[ClientAuth], 5),
+            ours.issue(&[ClientAuth], -5),
+            ours.issue(&[ClientAuth, ServerAuth], 5),
+        ] {
+            let denied = access.check(&with(bad)).unwrap_err();
+            assert_eq!(denied.refusal.id, RefusalId::BoardCertificate);
+        }
+    }
+    let id = |access: &Access, request: &ClientRequest| {
+        let denied = access.check(request).unwrap_err();
+        denied.refusal.id
+    };
+    assert_eq!(id(&only, &bare()), RefusalId::BoardCertificate);
+    assert_eq!(id(&both, &bare()), RefusalId::BoardToken);
+    let good = with(ours.issue(&[ClientAuth], 5));
+    assert_eq!(id(&Access::default(), &good), RefusalId::BoardClosed);
+    assert_eq!(
+        id(&Access::of("0123456789abcdef"), &good),
+        RefusalId::BoardToken
+    );
+}
+
+#[test]
 fn a_token_must_be_long_and_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
@@ -228,7 +268,7 @@ fn a_token_must_be_long_and_private() {
     ] {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let error = Access::read(Some(&path)).unwrap_err().to_string();
+        let error = Access::read(Some(&path), None).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
 }
