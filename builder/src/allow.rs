@@ -22,7 +22,8 @@ pub(crate) struct Options {
     /// Apply to all nodes of the output. With --install, only to those without a record
     #[arg(long, conflicts_with = "nodes")]
     all: bool,
-    /// Install the machine at its next network boot, which erases its disk. Implies --document
+    /// Install the machine at its next network boot, which erases its disk. `builder serve --power`
+    /// boots it from the network at once. Implies --document
     #[arg(long)]
     install: bool,
     /// Allow the machine to fetch its document again

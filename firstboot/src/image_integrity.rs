@@ -14,21 +14,21 @@ use crate::exit::refused;
 use crate::files::{self, DesiredFile};
 use crate::output::show;
 use crate::paths;
-use crate::reason::ReasonId;
+use crate::reason::{Reason, ReasonId};
 
 /// The state of a file's inode when its digest was compared. An unchanged inode state means that
 /// the content is unchanged, unless an attacker with root privileges forged the state. This
 /// comparison avoids reading 75 MB at every boot, because that would take longer than all other
 /// checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct InodeState {
+pub(crate) struct InodeState {
     inode: u64,
     size: u64,
     changed: (i64, i64),
 }
 
 /// The inode state of each file, by the file's path in the image.
-type VerifiedFiles = BTreeMap<String, (Sha256, InodeState)>;
+pub(crate) type VerifiedFiles = BTreeMap<String, (Sha256, InodeState)>;
 
 impl InodeState {
     fn at(path: &Path) -> Result<Self> {
@@ -50,6 +50,19 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Check only the files whose inodes have changed, and record the result in etcd;
+    /// firstboot-image.service runs this
+    #[arg(long, hide = true, conflicts_with = "json")]
+    pub(crate) scheduled: bool,
+}
+
+/// A file that differs from the image.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct AlteredFile {
+    /// The absolute path.
+    pub(crate) path: PathBuf,
+    /// What is wrong with it.
+    why: String,
 }
 
 /// `firstboot image`: reads every file of the overlay, regardless of earlier results.
@@ -59,7 +72,7 @@ pub(crate) struct Options {
 /// complete, because this command runs as its last step.
 pub(crate) fn verify_all(options: &Options) -> Result<()> {
     let stamp = stamp()?;
-    let count = compare(&stamp, &VerifiedFiles::new())?;
+    let count = judge(compare(&stamp, &VerifiedFiles::new()))?;
     let line = if options.json {
         format!("{:#}", serde_json::json!({ "unchanged": count }))
     } else {
@@ -82,12 +95,17 @@ pub(crate) fn verify_changed() -> Result<()> {
         ))));
     }
     let stamp = stamp()?;
-    let known = files::read_if_there(paths::VERIFIED)?
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    compare(&stamp, &known.unwrap_or_default()).map(drop)
+    judge(compare(&stamp, &known_files()?)).map(drop)
 }
 
-fn stamp() -> Result<ImageStamp> {
+/// Returns the inode states of the last comparison.
+pub(crate) fn known_files() -> Result<VerifiedFiles> {
+    let known = files::read_if_there(paths::VERIFIED)?
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(known.unwrap_or_default())
+}
+
+pub(crate) fn stamp() -> Result<ImageStamp> {
     let no = |why: String| {
         refused(ReasonId::ImageIncomplete.because(format!("{why}. Reinstall this node")))
     };
@@ -100,24 +118,25 @@ fn stamp() -> Result<ImageStamp> {
     })
 }
 
-/// Compares all files whose inodes have changed, and stores the inode states. Returns the number of
-/// files.
-fn compare(stamp: &ImageStamp, known: &VerifiedFiles) -> Result<usize> {
+/// Compares all files whose inodes have changed, and stores the inode states unless a file is
+/// altered. Returns the number of files, or the altered files.
+pub(crate) fn compare(
+    stamp: &ImageStamp,
+    known: &VerifiedFiles,
+) -> Result<Result<usize, Vec<AlteredFile>>> {
     let mut now = VerifiedFiles::new();
-    let mut wrong = Vec::new();
+    let mut altered = Vec::new();
     for file in stamp.files.iter().filter(|file| !file.mutable) {
-        match look(file, known.get(&file.path)) {
+        let path = Path::new("/").join(&file.path);
+        match look(&path, file, known.get(&file.path)) {
             Ok(seen) => {
                 now.insert(file.path.clone(), (file.sha256, seen));
             }
-            Err(why) => wrong.push(why),
+            Err(why) => altered.push(AlteredFile { path, why }),
         }
     }
-    if !wrong.is_empty() {
-        return Err(refused(ReasonId::ImageAltered.because(format!(
-            "files of the image were changed on this node: {}. Reinstall the node, or restore the files",
-            wrong.join("; ")
-        ))));
+    if !altered.is_empty() {
+        return Ok(Err(altered));
     }
     if now != *known {
         files::DesiredDir::new(paths::STATE, 0o700, files::ROOT).make()?;
@@ -125,7 +144,20 @@ fn compare(stamp: &ImageStamp, known: &VerifiedFiles) -> Result<usize> {
             .mode(0o600, files::ROOT)
             .write()?;
     }
-    Ok(now.len())
+    Ok(Ok(now.len()))
+}
+
+/// Refuses altered files.
+fn judge(compared: Result<Result<usize, Vec<AlteredFile>>>) -> Result<usize> {
+    compared?.map_err(|altered| refused(reason(&altered)))
+}
+
+pub(crate) fn reason(altered: &[AlteredFile]) -> Reason {
+    let whys: Vec<&str> = altered.iter().map(|file| file.why.as_str()).collect();
+    ReasonId::ImageAltered.because(format!(
+        "files of the image were changed on this node: {}. Reinstall the node, or restore the files",
+        whys.join("; ")
+    ))
 }
 
 /// Returns the message for a unit that an operator masked manually, or `None` if the path is not
@@ -138,14 +170,17 @@ fn masked(path: &Path) -> Option<String> {
     })
 }
 
-fn look(file: &StampedFile, known: Option<&(Sha256, InodeState)>) -> Result<InodeState, String> {
-    let path = PathBuf::from("/").join(&file.path);
-    let seen = InodeState::at(&path).map_err(|error| format!("{error:#}"))?;
+fn look(
+    path: &Path,
+    file: &StampedFile,
+    known: Option<&(Sha256, InodeState)>,
+) -> Result<InodeState, String> {
+    let seen = InodeState::at(path).map_err(|error| format!("{error:#}"))?;
     if known.is_some_and(|(digest, before)| *digest == file.sha256 && *before == seen) {
         return Ok(seen);
     }
-    let found = files::digest(&path)
-        .map_err(|error| masked(&path).unwrap_or_else(|| format!("{error:#}")))?;
+    let found = files::digest(path)
+        .map_err(|error| masked(path).unwrap_or_else(|| format!("{error:#}")))?;
     if found != file.sha256 {
         return Err(format!(
             "{} was altered (expected sha256 {}, found {found})",

@@ -48,6 +48,7 @@ mod health;
 #[cfg(test)]
 mod idempotence_tests;
 mod identity;
+mod image_check;
 mod image_integrity;
 mod interface;
 mod journal;
@@ -172,7 +173,7 @@ pub fn main() -> ExitCode {
         Command::Status(options) => status::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::Csr(options) => csr::run(&options).map(|()| None),
-        Command::Image(options) => image_integrity::verify_all(&options).map(|()| None),
+        Command::Image(options) => image_check::run(&options).map(|()| None),
         Command::Snapshot(options) => snapshot::run(&options),
         Command::Update(options) => update::run(&options),
         Command::Renew(options) => update::renew(&options).map(|()| None),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use members::survey::{Backup, Comparison, Row, Verdict, survey, table, verdict};
+use members::survey::{Backup, Comparison, Row, Verdict, add_image_checks, survey, table, verdict};
 use recipes::{ClusterDocument, Label};
 use serde::Serialize;
 
@@ -57,7 +57,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         Comparison::IfSmall
     };
     let (mut rows, backup, update) = runtime.block_on(async {
-        let rows = survey(&cluster, &credentials, &without(), comparison).await;
+        let mut rows = survey(&cluster, &credentials, &without(), comparison).await;
+        add_image_checks(&mut rows, &credentials).await;
         let voter = rows.iter().find(|row| row.votes);
         let endpoint = voter.map(|row| &*row.endpoint);
         let (backup, update) = tokio::join!(

@@ -136,6 +136,60 @@ impl Failed {
     }
 }
 
+/// Returns the key with the result of the newest check of a node's image.
+pub fn image_check_key(node: &str) -> String {
+    format!("/etcd-image/image/{node}")
+}
+
+/// The result of a node's check of its own files against its image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ImageCheck {
+    /// The time of the check, in seconds since 1970.
+    pub at: u64,
+    /// The number of files that differ from the image or are missing.
+    pub differing: usize,
+    /// The paths of the first of these files.
+    pub files: Vec<String>,
+}
+
+impl ImageCheck {
+    /// The maximum number of paths. An etcd value must stay small.
+    const MAX_PATHS: usize = 8;
+
+    /// Returns the result of a check at this time that found these files.
+    pub fn new(at: u64, mut files: Vec<String>) -> Self {
+        let differing = files.len();
+        files.truncate(Self::MAX_PATHS);
+        Self {
+            at,
+            differing,
+            files,
+        }
+    }
+
+    /// Returns whether this check found the same files as another.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        (self.differing, &self.files) == (other.differing, &other.files)
+    }
+
+    /// Returns the fault, if files differ.
+    pub fn fault(&self) -> Option<Reason> {
+        if self.differing == 0 {
+            return None;
+        }
+        let more = match self.differing.saturating_sub(self.files.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(ReasonId::ImageAltered.because(format!(
+            "image check failed: {}{more}. etcd does not start there after the next boot: restore \
+             the files, or reinstall the node",
+            self.files.join(", ")
+        )))
+    }
+}
+
 /// The value of a key and the revision of its last change. The revision is 0 if the key does not
 /// exist.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -201,5 +255,36 @@ impl Key<UpdateTurn> {
             Some(turn) if turn.node != *node => Err(turn),
             _ => Ok(vec![(TURN, self.revision)]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_image_check_names_the_files() {
+        assert_eq!(ImageCheck::new(1, Vec::new()).fault(), None);
+        let check = ImageCheck::new(1, vec!["/etc/chrony.conf".to_owned()]);
+        assert!(
+            check
+                .fault()
+                .unwrap()
+                .text
+                .starts_with("image check failed: /etc/chrony.conf. "),
+        );
+        let many = ImageCheck::new(1, (0..100).map(|n| format!("/etc/{n}")).collect());
+        assert_eq!((many.files.len(), many.differing), (8, 100));
+        let text = many.fault().unwrap().text;
+        assert!(text.contains("/etc/7 and 92 more."), "{text}");
+        assert!(!many.agrees_with(&check) && check.agrees_with(&check.clone()));
+    }
+
+    #[test]
+    fn the_value_of_an_image_check_is_stable() {
+        let check = ImageCheck::new(7, vec!["/etc/a".to_owned()]);
+        let text = r#"{"at":7,"differing":1,"files":["/etc/a"]}"#;
+        assert_eq!(serde_json::to_string(&check).unwrap(), text);
+        assert_eq!(serde_json::from_str::<ImageCheck>(text).unwrap(), check);
     }
 }

@@ -14,6 +14,7 @@ pub enum ReasonId {
     // Reasons about the image and the identity of the machine.
     ImageIncomplete,
     ImageAltered,
+    ImageUnchecked,
     DocumentMissing,
     DocumentRefused,
     DocumentOutdated,

@@ -109,6 +109,17 @@ impl Certificate {
     }
 }
 
+/// Returns whether a certificate (DER) is valid for servers.
+///
+/// # Errors
+/// If it is not a certificate.
+pub(crate) fn is_for_servers(der: &[u8]) -> Result<bool, String> {
+    let certificate = Certificate::from_der(der)?;
+    Ok(["serverAuth", "any"]
+        .iter()
+        .any(|purpose| certificate.ekus.contains(*purpose)))
+}
+
 /// Formats a time as in RFC 3339, such as `2027-01-15T08:00:00Z`.
 pub(super) fn utc(moment: OffsetDateTime) -> String {
     let moment = moment.to_offset(time::UtcOffset::UTC);

@@ -53,6 +53,7 @@ use time::OffsetDateTime;
 
 pub(crate) use approval::{FirstKeys, approve, asked};
 pub(crate) use authority::Authority;
+pub(crate) use certificate::is_for_servers;
 pub(crate) use client::{ClientFiles, issue_client, newest_client};
 pub(crate) use cluster::{Cluster, assign, is_of};
 pub(crate) use error::{PkiError, approval_hint};

@@ -2,7 +2,7 @@
 //! that the server does not need, so that no page has to handle them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use hyper::header::{
     AUTHORIZATION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
@@ -11,15 +11,19 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{Method, Version};
 use recipes::Mac;
+use rustls::pki_types::CertificateDer;
 
 use super::conditions::Conditions;
 use super::identify::{Machine, RequestOrigin};
 use super::log::Log;
 use super::peer_link::PeerLink;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalId};
 
 /// The maximum size of a body. A body is a report or a certificate request, which has about 1.5 KB.
 pub(super) const MAX_BODY_BYTES: usize = 4096;
+
+/// The chain of a client's certificate, leaf first.
+pub(super) type ClientChain = Arc<[CertificateDer<'static>]>;
 
 /// The method of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,9 @@ pub(super) struct ClientRequest {
     pub(super) installer: Machine,
     /// The value of the `Authorization` header.
     pub(super) authorization: Option<String>,
+    /// The chain of the client's certificate, leaf first. The client has the leaf's key, but nothing
+    /// else is known about the chain. Empty without a certificate.
+    pub(super) certificates: ClientChain,
     /// The conditions under which a file is sent, and the requested part of it.
     pub(super) conditions: Conditions,
     /// The body of a POST.
@@ -69,13 +76,13 @@ impl ClientRequest {
                 .is_some_and(|length| length != HeaderValue::from_static("0"));
         if has_body && verb != Verb::Post {
             return Err(Refusal::bad_request(
-                "body",
+                RefusalId::Body,
                 "a GET or HEAD must not have a body",
             ));
         }
         if headers.contains_key(TRANSFER_ENCODING) {
             return Err(Refusal::bad_request(
-                "body",
+                RefusalId::Body,
                 "a body requires a Content-Length",
             ));
         }
@@ -96,11 +103,18 @@ impl ClientRequest {
                 .get(AUTHORIZATION)
                 .and_then(|value| value.to_str().ok())
                 .map(str::to_owned),
+            certificates: Arc::default(),
             conditions: Conditions::read(headers),
             body: Vec::new(),
             form: Vec::new(),
             origin: OnceLock::new(),
         })
+    }
+
+    /// Adds the certificates of the client.
+    pub(super) fn with_certificates(mut self, certificates: &ClientChain) -> Self {
+        self.certificates = Arc::clone(certificates);
+        self
     }
 
     /// Adds the body of a POST.
@@ -168,7 +182,7 @@ fn verb(method: &Method) -> Result<Verb, Refusal> {
 pub(super) fn method_refused(allowed: &str) -> Refusal {
     let status = hyper::StatusCode::METHOD_NOT_ALLOWED;
     Refusal {
-        id: "method",
+        id: RefusalId::Method,
         status,
         why: format!("expected {allowed}"),
     }
@@ -177,7 +191,7 @@ pub(super) fn method_refused(allowed: &str) -> Refusal {
 /// Decodes the path and splits it into its parts. A path has exactly one form here, however a
 /// request spells it, so that a page is found by the meaning of its path.
 fn path(raw: &str) -> Result<Vec<String>, Refusal> {
-    let bad = || Refusal::bad_request("path", "this server does not have this path");
+    let bad = || Refusal::bad_request(RefusalId::Path, "this server does not have this path");
     let decoded: Vec<u8> = percent_decode(raw).ok_or_else(bad)?;
     let text = String::from_utf8(decoded).map_err(|_| bad())?;
     if text.chars().any(char::is_control) || !text.starts_with('/') {
@@ -216,7 +230,7 @@ fn percent_decode(text: &str) -> Option<Vec<u8>> {
 /// Returns the host that the request names. HTTP/1.1 requires exactly one host. A host in the URI
 /// takes precedence (RFC 9112, 3.2).
 fn host(head: &Parts) -> Result<Option<String>, Refusal> {
-    let bad = |why: &str| Refusal::bad_request("host", why);
+    let bad = |why: &str| Refusal::bad_request(RefusalId::Host, why);
     let mut all = head.headers.get_all(HOST).iter();
     let (first, second) = (all.next(), all.next());
     if second.is_some() {

@@ -9,7 +9,7 @@ use recipes::Envelope;
 use super::client_request::ClientRequest;
 use super::identify::identify;
 use super::node_document::note_installed;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalId};
 use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
 use crate::pki::{Event, PkiError, PublicKeys};
@@ -41,7 +41,7 @@ fn signed(
     let node = identify(&cluster.nodes, &request.machine(), origin)?;
     let keys = PublicKeys::of_request(&request.body).map_err(|error| {
         Refusal::bad_request(
-            "request",
+            RefusalId::Request,
             format!(
                 "the body is not a certificate request: {error}. `firstboot csr` prints a certificate request"
             ),
@@ -82,17 +82,17 @@ fn signed(
 fn refusal(error: anyhow::Error) -> anyhow::Error {
     let refusal = match error.downcast_ref::<PkiError>() {
         Some(PkiError::KeyNotApproved { name, asked, .. }) => Refusal::unavailable(
-            "key-not-approved",
+            RefusalId::KeyNotApproved,
             format!(
                 "the key {asked} is waiting for an operator's approval: `builder pki approve` on the server shows it for {name}"
             ),
         ),
         Some(PkiError::KeyOfAnotherNode { owner, .. }) => Refusal::forbidden(
-            "key-of-another-node",
+            RefusalId::KeyOfAnotherNode,
             format!("this is a key of {owner}: was the disk copied?"),
         ),
         Some(PkiError::Busy { .. }) => Refusal::unavailable(
-            "pki-busy",
+            RefusalId::PkiBusy,
             "another program is using the PKI folder. Ask again",
         ),
         _ => return error,

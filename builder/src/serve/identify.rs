@@ -8,7 +8,7 @@ use recipes::{FirmwareId, Mac, NodeIdentity};
 
 use super::log::Log;
 use super::peer_link::{PeerLink, find};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalId};
 
 /// The maximum number of network cards that a request can name. No machine has more cards.
 const MAX_CARDS: usize = 64;
@@ -48,19 +48,19 @@ impl RequestOrigin {
                 "the request came through a proxy (it has {name}), which hides the machine: let machines connect to this \
                  server directly"
             );
-            return Err(Refusal::forbidden("proxied", why));
+            return Err(Refusal::forbidden(RefusalId::Proxied, why));
         }
         let (IpAddr::V4(address), IpAddr::V4(local)) = (peer, local.ip().to_canonical()) else {
             let why = "nodes have IPv4 addresses, but this request came over IPv6: use the \
                 server's IPv4 address";
-            return Err(Refusal::forbidden("ipv6", why));
+            return Err(Refusal::forbidden(RefusalId::Ipv6, why));
         };
         let origin = find(local, address).map_err(|error| {
             log.error(&anyhow::anyhow!(
                 "cannot query the kernel about {address}: {error}"
             ));
             Refusal::unavailable(
-                "card-unknown",
+                RefusalId::CardUnknown,
                 format!("the server cannot determine which machine has {address}. Ask again"),
             )
         })?;
@@ -120,7 +120,7 @@ pub(super) fn identify<'a>(
             .find(|node| node.address == origin.address)
     }) else {
         let why = format!("no node of this cluster is {}", describe(machine));
-        return Err(Refusal::not_found("unknown-machine", why));
+        return Err(Refusal::not_found(RefusalId::UnknownMachine, why));
     };
     check_location(node, origin).map(|()| node)
 }
@@ -134,7 +134,7 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
     let (name, address) = (&node.name, origin.address);
     match (origin.link, node.machine.mac) {
         (PeerLink::Local, _) => Err(Refusal::forbidden(
-            "this-host",
+            RefusalId::ThisHost,
             format!(
                 "it claims to be {name}, but its request comes from {address}, which is this \
                  server itself. A proxy or a forwarded port hides the machine: let machines \
@@ -142,14 +142,14 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
             ),
         )),
         (PeerLink::NoCard, _) => Err(Refusal::unavailable(
-            "card-unknown",
+            RefusalId::CardUnknown,
             format!(
                 "it claims to be {name}, but no network card has answered for {address} by ARP \
                  yet. Ask again"
             ),
         )),
         (PeerLink::Card(card), Some(mac)) if card != mac => Err(Refusal::forbidden(
-            "wrong-card",
+            RefusalId::WrongCard,
             format!(
                 "it claims to be {name}, whose card is {mac}, but {address} is at {card}. The \
                  recipe's `mac` must be that of the card with which the node reaches this server"
@@ -158,7 +158,7 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
         (PeerLink::Card(_), Some(_)) => Ok(()),
         _ if node.address == address => Ok(()),
         _ => Err(Refusal::forbidden(
-            "wrong-address",
+            RefusalId::WrongAddress,
             format!(
                 "it claims to be {name}, whose address is {}, but its request comes from {address}",
                 node.address
@@ -235,7 +235,7 @@ mod tests {
         nodes: &'a [NodeIdentity],
         machine: &Machine,
         origin: RequestOrigin,
-    ) -> Result<&'a str, &'static str> {
+    ) -> Result<&'a str, RefusalId> {
         identify(nodes, machine, origin)
             .map(|node| node.name.as_str())
             .map_err(|refusal| refusal.id)
@@ -254,7 +254,7 @@ mod tests {
         );
         let no = identify(&nodes, &says(&[("mac", ONE)]), from(AT, TWO)).unwrap_err();
         assert!(
-            no.id == "wrong-card" && no.why.contains(ONE) && no.why.contains(TWO),
+            no.id == RefusalId::WrongCard && no.why.contains(ONE) && no.why.contains(TWO),
             "{no:?}"
         );
         let no = identify(
@@ -264,7 +264,7 @@ mod tests {
         )
         .unwrap_err();
         assert!(
-            no.id == "unknown-machine" && no.why.contains("00:09"),
+            no.id == RefusalId::UnknownMachine && no.why.contains("00:09"),
             "{no:?}"
         );
     }
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(name(&nodes, &says(&[("mac", ONE)]), from(AT, "")), Ok("a"));
         let no = identify(&nodes, &says(&[("mac", ONE)]), from(ELSEWHERE, "")).unwrap_err();
         assert!(
-            no.id == "wrong-address" && no.why.contains("10.0.0.99"),
+            no.id == RefusalId::WrongAddress && no.why.contains("10.0.0.99"),
             "{no:?}"
         );
     }
@@ -300,7 +300,7 @@ mod tests {
             let no = identify(&nodes, &says(query), origin).unwrap_err();
             assert_eq!(
                 (no.id, no.status.as_u16()),
-                ("card-unknown", 503),
+                (RefusalId::CardUnknown, 503),
                 "{query:?}"
             );
         }
@@ -317,7 +317,7 @@ mod tests {
                 address: Ipv4Addr::new(10, 0, 0, last),
                 link: PeerLink::Local,
             };
-            assert_eq!(name(&nodes, &says(query), origin), Err("this-host"));
+            assert_eq!(name(&nodes, &says(query), origin), Err(RefusalId::ThisHost));
         }
     }
 
@@ -339,14 +339,14 @@ mod tests {
         ] {
             assert_eq!(
                 name(&nodes, &says(query), from(AT, ONE)),
-                Err("unknown-machine"),
+                Err(RefusalId::UnknownMachine),
                 "{query:?}"
             );
         }
         let all = [("serial", "s1"), ("uuid", "u-1")];
         assert_eq!(
             name(&nodes, &says(&all), from(ELSEWHERE, ONE)),
-            Err("wrong-address"),
+            Err(RefusalId::WrongAddress),
             "only its address identifies it"
         );
     }
@@ -365,7 +365,7 @@ mod tests {
         );
         assert_eq!(
             name(&nodes, &says(&[]), from(ELSEWHERE, "")),
-            Err("unknown-machine")
+            Err(RefusalId::UnknownMachine)
         );
     }
 

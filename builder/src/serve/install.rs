@@ -12,7 +12,7 @@ use super::client_request::ClientRequest;
 use super::identify::{check_location, identify};
 use super::log::printable;
 use super::record::{Installation, NextBoot, Record, time};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalId};
 use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
 use super::tree::Tree;
@@ -127,7 +127,7 @@ fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
             let why = format!(
                 "{name} boots from its disk: this server was started without --tree and --mirror, so it does not install any machine"
             );
-            Err(Refusal::forbidden("no-tree", why).into())
+            Err(Refusal::forbidden(RefusalId::NoTree, why).into())
         }
     }
 }
@@ -143,7 +143,7 @@ fn attempts_exhausted(name: &Label, installation: &Installation, again: &str) ->
         "{name} is held after {} attempts to install it. The last attempt: {step}{reason}. {again}",
         installation.attempts
     );
-    Refusal::forbidden("held", why)
+    Refusal::forbidden(RefusalId::Held, why)
 }
 
 /// Returns the refusal to install a machine because no record allows it.
@@ -152,7 +152,7 @@ fn without_record(name: &Label) -> Refusal {
         "{name} boots from its disk: this server has no record that allows its installation. Run \
          `builder allow {name} --install` on the server to install it, which erases its disk"
     );
-    Refusal::forbidden("no-record", why)
+    Refusal::forbidden(RefusalId::NoRecord, why)
 }
 
 /// Returns whether the newest installation began before a given time. An installation that the
@@ -167,7 +167,7 @@ fn cannot_record(state: &ServerState, name: &Label, error: &anyhow::Error) -> an
         "{name} boots from its disk: the server cannot record an installation; its console shows \
          why"
     );
-    Refusal::forbidden("unrecorded", why).into()
+    Refusal::forbidden(RefusalId::Unrecorded, why).into()
 }
 
 /// Returns a token of 128 random bits, in hexadecimal.
@@ -238,7 +238,7 @@ fn accept_report(
     let name = request.query_value("node").unwrap_or_default();
     let Some(node) = nodes.iter().find(|node| node.name.as_str() == name) else {
         return Err(Refusal::not_found(
-            "unknown-machine",
+            RefusalId::UnknownMachine,
             format!("no node of this cluster is named {name}"),
         )
         .into());
@@ -249,7 +249,7 @@ fn accept_report(
         .unwrap_or_default()
         .parse()
         .map_err(|error: recipes::stage::StageError| {
-            Refusal::bad_request("stage", error.to_string())
+            Refusal::bad_request(RefusalId::Stage, error.to_string())
         })?;
     let why = request
         .form_value("why")
@@ -260,7 +260,7 @@ fn accept_report(
     let later = |error: anyhow::Error| {
         state.log.error(&error);
         Refusal::unavailable(
-            "unrecorded",
+            RefusalId::Unrecorded,
             "the server cannot record this report now. Send it again",
         )
     };
@@ -274,7 +274,7 @@ fn accept_report(
         .report(token, reported, why.clone(), now())
         .map_err(|_| {
             Refusal::forbidden(
-                "stale-report",
+                RefusalId::StaleReport,
                 format!("{reported} of {name} does not belong to its newest installation"),
             )
         })?;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::board::hook::Hook;
 use super::record::time;
+use super::refusal::RefusalId;
 use crate::console;
 use crate::exit::with_causes;
 
@@ -31,7 +32,9 @@ const MAX_QUEUED_LINES: usize = 1024;
 pub(super) struct Line {
     #[serde(serialize_with = "as_text")]
     pub(super) time: SystemTime,
-    pub(super) from: IpAddr,
+    /// The client. `None` for an event of the server itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<IpAddr>,
     /// The network card that has the address, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) card: Option<Mac>,
@@ -39,7 +42,7 @@ pub(super) struct Line {
     pub(super) node: Option<String>,
     /// The id of the refusal, if the request was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) refused: Option<&'static str>,
+    pub(super) refused: Option<RefusalId>,
     pub(super) what: String,
 }
 
@@ -103,7 +106,10 @@ fn write_all(entries: &Receiver<Entry>, json: bool, hook: Option<&Hook>) {
         match received {
             Ok(Entry::Trouble(text)) if budget.allows(OWN_SOURCE, true) => console::error(&text),
             Ok(Entry::Event(line))
-                if budget.allows(line.from, line.node.is_some() && line.refused.is_none()) =>
+                if budget.allows(
+                    line.from.unwrap_or(OWN_SOURCE),
+                    line.node.is_some() && line.refused.is_none(),
+                ) =>
             {
                 // A line that cannot be written is lost, because a full disk must not stop the
                 // server.
@@ -132,10 +138,12 @@ fn text(line: &Line, json: bool) -> String {
     let refused = line
         .refused
         .map_or_else(String::new, |id| format!(" [{id}]"));
+    let from = line
+        .from
+        .map_or_else(|| "server".to_owned(), |from| from.to_string());
     format!(
-        "{} {}{card}{node} {}{refused}",
+        "{} {from}{card}{node} {}{refused}",
         time::text(line.time),
-        line.from,
         line.what
     )
 }
@@ -261,10 +269,10 @@ mod tests {
     fn a_line_names_the_card_and_the_reason() {
         let line = Line {
             time: SystemTime::UNIX_EPOCH,
-            from: IpAddr::from([10, 0, 0, 1]),
+            from: Some(IpAddr::from([10, 0, 0, 1])),
             card: "52:54:00:00:00:01".parse().ok(),
             node: Some("etcd-1".to_owned()),
-            refused: Some("held"),
+            refused: Some(RefusalId::Held),
             what: "no".to_owned(),
         };
         assert_eq!(
@@ -274,5 +282,12 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&text(&line, true)).unwrap();
         assert_eq!(json["card"], "52:54:00:00:00:01");
         assert_eq!(json["time"], "1970-01-01T00:00:00Z");
+        let own = Line {
+            from: None,
+            card: None,
+            refused: None,
+            ..line
+        };
+        assert_eq!(text(&own, false), "1970-01-01T00:00:00Z server etcd-1: no");
     }
 }

@@ -5,8 +5,8 @@
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
 //! to the module that answers it: `node_document` answers with a document, `install` with a script
 //! for iPXE, and `files` with a public file. `peer_link` queries the kernel about how a machine is
-//! connected, and `identify` determines which node the machine is. `record` holds the state that
-//! outlives the server, and `board` shows the state.
+//! connected, and `identify` determines which node the machine is. `power` switches machines on and
+//! off. `record` holds the state that outlives the server, and `board` shows the state.
 
 mod board;
 mod body;
@@ -25,6 +25,7 @@ mod netlink;
 mod node_document;
 mod pages;
 mod peer_link;
+mod power;
 pub(crate) mod record;
 mod refusal;
 mod reply;
@@ -49,6 +50,7 @@ use board::Board;
 use board::hook::Hook;
 use listen::Listen;
 use log::Log;
+use power::Power;
 use server::Endpoint;
 pub(crate) use state::Cluster;
 use state::ServerState;
@@ -114,6 +116,10 @@ pub(crate) struct Options {
     /// file
     #[arg(long, value_name = "FILE")]
     board_token: Option<PathBuf>,
+    /// Also show the board and its metrics to other hosts, if they connect over https with a client
+    /// certificate of a CA in this file (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    board_ca: Option<PathBuf>,
     /// Query the cluster's members for the board, with the client certificate in this folder
     #[arg(long, value_name = "DIR")]
     client: Option<PathBuf>,
@@ -121,6 +127,11 @@ pub(crate) struct Options {
     /// of JSON on standard input
     #[arg(long, value_name = "COMMAND")]
     hook: Option<String>,
+    /// Run this program to boot a machine from the network when its installation is allowed, and
+    /// after an attempt that failed. Its arguments are the node's name and `on`, `off`, `cycle` or
+    /// `netboot`
+    #[arg(long, value_name = "COMMAND")]
+    power: Option<PathBuf>,
 }
 
 /// Serves until the process ends.
@@ -148,9 +159,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         (Some(pki), Some(recipe)) => Some(authority(pki, recipe, options.approve)?),
         _ => None,
     };
-    let endpoints = endpoints(options, ca.as_ref())?;
+    let board = Board::new(
+        &out,
+        options.board_token.as_deref(),
+        options.board_ca.as_deref(),
+        options.client.as_deref(),
+    )?;
+    let endpoints = endpoints(options, ca.as_ref(), &board)?;
+    let record_dir = record::folder(options.state.as_deref(), &out)?;
+    let hook = options.hook.clone().map(Hook::start).transpose()?;
+    let log = Log::start(options.json, hook)?;
+    let power = options.power.as_deref().map(|program| {
+        let record = Cluster::read(&out, &record_dir)?.record;
+        Power::start(program, record, options.retries, log.clone())
+    });
     let state = ServerState {
-        record_dir: record::folder(options.state.as_deref(), &out)?,
+        record_dir,
         open: Duration::from_secs(options.open.saturating_mul(60)),
         retries: options.retries,
         tree: options.tree.clone(),
@@ -162,15 +186,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "http"
         },
         ca,
-        log: Log::start(
-            options.json,
-            options.hook.clone().map(Hook::start).transpose()?,
-        )?,
-        board: Board::new(
-            &out,
-            options.board_token.as_deref(),
-            options.client.as_deref(),
-        )?,
+        log,
+        power: power.transpose()?,
+        board,
         unsaved: std::sync::Mutex::default(),
         out,
     };
@@ -179,9 +197,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Returns the addresses on which the server listens: for all requests, and for certificate
 /// requests.
-fn endpoints(options: &Options, ca: Option<&CertificateAuthority>) -> Result<Vec<Endpoint>> {
+fn endpoints(
+    options: &Options,
+    ca: Option<&CertificateAuthority>,
+    board: &Board,
+) -> Result<Vec<Endpoint>> {
     let tls = match (&options.tls_cert, &options.tls_key) {
-        (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
+        (Some(cert), Some(key)) => Some(tls::acceptor(cert, key, board.client_ca())?),
         _ => None,
     };
     let mut endpoints = vec![Endpoint {

@@ -10,7 +10,7 @@ use recipes::{NodeIdentity, Sha256};
 use super::client_request::ClientRequest;
 use super::identify::identify;
 use super::record::{DocumentDelivery, Installation, Record, time};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalId};
 use super::reply::{Content, Reply, now, refused, text_reply};
 use super::state::{self, Cluster, ServerState};
 
@@ -66,7 +66,7 @@ fn deliver(
             "{name} has no certificates yet. Run `firstboot csr` on {name}, sign the request with \
              `builder pki sign`, and build again"
         );
-        return Err(Refusal::not_found("not-enrolled", why).into());
+        return Err(Refusal::not_found(RefusalId::NotEnrolled, why).into());
     };
     delivery.mark_delivered(installation.began, now);
     state.put_delivery(record, name, &delivery);
@@ -96,7 +96,7 @@ fn must_be_open(
             "this server's record does not show whether {name} already received its document. Run \
              `builder allow {name} --document` on the server to allow the download"
         );
-        return Err(Refusal::forbidden("no-record", why));
+        return Err(Refusal::forbidden(RefusalId::NoRecord, why));
     }
     let Some(delivery) = delivery else {
         return Ok(());
@@ -109,7 +109,7 @@ fn must_be_open(
              another download",
             state.open.as_secs() / 60
         );
-        return Err(Refusal::forbidden("document-closed", why));
+        return Err(Refusal::forbidden(RefusalId::DocumentClosed, why));
     }
     Ok(())
 }

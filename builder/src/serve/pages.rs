@@ -14,7 +14,8 @@ use super::files;
 use super::index;
 use super::install;
 use super::node_document;
-use super::reply::{Content, Reply, refused, text_reply};
+use super::refusal::{Refusal, RefusalId};
+use super::reply::{Content, Reply, refused};
 use super::state::ServerState;
 use super::tree::Tree;
 
@@ -109,13 +110,14 @@ fn not_allowed(allowed: &'static str) -> Reply {
 }
 
 fn not_found() -> Reply {
-    text_reply(StatusCode::NOT_FOUND, "not found [not-found]".to_owned())
+    refused(&Refusal::not_found(RefusalId::NotFound, "not found"))
 }
 
 fn failed(state: &ServerState, error: &anyhow::Error) -> Reply {
     state.log.error(error);
-    text_reply(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "the server failed; its console shows why [failed]".to_owned(),
-    )
+    refused(&Refusal {
+        id: RefusalId::Failed,
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        why: "the server failed; its console shows why".to_owned(),
+    })
 }

@@ -1,13 +1,75 @@
-//! Why a request is refused. Each reason has a fixed id, which tests and programs use. The text can
-//! change.
+//! Why a request is refused. Each reason has a stable id, which programs can use. The wording can
+//! change at any time. docs/exit-codes.md explains each id.
 
+use std::fmt;
+
+use clap::ValueEnum;
 use hyper::StatusCode;
+use serde::{Serialize, Serializer};
+
+/// The id of a refusal. `clap` derives the kebab-case spelling: `WrongCard` becomes `wrong-card`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum RefusalId {
+    // Reasons about the request itself.
+    Request,
+    Body,
+    Host,
+    Path,
+    Method,
+    NotFound,
+
+    // Reasons about the machine that asks.
+    UnknownMachine,
+    CardUnknown,
+    WrongCard,
+    WrongAddress,
+    ThisHost,
+    Proxied,
+    Ipv6,
+
+    // Reasons about documents, installations and reports.
+    DocumentClosed,
+    NoRecord,
+    NoTree,
+    Held,
+    Stage,
+    StaleReport,
+    Unrecorded,
+
+    // Reasons about requests for certificates.
+    NotEnrolled,
+    KeyOfAnotherNode,
+    KeyNotApproved,
+    PkiBusy,
+
+    // Reasons about the board.
+    BoardClosed,
+    BoardToken,
+    BoardCertificate,
+    BoardBusy,
+
+    // The server's own failure.
+    Failed,
+}
+
+impl fmt::Display for RefusalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value()
+            .map_or(Ok(()), |value| f.write_str(value.get_name()))
+    }
+}
+
+impl Serialize for RefusalId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 /// The reason for a refusal, as text for the requesting machine and for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// The reason's name: lower case, with hyphens.
-    pub(super) id: &'static str,
+    /// The reason's id.
+    pub(super) id: RefusalId,
     /// The status of the answer. After a 404 or a 503, firstboot and the kickstart ask again. After
     /// a 403 they stop.
     pub(super) status: StatusCode,
@@ -17,7 +79,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// Creates a refusal that does not change if the client repeats the request (403).
-    pub(super) fn forbidden(id: &'static str, why: impl Into<String>) -> Self {
+    pub(super) fn forbidden(id: RefusalId, why: impl Into<String>) -> Self {
         Self {
             id,
             status: StatusCode::FORBIDDEN,
@@ -26,7 +88,7 @@ impl Refusal {
     }
 
     /// Creates a refusal for something that is not known yet, but that a later build may add (404).
-    pub(super) fn not_found(id: &'static str, why: impl Into<String>) -> Self {
+    pub(super) fn not_found(id: RefusalId, why: impl Into<String>) -> Self {
         Self {
             id,
             status: StatusCode::NOT_FOUND,
@@ -35,7 +97,7 @@ impl Refusal {
     }
 
     /// Creates a refusal for a temporary condition (503).
-    pub(super) fn unavailable(id: &'static str, why: impl Into<String>) -> Self {
+    pub(super) fn unavailable(id: RefusalId, why: impl Into<String>) -> Self {
         Self {
             id,
             status: StatusCode::SERVICE_UNAVAILABLE,
@@ -44,7 +106,7 @@ impl Refusal {
     }
 
     /// Creates a refusal for a malformed request (400).
-    pub(super) fn bad_request(id: &'static str, why: impl Into<String>) -> Self {
+    pub(super) fn bad_request(id: RefusalId, why: impl Into<String>) -> Self {
         Self {
             id,
             status: StatusCode::BAD_REQUEST,
@@ -53,10 +115,43 @@ impl Refusal {
     }
 }
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} [{}]", self.why, self.id)
     }
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/exit-codes.md");
+
+    #[test]
+    fn the_documentation_lists_exactly_the_ids_that_exist() {
+        let table = PAGE
+            .split("\n## Ids of builder serve")
+            .nth(1)
+            .expect("the page has the table");
+        let table = table.split("\n## ").next().unwrap_or_default();
+        let documented: BTreeSet<&str> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        let ids: BTreeSet<String> = RefusalId::value_variants()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(documented, ids.iter().map(String::as_str).collect());
+    }
+
+    #[test]
+    fn a_refusal_ends_with_its_id() {
+        let refusal = Refusal::forbidden(RefusalId::NoTree, "there is no tree");
+        assert_eq!(refusal.to_string(), "there is no tree [no-tree]");
+    }
+}

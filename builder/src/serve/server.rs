@@ -20,10 +20,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::board;
 use super::body::{Outbox, ResponseBody};
-use super::client_request::{ClientRequest, MAX_BODY_BYTES, Verb};
+use super::client_request::{ClientChain, ClientRequest, MAX_BODY_BYTES, Verb};
 use super::connections::{Connections, Slot};
 use super::pages;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalId};
 use super::reply::{Content, Reply, refused};
 use super::state::{ServerState, startup_notes};
 use super::stream::{SendfileStream, StallGuard};
@@ -42,6 +42,15 @@ const MAX_HEADERS: usize = 100;
 pub(super) struct Endpoint {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) tls: Option<TlsAcceptor>,
+}
+
+/// The client of a connection.
+#[derive(Clone)]
+struct Client {
+    peer: SocketAddr,
+    /// The address of this server that it is connected to.
+    local: SocketAddr,
+    certificates: ClientChain,
 }
 
 /// Serves until the process ends.
@@ -168,15 +177,24 @@ async fn connection(
             serve(
                 SendfileStream::new(stream, outbox.clone()),
                 state,
-                peer,
-                local,
+                Client {
+                    peer,
+                    local,
+                    certificates: ClientChain::default(),
+                },
                 Some(outbox),
             )
             .await;
         }
         Some(tls) => {
             if let Ok(Ok(stream)) = timeout(CLIENT_TIMEOUT, tls.accept(stream)).await {
-                serve(stream, state, peer, local, None).await;
+                let chain = stream.get_ref().1.peer_certificates();
+                let client = Client {
+                    peer,
+                    local,
+                    certificates: chain.unwrap_or_default().into(),
+                };
+                serve(stream, state, client, None).await;
             }
         }
     }
@@ -187,13 +205,12 @@ async fn connection(
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
     state: Arc<ServerState>,
-    peer: SocketAddr,
-    local: SocketAddr,
+    client: Client,
     outbox: Option<Outbox>,
 ) {
     let service = service_fn(move |request| {
-        let (state, outbox) = (Arc::clone(&state), outbox.clone());
-        async move { Ok::<_, Infallible>(respond(request, state, peer, local, outbox).await) }
+        let (state, client, outbox) = (Arc::clone(&state), client.clone(), outbox.clone());
+        async move { Ok::<_, Infallible>(respond(request, state, client, outbox).await) }
     });
     let mut server = http1::Builder::new();
     server
@@ -211,17 +228,18 @@ async fn serve(
 async fn respond(
     request: Request<Incoming>,
     state: Arc<ServerState>,
-    peer: SocketAddr,
-    local: SocketAddr,
+    client: Client,
     outbox: Option<Outbox>,
 ) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
-    let request = match ClientRequest::read(&head, peer, local) {
+    let request = ClientRequest::read(&head, client.peer, client.local)
+        .map(|request| request.with_certificates(&client.certificates));
+    let request = match request {
         Ok(request) if request.verb == Verb::Post => {
             match timeout(CLIENT_TIMEOUT, read(body)).await {
                 Ok(Some(body)) => Ok(request.with_body(&body)),
                 _ => Err(Refusal::bad_request(
-                    "body",
+                    RefusalId::Body,
                     format!("the body is truncated, or longer than {MAX_BODY_BYTES} bytes"),
                 )),
             }
@@ -237,7 +255,7 @@ async fn respond(
                 Err(error) => {
                     console::error(error);
                     refused(&Refusal::unavailable(
-                        "failed",
+                        RefusalId::Failed,
                         "the server failed; its console shows why",
                     ))
                 }

@@ -16,8 +16,9 @@ use super::client_request::ClientRequest;
 use super::files;
 use super::log::{Line, Log};
 use super::peer_link::{PeerLink, find};
+use super::power::Power;
 use super::record::{DocumentDelivery, Record};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalId};
 use super::tree::Tree;
 use crate::nodes;
 use crate::sign::CertificateAuthority;
@@ -48,6 +49,8 @@ pub(super) struct ServerState {
     pub(super) ca: Option<CertificateAuthority>,
     pub(super) log: Log,
     pub(super) board: Board,
+    /// The command that switches machines.
+    pub(super) power: Option<Power>,
     /// Changes that could not be recorded. The pair for a node is the record before the change and
     /// the intended record.
     pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
@@ -236,13 +239,13 @@ impl ServerState {
         &self,
         request: &ClientRequest,
         node: Option<&Label>,
-        refused: Option<&'static str>,
+        refused: Option<RefusalId>,
         what: String,
     ) {
         let node = node.map(ToString::to_string);
         self.log.add(Line {
             time: SystemTime::now(),
-            from: request.from,
+            from: Some(request.from),
             card: request.card(),
             node,
             refused,

@@ -1,4 +1,4 @@
-//! The certificate that the server presents.
+//! The certificate that the server presents, and the request for the certificate of a client.
 
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,16 +8,19 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsAcceptor;
 
+use super::board::ClientCa;
 use crate::text_file;
 
 /// The maximum size of a certificate chain.
 const LIMIT: u64 = 1 << 20;
 
-/// Builds a TLS acceptor from a certificate chain and its key, both in PEM.
-pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
+/// Builds a TLS acceptor from a certificate chain and its key, both in PEM. It requests client
+/// certificates of the authorities, if there are any.
+pub(super) fn acceptor(cert: &Path, key: &Path, clients: Option<&ClientCa>) -> Result<TlsAcceptor> {
     let read = |path: &Path| {
         text_file::bytes(path, LIMIT).with_context(|| format!("cannot read {}", path.display()))
     };
@@ -28,7 +31,7 @@ pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
     let secret = secret
         .ok()
         .with_context(|| format!("{} is not a private key in PEM", key.display()))?;
-    let config = config(rustls::ALL_VERSIONS, chain, secret)
+    let config = config(rustls::ALL_VERSIONS, chain, secret, clients)
         .with_context(|| format!("{} and {} do not match", cert.display(), key.display()))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
@@ -41,7 +44,8 @@ pub(super) fn of_signing_key(pkcs8: &[u8]) -> Result<TlsAcceptor> {
     let pair = rcgen::KeyPair::try_from(pkcs8)?;
     let cert = rcgen::CertificateParams::new(vec!["enrol".to_owned()])?.self_signed(&pair)?;
     let secret = PrivateKeyDer::Pkcs8(pkcs8.to_vec().into());
-    let config = config(&[&rustls::version::TLS13], vec![cert.der().clone()], secret)?;
+    let chain = vec![cert.der().clone()];
+    let config = config(&[&rustls::version::TLS13], chain, secret, None)?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -49,11 +53,13 @@ fn config(
     versions: &[&'static SupportedProtocolVersion],
     chain: Vec<CertificateDer<'static>>,
     secret: PrivateKeyDer<'static>,
+    clients: Option<&ClientCa>,
 ) -> Result<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = clients.map_or_else(WebPkiClientVerifier::no_client_auth, ClientCa::verifier);
     Ok(ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_single_cert(chain, secret)?)
 }
 
@@ -99,7 +105,7 @@ mod tests {
             (0o620, false),
         ] {
             fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
-            match acceptor(&cert, &key) {
+            match acceptor(&cert, &key, None) {
                 Ok(_) => assert!(good, "{mode:o}"),
                 Err(error) => assert!(
                     !good && error.to_string().contains("chmod"),

@@ -10,7 +10,7 @@ use members::keys::{
 };
 use members::moment::{now, stamp};
 use members::reason::Reason;
-use members::survey::{Backup, Comparison, Row, Verdict, survey, verdict};
+use members::survey::{Backup, Comparison, Row, Verdict, add_image_checks, survey, verdict};
 use serde::Serialize;
 
 use super::Desk;
@@ -88,7 +88,8 @@ impl Report {
         let mut errors = Vec::new();
         let (rows, backup, update) = match desk.credentials() {
             Ok(credentials) => {
-                let rows = survey(cluster, &credentials, &BTreeSet::new(), comparison).await;
+                let mut rows = survey(cluster, &credentials, &BTreeSet::new(), comparison).await;
+                add_image_checks(&mut rows, &credentials).await;
                 let voter = rows.iter().find(|row| row.votes);
                 let endpoint = voter.map(|row| row.endpoint.as_str());
                 let (backup, update) = tokio::join!(
@@ -127,7 +128,7 @@ impl Report {
         }
     }
 
-    /// Returns the names of the members that are not healthy voters.
+    /// Returns the names of the members that are not healthy voters, or that have faults.
     pub(super) fn faulty(&self) -> Vec<&str> {
         let healthy = |row: &&Row| !row.healthy || row.learner || !row.errors.is_empty();
         self.members

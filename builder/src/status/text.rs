@@ -32,10 +32,11 @@ pub(super) fn full(report: &Report) -> String {
 pub(super) fn line(report: &Report) -> String {
     let members = report.members.iter().map(|row| {
         let problems: Vec<String> = row.errors.iter().map(ToString::to_string).collect();
-        match (row.healthy && row.errors.is_empty(), problems.is_empty()) {
-            (true, _) => format!("{}={}", row.name, role(row)),
-            (false, true) => format!("{}=UNHEALTHY", row.name),
-            (false, false) => format!("{}=UNHEALTHY ({})", row.name, problems.join("; ")),
+        let state = if row.healthy { role(row) } else { "UNHEALTHY" };
+        if problems.is_empty() {
+            format!("{}={state}", row.name)
+        } else {
+            format!("{}={state} ({})", row.name, problems.join("; "))
         }
     });
     let members: Vec<String> = members.collect();

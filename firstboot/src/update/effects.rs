@@ -35,11 +35,12 @@ pub(super) enum Effect {
 }
 
 /// Units that an update always restarts or must never touch.
-const OWN: [&str; 6] = [
+const OWN: [&str; 7] = [
     "etcd.service",
     "firstboot.service",
     "firstboot-update.service",
     "firstboot-auto-update.service",
+    "firstboot-image.service",
     "firstboot-renew.service",
     "firstboot-snapshot.service",
 ];

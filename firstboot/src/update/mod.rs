@@ -44,6 +44,12 @@ mod update_turn;
 mod window;
 mod worker;
 
+/// Returns whether an update of this node is in progress, during which its files may belong to two
+/// images.
+pub(crate) fn in_progress() -> anyhow::Result<bool> {
+    Ok(state::UpdateState::read()?.is_some())
+}
+
 pub(crate) use command::{Options, run};
 pub(crate) use renew::{Options as RenewOptions, run as renew};
 pub(crate) use update_turn::return_turn_of_previous_self;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::etcd;
+use crate::keys::ImageCheck;
 use crate::reason::Reason;
 
 /// The state of one member.
@@ -41,6 +42,9 @@ pub struct Row {
     pub apart: bool,
     /// Whether an operator excluded it from the bootstrap, according to this node's journal.
     pub without: bool,
+    /// The newest check of the node's own files. `None` if there is none, or if no member answers
+    /// through raft.
+    pub image_check: Option<ImageCheck>,
     pub errors: Vec<Reason>,
     /// Its id, or 0 if it did not answer.
     #[serde(skip)]

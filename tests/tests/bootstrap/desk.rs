@@ -42,6 +42,7 @@ fn members(report: &Value) -> &[Value] {
 pub(crate) fn shows_a_cluster_that_loses_its_members(bed: &mut Bed) -> Result<()> {
     needs_a_certificate(bed)?;
     shows_all_members(bed)?;
+    shows_an_altered_file(bed)?;
 
     bed.hosts[2].cut_power()?;
     let (two, code) = report(bed)?;
@@ -81,6 +82,49 @@ fn needs_a_certificate(bed: &Bed) -> Result<()> {
     let issued = builder(bed, &["pki", "client", "alice", "--pki", &pki, "--json"])?;
     let issued: Value = serde_json::from_str(&issued.stdout)?;
     ensure!(issued["subject"] == "O=demo, CN=alice", "{issued}");
+    Ok(())
+}
+
+/// Alters a file of the second node. The node's own check finds it, and the report names it until
+/// the file is restored.
+fn shows_an_altered_file(bed: &Bed) -> Result<()> {
+    const FILE: &str = "/etc/chrony.conf";
+    let host = &bed.hosts[1];
+    let check = || host.run(&["systemctl", "start", "firstboot-image.service"]);
+    let differing = |report: &Value| members(report)[1]["image-check"]["differing"].as_u64();
+    host.check(&["systemctl", "is-active", "firstboot-image.timer"])?;
+    check()?.ok()?;
+    let (good, code) = report(bed)?;
+    ensure!(code == 0 && differing(&good) == Some(0), "{code} {good:#}");
+
+    let text = host.read(FILE)?;
+    host.write(FILE, format!("{text}# altered\n"), 0o644)?;
+    let refused = check()?;
+    ensure!(refused.code() != 0, "{refused:?}");
+    let (altered, code) = report(bed)?;
+    let row = &members(&altered)[1];
+    let fault = &row["errors"][0];
+    ensure!(
+        code == 5
+            && altered["verdict"] == "degraded"
+            && row["healthy"] == true
+            && fault["id"] == "image-altered"
+            && row["image-check"]["files"][0] == FILE,
+        "{code} {altered:#}"
+    );
+    let table = status(bed, &[])?;
+    let words = format!("image check failed: {FILE}");
+    ensure!(table.stdout.contains(&words), "{table:?}");
+    let on_node = bed.hosts[0].run(&["firstboot", "status"])?;
+    ensure!(
+        on_node.code() == 5 && on_node.stdout.contains(&words),
+        "{on_node:?}"
+    );
+
+    host.write(FILE, &text, 0o644)?;
+    check()?.ok()?;
+    let (good, code) = report(bed)?;
+    ensure!(code == 0 && differing(&good) == Some(0), "{code} {good:#}");
     Ok(())
 }
 

@@ -3,13 +3,16 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
+use tests::cluster::Provisioning;
 use tests::network::Link;
-use tests::run;
+use tests::{programs, run};
 
-use crate::bed::{SERVER, connect, curl, expect, read_all};
+use crate::bed::{SERVER, allow, connect, curl, expect, read_all};
 
 const TOKEN: &str = "b3a1f9c0d4e57788";
 /// `any:TOKEN` in base64.
@@ -63,5 +66,118 @@ pub(crate) fn follows(from: &Link, change: impl FnOnce() -> Result<()>) -> Resul
     change()?;
     let next = read_all(&mut stream, Duration::from_secs(5))?;
     ensure!(next.contains("data: \""), "no event after a change: {next}");
+    Ok(())
+}
+
+/// Checks that the board accepts only valid client certificates of the cluster's CA, over https, and
+/// that every other page ignores the certificate.
+pub(crate) fn opens_to_certificates(ours: &Provisioning, from: &Link, ca: &str) -> Result<()> {
+    let folder = run::current()?.folder("board")?;
+    let issue = |pki: &str, name: &str, more: &[&str]| -> Result<[String; 2]> {
+        let out = folder.join(name).to_string_lossy().into_owned();
+        let words = ["pki", "client", name, "--pki", pki, "--out", &out];
+        programs::run_builder(&[&words, more].concat())?.ok()?;
+        Ok(["client.crt", "client.key"].map(|file| format!("{out}/{file}")))
+    };
+    let get = |page: &str, pair: Option<&[String; 2]>| -> Result<(u16, String)> {
+        let to = format!("etcd-1:443:{SERVER}");
+        let mut options = vec!["--cacert", ca, "--connect-to", &to];
+        if let Some([cert, key]) = pair {
+            options.extend(["--cert", cert, "--key", key]);
+        }
+        curl(&from.namespace, &options, &format!("https://etcd-1/{page}"))
+    };
+    let refused = |pair: Option<&[String; 2]>, why: &str| -> Result<()> {
+        for page in ["board", "board/events", "metrics"] {
+            let (status, text) = get(page, pair)?;
+            ensure!(
+                status == 403 && text.contains(why) && text.contains("[board-certificate]"),
+                "{page}: expected `{why}`, got {status}: {text}"
+            );
+        }
+        // The certificate is only for the board. The image is public.
+        let (status, text) = get("image/SHA256SUMS", pair)?;
+        ensure!(status == 200, "{status}: {text}");
+        Ok(())
+    };
+    let pki = ours.pki().to_string_lossy().into_owned();
+    let alice = issue(&pki, "alice", &[])?;
+    let (status, page) = get("board", Some(&alice))?;
+    ensure!(
+        status == 200 && page.contains("<h1>Cluster demo</h1>"),
+        "{status}: {page}"
+    );
+    ensure!(get("metrics", Some(&alice))?.0 == 200, "no metrics");
+
+    refused(None, "there is none")?;
+    let peer = ["peer.crt", "peer.key"].map(|file| format!("{pki}/nodes/etcd-1/{file}"));
+    refused(Some(&peer), "it is a node's certificate")?;
+    let [stranger, expired] = strangers(&folder, &pki)?;
+    refused(Some(&stranger), "it is not signed by a CA")?;
+    refused(Some(&expired), "it has expired")
+}
+
+/// Makes a client certificate of another CA, and one of the cluster's CA that has expired.
+fn strangers(folder: &Path, pki: &str) -> Result<[[String; 2]; 2]> {
+    let make = |name: &str, ca: Option<&Issuer<'_, KeyPair>>| -> Result<[String; 2]> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let made = if let Some(ca) = ca {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2020, 1, 2);
+            params.signed_by(&key, ca)?
+        } else {
+            params.self_signed(&key)?
+        };
+        let [cert_path, key_path] = ["crt", "key"].map(|end| folder.join(format!("{name}.{end}")));
+        fs::write(&cert_path, made.pem())?;
+        fs::write(&key_path, key.serialize_pem())?;
+        Ok([cert_path, key_path].map(|path| path.to_string_lossy().into_owned()))
+    };
+    let key = KeyPair::from_pem(&fs::read_to_string(format!("{pki}/ca.key"))?)?;
+    let ca = Issuer::from_ca_cert_pem(&fs::read_to_string(format!("{pki}/ca.crt"))?, key)?;
+    Ok([make("stranger", None)?, make("expired", Some(&ca))?])
+}
+
+/// Writes a program for `--power` that notes its arguments and cannot reach etcd-2. Returns the paths
+/// of the program and of its notes.
+pub(crate) fn power() -> Result<[String; 2]> {
+    let folder = run::current()?.folder("power")?;
+    let [program, notes] = ["power", "notes"].map(|name| folder.join(name));
+    let text = format!(
+        "#!/bin/sh\necho \"$#:$1:$2\" >>{}\n[ \"$1 $2\" != 'etcd-2 netboot' ] || {{ echo 'no route to the BMC' >&2; exit 1; }}\n",
+        notes.display()
+    );
+    fs::write(&program, text)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700))?;
+    fs::write(&notes, "")?;
+    Ok([program, notes].map(|path| path.to_string_lossy().into_owned()))
+}
+
+/// Allows the installation of two machines. The server boots one from the network. The other's
+/// management controller does not answer, which the board shows.
+pub(crate) fn switches(ours: &Provisioning, from: &Link, notes: &str) -> Result<()> {
+    // An attempt that failed before has also booted the machine from the network.
+    fs::write(notes, "")?;
+    allow(ours, &["etcd-1", "etcd-2", "--install"])?;
+    let expected = ["2:etcd-1:cycle", "2:etcd-1:netboot", "2:etcd-2:netboot"];
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let said = fs::read_to_string(notes)?;
+        let mut calls: Vec<&str> = said.lines().collect();
+        calls.sort_unstable();
+        if calls == expected {
+            break;
+        }
+        ensure!(Instant::now() < end, "expected {expected:?}, got {calls:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    for text in [
+        "power: netboot and cycle are done, ",
+        "power failed</span> power: netboot failed: the command failed (exit status: 1): no route to the BMC, ",
+    ] {
+        shows(from, text)?;
+    }
     Ok(())
 }

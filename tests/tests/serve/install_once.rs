@@ -65,7 +65,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn stages() -> Result<()> {
     let ours = built()?;
     let token = board::token()?;
-    let server = Server::start(&ours, &[TREE, &["--board-token", &token]].concat())?;
+    let [power, notes] = board::power()?;
+    let options = ["--board-token", &token, "--power", &power];
+    let server = Server::start(&ours, &[TREE, &options].concat())?;
     let (one, world) = (ours.network.add("etcd-1")?, ours.network.world().clone());
     let first = expect(
         &one.namespace,
@@ -99,13 +101,30 @@ fn stages() -> Result<()> {
     fail(&one, &world, &third)?;
     board::shows(&one, "</span> failed</span>")?;
     board::shows(&one, "no disk for the node\\u{202e}\\n(wanted: any)")?;
-    let last = script(&one)?;
+    last_attempt(&one, &world)?;
+    server
+        .wait_for_output("etcd-1: reports failed: no disk for the node\\u{202e}\\n(wanted: any)")?;
+
+    board::switches(&ours, &one, &notes)?;
+    server.wait_for_output("server etcd-1: power: netboot and cycle are done")?;
+    board::follows(&one, || allow(&ours, &["etcd-1", "--install"]).map(drop))?;
+    let again = script(&one)?;
+    ensure!(
+        installs(&again) && again.contains("(attempt 1 of 4)"),
+        "{again}"
+    );
+    Ok(())
+}
+
+/// The fourth attempt succeeds, and nothing installs the machine again.
+fn last_attempt(one: &Link, world: &Namespace) -> Result<()> {
+    let last = script(one)?;
     ensure!(
         installs(&last) && last.contains("(attempt 4 of 4)"),
         "{last}"
     );
     expect_report(&one.namespace, &last, "installed", 200, "recorded")?;
-    let left = script(&one)?;
+    let left = script(one)?;
     ensure!(
         !installs(&left)
             && left.contains("builder allow etcd-1 --install")
@@ -114,17 +133,7 @@ fn stages() -> Result<()> {
     );
     expect_report(&one.namespace, &last, "failed", 403, "[stale-report]")?;
     expect_report(&one.namespace, &last, "healthy", 200, "recorded")?;
-    on_board(&world, "healthy")?;
-    server
-        .wait_for_output("etcd-1: reports failed: no disk for the node\\u{202e}\\n(wanted: any)")?;
-
-    board::follows(&one, || allow(&ours, &["etcd-1", "--install"]).map(drop))?;
-    let again = script(&one)?;
-    ensure!(
-        installs(&again) && again.contains("(attempt 1 of 4)"),
-        "{again}"
-    );
-    Ok(())
+    on_board(world, "healthy")
 }
 
 /// Reports a failure whose reason contains characters that must not reach a terminal.

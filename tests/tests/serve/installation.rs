@@ -16,6 +16,7 @@ use crate::bed::{
     SERVER, START_TIMEOUT, Server, allow, built, curl, document_of, expect, get, installs,
     report_url, script_of,
 };
+use crate::board;
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -335,9 +336,10 @@ fn https() -> Result<()> {
     let own = ours.pki().join("nodes/etcd-1");
     let [cert, key] =
         ["server.crt", "server.key"].map(|name| own.join(name).to_string_lossy().into_owned());
-    let server = Server::start(&ours, &["--json", "--tls-cert", &cert, "--tls-key", &key])?;
-    let one = ours.network.add("etcd-1")?;
     let ca = ours.pki().join("ca.crt").to_string_lossy().into_owned();
+    let tls = ["--tls-cert", &cert, "--tls-key", &key, "--board-ca", &ca];
+    let server = Server::start(&ours, &[&["--json"][..], &tls].concat())?;
+    let one = ours.network.add("etcd-1")?;
     let to = format!("etcd-1:443:{SERVER}");
     let url = format!("https://etcd-1/{}", document_of(&one.mac));
     let (status, document) = curl(
@@ -349,6 +351,7 @@ fn https() -> Result<()> {
         status == 200 && document == fs::read_to_string(ours.out().join("nodes/etcd-1/node.json"))?,
         "{document}"
     );
+    board::opens_to_certificates(&ours, &one, &ca)?;
     let plain = get(&one.namespace, "node.json");
     ensure!(plain.is_err(), "plain http is answered: {plain:?}");
     let names_node = "\"node\":\"etcd-1\"";

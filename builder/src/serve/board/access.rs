@@ -1,5 +1,5 @@
 //! Decides who may see the board: any user on the server's own host, and users elsewhere who have
-//! the token.
+//! the token or a client certificate of the cluster's CA.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -10,9 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use recipes::Sha256;
+use rustls::pki_types::UnixTime;
 
+use super::client_ca::ClientCa;
 use crate::serve::client_request::ClientRequest;
-use crate::serve::refusal::Refusal;
+use crate::serve::refusal::{Refusal, RefusalId};
 use crate::serve::tls::private;
 
 /// The minimum length of a token. Shorter tokens can be guessed.
@@ -23,7 +25,9 @@ const MIN_TOKEN_CHARS: usize = 16;
 pub(super) struct Access {
     /// The digest of the token. Digests are compared, so that the duration of a comparison reveals
     /// nothing about the token.
-    token: Option<Sha256>,
+    pub(super) token: Option<Sha256>,
+    /// The authorities whose client certificates are accepted.
+    pub(super) ca: Option<ClientCa>,
 }
 
 /// The answer to a request that is denied.
@@ -35,10 +39,11 @@ pub(super) struct Denied {
 }
 
 impl Access {
-    /// Reads the token from a file that only its owner can read.
-    pub(super) fn read(token: Option<&Path>) -> Result<Self> {
+    /// Reads the authorities, and the token from a file that only its owner can read.
+    pub(super) fn read(token: Option<&Path>, ca: Option<&Path>) -> Result<Self> {
+        let ca = ca.map(ClientCa::read).transpose()?;
         let Some(path) = token else {
-            return Ok(Self::default());
+            return Ok(Self { token: None, ca });
         };
         let text = String::from_utf8(private(path)?)
             .ok()
@@ -50,47 +55,75 @@ impl Access {
              space. Create a token with `openssl rand -hex 16`",
             path.display()
         );
-        Ok(Self::of(token))
+        Ok(Self {
+            ca,
+            ..Self::of(token)
+        })
     }
 
     pub(super) fn of(token: &str) -> Self {
         Self {
             token: Some(Sha256::of(token.as_bytes())),
+            ca: None,
         }
     }
 
     /// Checks a request.
     pub(super) fn check(&self, request: &ClientRequest) -> Result<(), Denied> {
-        if is_local(request) {
+        if is_local(request) || self.has_token(request) {
             return Ok(());
         }
-        let Some(token) = self.token else {
-            return Err(Denied {
-                refusal: Refusal::forbidden(
-                    "board-closed",
-                    "the server shows the board only to this host, at its loopback address. Start \
-                     the server with --board-token to show it to other hosts",
-                ),
-                challenge: None,
-            });
+        let certificate = match &self.ca {
+            None => Err(None),
+            Some(ca) => ca
+                .judge(&request.certificates, UnixTime::now())
+                .map_err(Some),
         };
-        let given = request.authorization.as_deref().and_then(given);
-        if given.is_some_and(|given| Sha256::of(given.as_bytes()) == token) {
-            return Ok(());
+        match certificate {
+            Ok(()) => Ok(()),
+            Err(Some(why)) if self.token.is_none() || !request.certificates.is_empty() => {
+                Err(Denied::because(Refusal::forbidden(
+                    RefusalId::BoardCertificate,
+                    format!(
+                        "the board requires a client certificate, over https: {why}. `builder pki \
+                         client NAME` issues one"
+                    ),
+                )))
+            }
+            Err(_) if self.token.is_some() => Err(Denied {
+                challenge: Some((
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Basic realm=\"etcd-image board\", charset=\"UTF-8\""),
+                )),
+                refusal: Refusal {
+                    id: RefusalId::BoardToken,
+                    status: StatusCode::UNAUTHORIZED,
+                    why: "the board requires its token, as a password with any user name, or as a \
+                        bearer token"
+                        .to_owned(),
+                },
+            }),
+            Err(_) => Err(Denied::because(Refusal::forbidden(
+                RefusalId::BoardClosed,
+                "the server shows the board only to this host, at its loopback address. Start the \
+                 server with --board-token or --board-ca to show it to other hosts",
+            ))),
         }
-        Err(Denied {
-            refusal: Refusal {
-                id: "board-token",
-                status: StatusCode::UNAUTHORIZED,
-                why: "the board requires its token, as a password with any user name, or as a \
-                    bearer token"
-                    .to_owned(),
-            },
-            challenge: Some((
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Basic realm=\"etcd-image board\", charset=\"UTF-8\""),
-            )),
-        })
+    }
+
+    fn has_token(&self, request: &ClientRequest) -> bool {
+        let given = request.authorization.as_deref().and_then(given);
+        let digest = given.map(|given| Sha256::of(given.as_bytes()));
+        self.token.is_some() && digest == self.token
+    }
+}
+
+impl Denied {
+    fn because(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            challenge: None,
+        }
     }
 }
 

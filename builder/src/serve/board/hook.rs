@@ -70,7 +70,9 @@ fn call(command: &str, event: &str, patience: Duration) -> io::Result<()> {
     wait(&mut child, patience)
 }
 
-fn wait(child: &mut Child, patience: Duration) -> io::Result<()> {
+/// Waits for a command that is the leader of its process group, and kills the group if it takes too
+/// long.
+pub(in crate::serve) fn wait(child: &mut Child, patience: Duration) -> io::Result<()> {
     let begun = Instant::now();
     loop {
         match child.try_wait()? {

@@ -80,7 +80,7 @@ fn machines(machines: &[Machine]) -> String {
             Escaped(&machine.name).to_string(),
             stage(machine),
             moment(machine.since.as_deref()),
-            or_dash(machine.message.as_deref()),
+            message(machine),
             format!(
                 "<span class=\"fixed\">{}{card}</span>",
                 Escaped(&machine.address)
@@ -100,6 +100,28 @@ fn stage(machine: &Machine) -> String {
         return chip;
     }
     format!("{chip}<br><small>{}</small>", Escaped(&machine.detail))
+}
+
+/// Renders the machine's last message, and the result of the `--power` calls.
+fn message(machine: &Machine) -> String {
+    let Some(power) = &machine.power else {
+        return or_dash(machine.message.as_deref());
+    };
+    let mut lines: Vec<String> = machine
+        .message
+        .iter()
+        .map(|message| Escaped(message).to_string())
+        .collect();
+    lines.push(if power.failed {
+        format!(
+            "{} {}",
+            chip(Tone::Warning, "power failed"),
+            Escaped(&power.text)
+        )
+    } else {
+        format!("<small>{}</small>", Escaped(&power.text))
+    });
+    lines.join("<br>")
 }
 
 fn report_sections(report: &Report) -> String {
@@ -148,11 +170,8 @@ fn member(row: &Row) -> Vec<String> {
         .collect();
     vec![
         Escaped(&row.name).to_string(),
-        chip(
-            if row.healthy { Tone::Good } else { Tone::Bad },
-            health(row),
-        ),
-        Escaped(role(row)).to_string(),
+        chip(member_tone(row), health(row)),
+        format!("<span class=\"fixed\">{}</span>", Escaped(role(row))),
         number(Escaped(&row.version).to_string()),
         number(size(row.db_size)),
         number(row.raft_term.to_string()),
@@ -250,6 +269,14 @@ fn tone(stage: MachineStage) -> Tone {
         MachineStage::Healthy => Tone::Good,
         MachineStage::Failed => Tone::Warning,
         MachineStage::Held => Tone::Bad,
+    }
+}
+
+fn member_tone(row: &Row) -> Tone {
+    match (row.healthy, row.errors.is_empty()) {
+        (false, _) => Tone::Bad,
+        (true, false) => Tone::Warning,
+        (true, true) => Tone::Good,
     }
 }
 

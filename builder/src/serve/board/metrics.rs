@@ -76,10 +76,22 @@ fn members(page: &mut Page, report: &Report) {
         answered().map(|row| (label(&row.name), row.db_size.to_string())),
     );
     page.family(
+        "etcd_image_member_altered_files",
+        "The number of the node's files that differ from its image, at its newest check.",
+        rows().filter_map(|row| {
+            let check = row.image_check.as_ref()?;
+            Some((label(&row.name), check.differing.to_string()))
+        }),
+    );
+    page.family(
         "etcd_image_member_raft_index",
         "The member's newest raft index.",
         answered().map(|row| (label(&row.name), row.raft_index.to_string())),
     );
+    certificates(page, report);
+}
+
+fn certificates(page: &mut Page, report: &Report) {
     let days = |port: &'static str, days: Option<i64>, name: &str| {
         days.map(|days| {
             let labels = vec![("member", name.to_owned()), ("port", port.to_owned())];
@@ -89,7 +101,7 @@ fn members(page: &mut Page, report: &Report) {
     page.family(
         "etcd_image_member_certificate_days",
         "The number of whole days until the member's certificate expires.",
-        rows().flat_map(|row| {
+        report.members.iter().flat_map(|row| {
             [
                 days("client", row.certificate_days_left, &row.name),
                 days("peer", row.peer_certificate_days_left, &row.name),

@@ -1,11 +1,12 @@
 //! The board: one page that shows each machine with its stage, and the cluster's members, live. It
 //! is read-only.
 //!
-//! `access` decides who may see the board. `view` collects the server's information, and `html` and
-//! `metrics` render it. `live` sends each change to the open pages, which `subscribers` holds.
-//! `hook` calls the operator's command for each event.
+//! `access` decides who may see the board, and `client_ca` judges client certificates. `view`
+//! collects the server's information, and `html` and `metrics` render it. `live` sends each change to
+//! the open pages, which `subscribers` holds. `hook` calls the operator's command for each event.
 
 mod access;
+mod client_ca;
 pub(super) mod hook;
 mod html;
 mod live;
@@ -21,9 +22,10 @@ use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::client_request::ClientRequest;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalId};
 use super::reply::{Content, Reply, refused};
 use super::state::ServerState;
+pub(super) use client_ca::ClientCa;
 pub(super) use live::run;
 pub(super) use shared::Board;
 pub(super) use subscribers::Events;
@@ -55,7 +57,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest, path: &[&str]
             "text/plain; version=0.0.4; charset=utf-8",
         ),
         _ => refused(&Refusal::not_found(
-            "not-found",
+            RefusalId::NotFound,
             "the board does not have this page",
         )),
     })

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Result;
 
 use super::access::Access;
+use super::client_ca::ClientCa;
 use super::subscribers::Pages;
 use crate::status::{Desk, Report};
 
@@ -22,19 +23,25 @@ pub(in crate::serve) struct Board {
 }
 
 impl Board {
-    /// Reads the token, and finds the client certificate.
+    /// Reads the token and the authorities, and finds the client certificate.
     pub(in crate::serve) fn new(
         out: &Path,
         token: Option<&Path>,
+        ca: Option<&Path>,
         client: Option<&Path>,
     ) -> Result<Self> {
         Ok(Self {
-            access: Access::read(token)?,
+            access: Access::read(token, ca)?,
             desk: client
                 .map(|client| Desk::open(out, None, Some(client)))
                 .transpose()?,
             ..Self::default()
         })
+    }
+
+    /// Returns the authorities whose client certificates are accepted.
+    pub(in crate::serve) fn client_ca(&self) -> Option<&ClientCa> {
+        self.access.ca.as_ref()
     }
 
     /// Returns the newest report of the members, if there is one.

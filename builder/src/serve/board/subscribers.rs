@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use hyper::body::Bytes;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::serve::refusal::Refusal;
+use crate::serve::refusal::{Refusal, RefusalId};
 
 /// The maximum number of open pages. Each page keeps a connection.
 const MAX_PAGES: usize = 64;
@@ -39,7 +39,7 @@ impl Pages {
         open.retain(|page| !page.is_closed());
         if open.len() >= MAX_PAGES {
             return Err(Refusal::unavailable(
-                "board-busy",
+                RefusalId::BoardBusy,
                 format!("{MAX_PAGES} pages are already open; this page reloads itself instead"),
             ));
         }

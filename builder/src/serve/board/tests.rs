@@ -7,10 +7,13 @@ use hyper::Request;
 use members::survey::{Row, Verdict};
 
 use super::access::Access;
+use super::client_ca::tests::TestCa;
 use super::html::{Escaped, fragment, page};
 use super::metrics;
 use super::view::{Machine, MachineStage, View};
 use crate::serve::client_request::ClientRequest;
+use crate::serve::power::PowerResult;
+use crate::serve::refusal::RefusalId;
 use crate::status::Report;
 
 const HOSTILE: &str = "<script>alert('x')</script>\"&\u{202e}\u{1b}[2J";
@@ -56,6 +59,10 @@ fn hostile_texts_are_escaped_everywhere() {
         detail: HOSTILE,
         since: Some(HOSTILE.to_owned()),
         message: Some(HOSTILE.to_owned()),
+        power: Some(PowerResult {
+            text: HOSTILE.to_owned(),
+            failed: true,
+        }),
         document: Some(HOSTILE.to_owned()),
         ..Machine::default()
     };
@@ -136,6 +143,31 @@ fn the_page_names_its_language_tables_and_columns() {
     }
 }
 
+#[test]
+fn altered_files_of_a_healthy_member_are_shown() {
+    let check = members::keys::ImageCheck::new(1, vec!["/etc/chrony.conf".to_owned()]);
+    let row = Row {
+        name: "etcd-1".to_owned(),
+        version: "3.6.14".to_owned(),
+        healthy: true,
+        errors: check.fault().into_iter().collect(),
+        image_check: Some(check),
+        ..Row::default()
+    };
+    let shown = view(Vec::new(), Some(report(vec![row])));
+    let text = page(&shown);
+    assert!(
+        text.contains("<span class=\"chip warning\"><span aria-hidden=\"true\">!</span> healthy")
+            && text.contains("image check failed: /etc/chrony.conf."),
+        "{text}"
+    );
+    let metrics = metrics::text(&shown);
+    assert!(
+        metrics.contains("etcd_image_member_altered_files{member=\"etcd-1\"} 1\n"),
+        "{metrics}"
+    );
+}
+
 fn request(from: &str, local: &str, headers: &[(&str, &str)]) -> ClientRequest {
     let mut request = Request::builder().uri("/board");
     for (name, value) in headers {
@@ -178,11 +210,50 @@ fn another_host_needs_the_token() {
         assert!(open.check(&request).is_ok(), "{given}");
         assert_eq!(
             closed.check(&request).unwrap_err().refusal.id,
-            "board-closed"
+            RefusalId::BoardClosed
         );
     }
     let denied = open.check(&there(&[])).unwrap_err();
-    assert!(denied.challenge.is_some() && denied.refusal.id == "board-token");
+    assert!(denied.challenge.is_some() && denied.refusal.id == RefusalId::BoardToken);
+}
+
+#[test]
+fn another_host_may_show_a_client_certificate_instead() {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let (ours, other) = (TestCa::new(), TestCa::new());
+    let bare = || request("10.0.0.9:1000", "10.0.0.5:8080", &[("host", "server")]);
+    let with = |certificate| bare().with_certificates(&vec![certificate].into());
+    let only = Access {
+        ca: Some(ours.read()),
+        ..Access::default()
+    };
+    let both = Access {
+        ca: Some(ours.read()),
+        ..Access::of("0123456789abcdef")
+    };
+    for access in [&only, &both] {
+        assert!(access.check(&with(ours.issue(&[ClientAuth], 5))).is_ok());
+        for bad in [
+            other.issue(&[ClientAuth], 5),
+            ours.issue(&[ClientAuth], -5),
+            ours.issue(&[ClientAuth, ServerAuth], 5),
+        ] {
+            let denied = access.check(&with(bad)).unwrap_err();
+            assert_eq!(denied.refusal.id, RefusalId::BoardCertificate);
+        }
+    }
+    let id = |access: &Access, request: &ClientRequest| {
+        let denied = access.check(request).unwrap_err();
+        denied.refusal.id
+    };
+    assert_eq!(id(&only, &bare()), RefusalId::BoardCertificate);
+    assert_eq!(id(&both, &bare()), RefusalId::BoardToken);
+    let good = with(ours.issue(&[ClientAuth], 5));
+    assert_eq!(id(&Access::default(), &good), RefusalId::BoardClosed);
+    assert_eq!(
+        id(&Access::of("0123456789abcdef"), &good),
+        RefusalId::BoardToken
+    );
 }
 
 #[test]
@@ -197,7 +268,7 @@ fn a_token_must_be_long_and_private() {
     ] {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let error = Access::read(Some(&path)).unwrap_err().to_string();
+        let error = Access::read(Some(&path), None).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::exit::with_causes;
 use crate::serve::files;
+use crate::serve::power::PowerResult;
 use crate::serve::record::{NextBoot, Record, Step, time};
 use crate::serve::state::ServerState;
 use crate::status::Report;
@@ -42,6 +43,8 @@ pub(super) struct Machine {
     pub(super) since: Option<String>,
     /// The last message of the machine.
     pub(super) message: Option<String>,
+    /// The result of the newest `--power` calls.
+    pub(super) power: Option<PowerResult>,
     pub(super) attempts: u32,
     /// When the machine first fetched its document, RFC 3339.
     pub(super) document: Option<String>,
@@ -123,6 +126,7 @@ impl Machine {
         let mut machine = Self {
             name: node.to_string(),
             image: image(state, node),
+            power: state.power.as_ref().and_then(|power| power.result(node)),
             ..Self::default()
         };
         // If a record cannot be read, the machine's row shows the error, so that the other machines

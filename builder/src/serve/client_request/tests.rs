@@ -15,8 +15,8 @@ fn get(uri: &str) -> hyper::http::request::Builder {
     Request::get(uri).header(HOST, "server:8080")
 }
 
-fn id(asked: Result<ClientRequest, Refusal>) -> &'static str {
-    asked.map_or_else(|refusal| refusal.id, |_| "taken")
+fn id(asked: Result<ClientRequest, Refusal>) -> String {
+    asked.map_or_else(|refusal| refusal.id.to_string(), |_| "taken".to_owned())
 }
 
 #[test]

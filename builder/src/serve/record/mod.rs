@@ -20,6 +20,7 @@ mod document;
 mod install;
 pub(super) mod time;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -104,6 +105,25 @@ impl Record {
     /// Returns the record of a node's installation, or `None` if there is none.
     pub(crate) fn installation(&self, node: &Label) -> Result<Option<Installation>> {
         self.read(node, INSTALL, "--install")
+    }
+
+    /// Returns when each node's record of an installation was last written.
+    pub(crate) fn installation_changes(&self) -> Result<BTreeMap<Label, SystemTime>> {
+        let list = || -> io::Result<BTreeMap<Label, SystemTime>> {
+            let mut changes = BTreeMap::new();
+            for entry in fs::read_dir(&self.folder)? {
+                let entry = entry?;
+                let name: Option<Label> = entry.file_name().to_str().and_then(|n| n.parse().ok());
+                if let (Some(node), Ok(meta)) = (name, fs::metadata(entry.path().join(INSTALL))) {
+                    changes.insert(node, meta.modified()?);
+                }
+            }
+            Ok(changes)
+        };
+        match list() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            changes => changes.with_context(|| format!("cannot list {}", self.folder.display())),
+        }
     }
 
     /// Returns the record of a document's delivery, or `None` if there is none.

@@ -1,0 +1,293 @@
+//! `--power`: calls the operator's command to boot a machine from the network when its installation
+//! is allowed, and again after an attempt that failed. The command gets the node's name and an
+//! action as its arguments. There is no shell, and nothing that a machine reports becomes an
+//! argument.
+//!
+//! A failure is shown, and changes nothing else: the machine is still installed at its next network
+//! boot.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, ensure};
+use recipes::{Label, Stage};
+
+use super::board::hook::wait;
+use super::log::{Line, Log, printable};
+use super::record::{Installation, NextBoot, Record, Step, time};
+
+/// The time limit for a call. Management controllers are slow.
+const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// The pause between two reads of the record.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause between `off` and `on`. A machine needs a moment to switch off.
+const OFF_PAUSE: Duration = Duration::from_secs(10);
+/// The number of machines that are switched at the same time.
+const WORKERS: usize = 8;
+/// The maximum number of bytes of the command's standard error in a message.
+const MAX_ERROR_BYTES: u64 = 1024;
+
+/// What the command must do with a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    On,
+    Off,
+    Cycle,
+    /// Boot from the network once, at the next boot.
+    Netboot,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Cycle => "cycle",
+            Self::Netboot => "netboot",
+        })
+    }
+}
+
+/// The result of the newest calls for a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PowerResult {
+    /// What was done, or the failure.
+    pub(super) text: String,
+    pub(super) failed: bool,
+}
+
+/// The command, and the results of its calls.
+#[derive(Debug, Clone)]
+pub(super) struct Power(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    program: PathBuf,
+    record: Record,
+    retries: u32,
+    log: Log,
+    results: Mutex<BTreeMap<Label, PowerResult>>,
+}
+
+/// A node's record: when it was last written, and the installation in it.
+type Recorded = (SystemTime, Option<Installation>);
+
+impl Power {
+    /// Starts to follow the record. Installations that were allowed earlier cause no call, because
+    /// a restart of the server must not switch machines.
+    pub(super) fn start(program: &Path, record: Record, retries: u32, log: Log) -> Result<Self> {
+        check_program(program)?;
+        let power = Self(Arc::new(Shared {
+            program: program.to_owned(),
+            record,
+            retries,
+            log,
+            results: Mutex::default(),
+        }));
+        let (sender, receiver) = channel();
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..WORKERS {
+            let (power, receiver) = (power.clone(), Arc::clone(&receiver));
+            std::thread::Builder::new()
+                .name("power".to_owned())
+                .spawn(move || power.work(&receiver))?;
+        }
+        let follower = power.clone();
+        let seen = follower.read(&BTreeMap::new())?;
+        std::thread::Builder::new()
+            .name("power".to_owned())
+            .spawn(move || follower.follow(seen, &sender))?;
+        Ok(power)
+    }
+
+    /// Returns the result of the newest calls for a machine, if there were any.
+    pub(super) fn result(&self, node: &Label) -> Option<PowerResult> {
+        let results = self.0.results.lock();
+        let results = results.unwrap_or_else(PoisonError::into_inner);
+        results.get(node).cloned()
+    }
+
+    fn follow(&self, mut seen: BTreeMap<Label, Recorded>, orders: &Sender<(Label, Recorded)>) {
+        loop {
+            std::thread::sleep(LOOK_INTERVAL);
+            let now = match self.read(&seen) {
+                Ok(now) => now,
+                Err(error) => {
+                    self.0.log.error(&error.context("--power"));
+                    continue;
+                }
+            };
+            for (node, recorded) in &now {
+                if wants_netboot(seen.get(node), recorded, self.0.retries) {
+                    // The workers never end.
+                    let _ = orders.send((node.clone(), recorded.clone()));
+                }
+            }
+            seen = now;
+        }
+    }
+
+    /// Reads the records that have changed.
+    fn read(&self, seen: &BTreeMap<Label, Recorded>) -> Result<BTreeMap<Label, Recorded>> {
+        let record = &self.0.record;
+        let mut now = BTreeMap::new();
+        for (node, changed) in record.installation_changes()? {
+            let recorded = match seen.get(&node) {
+                Some(known) if known.0 == changed => known.clone(),
+                // The board shows a record that cannot be read.
+                _ => (changed, record.installation(&node).ok().flatten()),
+            };
+            now.insert(node, recorded);
+        }
+        Ok(now)
+    }
+
+    fn work(&self, orders: &Mutex<Receiver<(Label, Recorded)>>) {
+        loop {
+            let order = {
+                let orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
+                orders.recv()
+            };
+            let Ok((node, wanted)) = order else { return };
+            let is_current = || {
+                let now = self.0.record.installation(&node).ok().flatten();
+                now == wanted.1
+            };
+            let call = |action| call(&self.0.program, &node, action, CALL_TIMEOUT);
+            let result = boot_from_network(call, is_current, OFF_PAUSE);
+            self.note(&node, &result);
+        }
+    }
+
+    fn note(&self, node: &Label, result: &Result<String, String>) {
+        let now = SystemTime::now();
+        let text = match result {
+            Ok(text) | Err(text) => format!("power: {text}"),
+        };
+        self.0.log.add(Line {
+            time: now,
+            from: None,
+            card: None,
+            node: Some(node.to_string()),
+            refused: None,
+            what: text.clone(),
+        });
+        let result = PowerResult {
+            text: format!("{}, {}", printable(&text), time::text(now)),
+            failed: result.is_err(),
+        };
+        let results = self.0.results.lock();
+        let mut results = results.unwrap_or_else(PoisonError::into_inner);
+        results.insert(node.clone(), result);
+    }
+}
+
+/// Refuses a command that cannot run, before the first machine waits for it. A name without a slash
+/// is looked up in PATH when it is called.
+fn check_program(program: &Path) -> Result<()> {
+    if program.components().count() < 2 {
+        return Ok(());
+    }
+    let meta = program
+        .metadata()
+        .with_context(|| format!("--power: cannot read {}", program.display()))?;
+    ensure!(
+        meta.is_file() && meta.permissions().mode() & 0o111 != 0,
+        "--power: {} is not an executable file; the option takes the path of one program, without \
+         arguments",
+        program.display()
+    );
+    Ok(())
+}
+
+/// Decides whether a machine must boot from the network now: an operator has just allowed its
+/// installation, or its newest attempt has just failed and another one is left.
+fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> bool {
+    if before.is_some_and(|before| before.0 == now.0) {
+        return false;
+    }
+    let Some(installation) = &now.1 else {
+        return false;
+    };
+    if !matches!(installation.next(retries), NextBoot::Install(_)) {
+        return false;
+    }
+    let is_failed = |installation: &Installation| {
+        let step = installation.last.as_ref().map(|last| last.step);
+        step == Some(Step::Reported(Stage::Failed))
+    };
+    // A report may arrive twice.
+    let is_known = before
+        .and_then(|before| before.1.as_ref())
+        .is_some_and(|before| is_failed(before) && before.attempts == installation.attempts);
+    installation.last.is_none() || (is_failed(installation) && !is_known)
+}
+
+/// Boots a machine from the network. Returns what was done, or the failure.
+///
+/// A management controller refuses to cycle a machine that is off, and some cannot cycle at all.
+/// The machine is then switched off and on.
+fn boot_from_network(
+    call: impl Fn(Action) -> io::Result<()>,
+    is_current: impl Fn() -> bool,
+    pause: Duration,
+) -> Result<String, String> {
+    let failed = |action: Action| move |error: io::Error| format!("{action} failed: {error}");
+    let begun = "it was not switched, because its installation has begun or is no longer allowed";
+    if !is_current() {
+        return Ok(begun.to_owned());
+    }
+    // Without this the machine would boot from its disk, so it is not cycled then.
+    call(Action::Netboot).map_err(failed(Action::Netboot))?;
+    if !is_current() {
+        return Ok(begun.to_owned());
+    }
+    let Err(cycle) = call(Action::Cycle).map_err(failed(Action::Cycle)) else {
+        return Ok("netboot and cycle are done".to_owned());
+    };
+    if !is_current() {
+        return Ok(begun.to_owned());
+    }
+    if let Err(off) = call(Action::Off).map_err(failed(Action::Off)) {
+        return Err(format!("{cycle}; {off}"));
+    }
+    std::thread::sleep(pause);
+    call(Action::On)
+        .map(|()| format!("netboot, off and on are done; {cycle}"))
+        .map_err(|error| format!("{cycle}; {}", failed(Action::On)(error)))
+}
+
+/// Calls the command once, and ends it if it takes too long.
+fn call(program: &Path, node: &Label, action: Action, patience: Duration) -> io::Result<()> {
+    let mut said = tempfile::tempfile()?;
+    let mut child = Command::new(program)
+        .arg(node.as_str())
+        .arg(action.to_string())
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(said.try_clone()?)
+        .spawn()?;
+    wait(&mut child, patience).map_err(|error| {
+        let mut text = Vec::new();
+        let read = said
+            .rewind()
+            .and_then(|()| said.take(MAX_ERROR_BYTES).read_to_end(&mut text));
+        let text = String::from_utf8_lossy(&text).trim().replace('\n', " ");
+        match read {
+            Ok(_) if !text.is_empty() => io::Error::other(format!("{error}: {text}")),
+            _ => error,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Tests of when a machine is switched, and of how the command is called.
+
+use std::cell::RefCell;
+use std::fs;
+
+use super::*;
+
+const RETRIES: u32 = 1;
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn recorded(seconds: u64, installation: &Installation) -> Recorded {
+    (at(seconds), Some(installation.clone()))
+}
+
+#[test]
+fn a_machine_is_switched_once_for_each_permission_and_each_failed_attempt() {
+    let wants = |before: Option<&Recorded>, now: &Recorded| wants_netboot(before, now, RETRIES);
+    let mut installation = Installation::allowed();
+    let allowed = recorded(1, &installation);
+    assert!(wants(None, &allowed));
+    assert!(!wants(Some(&allowed), &allowed), "nothing has changed");
+    let allowed_again = recorded(2, &installation);
+    assert!(wants(Some(&allowed), &allowed_again));
+
+    installation.send("one".to_owned(), at(3));
+    let sent = recorded(3, &installation);
+    assert!(!wants(Some(&allowed), &sent), "it has begun");
+    let fail = |installation: &mut Installation, token: &str, when| {
+        let reported = installation.report(token, Stage::Failed, None, at(when));
+        reported.unwrap();
+        recorded(when, installation)
+    };
+    let failed = fail(&mut installation, "one", 4);
+    assert!(wants(Some(&sent), &failed));
+    let failed_twice = fail(&mut installation, "one", 5);
+    assert!(
+        !wants(Some(&failed), &failed_twice),
+        "the report came twice"
+    );
+
+    installation.send("two".to_owned(), at(6));
+    let held = fail(&mut installation, "two", 7);
+    assert!(!wants(Some(&failed), &held), "no attempt is left");
+
+    let mut done = Installation::allowed();
+    done.send("t".to_owned(), at(8));
+    done.report("t", Stage::Installed, None, at(9)).unwrap();
+    assert!(!wants(Some(&allowed), &recorded(9, &done)));
+    assert!(!wants(None, &(at(9), None)), "the record is damaged");
+}
+
+/// Runs the sequence with a command that fails for these actions. Returns the calls and the result.
+fn sequence(failing: &[Action], current: usize) -> (Vec<String>, Result<String, String>) {
+    let calls = RefCell::new(Vec::new());
+    let result = boot_from_network(
+        |action| {
+            calls.borrow_mut().push(action.to_string());
+            if failing.contains(&action) {
+                return Err(io::Error::other("no"));
+            }
+            Ok(())
+        },
+        || calls.borrow().len() < current,
+        Duration::ZERO,
+    );
+    (calls.into_inner(), result)
+}
+
+#[test]
+fn a_machine_that_cannot_be_cycled_is_switched_off_and_on() {
+    use Action::{Cycle, Netboot, Off, On};
+    let (calls, result) = sequence(&[], 9);
+    assert_eq!(calls, ["netboot", "cycle"]);
+    assert!(result.is_ok());
+    let (calls, result) = sequence(&[Cycle], 9);
+    assert_eq!(calls, ["netboot", "cycle", "off", "on"]);
+    assert!(result.is_ok());
+    let (calls, result) = sequence(&[Netboot], 9);
+    assert_eq!(calls, ["netboot"], "it would boot from its disk");
+    assert_eq!(result.unwrap_err(), "netboot failed: no");
+    let (calls, result) = sequence(&[Cycle, On], 9);
+    assert_eq!(calls, ["netboot", "cycle", "off", "on"]);
+    assert_eq!(result.unwrap_err(), "cycle failed: no; on failed: no");
+    let (calls, result) = sequence(&[Cycle, Off], 9);
+    assert_eq!(calls, ["netboot", "cycle", "off"]);
+    assert!(result.is_err());
+}
+
+#[test]
+fn a_machine_whose_installation_has_begun_is_not_switched() {
+    assert!(sequence(&[], 0).0.is_empty());
+    let (calls, result) = sequence(&[], 1);
+    assert_eq!(calls, ["netboot"]);
+    assert!(result.unwrap().contains("has begun"));
+}
+
+fn script(dir: &Path, text: &str) -> PathBuf {
+    let path = dir.join("power command");
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    path
+}
+
+#[test]
+fn the_command_gets_the_node_and_the_action_as_arguments() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("calls");
+    let text = format!("echo \"$#:$1:$2\" >> {}", out.display());
+    let program = script(dir.path(), &text);
+    check_program(&program).unwrap();
+    let node = "etcd-1".parse().unwrap();
+    for action in [Action::On, Action::Off, Action::Cycle, Action::Netboot] {
+        call(&program, &node, action, CALL_TIMEOUT).unwrap();
+    }
+    assert_eq!(
+        fs::read_to_string(out).unwrap(),
+        "2:etcd-1:on\n2:etcd-1:off\n2:etcd-1:cycle\n2:etcd-1:netboot\n"
+    );
+}
+
+#[test]
+fn a_failure_contains_what_the_command_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = "etcd-1".parse().unwrap();
+    let program = script(dir.path(), "echo 'no route to bmc' >&2; exit 7");
+    let failed = call(&program, &node, Action::On, CALL_TIMEOUT).unwrap_err();
+    assert!(
+        failed.to_string().contains("exit status: 7") && failed.to_string().contains("no route"),
+        "{failed}"
+    );
+    // More than a pipe has room for.
+    let program = script(
+        dir.path(),
+        "head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 1",
+    );
+    let long = call(&program, &node, Action::On, CALL_TIMEOUT).unwrap_err();
+    assert!(long.to_string().len() < 1200);
+    let program = script(dir.path(), "exec sleep 60");
+    let hung = call(&program, &node, Action::On, Duration::from_millis(100)).unwrap_err();
+    assert!(hung.to_string().contains("was killed"), "{hung}");
+}
+
+#[test]
+fn a_command_with_arguments_or_without_a_program_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = script(dir.path(), "");
+    let with_words = PathBuf::from(format!("{} -v", program.display()));
+    assert!(check_program(&with_words).is_err());
+    assert!(check_program(dir.path()).is_err());
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o600)).unwrap();
+    let error = check_program(&program).unwrap_err().to_string();
+    assert!(error.contains("not an executable file"), "{error}");
+}

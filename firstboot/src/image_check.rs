@@ -1,0 +1,140 @@
+//! `firstboot image --scheduled`: checks this node's files, and records the result in etcd, where
+//! `builder status`, the board and `firstboot status` read it.
+//!
+//! The check reads only the attributes of the files. It reads a file's content only if the file's
+//! inode has changed since the last comparison.
+
+use anyhow::{Context as _, Result, anyhow};
+use members::keys::{ImageCheck, Key, image_check_key};
+use members::moment::now;
+
+use crate::etcd::{Client, installed_credentials};
+use crate::exit::refused;
+use crate::image_integrity::{Options, compare, known_files, reason, stamp, verify_all};
+use crate::machine::host;
+use crate::reason::{Reason, ReasonId};
+use crate::update::in_progress;
+use crate::{files, identity, paths};
+
+/// The age at which a result that has not changed is recorded again, in seconds. The record shows
+/// that the check still runs.
+const MAX_RECORD_AGE: u64 = 3600;
+
+/// Runs `firstboot image`.
+///
+/// # Errors
+/// Refused if a file is missing or altered.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.scheduled {
+        scheduled()
+    } else {
+        verify_all(options)
+    }
+}
+
+/// Checks the files, and records the result.
+fn scheduled() -> Result<()> {
+    // During an update the files belong to two images.
+    if in_progress()? {
+        return Ok(());
+    }
+    let (paths, why) = check()?;
+    if in_progress()? {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // Without a quorum no result can be recorded. The next run records it.
+    if let Err(error) = runtime.block_on(record(&ImageCheck::new(now(), paths))) {
+        eprintln!("firstboot: cannot record the result of the image check in etcd: {error:#}");
+    }
+    why.map_or(Ok(()), |why| Err(refused(why)))
+}
+
+/// Returns the paths of the files that differ, and the reason to refuse them.
+fn check() -> Result<(Vec<String>, Option<Reason>)> {
+    let stamp = match stamp() {
+        Ok(stamp) => stamp,
+        // Without the list no other file can be checked.
+        Err(error) => {
+            let why = Reason::parse(&format!("{error:#}"));
+            return Ok((vec![paths::IMAGE.to_owned()], Some(why)));
+        }
+    };
+    if files::read_if_there(paths::INSTALLED)?.is_none() {
+        let why = ReasonId::ImageIncomplete.because(format!("{} is missing", paths::INSTALLED));
+        return Ok((vec![paths::INSTALLED.to_owned()], Some(why)));
+    }
+    Ok(match compare(&stamp, &known_files()?)? {
+        Ok(_) => (Vec::new(), None),
+        Err(altered) => {
+            let paths = altered.iter().map(|file| file.path.display().to_string());
+            (paths.collect(), Some(reason(&altered)))
+        }
+    })
+}
+
+/// Records the result, if it has changed or the recorded one is old. A learner does not answer
+/// through raft, so this queries the other members too.
+async fn record(check: &ImageCheck) -> Result<()> {
+    let credentials = installed_credentials()?;
+    let key = image_check_key(&host());
+    let members = identity::cluster()?.members;
+    let urls = std::iter::once(paths::OWN_CLIENT_URL.to_owned())
+        .chain(members.iter().map(recipes::cluster::Member::client_url));
+    let mut last = anyhow!("no member answers");
+    for url in urls {
+        let written = async {
+            let client = Client::connect(&url, &credentials).await?;
+            let found = client.get(&key).await?;
+            // A damaged record is replaced.
+            let parsed = Key::<ImageCheck>::parse(
+                &key,
+                found
+                    .as_ref()
+                    .map(|found| (&*found.value, found.mod_revision)),
+            );
+            let known = parsed.ok().and_then(|key| key.value);
+            if known.is_some_and(|known| is_current(&known, check)) {
+                return Ok(());
+            }
+            let revision = found.map_or(0, |found| found.mod_revision);
+            let value = serde_json::to_vec(check)?;
+            client
+                .put_if(&key, &[(&key, revision)], value, None)
+                .await
+                .map(drop)
+        };
+        match written.await {
+            Ok(()) => return Ok(()),
+            Err(error) => last = Err::<(), _>(error).context(url).unwrap_err(),
+        }
+    }
+    Err(last)
+}
+
+/// Returns whether the recorded result need not be replaced by a new one.
+fn is_current(known: &ImageCheck, new: &ImageCheck) -> bool {
+    let age = new.at.checked_sub(known.at);
+    known.agrees_with(new) && age.is_some_and(|age| age < MAX_RECORD_AGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_recorded_when_it_changes_and_once_an_hour() {
+        let of = |at, files: &[&str]| {
+            ImageCheck::new(at, files.iter().map(|file| (*file).to_owned()).collect())
+        };
+        let known = of(10_000, &[]);
+        assert!(is_current(&known, &of(10_000, &[])));
+        assert!(is_current(&known, &of(13_599, &[])));
+        assert!(!is_current(&known, &of(13_600, &[])));
+        assert!(!is_current(&known, &of(10_001, &["/etc/hosts"])));
+        // A clock that was wrong must not keep a result forever.
+        assert!(!is_current(&known, &of(9_999, &[])));
+    }
+}
