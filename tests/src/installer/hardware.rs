@@ -190,6 +190,12 @@ impl Hardware {
                 &folder.join("udev").join(&kernel),
                 &(disk.properties.join("\n") + "\n"),
             )?;
+            // The beginning of an empty disk.
+            let device = folder.join("dev").join(&disk.name);
+            make(device.parent().unwrap_or(folder))?;
+            fs::File::create(&device)
+                .and_then(|file| file.set_len(1 << 20))
+                .with_context(|| format!("cannot make {}", device.display()))?;
             for link in &disk.links {
                 let link = folder.join("dev").join(link);
                 make(link.parent().unwrap_or(folder))?;
