@@ -24,8 +24,9 @@ use crate::output::{self, Output, Replaceable};
 use crate::overlay::{self, Content, Packed};
 use crate::pki::{self, Authority, Lifetimes, Pki};
 use crate::release::{self, Binaries, Progress, ReleaseRequest};
+use crate::render::OverlayDigests;
 use crate::serve::record::Record;
-use crate::tree::Tree;
+use crate::tree::{self, Tree};
 use crate::{console, elf, etcd_roll, image_release, newfile, nodes, render, text_file};
 
 /// The size limit for a firstboot binary. A binary with all its debug symbols is smaller.
@@ -109,7 +110,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     make_public(&image)?;
     let base = image_release::base(
         &recipe,
-        &render::kickstart(&recipe, Sha256::new([0; 32]))?,
+        &render::kickstart(&recipe, OverlayDigests::NONE)?,
         &user_files,
     )?;
     let tree = Tree::new(
@@ -123,7 +124,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let packed = overlay::pack(tree.entries, date, cache, &image.join(manifest::OVERLAY))?;
     write(
         &image.join("centos7.ks"),
-        &render::kickstart(&recipe, packed.sha256)?,
+        &render::kickstart(
+            &recipe,
+            OverlayDigests {
+                sha256: packed.sha256,
+                trust: Sha256::of(tree::trust_file(&pki.trust()).as_bytes()),
+            },
+        )?,
     )?;
     let manifest_inputs = ManifestInputs {
         recipe: recipe_input(&options.recipe, &text),

@@ -9,12 +9,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use recipes::Recipe;
 use recipes::recipe::Size;
-use recipes::{Recipe, Sha256};
 
 use self::contents::{Member, Plan, Port, Service, Volume};
 use crate::check::{self, CheckedRecipe};
-use crate::render::Rendered;
+use crate::render::{OverlayDigests, Rendered};
 use crate::tuning::{self, Place, value};
 use crate::{console, render};
 
@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         write(
             folder,
             &overlay,
-            &render::kickstart(&recipe, Sha256::new([0; 32]))?,
+            &render::kickstart(&recipe, OverlayDigests::NONE)?,
         )?;
     }
     Ok(console::report(&plan, options.json, text::render)?)

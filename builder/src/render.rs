@@ -11,8 +11,9 @@ use include_dir::{Dir, include_dir};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
-use recipes::{Recipe, Sha256};
+use recipes::Recipe;
 
+pub(crate) use self::context::OverlayDigests;
 use self::context::Rendering;
 pub(crate) use self::packages::contradictions;
 
@@ -65,8 +66,8 @@ pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
     Ok(files)
 }
 
-/// Renders the kickstart, which contains the digest of its overlay.
-pub(crate) fn kickstart(recipe: &Recipe, overlay: Sha256) -> Result<String> {
+/// Renders the kickstart, which contains the digests of its overlay.
+pub(crate) fn kickstart(recipe: &Recipe, overlay: OverlayDigests) -> Result<String> {
     let context = Value::from(Serde(Rendering::new(recipe, Some(overlay))?));
     render("centos7.ks", KICKSTART, &context).context("kickstart/centos7.ks")
 }

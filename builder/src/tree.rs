@@ -62,7 +62,7 @@ impl Tree {
         tree.file(
             "etc/firstboot/trust.pub",
             0o644,
-            Content::Bytes(format!("{trust}\n").into_bytes()),
+            Content::Bytes(trust_file(&trust).into_bytes()),
         )?;
         tree.file(
             "etc/firstboot/base.json",
@@ -192,4 +192,9 @@ fn json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
     Ok(text)
+}
+
+/// Returns the content of the file with the cluster's public key.
+pub(crate) fn trust_file(trust: &PublicKey) -> String {
+    format!("{trust}\n")
 }

@@ -96,6 +96,12 @@ pub(crate) const DISK_ID: &str = "/var/lib/etcd/firstboot-life";
 pub(crate) const PROGRESS: &str = "/var/lib/etcd/firstboot-progress";
 /// The archive of old data, which firstboot never deletes by itself.
 pub(crate) const ARCHIVE: &str = "/var/lib/etcd/aside";
+/// The copies of the journal that `%pre` of the kickstart makes on etcd's volume when it keeps the
+/// volume. The second is a copy that was interrupted.
+pub(crate) const INSTALLER_COPIES: [&str; 2] = [
+    "/var/lib/etcd/firstboot-kept",
+    "/var/lib/etcd/firstboot-kept.new",
+];
 /// The default folder for snapshots, and for the temporary file of an upload to an object store.
 pub(crate) const BACKUPS: &str = recipes::backup::FOLDER;
 /// The keys of the object store, mode 0600.

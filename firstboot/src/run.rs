@@ -14,7 +14,7 @@ use crate::duplicate::{self, DuplicateProbe};
 use crate::exit::{Exit, code_of, not_ready, refused};
 use crate::files::{self, DesiredDir};
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, MembershipIntent, NodeState};
+use crate::journal::{Event, Journal, MembershipIntent, NodeState, remove_installer_copy};
 use crate::lock::Lock;
 use crate::metadata::SourceLog;
 use crate::node::{adopt_identity, check_before, identify};
@@ -106,6 +106,7 @@ fn converge(options: &Options) -> Result<()> {
         change.apply()?;
     }
     let mut journal = Journal::open(paths::JOURNAL)?;
+    remove_installer_copy(&journal)?;
     check_before(&identity, &machine, &journal)?;
     if let MembershipIntent::Left(member) = NodeState::of(&journal).intent {
         leave::enforce_left(&mut journal)?;

@@ -1,4 +1,8 @@
 # Chooses the disk: the one in the recipe, or the first one that is fixed, writable, unused and large enough.
+{% if install.keep %}
+{% include "keep.sh" %}
+
+{% endif %}
 wanted={{ install.disk }}
 boot_mb={{ install.boot_mb }} root_mb={{ install.root_mb }} etcd_mb={{ install.etcd_mb }}
 # 4096 MiB: etcd's default quota of 2 GiB, and the same again for its WAL, a snapshot and a defragmentation.
@@ -43,6 +47,9 @@ else
         candidates+=("${sys##*/}")
     done
 fi
+{% if install.keep %}
+find_volume
+{% endif %}
 disk='' refused=''
 for name in "${candidates[@]}"; do
     if [ ! -d "/sys/block/$name" ]; then continue; fi
@@ -69,6 +76,10 @@ else
     label=msdos
 fi
 
+{% if install.keep %}
+if [ -n "$volume" ]; then keep_volume; else require_empty "$disk"; fi
+
+{% endif %}
 append=
 {% if tuning.thp %}
 append+=' transparent_hugepage={{ tuning.thp }}'
@@ -81,17 +92,30 @@ append+=' rootflags={{ tuning.root_mount_options }}'
 {% if install.console %}
 append+=' console=tty0 console={{ install.console }}'
 {% endif %}
+# The labels are those in fstab, the same on every node. There is no LVM, so there is no layer between etcd's fsync and the disk.
 {
     echo "ignoredisk --only-use=$disk"
+{% if install.keep %}
+    # Without zerombr and clearpart --all, and with --onpart, anaconda leaves the partition table as it is. It does not touch a
+    # partition that no line names.
+    if [ -n "$volume" ]; then
+        echo "clearpart --none"
+        if [ -n "$first" ]; then echo "${first%--ondisk=*}--onpart=$first_part"; fi
+        echo "part /boot --fstype=xfs --label=boot --onpart=$boot_part"
+        echo "part / --fstype=xfs --label=root --onpart=$root_part"
+    else
+{% endif %}
     echo "zerombr"
     echo "clearpart --all --drives=$disk --initlabel --disklabel=$label"
-    echo "bootloader --location=mbr --boot-drive=$disk --append=\"${append# }\""
-    # The labels are those in fstab, the same on every node. There is no LVM, so there is no layer between etcd's fsync and the disk.
     echo "$first"
     echo "part /boot --fstype=xfs --size=$boot_mb --label=boot --ondisk=$disk"
     echo "part / --fstype=xfs --size=$root_mb --label=root --ondisk=$disk"
     if [ "$etcd_mb" -gt 0 ]; then size="--size=$etcd_mb"; else size="--size=4096 --grow"; fi
     echo "part /var/lib/etcd --fstype=xfs $size --label=etcd --fsoptions={{ tuning.mount_options }} --ondisk=$disk"
+{% if install.keep %}
+    fi
+{% endif %}
+    echo "bootloader --location=mbr --boot-drive=$disk --append=\"${append# }\""
     # No swap, because a member whose pages are on the disk misses heartbeats and loses its leadership. It is better if the kernel kills the
     # member and systemd restarts it.
 } > /tmp/disk.ks

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::status::{MemberError, MemberStatus, status, wait_healthy};
 use crate::host::Host;
-use crate::installer::{self, Installation, Installer};
+use crate::installer::{self, Hardware, Installation, Installer};
 use crate::network::{Link, Network};
 use crate::overlay::Overlay;
 use crate::server::FileServer;
@@ -194,13 +194,22 @@ impl Provisioning {
         self.run_installer(&host.root(), host)
     }
 
+    /// Does the same on a machine with these disks.
+    pub fn try_install_on(&self, host: &Host, hardware: Hardware) -> Result<Installation> {
+        self.installer(&host.root(), host)?.hardware(hardware).run()
+    }
+
     fn run_installer(&self, root: &Path, host: &Host) -> Result<Installation> {
-        Installer::new(&self.kickstart()?, root)
+        self.installer(root, host)?.run()
+    }
+
+    fn installer(&self, root: &Path, host: &Host) -> Result<Installer> {
+        let installer = Installer::new(&self.kickstart()?, root)
             .cmdline(&format!(
                 "inst.ks=http://{SERVER}/image/centos7.ks inst.stage2=http://{SERVER}/{TREE}"
             ))
-            .namespace(&host.link().namespace)
-            .run()
+            .namespace(&host.link().namespace);
+        Ok(installer)
     }
 
     /// Installs a machine. Only the first installation from an image is actually carried out,

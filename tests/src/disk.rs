@@ -39,6 +39,28 @@ impl Disk {
         Ok(disk)
     }
 
+    /// Runs a shell script in the root of the XFS on the disk, and returns its output. Only the script
+    /// sees the mount: a host that boots meanwhile would keep it.
+    pub fn sh(&self, script: &str) -> Result<String> {
+        let mount = "mount -t xfs \"$1\" \"$2\"; cd \"$2\"; eval \"$3\"";
+        let arguments = [
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-euc",
+            mount,
+            "sh",
+        ];
+        let (device, folder) = (self.device.to_string_lossy(), self.folder.join("mounted"));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let folder = folder.to_string_lossy();
+        process::check(
+            "unshare",
+            &[&arguments[..], &[&device, &folder, script]].concat(),
+        )
+    }
+
     /// Returns the device, such as /dev/loop0.
     pub fn device(&self) -> &Path {
         &self.device

@@ -1,7 +1,7 @@
-use recipes::{Recipe, Sha256};
+use recipes::Recipe;
 
 use super::base;
-use crate::render;
+use crate::render::{self, OverlayDigests};
 
 const THREE: &str = include_str!("../../../recipes/three-node.toml");
 
@@ -16,7 +16,7 @@ fn base_of(text: &str) -> recipes::ImageBase {
     let recipe = recipe(text);
     base(
         &recipe,
-        &render::kickstart(&recipe, Sha256::new([0; 32])).unwrap(),
+        &render::kickstart(&recipe, OverlayDigests::NONE).unwrap(),
         &[],
     )
     .unwrap()

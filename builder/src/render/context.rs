@@ -13,6 +13,23 @@ use super::packages;
 use crate::files;
 use crate::tuning::{self, Place, block, value};
 
+/// The digests by which the kickstart recognises its overlay and its cluster.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OverlayDigests {
+    /// The digest of the packed overlay.
+    pub(crate) sha256: Sha256,
+    /// The digest of the file with the cluster's public key.
+    pub(crate) trust: Sha256,
+}
+
+impl OverlayDigests {
+    /// The digests in a kickstart that is only shown or compared, and installs no machine.
+    pub(crate) const NONE: Self = Self {
+        sha256: Sha256::new([0; 32]),
+        trust: Sha256::new([0; 32]),
+    };
+}
+
 #[derive(Debug, Serialize)]
 pub(super) struct Rendering {
     cluster: Names,
@@ -31,7 +48,7 @@ pub(super) struct Rendering {
     /// `None` means that the nodes do not renew their certificates themselves.
     renewal: Option<Renewal>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    overlay: Option<Digest>,
+    overlay: Option<Overlay>,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,6 +89,8 @@ struct Install {
     boot_mb: u64,
     root_mb: u64,
     etcd_mb: u64,
+    /// Whether the installer keeps the volume of etcd.
+    keep: bool,
     timezone: String,
     lang: String,
     keyboard: String,
@@ -150,8 +169,10 @@ struct Renewal {
 }
 
 #[derive(Debug, Serialize)]
-struct Digest {
+struct Overlay {
     sha256: String,
+    /// The digest of the public key in the overlay, which no other cluster has.
+    trust: String,
 }
 
 fn texts<T: ToString>(values: &[T]) -> Vec<String> {
@@ -165,7 +186,7 @@ fn text<T: ToString>(value: Option<&T>) -> String {
 impl Rendering {
     /// Collects the values for the templates. `overlay` is known only after the overlay is packed,
     /// so a file in the overlay cannot contain it.
-    pub(super) fn new(recipe: &Recipe, overlay: Option<Sha256>) -> Result<Self> {
+    pub(super) fn new(recipe: &Recipe, overlay: Option<OverlayDigests>) -> Result<Self> {
         let document = recipe.cluster_document();
         let tuning = tuning(recipe)?;
         Ok(Self {
@@ -218,8 +239,9 @@ impl Rendering {
                 // In the last third of the lifetime, the node can then try at least twenty times.
                 every: (recipe.tls.certificate_life.as_secs() / 60).clamp(1, 600),
             }),
-            overlay: overlay.map(|digest| Digest {
-                sha256: digest.to_string(),
+            overlay: overlay.map(|overlay| Overlay {
+                sha256: overlay.sha256.to_string(),
+                trust: overlay.trust.to_string(),
             }),
         })
     }
@@ -241,6 +263,7 @@ impl Rendering {
                 .partitions
                 .etcd
                 .map_or(0, recipes::recipe::Size::mib),
+            keep: install.data == recipe::InstallData::Keep,
             timezone: install.timezone.to_string(),
             lang: install.lang.to_string(),
             keyboard: install.keyboard.to_string(),

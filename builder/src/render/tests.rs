@@ -2,8 +2,11 @@
 
 mod renewal;
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+
+use recipes::Sha256;
 
 use super::*;
 
@@ -101,7 +104,7 @@ fn only_a_recipe_with_backup_has_the_timer() {
     assert!(files.iter().all(|file| !file.path.contains("snapshot")));
     assert!(!file(&files, PRESET).contains("snapshot"));
     assert!(
-        !kickstart(&without, Sha256::of(b""))
+        !kickstart(&without, OverlayDigests::NONE)
             .unwrap()
             .contains("firstboot-snapshot")
     );
@@ -131,7 +134,7 @@ fn only_a_recipe_with_backup_has_the_timer() {
         );
     }
     assert!(
-        kickstart(&with, Sha256::of(b""))
+        kickstart(&with, OverlayDigests::NONE)
             .unwrap()
             .contains("systemctl preset firstboot-snapshot.timer")
     );
@@ -151,7 +154,7 @@ fn only_a_recipe_with_automatic_updates_has_their_timer() {
             .all(|file| ![TIMER, SERVICE].contains(&&*file.path))
     );
     assert!(!file(&files, PRESET).contains("firstboot-update.timer"));
-    let kickstart = |recipe| kickstart(recipe, Sha256::of(b"")).unwrap();
+    let kickstart = |recipe| kickstart(recipe, OverlayDigests::NONE).unwrap();
     assert!(!kickstart(&manual).contains("firstboot-update.timer"));
 
     let auto = recipe(&format!("{from}mode = \"auto\"\nevery = \"30 minutes\"\n"));
@@ -177,7 +180,7 @@ fn the_guides_profile_says_what_the_guide_says() {
     assert!(file(&files, "etc/fstab").contains("noatime,nodiratime,allocsize=64m"));
     assert!(file(&files, "etc/sysctl.d/95-etcd.conf").contains("vm.dirty_ratio = 60"));
     assert!(
-        kickstart(&recipe, Sha256::of(b""))
+        kickstart(&recipe, OverlayDigests::NONE)
             .unwrap()
             .contains("rootflags=defaults,noatime,nodiratime,allocsize=64m")
     );
@@ -188,7 +191,7 @@ fn etcds_own_domain_is_loaded_only_where_it_is_wanted() {
     for (more, expected) in [("", false), ("[selinux]\nmodule = true\n", true)] {
         let recipe = recipe(more);
         assert_eq!(
-            kickstart(&recipe, Sha256::of(b""))
+            kickstart(&recipe, OverlayDigests::NONE)
                 .unwrap()
                 .contains("semodule -n -s targeted -i"),
             expected
@@ -201,9 +204,45 @@ fn etcds_own_domain_is_loaded_only_where_it_is_wanted() {
 }
 
 #[test]
+fn the_documentation_lists_the_ids_of_the_installer() {
+    const PAGE: &str = include_str!("../../../docs/exit-codes.md");
+    let table = PAGE.split("\n## Ids of the installer").nth(1).unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let documented: BTreeSet<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let keep = recipe("[install]\ndata = \"keep\"\n");
+    let text = kickstart(&keep, OverlayDigests::NONE).unwrap();
+    let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '-'));
+    let ids: BTreeSet<&str> = words.filter(|word| word.starts_with("keep-")).collect();
+    assert_eq!(documented, ids);
+}
+
+#[test]
+fn only_a_recipe_that_keeps_the_data_has_the_script_for_it() {
+    for (data, keeps) in [
+        ("", false),
+        ("data = \"wipe\"", false),
+        ("data = \"keep\"", true),
+    ] {
+        let recipe = recipe(&format!("[install]\n{data}\n"));
+        let text = kickstart(&recipe, OverlayDigests::NONE).unwrap();
+        assert_eq!(text.contains("firstboot-kept"), keeps, "{data}");
+        assert_eq!(text.contains("--onpart="), keeps, "{data}");
+        assert!(text.contains("clearpart --all"), "{data}");
+        assert!(scripts(&text).iter().all(|script| bash_accepts(script)));
+    }
+}
+
+#[test]
 fn the_kickstart_names_its_overlay_and_its_scripts_parse() {
-    let text = kickstart(&recipe(""), Sha256::of(b"x")).unwrap();
-    assert_eq!(text.matches(&Sha256::of(b"x").to_string()).count(), 3);
+    let digests = OverlayDigests {
+        sha256: Sha256::of(b"x"),
+        trust: Sha256::of(b"y"),
+    };
+    let text = kickstart(&recipe(""), digests).unwrap();
+    assert_eq!(text.matches(&digests.sha256.to_string()).count(), 3);
     let scripts = scripts(&text);
     assert_eq!(scripts.len(), 5);
     assert!(scripts.iter().all(|script| bash_accepts(script)));
@@ -228,7 +267,7 @@ fn each_key_is_a_line_of_roots_keys_whatever_stands_in_it() {
     );
     let text = kickstart(
         &recipe(&format!("[install]\nssh-keys = [\"{one}\", \"{two}\"]\n")),
-        Sha256::of(b""),
+        OverlayDigests::NONE,
     )
     .unwrap();
     let keys = between(&text, "cat > /root/.ssh/authorized_keys <<'KEYS'", "KEYS");
@@ -245,7 +284,7 @@ fn what_the_recipe_lists_is_not_left_out() {
     let packages = |packages: &str| {
         let text = kickstart(
             &recipe(&format!("[install]\npackages = {packages}\n")),
-            Sha256::of(b""),
+            OverlayDigests::NONE,
         )
         .unwrap();
         between(&text, "%packages", "%end")
@@ -279,7 +318,11 @@ fn what_the_recipe_lists_is_not_left_out() {
             && wrong[0].label.contains("swappiness"),
         "{wrong:?}"
     );
-    let oracle = kickstart(&recipe("[install]\nfamily = \"oracle\"\n"), Sha256::of(b"")).unwrap();
+    let oracle = kickstart(
+        &recipe("[install]\nfamily = \"oracle\"\n"),
+        OverlayDigests::NONE,
+    )
+    .unwrap();
     assert!(
         oracle.lines().any(|line| line == "-kernel-uek")
             && oracle.contains("# Oracle Linux 7.9, unattended")
@@ -304,7 +347,7 @@ fn a_node_has_the_repositories_of_its_installation() {
     ] {
         assert!(repositories.contains(part), "{part}\nin\n{repositories}");
     }
-    let text = kickstart(&recipe, Sha256::of(b"")).unwrap();
+    let text = kickstart(&recipe, OverlayDigests::NONE).unwrap();
     assert!(
         text.contains("answers 'the repository els' '' 'http://a/els/' 'http://b/els/'"),
         "{text}"
@@ -323,7 +366,7 @@ fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
         );
         let text = kickstart(
             &recipes::recipe::read(&text).recipe.unwrap(),
-            Sha256::of(b""),
+            OverlayDigests::NONE,
         )
         .unwrap();
         let commands: Vec<&str> = text

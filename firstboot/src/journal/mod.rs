@@ -2,13 +2,15 @@
 //!
 //! `file` stores the lines and `event` defines their content. `state` derives the node's state from
 //! them, and `disk_state` classifies the disk according to them and to etcd's volume. `archive`
-//! moves data that etcd no longer uses, and records the move.
+//! moves data that etcd no longer uses, and records the move. `installer_copy` removes the copy of an
+//! installation.
 
 mod archive;
 mod disk_id_file;
 mod disk_state;
 mod event;
 mod file;
+mod installer_copy;
 mod state;
 
 pub(crate) use archive::{archive_data, archive_path};
@@ -16,6 +18,7 @@ pub(crate) use disk_id_file::{DiskIdFile, disk_id_file, write_disk_id};
 pub(crate) use disk_state::{DiskState, classify_disk};
 pub(crate) use event::{DataSwap, Event, RestoreOrder, SnapshotFile};
 pub(crate) use file::{Entry, Journal, Line, lines};
+pub(crate) use installer_copy::remove_installer_copy;
 #[cfg(test)]
 pub(crate) use state::tests::restored;
 pub(crate) use state::{ArchivedData, MembershipIntent, NodeState};

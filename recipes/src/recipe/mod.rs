@@ -20,7 +20,8 @@ pub use etcd::Etcd;
 pub use files::{Files, LocalFile, OverlayFile};
 pub use firewall::Firewall;
 pub use install::{
-    Disk, Family, Install, Keymap, Locale, Package, Partitions, Repo, RepoKey, RepoName, Timezone,
+    Disk, Family, Install, InstallData, Keymap, Locale, Package, Partitions, Repo, RepoKey,
+    RepoName, Timezone,
 };
 pub use node::{Cluster, Node};
 pub use policy::{Profile, Selinux, SelinuxMode, Time, Tuning};

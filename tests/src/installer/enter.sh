@@ -33,6 +33,13 @@ ln -s /proc/self/fd/0 "$root/dev/stdin"
 ln -s /proc/self/fd/1 "$root/dev/stdout"
 ln -s /proc/self/fd/2 "$root/dev/stderr"
 cp -a "$hardware/dev/." "$root/dev/"
+# The partitions that the test has made for this machine.
+for device in "$hardware/devices/"*; do
+    if [ -e "$device" ]; then
+        : > "$root/dev/${device##*/}"
+        mount --bind "$(readlink -f "$device")" "$root/dev/${device##*/}"
+    fi
+done
 mkdir -p "$root/run/udev-of-the-bed"
 cp "$hardware/udev/"* "$root/run/udev-of-the-bed/" 2> /dev/null || true
 

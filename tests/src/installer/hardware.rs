@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -31,8 +31,44 @@ pub struct Disk {
     pub properties: Vec<String>,
     /// The links to it in /dev.
     pub links: Vec<String>,
-    /// The names of its partitions, each with its device number.
-    pub partitions: Vec<(String, String)>,
+    /// The partition table of an earlier installation.
+    pub table: &'static str,
+    /// The partitions of an earlier installation.
+    pub partitions: Vec<DiskPartition>,
+}
+
+/// A partition that the disk has before the installation.
+#[derive(Debug, Clone)]
+pub struct DiskPartition {
+    /// Its name in /dev.
+    pub name: String,
+    /// Its device number, as in `8:1`.
+    pub number: String,
+    /// Its first sector.
+    pub start: u64,
+    /// Its size in sectors.
+    pub sectors: u64,
+    /// Its file system, as blivet names it.
+    pub kind: String,
+    /// The label of the file system.
+    pub label: Option<String>,
+    /// The device of the test machine that scripts find under the partition's name.
+    pub device: Option<PathBuf>,
+}
+
+impl DiskPartition {
+    /// Returns a partition that scripts can see but not open.
+    pub fn new(name: &str, number: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            number: number.to_owned(),
+            start: 2048,
+            sectors: 2048,
+            kind: "xfs".to_owned(),
+            label: None,
+            device: None,
+        }
+    }
 }
 
 /// A way in which an entry of /sys/block differs from a plain disk.
@@ -70,6 +106,7 @@ impl Disk {
             quirks: Vec::new(),
             properties: Vec::new(),
             links: Vec::new(),
+            table: "msdos",
             partitions: Vec::new(),
         }
     }
@@ -102,9 +139,9 @@ impl Hardware {
     }
 
     /// Writes what the kernel and udev show of the machine into subfolders of a folder: `block`,
-    /// `firmware`, `dev`, `udev`.
+    /// `firmware`, `dev`, `udev`, `devices`.
     pub fn lay_out(&self, folder: &Path) -> Result<()> {
-        for part in ["block", "firmware", "dev", "udev"] {
+        for part in ["block", "firmware", "dev", "udev", "devices"] {
             make(&folder.join(part))?;
         }
         if self.efi {
@@ -136,14 +173,29 @@ impl Hardware {
                     "mpath-3600508b400105e210000900000490000\n",
                 )?;
             }
-            for (name, number) in &disk.partitions {
-                make(&sys.join(name))?;
-                write(&sys.join(name).join("dev"), &format!("{number}\n"))?;
+            for (number, partition) in disk.partitions.iter().enumerate() {
+                let sys = sys.join(&partition.name);
+                make(&sys)?;
+                write(&sys.join("dev"), &format!("{}\n", partition.number))?;
+                write(&sys.join("partition"), &format!("{}\n", number + 1))?;
+                write(&sys.join("start"), &format!("{}\n", partition.start))?;
+                write(&sys.join("size"), &format!("{}\n", partition.sectors))?;
+                if let Some(device) = &partition.device {
+                    let link = folder.join("devices").join(&partition.name);
+                    symlink(device, &link)
+                        .with_context(|| format!("cannot make {}", link.display()))?;
+                }
             }
             write(
                 &folder.join("udev").join(&kernel),
                 &(disk.properties.join("\n") + "\n"),
             )?;
+            // The beginning of an empty disk.
+            let device = folder.join("dev").join(&disk.name);
+            make(device.parent().unwrap_or(folder))?;
+            fs::File::create(&device)
+                .and_then(|file| file.set_len(1 << 20))
+                .with_context(|| format!("cannot make {}", device.display()))?;
             for link in &disk.links {
                 let link = folder.join("dev").join(link);
                 make(link.parent().unwrap_or(folder))?;

@@ -38,7 +38,7 @@ use crate::run;
 pub use anaconda::{Effect, End, Partition, Plan, Selection, User, Volume};
 pub use environment::is_present;
 pub use fetch::{Machine, fetch};
-pub use hardware::{Disk, Hardware, Quirk};
+pub use hardware::{Disk, DiskPartition, Hardware, Quirk};
 pub use installation::{Installation, Outcome};
 pub use kickstart::{Command, Include, Kickstart, Kind, Section};
 pub use script::{Ended, Script};

@@ -12,6 +12,7 @@ mod duplicate_machine;
 mod excluded_member;
 mod flood;
 mod growth;
+mod keep;
 mod leave;
 mod load;
 mod new_address;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
             data_removed::trials(),
             diverged::trials(),
             growth::trials(),
+            keep::trials(),
             damaged::trials(),
             obstacles::trials(),
             new_address::trials(),

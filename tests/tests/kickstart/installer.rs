@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::TREE;
 use tests::harness::trial;
-use tests::installer::{self, Disk, Hardware, Outcome, Quirk};
+use tests::installer::{self, Disk, DiskPartition, Hardware, Outcome, Quirk};
 use tests::requirement::Requirement;
 use tests::server::Fault;
 use tests::{etcd, process, programs, run};
@@ -109,7 +109,7 @@ fn no_disk() -> Result<()> {
         (
             Hardware::with([
                 Disk {
-                    partitions: vec![("sda1".into(), in_use()?)],
+                    partitions: vec![DiskPartition::new("sda1", &in_use()?)],
                     ..disk("sda")
                 },
                 Disk::new("sdb", 1 << 30),

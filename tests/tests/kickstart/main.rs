@@ -2,6 +2,7 @@
 
 mod guard;
 mod installer;
+mod keep;
 mod planned;
 mod post;
 mod property;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
             property::trials(),
             post::trials(),
             installer::trials(),
+            keep::trials(),
             guard::trials(),
         ]
         .into_iter()

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Runs the %pre script in $1 without a real machine. Everything that it writes is below the folder $2, its only disk is $3,
-# and every server answers. The script touches no file of the test machine and does not need root.
+# and every server answers. $4 is a script with further commands for it. The script touches no file of the test machine and does
+# not need root.
 folder=$2 disk=$3
 
 curl() {
@@ -23,11 +24,16 @@ echo 512 > "$sys/queue/logical_block_size"
 echo 0 | tee "$sys/ro" > "$sys/removable"
 echo 4095:0 > "$sys/dev"
 
+if [ -n "${4-}" ]; then
+    # shellcheck source=/dev/null
+    . "$4"
+fi
 script=$(<"$1")
 # Uses the test's folders instead of the machine's, and no console.
 script=${script//\/tmp\//$folder/}
 script=${script//\/run\//$folder/run/}
 script=${script//\/sys\/block/$folder/sys/block}
 script=${script//\/sys\/firmware/$folder/sys/firmware}
+script=${script//\/sys\/class/$folder/sys/class}
 script=${script//\/dev\/console \/dev\/tty1 \/dev\/ttyS0/$folder/console $folder/tty1}
 eval "$script"

@@ -28,7 +28,7 @@ fn only_a_recipe_whose_nodes_enrol_has_the_timer_of_renewals() {
             "{timer}"
         );
         assert!(file(&files, PRESET).contains("\nenable firstboot-renew.timer\n"));
-        let kickstart = kickstart(&enrolling, Sha256::of(b"")).unwrap();
+        let kickstart = kickstart(&enrolling, OverlayDigests::NONE).unwrap();
         assert!(kickstart.contains("systemctl preset firstboot-renew.timer\n"));
     }
 }

@@ -37,6 +37,8 @@ pub struct Install {
     pub disk: Option<Disk>,
     /// The sizes of the partitions.
     pub partitions: Partitions,
+    /// What happens to the data of an earlier installation.
+    pub data: InstallData,
     /// The time zone.
     pub timezone: Timezone,
     /// The system's language.
@@ -51,6 +53,17 @@ pub struct Install {
     pub packages: Vec<Package>,
     /// A serial console in the kernel's notation (`ttyS0,115200`).
     pub console: Option<Word>,
+}
+
+/// What an installation does with the volume of etcd that an earlier installation left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum InstallData {
+    /// It erases the whole disk.
+    #[default]
+    Wipe,
+    /// It keeps the volume and the journal of firstboot. If it is not certain that they belong to
+    /// this node, it ends without any change.
+    Keep,
 }
 
 /// The sizes of the partitions.
@@ -90,24 +103,21 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
     let install = Install {
         family,
         trees,
-        repomd_sha256: table
-            .and_then(|table| table.value("repomd-sha256"))
-            .map(|at| at.value),
+        repomd_sha256: optional(table, "repomd-sha256"),
         repos,
         servers: values(table.and_then(|table| table.list("servers"))).unwrap_or_default(),
-        disk: table
-            .and_then(|table| table.value("disk"))
-            .map(|at| at.value),
+        disk: optional(table, "disk"),
         partitions: table
             .and_then(|table| table.table("partitions"))
             .map_or(DEFAULT_PARTITIONS, |t| read_partitions(&t)),
+        data: table
+            .and_then(|table| table.choice("data", &DATA))
+            .map_or_else(InstallData::default, |at| at.value),
         timezone: value(table, "timezone", "UTC")?,
         lang: value(table, "lang", "en_US.UTF-8")?,
         keyboard: value(table, "keyboard", "us")?,
         ssh_keys: values(table.and_then(|table| table.list("ssh-keys"))).unwrap_or_default(),
-        root_password: table
-            .and_then(|table| table.value("root-password"))
-            .map(|at| at.value),
+        root_password: optional(table, "root-password"),
         packages: table.and_then(|table| table.list("packages")).map_or_else(
             Vec::new,
             |packages| {
@@ -117,9 +127,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
                     .collect()
             },
         ),
-        console: table
-            .and_then(|table| table.value("console"))
-            .map(|at| at.value),
+        console: optional(table, "console"),
     };
     if let Some(table) = table {
         table.finish();
@@ -129,6 +137,14 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
 
 fn values<T>(found: Option<Vec<Located<T>>>) -> Option<Vec<T>> {
     found.map(|list| list.into_iter().map(|at| at.value).collect())
+}
+
+/// Reads a value that has no default.
+fn optional<T: std::str::FromStr<Err: std::fmt::Display>>(
+    table: Option<&Table<'_>>,
+    key: &'static str,
+) -> Option<T> {
+    table.and_then(|table| table.value(key)).map(|at| at.value)
 }
 
 /// Reads a value that has a default. A bad value is reported and replaced by the default, so that
@@ -171,6 +187,8 @@ fn read_trees(root: &Table<'_>, table: Option<&Table<'_>>, family: Family) -> Op
         .map(|text| text.parse().ok())
         .collect()
 }
+
+const DATA: [(&str, InstallData); 2] = [("wipe", InstallData::Wipe), ("keep", InstallData::Keep)];
 
 const DEFAULT_PARTITIONS: Partitions = Partitions {
     boot: Size(1 << 30),

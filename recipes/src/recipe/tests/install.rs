@@ -10,6 +10,17 @@ fn installed(install: &str) -> Install {
         .install
 }
 
+#[test]
+fn only_the_word_keep_keeps_the_data() {
+    assert_eq!(installed("").data, InstallData::Wipe);
+    assert_eq!(installed("data = \"wipe\"").data, InstallData::Wipe);
+    assert_eq!(installed("data = \"keep\"").data, InstallData::Keep);
+    for wrong in ["\"Keep\"", "\"kep\"", "true"] {
+        let said = said(&format!("{GOOD}\n[install]\ndata = {wrong}\n"));
+        assert!(said.len() == 1 && said[0].contains("data"), "{said:?}");
+    }
+}
+
 /// Returns each repository as `name: addresses`.
 fn repos(install: &str) -> Vec<String> {
     let text = |repo: &Repo| {

@@ -56,6 +56,7 @@ fn required(hardware: &Hardware, gpt: bool, disk: &str, efi_mib: Option<u64>, pl
         label: None,
         options: options.into(),
         disk: disk.into(),
+        existing: None,
     };
     if hardware.efi {
         let options = "umask=0077,shortname=winnt";
@@ -77,6 +78,7 @@ fn boot(disk: &str, command: &Command, plan: &mut Plan) {
         label: None,
         options: "defaults".into(),
         disk: disk.into(),
+        existing: None,
     });
 }
 
@@ -106,6 +108,7 @@ fn layout(data: &Data, command: &Command, disks: &[&Disk], plan: &mut Plan) -> R
         label: None,
         options: "-".into(),
         disk: disk.clone(),
+        existing: None,
     });
     plan.volumes
         .push(plain("centos".into(), "lvmvg", vec![disk.clone()]));

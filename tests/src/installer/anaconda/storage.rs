@@ -42,7 +42,13 @@ pub(super) fn decide(
         .unwrap_or_default();
     automatic::make(data, hardware, &usable, plan).map_err(late)?;
     for part in &data.parts {
-        plan.partitions.push(partition(part, &first).map_err(late)?);
+        let mut made = partition(part, &first).map_err(late)?;
+        if let Some(name) = part.option("--onpart") {
+            reuse(&mut made, part, name, &usable).map_err(late)?;
+        } else if part.has("--noformat") {
+            return Err(late("part --noformat must also use the --onpart option."));
+        }
+        plan.partitions.push(made);
     }
     plan.partitions.sort();
     let free = allocate(plan, &usable).map_err(late)?;
@@ -72,6 +78,9 @@ fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static
         .disk_label
         .as_deref()
         .map_or(gpt, |label| label == "gpt");
+    if !disk.partitions.is_empty() && !data.clear.all && !data.clear.init {
+        return disk.table;
+    }
     let too_large = disk.bytes / u64::from(disk.block) >= MBR_SECTORS;
     if hardware.efi || prefers_gpt || too_large {
         "gpt"
@@ -114,7 +123,28 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
         options: if has_options { options } else { "-" }.to_owned(),
         kind,
         disk: part.option("--ondisk").unwrap_or(first).to_owned(),
+        existing: None,
     })
+}
+
+/// kickstart.py, PartitionData.execute: a partition that exists keeps its place and its size. With
+/// --noformat it also keeps its file system.
+fn reuse(made: &mut Partition, part: &Command, name: &str, disks: &[&Disk]) -> Result<(), String> {
+    let of_disk = |disk: &&Disk| {
+        let found = disk.partitions.iter().find(|found| found.name == name)?;
+        Some((disk.name.clone(), found.clone()))
+    };
+    let (disk, found) = disks
+        .iter()
+        .find_map(of_disk)
+        .ok_or_else(|| format!("Partition \"{name}\" given in part command does not exist."))?;
+    let formats = !part.has("--noformat");
+    if !formats {
+        (made.kind, made.label) = (found.kind, found.label);
+    }
+    (made.disk, made.mib, made.grows) = (disk, found.sectors >> 11, false);
+    made.existing = Some((name.to_owned(), formats));
+    Ok(())
 }
 
 /// blivet, partitioning.py, allocatePartitions. Returns the space that each disk has left, in MiB.
@@ -124,7 +154,7 @@ fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<BTreeMap<String, u64>, Strin
         let needed: u64 = plan
             .partitions
             .iter()
-            .filter(|part| part.disk == disk.name)
+            .filter(|part| part.disk == disk.name && part.existing.is_none())
             .map(|part| part.mib)
             .sum();
         // One mebibyte at the start is lost to alignment.
@@ -191,6 +221,10 @@ fn check(plan: &Plan, hardware: &Hardware) -> Result<(), String> {
     let mounted = |place: &str| plan.partitions.iter().find(|part| part.mount == place);
     if !plan.mounts().any(|mount| mount == "/") {
         return Err("You have not defined a root partition (/)".into());
+    }
+    let unchanged = |part: &Partition| part.existing.as_ref().is_some_and(|(_, formats)| !formats);
+    if mounted("/").is_some_and(unchanged) {
+        return Err("You must create a new filesystem on the root device.".into());
     }
     // bootloader.py, GRUB2: stage2_device_types contains only partitions and arrays.
     let on_lvm = |volume: &&Volume| volume.mount.as_deref() == Some("/boot");

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::super::hardware::{Disk, Hardware};
+use super::super::hardware::{Disk, DiskPartition, Hardware};
 use super::super::model;
 
 const SAID: &str = include_str!("said.txt");
@@ -91,10 +91,30 @@ fn changed(first: &[String], changes: &str) -> Result<Vec<String>> {
     Ok(out)
 }
 
+/// Reads `START:SECTORS:FORMAT:LABEL`.
+fn existing(name: &str, text: &str) -> Result<DiskPartition> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let [start, sectors, kind, label] = parts.as_slice() else {
+        anyhow::bail!("{text} is not a partition");
+    };
+    Ok(DiskPartition {
+        start: start.parse()?,
+        sectors: sectors.parse()?,
+        kind: (*kind).to_owned(),
+        label: (!label.is_empty()).then(|| (*label).to_owned()),
+        ..DiskPartition::new(name, "8:1")
+    })
+}
+
 fn says(case: &Case) -> Result<Vec<String>> {
     let (mut hardware, mut words) = (Hardware::with([]), "");
     for word in &case.machine {
         match word.split_once('=') {
+            Some((name, partition)) if partition.contains(':') => {
+                let disk = hardware.disks.last_mut().context("no disk")?;
+                disk.partitions.push(existing(name, partition)?);
+            }
+            Some(("table", _)) => hardware.disks.last_mut().context("no disk")?.table = "gpt",
             Some((name, bytes)) => hardware.disks.push(Disk::new(name, bytes.parse()?)),
             None if word == "efi" => hardware.efi = true,
             None => words = "inst.gpt",

@@ -113,6 +113,8 @@ pub struct Partition {
     pub options: String,
     /// Its disk.
     pub disk: String,
+    /// Its name and whether anaconda formats it, if it exists before the installation.
+    pub existing: Option<(String, bool)>,
 }
 
 /// A device made from partitions or from other devices of this kind: an array, a volume group, a
@@ -253,6 +255,7 @@ impl fmt::Display for Plan {
             label,
             options,
             disk,
+            existing,
         } in &self.partitions
         {
             let size = if *grows {
@@ -260,9 +263,14 @@ impl fmt::Display for Plan {
             } else {
                 format!("{mib} MiB")
             };
+            let existing = match existing {
+                None => String::new(),
+                Some((name, true)) => format!(" as {name}"),
+                Some((name, false)) => format!(" as {name}, unchanged"),
+            };
             writeln!(
                 f,
-                "part {mount} {kind} {size} {} {options} on {disk}",
+                "part {mount} {kind} {size} {} {options} on {disk}{existing}",
                 label.as_deref().unwrap_or("-")
             )?;
         }

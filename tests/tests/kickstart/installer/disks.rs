@@ -1,7 +1,7 @@
 //! Tests which disk and which partition table the installer chooses.
 
 use anyhow::{Result, ensure};
-use tests::installer::{Disk, Hardware, Outcome, Quirk};
+use tests::installer::{Disk, DiskPartition, Hardware, Outcome, Quirk};
 
 use super::bed::{Bed, chosen, in_use, install};
 
@@ -63,7 +63,7 @@ fn table_cases() -> Vec<DiskCase> {
 /// Returns the cases that show which disk anaconda chooses.
 fn choice_cases() -> Result<Vec<DiskCase>> {
     let mounted = Disk {
-        partitions: vec![("sdaa1".into(), in_use()?)],
+        partitions: vec![DiskPartition::new("sdaa1", &in_use()?)],
         ..disk("sdaa")
     };
     let link = Disk {

@@ -1,0 +1,25 @@
+//! The copy of the journal that the installer makes on etcd's volume before it formats `/`
+//! (kickstart/scripts/keep.sh). `%post` restores the journal from it and removes it.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::file::Journal;
+use crate::files;
+use crate::paths;
+
+/// Removes the copy of an installation that ended before it formatted `/`, because this node goes
+/// on and the copy becomes outdated. It also contains the node's keys. A node without a journal
+/// keeps the copy for the next installation.
+pub(crate) fn remove_installer_copy(journal: &Journal) -> Result<()> {
+    if journal.entries.is_empty() {
+        return Ok(());
+    }
+    for copy in paths::INSTALLER_COPIES.map(Path::new) {
+        if files::exists(copy)? {
+            files::remove_all(copy)?;
+        }
+    }
+    Ok(())
+}

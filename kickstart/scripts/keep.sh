@@ -1,0 +1,246 @@
+# Finds the volume of /var/lib/etcd that belongs to this node, and keeps it: anaconda formats the other partitions in place and
+# never mounts this one. Whatever is doubtful ends the installation before anything is written, because anaconda would erase the
+# journal of firstboot, which is on /.
+#
+# The journal is copied to the folder firstboot-kept of the volume, and %post puts it on the new /. It is not always on the volume,
+# because a journal on another file system reveals that a volume was replaced or emptied. At each moment one of these is complete:
+# the old /, the copy, the new /. The copy gets its name by a rename once it is durable. %post removes it once the new journal
+# is durable, and before it writes the stamp. So an installation that lost its power goes on with whatever exists.
+volume='' from='' mounted=''
+old=/tmp/etcd-image-root kept=/tmp/etcd-image-volume
+
+doubt() { # ID TEXT
+    fail "$2. The data is unchanged [$1]"
+}
+
+# Prints what blkid reads on a device, without its cache.
+about() { # DEVICE FIELD
+    blkid -c /dev/null -p -o value -s "$2" "/dev/$1" 2> /dev/null || true
+}
+
+# Sets `volume` and limits `candidates` to its disk. A machine without such a volume is installed like a new one if its disk is
+# empty.
+find_volume() {
+    local sys name disk
+    for sys in /sys/block/* /sys/block/*/*; do
+        disk=${sys#/sys/block/}
+        case $disk in */*) [ -e "$sys/partition" ] || continue ;; esac
+        name=${sys##*/}
+        name=${name//!//}
+        if [ "$(about "$name" LABEL)" != etcd ]; then continue; fi
+        [ -z "$volume" ] || doubt keep-two-volumes "both $volume and $name have the label etcd: take out or relabel the wrong one"
+        if [ "$(about "$name" TYPE)" != xfs ] || [ ! -e "$sys/partition" ]; then
+            doubt keep-layout "$name has the label etcd but is not a partition with XFS"
+        fi
+        case " ${candidates[*]} " in
+            *" ${disk%/*} "*) ;;
+            *) doubt keep-other-disk "the volume of etcd is $name, but the recipe wants $wanted" ;;
+        esac
+        volume=$name
+        volume_disk=${disk%/*}
+    done
+    if [ -n "$volume" ]; then candidates=("$volume_disk"); fi
+}
+
+# Refuses a disk that has no such volume but is not empty either. blkid exits with 2 if it finds nothing or cannot read the disk, and
+# with 8 if it finds signatures that contradict each other (blkid(8)).
+require_empty() { # DISK
+    local sys=/sys/block/${1//\//!} number found=0
+    for number in "$sys"/*/partition; do
+        if [ -e "$number" ]; then found=1; fi
+    done
+    if [ "$found" = 0 ]; then
+        found=1
+        blkid -c /dev/null -p "/dev/$1" > /dev/null 2>&1 || found=$?
+    fi
+    if [ "$found" = 2 ] && dd if="/dev/$1" of=/dev/null bs=1M count=1 2> /dev/null; then return; fi
+    doubt keep-no-volume "$1 is not empty, but has no partition with the label etcd. To erase it, install once with data = \"wipe\""
+}
+
+# Prints the place of a partition on the disk, which stays the same when the partition loses its label.
+place_of() { # PARTITION
+    local sys=/sys/block/${disk//\//!}/${1//\//!}
+    echo "$(cat "$sys/start") $(cat "$sys/size")"
+}
+
+# Sets `boot_part`, `root_part` and `first_part`, and refuses a disk that anaconda would have to partition again.
+find_partitions() {
+    local sys name role wants=''
+    boot_part='' root_part='' first_part=''
+    case $first in *biosboot*) wants=biosboot ;; *efi*) wants=efi ;; esac
+    for sys in "/sys/block/${disk//\//!}"/*/; do
+        [ -e "${sys}partition" ] || continue
+        name=${sys%/}
+        name=${name##*/}
+        name=${name//!//}
+        if [ "$name" = "$volume" ]; then continue; fi
+        if [ -e "$kept/firstboot-kept/journal" ]; then
+            role=$(grep "^[a-z]* $(place_of "$name")\$" "$kept/firstboot-kept/layout") || role=other
+            role=${role%% *}
+        else
+            role=$(about "$name" LABEL)
+            # The GPT types of the partitions for UEFI and for GRUB on a BIOS machine.
+            case $role:$(about "$name" PART_ENTRY_TYPE) in
+                ESP:* | *:c12a7328-f81f-11d2-ba4b-00a0c93ec93b) role=efi ;;
+                *:21686148-6449-6e6f-744e-656564454649) role=biosboot ;;
+            esac
+        fi
+        case $role in
+            efi | biosboot)
+                [ "$role" = "$wants" ] || doubt keep-layout "$name is a partition for another firmware than this machine's"
+                role=first
+                ;;
+            boot | root) ;;
+            *) continue ;;
+        esac
+        role=${role}_part
+        [ -z "${!role}" ] || doubt keep-layout "${!role} and $name are alike, so it is unclear which one to format"
+        declare -g "$role=$name"
+    done
+    if [ -z "$boot_part" ] || [ -z "$root_part" ]; then
+        doubt keep-layout "$disk does not have the partitions boot and root of an earlier installation"
+    fi
+    [ -z "$first" ] || [ -n "$first_part" ] || doubt keep-layout "$disk has no partition for the boot loader"
+    large_enough "$boot_part" "$boot_mb"
+    large_enough "$root_part" "$root_mb"
+}
+
+# anaconda aligns partitions, so they can be a few MiB smaller than the recipe's value.
+large_enough() { # PARTITION MIB
+    local has
+    has=$(place_of "$1")
+    has=$((${has#* } / 2048))
+    [ "$has" -ge "$(($2 - 8))" ] ||
+        doubt keep-size "$1 has $has MiB and the recipe wants $2: data = \"keep\" does not change partitions"
+}
+
+# Sets `from` to the folder with the journal: that of the old /, or the copy if an earlier installation has begun to format /.
+find_journal() {
+    local copy=$kept/firstboot-kept uuid='' lines
+    if [ -e "$copy/journal" ]; then uuid=$(cat "$copy/root-uuid"); fi
+    mkdir -p "$old"
+    if mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$root_part" "$old"; then
+        mounted=1
+        if [ -e "$old/var/lib/firstboot/journal" ]; then from=$old/var/lib/firstboot; fi
+        [ -n "$(about "$root_part" UUID)" ] || doubt keep-root "/dev/$root_part has no UUID"
+    elif [ -z "$uuid" ]; then
+        doubt keep-root "/dev/$root_part, the old /, cannot be read"
+    fi
+    if [ -z "$uuid" ]; then return; fi
+    if [ -n "$from" ]; then
+        # The old system may have run on after an installation that ended early.
+        lines=$(wc -l < "$copy/journal")
+        [ "$(head -n "$lines" "$from/journal" | sha256sum)" = "$(head -n "$lines" "$copy/journal" | sha256sum)" ] ||
+            doubt keep-two-journals "the journal on $root_part is not a continuation of its copy on $volume"
+    else
+        [ "$(about "$root_part" UUID)" != "$uuid" ] || doubt keep-root "the journal on $root_part, the old /, is gone"
+        from=$copy
+    fi
+}
+
+# Refuses a damaged journal. Each line begins with the first digits of its digest; the last line may be torn.
+check_journal() {
+    local check='' line found bad=''
+    while read -r check line; do
+        [ -z "$bad" ] || doubt keep-journal "the journal of firstboot is damaged"
+        found=$(printf '%s' "$line" | sha256sum)
+        [ "${found:0:16}" = "$check" ] || bad=1
+    done < "$from/journal"
+}
+
+# Prints the value of a text in the newest event of a kind.
+event() { # KIND KEY
+    local line
+    line=$(grep "\"event\":\"$1\"" "$from/journal" | tail -n 1) || return 0
+    case $line in *"\"$2\":\""*) ;; *) return 0 ;; esac
+    line=${line##*"\"$2\":\""}
+    echo "${line%%\"*}"
+}
+
+# Refuses the journal and the volume of another cluster, node or machine, and a journal that is not of this volume.
+check_identity() {
+    local trust=$from/trust.pub found name id uuid own macs address common='' cards=''
+    if [ "$from" = "$old/var/lib/firstboot" ]; then trust=$old/etc/firstboot/trust.pub; fi
+    found=$(sha256sum < "$trust") || true
+    [ "${found%% *}" = {{ overlay.trust }} ] || doubt keep-other-cluster "the disk belongs to another cluster, with another signing key"
+    name=$(event accepted name)
+    case $name in
+        '' {% for node in nodes %}| {{ node.name }} {% endfor %}) ;;
+        *) doubt keep-other-node "the disk belongs to the node $name, which the recipe does not have" ;;
+    esac
+    uuid=$(event accepted uuid)
+    own=$(cat /sys/class/dmi/id/product_uuid 2> /dev/null) || true
+    [ -z "$uuid" ] || [ -z "$own" ] || [ "${uuid,,}" = "${own,,}" ] ||
+        doubt keep-other-machine "$name was set up on the machine with UUID $uuid, and this one has $own"
+    macs=$(grep '"event":"accepted"' "$from/journal" | tail -n 1) || true
+    for address in /sys/class/net/*/address; do
+        address=$(cat "$address")
+        case $address in 00:00:00:00:00:00 | '') continue ;; esac
+        cards+=" $address"
+        case ${macs,,} in *"\"$address\""*) common=1 ;; esac
+    done
+    case $macs in *'"macs":["'*) [ -n "$common" ] || [ -z "$cards" ] ||
+        doubt keep-other-machine "$name was set up on a machine with other network cards, and this one has$cards" ;; esac
+    id=$(event life nonce)
+    found=$(cat "$kept/firstboot-life" 2> /dev/null) || true
+    [ "$id" = "$found" ] || doubt keep-other-volume "the journal is of the volume ${id:-without id}, and $volume is ${found:-without id}"
+    case $(grep -E '"event":"(told|exchanged|given-up)"' "$from/journal" | tail -n 1) in
+        *'"event":"told"'*) doubt keep-restore "a restore is in progress on $name: let it end or cancel it first" ;;
+    esac
+}
+
+# Copies the journal, and what makes a node continue without its operator, onto the volume.
+copy_journal() {
+    local new=$kept/firstboot-kept.new file
+    mount -o remount,rw "$kept" || doubt keep-volume "/dev/$volume cannot be written"
+    rm -rf "$new"
+    (umask 077 && mkdir "$new")
+    for file in journal node.json keys.pem next-keys.pem; do
+        if [ -e "$from/$file" ]; then (umask 077 && cat "$from/$file" > "$new/$file"); fi
+    done
+    cat "$old/etc/firstboot/trust.pub" > "$new/trust.pub"
+    about "$root_part" UUID > "$new/root-uuid"
+    {
+        echo "boot $(place_of "$boot_part")"
+        echo "root $(place_of "$root_part")"
+        case $first in
+            *biosboot*) echo "biosboot $(place_of "$first_part")" ;;
+            *efi*) echo "efi $(place_of "$first_part")" ;;
+        esac
+    } > "$new/layout"
+    sync
+    rm -rf "$kept/firstboot-kept"
+    mv "$new" "$kept/firstboot-kept"
+    sync
+}
+
+# Mounts the volume to read it, which replays the log of XFS, and refuses a damaged file system.
+open_volume() {
+    mkdir -p "$kept"
+    mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || doubt keep-volume "/dev/$volume cannot be mounted"
+    umount "$kept"
+    xfs_repair -n "/dev/$volume" > /tmp/etcd-image-repair.log 2>&1 ||
+        doubt keep-volume "xfs_repair finds that /dev/$volume is damaged; /tmp/etcd-image-repair.log says how"
+    mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || doubt keep-volume "/dev/$volume cannot be mounted"
+}
+
+keep_volume() {
+    local entry
+    open_volume
+    find_partitions
+    find_journal
+    if [ -n "$from" ]; then
+        check_journal
+        check_identity
+        if [ "$from" != "$kept/firstboot-kept" ]; then copy_journal; fi
+    else
+        for entry in "$kept"/* "$kept"/.[!.]*; do
+            [ ! -e "$entry" ] || [ "${entry##*/}" = lost+found ] ||
+                doubt keep-journal "$volume has data, but the old / has no journal of firstboot"
+        done
+    fi
+    if [ -n "$mounted" ]; then umount "$old"; fi
+    umount "$kept" || doubt keep-volume "/dev/$volume cannot be unmounted"
+    echo "/dev/$volume" > /run/etcd-image/keep
+    say "keeping /dev/$volume"
+}

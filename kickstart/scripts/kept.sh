@@ -1,0 +1,32 @@
+# Gives the new system the volume and the journal that %pre has kept (keep.sh).
+kept=/var/lib/etcd/firstboot-kept state=/var/lib/firstboot
+
+# anaconda has not mounted the volume, because it would give the whole home of etcd's account to that account (users.py,
+# createUser). It has made an empty home instead, which is now below the volume.
+mount_kept() {
+    mkdir -p /var/lib/etcd
+    chown root:root /var/lib/etcd
+    mount -t xfs -o {{ tuning.mount_options }} "$(cat /run/etcd-image/keep)" /var/lib/etcd
+    [ ! -e /var/lib/etcd/data ] || [ "$(stat -c %u:%g /var/lib/etcd/data)" = "$wanted" ] ||
+        fail "the data belongs to $(stat -c %u:%g /var/lib/etcd/data), and etcd has the ids $wanted. The data is unchanged [keep-owner]"
+}
+
+# Each file gets its name once it is durable, and the journal gets its name last.
+restore_journal() {
+    local file
+    for file in keys.pem next-keys.pem node.json journal; do
+        if [ ! -e "$kept/$file" ]; then continue; fi
+        (umask 077 && cat "$kept/$file" > "$state/$file.new")
+        sync
+        mv "$state/$file.new" "$state/$file"
+    done
+    sync
+}
+
+# The new journal is durable, so the copy is not needed any more. The journal of the copy goes first, because a copy without it
+# does not count.
+release_kept() {
+    rm -f "$kept/journal"
+    rm -rf "$kept" "$kept.new"
+    umount /var/lib/etcd
+}

@@ -1,0 +1,297 @@
+//! Tests `data = "keep"`: `%pre` keeps the volume of etcd only if nothing is doubtful, and goes on
+//! wherever an earlier installation was interrupted.
+
+mod machine;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::harness::trial;
+use tests::requirement::Requirement;
+
+use self::machine::{Machine, ROOT, Rendered, TRUST, VOLUME};
+
+const REQUIREMENTS: &[Requirement] = &[];
+
+/// The lines for a disk whose volume is kept.
+const KEPT: [&str; 3] = [
+    "clearpart --none",
+    "part /boot --fstype=xfs --label=boot --onpart=sda1",
+    "part / --fstype=xfs --label=root --onpart=sda2",
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("the_volume_of_this_node_is_kept", REQUIREMENTS, kept),
+        trial(
+            "a_doubtful_volume_is_left_unchanged",
+            REQUIREMENTS,
+            doubtful,
+        ),
+        trial(
+            "an_interrupted_installation_that_keeps_the_volume_goes_on",
+            REQUIREMENTS,
+            interrupted,
+        ),
+        trial(
+            "the_journal_is_whole_on_the_volume_or_on_the_new_root",
+            REQUIREMENTS,
+            restored,
+        ),
+    ]
+}
+
+/// A node that is installed again, and machines that have nothing to keep.
+fn kept() -> Result<()> {
+    let rendered = Rendered::new()?;
+    let machine = rendered.node("kept")?;
+    machine.keeps(&KEPT)?;
+    let copy = |name: &str| machine.read(VOLUME, &format!("firstboot-kept/{name}"));
+    ensure!(copy("journal")? == machine.read(ROOT, "var/lib/firstboot/journal")?);
+    ensure!(copy("keys.pem")? == "keys\n", "the node lost its keys");
+    ensure!(copy("layout")? == "boot 2048 2097152\nroot 2099200 16777216\n");
+    ensure!(machine.read("..", "run/etcd-image/keep")? == "/dev/sda3\n");
+
+    // A journal with a torn last line is whole.
+    let machine = rendered.node("torn")?;
+    machine.append_to_journal("0123456789abcdef {\"at\":")?;
+    machine.keeps(&KEPT)?;
+
+    // UEFI, and a BIOS that starts from GPT.
+    let machine = rendered.node("uefi")?;
+    machine.firmware_is_uefi()?;
+    machine.partition(
+        4,
+        20_000_000,
+        409_600,
+        &[("LABEL", "ESP"), ("TYPE", "vfat")],
+    )?;
+    let efi = "part /boot/efi --fstype=efi --size=200 --label=ESP --onpart=sda4";
+    machine.keeps(&[KEPT[0], efi, KEPT[1], KEPT[2]])?;
+    ensure!(
+        machine
+            .read(VOLUME, "firstboot-kept/layout")?
+            .ends_with("efi 20000000 409600\n")
+    );
+
+    // The volume has never been used.
+    let machine = rendered.node("unused")?;
+    machine.remove(VOLUME, "firstboot-life")?;
+    machine.remove(VOLUME, "data")?;
+    machine.remove(ROOT, "var/lib/firstboot/journal")?;
+    machine.keeps(&KEPT)?;
+    ensure!(machine.read(VOLUME, "firstboot-kept/journal").is_err());
+
+    // The disk is new.
+    let machine = rendered.machine("new")?;
+    let lines = machine.run(None)?.map_err(anyhow::Error::msg)?;
+    ensure!(
+        lines.contains("clearpart --all --drives=sda --initlabel")
+            && lines.contains("part /var/lib/etcd --fstype=xfs --size=4096 --grow --label=etcd"),
+        "{lines}"
+    );
+    ensure!(machine.read("..", "run/etcd-image/keep").is_err());
+    Ok(())
+}
+
+/// Changes a machine so that its volume is doubtful.
+type Change = fn(&Machine) -> Result<()>;
+
+/// Returns the id of each refusal because of the partitions, with a machine that gets it.
+fn doubts() -> Vec<(&'static str, Change)> {
+    vec![
+        ("keep-two-volumes", |machine| {
+            machine.partition(4, 30_000_000, 2048, &[("LABEL", "etcd"), ("TYPE", "xfs")])
+        }),
+        ("keep-layout", |machine| {
+            machine.field(VOLUME, "TYPE", "ext4")
+        }),
+        ("keep-layout", |machine| {
+            machine.field(ROOT, "LABEL", "other")
+        }),
+        ("keep-layout", |machine| {
+            machine.partition(4, 30_000_000, 2048, &[("LABEL", "root"), ("TYPE", "xfs")])
+        }),
+        ("keep-layout", Machine::firmware_is_uefi),
+        ("keep-layout", |machine| {
+            machine.partition(4, 30_000_000, 2048, &[("LABEL", "ESP"), ("TYPE", "vfat")])
+        }),
+        ("keep-size", |machine| machine.resize(2, 8_000_000)),
+        ("keep-no-volume", |machine| {
+            machine.field(VOLUME, "LABEL", "data")
+        }),
+        ("keep-volume", |machine| machine.unmountable(VOLUME)),
+        ("keep-volume", |machine| machine.damaged(VOLUME)),
+        ("keep-root", |machine| machine.unmountable(ROOT)),
+    ]
+}
+
+/// The same for the contents of the file systems.
+fn doubtful_contents() -> Vec<(&'static str, Change)> {
+    vec![
+        ("keep-journal", |machine| {
+            machine.remove(ROOT, "var/lib/firstboot/journal")
+        }),
+        ("keep-journal", |machine| {
+            machine.append_to_journal("0123456789abcdef {}\n")?;
+            machine.append_event(r#""event":"exchanged""#)
+        }),
+        ("keep-other-cluster", |machine| {
+            machine.write(ROOT, "etc/firstboot/trust.pub", "another key\n")
+        }),
+        ("keep-other-cluster", |machine| {
+            machine.remove(ROOT, "etc/firstboot/trust.pub")
+        }),
+        ("keep-other-node", |machine| {
+            machine.append_event(r#""event":"accepted","name":"etcd-9","machine":{"macs":[],"serial":null,"uuid":null}"#)
+        }),
+        ("keep-other-machine", |machine| {
+            machine.card("52:54:00:00:00:99")
+        }),
+        ("keep-other-machine", |machine| {
+            machine.uuid("00000000-0000-0000-0000-000000000001")
+        }),
+        ("keep-other-volume", |machine| {
+            machine.write(
+                VOLUME,
+                "firstboot-life",
+                "00000000000000000000000000000002\n",
+            )
+        }),
+        ("keep-other-volume", |machine| {
+            machine.remove(VOLUME, "firstboot-life")
+        }),
+        ("keep-restore", |machine| {
+            machine.append_event(
+                r#""event":"told","nonce":"1","task":"new","without":[],"source":null,"until":9"#,
+            )
+        }),
+    ]
+}
+
+fn doubtful() -> Result<()> {
+    let rendered = Rendered::new()?;
+    let all = doubts().into_iter().chain(doubtful_contents());
+    for (number, (id, change)) in all.enumerate() {
+        let machine = rendered.node(&format!("doubt-{number}"))?;
+        change(&machine)?;
+        machine
+            .refuses(id)
+            .with_context(|| format!("case {number}"))?;
+    }
+    // A disk that is not empty, or may not be.
+    for mark in ["TYPE", "PTTYPE", "ambivalent", "unreadable"] {
+        let machine = rendered.machine(mark)?;
+        machine.field("sda", mark, "x")?;
+        machine
+            .refuses("keep-no-volume")
+            .with_context(|| mark.to_owned())?;
+    }
+    // The copy of another journal is on the volume.
+    let machine = rendered.node("two-journals")?;
+    machine.keeps(&KEPT)?;
+    machine.rewrite_journal()?;
+    machine.refuses("keep-two-journals")?;
+    // The old root has lost its journal, and the copy may be older.
+    let machine = rendered.node("lost-journal")?;
+    machine.keeps(&KEPT)?;
+    machine.remove(ROOT, "var/lib/firstboot/journal")?;
+    machine.refuses("keep-root")?;
+    machine.unmountable(ROOT)?;
+    machine.refuses("keep-root")
+}
+
+/// The power fails at each change that `%pre` makes, and at each state in which anaconda and `%post`
+/// can leave the disk.
+fn interrupted() -> Result<()> {
+    let rendered = Rendered::new()?;
+    let mut cut = 1;
+    loop {
+        let machine = rendered.node(&format!("cut-{cut}"))?;
+        let journal = machine.read(ROOT, "var/lib/firstboot/journal")?;
+        let ended = machine.run(Some(cut))?;
+        if ended.is_ok() {
+            break;
+        }
+        // The old system may boot before the next installation, and write to its journal.
+        if cut % 2 == 0 {
+            machine.append_event(r#""event":"exchanged""#)?;
+        }
+        machine.keeps(&KEPT)?;
+        let copy = machine.read(VOLUME, "firstboot-kept/journal")?;
+        ensure!(
+            copy.starts_with(&journal)
+                && copy == machine.read(ROOT, "var/lib/firstboot/journal")?,
+            "cut {cut}: {copy}"
+        );
+        cut += 1;
+    }
+    ensure!(cut > 10, "only {cut} changes");
+
+    let machine = rendered.node("formatting")?;
+    machine.keeps(&KEPT)?;
+    let journal = machine.read(VOLUME, "firstboot-kept/journal")?;
+    // anaconda has erased the file systems, and made none yet.
+    for part in ["sda1", ROOT] {
+        machine.unmountable(part)?;
+        for field in ["LABEL", "TYPE", "UUID"] {
+            machine.field(part, field, "")?;
+        }
+    }
+    machine.keeps(&KEPT)?;
+    // The new root has no journal yet.
+    machine.field(ROOT, "UUID", "new")?;
+    machine.field(ROOT, "LABEL", "root")?;
+    fs::create_dir_all(machine.path(ROOT, "files"))?;
+    machine.keeps(&KEPT)?;
+    ensure!(machine.read(VOLUME, "firstboot-kept/journal")? == journal);
+    // %post has restored the journal, and may have removed a part of the copy.
+    machine.write(ROOT, "var/lib/firstboot/journal", &journal)?;
+    machine.write(ROOT, "etc/firstboot/trust.pub", TRUST)?;
+    machine.keeps(&KEPT)?;
+    machine.field("sda1", "LABEL", "boot")?;
+    machine.remove(VOLUME, "firstboot-kept/journal")?;
+    machine.keeps(&KEPT)?;
+    ensure!(machine.read(VOLUME, "firstboot-kept/journal")? == journal);
+    Ok(())
+}
+
+/// The power fails at each change with which `%post` moves the journal from the volume to the new
+/// root.
+fn restored() -> Result<()> {
+    const FILES: [&str; 3] = ["keys.pem", "node.json", "journal"];
+    let rendered = Rendered::new()?;
+    let mut cut = 1;
+    loop {
+        let folder = rendered.folder(&format!("restore-{cut}"))?;
+        let (copy, state) = (folder.join("volume/firstboot-kept"), folder.join("state"));
+        fs::create_dir_all(&copy)?;
+        fs::create_dir_all(&state)?;
+        for file in FILES {
+            fs::write(copy.join(file), format!("the content of {file}\n"))?;
+        }
+        let is_whole = |folder: &Path| {
+            FILES.iter().all(|file| {
+                fs::read_to_string(folder.join(file))
+                    .is_ok_and(|text| text == format!("the content of {file}\n"))
+            })
+        };
+        let done = rendered.restore(&folder, cut)?;
+        // %pre uses the journal of a root, or else that of the copy.
+        let used = if state.join("journal").exists() {
+            &state
+        } else {
+            &copy
+        };
+        ensure!(is_whole(used), "cut {cut}");
+        ensure!(!done || used == &state && !copy.exists(), "cut {cut}");
+        if done {
+            break;
+        }
+        cut += 1;
+    }
+    ensure!(cut > 7, "only {cut} changes");
+    Ok(())
+}

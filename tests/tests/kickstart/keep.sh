@@ -1,0 +1,41 @@
+# shellcheck shell=bash
+# Devices for the %pre script of a recipe with `data = "keep"`. pre.sh reads this file. $folder/devices/NAME contains a file for
+# each field that blkid would print, the folder `files` if the device can be mounted, and `damaged` if xfs_repair finds damage.
+# With CUT=N the script is killed at its Nth change of a device.
+changes=0
+
+cut_power() {
+    changes=$((changes + 1))
+    if [ "$changes" = "${CUT-}" ]; then kill -KILL $$; fi
+}
+blkid() { # -c /dev/null -p [-o value -s FIELD] DEVICE
+    if [ "$#" = 4 ]; then
+        [ ! -e "$folder/devices/${4#/dev/}/ambivalent" ] || return 8
+        [ -e "$folder/devices/${4#/dev/}/TYPE" ] || [ -e "$folder/devices/${4#/dev/}/PTTYPE" ] || return 2
+        return
+    fi
+    cat "$folder/devices/${8#/dev/}/$7" 2> /dev/null
+}
+mount() { # -t xfs -o OPTIONS DEVICE FOLDER, or -o remount,rw FOLDER
+    if [ "$1" = -o ]; then return; fi
+    local files=$folder/devices/${5#/dev/}/files
+    [ -d "$files" ] || return 32
+    rmdir "$6" && ln -s "$files" "$6"
+}
+umount() {
+    rm "$1" && mkdir "$1"
+}
+dd() { # if=DEVICE …
+    [ ! -e "$folder/devices/${1#if=/dev/}/unreadable" ]
+}
+xfs_repair() {
+    [ ! -e "$folder/devices/${2#/dev/}/damaged" ]
+}
+sync() { cut_power; }
+rm() { cut_power && command rm "$@"; }
+mkdir() { cut_power && command mkdir "$@"; }
+mv() { cut_power && command mv "$@"; }
+# The guard switches the machine off.
+systemctl() {
+    if [ "$1" = stop ]; then exit 1; fi
+}
