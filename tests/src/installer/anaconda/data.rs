@@ -30,6 +30,8 @@ pub(in super::super) struct Data {
     pub(super) only_use: Vec<String>,
     /// The type of partition table that `clearpart` names.
     pub(super) disk_label: Option<String>,
+    /// Whether `clearpart` writes a new partition table to a disk that has one.
+    pub(super) relabels: bool,
     pub(super) boot: BootLoader,
     pub(super) parts: Vec<Command>,
     /// The storage commands other than `part`, in file order.
@@ -186,6 +188,7 @@ impl Data {
             there(hardware, &disk, "clearpart")?;
         }
         self.disk_label = label;
+        self.relabels = command.has("--all") || command.has("--initlabel");
         Ok(())
     }
 

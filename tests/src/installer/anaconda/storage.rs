@@ -78,7 +78,7 @@ fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static
         .disk_label
         .as_deref()
         .map_or(gpt, |label| label == "gpt");
-    if !disk.partitions.is_empty() && !data.clear.all && !data.clear.init {
+    if !disk.partitions.is_empty() && !data.relabels {
         return disk.table;
     }
     let too_large = disk.bytes / u64::from(disk.block) >= MBR_SECTORS;
