@@ -11,6 +11,7 @@ use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::requirement::Requirement;
 
+pub(crate) use self::machine::kickstart;
 use self::machine::{Machine, ROOT, Rendered, TRUST, VOLUME};
 
 const REQUIREMENTS: &[Requirement] = &[];

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
+use tests::installer::Kind;
 use tests::requirement::Requirement;
 use tests::{cache, process, programs};
 
+use crate::keep;
 use crate::planned::{Planned, REQUIREMENTS, read_with_pykickstart};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -88,6 +90,16 @@ fn shellcheck() -> Result<()> {
         scripts.extend(
             ["guard.sh", "end.sh"].map(|name| planned.folder.join("run/etcd-image").join(name)),
         );
+    }
+    let kept = keep::kickstart(folder.path())?;
+    for (number, section) in [Kind::Pre, Kind::Post]
+        .iter()
+        .flat_map(|kind| kept.sections(*kind))
+        .enumerate()
+    {
+        let path = folder.path().join(format!("keep-{number}"));
+        fs::write(&path, &section.body)?;
+        scripts.push(path);
     }
     // SC1091: the guard is not at its final path here. SC2034: the guard sets variables for the
     // scripts that read it.

@@ -23,20 +23,25 @@ pub(super) struct Rendered {
     folder: TempDir,
 }
 
+/// Renders the demo's recipe with `data = "keep"` in this folder, and returns the kickstart.
+pub(crate) fn kickstart(folder: &Path) -> Result<Kickstart> {
+    let recipe = folder.join("recipe.toml");
+    let demo = fs::read_to_string(programs::recipe("demo"))?;
+    fs::write(
+        &recipe,
+        demo.replace("[install]\n", "[install]\ndata = \"keep\"\n"),
+    )?;
+    let planned = folder.join("planned");
+    let arguments = [&recipe, &planned].map(|path| path.display().to_string());
+    programs::run_builder(&["plan", &arguments[0], "--files", &arguments[1]])?.ok()?;
+    let text = fs::read_to_string(planned.join("centos7.ks"))?;
+    Kickstart::parse(&text, &|_| Ok(None))
+}
+
 impl Rendered {
     pub(super) fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let recipe = folder.path().join("recipe.toml");
-        let demo = fs::read_to_string(programs::recipe("demo"))?;
-        fs::write(
-            &recipe,
-            demo.replace("[install]\n", "[install]\ndata = \"keep\"\n"),
-        )?;
-        let planned = folder.path().join("planned");
-        let arguments = [&recipe, &planned].map(|path| path.display().to_string());
-        programs::run_builder(&["plan", &arguments[0], "--files", &arguments[1]])?.ok()?;
-        let kickstart = fs::read_to_string(planned.join("centos7.ks"))?;
-        let read = Kickstart::parse(&kickstart, &|_| Ok(None))?;
+        let read = kickstart(folder.path())?;
         let pre = read.sections(Kind::Pre).next().context("no %pre")?;
         // `builder plan` has no key, so it writes zeros for the key's digest.
         let zeros = Sha256::new([0; 32]).to_string();
