@@ -38,7 +38,7 @@ const ETCDS: [&str; 3] = ["3.5.35", "3.6.16", "3.7.3"];
 const VERDICTS: &str = include_str!("verdicts.txt");
 /// One in this many cases is tried again with one of the etcds, in `make test` and in
 /// `make test-all`.
-const SHARE: [usize; 2] = [48, 12];
+const SHARE: [usize; 2] = [144, 12];
 /// The outcomes that a snapshot must not have if firstboot calls it good.
 const WORSE: [&str; 4] = ["no-restore", "no-start", "fails", "open"];
 /// Cases that also occur in intact clusters and are not damage: a cluster that has, or had, no
