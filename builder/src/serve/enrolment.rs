@@ -69,16 +69,17 @@ fn signed(
     let installation = cluster.record.installation(&node.name)?.unwrap_or_default();
     note_installed(state, &cluster.record, node, installation, now());
     let what = if is_new {
-        "certificates are signed for"
+        "receives new certificates for"
     } else {
-        "it receives its existing certificates for"
+        "receives its existing certificates for"
     };
     let what = format!("{what} the key {}", keys.fingerprint());
     state.log_event(request, Some(&node.name), what);
     Ok(document)
 }
 
-/// Converts an error into the server's answer. Until an operator decides, the machine asks again.
+/// Converts an error into the server's answer. The machine repeats its request until an operator
+/// decides.
 fn refusal(error: anyhow::Error) -> anyhow::Error {
     let refusal = match error.downcast_ref::<PkiError>() {
         Some(PkiError::KeyNotApproved { name, asked, .. }) => Refusal::unavailable(

@@ -74,8 +74,8 @@ impl Netlink {
             SocketFlags::CLOEXEC,
             None,
         )?;
-        // The kernel answers immediately. If it ever does not, the timeout prevents the request
-        // from waiting indefinitely.
+        // The kernel answers immediately. If the kernel does not answer, the timeout prevents the
+        // request from waiting indefinitely.
         set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(2)))?;
         Ok(Self(socket))
     }

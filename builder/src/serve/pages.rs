@@ -24,7 +24,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
     let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();
     let identity = |reply: &dyn Fn() -> Result<Reply>| match request.verb {
         Verb::Get => reply().unwrap_or_else(|error| failed(state, &error)),
-        // A HEAD is refused, because it would have the side effects of a GET.
+        // A HEAD request is refused, because it would have the side effects of a GET request.
         Verb::Head | Verb::Post => not_allowed("GET"),
     };
     match parts.as_slice() {

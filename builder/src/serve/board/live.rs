@@ -23,7 +23,7 @@ const ASK_INTERVAL: Duration = Duration::from_secs(10);
 /// a minute.
 const IDLE_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Returns an answer that never ends and contains the events.
+/// Returns an answer that streams the events and never ends.
 pub(super) fn reply(events: Events) -> Reply {
     Reply {
         status: StatusCode::OK,
