@@ -1,4 +1,4 @@
-//! A finding: what is wrong in a file of a node, and the rule that found it.
+//! A finding: a fault in a file of a node, and the rule that found the fault.
 
 use std::ops::Range;
 

@@ -121,16 +121,16 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     })
 }
 
-/// Checks every file of the node. A file that cannot be added at all becomes a finding on the
-/// recipe.
+/// Checks every file of the node. A file that cannot be added to the image becomes a finding about
+/// the recipe.
 fn rendered(
     recipe: &Recipe,
     user_files: &[UserFile],
     own: &mut Vec<Diagnostic>,
 ) -> Result<Vec<CheckedFile>> {
     let overlay = render::overlay(recipe)?;
-    // The digest of the overlay is known only once the overlay is packed. Every digest has the same
-    // form.
+    // The digest of the overlay is known only after the overlay is packed. A placeholder is
+    // sufficient here, because every digest has the same form.
     let kickstart = render::kickstart(recipe, render::OverlayDigests::NONE)?;
     let mut files = vec![File {
         shown: "image/centos7.ks".into(),
@@ -183,9 +183,9 @@ fn rendered(
     Ok(checked.filter(|file| !file.findings.is_empty()).collect())
 }
 
-/// Returns findings if a user's file has the path of one of the image's own files, or if it and
-/// another file cannot both exist because one is a folder in the path of the other. The first
-/// `rendered` of `files` are the image's own.
+/// Returns a finding for each user's file that has the path of one of the image's own files, or
+/// that cannot exist together with another file because one of the two is a folder in the path of
+/// the other. The first `rendered` of `files` are the image's own.
 fn conflict_findings(
     file: &UserFile,
     path: &str,

@@ -5,7 +5,7 @@
 use super::file::{File, Kind};
 use super::finding::Finding;
 
-/// Folders that are empty after each boot, each with what is at its path.
+/// Folders that are empty after each boot, each with a description of what its path refers to.
 const VOLATILE: [(&str, &str); 6] = [
     ("/run/", "tmpfs"),
     ("/var/run/", "a link to /run"),

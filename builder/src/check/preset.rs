@@ -87,7 +87,7 @@ fn unknown_verb(verb: TextSpan<'_>) -> Finding {
 }
 
 /// Matches like fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. A pattern with many stars does
-/// not match anything here, because trying all ways to match it would take too long.
+/// not match anything here, because trying all ways to match the pattern would take too long.
 fn fits(pattern: &str, name: &str) -> bool {
     let stars = pattern.chars().filter(|c| *c == '*').count();
     stars <= 4 && name.len() <= 256 && rest_fits(pattern, name)
@@ -173,7 +173,7 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
         };
         let found = lines.iter().find(|line| fits(line.pattern, name));
         let (message, effect, instead) = match found {
-            // A line that names the unit itself disables it on purpose.
+            // A line that names the unit itself disables the unit on purpose.
             Some(line) if line.enables || line.pattern == name => continue,
             Some(line) => (
                 format!(

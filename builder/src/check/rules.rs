@@ -10,9 +10,9 @@ pub(super) enum RuleKind {
     /// The program that reads the file refuses or ignores the text, or reads it differently from
     /// how it looks. For a recipe, that program is the builder.
     Parser,
-    /// The program reads the text, but on CentOS 7.9 the text does not have its stated effect: a
-    /// command, unit or file is missing, a later setting replaces it, or the kernel or SELinux does
-    /// not allow it.
+    /// The program accepts the text, but on CentOS 7.9 the text does not have its stated effect: a
+    /// command, unit or file is missing, a later setting replaces this one, or the kernel or
+    /// SELinux forbids the effect.
     Effect,
     /// The text works as written, but it is wrong or risky on an etcd node.
     Advice,
@@ -21,10 +21,10 @@ pub(super) enum RuleKind {
 /// A rule.
 #[derive(Debug)]
 pub(super) struct Rule {
-    /// Its name, as in findings.
+    /// The rule's name, as findings show it.
     pub(super) name: &'static str,
     pub(super) kind: RuleKind,
-    /// Its subject, in a few words.
+    /// The rule's subject, in a few words.
     pub(super) about: &'static str,
 }
 

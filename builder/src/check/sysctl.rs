@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_renamed_as_the_hint_says_is_not_overridden() {
+    fn a_file_renamed_as_advised_is_not_overridden() {
         for (own, other) in [
             ("00-a.conf", "50-b.conf"),
             ("95-own.conf", "96-b.conf"),

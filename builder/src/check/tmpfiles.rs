@@ -36,8 +36,8 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Splits a line into its fields, of which there must be at least two. A field that is a -
-    /// counts as missing.
+    /// Splits a line into its fields, of which there must be at least two. A field that consists of
+    /// a - counts as missing.
     fn of(text: TextSpan<'a>) -> Option<Self> {
         let words: Vec<TextSpan<'a>> = bare(text).collect();
         let field = |index: usize| words.get(index).copied().filter(|field| field.text != "-");
@@ -284,7 +284,7 @@ mod tests {
 
     /// Compares the checker with the verdicts of the real systemd-tmpfiles.
     #[test]
-    fn every_line_is_judged_as_219_judges_it() {
+    fn every_line_is_judged_as_by_systemd_219() {
         let table = include_str!("verdicts/tmpfiles.txt");
         let mut wrong = Vec::new();
         for line in table.lines().filter(|line| !line.starts_with("# ")) {

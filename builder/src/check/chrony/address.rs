@@ -38,8 +38,8 @@ pub(super) fn fits(form: &Form, rest: TextSpan<'_>) -> bool {
     }
 }
 
-/// Checks allow, deny, cmdallow and cmddeny. Each takes an optional `all`, then nothing or a
-/// network. chronyd resolves a name once, while it reads the file, and exits if DNS does not
+/// Checks allow, deny, cmdallow and cmddeny. Each directive accepts an optional `all`, then nothing
+/// or a network. chronyd resolves a name once, while it reads the file, and exits if DNS does not
 /// answer.
 pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Option<Finding> {
     let network = if rest.text.starts_with("all") {
@@ -92,7 +92,7 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
     ))
 }
 
-/// Returns a finding if the address is missing or is followed by further words.
+/// Returns a finding if the address is missing or if more words follow the address.
 fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Option<Finding> {
     if words(address).next().is_none() {
         return Some(refused(

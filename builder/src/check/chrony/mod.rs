@@ -112,7 +112,7 @@ fn directive(
     rest: TextSpan<'_>,
     out: &mut Vec<Finding>,
 ) {
-    // The place that a message points to must not be empty.
+    // A message must point to a place that is not empty.
     let place = if rest.text.is_empty() { first } else { rest };
     match form {
         Form::Ignored => {}

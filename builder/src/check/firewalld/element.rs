@@ -1,4 +1,4 @@
-//! An element of a firewalld file, and the faults that it can have.
+//! An element of a firewalld file, and the faults that an element can have.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -104,7 +104,7 @@ fn encoding(text: &str) -> Option<Finding> {
 fn name(path: &str, kind: Kind) -> Option<Finding> {
     let (folder, file) = path.rsplit_once('/')?;
     let signs = kind.name_punctuation()?;
-    // A file in a zone's folder is a part of that zone, so the folder's name counts instead.
+    // A file in a zone's folder is a part of that zone, so the folder's name is the zone's name.
     let is_part = kind == Kind::Zone && !folder.ends_with("/zones");
     let name = file.strip_suffix(".xml").filter(|_| !is_part)?;
     let message = if name.is_empty()

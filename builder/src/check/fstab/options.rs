@@ -47,7 +47,7 @@ const PLAIN: &[&str] = &[
     "dax",
 ];
 
-/// Options of XFS that a remount applies, and old ones without an effect.
+/// Options of XFS that a remount applies, and old options that have no effect.
 pub(super) const XFS: &[&str] = &[
     "inode64",
     "inode32",
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_judged_as_xfs_reads_it() {
+    fn a_value_is_judged_as_by_xfs() {
         let of = xfs_value;
         for taken in [
             "allocsize=64m",
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_is_known_as_xfs_matches_it() {
+    fn options_are_recognized_as_by_xfs() {
         for known in ["grpid", "dax", "inode64", "logdev=/dev/sdb1", "noatime"] {
             assert!(known_to_xfs(known), "{known}");
         }

@@ -43,7 +43,7 @@ pub(super) fn read<'a>(
 pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     for option in line.command.options.iter().filter(|option| option.needed) {
         let name = option.names[0];
-        // A rule of the table already reports the missing option.
+        // If a rule of the table covers the option, that rule reports the missing option.
         let is_ruled = |rule: &Rule| matches!(rule, Rule::Any(names) if names[..] == [name]);
         if line.has(name) || line.command.rules.iter().any(is_ruled) {
             continue;
@@ -69,7 +69,7 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
     match line.command.words {
         Words::Raw => {}
         Words::Any => {
-            // A word with a line end has its own warning.
+            // A word with a line end gets a separate warning.
             let ignored = line
                 .words
                 .iter()

@@ -7,7 +7,8 @@ use super::options::GivenOption;
 use super::{disk, split::Token};
 use crate::check::finding::Finding;
 
-/// Finds, command by command, where anaconda does something different from what the text suggests.
+/// Reports each setting of a command for which anaconda does something other than what the text
+/// suggests.
 pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
     match line.command.name {
         "rootpw" | "user" | "sshpw" => password(line, out),

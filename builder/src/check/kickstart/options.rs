@@ -69,7 +69,7 @@ pub(super) fn read(
             }
             (Form::Flag, None) => None,
             (_, Some(value)) => Some(value),
-            // optparse uses the next word as the value, whatever it is.
+            // optparse uses the next word as the value, regardless of its content.
             (_, None) => words.next().map(|next| next.value.clone()),
         };
         if option.form != Form::Flag {
@@ -233,8 +233,8 @@ fn value_mismatch(
     Some(bad_value(word, message, expected))
 }
 
-/// Says how to write the number of an option. The units are those of anaconda 21.48.22.159
-/// (pyanaconda/kickstart.py).
+/// Returns advice on how to write the number of an option. The units are those of anaconda
+/// 21.48.22.159 (pyanaconda/kickstart.py).
 fn whole_number(name: &str) -> &'static str {
     match name {
         "--size" | "--maxsize" | "--metadatasize" | "--cachesize" | "--reserved-space" => {

@@ -51,14 +51,14 @@ fn is_shell(interpreter: &str) -> bool {
     matches!(interpreter.rsplit('/').next(), Some("sh" | "bash"))
 }
 
-/// Finds the commands that a script runs and the installer does not have, each at its first use.
+/// Reports each command that a script runs but that the installer does not have, at its first use.
 fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
     let words = commands(section.body);
     let functions: BTreeSet<&str> = words
         .iter()
         .filter_map(|word| word.text.strip_suffix("()"))
         .collect();
-    // A script that tests whether a command exists can do without it.
+    // A script that tests whether a command exists can also run without that command.
     let asked: BTreeSet<&str> = section
         .body
         .lines()

@@ -119,7 +119,7 @@ fn body<'a>(
         if !ours || (!is_script(name) && is_blank_or_comment(line)) {
             continue;
         }
-        // Here a # does not begin a comment.
+        // In the lines of a section, a # does not begin a comment.
         let words = match split(line, false) {
             Ok((words, _)) => words,
             Err(broken) => {

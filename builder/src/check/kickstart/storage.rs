@@ -1,7 +1,7 @@
 //! Reports what anaconda's storage commands refuse in a kickstart that pykickstart accepts
 //! (anaconda 21.48.22.159, kickstart.py: the `execute` of each command, in the order of
 //! doKickstartStorage). The checks cover only devices that the kickstart itself creates, because
-//! others can exist on the disks.
+//! other devices can exist on the disks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -88,8 +88,8 @@ fn mount_point(line: &Line<'_>, others: &[&str], out: &mut Vec<Finding>) {
     }
 }
 
-/// Refuses /boot on a logical volume, because it must be on a partition or an array (bootloader.py,
-/// GRUB2; storage_utils.py, verify_stage2).
+/// Refuses /boot on a logical volume, because /boot must be on a partition or an array
+/// (bootloader.py, GRUB2; storage_utils.py, verify_stage2).
 fn boot(line: &Line<'_>, out: &mut Vec<Finding>) {
     if point(line) == "/boot" {
         out.push(
@@ -100,8 +100,8 @@ fn boot(line: &Line<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Returns the volumes of a group in the kickstart. Each value is true if the volume has the flag
-/// (thin, or a pool) or already exists.
+/// Returns the volumes of a group in the kickstart. The value for a volume is true if the volume
+/// has the flag (thin, or a pool) or already exists.
 fn volumes<'k>(kickstart: &'k Kickstart<'_>, group: &str, flag: &str) -> BTreeMap<&'k str, bool> {
     let ours = |line: &&Line<'_>| line.is(&["logvol"]) && line.value("--vgname") == Some(group);
     let named = |line: &'k Line<'_>| Some((line.value("--name")?, line.has(flag) || exists(line)));

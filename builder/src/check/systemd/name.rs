@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_219() {
+    fn names_are_read_as_by_systemd_219() {
         assert_eq!(form("a.service"), Some(Form::Plain));
         assert_eq!(form("a@b@c.service"), Some(Form::Instance));
         assert_eq!(form("a@.service"), Some(Form::Template));
@@ -228,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_path_comes_back_from_its_name(path in "/[a-z.é/-]{1,20}") {
+        fn the_name_for_a_path_is_converted_back_to_the_path(path in "/[a-z.é/-]{1,20}") {
             let clean = clean_path(&path);
             prop_assert_eq!(to_path(stem(&from_path(&path, "mount"))), clean);
         }

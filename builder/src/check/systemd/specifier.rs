@@ -16,9 +16,9 @@ pub(in crate::check) enum Table {
 pub(in crate::check) enum User {
     /// The user root.
     Root,
-    /// A different user, by name or number.
+    /// Another user, given by name or number.
     Other(String),
-    /// An unknown user, because a drop-in does not show it.
+    /// An unknown user. A drop-in does not show its unit's user.
     Unknown,
 }
 
@@ -70,7 +70,7 @@ impl Subject {
             'I' => name::unescape(self.instance().ok_or(letter)?),
             'f' => name::to_path(self.instance().unwrap_or(prefix)),
             'c' => format!("/system.slice/{id}"),
-            // The unit has no slice yet when systemd reads the line. The cgroup root of PID 1 is
+            // When systemd reads the line, the unit has no slice yet. The cgroup root of PID 1 is
             // the root cgroup.
             'r' | 'R' => String::new(),
             't' => "/run".to_owned(),
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn specifiers_are_those_of_219() {
+    fn specifiers_are_expanded_as_by_systemd_219() {
         let unit = |id: &str, user| Subject {
             id: id.into(),
             user,

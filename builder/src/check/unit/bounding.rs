@@ -1,6 +1,6 @@
 //! Checks several lines of CapabilityBoundingSet=. RHEL's systemd 219 joins the lines by OR,
-//! including those with a ~ (src/core/load-fragment.c, config_parse_capability_set). The set
-//! without A, joined with the set without B, is the whole set.
+//! including those with a ~ (src/core/load-fragment.c, config_parse_capability_set). For example,
+//! all capabilities except A, joined with all capabilities except B, are all capabilities.
 
 use super::loaded::Line;
 use crate::check::finding::Finding;

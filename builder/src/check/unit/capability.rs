@@ -21,7 +21,7 @@ fn is_name(text: &str) -> bool {
         .is_some_and(|name| NAMES.split_whitespace().any(|known| known == name))
 }
 
-/// Checks a set of capabilities by names or numbers. A ~ before the set stands for all capabilities
+/// Checks a set of capabilities by names or numbers. A ~ before the set means all capabilities
 /// except these (`config_parse_capability_set`).
 pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let value = assignment.value;
@@ -42,7 +42,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         }
         let upper = name.to_ascii_uppercase();
         if upper == "CAP_AUDIT_READ" {
-            // systemd 219's own journald unit uses it, so it is harmless.
+            // The capability is harmless, because systemd 219's own journald unit uses it.
             let finding = Finding::warning(
                 "unit/capability",
                 place,

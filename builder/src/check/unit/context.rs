@@ -1,5 +1,5 @@
-//! What systemd 219 knows about a unit while it reads a line: the unit's name, and the settings of
-//! earlier lines.
+//! The information about a unit that systemd 219 has while it reads a line: the unit's name, and
+//! the settings of earlier lines.
 
 use super::assignment::Assignment;
 use crate::check::systemd::name;
@@ -8,7 +8,8 @@ use crate::check::systemd::specifier::{Subject, Table, User};
 /// The unit whose file is read.
 #[derive(Debug)]
 pub(super) struct Context {
-    /// Its type, such as `service`. Empty for the configuration of a daemon.
+    /// The type of the unit, such as `service`. The type is empty for the configuration of a
+    /// daemon.
     pub(super) kind: &'static str,
     /// The unit itself or, for a template, a few instances, of which at least one must be valid.
     /// For a daemon, the list is empty.

@@ -28,7 +28,7 @@ fn rank(path: &str) -> usize {
 }
 
 /// The files of one unit: its own, and its drop-ins in the order in which systemd 219 reads them.
-/// Of two drop-ins with the same name, systemd reads the one in the earlier folder.
+/// If two drop-ins have the same name, systemd reads only the drop-in in the earlier folder.
 #[derive(Debug, Default)]
 struct Sources {
     own: Option<usize>,

@@ -30,7 +30,7 @@ pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usiz
     commands
 }
 
-/// Returns whether a word ends a command. A `;` does so even in quotes.
+/// Returns whether a word ends a command. A `;` ends the command even in quotes.
 fn is_separator(word: TextSpan<'_>) -> bool {
     word.text == ";"
 }

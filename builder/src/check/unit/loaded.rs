@@ -19,7 +19,7 @@ pub(super) struct Unit<'a> {
     pub(super) complete: bool,
     /// Whether systemd 219 refuses or masks the unit because of its own file.
     pub(super) void: bool,
-    /// A line of its own file that systemd 219 drops, because the file ends within it.
+    /// A line of the unit's own file that systemd 219 drops, because the file ends within the line.
     pub(super) dropped: Option<(usize, std::ops::Range<usize>)>,
 }
 

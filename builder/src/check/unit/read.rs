@@ -59,7 +59,7 @@ fn comment(line: &str) -> bool {
 pub(in crate::check) struct Joined {
     pub(super) text: String,
     pub(super) findings: Vec<Finding>,
-    /// The last line, if it is continued and nothing follows. systemd 219 never reads this line.
+    /// The last line, if it ends with a continuation. systemd 219 never reads this line.
     pub(super) dropped: Option<Range<usize>>,
 }
 
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_of_a_known_section_is_not_judged() {
+    fn lines_outside_known_sections_are_not_judged() {
         let known = |name: &str| name == "Service";
         let read = |text| read(text, Reader::Unit, known);
         assert_eq!(read("Junk\n[Service]\nA=1\n").stopped, None);

@@ -198,7 +198,7 @@ fn path<'a>(unit: &Unit<'a>) -> Verified<'a> {
     })
 }
 
-/// Returns the path that a unit is for, according to its directive or its name.
+/// Returns the path that a unit manages, according to its directive or its name.
 fn subject<'a>(
     id: &str,
     unit: &Unit<'a>,
