@@ -158,7 +158,9 @@ fn rendered(
                     file.source.display(),
                     error.valid_up_to()
                 );
-                own.push(Diagnostic::error(file.span.clone(), message).help("save it as UTF-8"));
+                own.push(
+                    Diagnostic::error(file.span.clone(), message).help("save the file as UTF-8"),
+                );
                 continue;
             }
             // A program or other binary file.

@@ -32,7 +32,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
                 Finding::error(
                     "preset/pattern",
                     *verb,
-                    format!("`{}` without the name of a unit", verb.text),
+                    format!("`{}` does not name a unit", verb.text),
                 )
                 .effect("the line matches no unit")
                 .fix("add the name of a unit"),
@@ -41,8 +41,8 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         };
         if let Some(extra) = rest.get(1) {
             out.push(
-                Finding::error("preset/pattern", *extra, "more than one name on a line")
-                    .effect("systemd 219 reads them as one name that contains a blank")
+                Finding::error("preset/pattern", *extra, "the line has more than one name")
+                    .effect("systemd 219 reads the names as one name that contains a blank")
                     .fix("write one line for each unit; name each instance of a template in full"),
             );
         }

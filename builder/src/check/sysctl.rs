@@ -56,7 +56,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         out.push(
             Finding::warning("sysctl/dirty", place, message)
                 .effect("the kernel uses half of vm.dirty_ratio instead")
-                .fix("set it below vm.dirty_ratio"),
+                .fix("set vm.dirty_background_ratio below vm.dirty_ratio"),
         );
     }
     if let Some(setting) = seen.get("net.ipv4.ip_local_port_range") {
@@ -124,7 +124,7 @@ fn later_name(own: &str, other: &str) -> String {
     let later = ["95-", "99-zz-", "zz-"].map(|prefix| format!("{prefix}{bare}"));
     match later.iter().find(|name| **name > other) {
         Some(later) => format!("rename {own} to {later}, which sorts after {other}"),
-        None => format!("set it in {other}, which sorts after all names like {own}"),
+        None => format!("set the key in {other}, which sorts after all names like {own}"),
     }
 }
 
@@ -172,7 +172,7 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
                 out.push((
                     *index,
                     Finding::warning("sysctl/overridden", setting.place, message)
-                        .effect("the later value replaces this one")
+                        .effect("the later value replaces this value")
                         .fix(later_name(&file.path, other)),
                 ));
             }

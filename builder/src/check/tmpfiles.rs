@@ -66,11 +66,11 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             let finding = Finding::error(
                 "tmpfiles/fields",
                 text,
-                format!("a line of more than {MAX_LINE_BYTES} bytes"),
+                format!("the line has more than {MAX_LINE_BYTES} bytes"),
             );
             out.push(
                 finding
-                    .effect("systemd-tmpfiles reads it in pieces, and treats each piece as a line")
+                    .effect("systemd-tmpfiles reads the line in pieces, and treats each piece as a line")
                     .fix("write a shorter line"),
             );
             continue;
@@ -160,7 +160,8 @@ fn path(line: &Line<'_>) -> Option<Finding> {
     let quoted = line.path.text.starts_with(['"', '\'']);
     let message = format!("`{}` is not an absolute path", line.path.text);
     let instead = if quoted {
-        "systemd 219 does not support quotes around a path; write it without quotes and blanks"
+        "systemd 219 does not support quotes around a path; write the path without quotes and \
+         blanks"
     } else {
         "begin the path with /"
     };

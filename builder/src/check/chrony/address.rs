@@ -80,7 +80,7 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
         let finding = Finding::warning("chrony/words", extra, format!("too many words for {name}"));
         return Some(
             finding
-                .effect("chronyd ignores them")
+                .effect("chronyd ignores the additional words")
                 .fix("write one line for each network"),
         );
     }
@@ -97,7 +97,7 @@ fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Optio
     if words(address).next().is_none() {
         return Some(refused(
             place,
-            format!("{name} without an address"),
+            format!("{name} has no address"),
             "write a network such as 10.0.0.0/24",
         ));
     }

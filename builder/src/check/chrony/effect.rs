@@ -60,7 +60,7 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
                     format!("maxsources has no effect on {kind}"),
                 )
                 .effect("chronyd uses one address of the name")
-                .fix("write pool, or remove it"),
+                .fix("write pool, or remove maxsources"),
             );
         }
     }

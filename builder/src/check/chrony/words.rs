@@ -35,11 +35,11 @@ pub(super) fn words(line: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
 /// from `other`.
 pub(super) fn comment_or_else(word: TextSpan<'_>, other: impl FnOnce() -> Finding) -> Finding {
     if word.text.starts_with(['#', '!', ';', '%']) {
-        let message = "a comment after a directive".to_owned();
+        let message = "a comment follows a directive".to_owned();
         return wrong(
             word,
             message,
-            "chrony 3.4 does not support a comment there; move it to its own line",
+            "chrony 3.4 does not support this; move the comment to its own line",
         );
     }
     other()

@@ -43,7 +43,9 @@ pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
             let finding = wrong(key, format!("firewalld 0.6.3 has no key {}", key.text));
             out.push(match nearest(key.text, KEYS.map(|(known, _)| known)) {
                 Some(near) => finding.fix(format!("did you mean {near}?")),
-                None => finding.fix("remove it; a later release added it, or it is misspelled"),
+                None => {
+                    finding.fix("remove the key; a later release added it, or it is misspelled")
+                }
             });
             continue;
         };

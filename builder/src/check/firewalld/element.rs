@@ -117,4 +117,4 @@ impl SeenElements {
 
 pub(super) const REFUSED: &str = "firewalld ignores the whole file";
 
-pub(super) const IGNORED: &str = "firewalld ignores it";
+pub(super) const IGNORED: &str = "firewalld ignores this element";

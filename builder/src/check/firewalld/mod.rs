@@ -236,9 +236,9 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
             .effect(REFUSED);
             out.push(match (name, own, nearest(own, needed.iter().chain(*optional).copied())) {
                 ("rule", "priority", _) => finding
-                    .fix("firewalld 0.7 added priorities; remove it, because drop and reject always come before accept"),
+                    .fix("firewalld 0.7 added priorities; remove the attribute, because drop and reject always come before accept"),
                 ("zone", "priority" | "ingress-priority" | "egress-priority", _) => {
-                    finding.fix("a later release added priorities of zones; remove it")
+                    finding.fix("a later release added priorities of zones; remove the attribute")
                 }
                 (_, _, Some(near)) => finding.fix(format!("did you mean {near}?")),
                 _ => finding.fix("remove it"),
@@ -269,9 +269,9 @@ fn unknown_element(at: &Element<'_>, schema: schema::Schema) -> Finding {
             finding.fix("firewalld 0.9 added policies; write rich rules in the zone")
         }
         ("include" | "helper", _) => {
-            finding.fix("a later release added it; write the ports, or a <module>")
+            finding.fix("a later release added this; write the ports, or a <module>")
         }
-        ("tcp-mss-clamp" | "nflog", _) => finding.fix("a later release added it; remove it"),
+        ("tcp-mss-clamp" | "nflog", _) => finding.fix("a later release added this; remove it"),
         (_, Some(near)) => finding.fix(format!("did you mean <{near}>?")),
         (_, None) => finding.fix("remove it"),
     }

@@ -194,7 +194,7 @@ fn static_network(line: &Line<'_>, out: &mut Vec<Finding>) {
         ("--device", "anaconda configures the interface used to boot"),
     ] {
         if !line.has(missing) {
-            let message = format!("a static address without {missing}=");
+            let message = format!("the static address has no {missing}=");
             let finding = Finding::warning("kickstart/static-network", line.span(), message);
             out.push(finding.effect(does).fix(format!("add {missing}=")));
         }
@@ -205,7 +205,7 @@ fn clear(given: &GivenOption, instead: &str) -> Finding {
     Finding::error(
         "kickstart/secret",
         given.span.clone(),
-        "a secret in plain text",
+        "the secret is in plain text",
     )
     .effect("any client can read the secret, and a copy stays in /root/anaconda-ks.cfg")
     .fix(instead)
@@ -226,7 +226,7 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
         .any(|kind| text.starts_with(kind));
     let locked = line.has("--lock") && text.is_empty();
     if !line.has("--iscrypted") && !locked {
-        let finding = Finding::error("kickstart/secret", span, "a password in plain text");
+        let finding = Finding::error("kickstart/secret", span, "the password is in plain text");
         out.push(
             finding
                 .effect("any client can read the secret, and a copy stays in /root/anaconda-ks.cfg")
@@ -244,10 +244,10 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
                 .fix("create the hash with openssl passwd -6"),
         );
     } else if line.has("--iscrypted") && !hashed {
-        let finding = Finding::error("kickstart/hash-kind", span, "--iscrypted without a hash");
+        let finding = Finding::error("kickstart/hash-kind", span, "--iscrypted requires a hash");
         out.push(
             finding
-                .effect("no one can log in with this value; if it is the password itself, any client can read it")
+                .effect("no one can log in with this value; if the value is the password itself, any client can read it")
                 .fix("create a hash with openssl passwd -6"),
         );
     }
@@ -272,7 +272,7 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
             Finding::warning(
                 "kickstart/unverified",
                 line.span(),
-                "liveimg without --checksum=",
+                "liveimg has no --checksum=",
             )
             .effect("anaconda unpacks any downloaded file as the system")
             .fix("write --checksum= and the SHA-256 of the image"),
@@ -342,7 +342,7 @@ fn partition(line: &Line<'_>, out: &mut Vec<Finding>) {
             Finding::warning(
                 "kickstart/mount-options",
                 line.span(),
-                "--grow without --size=",
+                "--grow is used without --size=",
             )
             .effect("anaconda starts with 500 MiB, and fails only if the disk has less free space")
             .fix("write --size= in MiB; with --grow it is the minimum"),

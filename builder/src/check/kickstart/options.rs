@@ -63,7 +63,7 @@ pub(super) fn read(
                 continue;
             }
             (Form::Flag, Some(_)) => {
-                let message = format!("{name} takes no value");
+                let message = format!("{name} accepts no value");
                 out.push(bad_value(word, message, format!("write {name} alone")));
                 None
             }
@@ -125,7 +125,7 @@ fn matching(
                     word.span.clone(),
                     format!("{name} is short for {full}"),
                 )
-                .effect("CentOS 7 accepts it, but later releases do not")
+                .effect("CentOS 7 accepts the abbreviation, but later releases do not")
                 .fix(format!("write {full}")),
             );
             Some(option)
@@ -185,7 +185,7 @@ fn value_mismatch(
     let (message, expected) = match option.form {
         Form::Int(least, most) => match python::optparse(value) {
             None => (
-                format!("{name} takes a whole number, not `{value}`"),
+                format!("{name} accepts only a whole number, not `{value}`"),
                 whole_number(name).into(),
             ),
             Some(number) if number < least || number > most => {
@@ -206,7 +206,7 @@ fn value_mismatch(
                 .contains(&value.to_lowercase().as_str()) =>
         {
             (
-                format!("{name} takes yes or no, not `{value}`"),
+                format!("{name} accepts only yes or no, not `{value}`"),
                 "write yes or no".into(),
             )
         }
@@ -225,7 +225,7 @@ fn value_mismatch(
         {
             let message = format!("{name} does not accept `{value}`");
             let finding = Finding::warning("kickstart/ignored", word.span.clone(), message)
-                .effect("anaconda ignores it");
+                .effect("anaconda ignores the value");
             return Some(finding.fix(one_of(value, words)));
         }
         _ => return None,

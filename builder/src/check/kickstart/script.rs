@@ -28,7 +28,7 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
                 format!("the installer does not have {program}"),
             )
             .effect("the script does not run")
-            .fix("write it for /bin/bash or /usr/bin/python"),
+            .fix("write the script for /bin/bash or /usr/bin/python"),
         );
     } else if in_installer && ["python3", "ruby", "zsh", "ksh"].contains(&program) {
         let place = section.header.span();
@@ -39,7 +39,7 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
                 format!("the installer does not have {program}"),
             )
             .effect("the script does not run")
-            .fix("write it for /bin/bash, or /usr/bin/python, which is Python 2.7"),
+            .fix("write the script for /bin/bash, or /usr/bin/python, which is Python 2.7"),
         );
     }
     if in_installer && is_shell(interpreter) {
@@ -89,8 +89,8 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
             "whoami" | "logname" | "who" | "users" => "the script runs as root",
             "hostid" | "nproc" => "read /proc",
             "install" => "use mkdir, cp, chmod and chown",
-            "su" | "runuser" => "run it in a %post in the chroot",
-            _ => "run it in a %post in the chroot, or do without it",
+            "su" | "runuser" => "run the command in a %post in the chroot",
+            _ => "run the command in a %post in the chroot, or avoid it",
         };
         out.push(
             Finding::error(

@@ -55,7 +55,7 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
                 place.slice(0..1),
                 "systemd 219 does not support a - before a key",
             )
-            .effect("systemd reads it as part of the name, does not find that key, and silently skips the line")
+            .effect("systemd reads the - as part of the name, does not find that key, and silently skips the line")
             .fix("remove the -; a missing key is harmless"),
         );
     }

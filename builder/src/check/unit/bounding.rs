@@ -19,7 +19,7 @@ pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
                 Finding::error(
                     "unit/capability-merge",
                     value,
-                    "a second CapabilityBoundingSet=, with ~",
+                    "a second CapabilityBoundingSet= has a ~",
                 )
                 .effect("systemd adds all other capabilities to the set, which restores what earlier lines removed")
                 .fix("write one line with all capabilities to remove"),

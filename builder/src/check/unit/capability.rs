@@ -57,7 +57,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         }
         let instead = match nearest(upper.trim_start_matches("CAP_"), NAMES.split_whitespace()) {
             _ if ["CAP_BPF", "CAP_PERFMON", "CAP_CHECKPOINT_RESTORE"].contains(&upper.as_str()) => {
-                "write CAP_SYS_ADMIN, which includes it on this kernel".to_owned()
+                "write CAP_SYS_ADMIN, which includes this capability on kernel 3.10".to_owned()
             }
             Some(near) => format!("did you mean CAP_{near}?"),
             None => "remove it".to_owned(),

@@ -136,11 +136,15 @@ fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding
         .filter(of_trigger)
         .nth(1)
         .filter(|(file, _)| is_drop_in(&files[*file].path))?;
-    let finding = Finding::error("unit/unit-name", line.assignment.value, "a second Unit=");
+    let finding = Finding::error(
+        "unit/unit-name",
+        line.assignment.value,
+        "this is a second Unit=",
+    );
     Some((
         *file,
         finding
-            .effect("systemd uses the first one, in the unit itself, and ignores this line")
+            .effect("systemd uses the first Unit=, in the unit itself, and ignores this line")
             .fix("change Unit= in the unit itself"),
     ))
 }
@@ -207,7 +211,7 @@ fn unknown_names(
                 file,
                 finding
                     .effect(format!("{name} never starts"))
-                    .fix("add the unit, or write Wants= if it can be missing"),
+                    .fix("add the unit, or write Wants= if the unit can be missing"),
             ));
         }
     }
@@ -266,6 +270,6 @@ fn timer_without_service(
         file,
         finding
             .effect(format!("the {kind} has nothing to start"))
-            .fix("add the unit, or name another with Unit="),
+            .fix("add the unit, or name another unit with Unit="),
     ))
 }

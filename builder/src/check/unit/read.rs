@@ -115,10 +115,10 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
             Finding::warning(
                 "unit/comment-in-continuation",
                 strip(line),
-                "a comment in the middle of a value",
+                "a comment is in the middle of a value",
             )
-            .effect("systemd 219 reads it as part of the value; later releases skip it")
-            .fix("move it above the first line"),
+            .effect("systemd 219 reads the comment as part of the value; later releases skip the comment")
+            .fix("move the comment above the first line"),
         );
     }
     if line.text.strip_suffix('\r').is_some_and(continues) {
@@ -126,7 +126,7 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
             Finding::warning(
                 "unit/continuation",
                 span.end - 2..span.end,
-                "a carriage return after the \\",
+                "a carriage return follows the \\",
             )
             .effect("systemd 219 does not continue the line")
             .fix("end each line with only a line feed; dos2unix converts a file"),
@@ -209,17 +209,17 @@ fn without_section(line: TextSpan<'_>) -> Finding {
     Finding::error(
         "unit/no-section",
         line,
-        "a setting before the first section",
+        "the setting is before the first section",
     )
     .effect("systemd ignores the line")
-    .fix("put it under [Unit], [Service] or [Install]")
+    .fix("put the setting under [Unit], [Service] or [Install]")
 }
 
 fn no_assignment(line: TextSpan<'_>, reader: Reader) -> Finding {
     let finding = Finding::error(
         "unit/no-assignment",
         line,
-        "neither a section nor KEY=VALUE",
+        "the line is neither a section header nor KEY=VALUE",
     );
     finding
         .effect(reader.stops())

@@ -29,7 +29,7 @@ pub(super) fn check(
             assignment.key,
             format!("{key}= has no effect, because CentOS 7's kernel does not support SMACK"),
         );
-        out.push(finding.fix("remove it; SELinuxContext= sets an SELinux label"));
+        out.push(finding.fix("remove the directive; SELinuxContext= sets an SELinux label"));
     }
     if let Some(accepted) = list::check(form, assignment, context, out) {
         return accepted;
