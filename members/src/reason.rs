@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_gives_its_id_back() {
+    fn a_message_is_parsed_into_its_text_and_id() {
         for reason in [
             ReasonId::DataMoved.because("a drop-in [of etcd] moves etcd's data"),
             Reason::from("no route [to host]"),

@@ -12,7 +12,7 @@ pub struct Sha256([u8; 32]);
 
 /// The error for a text that is not a SHA-256 digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a SHA-256 digest has 64 hexadecimal digits, but this has {found}")]
+#[error("a SHA-256 digest has 64 hexadecimal digits, but this text has {found}")]
 pub struct DigestError {
     found: String,
 }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn an_invalid_digest_is_explained() {
         assert!(
             "abc"
                 .parse::<Sha256>()

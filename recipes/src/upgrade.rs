@@ -13,13 +13,13 @@ use crate::EtcdVersion;
 /// A member of a cluster, and the version of etcd that it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningMember {
-    /// Its name.
+    /// The member's name.
     pub name: String,
-    /// Its etcd.
+    /// The version of the member's etcd.
     pub version: EtcdVersion,
 }
 
-/// What the members of a cluster report about the cluster's versions.
+/// The versions of a cluster, as its members report them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterVersions {
     /// The members that answered.
@@ -56,7 +56,7 @@ pub enum Obstacle {
         /// The other version.
         theirs: EtcdVersion,
     },
-    /// The lower of two minors does not have the patch that the higher one needs.
+    /// The lower of two minors does not have the patch that the higher minor needs.
     #[error(
         "{other} is etcd {theirs}, and {own} cannot run alongside it: {higher} requires that every \
          {lower} member runs {floor} or later ({why}). Upgrade to {floor} first"
@@ -177,10 +177,11 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
 pub enum Roll {
     /// Both versions have the same minor.
     Patch,
-    /// To the next minor. The cluster version rises as soon as every member runs the new version.
+    /// The new version has the next minor. The cluster version rises as soon as every member runs
+    /// the new version.
     Upgrade,
-    /// To the previous minor. Once the cluster has agreed on the newer minor, etcd must first lower
-    /// the cluster version (`etcdctl downgrade enable`).
+    /// The new version has the previous minor. Once the cluster has agreed on the newer minor, etcd
+    /// must first lower the cluster version (`etcdctl downgrade enable`).
     Downgrade,
 }
 

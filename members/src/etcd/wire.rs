@@ -42,10 +42,10 @@ pub struct StatusResponse {
     pub errors: Vec<String>,
     #[prost(bool, tag = "10")]
     pub is_learner: bool,
-    /// Since 3.6. Empty until etcd has determined the storage version.
+    /// The storage version, in 3.6 and later. It is empty until etcd has determined the version.
     #[prost(string, tag = "11")]
     pub storage_version: String,
-    /// Since 3.6.
+    /// The state of a downgrade, in 3.6 and later.
     #[prost(message, optional, tag = "13")]
     pub downgrade_info: Option<DowngradeInfo>,
 }
@@ -105,7 +105,7 @@ pub(crate) struct MemberListResponse {
 pub struct Member {
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    /// Empty until the member has started for the first time.
+    /// The member's name. It is empty until the member has started for the first time.
     #[prost(string, tag = "2")]
     pub name: String,
     #[prost(string, repeated, tag = "3")]

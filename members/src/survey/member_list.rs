@@ -1,5 +1,5 @@
-//! Compares the cluster's member list with the recipe of this node's image. Either of the two may
-//! be newer.
+//! Compares the cluster's member list with the recipe of this node's image. Either the member list
+//! or the recipe may be newer.
 
 use std::collections::BTreeSet;
 

@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 use super::findings::{Findings, Located};
 use crate::diagnostic::{Diagnostic, nearest};
 
-/// One table of the file. It remembers which of its keys the reader requested. All other keys are
-/// mistakes.
+/// One table of the file. The table records which of its keys the reader requested. All other keys
+/// are mistakes.
 #[derive(Debug)]
 pub(crate) struct Table<'a> {
     name: String,

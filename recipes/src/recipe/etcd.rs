@@ -48,7 +48,7 @@ fn warn_of_faults(table: &Table<'_>, at: &Located<EtcdVersion>) {
 pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
     let Some(table) = root.table("etcd") else {
         if !root.has_like("etcd") {
-            let help = "it needs a `version` and the `sha256` of its release tarball";
+            let help = "add the section with a `version` and the `sha256` of the release tarball";
             root.report(Diagnostic::error(0..0, "the section [etcd] is missing").help(help));
         }
         return None;

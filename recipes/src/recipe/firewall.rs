@@ -69,14 +69,14 @@ fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv
                 span.clone(),
                 format!("{range} gives any address access to {what}"),
             );
-            table.report(finding.help("name the networks that need it"));
+            table.report(finding.help("name only the networks that need access"));
         }
     }
     Some(list.into_iter().map(|at| at.value.0).collect())
 }
 
-/// Finds members that the firewalls of the others would block, so that these members could never
-/// join.
+/// Finds members that the firewalls of the other members would block, so that these members could
+/// never join.
 fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
     let Some(place) = table.place("peers") else {
         return;

@@ -26,7 +26,7 @@ pub struct Cluster {
 pub struct Node {
     /// The node's short name, which is also the name of its member.
     pub name: Label,
-    /// Its address.
+    /// The node's address.
     pub address: Ipv4Addr,
     /// How to recognise the machine.
     pub machine: MachineMatch,
@@ -39,7 +39,7 @@ pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
         // If `cluster` has a value of another type, that has already been reported.
         if !root.has_like("cluster") {
             let finding = Diagnostic::error(0..0, "the section [cluster] is missing");
-            root.report(finding.help("it needs a `name` and a `domain`"));
+            root.report(finding.help("add the section with a `name` and a `domain`"));
         }
         return None;
     };
@@ -294,7 +294,7 @@ pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<
                 span,
                 "a node cannot be called localhost: every machine uses that name for itself",
             );
-            root.report(finding.help("give it a unique name, as in etcd-1"));
+            root.report(finding.help("give the node a unique name, as in etcd-1"));
             continue;
         }
         let fqdn = format!("{name}.{}", cluster.domain);
@@ -322,5 +322,5 @@ fn duplicates(
     first: &str,
 ) -> Diagnostic {
     Diagnostic::error(span, format!("two nodes have the {what} {value}"))
-        .label(format!("{first} already has it"))
+        .label(format!("{first} already has this value"))
 }

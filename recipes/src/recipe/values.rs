@@ -112,7 +112,7 @@ text!(
     }
 );
 
-/// The http(s) address of a folder; it ends with a slash.
+/// The http(s) address of a folder, with a slash at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base(Url);
 
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clear_password_is_no_hash() {
+    fn a_password_in_plain_text_is_not_a_hash() {
         assert!("hunter2".parse::<CryptHash>().is_err());
         assert!(
             format!("$6$salt${}", "a".repeat(86))

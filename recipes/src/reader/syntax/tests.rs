@@ -142,7 +142,7 @@ const SLIPS: &[(&str, &str, &str, &str)] = &[
 ];
 
 #[test]
-fn each_slip_is_answered_with_what_to_write() {
+fn each_mistake_is_reported_with_its_correction() {
     for &(text, marked, message, help) in SLIPS {
         let all = said(text);
         let (found, what, how) = &all[0];
@@ -155,6 +155,6 @@ fn each_slip_is_answered_with_what_to_write() {
 }
 
 #[test]
-fn what_is_not_known_is_said_as_the_parser_does() {
+fn an_unknown_mistake_is_reported_with_the_message_of_the_parser() {
     assert!(said("[cluster\n")[0].1.starts_with("this is not TOML"));
 }

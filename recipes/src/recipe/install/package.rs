@@ -8,7 +8,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
     text: String,
-    /// The place in the recipe that names it.
+    /// The place in the recipe that names the package.
     pub span: Range<usize>,
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_package_is_no_line_of_another_kind() {
+    fn a_package_cannot_be_another_kind_of_line() {
         for good in [
             "vim-enhanced",
             "@base",
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_and_left_out_is_found() {
+    fn a_package_that_is_listed_and_excluded_is_found() {
         let excluded = |package: &str, pattern: &str| {
             package.parse::<Package>().unwrap().is_excluded_by(pattern)
         };

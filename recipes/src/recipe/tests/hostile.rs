@@ -159,7 +159,7 @@ fn a_recipe_with_every_section_is_read() {
 }
 
 #[test]
-fn a_deep_text_ends_the_reading_and_not_the_program() {
+fn deeply_nested_text_is_refused_without_a_crash() {
     for (before, one, middle, end) in [
         ("a = ", "[", "", "]"),
         ("a = ", "{a = ", "1", "}"),
