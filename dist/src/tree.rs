@@ -25,7 +25,7 @@ const READ: [&str; 6] = [
 /// recipes.
 const READ_EXTENSIONS: [&str; 3] = ["md", "svg", "toml"];
 
-/// A new folder tree. All users can read every file in it, even under a strict umask.
+/// A new folder tree. All users can read every file in the tree, even under a strict umask.
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: PathBuf,

@@ -14,13 +14,13 @@ doubt() { # ID TEXT
     fail "$2. The data is unchanged [$1]"
 }
 
-# Prints what blkid reads on a device, without its cache.
+# Prints a field that blkid reads from a device, without blkid's cache.
 about() { # DEVICE FIELD
     blkid -c /dev/null -p -o value -s "$2" "/dev/$1" 2> /dev/null || true
 }
 
-# Sets `volume` and limits `candidates` to its disk. A machine without such a volume is installed like a new one if its disk is
-# empty.
+# Sets `volume` and limits `candidates` to its disk. A machine without a volume of etcd is installed like a new machine if its disk
+# is empty.
 find_volume() {
     local sys name disk
     for sys in /sys/block/* /sys/block/*/*; do

@@ -187,8 +187,8 @@ impl Serialize for ReasonId {
     }
 }
 
-/// The reason why firstboot refuses, waits or warns. Its `Display` output ends with the id in
-/// brackets.
+/// The reason why firstboot refuses, waits or warns. The `Display` output of a reason ends with the
+/// id in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
     /// The reason's id. `None` for a message of another program, such as an error of etcd.

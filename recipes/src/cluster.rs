@@ -201,7 +201,7 @@ impl std::str::FromStr for Platform {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetadataSource {
-    /// `/etc/firstboot/node.json`, which the person who prepares the disk puts there.
+    /// `/etc/firstboot/node.json`, which the person who prepares the disk creates.
     File,
     /// `firstboot.node=` or NoCloud's `ds=nocloud;s=` on the kernel's command line.
     Cmdline,
@@ -228,8 +228,8 @@ pub enum MetadataSource {
 }
 
 impl MetadataSource {
-    /// All sources, in the default order: the local sources that only root can read come first, and
-    /// the network comes last.
+    /// All sources, in the default order: first the local sources that only root can read, and last
+    /// the network.
     pub const ALL: [Self; 12] = [
         Self::File,
         Self::Cmdline,

@@ -133,7 +133,7 @@ impl Envelope {
     }
 }
 
-/// The public half of a signing key. Its text is `ed25519 BASE64`.
+/// The public half of a signing key. The text form of the key is `ed25519 BASE64`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 

@@ -1,4 +1,4 @@
-//! The overlay's stamp: a list of the files that the image put on the node. It is stored in
+//! The overlay's stamp: a list of the files that the image put on the node. The stamp is stored in
 //! `/etc/firstboot/image.json`.
 
 use serde::{Deserialize, Serialize};

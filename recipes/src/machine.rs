@@ -19,7 +19,7 @@ pub enum MacError {
         "`{0}` is not a MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56"
     )]
     Form(String),
-    /// The address is a multicast or broadcast address, or all zeros. No card has such an address.
+    /// The address is a multicast or broadcast address, or all zeros, which no network card has.
     #[error(
         "`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)"
     )]

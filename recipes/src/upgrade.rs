@@ -24,8 +24,8 @@ pub struct RunningMember {
 pub struct ClusterVersions {
     /// The members that answered.
     pub members: Vec<RunningMember>,
-    /// The minor of the version that the members have agreed on, if known. It is never higher than
-    /// the lowest minor of a member.
+    /// The minor of the version that the members have agreed on, if known. This minor is never
+    /// higher than the lowest minor of a member.
     pub agreed: Option<u64>,
     /// Whether a downgrade is enabled (`etcdctl downgrade enable`).
     pub downgrading: bool,

@@ -333,7 +333,7 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
             .split(',')
             .any(|other| other.text == "noatime")
     {
-        // nodiratime is harmless here, because noatime includes it.
+        // nodiratime is harmless if noatime is also present, because noatime includes it.
         None
     } else {
         unknown_option(entry, option, name)

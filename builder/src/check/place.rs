@@ -5,7 +5,7 @@
 use super::file::{File, Kind};
 use super::finding::Finding;
 
-/// Folders that are empty after each boot, each with a description of what its path refers to.
+/// Folders that are empty after each boot, each with a description of the folder.
 const VOLATILE: [(&str, &str); 6] = [
     ("/run/", "tmpfs"),
     ("/var/run/", "a link to /run"),

@@ -86,8 +86,9 @@ fn unknown_verb(verb: TextSpan<'_>) -> Finding {
     })
 }
 
-/// Matches like fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. A pattern with many stars does
-/// not match anything here, because trying all ways to match the pattern would take too long.
+/// Matches like fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. In this function, a pattern
+/// with many stars does not match anything, because trying all ways to match the pattern would take
+/// too long.
 fn fits(pattern: &str, name: &str) -> bool {
     let stars = pattern.chars().filter(|c| *c == '*').count();
     stars <= 4 && name.len() <= 256 && rest_fits(pattern, name)
@@ -156,7 +157,7 @@ fn preset_lines<'a>(file: &'a File<'_>) -> impl Iterator<Item = PresetLine<'a>> 
     })
 }
 
-/// Finds units that the user adds and that stay off because no preset enables them.
+/// Finds units that the user adds and that stay disabled because no preset enables them.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut presets: Vec<&File<'_>> = files
         .iter()

@@ -111,8 +111,8 @@ pub(super) fn is_sysctl_file(path: &str) -> bool {
                 .is_some_and(|(_, kind)| kind == "conf"))
 }
 
-/// Returns advice on how to make systemd read one file after the other. No file name sorts after
-/// /etc/sysctl.conf, because systemd reads that file last.
+/// Returns advice on how to make systemd read the file `own` after the file `other`. No file name
+/// sorts after /etc/sysctl.conf, because systemd reads that file last.
 fn later_name(own: &str, other: &str) -> String {
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     if other == "/etc/sysctl.conf" {
@@ -129,7 +129,7 @@ fn later_name(own: &str, other: &str) -> String {
 }
 
 /// Finds settings that have no effect because a later file sets them again. systemd reads the files
-/// in the order of their names, whatever their folder, and /etc/sysctl.conf last.
+/// in the order of their names, regardless of their folder, and /etc/sysctl.conf last.
 pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)> {
     let rank = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();

@@ -18,8 +18,8 @@ use crate::render;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/check/corpus");
 
-/// Returns the files of an input, and whether its first line is `whole`. That line means that the
-/// input contains all files that are added to a node.
+/// Returns the files of an input, and whether its first line is `whole`. The line `whole` means
+/// that the input contains all files that are added to a node.
 fn files(input: &str) -> (Vec<File<'_>>, bool) {
     let whole = input.starts_with("whole\n");
     let mut files = Vec::new();
@@ -202,7 +202,7 @@ fn text_that_works_as_written_on_7_9_has_no_finding() {
             "/etc/systemd/system/own.service",
             "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=basic.target\n",
         ),
-        // These keys can only be written, so `sysctl -a` does not show them.
+        // `sysctl -a` does not show these keys, because they can only be written.
         (
             "/etc/sysctl.d/95-own.conf",
             "vm.compact_memory = 1\nnet.ipv4.route.flush = 1\n",

@@ -32,7 +32,7 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     id: u64,
-    /// The handle that ends the connection's task. It is `None` until the task is started.
+    /// The handle that ends the connection's task. The value is `None` until the task is started.
     task: Option<AbortHandle>,
 }
 

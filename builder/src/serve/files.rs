@@ -77,7 +77,7 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
     }
 }
 
-/// Builds the answer with a file, or with the requested part of it.
+/// Builds the answer with a file, or with the requested part of the file.
 pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Result<FileAnswer> {
     let about = file.metadata()?;
     let size = about.len();

@@ -6,7 +6,7 @@
 //! to the module that answers it: `node_document` answers with a document, `install` with a script
 //! for iPXE, and `files` with a public file. `peer_link` queries the kernel about how a machine is
 //! connected, and `identify` determines which node the machine is. `power` switches machines on and
-//! off. `record` holds the state that outlives the server, and `board` shows the state.
+//! off. `record` stores the state that outlives the server, and `board` shows the state.
 
 mod board;
 mod body;

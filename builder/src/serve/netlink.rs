@@ -1,6 +1,6 @@
 //! Queries the kernel about the path to an address (rtnetlink(7)): its route, the link of that
-//! route, and the neighbours on that link. Only the kernel knows policy routes and link routes,
-//! which no table in /proc lists.
+//! route, and the neighbours on that link. Only the kernel can answer, because no table in /proc
+//! lists policy routes and link routes.
 
 use std::io;
 use std::net::Ipv4Addr;

@@ -1,4 +1,5 @@
-//! Maps each request to its answer. All functions here are synchronous and may block on the disk.
+//! Maps each request to its answer. All functions in this module are synchronous and may block on
+//! the disk.
 
 use std::io;
 

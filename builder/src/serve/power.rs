@@ -190,8 +190,8 @@ impl Power {
     }
 }
 
-/// Refuses a command that cannot run, before the first machine waits for it. A command name without
-/// a slash is looked up in PATH at each call.
+/// Refuses a command that cannot run, before the command is needed for the first machine. A command
+/// name without a slash is looked up in PATH at each call.
 fn check_program(program: &Path) -> Result<()> {
     if program.components().count() < 2 {
         return Ok(());
@@ -231,10 +231,10 @@ fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> boo
     installation.last.is_none() || (is_failed(installation) && !is_known)
 }
 
-/// Boots a machine from the network. Returns what was done, or the failure.
+/// Boots a machine from the network. Returns the completed actions, or the failure.
 ///
-/// A management controller refuses to cycle a machine that is off, and some cannot cycle at all.
-/// The machine is then switched off and on.
+/// A management controller refuses to cycle a machine that is off, and some controllers cannot
+/// cycle a machine. The machine is then switched off and on.
 fn boot_from_network(
     call: impl Fn(Action) -> io::Result<()>,
     is_current: impl Fn() -> bool,

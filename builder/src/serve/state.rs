@@ -93,8 +93,8 @@ impl Cluster {
     }
 
     /// Records the documents of this output. A machine that has one of these documents can later
-    /// prove its identity with it, even if another server handed it out. The caller holds the
-    /// record's lock.
+    /// prove its identity with that document, even if another server handed it out. The caller
+    /// holds the record's lock.
     pub(super) fn note_served(&self) -> Result<()> {
         self.digests
             .iter()

@@ -109,8 +109,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Reads a key as `value` does, and reports a missing key as a mistake. `why` states what the
-    /// key is needed for.
+    /// Reads a key as `value` does, and reports a missing key as a mistake. `why` states the
+    /// purpose of the key.
     pub(crate) fn required<T: FromStr<Err: Display>>(
         &self,
         key: &'static str,

@@ -22,7 +22,7 @@ impl Table<'_> {
     }
 }
 
-/// Returns advice on what to write instead, if that is clear.
+/// Returns advice on what to write instead, if the intended value is clear.
 fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
     let in_quotes = |text: &str| Some(format!("write {key} = \"{text}\""));
     match found {

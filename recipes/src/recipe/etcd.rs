@@ -129,7 +129,7 @@ fn read_raft_timing(table: &Table<'_>) -> (i64, i64) {
 /// Reads the size in bytes up to which the database can grow.
 fn read_quota(table: &Table<'_>) -> Option<u64> {
     table.value::<Size>("quota").map(|at| {
-        // etcd itself warns when it starts with more than 8 GiB. Its default is 2 GiB.
+        // etcd itself warns when it starts with more than 8 GiB. etcd's default is 2 GiB.
         if at.value.0 > 8 << 30 {
             table.report(Diagnostic::warning(
                 at.span.clone(),

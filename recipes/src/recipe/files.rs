@@ -39,7 +39,7 @@ pub struct OverlayFile {
     pub span: Range<usize>,
 }
 
-/// Paths that belong to the image itself. The user cannot replace the files there.
+/// Paths that belong to the image itself. The user cannot replace the files below these paths.
 const OWN: [&str; 3] = [
     "etc/firstboot/",
     "usr/local/bin/etcd",

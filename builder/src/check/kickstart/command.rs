@@ -177,7 +177,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
     }
 }
 
-/// Returns an option as it is written, with `=` if the option takes a value.
+/// Returns an option as it is written, with `=` if the option has a value.
 fn spelled(line: &Line<'_>, name: &str) -> String {
     let is_flag = line
         .command

@@ -61,8 +61,8 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
 }
 
 /// Checks `%ksappend`, which the initramfs handles. The initramfs reads the text after the first
-/// blank as the address. If that fails, anaconda has no kickstart at all (dracut/parse-kickstart;
-/// pykickstart, `_preprocessStateMachine`).
+/// blank as the address. If the initramfs cannot fetch the file, anaconda has no kickstart
+/// (dracut/parse-kickstart; pykickstart, `_preprocessStateMachine`).
 fn append(first: &Token, line: TextSpan<'_>) -> Option<Finding> {
     if line
         .text

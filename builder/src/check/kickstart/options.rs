@@ -1,6 +1,6 @@
 //! Reads the words and options of a command as optparse of Python 2.7 does, on which pykickstart's
-//! KSOptionParser is based (options.py). An option can be abbreviated as long as it stays unique.
-//! Its value can be the next word. `--` ends the options.
+//! KSOptionParser is based (options.py). An option can be abbreviated as long as the abbreviation
+//! is unique. The value of an option can be the next word. `--` ends the options.
 
 use std::ops::Range;
 
@@ -96,7 +96,7 @@ fn bad_value(word: &Token, message: String, instead: String) -> Finding {
         .fix(instead)
 }
 
-/// Returns the option that a name stands for: the option with exactly that name, or the only one
+/// Returns the option that a name means: the option with exactly that name, or the only option
 /// whose name begins with it.
 fn matching(
     command: &'static Command,

@@ -25,7 +25,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
         return refuse("this is a second realm join", "keep only one");
     }
     // pykickstart removes as many characters from the start of the line as the command's name has,
-    // even if the line is indented. It does not recognize comments.
+    // even if the line is indented. pykickstart does not recognize comments in this line.
     let raw = line
         .text
         .text

@@ -105,8 +105,8 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
 }
 
 /// Returns the words in command position, and `NAME()` for functions. This scanner is not a shell.
-/// It skips the contents of quotes, comments and heredocs, and any command that is the value of a
-/// variable.
+/// The scanner skips the contents of quotes, comments and heredocs, and any command that is the
+/// value of a variable.
 fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;
@@ -216,7 +216,7 @@ fn assigns(word: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Returns the delimiter of the heredoc whose `<<` begins here.
+/// Returns the delimiter of the heredoc whose `<<` begins at `at`.
 fn heredoc_end(line: &str, at: usize) -> Option<String> {
     let begins = line[at..].starts_with("<<")
         && !line[at..].starts_with("<<<")

@@ -22,7 +22,7 @@ pub(in crate::check) enum User {
     Unknown,
 }
 
-/// The properties of a unit that specifiers can stand for.
+/// The properties of a unit that specifiers can expand to.
 #[derive(Debug, Clone)]
 pub(in crate::check) struct Subject {
     /// The unit's name.
@@ -31,7 +31,7 @@ pub(in crate::check) struct Subject {
     pub(in crate::check) user: Option<User>,
 }
 
-/// Specifiers of later systemd releases, each with what to write instead.
+/// Specifiers of later systemd releases, each with a replacement.
 pub(in crate::check) const LATER: [(char, &str); 9] = [
     ('S', "/var/lib"),
     ('C', "/var/cache"),
@@ -54,7 +54,7 @@ impl Subject {
         name::instance(&self.id)
     }
 
-    /// Returns the text that a specifier stands for. Returns `Ok(None)` if the letter is not a
+    /// Returns the text that a specifier expands to. Returns `Ok(None)` if the letter is not a
     /// specifier, so that the text stays unchanged. Returns an error if systemd 219 cannot resolve
     /// the specifier.
     fn value(&self, table: Table, letter: char) -> Result<Option<String>, char> {
@@ -75,7 +75,7 @@ impl Subject {
             'r' | 'R' => String::new(),
             't' => "/run".to_owned(),
             'u' | 'U' | 'h' | 's' => return self.of_user(letter).map(Some),
-            // These values depend on the machine and are not known here.
+            // The values of these specifiers depend on the machine, so sample values replace them.
             'm' | 'b' => "a".repeat(32),
             'H' => "node".to_owned(),
             'v' => "3.10.0-1160.el7.x86_64".to_owned(),

@@ -118,7 +118,7 @@ impl Context {
     }
 
     /// Returns whether systemd 219 accepts a text after it has resolved the text's specifiers.
-    /// `takes` judges the result.
+    /// `takes` decides whether the result is accepted.
     pub(super) fn judge(&self, table: Table, text: &str, takes: impl Fn(&str) -> bool) -> Resolved {
         let all = self.expand(table, text);
         if all
@@ -133,8 +133,8 @@ impl Context {
         }
     }
 
-    /// Returns the name of the unit that a word stands for. If the word is a template, systemd
-    /// fills in the unit's own instance (`resolve_template` of src/core/unit.c).
+    /// Returns the name of the unit that a word refers to. If the word is a template, systemd fills
+    /// in the unit's own instance (`resolve_template` of src/core/unit.c).
     pub(super) fn resolve(&self, word: &str) -> String {
         match self.subjects.first() {
             Some(own) if name::is_template(word) => name::with_instance(

@@ -149,13 +149,13 @@ fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding
     ))
 }
 
-/// Returns whether a unit exists. A template stands for all its instances.
+/// Returns whether a unit exists. If a template exists, all its instances exist.
 fn exists(name: &str, units: &Units<'_>) -> bool {
     let template = name
         .split_once('@')
         .and_then(|(base, rest)| Some(format!("{base}@.{}", rest.rsplit_once('.')?.1)));
     let there = |name: &str| units.contains_key(name) || tables::STOCK_UNITS.contains(name);
-    // Mounts and devices come from fstab and udev, and slices need no file.
+    // fstab and udev create mounts and devices, and slices need no file.
     there(name)
         || template.is_some_and(|name| there(&name))
         || name
@@ -218,7 +218,8 @@ fn unknown_names(
     out
 }
 
-/// Finds an `[Install]` section that does not name a unit. Enabling such a unit does nothing.
+/// Finds an `[Install]` section that does not name a unit. Enabling a unit without such a name has
+/// no effect.
 fn installs_nothing(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     const KEYS: [&str; 4] = ["WantedBy", "RequiredBy", "Alias", "Also"];
     let (file, section) = unit

@@ -15,7 +15,8 @@ pub(super) struct Unit<'a> {
     pub(super) sections: Vec<LocatedSpan<'a>>,
     /// The lines that systemd 219 accepts, in its order, each with the file that contains it.
     pub(super) lines: Vec<(usize, Line<'a>)>,
-    /// Whether the unit's own file is among the files. If not, only drop-ins are known.
+    /// Whether the unit's own file is among the files. If the unit's own file is missing, only
+    /// drop-ins are known.
     pub(super) complete: bool,
     /// Whether systemd 219 refuses or masks the unit because of its own file.
     pub(super) void: bool,

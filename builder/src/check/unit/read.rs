@@ -53,8 +53,8 @@ fn comment(line: &str) -> bool {
     strip(TextSpan::whole(line)).text.starts_with(['#', ';'])
 }
 
-/// A text with each continued line joined to the next. Its length does not change, so places stay
-/// valid.
+/// A text with each continued line joined to the next. Joining does not change the length of the
+/// text, so places stay valid.
 #[derive(Debug)]
 pub(in crate::check) struct Joined {
     pub(super) text: String,

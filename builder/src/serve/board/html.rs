@@ -1,4 +1,4 @@
-//! Renders the page. Every text that comes from outside is escaped.
+//! Renders the page. Every text that does not come from the server itself is escaped.
 
 use std::fmt::{self, Display, Write as _};
 

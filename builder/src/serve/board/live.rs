@@ -59,7 +59,7 @@ async fn follow_records(state: &Arc<ServerState>) {
         let looking = Arc::clone(state);
         let looked =
             tokio::task::spawn_blocking(move || View::read(&looking).map(|view| fragment(&view)));
-        // A failure is ignored here, because the request for the page itself reports it.
+        // This task ignores a failure, because the request for the page itself reports the failure.
         if let Ok(Ok(text)) = looked.await
             && text != shown
         {

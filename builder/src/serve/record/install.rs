@@ -1,5 +1,4 @@
-//! The installation of one node's machine as a pure state: when the installation may begin, its
-//! progress, and what ends it.
+//! The installation of one node's machine as a pure state: its beginning, its progress and its end.
 
 use std::time::SystemTime;
 

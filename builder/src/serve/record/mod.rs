@@ -1,5 +1,5 @@
 //! What `builder serve` records for each node: the progress of its installation, when its document
-//! was handed out, and which documents the outputs contained for it. The installation and the
+//! was handed out, and which documents for the node the outputs contained. The installation and the
 //! delivery have separate files, because an operator can allow each of them again.
 //!
 //! ```text
@@ -142,8 +142,8 @@ impl Record {
     }
 
     /// Returns the digests of the newest documents of a node in the outputs that were served. Only
-    /// the node and the operator know them. A damaged record is treated as empty. The machine then
-    /// receives its document only if the operator allows it.
+    /// the node and the operator know these digests. A damaged record is treated as empty. The
+    /// machine then receives its document only if the operator allows it.
     pub(crate) fn served(&self, node: &Label) -> Vec<Sha256> {
         let recorded = self.read(node, SERVED, "--document");
         recorded.unwrap_or_default().unwrap_or_default()

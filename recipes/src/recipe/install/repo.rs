@@ -68,9 +68,9 @@ impl FromStr for RepoName {
         }
         // anaconda uses the name "anaconda" for the tree. If it cannot fetch the tree's metadata, a
         // repository with the product's name becomes the base repository in place of the tree
-        // (yumpayload.py, _refreshBaseRepo). It removes repositories that it considers to contain
-        // sources or unfinished releases (updateBaseRepo). "main" and "base" are sections of the
-        // node's own file.
+        // (yumpayload.py, _refreshBaseRepo). anaconda removes repositories that it considers to
+        // contain sources or unfinished releases (updateBaseRepo). "main" and "base" are sections
+        // of the node's own file.
         let taken = ["anaconda", "main", "base", "centos"];
         if taken.contains(&text) {
             return Err(format!(
