@@ -34,7 +34,7 @@ tar --create --directory="$root" --sort=name --format=ustar --owner=0 --group=0 
 rpmbuild -bb --quiet --define "version $version" --define "root $root" --define "_topdir $work/rpm" \
     --define "_rpmdir $packages" --define "_rpmfilename %{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm" dist/etcd-image.spec
 
-# Debian uses another folder for the zsh completions of packages, and requires this name for the licence.
+# Debian uses another folder for the zsh completions of packages, and requires the name "copyright" for the licence.
 mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions"
 ln -s LICENSE "$root/usr/share/doc/etcd-image/copyright"
 mkdir "$root/DEBIAN"

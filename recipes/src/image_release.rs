@@ -2,8 +2,8 @@
 //! determine whether the image is newer than its own image, before it downloads the image.
 //!
 //! The *base* is everything that only an installation can change: partitions, packages,
-//! repositories, kernel arguments, users. A node compares the base of a release with its own. An
-//! update installs everything else.
+//! repositories, kernel arguments, users. A node compares the base of a release with its own base.
+//! An update installs everything else.
 
 use std::collections::BTreeMap;
 

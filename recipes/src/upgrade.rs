@@ -141,8 +141,8 @@ pub fn coexistence_obstacle(
 /// The versions are compared in pairs, including the version that last used the data: if no member
 /// is running, only that version reveals that a minor was skipped. An existing member whose version
 /// is lower than that of the others is admitted until the cluster agrees on a newer version. A new
-/// member is not admitted in this case, because the others may agree on a newer version as soon as
-/// the old member is removed.
+/// member with a lower version is not admitted, because the others may agree on a newer version as
+/// soon as the old member is removed.
 pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Option<Obstacle> {
     if entry == Entry::Join && cluster.downgrading {
         return Some(Obstacle::Downgrading);

@@ -116,7 +116,7 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     Some(match known {
         Some(known) => finding.help(format!("write sha256 = \"{known}\"")),
         None => finding.help(format!(
-            "copy it from upstream's SHA256SUMS for etcd-v{version}-linux-amd64.tar.gz"
+            "copy the digest from upstream's SHA256SUMS for etcd-v{version}-linux-amd64.tar.gz"
         )),
     })
 }
@@ -201,7 +201,8 @@ fn conflict_findings(
             format!("{path} is one of the image's own files"),
         );
         own.push(finding.help(
-            "add a separate file such as a drop-in, or change it through the sections of the recipe",
+            "add a separate file such as a drop-in, or change the setting through the sections of \
+             the recipe",
         ));
     }
     let below = |other: &str| {
@@ -275,8 +276,9 @@ mod tests {
         assert_eq!(findings("3.5.1", &"7".repeat(64)), [""; 0]);
         let other = findings("3.5.1", &of("3.6.14"));
         assert!(
-            other[0]
-                .contains("this is the digest of etcd 3.6.14 | copy it from upstream's SHA256SUMS"),
+            other[0].contains(
+                "this is the digest of etcd 3.6.14 | copy the digest from upstream's SHA256SUMS"
+            ),
             "{other:?}"
         );
     }

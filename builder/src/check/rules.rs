@@ -7,8 +7,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RuleKind {
-    /// The program that reads the file refuses or ignores the text, or reads it differently from
-    /// how it looks. For a recipe, that program is the builder.
+    /// The program that reads the file refuses the text, ignores it, or reads it differently than
+    /// it appears. For a recipe, that program is the builder.
     Parser,
     /// The program accepts the text, but on CentOS 7.9 the text does not have its stated effect: a
     /// command, unit or file is missing, a later setting replaces this one, or the kernel or

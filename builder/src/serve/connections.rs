@@ -36,7 +36,7 @@ struct Entry {
     task: Option<AbortHandle>,
 }
 
-/// The slot of one connection. Dropping it frees the slot.
+/// The slot of one connection. Dropping this value frees the slot.
 #[derive(Debug)]
 pub(super) struct Slot {
     table: Arc<Mutex<Table>>,

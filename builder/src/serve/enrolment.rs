@@ -1,6 +1,6 @@
 //! Signs the requests of nodes that generate their keys themselves. The server identifies the
 //! machine in the same way as for a document. A node's first keys are recorded as its keys, so that
-//! no other machine is ever enrolled in its place unless an operator approves that.
+//! no other machine is ever enrolled in its place unless an operator approves the new keys.
 
 use anyhow::Result;
 use hyper::StatusCode;
@@ -85,7 +85,8 @@ fn refusal(error: anyhow::Error) -> anyhow::Error {
         Some(PkiError::KeyNotApproved { name, asked, .. }) => Refusal::unavailable(
             RefusalId::KeyNotApproved,
             format!(
-                "the key {asked} is waiting for an operator's approval: `builder pki approve` on the server shows it for {name}"
+                "the key {asked} is waiting for an operator's approval: `builder pki approve` on \
+                 the server shows this key for {name}"
             ),
         ),
         Some(PkiError::KeyOfAnotherNode { owner, .. }) => Refusal::forbidden(

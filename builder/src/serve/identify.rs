@@ -10,7 +10,8 @@ use super::log::Log;
 use super::peer_link::{PeerLink, find};
 use super::refusal::{Refusal, RefusalId};
 
-/// The maximum number of network cards that a request can name. No machine has more cards.
+/// The maximum number of network cards that a request can name. No real machine has more cards than
+/// this.
 const MAX_CARDS: usize = 64;
 
 /// The identity that a machine states. Facts that the machine does not state are empty or `None`.

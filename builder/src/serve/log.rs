@@ -186,8 +186,8 @@ impl Budget {
         }
     }
 
-    /// Begins a new period if the old period has ended. In that case, returns the number of lines
-    /// that were dropped in the old period.
+    /// Begins a new period if the old period has ended, and then returns the number of lines that
+    /// were dropped in the old period.
     fn begin_period(&mut self, now: Instant) -> Option<u32> {
         if now.duration_since(self.since) < BUDGET_PERIOD {
             return None;

@@ -128,8 +128,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COMMAND")]
     hook: Option<String>,
     /// Run this program to boot a machine from the network when its installation is allowed, and
-    /// after an attempt that failed. Its arguments are the node's name and `on`, `off`, `cycle` or
-    /// `netboot`
+    /// after an attempt that failed. The arguments of the program are the node's name and `on`,
+    /// `off`, `cycle` or `netboot`
     #[arg(long, value_name = "COMMAND")]
     power: Option<PathBuf>,
 }

@@ -119,6 +119,6 @@ fn failed(state: &ServerState, error: &anyhow::Error) -> Reply {
     refused(&Refusal {
         id: RefusalId::Failed,
         status: StatusCode::INTERNAL_SERVER_ERROR,
-        why: "the server failed; its console shows why".to_owned(),
+        why: "the server failed; the server's console shows why".to_owned(),
     })
 }

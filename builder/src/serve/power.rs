@@ -201,8 +201,8 @@ fn check_program(program: &Path) -> Result<()> {
         .with_context(|| format!("--power: cannot read {}", program.display()))?;
     ensure!(
         meta.is_file() && meta.permissions().mode() & 0o111 != 0,
-        "--power: {} is not an executable file; the option takes the path of one program, without \
-         arguments",
+        "--power: {} is not an executable file; the option accepts only the path of one program, \
+         without arguments",
         program.display()
     );
     Ok(())

@@ -256,7 +256,7 @@ async fn respond(
                     console::error(error);
                     refused(&Refusal::unavailable(
                         RefusalId::Failed,
-                        "the server failed; its console shows why",
+                        "the server failed; the server's console shows why",
                     ))
                 }
             }

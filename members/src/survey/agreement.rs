@@ -71,7 +71,7 @@ fn differences(usual: &[Member], own: &[Member]) -> String {
                     member
                 };
                 parts.push(format!(
-                    "it lists {} as {}, but they list it as {}",
+                    "it lists {} as {}, but the others list it as {}",
                     known.title(),
                     role(member),
                     role(&other)
@@ -182,7 +182,8 @@ mod tests {
         ];
         let said = errors(&mut rows);
         let expected = "its member list differs from that of etcd-1, etcd-3: it lists etcd-1 as a \
-            learner at https://10.0.0.1:2380, but they list it as a voter at https://10.0.0.1:2380";
+                        learner at https://10.0.0.1:2380, but the others list it as a voter at \
+                        https://10.0.0.1:2380";
         assert_eq!(said, ["", expected, ""]);
         let mut rows = [
             row(1, &all),

@@ -19,16 +19,16 @@ pub struct Firewall {
     pub admins: Vec<Ipv4Net>,
 }
 
-/// For each list, the service to which it controls access, as text for messages.
+/// The lists, each with a description of the service to which it controls access.
 const PORTS: [(&str, &str); 3] = [
     ("clients", "etcd, port 2379"),
     ("peers", "etcd's peers, port 2380"),
     ("admins", "ssh, port 22"),
 ];
 
-/// Reads `[firewall]`. By default, each list contains the nodes' whole network. This includes the
-/// list of peers, because a member whose image was built before the cluster grew must accept the
-/// new members.
+/// Reads `[firewall]`. By default, each list contains the nodes' whole network. The default also
+/// applies to the list of peers, because a member whose image was built before the cluster grew
+/// must accept the new members.
 pub(super) fn read(
     root: &Table<'_>,
     network: Option<&Network>,

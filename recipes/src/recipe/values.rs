@@ -177,8 +177,9 @@ pub(super) fn unix_seconds(date: &toml::value::Datetime) -> Option<u64> {
     if !(1980..2100).contains(&year) {
         return None;
     }
-    // This computes days from the civil calendar. In this computation, the year begins in March, so
-    // that the leap day is its last day (Hinnant, chrono-Compatible Low-Level Date Algorithms).
+    // The following lines compute the number of days from the civil date. In this computation, the
+    // year begins in March, so that the leap day is its last day (Hinnant, chrono-Compatible
+    // Low-Level Date Algorithms).
     let (year, month) = if month <= 2 {
         (year - 1, month + 9)
     } else {

@@ -157,7 +157,7 @@ fn directive(
                 };
                 out.push(wrong(
                     place,
-                    format!("{name} takes {expected}"),
+                    format!("{name} accepts {expected}"),
                     format!("write {expected}"),
                 ));
             }
@@ -191,7 +191,7 @@ fn exactly(
                 format!("{least} or {most}")
             };
             let plural = if counts == "1" { "" } else { "s" };
-            let message = format!("{name} takes {counts} word{plural}, found {given}");
+            let message = format!("{name} accepts {counts} word{plural}, found {given}");
             return Some(wrong(first, message, "add the missing words"));
         }
         let extra = words(rest).nth(most)?;
@@ -207,7 +207,7 @@ fn exactly(
         let Some(taken) = scan.take(left.text) else {
             let place = split_word(left).0;
             let place = if place.text.is_empty() { rest } else { place };
-            let message = format!("{name} takes {}, not `{}`", scan.expects(), place.text);
+            let message = format!("{name} accepts {}, not `{}`", scan.expects(), place.text);
             return Some(wrong(place, message, format!("write {}", scan.expects())));
         };
         left = left.from(taken);
@@ -262,7 +262,7 @@ fn options(
                 let place = if value.text.is_empty() { word } else { value };
                 let message = match value.text {
                     "" => format!("{option} has no value"),
-                    text => format!("{option} takes {}, not `{text}`", scan.expects()),
+                    text => format!("{option} accepts {}, not `{text}`", scan.expects()),
                 };
                 out.push(
                     Finding::error("chrony/option", place, message)

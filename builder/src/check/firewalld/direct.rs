@@ -29,7 +29,7 @@ impl Reader for Direct {
             out.push(at.misplaced(
                 format!("<{name}> is outside of <direct>"),
                 IGNORED,
-                "put it into <direct>",
+                "put this element into <direct>",
             ));
             return;
         }

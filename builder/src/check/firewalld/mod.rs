@@ -82,7 +82,8 @@ fn walk_kind(text: &str, root: Node<'_, '_>, kind: Kind, out: &mut Vec<Finding>)
     }
 }
 
-/// Checks the declared encoding. expat refuses a file whose encoding differs from the declared one.
+/// Checks the declared encoding. expat refuses a file whose encoding differs from the declared
+/// encoding.
 fn encoding(text: &str) -> Option<Finding> {
     let declaration = text
         .trim_start_matches('\u{feff}')

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use crate::check::python::{any_radix, decimal};
 use crate::check::tables;
 
-/// Returns the lowest and the highest port of a range. For a single port, both are the same.
+/// Returns the lowest and the highest port of a range. For a single port, both numbers are the
+/// same.
 pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     let id = |text: &str| {
         let text = text.trim();

@@ -23,7 +23,7 @@ impl Reader for Whitelist {
         }
         if !self.begun {
             let message = format!("<{}> is outside of <whitelist>", at.name());
-            out.push(at.misplaced(message, IGNORED, "put it into <whitelist>"));
+            out.push(at.misplaced(message, IGNORED, "put this element into <whitelist>"));
             return;
         }
         let item = match at.name() {

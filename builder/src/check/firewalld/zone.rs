@@ -143,8 +143,11 @@ impl Zone {
 
     fn interface(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         if self.rule.is_some() {
-            let finding =
-                at.misplaced("<interface> is within a rule", RULE, "put it into the zone");
+            let finding = at.misplaced(
+                "<interface> is within a rule",
+                RULE,
+                "put this element into the zone",
+            );
             self.break_off(finding, out);
             return;
         }
@@ -200,7 +203,7 @@ impl Zone {
             let finding = at.misplaced(
                 "<destination> is outside of a rule",
                 REST,
-                "put it into a <rule>",
+                "put this element into a <rule>",
             );
             self.break_off(finding, out);
             return;
@@ -223,7 +226,10 @@ impl Zone {
     fn action(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         let Some(rule) = &mut self.rule else {
             let message = format!("<{}> is outside of a rule", at.name());
-            self.break_off(at.misplaced(message, REST, "put it into a <rule>"), out);
+            self.break_off(
+                at.misplaced(message, REST, "put this element into a <rule>"),
+                out,
+            );
             return;
         };
         if rule.action.is_some() {
@@ -246,7 +252,7 @@ impl Zone {
             out.push(at.misplaced(
                 "<log> is outside of a rule",
                 IGNORED,
-                "put it into a <rule>",
+                "put this element into a <rule>",
             ));
             return;
         };
@@ -281,7 +287,7 @@ impl Zone {
             out.push(at.misplaced(
                 "<audit> is outside of a rule",
                 IGNORED,
-                "put it into a <rule>",
+                "put this element into a <rule>",
             ));
             return;
         };

@@ -61,9 +61,9 @@ pub(super) const XFS: &[&str] = &[
     "irixsgid",
 ];
 
-/// Returns whether XFS applies an option only at the first mount of a volume. A remount parses such
-/// an option, ignores it and reports success (kernel 3.10.0-1160, fs/xfs/xfs_super.c,
-/// xfs_fs_remount: all but ro, rw, barrier, nobarrier, inode64, inode32).
+/// Returns whether XFS applies an option only at the first mount of a volume. A remount parses the
+/// option, ignores it and reports success (kernel 3.10.0-1160, fs/xfs/xfs_super.c, xfs_fs_remount:
+/// all but ro, rw, barrier, nobarrier, inode64, inode32).
 pub(in crate::check) fn only_at_first_mount(option: &str) -> bool {
     let name = option.split('=').next().unwrap_or_default();
     VALUED.contains(&name) || PLAIN.contains(&name)

@@ -345,7 +345,7 @@ fn partition(line: &Line<'_>, out: &mut Vec<Finding>) {
                 "--grow is used without --size=",
             )
             .effect("anaconda starts with 500 MiB, and fails only if the disk has less free space")
-            .fix("write --size= in MiB; with --grow it is the minimum"),
+            .fix("write --size= in MiB; with --grow, the size is the minimum"),
         );
     }
     mount_options(line, point, out);

@@ -50,7 +50,8 @@ fn services(line: &Line<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
             .iter()
             .any(|file| file.path.ends_with(&format!("/systemd/system/{unit}")))
         {
-            let message = format!("{unit} does not exist yet, because the overlay adds it later");
+            let message =
+                format!("{unit} does not exist yet, because the overlay adds the unit later");
             out.push(
                 Finding::error("kickstart/services", line.span(), message)
                     .effect(

@@ -195,7 +195,7 @@ fn value_mismatch(
                     format!("{least} to {most}")
                 };
                 (
-                    format!("{name} takes {expected}, not {value}"),
+                    format!("{name} accepts {expected}, not {value}"),
                     format!("expected {expected}"),
                 )
             }

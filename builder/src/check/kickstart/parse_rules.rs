@@ -200,7 +200,7 @@ fn mount_point(line: &Line<'_>, out: &mut Vec<Finding>) {
         let message = format!("`{}` is not a mount point", point.value);
         let finding = Finding::error("kickstart/option-value", point.span.clone(), message)
             .effect("anaconda stops");
-        out.push(finding.fix("write an absolute path, or none"));
+        out.push(finding.fix("write an absolute path, or the word none"));
     }
 }
 

@@ -140,7 +140,7 @@ fn body<'a>(
                             "the script contains %include",
                         )
                         .effect("anaconda includes the file as a part of the script")
-                        .fix("if the word belongs to the script, break it up, as in '%'include"),
+                        .fix("if the word belongs to the script, break the word up, as in '%'include"),
                     );
                 }
             }

@@ -158,7 +158,7 @@ fn snapshot(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) 
     {
         out.push(
             refused(line, format!("{group}/{name} is not a thin volume"))
-                .fix("create it with logvol --thin --poolname="),
+                .fix("create the volume with logvol --thin --poolname="),
         );
     }
 }

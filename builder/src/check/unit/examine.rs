@@ -96,7 +96,7 @@ fn check_sections(sections: &[TextSpan<'_>], id: &str, own: &str, drop_in: bool)
         findings.push(
             Finding::warning("unit/no-effect", *install, "a drop-in contains [Install]")
                 .effect("systemctl enable does not read this section")
-                .fix(format!("write it into {id} itself, or add a link such as /etc/systemd/system/multi-user.target.wants/{id}")),
+                .fix(format!("write the section into {id} itself, or add a link such as /etc/systemd/system/multi-user.target.wants/{id}")),
         );
     }
     findings
@@ -127,8 +127,8 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
             .get(name)
             .is_some_and(|directives: &Directives| directives.contains_key(key))
     };
-    // systemd 219 has the directive in another section. Either later releases moved it, or the
-    // author put it into the wrong section.
+    // systemd 219 has the directive in another section. Either later releases moved the directive,
+    // or the author put it into the wrong section.
     if let Some(home) = ["Unit", "Install", own].into_iter().find(|name| has(name)) {
         return Some(
             Finding::error(

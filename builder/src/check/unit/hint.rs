@@ -83,7 +83,7 @@ pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding
             assignment.key,
             format!("systemd 219 of CentOS 7.9 is built without {key}="),
         )
-        .effect("systemd logs this and ignores the line")
+        .effect("systemd logs a message and ignores the line")
         .fix("remove it"),
     }
 }

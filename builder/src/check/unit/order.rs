@@ -79,8 +79,8 @@ const SYSINIT: &[&str] = &[
     "systemd-update-utmp.service",
 ];
 
-/// Targets of systemd 219 with DefaultDependencies=no. Such a target does not wait for units that
-/// it only wants.
+/// Targets of systemd 219 with DefaultDependencies=no, which do not wait for units that they only
+/// want.
 const BARE: [&str; 17] = [
     "ctrl-alt-del.target",
     "final.target",

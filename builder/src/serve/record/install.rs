@@ -69,7 +69,7 @@ pub(crate) enum Step {
     Reported(Stage),
 }
 
-/// What a machine that boots from the network must do.
+/// The next boot of a machine that boots from the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NextBoot {
     /// Install. The value is the number of the attempt.

@@ -21,8 +21,7 @@ fn said(text: &str) -> Vec<(String, String, String)> {
         })
         .collect()
 }
-/// The slips that are tested: each with the recipe, the text that is marked, the message and the
-/// help.
+/// The mistakes that are tested, each with the recipe, the marked text, the message and the help.
 const SLIPS: &[(&str, &str, &str, &str)] = &[
     (
         "name = prod\n",

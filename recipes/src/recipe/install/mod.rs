@@ -61,8 +61,8 @@ pub enum InstallData {
     /// The installation erases the whole disk.
     #[default]
     Wipe,
-    /// The installation keeps the volume and the journal of firstboot. If it cannot prove that both
-    /// belong to this node, it ends without any change.
+    /// The installation keeps the volume and the journal of firstboot. If the installation cannot
+    /// prove that both belong to this node, it ends without any change.
     Keep,
 }
 

@@ -27,7 +27,7 @@ fn settings_that_cannot_work_on_the_nodes_are_refused() {
     let cidr = |cidr: &str| changed("\"10.101.15.0/24\"", &format!("\"{cidr}\""));
     for (text, words) in [
         ("0.0.0.0/0", "the network is too large"),
-        ("10.101.15.101/32", "that is a single address"),
+        ("10.101.15.101/32", "the network is a single address"),
     ] {
         assert!(
             said(&cidr(text)).iter().any(|line| line.contains(words)),

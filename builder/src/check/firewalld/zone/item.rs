@@ -35,7 +35,7 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
             out.push(at.misplaced(
                 "<icmp-type> is outside of a rule",
                 IGNORED,
-                "write <icmp-block>, or put it into a <rule>",
+                "write <icmp-block>, or put this element into a <rule>",
             ));
             return None;
         }
