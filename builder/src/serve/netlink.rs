@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_without_a_card_has_none() {
+    fn a_neighbour_without_a_card_is_read() {
         let mut body = vec![INET, 0, 0, 0, 7, 0, 0, 0, 0x20, 0, 0, 1];
         attribute(&mut body, NDA_DST, [10, 0, 0, 1]);
         let address = Ipv4Addr::new(10, 0, 0, 1);

@@ -315,7 +315,7 @@ fn an_even_number_of_members_is_a_warning_and_not_an_error() {
 }
 
 #[test]
-fn a_users_files_stay_below_the_recipes_folder_and_out_of_the_images_own() {
+fn user_files_must_be_in_the_recipes_folder_and_not_replace_image_files() {
     let files = |line: &str| format!("{GOOD}\n[files.overlay]\n{line}\n");
     let text = files(
         "\"/etc/motd\" = \"motd\"\n\"/usr/local/bin/a\" = { source = \"b/a\", owner = \"etcd\", mode = \"0750\" }",

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_is_a_folder_without_secrets() {
+    fn a_base_must_be_a_folder_url_without_secrets() {
         assert_eq!(
             "http://10.0.0.1:8080".parse::<Base>().unwrap().to_string(),
             "http://10.0.0.1:8080/"
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_become_seconds() {
+    fn dates_are_converted_to_seconds() {
         let seconds = |text: &str| unix_seconds(&text.parse().unwrap());
         assert_eq!(seconds("2000-01-01"), Some(946_684_800));
         assert_eq!(seconds("2024-02-29T12:00:00Z"), Some(1_709_208_000));

@@ -65,7 +65,7 @@ fn each_upgrade_requires_a_minimum_patch() {
 }
 
 #[test]
-fn every_member_counts() {
+fn one_incompatible_member_is_an_obstacle() {
     says(
         "3.6.14",
         Entry::Join,
@@ -115,7 +115,7 @@ fn an_older_member_is_admitted_unless_the_cluster_version_is_newer() {
 }
 
 #[test]
-fn data_is_used_by_the_next_version_only() {
+fn the_version_that_last_used_the_data_counts() {
     let off = ClusterVersions::default();
     says(
         "3.6.14",

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_pythons() {
+    fn lines_are_split_as_by_python() {
         let all = |text: &'static str| {
             lines(TextSpan::whole(text))
                 .map(|line| line.text)

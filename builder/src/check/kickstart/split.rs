@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_pythons() {
+    fn words_are_split_as_by_python() {
         assert_eq!(
             values(r#"a 'b c'd "e\"f" g\ h '' # i"#),
             ["a", "b cd", "e\"f", "g h", ""]

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_escapes_stay() {
+    fn unknown_escapes_stay_unchanged() {
         assert_eq!(unescape(r"\x41\101\s\q\xZZ\0\\"), b"AA \\q\\xZZ\\0\\");
         assert!(!is_utf8(&unescape(r"\xff")) && is_utf8(&unescape(r"\xc3\xa9")));
     }

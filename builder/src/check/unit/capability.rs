@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libcaps_text_form() {
+    fn capabilities_are_read_as_by_libcap() {
         for text in [
             "",
             "=",

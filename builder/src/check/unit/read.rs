@@ -247,7 +247,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn joining_moves_nothing(text in "[a\\\\#=\\r\\n\\[\\]é \u{feff}\\x00]{0,60}") {
+        fn joining_lines_preserves_all_places(text in "[a\\\\#=\\r\\n\\[\\]é \u{feff}\\x00]{0,60}") {
             let joined = join(&text).text;
             prop_assert_eq!(joined.len(), text.len());
             for assignment in read(&joined, Reader::Unit, |_| true).assignments {

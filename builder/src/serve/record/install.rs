@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_installation_gets_three_attempts() {
+    fn an_unfinished_installation_is_repeated_three_times() {
         let mut record = Installation::allowed();
         for attempt in 1..=4 {
             assert_eq!(record.next(RETRIES), NextBoot::Install(attempt));
