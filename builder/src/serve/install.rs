@@ -198,7 +198,7 @@ pub(super) fn kickstart(state: &ServerState, request: &ClientRequest) {
                 state.log_event(
                     request,
                     None,
-                    format!("downloads the kickstart, but this is not recorded: {refusal}"),
+                    format!("downloads the kickstart, but the server cannot record the download: {refusal}"),
                 );
                 return Ok(());
             }

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// One listening address from the command line. The value is a list, because `localhost` stands for
-/// two addresses.
+/// One listening address from the command line. The value is a list, because `localhost` has two
+/// addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listen(pub(super) Vec<SocketAddr>);
 

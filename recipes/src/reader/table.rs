@@ -25,7 +25,7 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Returns the table that stands for the file itself.
+    /// Returns the top-level table of the file.
     pub(crate) fn root(entries: &'a DeTable<'a>, findings: &'a Findings) -> Self {
         Self {
             name: String::new(),

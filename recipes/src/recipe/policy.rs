@@ -1,4 +1,4 @@
-//! The sections about what a node does and whom it trusts: time, tuning, SELinux, metadata.
+//! The sections about a node's behaviour and its sources: time, tuning, SELinux, metadata.
 
 use super::values::{Base, Host, Word};
 use crate::cluster::{MetadataPolicy, MetadataSource, Platform};
@@ -9,9 +9,9 @@ use crate::reader::{Located, Table};
 /// The time servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Time {
-    /// Names that each stand for one server.
+    /// Names that each refer to one server.
     pub servers: Vec<Host>,
-    /// Names that each stand for several servers.
+    /// Names that each refer to several servers.
     pub pools: Vec<Host>,
 }
 

@@ -296,7 +296,9 @@ fn ipv6() -> Result<()> {
     let (status, _) = by6("image/centos7.ks?node=etcd-1")?;
     ensure!(status == 200, "the image is public: {status}");
     server.wait_for_output("fd00::65 refused: nodes have IPv4 addresses")?;
-    server.wait_for_output("fd00::65 downloads the kickstart, but this is not recorded")?;
+    server.wait_for_output(
+        "fd00::65 downloads the kickstart, but the server cannot record the download",
+    )?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     server.wait_for_output(&format!(
         "{ADDRESS} ({}) etcd-1: receives its document",

@@ -109,7 +109,7 @@ pub(crate) fn opens_to_certificates(ours: &Provisioning, from: &Link, ca: &str) 
     );
     ensure!(get("metrics", Some(&alice))?.0 == 200, "no metrics");
 
-    refused(None, "the client did not present one")?;
+    refused(None, "the client did not present a certificate")?;
     let peer = ["peer.crt", "peer.key"].map(|file| format!("{pki}/nodes/etcd-1/{file}"));
     refused(Some(&peer), "the certificate is a node's")?;
     let [stranger, expired] = strangers(&folder, &pki)?;

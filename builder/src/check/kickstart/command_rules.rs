@@ -264,7 +264,7 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
             .effect(
                 "CentOS 7 does not check package signatures either, so an attacker on the network path can become root",
             )
-            .fix("pass its CA with --sslcacert="),
+            .fix("pass the server's CA with --sslcacert="),
         );
     }
     if line.is(&["liveimg"]) && !line.has("--checksum") {

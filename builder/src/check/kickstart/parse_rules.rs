@@ -293,7 +293,7 @@ fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
             "kickstart/words",
             line,
             format!("{shown} has no members"),
-            "list its partitions after its name, or write --useexisting",
+            "list the partitions after the name, or write --useexisting",
         )),
         0 | 1 => {}
         _ if exists => out.push(stops_anaconda(

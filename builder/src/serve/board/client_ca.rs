@@ -67,7 +67,7 @@ impl ClientCa {
     ) -> Result<(), &'static str> {
         let (leaf, intermediates) = chain
             .split_first()
-            .ok_or("the client did not present one")?;
+            .ok_or("the client did not present a certificate")?;
         self.0
             .verify_client_cert(leaf, intermediates, now)
             .map_err(|error| match error {

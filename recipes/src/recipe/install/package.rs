@@ -28,7 +28,7 @@ impl Package {
                 .any(|name| overlap(pattern.as_bytes(), name.as_bytes()))
     }
 
-    /// Returns the names that the line may stand for: the text itself, and the text without an
+    /// Returns the names that the line may refer to: the text itself, and the text without an
     /// architecture and without a version. yum accepts `NAME`, `NAME.ARCH`, `NAME-VERSION` and
     /// longer forms.
     fn names(&self) -> impl Iterator<Item = &str> {
