@@ -7,7 +7,7 @@
 # make dist         builds the packages in target/packages: tar.gz, deb and rpm
 # make soak         rebuilds members under load, for hours
 # make crash-sweep  kills firstboot, and cuts its power, at every point, for hours. CRASH_SCENARIO=rebuild runs one
-#                   scenario, CRASH_PART=1/4 a quarter of the points. Four such parts can run in parallel
+#                   scenario, and CRASH_PART=1/4 runs a quarter of the points. The four parts can run in parallel
 # make clean        removes everything that was built and cached
 #
 # Each target installs what it needs (apt-get, pip) and reports it. Settings: KEEP=1 leaves the demo's hosts running.
@@ -22,7 +22,7 @@ DIST := target/dist
 .PHONY: build dist demo test test-all lint bench soak crash-sweep clean tools
 
 # The sources of the programs, and the commit from which they are built. Only the .git of this folder counts, because
-# sources without one may be unpacked inside another repository. A change after the commit adds "-dirty".
+# a source archive may be unpacked inside another repository. A change after the commit adds "-dirty".
 SOURCES := Cargo.toml Cargo.lock Makefile builder firstboot kickstart recipes
 GIT := git --git-dir=.git --work-tree=.
 COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exit; \
@@ -30,9 +30,9 @@ COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exi
 
 # The programs are static, because firstboot runs on CentOS 7, whose glibc is older than that of any build machine.
 # --target is required, because RUSTFLAGS would otherwise apply to build scripts and macros too. Packed relocations save a
-# quarter of a megabyte. The libc inside the program reads them, so they work on any kernel. The program's panic messages
-# contain the paths of the crates' sources, which are remapped so that they are the same on every machine. These paths are
-# known only once the crates are fetched.
+# quarter of a megabyte. The libc inside the program reads the relocations, so they work on any kernel. The program's
+# panic messages contain the paths of the crates' sources. These paths are remapped, so that they are the same on every
+# machine, and are known only after the crates are fetched.
 build:
 	cargo fetch --locked --target $(TARGET)
 	crates=$${CARGO_HOME:-$$HOME/.cargo}/registry/src; \
@@ -64,7 +64,7 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@# Fails if a comment links to an item that no longer has that name.
 	RUSTDOCFLAGS='-D rustdoc::broken_intra_doc_links -A rustdoc::private_intra_doc_links' cargo doc --workspace --locked --no-deps --document-private-items -q
-	@# Fails if the files of a crate import each other in a cycle, or if a file is too long. The compiler does not check this.
+	@# Fails if the files of a crate import each other in a cycle, or if a file is too long. The compiler checks neither.
 	cargo run --locked -q -p lint -- .
 	@if ! command -v cargo-deny >/dev/null; then echo 'skipped: dependencies: cargo-deny is not installed'; \
 	else cargo deny check bans licenses sources && if cargo deny fetch db >/dev/null 2>&1; \
@@ -74,7 +74,7 @@ lint:
 bench: tools build
 	cargo run --locked -q --release -p tests --bin bench
 
-# Runs laps of 20 rounds until the hours are over. ROUNDS sets the number of rounds in a lap.
+# Runs laps of 20 rounds until the time is over. ROUNDS sets the number of rounds in a lap.
 soak: tools build
 	HOURS=$${HOURS:-4} cargo test --locked -q -p tests --test bootstrap -- rebuilds_under_load
 

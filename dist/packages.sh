@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds the packages of both programs. Usage: packages.sh PROGRAMS OUT. It replaces the folder OUT at the end.
+# Builds the packages of both programs. Usage: packages.sh PROGRAMS OUT. The script replaces the folder OUT at
+# its end.
 #
-# The same programs and documents give the same bytes: owners, modes, order and times are fixed. The time is
+# The same programs and documents produce the same bytes: owners, modes, order and times are fixed. The time is
 # SOURCE_DATE_EPOCH, the commit's time, or 2000-01-01. ETCD_IMAGE_DIST is the path of an already built `dist` program.
 set -euo pipefail
 umask 022
@@ -33,7 +34,7 @@ tar --create --directory="$root" --sort=name --format=ustar --owner=0 --group=0 
 rpmbuild -bb --quiet --define "version $version" --define "root $root" --define "_topdir $work/rpm" \
     --define "_rpmdir $packages" --define "_rpmfilename %{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm" dist/etcd-image.spec
 
-# Debian uses another folder for the zsh completions of packages, and requires this name for the licence.
+# Debian uses another folder for the zsh completions of packages, and requires the name "copyright" for the licence.
 mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions"
 ln -s LICENSE "$root/usr/share/doc/etcd-image/copyright"
 mkdir "$root/DEBIAN"

@@ -46,7 +46,7 @@ struct Package {
     license: Option<String>,
     authors: Vec<String>,
     manifest_path: PathBuf,
-    /// `None` for the crates of this repository.
+    /// The source of the crate, or `None` for the crates of this repository.
     source: Option<String>,
 }
 

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 /// Where the documents are installed.
 pub(crate) const DOCUMENTS: &str = "usr/share/doc/etcd-image";
 
-/// The operator's documents, except the manual pages. They keep their paths so that the links
-/// between them work.
+/// The operator's documents, except the manual pages. The documents keep their paths, so that the
+/// links between them work.
 const READ: [&str; 6] = [
     "README.md",
     "LICENSE",
@@ -25,7 +25,7 @@ const READ: [&str; 6] = [
 /// recipes.
 const READ_EXTENSIONS: [&str; 3] = ["md", "svg", "toml"];
 
-/// A new folder tree. All users can read every file in it, even under a strict umask.
+/// A new folder tree. All users can read every file in the tree, even under a strict umask.
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: PathBuf,

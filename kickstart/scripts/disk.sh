@@ -1,11 +1,11 @@
-# Chooses the disk: the one in the recipe, or the first one that is fixed, writable, unused and large enough.
+# Chooses the disk: the disk in the recipe, or the first disk that is fixed, writable, unused and large enough.
 {% if install.keep %}
 {% include "keep.sh" %}
 
 {% endif %}
 wanted={{ install.disk }}
 boot_mb={{ install.boot_mb }} root_mb={{ install.root_mb }} etcd_mb={{ install.etcd_mb }}
-# 4096 MiB: etcd's default quota of 2 GiB, and the same again for its WAL, a snapshot and a defragmentation.
+# 4096 MiB are etcd's default quota of 2 GiB, and another 2 GiB for its WAL, a snapshot and a defragmentation.
 need_mb=$((boot_mb + root_mb + (etcd_mb > 0 ? etcd_mb : 4096) + 256))
 
 # Prints why the installation cannot use a disk of /sys/block. Prints nothing if the disk is suitable.
@@ -92,12 +92,12 @@ append+=' rootflags={{ tuning.root_mount_options }}'
 {% if install.console %}
 append+=' console=tty0 console={{ install.console }}'
 {% endif %}
-# The labels are those in fstab, the same on every node. There is no LVM, so there is no layer between etcd's fsync and the disk.
+# The labels match fstab and are the same on every node. There is no LVM, so there is no layer between etcd's fsync and the disk.
 {
     echo "ignoredisk --only-use=$disk"
 {% if install.keep %}
-    # Without zerombr and clearpart --all, and with --onpart, anaconda leaves the partition table as it is. It does not touch a
-    # partition that no line names.
+    # Without zerombr and clearpart --all, and with --onpart, anaconda changes neither the partition table nor a partition that no line
+    # names.
     if [ -n "$volume" ]; then
         echo "clearpart --none"
         if [ -n "$first" ]; then echo "${first%--ondisk=*}--onpart=$first_part"; fi
@@ -116,6 +116,6 @@ append+=' console=tty0 console={{ install.console }}'
     fi
 {% endif %}
     echo "bootloader --location=mbr --boot-drive=$disk --append=\"${append# }\""
-    # No swap, because a member whose pages are on the disk misses heartbeats and loses its leadership. It is better if the kernel kills the
-    # member and systemd restarts it.
+    # There is no swap, because a member whose pages are on the disk misses heartbeats and loses its leadership. If memory runs out, it is
+    # better that the kernel kills the member and systemd restarts it.
 } > /tmp/disk.ks

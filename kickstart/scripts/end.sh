@@ -11,7 +11,7 @@ fi
 
 {% include "report.sh" %}
 
-# The last script of the kickstart writes this file once the new system has its stamp.
+# The last script of the kickstart writes this file after the new system has received its stamp.
 if [ -e /run/etcd-image/finished ]; then
     sync
     exec systemctl --force reboot
@@ -19,7 +19,7 @@ fi
 
 why=$(cat /run/etcd-image/why 2> /dev/null)
 root=/mnt/sysimage
-say "INSTALLATION FAILED. ${why:-anaconda ended before the installation was finished. What its screen and its logs show:}"
+say "INSTALLATION FAILED. ${why:-anaconda ended before the installation was finished. Its screen and its logs show:}"
 if [ -z "$why" ]; then
     {
         tmux capture-pane -p -t anaconda:main 2> /dev/null | grep . | tail -n 15
@@ -29,7 +29,7 @@ if [ -z "$why" ]; then
 fi
 if [ -d "$root/etc" ]; then
     rm -f "$root/etc/firstboot/installed"
-    echo "INSTALLATION FAILED. ${why:-anaconda ended before it was finished.} This is not an etcd node: install it again." > "$root/etc/issue"
+    echo "INSTALLATION FAILED. ${why:-anaconda ended before the installation was finished.} This is not an etcd node: install it again." > "$root/etc/issue"
 fi
 sync
 report failed "${why:-anaconda ended before the installation was finished}"

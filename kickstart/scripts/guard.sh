@@ -1,4 +1,4 @@
-# Source this file with the name of the script, the path of its log, and "chroot" inside the new system. From then on, any failure ends the
+# Source this file with the name of the script, the path of its log, and "chroot" inside the new system. After that, any failure ends the
 # installation.
 set -Eeuo pipefail
 part=$1 log=$2 place=${3-}
@@ -19,7 +19,7 @@ leave() {
     set +e
     if [ "$code" = 0 ]; then return; fi
     echo "etcd-image: $part failed: $why"
-    # Only the first failure is recorded, because it causes the later ones.
+    # Only the first failure is recorded, because it causes the later failures.
     if [ ! -s /run/etcd-image/why ]; then echo "$part failed: $why. Its log is $log." > /run/etcd-image/why; fi
     # Inside a chroot, systemctl does nothing and reports success (systemd 219, systemctl.c), so the next script stops the guard.
     if [ "$place" = chroot ]; then exit "$code"; fi

@@ -1,11 +1,12 @@
-# Finds the volume of /var/lib/etcd that belongs to this node, and keeps it: anaconda formats the other partitions in place and
-# never mounts this one. Whatever is doubtful ends the installation before anything is written, because anaconda would erase the
-# journal of firstboot, which is on /.
+# Finds the volume of /var/lib/etcd that belongs to this node, and keeps it: anaconda formats the other partitions in place and never
+# mounts this volume. Any doubt ends the installation before anything is written, because anaconda would erase the journal of
+# firstboot, which is on /.
 #
-# The journal is copied to the folder firstboot-kept of the volume, and %post puts it on the new /. It is not always on the volume,
-# because a journal on another file system reveals that a volume was replaced or emptied. At each moment one of these is complete:
-# the old /, the copy, the new /. The copy gets its name by a rename once it is durable. %post removes it once the new journal
-# is durable, and before it writes the stamp. So an installation that lost its power goes on with whatever exists.
+# The journal is copied to the folder firstboot-kept of the volume, and %post puts it on the new /. The journal is not always on the
+# volume, because a journal on another file system reveals that a volume was replaced or emptied. At any moment, at least one of
+# these is complete: the old /, the copy, the new /. A rename gives the copy its name after the copy is durable. %post removes the
+# copy after the new journal is durable, and before it writes the stamp. An installation that was interrupted by a power failure can
+# therefore continue with the journal that exists.
 volume='' from='' mounted=''
 old=/tmp/etcd-image-root kept=/tmp/etcd-image-volume
 
@@ -13,13 +14,13 @@ doubt() { # ID TEXT
     fail "$2. The data is unchanged [$1]"
 }
 
-# Prints what blkid reads on a device, without its cache.
+# Prints a field that blkid reads from a device, without blkid's cache.
 about() { # DEVICE FIELD
     blkid -c /dev/null -p -o value -s "$2" "/dev/$1" 2> /dev/null || true
 }
 
-# Sets `volume` and limits `candidates` to its disk. A machine without such a volume is installed like a new one if its disk is
-# empty.
+# Sets `volume` and limits `candidates` to its disk. A machine without a volume of etcd is installed like a new machine if its disk
+# is empty.
 find_volume() {
     local sys name disk
     for sys in /sys/block/* /sys/block/*/*; do
@@ -28,13 +29,13 @@ find_volume() {
         name=${sys##*/}
         name=${name//!//}
         if [ "$(about "$name" LABEL)" != etcd ]; then continue; fi
-        [ -z "$volume" ] || doubt keep-two-volumes "both $volume and $name have the label etcd: take out or relabel the wrong one"
+        [ -z "$volume" ] || doubt keep-two-volumes "both $volume and $name have the label etcd: remove or relabel the wrong one"
         if [ "$(about "$name" TYPE)" != xfs ] || [ ! -e "$sys/partition" ]; then
             doubt keep-layout "$name has the label etcd but is not a partition with XFS"
         fi
         case " ${candidates[*]} " in
             *" ${disk%/*} "*) ;;
-            *) doubt keep-other-disk "the volume of etcd is $name, but the recipe wants $wanted" ;;
+            *) doubt keep-other-disk "the volume of etcd is $name, but the recipe requires $wanted" ;;
         esac
         volume=$name
         volume_disk=${disk%/*}
@@ -42,7 +43,7 @@ find_volume() {
     if [ -n "$volume" ]; then candidates=("$volume_disk"); fi
 }
 
-# Refuses a disk that has no such volume but is not empty either. blkid exits with 2 if it finds nothing or cannot read the disk, and
+# Refuses a disk that has no volume of etcd but is not empty. blkid exits with 2 if it finds nothing or cannot read the disk, and
 # with 8 if it finds signatures that contradict each other (blkid(8)).
 require_empty() { # DISK
     local sys=/sys/block/${1//\//!} number found=0
@@ -87,14 +88,14 @@ find_partitions() {
         fi
         case $role in
             efi | biosboot)
-                [ "$role" = "$wants" ] || doubt keep-layout "$name is a partition for another firmware than this machine's"
+                [ "$role" = "$wants" ] || doubt keep-layout "$name is a partition for a firmware type that this machine does not have"
                 role=first
                 ;;
             boot | root) ;;
             *) continue ;;
         esac
         role=${role}_part
-        [ -z "${!role}" ] || doubt keep-layout "${!role} and $name are alike, so it is unclear which one to format"
+        [ -z "${!role}" ] || doubt keep-layout "${!role} and $name have the same role, so it is unclear which one to format"
         declare -g "$role=$name"
     done
     if [ -z "$boot_part" ] || [ -z "$root_part" ]; then
@@ -111,10 +112,10 @@ large_enough() { # PARTITION MIB
     has=$(place_of "$1")
     has=$((${has#* } / 2048))
     [ "$has" -ge "$(($2 - 8))" ] ||
-        doubt keep-size "$1 has $has MiB and the recipe wants $2: data = \"keep\" does not change partitions"
+        doubt keep-size "$1 has $has MiB, but the recipe requires $2 MiB: data = \"keep\" does not change partitions"
 }
 
-# Sets `from` to the folder with the journal: that of the old /, or the copy if an earlier installation has begun to format /.
+# Sets `from` to the folder with the journal: that of the old /, or the copy if an earlier installation began to format /.
 find_journal() {
     local copy=$kept/firstboot-kept uuid='' lines
     if [ -e "$copy/journal" ]; then uuid=$(cat "$copy/root-uuid"); fi
@@ -128,12 +129,12 @@ find_journal() {
     fi
     if [ -z "$uuid" ]; then return; fi
     if [ -n "$from" ]; then
-        # The old system may have run on after an installation that ended early.
+        # The old system may have continued to run after an installation that ended early.
         lines=$(wc -l < "$copy/journal")
         [ "$(head -n "$lines" "$from/journal" | sha256sum)" = "$(head -n "$lines" "$copy/journal" | sha256sum)" ] ||
             doubt keep-two-journals "the journal on $root_part is not a continuation of its copy on $volume"
     else
-        [ "$(about "$root_part" UUID)" != "$uuid" ] || doubt keep-root "the journal on $root_part, the old /, is gone"
+        [ "$(about "$root_part" UUID)" != "$uuid" ] || doubt keep-root "the journal on $root_part, the old /, has been lost"
         from=$copy
     fi
 }
@@ -171,7 +172,7 @@ check_identity() {
     uuid=$(event accepted uuid)
     own=$(cat /sys/class/dmi/id/product_uuid 2> /dev/null) || true
     [ -z "$uuid" ] || [ -z "$own" ] || [ "${uuid,,}" = "${own,,}" ] ||
-        doubt keep-other-machine "$name was set up on the machine with UUID $uuid, and this one has $own"
+        doubt keep-other-machine "$name was set up on the machine with UUID $uuid, but this machine has $own"
     macs=$(grep '"event":"accepted"' "$from/journal" | tail -n 1) || true
     for address in /sys/class/net/*/address; do
         address=$(cat "$address")
@@ -180,16 +181,16 @@ check_identity() {
         case ${macs,,} in *"\"$address\""*) common=1 ;; esac
     done
     case $macs in *'"macs":["'*) [ -n "$common" ] || [ -z "$cards" ] ||
-        doubt keep-other-machine "$name was set up on a machine with other network cards, and this one has$cards" ;; esac
+        doubt keep-other-machine "$name was set up on a machine with other network cards, but this machine has$cards" ;; esac
     id=$(event life nonce)
     found=$(cat "$kept/firstboot-life" 2> /dev/null) || true
-    [ "$id" = "$found" ] || doubt keep-other-volume "the journal is of the volume ${id:-without id}, and $volume is ${found:-without id}"
+    [ "$id" = "$found" ] || doubt keep-other-volume "the journal belongs to the volume with the id ${id:-(none)}, but $volume has the id ${found:-(none)}"
     case $(grep -E '"event":"(told|exchanged|given-up)"' "$from/journal" | tail -n 1) in
-        *'"event":"told"'*) doubt keep-restore "a restore is in progress on $name: let it end or cancel it first" ;;
+        *'"event":"told"'*) doubt keep-restore "a restore is in progress on $name: finish or cancel the restore first" ;;
     esac
 }
 
-# Copies the journal, and what makes a node continue without its operator, onto the volume.
+# Copies the journal, and the files that let a node continue without an operator, to the volume.
 copy_journal() {
     local new=$kept/firstboot-kept.new file
     mount -o remount,rw "$kept" || doubt keep-volume "/dev/$volume cannot be written"
@@ -220,7 +221,7 @@ open_volume() {
     mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || doubt keep-volume "/dev/$volume cannot be mounted"
     umount "$kept"
     xfs_repair -n "/dev/$volume" > /tmp/etcd-image-repair.log 2>&1 ||
-        doubt keep-volume "xfs_repair finds that /dev/$volume is damaged; /tmp/etcd-image-repair.log says how"
+        doubt keep-volume "xfs_repair finds that /dev/$volume is damaged; see /tmp/etcd-image-repair.log"
     mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || doubt keep-volume "/dev/$volume cannot be mounted"
 }
 

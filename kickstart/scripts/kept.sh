@@ -1,8 +1,8 @@
 # Gives the new system the volume and the journal that %pre has kept (keep.sh).
 kept=/var/lib/etcd/firstboot-kept state=/var/lib/firstboot
 
-# anaconda has not mounted the volume, because it would give the whole home of etcd's account to that account (users.py,
-# createUser). It has made an empty home instead, which is now below the volume.
+# anaconda has not mounted the volume, because anaconda makes etcd's account the owner of its whole home (users.py,
+# createUser). anaconda has created an empty home instead, over which this function mounts the volume.
 mount_kept() {
     mkdir -p /var/lib/etcd
     chown root:root /var/lib/etcd
@@ -11,7 +11,7 @@ mount_kept() {
         fail "the data belongs to $(stat -c %u:%g /var/lib/etcd/data), and etcd has the ids $wanted. The data is unchanged [keep-owner]"
 }
 
-# Each file gets its name once it is durable, and the journal gets its name last.
+# Each file gets its name after it is durable, and the journal gets its name last.
 restore_journal() {
     local file
     for file in keys.pem next-keys.pem node.json journal; do
@@ -23,8 +23,8 @@ restore_journal() {
     sync
 }
 
-# The new journal is durable, so the copy is not needed any more. The journal of the copy goes first, because a copy without it
-# does not count.
+# The new journal is durable, so the copy is no longer needed. The journal in the copy is removed first, because a copy without
+# a journal is ignored.
 release_kept() {
     rm -f "$kept/journal"
     rm -rf "$kept" "$kept.new"

@@ -1,11 +1,11 @@
-//! Compares the data of all members. It uses etcd's own hash over all keys and their history, at
-//! one revision. etcd itself compares the hashes only with some settings, and reports differences
-//! only in its log.
+//! Compares the data of all members. The comparison uses etcd's own hash over all keys and their
+//! history, at one revision. etcd itself compares the hashes only with some settings, and reports
+//! differences only in its log.
 //!
 //! While a member computes the hash, it blocks writes (3.5 and 3.6, mvcc/kvstore.go: hashByRev
-//! holds the lock that a commit needs). For 0.5 GiB this took 1.3 s, and a client's write was
-//! delayed by 1.0 s. Therefore firstboot queries the members one after the other, and compares
-//! large databases only on request.
+//! holds the lock that a commit needs). For 0.5 GiB, the computation took 1.3 s, and a client's
+//! write was delayed by 1.0 s. Therefore firstboot queries the members one after the other, and
+//! compares large databases only on request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,11 +27,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A healthy voter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Voter {
-    /// Its name.
+    /// The member's name.
     pub name: String,
-    /// Its client URL.
+    /// The member's client URL.
     pub endpoint: String,
-    /// Its newest revision.
+    /// The member's newest revision.
     pub revision: i64,
     /// The size of the member's database in bytes.
     pub size: i64,
@@ -84,8 +84,8 @@ impl Compared {
     }
 }
 
-/// Compares the data of the voters. With `any_size` it also compares a large database, although
-/// this blocks writes for a long time.
+/// Compares the data of the voters. With `any_size`, it also compares a large database, although
+/// the comparison blocks writes for a long time.
 pub async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool) -> Compared {
     if voters.len() < 2 {
         return Compared::Same;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_with_other_data_than_the_majority_is_reported() {
+    fn a_member_whose_data_differs_from_the_majority_is_reported() {
         assert_eq!(
             judge(9, &answers(&[("a", 1, -1), ("b", 1, 0), ("c", 1, 0)])),
             Compared::Same

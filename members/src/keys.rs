@@ -1,8 +1,8 @@
 //! The keys in etcd through which the nodes of a cluster coordinate.
 //!
 //! A member stops its etcd on purpose for two reasons: a restart during a rotation of the CA, and
-//! an update of the image. Each excludes the other, so that two members are never stopped at the
-//! same time.
+//! an update of the image. An update and a restart exclude each other, so that two members are
+//! never stopped at the same time.
 
 use anyhow::{Context as _, Result};
 use recipes::{Label, Sha256};
@@ -12,10 +12,10 @@ use crate::etcd::Client;
 use crate::moment::stamp;
 use crate::reason::{Reason, ReasonId};
 
-/// The key of the restart lock. It has a lease, and its value is the node's name.
+/// The key of the restart lock. The key has a lease, and its value is the node's name.
 pub const RESTART: &str = "/etcd-image/restart";
-/// The key of the turn to update. It has no lease, because a member may be down for a long time
-/// during its update.
+/// The key of the turn to update. The key has no lease, because a member may be down for a long
+/// time during its update.
 pub const TURN: &str = "/etcd-image/update/turn";
 
 /// The key of an operator's order that no member may start an update.
@@ -55,7 +55,7 @@ pub struct Halt {
 /// The record of a release that failed and is not tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Failed {
-    /// The node on which it failed.
+    /// The node on which the release failed.
     pub node: Label,
     /// The reason.
     pub why: String,
@@ -66,7 +66,7 @@ pub struct Failed {
 /// The newest release that any member has started to install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Newest {
-    /// Its serial.
+    /// The serial of the release.
     pub serial: u64,
 }
 
@@ -75,17 +75,17 @@ pub struct Newest {
 pub struct SnapshotRecord {
     /// The snapshot's slot in the schedule, in seconds since 1970.
     pub slot: u64,
-    /// The time at which the member started to take it.
+    /// The time at which the member started to take the snapshot.
     pub time: u64,
     /// The host that took the snapshot.
     pub host: String,
     /// The folder or prefix that contains the snapshot.
     pub place: String,
-    /// The name of its file.
+    /// The name of the snapshot's file.
     pub file: String,
-    /// The digest of its file.
+    /// The digest of the snapshot's file.
     pub sha256: Sha256,
-    /// etcd's revision in it.
+    /// etcd's revision in the snapshot.
     pub revision: i64,
 }
 
@@ -104,7 +104,7 @@ impl SnapshotRecord {
 }
 
 impl UpdateTurn {
-    /// Returns the reason why another member must wait.
+    /// Returns the reason why every other member must wait.
     pub fn reason(&self) -> Reason {
         ReasonId::UpdateTurn.because(format!(
             "{} has held the turn, for image {}, since {}",
@@ -168,7 +168,7 @@ impl ImageCheck {
         }
     }
 
-    /// Returns whether this check found the same files as another.
+    /// Returns whether this check found the same files as another check.
     pub fn agrees_with(&self, other: &Self) -> bool {
         (self.differing, &self.files) == (other.differing, &other.files)
     }

@@ -187,8 +187,8 @@ impl Serialize for ReasonId {
     }
 }
 
-/// The reason why firstboot refuses, waits or warns. Its `Display` output ends with the id in
-/// brackets.
+/// The reason why firstboot refuses, waits or warns. The `Display` output of a reason ends with the
+/// id in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
     /// The reason's id. `None` for a message of another program, such as an error of etcd.
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_gives_its_id_back() {
+    fn a_message_is_parsed_into_its_text_and_id() {
         for reason in [
             ReasonId::DataMoved.because("a drop-in [of etcd] moves etcd's data"),
             Reason::from("no route [to host]"),

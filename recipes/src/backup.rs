@@ -1,5 +1,4 @@
-//! How a cluster is backed up: the parts of `[backup]` that the image contains. These parts do not
-//! include credentials.
+//! The parts of `[backup]` that the image contains. These parts do not include credentials.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -58,7 +57,7 @@ pub struct S3 {
     /// The store's address; `None` means Amazon's address for the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Url>,
-    /// Its region.
+    /// The store's region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// Whether the bucket is the first part of the path rather than part of the host name.
@@ -115,7 +114,7 @@ impl FromStr for Destination {
             };
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        // These are Amazon's rules for bucket names. Other stores follow them too.
+        // The following rules for bucket names are Amazon's. Other stores also follow these rules.
         let bucket_ok = (3..=63).contains(&bucket.len())
             && bucket
                 .chars()

@@ -1,5 +1,5 @@
-//! The cluster document: what every node knows about the cluster. It is part of the image, so it is
-//! the same for all nodes.
+//! The cluster document: the description of the cluster for its nodes. The document is part of the
+//! image, so it is the same for all nodes.
 
 use std::net::Ipv4Addr;
 
@@ -10,9 +10,9 @@ use url::Url;
 use crate::node::KeyOrigin;
 use crate::{Backup, Domain, EtcdVersion, Label, Update};
 
-/// The user and group id of etcd on every node. It is fixed, so that the overlay can name owners by
-/// number. It is below 1000, so that etcd's user is a system user. It is far from 999, because
-/// CentOS 7's packages take ids from 999 downwards (useradd -r, login.defs).
+/// The user and group id of etcd on every node. The id is fixed, so that the overlay can name
+/// owners by number. It is below 1000, so that etcd's user is a system user, and far from 999,
+/// because CentOS 7's packages use ids from 999 downwards (useradd -r, login.defs).
 pub const ETCD_ID: u32 = 450;
 
 /// The description of the cluster that the image contains, in `/etc/firstboot/cluster.json`.
@@ -61,19 +61,19 @@ impl ClusterDocument {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
-    /// Its short name.
+    /// The member's short name.
     pub name: Label,
-    /// The address at which it serves clients and peers.
+    /// The address at which the member serves clients and peers.
     pub address: Ipv4Addr,
 }
 
 impl Member {
-    /// Returns the URL that it advertises to peers.
+    /// Returns the URL that the member advertises to peers.
     pub fn peer_url(&self) -> String {
         format!("https://{}:2380", self.address)
     }
 
-    /// Returns the URL that it advertises to clients.
+    /// Returns the URL that the member advertises to clients.
     pub fn client_url(&self) -> String {
         format!("https://{}:2379", self.address)
     }
@@ -174,7 +174,7 @@ impl Platform {
         Self::Vmware,
     ];
 
-    /// Returns its name in a recipe and on the kernel's command line.
+    /// Returns the platform's name in a recipe and on the kernel's command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Openstack => "openstack",
@@ -201,7 +201,7 @@ impl std::str::FromStr for Platform {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetadataSource {
-    /// `/etc/firstboot/node.json`, which the person who prepares the disk puts there.
+    /// `/etc/firstboot/node.json`, which the person who prepares the disk creates.
     File,
     /// `firstboot.node=` or NoCloud's `ds=nocloud;s=` on the kernel's command line.
     Cmdline,
@@ -228,8 +228,8 @@ pub enum MetadataSource {
 }
 
 impl MetadataSource {
-    /// All sources, in the default order: the local sources that only root can read come first, and
-    /// the network comes last.
+    /// All sources, in the default order: first the local sources that only root can read, and last
+    /// the network.
     pub const ALL: [Self; 12] = [
         Self::File,
         Self::Cmdline,
@@ -245,7 +245,7 @@ impl MetadataSource {
         Self::Url,
     ];
 
-    /// Returns its name in a recipe.
+    /// Returns the source's name in a recipe.
     pub const fn name(self) -> &'static str {
         match self {
             Self::File => "file",

@@ -1,4 +1,4 @@
-//! A finding: what is wrong in a file, where, and how to correct it.
+//! A finding: a fault in a file, the place of the fault, and how to correct it.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
-/// Its severity.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -23,15 +23,16 @@ const LONGEST: usize = 600;
 /// One finding in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// Its severity.
+    /// The severity of a finding.
     pub severity: Severity,
-    /// What is wrong: one sentence without a full stop.
+    /// The fault, as one sentence without a full stop.
     pub message: String,
-    /// Its place, as byte offsets in the file.
+    /// The place of the fault, as byte offsets in the file.
     pub span: Range<usize>,
-    /// What was expected at that place; shown after the caret. May be empty.
+    /// The text that is shown after the caret: what was expected at that place. The text may be
+    /// empty.
     pub label: String,
-    /// How to correct it.
+    /// Advice on how to correct the fault.
     pub help: Option<String>,
 }
 
@@ -69,8 +70,8 @@ impl Diagnostic {
         self
     }
 
-    /// Returns the line and the column of its place, both counted from 1. The column is counted in
-    /// characters.
+    /// Returns the line and the column of the finding's place, both counted from 1. The column is
+    /// counted in characters.
     pub fn position(&self, text: &str) -> (usize, usize) {
         let before = &text[..floor(text, self.span.start)];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_any_length_makes_no_long_message() {
+    fn a_long_value_is_shortened_in_a_message() {
         let value = "ä".repeat(100_000);
         let text = format!("name = \"{value}\"\n");
         let quoted = || format!("`{value}` is not a name");
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn no_span_makes_it_panic() {
+    fn no_span_makes_the_renderer_panic() {
         let text = "é\n";
         for span in [0..1, 1..2, 2..9, 9..12, 2..2] {
             let finding = Diagnostic::warning(span, "x");

@@ -5,14 +5,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A SHA-256 digest. Its text is 64 lower-case hexadecimal digits.
+/// A SHA-256 digest. The text form of a digest is 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sha256([u8; 32]);
 
 /// The error for a text that is not a SHA-256 digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a SHA-256 digest has 64 hexadecimal digits, but this has {found}")]
+#[error("a SHA-256 digest has 64 hexadecimal digits, but this text has {found}")]
 pub struct DigestError {
     found: String,
 }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn an_invalid_digest_is_explained() {
         assert!(
             "abc"
                 .parse::<Sha256>()

@@ -16,11 +16,12 @@ use crate::Sha256;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Envelope {
-    /// The kind of payload. It prevents a document from being read as one of a different kind.
+    /// The kind of payload. The type prevents a document of one kind from being read as a document
+    /// of another kind.
     pub payload_type: String,
     /// The payload in base64.
     pub payload: String,
-    /// The signatures. At least one of them must be made with the key that the reader trusts.
+    /// The signatures. At least one signature must be made with the key that the reader trusts.
     pub signatures: Vec<Signature>,
 }
 
@@ -28,7 +29,7 @@ pub struct Envelope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// The id of the key that made it. It is a hint and proves nothing.
+    /// The id of the key that made the signature. The id is only a hint and proves nothing.
     pub keyid: String,
     /// The signature in base64.
     pub sig: String,
@@ -65,7 +66,8 @@ pub enum EnvelopeError {
 }
 
 /// Returns the bytes that a signature covers (DSSE's pre-authentication encoding): the type and the
-/// payload, each preceded by its length, so that no byte can move from one to the other.
+/// payload, each preceded by its length, so that no byte can move from the type to the payload or
+/// back.
 fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut out = format!(
         "DSSEv1 {} {payload_type} {} ",
@@ -86,7 +88,8 @@ impl Envelope {
             .map_err(|_| EnvelopeError::Encoding("payload"))
     }
 
-    /// Returns the digest of the payload. It names a document without revealing it.
+    /// Returns the digest of the payload. The digest identifies a document without revealing its
+    /// content.
     pub fn payload_digest(&self) -> Result<Sha256, EnvelopeError> {
         self.unverified().map(|payload| Sha256::of(&payload))
     }
@@ -130,7 +133,7 @@ impl Envelope {
     }
 }
 
-/// The public half of a signing key. Its text is `ed25519 BASE64`.
+/// The public half of a signing key. The text form of the key is `ed25519 BASE64`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
@@ -206,7 +209,7 @@ impl SigningKey {
             .map_err(|_| KeyError("not an ed25519 key in PKCS #8"))
     }
 
-    /// Returns its public half.
+    /// Returns the public half of the key.
     pub fn public(&self) -> PublicKey {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.0.public_key().as_ref());
@@ -214,7 +217,7 @@ impl SigningKey {
     }
 
     /// Signs the payload as a `payload_type`. Ed25519 is deterministic: the same payload always
-    /// gives the same envelope.
+    /// produces the same envelope.
     pub fn sign(&self, payload_type: &str, payload: &[u8]) -> Envelope {
         let sig = self.0.sign(&covered(payload_type, payload));
         Envelope {
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_signed_is_read_back() {
+    fn a_signed_payload_is_read_back() {
         let key = key();
         let envelope = key.sign("a/b", b"hello");
         assert_eq!(envelope.open("a/b", &key.public()).unwrap(), b"hello");
@@ -248,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_to_be_wrong_has_its_own_answer() {
+    fn each_fault_has_its_own_error() {
         let (key, other) = (key(), key());
         let good = key.sign("a/b", b"hello");
         assert!(matches!(

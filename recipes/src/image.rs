@@ -1,4 +1,4 @@
-//! The overlay's stamp: a list of the files that the image put on the node. It is stored in
+//! The overlay's stamp: a list of the files that the image put on the node. The stamp is stored in
 //! `/etc/firstboot/image.json`.
 
 use serde::{Deserialize, Serialize};
@@ -18,17 +18,17 @@ pub struct ImageStamp {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StampedFile {
-    /// Its path from the root, without a leading slash.
+    /// The file's path from the root, without a leading slash.
     pub path: String,
-    /// Its permission bits.
+    /// The file's permission bits.
     pub mode: u32,
-    /// Its owner.
+    /// The file's owner.
     pub uid: u32,
-    /// Its group.
+    /// The file's group.
     pub gid: u32,
-    /// Its length in bytes.
+    /// The file's length in bytes.
     pub size: u64,
-    /// Its digest.
+    /// The file's digest.
     pub sha256: Sha256,
     /// Whether the node itself changes the file later, as it does with `/etc/hosts`. Such a file
     /// must exist, but its content is not compared.

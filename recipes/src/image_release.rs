@@ -1,9 +1,9 @@
-//! A release: a small signed document that describes one image. A node reads it to find out whether
-//! the image is newer than its own, before it downloads the image.
+//! A release: a small signed document that describes one image. A node reads the release to
+//! determine whether the image is newer than its own image, before it downloads the image.
 //!
 //! The *base* is everything that only an installation can change: partitions, packages,
-//! repositories, kernel arguments, users. A node compares the base of a release with its own.
-//! Everything else is installed by an update.
+//! repositories, kernel arguments, users. A node compares the base of a release with its own base.
+//! An update installs everything else.
 
 use std::collections::BTreeMap;
 
@@ -52,9 +52,9 @@ pub struct ReleaseDocument {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ReleasedFile {
-    /// Its size in bytes.
+    /// The file's size in bytes.
     pub size: u64,
-    /// Its digest.
+    /// The file's digest.
     pub sha256: Sha256,
 }
 
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_that_differs_is_named_part_by_part() {
+    fn the_differences_between_bases_are_listed_by_part() {
         let old = base(&[
             ("packages", &["@core", "tar"]),
             ("users", &["a"]),
@@ -346,7 +346,7 @@ mod tests {
 
         /// Given a changed text, the reader returns either the signed release or an error.
         #[test]
-        fn a_changed_text_is_never_another_release(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+        fn a_changed_text_is_never_read_as_another_release(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
             let key = key();
             let mut text = signed(&key, &serde_json::to_value(release()).unwrap());
             let at = at.index(text.len());

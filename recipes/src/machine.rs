@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The hardware address of a network card. Its text form is in lower case, with colons.
+/// The hardware address of a network card. The text form of the address is in lower case, with
+/// colons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mac([u8; 6]);
@@ -18,7 +19,7 @@ pub enum MacError {
         "`{0}` is not a MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56"
     )]
     Form(String),
-    /// The address is a multicast or broadcast address, or all zeros. No card has such an address.
+    /// The address is a multicast or broadcast address, or all zeros, which no network card has.
     #[error(
         "`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)"
     )]
@@ -142,8 +143,8 @@ impl fmt::Display for FirmwareId {
     }
 }
 
-/// What a recipe states about the machine that should become a particular node. A fact that is
-/// `None` is not compared.
+/// The facts that a recipe states about the machine of a node. A fact that is `None` is not
+/// compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MachineMatch {
@@ -170,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_card_has_one_text() {
+    fn all_spellings_of_an_address_have_one_text() {
         let mac: Mac = "52-54-00-AB-cd-01".parse().unwrap();
         assert_eq!(mac.to_string(), "52:54:00:ab:cd:01");
         for bad in [

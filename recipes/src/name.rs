@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_is_what_rfc_1123_says() {
+    fn a_label_must_follow_rfc_1123() {
         for good in ["etcd-1", "a", "0a", &"x".repeat(63)] {
             assert!(good.parse::<Label>().is_ok(), "{good}");
         }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_is_labels_with_dots_and_never_an_address() {
+    fn a_domain_consists_of_labels_and_is_never_an_address() {
         assert!("cluster.local".parse::<Domain>().is_ok());
         for bad in ["a..b", ".a", "a.", "10.0.0.1", &["a"; 200].join(".")] {
             assert!(bad.parse::<Domain>().is_err(), "{bad}");

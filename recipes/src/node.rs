@@ -1,6 +1,6 @@
-//! The node document: the identity of one machine. It is signed, and each node has its own. It is
-//! secret if it contains private keys. It does not contain any if the node generated its keys
-//! itself.
+//! The node document: the identity of one machine. The document is signed, and each node has its
+//! own document. A document with private keys is secret. If a node generated its keys itself, its
+//! document contains no private keys.
 
 use std::net::Ipv4Addr;
 
@@ -67,7 +67,7 @@ pub struct NodeDocument {
     /// The machine that may become this node.
     #[serde(default, skip_serializing_if = "MachineMatch::is_empty")]
     pub machine: MachineMatch,
-    /// Its certificates.
+    /// The node's certificates.
     pub tls: NodeTls<Issued>,
     /// The node's certificates from the previous CA, during a rotation. The node presents them
     /// until all members trust the new CA.
@@ -83,8 +83,8 @@ pub struct NodeDocument {
     pub release: Option<u64>,
 }
 
-/// What a build knows about a node that has not requested certificates yet: its identity, and how
-/// to recognise its machine. It contains no secrets, and no node reads it.
+/// The identity of a node that has not requested certificates yet, and the facts by which its
+/// machine is recognised. The document contains no secrets, and no node reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeIdentity {
@@ -99,7 +99,7 @@ pub struct NodeIdentity {
     pub machine: MachineMatch,
 }
 
-/// A node's certificates in PEM. `P` decides whether each comes with its key.
+/// A node's certificates in PEM. `P` determines whether each certificate includes its key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTls<P = KeyPair> {

@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_stands_alone_in_a_build_outside_git() {
+    fn a_build_outside_git_has_only_the_version() {
         assert_eq!(describe("1.2.3", None), "1.2.3");
         assert_eq!(describe("1.2.3", Some("")), "1.2.3");
     }

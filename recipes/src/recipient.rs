@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_none_is_refused_and_the_reason_said() {
+    fn a_text_that_is_not_a_recipient_is_refused_with_the_reason() {
         let good = GOOD.parse::<Recipient>().unwrap();
         assert_eq!(good.to_string(), GOOD);
         assert_eq!(
@@ -135,7 +135,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC{0,80}") {
+        fn no_text_makes_the_parser_panic(text in "\\PC{0,80}") {
             let _ = text.parse::<Recipient>();
             let _ = key(&text, "age");
         }

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_begin_when_the_schedule_says() {
+    fn slots_begin_at_the_times_of_the_schedule() {
         // 2026-11-22 was a Sunday; 1795312800 is 02:00 UTC on that day.
         let now = 1_795_312_800;
         assert_eq!(schedule("02:30").slot(now), now - 24 * HOUR + 30 * MINUTE);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn a_text_that_is_not_a_schedule_is_refused() {
         for bad in [
             "",
             "monthly",
@@ -217,7 +217,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_slot_is_the_newest_due(which in 0..GOOD.len(), now in WEEK..5_000_000_000) {
+        fn a_slot_is_the_newest_time_that_is_due(which in 0..GOOD.len(), now in WEEK..5_000_000_000) {
             let schedule = schedule(GOOD[which].0);
             let slot = schedule.slot(now);
             prop_assert!(slot <= now && now < slot + schedule.period());

@@ -13,19 +13,19 @@ use crate::EtcdVersion;
 /// A member of a cluster, and the version of etcd that it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningMember {
-    /// Its name.
+    /// The member's name.
     pub name: String,
-    /// Its etcd.
+    /// The version of the member's etcd.
     pub version: EtcdVersion,
 }
 
-/// What the members of a cluster report about the cluster's versions.
+/// The versions of a cluster, as its members report them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterVersions {
     /// The members that answered.
     pub members: Vec<RunningMember>,
-    /// The minor of the version that the members have agreed on, if known. It is never higher than
-    /// the lowest minor of a member.
+    /// The minor of the version that the members have agreed on, if known. This minor is never
+    /// higher than the lowest minor of a member.
     pub agreed: Option<u64>,
     /// Whether a downgrade is enabled (`etcdctl downgrade enable`).
     pub downgrading: bool,
@@ -34,9 +34,10 @@ pub struct ClusterVersions {
 /// How etcd starts on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// As a new member, without data.
+    /// etcd starts as a new member, without data.
     Join,
-    /// With its existing data, which was last used by this version, if the version is known.
+    /// etcd starts with its existing data. The value is the version that last used the data, if
+    /// known.
     Data(Option<EtcdVersion>),
 }
 
@@ -56,7 +57,7 @@ pub enum Obstacle {
         /// The other version.
         theirs: EtcdVersion,
     },
-    /// The lower of two minors does not have the patch that the higher one needs.
+    /// The lower of two minors does not have the patch that the higher minor needs.
     #[error(
         "{other} is etcd {theirs}, and {own} cannot run alongside it: {higher} requires that every \
          {lower} member runs {floor} or later ({why}). Upgrade to {floor} first"
@@ -141,8 +142,8 @@ pub fn coexistence_obstacle(
 /// The versions are compared in pairs, including the version that last used the data: if no member
 /// is running, only that version reveals that a minor was skipped. An existing member whose version
 /// is lower than that of the others is admitted until the cluster agrees on a newer version. A new
-/// member is not admitted in this case, because the others may agree on a newer version as soon as
-/// the old member is removed.
+/// member with a lower version is not admitted, because the others may agree on a newer version as
+/// soon as the old member is removed.
 pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Option<Obstacle> {
     if entry == Entry::Join && cluster.downgrading {
         return Some(Obstacle::Downgrading);
@@ -177,10 +178,11 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
 pub enum Roll {
     /// Both versions have the same minor.
     Patch,
-    /// To the next minor. The cluster version rises as soon as every member runs the new version.
+    /// The new version has the next minor. The cluster version rises as soon as every member runs
+    /// the new version.
     Upgrade,
-    /// To the previous minor. Once the cluster has agreed on the newer minor, etcd must first lower
-    /// the cluster version (`etcdctl downgrade enable`).
+    /// The new version has the previous minor. Once the cluster has agreed on the newer minor, etcd
+    /// must first lower the cluster version (`etcdctl downgrade enable`).
     Downgrade,
 }
 

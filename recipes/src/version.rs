@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_run_is_refused() {
+    fn a_version_that_cannot_run_is_refused() {
         for bad in [
             "3.6",
             "3.6.0-rc.1",

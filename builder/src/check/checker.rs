@@ -5,7 +5,7 @@ use super::finding::Finding;
 use super::unit::{self, UnitFile};
 use super::{chrony, firewalld, fstab, kickstart, place, preset, sysctl, text, tmpfiles};
 
-/// Checks one file by itself. `unit` is the parsed unit if the file is a unit file.
+/// Checks one file individually. `unit` is the parsed unit if the file is a unit file.
 fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
     let mut findings = match Kind::of(&file.path) {
         Some(Kind::Kickstart) => kickstart::check(file.text),
@@ -27,8 +27,8 @@ fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
     findings
 }
 
-/// Checks each file by itself and against the others. `whole` is true if `files` contains all files
-/// that are added to a node.
+/// Checks each file individually and against the other files. `whole` is true if `files` contains
+/// all files that are added to a node.
 pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let joined: Vec<_> = files.iter().map(unit::join).collect();
     let units: Vec<Option<UnitFile<'_>>> = files

@@ -10,7 +10,7 @@ pub(crate) struct File<'a> {
     /// The path on the node. For a kickstart, which is not stored on the node, only its name.
     pub(crate) path: String,
     pub(crate) text: &'a str,
-    /// Its permissions, if known.
+    /// The file's permissions, if known.
     pub(crate) mode: Option<u32>,
 }
 

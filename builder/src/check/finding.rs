@@ -1,4 +1,4 @@
-//! A finding: what is wrong in a file of a node, and the rule that found it.
+//! A finding: a fault in a file of a node, and the rule that found the fault.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::text::TextSpan;
 pub(crate) struct Finding {
     /// The rule, such as `unit/unknown-directive`; rules.rs lists them all.
     pub(crate) rule: &'static str,
-    /// What is wrong, where, and how to correct it.
+    /// The fault, its place, and how to correct the fault.
     pub(crate) diagnostic: Diagnostic,
 }
 
@@ -46,7 +46,7 @@ impl Finding {
         self
     }
 
-    /// Adds what to write instead.
+    /// Adds advice on what to write instead.
     pub(super) fn fix(mut self, what: impl Into<String>) -> Self {
         self.diagnostic = self.diagnostic.help(what);
         self

@@ -125,9 +125,10 @@ fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
                 .fix(instead.to_owned()),
         )
     };
-    // mount(8) accepts a line without a type or without options, but not without both.
+    // mount(8) accepts a line that lacks only the type or only the options, but not a line that
+    // lacks both.
     if rest.is_empty() {
-        return unreadable(line, "a line without a type", "write a type, or auto");
+        return unreadable(line, "the line has no type", "write a type, or auto");
     }
     let numbers = rest.iter().skip(2).take(2);
     if let Some(word) = numbers
@@ -141,7 +142,7 @@ fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
         );
     }
     let more = rest.get(4).filter(|more| !more.text.starts_with('#'))?;
-    let finding = Finding::warning("fstab/fields", *more, "more than six fields");
+    let finding = Finding::warning("fstab/fields", *more, "the line has more than six fields");
     Some(
         finding
             .effect("the rest of the line is ignored")
@@ -178,7 +179,7 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
     }
     if kind == "swap" {
         out.push(
-            Finding::warning("fstab/swap", entry.kind, "swap on an etcd node")
+            Finding::warning("fstab/swap", entry.kind, "swap is enabled on an etcd node")
                 .effect("a member whose pages are swapped out misses heartbeats")
                 .fix("remove the line"),
         );
@@ -220,13 +221,9 @@ fn check_mount_point(target: TextSpan<'_>, kind: &str, out: &mut Vec<Finding>) {
     }
     if target.text.len() > 1 && target.text.ends_with('/') {
         out.push(
-            Finding::warning(
-                "fstab/mount-point",
-                target,
-                "a / at the end of a mount point",
-            )
-            .effect("programs that compare mount points as text do not find it")
-            .fix("remove it"),
+            Finding::warning("fstab/mount-point", target, "the mount point ends with a /")
+                .effect("programs that compare mount points as text do not find this one")
+                .fix("remove it"),
         );
     }
 }
@@ -261,18 +258,23 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
             Finding::warning(
                 "fstab/option",
                 entry.options,
-                "an empty option: two commas, or one at the end",
+                "an option is empty: the list has two commas in a row, or a comma at the end",
             )
-            .effect("it has no effect")
+            .effect("the empty option has no effect")
             .fix("remove the comma"),
         );
     } else if name.starts_with("x-systemd.") && !SYSTEMD.contains(&name) {
         out.push(
-            Finding::error("fstab/option", option, format!("systemd 219 does not support {name}"))
-                .effect("systemd ignores the option")
-                .fix(
-                    "a later release added it; write a .mount unit, or x-systemd.requires= if that is enough",
-                ),
+            Finding::error(
+                "fstab/option",
+                option,
+                format!("systemd 219 does not support {name}"),
+            )
+            .effect("systemd ignores the option")
+            .fix(
+                "a later release added this; write a .mount unit, or x-systemd.requires= if \
+                     that is enough",
+            ),
         );
     } else {
         out.extend(file_system_option(entry, option, name));
@@ -314,7 +316,7 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
         )
     } else if let (true, XfsValue::Instead(bytes)) = (xfs, xfs_value(option.text)) {
         let effect = if bytes == 0 {
-            "XFS ignores it".to_owned()
+            "XFS ignores the option".to_owned()
         } else {
             format!("XFS uses {name}={}", options::shown(bytes))
         };
@@ -331,7 +333,7 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
             .split(',')
             .any(|other| other.text == "noatime")
     {
-        // nodiratime is harmless here, because noatime includes it.
+        // nodiratime is harmless if noatime is also present, because noatime includes it.
         None
     } else {
         unknown_option(entry, option, name)

@@ -116,21 +116,21 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     Some(match known {
         Some(known) => finding.help(format!("write sha256 = \"{known}\"")),
         None => finding.help(format!(
-            "copy it from upstream's SHA256SUMS for etcd-v{version}-linux-amd64.tar.gz"
+            "copy the digest from upstream's SHA256SUMS for etcd-v{version}-linux-amd64.tar.gz"
         )),
     })
 }
 
-/// Checks every file of the node. A file that cannot be added at all becomes a finding on the
-/// recipe.
+/// Checks every file of the node. A file that cannot be added to the image becomes a finding about
+/// the recipe.
 fn rendered(
     recipe: &Recipe,
     user_files: &[UserFile],
     own: &mut Vec<Diagnostic>,
 ) -> Result<Vec<CheckedFile>> {
     let overlay = render::overlay(recipe)?;
-    // The digest of the overlay is known only once the overlay is packed. Every digest has the same
-    // form.
+    // The digest of the overlay is known only after the overlay is packed. A placeholder is
+    // sufficient here, because every digest has the same form.
     let kickstart = render::kickstart(recipe, render::OverlayDigests::NONE)?;
     let mut files = vec![File {
         shown: "image/centos7.ks".into(),
@@ -158,7 +158,9 @@ fn rendered(
                     file.source.display(),
                     error.valid_up_to()
                 );
-                own.push(Diagnostic::error(file.span.clone(), message).help("save it as UTF-8"));
+                own.push(
+                    Diagnostic::error(file.span.clone(), message).help("save the file as UTF-8"),
+                );
                 continue;
             }
             // A program or other binary file.
@@ -183,9 +185,9 @@ fn rendered(
     Ok(checked.filter(|file| !file.findings.is_empty()).collect())
 }
 
-/// Returns findings if a user's file has the path of one of the image's own files, or if it and
-/// another file cannot both exist because one is a folder in the path of the other. The first
-/// `rendered` of `files` are the image's own.
+/// Returns a finding for each user's file that has the path of one of the image's own files, or
+/// that cannot exist together with another file because one of the two is a folder in the path of
+/// the other. The first `rendered` of `files` are the image's own.
 fn conflict_findings(
     file: &UserFile,
     path: &str,
@@ -199,7 +201,8 @@ fn conflict_findings(
             format!("{path} is one of the image's own files"),
         );
         own.push(finding.help(
-            "add a separate file such as a drop-in, or change it through the sections of the recipe",
+            "add a separate file such as a drop-in, or change the setting through the sections of \
+             the recipe",
         ));
     }
     let below = |other: &str| {
@@ -273,8 +276,9 @@ mod tests {
         assert_eq!(findings("3.5.1", &"7".repeat(64)), [""; 0]);
         let other = findings("3.5.1", &of("3.6.14"));
         assert!(
-            other[0]
-                .contains("this is the digest of etcd 3.6.14 | copy it from upstream's SHA256SUMS"),
+            other[0].contains(
+                "this is the digest of etcd 3.6.14 | copy the digest from upstream's SHA256SUMS"
+            ),
             "{other:?}"
         );
     }

@@ -1,4 +1,4 @@
-//! `builder check` shows how CentOS 7.9 reads a file before the file is on a node.
+//! `builder check` shows how CentOS 7.9 will read a file, before the file is on a node.
 //!
 //! Each kind of file has its own module, a pure function from the text of the file to its findings.
 //! The folder `known` contains the tables of what CentOS 7.9 supports.

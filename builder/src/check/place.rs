@@ -5,7 +5,7 @@
 use super::file::{File, Kind};
 use super::finding::Finding;
 
-/// Folders that are empty after each boot, each with what is at its path.
+/// Folders that are empty after each boot, each with a description of the folder.
 const VOLATILE: [(&str, &str); 6] = [
     ("/run/", "tmpfs"),
     ("/var/run/", "a link to /run"),
@@ -81,7 +81,7 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
                 .effect(format!(
                     "this folder is {what}, so the file is lost at the next restart"
                 ))
-                .fix("let tmpfiles.d create it at each boot"),
+                .fix("let tmpfiles.d create the file at each boot"),
         );
     }
     if let Some((rule, _, why, instead)) = UNREAD
@@ -108,14 +108,14 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
                 format!("{who} reads only files whose names end with .conf"),
             )
             .effect("nothing reads this file")
-            .fix("name it 95-own.conf"),
+            .fix("name the file 95-own.conf"),
         );
     }
     if file.text.contains("PRIVATE KEY-----") {
         out.push(
-            Finding::error("place/secret", 0..0, "a private key in the image")
+            Finding::error("place/secret", 0..0, "the file contains a private key")
                 .effect("any client can download the overlay")
-                .fix("deliver it in the node document"),
+                .fix("deliver the key in the node document"),
         );
     }
     out.extend(file.mode.and_then(|mode| permissions(path, mode)));
@@ -136,14 +136,14 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
     };
     if mode & 0o002 != 0 {
         let finding = Finding::error("place/mode", 0..0, shown)
-            .effect("every user on the node can write to it");
+            .effect("every user on the node can write to the file");
         return Some(
             finding.fix("remove write permission for others: 0644, or 0755 for a program"),
         );
     }
     if mode & 0o6000 != 0 {
         return warning(
-            "a user who executes it receives the rights of its owner or group",
+            "a user who executes the file receives the rights of its owner or group",
             "remove the set-id bit",
         );
     }
@@ -161,7 +161,7 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
         );
     }
     if is_program && mode & 0o111 == 0 {
-        return warning("no user can execute it", "use mode 0755");
+        return warning("no user can execute the file", "use mode 0755");
     }
     None
 }

@@ -32,7 +32,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
                 Finding::error(
                     "preset/pattern",
                     *verb,
-                    format!("`{}` without the name of a unit", verb.text),
+                    format!("`{}` does not name a unit", verb.text),
                 )
                 .effect("the line matches no unit")
                 .fix("add the name of a unit"),
@@ -41,8 +41,8 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         };
         if let Some(extra) = rest.get(1) {
             out.push(
-                Finding::error("preset/pattern", *extra, "more than one name on a line")
-                    .effect("systemd 219 reads them as one name that contains a blank")
+                Finding::error("preset/pattern", *extra, "the line has more than one name")
+                    .effect("systemd 219 reads the names as one name that contains a blank")
                     .fix("write one line for each unit; name each instance of a template in full"),
             );
         }
@@ -86,8 +86,9 @@ fn unknown_verb(verb: TextSpan<'_>) -> Finding {
     })
 }
 
-/// Matches like fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. A pattern with many stars does
-/// not match anything here, because trying all ways to match it would take too long.
+/// Returns whether a name matches a pattern of fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`.
+/// In this function, a pattern with many stars does not match anything, because trying all ways to
+/// match the pattern would take too long.
 fn fits(pattern: &str, name: &str) -> bool {
     let stars = pattern.chars().filter(|c| *c == '*').count();
     stars <= 4 && name.len() <= 256 && rest_fits(pattern, name)
@@ -156,7 +157,7 @@ fn preset_lines<'a>(file: &'a File<'_>) -> impl Iterator<Item = PresetLine<'a>> 
     })
 }
 
-/// Finds units that the user adds and that stay off because no preset enables them.
+/// Finds units that the user adds and that stay disabled because no preset enables them.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut presets: Vec<&File<'_>> = files
         .iter()
@@ -173,7 +174,7 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
         };
         let found = lines.iter().find(|line| fits(line.pattern, name));
         let (message, effect, instead) = match found {
-            // A line that names the unit itself disables it on purpose.
+            // A line that names the unit itself disables the unit on purpose.
             Some(line) if line.enables || line.pattern == name => continue,
             Some(line) => (
                 format!(

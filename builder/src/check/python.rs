@@ -1,7 +1,7 @@
 //! Parses numbers as Python 2.7 does, because pykickstart and firewalld are written in Python 2.7.
 
-/// Parses a number as `int(text, radix)` does. Python accepts a number beyond 64 bits, which
-/// becomes the largest `i64` here.
+/// Parses a number as `int(text, radix)` does. Python accepts a number beyond 64 bits. This
+/// function returns the largest `i64` for such a number.
 pub(super) fn int(text: &str, radix: u32) -> Option<i64> {
     let text = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}');
     let (negative, digits) = match text.as_bytes().first()? {
@@ -68,7 +68,7 @@ mod tests {
 
     /// Compares the numbers with the results of Python 2.7.18.
     #[test]
-    fn numbers_are_pythons() {
+    fn numbers_are_read_as_by_python() {
         for (text, number) in [
             ("5", Some(5)),
             ("-5", Some(-5)),

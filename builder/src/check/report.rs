@@ -1,4 +1,4 @@
-//! The findings, as text and as JSON or SARIF.
+//! Formats the findings as text, JSON or SARIF.
 
 use std::io::IsTerminal as _;
 

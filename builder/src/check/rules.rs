@@ -7,12 +7,12 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RuleKind {
-    /// The program that reads the file refuses or ignores the text, or reads it differently from
-    /// how it looks. For a recipe, that program is the builder.
+    /// The program that reads the file refuses the text, ignores it, or reads it differently than
+    /// it appears. For a recipe, that program is the builder.
     Parser,
-    /// The program reads the text, but on CentOS 7.9 the text does not have its stated effect: a
-    /// command, unit or file is missing, a later setting replaces it, or the kernel or SELinux does
-    /// not allow it.
+    /// The program accepts the text, but on CentOS 7.9 the text does not have its stated effect: a
+    /// command, unit or file is missing, a later setting replaces this one, or the kernel or
+    /// SELinux forbids the effect.
     Effect,
     /// The text works as written, but it is wrong or risky on an etcd node.
     Advice,
@@ -21,10 +21,10 @@ pub(super) enum RuleKind {
 /// A rule.
 #[derive(Debug)]
 pub(super) struct Rule {
-    /// Its name, as in findings.
+    /// The rule's name, as findings show it.
     pub(super) name: &'static str,
     pub(super) kind: RuleKind,
-    /// Its subject, in a few words.
+    /// The rule's subject, in a few words.
     pub(super) about: &'static str,
 }
 
@@ -71,7 +71,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Advice "fstab/device-name" "A device name that differs between machines"
     Parser "fstab/fields" "A line of fstab with too few or too many fields"
     Effect "fstab/fsck" "A file system check at boot, which does nothing for XFS"
-    Parser "fstab/mount-point" "An invalid mount point, or one that is not in its normal form"
+    Parser "fstab/mount-point" "A mount point that is invalid or not in its normal form"
     Advice "fstab/nobarrier" "A mount option that breaks the guarantee of fsync"
     Effect "fstab/only-at-first-mount" "An XFS option that has no effect on /"
     Parser "fstab/option" "A mount option that kernel 3.10 or systemd 219 does not support"
@@ -146,7 +146,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "sysctl/unknown-key" "A key that kernel 3.10.0-1160 does not have"
     Parser "sysctl/value" "A value that the kernel refuses"
     Parser "tmpfiles/age" "An age that is not a time"
-    Parser "tmpfiles/argument" "A missing argument, or one that the type of the line does not accept"
+    Parser "tmpfiles/argument" "A missing argument, or an argument that the type of the line does not accept"
     Parser "tmpfiles/fields" "A line with too few fields"
     Parser "tmpfiles/mode" "Permissions that systemd 219 cannot parse"
     Parser "tmpfiles/path" "A path that is not absolute"

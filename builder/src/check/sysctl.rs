@@ -56,7 +56,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         out.push(
             Finding::warning("sysctl/dirty", place, message)
                 .effect("the kernel uses half of vm.dirty_ratio instead")
-                .fix("set it below vm.dirty_ratio"),
+                .fix("set vm.dirty_background_ratio below vm.dirty_ratio"),
         );
     }
     if let Some(setting) = seen.get("net.ipv4.ip_local_port_range") {
@@ -111,8 +111,8 @@ pub(super) fn is_sysctl_file(path: &str) -> bool {
                 .is_some_and(|(_, kind)| kind == "conf"))
 }
 
-/// Returns advice on how to make systemd read one file after the other. No file name sorts after
-/// /etc/sysctl.conf, because systemd reads that file last.
+/// Returns advice on how to make systemd read the file `own` after the file `other`. No file name
+/// sorts after /etc/sysctl.conf, because systemd reads that file last.
 fn later_name(own: &str, other: &str) -> String {
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     if other == "/etc/sysctl.conf" {
@@ -124,12 +124,12 @@ fn later_name(own: &str, other: &str) -> String {
     let later = ["95-", "99-zz-", "zz-"].map(|prefix| format!("{prefix}{bare}"));
     match later.iter().find(|name| **name > other) {
         Some(later) => format!("rename {own} to {later}, which sorts after {other}"),
-        None => format!("set it in {other}, which sorts after all names like {own}"),
+        None => format!("set the key in {other}, which sorts after all names like {own}"),
     }
 }
 
 /// Finds settings that have no effect because a later file sets them again. systemd reads the files
-/// in the order of their names, whatever their folder, and /etc/sysctl.conf last.
+/// in the order of their names, regardless of their folder, and /etc/sysctl.conf last.
 pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)> {
     let rank = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -172,7 +172,7 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
                 out.push((
                     *index,
                     Finding::warning("sysctl/overridden", setting.place, message)
-                        .effect("the later value replaces this one")
+                        .effect("the later value replaces this value")
                         .fix(later_name(&file.path, other)),
                 ));
             }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_renamed_as_the_hint_says_is_not_overridden() {
+    fn a_file_renamed_as_advised_is_not_overridden() {
         for (own, other) in [
             ("00-a.conf", "50-b.conf"),
             ("95-own.conf", "96-b.conf"),

@@ -66,14 +66,14 @@ pub(super) static UNITS: LazyLock<BTreeMap<&'static str, Directives>> =
 pub(super) static DAEMONS: LazyLock<BTreeMap<&'static str, Directives>> =
     LazyLock::new(|| sections(include_str!("known/systemd-219-daemons.txt")));
 
-/// The directives that only later daemons support, each with what to write instead on systemd 219.
+/// The directives that only later daemons support, each with a replacement for systemd 219.
 pub(super) static DAEMONS_LATER: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/systemd-daemons-later.txt")));
 
 /// A directive of a later systemd release.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Later {
-    /// The systemd release that introduced it, if known.
+    /// The systemd release that introduced the directive, if known.
     pub(super) since: Option<&'static str>,
     /// What to write instead.
     pub(super) instead: &'static str,
@@ -105,7 +105,7 @@ pub(super) static STOCK_UNITS: LazyLock<BTreeSet<&'static str>> =
 pub(super) static SYSCTL_KEYS: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/sysctl-keys.txt")));
 
-/// Keys of later kernels, each with what to do instead.
+/// Keys of later kernels, each with an alternative.
 pub(super) static SYSCTL_ABSENT: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/sysctl-absent.txt")));
 
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_hint_names_directives_that_work_on_7() {
+    fn each_hint_names_only_directives_that_centos_7_supports() {
         let works = |name: &str| {
             let forms: Vec<_> = UNITS.values().filter_map(|keys| keys.get(name)).collect();
             let is_unit_key =
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_later_is_not_there() {
+    fn later_directives_are_not_in_the_tables() {
         let known = |name: &&&str| UNITS.values().any(|section| section.contains_key(*name));
         let both: Vec<_> = LATER.keys().filter(known).collect();
         assert!(both.is_empty(), "{both:?}");

@@ -18,8 +18,8 @@ use crate::render;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/check/corpus");
 
-/// Returns the files of an input, and whether its first line is `whole`. That line means that the
-/// input contains all files that are added to a node.
+/// Returns the files of an input, and whether its first line is `whole`. The line `whole` means
+/// that the input contains all files that are added to a node.
 fn files(input: &str) -> (Vec<File<'_>>, bool) {
     let whole = input.starts_with("whole\n");
     let mut files = Vec::new();
@@ -58,7 +58,7 @@ fn inputs() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_wrong_input_is_answered_as_expected() {
+fn every_faulty_input_has_the_expected_findings() {
     let mut wrong = Vec::new();
     let mut used = BTreeSet::new();
     for path in inputs() {
@@ -97,7 +97,7 @@ fn every_wrong_input_is_answered_as_expected() {
 }
 
 #[test]
-fn every_later_directive_is_named_wherever_it_is_written() {
+fn every_later_directive_is_reported_in_every_file() {
     for (name, later) in tables::LATER.iter() {
         let text = format!("[Service]\nExecStart=/bin/true\n{name}=x\n");
         let file = File {
@@ -153,10 +153,10 @@ fn a_sarif_log_names_every_rule_and_every_place() {
     }
 }
 
-/// A program that reads the findings must be able to tell what CentOS 7.9 refuses from what this
-/// project advises against.
+/// A program that reads the findings must be able to distinguish what CentOS 7.9 refuses from what
+/// this project advises against.
 #[test]
-fn json_tells_the_parsers_refusals_from_advice() {
+fn json_distinguishes_refusals_from_advice() {
     let input = "==> /etc/fstab <==\nUUID=1 /a xfs allocsie=64m 0 0\n/dev/sdb1 /b xfs defaults 0 0\nUUID=2 / xfs allocsize=64m 0 0\n";
     let files = files(input).0;
     let findings = check(&files, false).remove(0);
@@ -181,14 +181,15 @@ fn json_tells_the_parsers_refusals_from_advice() {
     assert_eq!(kinds, expected.map(|(rule, kind)| (Some(rule), Some(kind))));
 }
 
-/// These texts look wrong or incomplete, but the programs of CentOS 7.9 do what they say.
+/// These texts look wrong or incomplete, but on CentOS 7.9 they have exactly the stated effect.
 #[test]
-fn what_7_9_carries_out_as_written_has_no_finding() {
+fn text_that_works_as_written_on_7_9_has_no_finding() {
     let minimal = "cmdline\ntimezone UTC\nrootpw --lock\nauthconfig --own=1 word\nzerombr\nclearpart --all\n\
                    part / --fstype=ext4 --size=1 --grow\npoweroff\n%packages\n@core\n%end\n\
                    %post --interpreter /bin/bash --log /root/post.log\ntrue\n%end\n";
     let cases = [
-        // lang, keyboard and bootloader have defaults; anaconda hands the words of authconfig on.
+        // lang, keyboard and bootloader have defaults. anaconda passes the words of authconfig to
+        // that program.
         ("a.ks", minimal),
         // A drop-in continues a unit that another package contains.
         (
@@ -201,7 +202,7 @@ fn what_7_9_carries_out_as_written_has_no_finding() {
             "/etc/systemd/system/own.service",
             "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=basic.target\n",
         ),
-        // These keys can only be written, so `sysctl -a` does not show them.
+        // `sysctl -a` does not show these keys, because they can only be written.
         (
             "/etc/sysctl.d/95-own.conf",
             "vm.compact_memory = 1\nnet.ipv4.route.flush = 1\n",
@@ -275,7 +276,7 @@ fn as_files(all: &[(String, u32, String)]) -> Vec<File<'_>> {
 }
 
 #[test]
-fn all_that_the_ready_recipes_render_is_right() {
+fn all_files_that_the_ready_recipes_render_have_no_finding() {
     for recipe in ready() {
         let all = rendered(&recipe);
         let files = as_files(&all);

@@ -1,8 +1,8 @@
-//! A piece of a file's text, with its place in the file.
+//! Pieces of a file's text, each with its place in the file.
 
 use std::ops::Range;
 
-/// A piece of a text, and its place in the whole text.
+/// A piece of a file's text, and the place of the piece in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TextSpan<'a> {
     /// The text of the piece.
@@ -93,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_piece_is_where_it_says(text in "[a =\\r\\né]{0,40}") {
+        fn every_piece_has_its_correct_place(text in "[a =\\r\\né]{0,40}") {
             let whole = TextSpan::whole(&text);
             for line in whole.lines() {
                 prop_assert_eq!(&text[line.span()], line.text);

@@ -36,8 +36,8 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Splits a line into its fields, of which there must be at least two. A field that is a -
-    /// counts as missing.
+    /// Splits a line into its fields. Returns `None` if there are fewer than two. A field that
+    /// consists of a - counts as missing.
     fn of(text: TextSpan<'a>) -> Option<Self> {
         let words: Vec<TextSpan<'a>> = bare(text).collect();
         let field = |index: usize| words.get(index).copied().filter(|field| field.text != "-");
@@ -66,11 +66,11 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             let finding = Finding::error(
                 "tmpfiles/fields",
                 text,
-                format!("a line of more than {MAX_LINE_BYTES} bytes"),
+                format!("the line has more than {MAX_LINE_BYTES} bytes"),
             );
             out.push(
                 finding
-                    .effect("systemd-tmpfiles reads it in pieces, and treats each piece as a line")
+                    .effect("systemd-tmpfiles reads the line in pieces, and treats each piece as a line")
                     .fix("write a shorter line"),
             );
             continue;
@@ -160,7 +160,8 @@ fn path(line: &Line<'_>) -> Option<Finding> {
     let quoted = line.path.text.starts_with(['"', '\'']);
     let message = format!("`{}` is not an absolute path", line.path.text);
     let instead = if quoted {
-        "systemd 219 does not support quotes around a path; write it without quotes and blanks"
+        "systemd 219 does not support quotes around a path; write the path without quotes and \
+         blanks"
     } else {
         "begin the path with /"
     };
@@ -284,7 +285,7 @@ mod tests {
 
     /// Compares the checker with the verdicts of the real systemd-tmpfiles.
     #[test]
-    fn every_line_is_judged_as_219_judges_it() {
+    fn every_line_is_judged_as_by_systemd_219() {
         let table = include_str!("verdicts/tmpfiles.txt");
         let mut wrong = Vec::new();
         for line in table.lines().filter(|line| !line.starts_with("# ")) {

@@ -1,6 +1,6 @@
 //! Compares the verdicts of the checker on several thousand texts with those of the real programs.
-//! Each table names its program. Rules of the kinds advice and effect do not count here, because
-//! they are about texts that the program accepts.
+//! Each table names its program. Findings of the kinds advice and effect are ignored, because they
+//! concern texts that the program accepts.
 
 use std::sync::LazyLock;
 
@@ -133,17 +133,17 @@ fn agrees(all: &[Judged], least: usize) {
 }
 
 #[test]
-fn kickstarts_are_judged_as_pykickstart_does() {
+fn kickstarts_are_judged_as_by_pykickstart() {
     agrees(&kickstarts(), 1000);
 }
 
 #[test]
-fn chrony_conf_is_judged_as_chronyd_does() {
+fn chrony_conf_is_judged_as_by_chronyd() {
     agrees(&chrony(), 500);
 }
 
 #[test]
-fn files_of_firewalld_are_judged_as_its_readers_do() {
+fn firewalld_files_are_judged_as_by_firewalld() {
     agrees(&firewalld(), 300);
 }
 

@@ -1,5 +1,5 @@
 //! The body of an answer: a text, or a piece of a file. If the connection allows it, a file is sent
-//! with sendfile(2), which takes a quarter of the time of reading and writing it.
+//! with sendfile(2), which takes a quarter of the time of reading and writing the file.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,14 +13,14 @@ use hyper::body::{Body, Buf, Bytes, Frame, SizeHint};
 use super::board::Events;
 use super::files::Piece;
 
-/// How many bytes of a file are read in one step, if the file must be read.
+/// The number of bytes that are read in one step, if the server must read the file.
 const CHUNK_BYTES: u64 = 1 << 17;
 
 /// A placeholder for the bytes of a file in the data that hyper passes to the connection. The
 /// connection recognizes the placeholder by its address and sends the file instead.
 pub(super) static PLACEHOLDER: [u8; 1 << 20] = [0; 1 << 20];
 
-/// The files that a connection has to send, in the order of their placeholders.
+/// The files that a connection must send, in the order of their placeholders.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Outbox(Arc<Mutex<VecDeque<Piece>>>);
 
@@ -69,7 +69,7 @@ pub(super) enum ResponseBody {
     Sent(Option<Piece>, Outbox),
     /// A file that the server must read, because the connection is encrypted.
     Read(Piece),
-    /// Events, as they happen.
+    /// Events, which are sent as they happen.
     Events(Events),
 }
 
@@ -103,7 +103,8 @@ impl Body for ResponseBody {
         let data = match &mut *self {
             Self::Text(text) => Data::Bytes(std::mem::take(text)),
             // The file is queued only when hyper asks for the body. hyper never asks for the body
-            // of an answer to a HEAD, so a file that is queued earlier would stay in the outbox.
+            // of an answer to a HEAD request, so a file that is queued earlier would stay in the
+            // outbox.
             Self::Sent(piece, outbox) => {
                 let length = piece.as_ref().map_or(0, |piece| piece.length);
                 outbox.lock().extend(piece.take());
@@ -128,7 +129,8 @@ impl Body for ResponseBody {
     }
 }
 
-/// Reads the next bytes of a piece. They are usually in the page cache, so this does not block.
+/// Reads the next bytes of a piece. The bytes are usually in the page cache, so the read does not
+/// block.
 fn read(piece: &mut Piece) -> io::Result<Bytes> {
     let mut buffer = vec![0; usize::try_from(piece.length.min(CHUNK_BYTES)).unwrap_or_default()];
     let count = piece.file.read_at(&mut buffer, piece.start)?;

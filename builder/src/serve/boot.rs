@@ -1,9 +1,9 @@
-//! The scripts for iPXE. A machine must first identify itself. The server then installs it if it is
-//! the machine of a node that has not been installed, and otherwise boots it from its disk.
+//! The scripts for iPXE. A machine must first identify itself. The server then installs the machine
+//! if it belongs to a node that has not been installed. Otherwise, the machine boots from its disk.
 //!
 //! Each script ends with `exit 1`, a failure. After a success, UEFI firmware stays in its setup
-//! menu. After a failure, it continues with the next entry of its boot order. BIOS firmware
-//! continues in both cases (tried with OVMF and SeaBIOS).
+//! menu. After a failure, UEFI firmware continues with the next entry of its boot order. BIOS
+//! firmware continues in both cases (tried with OVMF and SeaBIOS).
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use recipes::Label;
 /// which need not be the first card. `:uristring` escapes a value for a query (iPXE, settings).
 const IDENTITY_QUERY: &str = "mac=${netX/mac}&serial=${serial:uristring}&uuid=${uuid}";
 
-/// How often a machine whose card is not known yet can ask again.
+/// How many times a machine whose card is not known yet may ask again.
 const MAX_RETRIES: u32 = 5;
 
 /// One installation.
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn words_stay_words() {
+    fn text_in_a_script_cannot_become_a_command() {
         let script = boot_disk_script("no node is ${x} || boot\nkernel http://evil");
         assert_eq!(script.lines().count(), 3, "{script}");
         assert!(!script.contains('$') && !script.contains('|'), "{script}");

@@ -52,16 +52,17 @@ pub(super) struct ClientRequest {
     pub(super) installer: Machine,
     /// The value of the `Authorization` header.
     pub(super) authorization: Option<String>,
-    /// The chain of the client's certificate, leaf first. The client has the leaf's key, but nothing
-    /// else is known about the chain. Empty without a certificate.
+    /// The chain of the client's certificate, leaf first. The client has the leaf's key, but
+    /// nothing else is known about the chain. The chain is empty if the client presented no
+    /// certificate.
     pub(super) certificates: ClientChain,
-    /// The conditions under which a file is sent, and the requested part of it.
+    /// The conditions under which a file is sent, and the requested part of the file.
     pub(super) conditions: Conditions,
     /// The body of a POST.
     pub(super) body: Vec<u8>,
-    /// Its parameters, if it is a form.
+    /// The parameters in the body, if the body is a form.
     pub(super) form: Vec<(String, String)>,
-    /// The origin of the request, determined when a page first asks for it.
+    /// The origin of the request, which is determined when a page first needs it.
     origin: OnceLock<Result<RequestOrigin, Refusal>>,
 }
 
@@ -151,12 +152,12 @@ impl ClientRequest {
         )
     }
 
-    /// Returns a parameter of the query.
+    /// Returns a parameter in the query.
     pub(super) fn query_value(&self, key: &str) -> Option<&str> {
         find(&self.query, key)
     }
 
-    /// Returns a parameter of the body.
+    /// Returns a parameter in the body.
     pub(super) fn form_value(&self, key: &str) -> Option<&str> {
         find(&self.form, key)
     }
@@ -188,8 +189,8 @@ pub(super) fn method_refused(allowed: &str) -> Refusal {
     }
 }
 
-/// Decodes the path and splits it into its parts. A path has exactly one form here, however a
-/// request spells it, so that a page is found by the meaning of its path.
+/// Decodes the path and splits it into its parts. All spellings of a path have the same result, so
+/// that they lead to the same page.
 fn path(raw: &str) -> Result<Vec<String>, Refusal> {
     let bad = || Refusal::bad_request(RefusalId::Path, "this server does not have this path");
     let decoded: Vec<u8> = percent_decode(raw).ok_or_else(bad)?;
@@ -238,7 +239,7 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     }
     if first.is_none() && head.version == Version::HTTP_11 {
         return Err(bad(
-            "the request does not have a Host, which HTTP/1.1 requires",
+            "the request does not have a Host header, which HTTP/1.1 requires",
         ));
     }
     let header = first

@@ -1,4 +1,4 @@
-//! Conditional requests (RFC 9110, 13). Decides whether a file is sent at all.
+//! Conditional requests (RFC 9110, 13). Decides whether a file is sent.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use hyper::header::{self, HeaderMap, HeaderName};
 use recipes::Sha256;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-/// The conditions of a request for a file. Files here have a date but no entity tag.
+/// The conditions of a request for a file. A public file has a date but no entity tag.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
     pub(super) range: Option<String>,
@@ -55,15 +55,15 @@ impl Conditions {
         tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
     }
 
-    /// Decides for a file with this date, in the order of RFC 9110, 13.2.2. A date is evaluated
-    /// only if the same step has no entity tags.
+    /// Evaluates the conditions for a file with this date, in the order of RFC 9110, 13.2.2. A date
+    /// is evaluated only if the same step has no entity tags.
     pub(super) fn decide(&self, modified: Option<SystemTime>) -> Precondition {
         // HTTP dates are in whole seconds.
         let modified = modified.map(|time| OffsetDateTime::from(time).unix_timestamp());
         let is_after = |date: &Option<String>| -> Option<bool> {
             Some(modified? > http_date(date.as_deref()?)?)
         };
-        // Only `*` matches a file without a tag.
+        // A file has no tag, so only `*` matches it.
         let any = |tags: &str| tags.trim() == "*";
         let wanted = match &self.if_match {
             Some(tags) => any(tags),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_decided_as_rfc_9110_says() {
+    fn conditions_are_evaluated_in_the_order_of_rfc_9110() {
         use Precondition::{Failed, NotModified, Send};
         use header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
         for (fields, wanted) in [
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_date_is_sent_whatever_the_dates_of_a_request_are() {
+    fn a_file_without_a_date_is_sent_regardless_of_the_dates_in_the_request() {
         let conditions = Conditions {
             if_modified_since: Some(AFTER.to_owned()),
             if_unmodified_since: Some(BEFORE.to_owned()),

@@ -1,6 +1,6 @@
 //! Limits how many connections are open at the same time, in total and for each source. When all
-//! slots are in use, the source with the most connections loses its oldest one, so that a machine
-//! with a single request always receives an answer.
+//! slots are in use, the source with the most connections loses its oldest connection, so that a
+//! machine with a single request always receives an answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -32,11 +32,11 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     id: u64,
-    /// The handle that ends the connection's task. It is `None` until the task is started.
+    /// The handle that ends the connection's task. The value is `None` until the task is started.
     task: Option<AbortHandle>,
 }
 
-/// The slot of one connection. Dropping it frees the slot.
+/// The slot of one connection. Dropping this value frees the slot.
 #[derive(Debug)]
 pub(super) struct Slot {
     table: Arc<Mutex<Table>>,
@@ -54,7 +54,7 @@ enum Admission {
 }
 
 impl Connections {
-    /// Creates a table with as many slots as the process's limit of open files allows.
+    /// Creates a table with as many slots as the process's limit on open files allows.
     pub(super) fn new() -> Self {
         let files = raise_limit();
         // A connection needs two open files: its socket and the file that it sends.
@@ -112,7 +112,7 @@ impl Slot {
         }
     }
 
-    /// Returns its number.
+    /// Returns the number of the slot.
     pub(super) fn id(&self) -> u64 {
         self.id
     }
@@ -189,8 +189,8 @@ fn source(from: IpAddr) -> IpAddr {
     }
 }
 
-/// Raises the limit of open files to what all connections need, as far as the system allows, and
-/// returns the new limit.
+/// Raises the limit on open files to the number that all connections need, as far as the system
+/// allows. Returns the new limit.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let needed = MAX_CONNECTIONS as u64 * 2 + RESERVED_FILES;
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn one_source_has_half_of_the_slots() {
+    fn one_source_can_use_half_of_the_slots() {
         let connections = Connections::with(8, 4);
         let greedy: Vec<_> = (0..8).map(|_| connections.admit(ip(1))).collect();
         assert_eq!(greedy.iter().flatten().count(), 4);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_source_with_most_gives_way_to_one_that_has_few() {
+    fn a_new_source_takes_a_slot_of_the_source_with_the_most_connections() {
         let connections = Connections::with(6, 4);
         let most: Vec<_> = (0..4).filter_map(|_| connections.admit(ip(1))).collect();
         let some: Vec<_> = (0..2).filter_map(|_| connections.admit(ip(2))).collect();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_has_one_source_whatever_its_form() {
+    fn all_addresses_of_a_machine_have_one_source() {
         assert_eq!(source("::ffff:10.0.0.1".parse().unwrap()), ip(1));
         assert_eq!(
             source("2001:db8::1:2:3:4".parse().unwrap()),

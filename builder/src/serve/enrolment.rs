@@ -1,6 +1,6 @@
 //! Signs the requests of nodes that generate their keys themselves. The server identifies the
 //! machine in the same way as for a document. A node's first keys are recorded as its keys, so that
-//! no other machine is ever enrolled in its place unless an operator approves that.
+//! no other machine is ever enrolled in its place unless an operator approves the new keys.
 
 use anyhow::Result;
 use hyper::StatusCode;
@@ -69,22 +69,24 @@ fn signed(
     let installation = cluster.record.installation(&node.name)?.unwrap_or_default();
     note_installed(state, &cluster.record, node, installation, now());
     let what = if is_new {
-        "certificates are signed for"
+        "receives new certificates for"
     } else {
-        "it receives its existing certificates for"
+        "receives its existing certificates for"
     };
     let what = format!("{what} the key {}", keys.fingerprint());
     state.log_event(request, Some(&node.name), what);
     Ok(document)
 }
 
-/// Converts an error into the server's answer. Until an operator decides, the machine asks again.
+/// Converts an error into the server's answer. The machine repeats its request until an operator
+/// decides.
 fn refusal(error: anyhow::Error) -> anyhow::Error {
     let refusal = match error.downcast_ref::<PkiError>() {
         Some(PkiError::KeyNotApproved { name, asked, .. }) => Refusal::unavailable(
             RefusalId::KeyNotApproved,
             format!(
-                "the key {asked} is waiting for an operator's approval: `builder pki approve` on the server shows it for {name}"
+                "the key {asked} is waiting for an operator's approval: `builder pki approve` on \
+                 the server shows this key for {name}"
             ),
         ),
         Some(PkiError::KeyOfAnotherNode { owner, .. }) => Refusal::forbidden(

@@ -1,5 +1,5 @@
-//! Public files. Opens them only below their folder, and decides which of their bytes an answer
-//! contains.
+//! Serves public files. Opens a file only if it is below the public folder, and decides which bytes
+//! of the file an answer contains.
 
 use std::fs::File;
 use std::io;
@@ -43,8 +43,8 @@ impl FileAnswer {
     }
 }
 
-/// Opens a regular file below a folder without following links. Otherwise a user who can create a
-/// link in a public folder could publish any file that this program can read.
+/// Opens a regular file below a folder without following links. If this function followed links, a
+/// user who can create a link in a public folder could publish any file that this program can read.
 pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let Some((last, above)) = parts.split_last() else {
@@ -69,7 +69,7 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
         Ok(file) => {
             Ok(Some(file).filter(|file| file.metadata().is_ok_and(|about| about.is_file())))
         }
-        // LOOP means a link, and NXIO a socket.
+        // LOOP means that the file is a link, and NXIO that it is a socket.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG) => {
             Ok(None)
         }
@@ -77,7 +77,7 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
     }
 }
 
-/// Builds the answer with a file, or with the requested part of it.
+/// Builds the answer with a file, or with the requested part of the file.
 pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Result<FileAnswer> {
     let about = file.metadata()?;
     let size = about.len();
@@ -146,7 +146,7 @@ enum Range {
     /// The whole file. The header does not specify a range of bytes, or it specifies several, which
     /// a server need not support (RFC 9110, 14.2).
     Whole,
-    /// The start, and the number of bytes.
+    /// The start and the number of bytes.
     Part(u64, u64),
     /// The range is outside the file.
     Outside,
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_cut_to_the_file() {
+    fn a_range_is_limited_to_the_file() {
         for (text, found) in [
             ("bytes=0-3", Range::Part(0, 4)),
             ("bytes=4-", Range::Part(4, 6)),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_download_goes_on_where_it_was_interrupted() {
+    fn a_download_resumes_where_it_was_interrupted() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("overlay.tar.gz");
         fs::write(&path, "0123456789").unwrap();
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_does_not_hold_sends_no_byte() {
+    fn no_byte_is_sent_if_a_condition_fails() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("manifest.json");
         fs::write(&path, "{}").unwrap();

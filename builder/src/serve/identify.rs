@@ -10,13 +10,14 @@ use super::log::Log;
 use super::peer_link::{PeerLink, find};
 use super::refusal::{Refusal, RefusalId};
 
-/// The maximum number of network cards that a request can name. No machine has more cards.
+/// The maximum number of network cards that a request can name. No real machine has more cards than
+/// this.
 const MAX_CARDS: usize = 64;
 
-/// The identity that a machine states. Facts that it does not state are empty or `None`.
+/// The identity that a machine states. Facts that the machine does not state are empty or `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Machine {
-    /// Its network cards.
+    /// The machine's network cards.
     pub(super) macs: Vec<Mac>,
     /// The serial number of SMBIOS type 1.
     pub(super) serial: Option<FirmwareId>,
@@ -24,7 +25,7 @@ pub(super) struct Machine {
     pub(super) uuid: Option<FirmwareId>,
 }
 
-/// The origin of its request.
+/// The origin of a machine's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RequestOrigin {
     pub(super) address: Ipv4Addr,
@@ -45,8 +46,8 @@ impl RequestOrigin {
     ) -> Result<Self, Refusal> {
         if let Some(name) = proxy {
             let why = format!(
-                "the request came through a proxy (it has {name}), which hides the machine: let machines connect to this \
-                 server directly"
+                "the request came through a proxy (it has the header {name}), which hides the \
+                 machine: let machines connect to this server directly"
             );
             return Err(Refusal::forbidden(RefusalId::Proxied, why));
         }
@@ -101,11 +102,11 @@ impl Machine {
     }
 }
 
-/// Returns the node that a machine is.
+/// Returns the node that a machine belongs to.
 ///
-/// A machine can claim any identity, so [`check_location`] makes the final decision. A node whose
-/// recipe states no facts about its machine is identified only by its address. firstboot on the
-/// node identifies its machine in the same way.
+/// A machine can claim any identity, so [`check_location`] makes the final decision. If the recipe
+/// states no facts about a node's machine, the node is identified only by its address. firstboot on
+/// the node identifies its machine in the same way.
 pub(super) fn identify<'a>(
     nodes: &'a [NodeIdentity],
     machine: &Machine,
@@ -127,32 +128,33 @@ pub(super) fn identify<'a>(
 
 /// Checks that the request of a machine that claims to be a node comes from that node's location.
 ///
-/// If the address is on a network of this host, the card that answers for it must be the node's.
-/// Another machine can use the node's address, but then its own card answers for it. Behind a
-/// router, the machine must have the node's address.
+/// If the address is on a network of this host, the card that answers for the address must be the
+/// node's. Another machine can use the node's address, but then the card of that machine answers.
+/// Behind a router, the machine must have the node's address.
 pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Result<(), Refusal> {
     let (name, address) = (&node.name, origin.address);
     match (origin.link, node.machine.mac) {
         (PeerLink::Local, _) => Err(Refusal::forbidden(
             RefusalId::ThisHost,
             format!(
-                "it claims to be {name}, but its request comes from {address}, which is this \
-                 server itself. A proxy or a forwarded port hides the machine: let machines \
+                "the machine claims to be {name}, but its request comes from {address}, which is \
+                 this server itself. A proxy or a forwarded port hides the machine: let machines \
                  connect to this server directly"
             ),
         )),
         (PeerLink::NoCard, _) => Err(Refusal::unavailable(
             RefusalId::CardUnknown,
             format!(
-                "it claims to be {name}, but no network card has answered for {address} by ARP \
-                 yet. Ask again"
+                "the machine claims to be {name}, but no network card has answered for {address} \
+                 by ARP yet. Ask again"
             ),
         )),
         (PeerLink::Card(card), Some(mac)) if card != mac => Err(Refusal::forbidden(
             RefusalId::WrongCard,
             format!(
-                "it claims to be {name}, whose card is {mac}, but {address} is at {card}. The \
-                 recipe's `mac` must be that of the card with which the node reaches this server"
+                "the machine claims to be {name}, whose card is {mac}, but {address} is at {card}. \
+                 The recipe's `mac` must be the address of the card with which the node reaches \
+                 this server"
             ),
         )),
         (PeerLink::Card(_), Some(_)) => Ok(()),
@@ -160,7 +162,8 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
         _ => Err(Refusal::forbidden(
             RefusalId::WrongAddress,
             format!(
-                "it claims to be {name}, whose address is {}, but its request comes from {address}",
+                "the machine claims to be {name}, whose address is {}, but its request comes from \
+                 {address}",
                 node.address
             ),
         )),
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_on_this_network_is_known_by_its_card_whatever_its_address() {
+    fn a_machine_on_this_network_is_identified_by_its_card_regardless_of_its_address() {
         let nodes = [node("a", 1, by_mac(ONE)), node("b", 2, by_mac(TWO))];
         assert_eq!(
             name(
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_behind_a_router_is_known_by_its_address() {
+    fn a_machine_behind_a_router_is_identified_by_its_address() {
         let nodes = [node("a", 1, by_mac(ONE))];
         assert_eq!(name(&nodes, &says(&[("mac", ONE)]), from(AT, "")), Ok("a"));
         let no = identify(&nodes, &says(&[("mac", ONE)]), from(ELSEWHERE, "")).unwrap_err();
@@ -281,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_that_did_not_answer_proves_nothing_and_is_asked_again() {
+    fn a_machine_whose_card_did_not_answer_is_told_to_ask_again() {
         let nodes = [
             node("a", 1, by_mac(ONE)),
             node("b", 2, by_firmware()),
@@ -322,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_the_recipe_names_must_fit() {
+    fn every_fact_in_the_recipe_must_match() {
         let nodes = [node("a", 1, by_firmware())];
         assert_eq!(
             name(
@@ -352,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_names_no_machine_is_known_by_its_address() {
+    fn a_node_without_facts_about_its_machine_is_identified_by_its_address() {
         let nodes = [
             node("a", 1, MachineMatch::default()),
             node("b", 2, by_mac(TWO)),
@@ -370,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_has_no_more_cards_than_fit_into_a_log() {
+    fn a_machine_can_name_only_a_limited_number_of_cards() {
         let macs: Vec<String> = (0..2700)
             .map(|n| format!("52:54:00:00:{:02x}:{:02x}", n / 256, n % 256))
             .collect();

@@ -69,8 +69,8 @@ fn decide(
         .map_err(|error| cannot_record(state, name, &error))?;
     let mut installation = recorded.clone().unwrap_or_default();
     let next = match (&recorded, delivery.and_then(|delivery| delivery.first)) {
-        // The node has received its document, so it has been installed, although this could not be
-        // recorded.
+        // The node has received its document, so it has been installed, although the server could
+        // not record the installation.
         (_, Some(first)) if began_before(recorded.as_ref(), first) => NextBoot::Disk(first),
         (None, _) => NextBoot::Unknown,
         _ => installation.next(state.retries),
@@ -89,7 +89,7 @@ fn decide(
             state.log_event(
                 request,
                 Some(name),
-                format!("is sent the installer, attempt {attempt} of {last}"),
+                format!("receives the installer, attempt {attempt} of {last}"),
             );
             let attempt = (attempt, last);
             Ok(boot::install_script(Install {
@@ -132,7 +132,7 @@ fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
     }
 }
 
-/// Returns the refusal to install a machine because all its attempts have failed.
+/// Returns the refusal to install a machine after all its attempts have failed.
 fn attempts_exhausted(name: &Label, installation: &Installation, again: &str) -> Refusal {
     let last = installation.last.as_ref();
     let step = last.map_or("allowed", |last| last.step.as_str());
@@ -164,8 +164,8 @@ fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
 fn cannot_record(state: &ServerState, name: &Label, error: &anyhow::Error) -> anyhow::Error {
     state.log.error(error);
     let why = format!(
-        "{name} boots from its disk: the server cannot record an installation; its console shows \
-         why"
+        "{name} boots from its disk: the server cannot record an installation. The server's \
+         console shows why"
     );
     Refusal::forbidden(RefusalId::Unrecorded, why).into()
 }
@@ -198,7 +198,7 @@ pub(super) fn kickstart(state: &ServerState, request: &ClientRequest) {
                 state.log_event(
                     request,
                     None,
-                    format!("downloads the kickstart, but this is not recorded: {refusal}"),
+                    format!("downloads the kickstart, but the server cannot record the download: {refusal}"),
                 );
                 return Ok(());
             }

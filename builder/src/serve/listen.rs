@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// One listening address from the command line. It is a list, because `localhost` stands for two
+/// One listening address from the command line. The value is a list, because `localhost` has two
 /// addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listen(pub(super) Vec<SocketAddr>);
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_or_localhost_with_a_port() {
+    fn a_listening_address_needs_a_port() {
         for (text, addresses) in [
             ("10.0.0.5:80", &["10.0.0.5:80"][..]),
             ("[::]:8080", &["[::]:8080"]),

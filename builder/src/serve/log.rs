@@ -32,10 +32,10 @@ const MAX_QUEUED_LINES: usize = 1024;
 pub(super) struct Line {
     #[serde(serialize_with = "as_text")]
     pub(super) time: SystemTime,
-    /// The client. `None` for an event of the server itself.
+    /// The address of the client, or `None` for an event of the server itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<IpAddr>,
-    /// The network card that has the address, if known.
+    /// The network card that has the client's address, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) card: Option<Mac>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,8 @@ impl Log {
         Ok(Self(sender))
     }
 
-    /// Logs an event, or drops it if too many are queued, so that no request waits for the log.
+    /// Logs an event, or drops it if too many events are queued, so that no request waits for the
+    /// log.
     pub(super) fn add(&self, mut line: Line) {
         line.what = printable(&line.what);
         let _ = self.0.try_send(Entry::Event(line));
@@ -185,8 +186,8 @@ impl Budget {
         }
     }
 
-    /// Begins a new period if the old period has ended. Returns how many lines were dropped in the
-    /// old period.
+    /// Begins a new period if the old period has ended, and then returns the number of lines that
+    /// were dropped in the old period.
     fn begin_period(&mut self, now: Instant) -> Option<u32> {
         if now.duration_since(self.since) < BUDGET_PERIOD {
             return None;

@@ -1,4 +1,4 @@
-//! `builder serve`: serves an output over http, so that a machine becomes its node as soon as it is
+//! `builder serve`: serves an output over http, so that a machine becomes a node as soon as it is
 //! switched on, without an operator. The image is public. A node's document goes only to the node's
 //! machine, and only for a limited time. iPXE installs a machine once.
 //!
@@ -6,7 +6,7 @@
 //! to the module that answers it: `node_document` answers with a document, `install` with a script
 //! for iPXE, and `files` with a public file. `peer_link` queries the kernel about how a machine is
 //! connected, and `identify` determines which node the machine is. `power` switches machines on and
-//! off. `record` holds the state that outlives the server, and `board` shows the state.
+//! off. `record` stores the state that outlives the server, and `board` shows the state.
 
 mod board;
 mod body;
@@ -69,18 +69,18 @@ pub(crate) struct Options {
     /// which the cluster's first build creates]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Minutes after the first download during which a node may fetch its document again
+    /// How many minutes after the first download a node may fetch its document again
     #[arg(long, default_value_t = 15, value_name = "MINUTES")]
     open: u64,
-    /// How often to repeat an unfinished installation before the machine is held
+    /// How many times to repeat an unfinished installation before the machine is held
     #[arg(long, default_value_t = 3, value_name = "TIMES")]
     retries: u32,
     /// The tree of CentOS 7.9 from which iPXE installs: a folder, which the server then serves, or
     /// a URL
     #[arg(long, value_name = "FOLDER|URL")]
     tree: Option<Tree>,
-    /// A folder that `builder mirror` has written. It is served below /mirror/, and its tree is the
-    /// default for --tree
+    /// A folder that `builder mirror` has written. The server serves this folder below /mirror/,
+    /// and its tree is the default for --tree
     #[arg(long, value_name = "DIR")]
     mirror: Option<PathBuf>,
     /// Additional words for the installer's kernel line
@@ -123,13 +123,13 @@ pub(crate) struct Options {
     /// Query the cluster's members for the board, with the client certificate in this folder
     #[arg(long, value_name = "DIR")]
     client: Option<PathBuf>,
-    /// Run this command with /bin/sh for each event about a node. It receives the event as a line
-    /// of JSON on standard input
+    /// Run this command with /bin/sh for each event about a node. The command receives the event as
+    /// a line of JSON on standard input
     #[arg(long, value_name = "COMMAND")]
     hook: Option<String>,
     /// Run this program to boot a machine from the network when its installation is allowed, and
-    /// after an attempt that failed. Its arguments are the node's name and `on`, `off`, `cycle` or
-    /// `netboot`
+    /// after an attempt that failed. The arguments of the program are the node's name and `on`,
+    /// `off`, `cycle` or `netboot`
     #[arg(long, value_name = "COMMAND")]
     power: Option<PathBuf>,
 }

@@ -1,6 +1,6 @@
 //! Queries the kernel about the path to an address (rtnetlink(7)): its route, the link of that
-//! route, and the neighbours on that link. Only the kernel knows policy routes and link routes,
-//! which no table in /proc lists.
+//! route, and the neighbours on that link. Only the kernel can answer, because no table in /proc
+//! lists policy routes and link routes.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -74,8 +74,8 @@ impl Netlink {
             SocketFlags::CLOEXEC,
             None,
         )?;
-        // The kernel answers immediately. If it ever does not, the timeout prevents the request
-        // from waiting indefinitely.
+        // The kernel answers immediately. If the kernel does not answer, the timeout prevents the
+        // request from waiting indefinitely.
         set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(2)))?;
         Ok(Self(socket))
     }
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_without_a_card_has_none() {
+    fn a_neighbour_without_a_card_is_read() {
         let mut body = vec![INET, 0, 0, 0, 7, 0, 0, 0, 0x20, 0, 0, 1];
         attribute(&mut body, NDA_DST, [10, 0, 0, 1]);
         let address = Ipv4Addr::new(10, 0, 0, 1);

@@ -40,7 +40,8 @@ fn deliver(
     node: &NodeIdentity,
 ) -> Result<Reply> {
     let record = &cluster.record;
-    // On a full disk, the lock file cannot be created either.
+    // A machine receives its document even if the lock file cannot be created because the disk is
+    // full.
     let _lock = record.lock().inspect_err(|error| state.log.error(error));
     if let Err(error) = cluster.note_served() {
         state.log.error(&error);
@@ -71,10 +72,10 @@ fn deliver(
     delivery.mark_delivered(installation.began, now);
     state.put_delivery(record, name, &delivery);
     let what = if is_proven {
-        "its newer document is handed out, because it proved that it has an earlier one"
+        "receives its newer document, because it proved that it has an earlier document"
     } else {
         note_installed(state, record, node, installation, now);
-        "its document is handed out"
+        "receives its document"
     };
     state.log_event(request, Some(name), what);
     let reply = text_reply(StatusCode::OK, text);
@@ -105,7 +106,7 @@ fn must_be_open(
         let first = delivery.first.map(time::text).unwrap_or_default();
         let why = format!(
             "the document of {name} was handed out at {first}, and could be downloaded for {} \
-             minutes from then. Run `builder allow {name} --document` on the server to allow \
+             minutes after that. Run `builder allow {name} --document` on the server to allow \
              another download",
             state.open.as_secs() / 60
         );
@@ -122,7 +123,8 @@ fn tagged(mut reply: Reply, digest: Option<Sha256>) -> Reply {
 }
 
 /// Records that the machine has been installed, because only an installed machine asks for its
-/// document. From then on, iPXE does not install the machine again, even if its report was lost.
+/// document. After that, iPXE does not install the machine again, even if the machine's report was
+/// lost.
 pub(super) fn note_installed(
     state: &ServerState,
     record: &Record,

@@ -1,4 +1,5 @@
-//! Maps each request to its answer. All functions here are synchronous and may block on the disk.
+//! Maps each request to its answer. All functions in this module are synchronous and may block on
+//! the disk.
 
 use std::io;
 
@@ -24,7 +25,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
     let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();
     let identity = |reply: &dyn Fn() -> Result<Reply>| match request.verb {
         Verb::Get => reply().unwrap_or_else(|error| failed(state, &error)),
-        // A HEAD is refused, because it would have the side effects of a GET.
+        // A HEAD request is refused, because it would have the side effects of a GET request.
         Verb::Head | Verb::Post => not_allowed("GET"),
     };
     match parts.as_slice() {
@@ -118,6 +119,6 @@ fn failed(state: &ServerState, error: &anyhow::Error) -> Reply {
     refused(&Refusal {
         id: RefusalId::Failed,
         status: StatusCode::INTERNAL_SERVER_ERROR,
-        why: "the server failed; its console shows why".to_owned(),
+        why: "the server failed; the server's console shows why".to_owned(),
     })
 }

@@ -16,10 +16,10 @@ const DELAY: u16 = 0x08;
 const PROBE: u16 = 0x10;
 const PERMANENT: u16 = 0x80;
 
-/// What is known about the machine at an address.
+/// The connection of a machine to this host, as the kernel shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerLink {
-    /// The machine is on a network of this host, and the card has the address.
+    /// The machine is on a network of this host, and this card has the address.
     Card(Mac),
     /// The machine is on a network of this host, but no card has answered for its address.
     NoCard,
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_card_that_answered_counts() {
+    fn only_a_card_that_has_answered_identifies_a_machine() {
         let card = "52:54:00:00:00:01";
         for state in [REACHABLE, STALE, DELAY, PROBE, PERMANENT] {
             assert_eq!(
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_another_link_or_address_is_not_the_clients() {
+    fn an_entry_of_another_link_or_address_is_ignored() {
         let card = "52:54:00:00:00:01";
         let other = Neighbour {
             address: Ipv4Addr::new(10, 0, 0, 2),

@@ -3,7 +3,7 @@
 //! action as its arguments. There is no shell, and nothing that a machine reports becomes an
 //! argument.
 //!
-//! A failure is shown, and changes nothing else: the machine is still installed at its next network
+//! A failure is shown but has no other effect: the machine is still installed at its next network
 //! boot.
 
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ const WORKERS: usize = 8;
 /// The maximum number of bytes of the command's standard error in a message.
 const MAX_ERROR_BYTES: u64 = 1024;
 
-/// What the command must do with a machine.
+/// The action that the command must perform on a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
     On,
@@ -59,7 +59,7 @@ impl fmt::Display for Action {
 /// The result of the newest calls for a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PowerResult {
-    /// What was done, or the failure.
+    /// The completed actions, or the failure.
     pub(super) text: String,
     pub(super) failed: bool,
 }
@@ -81,8 +81,8 @@ struct Shared {
 type Recorded = (SystemTime, Option<Installation>);
 
 impl Power {
-    /// Starts to follow the record. Installations that were allowed earlier cause no call, because
-    /// a restart of the server must not switch machines.
+    /// Starts to watch the record. Installations that were allowed earlier cause no call, because a
+    /// restart of the server must not switch machines.
     pub(super) fn start(program: &Path, record: Record, retries: u32, log: Log) -> Result<Self> {
         check_program(program)?;
         let power = Self(Arc::new(Shared {
@@ -190,8 +190,8 @@ impl Power {
     }
 }
 
-/// Refuses a command that cannot run, before the first machine waits for it. A name without a slash
-/// is looked up in PATH when it is called.
+/// Refuses a command that cannot run, before the command is needed for the first machine. A command
+/// name without a slash is looked up in PATH at each call.
 fn check_program(program: &Path) -> Result<()> {
     if program.components().count() < 2 {
         return Ok(());
@@ -201,15 +201,15 @@ fn check_program(program: &Path) -> Result<()> {
         .with_context(|| format!("--power: cannot read {}", program.display()))?;
     ensure!(
         meta.is_file() && meta.permissions().mode() & 0o111 != 0,
-        "--power: {} is not an executable file; the option takes the path of one program, without \
-         arguments",
+        "--power: {} is not an executable file; the option accepts only the path of one program, \
+         without arguments",
         program.display()
     );
     Ok(())
 }
 
 /// Decides whether a machine must boot from the network now: an operator has just allowed its
-/// installation, or its newest attempt has just failed and another one is left.
+/// installation, or its newest attempt has just failed and another attempt is left.
 fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> bool {
     if before.is_some_and(|before| before.0 == now.0) {
         return false;
@@ -231,21 +231,22 @@ fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> boo
     installation.last.is_none() || (is_failed(installation) && !is_known)
 }
 
-/// Boots a machine from the network. Returns what was done, or the failure.
+/// Boots a machine from the network. Returns the completed actions, or the failure.
 ///
-/// A management controller refuses to cycle a machine that is off, and some cannot cycle at all.
-/// The machine is then switched off and on.
+/// A management controller refuses to cycle a machine that is off, and some controllers cannot
+/// cycle a machine. The machine is then switched off and on.
 fn boot_from_network(
     call: impl Fn(Action) -> io::Result<()>,
     is_current: impl Fn() -> bool,
     pause: Duration,
 ) -> Result<String, String> {
     let failed = |action: Action| move |error: io::Error| format!("{action} failed: {error}");
-    let begun = "it was not switched, because its installation has begun or is no longer allowed";
+    let begun = "the machine was not switched, because its installation has begun or is no longer \
+                 allowed";
     if !is_current() {
         return Ok(begun.to_owned());
     }
-    // Without this the machine would boot from its disk, so it is not cycled then.
+    // If this call fails, a cycled machine would boot from its disk, so the machine is not cycled.
     call(Action::Netboot).map_err(failed(Action::Netboot))?;
     if !is_current() {
         return Ok(begun.to_owned());
@@ -265,7 +266,7 @@ fn boot_from_network(
         .map_err(|error| format!("{cycle}; {}", failed(Action::On)(error)))
 }
 
-/// Calls the command once, and ends it if it takes too long.
+/// Calls the command once, and kills it after the time limit.
 fn call(program: &Path, node: &Label, action: Action, patience: Duration) -> io::Result<()> {
     let mut said = tempfile::tempfile()?;
     let mut child = Command::new(program)

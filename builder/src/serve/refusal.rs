@@ -87,7 +87,8 @@ impl Refusal {
         }
     }
 
-    /// Creates a refusal for something that is not known yet, but that a later build may add (404).
+    /// Creates a refusal for something that does not exist yet, but that a later build may add
+    /// (404).
     pub(super) fn not_found(id: RefusalId, why: impl Into<String>) -> Self {
         Self {
             id,

@@ -48,7 +48,7 @@ pub(super) struct Endpoint {
 #[derive(Clone)]
 struct Client {
     peer: SocketAddr,
-    /// The address of this server that it is connected to.
+    /// The address of this server that the client is connected to.
     local: SocketAddr,
     certificates: ClientChain,
 }
@@ -120,7 +120,7 @@ async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
         let listener = TcpListener::bind(address).await;
         match listener.with_context(|| format!("cannot listen on {address}")) {
             Ok(listener) => listeners.push(listener),
-            // This happens for `localhost` on a host without IPv6.
+            // On a host without IPv6, the server cannot listen on the IPv6 address of `localhost`.
             Err(error) if address.is_ipv6() && !listeners.is_empty() => {
                 console::error(with_causes(&error));
             }
@@ -256,7 +256,7 @@ async fn respond(
                     console::error(error);
                     refused(&Refusal::unavailable(
                         RefusalId::Failed,
-                        "the server failed; its console shows why",
+                        "the server failed; the server's console shows why",
                     ))
                 }
             }
@@ -265,7 +265,7 @@ async fn respond(
     response(reply, outbox)
 }
 
-/// Reads a whole short body.
+/// Reads a short body to its end.
 async fn read(body: Incoming) -> Option<Vec<u8>> {
     let mut body = pin!(body);
     let mut bytes = Vec::new();

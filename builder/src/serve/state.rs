@@ -33,9 +33,9 @@ pub(super) struct ServerState {
     pub(super) out: PathBuf,
     /// The folder of records.
     pub(super) record_dir: PathBuf,
-    /// How long after the first download a document can be downloaded again.
+    /// How long after the first download a document may be downloaded again.
     pub(super) open: Duration,
-    /// How often an unfinished installation is repeated.
+    /// How many times an unfinished installation is repeated.
     pub(super) retries: u32,
     /// The tree from which iPXE installs.
     pub(super) tree: Option<Tree>,
@@ -92,8 +92,9 @@ impl Cluster {
         self.digests.get(&node.name).copied()
     }
 
-    /// Records the documents of this output. A machine that has one of them can later prove its
-    /// identity with it, even if another server handed it out. The caller holds the record's lock.
+    /// Records the documents of this output. A machine that has one of these documents can later
+    /// prove its identity with that document, even if another server handed it out. The caller
+    /// holds the record's lock.
     pub(super) fn note_served(&self) -> Result<()> {
         self.digests
             .iter()
@@ -125,8 +126,9 @@ fn all_nodes(out: &Path) -> Result<Vec<(NodeIdentity, Option<Sha256>)>> {
     Ok(nodes)
 }
 
-/// Reads the node of a folder in the output, with the digest of its document. This does not check
-/// the signature. The node checks it, because its image determines which key to trust.
+/// Reads the node of a folder in the output, with the digest of its document. This function does
+/// not check the signature. The node checks the signature, because its image determines which key
+/// to trust.
 fn node(out: &Path, name: &str) -> Result<(NodeIdentity, Option<Sha256>)> {
     let envelope = |text: &str| -> Result<Vec<u8>> {
         let envelope: Envelope = serde_json::from_str(text)?;
@@ -193,7 +195,8 @@ impl ServerState {
             Ok(()) => drop(unsaved.remove(node)),
             Err(error) => {
                 self.log.error(&error.context(
-                    "a document was handed out, but the server can remember this only until it ends",
+                    "a document was handed out, but the server can remember the delivery only \
+                     until it exits",
                 ));
                 let before = record.delivery(node).unwrap_or_default();
                 unsaved.insert(node.clone(), (before, delivery.clone()));
@@ -255,7 +258,7 @@ impl ServerState {
 }
 
 /// Lists what an operator should know before the first request: how the server identifies each
-/// node, and what would prevent this.
+/// node, and what would prevent the identification.
 pub(super) fn startup_notes(
     cluster: &Cluster,
     listening: &[std::net::SocketAddr],

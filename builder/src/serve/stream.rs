@@ -14,13 +14,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::body::{Outbox, PLACEHOLDER};
 
 /// The kernel drops a client that accepts nothing for this long (tcp(7), TCP_USER_TIMEOUT). Only
-/// the kernel can detect this, because a socket becomes writable again only after the client has
-/// accepted a third of its buffer. The buffer has up to 4 MiB, and each of 200 clients on a slow
-/// line accepts 60 KB per second. A small buffer would take twice the processor time.
+/// the kernel can detect such a client, because a socket becomes writable again only after the
+/// client has accepted a third of its buffer. The buffer has up to 4 MiB, and each of 200 clients
+/// on a slow line accepts 60 KB per second. A small buffer would need twice the processor time.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// The time that a client may take for any answer. After that, it must sustain a minimum rate.
+/// The time that a client may take for any answer. After that, the client must sustain a minimum
+/// rate.
 const RATE_GRACE_PERIOD: Duration = Duration::from_secs(60);
-/// The minimum rate, in bytes per second. This is about the rate of a modem.
+/// The minimum rate, in bytes per second, which is about the rate of a modem.
 const MIN_BYTES_PER_SECOND: u64 = 4096;
 
 /// A connection that fails if its client does not accept the data.
@@ -34,8 +35,8 @@ pub(super) struct StallGuard {
 
 impl StallGuard {
     pub(super) fn new(inner: TcpStream) -> Self {
-        // If this call fails, only the minimum rate applies. The same holds on kernels before 5.11
-        // if a client keeps its window closed.
+        // If this call fails, only the minimum rate applies. The same applies on kernels before
+        // 5.11 if a client keeps its window closed.
         let _ = set_tcp_user_timeout(
             &inner,
             u32::try_from(STALL_TIMEOUT.as_millis()).unwrap_or(u32::MAX),
@@ -132,10 +133,10 @@ impl AsyncWrite for StallGuard {
     }
 }
 
-/// An unencrypted connection. It replaces the placeholders that hyper writes with the files in its
-/// outbox. hyper never copies a body's bytes if the connection accepts several slices at once, so
-/// the placeholder arrives here with its own address. If it were copied, `poll_write` would send
-/// zeros, and the client's digest check would fail.
+/// An unencrypted connection. The connection replaces the placeholders that hyper writes with the
+/// files in its outbox. hyper never copies a body's bytes if the connection accepts several slices
+/// at once, so `poll_write` receives the placeholder with its own address. If hyper copied the
+/// placeholder, `poll_write` would send zeros, and the client's digest check would fail.
 #[derive(Debug)]
 pub(super) struct SendfileStream {
     inner: StallGuard,
@@ -157,7 +158,7 @@ impl SendfileStream {
             ready!(ready)?;
             let mut outbox = self.outbox.lock();
             let Some(piece) = outbox.front_mut() else {
-                return Poll::Ready(Err(io::Error::other("a placeholder without a file")));
+                return Poll::Ready(Err(io::Error::other("a placeholder has no file")));
             };
             let (socket, mut at) = (&self.inner.inner, piece.start);
             let count = limit.min(usize::try_from(piece.length).unwrap_or(usize::MAX));

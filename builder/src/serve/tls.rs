@@ -18,8 +18,8 @@ use crate::text_file;
 /// The maximum size of a certificate chain.
 const LIMIT: u64 = 1 << 20;
 
-/// Builds a TLS acceptor from a certificate chain and its key, both in PEM. It requests client
-/// certificates of the authorities, if there are any.
+/// Builds a TLS acceptor from a certificate chain and its key, both in PEM. If there are
+/// authorities, the acceptor requests client certificates that they have signed.
 pub(super) fn acceptor(cert: &Path, key: &Path, clients: Option<&ClientCa>) -> Result<TlsAcceptor> {
     let read = |path: &Path| {
         text_file::bytes(path, LIMIT).with_context(|| format!("cannot read {}", path.display()))
@@ -37,9 +37,9 @@ pub(super) fn acceptor(cert: &Path, key: &Path, clients: Option<&ClientCa>) -> R
 }
 
 /// Builds a TLS acceptor for the key that signs the cluster's documents, which every image trusts.
-/// It accepts only TLS 1.3, in which the data that a server signs begins with 64 spaces and names
-/// its purpose (RFC 8446, 4.4.3), so that the signature can never be used as the signature of a
-/// document.
+/// The acceptor supports only TLS 1.3, in which the data that a server signs begins with 64 spaces
+/// and names its purpose (RFC 8446, 4.4.3). The signature can therefore never be used as the
+/// signature of a document.
 pub(super) fn of_signing_key(pkcs8: &[u8]) -> Result<TlsAcceptor> {
     let pair = rcgen::KeyPair::try_from(pkcs8)?;
     let cert = rcgen::CertificateParams::new(vec!["enrol".to_owned()])?.self_signed(&pair)?;

@@ -38,7 +38,7 @@ impl Client {
             .connect_timeout(CALL_TIMEOUT);
         let endpoint = set(endpoint);
         // tonic's own time limit covers only the TCP handshake. If a firewall begins to drop
-        // packets after that, the connection never receives data.
+        // packets after the TCP handshake, the connection never receives data.
         let connected = tokio::time::timeout(CALL_TIMEOUT, endpoint.connect()).await;
         match connected {
             Ok(Ok(channel)) => Ok(Self { channel }),
@@ -115,7 +115,8 @@ impl Client {
         Ok(answer.members)
     }
 
-    /// Adds a learner, and returns its id. If this fails, etcd may still have added the learner.
+    /// Adds a learner, and returns its id. If the call fails, etcd may still have added the
+    /// learner.
     pub async fn add_learner(&self, peer_url: &str) -> Result<u64> {
         let request = wire::MemberAddRequest {
             peer_urls: vec![peer_url.to_owned()],
@@ -130,7 +131,7 @@ impl Client {
             .id)
     }
 
-    /// Removes a member. If this fails, etcd may still have removed the member.
+    /// Removes a member. If the call fails, etcd may still have removed the member.
     pub async fn remove(&self, id: u64) -> Result<()> {
         let request = wire::MemberIdRequest { id };
         self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberRemove", request)
@@ -138,7 +139,8 @@ impl Client {
             .map(drop)
     }
 
-    /// Promotes a learner to a voter. The leader refuses this until the learner is in sync.
+    /// Promotes a learner to a voter. The leader refuses the promotion until the learner is in
+    /// sync.
     pub async fn promote(&self, id: u64) -> Result<()> {
         let request = wire::MemberIdRequest { id };
         self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberPromote", request)
@@ -146,7 +148,7 @@ impl Client {
             .map(drop)
     }
 
-    /// Transfers the leadership to another voter. Only the leader can do this.
+    /// Transfers the leadership to another voter. Only the leader can transfer the leadership.
     pub async fn move_leader(&self, to: u64) -> Result<()> {
         let request = wire::MoveLeaderRequest { target: to };
         self.call::<_, wire::MoveLeaderResponse>("/etcdserverpb.Maintenance/MoveLeader", request)
@@ -161,8 +163,8 @@ impl Client {
     }
 
     /// Cancels the active downgrade. The cluster version stays unchanged while a member runs the
-    /// older version. Only a member of 3.6 or later may be asked, because 3.5 executes the request
-    /// but does not answer it (its server/etcdserver/apply.go returns no result).
+    /// older version. The member must run 3.6 or later, because 3.5 executes the request but does
+    /// not answer it (server/etcdserver/apply.go of 3.5 returns no result).
     pub async fn cancel_downgrade(&self) -> Result<()> {
         self.downgrade(2, String::new()).await
     }

@@ -1,5 +1,4 @@
-//! Access to etcd through gRPC, with a client certificate. There is no other way to access etcd: no
-//! program runs etcdctl.
+//! Accesses etcd through gRPC, with a client certificate. No program of this project runs etcdctl.
 
 mod client;
 mod credentials;

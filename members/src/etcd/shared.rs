@@ -1,5 +1,5 @@
-//! Access to the keys through which the nodes of a cluster coordinate: reads, conditional writes,
-//! and leases, which expire when their holder dies.
+//! Reads and writes the keys through which the nodes of a cluster coordinate: reads, conditional
+//! writes, and leases, which expire when their holder dies.
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures_util::stream;
@@ -56,7 +56,7 @@ impl Client {
 
     /// Writes all of these keys, and deletes those without a value, provided that each key in
     /// `seen` was last changed in the revision given with it (0 means that the key does not exist).
-    /// Otherwise it changes nothing. Returns whether it made the changes.
+    /// Otherwise, changes nothing. Returns whether the changes were made.
     pub async fn transact(
         &self,
         seen: &[(&str, i64)],

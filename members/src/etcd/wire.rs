@@ -42,10 +42,11 @@ pub struct StatusResponse {
     pub errors: Vec<String>,
     #[prost(bool, tag = "10")]
     pub is_learner: bool,
-    /// Since 3.6. Empty until etcd has determined the storage version.
+    /// The storage version, in 3.6 and later. The text is empty until etcd has determined the
+    /// version.
     #[prost(string, tag = "11")]
     pub storage_version: String,
-    /// Since 3.6.
+    /// The state of a downgrade, in 3.6 and later.
     #[prost(message, optional, tag = "13")]
     pub downgrade_info: Option<DowngradeInfo>,
 }
@@ -105,7 +106,7 @@ pub(crate) struct MemberListResponse {
 pub struct Member {
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    /// Empty until the member has started for the first time.
+    /// The member's name. The name is empty until the member has started for the first time.
     #[prost(string, tag = "2")]
     pub name: String,
     #[prost(string, repeated, tag = "3")]
@@ -248,8 +249,8 @@ pub(crate) struct Compare {
     pub(crate) target: i32,
     #[prost(bytes = "vec", tag = "3")]
     pub(crate) key: Vec<u8>,
-    // Upstream's file has a `oneof` here. With `optional`, the value 0 is also encoded, as upstream
-    // does.
+    // Upstream's file has a `oneof` for this field. With `optional`, the value 0 is also encoded,
+    // as upstream does.
     #[prost(int64, optional, tag = "6")]
     pub(crate) mod_revision: Option<i64>,
 }

@@ -1,5 +1,5 @@
-//! Checks whether the members agree. Each member has its own copy of the member list, and its
-//! version of etcd must be compatible with those of all others.
+//! Checks whether the members agree. Each member has its own copy of the member list, and the
+//! versions of etcd on all members must be compatible.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ fn key(list: &[Member]) -> BTreeSet<(u64, bool, &[String])> {
 }
 
 /// Compares each list with the most frequent list, or with the first of several equally frequent
-/// ones.
+/// lists.
 fn lists(rows: &mut [Row]) {
     let heard = || rows.iter().filter(|row| !row.list.is_empty());
     let count = |row: &&Row| {
@@ -71,7 +71,7 @@ fn differences(usual: &[Member], own: &[Member]) -> String {
                     member
                 };
                 parts.push(format!(
-                    "it lists {} as {}, but they list it as {}",
+                    "it lists {} as {}, but the others list it as {}",
                     known.title(),
                     role(member),
                     role(&other)
@@ -99,7 +99,7 @@ fn describe(member: &Member) -> String {
 }
 
 /// Adds an error to each member whose version of etcd is incompatible with that of another member.
-/// The error names the first such member.
+/// The error names the first incompatible member.
 fn versions(rows: &mut [Row]) {
     let heard: Vec<(String, EtcdVersion)> = rows
         .iter()
@@ -165,8 +165,8 @@ mod tests {
         assert!(errors(&mut rows).iter().all(String::is_empty), "{rows:?}");
     }
 
-    /// The lists are those of etcd 3.6.14 and 3.5.1 (etcd-io/etcd#19557). In one of them, a voter
-    /// has become a learner again and has lost its name.
+    /// The lists are those of etcd 3.6.14 and 3.5.1 (etcd-io/etcd#19557). In one of the lists, a
+    /// voter has become a learner again and has lost its name.
     #[test]
     fn the_differences_of_a_member_list_are_reported() {
         let all = [1, 2, 3].map(member);
@@ -182,7 +182,8 @@ mod tests {
         ];
         let said = errors(&mut rows);
         let expected = "its member list differs from that of etcd-1, etcd-3: it lists etcd-1 as a \
-            learner at https://10.0.0.1:2380, but they list it as a voter at https://10.0.0.1:2380";
+                        learner at https://10.0.0.1:2380, but the others list it as a voter at \
+                        https://10.0.0.1:2380";
         assert_eq!(said, ["", expected, ""]);
         let mut rows = [
             row(1, &all),

@@ -1,5 +1,5 @@
-//! Alarms. Every member returns the alarms of all members. Each alarm is shown once, at the member
-//! that raised it.
+//! Reports alarms. Every member returns the alarms of all members, but the survey shows each alarm
+//! only at the member that raised it.
 
 use recipes::cluster::EtcdSettings;
 

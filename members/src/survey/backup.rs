@@ -1,4 +1,5 @@
-//! The newest good snapshot. The status shows it, so that operators notice a failing `[backup]`.
+//! The newest good snapshot. The status shows this snapshot, so that operators notice a failing
+//! `[backup]`.
 
 use recipes::ClusterDocument;
 use serde::Serialize;
@@ -13,7 +14,8 @@ use crate::reason::ReasonId;
 #[serde(rename_all = "kebab-case")]
 pub struct Backup {
     schedule: String,
-    /// The newest snapshot. `None` if there is none yet, or if no member answered.
+    /// The newest snapshot, or `None` if the schedule has taken no snapshot yet or no member
+    /// answered.
     newest: Option<SnapshotRecord>,
     age_seconds: Option<u64>,
     /// Whether the latest scheduled run ended without a snapshot.

@@ -1,5 +1,5 @@
-//! When the certificates that a member presents expire. etcd does not warn before a certificate
-//! expires.
+//! Determines when the certificates that a member presents expire. etcd does not warn before a
+//! certificate expires.
 
 use std::net::SocketAddr;
 
@@ -10,11 +10,11 @@ use crate::moment::date;
 use crate::reason::{Reason, ReasonId};
 
 const DAY: u64 = 86400;
-/// How many days before the expiry the warning appears. By default the builder renews certificates
+/// How many days before the expiry the warning appears. By default, the builder renews certificates
 /// 90 days before they expire.
 const WARNING_DAYS: u64 = 30;
-/// The warning appears only if less than this part of the lifetime is left: one sixth. A node that
-/// enrols renews its certificates when a third is left.
+/// The warning appears only if less than one sixth of the lifetime is left. A node that enrols
+/// renews its certificates when a third of the lifetime is left.
 const WARNING_PART: u64 = 6;
 
 /// The start and the end of a certificate's validity.
@@ -43,7 +43,7 @@ pub(super) async fn peer_certificate_expiry(
     credentials.served_validity(address).await.ok()
 }
 
-/// Returns the number of whole days until that time. The number is negative after that time.
+/// Returns the number of whole days until a given time, or a negative number after that time.
 pub(super) fn days_left(until: UnixTime, now: UnixTime) -> i64 {
     let seconds = |time: UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     (seconds(until) - seconds(now)).div_euclid(DAY.cast_signed())

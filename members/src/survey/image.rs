@@ -1,5 +1,5 @@
-//! Whether the files of each node are those of its image. Each node checks this itself, and records
-//! the result in etcd.
+//! Reports whether the files of each node match its image. Each node checks its own files, and
+//! records the result in etcd.
 
 use anyhow::Result;
 
@@ -9,14 +9,14 @@ use crate::keys::{ImageCheck, Key, image_check_key};
 use crate::moment::{now, span};
 use crate::reason::ReasonId;
 
-/// The age after which a result is too old. A node records one at least every hour.
+/// The age after which a result is too old. A node records a result at least every hour.
 const MAX_AGE_SECONDS: u64 = 3 * 3600;
 
 /// Adds the newest image check of each member, and its fault to the member's errors. Each of the
 /// checks is read through a member that answers through raft, if there is one.
 ///
-/// The survey itself does not do this, because altered files are no reason to delay an update of
-/// another member.
+/// The survey itself does not add the checks, because altered files are no reason to delay an
+/// update of another member.
 pub async fn add_image_checks(rows: &mut [Row], credentials: &Credentials) {
     let Some(voter) = rows.iter().find(|row| row.votes) else {
         return;

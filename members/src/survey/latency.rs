@@ -1,7 +1,7 @@
 //! Checks whether the recipe's heartbeat interval and election timeout suit the network. etcd
 //! recommends a heartbeat interval of 0.5 to 1.5 times the longest round trip between members, and
 //! an election timeout of at least ten round trips (etcd.io, docs v3.6, "Tuning", time parameters).
-//! firstboot only recommends values, because all members must have the same ones.
+//! firstboot only recommends values, because all members must have the same values.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use crate::reason::{Reason, ReasonId};
 
-/// The number of connections to make. Each connection takes one round trip. The shortest one
-/// counts, because load can only lengthen a round trip.
+/// The number of connections to make. Each connection takes one round trip. Only the shortest round
+/// trip counts, because load can only lengthen a round trip.
 const CONNECTIONS: usize = 3;
 /// The time limit of one connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,5 +1,5 @@
-//! Compares the cluster's member list with the recipe of this node's image. Either of the two may
-//! be newer.
+//! Compares the cluster's member list with the recipe of this node's image. Either the member list
+//! or the recipe may be newer.
 
 use std::collections::BTreeSet;
 
@@ -95,8 +95,8 @@ impl Roster {
             .collect()
     }
 
-    /// Adds a remark to a member that is not in the recipe. This is not an error, because the
-    /// cluster may have grown since this image was built.
+    /// Adds a remark to a member that is not in the recipe. A member that is not in the recipe is
+    /// not an error, because the cluster may have grown since this image was built.
     pub(super) fn note(&self, mut stranger: Row) -> Row {
         match self.never_started(&stranger.name) {
             Some(why) => stranger.errors = vec![why],
@@ -229,8 +229,7 @@ mod tests {
         );
     }
 
-    /// The member list is the one that results from `etcdctl member update ID
-    /// --peer-urls=http://…`.
+    /// The member list is the result of `etcdctl member update ID --peer-urls=http://…`.
     #[test]
     fn a_wrong_peer_url_is_reported() {
         let recipe = [Member {

@@ -146,7 +146,7 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
 /// Adds the information that connections to a member reveal: the round trip, and when the member's
 /// certificates expire.
 async fn observe_connection(row: &mut Row, credentials: &Credentials) {
-    // The handshakes come later, because a handshake at the same time would lengthen the round
+    // The handshakes follow later, because a handshake at the same time would lengthen the round
     // trip.
     row.round_trip_ms = latency::round_trip(&row.endpoint).await;
     let (client, peer) = tokio::join!(

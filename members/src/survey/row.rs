@@ -27,29 +27,30 @@ pub struct Row {
     pub raft_index: u64,
     /// The shortest round trip of a few connections, in milliseconds.
     pub round_trip_ms: Option<f64>,
-    /// The time at which its certificate expires.
+    /// The time at which the member's certificate expires.
     pub certificate_until: Option<String>,
     pub certificate_days_left: Option<i64>,
-    /// The time at which the certificate that it presents to other members expires. It is also
-    /// `None` if this machine cannot reach the member's peer port.
+    /// The time at which the certificate that the member presents to its peers expires. The value
+    /// is also `None` if this machine cannot reach the member's peer port.
     pub peer_certificate_until: Option<String>,
     pub peer_certificate_days_left: Option<i64>,
-    /// Whether the cluster's member list contains it. This is true for the recipe's members if no
-    /// member list is available.
+    /// Whether the cluster's member list contains the member. The value is true for the recipe's
+    /// members if no member list is available.
     pub member: bool,
-    /// Whether its data differs from that of the majority, or from that of the others if there is
-    /// no majority.
+    /// Whether the member's data differs from that of the majority, or from that of the other
+    /// members if there is no majority.
     pub apart: bool,
-    /// Whether an operator excluded it from the bootstrap, according to this node's journal.
+    /// Whether an operator excluded the member from the bootstrap, according to this node's
+    /// journal.
     pub without: bool,
-    /// The newest check of the node's own files. `None` if there is none, or if no member answers
-    /// through raft.
+    /// The newest check of the node's own files, or `None` if there is no check or no member
+    /// answers through raft.
     pub image_check: Option<ImageCheck>,
     pub errors: Vec<Reason>,
-    /// Its id, or 0 if it did not answer.
+    /// The member's id, or 0 if the member did not answer.
     #[serde(skip)]
     pub member_id: u64,
-    /// Whether it is a voter that answers through raft.
+    /// Whether the member is a voter that answers through raft.
     #[serde(skip)]
     pub votes: bool,
     /// The alarms of all members, as reported by this member.

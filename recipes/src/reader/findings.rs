@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 pub(crate) struct Located<T> {
     /// The value.
     pub(crate) value: T,
-    /// Its place, as byte offsets in the file.
+    /// The value's place, as byte offsets in the file.
     pub(crate) span: Range<usize>,
 }
 

@@ -1,5 +1,5 @@
-//! Explains the errors that the TOML parser reports for a broken file. The parser knows what it
-//! expected. The line itself usually shows what the user meant to write.
+//! Explains the errors that the TOML parser reports for a broken file. The parser reports only what
+//! it expected. The line itself usually shows what the user meant to write.
 
 use std::ops::Range;
 
@@ -49,24 +49,27 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
         let place = line.start + at..line.start + at + character.len_utf8();
         return match character {
             '“' | '”' | '„' | '‘' | '’' | '«' | '»' => {
-                error(place, "a typographic quotation mark")
+                error(place, "this is a typographic quotation mark")
                     .help("write the ASCII quotation mark: \"")
             }
-            '\r' => error(place, "a carriage return without a line feed after it")
+            '\r' => error(place, "no line feed follows this carriage return")
                 .help("use one kind of line ending throughout the file, LF or CRLF"),
             _ if character.is_control() => {
-                error(place, &format!("a control character, U+{code:04X}"))
-                    .help("remove it, and save the file as UTF-8 text")
+                error(place, &format!("this is a control character, U+{code:04X}"))
+                    .help("remove the character, and save the file as UTF-8 text")
             }
-            _ => error(place, &format!("an invisible character, U+{code:04X}"))
-                .help("type a plain space in its place"),
+            _ => error(
+                place,
+                &format!("this is an invisible character, U+{code:04X}"),
+            )
+            .help("replace the character with a plain space"),
         };
     }
     if let Some(finding) = other_language(line) {
         return finding;
     }
     if message.starts_with("missing comma") {
-        // In this case the parser reports the end of the previous value.
+        // In this case, the parser reports the end of the previous value.
         let next = line
             .text
             .get(span.start.saturating_sub(line.start)..)
@@ -232,7 +235,7 @@ fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
                 Some((number, header)) if what.starts_with("[[") && !header.starts_with("[[") => {
                     let message = format!("line {number} is [{name}], but this line is [[{name}]]");
                     return Diagnostic::error(place, message)
-                        .help(format!("write [[{name}]] on line {number} as well"));
+                        .help(format!("also write [[{name}]] on line {number}"));
                 }
                 _ => Diagnostic::error(place, format!("the section [{name}] occurs twice")),
             }

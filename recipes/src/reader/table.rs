@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 use super::findings::{Findings, Located};
 use crate::diagnostic::{Diagnostic, nearest};
 
-/// One table of the file. It remembers which of its keys the reader requested. All other keys are
-/// mistakes.
+/// One table of the file. The table records which of its keys the reader requested. All other keys
+/// are mistakes.
 #[derive(Debug)]
 pub(crate) struct Table<'a> {
     name: String,
@@ -25,7 +25,7 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Returns the table that stands for the file itself.
+    /// Returns the top-level table of the file.
     pub(crate) fn root(entries: &'a DeTable<'a>, findings: &'a Findings) -> Self {
         Self {
             name: String::new(),
@@ -109,8 +109,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Reads a key as `value` does, and reports a missing key as a mistake. `why` states what the
-    /// key is needed for.
+    /// Reads a key as `value` does, and reports a missing key as a mistake. `why` states the
+    /// purpose of the key.
     pub(crate) fn required<T: FromStr<Err: Display>>(
         &self,
         key: &'static str,

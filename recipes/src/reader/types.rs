@@ -22,7 +22,7 @@ impl Table<'_> {
     }
 }
 
-/// Returns advice on what to write instead, if that is clear.
+/// Returns advice on what to write instead, if the intended value is clear.
 fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
     let in_quotes = |text: &str| Some(format!("write {key} = \"{text}\""));
     match found {
@@ -39,8 +39,8 @@ fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
                 .then(|| format!("write {key} = {digits}, without quotes and without a unit"))
         }
         DeValue::Integer(number) if expected == "a string" => in_quotes(number.as_str()),
-        // `version = 3.6` lacks its third part. It is the only number with a decimal point that
-        // people write.
+        // `version` is the only key for which people write a number with a decimal point. `3.6`
+        // lacks the third number.
         DeValue::Float(_) if key == "version" => {
             Some("write all three numbers in quotes, as in \"3.6.14\"".to_owned())
         }

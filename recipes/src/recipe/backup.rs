@@ -162,7 +162,7 @@ fn read_s3(table: &Table<'_>) -> S3 {
         table.reject(
             key,
             message,
-            "docs/backup.md describes where to store them on a node",
+            "docs/backup.md describes where to store credentials on a node",
         );
     }
     let region = table.value::<Word>("region");

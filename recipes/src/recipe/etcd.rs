@@ -48,7 +48,7 @@ fn warn_of_faults(table: &Table<'_>, at: &Located<EtcdVersion>) {
 pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
     let Some(table) = root.table("etcd") else {
         if !root.has_like("etcd") {
-            let help = "it needs a `version` and the `sha256` of its release tarball";
+            let help = "add the section with a `version` and the `sha256` of the release tarball";
             root.report(Diagnostic::error(0..0, "the section [etcd] is missing").help(help));
         }
         return None;
@@ -129,7 +129,7 @@ fn read_raft_timing(table: &Table<'_>) -> (i64, i64) {
 /// Reads the size in bytes up to which the database can grow.
 fn read_quota(table: &Table<'_>) -> Option<u64> {
     table.value::<Size>("quota").map(|at| {
-        // etcd itself warns when it starts with more than 8 GiB. Its default is 2 GiB.
+        // etcd itself warns when it starts with more than 8 GiB. etcd's default is 2 GiB.
         if at.value.0 > 8 << 30 {
             table.report(Diagnostic::warning(
                 at.span.clone(),

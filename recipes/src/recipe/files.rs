@@ -18,7 +18,7 @@ pub struct Files {
 /// A file on the build machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFile {
-    /// Its path, relative to the recipe's folder.
+    /// The file's path, relative to the recipe's folder.
     pub source: String,
     /// The place in the recipe that names the file.
     pub span: Range<usize>,
@@ -27,19 +27,19 @@ pub struct LocalFile {
 /// A file that the user adds to the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverlayFile {
-    /// Its path on the node, without a leading slash.
+    /// The file's path on the node, without a leading slash.
     pub path: String,
     /// The source file.
     pub file: LocalFile,
-    /// Its permissions.
+    /// The file's permissions.
     pub mode: u32,
-    /// The numeric id of both its user and its group.
+    /// The numeric id of both the file's user and its group.
     pub owner: u32,
-    /// The place in the recipe that names its path.
+    /// The place in the recipe that names the file's path.
     pub span: Range<usize>,
 }
 
-/// Paths that belong to the image itself. The user cannot replace the files there.
+/// Paths that belong to the image itself. The user cannot replace the files below these paths.
 const OWN: [&str; 3] = [
     "etc/firstboot/",
     "usr/local/bin/etcd",
@@ -97,7 +97,7 @@ fn overlay_file(
         PairValue::Text(text) => (Some(text.clone()), None, None),
         PairValue::Table(entry) => {
             let source =
-                entry.required::<String>("source", "it names a file in the recipe's folder");
+                entry.required::<String>("source", "`source` names a file in the recipe's folder");
             let mode = entry.value::<Mode>("mode").map(|mode| mode.value.0);
             let owner = entry
                 .choice("owner", &[("root", 0), ("etcd", ETCD_ID)])

@@ -19,16 +19,16 @@ pub struct Firewall {
     pub admins: Vec<Ipv4Net>,
 }
 
-/// For each list, the service to which it controls access, as text for messages.
+/// The lists, each with a description of the service to which it controls access.
 const PORTS: [(&str, &str); 3] = [
     ("clients", "etcd, port 2379"),
     ("peers", "etcd's peers, port 2380"),
     ("admins", "ssh, port 22"),
 ];
 
-/// Reads `[firewall]`. By default, each list contains the nodes' whole network. This includes the
-/// list of peers, because a member whose image was built before the cluster grew must accept the
-/// new members.
+/// Reads `[firewall]`. By default, each list contains the nodes' whole network. The default also
+/// applies to the list of peers, because a member whose image was built before the cluster grew
+/// must accept the new members.
 pub(super) fn read(
     root: &Table<'_>,
     network: Option<&Network>,
@@ -69,14 +69,14 @@ fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv
                 span.clone(),
                 format!("{range} gives any address access to {what}"),
             );
-            table.report(finding.help("name the networks that need it"));
+            table.report(finding.help("name only the networks that need access"));
         }
     }
     Some(list.into_iter().map(|at| at.value.0).collect())
 }
 
-/// Finds members that the firewalls of the others would block, so that these members could never
-/// join.
+/// Finds members that the firewalls of the other members would block, so that these members could
+/// never join.
 fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
     let Some(place) = table.place("peers") else {
         return;

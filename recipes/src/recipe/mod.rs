@@ -62,10 +62,11 @@ pub struct Recipe {
     pub tls: Tls,
     /// `[metadata]`: the sources from which a node may learn its identity.
     pub metadata: MetadataPolicy,
-    /// `[backup]`: how the cluster is backed up; without it there are no scheduled backups.
+    /// `[backup]`: how the cluster is backed up. Without this section, there are no scheduled
+    /// backups.
     pub backup: Option<Backup>,
-    /// `[update]`: how running nodes switch to a newer image; without it the operator starts each
-    /// update.
+    /// `[update]`: how running nodes switch to a newer image. Without this section, the operator
+    /// starts each update.
     pub update: Option<Update>,
     /// `[image] date`: the date of every file in the image, in seconds since 1970.
     pub date: u64,
@@ -150,8 +151,8 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     })
 }
 
-/// Warns if the recipe has neither an SSH key nor a password. No one can log in to a machine
-/// without either, so it can only be reinstalled.
+/// Warns if the recipe has neither an SSH key nor a password. If both are missing, no one can log
+/// in to a machine, so the machine can only be reinstalled.
 fn check_access(root: &Table<'_>, install: &Install) {
     if install.ssh_keys.is_empty() && install.root_password.is_none() {
         let place = root.place("install").unwrap_or(0..0);

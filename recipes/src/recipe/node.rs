@@ -26,7 +26,7 @@ pub struct Cluster {
 pub struct Node {
     /// The node's short name, which is also the name of its member.
     pub name: Label,
-    /// Its address.
+    /// The node's address.
     pub address: Ipv4Addr,
     /// How to recognise the machine.
     pub machine: MachineMatch,
@@ -36,10 +36,11 @@ pub struct Node {
 
 pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     let Some(table) = root.table("cluster") else {
-        // If `cluster` has a value of another type, that has already been reported.
+        // If the value of `cluster` has the wrong type, the reader has already reported the
+        // mistake.
         if !root.has_like("cluster") {
             let finding = Diagnostic::error(0..0, "the section [cluster] is missing");
-            root.report(finding.help("it needs a `name` and a `domain`"));
+            root.report(finding.help("add the section with a `name` and a `domain`"));
         }
         return None;
     };
@@ -189,8 +190,8 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
                 Diagnostic::warning(place, "`dns` has no effect: DHCP provides the name servers");
             table.report(finding.help("remove `dns`, or set mode = \"static\""));
         }
-        // A node that cannot be read has already been reported. Mistakes that only follow from such
-        // a node are not reported.
+        // A node that cannot be read has already been reported. Mistakes that result only from an
+        // unreadable node are not reported.
         if written.is_none() && table.place("cidr").is_some() {
             table.finish();
             return None;
@@ -230,9 +231,8 @@ fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_gues
         );
         let mut finding = Diagnostic::error(node.span.clone(), message);
         if is_guessed {
-            finding = finding.help(
-                "the network was guessed from the first node; set it as `cidr` under [network]",
-            );
+            finding = finding
+                .help("the network was guessed from the first node; set `cidr` under [network]");
         }
         root.report(finding);
     }
@@ -266,12 +266,12 @@ fn is_host(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
         && (cidr.prefix_len() >= 31 || (address != cidr.network() && address != cidr.broadcast()))
 }
 
-/// Checks the size of the network. By default, all its addresses may connect, so the network must
-/// not be too large.
+/// Checks the size of the network. By default, all addresses of the network may connect, so the
+/// network must not be too large.
 fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     let expected = match cidr.value.prefix_len() {
         0..8 => "the network is too large, and by default every address in it has access",
-        32 => "that is a single address, and by default no other client has access",
+        32 => "the network is a single address, and by default no other client has access",
         _ => return,
     };
     let finding = Diagnostic::error(
@@ -294,7 +294,7 @@ pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<
                 span,
                 "a node cannot be called localhost: every machine uses that name for itself",
             );
-            root.report(finding.help("give it a unique name, as in etcd-1"));
+            root.report(finding.help("give the node a unique name, as in etcd-1"));
             continue;
         }
         let fqdn = format!("{name}.{}", cluster.domain);
@@ -322,5 +322,5 @@ fn duplicates(
     first: &str,
 ) -> Diagnostic {
     Diagnostic::error(span, format!("two nodes have the {what} {value}"))
-        .label(format!("{first} already has it"))
+        .label(format!("{first} already has this value"))
 }

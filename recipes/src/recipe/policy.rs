@@ -1,4 +1,4 @@
-//! The sections about what a node does and whom it trusts: time, tuning, SELinux, metadata.
+//! The sections about a node's behaviour and its sources: time, tuning, SELinux, metadata.
 
 use super::values::{Base, Host, Word};
 use crate::cluster::{MetadataPolicy, MetadataSource, Platform};
@@ -9,9 +9,9 @@ use crate::reader::{Located, Table};
 /// The time servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Time {
-    /// Names that each stand for one server.
+    /// Names that each refer to one server.
     pub servers: Vec<Host>,
-    /// Names that each stand for several servers.
+    /// Names that each refer to several servers.
     pub pools: Vec<Host>,
 }
 
@@ -34,7 +34,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// Returns its name in the recipe.
+    /// Returns the profile's name in the recipe.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Guide => "guide",
@@ -62,7 +62,7 @@ pub enum SelinuxMode {
 }
 
 impl SelinuxMode {
-    /// Returns its name in `/etc/selinux/config` and in a kickstart.
+    /// Returns the mode's name in `/etc/selinux/config` and in a kickstart.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Enforcing => "enforcing",
@@ -178,7 +178,7 @@ fn warn_of_http(table: &Table<'_>, url: Option<&Located<Base>>, keys: KeyOrigin)
     };
     let finding = Diagnostic::warning(
         at.span.clone(),
-        "node documents contain private keys, and plain http exposes them",
+        "node documents contain private keys, and plain http exposes these keys",
     );
     let help = "use https, a network with only the nodes and this server on it, or `keys = \
         \"node\"` in [tls]";

@@ -107,7 +107,7 @@ mod tests {
     ];
 
     #[test]
-    fn each_kind_of_key_is_taken_and_one_that_is_cut_is_not() {
+    fn each_kind_of_key_is_accepted_and_a_truncated_key_is_refused() {
         for good in GOOD {
             assert_eq!(good.parse::<SshKey>().unwrap().to_string(), good);
             let mut parts = good.splitn(3, ' ');
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_told_apart() {
+    fn a_text_that_is_not_a_key_is_explained() {
         for (text, words) in [
             ("~/.ssh/id_ed25519.pub", "file name"),
             ("id.pub", "file name"),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_line_cannot_smuggle_a_second_line() {
+    fn a_key_cannot_contain_a_second_line() {
         let quoted = format!("{}, \"quoted\" $x", GOOD[0]);
         assert!(quoted.parse::<SshKey>().is_ok());
         assert!(format!("{quoted}\n%post").parse::<SshKey>().is_err());

@@ -53,7 +53,7 @@ fn refused(text: &str, expected: &str) {
 }
 
 #[test]
-fn the_ready_recipes_have_nothing_to_be_said_about() {
+fn the_ready_recipes_have_no_findings() {
     for text in [GOOD, include_str!("../../single-node.toml")] {
         assert_eq!(said(text), Vec::<String>::new());
         assert!(read(text).recipe.is_some());
@@ -61,7 +61,7 @@ fn the_ready_recipes_have_nothing_to_be_said_about() {
 }
 
 #[test]
-fn the_guides_cluster_is_read_as_the_guide_says() {
+fn the_guides_cluster_is_read_as_the_guide_describes_it() {
     let recipe = read(GOOD).recipe.unwrap();
     let document = recipe.cluster_document();
     let members: Vec<_> = document
@@ -89,7 +89,7 @@ fn the_guides_cluster_is_read_as_the_guide_says() {
 }
 
 #[test]
-fn a_typing_error_is_answered_with_what_was_meant() {
+fn a_typing_error_is_reported_with_a_suggestion() {
     refused(
         &changed("domain", "domian"),
         "5:1 unknown key `domian` in [cluster] |  | did you mean `domain`?",
@@ -110,7 +110,7 @@ fn a_typing_error_is_answered_with_what_was_meant() {
 }
 
 #[test]
-fn a_wrong_type_says_what_was_expected_and_found() {
+fn a_wrong_type_is_reported_with_the_expected_and_the_found_type() {
     refused(
         &changed("\"3.6.14\"", "3.6"),
         "`version` must be a string, not a number with a decimal point | expected a string | write all three numbers in quotes",
@@ -130,7 +130,7 @@ fn a_wrong_type_says_what_was_expected_and_found() {
 }
 
 #[test]
-fn a_bad_value_says_why() {
+fn an_invalid_value_is_reported_with_the_reason() {
     refused(
         &changed("\"etcd-1\"", "\"etcd_1\""),
         "`_` is not allowed in `etcd_1`",
@@ -145,7 +145,7 @@ fn a_bad_value_says_why() {
     );
     refused(
         &changed("ffe840", "ffe84"),
-        "a SHA-256 digest has 64 hexadecimal digits, but this has 63 characters",
+        "a SHA-256 digest has 64 hexadecimal digits, but this text has 63 characters",
     );
     refused(
         &changed("https://github.com", "ftp://github.com"),
@@ -196,11 +196,11 @@ fn a_bad_value_says_why() {
 fn a_contradiction_names_both_sides() {
     refused(
         &changed("\"etcd-2\"", "\"etcd-1\""),
-        "12:8 two nodes have the name etcd-1 | etcd-1 already has it",
+        "12:8 two nodes have the name etcd-1 | etcd-1 already has this value",
     );
     refused(
         &changed("10.101.15.102", "10.101.15.101"),
-        "two nodes have the address 10.101.15.101 | etcd-1 already has it",
+        "two nodes have the address 10.101.15.101 | etcd-1 already has this value",
     );
     let macs = GOOD.replace(
         "address = \"10.101.15.10",
@@ -276,7 +276,7 @@ fn nodes_that_enrol_decide_themselves_when_they_renew() {
 }
 
 #[test]
-fn what_is_missing_is_named_with_its_reason() {
+fn a_missing_key_is_reported_with_its_purpose() {
     let without_digest = GOOD.replace("sha256", "# sha256");
     refused(
         &without_digest,
@@ -288,7 +288,7 @@ fn what_is_missing_is_named_with_its_reason() {
 }
 
 #[test]
-fn all_mistakes_come_at_once_and_in_order() {
+fn all_mistakes_are_reported_together_and_in_order() {
     let text = changed("domain", "domian")
         .replace("etcd-2", "-x")
         .replace("3.6.14", "x");
@@ -302,7 +302,7 @@ fn all_mistakes_come_at_once_and_in_order() {
 }
 
 #[test]
-fn an_even_number_of_members_is_a_warning_and_no_error() {
+fn an_even_number_of_members_is_a_warning_and_not_an_error() {
     let text = format!("{GOOD}\n[[node]]\nname = \"etcd-4\"\naddress = \"10.101.15.104\"\n");
     let reading = read(&text);
     assert!(reading.recipe.is_some());
@@ -315,7 +315,7 @@ fn an_even_number_of_members_is_a_warning_and_no_error() {
 }
 
 #[test]
-fn a_users_files_stay_below_the_recipes_folder_and_out_of_the_images_own() {
+fn user_files_must_be_in_the_recipes_folder_and_not_replace_image_files() {
     let files = |line: &str| format!("{GOOD}\n[files.overlay]\n{line}\n");
     let text = files(
         "\"/etc/motd\" = \"motd\"\n\"/usr/local/bin/a\" = { source = \"b/a\", owner = \"etcd\", mode = \"0750\" }",

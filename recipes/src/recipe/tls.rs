@@ -31,7 +31,7 @@ pub struct Tls {
     pub renew_before: Duration,
 }
 
-/// The files of an authority. These files can be at any path.
+/// The files of an authority, which can be at any path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityFiles {
     /// `ca-cert`: its certificate.
@@ -157,7 +157,7 @@ fn check_enrol(table: &Table<'_>, enrol: Option<&Located<Base>>, keys: KeyOrigin
     if at.value.url().scheme() != "https" {
         let finding = Diagnostic::error(at.span.clone(), "`enrol` needs an https URL");
         table.report(finding.help(
-            "`builder serve --pki` serves it on port 8443 and needs no certificate from a CA",
+            "`builder serve --pki` serves `enrol` on port 8443 and needs no certificate from a CA",
         ));
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Update> {
 }
 
 /// Reads `every` and `window`. A window must be long enough for two checks for a newer image,
-/// because one check may be late, and the cluster may be unhealthy during the other.
+/// because one check may be late, and the cluster may be unhealthy during the other check.
 fn read_auto(table: &Table<'_>) -> Option<Auto> {
     let every = table.value::<Every>("every");
     let window = table.value::<Window>("window");

@@ -112,7 +112,7 @@ text!(
     }
 );
 
-/// The http(s) address of a folder; it ends with a slash.
+/// The http(s) address of a folder, with a slash at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base(Url);
 
@@ -177,8 +177,9 @@ pub(super) fn unix_seconds(date: &toml::value::Datetime) -> Option<u64> {
     if !(1980..2100).contains(&year) {
         return None;
     }
-    // This computes days from the civil calendar. The year begins in March here, so that leap days
-    // come last (Hinnant, chrono-Compatible Low-Level Date Algorithms).
+    // The following lines compute the number of days from the civil date. In this computation, the
+    // year begins in March, so that the leap day is its last day (Hinnant, chrono-Compatible
+    // Low-Level Date Algorithms).
     let (year, month) = if month <= 2 {
         (year - 1, month + 9)
     } else {
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clear_password_is_no_hash() {
+    fn a_password_in_plain_text_is_not_a_hash() {
         assert!("hunter2".parse::<CryptHash>().is_err());
         assert!(
             format!("$6$salt${}", "a".repeat(86))
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_is_a_folder_without_secrets() {
+    fn a_base_must_be_a_folder_url_without_secrets() {
         assert_eq!(
             "http://10.0.0.1:8080".parse::<Base>().unwrap().to_string(),
             "http://10.0.0.1:8080/"
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_become_seconds() {
+    fn dates_are_converted_to_seconds() {
         let seconds = |text: &str| unix_seconds(&text.parse().unwrap());
         assert_eq!(seconds("2000-01-01"), Some(946_684_800));
         assert_eq!(seconds("2024-02-29T12:00:00Z"), Some(1_709_208_000));

@@ -33,7 +33,7 @@ fn says(own: &str, entry: Entry, cluster: &ClusterVersions, expected: &str) {
 }
 
 #[test]
-fn each_step_has_its_floor() {
+fn each_upgrade_requires_a_minimum_patch() {
     for (own, others, expected) in [
         ("3.5.33", "3.4.23", ""),
         ("3.5.1", "3.5.33", ""),
@@ -65,7 +65,7 @@ fn each_step_has_its_floor() {
 }
 
 #[test]
-fn every_member_counts() {
+fn one_incompatible_member_is_an_obstacle() {
     says(
         "3.6.14",
         Entry::Join,
@@ -82,7 +82,7 @@ fn every_member_counts() {
 }
 
 #[test]
-fn an_older_one_is_let_in_as_long_as_the_cluster_is_not_newer() {
+fn an_older_member_is_admitted_unless_the_cluster_version_is_newer() {
     let mixed = cluster(&["3.6.14", "3.5.33"], Some(5));
     says("3.5.33", Entry::Join, &mixed, "");
     says("3.5.33", Entry::Data(Some(version("3.5.33"))), &mixed, "");
@@ -115,7 +115,7 @@ fn an_older_one_is_let_in_as_long_as_the_cluster_is_not_newer() {
 }
 
 #[test]
-fn data_is_used_by_the_next_version_only() {
+fn the_version_that_last_used_the_data_counts() {
     let off = ClusterVersions::default();
     says(
         "3.6.14",
@@ -135,7 +135,7 @@ fn data_is_used_by_the_next_version_only() {
 }
 
 #[test]
-fn a_roll_goes_to_a_neighbouring_minor_and_back_where_etcd_can_downgrade() {
+fn a_roll_changes_the_minor_by_one_and_back_if_etcd_can_downgrade() {
     let said = |from, to| {
         roll(version(from), version(to)).map_or_else(|why| why.to_string(), |is| format!("{is:?}"))
     };
@@ -179,7 +179,7 @@ fn no_member_joins_during_a_downgrade() {
 }
 
 #[test]
-fn a_release_that_damages_data_is_known_for_it() {
+fn the_known_faults_of_a_release_are_listed() {
     let count = |text: &str| faults(version(text)).len();
     assert_eq!(
         (

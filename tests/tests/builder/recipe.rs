@@ -99,7 +99,10 @@ const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
         "\"etcd-2\"",
         "\"etcd-1\"",
         "12:8",
-        &["two nodes have the name etcd-1", "etcd-1 already has it"],
+        &[
+            "two nodes have the name etcd-1",
+            "etcd-1 already has this value",
+        ],
     ),
     (
         "10.101.15.102",

@@ -128,7 +128,7 @@ fn held_back() -> Result<()> {
     server.wait_for_output("[card-unknown]")?;
     // The log contains the MAC address of the machine that sent the request.
     server.wait_for_output(&format!(
-        "{ADDRESS} ({}) refused: it claims to be etcd-1, whose card is {}",
+        "{ADDRESS} ({}) refused: the machine claims to be etcd-1, whose card is {}",
         evil.mac, one.mac
     ))?;
     Ok(())
@@ -163,7 +163,7 @@ fn states() -> Result<()> {
         ip(&format!("-n {world} neigh flush dev br0 nud all"))?;
     }
     server.wait_for_output(&format!(
-        "{ADDRESS} ({}) etcd-1: its document is handed out",
+        "{ADDRESS} ({}) etcd-1: receives its document",
         one.mac
     ))?;
     Ok(())
@@ -296,10 +296,12 @@ fn ipv6() -> Result<()> {
     let (status, _) = by6("image/centos7.ks?node=etcd-1")?;
     ensure!(status == 200, "the image is public: {status}");
     server.wait_for_output("fd00::65 refused: nodes have IPv4 addresses")?;
-    server.wait_for_output("fd00::65 downloads the kickstart, but this is not recorded")?;
+    server.wait_for_output(
+        "fd00::65 downloads the kickstart, but the server cannot record the download",
+    )?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     server.wait_for_output(&format!(
-        "{ADDRESS} ({}) etcd-1: its document is handed out",
+        "{ADDRESS} ({}) etcd-1: receives its document",
         one.mac
     ))?;
     Ok(())

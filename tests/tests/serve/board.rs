@@ -109,12 +109,12 @@ pub(crate) fn opens_to_certificates(ours: &Provisioning, from: &Link, ca: &str) 
     );
     ensure!(get("metrics", Some(&alice))?.0 == 200, "no metrics");
 
-    refused(None, "there is none")?;
+    refused(None, "the client did not present a certificate")?;
     let peer = ["peer.crt", "peer.key"].map(|file| format!("{pki}/nodes/etcd-1/{file}"));
-    refused(Some(&peer), "it is a node's certificate")?;
+    refused(Some(&peer), "the certificate is a node's")?;
     let [stranger, expired] = strangers(&folder, &pki)?;
-    refused(Some(&stranger), "it is not signed by a CA")?;
-    refused(Some(&expired), "it has expired")
+    refused(Some(&stranger), "the certificate is not signed by a CA")?;
+    refused(Some(&expired), "the certificate has expired")
 }
 
 /// Makes a client certificate of another CA, and one of the cluster's CA that has expired.

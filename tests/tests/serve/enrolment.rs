@@ -135,7 +135,7 @@ fn cluster() -> Result<()> {
     for host in &hosts {
         wait_healthy(host, 3, TIMEOUT)?;
         server.wait_for_output(&format!(
-            "{}: certificates are signed for the key",
+            "{}: receives new certificates for the key",
             host.name()
         ))?;
     }

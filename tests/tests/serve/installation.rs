@@ -148,7 +148,7 @@ fn cluster() -> Result<()> {
     replace_lost(&ours, &server, &mut hosts[2])?;
     let said = server.output()?;
     ensure!(
-        said.matches("etcd-3: its document is handed out").count() == 2,
+        said.matches("etcd-3: receives its document").count() == 2,
         "{said}"
     );
     ensure!(!said.contains("PRIVATE KEY"), "a key is in the log");
@@ -287,7 +287,7 @@ fn others() -> Result<()> {
     );
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     server.wait_for_output("[wrong-card]")?;
-    server.wait_for_output("etcd-1: its document is handed out")?;
+    server.wait_for_output("etcd-1: receives its document")?;
     Ok(())
 }
 

@@ -87,7 +87,7 @@ fn renewal() -> Result<()> {
     is_written(writers, &client, &addresses, "renew/")?;
     keeps_after_a_boot(&mut hosts[1])?;
     server.wait_for_output(
-        "etcd-1: its newer document is handed out, because it proved that it has an earlier one",
+        "etcd-1: receives its newer document, because it proved that it has an earlier document",
     )?;
 
     new_ca(&ours, &hosts)?;

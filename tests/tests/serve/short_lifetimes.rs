@@ -259,7 +259,7 @@ fn no_key_is_anywhere(
     ensure!(keys.count() == 9, "{} keys", keys.count());
     for (file, words) in [
         ("packets", "POST /enrol"),
-        ("server", "certificates are signed"),
+        ("server", "receives new certificates"),
     ] {
         let found = fs::read(copies.join(file))?;
         let is_there = found

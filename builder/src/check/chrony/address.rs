@@ -38,8 +38,8 @@ pub(super) fn fits(form: &Form, rest: TextSpan<'_>) -> bool {
     }
 }
 
-/// Checks allow, deny, cmdallow and cmddeny. Each takes an optional `all`, then nothing or a
-/// network. chronyd resolves a name once, while it reads the file, and exits if DNS does not
+/// Checks allow, deny, cmdallow and cmddeny. Each directive accepts an optional `all`, then nothing
+/// or a network. chronyd resolves a name once, while it reads the file, and exits if DNS does not
 /// answer.
 pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Option<Finding> {
     let network = if rest.text.starts_with("all") {
@@ -80,7 +80,7 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
         let finding = Finding::warning("chrony/words", extra, format!("too many words for {name}"));
         return Some(
             finding
-                .effect("chronyd ignores them")
+                .effect("chronyd ignores the additional words")
                 .fix("write one line for each network"),
         );
     }
@@ -92,12 +92,12 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
     ))
 }
 
-/// Returns a finding if the address is missing or is followed by further words.
+/// Returns a finding if the address is missing or if more words follow the address.
 fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Option<Finding> {
     if words(address).next().is_none() {
         return Some(refused(
             place,
-            format!("{name} without an address"),
+            format!("{name} has no address"),
             "write a network such as 10.0.0.0/24",
         ));
     }

@@ -5,11 +5,11 @@ use super::words::words;
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// The effect of a directive that chronyd can parse, but that makes it exit afterwards.
+/// The effect of a directive that chronyd parses but that makes chronyd exit afterwards.
 pub(super) const STOPS: &str = "chronyd reads the file and then exits";
 
-/// Checks an included file. chronyd must find the file unless its name is a pattern, because a
-/// pattern can match nothing (conf.c, parse_include, CNF_ReadFile).
+/// Checks an included file. chronyd must find the file unless the name is a pattern, because a
+/// pattern need not match any file (conf.c, parse_include, CNF_ReadFile).
 pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
     if rest.text.contains(['*', '?', '[']) || rest.text.is_empty() || words(rest).count() > 1 {
         return None;
@@ -60,7 +60,7 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
                     format!("maxsources has no effect on {kind}"),
                 )
                 .effect("chronyd uses one address of the name")
-                .fix("write pool, or remove it"),
+                .fix("write pool, or remove maxsources"),
             );
         }
     }

@@ -60,14 +60,14 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         let finding = Finding::warning(
             "chrony/refclock",
             option,
-            "tai without the directive leapsectz",
+            "tai requires the directive leapsectz",
         )
         .effect(effect::STOPS);
         out.push(finding.fix("add leapsectz right/UTC"));
     }
     if sources == 0 {
         out.push(
-            Finding::warning("chrony/no-source", 0..0, "no time source")
+            Finding::warning("chrony/no-source", 0..0, "the file has no time source")
                 .effect("chronyd runs, but the clock drifts")
                 .fix("write server HOST iburst"),
         );
@@ -94,10 +94,10 @@ fn unknown(word: TextSpan<'_>, name: &str) -> Finding {
     .effect(FATAL);
     match nearest(name, table::directives().keys().copied()) {
         _ if ["sourcedir", "confdir"].contains(&name) => {
-            finding.fix("a later release added it; write include FILE instead")
+            finding.fix("a later release added this; write include FILE instead")
         }
         _ if tables::CHRONY_LATER.contains(name) => {
-            finding.fix("a later release added it; remove it")
+            finding.fix("a later release added this; remove it")
         }
         Some(near) => finding.fix(format!("did you mean {near}?")),
         None => finding.fix("remove it"),
@@ -112,7 +112,7 @@ fn directive(
     rest: TextSpan<'_>,
     out: &mut Vec<Finding>,
 ) {
-    // The place that a message points to must not be empty.
+    // A message must point to a place that is not empty.
     let place = if rest.text.is_empty() { first } else { rest };
     match form {
         Form::Ignored => {}
@@ -126,7 +126,7 @@ fn directive(
                 let expected = known.replace('|', ", ");
                 out.push(wrong(
                     place,
-                    format!("{name} takes one word"),
+                    format!("{name} accepts one word"),
                     format!("write one of: {expected}"),
                 ));
             }
@@ -157,7 +157,7 @@ fn directive(
                 };
                 out.push(wrong(
                     place,
-                    format!("{name} takes {expected}"),
+                    format!("{name} accepts {expected}"),
                     format!("write {expected}"),
                 ));
             }
@@ -191,7 +191,7 @@ fn exactly(
                 format!("{least} or {most}")
             };
             let plural = if counts == "1" { "" } else { "s" };
-            let message = format!("{name} takes {counts} word{plural}, found {given}");
+            let message = format!("{name} accepts {counts} word{plural}, found {given}");
             return Some(wrong(first, message, "add the missing words"));
         }
         let extra = words(rest).nth(most)?;
@@ -207,7 +207,7 @@ fn exactly(
         let Some(taken) = scan.take(left.text) else {
             let place = split_word(left).0;
             let place = if place.text.is_empty() { rest } else { place };
-            let message = format!("{name} takes {}, not `{}`", scan.expects(), place.text);
+            let message = format!("{name} accepts {}, not `{}`", scan.expects(), place.text);
             return Some(wrong(place, message, format!("write {}", scan.expects())));
         };
         left = left.from(taken);
@@ -262,7 +262,7 @@ fn options(
                 let place = if value.text.is_empty() { word } else { value };
                 let message = match value.text {
                     "" => format!("{option} has no value"),
-                    text => format!("{option} takes {}, not `{text}`", scan.expects()),
+                    text => format!("{option} accepts {}, not `{text}`", scan.expects()),
                 };
                 out.push(
                     Finding::error("chrony/option", place, message)
@@ -286,10 +286,11 @@ fn unknown_option(
     match nearest(name, known.keys().copied()) {
         _ if name == "nts" => finding.fix("chrony 4.0 added NTS; remove it, or use a key"),
         _ if tables::CHRONY_LATER.contains(name) => {
-            finding.fix("a later release added it; remove it")
+            finding.fix("a later release added this; remove it")
         }
         _ if name.starts_with(['#', '!', ';', '%']) => finding.fix(
-            "chrony 3.4 does not support a comment after a directive; move it to its own line",
+            "chrony 3.4 does not support a comment after a directive; move the comment to its own \
+             line",
         ),
         Some(near) => finding.fix(format!("did you mean {near}?")),
         None => finding.fix("remove it"),

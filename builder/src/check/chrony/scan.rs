@@ -18,12 +18,12 @@ pub(super) enum Scan {
     Word,
     /// Exactly this word, ignoring case.
     Literal(&'static str),
-    /// One of these words, ignoring case, read as `%4s`.
+    /// One of these words, ignoring case. sscanf reads the word with `%4s`.
     Choice(&'static str),
 }
 
 impl Scan {
-    /// Returns the conversion that a word of the table stands for.
+    /// Returns the conversion for a word of the table.
     pub(super) fn of(word: &'static str) -> Self {
         match word {
             "u" => Self::Unsigned,
@@ -112,8 +112,8 @@ fn integer(text: &str) -> Option<usize> {
     (digits > 0).then_some(sign + digits)
 }
 
-/// Returns the length of a number as strtod reads it, plus what glibc's scanf also accepts: an
-/// exponent without digits.
+/// Returns the length of a number as strtod reads it. The number may also have an exponent without
+/// digits, which glibc's scanf accepts.
 fn float(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let at = usize::from(text.starts_with(['+', '-']));
@@ -204,7 +204,7 @@ mod tests {
 
     /// Compares the lengths with the results of glibc's sscanf in a test program.
     #[test]
-    fn numbers_are_glibcs() {
+    fn numbers_are_read_as_by_glibc() {
         for &(text, length) in FLOATS {
             assert_eq!(Scan::Float.take(text), length, "{text}");
         }

@@ -9,9 +9,9 @@ use crate::check::tables;
 /// The form of the text after a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Exactly as many words as one of these lists has, each in the listed form.
+    /// The words of one of these lists, each in the listed form.
     Words(Vec<Vec<Scan>>),
-    /// This many words, then options of a group.
+    /// A fixed number of words, then options of a group.
     Options(usize, &'static str),
     /// One of these words.
     One(&'static str),
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_of_the_table_is_understood() {
+    fn every_line_of_the_table_is_parsed() {
         let text = include_str!("../known/chrony-3.4.txt");
         let lines = tables::lines(text).count();
         let options: usize = TABLE.groups.values().map(BTreeMap::len).sum();

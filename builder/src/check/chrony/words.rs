@@ -31,14 +31,15 @@ pub(super) fn words(line: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     })
 }
 
-/// Returns a finding about a comment if the word begins one, and the other finding otherwise.
+/// Returns a finding about a comment if the word begins a comment. Otherwise, returns the finding
+/// from `other`.
 pub(super) fn comment_or_else(word: TextSpan<'_>, other: impl FnOnce() -> Finding) -> Finding {
     if word.text.starts_with(['#', '!', ';', '%']) {
-        let message = "a comment after a directive".to_owned();
+        let message = "a comment follows a directive".to_owned();
         return wrong(
             word,
             message,
-            "chrony 3.4 does not support a comment there; move it to its own line",
+            "chrony 3.4 does not support this; move the comment to its own line",
         );
     }
     other()

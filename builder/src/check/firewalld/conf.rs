@@ -9,7 +9,8 @@ use crate::check::finding::Finding;
 use crate::check::python::decimal;
 use crate::check::text::TextSpan;
 
-/// The keys, each with its possible values. Case matters only in the values of LogDenied.
+/// The keys, each with its possible values. firewalld distinguishes upper and lower case only in
+/// the values of LogDenied.
 const KEYS: [(&str, &str); 10] = [
     ("DefaultZone", ""),
     ("MinimalMark", ""),
@@ -42,7 +43,9 @@ pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
             let finding = wrong(key, format!("firewalld 0.6.3 has no key {}", key.text));
             out.push(match nearest(key.text, KEYS.map(|(known, _)| known)) {
                 Some(near) => finding.fix(format!("did you mean {near}?")),
-                None => finding.fix("remove it; a later release added it, or it is misspelled"),
+                None => {
+                    finding.fix("remove the key; a later release added it, or it is misspelled")
+                }
             });
             continue;
         };

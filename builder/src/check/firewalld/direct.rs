@@ -21,15 +21,15 @@ impl Reader for Direct {
         let name = at.name();
         if name == "direct" {
             if std::mem::replace(&mut self.begun, true) {
-                out.push(at.misplaced("a second <direct>", REFUSED, "remove it"));
+                out.push(at.misplaced("this is a second <direct>", REFUSED, "remove it"));
             }
             return;
         }
         if !self.begun {
             out.push(at.misplaced(
-                format!("<{name}> outside of <direct>"),
+                format!("<{name}> is outside of <direct>"),
                 IGNORED,
-                "put it into <direct>",
+                "put this element into <direct>",
             ));
             return;
         }
@@ -78,7 +78,7 @@ impl Reader for Direct {
         let open = self.open.take();
         if text.is_empty() {
             out.push(at.misplaced(
-                format!("a {} without arguments", at.name()),
+                format!("the {} has no arguments", at.name()),
                 IGNORED,
                 "write the arguments into the element",
             ));
@@ -91,7 +91,7 @@ impl Reader for Direct {
                 return;
             }
             Err(SplitError::Escape(_)) => {
-                let message = "a backslash at the end of the arguments";
+                let message = "the arguments end with a backslash";
                 out.push(at.misplaced(message, REFUSED, "remove it"));
                 return;
             }

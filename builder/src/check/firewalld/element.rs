@@ -1,4 +1,4 @@
-//! An element of a firewalld file, and the faults that it can have.
+//! An element of a firewalld file, and the faults that an element can have.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -117,4 +117,4 @@ impl SeenElements {
 
 pub(super) const REFUSED: &str = "firewalld ignores the whole file";
 
-pub(super) const IGNORED: &str = "firewalld ignores it";
+pub(super) const IGNORED: &str = "firewalld ignores this element";

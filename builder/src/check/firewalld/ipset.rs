@@ -25,7 +25,7 @@ const TYPES: [&str; 11] = [
     "hash:mac",
 ];
 
-/// The names of ICMP types. The constants below contain the numbers.
+/// The names of ICMP types. `ICMP_TYPES` and `ICMPV6_TYPES` contain their numbers.
 const ICMP_NAMES: &str = "echo-reply pong network-unreachable host-unreachable protocol-unreachable port-unreachable \
     fragmentation-needed source-route-failed network-unknown host-unknown network-prohibited host-prohibited \
     TOS-network-unreachable TOS-host-unreachable communication-prohibited host-precedence-violation precedence-cutoff \
@@ -80,7 +80,7 @@ impl Reader for IpSet {
                 Finding::error(
                     "firewalld/entry",
                     place.clone(),
-                    "entries in a set with a timeout",
+                    "the set has both a timeout and entries",
                 )
                 .effect("firewalld ignores all entries")
                 .fix("remove the timeout, or the entries"),
@@ -99,7 +99,7 @@ impl Reader for IpSet {
         for (entry, place) in &self.entries {
             if let Err(expected) = entry_fits(entry, &self.kind, family) {
                 let message = match self.kind.as_str() {
-                    "" => "an entry of a set without a type".to_owned(),
+                    "" => "the set of this entry has no type".to_owned(),
                     kind => format!("`{entry}` is not a valid entry of {kind} for {family}"),
                 };
                 let finding = Finding::error("firewalld/entry", place.clone(), message);

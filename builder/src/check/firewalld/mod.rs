@@ -82,7 +82,8 @@ fn walk_kind(text: &str, root: Node<'_, '_>, kind: Kind, out: &mut Vec<Finding>)
     }
 }
 
-/// Checks the declared encoding. expat refuses a file whose encoding differs from the declared one.
+/// Checks the declared encoding. expat refuses a file whose encoding differs from the declared
+/// encoding.
 fn encoding(text: &str) -> Option<Finding> {
     let declaration = text
         .trim_start_matches('\u{feff}')
@@ -104,7 +105,7 @@ fn encoding(text: &str) -> Option<Finding> {
 fn name(path: &str, kind: Kind) -> Option<Finding> {
     let (folder, file) = path.rsplit_once('/')?;
     let signs = kind.name_punctuation()?;
-    // A file in a zone's folder is a part of that zone, so the folder's name counts instead.
+    // A file in a zone's folder is a part of that zone, so the folder's name is the zone's name.
     let is_part = kind == Kind::Zone && !folder.ends_with("/zones");
     let name = file.strip_suffix(".xml").filter(|_| !is_part)?;
     let message = if name.is_empty()
@@ -236,9 +237,9 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
             .effect(REFUSED);
             out.push(match (name, own, nearest(own, needed.iter().chain(*optional).copied())) {
                 ("rule", "priority", _) => finding
-                    .fix("firewalld 0.7 added priorities; remove it, because drop and reject always come before accept"),
+                    .fix("firewalld 0.7 added priorities; remove the attribute, because drop and reject always come before accept"),
                 ("zone", "priority" | "ingress-priority" | "egress-priority", _) => {
-                    finding.fix("a later release added priorities of zones; remove it")
+                    finding.fix("a later release added priorities of zones; remove the attribute")
                 }
                 (_, _, Some(near)) => finding.fix(format!("did you mean {near}?")),
                 _ => finding.fix("remove it"),
@@ -269,9 +270,9 @@ fn unknown_element(at: &Element<'_>, schema: schema::Schema) -> Finding {
             finding.fix("firewalld 0.9 added policies; write rich rules in the zone")
         }
         ("include" | "helper", _) => {
-            finding.fix("a later release added it; write the ports, or a <module>")
+            finding.fix("a later release added this; write the ports, or a <module>")
         }
-        ("tcp-mss-clamp" | "nflog", _) => finding.fix("a later release added it; remove it"),
+        ("tcp-mss-clamp" | "nflog", _) => finding.fix("a later release added this; remove it"),
         (_, Some(near)) => finding.fix(format!("did you mean <{near}>?")),
         (_, None) => finding.fix("remove it"),
     }

@@ -3,7 +3,7 @@
 use super::element::Element;
 use crate::check::finding::Finding;
 
-/// A reader of one kind of file. It receives the file element by element, as firewalld does.
+/// A reader of one kind of file. A reader receives the file element by element, as firewalld does.
 pub(super) trait Reader {
     /// Handles the start of an element whose attributes are already checked.
     fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>);

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use crate::check::python::{any_radix, decimal};
 use crate::check::tables;
 
-/// Returns the lowest and the highest port of a range. For a single port, both are the same.
+/// Returns the lowest and the highest port of a range. For a single port, both numbers are the
+/// same.
 pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     let id = |text: &str| {
         let text = text.trim();
@@ -21,7 +22,7 @@ pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
         return valid(text).map(|port| (port, port));
     }
     // A name may contain a dash, so firewalld tries every way to split the text in two. Exactly one
-    // of them must be valid.
+    // way must be valid.
     let parts: Vec<&str> = text.split('-').collect();
     let mut found = Vec::new();
     for at in (1..=parts.len()).rev() {
@@ -126,7 +127,7 @@ mod tests {
 
     /// Compares the ranges with the results of firewalld 0.6.3's functions.py under Python 2.7.
     #[test]
-    fn ports_are_firewallds() {
+    fn ports_are_read_as_by_firewalld() {
         for (text, range) in [
             ("80", Some((80, 80))),
             ("0", Some((0, 0))),

@@ -17,13 +17,13 @@ impl Reader for Whitelist {
     fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         if at.name() == "whitelist" {
             if std::mem::replace(&mut self.begun, true) {
-                out.push(at.misplaced("a second <whitelist>", REFUSED, "remove it"));
+                out.push(at.misplaced("this is a second <whitelist>", REFUSED, "remove it"));
             }
             return;
         }
         if !self.begun {
-            let message = format!("<{}> outside of <whitelist>", at.name());
-            out.push(at.misplaced(message, IGNORED, "put it into <whitelist>"));
+            let message = format!("<{}> is outside of <whitelist>", at.name());
+            out.push(at.misplaced(message, IGNORED, "put this element into <whitelist>"));
             return;
         }
         let item = match at.name() {

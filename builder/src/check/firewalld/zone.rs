@@ -10,7 +10,7 @@ use super::rule::{Action, Audit, Kind, LEVELS, Log, Rule, Source};
 use crate::check::finding::Finding;
 
 const RULE: &str = "firewalld ignores the rule";
-const REST: &str = "firewalld ignores it and everything up to the end of the next rule";
+const REST: &str = "firewalld ignores this element and everything up to the end of the next rule";
 
 /// The part of a rule to which the next limit applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Reader for Zone {
                 }
                 let Some(rule) = rule else {
                     out.push(at.misplaced(
-                        "a rule within a rule",
+                        "the rule is within another rule",
                         RULE,
                         "write the rules one after the other",
                     ));
@@ -94,7 +94,10 @@ fn zone(at: &Element<'_>, out: &mut Vec<Finding>) {
         .into_iter()
         .filter(|name| at.get(name).is_some())
     {
-        out.push(at.deprecated(name, "remove it; the file name is the name of the zone"));
+        out.push(at.deprecated(
+            name,
+            "remove the attribute; the file name is the name of the zone",
+        ));
     }
 }
 
@@ -126,7 +129,7 @@ impl Zone {
         }
         if let Some(rule) = &mut self.rule {
             if rule.element.is_some() {
-                let message = "a rule with more than one service, port or similar element";
+                let message = "the rule has more than one service, port or similar element";
                 self.break_off(at.misplaced(message, RULE, "write one rule for each"), out);
             } else {
                 rule.element = Some((Kind::of(at), at.span.clone()));
@@ -140,7 +143,11 @@ impl Zone {
 
     fn interface(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         if self.rule.is_some() {
-            let finding = at.misplaced("<interface> within a rule", RULE, "put it into the zone");
+            let finding = at.misplaced(
+                "<interface> is within a rule",
+                RULE,
+                "put this element into the zone",
+            );
             self.break_off(finding, out);
             return;
         }
@@ -156,7 +163,7 @@ impl Zone {
         };
         if let Some(rule) = &mut self.rule {
             if rule.source.is_some() {
-                let message = "a rule with more than one source";
+                let message = "the rule has more than one source";
                 self.break_off(
                     at.misplaced(message, RULE, "write one rule for each, or name an ipset"),
                     out,
@@ -171,7 +178,7 @@ impl Zone {
                 span: at.place("address"),
             };
             if source.address.is_none() && source.mac.is_none() && source.ipset.is_none() {
-                let message = "a source without address, mac or ipset";
+                let message = "the source has no address, mac or ipset";
                 out.push(at.misplaced(message, REFUSED, "write address=\"10.0.0.0/24\""));
             }
             rule.source = Some(source);
@@ -194,16 +201,16 @@ impl Zone {
     fn destination(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         let Some(rule) = &mut self.rule else {
             let finding = at.misplaced(
-                "<destination> outside of a rule",
+                "<destination> is outside of a rule",
                 REST,
-                "put it into a <rule>",
+                "put this element into a <rule>",
             );
             self.break_off(finding, out);
             return;
         };
         if rule.destination.is_some() {
             out.push(at.misplaced(
-                "a rule with more than one destination",
+                "the rule has more than one destination",
                 IGNORED,
                 "write one rule for each",
             ));
@@ -218,14 +225,17 @@ impl Zone {
 
     fn action(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         let Some(rule) = &mut self.rule else {
-            let message = format!("<{}> outside of a rule", at.name());
-            self.break_off(at.misplaced(message, REST, "put it into a <rule>"), out);
+            let message = format!("<{}> is outside of a rule", at.name());
+            self.break_off(
+                at.misplaced(message, REST, "put this element into a <rule>"),
+                out,
+            );
             return;
         };
         if rule.action.is_some() {
             self.break_off(
                 at.misplaced(
-                    "a rule with more than one action",
+                    "the rule has more than one action",
                     RULE,
                     "write one rule for each",
                 ),
@@ -239,12 +249,16 @@ impl Zone {
 
     fn log(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         let Some(rule) = &mut self.rule else {
-            out.push(at.misplaced("<log> outside of a rule", IGNORED, "put it into a <rule>"));
+            out.push(at.misplaced(
+                "<log> is outside of a rule",
+                IGNORED,
+                "put this element into a <rule>",
+            ));
             return;
         };
         if rule.log.is_some() {
             out.push(at.misplaced(
-                "a rule with more than one log",
+                "the rule has more than one log",
                 IGNORED,
                 "remove one of them",
             ));
@@ -270,13 +284,17 @@ impl Zone {
 
     fn audit(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         let Some(rule) = &mut self.rule else {
-            out.push(at.misplaced("<audit> outside of a rule", IGNORED, "put it into a <rule>"));
+            out.push(at.misplaced(
+                "<audit> is outside of a rule",
+                IGNORED,
+                "put this element into a <rule>",
+            ));
             return;
         };
         if rule.audit.is_some() {
             self.break_off(
                 at.misplaced(
-                    "a rule with more than one audit",
+                    "the rule has more than one audit",
                     RULE,
                     "remove one of them",
                 ),
@@ -297,19 +315,23 @@ impl Zone {
         });
         match slot {
             None => {
-                let message = "<limit> outside of an action, log or audit";
+                let message = "<limit> is outside of an action, log or audit";
                 self.break_off(
                     at.misplaced(
                         message,
                         if inside { RULE } else { REST },
-                        "put it into one of them",
+                        "put the limit into one of these elements",
                     ),
                     out,
                 );
             }
             Some(Some(_)) => {
                 self.break_off(
-                    at.misplaced("more than one limit", RULE, "remove one of them"),
+                    at.misplaced(
+                        "the element has more than one limit",
+                        RULE,
+                        "remove one of them",
+                    ),
                     out,
                 );
             }

@@ -47,7 +47,7 @@ const PLAIN: &[&str] = &[
     "dax",
 ];
 
-/// Options of XFS that a remount applies, and old ones without an effect.
+/// Options of XFS that a remount applies, and old options that have no effect.
 pub(super) const XFS: &[&str] = &[
     "inode64",
     "inode32",
@@ -61,9 +61,9 @@ pub(super) const XFS: &[&str] = &[
     "irixsgid",
 ];
 
-/// Returns whether XFS applies an option only at the first mount of a volume. A remount parses such
-/// an option, ignores it and reports success (kernel 3.10.0-1160, fs/xfs/xfs_super.c,
-/// xfs_fs_remount: all but ro, rw, barrier, nobarrier, inode64, inode32).
+/// Returns whether XFS applies an option only at the first mount of a volume. A remount parses the
+/// option, ignores it and reports success (kernel 3.10.0-1160, fs/xfs/xfs_super.c, xfs_fs_remount:
+/// all but ro, rw, barrier, nobarrier, inode64, inode32).
 pub(in crate::check) fn only_at_first_mount(option: &str) -> bool {
     let name = option.split('=').next().unwrap_or_default();
     VALUED.contains(&name) || PLAIN.contains(&name)
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_judged_as_xfs_reads_it() {
+    fn a_value_is_judged_as_by_xfs() {
         let of = xfs_value;
         for taken in [
             "allocsize=64m",
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_is_known_as_xfs_matches_it() {
+    fn options_are_recognized_as_by_xfs() {
         for known in ["grpid", "dax", "inode64", "logdev=/dev/sdb1", "noatime"] {
             assert!(known_to_xfs(known), "{known}");
         }

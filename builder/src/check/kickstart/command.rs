@@ -43,7 +43,7 @@ pub(super) fn read<'a>(
 pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     for option in line.command.options.iter().filter(|option| option.needed) {
         let name = option.names[0];
-        // A rule of the table already reports the missing option.
+        // If a rule of the table covers the option, that rule reports the missing option.
         let is_ruled = |rule: &Rule| matches!(rule, Rule::Any(names) if names[..] == [name]);
         if line.has(name) || line.command.rules.iter().any(is_ruled) {
             continue;
@@ -69,7 +69,7 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
     match line.command.words {
         Words::Raw => {}
         Words::Any => {
-            // A word with a line end has its own warning.
+            // A word with a line end gets a separate warning.
             let ignored = line
                 .words
                 .iter()
@@ -79,8 +79,8 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
                 let finding = Finding::warning("kickstart/ignored", word.span.clone(), message);
                 out.push(
                     finding
-                        .effect("it has no effect")
-                        .fix("remove it, or write it as an option with --"),
+                        .effect("the word has no effect")
+                        .fix("remove the word, or write it as an option with --"),
                 );
             }
         }
@@ -104,9 +104,9 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
             let finding = Finding::error("kickstart/words", word.span.clone(), message)
                 .effect("anaconda stops");
             out.push(match wants {
-                "" => finding.fix(format!("{shown} takes no words; remove it")),
+                "" => finding.fix(format!("{shown} accepts no words; remove this word")),
                 wants => finding.fix(format!(
-                    "{shown} takes only {wants}; remove the word or quote it"
+                    "{shown} accepts only {wants}; remove the word or quote it"
                 )),
             });
         }
@@ -134,7 +134,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
             let message = match names.iter().filter(given).count() {
                 1 => return None,
                 0 => format!("{shown} needs {}", all(names)),
-                _ => format!("{shown} takes only one of {}", all(names)),
+                _ => format!("{shown} accepts only one of {}", all(names)),
             };
             Some(stops_anaconda(
                 "kickstart/contradiction",
@@ -177,7 +177,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
     }
 }
 
-/// Returns an option as it is written, with `=` if the option takes a value.
+/// Returns an option as it is written, with `=` if the option has a value.
 fn spelled(line: &Line<'_>, name: &str) -> String {
     let is_flag = line
         .command
@@ -211,18 +211,18 @@ fn unknown(command: &Token) -> Finding {
         }
         "module" => "RHEL 8 added modules; list the packages instead",
         "syspurpose" | "rhsm" => "remove it",
-        "ostreecontainer" | "bootc" => "a later release added it; CentOS 7 has ostreesetup",
+        "ostreecontainer" | "bootc" => "a later release added this; CentOS 7 has ostreesetup",
         "interactive" | "langsupport" | "mouse" | "monitor" | "lilo" | "lilocheck" => {
-            "remove it; RHEL 6 or an earlier release dropped it"
+            "remove the command; RHEL 6 or an earlier release dropped it"
         }
-        "key" => "remove it; installation numbers no longer exist",
+        "key" => "remove the command; installation numbers no longer exist",
         name if name.starts_with('\u{feff}') => {
-            "the file begins with a byte order mark; save it as UTF-8 without one"
+            "the file begins with a byte order mark; save the file as UTF-8 without the mark"
         }
         name => {
             return match nearest(name, table::commands()) {
                 Some(near) => finding.fix(format!("did you mean {near}?")),
-                None => finding.fix("remove it, or do it in %post"),
+                None => finding.fix("remove the command, or do its work in %post"),
             };
         }
     };

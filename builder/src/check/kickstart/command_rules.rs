@@ -7,7 +7,8 @@ use super::options::GivenOption;
 use super::{disk, split::Token};
 use crate::check::finding::Finding;
 
-/// Finds, command by command, where anaconda does something different from what the text suggests.
+/// Reports each setting of a command for which anaconda does something other than what the text
+/// suggests.
 pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
     match line.command.name {
         "rootpw" | "user" | "sshpw" => password(line, out),
@@ -193,7 +194,7 @@ fn static_network(line: &Line<'_>, out: &mut Vec<Finding>) {
         ("--device", "anaconda configures the interface used to boot"),
     ] {
         if !line.has(missing) {
-            let message = format!("a static address without {missing}=");
+            let message = format!("the static address has no {missing}=");
             let finding = Finding::warning("kickstart/static-network", line.span(), message);
             out.push(finding.effect(does).fix(format!("add {missing}=")));
         }
@@ -204,7 +205,7 @@ fn clear(given: &GivenOption, instead: &str) -> Finding {
     Finding::error(
         "kickstart/secret",
         given.span.clone(),
-        "a secret in plain text",
+        "the secret is in plain text",
     )
     .effect("any client can read the secret, and a copy stays in /root/anaconda-ks.cfg")
     .fix(instead)
@@ -225,7 +226,7 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
         .any(|kind| text.starts_with(kind));
     let locked = line.has("--lock") && text.is_empty();
     if !line.has("--iscrypted") && !locked {
-        let finding = Finding::error("kickstart/secret", span, "a password in plain text");
+        let finding = Finding::error("kickstart/secret", span, "the password is in plain text");
         out.push(
             finding
                 .effect("any client can read the secret, and a copy stays in /root/anaconda-ks.cfg")
@@ -243,10 +244,10 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
                 .fix("create the hash with openssl passwd -6"),
         );
     } else if line.has("--iscrypted") && !hashed {
-        let finding = Finding::error("kickstart/hash-kind", span, "--iscrypted without a hash");
+        let finding = Finding::error("kickstart/hash-kind", span, "--iscrypted requires a hash");
         out.push(
             finding
-                .effect("no one can log in with this value; if it is the password itself, any client can read it")
+                .effect("no one can log in with this value; if the value is the password itself, any client can read it")
                 .fix("create a hash with openssl passwd -6"),
         );
     }
@@ -263,7 +264,7 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
             .effect(
                 "CentOS 7 does not check package signatures either, so an attacker on the network path can become root",
             )
-            .fix("pass its CA with --sslcacert="),
+            .fix("pass the server's CA with --sslcacert="),
         );
     }
     if line.is(&["liveimg"]) && !line.has("--checksum") {
@@ -271,7 +272,7 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
             Finding::warning(
                 "kickstart/unverified",
                 line.span(),
-                "liveimg without --checksum=",
+                "liveimg has no --checksum=",
             )
             .effect("anaconda unpacks any downloaded file as the system")
             .fix("write --checksum= and the SHA-256 of the image"),
@@ -341,10 +342,10 @@ fn partition(line: &Line<'_>, out: &mut Vec<Finding>) {
             Finding::warning(
                 "kickstart/mount-options",
                 line.span(),
-                "--grow without --size=",
+                "--grow is used without --size=",
             )
             .effect("anaconda starts with 500 MiB, and fails only if the disk has less free space")
-            .fix("write --size= in MiB; with --grow it is the minimum"),
+            .fix("write --size= in MiB; with --grow, the size is the minimum"),
         );
     }
     mount_options(line, point, out);

@@ -82,8 +82,8 @@ fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Returns whether a line gives a device the mount point `/`. The command `mount` names the device
-/// first.
+/// Returns whether a line sets the mount point `/` for a device. The command `mount` names the
+/// device first.
 fn mounts_root(line: &Line<'_>) -> bool {
     let place = usize::from(line.is(&["mount"]));
     line.is(&["partition", "raid", "logvol", "btrfs", "mount"])

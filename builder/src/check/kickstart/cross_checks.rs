@@ -50,7 +50,8 @@ fn services(line: &Line<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
             .iter()
             .any(|file| file.path.ends_with(&format!("/systemd/system/{unit}")))
         {
-            let message = format!("{unit} does not exist yet, because the overlay adds it later");
+            let message =
+                format!("{unit} does not exist yet, because the overlay adds the unit later");
             out.push(
                 Finding::error("kickstart/services", line.span(), message)
                     .effect(
@@ -70,7 +71,7 @@ fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mu
     }
     if line.has("--ntpservers") {
         out.push(
-            Finding::warning("kickstart/overwritten", line.span(), "--ntpservers and a chrony.conf in the overlay")
+            Finding::warning("kickstart/overwritten", line.span(), "--ntpservers is used together with a chrony.conf in the overlay")
                 .effect("anaconda adds the servers to the stock file, and the overlay replaces that file")
                 .fix("remove --ntpservers, write the servers into the overlay's file, and do not add --nontp"),
         );
@@ -101,7 +102,7 @@ fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mu
             Finding::error(
                 "kickstart/nontp",
                 line.span(),
-                "--nontp and a chrony.conf in the overlay",
+                "--nontp is used together with a chrony.conf in the overlay",
             )
             .effect("anaconda disables chronyd before %post, so the node's clock drifts")
             .fix("remove --nontp; anaconda then enables chronyd and does not change its file"),

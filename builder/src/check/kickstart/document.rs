@@ -42,7 +42,7 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
                 Finding::error(
                     "kickstart/command",
                     first.span.clone(),
-                    "an empty word in place of a command",
+                    "an empty word is in place of a command",
                 )
                 .effect("anaconda crashes: IndexError")
                 .fix("remove the line"),
@@ -61,8 +61,8 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
 }
 
 /// Checks `%ksappend`, which the initramfs handles. The initramfs reads the text after the first
-/// blank as the address. If that fails, anaconda has no kickstart at all (dracut/parse-kickstart;
-/// pykickstart, `_preprocessStateMachine`).
+/// blank as the address. If the initramfs cannot fetch the file, anaconda has no kickstart
+/// (dracut/parse-kickstart; pykickstart, `_preprocessStateMachine`).
 fn append(first: &Token, line: TextSpan<'_>) -> Option<Finding> {
     if line
         .text
@@ -76,7 +76,7 @@ fn append(first: &Token, line: TextSpan<'_>) -> Option<Finding> {
     let finding = Finding::error(
         "kickstart/include",
         first.span.clone(),
-        "%ksappend without a file",
+        "%ksappend has no file",
     );
     Some(
         finding

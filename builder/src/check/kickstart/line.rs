@@ -1,4 +1,4 @@
-//! A command of a kickstart as it was read, and what pykickstart remembers of earlier commands.
+//! A parsed command of a kickstart, and the parts of earlier commands that pykickstart remembers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -75,16 +75,16 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What pykickstart remembers of earlier commands.
+/// The parts of earlier commands that pykickstart remembers.
 #[derive(Debug, Default)]
 pub(super) struct EarlierLines {
     /// The commands, each by its first name.
     pub(super) commands: BTreeSet<&'static str>,
-    /// The values that still apply, by command and option.
+    /// The values that still apply, each with its command and option.
     pub(super) kept: BTreeMap<(&'static str, &'static str), String>,
-    /// The options of a command's earlier lines. optparse remembers all of them.
+    /// The options on a command's earlier lines, all of which optparse remembers.
     seen: BTreeSet<(&'static str, &'static str)>,
-    /// Items that must be unique: the command and the name.
+    /// The names that must be unique, each with its command.
     pub(super) names: BTreeSet<(&'static str, String)>,
 }
 
@@ -117,7 +117,7 @@ impl EarlierLines {
             .filter(|given| given.option.names[0] == option.names[0]);
         let mut own = own.map(|given| given.value.as_deref().unwrap_or_default());
         let own = match option.form {
-            // This callback sets a value only once, so the first value applies.
+            // The callback for this form sets a value only once, so the first value applies.
             Form::Lenient(words) => own.find(|value| {
                 words
                     .split('|')
@@ -133,8 +133,8 @@ impl EarlierLines {
         })
     }
 
-    /// Returns whether an option is set. The result is the truth value of the stored value in
-    /// Python.
+    /// Returns whether an option is set. An option is set if Python treats its stored value as
+    /// true.
     pub(super) fn is_set(&self, line: &Line<'_>, name: &str) -> bool {
         let Some(option) = line
             .command

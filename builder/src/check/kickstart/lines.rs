@@ -89,12 +89,12 @@ pub(super) fn cannot_split(broken: &SplitError) -> Finding {
         SplitError::Quote(at) => {
             Finding::error("kickstart/quote", at..at + 1, "the quote is not closed")
                 .effect("anaconda crashes: no closing quotation")
-                .fix("close it on the same line; write a ' within single quotes as '\\''")
+                .fix("close the quote on the same line; write a ' within single quotes as '\\''")
         }
         SplitError::Escape(at) => Finding::error(
             "kickstart/quote",
             at..at + 1,
-            "a backslash at the end of the file",
+            "the file ends with a backslash",
         )
         .effect("anaconda crashes: no escaped character")
         .fix("remove it"),
@@ -108,7 +108,7 @@ pub(super) fn include(words: &[Token]) -> Option<Finding> {
     let finding = Finding::error(
         "kickstart/include",
         words[0].span.clone(),
-        "%include without a file",
+        "%include has no file",
     );
     Some(
         finding
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_pythons() {
+    fn lines_are_split_as_by_python() {
         let all = |text: &'static str| {
             lines(TextSpan::whole(text))
                 .map(|line| line.text)

@@ -47,9 +47,9 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     }
     for (at, found) in text.match_indices("PRIVATE KEY-----") {
         out.push(
-            Finding::error("kickstart/secret", at..at + found.len(), "a private key in a kickstart")
-                .effect("any client can fetch the kickstart, and the installer keeps it in /root and its output in logs")
-                .fix("deliver it in the node document"),
+            Finding::error("kickstart/secret", at..at + found.len(), "the kickstart contains a private key")
+                .effect("any client can fetch the kickstart, and the installer keeps a copy in /root and the output of its scripts in logs")
+                .fix("deliver the key in the node document"),
         );
     }
     out

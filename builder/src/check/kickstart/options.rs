@@ -1,6 +1,6 @@
 //! Reads the words and options of a command as optparse of Python 2.7 does, on which pykickstart's
-//! KSOptionParser is based (options.py). An option can be abbreviated as long as it stays unique.
-//! Its value can be the next word. `--` ends the options.
+//! KSOptionParser is based (options.py). An option can be abbreviated as long as the abbreviation
+//! is unique. The value of an option can be the next word. `--` ends the options.
 
 use std::ops::Range;
 
@@ -63,13 +63,13 @@ pub(super) fn read(
                 continue;
             }
             (Form::Flag, Some(_)) => {
-                let message = format!("{name} takes no value");
+                let message = format!("{name} accepts no value");
                 out.push(bad_value(word, message, format!("write {name} alone")));
                 None
             }
             (Form::Flag, None) => None,
             (_, Some(value)) => Some(value),
-            // optparse uses the next word as the value, whatever it is.
+            // optparse uses the next word as the value, regardless of its content.
             (_, None) => words.next().map(|next| next.value.clone()),
         };
         if option.form != Form::Flag {
@@ -96,7 +96,7 @@ fn bad_value(word: &Token, message: String, instead: String) -> Finding {
         .fix(instead)
 }
 
-/// Returns the option that a name stands for: the option with exactly that name, or the only one
+/// Returns the option that a name means: the option with exactly that name, or the only option
 /// whose name begins with it.
 fn matching(
     command: &'static Command,
@@ -125,7 +125,7 @@ fn matching(
                     word.span.clone(),
                     format!("{name} is short for {full}"),
                 )
-                .effect("CentOS 7 accepts it, but later releases do not")
+                .effect("CentOS 7 accepts the abbreviation, but later releases do not")
                 .fix(format!("write {full}")),
             );
             Some(option)
@@ -185,7 +185,7 @@ fn value_mismatch(
     let (message, expected) = match option.form {
         Form::Int(least, most) => match python::optparse(value) {
             None => (
-                format!("{name} takes a whole number, not `{value}`"),
+                format!("{name} accepts only a whole number, not `{value}`"),
                 whole_number(name).into(),
             ),
             Some(number) if number < least || number > most => {
@@ -195,7 +195,7 @@ fn value_mismatch(
                     format!("{least} to {most}")
                 };
                 (
-                    format!("{name} takes {expected}, not {value}"),
+                    format!("{name} accepts {expected}, not {value}"),
                     format!("expected {expected}"),
                 )
             }
@@ -206,7 +206,7 @@ fn value_mismatch(
                 .contains(&value.to_lowercase().as_str()) =>
         {
             (
-                format!("{name} takes yes or no, not `{value}`"),
+                format!("{name} accepts only yes or no, not `{value}`"),
                 "write yes or no".into(),
             )
         }
@@ -225,7 +225,7 @@ fn value_mismatch(
         {
             let message = format!("{name} does not accept `{value}`");
             let finding = Finding::warning("kickstart/ignored", word.span.clone(), message)
-                .effect("anaconda ignores it");
+                .effect("anaconda ignores the value");
             return Some(finding.fix(one_of(value, words)));
         }
         _ => return None,
@@ -233,8 +233,8 @@ fn value_mismatch(
     Some(bad_value(word, message, expected))
 }
 
-/// Says how to write the number of an option. The units are those of anaconda 21.48.22.159
-/// (pyanaconda/kickstart.py).
+/// Returns advice on how to write the number of an option. The units are those of anaconda
+/// 21.48.22.159 (pyanaconda/kickstart.py).
 fn whole_number(name: &str) -> &'static str {
     match name {
         "--size" | "--maxsize" | "--metadatasize" | "--cachesize" | "--reserved-space" => {

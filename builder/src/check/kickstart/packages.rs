@@ -18,7 +18,7 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
                 given.span.clone(),
                 "--nobase is deprecated on CentOS 7",
             )
-            .effect("it has no effect, because anaconda does not install @base by default")
+            .effect("the option has no effect, because anaconda does not install @base by default")
             .fix("remove it"),
         );
     }
@@ -45,7 +45,7 @@ pub(super) fn entries<'a>(section: &Section<'a>) -> impl Iterator<Item = TextSpa
 
 fn entry(line: TextSpan<'_>, out: &mut Vec<Finding>) {
     if line.text == "-" {
-        let finding = Finding::error("kickstart/words", line, "a - without a package");
+        let finding = Finding::error("kickstart/words", line, "no package follows the -");
         out.push(
             finding
                 .effect("anaconda crashes: IndexError")
@@ -55,7 +55,7 @@ fn entry(line: TextSpan<'_>, out: &mut Vec<Finding>) {
     if line.text.starts_with("@module") || (line.text.starts_with('@') && line.text.contains(':')) {
         out.push(
             Finding::error("kickstart/module", line, "CentOS 7 has no modules")
-                .effect("pykickstart reads it as a group of that name, which does not exist")
+                .effect("pykickstart reads the line as the name of a group, which does not exist")
                 .fix("list the packages"),
         );
     }
@@ -66,7 +66,7 @@ fn entry(line: TextSpan<'_>, out: &mut Vec<Finding>) {
                 line,
                 "a line of a kickstart cannot be continued",
             )
-            .effect("pykickstart reads it as part of the name")
+            .effect("pykickstart reads the backslash as part of the name")
             .fix("write each package on its own line"),
         );
     }

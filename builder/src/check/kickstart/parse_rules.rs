@@ -16,7 +16,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
             out.push(value(
                 line,
                 "--root-device",
-                "--root-device without a device",
+                "--root-device has no device",
                 "remove it",
             ));
         }
@@ -69,7 +69,7 @@ fn bootloader(line: &Line<'_>) -> Option<Finding> {
         value(
             line,
             "--boot-drive",
-            "--boot-drive takes only one disk",
+            "--boot-drive accepts only one disk",
             "name one disk",
         )
     })
@@ -110,8 +110,8 @@ fn tmpfs(line: &Line<'_>, earlier: &EarlierLines) -> Option<Finding> {
         stops_anaconda(
             "kickstart/contradiction",
             line,
-            "a tmpfs with --grow or --maxsize=",
-            "remove it; --size= sets the size of a tmpfs",
+            "a tmpfs cannot have --grow or --maxsize=",
+            "remove the option; --size= sets the size of a tmpfs",
         )
     })
 }
@@ -124,7 +124,7 @@ fn vnc(line: &Line<'_>, earlier: &EarlierLines) -> Option<Finding> {
             line,
             "--password",
             "a VNC password must have 6 to 8 characters",
-            "choose another one",
+            "choose another password",
         )
     })
 }
@@ -160,7 +160,7 @@ fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
         ));
     }
     if kind.eq_ignore_ascii_case("btrfs") && !fstype.is_empty() {
-        let message = "--type=btrfs with --fstype=";
+        let message = "--type=btrfs cannot be combined with --fstype=";
         out.push(stops_anaconda(
             "kickstart/contradiction",
             line,
@@ -186,7 +186,7 @@ fn driverdisk(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
         _ => out.push(stops_anaconda(
             "kickstart/contradiction",
             line,
-            "driverdisk takes only one of a partition, --source= and --biospart=",
+            "driverdisk accepts only one of a partition, --source= and --biospart=",
             "keep only one of them",
         )),
     }
@@ -200,7 +200,7 @@ fn mount_point(line: &Line<'_>, out: &mut Vec<Finding>) {
         let message = format!("`{}` is not a mount point", point.value);
         let finding = Finding::error("kickstart/option-value", point.span.clone(), message)
             .effect("anaconda stops");
-        out.push(finding.fix("write an absolute path, or none"));
+        out.push(finding.fix("write an absolute path, or the word none"));
     }
 }
 
@@ -236,7 +236,7 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
     };
     let options = line.value("--bridgeopts").unwrap_or_default();
     if !options.is_empty() && options.split(',').any(wrong) {
-        let message = "--bridgeopts takes KEY=VALUE pairs, separated by commas";
+        let message = "--bridgeopts accepts only KEY=VALUE pairs, separated by commas";
         out.push(value(
             line,
             "--bridgeopts",
@@ -246,7 +246,7 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
     }
     let set = |name: &str| line.value(name).is_some_and(|value| !value.is_empty());
     if line.value("--bindto") == Some("mac") && set("--vlanid") && !set("--bondopts") {
-        let message = "--bindto=mac with --vlanid=";
+        let message = "--bindto=mac cannot be combined with --vlanid=";
         out.push(stops_anaconda(
             "kickstart/contradiction",
             line,
@@ -292,14 +292,14 @@ fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
         1 if !exists => out.push(stops_anaconda(
             "kickstart/words",
             line,
-            format!("{shown} without members"),
-            "list its partitions after its name, or write --useexisting",
+            format!("{shown} has no members"),
+            "list the partitions after the name, or write --useexisting",
         )),
         0 | 1 => {}
         _ if exists => out.push(stops_anaconda(
             "kickstart/words",
             line,
-            format!("{shown} with members, although it already exists"),
+            format!("{shown} lists members, although it already exists"),
             "remove the members",
         )),
         _ => {}
@@ -341,7 +341,7 @@ fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>)
         let finding = stops_anaconda(
             "kickstart/twice",
             line,
-            "two snapshots with one name",
+            "two snapshots have the same name",
             "choose another name",
         );
         out.push(finding);
@@ -353,7 +353,7 @@ fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>)
 /// `ud.name`).
 fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
     let user = line.value("--username").unwrap_or_default().to_owned();
-    let message = format!("a second {} for the user {user}", line.command.name);
+    let message = format!("this is a second {} for the user {user}", line.command.name);
     if !earlier.names.insert((line.command.name, user)) {
         let finding = Finding::error("kickstart/twice", line.span(), message);
         out.push(

@@ -22,10 +22,10 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
         Some(stops_anaconda("kickstart/words", line, message, instead))
     };
     if !earlier.names.is_empty() && earlier.names.contains(&("realm", String::new())) {
-        return refuse("a second realm join", "keep only one");
+        return refuse("this is a second realm join", "keep only one");
     }
     // pykickstart removes as many characters from the start of the line as the command's name has,
-    // even if the line is indented. It does not recognize comments.
+    // even if the line is indented. pykickstart does not recognize comments in this line.
     let raw = line
         .text
         .text
@@ -82,7 +82,7 @@ fn join(mut words: &[&str]) -> Result<(), String> {
         };
         words = rest;
         match (takes, value) {
-            (false, Some(_)) => return Err(format!("--{name} takes no value")),
+            (false, Some(_)) => return Err(format!("--{name} accepts no value")),
             (true, None) => {
                 words = words
                     .split_first()
@@ -95,6 +95,6 @@ fn join(mut words: &[&str]) -> Result<(), String> {
     if words.len() == 1 {
         Ok(())
     } else {
-        Err("realm join takes one realm".to_owned())
+        Err("realm join accepts one realm".to_owned())
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
                 format!("the installer does not have {program}"),
             )
             .effect("the script does not run")
-            .fix("write it for /bin/bash or /usr/bin/python"),
+            .fix("write the script for /bin/bash or /usr/bin/python"),
         );
     } else if in_installer && ["python3", "ruby", "zsh", "ksh"].contains(&program) {
         let place = section.header.span();
@@ -39,7 +39,7 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
                 format!("the installer does not have {program}"),
             )
             .effect("the script does not run")
-            .fix("write it for /bin/bash, or /usr/bin/python, which is Python 2.7"),
+            .fix("write the script for /bin/bash, or /usr/bin/python, which is Python 2.7"),
         );
     }
     if in_installer && is_shell(interpreter) {
@@ -51,14 +51,14 @@ fn is_shell(interpreter: &str) -> bool {
     matches!(interpreter.rsplit('/').next(), Some("sh" | "bash"))
 }
 
-/// Finds the commands that a script runs and the installer does not have, each at its first use.
+/// Reports each command that a script runs but that the installer does not have, at its first use.
 fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
     let words = commands(section.body);
     let functions: BTreeSet<&str> = words
         .iter()
         .filter_map(|word| word.text.strip_suffix("()"))
         .collect();
-    // A script that tests whether a command exists can do without it.
+    // A script that tests whether a command exists can also run without that command.
     let asked: BTreeSet<&str> = section
         .body
         .lines()
@@ -89,8 +89,8 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
             "whoami" | "logname" | "who" | "users" => "the script runs as root",
             "hostid" | "nproc" => "read /proc",
             "install" => "use mkdir, cp, chmod and chown",
-            "su" | "runuser" => "run it in a %post in the chroot",
-            _ => "run it in a %post in the chroot, or do without it",
+            "su" | "runuser" => "run the command in a %post in the chroot",
+            _ => "run the command in a %post in the chroot, or avoid it",
         };
         out.push(
             Finding::error(
@@ -105,8 +105,8 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
 }
 
 /// Returns the words in command position, and `NAME()` for functions. This scanner is not a shell.
-/// It skips the contents of quotes, comments and heredocs, and any command that is the value of a
-/// variable.
+/// The scanner skips the contents of quotes, comments and heredocs, and any command that is the
+/// value of a variable.
 fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;
@@ -216,7 +216,7 @@ fn assigns(word: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Returns the delimiter of the heredoc whose `<<` begins here.
+/// Returns the delimiter of the heredoc whose `<<` begins at `at`.
 fn heredoc_end(line: &str, at: usize) -> Option<String> {
     let begins = line[at..].starts_with("<<")
         && !line[at..].starts_with("<<<")

@@ -89,7 +89,7 @@ fn unknown(first: &Token) -> Finding {
     let finding = Finding::error("kickstart/section", first.span.clone(), message);
     let finding = finding.effect("anaconda stops: unknown kickstart section");
     match first.value.as_str() {
-        "%end" => finding.fix("no section is open here; remove it"),
+        "%end" => finding.fix("no section is open here; remove the %end"),
         name => match nearest(name, SECTIONS) {
             Some(near) => finding.fix(format!("did you mean {near}?")),
             None => finding.fix(format!("CentOS 7 has {}", SECTIONS.join(", "))),
@@ -119,7 +119,7 @@ fn body<'a>(
         if !ours || (!is_script(name) && is_blank_or_comment(line)) {
             continue;
         }
-        // Here a # does not begin a comment.
+        // In the lines of a section, a # does not begin a comment.
         let words = match split(line, false) {
             Ok((words, _)) => words,
             Err(broken) => {
@@ -137,10 +137,10 @@ fn body<'a>(
                         Finding::warning(
                             "kickstart/include-in-script",
                             words[0].span.clone(),
-                            "%include in a script",
+                            "the script contains %include",
                         )
                         .effect("anaconda includes the file as a part of the script")
-                        .fix("if the word belongs to the script, break it up, as in '%'include"),
+                        .fix("if the word belongs to the script, break the word up, as in '%'include"),
                     );
                 }
             }
@@ -151,7 +151,7 @@ fn body<'a>(
                     format!("{other} begins before {name} has ended"),
                 )
                 .effect("anaconda stops: the section does not end with %end")
-                .fix("write %end on its own line before it; within a script, break up the word"),
+                .fix("write %end on its own line before this header; within a script, break up the word"),
             ),
             _ => {}
         }
@@ -209,7 +209,7 @@ pub(super) fn addon(section: &Section<'_>, out: &mut Vec<Finding>) {
         let finding = Finding::error(
             "kickstart/words",
             section.header.span(),
-            "%addon without a name",
+            "%addon has no name",
         );
         out.push(
             finding

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::check::text::TextSpan;
 
-/// A word as the command receives it, and its place, which includes its quotes.
+/// A word as the command receives it, and its place in the file. The place includes the quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) value: String,
@@ -17,9 +17,9 @@ pub(super) struct Token {
 /// The reason why a line cannot be split.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::check) enum SplitError {
-    /// A quote that is not closed, with its place.
+    /// A quote is not closed. The value is the place of the quote.
     Quote(usize),
-    /// The text ends with a backslash, with its place.
+    /// The text ends with a backslash. The value is the place of the backslash.
     Escape(usize),
 }
 
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_pythons() {
+    fn words_are_split_as_by_python() {
         assert_eq!(
             values(r#"a 'b c'd "e\"f" g\ h '' # i"#),
             ["a", "b cd", "e\"f", "g h", ""]
@@ -131,7 +131,7 @@ mod tests {
     proptest! {
         /// Checks that text that the builder quotes is read back unchanged.
         #[test]
-        fn what_is_quoted_comes_back(text in "[^\\p{Cc}]{0,40}") {
+        fn quoted_text_is_read_back_unchanged(text in "[^\\p{Cc}]{0,40}") {
             let line = format!("rootpw {}", crate::render::quoted(&text));
             prop_assert_eq!(values(&line), ["rootpw".to_owned(), text]);
         }

@@ -1,7 +1,7 @@
 //! Reports what anaconda's storage commands refuse in a kickstart that pykickstart accepts
 //! (anaconda 21.48.22.159, kickstart.py: the `execute` of each command, in the order of
 //! doKickstartStorage). The checks cover only devices that the kickstart itself creates, because
-//! others can exist on the disks.
+//! other devices can exist on the disks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
             "btrfs" => mount_point(line, &["none", "None"], out),
             "volgroup" => extent(line, out),
             "mount" if !line.has("--reformat") => out.push(
-                refused(line, "mount without --reformat")
+                refused(line, "mount requires --reformat")
                     .effect("anaconda crashes: UnboundLocalError (MountData.execute)")
                     .fix("add --reformat, or write part --onpart= --noformat"),
             ),
@@ -72,7 +72,7 @@ fn find_duplicate_devices(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
             _ => None,
         };
         if let Some(name) = name.filter(|name| !made.insert(name.clone())) {
-            out.push(refused(line, format!("a second {name}")).fix("choose another name"));
+            out.push(refused(line, format!("this is a second {name}")).fix("choose another name"));
         }
     }
 }
@@ -88,20 +88,20 @@ fn mount_point(line: &Line<'_>, others: &[&str], out: &mut Vec<Finding>) {
     }
 }
 
-/// Refuses /boot on a logical volume, because it must be on a partition or an array (bootloader.py,
-/// GRUB2; storage_utils.py, verify_stage2).
+/// Refuses /boot on a logical volume, because /boot must be on a partition or an array
+/// (bootloader.py, GRUB2; storage_utils.py, verify_stage2).
 fn boot(line: &Line<'_>, out: &mut Vec<Finding>) {
     if point(line) == "/boot" {
         out.push(
-            refused(line, "/boot on a logical volume")
+            refused(line, "/boot is on a logical volume")
                 .effect("anaconda stops: GRUB 2 does not boot from LVM")
                 .fix("write part /boot"),
         );
     }
 }
 
-/// Returns the volumes of a group in the kickstart. Each value is true if the volume has the flag
-/// (thin, or a pool) or already exists.
+/// Returns the volumes of a group in the kickstart. The value for a volume is true if the volume
+/// has the flag (thin, or a pool) or already exists.
 fn volumes<'k>(kickstart: &'k Kickstart<'_>, group: &str, flag: &str) -> BTreeMap<&'k str, bool> {
     let ours = |line: &&Line<'_>| line.is(&["logvol"]) && line.value("--vgname") == Some(group);
     let named = |line: &'k Line<'_>| Some((line.value("--name")?, line.has(flag) || exists(line)));
@@ -158,7 +158,7 @@ fn snapshot(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) 
     {
         out.push(
             refused(line, format!("{group}/{name} is not a thin volume"))
-                .fix("create it with logvol --thin --poolname="),
+                .fix("create the volume with logvol --thin --poolname="),
         );
     }
 }
@@ -174,7 +174,7 @@ fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     };
     let members = line.words.len().saturating_sub(1);
     if !exists(line) && members < needed {
-        let message = format!("only {members} members for {level}");
+        let message = format!("{level} has only {members} members");
         out.push(refused(line, message).fix(format!("name at least {needed} members")));
     }
 }
@@ -189,7 +189,7 @@ fn extent(line: &Line<'_>, out: &mut Vec<Finding>) {
     };
     let wrong = |kib: &u64| *kib != 0 && (!kib.is_power_of_two() || *kib > 16 << 20);
     if let Some(kib) = line.find("--pesize").and_then(kib).filter(wrong) {
-        let message = format!("physical extents of {kib} KiB");
+        let message = format!("the physical extents have a size of {kib} KiB");
         out.push(refused(line, message).fix("write a power of two, such as 4096"));
     }
 }

@@ -9,11 +9,11 @@ use crate::check::tables;
 /// A command of a kickstart, or the header of a section.
 #[derive(Debug)]
 pub(super) struct Command {
-    /// The first of its names. The checker records the earlier lines of the command under this
-    /// name.
+    /// The first of the command's names. The checker records the earlier lines of the command under
+    /// this name.
     pub(super) name: &'static str,
     pub(super) words: Words,
-    /// A description of its words for a message.
+    /// A description of the command's words, for a message.
     pub(super) wants: &'static str,
     pub(super) options: Vec<KsOption>,
     pub(super) rules: Vec<Rule>,
@@ -33,7 +33,7 @@ pub(super) enum Words {
 /// An option.
 #[derive(Debug)]
 pub(super) struct KsOption {
-    /// Its names, each with its dashes.
+    /// The names of the option, each with its dashes.
     pub(super) names: Vec<&'static str>,
     pub(super) form: Form,
     /// Whether pykickstart refuses the command without the option.
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_of_the_table_is_understood() {
+    fn every_line_of_the_table_is_parsed() {
         assert_eq!(commands().count(), 68);
         for (names, command) in TABLE.iter() {
             let has = |name: &str| {

@@ -1,4 +1,4 @@
-//! Checks for keys that kernel 3.10.0-1160 does not have.
+//! Finds keys that kernel 3.10.0-1160 does not have.
 
 use recipes::diagnostic::nearest;
 
@@ -55,7 +55,7 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
                 place.slice(0..1),
                 "systemd 219 does not support a - before a key",
             )
-            .effect("systemd reads it as part of the name, does not find that key, and silently skips the line")
+            .effect("systemd reads the - as part of the name, does not find that key, and silently skips the line")
             .fix("remove the -; a missing key is harmless"),
         );
     }
@@ -99,8 +99,8 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
     })
 }
 
-/// Returns the key that was probably meant: a sibling with a similar name, or a key with the same
-/// name elsewhere.
+/// Returns the key that the author probably meant: a sibling with a similar name, or a key with the
+/// same name elsewhere.
 fn nearest_key(key: &str) -> Option<&'static str> {
     let (parent, name) = key.rsplit_once('.')?;
     let split = |known: &&'static str| {

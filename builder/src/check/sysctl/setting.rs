@@ -24,9 +24,9 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>
                 Finding::error(
                     "sysctl/no-assignment",
                     line,
-                    format!("a line of more than {MAX_LINE_BYTES} bytes"),
+                    format!("the line has more than {MAX_LINE_BYTES} bytes"),
                 )
-                .effect("systemd 219 reads it in pieces, and treats each piece as a line")
+                .effect("systemd 219 reads the line in pieces, and treats each piece as a line")
                 .fix("write a shorter line"),
             );
             continue;
@@ -39,7 +39,7 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>
                 Finding::error(
                     "sysctl/no-assignment",
                     line,
-                    "neither a comment nor KEY = VALUE",
+                    "the line is neither a comment nor KEY = VALUE",
                 )
                 .effect("systemd-sysctl ignores the line, and fails at the end")
                 .fix("write KEY = VALUE on one line; a line cannot be continued"),

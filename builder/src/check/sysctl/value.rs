@@ -88,7 +88,7 @@ fn numbers(
             "sysctl/value",
             *extra,
             format!(
-                "{} takes {count} {}, found {}",
+                "{} accepts {count} {}, found {}",
                 setting.key,
                 plural(count),
                 words.len()
@@ -140,7 +140,7 @@ fn refused_comment(place: TextSpan<'_>) -> Finding {
 
 fn ignored_comment(place: TextSpan<'_>) -> Finding {
     Finding::warning("sysctl/comment-behind", place, NO_COMMENT)
-        .effect("systemd 219 writes the comment with the value, and the kernel ignores what follows the number")
+        .effect("systemd 219 writes the comment with the value, and the kernel ignores the text that follows the number")
         .fix(OWN_LINE)
 }
 
@@ -153,7 +153,7 @@ fn check_numbers(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<F
         return Some(wrong_value(
             setting,
             format!(
-                "{} takes {count} numbers, found {}",
+                "{} accepts {count} numbers, found {}",
                 setting.key,
                 numbers.len()
             ),
@@ -256,7 +256,7 @@ mod tests {
     /// Each value was written to a kernel with the same functions as 3.10.0-1160, in calls of the
     /// same lengths as systemd's.
     #[test]
-    fn a_value_is_judged_as_the_kernel_reads_it() {
+    fn a_value_is_judged_as_by_the_kernel() {
         for accepted in [
             "net.ipv4.ip_local_port_range = 40000 40000",
             "net.ipv4.ip_local_reserved_ports = 1-3,5,",

@@ -13,10 +13,10 @@ pub(in crate::check) enum Family {
     Unix,
 }
 
-/// What is wrong with an address.
+/// The fault in an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum Wrong {
-    /// The form of the address.
+    /// The address has an invalid form.
     Form,
     /// The address names an interface, which must exist when systemd reads the unit.
     Interface,
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_those_of_219() {
+    fn addresses_are_read_as_by_systemd_219() {
         for text in ["80", "0x50", "127.0.0.1:80", "[::1]:80", "lo:80"] {
             assert_eq!(parse(text), Ok(Family::Internet), "{text}");
         }

@@ -52,7 +52,7 @@ fn weekdays(text: &str) -> Option<&str> {
     loop {
         let first = rest.len() == text.len();
         if !first && rest.starts_with(' ') {
-            // Nothing follows the comma or the -, so the blank stays in front of the date.
+            // If no day follows the comma or the -, the blank stays in front of the date.
             return Some(rest);
         }
         let day = DAYS
@@ -85,7 +85,7 @@ fn weekdays(text: &str) -> Option<&str> {
 }
 
 /// Reads a list of numbers, each with its step, or * for any number. Also returns the text after
-/// it.
+/// the list.
 fn chain(text: &str) -> Option<(Vec<Component>, &str)> {
     if let Some(rest) = text.strip_prefix('*') {
         return Some((Vec::new(), rest));
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calendars_are_those_of_219() {
+    fn calendar_events_are_read_as_by_systemd_219() {
         for text in [
             "daily",
             "Weekly",

@@ -123,7 +123,7 @@ pub(in crate::check) fn with_instance(template: &str, instance: &str) -> String 
     format!("{prefix}@{instance}.{suffix}")
 }
 
-/// Unescapes a part of a name (`unit_name_unescape`). - stands for /, and \xNN for any byte.
+/// Unescapes a part of a name (`unit_name_unescape`). A - means a /, and \xNN means any byte.
 pub(in crate::check) fn unescape(text: &str) -> String {
     let mut out = Vec::new();
     let bytes = text.as_bytes();
@@ -145,7 +145,7 @@ pub(in crate::check) fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Returns the path that a part of a name stands for (`unit_name_path_unescape`).
+/// Returns the path that a part of a name encodes (`unit_name_path_unescape`).
 pub(in crate::check) fn to_path(text: &str) -> String {
     let path = unescape(text);
     if path.starts_with('/') {
@@ -155,7 +155,7 @@ pub(in crate::check) fn to_path(text: &str) -> String {
     }
 }
 
-/// Returns the name of the unit that stands for a path (`unit_name_from_path`).
+/// Returns the name of the unit for a path (`unit_name_from_path`).
 pub(in crate::check) fn from_path(path: &str, kind: &str) -> String {
     let path = clean_path(path);
     let path = path.strip_prefix('/').unwrap_or(&path);
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_219() {
+    fn names_are_read_as_by_systemd_219() {
         assert_eq!(form("a.service"), Some(Form::Plain));
         assert_eq!(form("a@b@c.service"), Some(Form::Instance));
         assert_eq!(form("a@.service"), Some(Form::Template));
@@ -228,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_path_comes_back_from_its_name(path in "/[a-z.é/-]{1,20}") {
+        fn the_name_for_a_path_is_converted_back_to_the_path(path in "/[a-z.é/-]{1,20}") {
             let clean = clean_path(&path);
             prop_assert_eq!(to_path(stem(&from_path(&path, "mount"))), clean);
         }

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_those_of_c() {
+    fn numbers_are_read_as_by_c() {
         assert_eq!(
             ["0x10", "010", "+5", " 5", "-0"].map(int),
             [Some(16), Some(8), Some(5), Some(5), Some(0)]

@@ -24,7 +24,7 @@ pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
                 let scan = scan(digits, 10)?;
                 behind = scan.rest;
                 let length = i32::try_from(digits.len() - behind.len()).ok()?;
-                // As in systemd 219, digits that a double cannot hold are lost.
+                // As in systemd 219, digits that a double cannot represent are lost.
                 #[expect(clippy::cast_precision_loss)]
                 let value = scan.unsigned()? as f64;
                 fraction = value / 10f64.powi(length);
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_limits_are_those_of_219() {
+    fn sizes_and_limits_are_read_as_by_systemd_219() {
         assert_eq!(
             [size("1G 500M", 1024), size("10B", 1024), size("1.5K", 1000)],
             [Some(1_598_029_824), Some(10), Some(1500)]

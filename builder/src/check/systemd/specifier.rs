@@ -16,13 +16,13 @@ pub(in crate::check) enum Table {
 pub(in crate::check) enum User {
     /// The user root.
     Root,
-    /// A different user, by name or number.
+    /// Another user, given by name or number.
     Other(String),
-    /// An unknown user, because a drop-in does not show it.
+    /// An unknown user. A drop-in does not show its unit's user.
     Unknown,
 }
 
-/// The properties of a unit that specifiers can stand for.
+/// The properties of a unit that specifiers can expand to.
 #[derive(Debug, Clone)]
 pub(in crate::check) struct Subject {
     /// The unit's name.
@@ -31,7 +31,7 @@ pub(in crate::check) struct Subject {
     pub(in crate::check) user: Option<User>,
 }
 
-/// Specifiers of later systemd releases, each with what to write instead.
+/// Specifiers of later systemd releases, each with a replacement.
 pub(in crate::check) const LATER: [(char, &str); 9] = [
     ('S', "/var/lib"),
     ('C', "/var/cache"),
@@ -54,7 +54,7 @@ impl Subject {
         name::instance(&self.id)
     }
 
-    /// Returns the text that a specifier stands for. Returns `Ok(None)` if the letter is not a
+    /// Returns the text that a specifier expands to. Returns `Ok(None)` if the letter is not a
     /// specifier, so that the text stays unchanged. Returns an error if systemd 219 cannot resolve
     /// the specifier.
     fn value(&self, table: Table, letter: char) -> Result<Option<String>, char> {
@@ -70,12 +70,12 @@ impl Subject {
             'I' => name::unescape(self.instance().ok_or(letter)?),
             'f' => name::to_path(self.instance().unwrap_or(prefix)),
             'c' => format!("/system.slice/{id}"),
-            // The unit has no slice yet when systemd reads the line. The cgroup root of PID 1 is
+            // When systemd reads the line, the unit has no slice yet. The cgroup root of PID 1 is
             // the root cgroup.
             'r' | 'R' => String::new(),
             't' => "/run".to_owned(),
             'u' | 'U' | 'h' | 's' => return self.of_user(letter).map(Some),
-            // These values depend on the machine and are not known here.
+            // The values of these specifiers depend on the machine, so sample values replace them.
             'm' | 'b' => "a".repeat(32),
             'H' => "node".to_owned(),
             'v' => "3.10.0-1160.el7.x86_64".to_owned(),
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn specifiers_are_those_of_219() {
+    fn specifiers_are_expanded_as_by_systemd_219() {
         let unit = |id: &str, user| Subject {
             id: id.into(),
             user,

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_those_of_219() {
+    fn times_are_read_as_by_systemd_219() {
         assert_eq!(sec("5min 20s"), Some(320 * SECOND));
         assert_eq!(
             [

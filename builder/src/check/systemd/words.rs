@@ -17,7 +17,7 @@ pub(in crate::check) fn strip(text: TextSpan<'_>) -> TextSpan<'_> {
     text.slice(0..end)
 }
 
-/// Returns the words between blanks, and does not recognize quotes (FOREACH_WORD).
+/// Returns the words between blanks, without recognizing quotes (FOREACH_WORD).
 pub(in crate::check) fn bare(text: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -97,7 +97,7 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// A word without its quotes, and its place, which includes the quotes.
+/// A word without its quotes, and its place in the file. The place includes the quotes.
 pub(in crate::check) type Extracted<'a> = (String, TextSpan<'a>);
 
 /// The words of a value, with quotes and backslashes removed.
@@ -191,8 +191,8 @@ impl<'a> Extract<'a> {
     }
 }
 
-/// Returns a word as text. Only whole ASCII characters were removed from the word, so it is still
-/// valid UTF-8.
+/// Returns a word as text. The word is still valid UTF-8, because only whole ASCII characters were
+/// removed from it.
 fn text_of(word: Vec<u8>) -> String {
     String::from_utf8(word).unwrap_or_default()
 }
@@ -231,8 +231,8 @@ pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
                 out.push(value);
                 at += length;
             }
-            // An unknown escape is two characters, and the second one does not begin another
-            // escape.
+            // An unknown escape consists of two characters. The second character does not begin
+            // another escape.
             None if bytes[at] == b'\\' && at + 1 < bytes.len() => {
                 out.extend(&bytes[at..at + 2]);
                 at += 2;
@@ -246,8 +246,8 @@ pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
     out
 }
 
-/// Returns whether systemd accepts bytes as UTF-8 (`utf8_is_valid`). It also refuses code points
-/// that Unicode does not assign to a character.
+/// Returns whether systemd accepts bytes as UTF-8 (`utf8_is_valid`). systemd also refuses code
+/// points that Unicode does not assign to a character.
 pub(in crate::check) fn is_utf8(bytes: &[u8]) -> bool {
     let no_character =
         |c: char| ('\u{fdd0}'..='\u{fdef}').contains(&c) || u32::from(c) & 0xfffe == 0xfffe;
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_is_one_only_where_a_word_begins() {
+    fn a_quote_is_recognized_only_at_the_start_of_a_word() {
         assert_eq!(
             words(r#"a "b c" 'd' e"f"#),
             (vec!["a", "b c", "d", "e\"f"], None)
@@ -322,14 +322,14 @@ mod tests {
     }
 
     #[test]
-    fn unknown_escapes_stay() {
+    fn unknown_escapes_stay_unchanged() {
         assert_eq!(unescape(r"\x41\101\s\q\xZZ\0\\"), b"AA \\q\\xZZ\\0\\");
         assert!(!is_utf8(&unescape(r"\xff")) && is_utf8(&unescape(r"\xc3\xa9")));
     }
 
     proptest! {
         #[test]
-        fn words_lie_within_their_value(text in "[a\\\\ \"'\\té]{0,24}") {
+        fn the_places_of_words_are_within_their_value(text in "[a\\\\ \"'\\té]{0,24}") {
             let value = TextSpan::whole(&text);
             for word in Words::of(value) {
                 prop_assert_eq!(&text[word.span()], word.text);

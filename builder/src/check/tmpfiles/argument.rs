@@ -32,10 +32,10 @@ pub(super) fn check(
         ('a' | 'A', None) => needed("write an ACL after the age, as in u:etcd:r-x"),
         ('h' | 'H', None) => needed("write attributes after the age, as in +C"),
         ('d' | 'v' | 'e' | 'D' | 'p' | 'x' | 'X' | 'r' | 'R' | 'm' | 'z' | 'Z', Some(argument)) => {
-            let message = format!("a line of type {letter} takes no argument");
+            let message = format!("a line of type {letter} accepts no argument");
             Some(
                 Finding::warning(RULE, argument, message)
-                    .effect("systemd-tmpfiles ignores it and warns")
+                    .effect("systemd-tmpfiles ignores the argument and warns")
                     .fix("remove it"),
             )
         }
@@ -147,7 +147,11 @@ fn extended(argument: TextSpan<'_>) -> Option<Finding> {
             Ok(Some(word)) => word,
             Ok(None) => return None,
             Err(rest) => {
-                let finding = Finding::error(RULE, rest, "an unclosed quote, or a \\ at the end");
+                let finding = Finding::error(
+                    RULE,
+                    rest,
+                    "the argument has an unclosed quote, or ends with a \\",
+                );
                 return Some(
                     finding
                         .effect("systemd-tmpfiles ignores everything from here on")

@@ -1,4 +1,4 @@
-//! An assignment `KEY=VALUE`, and the findings that refuse it.
+//! An assignment `KEY=VALUE`, and the findings about assignments that systemd 219 refuses.
 
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;

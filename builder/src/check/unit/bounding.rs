@@ -1,6 +1,6 @@
 //! Checks several lines of CapabilityBoundingSet=. RHEL's systemd 219 joins the lines by OR,
-//! including those with a ~ (src/core/load-fragment.c, config_parse_capability_set). The set
-//! without A, joined with the set without B, is the whole set.
+//! including those with a ~ (src/core/load-fragment.c, config_parse_capability_set). For example,
+//! all capabilities except A, joined with all capabilities except B, are all capabilities.
 
 use super::loaded::Line;
 use crate::check::finding::Finding;
@@ -19,7 +19,7 @@ pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
                 Finding::error(
                     "unit/capability-merge",
                     value,
-                    "a second CapabilityBoundingSet=, with ~",
+                    "a second CapabilityBoundingSet= has a ~",
                 )
                 .effect("systemd adds all other capabilities to the set, which restores what earlier lines removed")
                 .fix("write one line with all capabilities to remove"),

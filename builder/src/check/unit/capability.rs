@@ -21,7 +21,7 @@ fn is_name(text: &str) -> bool {
         .is_some_and(|name| NAMES.split_whitespace().any(|known| known == name))
 }
 
-/// Checks a set of capabilities by names or numbers. A ~ before the set stands for all capabilities
+/// Checks a set of capabilities by names or numbers. A ~ before the set means all capabilities
 /// except these (`config_parse_capability_set`).
 pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let value = assignment.value;
@@ -42,7 +42,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         }
         let upper = name.to_ascii_uppercase();
         if upper == "CAP_AUDIT_READ" {
-            // systemd 219's own journald unit uses it, so it is harmless.
+            // The capability is harmless, because systemd 219's own journald unit uses it.
             let finding = Finding::warning(
                 "unit/capability",
                 place,
@@ -57,7 +57,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         }
         let instead = match nearest(upper.trim_start_matches("CAP_"), NAMES.split_whitespace()) {
             _ if ["CAP_BPF", "CAP_PERFMON", "CAP_CHECKPOINT_RESTORE"].contains(&upper.as_str()) => {
-                "write CAP_SYS_ADMIN, which includes it on this kernel".to_owned()
+                "write CAP_SYS_ADMIN, which includes this capability on kernel 3.10".to_owned()
             }
             Some(near) => format!("did you mean CAP_{near}?"),
             None => "remove it".to_owned(),
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libcaps_text_form() {
+    fn capabilities_are_read_as_by_libcap() {
         for text in [
             "",
             "=",

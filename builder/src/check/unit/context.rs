@@ -1,5 +1,5 @@
-//! What systemd 219 knows about a unit while it reads a line: the unit's name, and the settings of
-//! earlier lines.
+//! The information about a unit that systemd 219 has while it reads a line: the unit's name, and
+//! the settings of earlier lines.
 
 use super::assignment::Assignment;
 use crate::check::systemd::name;
@@ -8,7 +8,8 @@ use crate::check::systemd::specifier::{Subject, Table, User};
 /// The unit whose file is read.
 #[derive(Debug)]
 pub(super) struct Context {
-    /// Its type, such as `service`. Empty for the configuration of a daemon.
+    /// The type of the unit, such as `service`. The type is empty for the configuration of a
+    /// daemon.
     pub(super) kind: &'static str,
     /// The unit itself or, for a template, a few instances, of which at least one must be valid.
     /// For a daemon, the list is empty.
@@ -117,7 +118,7 @@ impl Context {
     }
 
     /// Returns whether systemd 219 accepts a text after it has resolved the text's specifiers.
-    /// `takes` judges the result.
+    /// `takes` decides whether the result is accepted.
     pub(super) fn judge(&self, table: Table, text: &str, takes: impl Fn(&str) -> bool) -> Resolved {
         let all = self.expand(table, text);
         if all
@@ -132,8 +133,8 @@ impl Context {
         }
     }
 
-    /// Returns the name of the unit that a word stands for. If the word is a template, systemd
-    /// fills in the unit's own instance (`resolve_template` of src/core/unit.c).
+    /// Returns the name of the unit that a word refers to. If the word is a template, systemd fills
+    /// in the unit's own instance (`resolve_template` of src/core/unit.c).
     pub(super) fn resolve(&self, word: &str) -> String {
         match self.subjects.first() {
             Some(own) if name::is_template(word) => name::with_instance(

@@ -28,7 +28,7 @@ fn rank(path: &str) -> usize {
 }
 
 /// The files of one unit: its own, and its drop-ins in the order in which systemd 219 reads them.
-/// Of two drop-ins with the same name, systemd reads the one in the earlier folder.
+/// If two drop-ins have the same name, systemd reads only the drop-in in the earlier folder.
 #[derive(Debug, Default)]
 struct Sources {
     own: Option<usize>,
@@ -136,22 +136,26 @@ fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding
         .filter(of_trigger)
         .nth(1)
         .filter(|(file, _)| is_drop_in(&files[*file].path))?;
-    let finding = Finding::error("unit/unit-name", line.assignment.value, "a second Unit=");
+    let finding = Finding::error(
+        "unit/unit-name",
+        line.assignment.value,
+        "this is a second Unit=",
+    );
     Some((
         *file,
         finding
-            .effect("systemd uses the first one, in the unit itself, and ignores this line")
+            .effect("systemd uses the first Unit=, in the unit itself, and ignores this line")
             .fix("change Unit= in the unit itself"),
     ))
 }
 
-/// Returns whether a unit exists. A template stands for all its instances.
+/// Returns whether a unit exists. If a template exists, all its instances exist.
 fn exists(name: &str, units: &Units<'_>) -> bool {
     let template = name
         .split_once('@')
         .and_then(|(base, rest)| Some(format!("{base}@.{}", rest.rsplit_once('.')?.1)));
     let there = |name: &str| units.contains_key(name) || tables::STOCK_UNITS.contains(name);
-    // Mounts and devices come from fstab and udev, and slices need no file.
+    // fstab and udev create mounts and devices, and slices need no file.
     there(name)
         || template.is_some_and(|name| there(&name))
         || name
@@ -207,14 +211,15 @@ fn unknown_names(
                 file,
                 finding
                     .effect(format!("{name} never starts"))
-                    .fix("add the unit, or write Wants= if it can be missing"),
+                    .fix("add the unit, or write Wants= if the unit can be missing"),
             ));
         }
     }
     out
 }
 
-/// Finds an `[Install]` section that does not name a unit. Enabling such a unit does nothing.
+/// Finds an `[Install]` section that does not name a unit. Enabling a unit without such a name has
+/// no effect.
 fn installs_nothing(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     const KEYS: [&str; 4] = ["WantedBy", "RequiredBy", "Alias", "Also"];
     let (file, section) = unit
@@ -266,6 +271,6 @@ fn timer_without_service(
         file,
         finding
             .effect(format!("the {kind} has nothing to start"))
-            .fix("add the unit, or name another with Unit="),
+            .fix("add the unit, or name another unit with Unit="),
     ))
 }

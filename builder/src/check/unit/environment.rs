@@ -34,7 +34,7 @@ pub(super) fn is_environment(bytes: &[u8]) -> bool {
 }
 
 /// Resolves the specifiers of a value before it is split. Returns the text if it differs from the
-/// value. In that case, the words of the text cannot be located in the file.
+/// value. If the text differs, its words cannot be located in the file.
 fn expanded<'a>(
     assignment: &Assignment<'a>,
     context: &Context,

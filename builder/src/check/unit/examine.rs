@@ -94,9 +94,9 @@ fn check_sections(sections: &[TextSpan<'_>], id: &str, own: &str, drop_in: bool)
         drop_in,
     ) {
         findings.push(
-            Finding::warning("unit/no-effect", *install, "[Install] in a drop-in")
-                .effect("systemctl enable does not read it")
-                .fix(format!("write it into {id} itself, or add a link such as /etc/systemd/system/multi-user.target.wants/{id}")),
+            Finding::warning("unit/no-effect", *install, "a drop-in contains [Install]")
+                .effect("systemctl enable does not read this section")
+                .fix(format!("write the section into {id} itself, or add a link such as /etc/systemd/system/multi-user.target.wants/{id}")),
         );
     }
     findings
@@ -127,8 +127,8 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
             .get(name)
             .is_some_and(|directives: &Directives| directives.contains_key(key))
     };
-    // systemd 219 has the directive in another section. Either later releases moved it, or the
-    // author put it into the wrong section.
+    // systemd 219 has the directive in another section. Either later releases moved the directive,
+    // or the author put it into the wrong section.
     if let Some(home) = ["Unit", "Install", own].into_iter().find(|name| has(name)) {
         return Some(
             Finding::error(
@@ -137,7 +137,7 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
                 format!("{key}= does not belong in [{section}]"),
             )
             .effect("systemd ignores the line")
-            .fix(format!("in systemd 219, it belongs in [{home}]")),
+            .fix(format!("in systemd 219, the directive belongs in [{home}]")),
         );
     }
     let finding =
@@ -161,6 +161,8 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
         .flat_map(|directives| directives.keys().copied());
     Some(match nearest(key, names) {
         Some(near) => finding.fix(format!("did you mean {near}=?")),
-        None => finding.fix("remove it, or write X- before it if another program reads it"),
+        None => {
+            finding.fix("remove the directive, or write X- before it if another program reads it")
+        }
     })
 }

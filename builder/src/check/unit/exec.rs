@@ -30,7 +30,7 @@ pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usiz
     commands
 }
 
-/// Returns whether a word ends a command. A `;` does so even in quotes.
+/// Returns whether a word ends a command. A `;` ends the command even in quotes.
 fn is_separator(word: TextSpan<'_>) -> bool {
     word.text == ";"
 }
@@ -57,8 +57,8 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
         return Err(error(
             "unit/exec-path",
             first,
-            "a command without a program",
-            "write its path directly after the prefix".into(),
+            "the command has no program",
+            "write the program's path directly after the prefix".into(),
         ));
     }
     let garbled = |word: &&TextSpan<'_>| !is_utf8(&unescape(word.text));
@@ -67,7 +67,7 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
         return Err(error(
             "unit/value-form",
             *word,
-            "escapes that do not form valid UTF-8",
+            "the escapes do not form valid UTF-8",
             instead,
         ));
     }
@@ -108,7 +108,7 @@ fn wrong_program(program: TextSpan<'_>, key: &str) -> Option<Finding> {
         let finding = Finding::error(
             "unit/exec-path",
             program,
-            "a quote, a backslash or a control character in a program's path",
+            "the program's path contains a quote, a backslash or a control character",
         );
         return Some(finding.fix("rename the program, or start it with /bin/sh -c '…'"));
     }

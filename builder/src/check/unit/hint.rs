@@ -16,7 +16,9 @@ pub(super) fn word(key: &str, text: &str) -> Option<&'static str> {
         }
         ("ProtectHome", "tmpfs") => "a later release added tmpfs; write ProtectHome=yes",
         ("Type", "exec") => "systemd 240 added Type=exec; write Type=simple",
-        ("Type", "notify-reload") => "a later release added it; write Type=notify and ExecReload=",
+        ("Type", "notify-reload") => {
+            "a later release added this; write Type=notify and ExecReload="
+        }
         ("StandardOutput" | "StandardError", _) if to_file() => {
             "systemd 236 and 240 added files; write journal, or let a shell redirect the output"
         }
@@ -61,11 +63,13 @@ pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding
         }
         ("compiled-out", "RestrictAddressFamilies") => compiled_out(
             "seccomp",
-            "do not rely on it; PrivateNetwork=yes removes the whole network, and firewalld limits what others reach",
+            "do not rely on this directive; PrivateNetwork=yes removes the whole network, and \
+             firewalld limits what others reach",
         ),
         ("compiled-out", _) => compiled_out(
             "seccomp",
-            "do not rely on it; systemd 219 enforces CapabilityBoundingSet=, NoNewPrivileges=, User= and ReadOnlyDirectories=",
+            "do not rely on this directive; systemd 219 enforces CapabilityBoundingSet=, \
+             NoNewPrivileges=, User= and ReadOnlyDirectories=",
         ),
         ("removed", _) => Finding::error(
             "unit/value-form",
@@ -79,7 +83,7 @@ pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding
             assignment.key,
             format!("systemd 219 of CentOS 7.9 is built without {key}="),
         )
-        .effect("systemd logs this and ignores the line")
+        .effect("systemd logs a message and ignores the line")
         .fix("remove it"),
     }
 }

@@ -103,7 +103,7 @@ fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> b
         );
         out.push(
             finding
-                .effect("systemctl enable does not create a link for it, and fails")
+                .effect("systemctl enable does not create a link for this word, and fails")
                 .fix(format!(
                     "add the type, as in {}.target",
                     word.text.trim_end_matches('.')
@@ -193,7 +193,7 @@ fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Findin
             );
             out.push(
                 finding
-                    .effect("systemd ignores it and everything after it")
+                    .effect("systemd ignores this path and everything after it")
                     .fix("begin the path with /"),
             );
             return at;

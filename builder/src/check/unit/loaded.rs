@@ -15,11 +15,12 @@ pub(super) struct Unit<'a> {
     pub(super) sections: Vec<LocatedSpan<'a>>,
     /// The lines that systemd 219 accepts, in its order, each with the file that contains it.
     pub(super) lines: Vec<(usize, Line<'a>)>,
-    /// Whether the unit's own file is among the files. If not, only drop-ins are known.
+    /// Whether the unit's own file is among the files. If the unit's own file is missing, only
+    /// drop-ins are known.
     pub(super) complete: bool,
     /// Whether systemd 219 refuses or masks the unit because of its own file.
     pub(super) void: bool,
-    /// A line of its own file that systemd 219 drops, because the file ends within it.
+    /// A line of the unit's own file that systemd 219 drops, because the file ends within the line.
     pub(super) dropped: Option<(usize, std::ops::Range<usize>)>,
 }
 

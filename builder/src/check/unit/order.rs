@@ -79,8 +79,8 @@ const SYSINIT: &[&str] = &[
     "systemd-update-utmp.service",
 ];
 
-/// Targets of systemd 219 with DefaultDependencies=no. These targets do not wait for units that
-/// they merely want.
+/// Targets of systemd 219 with DefaultDependencies=no, which do not wait for units that they only
+/// want.
 const BARE: [&str; 17] = [
     "ctrl-alt-del.target",
     "final.target",
@@ -179,8 +179,8 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
         }
     }
     for (name, unit) in units {
-        // The unit is ordered before the one that it triggers, which matters if something else also
-        // starts the triggered unit.
+        // A unit is ordered before the unit that it triggers. This order matters if something else
+        // also starts the triggered unit.
         if let Some((started, place)) = triggered(name, unit)
             && let Some((own, other)) = units.get_key_value(started.as_str())
             && ["WantedBy", "RequiredBy"]
@@ -258,7 +258,7 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
         out.push((
             file,
             Finding::error("unit/ordering-cycle", span, format!("the units wait for each other: {shown}"))
-                .effect("systemd leaves out one of them, and not always the same one")
+                .effect("systemd leaves out one of the units, and not always the same unit")
                 .fix("remove one of the orderings; a unit that runs before basic.target needs DefaultDependencies=no"),
         ));
     }

@@ -1,4 +1,4 @@
-//! Reads each unit file once, for its own checks and for the checks across units.
+//! Reads each unit file once, for the checks of that file and for the checks across units.
 
 use super::examine::{Examined, examine};
 use super::path::name_of;
@@ -27,7 +27,7 @@ pub(in crate::check) fn read_unit<'a>(file: &File<'_>, joined: &'a Joined) -> Un
     }
 }
 
-/// Checks one unit file by itself.
+/// Checks one unit file individually.
 pub(in crate::check) fn check(file: &File<'_>, unit: &UnitFile<'_>) -> Vec<Finding> {
     let mut out = unit.joined.findings.clone();
     out.extend(unit.examined.findings.iter().cloned());

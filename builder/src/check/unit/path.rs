@@ -46,7 +46,7 @@ pub(super) fn is_drop_in(path: &str) -> bool {
         .is_some_and(|name| Some(name) != name_of(path))
 }
 
-/// Returns whether systemd 219 loads units with this name at all.
+/// Returns whether systemd 219 loads units with this name.
 pub(super) fn is_loadable(id: &str) -> bool {
     let id = if name::is_template(id) {
         name::with_instance(id, "x")

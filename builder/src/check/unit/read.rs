@@ -53,13 +53,13 @@ fn comment(line: &str) -> bool {
     strip(TextSpan::whole(line)).text.starts_with(['#', ';'])
 }
 
-/// A text with each continued line joined to the next. Its length does not change, so places stay
-/// valid.
+/// A text with each continued line joined to the next. Joining does not change the length of the
+/// text, so places stay valid.
 #[derive(Debug)]
 pub(in crate::check) struct Joined {
     pub(super) text: String,
     pub(super) findings: Vec<Finding>,
-    /// The last line, if it is continued and nothing follows. systemd 219 never reads this line.
+    /// The last line, if it ends with a continuation. systemd 219 never reads this line.
     pub(super) dropped: Option<Range<usize>>,
 }
 
@@ -115,10 +115,10 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
             Finding::warning(
                 "unit/comment-in-continuation",
                 strip(line),
-                "a comment in the middle of a value",
+                "a comment is in the middle of a value",
             )
-            .effect("systemd 219 reads it as part of the value; later releases skip it")
-            .fix("move it above the first line"),
+            .effect("systemd 219 reads the comment as part of the value; later releases skip the comment")
+            .fix("move the comment above the first line"),
         );
     }
     if line.text.strip_suffix('\r').is_some_and(continues) {
@@ -126,7 +126,7 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
             Finding::warning(
                 "unit/continuation",
                 span.end - 2..span.end,
-                "a carriage return after the \\",
+                "a carriage return follows the \\",
             )
             .effect("systemd 219 does not continue the line")
             .fix("end each line with only a line feed; dos2unix converts a file"),
@@ -209,17 +209,17 @@ fn without_section(line: TextSpan<'_>) -> Finding {
     Finding::error(
         "unit/no-section",
         line,
-        "a setting before the first section",
+        "the setting is before the first section",
     )
     .effect("systemd ignores the line")
-    .fix("put it under [Unit], [Service] or [Install]")
+    .fix("put the setting under [Unit], [Service] or [Install]")
 }
 
 fn no_assignment(line: TextSpan<'_>, reader: Reader) -> Finding {
     let finding = Finding::error(
         "unit/no-assignment",
         line,
-        "neither a section nor KEY=VALUE",
+        "the line is neither a section header nor KEY=VALUE",
     );
     finding
         .effect(reader.stops())
@@ -247,7 +247,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn joining_moves_nothing(text in "[a\\\\#=\\r\\n\\[\\]é \u{feff}\\x00]{0,60}") {
+        fn joining_lines_preserves_all_places(text in "[a\\\\#=\\r\\n\\[\\]é \u{feff}\\x00]{0,60}") {
             let joined = join(&text).text;
             prop_assert_eq!(joined.len(), text.len());
             for assignment in read(&joined, Reader::Unit, |_| true).assignments {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_of_a_known_section_is_not_judged() {
+    fn lines_outside_known_sections_are_not_judged() {
         let known = |name: &str| name == "Service";
         let read = |text| read(text, Reader::Unit, known);
         assert_eq!(read("Junk\n[Service]\nA=1\n").stopped, None);

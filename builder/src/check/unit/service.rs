@@ -53,7 +53,7 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
         }
     }
     if let (Some(second), true) = (starts.get(1), kind != "oneshot") {
-        let message = format!("a second command to start a service of Type={kind}");
+        let message = format!("a service of Type={kind} has a second start command");
         let instead = "only Type=oneshot can have several commands; move the first into ExecStartPre=, or to pass a ; to the program, write \\;";
         return Some((Some(*second), "unit/second-command", message, instead));
     }
@@ -62,14 +62,14 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
             .last("Service", "Restart")
             .filter(|(_, restart)| restart.text != "no")
         {
-            let message = format!("Type=oneshot with Restart={}", at.1.text);
-            let instead = "write Type=notify or Type=simple with RemainAfterExit=yes, or start it with a timer";
+            let message = format!("Type=oneshot cannot have Restart={}", at.1.text);
+            let instead = "write Type=notify or Type=simple with RemainAfterExit=yes, or start the service with a timer";
             return Some(refused(Some(at), message, instead));
         }
         if let Some(at) = unit.last("Service", "RestartForceExitStatus") {
             return Some(refused(
                 Some(at),
-                "Type=oneshot with RestartForceExitStatus=".into(),
+                "Type=oneshot cannot have RestartForceExitStatus=".into(),
                 "remove it",
             ));
         }
@@ -77,7 +77,7 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
     if kind == "dbus" && unit.last("Service", "BusName").is_none() {
         return Some(refused(
             kind_at,
-            "Type=dbus without BusName=".into(),
+            "Type=dbus requires BusName=".into(),
             "write BusName=",
         ));
     }
@@ -87,7 +87,10 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
         .filter(|(_, mode)| !["control-group", "mixed"].contains(&mode.text))?;
     Some(refused(
         Some(kill),
-        format!("PAMName={} with KillMode={}", pam.1.text, kill.1.text),
+        format!(
+            "PAMName={} cannot be combined with KillMode={}",
+            pam.1.text, kill.1.text
+        ),
         "write KillMode=control-group or mixed",
     ))
 }
@@ -98,7 +101,7 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
     let starts = commands(unit, "ExecStart");
     let (name, kind_at) = kind(unit);
     if let (Some((file, at)), "forking", None) = (kind_at, name, unit.last("Service", "PIDFile")) {
-        let finding = Finding::warning("unit/forking", at, "Type=forking without PIDFile=");
+        let finding = Finding::warning("unit/forking", at, "Type=forking has no PIDFile=");
         out.push((
             file,
             finding
@@ -110,7 +113,7 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
         let finding = Finding::warning(
             "unit/no-effect",
             at,
-            format!("BusName= in a service of Type={name}"),
+            format!("BusName= is set in a service of Type={name}"),
         );
         out.push((
             file,
@@ -154,7 +157,7 @@ fn mislabelled(start: TextSpan<'_>) -> Finding {
     .effect(
         "SELinux in enforcing mode refuses a program with the label tmp_t, admin_home_t or user_home_t (203/EXEC)",
     )
-    .fix("move it to /usr/local/bin, whose files restorecon labels bin_t")
+    .fix("move the program to /usr/local/bin, whose files restorecon labels bin_t")
 }
 
 fn uses_folder(commands: &[LocatedSpan<'_>], folders: &[&str]) -> bool {

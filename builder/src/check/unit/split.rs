@@ -12,7 +12,7 @@ pub(super) fn quote(rest: TextSpan<'_>) -> Finding {
             "quote the whole word, as in \"NAME=a b\"; write a quote within a word as \\x22 or \\x27",
         )
     } else {
-        ("a \\ at the end of the value", "write \\\\ for a backslash")
+        ("the value ends with a \\", "write \\\\ for a backslash")
     };
     Finding::error("unit/quote", rest, message)
         .effect("systemd ignores everything from here on")

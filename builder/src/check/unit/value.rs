@@ -1,5 +1,5 @@
 //! Checks the value of a directive by its form. known/systemd-219-units.txt lists the forms, each
-//! of which stands for one parser of systemd 219.
+//! of which corresponds to one parser of systemd 219.
 
 use recipes::diagnostic::nearest;
 
@@ -29,7 +29,7 @@ pub(super) fn check(
             assignment.key,
             format!("{key}= has no effect, because CentOS 7's kernel does not support SMACK"),
         );
-        out.push(finding.fix("remove it; SELinuxContext= sets an SELinux label"));
+        out.push(finding.fix("remove the directive; SELinuxContext= sets an SELinux label"));
     }
     if let Some(accepted) = list::check(form, assignment, context, out) {
         return accepted;
@@ -87,7 +87,7 @@ fn check_single(
     }
 }
 
-/// Checks a value against a short list of words. In the list, `bool` stands for all spellings of a
+/// Checks a value against a short list of words. In the list, `bool` means all spellings of a
 /// boolean, and `..N` for any number up to N.
 fn check_word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
     let text = assignment.value.text;

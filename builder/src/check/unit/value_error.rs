@@ -25,7 +25,7 @@ pub(super) fn expect(right: bool, rule: &'static str, expected: &str) -> ValueRe
 }
 
 /// The effect in places where systemd 219 keeps a specifier that it cannot resolve.
-pub(super) const KEPT: &str = "systemd logs this and keeps the two characters";
+pub(super) const KEPT: &str = "systemd logs a message and keeps the two characters";
 
 /// Returns the finding for a specifier that systemd 219 cannot resolve. systemd ignores the line.
 pub(super) fn unresolved(assignment: &Assignment<'_>, letter: char) -> Finding {

@@ -89,7 +89,10 @@ fn killed_by_pam<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
     let mode = unit
         .last(section, "KillMode")
         .filter(|(_, mode)| mode.text != "control-group")?;
-    let message = format!("PAMName={} with KillMode={}", pam.1.text, mode.1.text);
+    let message = format!(
+        "PAMName={} cannot be combined with KillMode={}",
+        pam.1.text, mode.1.text
+    );
     Some(refused(Some(mode), message, "write KillMode=control-group"))
 }
 
@@ -124,7 +127,7 @@ fn socket<'a>(unit: &Unit<'a>) -> Verified<'a> {
         if let Some(port) = ports.iter().find(|port| !port.accepts) {
             return Some(refused(
                 Some(port.at),
-                "Accept=yes on a socket that does not accept connections".into(),
+                "Accept=yes is set on a socket that does not accept connections".into(),
                 no,
             ));
         }
@@ -134,14 +137,14 @@ fn socket<'a>(unit: &Unit<'a>) -> Verified<'a> {
         if let Some(most) = most {
             return Some(refused(
                 Some(most),
-                "Accept=yes with MaxConnections=0".into(),
+                "Accept=yes cannot be combined with MaxConnections=0".into(),
                 "allow at least one connection",
             ));
         }
         if let Some(service) = unit.last("Socket", "Service") {
             return Some(refused(
                 Some(service),
-                "Service= with Accept=yes, which starts NAME@.service instead".into(),
+                "Service= is set with Accept=yes, which starts NAME@.service instead".into(),
                 no,
             ));
         }
@@ -198,7 +201,7 @@ fn path<'a>(unit: &Unit<'a>) -> Verified<'a> {
     })
 }
 
-/// Returns the path that a unit is for, according to its directive or its name.
+/// Returns the path that a unit manages, according to its directive or its name.
 fn subject<'a>(
     id: &str,
     unit: &Unit<'a>,
@@ -304,7 +307,7 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     what.is_none().then(|| {
         refused(
             None,
-            "a mount without What=".into(),
+            "the mount has no What=".into(),
             "write What=, the device or the directory",
         )
     })
@@ -372,7 +375,7 @@ fn isolating<'a>(unit: &Unit<'a>) -> Verified<'a> {
     (isolates && units.len() > 1).then(|| {
         refused(
             Some((*file, value)),
-            "more than one OnFailure= with OnFailureJobMode=isolate".into(),
+            "OnFailureJobMode=isolate allows only one OnFailure=".into(),
             "name only one unit",
         )
     })

@@ -127,7 +127,7 @@ impl Denied {
     }
 }
 
-/// Returns whether the request comes from this host itself. Requests through a proxy do not count,
+/// Returns whether the request comes from this host itself. A request through a proxy is not local,
 /// because a proxy on this host forwards other machines' requests. A page of another site can make
 /// a browser on this host send requests, but only with that site's name as the host.
 fn is_local(request: &ClientRequest) -> bool {

@@ -12,7 +12,7 @@ source.onopen = () => say("Live: this page follows every change.");
 source.onerror = () =>
   say(
     source.readyState === EventSource.CLOSED
-      ? "The server sends no changes to this page. Reload it."
+      ? "The server sends no changes to this page. Reload the page."
       : "The connection to the server is lost. Trying again.",
   );
 source.onmessage = (event) => {

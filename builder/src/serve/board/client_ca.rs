@@ -1,8 +1,8 @@
 //! Judges the client certificate with which an operator asks for the board.
 //!
-//! The TLS handshake proves only that the client has the certificate's key. Whether the certificate
-//! is good is decided for each request, so that a client with a bad certificate gets a reason, and
-//! so that a connection does not outlive its certificate.
+//! The TLS handshake proves only that the client has the certificate's key. The server judges the
+//! certificate for each request, so that a client with a bad certificate learns the reason, and so
+//! that a connection does not outlive its certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::text_file;
 /// The maximum size of the file with the authorities.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The authorities whose client certificates open the board.
+/// The authorities whose client certificates give access to the board.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct ClientCa(Arc<dyn ClientCertVerifier>);
 
@@ -53,42 +53,45 @@ impl ClientCa {
         Ok(Self(verifier))
     }
 
-    /// Returns the part that takes part in the handshake.
+    /// Returns the verifier for the TLS handshake.
     pub(in crate::serve) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         Arc::new(AnyCertificate(Arc::clone(&self.0)))
     }
 
-    /// Judges a chain, leaf first. Returns the reason to refuse it.
+    /// Judges a certificate chain that begins with the leaf. Returns the reason if the chain is
+    /// refused.
     pub(super) fn judge(
         &self,
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), &'static str> {
-        let (leaf, intermediates) = chain.split_first().ok_or("there is none")?;
+        let (leaf, intermediates) = chain
+            .split_first()
+            .ok_or("the client did not present a certificate")?;
         self.0
             .verify_client_cert(leaf, intermediates, now)
             .map_err(|error| match error {
                 Error::InvalidCertificate(
                     CertificateError::Expired | CertificateError::ExpiredContext { .. },
-                ) => "it has expired",
+                ) => "the certificate has expired",
                 Error::InvalidCertificate(
                     CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-                ) => "it is not valid yet",
+                ) => "the certificate is not valid yet",
                 Error::InvalidCertificate(
                     CertificateError::UnknownIssuer | CertificateError::BadSignature,
-                ) => "it is not signed by a CA in the file of --board-ca",
-                _ => "it is not a valid client certificate",
+                ) => "the certificate is not signed by a CA in the file of --board-ca",
+                _ => "the certificate is not a valid client certificate",
             })?;
         // The CA also signs the certificates with which the nodes serve.
         match pki::is_for_servers(leaf) {
             Ok(false) => Ok(()),
-            Ok(true) => Err("it is a node's certificate, because it is also valid for servers"),
-            Err(_) => Err("it is not a valid client certificate"),
+            Ok(true) => Err("the certificate is a node's, because it is also valid for servers"),
+            Err(_) => Err("the certificate is not a valid client certificate"),
         }
     }
 }
 
-/// Accepts any certificate whose key the client has.
+/// A verifier that accepts any certificate whose key the client has.
 #[derive(Debug)]
 struct AnyCertificate(Arc<dyn ClientCertVerifier>);
 
@@ -143,7 +146,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// An authority for tests.
+    /// A CA for tests.
     pub(in crate::serve::board) struct TestCa {
         pem: String,
         issuer: Issuer<'static, KeyPair>,
@@ -167,7 +170,7 @@ pub(super) mod tests {
             ClientCa::read(&path).unwrap()
         }
 
-        /// Issues a certificate that expires in this many minutes.
+        /// Issues a certificate that expires after the given number of minutes.
         pub(in crate::serve::board) fn issue(
             &self,
             ekus: &[ExtendedKeyUsagePurpose],
@@ -184,7 +187,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_a_valid_client_certificate_of_the_ca_is_good() {
+    fn only_a_valid_client_certificate_of_the_ca_is_accepted() {
         use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
         let (ours, other) = (TestCa::new(), TestCa::new());
         let ca = ours.read();

@@ -18,7 +18,7 @@ const MAX_WAITING: usize = 256;
 /// The pause between two checks of whether a call has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A handle to the thread that calls the command, one call after the other.
+/// A handle to the thread that calls the command. The thread makes one call at a time.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct Hook(SyncSender<String>);
 
@@ -37,7 +37,7 @@ impl Hook {
     pub(in crate::serve) fn call(&self, event: String) {
         if self.0.try_send(event).is_err() {
             console::error(
-                "--hook: dropped an event, because too many are waiting for the command",
+                "--hook: dropped an event, because too many events are waiting for the command",
             );
         }
     }
@@ -51,7 +51,7 @@ fn call_all(command: &str, events: &Receiver<String>) {
     }
 }
 
-/// Calls the command once, and ends it if it takes too long.
+/// Calls the command once, and kills it after the time limit.
 fn call(command: &str, event: &str, patience: Duration) -> io::Result<()> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
@@ -60,7 +60,7 @@ fn call(command: &str, event: &str, patience: Duration) -> io::Result<()> {
         .stdout(Stdio::null())
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A pipe has room for an event, so this does not block. The command need not read the
+        // A pipe has room for an event, so this write does not block. The command need not read the
         // event.
         match stdin.write_all(format!("{event}\n").as_bytes()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
@@ -70,8 +70,8 @@ fn call(command: &str, event: &str, patience: Duration) -> io::Result<()> {
     wait(&mut child, patience)
 }
 
-/// Waits for a command that is the leader of its process group, and kills the group if it takes too
-/// long.
+/// Waits for a command that is the leader of its process group. Kills the group if the command
+/// takes too long.
 pub(in crate::serve) fn wait(child: &mut Child, patience: Duration) -> io::Result<()> {
     let begun = Instant::now();
     loop {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_children_of_a_command_that_hangs_are_ended_too() {
+    fn the_children_of_a_command_that_hangs_are_also_killed() {
         let dir = tempfile::tempdir().unwrap();
         let pid = dir.path().join("pid");
         let command = format!("sleep 60 & echo $! > {}; wait", pid.display());

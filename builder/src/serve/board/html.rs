@@ -1,4 +1,4 @@
-//! Renders the page. Every text that comes from outside is escaped.
+//! Renders the page. Every text that does not come from the server itself is escaped.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -20,7 +20,7 @@ impl<T: Display> Display for Escaped<T> {
                 '"' => f.write_str("&quot;")?,
                 '\'' => f.write_str("&#39;")?,
                 // A control character, or a character that reverses the direction of the text,
-                // could disguise the text after it.
+                // could disguise the text that follows.
                 c if c.is_control() || "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}".contains(c) => {
                     f.write_char('\u{fffd}')?;
                 }
@@ -55,7 +55,7 @@ pub(super) fn fragment(view: &View) -> String {
     match &view.report {
         Some(report) => text += &report_sections(report),
         None if view.asks_members => {
-            text += "<h2>Members</h2>\n<p>No answer from the members yet.</p>\n";
+            text += "<h2>Members</h2>\n<p>The members have not answered yet.</p>\n";
         }
         None => {
             text += "<h2>Members</h2>\n<p>The server does not query the members, because it has no \
@@ -93,7 +93,7 @@ fn machines(machines: &[Machine]) -> String {
     table.end()
 }
 
-/// Renders the stage as a word, with the detail if it adds information.
+/// Renders the stage as a word, with the detail if the detail adds information.
 fn stage(machine: &Machine) -> String {
     let chip = chip(tone(machine.stage), machine.stage.word());
     if machine.detail.is_empty() || machine.detail == machine.stage.word() {
@@ -309,7 +309,7 @@ fn moment(time: Option<&str>) -> String {
     })
 }
 
-/// A table with its heading. On a narrow screen each row is shown as a list, in which each cell has
+/// A table with its heading. On a narrow screen, each row becomes a list in which each cell shows
 /// its column's name. This layout removes the implicit ARIA roles of the elements, so each element
 /// states its role explicitly.
 struct Table {

@@ -23,7 +23,7 @@ const ASK_INTERVAL: Duration = Duration::from_secs(10);
 /// a minute.
 const IDLE_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Returns an answer that never ends and contains the events.
+/// Returns an answer that streams the events and never ends.
 pub(super) fn reply(events: Events) -> Reply {
     Reply {
         status: StatusCode::OK,
@@ -59,7 +59,7 @@ async fn follow_records(state: &Arc<ServerState>) {
         let looking = Arc::clone(state);
         let looked =
             tokio::task::spawn_blocking(move || View::read(&looking).map(|view| fragment(&view)));
-        // A failure is ignored here, because the request for the page itself reports it.
+        // This task ignores a failure, because the request for the page itself reports the failure.
         if let Ok(Ok(text)) = looked.await
             && text != shown
         {

@@ -77,7 +77,7 @@ fn members(page: &mut Page, report: &Report) {
     );
     page.family(
         "etcd_image_member_altered_files",
-        "The number of the node's files that differ from its image, at its newest check.",
+        "The number of the node's files that differ from its image, according to the newest check.",
         rows().filter_map(|row| {
             let check = row.image_check.as_ref()?;
             Some((label(&row.name), check.differing.to_string()))

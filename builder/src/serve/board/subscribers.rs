@@ -17,7 +17,7 @@ const MAX_WAITING: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     open: Mutex<Vec<Sender<Bytes>>>,
-    /// The newest event, with which a new page begins.
+    /// The newest event, which a new page receives first.
     newest: Mutex<Option<Bytes>>,
 }
 
@@ -47,7 +47,7 @@ impl Pages {
         let first = newest
             .clone()
             .unwrap_or_else(|| Bytes::from_static(b":\n\n"));
-        // The channel is empty, so there is room.
+        // The channel is empty, so it has room for one event.
         let _ = sender.try_send(first);
         open.push(sender);
         Ok(Events(receiver))
@@ -59,7 +59,7 @@ impl Pages {
         open.retain(|page| page.try_send(event.clone()).is_ok());
     }
 
-    /// Sends an event to all pages, and later to each new page.
+    /// Sends an event to all open pages, and to each page that opens before the next event.
     pub(super) fn publish(&self, event: Bytes) {
         self.send(&event);
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);

@@ -218,7 +218,7 @@ fn another_host_needs_the_token() {
 }
 
 #[test]
-fn another_host_may_show_a_client_certificate_instead() {
+fn another_host_can_present_a_client_certificate_instead_of_the_token() {
     use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
     let (ours, other) = (TestCa::new(), TestCa::new());
     let bare = || request("10.0.0.9:1000", "10.0.0.5:8080", &[("host", "server")]);

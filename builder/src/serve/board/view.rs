@@ -23,8 +23,8 @@ const MAX_DOCUMENT_BYTES: u64 = 1 << 20;
 pub(super) struct View {
     pub(super) cluster: String,
     pub(super) machines: Vec<Machine>,
-    /// The state of the members. It is `None` if there is no client certificate, and before the
-    /// first answer.
+    /// The state of the members. The value is `None` if there is no client certificate, and before
+    /// the first answer.
     pub(super) report: Option<Arc<Report>>,
     /// Whether the server queries the members.
     pub(super) asks_members: bool,

@@ -20,7 +20,7 @@ fn id(asked: Result<ClientRequest, Refusal>) -> String {
 }
 
 #[test]
-fn one_file_has_one_path() {
+fn all_spellings_of_a_path_are_one_path() {
     for same in [
         "/image/centos7.ks",
         "/image//centos7.ks",
@@ -59,7 +59,7 @@ fn one_file_has_one_path() {
 }
 
 #[test]
-fn a_request_names_one_host() {
+fn a_request_must_name_exactly_one_host() {
     assert_eq!(id(read(Request::get("/"))), "host", "HTTP/1.1 requires it");
     assert_eq!(
         read(Request::get("/").version(Version::HTTP_10))
@@ -92,7 +92,7 @@ fn a_request_names_one_host() {
 }
 
 #[test]
-fn what_could_hide_a_second_request_is_refused() {
+fn a_request_that_could_hide_another_request_is_refused() {
     assert_eq!(id(read(get("/").header(CONTENT_LENGTH, "5"))), "body");
     assert_eq!(
         id(read(get("/").header(TRANSFER_ENCODING, "chunked"))),
@@ -119,7 +119,7 @@ fn an_ipv4_address_in_its_ipv6_form_is_the_ipv4_address() {
 }
 
 #[test]
-fn a_proxy_gives_itself_away() {
+fn a_proxy_is_detected_by_its_header() {
     for name in ["Forwarded", "Via", "X-Forwarded-For", "X-Real-IP"] {
         assert!(
             read(get("/").header(name, "x")).unwrap().proxy.is_some(),
@@ -130,7 +130,7 @@ fn a_proxy_gives_itself_away() {
 }
 
 #[test]
-fn the_installer_says_which_cards_it_has() {
+fn the_installer_states_its_network_cards() {
     let asked = get("/image/centos7.ks")
         .header("X-RHN-Provisioning-MAC-0", "eth0 52:54:00:00:00:01")
         .header("X-RHN-Provisioning-MAC-1", "no-card")

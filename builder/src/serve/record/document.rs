@@ -27,10 +27,10 @@ impl DocumentDelivery {
         Self::default()
     }
 
-    /// Returns whether the document may be handed out. It may be handed out for the whole `window`
-    /// after the first time, because the answer may get lost, or the machine may lose power. A
-    /// machine whose newest installation `began` after the first time has lost its document, so a
-    /// new window begins.
+    /// Returns whether the document may be handed out. The document may be handed out for the whole
+    /// `window` after the first delivery, because the answer may be lost, or the machine may lose
+    /// power. A machine whose newest installation `began` after the first delivery has lost its
+    /// document, so a new window begins.
     pub(crate) fn is_open(
         &self,
         began: Option<SystemTime>,
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_handed_out_again_until_the_window_closes() {
+    fn a_document_is_handed_out_again_until_the_window_closes() {
         let mut delivery = DocumentDelivery::allowed();
         assert!(delivery.is_open(None, at(0), WINDOW));
         delivery.mark_delivered(None, at(0));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_is_installed_again_gets_it_again() {
+    fn a_machine_that_is_installed_again_gets_its_document_again() {
         let mut delivery = DocumentDelivery::allowed();
         delivery.mark_delivered(Some(at(0)), at(10));
         assert!(!delivery.is_open(Some(at(0)), at(5000), WINDOW));

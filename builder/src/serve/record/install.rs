@@ -1,5 +1,4 @@
-//! The installation of one node's machine as a pure state: when the installation may begin, its
-//! progress, and what ends it.
+//! The installation of one node's machine as a pure state: its beginning, its progress and its end.
 
 use std::time::SystemTime;
 
@@ -13,8 +12,8 @@ use super::time;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Installation {
-    /// How often the machine has received the installer since the operator last allowed an
-    /// installation.
+    /// The number of times that the machine has received the installer since the operator last
+    /// allowed an installation.
     pub(crate) attempts: u32,
     /// The token that proves that a report comes from the newest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,8 +28,7 @@ pub(crate) struct Installation {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) began: Option<SystemTime>,
-    /// The time of completion. Completion ends the installation, and from then on the machine boots
-    /// from its disk.
+    /// The time of completion. After the completion, the machine boots from its disk.
     #[serde(
         default,
         with = "time::option",
@@ -61,8 +59,8 @@ pub(crate) enum Step {
     Sent,
     /// The node's machine, which had received the installer, downloaded the kickstart.
     Kickstart,
-    /// The node's machine downloaded the kickstart, but something other than this server booted it
-    /// into the installer.
+    /// The node's machine downloaded the kickstart, but something other than this server booted the
+    /// machine into the installer.
     ByHand,
     /// The node document was handed out, so the machine has been installed.
     Document,
@@ -71,10 +69,10 @@ pub(crate) enum Step {
     Reported(Stage),
 }
 
-/// What a machine that boots from the network must do.
+/// The next boot of a machine that boots from the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NextBoot {
-    /// Install. The number is the number of the attempt.
+    /// Install. The value is the number of the attempt.
     Install(u32),
     /// Boot from the disk. The machine was installed at this time.
     Disk(SystemTime),
@@ -191,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn only_installed_ends_an_installation() {
+    fn only_the_stage_installed_ends_an_installation() {
         for stage in [Stage::Started, Stage::Installing, Stage::Failed] {
             let mut record = Installation::allowed();
             record.send("t".to_owned(), at(0));
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_installation_gets_three_attempts() {
+    fn an_unfinished_installation_is_repeated_three_times() {
         let mut record = Installation::allowed();
         for attempt in 1..=4 {
             assert_eq!(record.next(RETRIES), NextBoot::Install(attempt));
@@ -257,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_took_its_document_is_installed() {
+    fn a_machine_that_fetched_its_document_is_installed() {
         let mut record = Installation::allowed();
         record.send("t".to_owned(), at(0));
         record.document(at(7));
@@ -276,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kickstart_that_was_taken_without_ipxe_counts_as_installed() {
+    fn a_machine_that_fetched_the_kickstart_without_ipxe_counts_as_installed() {
         let mut record = Installation::allowed();
         record.kickstart(at(1));
         assert_eq!(record.next(RETRIES), NextBoot::Disk(at(1)));
     }
 
     #[test]
-    fn a_record_is_the_same_after_it_was_written() {
+    fn a_record_is_read_back_unchanged() {
         let mut record = Installation::allowed();
         record.send("t".to_owned(), at(0));
         record

@@ -1,6 +1,6 @@
 //! What `builder serve` records for each node: the progress of its installation, when its document
-//! was handed out, and which documents the outputs contained for it. The first two have separate
-//! files, because an operator can allow each of them again.
+//! was handed out, and which documents for the node the outputs contained. The installation and the
+//! delivery have separate files, because an operator can allow each of them again.
 //!
 //! ```text
 //! STATE/CLUSTER/first-build        created by the cluster's first build; a document without a record has not been handed out
@@ -44,7 +44,7 @@ const DOCUMENT: &str = "document.json";
 const SERVED: &str = "served.json";
 /// The number of documents that the record remembers for each node.
 const MAX_SERVED: usize = 8;
-/// The maximum size of a record. No record is this large.
+/// The maximum size of a record. A valid record is never this large.
 const MAX_RECORD_BYTES: u64 = 1 << 16;
 
 /// The record of one cluster.
@@ -53,13 +53,13 @@ pub(crate) struct Record {
     folder: PathBuf,
 }
 
-/// Chooses the folder of records: the given folder, or the default. It need not exist.
+/// Chooses the folder of records: the given folder, or the default. The folder need not exist.
 pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
     let folder = given.map_or_else(|| default_folder(out), Path::to_owned);
     let is_other = folder.exists() && !folder.is_dir();
     ensure!(
         !is_other,
-        "{}: it is not a folder; name the folder of the server's records with --state",
+        "{} is not a folder; name the folder of the server's records with --state",
         folder.display()
     );
     Ok(folder)
@@ -142,8 +142,8 @@ impl Record {
     }
 
     /// Returns the digests of the newest documents of a node in the outputs that were served. Only
-    /// the node and the operator know them. A damaged record is treated as empty. The machine then
-    /// receives its document only if the operator allows it.
+    /// the node and the operator know these digests. A damaged record is treated as empty. The
+    /// machine then receives its document only if the operator allows it.
     pub(crate) fn served(&self, node: &Label) -> Vec<Sha256> {
         let recorded = self.read(node, SERVED, "--document");
         recorded.unwrap_or_default().unwrap_or_default()
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn installation_and_document_are_recorded_apart() {
+    fn installation_and_document_are_recorded_separately() {
         let root = tempfile::tempdir().unwrap();
         let record = record(root.path());
         let node: Label = "etcd-1".parse().unwrap();
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_build_begins_a_record_that_reaches_back() {
+    fn only_the_first_build_begins_a_complete_record() {
         let root = tempfile::tempdir().unwrap();
         let record = record(root.path());
         record

@@ -21,8 +21,7 @@ fn said(text: &str) -> Vec<(String, String, String)> {
         })
         .collect()
 }
-/// The slips that are tested: each with the recipe, the text that is marked, the message and the
-/// help.
+/// The mistakes that are tested, each with the recipe, the marked text, the message and the help.
 const SLIPS: &[(&str, &str, &str, &str)] = &[
     (
         "name = prod\n",
@@ -142,7 +141,7 @@ const SLIPS: &[(&str, &str, &str, &str)] = &[
 ];
 
 #[test]
-fn each_slip_is_answered_with_what_to_write() {
+fn each_mistake_is_reported_with_its_correction() {
     for &(text, marked, message, help) in SLIPS {
         let all = said(text);
         let (found, what, how) = &all[0];
@@ -155,6 +154,6 @@ fn each_slip_is_answered_with_what_to_write() {
 }
 
 #[test]
-fn what_is_not_known_is_said_as_the_parser_does() {
+fn an_unknown_mistake_is_reported_with_the_message_of_the_parser() {
     assert!(said("[cluster\n")[0].1.starts_with("this is not TOML"));
 }

@@ -10,7 +10,7 @@ pub struct Disk(String);
 
 const EXPECTED: &str = "expected a whole disk, as in \"sda\", \"nvme0n1\" or \"/dev/disk/by-id/wwn-0x5000c500a0b1c2d3\"";
 
-/// Kernel names of devices that anaconda does not install on, or that it knows by another name.
+/// Kernel names of devices that anaconda does not install on, or for which it uses another name.
 const VIRTUAL: [(&str, &str); 8] = [
     ("dm-", "a device-mapper device"),
     ("md", "a software RAID"),
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_is_named_as_pre_can_find_it() {
+    fn names_that_pre_can_find_are_accepted() {
         for (text, name) in [
             ("sda", "sda"),
             ("/dev/sdab", "sdab"),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_machine_can_match_says_what_to_write() {
+    fn a_name_that_matches_no_disk_is_refused_with_advice() {
         for (text, said) in [
             ("sda1", "write its disk, \"sda\""),
             ("/dev/nvme0n1p2", "write its disk, \"nvme0n1\""),

@@ -1,4 +1,4 @@
-//! The distributions that share 7.9's installer, kernel and packages.
+//! The distributions that share CentOS 7.9's installer, kernel and packages.
 
 /// A distribution of the RHEL 7 family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl Family {
         ("oracle", Self::Oracle),
     ];
 
-    /// Returns its value in the recipe.
+    /// Returns the family's value in the recipe.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Centos => "centos",
@@ -31,7 +31,7 @@ impl Family {
         }
     }
 
-    /// Returns its name as shown to people.
+    /// Returns the distribution's name for messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Centos => "CentOS 7.9",

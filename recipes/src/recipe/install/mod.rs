@@ -58,11 +58,11 @@ pub struct Install {
 /// What an installation does with the volume of etcd that an earlier installation left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum InstallData {
-    /// It erases the whole disk.
+    /// The installation erases the whole disk.
     #[default]
     Wipe,
-    /// It keeps the volume and the journal of firstboot. If it is not certain that they belong to
-    /// this node, it ends without any change.
+    /// The installation keeps the volume and the journal of firstboot. If the installation cannot
+    /// prove that both belong to this node, it ends without any change.
     Keep,
 }
 

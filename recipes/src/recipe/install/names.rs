@@ -1,5 +1,5 @@
-//! Names of time zones, locales and keymaps. Only names that 7.9's installer knows are accepted,
-//! because the installer silently replaces any other name.
+//! Names of time zones, locales and keymaps. Only names that CentOS 7.9's installer supports are
+//! accepted, because the installer silently replaces any other name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,20 +46,20 @@ macro_rules! name {
 }
 
 name!(
-    /// A time zone that anaconda knows. anaconda replaces any other name with America/New_York
+    /// A time zone that anaconda supports. anaconda replaces any other name with America/New_York
     /// (pyanaconda/kickstart.py, Timezone).
     Timezone, TIMEZONES, "time zone", "America/New_York", "\"Europe/Berlin\" or \"UTC\""
 );
 
 name!(
     /// A locale that anaconda writes unchanged. anaconda replaces any other name with the nearest
-    /// locale that it knows, or with en_US.UTF-8 (pyanaconda/localization.py,
+    /// locale that it supports, or with en_US.UTF-8 (pyanaconda/localization.py,
     /// setup_locale_environment).
     Locale, LOCALES, "locale", "another one", "\"en_US.UTF-8\""
 );
 
 name!(
-    /// A keymap of the console. A name that loadkeys does not find becomes `us`
+    /// A keymap of the console. If loadkeys does not find the name, anaconda uses `us`
     /// (pyanaconda/keyboard.py, activate_keyboard).
     Keymap, KEYMAPS, "keymap", "us", "\"us\" or \"de-latin1\""
 );
@@ -80,8 +80,8 @@ const LANGUAGES: [(&str, &str); 12] = [
     ("swiss", "ch"),
 ];
 
-/// Returns the known name that the user probably meant: one that differs only in case, one with the
-/// same start or end, or a similar one.
+/// Returns the known name that the user probably meant: a name that differs only in case, a name
+/// with the same start or end, or a similar name.
 fn similar(text: &str, table: &'static str) -> Option<&'static str> {
     let lower = text.to_lowercase();
     let same = |name: &&str| name.to_lowercase() == lower;
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_know_is_refused_with_what_was_meant() {
+    fn an_unknown_name_is_refused_with_a_suggestion() {
         let zone = |text: &str| text.parse::<Timezone>().expect_err(text);
         assert!(zone("Europe/Berln").ends_with("did you mean \"Europe/Berlin\"?"));
         assert!(zone("europe/berlin").ends_with("did you mean \"Europe/Berlin\"?"));

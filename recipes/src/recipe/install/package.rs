@@ -8,7 +8,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
     text: String,
-    /// The place in the recipe that names it.
+    /// The place in the recipe that names the package.
     pub span: Range<usize>,
 }
 
@@ -28,7 +28,7 @@ impl Package {
                 .any(|name| overlap(pattern.as_bytes(), name.as_bytes()))
     }
 
-    /// Returns the names that the line may stand for: the text itself, and the text without an
+    /// Returns the names that the line may refer to: the text itself, and the text without an
     /// architecture and without a version. yum accepts `NAME`, `NAME.ARCH`, `NAME-VERSION` and
     /// longer forms.
     fn names(&self) -> impl Iterator<Item = &str> {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_package_is_no_line_of_another_kind() {
+    fn a_package_cannot_be_another_kind_of_line() {
         for good in [
             "vim-enhanced",
             "@base",
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_and_left_out_is_found() {
+    fn a_package_that_is_listed_and_excluded_is_found() {
         let excluded = |package: &str, pattern: &str| {
             package.parse::<Package>().unwrap().is_excluded_by(pattern)
         };

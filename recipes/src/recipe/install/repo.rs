@@ -14,20 +14,20 @@ use crate::reader::{Located, Table};
 /// A repository of packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repo {
-    /// Its id, for anaconda and for yum.
+    /// The repository's id, for anaconda and for yum.
     pub name: RepoName,
-    /// Its addresses, in the order in which they are tried.
+    /// The repository's addresses, in the order in which they are tried.
     pub urls: Vec<Base>,
     /// The digest of the repository's `repodata/repomd.xml`.
     pub repomd_sha256: Option<Sha256>,
-    /// The key that signs its packages; `None` means that yum on the node does not check their
-    /// signatures.
+    /// The key that signs the repository's packages. `None` means that yum on the node does not
+    /// check their signatures.
     pub key: Option<RepoKey>,
 }
 
 impl Repo {
-    /// Returns whether its name or one of its addresses contains a word that distributions and
-    /// vendors use for updates.
+    /// Returns whether the repository's name or one of its addresses contains a word that
+    /// distributions and vendors use for updates.
     pub(super) fn has_updates(&self) -> bool {
         let name = self.name.to_string();
         let texts =
@@ -68,9 +68,9 @@ impl FromStr for RepoName {
         }
         // anaconda uses the name "anaconda" for the tree. If it cannot fetch the tree's metadata, a
         // repository with the product's name becomes the base repository in place of the tree
-        // (yumpayload.py, _refreshBaseRepo). It removes repositories that it considers to contain
-        // sources or unfinished releases (updateBaseRepo). "main" and "base" are sections of the
-        // node's own file.
+        // (yumpayload.py, _refreshBaseRepo). anaconda removes repositories that it considers to
+        // contain sources or unfinished releases (updateBaseRepo). "main" and "base" are sections
+        // of the node's own file.
         let taken = ["anaconda", "main", "base", "centos"];
         if taken.contains(&text) {
             return Err(format!(
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_the_installer_takes_for_another_is_refused() {
+    fn a_name_that_the_installer_treats_specially_is_refused() {
         for good in ["updates", "els", "centos-7.9", "ol7_latest", "oracle"] {
             assert!(good.parse::<RepoName>().is_ok(), "{good}");
         }

@@ -4,7 +4,7 @@ use super::*;
 
 /// An earlier reader silently accepted these mistakes.
 #[test]
-fn what_cannot_work_on_the_nodes_is_refused() {
+fn settings_that_cannot_work_on_the_nodes_are_refused() {
     let named = |name: &str| changed("\"etcd-1\"", &format!("\"{name}\""));
     refused(&named("localhost"), "a node cannot be called localhost");
     refused(
@@ -27,7 +27,7 @@ fn what_cannot_work_on_the_nodes_is_refused() {
     let cidr = |cidr: &str| changed("\"10.101.15.0/24\"", &format!("\"{cidr}\""));
     for (text, words) in [
         ("0.0.0.0/0", "the network is too large"),
-        ("10.101.15.101/32", "that is a single address"),
+        ("10.101.15.101/32", "the network is a single address"),
     ] {
         assert!(
             said(&cidr(text)).iter().any(|line| line.contains(words)),
@@ -89,7 +89,7 @@ fn errors_that_follow_from_an_error_are_not_reported() {
 }
 
 #[test]
-fn machines_that_nobody_can_log_in_to_are_warned_of() {
+fn a_recipe_without_a_login_is_warned_about() {
     let warned = |text: &str| {
         read(text)
             .findings
@@ -105,7 +105,7 @@ fn machines_that_nobody_can_log_in_to_are_warned_of() {
         assert!(!warned(&format!("{GOOD}\n[install]\n{line}\n")), "{line}");
     }
     assert!(warned(&format!("{GOOD}\n[install]\nssh-keys = []\n")));
-    // If a recipe has no key, another mistake in it may be the reason.
+    // Another mistake in a recipe may be the reason why the recipe has no key.
     for line in [
         "[install]\nssh-keys = [\"~/.ssh/id_ed25519.pub\"]",
         "[instal]\nssh-keys = [\"x\"]",
@@ -117,7 +117,7 @@ fn machines_that_nobody_can_log_in_to_are_warned_of() {
 
 /// The demo uses the guide's own release, 3.5.1.
 #[test]
-fn a_release_that_damages_data_is_warned_of() {
+fn a_release_that_damages_data_is_warned_about() {
     let demo = include_str!("../../../demo.toml");
     assert!(read(demo).recipe.is_some());
     let said = said(demo);

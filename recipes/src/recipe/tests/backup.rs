@@ -63,7 +63,7 @@ fn a_backup_has_defaults_and_no_secrets() {
 }
 
 #[test]
-fn snapshots_may_be_compressed_and_encrypted_for_somebody() {
+fn snapshots_can_be_compressed_and_encrypted_for_recipients() {
     const ONE: &str = "age15lp306z7aly3hwtvzc8mm90wjwkrf3slwk5nqpnxdjh293aae3esqjjpc0";
     const TWO: &str = "age1kjnnl093096ucux0wcx4pfpkvx88gg4f0j55k5azuvg9f6zqd9nqj72pce";
     let with = |lines: &str| changed("[firewall]", &format!("[backup]\n{lines}\n[firewall]"));

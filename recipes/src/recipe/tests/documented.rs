@@ -102,7 +102,7 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn each_key_is_in_the_manual_and_the_manual_has_no_other() {
+fn the_manual_lists_exactly_the_keys_that_the_reader_requests() {
     let (asked, documented) = (asked(), documented());
     assert_eq!(asked.len(), SECTIONS.len() + 1, "{:?}", asked.keys());
     for name in asked.keys().chain(documented.keys()) {
@@ -116,7 +116,7 @@ fn each_key_is_in_the_manual_and_the_manual_has_no_other() {
 
 /// Reads each example on the page, with the missing sections added.
 #[test]
-fn each_example_of_the_manual_is_read() {
+fn each_example_in_the_manual_is_valid() {
     let examples: Vec<&str> = PAGE
         .split("```toml\n")
         .skip(1)

@@ -159,7 +159,7 @@ fn a_recipe_with_every_section_is_read() {
 }
 
 #[test]
-fn a_deep_text_ends_the_reading_and_not_the_program() {
+fn deeply_nested_text_is_refused_without_a_crash() {
     for (before, one, middle, end) in [
         ("a = ", "[", "", "]"),
         ("a = ", "{a = ", "1", "}"),
@@ -192,7 +192,7 @@ fn only_the_first_syntax_errors_are_reported() {
 }
 
 #[test]
-fn a_file_that_ends_early_is_read_to_its_end() {
+fn no_truncated_file_makes_the_reader_panic() {
     let text = full();
     for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
         check(&text[..end]);
@@ -209,22 +209,22 @@ fn floor(text: &str, at: usize) -> usize {
 
 proptest! {
     #[test]
-    fn any_text(text in "\\PC{0,300}") {
+    fn no_text_makes_the_reader_panic(text in "\\PC{0,300}") {
         check(&text);
     }
 
     #[test]
-    fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         check(&String::from_utf8_lossy(&bytes));
     }
 
     #[test]
-    fn pieces_of_toml(pieces in prop::collection::vec(select(&PIECES[..]), 0..40)) {
+    fn no_pieces_of_toml_make_the_reader_panic(pieces in prop::collection::vec(select(&PIECES[..]), 0..40)) {
         check(&pieces.concat());
     }
 
     #[test]
-    fn a_recipe_with_pieces_in_it(edits in prop::collection::vec((any::<Index>(), 0usize..12, select(&PIECES[..])), 1..5)) {
+    fn no_inserted_pieces_make_the_reader_panic(edits in prop::collection::vec((any::<Index>(), 0usize..12, select(&PIECES[..])), 1..5)) {
         let mut text = full();
         for (at, length, piece) in edits {
             let start = floor(&text, at.index(text.len() + 1));
@@ -235,7 +235,7 @@ proptest! {
     }
 
     #[test]
-    fn a_recipe_with_other_values(edits in prop::collection::vec((any::<Index>(), select(&VALUES[..])), 1..6)) {
+    fn no_replaced_values_make_the_reader_panic(edits in prop::collection::vec((any::<Index>(), select(&VALUES[..])), 1..6)) {
         let text = full();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         for (at, value) in edits {
@@ -248,7 +248,7 @@ proptest! {
     }
 
     #[test]
-    fn a_recipe_with_lines_again_elsewhere(moves in prop::collection::vec((any::<Index>(), any::<Index>()), 1..6)) {
+    fn no_repeated_lines_make_the_reader_panic(moves in prop::collection::vec((any::<Index>(), any::<Index>()), 1..6)) {
         let text = full();
         let mut lines: Vec<&str> = text.lines().collect();
         for (from, to) in moves {

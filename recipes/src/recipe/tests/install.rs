@@ -50,7 +50,7 @@ fn nodes_get_the_updates_that_belong_to_the_trees() {
 }
 
 #[test]
-fn a_recipe_without_updates_is_warned_of() {
+fn a_recipe_without_updates_is_warned_about() {
     for install in ["trees = [\"http://10.0.0.6/dvd/\"]", "repo = []"] {
         let said = said(&format!("{GOOD}\n[install]\n{install}"));
         assert!(
@@ -83,7 +83,7 @@ fn a_recipe_without_updates_is_warned_of() {
 }
 
 #[test]
-fn a_bad_repository_says_why() {
+fn an_invalid_repository_is_reported_with_the_reason() {
     let refused = |more: &str, expected: &str| {
         refused(&format!("{GOOD}\n[[install.repo]]\n{more}"), expected);
     };

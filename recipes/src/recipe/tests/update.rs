@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn nodes_update_themselves_only_from_a_named_place_and_in_a_window_they_do_not_miss() {
+fn automatic_updates_need_a_source_and_a_window_that_is_long_enough() {
     let with = |lines: &str| changed("[firewall]", &format!("[update]\n{lines}\n[firewall]"));
     let update = |lines: &str| read(&with(lines)).recipe.unwrap().update.unwrap();
     let from = "from = \"http://10.0.0.5/\"";

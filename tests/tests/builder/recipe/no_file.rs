@@ -99,7 +99,7 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
             "RECIPE",
         ],
         1,
-        "it is not a folder",
+        "is not a folder; name the folder of the server's records",
     ),
     (
         &["pki", "rotate", "NONE"],

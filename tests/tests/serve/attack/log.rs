@@ -52,7 +52,7 @@ pub(super) fn log() -> Result<()> {
     );
     // The server still logs requests of a different machine.
     expect(&two.namespace, &document_of(&two.mac), 200, "payload")?;
-    server.wait_for_output("etcd-2: its document is handed out")?;
+    server.wait_for_output("etcd-2: receives its document")?;
     Ok(())
 }
 
@@ -123,7 +123,7 @@ fn full_at(
         403,
         "[document-closed]",
     )?;
-    server.wait_for_output("the server can remember this only until it ends")?;
+    server.wait_for_output("the server can remember the delivery only until it exits")?;
     fs::remove_file(state.join("filler"))?;
     let script = expect(&one.namespace, &script_of(one), 200, "#!ipxe")?;
     ensure!(

@@ -146,7 +146,7 @@ impl Bed {
             "{console}"
         );
         ensure!(
-            said.matches("is sent the installer").count() == 1,
+            said.matches("receives the installer").count() == 1,
             "the machine was installed twice:\n{said}"
         );
         for words in [
@@ -283,7 +283,7 @@ fn window() -> Result<()> {
     })?;
     let said = bed.server.output()?;
     ensure!(
-        said.matches("is sent the installer").count() == 1,
+        said.matches("receives the installer").count() == 1,
         "the remedy for the document reinstalled it:\n{said}"
     );
     Ok(())

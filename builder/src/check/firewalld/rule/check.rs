@@ -88,20 +88,17 @@ impl Rule {
             ))
         );
         if self.element.is_none() && self.action.is_none() {
-            return Some(self.fault(
-                "a rule without an action",
-                "add accept, reject, drop or mark",
-            ));
+            return Some(self.fault("the rule has no action", "add accept, reject, drop or mark"));
         }
         if self.element.is_none() && self.source.is_none() && self.destination.is_none() {
             return Some(self.fault(
-                "a rule without a condition",
+                "the rule has no condition",
                 "add a service, a port, a source or a destination",
             ));
         }
         if !own && self.log.is_none() && self.audit.is_none() && self.action.is_none() {
             return Some(self.fault(
-                "a rule without accept, reject, drop, mark, log or audit",
+                "the rule has no accept, reject, drop, mark, log or audit",
                 "add one of them",
             ));
         }
@@ -114,7 +111,7 @@ impl Rule {
         match (&source.address, &source.mac, &source.ipset) {
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (None, Some(_), Some(_)) => {
                 Some(self.fault(
-                    "a source with more than one of address, mac and ipset",
+                    "the source has more than one of address, mac and ipset",
                     "write one of them",
                 ))
             }
@@ -198,9 +195,10 @@ impl Rule {
                 value,
                 "write a name from /etc/protocols, or a number up to 255",
             )),
-            Kind::Masquerade if acts => {
-                Some(self.fault("masquerade with an action", "remove the action"))
-            }
+            Kind::Masquerade if acts => Some(self.fault(
+                "a rule with masquerade must not have an action",
+                "remove the action",
+            )),
             Kind::Masquerade
                 if self
                     .source
@@ -208,12 +206,12 @@ impl Rule {
                     .is_some_and(|source| source.mac.is_some()) =>
             {
                 Some(self.fault(
-                    "masquerade with a source MAC address",
+                    "a rule with masquerade must not have a source MAC address",
                     "write an IP address",
                 ))
             }
             Kind::IcmpBlock(_) if acts => Some(self.fault(
-                "icmp-block with an action",
+                "a rule with icmp-block must not have an action",
                 "remove the action, or write <icmp-type>",
             )),
             Kind::ForwardPort {
@@ -241,7 +239,7 @@ impl Rule {
         };
         match (to_port, to) {
             ("", "") => {
-                Some(self.fault("a forward-port without a target", "add to-port or to-addr"))
+                Some(self.fault("the forward-port has no target", "add to-port or to-addr"))
             }
             (port, _) if !port.is_empty() && ports(port).is_none() => {
                 Some(Self::bad(span, "to-port", port, PORT))
@@ -252,9 +250,10 @@ impl Rule {
                 to,
                 "write an address of the rule's family",
             )),
-            _ if self.action.is_some() => {
-                Some(self.fault("forward-port with an action", "remove the action"))
-            }
+            _ if self.action.is_some() => Some(self.fault(
+                "a rule with forward-port must not have an action",
+                "remove the action",
+            )),
             _ => None,
         }
     }
@@ -275,9 +274,10 @@ impl Rule {
                 .as_ref()
                 .is_none_or(|action| action.name == "mark")
             {
-                return Some(
-                    self.fault("an audit without accept, reject or drop", "add one of them"),
-                );
+                return Some(self.fault(
+                    "a rule with audit needs accept, reject or drop",
+                    "add one of them",
+                ));
             }
             if let Some(value) = too(&audit.limit) {
                 return Some(Self::bad(&self.span, "limit", &value, LIMIT));

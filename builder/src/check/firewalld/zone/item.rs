@@ -33,9 +33,9 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
         }
         "icmp-type" => {
             out.push(at.misplaced(
-                "<icmp-type> outside of a rule",
+                "<icmp-type> is outside of a rule",
                 IGNORED,
-                "write <icmp-block>, or put it into a <rule>",
+                "write <icmp-block>, or put this element into a <rule>",
             ));
             return None;
         }
@@ -74,7 +74,7 @@ fn open_to_everyone(at: &Element<'_>) -> Finding {
         "an etcd port is open to every host in the zone",
     )
     .effect("any client that reaches the node can present a certificate to etcd")
-    .fix("put it into a <rule> with the allowed sources")
+    .fix("put the port into a <rule> with the allowed sources")
 }
 
 /// Returns whether a source is an ipset, and the address or the name of the ipset.
@@ -89,7 +89,10 @@ pub(super) fn source(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<(bool, 
         return None;
     }
     if at.get("family").is_some() {
-        out.push(at.deprecated("family", "remove it; the address shows the family"));
+        out.push(at.deprecated(
+            "family",
+            "remove the attribute; the address shows the family",
+        ));
     }
     if at.get("invert").is_some() {
         out.push(at.misplaced(

@@ -7,9 +7,9 @@ use crate::check::unit::loaded::{LocatedSpan, Unit};
 /// A port of a socket.
 pub(super) struct Port<'a> {
     pub(super) at: LocatedSpan<'a>,
-    /// Its path in the file system, if it has one.
+    /// The port's path in the file system, if the port has a path.
     pub(super) path: Option<TextSpan<'a>>,
-    /// Whether it can accept connections.
+    /// Whether the port can accept connections.
     pub(super) accepts: bool,
     pub(super) is_node: bool,
 }
