@@ -29,7 +29,7 @@ use crate::serve::record::Record;
 use crate::tree::{self, Tree};
 use crate::{console, elf, etcd_roll, image_release, newfile, nodes, render, text_file};
 
-/// The size limit for a firstboot binary. A binary with all its debug symbols is smaller.
+/// The size limit for a firstboot binary. Even a binary with all its debug symbols is smaller.
 const LARGEST_FIRSTBOOT: u64 = 1 << 30;
 
 /// The command-line options.
@@ -41,7 +41,7 @@ pub(crate) struct Options {
     /// The folder to write. An earlier output is replaced completely
     #[arg(long, default_value = "out")]
     out: PathBuf,
-    /// Replace an output that was built with another PKI folder, such as that of another cluster
+    /// Replace an output that was built with another PKI folder, such as another cluster's
     #[arg(long)]
     replace: bool,
     /// The folder of the cluster's certificates and keys. Missing files are created [default:
@@ -54,10 +54,10 @@ pub(crate) struct Options {
     /// Use only the cache, not the network
     #[arg(long)]
     offline: bool,
-    /// Use this release tarball instead of a download. It is verified in the same way
+    /// Use this release tarball instead of downloading one. It is verified like a download
     #[arg(long, value_name = "FILE")]
     release: Option<PathBuf>,
-    /// Use this mirror instead of the recipe's. May be repeated
+    /// Use this mirror instead of the recipe's mirrors. Can be repeated
     #[arg(long, value_name = "URL")]
     mirror: Vec<recipes::recipe::Base>,
     /// The static firstboot to pack [default: the one next to this program]
@@ -151,7 +151,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     report(options, &recipe, &packed, pki_folder, (pki.trust(), serial))
 }
 
-/// Issues each node's document. If the PKI is new, also begins the record of installations.
+/// Issues each node's document. If the PKI is new, also creates the record of installations.
 fn issue_documents(
     recipe: &Recipe,
     pki: &mut Pki,
@@ -159,7 +159,7 @@ fn issue_documents(
     progress: &dyn Progress,
 ) -> Result<Vec<Node>> {
     // The record must exist before the first document is issued, because the document publishes the
-    // key. If a build ends here, the next build begins the record again.
+    // key. If the build is interrupted at this point, the next build creates the record again.
     let begun = if pki.is_new() {
         Some(begin_record(recipe, pki_folder)?)
     } else {
@@ -221,7 +221,7 @@ fn warn_of_awaited(
     if pki.store_keys()?.is_some() {
         progress.say(
             "warning: the node documents do not contain the object store's credentials, because \
-             they may be public with keys = \"node\": write the credentials to \
+             the documents may be public with keys = \"node\": write the credentials to \
              /etc/firstboot/s3-keys on each node, with mode 0600",
         );
     }
@@ -272,7 +272,7 @@ fn date(recipe: &Recipe) -> Result<u64> {
     })
 }
 
-/// Begins the record of the machines that `builder serve` installs.
+/// Creates the record of the machines that `builder serve` installs.
 fn begin_record(recipe: &Recipe, pki: &Path) -> Result<Record> {
     let record = Record::new(&default_state(pki), &recipe.cluster.name);
     record.begin(SystemTime::now())?;

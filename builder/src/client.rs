@@ -17,7 +17,7 @@ use crate::{check, console, pki};
     --cert out.pki/clients/alice/client.crt --key out.pki/clients/alice/client.key"
 )]
 pub(crate) struct Options {
-    /// The certificate's common name. With authentication, etcd uses it as the user name
+    /// The certificate's common name, which etcd uses as the user name if authentication is enabled
     name: Label,
     /// The folder of the cluster's certificates and keys
     #[arg(long, value_name = "DIR", default_value = "out.pki")]

@@ -130,7 +130,7 @@ fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
 fn keys_in(file: &Path) -> Result<Vec<SshKey>> {
     let text = text_file::read(file, "a public SSH key such as ~/.ssh/id_ed25519.pub")?;
     let shown = file.display();
-    // A private key has many lines, and only the first one identifies it.
+    // A private key has many lines, and only its first line identifies it.
     if text.contains("PRIVATE KEY-----") || text.starts_with("PuTTY-User-Key-File-") {
         bail!(
             "{shown} is a private key, which must stay secret: name the file of the public key, \
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_the_one_finding_says_that_no_one_can_log_in() {
+    fn without_a_key_the_only_finding_is_that_no_one_can_log_in() {
         let text = text(&options(&["etcd-1=10.0.0.11"]), &[]).unwrap();
         let reading = recipes::recipe::read(&text);
         let [finding] = reading.findings.as_slice() else {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_of_each_file_is_taken_once() {
+    fn a_key_in_several_files_is_written_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_of_unknown_digest_needs_it_said() {
+    fn a_version_with_an_unknown_digest_requires_the_sha256_option() {
         let unknown = Options {
             etcd: "3.5.1".parse().ok(),
             ..options(&["a=10.0.0.1"])
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_is_none_is_named() {
+    fn an_invalid_node_is_refused_with_its_fault() {
         for (text, words) in [
             ("etcd-1", "NAME=ADDRESS"),
             ("etcd_1=10.0.0.1", "`_` is not allowed"),

@@ -30,7 +30,7 @@ pub(crate) struct Options {
     #[arg(long)]
     json: bool,
     /// Also write the kickstart and the overlay's files to a new folder, for inspection. This
-    /// kickstart cannot install a machine, because only a build knows the overlay's digest
+    /// kickstart cannot install a machine, because only a build computes the overlay's digest
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
 }

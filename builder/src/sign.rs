@@ -47,7 +47,7 @@ pub(crate) struct ApproveOptions {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "state", content = "key")]
 enum Approval {
-    /// The node asked for certificates for this key, and an operator has not approved it.
+    /// The node requested certificates for this key, and no operator has approved the key.
     Waiting(Sha256),
     /// The next request for this key will be signed.
     Approved(Sha256),
@@ -82,12 +82,12 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     Ok(console::result(document)?)
 }
 
-/// Signs the requests of a cluster's nodes.
+/// A signer of the requests of a cluster's nodes.
 #[derive(Debug)]
 pub(crate) struct CertificateAuthority {
     pub(crate) recipe: RecipeFile,
     pub(crate) pki: PathBuf,
-    /// Which keys are signed for a node that has no recorded keys.
+    /// The keys that are signed for a node without recorded keys.
     pub(crate) first: FirstKeys,
 }
 

@@ -1,5 +1,5 @@
 //! Everything in the overlay: the rendered files, the programs, the files that firstboot reads, the
-//! stamp over all of them, and the folders above them. This module also creates the list for the
+//! stamp of all these files, and the folders above them. This module also creates the list for the
 //! manifest, so that the list cannot differ from the overlay.
 
 use std::collections::BTreeSet;
