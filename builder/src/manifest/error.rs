@@ -1,9 +1,9 @@
-//! Why a manifest cannot be written or verified.
+//! The reason why a manifest cannot be written or verified.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a manifest cannot be written, or why an image cannot be verified at all.
+/// The reason why a manifest cannot be written, or why an image cannot be verified.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ManifestError {
     /// The operating system refused an operation.
@@ -24,7 +24,7 @@ pub(crate) enum ManifestError {
         /// The fault, with what was expected instead.
         found: String,
     },
-    /// There is nothing to verify.
+    /// The folder contains nothing to verify.
     #[error("{path}: it contains neither image/manifest.json nor manifest.json; name the folder \
         that `builder build --out` has written", path = path.display())]
     NoImage {

@@ -33,17 +33,16 @@ pub(crate) use open::{Image, open};
 pub(crate) use report::SignatureState;
 pub(crate) use verify::verify;
 
-/// The facts about an image that only the builder knows. Everything else is read from the image's
-/// files.
+/// The parts of a manifest that cannot be read from the image's files.
 #[derive(Debug, Clone)]
 pub(crate) struct ManifestInputs {
-    /// The recipe: its file name without folders, its size and digest.
+    /// The recipe's file name without folders, its size and its digest.
     pub recipe: FileDigest,
     /// The version of etcd in the image.
     pub etcd: EtcdVersion,
     /// The key that the image trusts.
     pub trust: PublicKey,
-    /// The input files in any order: the release's tarball and firstboot.
+    /// The input files, which are the release's tarball and firstboot, in any order.
     pub inputs: Vec<FileDigest>,
     /// The overlay, with the digest that was computed while it was written. The overlay is by far
     /// the largest file, so it is not read again.

@@ -26,7 +26,7 @@ const FOLDER: &str = "repodata";
 pub(super) struct ListedFile {
     pub(super) path: RelativePath,
     pub(super) sha256: Sha256,
-    /// Its size, if it is listed.
+    /// The size, if it is listed.
     pub(super) size: Option<u64>,
 }
 

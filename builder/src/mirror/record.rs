@@ -27,10 +27,10 @@ pub(super) struct Record {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct RecordedRepository {
-    /// Its name in the recipe. The tree does not have a name.
+    /// The name in the recipe. The tree does not have a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
-    /// Its folder, below the mirror's.
+    /// The folder, below the mirror's.
     pub(super) path: String,
     pub(super) repomd_sha256: Sha256,
     /// Whether the recipe pins the digest of repomd.xml.

@@ -21,10 +21,10 @@ const MAX_FILE_BYTES: u64 = 4 << 30;
 /// A repository or a tree, and its location in the mirror.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
-    /// Its name in messages.
+    /// The name in messages.
     pub(super) name: String,
     pub(super) bases: &'a [Base],
-    /// Its folder in the mirror.
+    /// The folder in the mirror.
     pub(super) area: RelativePath,
     /// The digest of its repomd.xml, if the recipe pins it.
     pub(super) pin: Option<Sha256>,
@@ -32,7 +32,7 @@ pub(super) struct Source<'a> {
     pub(super) answered: Cell<usize>,
 }
 
-/// Why no address provided a file.
+/// The reason why no address provided a file.
 #[derive(Debug)]
 pub(super) struct NotFetched(String);
 

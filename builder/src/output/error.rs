@@ -1,9 +1,9 @@
-//! Why an output cannot be written.
+//! The reason why an output cannot be written.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the output cannot be written.
+/// The reason why the output cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
     /// The operating system refused an operation.

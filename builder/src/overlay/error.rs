@@ -1,4 +1,4 @@
-//! Why an overlay cannot be packed.
+//! The reason why an overlay cannot be packed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use recipes::Sha256;
 
 use super::NodePath;
 
-/// Why an overlay cannot be packed. Each reason names the entry or the file.
+/// The reason why an overlay cannot be packed. Each reason names the entry or the file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OverlayError {
     /// Two entries have the same path.
@@ -33,7 +33,7 @@ pub(crate) enum OverlayError {
         path: NodePath,
         /// The name of the number.
         what: &'static str,
-        /// Its value.
+        /// The value.
         value: u64,
         /// The largest possible number.
         most: u64,

@@ -24,10 +24,10 @@ pub(crate) enum Authority {
     Own,
     /// The user's CA.
     Provided {
-        /// Its certificate, in PEM. During a rotation, the file can contain several certificates.
+        /// The certificate, in PEM. During a rotation, the file can contain several certificates.
         /// All of them are trusted, and the one that matches the key signs.
         cert: PathBuf,
-        /// Its private key, in PEM (PKCS #8).
+        /// The private key, in PEM (PKCS #8).
         key: PathBuf,
     },
 }

@@ -31,7 +31,7 @@ pub(crate) struct ClientFiles {
     pub(crate) ca: PathBuf,
     /// The certificate.
     pub(crate) cert: PathBuf,
-    /// Its private key.
+    /// The private key.
     pub(crate) key: PathBuf,
 }
 
@@ -76,7 +76,7 @@ const REMEDY: &str = "issue a client certificate with `builder pki client NAME`"
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ClientInfo {
-    /// Its common name.
+    /// The common name.
     pub(crate) name: Label,
     /// The file with the authorities that the members trust.
     pub(crate) ca: PathBuf,
@@ -84,9 +84,9 @@ pub(crate) struct ClientInfo {
     pub(crate) certificate: PathBuf,
     /// The file with its private key.
     pub(crate) key: PathBuf,
-    /// Its subject.
+    /// The subject.
     pub(crate) subject: String,
-    /// Its issuer.
+    /// The issuer.
     pub(crate) issuer: String,
     /// The start of its validity, RFC 3339.
     pub(crate) not_before: String,

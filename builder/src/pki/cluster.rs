@@ -22,11 +22,11 @@ pub(super) const FILE: &str = "cluster.json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cluster {
-    /// Its name.
+    /// The name.
     pub(crate) name: Label,
     /// The domain of its nodes.
     pub(crate) domain: Domain,
-    /// Its nodes and their addresses.
+    /// The nodes and their addresses.
     pub(crate) nodes: BTreeMap<Label, Ipv4Addr>,
 }
 

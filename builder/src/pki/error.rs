@@ -7,7 +7,7 @@ use recipes::{Label, Sha256};
 
 use super::Mismatch;
 
-/// Why the PKI cannot be used.
+/// The reason why the PKI cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PkiError {
     /// The operating system refused an operation.

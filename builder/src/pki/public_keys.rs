@@ -36,7 +36,7 @@ pub(super) const ENROLLED: &str = "enrolled.pub";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublicKeys([Vec<u8>; 3]);
 
-/// Why a request is refused.
+/// The reason why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestError {
     /// The request is longer than a request may be.

@@ -15,11 +15,11 @@ use super::{PkiError, public_keys, store};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct CertInfo {
-    /// Its file.
+    /// The file.
     pub path: PathBuf,
-    /// Its subject.
+    /// The subject.
     pub subject: String,
-    /// Its issuer.
+    /// The issuer.
     pub issuer: String,
     /// The names and addresses that it covers.
     pub sans: Vec<String>,
@@ -34,7 +34,7 @@ pub(crate) struct CertInfo {
     /// The fingerprint of its DER form, as `openssl x509 -fingerprint -sha256` prints it but
     /// without the colons.
     pub fingerprint: Option<Sha256>,
-    /// Its problems; empty if it is good.
+    /// The problems; empty if it is good.
     pub problems: Vec<String>,
 }
 

@@ -12,13 +12,13 @@ use super::certificate::{Certificate, chains, public_half, utc};
 /// The node that a certificate is for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
-    /// Its cluster.
+    /// The cluster.
     pub cluster: &'a Label,
     /// The domain of its full name.
     pub domain: &'a Domain,
-    /// Its short name.
+    /// The short name.
     pub name: &'a Label,
-    /// Its address.
+    /// The address.
     pub address: Ipv4Addr,
 }
 
@@ -108,7 +108,7 @@ pub(crate) enum Mismatch {
     /// The certificate's private key cannot be read.
     #[error("its key is {0}")]
     KeyUnreadable(String),
-    /// Its private key is missing.
+    /// The private key is missing.
     #[error("its private key is missing")]
     NoKey,
     /// The private key next to the certificate does not match.

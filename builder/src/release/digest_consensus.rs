@@ -8,7 +8,7 @@ use recipes::{EtcdVersion, Sha256};
 /// A SHA256SUMS from a mirror or an operator, and the digest that it states for the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatedDigest {
-    /// Its URL or path.
+    /// The URL or path.
     pub(crate) place: String,
     /// The digest that it states for the release.
     pub(crate) sha256: Sha256,

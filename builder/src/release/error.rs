@@ -1,4 +1,4 @@
-//! Why a release cannot be obtained.
+//! The reason why a release cannot be obtained.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::contents::Problem;
 use super::digest_consensus::Disagreement;
 use super::mirror_error::MirrorError;
 
-/// Why a release cannot be obtained. Each reason states the remedy.
+/// The reason why a release cannot be obtained. Each reason states the remedy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReleaseError {
     /// The recipe, the table and SHA256SUMS disagree.
@@ -24,7 +24,7 @@ pub(crate) enum ReleaseError {
     Offline {
         /// The version.
         version: EtcdVersion,
-        /// Its path in the cache.
+        /// The path in the cache.
         path: PathBuf,
     },
     /// No mirror served the release.

@@ -11,9 +11,9 @@ use url::Url;
 pub(crate) struct Release {
     /// The path of the tarball.
     pub(crate) tarball: PathBuf,
-    /// Its digest.
+    /// The digest.
     pub(crate) sha256: Sha256,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub(crate) size: u64,
     /// The evidence.
     pub(crate) evidence: Evidence,

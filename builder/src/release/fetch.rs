@@ -25,7 +25,7 @@ use crate::digest;
 pub(crate) struct Fetch<'a> {
     /// The HTTP client.
     pub(crate) client: &'a Client,
-    /// Its limits.
+    /// The limits.
     pub(crate) patience: &'a RetryPolicy,
     /// The receiver of progress reports.
     pub(crate) progress: &'a dyn Progress,

@@ -1,4 +1,4 @@
-//! Why one mirror failed. The next mirror may still succeed.
+//! The reason why one mirror failed. The next mirror may still succeed.
 
 use std::time::Duration;
 

@@ -57,7 +57,7 @@ pub(crate) const SUMS_FILE: &str = "SHA256SUMS";
 /// The requested release, and the sources that it may come from.
 #[derive(Debug)]
 pub(crate) struct ReleaseRequest<'a> {
-    /// Its version.
+    /// The version.
     pub(crate) version: EtcdVersion,
     /// The digest of its linux-amd64 tarball, from the recipe.
     pub(crate) sha256: Sha256,

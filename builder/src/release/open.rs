@@ -28,11 +28,11 @@ pub(crate) struct Binaries(Vec<Binary>);
 pub(crate) struct Binary {
     /// The program.
     pub(crate) program: Program,
-    /// Its path in the cache.
+    /// The path in the cache.
     pub(crate) path: PathBuf,
-    /// Its digest.
+    /// The digest.
     pub(crate) sha256: Sha256,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub(crate) size: u64,
 }
 

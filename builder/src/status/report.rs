@@ -45,7 +45,7 @@ pub(crate) struct Report {
 pub(crate) struct List {
     /// The member that returned the list.
     pub(crate) from: String,
-    /// Its entries; `None` if the member did not answer.
+    /// The entries; `None` if the member did not answer.
     pub(crate) members: Option<Vec<Listed>>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct List {
 pub(crate) struct Listed {
     /// The member's id, in hexadecimal digits as etcdctl prints it.
     pub(crate) id: String,
-    /// Its name, or its id if it never started.
+    /// The name, or its id if it never started.
     pub(crate) name: String,
     /// `voter` or `learner`.
     pub(crate) role: &'static str,
