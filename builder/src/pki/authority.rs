@@ -16,7 +16,7 @@ use time::{Duration, OffsetDateTime};
 use super::certificate::{Certificate, utc};
 use super::{Event, Lifetimes, PkiError, store};
 
-/// The CA that signs.
+/// The CA that signs the nodes' certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Authority {
     /// The builder's own CA. If the folder has `ca.crt` but no `ca.key`, all certificates are
@@ -25,7 +25,7 @@ pub(crate) enum Authority {
     /// The user's CA.
     Provided {
         /// The certificate, in PEM. During a rotation, the file can contain several certificates.
-        /// All of them are trusted, and the one that matches the key signs.
+        /// All these certificates are trusted, and the certificate that matches the key signs.
         cert: PathBuf,
         /// The private key, in PEM (PKCS #8).
         key: PathBuf,
@@ -36,19 +36,19 @@ pub(crate) enum Authority {
 /// whose clock is slow also accepts the certificate.
 pub(super) const BACKDATE: Duration = Duration::hours(1);
 
-/// The authorities that nodes trust, and the one that signs.
+/// The authorities that nodes trust, and the authority that signs.
 #[derive(Debug)]
 pub(super) struct Signer {
     /// The complete text of `ca.crt`, as every node receives it.
     pub(super) pem: String,
-    /// The same certificates, parsed.
+    /// The certificates in `ca.crt`, parsed.
     pub(super) trusted: Vec<Certificate>,
     /// The issuer, with its certificate; `None` if the certificates are ready-made.
     pub(super) issuer: Option<(Certificate, Issuer<'static, KeyPair>)>,
 }
 
 impl Signer {
-    /// Reads and checks the files of an authority. It does not write anything.
+    /// Reads and checks the files of an authority, without writing anything.
     pub(super) fn read(
         cert: &Path,
         key: Option<&Path>,
@@ -81,8 +81,7 @@ impl Authority {
         }
     }
 
-    /// Checks the user's authority, if there is one, and returns warnings. It does not write
-    /// anything.
+    /// Checks the user's authority, if there is one, without writing anything. Returns warnings.
     pub(crate) fn check(
         &self,
         lifetimes: Lifetimes,
@@ -93,7 +92,7 @@ impl Authority {
         Ok(events)
     }
 
-    /// Reads and checks the user's authority, if there is one. It does not write anything.
+    /// Reads and checks the user's authority, if there is one, without writing anything.
     pub(super) fn read(
         &self,
         lifetimes: Lifetimes,
@@ -158,12 +157,12 @@ fn check(
         let found = format!("expired on {}", utc(certificate.not_after));
         return Err(wrong(
             found,
-            "remove it from the file if another CA signs now, or begin a new folder",
+            "remove it from the file if another CA signs now, or use a new folder",
         ));
     }
     if now < certificate.not_before {
         let found = format!(
-            "is valid only from {}, and now it is {}",
+            "is valid only from {}, but this machine's clock shows {}",
             utc(certificate.not_before),
             utc(now)
         );
@@ -171,8 +170,8 @@ fn check(
     }
     if certificate.not_after - now < lifetimes.renew_before {
         let text = format!(
-            "`{}` expires on {}, and the certificates that it signed expire by then: plan its \
-             replacement",
+            "`{}` expires on {}, and all its certificates expire no later: plan the replacement of \
+             this CA",
             certificate.subject,
             utc(certificate.not_after)
         );
@@ -218,8 +217,8 @@ pub(super) fn own(
     now: OffsetDateTime,
 ) -> Result<rcgen::Certificate, rcgen::Error> {
     let mut params = CertificateParams::default();
-    // The name contains a part of the key's digest, so that two CAs of this project always have
-    // different names.
+    // The CA's name contains a part of the key's digest, so that two CAs of this project always
+    // have different names.
     let digest = Sha256::of(&pair.subject_public_key_info()).to_string();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params
@@ -228,7 +227,7 @@ pub(super) fn own(
     params
         .distinguished_name
         .push(DnType::CommonName, format!("etcd CA {}", &digest[..8]));
-    // It signs only leaf certificates, because the builder never creates an intermediate CA.
+    // The CA signs only leaf certificates, because the builder never creates an intermediate CA.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.serial_number = Some(serial()?);
@@ -239,7 +238,7 @@ pub(super) fn own(
 /// Returns the validity period: from shortly before now (at most a tenth of the lifetime) until the
 /// end of the lifetime, or until the last date that a certificate can contain.
 pub(super) fn validity(now: OffsetDateTime, life: Duration) -> (OffsetDateTime, OffsetDateTime) {
-    // This date means "has no well-defined expiration date" (RFC 5280, 4.1.2.5).
+    // RFC 5280 (4.1.2.5) assigns this date to certificates without a well-defined expiration date.
     let last = OffsetDateTime::UNIX_EPOCH + StdDuration::from_secs(253_402_300_799);
     (
         now - BACKDATE.min(life / 10),
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_beyond_the_calendar_ends_with_it() {
+    fn a_lifetime_ends_at_the_last_possible_date() {
         let (_, until) = validity(OffsetDateTime::UNIX_EPOCH, Duration::days(4_000_000));
         assert_eq!(utc(until), "9999-12-31T23:59:59Z");
     }

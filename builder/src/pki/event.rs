@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// An event that the operator should know about.
+/// An event for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
@@ -14,7 +14,8 @@ pub(crate) enum Event {
         /// The file.
         path: PathBuf,
     },
-    /// A certificate was replaced by a newer one for the same key; the old one is not kept.
+    /// A certificate was replaced by a newer certificate for the same key. The old certificate is
+    /// not kept.
     Renewed {
         /// The file.
         path: PathBuf,

@@ -1,6 +1,6 @@
-//! Replaces the authority. `rotate` creates the next authority, and both are then trusted. `retire`
-//! keeps only the one that signs. If either command is killed at any moment, builds can still use
-//! the folder, and running the command again continues the work.
+//! Replaces the authority. `rotate` creates the next authority, after which nodes trust both
+//! authorities. `retire` keeps only the signing authority. If either command is killed at any
+//! moment, builds can still use the folder, and a second run of the command completes the work.
 
 use std::path::Path;
 
@@ -120,7 +120,7 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
     Ok(events)
 }
 
-/// Keeps the signing authority as the only trusted one.
+/// Removes all trusted authorities except the signing authority.
 pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
     let _lock = store::existing(dir)?;
     let own = OwnAuthority::of(dir)?;
@@ -170,7 +170,8 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
     }])
 }
 
-/// Splits a PEM text after each certificate. Every item is a certificate with the text before it.
+/// Splits a PEM text after each certificate. Every item is a certificate with the text that
+/// precedes it.
 fn blocks(pem: &str) -> impl Iterator<Item = &str> {
     pem.split_inclusive("-----END CERTIFICATE-----")
 }
