@@ -34,10 +34,10 @@ pub(crate) enum ReleaseError {
     Mirrors {
         /// The version.
         version: EtcdVersion,
-        /// Each URL tried, and why it failed.
+        /// Each URL that was tried, with the reason for its failure.
         tried: Vec<(Url, MirrorError)>,
     },
-    /// The file of --release is not the requested release.
+    /// The file given with --release is not the requested release.
     #[error(
         "{} is not the release of etcd {version} linux-amd64 that the recipe pins\n\
          \x20 {expected}  expected\n  {found}  found\n\
@@ -58,10 +58,10 @@ pub(crate) enum ReleaseError {
     NoRelease {
         /// The file.
         path: PathBuf,
-        /// What the file is instead.
+        /// The actual kind of the file.
         what: String,
     },
-    /// The tarball contains a forbidden entry, or lacks something.
+    /// The tarball contains a forbidden entry, or lacks a program.
     #[error("{}: {entry}: {problem}; the build does not use this tarball", .tarball.display())]
     Contents {
         /// The tarball.
@@ -85,9 +85,9 @@ pub(crate) enum ReleaseError {
     Changed {
         /// The tarball.
         tarball: PathBuf,
-        /// The digest that was verified.
+        /// The verified digest.
         expected: Sha256,
-        /// The digest of what was unpacked.
+        /// The digest of the unpacked bytes.
         found: Sha256,
     },
     /// The HTTP client cannot be created on this machine.

@@ -21,9 +21,9 @@ use super::Desk;
 pub(crate) struct Report {
     /// The cluster's name.
     pub(crate) cluster: String,
-    /// The time, RFC 3339.
+    /// The time, as in RFC 3339.
     pub(crate) at: String,
-    /// The verdict over all members.
+    /// The verdict on the whole cluster.
     pub(crate) verdict: Verdict,
     /// The members.
     pub(crate) members: Vec<Row>,
@@ -53,9 +53,9 @@ pub(crate) struct List {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Listed {
-    /// The member's id, in hexadecimal digits as etcdctl prints it.
+    /// The member's id in hexadecimal digits, as in etcdctl's output.
     pub(crate) id: String,
-    /// The name, or its id if it never started.
+    /// The member's name, or its id if the member has never started.
     pub(crate) name: String,
     /// `voter` or `learner`.
     pub(crate) role: &'static str,
@@ -67,7 +67,7 @@ pub(crate) struct Listed {
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Update {
-    /// The serial of the newest image that was built here.
+    /// The serial of the newest image that was built on this machine.
     pub(crate) built: Option<u64>,
     /// The serial of the newest image that any member has started to install by an update.
     pub(crate) newest: Option<u64>,
@@ -75,7 +75,7 @@ pub(crate) struct Update {
     pub(crate) turn: Option<UpdateTurn>,
     /// An operator's order that no member may update itself.
     pub(crate) halt: Option<Halt>,
-    /// The failure of the newest image, if it failed.
+    /// The failed update to the newest image, if it failed.
     pub(crate) failed: Option<Failed>,
     /// The member that is restarting its etcd to trust another CA.
     pub(crate) restart: Option<String>,

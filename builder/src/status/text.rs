@@ -1,4 +1,4 @@
-//! The report as text.
+//! Formats the report as text.
 
 use std::fmt::Write as _;
 
@@ -100,7 +100,7 @@ pub(crate) fn days(row: &Row) -> String {
     }
 }
 
-/// Formats the member lists: one line if they agree, and otherwise all of them side by side.
+/// Formats the member lists: one line if they agree, and otherwise all lists side by side.
 fn lists(report: &Report) -> String {
     let known = report.lists.iter().filter(|list| list.members.is_some());
     let known = known.count();

@@ -41,7 +41,7 @@ impl Place {
     }
 }
 
-/// One key, its value, and the values in the two profiles.
+/// A key, its value in the image, and its values in the guide and the other profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Setting {
     pub(crate) place: Place,
