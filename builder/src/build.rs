@@ -54,13 +54,13 @@ pub(crate) struct Options {
     /// Use only the cache, not the network
     #[arg(long)]
     offline: bool,
-    /// Use this release tarball instead of downloading one. It is verified like a download
+    /// Use this release tarball instead of a download, and verify it in the same way
     #[arg(long, value_name = "FILE")]
     release: Option<PathBuf>,
     /// Use this mirror instead of the recipe's mirrors. Can be repeated
     #[arg(long, value_name = "URL")]
     mirror: Vec<recipes::recipe::Base>,
-    /// The static firstboot to pack [default: the one next to this program]
+    /// The static firstboot binary to pack [default: `firstboot` next to this program]
     #[arg(long, value_name = "FILE")]
     firstboot: Option<PathBuf>,
     /// Treat warnings as errors
@@ -93,8 +93,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let date = date(&recipe)?;
     let folders = folders(options)?;
     let (cache, pki_folder) = (&folders.cache, &folders.pki);
-    // Check before any download, because a folder that cannot be replaced now cannot be replaced at
-    // the end either.
+    // Check before any download, because a folder that cannot be replaced before the build cannot
+    // be replaced after it either.
     let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
     if let Some(etcd) = replaced {
         warn_of_roll(&recipe, etcd, &folders.place, &*progress);
@@ -247,7 +247,7 @@ fn folders(options: &Options) -> Result<Folders> {
 }
 
 /// Warns about anything that prevents or restricts the update from the image in `place`, which
-/// contains version `etcd` of etcd, to the new image.
+/// contains etcd of the version `etcd`, to the new image.
 fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
     if let Some(warning) = etcd_roll::warning(etcd, recipe.etcd.settings.version) {
         let path = place.display();

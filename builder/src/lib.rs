@@ -2,9 +2,9 @@
 //!
 //! `build` runs these modules in order: `check` (checks the recipe and the files rendered from it),
 //! `release` (downloads and verifies upstream's release), `render` (renders the node's files from
-//! kickstart/), `overlay` (packs them), `pki` and `nodes` (create the identity of each node),
-//! `manifest`, `image_release` (writes the signed document through which running nodes find the
-//! image), and `output` (moves everything into place).
+//! kickstart/), `overlay` (packs the node's files), `pki` and `nodes` (create the identity of each
+//! node), `manifest`, `image_release` (writes the signed document through which running nodes find
+//! the image), and `output` (moves everything into place).
 
 mod allow;
 mod assign;
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn every_command_prints_json() {
-        // This command always prints JSON, so it has no `--json` option.
+        // `builder pki sign` always prints JSON, so it has no `--json` option.
         assert_eq!(without_json(&command(), ""), [" builder pki sign"]);
     }
 }

@@ -86,7 +86,7 @@ impl Output {
         &self.temp
     }
 
-    /// Syncs everything that was written, and then replaces the old output in one step.
+    /// Syncs the new output, and then replaces the old output in one step.
     pub(crate) fn commit(self) -> Result<(), OutputError> {
         sync(&self.temp)?;
         // The mode must not depend on the umask, because a web server that runs as another user

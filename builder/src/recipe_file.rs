@@ -24,8 +24,8 @@ pub(crate) struct RecipeFile {
 impl RecipeFile {
     /// Reads the recipe.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        // The stamp is taken before the content is read, so that the next call detects a change
-        // between the two.
+        // The stamp is taken before the content is read, so that the next call detects a change in
+        // between.
         let stamp = stamp(path);
         let recipe = read(path)?;
         let stamp = stamp.with_context(|| format!("cannot read {}", path.display()))?;

@@ -44,7 +44,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
             "it is a folder, but a file is expected",
         ));
     }
-    // From now on, reading waits for the writer of the FIFO.
+    // Without O_NONBLOCK, reading waits for the writer of the FIFO.
     fcntl_setfl(&file, fcntl_getfl(&file)? - nonblock)?;
     Ok(file)
 }

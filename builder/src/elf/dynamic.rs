@@ -46,8 +46,8 @@ impl Version {
     }
 }
 
-/// Checks the symbol versions and libraries that a program needs. Each version is paired with its
-/// library's name.
+/// Checks the symbol versions and libraries that a program needs. Each symbol version is paired
+/// with its library's name.
 pub(super) fn judge(
     libraries: &[String],
     versions: &[(String, String)],

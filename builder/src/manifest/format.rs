@@ -22,7 +22,7 @@ pub(super) const SUMS: &str = "SHA256SUMS";
 /// The overlay in an image.
 pub(crate) const OVERLAY: &str = "overlay.tar.gz";
 
-/// The description of everything in an image.
+/// The description of an image's contents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Manifest {
@@ -70,10 +70,10 @@ pub(crate) struct OverlayEntry {
     pub uid: u64,
     /// The numeric id of its group.
     pub gid: u64,
-    /// For a file, its size in bytes.
+    /// The size in bytes, only for a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// For a file, its digest.
+    /// The digest, only for a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Sha256>,
 }

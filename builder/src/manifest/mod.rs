@@ -1,5 +1,5 @@
-//! The manifest: the digests of an image's inputs and of everything in the image. It contains
-//! neither a time nor a path of the build machine, so that the same recipe produces the same
+//! The manifest: the digests of an image's inputs and of everything in the image. The manifest
+//! contains no time and no path of the build machine, so that the same recipe produces the same
 //! manifest everywhere.
 //!
 //! ```text
@@ -51,7 +51,7 @@ pub(crate) struct ManifestInputs {
     pub overlay: Vec<OverlayEntry>,
 }
 
-/// Writes `manifest.json`, its signature if there is a key, and `SHA256SUMS` into a finished image
+/// Writes `manifest.json`, its signature (if a key is given) and `SHA256SUMS` into a finished image
 /// folder.
 pub(crate) fn write(
     image: &Path,

@@ -87,8 +87,8 @@ pub(crate) fn read(
             sha256: content.map(|(_, sha256)| sha256),
         });
     }
-    // The checksum of the last gzip member follows the end of the archive. It is verified only if
-    // the reader reaches it.
+    // The checksum of the last gzip member follows the end of the archive. Reading to the end
+    // verifies the checksum.
     std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).map_err(broken)?;
     contents.entries.sort();
     Ok(contents)

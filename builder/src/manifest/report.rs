@@ -21,7 +21,7 @@ pub(crate) struct Report {
     pub nodes: usize,
     /// The state of the manifest's signature.
     pub signature: SignatureState,
-    /// All problems; empty if the output is good.
+    /// All problems. Empty if the output is good.
     pub problems: Vec<Problem>,
 }
 
@@ -131,7 +131,7 @@ impl fmt::Display for Problem {
 }
 
 impl Report {
-    /// Returns whether there are no problems.
+    /// Returns whether the verification found no problems.
     pub(crate) fn is_good(&self) -> bool {
         self.problems.is_empty() && !matches!(self.signature, SignatureState::OtherKey { .. })
     }

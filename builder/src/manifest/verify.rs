@@ -123,7 +123,7 @@ fn against_manifest(
     entries
 }
 
-/// Returns the key in the overlay. It must be the key that the manifest names.
+/// Returns the key in the overlay, and reports a problem unless the manifest names the same key.
 fn overlay_key(
     overlay: Option<Result<OverlayContents, ManifestError>>,
     manifest: Option<&Manifest>,
@@ -211,7 +211,7 @@ fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[File
         return signed;
     }
     let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();
-    // This comparison is also true if neither the manifest nor the image has the file.
+    // Both sides are also equal if neither the manifest nor the image contains the file.
     of(&manifest.outputs) == of(found)
 }
 

@@ -1,5 +1,5 @@
-//! Paths of files in a repository. They come from the repository's lists, so they are untrusted
-//! input.
+//! Paths of files in a repository. The paths come from the repository's lists, so they are
+//! untrusted input.
 
 use std::fmt;
 use std::path::Path;

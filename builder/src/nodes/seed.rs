@@ -52,8 +52,8 @@ pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
         .total_sectors(total)
         .bytes_per_cluster(512)
         .max_root_dir_entries(16)
-        // The disk has one track, so that a reader that checks the geometry of such a small disk
-        // accepts it.
+        // The disk has one track, so that a reader that checks the geometry of a small disk accepts
+        // the image.
         .sectors_per_track(u16::try_from(sectors).unwrap_or(u16::MAX))
         .heads(1)
         .volume_id(u32::from_be_bytes([a, b, c, d]))

@@ -20,8 +20,8 @@ pub(crate) enum Replaceable {
     /// Any output.
     Any,
     /// An output whose nodes trust the key with this id. An output that trusts the same key was
-    /// built with the same PKI folder, so it belongs to the same cluster. Without an id, no output
-    /// may be replaced.
+    /// built with the same PKI folder, so it belongs to the same cluster. If the id is `None`, no
+    /// output may be replaced.
     SignedBy(Option<String>),
 }
 

@@ -35,8 +35,8 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
             let Some(signal) = signals.forever().next() else {
                 return;
             };
-            // This lock is held until the process ends, so that no other thread can begin or commit
-            // an output.
+            // This thread holds the lock until the process ends, so that no other thread can begin
+            // or commit an output.
             let unfinished = lock();
             for temp in unfinished.iter() {
                 // Rename the folder first, so that threads that are still writing into it fail
@@ -49,8 +49,8 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
                 };
                 let _ = fs::remove_dir_all(place);
             }
-            // Do not use `eprintln!`. It panics on a full disk, and the program would then
-            // continue.
+            // Do not use `eprintln!`, because it panics on a full disk. The panic would end only
+            // this thread, and the program would continue.
             console::note(format_args!(
                 "interrupted{}",
                 if unfinished.is_empty() {

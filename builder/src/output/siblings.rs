@@ -42,9 +42,9 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Returns whether the build of a temporary folder has ended. The lock decides, because the process
-/// number may now belong to another process, or may come from another container. If folders cannot
-/// be locked, the process number decides.
+/// Returns whether the build of a temporary folder has ended. The lock determines the result,
+/// because the process number may belong to another process by now, or may be from another
+/// container. If folders cannot be locked, the process number determines the result.
 fn is_dead(temp: &Path, pid: &str) -> bool {
     let Ok(file) = File::open(temp) else {
         return false;
@@ -68,7 +68,8 @@ fn remove(path: &Path) -> Result<(), OutputError> {
     }
 }
 
-/// Moves `temp` to `target`. The old `target`, if any, is then at `temp`, or is removed.
+/// Moves `temp` to `target`. After the call, the old `target`, if any, is either at `temp` or
+/// removed.
 pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
     let failed = io_error("move the new output into place", target);
     match rustix::fs::renameat_with(CWD, temp, CWD, target, RenameFlags::EXCHANGE) {

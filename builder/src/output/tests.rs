@@ -191,7 +191,8 @@ fn the_next_build_recovers_from_a_build_killed_between_two_renames() {
     fs::create_dir(&aside).unwrap();
     drop(begin(&target).unwrap());
     assert_eq!(names(dir.path()), ["out"]);
-    // This tests the two renames directly, because the file systems of the tests support a swap.
+    // The test calls the function with two renames directly, because the file systems of the tests
+    // support a swap.
     let output = begin(&target).unwrap();
     write(&output, "two");
     replace_in_two(output.path(), &target).unwrap();

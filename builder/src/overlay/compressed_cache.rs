@@ -124,7 +124,7 @@ impl CompressedCache {
                     let _ = fs::remove_file(file.path());
                 }
             }
-            // This removes only an empty folder.
+            // `remove_dir` removes only an empty folder.
             let _ = fs::remove_dir(&folder);
         }
     }

@@ -11,8 +11,8 @@ use super::path::NodePath;
 pub(crate) struct Entry {
     /// The path on the node.
     pub(crate) path: NodePath,
-    /// The permission bits, at most 07777. They do not depend on the modes of the builder's files
-    /// or on the builder's umask.
+    /// The permission bits, at most 07777. The permission bits do not depend on the modes of the
+    /// builder's files or on the builder's umask.
     pub(crate) mode: u32,
     /// The numeric id of its owner. The archive contains no user names, because the node's passwd
     /// may map them to other ids.

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::{Compression, GzBuilder};
 
-/// The compressor and its level. Both are part of the names in the cache, so that the entries of
-/// another version or level are not found. A test compares the version with Cargo.lock.
+/// The compressor and its level. The names in the cache contain both, so that an entry of another
+/// version or level is never used. A test compares the version with Cargo.lock.
 pub(super) const COMPRESSOR: &str = "zlib-rs-0.6.8-level9-1m";
 
-/// The largest amount of input for one gzip member. Each member starts with an empty window. A size
-/// of 1 MiB increases the compressed size of etcd's binaries by 0.15 %, and their 60 members keep
-/// many cores busy.
+/// The largest amount of input for one gzip member. Each member starts with an empty compression
+/// window. A size of 1 MiB increases the compressed size of etcd's binaries by 0.15 %, and their 60
+/// members keep many cores busy.
 pub(super) const MEMBER_BYTES: usize = 1 << 20;
 
 /// The compression level. At level 9, zlib-rs makes etcd's binaries 0.9 % smaller than gzip -6

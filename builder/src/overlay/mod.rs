@@ -1,9 +1,9 @@
 //! The overlay: a tree of files in one tar.gz. The archive's bytes do not depend on the machine or
 //! the day of the build.
 //!
-//! Read the modules in this order: `path` and `order` (what the archive may contain), `header` (the
-//! tar header of each entry), `gzip` and `compressed_cache` (compress each file once), and `pack`
-//! (writes the archive).
+//! Read the modules in this order: `path` and `order` (the entries that the archive may contain),
+//! `header` (the tar header of each entry), `gzip` and `compressed_cache` (compress each file
+//! once), and `pack` (writes the archive).
 //!
 //! The archive is one tar stream, compressed as many concatenated gzip members. According to RFC
 //! 1952 (2.2), the result is a gzip file, and CentOS 7's gzip 1.5 and tar 1.26 read it correctly.

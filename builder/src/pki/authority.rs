@@ -1,5 +1,5 @@
 //! The signer of the nodes' certificates: a CA that the builder creates once and keeps, the user's
-//! CA, or none if the certificates are ready-made.
+//! CA, or no signer if the certificates are ready-made.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration as StdDuration;
@@ -43,7 +43,7 @@ pub(super) struct Signer {
     pub(super) pem: String,
     /// The certificates in `ca.crt`, parsed.
     pub(super) trusted: Vec<Certificate>,
-    /// The issuer, with its certificate; `None` if the certificates are ready-made.
+    /// The issuer with its certificate, or `None` if the certificates are ready-made.
     pub(super) issuer: Option<(Certificate, Issuer<'static, KeyPair>)>,
 }
 
@@ -246,8 +246,8 @@ pub(super) fn validity(now: OffsetDateTime, life: Duration) -> (OffsetDateTime, 
     )
 }
 
-/// Returns 16 random bytes as a serial number, positive and always of the same length (RFC 5280,
-/// 4.1.2.2: at most 20; CA/B forum: at least 8).
+/// Returns 16 random bytes as a positive serial number of constant length. RFC 5280 (4.1.2.2)
+/// allows at most 20 bytes, and the CA/Browser Forum requires at least 8.
 pub(super) fn serial() -> Result<rcgen::SerialNumber, rcgen::Error> {
     let mut bytes = [0; 16];
     SystemRandom::new()

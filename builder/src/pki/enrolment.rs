@@ -68,7 +68,7 @@ impl Pki {
         remove(&folder.join(ASKED))
     }
 
-    /// Returns the other node that has one of these keys.
+    /// Returns another node that has one of these keys.
     fn owner(&self, name: &Label, keys: &PublicKeys) -> Result<Option<String>, PkiError> {
         for folder in store::list(&self.dir.join(NODES))? {
             let other = folder.file_name().unwrap_or_default().to_string_lossy();

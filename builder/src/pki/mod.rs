@@ -1,5 +1,5 @@
 //! The PKI of one cluster: a folder with the authority, each node's certificates, and the key that
-//! signs the node documents. A build checks and keeps existing files, creates missing ones, and
+//! signs the node documents. A build checks and keeps existing files, creates missing files, and
 //! does not overwrite any file.
 //!
 //! ```text
@@ -143,9 +143,9 @@ impl Pki {
         self.signing.public()
     }
 
-    /// Returns whether the signing key is still unpublished, which means that no document signed
-    /// with it has left the builder. The existence of nodes/ is not a sign of publication, because
-    /// an operator may put ready-made certificates into nodes/ before the first build.
+    /// Returns whether the signing key is unpublished, which means that the builder has not issued
+    /// any document signed with the key. The existence of nodes/ is not a sign of publication,
+    /// because an operator may put ready-made certificates into nodes/ before the first build.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
@@ -198,7 +198,7 @@ impl Pki {
 
     /// Returns the folder of a node, and creates it if necessary.
     fn node_folder(&self, name: &Label) -> Result<PathBuf, PkiError> {
-        // From now on, the PKI folder no longer counts as new.
+        // After the publication, the PKI folder no longer counts as new.
         signing::publish(&self.dir, &self.signing)?;
         let nodes = self.dir.join(NODES);
         store::folder(&nodes)?;

@@ -52,7 +52,8 @@ impl AuthorityPlan {
                 check_replacement(&cert, &signer)?;
                 Ok(Self::Take(signer))
             }
-            // A failed build left this authority. It has signed nothing, and no node trusts it.
+            // A failed build left this authority, which has signed nothing and which no node
+            // trusts.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
             // With a new CA, every running member would lose contact with its cluster at its next
             // rebuild.
@@ -102,9 +103,9 @@ fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
     Ok(pair)
 }
 
-/// Refuses to replace the authority of issued certificates with an authority that shares no CA
-/// certificate with it. If the two authorities share a CA certificate, nodes with the old file and
-/// nodes with the new file trust a common CA, so the CA of a running cluster can be changed.
+/// Refuses to replace the authority of issued certificates with an authority that has no CA
+/// certificate in common. If the two authorities share a CA certificate, nodes with the old file
+/// and nodes with the new file trust a common CA, so the CA of a running cluster can be changed.
 fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     let (old_pem, old) = read_cert(kept)?;
     if old_pem == given.pem

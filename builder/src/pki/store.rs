@@ -16,8 +16,8 @@ use super::PkiError;
 use super::certificate::utc;
 use crate::text_file;
 
-/// The prefix of files that are still being written. A killed build can leave such a file, and the
-/// next build removes it.
+/// The prefix of files that are still being written. The next build removes a file that a killed
+/// build left with this prefix.
 const UNFINISHED: &str = ".unfinished-";
 
 /// The maximum size of a file in a PKI folder.
@@ -106,7 +106,7 @@ pub(super) fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiE
 
 /// Writes a file like [`put`], but replaces an existing file, which is kept under a name that
 /// contains the current time. Returns the name of the kept file. At every moment, `path` is either
-/// the complete old file or the complete new one.
+/// the complete old file or the complete new file.
 pub(super) fn replace(
     path: &Path,
     bytes: &[u8],

@@ -87,8 +87,8 @@ fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     Some((from, total.trim().parse().ok()))
 }
 
-/// Parses `Retry-After` in seconds. The other form, a date, depends on two clocks that agree. It is
-/// ignored, and the builder uses its own pause instead.
+/// Parses `Retry-After` in seconds. The other form, a date, depends on two clocks that agree. A
+/// date is therefore ignored, and the builder uses its own pause.
 fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
 }

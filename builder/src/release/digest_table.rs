@@ -1,5 +1,5 @@
-//! The digests of upstream's releases. They are compiled into the builder, so no mirror can change
-//! them.
+//! The digests of upstream's releases. The digests are compiled into the builder, so no mirror can
+//! change them.
 
 use recipes::{EtcdVersion, Sha256};
 

@@ -79,7 +79,7 @@ impl Fetch<'_> {
                 return Ok(Err(trouble));
             }
             // The earlier bytes may be from another mirror, or damaged on this disk. Repeat the
-            // download from the start, once.
+            // download once, from the start.
             self.progress.say(&format!(
                 "{url}: {trouble}; the download was resumed, so it is repeated from the start"
             ));

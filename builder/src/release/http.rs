@@ -23,8 +23,8 @@ pub(crate) fn client(
             .user_agent(concat!("etcd-image-builder/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(patience.connect)
             // In the blocking client, this timeout applies to the head of the answer, and then to
-            // each read of the body. It detects a stalled connection, but does not abort a slow
-            // connection.
+            // each read of the body. The timeout detects a stalled connection, but does not abort a
+            // slow connection.
             .timeout(patience.stall)
     };
     setup().build().or_else(|error| {

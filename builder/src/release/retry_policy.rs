@@ -1,5 +1,5 @@
-//! The limits of a download: times, tries and sizes. They form a single value, so that a test can
-//! use short times.
+//! The limits of a download: times, tries and sizes. The limits form a single value, so that a test
+//! can use short times.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl RetryPolicy {
     }
 }
 
-/// Returns a number in 0..1 that differs on each call. It must not be used for secrets.
+/// Returns a number in 0..1 that differs on each call. The number must not be used for secrets.
 pub(crate) fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     let random = std::collections::hash_map::RandomState::new()

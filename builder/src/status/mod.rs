@@ -42,7 +42,7 @@ pub(crate) struct Options {
     /// certificate that expires last]
     #[arg(long, value_name = "DIR")]
     client: Option<PathBuf>,
-    /// Compare the members' data. This blocks writes on each member for about 2 s per GiB
+    /// Compare the members' data, which blocks writes on each member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
     /// Repeat until interrupted. Redraw the report on a terminal, and otherwise print one line per

@@ -227,7 +227,7 @@ impl Listed {
 }
 
 /// Returns whether all known lists have the same members with the same roles and peer URLs. Names
-/// are not compared, because a member may learn the name of another member later.
+/// are not compared, because a member may receive the name of another member later.
 fn agree(lists: &[List]) -> bool {
     let key = |list: &List| {
         let entries = list.members.as_ref()?;
