@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_recipe_is_read_again_and_a_broken_one_is_reported_once() {
+    fn a_changed_recipe_is_read_again_and_a_broken_recipe_is_reported_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("recipe.toml");
         let text = |name: &str| {

@@ -131,8 +131,7 @@ impl Tree {
     }
 
     /// Adds the stamp with which the node checks the files that it received. The stamp is JSON for
-    /// firstboot, and a list for `sha256sum -c` in the kickstart, because the installer has no
-    /// program that reads JSON.
+    /// firstboot, and a list for `sha256sum -c`, which the kickstart runs.
     fn stamp(&mut self) -> Result<()> {
         let stamped = |entry: &OverlayEntry| {
             let (sha256, size) = (entry.sha256?, entry.size?);

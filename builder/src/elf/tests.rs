@@ -32,7 +32,7 @@ fn static_programs_are_accepted() {
 }
 
 #[test]
-fn this_machines_ls_is_refused_by_symbol_version_with_a_remedy() {
+fn this_machines_ls_is_refused_for_its_symbol_versions_with_a_remedy() {
     let text = refused(&std::fs::read("/bin/ls").unwrap());
     assert!(
         text.contains("libselinux") || text.contains("GLIBC_2."),

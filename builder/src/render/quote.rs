@@ -52,7 +52,7 @@ mod tests {
     proptest! {
         /// Passes the quoted text to a shell, which must read back the original text.
         #[test]
-        fn a_shell_reads_one_word_back(text in "[^\\p{Cc}]{0,40}") {
+        fn a_shell_reads_the_quoted_text_as_one_word(text in "[^\\p{Cc}]{0,40}") {
             let script = format!("printf %s {}", shell(&text).unwrap());
             let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
             prop_assert_eq!(String::from_utf8_lossy(&output.stdout), text);

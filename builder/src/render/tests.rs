@@ -95,7 +95,7 @@ fn every_step_of_the_guide_has_its_file() {
 }
 
 #[test]
-fn only_a_recipe_with_backup_has_the_timer() {
+fn only_a_recipe_with_backup_has_the_snapshot_timer() {
     const TIMER: &str = "etc/systemd/system/firstboot-snapshot.timer";
     const SERVICE: &str = "etc/systemd/system/firstboot-snapshot.service";
     const PRESET: &str = "usr/lib/systemd/system-preset/10-etcd.preset";
@@ -141,7 +141,7 @@ fn only_a_recipe_with_backup_has_the_timer() {
 }
 
 #[test]
-fn only_a_recipe_with_automatic_updates_has_their_timer() {
+fn only_a_recipe_with_automatic_updates_has_the_update_timer() {
     const TIMER: &str = "etc/systemd/system/firstboot-update.timer";
     const SERVICE: &str = "etc/systemd/system/firstboot-auto-update.service";
     const PRESET: &str = "usr/lib/systemd/system-preset/10-etcd.preset";

@@ -181,14 +181,14 @@ fn altered(text: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
 
 proptest! {
     #[test]
-    fn an_altered_repomd_is_refused_or_stays_inside(bytes in altered(&repomd(&data("primary", "repodata/p.xml.gz")))) {
+    fn an_altered_repomd_is_refused_or_lists_only_paths_inside_the_repository(bytes in altered(&repomd(&data("primary", "repodata/p.xml.gz")))) {
         if let Ok(found) = read_repomd(&bytes) {
             prop_assert!(found.files.iter().all(|file| file.path.as_str().starts_with("repodata/")));
         }
     }
 
     #[test]
-    fn an_altered_primary_is_refused_or_stays_inside(bytes in altered(&primary(&package(HREF)))) {
+    fn an_altered_primary_is_refused_or_lists_only_paths_inside_the_repository(bytes in altered(&primary(&package(HREF)))) {
         if let Ok(found) = read_primary(&bytes[..], 1 << 20) {
             prop_assert!(found.iter().all(|file| file.path.names().all(|name| name != "..")));
         }

@@ -94,7 +94,7 @@ fn a_cluster_that_changes_step_by_step_keeps_its_folder() {
 }
 
 #[test]
-fn a_folder_without_a_record_is_judged_by_its_certificates() {
+fn a_folder_without_a_record_is_identified_by_its_certificates() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     for (what, cluster) in clusters() {

@@ -33,7 +33,7 @@ fn approve_key(folder: &Folder, keys: &PublicKeys) -> Result<Event, PkiError> {
 }
 
 #[test]
-fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_made() {
+fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_created() {
     let folder = Folder::new();
     assert_eq!(folder.certificates(), None, "not enrolled");
     let keys = request();
@@ -70,7 +70,7 @@ fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_made() {
 }
 
 #[test]
-fn an_approval_before_the_first_request_is_for_that_key_only() {
+fn an_approval_before_the_first_request_is_valid_only_for_the_approved_key() {
     let folder = Folder::new();
     folder.open(now()).unwrap();
     let (approved, other) = (request(), request());
@@ -136,7 +136,7 @@ fn the_first_key_requires_approval_if_the_operator_requests_it() {
 }
 
 #[test]
-fn a_key_belongs_to_one_node() {
+fn a_key_of_another_node_is_refused() {
     let folder = Folder::new();
     let keys = request();
     folder.enrol("etcd-1", &keys).unwrap();

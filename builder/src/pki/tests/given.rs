@@ -65,7 +65,7 @@ fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
 }
 
 #[test]
-fn an_authority_changes_only_through_a_file_with_both() {
+fn an_authority_is_replaced_only_through_a_file_with_both_authorities() {
     let folder = Folder::new();
     let key = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
     let Some(Authority::Provided {

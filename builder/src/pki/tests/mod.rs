@@ -165,7 +165,7 @@ fn openssl(args: &[&str], paths: &[&Path]) -> Option<String> {
 }
 
 #[test]
-fn a_new_folder_gets_an_authority_and_a_nodes_certificates() {
+fn a_build_in_a_new_folder_creates_an_authority_and_a_nodes_certificates() {
     let folder = Folder::new();
     let (tls, events) = folder.node(now(), 101).unwrap();
     assert_eq!(tls.ca, fs::read_to_string(folder.file("ca.crt")).unwrap());
@@ -278,7 +278,7 @@ fn the_next_build_finishes_a_build_killed_between_key_and_certificate() {
 }
 
 #[test]
-fn a_lost_file_is_never_replaced_without_an_error() {
+fn a_build_fails_instead_of_replacing_a_lost_file() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     fs::remove_file(folder.file("signing.key")).unwrap();
