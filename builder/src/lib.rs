@@ -50,12 +50,12 @@ use clap::{CommandFactory as _, Parser, Subcommand};
     version = recipes::program_version(),
     after_help = "Exit codes: 0 done; 1 failed; 2 wrong command line; 3 errors in the recipe or in \
                   a checked file; 4 verify, serve, pki show or diff found faults or differences; 5 \
-                  and 6 status found a degraded cluster or no quorum. See docs/exit-codes.md.\n\n \
-                  Environment: SOURCE_DATE_EPOCH sets the date of the files in the overlay, in \
-                  seconds since 1970.\n\n Examples:\n  builder init --ssh-key \
-                  ~/.ssh/id_ed25519.pub etcd-1=10.0.0.11 etcd-2=10.0.0.12 etcd-3=10.0.0.13\n  \
-                  builder check recipe.toml\n  builder build recipe.toml --out out\n  builder \
-                  serve out --tree /srv/centos/7.9.2009/os/x86_64"
+                  status found a degraded cluster; 6 status found no quorum. See \
+                  docs/exit-codes.md.\n\n Environment: SOURCE_DATE_EPOCH sets the date of the \
+                  files in the overlay, in seconds since 1970.\n\n Examples:\n  builder init \
+                  --ssh-key ~/.ssh/id_ed25519.pub etcd-1=10.0.0.11 etcd-2=10.0.0.12 \
+                  etcd-3=10.0.0.13\n  builder check recipe.toml\n  builder build recipe.toml --out \
+                  out\n  builder serve out --tree /srv/centos/7.9.2009/os/x86_64"
 )]
 struct Cli {
     #[command(subcommand)]

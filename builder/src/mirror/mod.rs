@@ -167,7 +167,7 @@ fn sources(recipe: &Recipe) -> Result<Vec<Source<'_>>> {
         let area = format!("repos/{folder}");
         ensure!(
             all.iter().all(|other| other.area.as_str() != area),
-            "two repositories would use the folder {area}: give one of them another name"
+            "two repositories would use the folder {area}: rename one of the repositories"
         );
         all.push(source(
             format!("the repository {}", repo.name),

@@ -165,7 +165,8 @@ impl Reader<'_> {
             .with_context(|| format!("{}: .treeinfo", source.name))?;
         if tree.repomd_sha256.is_some_and(|listed| listed != repomd) {
             self.fetch.progress.say(&format!(
-                "note: {}: .treeinfo lists another digest for repodata/repomd.xml; the metadata was regenerated after the tree",
+                "note: {}: .treeinfo lists another digest for repodata/repomd.xml; the metadata \
+                 was regenerated after the tree was created",
                 source.name
             ));
         }

@@ -87,7 +87,8 @@ pub(crate) enum PkiError {
 /// Explains how an operator compares and approves a node's key.
 pub(crate) fn approval_hint(dir: &Path, name: &Label, fingerprint: Sha256) -> String {
     format!(
-        "Compare it with the key that {name} prints, then run: builder pki approve {} {name} {fingerprint}",
+        "Compare this key with the key that {name} prints, then run: builder pki approve {} {name} \
+         {fingerprint}",
         dir.display()
     )
 }

@@ -30,8 +30,8 @@ impl OwnAuthority {
                 &key,
                 "it is missing, so the builder did not create the CA of this folder",
                 "if [tls] ca-cert and ca-key name your own CA, put the new and the old certificate \
-                 into the first file and the new key into the second, and remove the old \
-                 certificate at the end",
+                 into the ca-cert file and the new key into the ca-key file, and remove the old \
+                 certificate at the end of the rotation",
             ));
         }
         let (pem, trusted) = authority::read_cert(&cert)?;
@@ -84,7 +84,7 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
             return Err(PkiError::wrong(
                 &own.cert,
                 format!("it already contains {}", own.subjects()),
-                "end that rotation with `builder pki retire` before you begin the next one",
+                "end that rotation with `builder pki retire` before you start another rotation",
             ));
         }
         let pair = KeyPair::generate().map_err(PkiError::make(&next))?;

@@ -57,8 +57,8 @@ fn wrong(path: &Path, found: String) -> PkiError {
     PkiError::wrong(
         path,
         found,
-        "restore it from a backup. Without it, the next images would have serials that the nodes \
-         have already seen, and no node would install them",
+        "restore it from a backup. Without this record, the next images would have serials that \
+         the nodes have already seen, and no node would install those images",
     )
 }
 

@@ -63,7 +63,7 @@ pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
                     "it is not the public half of signing.key, which is `{}`",
                     signing.public()
                 ),
-                "restore two files that match",
+                "restore a signing.key and a signing.pub that match",
             ))
         }
         _ => Ok(Some(signing)),

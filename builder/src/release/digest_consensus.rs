@@ -80,16 +80,16 @@ impl fmt::Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (who, remedy) = match self.outlier() {
             Outlier::Recipe => (
-                "the recipe differs from the other two",
+                "the recipe differs from the two other sources",
                 "correct [etcd] sha256 in the recipe: it may belong to another version or architecture",
             ),
             Outlier::Table => (
-                "the builder's own table differs from the other two",
-                "upstream may have replaced this release: ask upstream before you trust either, or \
-                 use another version",
+                "the builder's own table differs from the two other sources",
+                "upstream may have replaced this release: ask upstream before you trust either \
+                 digest, or use another version",
             ),
             Outlier::Sums => (
-                "the mirror's SHA256SUMS differs from the other two",
+                "the mirror's SHA256SUMS differs from the two other sources",
                 "this mirror does not serve upstream's release: remove it from [etcd] mirrors, and \
                  inform its owner",
             ),
@@ -102,7 +102,7 @@ impl fmt::Display for Disagreement {
                 "compare [etcd] version and sha256 in the recipe with upstream's SHA256SUMS from another mirror",
             ),
             Outlier::All => (
-                "all three differ",
+                "all three sources differ",
                 "correct the recipe first, then try another mirror",
             ),
         };
