@@ -53,7 +53,7 @@ struct Permission {
     document: bool,
 }
 
-/// Records the permissions. A running server applies them immediately.
+/// Records the permissions. A running server applies the permissions immediately.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.canonicalize().with_context(|| {
         format!(

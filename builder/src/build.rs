@@ -82,7 +82,7 @@ impl Options {
     }
 }
 
-/// Runs the build.
+/// Builds the image and the nodes' documents.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let progress = release::for_stderr();
     let CheckedRecipe {
@@ -230,7 +230,7 @@ fn warn_of_awaited(
 
 /// The folders that a build reads and writes.
 struct Folders {
-    /// The output.
+    /// The output folder.
     place: PathBuf,
     cache: PathBuf,
     pki: PathBuf,

@@ -39,7 +39,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Issues the certificate.
+/// Issues the client certificate.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let life = options.days.map_or_else(
         || Duration::hours(i64::from(options.hours)),

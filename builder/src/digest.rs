@@ -18,7 +18,7 @@ impl Default for Hash {
 }
 
 impl Hash {
-    /// Adds these bytes.
+    /// Adds these bytes to the digest.
     pub(crate) fn add(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

@@ -78,7 +78,7 @@ impl FromStr for Node {
     }
 }
 
-/// The command's report.
+/// The report of `builder init`.
 #[derive(Debug, Serialize)]
 struct Written {
     recipe: PathBuf,

@@ -23,7 +23,7 @@ pub(crate) enum NodesError {
     /// The operating system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
-        /// The operation.
+        /// The operation that failed.
         doing: &'static str,
         /// The file or folder of the operation.
         path: PathBuf,

@@ -22,7 +22,7 @@ pub(crate) struct RecipeFile {
 }
 
 impl RecipeFile {
-    /// Reads the recipe.
+    /// Reads the recipe from its file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         // The stamp is taken before the content is read, so that the next call detects a change in
         // between.

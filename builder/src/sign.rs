@@ -19,7 +19,7 @@ use crate::{build, console, text_file};
 pub(crate) struct SignOptions {
     /// The recipe of the cluster, which provides names, addresses and lifetimes
     recipe: PathBuf,
-    /// The node
+    /// The name of the node
     name: Label,
     /// The request that `firstboot csr` printed on the node; `-` means standard input
     request: PathBuf,
@@ -33,7 +33,7 @@ pub(crate) struct SignOptions {
 pub(crate) struct ApproveOptions {
     /// The folder of the cluster's certificates and keys
     folder: PathBuf,
-    /// The node
+    /// The name of the node
     name: Label,
     /// The fingerprint of the key, as the node prints it. Without a fingerprint, show the key that
     /// is waiting for approval
@@ -87,7 +87,7 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
 pub(crate) struct CertificateAuthority {
     pub(crate) recipe: RecipeFile,
     pub(crate) pki: PathBuf,
-    /// The keys that are signed for a node without recorded keys.
+    /// The policy that decides which keys may be recorded as a node's first keys.
     pub(crate) first: FirstKeys,
 }
 

@@ -1,4 +1,4 @@
-//! How a program is linked, or why it would not run on CentOS 7.
+//! The results of the check: how a program is linked, or why it would not run on CentOS 7.
 
 /// The dynamic linker of CentOS 7's x86-64 glibc.
 pub(super) const INTERPRETER: &str = "/lib64/ld-linux-x86-64.so.2";

@@ -52,7 +52,7 @@ pub(crate) struct FileDigest {
     pub name: String,
     /// The size in bytes.
     pub size: u64,
-    /// The digest.
+    /// The file's SHA-256 digest.
     pub sha256: Sha256,
 }
 
@@ -62,9 +62,9 @@ pub(crate) struct FileDigest {
 pub(crate) struct OverlayEntry {
     /// The path on the node, without the leading `/`.
     pub path: String,
-    /// The kind.
+    /// Whether the entry is a file or a folder.
     pub kind: Kind,
-    /// The permissions.
+    /// The entry's permissions.
     pub mode: Mode,
     /// The numeric id of its owner.
     pub uid: u64,

@@ -18,7 +18,7 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 pub(crate) struct Image {
     /// The builder's description of the image.
     pub(crate) manifest: Manifest,
-    /// The kickstart.
+    /// The text of the image's kickstart.
     pub(crate) kickstart: String,
     /// The digest of the overlay.
     pub(crate) overlay: Sha256,

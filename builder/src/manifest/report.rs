@@ -11,7 +11,7 @@ use crate::console::counted;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Report {
-    /// The image folder.
+    /// The verified image folder.
     pub image: PathBuf,
     /// The number of files of the image that were checked.
     pub files: usize,
@@ -31,13 +31,13 @@ pub(crate) struct Report {
 pub(crate) enum SignatureState {
     /// The manifest is signed by the given key.
     Good {
-        /// The key's id.
+        /// The id of the given key.
         key: String,
     },
     /// The manifest is signed by the key in the image itself. The image is consistent, but nothing
     /// proves who built it.
     OwnKey {
-        /// The key's id.
+        /// The id of the image's key.
         key: String,
     },
     /// The manifest is signed by the image's own key, but a different key was given. The image is

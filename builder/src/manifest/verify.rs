@@ -22,9 +22,9 @@ use super::report::{Problem, Report, SignatureState};
 use crate::nodes;
 
 /// Verifies an output folder, or only its `image/`: `SHA256SUMS`, the manifest, everything inside
-/// the overlay, the signature, and the node documents if present. The signature must be by `key`.
-/// Without `key`, the signature is checked with the key in the overlay, which proves only that the
-/// image is consistent.
+/// the overlay, the signature, and the node documents if present. The image must be signed by
+/// `key`. Without `key`, the signature is checked with the key in the overlay, which proves only
+/// that the image is consistent.
 ///
 /// Problems with an image are in the report. An error means that there was nothing to verify.
 pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {

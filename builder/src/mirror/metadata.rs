@@ -9,7 +9,7 @@ use recipes::Sha256;
 use super::path::RelativePath;
 use super::xml::{self, MetadataError, Node, Tag};
 
-/// The maximum number of metadata files. CentOS's repositories have 8.
+/// The maximum number of metadata files. CentOS's repositories have 8 metadata files.
 const MAX_METADATA: usize = 64;
 /// The maximum number of packages. The largest repositories have tens of thousands of packages.
 const MAX_PACKAGES: usize = 200_000;
@@ -18,7 +18,7 @@ pub(super) const MAX_REPOMD_BYTES: u64 = 1 << 20;
 /// The maximum size of a file, which is far larger than any package, and small enough that the sum
 /// of all sizes cannot overflow.
 const MAX_FILE_BYTES: u64 = 1 << 40;
-/// The metadata folder.
+/// The folder of a repository's metadata.
 const FOLDER: &str = "repodata";
 
 /// A file that a repository or a tree lists.

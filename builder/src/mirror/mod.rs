@@ -64,7 +64,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Downloads the mirror.
+/// Downloads and verifies the contents of the mirror.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let recipe = check::checked_recipe(&options.recipe, false)?.recipe;
     let progress = release::for_stderr();

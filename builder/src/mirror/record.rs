@@ -64,7 +64,7 @@ impl Record {
         Ok(Some(record))
     }
 
-    /// Writes the record.
+    /// Writes the record into the mirror's folder.
     pub(super) fn write(&self, root: &Path) -> Result<()> {
         let path = root.join(RECORD);
         let text = serde_json::to_string_pretty(self)? + "\n";

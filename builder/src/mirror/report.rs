@@ -32,7 +32,7 @@ pub(super) struct Count {
 }
 
 impl Count {
-    /// Counts one file.
+    /// Adds one file to the count.
     pub(super) fn add(&mut self, bytes: u64) {
         self.files += 1;
         self.bytes += bytes;

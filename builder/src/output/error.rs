@@ -9,7 +9,7 @@ pub(crate) enum OutputError {
     /// The operating system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
-        /// The operation.
+        /// The operation that failed.
         doing: &'static str,
         /// The file or folder of the operation.
         path: PathBuf,
@@ -19,11 +19,11 @@ pub(crate) enum OutputError {
     /// The folder must not be replaced.
     #[error("{path}: {found}; {remedy}", path = path.display())]
     Refused {
-        /// The folder.
+        /// The folder that must not be replaced.
         path: PathBuf,
-        /// The reason.
+        /// The reason for the refusal.
         found: String,
-        /// The remedy.
+        /// The remedy for the refusal.
         remedy: &'static str,
     },
 }

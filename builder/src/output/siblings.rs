@@ -86,8 +86,8 @@ pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
     }
 }
 
-/// Replaces `target` like [`replace`], but with two renames. If a build is killed between them, the
-/// next build recovers.
+/// Replaces `target` like [`replace`], but with two renames. If a build is killed between the two
+/// renames, the next build recovers.
 pub(super) fn replace_in_two(temp: &Path, target: &Path) -> Result<(), OutputError> {
     let aside = sibling(target, &format!("old-{}", serial()));
     fs::rename(target, &aside).map_err(io_error("move the old output aside", target))?;

@@ -19,7 +19,7 @@ pub(crate) struct Entry {
     pub(crate) uid: u32,
     /// The numeric id of its group.
     pub(crate) gid: u32,
-    /// The kind.
+    /// The entry's kind and content.
     pub(crate) kind: Kind,
 }
 
@@ -40,11 +40,11 @@ pub(crate) enum Content {
     /// A file with a known digest. If its compressed form is in the cache, the file is not read.
     /// Otherwise, the file's content must have this digest.
     Verified {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The digest.
+        /// The known digest of the file.
         sha256: Sha256,
-        /// The size in bytes.
+        /// The file's size in bytes.
         size: u64,
     },
 }
@@ -52,8 +52,8 @@ pub(crate) enum Content {
 /// The archive that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Packed {
-    /// The digest.
+    /// The archive's digest.
     pub(crate) sha256: Sha256,
-    /// The size in bytes.
+    /// The archive's size in bytes.
     pub(crate) size: u64,
 }

@@ -22,7 +22,7 @@ const LARGE_FILE_BYTES: u64 = 256 << 10;
 
 /// A file's content, in the form in which it is needed.
 enum LoadedBytes {
-    /// The bytes.
+    /// The uncompressed bytes.
     Bytes(Vec<u8>),
     /// The compressed form, if the uncompressed bytes are not needed.
     Compressed(Vec<u8>),
@@ -37,7 +37,7 @@ struct Loaded {
 
 /// A segment of the tar stream.
 enum Segment {
-    /// Headers, small contents, padding.
+    /// Headers, small contents and padding.
     Plain(Vec<u8>),
     /// The content of a large file, by its index in the list of entries.
     Large(usize),

@@ -9,7 +9,7 @@ use super::error::PkiError;
 use super::event::Event;
 use super::{cluster, store};
 
-/// The keys that are recorded for a node without recorded keys.
+/// The policy that decides which keys may be recorded as a node's first keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FirstKeys {
     /// The keys of the first request.

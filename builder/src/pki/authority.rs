@@ -81,7 +81,8 @@ impl Authority {
         }
     }
 
-    /// Checks the user's authority, if there is one, without writing anything. Returns warnings.
+    /// Checks the user's authority, if there is one, and returns warnings, without writing
+    /// anything.
     pub(crate) fn check(
         &self,
         lifetimes: Lifetimes,

@@ -29,9 +29,9 @@ const CLIENTS: &str = "clients";
 pub(crate) struct ClientFiles {
     /// The authorities that the members trust.
     pub(crate) ca: PathBuf,
-    /// The certificate.
+    /// The client certificate.
     pub(crate) cert: PathBuf,
-    /// The private key.
+    /// The private key of the client certificate.
     pub(crate) key: PathBuf,
 }
 
@@ -76,7 +76,7 @@ const REMEDY: &str = "issue a client certificate with `builder pki client NAME`"
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ClientInfo {
-    /// The common name.
+    /// The certificate's common name.
     pub(crate) name: Label,
     /// The file with the authorities that the members trust.
     pub(crate) ca: PathBuf,
@@ -84,9 +84,9 @@ pub(crate) struct ClientInfo {
     pub(crate) certificate: PathBuf,
     /// The file with the private key.
     pub(crate) key: PathBuf,
-    /// The subject.
+    /// The certificate's subject.
     pub(crate) subject: String,
-    /// The issuer.
+    /// The certificate's issuer.
     pub(crate) issuer: String,
     /// The start of the validity, as in RFC 3339.
     pub(crate) not_before: String,

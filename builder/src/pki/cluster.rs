@@ -22,7 +22,7 @@ pub(super) const FILE: &str = "cluster.json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cluster {
-    /// The name.
+    /// The cluster's name.
     pub(crate) name: Label,
     /// The domain of the cluster's nodes.
     pub(crate) domain: Domain,

@@ -27,7 +27,7 @@ pub(crate) enum PkiError {
         path: PathBuf,
         /// The fault, with what was expected instead.
         found: String,
-        /// The remedy.
+        /// The remedy for the fault.
         remedy: String,
     },
     /// A ready-made certificate cannot be used for its node.
@@ -35,7 +35,7 @@ pub(crate) enum PkiError {
         issue certificates",
         path = path.display(), why = Mismatch::list(mismatches))]
     Unfit {
-        /// The certificate.
+        /// The path of the unusable certificate.
         path: PathBuf,
         /// All faults of the certificate.
         mismatches: Vec<Mismatch>,
@@ -44,7 +44,7 @@ pub(crate) enum PkiError {
     #[error("{path}: another build has been using this folder for {waited} s; wait for it to end, then build again",
         path = path.display())]
     Busy {
-        /// The lock file.
+        /// The path of the lock file.
         path: PathBuf,
         /// The seconds for which this build waited.
         waited: u64,
@@ -56,7 +56,7 @@ pub(crate) enum PkiError {
     KeyNotApproved {
         /// The folder of the PKI.
         folder: PathBuf,
-        /// The node.
+        /// The node that made the request.
         name: Label,
         /// The fingerprint of the node's keys, if the node has any.
         enrolled: Option<Sha256>,

@@ -71,7 +71,7 @@ impl AuthorityPlan {
         }
     }
 
-    /// Executes the plan.
+    /// Executes the planned change.
     pub(super) fn execute(
         self,
         dir: &Path,

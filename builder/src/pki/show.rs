@@ -15,11 +15,11 @@ use super::{PkiError, public_keys, store};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct CertInfo {
-    /// The file.
+    /// The path of the certificate.
     pub path: PathBuf,
-    /// The subject.
+    /// The certificate's subject.
     pub subject: String,
-    /// The issuer.
+    /// The certificate's issuer.
     pub issuer: String,
     /// The names and addresses that the certificate covers.
     pub sans: Vec<String>,

@@ -196,7 +196,7 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
     aside
 }
 
-/// Reads a text file. Returns `None` if it does not exist.
+/// Reads a text file. Returns `None` if the file does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     let read = || -> io::Result<String> {
         let mut text = String::new();
@@ -212,7 +212,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     }
 }
 
-/// Reads a private key. Returns `None` if it does not exist. A key that others can access is
+/// Reads a private key. Returns `None` if the file does not exist. A key that others can access is
 /// refused before it is read.
 pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
     if !path.exists() {

@@ -11,13 +11,13 @@ use super::certificate::{Certificate, chains, public_half, utc};
 /// The node for which a certificate is issued.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
-    /// The cluster.
+    /// The node's cluster.
     pub cluster: &'a Label,
     /// The domain of the node's full name.
     pub domain: &'a Domain,
-    /// The short name.
+    /// The node's short name.
     pub name: &'a Label,
-    /// The address.
+    /// The node's address.
     pub address: Ipv4Addr,
 }
 
@@ -138,9 +138,9 @@ pub(crate) enum Mismatch {
     /// The certificate has the wrong common name.
     #[error("its common name is `{found}`, but `{expected}` is expected")]
     CommonName {
-        /// The expected name.
+        /// The expected common name.
         expected: String,
-        /// The actual name.
+        /// The common name in the certificate.
         found: String,
     },
 }

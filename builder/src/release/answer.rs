@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 /// The parts of an answer on which the decision depends.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MirrorResponse {
-    /// The HTTP status.
+    /// The HTTP status code.
     pub(crate) status: StatusCode,
     /// `Content-Length`.
     pub(crate) length: Option<u64>,

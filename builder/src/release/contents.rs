@@ -24,9 +24,9 @@ pub(super) const PLAUSIBLE: std::ops::RangeInclusive<u64> = (1 << 20)..=(128 << 
 /// A program of an etcd release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Program {
-    /// The server.
+    /// The etcd server.
     Etcd,
-    /// The client.
+    /// The command-line client of etcd.
     Etcdctl,
     /// The tool for data directories, part of etcd from 3.5 on.
     Etcdutl,

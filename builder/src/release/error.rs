@@ -22,7 +22,7 @@ pub(crate) enum ReleaseError {
          without --offline, or provide the tarball with --release FILE", .path.display()
     )]
     Offline {
-        /// The version.
+        /// The requested version of etcd.
         version: EtcdVersion,
         /// The path in the cache.
         path: PathBuf,
@@ -32,7 +32,7 @@ pub(crate) enum ReleaseError {
         a mirror to [etcd] mirrors, or download the tarball elsewhere and provide it with \
         --release FILE", list(.tried))]
     Mirrors {
-        /// The version.
+        /// The requested version of etcd.
         version: EtcdVersion,
         /// Each URL that was tried, with the reason for its failure.
         tried: Vec<(Url, MirrorError)>,
@@ -44,19 +44,19 @@ pub(crate) enum ReleaseError {
          copy it again, or correct [etcd] version and sha256 in the recipe", .path.display()
     )]
     File {
-        /// The file.
+        /// The path of the operator's file.
         path: PathBuf,
-        /// The requested version.
+        /// The requested version of etcd.
         version: EtcdVersion,
-        /// The recipe's digest.
+        /// The digest in the recipe.
         expected: Sha256,
-        /// The file's digest.
+        /// The digest of the operator's file.
         found: Sha256,
     },
     /// A file cannot be a release because of its size or kind.
     #[error("{} is {what}: provide the release tarball etcd-vX.Y.Z-linux-amd64.tar.gz", .path.display())]
     NoRelease {
-        /// The file.
+        /// The path of the unsuitable file.
         path: PathBuf,
         /// The actual kind of the file.
         what: String,
@@ -64,18 +64,18 @@ pub(crate) enum ReleaseError {
     /// The tarball contains a forbidden entry, or lacks a program.
     #[error("{}: {entry}: {problem}; the build does not use this tarball", .tarball.display())]
     Contents {
-        /// The tarball.
+        /// The path of the tarball.
         tarball: PathBuf,
         /// The entry, by its name in the tarball.
         entry: String,
-        /// The problem.
+        /// The problem with the entry.
         problem: Problem,
     },
     /// The tarball cannot be read to its end.
     #[error("{} cannot be read to its end, so it is damaged or truncated: {source}; download it \
         again", .tarball.display())]
     Archive {
-        /// The tarball.
+        /// The path of the tarball.
         tarball: PathBuf,
         /// The reader's error.
         source: io::Error,
@@ -83,7 +83,7 @@ pub(crate) enum ReleaseError {
     /// The tarball changed after it was verified.
     #[error("{} changed while it was read\n  {expected}  verified\n  {found}  read; build again", .tarball.display())]
     Changed {
-        /// The tarball.
+        /// The path of the tarball.
         tarball: PathBuf,
         /// The verified digest.
         expected: Sha256,

@@ -11,9 +11,9 @@ use url::Url;
 pub(crate) struct Release {
     /// The path of the tarball.
     pub(crate) tarball: PathBuf,
-    /// The digest.
+    /// The digest of the tarball.
     pub(crate) sha256: Sha256,
-    /// The size in bytes.
+    /// The size of the tarball in bytes.
     pub(crate) size: u64,
     /// The evidence for the digest.
     pub(crate) evidence: Evidence,

@@ -1,5 +1,5 @@
-//! Downloads one URL into one file. An interrupted download is resumed, and a failed one is tried
-//! again.
+//! Downloads one URL into one file. An interrupted download is resumed, and a failed attempt is
+//! repeated.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -26,7 +26,7 @@ use crate::digest;
 pub(crate) struct Fetch<'a> {
     /// The HTTP client.
     pub(crate) client: &'a Client,
-    /// The limits.
+    /// The limits of the download.
     pub(crate) patience: &'a RetryPolicy,
     /// The receiver of progress reports.
     pub(crate) progress: &'a dyn Progress,

@@ -47,7 +47,7 @@ pub(crate) enum MirrorError {
     TooLarge {
         /// The size that is known so far.
         size: u64,
-        /// The maximum size.
+        /// The maximum size of the file.
         limit: u64,
     },
     /// The complete file arrived, but it is not the expected file.

@@ -25,11 +25,11 @@ pub(crate) struct Binaries(Vec<Binary>);
 /// A program that has been unpacked and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Binary {
-    /// The program.
+    /// The program that was unpacked.
     pub(crate) program: Program,
-    /// The path in the cache.
+    /// The program's path in the cache.
     pub(crate) path: PathBuf,
-    /// The digest.
+    /// The program's digest.
     pub(crate) sha256: Sha256,
     /// The size in bytes.
     pub(crate) size: u64,

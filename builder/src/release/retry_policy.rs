@@ -11,7 +11,7 @@ pub(crate) struct RetryPolicy {
     pub(crate) tries: u32,
     /// The pause after the first failure. Each later pause is twice as long as the previous pause.
     pub(crate) first_pause: Duration,
-    /// The longest pause.
+    /// The longest pause between two tries.
     pub(crate) longest_pause: Duration,
     /// The longest `Retry-After` that the builder obeys. If a mirror requests a longer wait, the
     /// builder tries the next mirror.

@@ -25,7 +25,7 @@ pub(crate) struct Report {
     pub(crate) at: String,
     /// The verdict on the whole cluster.
     pub(crate) verdict: Verdict,
-    /// The members.
+    /// The members of the cluster.
     pub(crate) members: Vec<Row>,
     /// Whether all members that answered have the same member list.
     pub(crate) lists_agree: bool,
