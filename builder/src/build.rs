@@ -158,8 +158,9 @@ fn issue_documents(
     pki_folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<Node>> {
-    // The record must exist before the first document is issued, because the document publishes the
-    // key. If the build is interrupted at this point, the next build creates the record again.
+    // The record of installations must exist before the first document is issued, because issuing a
+    // document publishes the signing key, after which the PKI no longer counts as new. If the build
+    // is interrupted at this point, the next build creates the record again.
     let begun = if pki.is_new() {
         Some(begin_record(recipe, pki_folder)?)
     } else {

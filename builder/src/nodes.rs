@@ -60,8 +60,7 @@ pub(crate) enum Node {
     Awaited(NodeIdentity),
 }
 
-/// Issues the document of a node of the recipe, or its identity if the node has no certificates
-/// yet.
+/// Issues a node's document, or only the node's identity if the node has no certificates yet.
 pub(crate) fn issue(
     recipe: &Recipe,
     pki: &mut Pki,

@@ -163,8 +163,8 @@ fn make(temp: &Path) -> Result<File, OutputError> {
     }
 }
 
-/// Waits until no other build begins or commits an output next to the target, because their renames
-/// must not interleave.
+/// Waits until no other build begins or commits an output next to the target, because the renames
+/// of two builds must not interleave.
 fn lock_parent(target: &Path) -> Result<File, OutputError> {
     let folder = parent(target);
     let file = File::open(folder).map_err(io_error("open it", folder))?;

@@ -1,4 +1,4 @@
-//! The recipe of a long-running program, which reads the recipe again when its file changes.
+//! The recipe of a long-running program, which rereads the recipe when the recipe's file changes.
 
 use std::fs;
 use std::io;
@@ -49,7 +49,7 @@ impl RecipeFile {
         report: impl FnOnce(&anyhow::Error),
     ) -> Arc<Recipe> {
         let mut kept = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        // A file that is missing at this moment is being replaced.
+        // If the file is missing, another program is replacing it at this moment.
         let Some(found) = stamp(&self.path).ok().filter(|found| *found != kept.0) else {
             return Arc::clone(&kept.1);
         };

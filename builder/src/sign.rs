@@ -92,7 +92,7 @@ pub(crate) struct CertificateAuthority {
 }
 
 impl CertificateAuthority {
-    /// Signs a request. Returns the node document, and what changed in the PKI folder. `report`
+    /// Signs a request. Returns the node document, and the changes to the PKI folder. `report`
     /// receives the error if the recipe has changed and cannot be used.
     pub(crate) fn answer(
         &self,

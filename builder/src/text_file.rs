@@ -62,7 +62,7 @@ pub(crate) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the text of a file. `expected` describes what the file must be, such as a recipe.
+/// Reads the text of a file. `expected` describes the expected kind of file, such as a recipe.
 pub(crate) fn read(path: &Path, expected: &str) -> Result<String> {
     let shown = path.display();
     let mut bytes = Vec::new();

@@ -3,7 +3,7 @@
 /// The dynamic linker of CentOS 7's x86-64 glibc.
 pub(super) const INTERPRETER: &str = "/lib64/ld-linux-x86-64.so.2";
 
-/// How a program that runs on CentOS 7 finds its libraries.
+/// The way in which a program that runs on CentOS 7 is linked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Linkage {
     /// The program needs no library. A static-pie program counts as static.

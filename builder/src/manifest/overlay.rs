@@ -1,4 +1,5 @@
-//! Reads the contents of an overlay from the packed archive, as the node will unpack it.
+//! Reads the contents of an overlay from the packed archive, with the same result as tar on the
+//! node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! The contents of a repository or a tree. This module reads the lists, and compares them with the
-//! mirror.
+//! The contents of a repository or a tree. This module reads the repository's lists, and compares
+//! them with the mirror.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -18,7 +18,7 @@ pub(crate) enum OverlayError {
     BelowFile {
         /// The entry below the file.
         below: NodePath,
-        /// The file that would have to be a folder.
+        /// The path of the file, which would have to be a folder.
         above: String,
     },
     /// A path does not fit into a tar header.

@@ -16,7 +16,8 @@ pub(super) const COMPRESSOR: &str = "zlib-rs-0.6.8-level9-1m";
 pub(super) const MEMBER_BYTES: usize = 1 << 20;
 
 /// The compression level. At level 9, zlib-rs makes etcd's binaries 0.9 % smaller than gzip -6
-/// does, in the same time on one core. At levels 6 to 8, it makes them larger than gzip -6 does.
+/// does, in the same time on one core. At levels 6 to 8, zlib-rs makes the binaries larger than
+/// gzip -6 does.
 const LEVEL: u32 = 9;
 
 /// Compresses each of these segments into gzip members, in order.
@@ -33,8 +34,8 @@ pub(super) fn members(segments: &[&[u8]]) -> Vec<Vec<u8>> {
     out
 }
 
-/// Compresses bytes into one gzip member. Its header contains no name, no time and no operating
-/// system (255, unknown).
+/// Compresses bytes into one gzip member. The member's header contains no name, no time and no
+/// operating system (255, unknown).
 fn member(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzBuilder::new()
         .mtime(0)

@@ -16,7 +16,8 @@ pub(super) fn order(mut entries: Vec<Entry>) -> Result<Vec<Entry>, OverlayError>
         .map(|entry| (entry.path.as_str(), matches!(entry.kind, Kind::Dir)))
         .collect();
     for entry in &entries {
-        // Depending on its version, tar would replace the file with a folder, or fail.
+        // If an entry is below a file, tar replaces the file with a folder or fails, depending on
+        // tar's version.
         if let Some(above) = entry
             .path
             .above()

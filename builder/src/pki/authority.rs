@@ -20,7 +20,7 @@ use super::{Event, Lifetimes, PkiError, store};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Authority {
     /// The builder's own CA. If the folder has `ca.crt` but no `ca.key`, all certificates are
-    /// ready-made and used as they are.
+    /// ready-made, and the builder does not change them.
     Own,
     /// The user's CA.
     Provided {
@@ -39,7 +39,7 @@ pub(super) const BACKDATE: Duration = Duration::hours(1);
 /// The authorities that nodes trust, and the authority that signs.
 #[derive(Debug)]
 pub(super) struct Signer {
-    /// The complete text of `ca.crt`, as every node receives it.
+    /// The complete text of `ca.crt`, which every node receives.
     pub(super) pem: String,
     /// The certificates in `ca.crt`, parsed.
     pub(super) trusted: Vec<Certificate>,
@@ -70,7 +70,7 @@ impl Signer {
 }
 
 impl Authority {
-    /// Returns the authority that a recipe in this folder names.
+    /// Returns the authority that the recipe names. `folder` is the recipe's folder.
     pub(crate) fn of(tls: &Tls, folder: &Path) -> Self {
         match &tls.authority {
             Some(AuthorityFiles { cert, key }) => Self::Provided {

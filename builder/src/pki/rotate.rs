@@ -14,7 +14,7 @@ use super::{Event, PkiError, authority, store};
 /// The next authority's key, until it replaces `ca.key`.
 const NEXT: &str = "next-ca.key";
 
-/// The authority's key, which the folder must contain, and all trusted certificates.
+/// The folder's own authority: its certificate, its key and all trusted certificates.
 struct OwnAuthority {
     cert: std::path::PathBuf,
     key: std::path::PathBuf,

@@ -182,7 +182,7 @@ pub(super) struct Requirements<'a> {
     /// A certificate that expires before this time is renewed, if a new certificate would last
     /// longer.
     pub(super) renew_until: OffsetDateTime,
-    /// The end of validity that a new certificate would have.
+    /// The time at which a new certificate would expire.
     pub(super) new_until: OffsetDateTime,
     /// The end of validity of the CA.
     pub(super) authority_until: OffsetDateTime,

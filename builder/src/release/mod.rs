@@ -1,8 +1,9 @@
 //! Finds or downloads an upstream etcd release, verifies the release against all sources, and
 //! unpacks and checks its programs.
 //!
-//! Read the modules in this order: `digest_consensus` (do the recipe, the table and the mirror
-//! agree?), `answer` and `fetch` (get the bytes), `contents` and `open` (check the contents).
+//! Read the modules in this order: `digest_consensus` (compares the digests from the recipe, the
+//! table and the mirror), `answer` and `fetch` (download the tarball), `contents` and `open` (check
+//! its contents).
 //!
 //! The cache belongs to the operator, like a compiler's cache, so the digests in the cache only
 //! protect against damage. The recipe's digest, the table and SHA256SUMS protect against a forged

@@ -235,7 +235,7 @@ fn a_renewed_certificate_begins_later_and_the_old_certificate_is_not_kept() {
     // document as older.
     let (third, _) = at(12 * minute, Duration::days(365));
     assert!(third.not_before > second.not_before);
-    // The node was off for longer than the lifetime.
+    // The node was off for longer than the lifetime of its certificate.
     let (fourth, _) = at(Duration::days(400), 10 * minute);
     assert!(fourth.not_before > third.not_before);
     let kept = folder

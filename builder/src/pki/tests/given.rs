@@ -6,7 +6,7 @@ use time::Duration;
 
 use super::*;
 
-/// Creates a CA with openssl, as a user might provide it.
+/// Creates a CA with openssl, like a CA that a user might provide.
 fn foreign_authority(dir: &Path, name: &str, key: &[&str]) -> Option<Authority> {
     let (cert, key_path) = (
         dir.join(format!("{name}.crt")),
@@ -53,7 +53,7 @@ fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
                 &folder.file("nodes/etcd-1/server.crt"),
             ],
         );
-        // If the CA's key is missing, the issued certificates are used as they are.
+        // If the CA's key is missing, the builder uses the issued certificates unchanged.
         let (_, events) = folder.node(now(), 101).unwrap();
         assert_eq!(events, []);
         let error = folder.node(now(), 102).unwrap_err().to_string();

@@ -109,7 +109,7 @@ impl Folder {
         Certificate::all(&pem).unwrap().remove(0)
     }
 
-    /// Returns the part of a node's document that was issued by the previous authority.
+    /// Returns a node's certificates from the previous authority.
     fn before(&self) -> Option<NodeTls> {
         self.open(now())
             .unwrap()
