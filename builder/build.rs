@@ -1,4 +1,4 @@
-//! The builder contains the kickstart's files. Cargo must watch the folder, because a new file in
+//! The builder embeds the files in kickstart/. Cargo must watch that folder, because a new file in
 //! it does not change any Rust file.
 
 fn main() {

@@ -19,11 +19,11 @@ pub(crate) struct Options {
     /// The names of the nodes
     #[arg(required_unless_present = "all", value_name = "NAME")]
     nodes: Vec<Label>,
-    /// Apply to all nodes of the output. With --install, only to those without a record
+    /// Apply to all nodes in the output; with --install, only to nodes without a record
     #[arg(long, conflicts_with = "nodes")]
     all: bool,
     /// Install the machine at its next network boot, which erases its disk. `builder serve --power`
-    /// boots it from the network at once. Implies --document
+    /// boots the machine from the network immediately. Implies --document
     #[arg(long)]
     install: bool,
     /// Allow the machine to fetch its document again
@@ -32,7 +32,7 @@ pub(crate) struct Options {
     /// The output that `builder serve` serves
     #[arg(long, default_value = "out")]
     out: PathBuf,
-    /// The folder of the server's records [default: OUT.state]
+    /// The folder that contains the server's records [default: OUT.state]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Print JSON
@@ -40,19 +40,20 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// What the server does for a node from now on.
+/// The permissions of one node.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Permission {
     node: Label,
-    /// Absent without `--install`. False if the node has a record, which `--all` does not change.
+    /// Whether the machine may be installed. Absent without `--install`; false if `--all` skips the
+    /// node because it has a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     install: Option<bool>,
     /// Whether the node may fetch its document again.
     document: bool,
 }
 
-/// Records the permission. It applies to a running server immediately.
+/// Records the permissions. A running server applies the permissions immediately.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.canonicalize().with_context(|| {
         format!(
@@ -68,15 +69,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let all: Vec<&str> = known.iter().map(Label::as_str).collect();
         ensure!(
             cluster.node(name.as_str()).is_some(),
-            "{name} is not a node of {}, which has {}",
+            "{name} is not a node of {}, which contains {}",
             out.display(),
             all.join(", ")
         );
     }
     if !cluster.record.is_complete() {
         console::note(format!(
-            "warning: {} is not the record that the cluster's first build began: is this the \
-             server's folder (--state)?",
+            "warning: {} is not the record that the cluster's first build began: check that \
+             --state names the server's folder",
             cluster.record.folder().display()
         ));
     }
@@ -124,8 +125,8 @@ fn text(permission: &Permission) -> String {
     text
 }
 
-/// Allows the installation of a node. `--all` covers only the nodes without a record: an operator
-/// may repeat the command from the shell's history when the cluster is already running. Returns
+/// Allows the installation of a node. `--all` covers only nodes without a record, because an
+/// operator might repeat the command from the shell's history while the cluster is running. Returns
 /// whether the node may be installed now.
 fn install(record: &Record, name: &Label, all: bool) -> Result<bool> {
     if all && (record.installation(name)?.is_some() || record.delivery(name)?.is_some()) {

@@ -29,7 +29,7 @@ use crate::serve::record::Record;
 use crate::tree::{self, Tree};
 use crate::{console, elf, etcd_roll, image_release, newfile, nodes, render, text_file};
 
-/// The size limit for a firstboot binary. A binary with all its debug symbols is smaller.
+/// The size limit for a firstboot binary. Even a binary with all its debug symbols is smaller.
 const LARGEST_FIRSTBOOT: u64 = 1 << 30;
 
 /// The command-line options.
@@ -41,7 +41,7 @@ pub(crate) struct Options {
     /// The folder to write. An earlier output is replaced completely
     #[arg(long, default_value = "out")]
     out: PathBuf,
-    /// Replace an output that was built with another PKI folder, such as that of another cluster
+    /// Replace an output that was built with another PKI folder, such as another cluster's
     #[arg(long)]
     replace: bool,
     /// The folder of the cluster's certificates and keys. Missing files are created [default:
@@ -54,13 +54,13 @@ pub(crate) struct Options {
     /// Use only the cache, not the network
     #[arg(long)]
     offline: bool,
-    /// Use this release tarball instead of a download. It is verified in the same way
+    /// Use this release tarball instead of a download, and verify it in the same way
     #[arg(long, value_name = "FILE")]
     release: Option<PathBuf>,
-    /// Use this mirror instead of the recipe's. May be repeated
+    /// Use this mirror instead of the recipe's mirrors. Can be repeated
     #[arg(long, value_name = "URL")]
     mirror: Vec<recipes::recipe::Base>,
-    /// The static firstboot to pack [default: the one next to this program]
+    /// The static firstboot binary to pack [default: `firstboot` next to this program]
     #[arg(long, value_name = "FILE")]
     firstboot: Option<PathBuf>,
     /// Treat warnings as errors
@@ -82,7 +82,7 @@ impl Options {
     }
 }
 
-/// Runs the build.
+/// Builds the image and the nodes' documents.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let progress = release::for_stderr();
     let CheckedRecipe {
@@ -93,8 +93,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let date = date(&recipe)?;
     let folders = folders(options)?;
     let (cache, pki_folder) = (&folders.cache, &folders.pki);
-    // Check before any download, because a folder that cannot be replaced now cannot be replaced at
-    // the end either.
+    // Check before any download, because a folder that cannot be replaced before the build cannot
+    // be replaced after it either.
     let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
     if let Some(etcd) = replaced {
         warn_of_roll(&recipe, etcd, &folders.place, &*progress);
@@ -151,15 +151,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     report(options, &recipe, &packed, pki_folder, (pki.trust(), serial))
 }
 
-/// Issues each node's document. If the PKI is new, also begins the record of installations.
+/// Issues each node's document. If the PKI is new, also creates the record of installations.
 fn issue_documents(
     recipe: &Recipe,
     pki: &mut Pki,
     pki_folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<Node>> {
-    // The record must exist before the first document is issued, because the document publishes the
-    // key. If a build ends here, the next build begins the record again.
+    // The record of installations must exist before the first document is issued, because issuing a
+    // document publishes the signing key, after which the PKI no longer counts as new. If the build
+    // is interrupted at this point, the next build creates the record again.
     let begun = if pki.is_new() {
         Some(begin_record(recipe, pki_folder)?)
     } else {
@@ -221,7 +222,7 @@ fn warn_of_awaited(
     if pki.store_keys()?.is_some() {
         progress.say(
             "warning: the node documents do not contain the object store's credentials, because \
-             they may be public with keys = \"node\": write the credentials to \
+             the documents may be public with keys = \"node\": write the credentials to \
              /etc/firstboot/s3-keys on each node, with mode 0600",
         );
     }
@@ -230,7 +231,7 @@ fn warn_of_awaited(
 
 /// The folders that a build reads and writes.
 struct Folders {
-    /// The output.
+    /// The output folder.
     place: PathBuf,
     cache: PathBuf,
     pki: PathBuf,
@@ -247,7 +248,7 @@ fn folders(options: &Options) -> Result<Folders> {
 }
 
 /// Warns about anything that prevents or restricts the update from the image in `place`, which
-/// contains version `etcd` of etcd, to the new image.
+/// contains etcd of the version `etcd`, to the new image.
 fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
     if let Some(warning) = etcd_roll::warning(etcd, recipe.etcd.settings.version) {
         let path = place.display();
@@ -272,7 +273,7 @@ fn date(recipe: &Recipe) -> Result<u64> {
     })
 }
 
-/// Begins the record of the machines that `builder serve` installs.
+/// Creates the record of the machines that `builder serve` installs.
 fn begin_record(recipe: &Recipe, pki: &Path) -> Result<Record> {
     let record = Record::new(&default_state(pki), &recipe.cluster.name);
     record.begin(SystemTime::now())?;

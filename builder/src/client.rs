@@ -17,7 +17,7 @@ use crate::{check, console, pki};
     --cert out.pki/clients/alice/client.crt --key out.pki/clients/alice/client.key"
 )]
 pub(crate) struct Options {
-    /// The certificate's common name. With authentication, etcd uses it as the user name
+    /// The certificate's common name, which etcd uses as the user name if authentication is enabled
     name: Label,
     /// The folder of the cluster's certificates and keys
     #[arg(long, value_name = "DIR", default_value = "out.pki")]
@@ -39,7 +39,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Issues the certificate.
+/// Issues the client certificate.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let life = options.days.map_or_else(
         || Duration::hours(i64::from(options.hours)),

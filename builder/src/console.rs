@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
-/// Prints a result. If a reader such as `head` closes the pipe, it has read enough. This is not a
-/// failure and does not change the exit code.
+/// Prints a result. A reader such as `head` may close the pipe early, which is not a failure and
+/// does not change the exit code.
 pub(crate) fn result(text: impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
@@ -15,7 +15,7 @@ pub(crate) fn result(text: impl Display) -> io::Result<()> {
     }
 }
 
-/// Prints a command's report: its text, or, for `--json`, the value as JSON.
+/// Prints a command's report as text, or as JSON with `--json`.
 pub(crate) fn report<T: Serialize + ?Sized>(
     value: &T,
     json: bool,
@@ -29,12 +29,12 @@ pub(crate) fn report<T: Serialize + ?Sized>(
 }
 
 /// Prints a line for the operator on standard error. If the line cannot be printed, for example
-/// because the disk is full, the program continues. `eprintln!` would end it.
+/// because the disk is full, the program continues, whereas `eprintln!` would panic.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Prints an error on standard error, as [`note`] prints a line.
+/// Prints an error on standard error. Like [`note`], it ignores a failure to print.
 pub(crate) fn error(text: impl Display) {
     note(format_args!("builder: {text}"));
 }

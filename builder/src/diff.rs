@@ -1,6 +1,6 @@
 //! `builder diff`: shows the differences between two images in readable form: settings line by
-//! line, programs by version and digest. It omits derived data (the stamp, the manifest, the
-//! overlay's own digest).
+//! line, programs by version and digest. The output omits derived data (the stamp, the manifest,
+//! the overlay's own digest).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -18,9 +18,9 @@ use crate::manifest::{self, Image, Kind, OverlayEntry};
 /// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The output of `builder build` that the nodes currently have, or its image/
+    /// The output of `builder build` that is installed on the nodes, or its image/ folder
     old: PathBuf,
-    /// The new output, or its image/
+    /// The new output, or its image/ folder
     new: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -33,15 +33,16 @@ const ETCD: &str = "etcd";
 /// A difference.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Difference {
-    /// The path on the node, or another name of what differs.
+    /// The path on the node, or the name of the difference.
     what: String,
-    /// The old state, if it existed.
+    /// The old state. Absent for an addition.
     #[serde(skip_serializing_if = "Option::is_none")]
     old: Option<String>,
-    /// The new state, if it still exists.
+    /// The new state. Absent for a removal.
     #[serde(skip_serializing_if = "Option::is_none")]
     new: Option<String>,
-    /// For a text, the removed lines, with `-`, and the added ones, with `+`.
+    /// For a text file, the removed lines with the prefix `-`, and the added lines with the prefix
+    /// `+`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lines: Vec<String>,
     /// A remark about the difference.
@@ -138,15 +139,14 @@ fn overlay_differences(old: &Image, new: &Image) -> Vec<Difference> {
         .collect()
 }
 
-/// Returns the kickstart without the overlay's digest, which changes with any change of the
-/// overlay.
+/// Returns the kickstart without the overlay's digest, which changes whenever the overlay changes.
 fn kickstart(image: &Image) -> String {
     image
         .kickstart
         .replace(&image.overlay.to_string(), "(the overlay's digest)")
 }
 
-/// Returns the entries of the overlay by path, without the files that list the others.
+/// Returns the overlay's entries by path, without the two files that list all other files.
 fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
     const LISTS: [&str; 2] = ["etc/firstboot/image.json", "etc/firstboot/SHA256SUMS"];
     let all = image
@@ -157,8 +157,8 @@ fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
     all.filter(|(path, _)| !LISTS.contains(path)).collect()
 }
 
-/// Returns a file as lines to compare, if the file is text. JSON is formatted with one line for
-/// each value.
+/// Returns the text of a file to compare line by line, or nothing if the file is not UTF-8. JSON is
+/// formatted with one line for each value.
 fn text(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8(bytes.to_vec()).ok()?;
     let value: Option<serde_json::Value> = serde_json::from_str(&text).ok();
@@ -182,8 +182,8 @@ fn lines(old: &str, new: &str) -> Vec<String> {
     changes.collect()
 }
 
-/// Describes an entry. The description includes the content only if it cannot be shown line by
-/// line.
+/// Describes an entry. With `content`, the description includes the size and the digest, for a file
+/// that cannot be shown line by line.
 fn describe(entry: &OverlayEntry, content: bool) -> String {
     let kind = if entry.kind == Kind::Folder {
         "folder "
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_went_and_came_are_shown_and_the_rest_is_not() {
+    fn only_removed_and_added_lines_are_shown() {
         assert_eq!(
             lines("a = 1\nb = 2\nc\n", "a = 1\nb = 3\nc\n"),
             ["-b = 2", "+b = 3"]
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_difference_has_its_line() {
+    fn each_kind_of_difference_has_its_own_format() {
         let shown = |old: Option<&str>, new: Option<&str>, lines: &[&str]| {
             let [old, new] = [old, new].map(|side| side.map(str::to_owned));
             let lines = lines.iter().map(ToString::to_string).collect();

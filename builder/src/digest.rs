@@ -18,7 +18,7 @@ impl Default for Hash {
 }
 
 impl Hash {
-    /// Adds these bytes.
+    /// Adds these bytes to the digest.
     pub(crate) fn add(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn piece_by_piece_is_the_same_as_at_once() {
+    fn a_digest_of_pieces_equals_the_digest_of_all_bytes() {
         let bytes: Vec<u8> = (0..600_000u32).map(|nth| nth.to_le_bytes()[1]).collect();
         assert_eq!(of_all(&bytes[..]).unwrap(), (600_000, Sha256::of(&bytes)));
         let mut hash = Hash::default();

@@ -1,8 +1,8 @@
-//! Checks whether a program would run on CentOS 7. The ELF headers show this before the program
-//! reaches a node.
+//! Checks from a program's ELF headers whether the program would run on CentOS 7.
 //!
 //! The check reads the same parts as the kernel and the dynamic linker of CentOS 7.9: the program
-//! headers and the dynamic segment. It does not need the section headers, which may be stripped.
+//! headers and the dynamic segment. The check does not need the section headers, which may be
+//! stripped.
 
 mod dynamic;
 mod linkage;

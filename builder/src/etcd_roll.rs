@@ -1,16 +1,16 @@
-//! What an operator must know before nodes change to an image with another version of etcd.
+//! Warns an operator about the update of nodes to an image with another version of etcd.
 
 use recipes::EtcdVersion;
 use recipes::upgrade::{Roll, roll};
 
-/// What an operator must know about the change from one version of etcd to another.
+/// Returns the warning, if any, about the change from one version of etcd to another.
 pub(crate) fn warning(from: EtcdVersion, to: EtcdVersion) -> Option<String> {
     match roll(from, to) {
         Ok(Roll::Patch | Roll::Upgrade) => None,
         Ok(Roll::Downgrade) => Some(format!(
             "etcd {from} to {to} is a downgrade, which `firstboot update` performs node by node. \
-             Do not reinstall a node before every node has the new image: etcd does not admit an \
-             older member"
+             Do not reinstall a node before every node has the new image: etcd does not admit a \
+             member with an older version"
         )),
         Err(obstacle) => Some(format!(
             "no node can be updated to the new image, or reinstalled from it: {obstacle}"
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_downgrade_and_a_skipped_minor_are_warned_of() {
+    fn a_downgrade_and_a_skipped_minor_version_cause_a_warning() {
         let said = |from: &str, to: &str| warning(from.parse().unwrap(), to.parse().unwrap());
         assert_eq!(said("3.5.33", "3.6.14"), None);
         assert_eq!(said("3.6.14", "3.6.11"), None);

@@ -1,5 +1,4 @@
-//! The reasons why the builder exits, as exit codes. docs/exit-codes.md lists them for the
-//! operator.
+//! The builder's exit codes, which docs/exit-codes.md lists for the operator.
 
 /// The reason why an error ends the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

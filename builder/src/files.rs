@@ -16,20 +16,20 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 /// A file that the user adds, with its contents.
 #[derive(Debug, Clone)]
 pub(crate) struct UserFile {
-    /// Its path on the node, without a leading slash.
+    /// The path on the node, without a leading slash.
     pub(crate) path: String,
     pub(crate) mode: u32,
-    /// The numeric ids of its user and group.
+    /// The numeric id of the file's user and of its group.
     pub(crate) owner: u32,
-    /// The path from which it was read.
+    /// The path from which the builder read the file.
     pub(crate) source: PathBuf,
-    /// The place in the recipe that names it.
+    /// The place in the recipe that names the file.
     pub(crate) span: std::ops::Range<usize>,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Returns the path on the node of each `post` script. The names are numbered, so that they sort in
-/// the recipe's order and two scripts can share a name.
+/// Returns the path on the node of each `post` script. Each name starts with a number, so that the
+/// scripts sort in the recipe's order, and two scripts can share a name.
 pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
     files.post.iter().enumerate().map(|(index, file)| {
         let name = file.source.rsplit('/').next().unwrap_or_default();
@@ -52,8 +52,8 @@ pub(crate) fn key_path(repo: &Repo) -> String {
     format!("etc/pki/rpm-gpg/RPM-GPG-KEY-{}", repo.name)
 }
 
-/// Returns the units that the presets enable or disable: those in the folders where systemd finds
-/// units.
+/// Returns the units that the presets enable or disable: the units in the folders that systemd
+/// searches.
 pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
     const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
     let folders = ["etc/systemd/system/", "usr/lib/systemd/system/"];
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_leads_out_is_refused_and_one_that_stays_is_followed() {
+    fn a_link_out_of_the_folder_is_refused_and_a_link_within_it_is_followed() {
         let folder = tempfile::tempdir().unwrap();
         let (inner, outer) = (folder.path().join("recipe"), folder.path().join("secret"));
         fs::create_dir_all(inner.join("folder")).unwrap();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_keep_their_order_and_only_whole_units_are_preset() {
+    fn scripts_keep_their_order_and_drop_ins_are_not_preset() {
         let recipe = recipe(
             "[files]\npost = [\"z/a b.sh\", \"a.sh\"]\n[files.overlay]\n\"/etc/systemd/system/a.timer\" = \"a\"\n\
              \"/etc/systemd/system/etcd.service.d/a.conf\" = \"a\"\n\"/usr/lib/systemd/system/b@.service\" = \"a\"\n",

@@ -14,7 +14,7 @@ use crate::{console, manifest, pki, text_file};
 /// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyOptions {
-    /// The output of `builder build`, or its image/
+    /// The output of `builder build`, or its image/ folder
     folder: PathBuf,
     /// The signing.pub of the key that must have signed the manifest [default: the image's own]
     #[arg(long, value_name = "FILE")]

@@ -2,9 +2,9 @@
 //!
 //! `build` runs these modules in order: `check` (checks the recipe and the files rendered from it),
 //! `release` (downloads and verifies upstream's release), `render` (renders the node's files from
-//! kickstart/), `overlay` (packs them), `pki` and `nodes` (create the identity of each node),
-//! `manifest`, `image_release` (writes the signed document through which running nodes find the
-//! image), and `output` (moves everything into place).
+//! kickstart/), `overlay` (packs the node's files), `pki` and `nodes` (create the identity of each
+//! node), `manifest`, `image_release` (writes the signed document through which running nodes find
+//! the image), and `output` (moves everything into place).
 
 mod allow;
 mod assign;
@@ -49,12 +49,13 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 #[command(
     version = recipes::program_version(),
     after_help = "Exit codes: 0 done; 1 failed; 2 wrong command line; 3 errors in the recipe or in \
-        a checked file; 4 verify, serve, pki show or diff found faults or differences; 5 and 6 \
-        status: degraded, no quorum. See docs/exit-codes.md.\n\n Environment: SOURCE_DATE_EPOCH \
-        sets the date of the files in the overlay, in seconds since 1970.\n\n Examples:\n  builder \
-        init --ssh-key ~/.ssh/id_ed25519.pub etcd-1=10.0.0.11 etcd-2=10.0.0.12 etcd-3=10.0.0.13\n  \
-        builder check recipe.toml\n  builder build recipe.toml --out out\n  builder serve out \
-        --tree /srv/centos/7.9.2009/os/x86_64"
+                  a checked file; 4 verify, serve, pki show or diff found faults or differences; 5 \
+                  status found a degraded cluster; 6 status found no quorum. See \
+                  docs/exit-codes.md.\n\n Environment: SOURCE_DATE_EPOCH sets the date of the \
+                  files in the overlay, in seconds since 1970.\n\n Examples:\n  builder init \
+                  --ssh-key ~/.ssh/id_ed25519.pub etcd-1=10.0.0.11 etcd-2=10.0.0.12 \
+                  etcd-3=10.0.0.13\n  builder check recipe.toml\n  builder build recipe.toml --out \
+                  out\n  builder serve out --tree /srv/centos/7.9.2009/os/x86_64"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -71,10 +72,10 @@ enum Command {
     Plan(plan::Options),
     /// Report errors in a recipe and all files rendered from it, or in files of a node
     Check(check::Options),
-    /// Download etcd, the installation tree and the repositories of a recipe, for a site without the
-    /// Internet
+    /// Download etcd, the installation tree and the repositories of a recipe, for a site without
+    /// Internet access
     Mirror(mirror::Options),
-    /// Serve an output over http: the image to every client, each document to its node's machine,
+    /// Serve an output over HTTP: the image to every client, each document to its node's machine,
     /// and the installer to iPXE
     Serve(Box<serve::Options>),
     /// Show the state of a running cluster, with your own client certificate
@@ -103,10 +104,11 @@ enum PkiCommand {
     Approve(sign::ApproveOptions),
     /// Issue a client certificate for your own machine, for `builder status` and etcdctl
     Client(client::Options),
-    /// Create the next CA alongside the trusted one. The next build reissues all node certificates
-    /// from it
+    /// Create the next CA alongside the trusted CA. The next build issues all node certificates
+    /// from the next CA
     Rotate(rotate::RotateOptions),
-    /// Stop trusting the previous CA; run it once every node has a document built after `rotate`
+    /// Stop trusting the previous CA. Run this after every node has a document that was built after
+    /// `rotate`
     Retire(rotate::RetireOptions),
 }
 
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn every_command_prints_json() {
-        // This command always prints JSON, so it has no `--json` option.
+        // `builder pki sign` always prints JSON, so it has no `--json` option.
         assert_eq!(without_json(&command(), ""), [" builder pki sign"]);
     }
 }

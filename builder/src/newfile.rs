@@ -12,7 +12,7 @@ pub(crate) const PUBLIC: u32 = 0o644;
 /// The mode of a file that only its owner can read.
 pub(crate) const SECRET: u32 = 0o600;
 
-/// Writes a file that does not exist yet. It does not sync the file, because the commit of the
+/// Writes a file that does not exist yet. The file is not synced here, because the commit of the
 /// output syncs all files together.
 pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new()

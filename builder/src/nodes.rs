@@ -1,7 +1,7 @@
 //! The files of one node: its signed document, the two NoCloud files that contain the document, and
-//! the same two files as a disk image for virtual machines. All of them are secret if the document
-//! contains the node's keys. A node that generates its keys itself and is not enrolled yet has only
-//! `identity.json`.
+//! the same two files as a disk image for virtual machines. All these files are secret if the
+//! document contains the node's keys. A node that generates its keys itself and is not enrolled yet
+//! has only `identity.json`.
 
 mod seed;
 
@@ -17,13 +17,13 @@ use serde::Serialize;
 use crate::newfile;
 use crate::pki::{Pki, PkiError, Subject};
 
-/// Why a node's files cannot be created.
+/// The reason why a node's files cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodesError {
     /// The operating system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
-        /// The operation.
+        /// The operation that failed.
         doing: &'static str,
         /// The file or folder of the operation.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub(crate) enum NodesError {
 /// The file of a node that is not enrolled yet. `builder serve` reads it.
 pub(crate) const IDENTITY: &str = "identity.json";
 
-/// What a build knows about a node.
+/// A node in a build, with or without certificates.
 #[derive(Debug)]
 pub(crate) enum Node {
     /// The node has certificates.
@@ -60,8 +60,7 @@ pub(crate) enum Node {
     Awaited(NodeIdentity),
 }
 
-/// Issues the document of a node of the recipe, or its identity if the node has no certificates
-/// yet.
+/// Issues a node's document, or only the node's identity if the node has no certificates yet.
 pub(crate) fn issue(
     recipe: &Recipe,
     pki: &mut Pki,
@@ -85,8 +84,8 @@ pub(crate) fn issue(
             let (tls, before) = pki.node_tls(&subject)?;
             (tls.into(), before.map(Into::into), store_keys)
         }
-        // The document of such a node may be public, so it does not contain the object store's
-        // credentials either.
+        // The document of a node that generates its keys may be public, so the document does not
+        // contain the object store's credentials.
         KeyOrigin::Node => match pki.certificates(&subject)? {
             Some((tls, before)) => (tls, before, None),
             None => return Ok(Node::Awaited(identity)),
@@ -104,7 +103,7 @@ pub(crate) fn issue(
     })))
 }
 
-/// NoCloud's `meta-data`. It is read as YAML, a superset of JSON.
+/// NoCloud's `meta-data`, written as JSON. NoCloud reads the file as YAML, a superset of JSON.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct MetaData<'a> {
@@ -115,7 +114,8 @@ struct MetaData<'a> {
 /// Returns a node's files, by name. The same document and key produce the same bytes.
 ///
 /// The instance-id contains a part of the document's digest. A NoCloud reader assumes that nothing
-/// has changed if it knows the instance-id, so the id must change when the document does.
+/// has changed if it has seen the instance-id before, so the instance-id must change with the
+/// document.
 pub(crate) fn documents(
     document: &NodeDocument,
     key: &SigningKey,
@@ -131,8 +131,8 @@ pub(crate) fn documents(
 }
 
 /// Returns the files of a node whose document is already signed. `envelope` is the text of the
-/// envelope around `payload`. All other files follow from the envelope, so `builder verify` knows
-/// their contents.
+/// envelope around `payload`. All other files are derived from the envelope, so `builder verify`
+/// can recompute their contents.
 pub(crate) fn files_of_signed(
     document: &NodeDocument,
     payload: &[u8],

@@ -1,6 +1,6 @@
-//! The output folder, which a build replaces completely: it writes its output next to the old one
-//! and swaps the two in one step. A build that fails, is interrupted or killed, or runs out of disk
-//! space leaves the old output unchanged.
+//! The output folder. A build replaces the folder completely: it writes the new output next to the
+//! old output, and swaps them in one step. A build that fails, is interrupted or killed, or runs
+//! out of disk space leaves the old output unchanged.
 //!
 //! ```text
 //! .NAME.new-PID    the new output of the build PID; 0700, locked until the build ends
@@ -30,7 +30,7 @@ use existing::{check_replaceable, inspect};
 use interrupt::{discard, lock};
 use siblings::{parent, recover, replace, serial, sibling};
 
-/// Refuses a path where an output is not allowed. Returns the version of etcd in the existing
+/// Refuses a path at which an output is not allowed. Returns the version of etcd in the existing
 /// output.
 pub(crate) fn check(
     target: &Path,
@@ -46,8 +46,8 @@ pub(crate) fn check(
     Ok(found.etcd())
 }
 
-/// An output that is being written. If it is dropped before [`Output::commit`], it leaves nothing
-/// behind.
+/// An output that is being written. An output that is dropped before [`Output::commit`] leaves
+/// nothing behind.
 #[derive(Debug)]
 pub(crate) struct Output {
     target: PathBuf,
@@ -57,8 +57,8 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Begins an output that will replace `target`: checks that this is allowed, removes what dead
-    /// builds have left next to it, and creates the folder to write into.
+    /// Begins an output that will replace `target`: checks that `target` may be replaced, removes
+    /// the leftovers of dead builds next to it, and creates the folder to write into.
     pub(crate) fn begin(target: &Path, replaceable: Replaceable) -> Result<Self, OutputError> {
         let target = resolve(target)?;
         check(&target, &replaceable)?;
@@ -66,8 +66,8 @@ impl Output {
         recover(&target)?;
         check(&target, &replaceable)?;
         let temp = sibling(&target, &format!("new-{}", serial()));
-        // The folder is registered before it exists. A signal in between finds nothing to remove,
-        // which is harmless.
+        // The folder is registered before it exists. A signal that arrives between the two steps
+        // finds nothing to remove, which is harmless.
         lock().push(temp.clone());
         let result = make(&temp);
         if result.is_err() {
@@ -86,7 +86,7 @@ impl Output {
         &self.temp
     }
 
-    /// Syncs everything that was written, and then replaces the old output in one step.
+    /// Syncs the new output, and then replaces the old output in one step.
     pub(crate) fn commit(self) -> Result<(), OutputError> {
         sync(&self.temp)?;
         // The mode must not depend on the umask, because a web server that runs as another user
@@ -95,15 +95,16 @@ impl Output {
         fs::set_permissions(&self.temp, permissions)
             .map_err(io_error("set its mode", &self.temp))?;
         let _turn = lock_parent(&self.target)?;
-        // Check again, because someone may have put something there during the build.
+        // Check again, because the target may have changed during the build.
         check(&self.target, &self.replaceable)?;
         {
-            // A signal waits for this lock, so it can only remove the folder that is not in place.
+            // The thread that waits for signals needs this lock, so it can remove only the folder
+            // that is not in place.
             let _no_signal = lock();
             replace(&self.temp, &self.target)?;
         }
         sync_folder(parent(&self.target))
-        // An old output now has the temporary name, and is removed on drop.
+        // If there was an old output, it now has the temporary name, and is removed on drop.
     }
 }
 
@@ -146,7 +147,7 @@ pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     }
 }
 
-/// Creates the folder. Only the builder's user can access it during the build.
+/// Creates the temporary folder, which only the builder's user can access during the build.
 fn make(temp: &Path) -> Result<File, OutputError> {
     DirBuilder::new()
         .mode(0o700)
@@ -163,8 +164,8 @@ fn make(temp: &Path) -> Result<File, OutputError> {
     }
 }
 
-/// Waits until no other build begins or commits an output next to the target, because their renames
-/// must not interleave.
+/// Waits until no other build begins or commits an output next to the target, because the renames
+/// of two builds must not interleave.
 fn lock_parent(target: &Path) -> Result<File, OutputError> {
     let folder = parent(target);
     let file = File::open(folder).map_err(io_error("open it", folder))?;

@@ -1,5 +1,5 @@
 //! `builder plan`: shows what an image of a recipe would contain, with the guide's settings next to
-//! the image's own. It does not download anything.
+//! the image's own. The command does not download anything.
 
 mod contents;
 mod text;
@@ -29,8 +29,9 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Also write the kickstart and the overlay's files to a new folder, for inspection. This
-    /// kickstart cannot install a machine, because only a build knows the overlay's digest
+    /// Also write the kickstart and the overlay's files to a new folder, for inspection. The
+    /// written kickstart cannot install a machine, because only a build computes the overlay's
+    /// digest
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! The recipe of a long-running program, which reads the recipe again when its file changes.
+//! The recipe of a long-running program, which rereads the recipe when the recipe's file changes.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use crate::check;
 /// The attributes that change when a file is written or replaced: its device, inode, size and time.
 type Stamp = (u64, u64, u64, i64, i64);
 
-/// A recipe whose nodes generate their keys themselves, and its file.
+/// A recipe whose nodes generate their keys themselves, with the recipe's file.
 #[derive(Debug)]
 pub(crate) struct RecipeFile {
     path: PathBuf,
@@ -22,10 +22,10 @@ pub(crate) struct RecipeFile {
 }
 
 impl RecipeFile {
-    /// Reads the recipe.
+    /// Reads the recipe from its file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        // The stamp is taken before the content is read, so that a change in between is noticed at
-        // the next call.
+        // The stamp is taken before the content is read, so that the next call detects a change in
+        // between.
         let stamp = stamp(path);
         let recipe = read(path)?;
         let stamp = stamp.with_context(|| format!("cannot read {}", path.display()))?;
@@ -42,14 +42,14 @@ impl RecipeFile {
 
     /// Returns the current recipe. If the file has changed and cannot be used, `report` receives
     /// the error once, and the earlier recipe stays in use. The earlier recipe also stays in use
-    /// until the changed one is `built`.
+    /// until `built` returns true for the changed recipe.
     pub(crate) fn current(
         &self,
         built: impl FnOnce(&Recipe) -> bool,
         report: impl FnOnce(&anyhow::Error),
     ) -> Arc<Recipe> {
         let mut kept = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        // A file that is missing at this moment is being replaced.
+        // If the file is missing, another program is replacing it at this moment.
         let Some(found) = stamp(&self.path).ok().filter(|found| *found != kept.0) else {
             return Arc::clone(&kept.1);
         };
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_recipe_is_read_again_and_a_broken_one_is_reported_once() {
+    fn a_changed_recipe_is_read_again_and_a_broken_recipe_is_reported_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("recipe.toml");
         let text = |name: &str| {
@@ -106,19 +106,22 @@ mod tests {
         assert!(errors.is_empty());
         assert!(
             Arc::ptr_eq(&first, &now().0),
-            "it is not read for each request"
+            "the recipe is read for each request"
         );
 
         fs::write(&path, text("etcd-one")).unwrap();
         let unbuilt = file.current(|_| false, |error| panic!("{error:#}"));
-        assert!(Arc::ptr_eq(&first, &unbuilt), "it is used before its build");
+        assert!(
+            Arc::ptr_eq(&first, &unbuilt),
+            "the changed recipe is used before its build"
+        );
         assert_eq!(now().0.nodes[0].name.as_str(), "etcd-one");
         for broken in ["", include_str!("../../recipes/single-node.toml")] {
             fs::write(&path, broken).unwrap();
             let (recipe, errors) = now();
             assert_eq!(recipe.nodes[0].name.as_str(), "etcd-one");
             assert!(errors[0].contains("the earlier recipe stays"), "{errors:?}");
-            assert!(now().1.is_empty(), "it is reported again");
+            assert!(now().1.is_empty(), "the error is reported again");
         }
         fs::remove_file(&path).unwrap();
         assert_eq!(now().0.nodes[0].name.as_str(), "etcd-one");

@@ -1,6 +1,7 @@
 //! Renders the files under kickstart/ with the recipe's values. A value can enter a file in only
-//! four ways: as a word that never needs quoting, quoted by a filter, escaped for XML, or in whole
-//! lines that the builder has generated (`|lines`). Anything else stops the build.
+//! four ways: as a word that never needs quoting, quoted by a filter, escaped for XML, or as
+//! complete lines that the builder has generated (`|lines`). Any other use of a value stops the
+//! build.
 
 mod context;
 mod packages;
@@ -84,7 +85,7 @@ pub(crate) fn modes() -> impl Iterator<Item = (u32, &'static str)> {
         })
 }
 
-/// Quotes a text as one word of a kickstart. A test uses this function to read the word back.
+/// Quotes a text as one word of a kickstart, for a test that parses the word again.
 #[cfg(test)]
 pub(crate) fn quoted(text: &str) -> String {
     quote::shell(text).unwrap_or_default()

@@ -33,7 +33,7 @@ pub(crate) struct RetireOptions {
     json: bool,
 }
 
-/// What a command changed in a PKI folder, and what the operator must do next.
+/// The changes that a command made in a PKI folder, and the operator's next step.
 #[derive(Debug, Serialize)]
 struct Changes {
     events: Vec<Event>,

@@ -19,7 +19,7 @@ use crate::{build, console, text_file};
 pub(crate) struct SignOptions {
     /// The recipe of the cluster, which provides names, addresses and lifetimes
     recipe: PathBuf,
-    /// The node
+    /// The name of the node
     name: Label,
     /// The request that `firstboot csr` printed on the node; `-` means standard input
     request: PathBuf,
@@ -33,7 +33,7 @@ pub(crate) struct SignOptions {
 pub(crate) struct ApproveOptions {
     /// The folder of the cluster's certificates and keys
     folder: PathBuf,
-    /// The node
+    /// The name of the node
     name: Label,
     /// The fingerprint of the key, as the node prints it. Without a fingerprint, show the key that
     /// is waiting for approval
@@ -47,7 +47,7 @@ pub(crate) struct ApproveOptions {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "state", content = "key")]
 enum Approval {
-    /// The node asked for certificates for this key, and an operator has not approved it.
+    /// The node requested certificates for this key, and no operator has approved the key.
     Waiting(Sha256),
     /// The next request for this key will be signed.
     Approved(Sha256),
@@ -82,17 +82,17 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     Ok(console::result(document)?)
 }
 
-/// Signs the requests of a cluster's nodes.
+/// A signer of the requests of a cluster's nodes.
 #[derive(Debug)]
 pub(crate) struct CertificateAuthority {
     pub(crate) recipe: RecipeFile,
     pub(crate) pki: PathBuf,
-    /// Which keys are signed for a node that has no recorded keys.
+    /// The policy that decides which keys may be recorded as a node's first keys.
     pub(crate) first: FirstKeys,
 }
 
 impl CertificateAuthority {
-    /// Signs a request. Returns the node document, and what changed in the PKI folder. `report`
+    /// Signs a request. Returns the node document, and the changes to the PKI folder. `report`
     /// receives the error if the recipe has changed and cannot be used.
     pub(crate) fn answer(
         &self,

@@ -13,7 +13,7 @@ use crate::exit::{Exit, exit_error};
 /// The maximum size of a text. A larger file was not written by hand.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
-/// Kinds of files that are not UTF-8: the first bytes, the name of the kind, and what to do.
+/// Kinds of files that are not UTF-8: the first bytes, the name of the kind, and the remedy.
 const OTHERS: [(&[u8], &str, &str); 5] = [
     (&[0xff, 0xfe], "UTF-16 text", "save it as UTF-8"),
     (&[0xfe, 0xff], "UTF-16 text", "save it as UTF-8"),
@@ -44,7 +44,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
             "it is a folder, but a file is expected",
         ));
     }
-    // From now on, reading waits for the writer of the FIFO.
+    // Without O_NONBLOCK, reading waits for the writer of the FIFO.
     fcntl_setfl(&file, fcntl_getfl(&file)? - nonblock)?;
     Ok(file)
 }
@@ -62,7 +62,7 @@ pub(crate) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the text of a file. `expected` describes what the file must be, such as a recipe.
+/// Reads the text of a file. `expected` describes the expected kind of file, such as a recipe.
 pub(crate) fn read(path: &Path, expected: &str) -> Result<String> {
     let shown = path.display();
     let mut bytes = Vec::new();
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_not_text_is_named_for_what_it_is() {
+    fn the_error_names_the_kind_of_a_file_that_is_not_text() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("recipe.toml");
         for (bytes, words) in [
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_and_a_missing_file_are_named_with_what_was_expected() {
+    fn the_error_for_a_folder_or_a_missing_file_names_the_expected_content() {
         let folder = tempfile::tempdir().unwrap();
         for (path, why) in [
             (
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifo_without_a_writer_is_empty_and_one_with_a_writer_is_read_to_its_end() {
+    fn a_fifo_without_a_writer_is_empty_and_a_fifo_with_a_writer_is_read_to_its_end() {
         use std::io::Write as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fifo");

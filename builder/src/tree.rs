@@ -1,5 +1,5 @@
 //! Everything in the overlay: the rendered files, the programs, the files that firstboot reads, the
-//! stamp over all of them, and the folders above them. This module also creates the list for the
+//! stamp of all these files, and the folders above them. This module also creates the list for the
 //! manifest, so that the list cannot differ from the overlay.
 
 use std::collections::BTreeSet;
@@ -131,12 +131,13 @@ impl Tree {
     }
 
     /// Adds the stamp with which the node checks the files that it received. The stamp is JSON for
-    /// firstboot, and a list for `sha256sum -c` in the kickstart, where no program can read JSON.
+    /// firstboot, and a list for `sha256sum -c`, which the kickstart runs.
     fn stamp(&mut self) -> Result<()> {
         let stamped = |entry: &OverlayEntry| {
             let (sha256, size) = (entry.sha256?, entry.size?);
             let mutable = MUTABLE.contains(&entry.path.as_str());
-            // Both ids were u32 values when the entry was created above.
+            // The conversion cannot fail, because both ids were u32 values when the entry was
+            // created.
             let (uid, gid) = (
                 u32::try_from(entry.uid).ok()?,
                 u32::try_from(entry.gid).ok()?,

@@ -1,5 +1,5 @@
-//! The settings of this image, with the guide's values and the reasons. They come from the table
-//! kickstart/tuning/settings.toml, applied to one recipe.
+//! The settings of this image, with the guide's values and the reasons. The builder computes the
+//! settings for one recipe from the table kickstart/tuning/settings.toml.
 
 mod block;
 mod setting;

@@ -1,4 +1,4 @@
-//! The digests of the inputs and the output of a build, for the manifest.
+//! The digests of a build's inputs and outputs, for the manifest.
 
 use std::path::Path;
 

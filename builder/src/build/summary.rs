@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use recipes::Sha256;
 use serde::Serialize;
 
-/// A description of what was built, for output as text or JSON.
+/// A description of the build's results, for output as text or JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
     pub(super) serial: u64,
@@ -24,12 +24,13 @@ impl fmt::Display for Summary {
         let (out, nodes) = (self.out.display(), self.nodes.join(", "));
         writeln!(
             f,
-            "{out}/image/   etcd {}, public, the same for every node: serve it over http",
+            "{out}/image/   etcd {}, public, the same for every node: serve it over HTTP",
             self.etcd
         )?;
         writeln!(
             f,
-            "{out}/nodes/   {nodes}: secret, one folder for each: give it to that machine only"
+            "{out}/nodes/   {nodes}: secret, one folder for each node: give each folder only to \
+             its machine"
         )?;
         writeln!(
             f,

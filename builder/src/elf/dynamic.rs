@@ -1,5 +1,4 @@
-//! Reads the dynamic segment: which libraries, and which versions of their symbols, a program
-//! needs.
+//! Reads from the dynamic segment which libraries and symbol versions a program needs.
 
 use object::elf::{self, ProgramHeader64, Vernaux, Verneed};
 use object::read::elf::{Dyn as _, ProgramHeader as _};
@@ -7,7 +6,7 @@ use object::{LittleEndian, ReadRef as _};
 
 use super::linkage::{Linkage, NotForCentos7, Version};
 
-/// The libraries of a minimal CentOS 7 that a program can need: those of glibc 2.17, and gcc
+/// The libraries on a minimal CentOS 7 that a program can need: glibc 2.17's libraries, and gcc
 /// 4.8.5's libgcc.
 const LIBRARIES: [&str; 8] = [
     "libc.so.6",
@@ -20,7 +19,7 @@ const LIBRARIES: [&str; 8] = [
     "ld-linux-x86-64.so.2",
 ];
 
-/// The newest symbol versions that these libraries have.
+/// The newest symbol versions in the libraries of CentOS 7.
 const NEWEST: [(&str, [u32; 3]); 2] = [("GLIBC_", [2, 17, 0]), ("GCC_", [4, 8, 0])];
 
 /// The maximum number of records to read, so that the check does not hang on a corrupt table that
@@ -35,8 +34,8 @@ impl std::fmt::Display for Version {
 }
 
 impl Version {
-    /// Returns the version after `prefix` in a name such as `GLIBC_2.2.5`, or `None` if the rest is
-    /// not a version.
+    /// Returns the version after `prefix` in a name such as `GLIBC_2.2.5`, or `None` if the text
+    /// after `prefix` is not a version.
     fn after(prefix: &str, name: &str) -> Option<Self> {
         let parts: Option<Vec<u32>> = name
             .strip_prefix(prefix)?
@@ -47,8 +46,8 @@ impl Version {
     }
 }
 
-/// Checks the symbol versions and libraries that a program needs. Each version is paired with its
-/// library's name.
+/// Checks the symbol versions and libraries that a program needs. Each symbol version is paired
+/// with its library's name.
 pub(super) fn judge(
     libraries: &[String],
     versions: &[(String, String)],
@@ -65,12 +64,12 @@ pub(super) fn judge(
                     glibc = glibc.max(Some(version));
                 }
             }
-            // This is a newer version, a private version (GLIBC_PRIVATE changes with each build),
-            // or a marker such as GLIBC_ABI_DT_RELR (2.36).
+            // The name is a newer version, a private version (GLIBC_PRIVATE changes with each
+            // build), or a marker such as GLIBC_ABI_DT_RELR (2.36).
             _ => needs.push(format!("{name} of {library}")),
         }
     }
-    // An unknown library is reported first, because its unknown symbols are only a consequence.
+    // An unknown library is reported first, because the unknown symbols are only its consequence.
     let strange: Vec<_> = libraries
         .iter()
         .filter(|name| !LIBRARIES.contains(&name.as_str()))
@@ -86,7 +85,7 @@ pub(super) fn judge(
     }
 }
 
-/// Reads what a dynamically linked program needs, and checks it.
+/// Reads and checks the libraries and symbol versions that a dynamically linked program needs.
 pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
     let damaged = NotForCentos7::Damaged;
     let table = segments
@@ -149,7 +148,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
     judge(&libraries, &versions)
 }
 
-/// Returns the offset in the file of the byte that is loaded at this address.
+/// Returns the file offset of the byte that is loaded at this address.
 fn offset(segments: &[Segment], address: u64) -> Option<u64> {
     segments
         .iter()
@@ -168,6 +167,6 @@ fn text(bytes: &[u8], at: u64) -> Option<String> {
     Some(String::from_utf8_lossy(&rest[..end]).into_owned())
 }
 
-/// A program header of a 64-bit ELF file, the only kind that CentOS 7's x86-64 kernel loads without
-/// 32-bit compatibility.
+/// A program header of a 64-bit ELF file, the only kind of file that CentOS 7's x86-64 kernel loads
+/// without 32-bit compatibility.
 pub(super) type Segment = ProgramHeader64<LittleEndian>;

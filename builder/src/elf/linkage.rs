@@ -1,26 +1,26 @@
-//! How a program is linked, or why it would not run on CentOS 7.
+//! The results of the check: how a program is linked, or why it would not run on CentOS 7.
 
 /// The dynamic linker of CentOS 7's x86-64 glibc.
 pub(super) const INTERPRETER: &str = "/lib64/ld-linux-x86-64.so.2";
 
-/// How a program that runs on CentOS 7 finds its libraries.
+/// The way in which a program that runs on CentOS 7 is linked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Linkage {
-    /// The program contains everything that it needs. static-pie counts as static.
+    /// The program needs no library. A static-pie program counts as static.
     Static,
     /// The program uses libraries that CentOS 7 has.
     Dynamic {
-        /// The newest `GLIBC_x.y` that it needs (at most 2.17); `None` if it needs only unversioned
-        /// symbols.
+        /// The newest `GLIBC_x.y` that the program needs (at most 2.17); `None` if the program
+        /// needs only unversioned symbols.
         glibc: Option<Version>,
     },
 }
 
-/// A version of a library's symbols, such as the 2.17 of `GLIBC_2.17`.
+/// A version of a library's symbols, such as 2.17 in `GLIBC_2.17`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(super) Vec<u32>);
 
-/// Why a program would not run on CentOS 7.
+/// The reason why a program would not run on CentOS 7.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotForCentos7 {
     /// The file is a script.
@@ -32,7 +32,7 @@ pub(crate) enum NotForCentos7 {
          x86-64 program"
     )]
     NotElf {
-        /// Its first bytes, in hexadecimal.
+        /// The first bytes, in hexadecimal.
         found: String,
     },
     /// The file is shorter than its own headers state.
@@ -43,7 +43,7 @@ pub(crate) enum NotForCentos7 {
     Truncated {
         /// The part that is incomplete.
         what: &'static str,
-        /// The end of that part according to the headers.
+        /// The end of the incomplete part according to the headers.
         needs: u64,
         /// The actual end of the file.
         size: u64,
@@ -54,7 +54,7 @@ pub(crate) enum NotForCentos7 {
          x86_64-unknown-linux-musl"
     )]
     Architecture {
-        /// The machine that it is built for.
+        /// The machine for which the program is built.
         found: String,
     },
     /// The program is built for a different system.
@@ -68,10 +68,10 @@ pub(crate) enum NotForCentos7 {
     /// The program needs a dynamic linker that CentOS 7 does not have.
     #[error("it requires the dynamic linker {found}, but CentOS 7 has {INTERPRETER}; {STATIC}")]
     Interpreter {
-        /// The dynamic linker that it needs.
+        /// The dynamic linker that the program needs.
         found: String,
     },
-    /// The program needs symbols from later versions of a library.
+    /// The program needs symbols from a newer version of a library.
     #[error("it is linked against libraries newer than CentOS 7's (glibc 2.17): it needs {}; {STATIC}", .needs.join(", "))]
     TooNew {
         /// The symbol versions that CentOS 7 does not have, each with its library.

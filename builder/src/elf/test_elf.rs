@@ -1,6 +1,6 @@
 //! Minimal handmade ELF programs, for the tests of this module and of the release.
 
-/// A crafted program: the headers that a test needs, and zeros after them.
+/// A handmade program: the headers that a test needs, followed by zeros.
 #[derive(Debug, Clone)]
 pub(crate) struct TestElf {
     machine: u16,
@@ -10,7 +10,7 @@ pub(crate) struct TestElf {
 }
 
 impl TestElf {
-    /// Returns a static x86-64 program, as Go's linker produces it.
+    /// Returns a static x86-64 program like those of Go's linker.
     pub(crate) fn fixed() -> Self {
         Self {
             machine: 62,
@@ -38,7 +38,7 @@ impl TestElf {
         }
     }
 
-    /// Adds an ABI note that requires this kernel.
+    /// Adds an ABI note that requires this version of the kernel.
     pub(crate) fn kernel(self, version: [u32; 3]) -> Self {
         Self {
             kernel: Some(version),
@@ -46,7 +46,7 @@ impl TestElf {
         }
     }
 
-    /// Returns its bytes, padded with zeros to `size` (at least 512).
+    /// Returns the program's bytes, padded with zeros to `size` (at least 512).
     pub(crate) fn bytes(&self, size: usize) -> Vec<u8> {
         let size = size.max(512);
         let mut segments = vec![segment(1, 0, size as u64)];

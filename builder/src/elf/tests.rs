@@ -15,7 +15,7 @@ fn asks(versions: &[&str]) -> Result<Linkage, NotForCentos7> {
 }
 
 #[test]
-fn static_programs_run() {
+fn static_programs_are_accepted() {
     let plain = TestElf::fixed();
     for one in [
         plain.clone(),
@@ -32,7 +32,7 @@ fn static_programs_run() {
 }
 
 #[test]
-fn this_machines_ls_is_refused_by_symbol_version_with_a_remedy() {
+fn this_machines_ls_is_refused_for_its_symbol_versions_with_a_remedy() {
     let text = refused(&std::fs::read("/bin/ls").unwrap());
     assert!(
         text.contains("libselinux") || text.contains("GLIBC_2."),
@@ -45,9 +45,9 @@ fn this_machines_ls_is_refused_by_symbol_version_with_a_remedy() {
 }
 
 #[test]
-fn the_running_test_itself_is_read_to_its_symbol_versions() {
-    // The test is linked against this machine's glibc, which is newer than 2.17 on every machine
-    // with this compiler.
+fn the_symbol_versions_of_the_running_test_are_read() {
+    // The test is linked against this machine's glibc, which is newer than 2.17 wherever this
+    // compiler runs.
     let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     match runs_on_centos7(&own) {
         Err(NotForCentos7::TooNew { needs }) => {
@@ -62,7 +62,7 @@ fn the_running_test_itself_is_read_to_its_symbol_versions() {
 }
 
 #[test]
-fn glibc_up_to_2_17_is_there_and_no_newer() {
+fn symbol_versions_up_to_glibc_2_17_are_accepted_and_newer_versions_are_refused() {
     let newest = asks(&["GLIBC_2.2.5", "GLIBC_2.17", "GLIBC_2.9"]).unwrap();
     assert!(
         matches!(&newest, Linkage::Dynamic { glibc: Some(version) } if version.to_string() == "2.17")
@@ -88,7 +88,7 @@ fn glibc_up_to_2_17_is_there_and_no_newer() {
 }
 
 #[test]
-fn a_library_that_is_not_on_a_minimal_system_is_named() {
+fn a_library_that_a_minimal_system_does_not_have_is_named() {
     let error = judge(&["libc.so.6".to_owned(), "libssl.so.3".to_owned()], &[]).unwrap_err();
     assert!(error.to_string().contains("libssl.so.3"), "{error}");
 }
@@ -148,7 +148,7 @@ fn the_wrong_kind_of_file_is_named() {
 
 proptest::proptest! {
     #[test]
-    fn no_bytes_make_it_panic(at in 0usize..4096, byte: u8, cut in 0usize..200_000) {
+    fn no_bytes_cause_a_panic(at in 0usize..4096, byte: u8, cut in 0usize..200_000) {
         let own = std::fs::read("/bin/ls").unwrap();
         let mut bytes = own[..cut.min(own.len())].to_vec();
         if let Some(place) = bytes.get_mut(at) {

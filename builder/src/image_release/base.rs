@@ -31,7 +31,7 @@ pub(crate) fn base(
                 "transparent_hugepage",
                 &value(&settings, Place::Kernel, "transparent_hugepage")?,
             ),
-            // This is the same condition as in kickstart/scripts/disk.sh.
+            // kickstart/scripts/disk.sh tests the same condition.
             named(
                 "rootflags",
                 if mount_options.contains("allocsize") {
@@ -71,13 +71,14 @@ fn named(name: &str, value: &str) -> String {
     format!("{name}={value}")
 }
 
-/// Returns the first digits of a digest. They suffice to tell one operator's texts apart.
+/// Returns the first digits of a text's digest, which suffice to distinguish one operator's
+/// texts.
 fn short(bytes: &[u8]) -> String {
     Sha256::of(bytes).to_string()[..16].to_owned()
 }
 
 /// Returns the lines before the first section, without comments. A password's hash is replaced by
-/// its digest, so that the hash is not published a second time.
+/// its digest, so that the base does not publish the hash.
 fn commands(kickstart: &str) -> impl Iterator<Item = String> {
     let lines = kickstart
         .lines()

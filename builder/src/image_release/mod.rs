@@ -1,9 +1,9 @@
-//! `release.json`: the signed document through which running nodes find a newer image. It is stored
-//! next to `image/` and not inside it, because it contains the image's serial, and the same recipe
-//! must produce the same image.
+//! `release.json`: the signed document through which running nodes find a newer image. The release
+//! is stored next to `image/` and not inside it, because the release contains the serial, and the
+//! same recipe must always produce the same image.
 //!
-//! (The module `release` deals with upstream's etcd release. This module deals with the operator's
-//! release of an image.)
+//! The module `release` is about upstream's etcd release, whereas this module is about the
+//! operator's release of an image.
 
 mod base;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use crate::newfile;
 
 pub(crate) use base::base;
 
-/// Returns the release of an image with this manifest.
+/// Returns the release of the image with this manifest.
 pub(crate) fn document(
     cluster: &Label,
     serial: u64,

@@ -40,7 +40,7 @@ fn differs(text: &str, expected: &[&str]) {
 }
 
 #[test]
-fn what_only_an_installation_changes_is_in_the_base_and_named() {
+fn settings_that_only_an_installation_can_change_are_in_the_base() {
     differs(
         &with("[install]", "packages = [\"tmux\"]"),
         &["packages: +`tmux`"],
@@ -68,7 +68,7 @@ fn what_only_an_installation_changes_is_in_the_base_and_named() {
 }
 
 #[test]
-fn what_an_update_changes_is_not_in_the_base() {
+fn settings_that_an_update_can_change_are_not_in_the_base() {
     differs(
         &with("[tuning]", "sysctl = { \"vm.swappiness\" = \"1\" }"),
         &[],
@@ -81,7 +81,7 @@ fn what_an_update_changes_is_not_in_the_base() {
 }
 
 #[test]
-fn a_password_is_in_the_base_by_its_digest_only() {
+fn the_base_contains_only_a_digest_of_the_password_hash() {
     let hash = "$6$abcdefgh$BmWUI1wGYL4mUpSkJ1mQHYQiJ6E2p3IcFP5pLBMhVXjkJEhGgV9gLKTuYlbHFl0ukF7YTHjM0Upe2o8j.3m1z0";
     let base = base_of(&with("[install]", &format!("root-password = \"{hash}\"")));
     let text = serde_json::to_string(&base).unwrap();

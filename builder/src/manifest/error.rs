@@ -1,15 +1,15 @@
-//! Why a manifest cannot be written or verified.
+//! The reason why a manifest cannot be written or verified.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a manifest cannot be written, or why an image cannot be verified at all.
+/// The reason why a manifest cannot be written, or why an image cannot be verified.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ManifestError {
     /// The operating system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
-        /// The operation.
+        /// The operation that failed.
         doing: &'static str,
         /// The file or folder of the operation.
         path: PathBuf,
@@ -19,16 +19,16 @@ pub(crate) enum ManifestError {
     /// An image or an overlay contains something that must not be in it.
     #[error("{path}: {found}", path = path.display())]
     Wrong {
-        /// The file.
+        /// The file with the fault.
         path: PathBuf,
         /// The fault, with what was expected instead.
         found: String,
     },
-    /// There is nothing to verify.
+    /// The folder contains nothing to verify.
     #[error("{path}: it contains neither image/manifest.json nor manifest.json; name the folder \
         that `builder build --out` has written", path = path.display())]
     NoImage {
-        /// The folder.
+        /// The folder without an image.
         path: PathBuf,
     },
 }

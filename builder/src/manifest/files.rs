@@ -15,13 +15,13 @@ use crate::digest;
 pub(super) struct Listing {
     /// Every file with its digest, sorted by path.
     pub(super) files: Vec<FileDigest>,
-    /// Entries that must not be in an image, each with the reason. A server serves the whole
+    /// Entries that must not be in an image, each with the reason. A web server serves the whole
     /// folder, so each file in it must have a known digest.
     pub(super) strange: Vec<(String, &'static str)>,
 }
 
-/// Lists everything below a folder. The digest of the `measured` file was computed when it was
-/// written, so it is not read again.
+/// Lists everything below a folder. The digest of the `measured` file was computed while the file
+/// was written, so the file is not read again.
 pub(super) fn list(folder: &Path, measured: Option<&FileDigest>) -> Result<Listing, ManifestError> {
     let mut out = Listing::default();
     walk(folder, "", measured, &mut out)?;

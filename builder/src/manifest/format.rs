@@ -1,4 +1,4 @@
-//! The format of the manifest: its fields, and the names of the files around it.
+//! The format of the manifest: its fields, and the names of the related files.
 
 use std::fmt;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(super) const SUMS: &str = "SHA256SUMS";
 /// The overlay in an image.
 pub(crate) const OVERLAY: &str = "overlay.tar.gz";
 
-/// The description of everything in an image.
+/// The description of an image's contents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Manifest {
@@ -30,7 +30,7 @@ pub(crate) struct Manifest {
     pub format: u32,
     /// The version of the builder.
     pub builder: String,
-    /// The recipe: its file name, without folders, and digest.
+    /// The recipe's file name without folders, its size and its digest.
     pub recipe: FileDigest,
     /// The version of etcd in the image.
     pub etcd: EtcdVersion,
@@ -48,11 +48,11 @@ pub(crate) struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct FileDigest {
-    /// Its name, or its path below the image.
+    /// The name, or its path below the image.
     pub name: String,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Its digest.
+    /// The file's SHA-256 digest.
     pub sha256: Sha256,
 }
 
@@ -60,20 +60,20 @@ pub(crate) struct FileDigest {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct OverlayEntry {
-    /// Its path on the node, without the leading `/`.
+    /// The path on the node, without the leading `/`.
     pub path: String,
-    /// Its kind.
+    /// Whether the entry is a file or a folder.
     pub kind: Kind,
-    /// Its permissions.
+    /// The entry's permissions.
     pub mode: Mode,
     /// The numeric id of its owner.
     pub uid: u64,
     /// The numeric id of its group.
     pub gid: u64,
-    /// For a file, its size in bytes.
+    /// The size in bytes, only for a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// For a file, its digest.
+    /// The digest, only for a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Sha256>,
 }

@@ -1,5 +1,5 @@
-//! The manifest: the digests of an image's inputs and of everything in the image. It contains
-//! neither a time nor a path of the build machine, so that the same recipe produces the same
+//! The manifest: the digests of an image's inputs and of everything in the image. The manifest
+//! contains no time and no path of the build machine, so that the same recipe produces the same
 //! manifest everywhere.
 //!
 //! ```text
@@ -33,17 +33,16 @@ pub(crate) use open::{Image, open};
 pub(crate) use report::SignatureState;
 pub(crate) use verify::verify;
 
-/// The facts about an image that only the builder knows. Everything else is read from the image's
-/// files.
+/// The parts of a manifest that cannot be read from the image's files.
 #[derive(Debug, Clone)]
 pub(crate) struct ManifestInputs {
-    /// The recipe: its file name without folders, its size and digest.
+    /// The recipe's file name without folders, its size and its digest.
     pub recipe: FileDigest,
     /// The version of etcd in the image.
     pub etcd: EtcdVersion,
     /// The key that the image trusts.
     pub trust: PublicKey,
-    /// The input files in any order: the release's tarball and firstboot.
+    /// The input files, which are the release's tarball and firstboot, in any order.
     pub inputs: Vec<FileDigest>,
     /// The overlay, with the digest that was computed while it was written. The overlay is by far
     /// the largest file, so it is not read again.
@@ -52,7 +51,7 @@ pub(crate) struct ManifestInputs {
     pub overlay: Vec<OverlayEntry>,
 }
 
-/// Writes `manifest.json`, its signature if there is a key, and `SHA256SUMS` into a finished image
+/// Writes `manifest.json`, its signature (if a key is given) and `SHA256SUMS` into a finished image
 /// folder.
 pub(crate) fn write(
     image: &Path,

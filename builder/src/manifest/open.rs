@@ -1,4 +1,4 @@
-//! Opens an image for a comparison with another one.
+//! Opens an image for a comparison with another image.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,9 +16,9 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 /// An image that has been read.
 #[derive(Debug)]
 pub(crate) struct Image {
-    /// The builder's description of it.
+    /// The builder's description of the image.
     pub(crate) manifest: Manifest,
-    /// The kickstart.
+    /// The text of the image's kickstart.
     pub(crate) kickstart: String,
     /// The digest of the overlay.
     pub(crate) overlay: Sha256,
@@ -36,8 +36,7 @@ pub(super) fn folder(dir: &Path) -> Result<PathBuf, ManifestError> {
     })
 }
 
-/// Reads an output's image. It does not check that the image is unchanged since it was built;
-/// `verify` checks this.
+/// Reads an output's image. Only `verify` checks that the image is unchanged since the build.
 pub(crate) fn open(dir: &Path) -> Result<Image, ManifestError> {
     let image = folder(dir)?;
     let read = |name: &str| {

@@ -1,4 +1,5 @@
-//! Reads the contents of an overlay from the packed archive, as the node will unpack it.
+//! Reads the contents of an overlay from the packed archive, with the same result as tar on the
+//! node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -16,7 +17,7 @@ use crate::digest;
 /// The path in the overlay of the key that the image trusts.
 pub(super) const TRUST: &str = "etc/firstboot/trust.pub";
 
-/// The size limit for that key. No public key is longer.
+/// The size limit for the file of the trusted key. No public key is longer.
 pub(super) const TRUST_LIMIT: u64 = 1024;
 
 /// The contents of an overlay.
@@ -24,14 +25,14 @@ pub(super) const TRUST_LIMIT: u64 = 1024;
 pub(crate) struct OverlayContents {
     /// All entries, by path.
     pub(crate) entries: Vec<OverlayEntry>,
-    /// The contents of the files that `keep` selects.
+    /// The contents of the files that `keep` selected.
     pub(crate) contents: BTreeMap<String, Vec<u8>>,
 }
 
 /// Reads an overlay. `keep` selects, by path and size, the files whose contents are kept.
 ///
 /// Refuses an archive that tar would unpack differently: a duplicate entry (tar keeps the last
-/// one), a path that leads out of the folder, a device, or a link.
+/// copy), a path that leads out of the folder, a device, or a link.
 pub(crate) fn read(
     path: &Path,
     keep: impl Fn(&str, u64) -> bool,
@@ -87,8 +88,8 @@ pub(crate) fn read(
             sha256: content.map(|(_, sha256)| sha256),
         });
     }
-    // The checksum of the last gzip member comes after the end of the archive. Read up to it, so
-    // that it is verified.
+    // The checksum of the last gzip member follows the end of the archive. Reading to the end
+    // verifies the checksum.
     std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).map_err(broken)?;
     contents.entries.sort();
     Ok(contents)

@@ -1,4 +1,4 @@
-//! Checks the release next to an image: it must be signed and belong to this image.
+//! Checks that the release next to an image is signed and belongs to this image.
 
 use std::fs;
 use std::io;
@@ -14,8 +14,8 @@ use super::report::Problem;
 
 impl Manifest {
     /// Returns the digest of the image, computed from the names and digests of its files except the
-    /// manifest. The manifest names the recipe's text and the builder, which can change while every
-    /// file of a node stays the same.
+    /// manifest. The manifest also contains the recipe's digest and the builder's version, which
+    /// can change while every file on a node stays the same.
     pub(crate) fn image(&self) -> Sha256 {
         Sha256::of(files::sums(&self.outputs).as_bytes())
     }

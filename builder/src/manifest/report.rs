@@ -11,33 +11,33 @@ use crate::console::counted;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Report {
-    /// The image folder.
+    /// The verified image folder.
     pub image: PathBuf,
-    /// How many files of the image were checked.
+    /// The number of files of the image that were checked.
     pub files: usize,
-    /// How many entries of the overlay were compared.
+    /// The number of entries of the overlay that were compared.
     pub overlay: usize,
-    /// How many node documents were checked.
+    /// The number of node documents that were checked.
     pub nodes: usize,
-    /// Whether the manifest is signed.
+    /// The state of the manifest's signature.
     pub signature: SignatureState,
-    /// All problems; empty if the output is good.
+    /// All problems. Empty if the output is good.
     pub problems: Vec<Problem>,
 }
 
-/// Whether the manifest is signed.
+/// The state of the manifest's signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub(crate) enum SignatureState {
     /// The manifest is signed by the given key.
     Good {
-        /// The key's id.
+        /// The id of the given key.
         key: String,
     },
     /// The manifest is signed by the key in the image itself. The image is consistent, but nothing
     /// proves who built it.
     OwnKey {
-        /// The key's id.
+        /// The id of the image's key.
         key: String,
     },
     /// The manifest is signed by the image's own key, but a different key was given. The image is
@@ -48,11 +48,11 @@ pub(crate) enum SignatureState {
         /// The id of the given key.
         given: String,
     },
-    /// There is no signature.
+    /// The manifest has no signature.
     Unsigned,
-    /// The signature is not valid; the problems state why.
+    /// The signature is not valid. The problems contain the reason.
     Bad,
-    /// There is no key to check the signature with.
+    /// The signature cannot be checked, because neither the user nor the image provides a key.
     NoKey,
 }
 
@@ -75,16 +75,16 @@ impl fmt::Display for SignatureState {
     }
 }
 
-/// One problem.
+/// A problem that the verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Problem {
     /// The file, relative to the verified folder. A file in the overlay is written as
     /// `overlay.tar.gz: etc/fstab`.
     pub path: String,
-    /// What is wrong with the file.
+    /// The fault of the file.
     pub what: String,
-    /// What was expected, if known.
+    /// The expected value, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
     /// The actual value, if known.
@@ -131,7 +131,7 @@ impl fmt::Display for Problem {
 }
 
 impl Report {
-    /// Returns whether there are no problems.
+    /// Returns whether the verification found no problems.
     pub(crate) fn is_good(&self) -> bool {
         self.problems.is_empty() && !matches!(self.signature, SignatureState::OtherKey { .. })
     }

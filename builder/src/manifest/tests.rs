@@ -16,7 +16,7 @@ fn key() -> SigningKey {
     SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap()
 }
 
-/// Returns an overlay of two gzip members, like those that the builder writes.
+/// Returns an overlay of two gzip members, like the builder's overlays.
 fn overlay(key: &PublicKey, extra: &[(&str, tar::EntryType)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut add = |path: &str, kind: tar::EntryType, bytes: &[u8], link: Option<&str>| {
@@ -96,7 +96,7 @@ impl Image {
         verify(self.dir.path(), None).unwrap()
     }
 
-    /// Returns the paths for which verification finds problems after a change.
+    /// Returns the paths in which the verification finds problems after a change.
     fn after(change: impl FnOnce(&Self)) -> Vec<String> {
         let image = Self::new();
         change(&image);
@@ -139,7 +139,7 @@ fn an_image_as_it_was_built_is_verified() {
 }
 
 #[test]
-fn a_release_beside_the_image_must_be_signed_and_of_this_image() {
+fn the_release_next_to_an_image_must_be_signed_and_belong_to_the_image() {
     let image = Image::new();
     let manifest: Manifest =
         serde_json::from_slice(&fs::read(image.file(MANIFEST)).unwrap()).unwrap();
@@ -176,7 +176,7 @@ fn a_release_beside_the_image_must_be_signed_and_of_this_image() {
 }
 
 #[test]
-fn sha256sum_agrees() {
+fn sha256sum_accepts_the_list_of_digests() {
     let image = Image::new();
     let command = Command::new("sha256sum")
         .args(["-c", "--strict", SUMS])
@@ -197,7 +197,7 @@ fn sha256sum_agrees() {
 }
 
 #[test]
-fn the_manifest_is_the_same_from_the_same_image() {
+fn the_same_image_has_the_same_manifest() {
     let image = Image::new();
     let read = |name: &str| fs::read(image.file(name)).unwrap();
     let before = [MANIFEST, SIGNATURE, SUMS].map(read);
@@ -222,7 +222,7 @@ fn the_manifest_is_the_same_from_the_same_image() {
 }
 
 #[test]
-fn each_file_that_differs_is_named() {
+fn each_changed_file_is_named() {
     assert_eq!(
         Image::after(|image| flip(&image.file("centos7.ks"), 0)),
         ["centos7.ks"]
@@ -269,7 +269,7 @@ fn each_file_that_differs_is_named() {
 }
 
 #[test]
-fn expected_and_found_are_both_said() {
+fn a_problem_shows_the_expected_and_the_found_value() {
     let image = Image::new();
     flip(&image.file("centos7.ks"), 0);
     let problem = image.verify().problems.remove(0);
@@ -281,7 +281,7 @@ fn expected_and_found_are_both_said() {
 }
 
 #[test]
-fn another_key_than_the_given_one_fails_and_no_file_is_blamed() {
+fn a_signature_by_another_key_fails_without_a_problem_in_any_file() {
     let image = Image::new();
     let given = key().public();
     let report = verify(image.dir.path(), Some(&given)).unwrap();
@@ -298,7 +298,7 @@ fn another_key_than_the_given_one_fails_and_no_file_is_blamed() {
 }
 
 #[test]
-fn a_node_document_that_the_image_would_refuse_is_named() {
+fn a_node_document_that_a_node_would_refuse_is_named() {
     let image = Image::new();
     let folder = image.dir.path().join("nodes/etcd-1");
     fs::create_dir_all(&folder).unwrap();
@@ -320,7 +320,7 @@ fn a_node_document_that_the_image_would_refuse_is_named() {
 }
 
 #[test]
-fn a_folder_without_image_is_an_error() {
+fn a_folder_without_an_image_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let error = verify(dir.path(), None).unwrap_err().to_string();
     assert!(error.contains("builder build --out"), "{error}");

@@ -1,5 +1,5 @@
-//! `builder verify`: re-verifies every digest. One pass reads the files. All later steps only
-//! compare.
+//! `builder verify`: re-verifies every digest. One pass reads the files, and all later steps only
+//! compare digests.
 
 mod compare;
 
@@ -22,11 +22,11 @@ use super::report::{Problem, Report, SignatureState};
 use crate::nodes;
 
 /// Verifies an output folder, or only its `image/`: `SHA256SUMS`, the manifest, everything inside
-/// the overlay, the signature, and the node documents if present. `key` must have made the
-/// signature. Without `key`, the key in the overlay is used, which proves only that the image is
-/// consistent.
+/// the overlay, the signature, and the node documents if present. The image must be signed by
+/// `key`. Without `key`, the signature is checked with the key in the overlay, which proves only
+/// that the image is consistent.
 ///
-/// An error means that there was nothing to verify. The report contains problems with an image.
+/// Problems with an image are in the report. An error means that there was nothing to verify.
 pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {
     let image = open::folder(dir)?;
     let Listing {
@@ -123,7 +123,7 @@ fn against_manifest(
     entries
 }
 
-/// Returns the key in the overlay, which must be the one that the manifest names.
+/// Returns the key in the overlay, and reports a problem unless the manifest names the same key.
 fn overlay_key(
     overlay: Option<Result<OverlayContents, ManifestError>>,
     manifest: Option<&Manifest>,
@@ -154,7 +154,7 @@ fn overlay_key(
 }
 
 /// Compares the image's files with `SHA256SUMS`. If the manifest or its signature confirms a file's
-/// digest, the problem is reported for `SHA256SUMS`.
+/// digest, a contradiction is reported as a problem of `SHA256SUMS`.
 fn against_listed_sums(
     image: &Path,
     found: &[FileDigest],
@@ -181,8 +181,8 @@ fn against_listed_sums(
     Ok(from_sums)
 }
 
-/// Returns whether the manifest is signed and the signature file is formatted as the builder
-/// formats it. The signature does not cover the white space around it.
+/// Returns whether the manifest is signed, and the signature file has the builder's exact
+/// formatting. The signature itself does not cover the white space in that file.
 fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, image: &Path) -> bool {
     let as_written = || {
         let envelope = serde_json::from_slice::<Envelope>(envelope?).ok()?;
@@ -204,14 +204,14 @@ fn dedup(problems: &mut Vec<Problem>) {
     });
 }
 
-/// Returns whether a contradiction between `SHA256SUMS` and a file is a fault in `SHA256SUMS`. This
-/// is the case if the manifest or its signature confirms the file.
+/// Returns whether a contradiction between `SHA256SUMS` and a file is a fault in `SHA256SUMS`. The
+/// fault is in `SHA256SUMS` if the manifest or its signature confirms the file.
 fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[FileDigest]) -> bool {
     if name == MANIFEST || name == SIGNATURE {
         return signed;
     }
     let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();
-    // This also holds if neither the manifest nor the image has the file.
+    // Both sides are also equal if neither the manifest nor the image contains the file.
     of(&manifest.outputs) == of(found)
 }
 
@@ -223,7 +223,7 @@ fn signature(
     problems: &mut Vec<Problem>,
 ) -> SignatureState {
     let Some(envelope) = envelope else {
-        // A caller that gives a key requires proof that this key made the signature.
+        // A caller that gives a key requires a signature by this key.
         if let Some(key) = given {
             let what = format!("it is missing; expected a signature by {}", key.id());
             problems.push(Problem::new(SIGNATURE, what));
@@ -244,7 +244,8 @@ fn signature(
         }
     };
     let opened = envelope.open(MANIFEST_TYPE, key);
-    // The image is as its builder made it. The user must decide whether to trust that key.
+    // The image is unchanged since it was signed. The user must decide whether to trust the key
+    // that signed it.
     if let (Err(EnvelopeError::Untrusted { .. }), Some(own)) = (&opened, own)
         && envelope
             .open(MANIFEST_TYPE, own)
@@ -302,7 +303,7 @@ fn documents(
             continue;
         }
         match read("node.json").and_then(|bytes| node(bytes, key, &name)) {
-            // The other files follow from the document.
+            // The node's other files are derived from the document.
             Ok(expected) => {
                 for (file, bytes) in expected {
                     match read(file) {
@@ -333,7 +334,7 @@ fn identity(bytes: &[u8], key: &PublicKey, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks a node's document, and returns the files that the node must have according to it.
+/// Checks a node's document, and returns the files that are derived from the document.
 fn node(
     bytes: Vec<u8>,
     key: &PublicKey,

@@ -1,4 +1,4 @@
-//! The etcd release of a mirror, verified as `builder build` verifies it.
+//! Downloads the etcd release of a mirror, and verifies the release like `builder build`.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(super) struct MirroredRelease {
 }
 
 /// Downloads the release and its SHA256SUMS into the mirror. Returns the tarball's size if the
-/// mirror did not have the tarball yet.
+/// mirror did not contain the tarball yet.
 pub(super) fn mirror(
     recipe: &Recipe,
     folder: &Folder,
@@ -76,7 +76,8 @@ fn upstream_sums(wanted: &ReleaseRequest<'_>, fetch: Fetch<'_>, name: &str) -> R
         return Ok(text);
     }
     fetch.progress.say(&format!(
-        "note: no etcd mirror has {SUMS_FILE}: this mirror receives a {SUMS_FILE} with only the recipe's digest"
+        "note: no etcd mirror has {SUMS_FILE}: this mirror will contain a {SUMS_FILE} with only \
+         the recipe's digest"
     ));
     Ok(release::write_sums([(wanted.sha256, name)]))
 }

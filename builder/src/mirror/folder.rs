@@ -1,5 +1,5 @@
 //! The folder of a mirror. This module determines each file's path without following links, and
-//! reports which files already exist.
+//! detects which files already exist.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -18,7 +18,7 @@ use crate::digest;
 /// The file name of the record.
 pub(crate) const RECORD: &str = "mirror.json";
 
-/// The folder, locked against other builders.
+/// The folder of a mirror, locked against other builders.
 #[derive(Debug)]
 pub(super) struct Folder {
     root: PathBuf,
@@ -30,12 +30,12 @@ pub(super) struct Folder {
 pub(super) enum Status {
     Present(u64),
     Missing,
-    /// The file exists, but its digest or size differs from the listed one.
+    /// The file exists, but its digest or size differs from the listed digest or size.
     Wrong,
 }
 
 impl Folder {
-    /// Opens the folder, which need not exist.
+    /// Opens and locks the folder, and creates it if necessary.
     pub(super) fn open(root: &Path) -> Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
         let path = root.join(".lock");
@@ -78,13 +78,13 @@ impl Folder {
         Ok(path)
     }
 
-    /// Returns the same path for writing, and creates its parent folder.
+    /// Returns the path of a file for writing, and creates the file's parent folder.
     pub(super) fn place(&self, area: &RelativePath, file: &RelativePath) -> Result<PathBuf> {
         let path = self.path(area, file)?;
         let above = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(above).with_context(|| format!("cannot create {}", above.display()))?;
-        // These files of an unfinished download are opened, not replaced, so a link would be
-        // followed.
+        // The files of an unfinished download are opened, not replaced, so a link at their path
+        // would be followed.
         for ending in [".part", ".part.from"] {
             refuse_link(&with_ending(&path, ending))?;
         }
@@ -136,9 +136,9 @@ impl Folder {
         write_durably(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Removes the record durably if the mirror has another version of a list than this one. From
-    /// now on the files that the lists name are replaced, so an interrupted run must not look like a
-    /// complete mirror. The next run then asks for all lists again.
+    /// Removes the record durably if the mirror contains another version of one of these lists. The
+    /// run then replaces files that the lists name, so a mirror must not look complete if the run
+    /// is interrupted. Without a record, the next run downloads all lists again.
     pub(super) fn begin_change(
         &self,
         area: &RelativePath,
@@ -165,7 +165,7 @@ impl Folder {
     }
 }
 
-/// Writes a file that everyone can read. It replaces an existing file.
+/// Writes a file that everyone can read, and replaces an existing file.
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -229,7 +229,7 @@ mod tests {
         )
         .unwrap();
         assert!(folder.place(&area, &file).is_err());
-        // If the file itself is a link, the link is replaced and not followed.
+        // A link at the path of the file itself is replaced and not followed.
         symlink(
             outside.join("file"),
             folder.root().join("tree/Packages/b.rpm"),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn one_builder_writes_to_a_mirror() {
+    fn only_one_builder_can_write_to_a_mirror() {
         let root = tempfile::tempdir().unwrap();
         let first = Folder::open(root.path()).unwrap();
         let error = Folder::open(root.path()).unwrap_err().to_string();

@@ -9,16 +9,16 @@ use recipes::Sha256;
 use super::path::RelativePath;
 use super::xml::{self, MetadataError, Node, Tag};
 
-/// The maximum number of metadata files. CentOS has 8.
+/// The maximum number of metadata files. CentOS's repositories have 8 metadata files.
 const MAX_METADATA: usize = 64;
-/// The maximum number of packages. The largest repositories have tens of thousands.
+/// The maximum number of packages. The largest repositories have tens of thousands of packages.
 const MAX_PACKAGES: usize = 200_000;
 /// The maximum size of a repomd.xml, which usually has a few thousand bytes.
 pub(super) const MAX_REPOMD_BYTES: u64 = 1 << 20;
-/// The maximum size of a file. It is far larger than any package, and small enough that the sum of
-/// all sizes cannot overflow.
+/// The maximum size of a file, which is far larger than any package, and small enough that the sum
+/// of all sizes cannot overflow.
 const MAX_FILE_BYTES: u64 = 1 << 40;
-/// The metadata folder.
+/// The folder of a repository's metadata.
 const FOLDER: &str = "repodata";
 
 /// A file that a repository or a tree lists.
@@ -26,7 +26,7 @@ const FOLDER: &str = "repodata";
 pub(super) struct ListedFile {
     pub(super) path: RelativePath,
     pub(super) sha256: Sha256,
-    /// Its size, if it is listed.
+    /// The size, if it is listed.
     pub(super) size: Option<u64>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Metadata {
     pub(super) primary: ListedFile,
 }
 
-/// An entry that has been read only in part.
+/// An entry that has been read only partly.
 #[derive(Debug, Default)]
 struct Draft {
     kind: String,
@@ -49,8 +49,8 @@ struct Draft {
 }
 
 impl Draft {
-    /// Records the path in a `location` element. Refuses a base address, because packages at
-    /// another address would not be in the mirror.
+    /// Records the path in a `location` element. Refuses a base address, because files at another
+    /// address would not be in the mirror.
     fn locate(&mut self, tag: &Tag<'_>) -> Result<(), String> {
         if let Some(base) = tag.attribute("xml:base") {
             return Err(format!(
@@ -147,7 +147,7 @@ fn contradiction(path: &RelativePath) -> String {
     format!("{path} is listed twice, with different digests or sizes")
 }
 
-/// Reads a decompressed primary of at most `limit` bytes.
+/// Reads a decompressed `primary` file of at most `limit` bytes.
 pub(super) fn read_primary(input: impl Read, limit: u64) -> Result<Vec<ListedFile>, MetadataError> {
     let mut packages: BTreeMap<RelativePath, (Sha256, Option<u64>)> = BTreeMap::new();
     let mut draft: Option<Draft> = None;

@@ -39,7 +39,7 @@ use crate::console::counted;
 use crate::release::{self, Fetch, Progress, RetryPolicy};
 use crate::{build, check, console};
 
-/// After this many files that no address provides, the remaining files are not tried.
+/// The number of unavailable files after which the remaining files are not tried.
 const MAX_FAILURES: usize = 10;
 /// The free space, in bytes, that must remain after the downloads.
 const RESERVE_BYTES: u64 = 64 << 20;
@@ -55,8 +55,8 @@ pub(crate) struct Options {
     /// The folder for the download of the etcd release [default: the user's cache folder]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Download every repomd.xml that the recipe does not pin, and .treeinfo, again, to bring a
-    /// mirror up to date
+    /// Update the mirror: download .treeinfo again, and every repomd.xml that the recipe does not
+    /// pin
     #[arg(long)]
     refresh: bool,
     /// Print the result as JSON
@@ -64,7 +64,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Downloads the mirror.
+/// Downloads and verifies the contents of the mirror.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let recipe = check::checked_recipe(&options.recipe, false)?.recipe;
     let progress = release::for_stderr();
@@ -167,7 +167,7 @@ fn sources(recipe: &Recipe) -> Result<Vec<Source<'_>>> {
         let area = format!("repos/{folder}");
         ensure!(
             all.iter().all(|other| other.area.as_str() != area),
-            "two repositories would use the folder {area}: give one of them another name"
+            "two repositories would use the folder {area}: rename one of the repositories"
         );
         all.push(source(
             format!("the repository {}", repo.name),
@@ -220,7 +220,8 @@ fn complete(
     Ok(surveys.iter().map(|survey| survey.present).sum())
 }
 
-/// Reports how much will be downloaded, and checks that the disk has enough free space.
+/// Reports the number and the size of the missing files, and checks that the disk has enough free
+/// space.
 fn announce(
     folder: &Folder,
     repositories: &[Repository<'_>],
@@ -281,7 +282,8 @@ fn download(
         }
         Ok(0)
     };
-    // The few files whose size is not listed, such as the installer's images, are shown one by one.
+    // The progress of the few files without a listed size, such as the installer's images, is shown
+    // file by file.
     for file in other {
         take(reader.fetch, file)?;
     }

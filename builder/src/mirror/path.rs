@@ -1,5 +1,5 @@
-//! Paths of files in a repository. They come from the repository's lists, so they are untrusted
-//! input.
+//! Paths of files in a repository. The paths come from the repository's lists, so they are
+//! untrusted input.
 
 use std::fmt;
 use std::path::Path;
@@ -13,8 +13,8 @@ const MAX_PATH_BYTES: usize = 512;
 /// are a few bytes longer.
 const MAX_NAME_BYTES: usize = 200;
 
-/// The path of a file below a folder. It cannot lead out of the folder, and it means the same in a
-/// URL and in the file system.
+/// The path of a file below a folder. The path cannot lead out of the folder, and has the same
+/// meaning in a URL and in the file system.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct RelativePath(String);
 
@@ -30,8 +30,8 @@ impl FromStr for RelativePath {
         if text.starts_with('/') {
             return refuse("is absolute: expected a path inside the repository");
         }
-        // A client and this program could interpret such characters differently: `%2e%2e`, `..\`,
-        // `a?b`.
+        // A client and this program could interpret these characters differently, as in `%2e%2e`,
+        // `..\` and `a?b`.
         let odd = |c: char| c.is_control() || "%\\?#:*\"<>|".contains(c);
         if text.contains(odd) {
             return refuse("contains a character that is not allowed in a repository's file names");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_has_the_same_names() {
+    fn the_url_contains_the_names_of_the_path() {
         let path: RelativePath = "Packages/libstdc++-4.8.5-44.el7.x86_64.rpm"
             .parse()
             .unwrap();
@@ -137,7 +137,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_accepted_stays_inside(text in "[./a%~^+ -]{0,12}|.{0,30}") {
+        fn an_accepted_path_stays_inside_its_folder(text in "[./a%~^+ -]{0,12}|.{0,30}") {
             if let Ok(path) = text.parse::<RelativePath>() {
                 let all = Path::new(path.as_str()).components().all(|part| matches!(part, Component::Normal(_)));
                 prop_assert!(all, "{text:?}");

@@ -14,7 +14,7 @@ use crate::text_file;
 /// The maximum size of a record.
 const MAX_RECORD_BYTES: u64 = 1 << 20;
 
-/// The contents of a complete mirror. The record is written last.
+/// The contents of a complete mirror, written after all other files.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Record {
@@ -27,10 +27,10 @@ pub(super) struct Record {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct RecordedRepository {
-    /// Its name in the recipe. The tree does not have a name.
+    /// The repository's name in the recipe. Absent for the tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
-    /// Its folder, below the mirror's.
+    /// The repository's folder, relative to the mirror's folder.
     pub(super) path: String,
     pub(super) repomd_sha256: Sha256,
     /// Whether the recipe pins the digest of repomd.xml.
@@ -38,7 +38,7 @@ pub(super) struct RecordedRepository {
     /// The digest of the tree's `.treeinfo`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) treeinfo_sha256: Option<Sha256>,
-    /// The digests of the tree's images that `.treeinfo` does not list, as they were downloaded.
+    /// The digests of the tree's downloaded images that `.treeinfo` does not list.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) images: BTreeMap<String, Sha256>,
     /// The number of packages.
@@ -64,7 +64,7 @@ impl Record {
         Ok(Some(record))
     }
 
-    /// Writes the record.
+    /// Writes the record into the mirror's folder.
     pub(super) fn write(&self, root: &Path) -> Result<()> {
         let path = root.join(RECORD);
         let text = serde_json::to_string_pretty(self)? + "\n";

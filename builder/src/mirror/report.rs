@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::record::{Record, RecordedRepository};
 use crate::console::counted;
 
-/// The result.
+/// The result of a run.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Report {
@@ -18,7 +18,7 @@ pub(super) struct Report {
     #[serde(flatten)]
     pub(super) record: Record,
     pub(super) downloaded: Count,
-    /// The number of files that already existed. Each of them was read and verified.
+    /// The number of files that already existed. Each of these files was read and verified.
     pub(super) present: usize,
     /// The lines for the site's recipe.
     pub(super) recipe: String,
@@ -32,14 +32,14 @@ pub(super) struct Count {
 }
 
 impl Count {
-    /// Counts one file.
+    /// Adds one file to the count.
     pub(super) fn add(&mut self, bytes: u64) {
         self.files += 1;
         self.bytes += bytes;
     }
 }
 
-/// Formats a size for people.
+/// Formats a size in a readable unit.
 pub(super) fn size(bytes: u64) -> String {
     let unit = |shift: u32| {
         let tenths = bytes.saturating_mul(10) >> shift;
@@ -52,8 +52,8 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// Returns the URL of the site's `builder serve`, with a trailing slash. It is the server that the
-/// recipe names for the image.
+/// Returns the URL of the site's `builder serve`, with a trailing slash. The recipe names the same
+/// server for the image.
 fn server(recipe: &Recipe) -> String {
     let image = recipe.install.servers.first();
     image
@@ -61,7 +61,7 @@ fn server(recipe: &Recipe) -> String {
         .unwrap_or_else(|| "http://SERVER:8080/".to_owned())
 }
 
-/// The lines for the site's recipe.
+/// Returns the lines for the site's recipe.
 pub(super) fn recipe_lines(recipe: &Recipe, record: &Record) -> String {
     let server = server(recipe);
     let mut text = format!(

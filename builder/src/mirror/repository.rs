@@ -1,5 +1,5 @@
-//! The contents of a repository or a tree. This module reads the lists, and compares them with the
-//! mirror.
+//! The contents of a repository or a tree. This module reads the repository's lists, and compares
+//! them with the mirror.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,7 +18,8 @@ use super::source::Source;
 use super::treeinfo::{self, TreeInfo};
 use crate::release::{Fetch, MirrorError};
 
-/// The maximum size of a decompressed primary. The primary of CentOS 7.9's updates has 100 MB.
+/// The maximum size of a decompressed `primary` file. The `primary` file of CentOS 7.9's updates
+/// has 100 MB.
 const MAX_PRIMARY_BYTES: u64 = 2 << 30;
 /// The first bytes of compressed files, and the names of their formats.
 const OTHER_COMPRESSIONS: [(&[u8], &str); 3] = [
@@ -27,7 +28,7 @@ const OTHER_COMPRESSIONS: [(&[u8], &str); 3] = [
     (b"\x28\xb5\x2f\xfd", "zstd"),
 ];
 
-/// A repository and everything that it lists.
+/// A repository and all files that it lists.
 #[derive(Debug)]
 pub(super) struct Repository<'a> {
     pub(super) source: Source<'a>,
@@ -35,19 +36,20 @@ pub(super) struct Repository<'a> {
     pub(super) files: Vec<ListedFile>,
     /// The number of packages among the files, and their total size.
     pub(super) packages: (usize, u64),
-    /// The list of its metadata. Lists are written last, so that they never list a missing file.
+    /// The list of the repository's metadata. Lists are written last, so that they never list a
+    /// missing file.
     pub(super) repomd: List,
-    /// The list of the tree's other files, if this is a tree.
+    /// The list of a tree's other files, if the repository is a tree.
     pub(super) treeinfo: Option<List>,
     /// The digests of the images that the tree does not list.
     pub(super) images: BTreeMap<String, Sha256>,
-    /// The sizes of the files that were downloaded to learn what the repository consists of: the
-    /// list of packages, and images without a listed digest.
+    /// The sizes of the files that were downloaded while the lists were read: the list of packages,
+    /// and images without a listed digest.
     pub(super) downloaded: Vec<u64>,
 }
 
 impl Repository<'_> {
-    /// Returns its lists.
+    /// Returns the repository's lists.
     pub(super) fn lists(&self) -> impl Iterator<Item = &List> {
         std::iter::once(&self.repomd).chain(&self.treeinfo)
     }
@@ -58,12 +60,12 @@ impl Repository<'_> {
 pub(super) struct List {
     pub(super) path: RelativePath,
     pub(super) bytes: Vec<u8>,
-    /// Whether the mirror already has it.
+    /// Whether the mirror already contains this list.
     pub(super) is_present: bool,
 }
 
 impl List {
-    /// Returns its digest.
+    /// Returns the digest of the list.
     pub(super) fn sha256(&self) -> Sha256 {
         Sha256::of(&self.bytes)
     }
@@ -73,7 +75,7 @@ impl List {
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub(super) wanted: Vec<ListedFile>,
-    /// How many of the wanted files exist with other content.
+    /// The number of wanted files that exist with other content.
     pub(super) wrong: usize,
     pub(super) present: usize,
     /// The total size of the wanted files whose size is known.
@@ -85,7 +87,7 @@ pub(super) struct Survey {
 pub(super) struct Reader<'a> {
     pub(super) fetch: Fetch<'a>,
     pub(super) folder: &'a Folder,
-    /// Whether to download lists again even if the mirror has them.
+    /// Whether to download lists again even if the mirror contains them.
     pub(super) refresh: bool,
 }
 
@@ -163,7 +165,8 @@ impl Reader<'_> {
             .with_context(|| format!("{}: .treeinfo", source.name))?;
         if tree.repomd_sha256.is_some_and(|listed| listed != repomd) {
             self.fetch.progress.say(&format!(
-                "note: {}: .treeinfo lists another digest for repodata/repomd.xml; the metadata was regenerated after the tree",
+                "note: {}: .treeinfo lists another digest for repodata/repomd.xml; the metadata \
+                 was regenerated after the tree was created",
                 source.name
             ));
         }
@@ -190,8 +193,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a list from the mirror's folder if it has the expected digest there, and otherwise
-    /// downloads it from the repository.
+    /// Reads a list from the mirror's folder if the list there has the expected digest, and
+    /// otherwise downloads the list from the repository.
     fn list(
         &self,
         source: &Source<'_>,
@@ -225,8 +228,8 @@ impl Reader<'_> {
         })
     }
 
-    /// Returns the packages of a repository. If the mirror does not have their list, also downloads
-    /// the list and returns its size.
+    /// Returns the packages of a repository. If the mirror does not contain the list of packages,
+    /// also downloads that list and returns its size.
     fn packages(
         &self,
         source: &Source<'_>,
@@ -304,7 +307,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_read_plain_or_from_gzip_and_another_compression_is_named() {
+    fn a_plain_or_gzipped_list_is_read_and_any_other_compression_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("primary");
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());

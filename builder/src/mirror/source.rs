@@ -21,18 +21,18 @@ const MAX_FILE_BYTES: u64 = 4 << 30;
 /// A repository or a tree, and its location in the mirror.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
-    /// Its name in messages.
+    /// The name of the source in messages.
     pub(super) name: String,
     pub(super) bases: &'a [Base],
-    /// Its folder in the mirror.
+    /// The folder in the mirror.
     pub(super) area: RelativePath,
-    /// The digest of its repomd.xml, if the recipe pins it.
+    /// The digest of the source's repomd.xml, if the recipe pins the digest.
     pub(super) pin: Option<Sha256>,
-    /// The index of the address that answered last, which is asked first.
+    /// The index of the address that answered last, which the next download tries first.
     pub(super) answered: Cell<usize>,
 }
 
-/// Why no address provided a file.
+/// The reason why no address provided a file.
 #[derive(Debug)]
 pub(super) struct NotFetched(String);
 
@@ -43,7 +43,7 @@ impl std::fmt::Display for NotFetched {
 }
 
 impl Source<'_> {
-    /// Returns the addresses, starting with the one that answered last.
+    /// Returns the addresses, starting with the address that answered last.
     fn bases(&self) -> impl Iterator<Item = (usize, &Base)> {
         let first = self.answered.get();
         let all = self.bases.iter().enumerate();
@@ -63,8 +63,8 @@ impl Source<'_> {
         ))
     }
 
-    /// Downloads a small file without a listed digest. If `accept` refuses an address's content,
-    /// the next address is asked.
+    /// Downloads a small file without a listed digest. If `accept` refuses the content from one
+    /// address, the next address is tried.
     pub(super) fn small(
         &self,
         fetch: Fetch<'_>,
@@ -88,8 +88,7 @@ impl Source<'_> {
         bail!("{}", self.not_fetched(path, &tried));
     }
 
-    /// Returns the size of a file: the listed size, or the size that the address that answered last
-    /// reports.
+    /// Returns the listed size of a file, or the size that the last address that answered reports.
     pub(super) fn size(&self, fetch: Fetch<'_>, file: &ListedFile) -> Option<u64> {
         let base = self.bases().next();
         let length = || fetch.length(&file.path.below(base?.1.url()));
@@ -122,7 +121,7 @@ impl Source<'_> {
         })
     }
 
-    /// Asks one address after the other by `fetch`, until one gives the file.
+    /// Calls `fetch` for one address after the other, until an address provides the file.
     fn first<T>(
         &self,
         folder: &Folder,
@@ -146,14 +145,14 @@ impl Source<'_> {
     }
 }
 
-/// Shows the progress of many downloads as one.
+/// A progress report that combines many downloads into one transfer.
 pub(super) struct Whole<'a> {
     inner: &'a dyn Progress,
     done: AtomicU64,
 }
 
 impl<'a> Whole<'a> {
-    /// Begins a transfer of files with `total` bytes in all.
+    /// Begins a transfer of files with a total of `total` bytes.
     pub(super) fn begin(inner: &'a dyn Progress, what: &str, total: u64) -> Self {
         inner.begin(what, 0, Some(total));
         Self {

@@ -11,19 +11,19 @@ use super::path::RelativePath;
 const BOOT: [&str; 2] = ["images/pxeboot/vmlinuz", "images/pxeboot/initrd.img"];
 /// The installer's second stage, unless `.treeinfo` names another file (dracut/anaconda-lib.sh).
 const STAGE2: &str = "LiveOS/squashfs.img";
-/// Images that modify the installer. The installer fetches them if they exist
+/// Images that modify the installer, which fetches the images if they exist
 /// (dracut/anaconda-lib.sh).
 const OPTIONAL: [&str; 2] = ["images/updates.img", "images/product.img"];
 
 /// The contents of a `.treeinfo`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TreeInfo {
-    /// The files that an installation needs, as far as their digests are listed.
+    /// The files with listed digests that an installation needs.
     pub(super) files: Vec<ListedFile>,
-    /// The others. lorax lists no digests, and CentOS 7 has its trees from lorax; RHEL 7 lists them
-    /// (productmd).
+    /// The files without listed digests that an installation needs. CentOS 7's trees are made by
+    /// lorax, which lists no digests; RHEL 7's trees are made by productmd, which lists them.
     pub(super) unlisted: Vec<RelativePath>,
-    /// The digest that it lists for the tree's repomd.xml.
+    /// The digest that `.treeinfo` lists for the tree's repomd.xml.
     pub(super) repomd_sha256: Option<Sha256>,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn read(text: &str) -> Result<TreeInfo, String> {
         };
         let (key, value) = (key.trim(), value.trim());
         match section {
-            // dracut takes the first one (dracut/anaconda-lib.sh, config_get).
+            // dracut uses the first `mainimage` (dracut/anaconda-lib.sh, config_get).
             "stage2" if key == "mainimage" => stage2 = stage2.or(Some(value)),
             "checksums" if *digests.entry(key).or_insert(value) != value => {
                 return Err(format!("{key} is listed twice, with different digests"));
@@ -82,7 +82,7 @@ pub(super) fn read(text: &str) -> Result<TreeInfo, String> {
     })
 }
 
-/// The listed digest of a file.
+/// Returns the listed digest of a file.
 fn digest(digests: &BTreeMap<&str, &str>, path: &str) -> Result<Option<Sha256>, String> {
     let Some(listed) = digests.get(path) else {
         return Ok(None);
@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns a `.treeinfo` as lorax writes it for CentOS 7.
+    /// Returns a `.treeinfo` like lorax's for CentOS 7.
     fn centos() -> String {
         format!(
             "[general]\nname = CentOS-7\nfamily = CentOS\ntimestamp = 1603729484.4\nvariant = \nversion = 7\npackagedir = \n\
@@ -110,7 +110,7 @@ mod tests {
         )
     }
 
-    /// Returns the same with digests, as productmd writes them.
+    /// Returns a `.treeinfo` with digests like productmd's.
     fn text() -> String {
         let sum = |path: &str| format!("{path} = sha256:{}\n", Sha256::of(path.as_bytes()));
         let sums: String = BOOT
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_an_installation_have_digests() {
+    fn the_files_of_an_installation_are_listed_with_their_digests() {
         let found = read(&text()).unwrap();
         let paths: Vec<&str> = found.files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(paths, [BOOT[0], BOOT[1], STAGE2]);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_of_lorax_lists_no_digests() {
+    fn a_tree_made_by_lorax_lists_no_digests() {
         let found = read(&centos()).unwrap();
         let unlisted: Vec<&str> = found.unlisted.iter().map(RelativePath::as_str).collect();
         assert_eq!(unlisted, [BOOT[0], BOOT[1], STAGE2]);
@@ -157,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn the_first_second_stage_counts_as_for_the_installer() {
+    fn the_first_mainimage_is_used_as_in_the_installer() {
         let stage2 = |lines: &str| {
             let text = text().replace(&format!("mainimage = {STAGE2}"), lines);
             let more = format!("images/a.img = sha256:{}\n", Sha256::of(b"a"));
             read(&(text + &more)).unwrap().files[2].path.to_string()
         };
-        // As dracut/anaconda-lib.sh, config_get, of anaconda 21.48.22.159 read these lines.
+        // The results are those of config_get in dracut/anaconda-lib.sh of anaconda 21.48.22.159.
         for (lines, found) in [
             ("mainimage=images/a.img", "images/a.img"),
             ("mainimage = images/a.img\nmainimage = x", "images/a.img"),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn two_digests_of_a_file_are_refused() {
+    fn two_different_digests_of_a_file_are_refused() {
         let text = text() + "images/pxeboot/vmlinuz = sha256:" + &Sha256::of(b"x").to_string();
         let error = read(&text).unwrap_err();
         assert!(error.contains("is listed twice"), "{error}");

@@ -8,12 +8,12 @@ use quick_xml::{Reader, XmlVersion};
 
 /// The maximum size of a tag or of a piece of text.
 const MAX_EVENT_BYTES: u64 = 256 << 10;
-/// The maximum nesting depth. Repositories need 5.
+/// The maximum nesting depth. The metadata of repositories needs 5 levels.
 const MAX_DEPTH: usize = 16;
-/// The maximum number of characters that are kept of a text, such as a digest.
+/// The maximum number of stored characters of a text, such as a digest.
 const MAX_TEXT_CHARS: usize = 1024;
 
-/// What is wrong with a metadata file, and at which byte.
+/// A fault in a metadata file, with its byte position.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} (at byte {position})")]
 pub(super) struct MetadataError {
@@ -22,7 +22,7 @@ pub(super) struct MetadataError {
 }
 
 impl MetadataError {
-    /// Creates the error for a problem at this byte.
+    /// Creates the error for a problem at a byte position.
     pub(super) fn new(problem: impl Into<String>, position: u64) -> Self {
         Self {
             problem: problem.into(),
@@ -57,7 +57,8 @@ impl Tag<'_> {
     }
 }
 
-/// Reads an input of at most `limit` bytes, and passes each tag to `visit`, which may refuse it.
+/// Reads an input of at most `limit` bytes, and passes each tag to `visit`, which may refuse the
+/// tag.
 pub(super) fn read(
     input: impl Read,
     limit: u64,
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn large_deep_and_broken_files_are_refused() {
+    fn files_that_are_too_large_too_deep_or_malformed_are_refused() {
         let long = format!("<a>{}</a>", "x".repeat(300 << 10));
         let wide = format!("<a b=\"{}\"/>", "x".repeat(300 << 10));
         let deep = "<a>".repeat(20);

@@ -15,8 +15,9 @@ const SECTOR: usize = 512;
 /// the boot sector, two tables of at most 12 sectors, and the root directory.
 const OVERHEAD: usize = 64;
 
-/// FAT12 has fewer clusters than this (Microsoft's "FAT: General Overview of On-Disk Format"). With
-/// one sector per cluster that is 2 MB, about a hundred times the size of a node's files.
+/// The maximum number of clusters of FAT12 (Microsoft's "FAT: General Overview of On-Disk Format").
+/// With one sector per cluster, the limit is 2 MB, about a hundred times the size of a node's
+/// files.
 const MAX_CLUSTERS: usize = 4084;
 
 /// Creates a disk image with these files in its root.
@@ -51,16 +52,16 @@ pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
         .total_sectors(total)
         .bytes_per_cluster(512)
         .max_root_dir_entries(16)
-        // The disk has one track, so that a reader that checks the geometry of such a small disk
-        // accepts it.
+        // The disk has one track, so that a reader that checks the geometry of a small disk accepts
+        // the image.
         .sectors_per_track(u16::try_from(sectors).unwrap_or(u16::MAX))
         .heads(1)
         .volume_id(u32::from_be_bytes([a, b, c, d]))
         .volume_label(*b"cidata     ");
     format_volume(Cursor::new(disk.as_mut_slice()), options)?;
     {
-        // Without fatfs's clock (its feature `chrono`) every file is dated 1980-01-01, the earliest
-        // date in FAT.
+        // Without fatfs's feature `chrono`, every file is dated 1980-01-01, the earliest date in
+        // FAT.
         let volume = FileSystem::new(Cursor::new(disk.as_mut_slice()), FsOptions::new())?;
         for (name, bytes) in files {
             let mut file = volume.root_dir().create_file(name)?;
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_size_is_read_back() {
+    fn files_of_any_size_are_read_back() {
         for size in (0..4096)
             .step_by(511)
             .chain((4096..1_900_000).step_by(99_991))
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_files_give_the_same_bytes_and_others_another_volume() {
+    fn the_same_files_produce_the_same_bytes_and_other_files_another_volume_id() {
         let [one, again, two] =
             [b"1", b"1", b"2"].map(|bytes| image(&[("user-data", bytes)]).unwrap());
         assert!(one == again && one[0x27..0x2b] != two[0x27..0x2b]);

@@ -41,7 +41,7 @@ fn file<'a>(files: &'a [(&str, Vec<u8>)], name: &str) -> &'a [u8] {
 }
 
 #[test]
-fn the_same_document_gives_the_same_files() {
+fn the_same_document_produces_the_same_files() {
     let key = key();
     assert!(documents(&document(), &key).unwrap() == documents(&document(), &key).unwrap());
 }
@@ -68,7 +68,7 @@ fn the_instance_id_changes_with_the_document() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn a_document_is_read_back_as_it_was(
+    fn a_document_is_read_back_unchanged(
         name in "[a-z]([a-z0-9-]{0,20}[a-z0-9])?",
         address: u32,
         pem in "(\\PC|\n){0,3000}",
@@ -141,7 +141,7 @@ fn other_programs_read_the_seed() {
 }
 
 #[test]
-fn the_files_are_for_the_owner_alone_under_any_umask() {
+fn only_the_owner_can_read_the_files_under_any_umask() {
     for umask in ["000", "077"] {
         let dir = tempfile::tempdir().unwrap();
         let script = format!("umask {umask}; exec \"$0\" --exact nodes::tests::child --ignored");
@@ -168,7 +168,7 @@ fn the_files_are_for_the_owner_alone_under_any_umask() {
 }
 
 #[test]
-#[ignore = "run by the_files_are_for_the_owner_alone_under_any_umask, in its own process"]
+#[ignore = "run by only_the_owner_can_read_the_files_under_any_umask, in its own process"]
 fn child() {
     write(
         &PathBuf::from(std::env::var_os("NODES_TEST_FOLDER").unwrap()),

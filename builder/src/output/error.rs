@@ -1,15 +1,15 @@
-//! Why an output cannot be written.
+//! The reason why an output cannot be written.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the output cannot be written.
+/// The reason why the output cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
     /// The operating system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
-        /// The operation.
+        /// The operation that failed.
         doing: &'static str,
         /// The file or folder of the operation.
         path: PathBuf,
@@ -19,11 +19,11 @@ pub(crate) enum OutputError {
     /// The folder must not be replaced.
     #[error("{path}: {found}; {remedy}", path = path.display())]
     Refused {
-        /// The folder.
+        /// The folder that must not be replaced.
         path: PathBuf,
-        /// The reason.
+        /// The reason for the refusal.
         found: String,
-        /// The remedy.
+        /// The remedy for the refusal.
         remedy: &'static str,
     },
 }

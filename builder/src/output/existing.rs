@@ -11,16 +11,17 @@ use serde::Deserialize;
 use super::error::{OutputError, io_error};
 
 /// The names at the top level of an output. A folder that contains any other name is not replaced,
-/// because that would delete files that a user has put there, such as a PKI.
+/// because a replacement would delete a user's files, such as a PKI.
 const OURS: [&str; 4] = ["image", "nodes", "pxe", RELEASE_FILE];
 
-/// Which earlier outputs may be replaced.
+/// The earlier outputs that may be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Replaceable {
     /// Any output.
     Any,
-    /// An output whose nodes trust the key with this id. Such an output was built with the same PKI
-    /// folder, so it belongs to the same cluster. Without an id, no output may be replaced.
+    /// An output whose nodes trust the key with this id. An output that trusts the same key was
+    /// built with the same PKI folder, so it belongs to the same cluster. If the id is `None`, no
+    /// output may be replaced.
     SignedBy(Option<String>),
 }
 
@@ -64,13 +65,13 @@ struct RecipeName {
     name: String,
 }
 
-/// What exists at the path of the output.
+/// The file or folder that exists at the path of the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ExistingOutput {
     Nothing,
     Root,
     File,
-    /// A folder, with the names in it, and the manifest if there is one at the usual path.
+    /// A folder, with the names in it, and its manifest if it has one.
     Folder(Vec<String>, Option<Manifest>),
 }
 

@@ -1,5 +1,5 @@
-//! Temporary folders and signals. The thread that waits for signals knows which folders this
-//! process is writing, so that an interrupt leaves nothing behind.
+//! Removes temporary folders after a signal. A thread that waits for signals has the list of
+//! folders that this process is writing, so that an interrupt leaves nothing behind.
 
 use std::fs;
 use std::io;
@@ -15,17 +15,17 @@ pub(super) fn lock() -> MutexGuard<'static, Vec<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes a temporary folder and forgets it. If it cannot be removed now, the next build removes
-/// it.
+/// Removes a temporary folder, and removes it from the list. If the folder cannot be removed now,
+/// the next build removes it.
 pub(super) fn discard(temp: &Path) {
     let mut unfinished = lock();
     let _ = fs::remove_dir_all(temp);
     unfinished.retain(|path| path != temp);
 }
 
-/// Makes an interrupt (^C, SIGTERM, SIGHUP) end the program cleanly: it removes half-written
-/// output, reports the removal, and exits with 128 plus the signal's number (130 for ^C), as shells
-/// do. Call this function once, early in `main`.
+/// Makes an interrupt (^C, SIGTERM, SIGHUP) end the program cleanly: the program removes the
+/// partial output, reports the removal, and exits with 128 plus the signal's number (130 for ^C),
+/// as shells do. Call this function once, early in `main`.
 pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -35,8 +35,8 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
             let Some(signal) = signals.forever().next() else {
                 return;
             };
-            // This lock is held until the process ends, so that no other thread can begin or commit
-            // an output.
+            // This thread holds the lock until the process ends, so that no other thread can begin
+            // or commit an output.
             let unfinished = lock();
             for temp in unfinished.iter() {
                 // Rename the folder first, so that threads that are still writing into it fail
@@ -49,8 +49,8 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
                 };
                 let _ = fs::remove_dir_all(place);
             }
-            // Do not use `eprintln!`. It panics on a full disk, and the program would then
-            // continue.
+            // Do not use `eprintln!`, because it panics on a full disk. The panic would end only
+            // this thread, and the program would continue.
             console::note(format_args!(
                 "interrupted{}",
                 if unfinished.is_empty() {

@@ -1,4 +1,5 @@
-//! Works next to the target: cleans up after dead builds, and moves the new output into place.
+//! Handles the temporary folders next to the target: cleans up after dead builds, and moves the new
+//! output into place.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,8 +24,9 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = entry.path();
         if name.starts_with(&old) {
-            // If the build was killed between the two renames, the old output is put back. If the
-            // build was killed after both renames, the old output is no longer needed.
+            // If the build was killed between the two renames, the old output is moved back into
+            // place. If the build was killed after both renames, the old output is no longer
+            // needed.
             if target.symlink_metadata().is_err() {
                 fs::rename(&path, target)
                     .map_err(io_error("move the old output back into place", &path))?;
@@ -40,9 +42,9 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Returns whether the build of a temporary folder has ended. The lock decides, because the process
-/// number may now belong to another process, or may come from another container. If folders cannot
-/// be locked, the process number decides.
+/// Returns whether the build of a temporary folder has ended. The lock determines the result,
+/// because the process number may belong to another process by now, or may be from another
+/// container. If folders cannot be locked, the process number determines the result.
 fn is_dead(temp: &Path, pid: &str) -> bool {
     let Ok(file) = File::open(temp) else {
         return false;
@@ -66,9 +68,10 @@ fn remove(path: &Path) -> Result<(), OutputError> {
     }
 }
 
-/// Moves `temp` to `target`. The old `target`, if any, is then at `temp`, or is removed.
+/// Moves `temp` to `target`. After the call, the old `target`, if any, is either at `temp` or
+/// removed.
 pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
-    let failed = io_error("put the new output in its place", target);
+    let failed = io_error("move the new output into place", target);
     match rustix::fs::renameat_with(CWD, temp, CWD, target, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),
         Err(Errno::NOENT) => fs::rename(temp, target).map_err(failed),
@@ -83,15 +86,15 @@ pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
     }
 }
 
-/// Replaces `target` as `replace` does, but in two renames. If a build is killed between them, the
-/// next build recovers.
+/// Replaces `target` like [`replace`], but with two renames. If a build is killed between the two
+/// renames, the next build recovers.
 pub(super) fn replace_in_two(temp: &Path, target: &Path) -> Result<(), OutputError> {
     let aside = sibling(target, &format!("old-{}", serial()));
     fs::rename(target, &aside).map_err(io_error("move the old output aside", target))?;
     if let Err(error) = fs::rename(temp, target) {
         fs::rename(&aside, target)
             .map_err(io_error("move the old output back into place", &aside))?;
-        return Err(io_error("put the new output in its place", target)(error));
+        return Err(io_error("move the new output into place", target)(error));
     }
     remove(&aside)
 }

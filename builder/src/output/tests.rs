@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use super::siblings::replace_in_two;
 use super::*;
 
-/// Writes an output as a build does, with `content` as its manifest.
+/// Writes an output like a build, with `content` as its manifest.
 fn write(output: &Output, content: &str) {
     fs::create_dir_all(output.path().join("image")).unwrap();
     fs::write(output.path().join("image/manifest.json"), content).unwrap();
@@ -36,7 +36,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn an_output_is_replaced_as_a_whole() {
+fn an_output_is_replaced_completely() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     build(&target, "one").unwrap();
@@ -68,7 +68,7 @@ fn a_failed_build_leaves_the_old_output_and_nothing_else() {
 }
 
 #[test]
-fn a_foreign_folder_is_never_replaced() {
+fn a_folder_that_is_not_an_output_is_never_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |target: &Path, expected: &str| {
         let error = begin(target).unwrap_err();
@@ -115,7 +115,7 @@ fn an_output_of_another_pki_folder_is_replaced_only_on_request() {
         );
         assert!(error.contains("--replace"), "{error}");
     }
-    // The build began when there was no output, or an output of the same PKI.
+    // When the build began, there was no output, or an output of the same PKI.
     fs::rename(&target, dir.path().join("away")).unwrap();
     let begun = Output::begin(&target, own("bb")).unwrap();
     write(&begun, r#"{"trust": "bb"}"#);
@@ -153,7 +153,7 @@ fn a_link_to_an_output_stays_a_link() {
 }
 
 #[test]
-fn leftovers_of_dead_builds_are_removed_and_those_of_running_ones_kept() {
+fn the_folders_of_dead_builds_are_removed_and_those_of_running_builds_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let living = begin(&target).unwrap();
@@ -178,7 +178,7 @@ fn leftovers_of_dead_builds_are_removed_and_those_of_running_ones_kept() {
 }
 
 #[test]
-fn a_build_killed_between_two_renames_is_recovered_by_the_next() {
+fn the_next_build_recovers_from_a_build_killed_between_two_renames() {
     let dir = tempfile::tempdir().unwrap();
     let (target, aside) = (dir.path().join("out"), dir.path().join(".out.old-1"));
     build(&target, "one").unwrap();
@@ -191,7 +191,8 @@ fn a_build_killed_between_two_renames_is_recovered_by_the_next() {
     fs::create_dir(&aside).unwrap();
     drop(begin(&target).unwrap());
     assert_eq!(names(dir.path()), ["out"]);
-    // This tests the two renames directly, because the file systems of the tests support a swap.
+    // The test calls the function with two renames directly, because the file systems of the tests
+    // support a swap.
     let output = begin(&target).unwrap();
     write(&output, "two");
     replace_in_two(output.path(), &target).unwrap();
@@ -203,7 +204,7 @@ fn a_build_killed_between_two_renames_is_recovered_by_the_next() {
 }
 
 #[test]
-fn builds_at_once_leave_one_whole_output() {
+fn concurrent_builds_leave_one_complete_output() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     build(&target, "first").unwrap();
@@ -214,7 +215,7 @@ fn builds_at_once_leave_one_whole_output() {
                 (0..8).for_each(|turn| build(target, &format!("{worker} {turn}")).unwrap());
             });
         }
-        // A reader only ever sees a complete output.
+        // A reader never finds an incomplete output.
         scope.spawn(|| (0..500).for_each(|_| assert!(!content(&target).is_empty())));
     });
     assert!(content(&target).ends_with(" 7"));
@@ -282,7 +283,7 @@ fn an_interrupted_build_ends_with_130_and_leaves_the_old_output() {
         while names(dir.path()).len() < 2 || !dir.path().join("begun").exists() {
             assert!(
                 begun.elapsed() < Duration::from_secs(20),
-                "the child did not begin"
+                "the child did not start"
             );
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -317,7 +318,7 @@ fn child() {
     let output = begin(&target).unwrap();
     write(&output, "two");
     fs::write(target.with_file_name("begun"), "").unwrap();
-    // Writes indefinitely, like a build in the middle of its work.
+    // This loop writes indefinitely, like a build that is still running.
     for count in 0_u64.. {
         let path = output.path().join(format!("image/{}", count % 64));
         if fs::write(path, count.to_string()).is_err() {

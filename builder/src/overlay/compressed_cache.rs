@@ -1,10 +1,10 @@
 //! Keeps large files in compressed form from one build to the next.
 //!
 //! The path of an entry is CACHE/gzip/DIGEST OF THE CONTENT/COMPRESSOR.SIZE OF THE CONTENT.DIGEST
-//! OF THE COMPRESSED BYTES.gz. The builder can therefore find an entry by its content, and can
-//! verify it by hashing only the compressed bytes, which are a third of the size. It does not read
-//! the content itself. As with a compiler's cache, this protects against damage, but not against an
-//! owner who forges cache entries.
+//! OF THE COMPRESSED BYTES.gz. Therefore, the builder can find an entry by the digest of its
+//! content, and can verify the entry by hashing only the compressed bytes, which are a third of the
+//! size. The builder does not read the content itself. Like a compiler's cache, this cache is
+//! protected against damage, but not against an owner who forges entries.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
@@ -17,8 +17,8 @@ use recipes::Sha256;
 use super::OverlayError;
 use super::gzip::COMPRESSOR;
 
-/// An entry that no build has used for this long is removed, because every changed firstboot leaves
-/// an entry of 3 MB.
+/// The age at which an entry that no build has used is removed, because every changed firstboot
+/// leaves an entry of 3 MB.
 const MAX_UNUSED_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// The compressed files in a cache folder.
@@ -36,7 +36,7 @@ impl CompressedCache {
     }
 
     /// Returns this compressor's entries for the content with this digest, each with the content's
-    /// size and the entry's own digest.
+    /// size and the digest of the compressed bytes.
     fn entries(&self, content: Sha256) -> impl Iterator<Item = (PathBuf, u64, Sha256)> + use<> {
         let entry = |entry: fs::DirEntry| {
             let name = entry.file_name().into_string().ok()?;
@@ -55,7 +55,7 @@ impl CompressedCache {
     }
 
     /// Returns the size of the content with this digest, if its compressed form is in the cache.
-    /// Only [`CompressedCache::get`] checks whether that form is intact.
+    /// Only [`CompressedCache::get`] checks whether the compressed form is intact.
     pub(super) fn size_of(&self, content: Sha256) -> Option<u64> {
         self.entries(content).next().map(|(_, size, _)| size)
     }
@@ -66,8 +66,8 @@ impl CompressedCache {
         for (path, found, digest) in self.entries(content) {
             let bytes = fs::read(&path).ok()?;
             if found == size && digest == Sha256::of(&bytes) {
-                // Records for `remove_unused` that the entry was used now. If this fails, the
-                // content is only compressed again some day.
+                // Records the time of use for `remove_unused`. If the record fails, a later build
+                // merely compresses the content again.
                 let _ = File::options()
                     .append(true)
                     .open(&path)
@@ -94,7 +94,8 @@ impl CompressedCache {
             .create(&folder);
         made.map_err(OverlayError::io("create", &folder))?;
         let path = folder.join(format!("{COMPRESSOR}.{size}.{}.gz", Sha256::of(compressed)));
-        // The file is not synced, because a file that a power cut damages does not match its name.
+        // The file is not synced, because a file that a power failure damages does not match its
+        // name.
         let mut file =
             tempfile::NamedTempFile::new_in(&folder).map_err(OverlayError::io("write", &folder))?;
         file.write_all(compressed)
@@ -123,7 +124,7 @@ impl CompressedCache {
                     let _ = fs::remove_file(file.path());
                 }
             }
-            // This removes only an empty folder.
+            // `remove_dir` removes only an empty folder.
             let _ = fs::remove_dir(&folder);
         }
     }
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_entry_is_not_there() {
+    fn a_damaged_entry_counts_as_missing() {
         let folder = tempfile::tempdir().unwrap();
         let cache = CompressedCache::new(folder.path());
         let content = Sha256::of(b"content");
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn another_compressors_entry_is_not_taken() {
+    fn an_entry_of_another_compressor_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let cache = CompressedCache::new(folder.path());
         let content = Sha256::of(b"content");
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_used_goes() {
+    fn an_unused_entry_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let cache = CompressedCache::new(folder.path());
         let content = Sha256::of(b"content");

@@ -9,17 +9,17 @@ use super::path::NodePath;
 /// One file or folder of the node.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// Its path on the node.
+    /// The path on the node.
     pub(crate) path: NodePath,
-    /// Its permission bits, at most 07777. The bits do not depend on the modes of the builder's
-    /// files or on its umask.
+    /// The permission bits, at most 07777. The permission bits do not depend on the modes of the
+    /// builder's files or on the builder's umask.
     pub(crate) mode: u32,
-    /// The numeric id of its owner. The archive contains no names, because the node's passwd may
-    /// map them to other ids.
+    /// The numeric id of its owner. The archive contains no user names, because the node's passwd
+    /// may map them to other ids.
     pub(crate) uid: u32,
     /// The numeric id of its group.
     pub(crate) gid: u32,
-    /// Its kind.
+    /// The entry's kind and content.
     pub(crate) kind: Kind,
 }
 
@@ -37,14 +37,14 @@ pub(crate) enum Kind {
 pub(crate) enum Content {
     /// Bytes in memory, such as a rendered template.
     Bytes(Vec<u8>),
-    /// A file with a known digest. If its compressed form is in the cache, the file is not read.
-    /// Otherwise the content read must have this digest.
+    /// A file with a known digest. If the file's compressed form is in the cache, the file is not
+    /// read. Otherwise, the file's content must have this digest.
     Verified {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Its digest.
+        /// The known digest of the file.
         sha256: Sha256,
-        /// Its size in bytes.
+        /// The file's size in bytes.
         size: u64,
     },
 }
@@ -52,8 +52,8 @@ pub(crate) enum Content {
 /// The archive that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Packed {
-    /// Its digest.
+    /// The archive's digest.
     pub(crate) sha256: Sha256,
-    /// Its size in bytes.
+    /// The archive's size in bytes.
     pub(crate) size: u64,
 }

@@ -1,4 +1,4 @@
-//! Why an overlay cannot be packed.
+//! The reason why an overlay cannot be packed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use recipes::Sha256;
 
 use super::NodePath;
 
-/// Why an overlay cannot be packed. Each reason names the entry or the file.
+/// The reason why an overlay cannot be packed. Each reason names the entry or the file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OverlayError {
     /// Two entries have the same path.
@@ -16,9 +16,9 @@ pub(crate) enum OverlayError {
     /// An entry is below an entry that is not a folder.
     #[error("{below} is below {above}, which is a file in the overlay: move one of the two")]
     BelowFile {
-        /// The entry.
+        /// The entry below the file.
         below: NodePath,
-        /// The file that would have to be a folder.
+        /// The path of the file, which would have to be a folder.
         above: String,
     },
     /// A path does not fit into a tar header.
@@ -29,11 +29,11 @@ pub(crate) enum OverlayError {
         "{path}: {what} {value:o} (octal) is larger than the maximum in a ustar header ({most:o})"
     )]
     TooBig {
-        /// The entry.
+        /// The entry with the number.
         path: NodePath,
         /// The name of the number.
         what: &'static str,
-        /// Its value.
+        /// The value of the number.
         value: u64,
         /// The largest possible number.
         most: u64,
@@ -42,11 +42,11 @@ pub(crate) enum OverlayError {
     #[error("{} changed after it was verified\n  {expected}  verified\n  {found}  found now; build \
         again", .path.display())]
     Changed {
-        /// The file.
+        /// The changed file.
         path: PathBuf,
-        /// The verified digest.
+        /// The digest that was verified.
         expected: Sha256,
-        /// The current digest.
+        /// The file's current digest.
         found: Sha256,
     },
     /// A file could not be read or written.

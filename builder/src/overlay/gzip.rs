@@ -1,4 +1,4 @@
-//! Compresses on all cores. The result does not depend on the number of cores.
+//! Compresses data on all cores. The result does not depend on the number of cores.
 
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -6,17 +6,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::{Compression, GzBuilder};
 
-/// The compressor and its level. Both are part of the names in the cache, so that the entries of
-/// another version or level are not found. A test compares the version with Cargo.lock.
+/// The compressor and its level. The names in the cache contain both, so that an entry of another
+/// version or level is never used. A test compares the version with Cargo.lock.
 pub(super) const COMPRESSOR: &str = "zlib-rs-0.6.8-level9-1m";
 
-/// The largest amount of input for one gzip member. Each member starts with an empty window. At 1
-/// MiB this increases the compressed size of etcd's binaries by 0.15 %, and their 60 members keep
-/// many cores busy.
+/// The largest amount of input for one gzip member. Each member starts with an empty compression
+/// window. A size of 1 MiB increases the compressed size of etcd's binaries by 0.15 %, and their 60
+/// members keep many cores busy.
 pub(super) const MEMBER_BYTES: usize = 1 << 20;
 
 /// The compression level. At level 9, zlib-rs makes etcd's binaries 0.9 % smaller than gzip -6
-/// does, in the same time on one core. At levels 6 to 8, it makes them larger than gzip -6 does.
+/// does, in the same time on one core. At levels 6 to 8, zlib-rs makes the binaries larger than
+/// gzip -6 does.
 const LEVEL: u32 = 9;
 
 /// Compresses each of these segments into gzip members, in order.
@@ -33,21 +34,21 @@ pub(super) fn members(segments: &[&[u8]]) -> Vec<Vec<u8>> {
     out
 }
 
-/// Compresses bytes into one gzip member. Its header contains no name, no time and no operating
-/// system (255, unknown).
+/// Compresses bytes into one gzip member. The member's header contains no name, no time and no
+/// operating system (255, unknown).
 fn member(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzBuilder::new()
         .mtime(0)
         .operating_system(255)
         .write(Vec::with_capacity(bytes.len() / 2), Compression::new(LEVEL));
-    // Writing to memory fails only if memory runs out, and then the process ends anyway.
+    // Writing to memory fails only if memory is exhausted, which ends the process anyway.
     encoder
         .write_all(bytes)
         .expect("writing to memory succeeds");
     encoder.finish().expect("writing to memory succeeds")
 }
 
-/// Runs the job for each input on all cores. The results are in the order of the inputs.
+/// Runs the job for each input, on all cores. The results are in the order of the inputs.
 pub(super) fn parallel<I: Sync, O: Send>(inputs: &[I], job: impl Fn(&I) -> O + Sync) -> Vec<O> {
     let threads = std::thread::available_parallelism()
         .map_or(1, usize::from)
@@ -83,9 +84,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_compressors_name_is_that_of_the_locked_version() {
-        // If this fails after an update of zlib-rs, put the new version into COMPRESSOR. All images
-        // then change once.
+    fn the_compressors_name_contains_the_locked_version() {
+        // If this test fails after an update of zlib-rs, put the new version into COMPRESSOR. The
+        // next build then changes every image.
         let lock =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
         let version = lock
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_come_back_whole_and_the_header_says_nothing() {
+    fn segments_are_decompressed_unchanged_and_the_header_has_no_metadata() {
         let long: Vec<u8> = (0..MEMBER_BYTES + 5)
             .map(|nth| u8::try_from(nth % 251).unwrap())
             .collect();

@@ -11,12 +11,12 @@ pub(super) const BLOCK: usize = 512;
 const MAX_ID: u64 = 0o7_777_777;
 /// The largest size or time: eleven octal digits.
 const MAX_SIZE: u64 = 0o77_777_777_777;
-/// The latest date that a file can have, in seconds since 1970. It is in 2242.
+/// The latest date that a file can have, in seconds since 1970. The date is in 2242.
 pub(crate) const LATEST: u64 = MAX_SIZE;
 
 /// Returns the header of an entry whose content has `size` bytes. The header is ustar without
-/// extensions. A value that does not fit is refused, because PAX records contain times and ids that
-/// would differ between machines.
+/// extensions. A value that does not fit into the header is refused, because a PAX extension would
+/// contain times and ids that differ between machines.
 pub(super) fn header(entry: &Entry, size: u64, mtime: u64) -> Result<Header, OverlayError> {
     let fits = |what, value: u64, most| {
         let path = entry.path.clone();
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn long_paths_are_split_and_longer_ones_refused() {
+    fn long_paths_are_split_and_longer_paths_are_refused() {
         let long = format!("{}/{}", "a".repeat(150), "b".repeat(90));
         let split = header(&entry(&long), 0, 1).unwrap();
         assert_eq!(split.path_bytes().as_ref(), format!("{long}/").as_bytes());
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_users_and_the_builders_clock_are_not_in_it() {
+    fn a_header_contains_neither_user_names_nor_the_builders_time() {
         let header = header(&entry("a"), 0, 1_700_000_000).unwrap();
         assert_eq!(header.username_bytes().unwrap(), b"");
         assert_eq!(header.groupname_bytes().unwrap(), b"");

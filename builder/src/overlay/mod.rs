@@ -1,14 +1,14 @@
-//! The overlay: a tree of files as one tar.gz. Its bytes do not depend on the machine or the day of
-//! the build.
+//! The overlay: a tree of files in one tar.gz. The archive's bytes do not depend on the machine or
+//! the day of the build.
 //!
-//! Read the modules in this order: `path` and `order` (what the archive may contain), `header` (the
-//! tar header of each entry), `gzip` and `compressed_cache` (compress each file once), and `pack`
-//! (combines them).
+//! Read the modules in this order: `path` and `order` (the entries that the archive may contain),
+//! `header` (the tar header of each entry), `gzip` and `compressed_cache` (compress each file
+//! once), and `pack` (writes the archive).
 //!
-//! The archive is one tar stream, compressed as many concatenated gzip members. By RFC 1952 (2.2)
-//! the result is a gzip file, and gzip 1.5 and tar 1.26 of CentOS 7 read it as such. The members
-//! have two advantages: the builder compresses a large file in parallel, and compresses a file
-//! again only if it changes.
+//! The archive is one tar stream, compressed as many concatenated gzip members. According to RFC
+//! 1952 (2.2), the result is a gzip file, and CentOS 7's gzip 1.5 and tar 1.26 read it correctly.
+//! The members have two advantages: the builder compresses a large file in parallel, and compresses
+//! a file again only if it changes.
 
 mod compressed_cache;
 mod entry;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Entry, Kind, OverlayError};
 
-/// Sorts the entries by path, in byte order. The order is therefore the same on every machine and
-/// in every locale, and a folder comes before its contents.
+/// Sorts the entries by path, in byte order. Therefore, the order is the same on every machine and
+/// in every locale, and a folder precedes its contents.
 pub(super) fn order(mut entries: Vec<Entry>) -> Result<Vec<Entry>, OverlayError> {
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     if let Some(pair) = entries.windows(2).find(|pair| pair[0].path == pair[1].path) {
@@ -16,7 +16,8 @@ pub(super) fn order(mut entries: Vec<Entry>) -> Result<Vec<Entry>, OverlayError>
         .map(|entry| (entry.path.as_str(), matches!(entry.kind, Kind::Dir)))
         .collect();
     for entry in &entries {
-        // Depending on its version, tar would replace the file with a folder, or fail.
+        // If an entry is below a file, tar replaces the file with a folder or fails, depending on
+        // tar's version.
         if let Some(above) = entry
             .path
             .above()
@@ -51,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_come_before_what_they_hold() {
+    fn a_folder_precedes_its_contents() {
         let sorted = order(vec![
             file("etc/b"),
             file("etc-c"),

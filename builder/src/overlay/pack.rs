@@ -22,9 +22,9 @@ const LARGE_FILE_BYTES: u64 = 256 << 10;
 
 /// A file's content, in the form in which it is needed.
 enum LoadedBytes {
-    /// Its bytes.
+    /// The uncompressed bytes.
     Bytes(Vec<u8>),
-    /// Its compressed form, if the bytes themselves are not needed.
+    /// The compressed form, if the uncompressed bytes are not needed.
     Compressed(Vec<u8>),
 }
 
@@ -37,18 +37,18 @@ struct Loaded {
 
 /// A segment of the tar stream.
 enum Segment {
-    /// Headers, small contents, padding.
+    /// Headers, small contents and padding.
     Plain(Vec<u8>),
-    /// The content of the large file with this entry index.
+    /// The content of a large file, by its index in the list of entries.
     Large(usize),
 }
 
-/// Packs the entries into a tar.gz at `out`. Every entry gets the modification time `mtime`
-/// (seconds since 1970). The bytes depend only on the entries and `mtime`. Large files are
-/// compressed once and kept in `cache`.
+/// Packs the entries into a tar.gz at `out`. Every entry has the modification time `mtime` (seconds
+/// since 1970). The bytes depend only on the entries and `mtime`. Large files are compressed once
+/// and kept in `cache`.
 ///
-/// `out` is one file of an output. The caller completes the output and then syncs it. After an
-/// error, `out` does not exist.
+/// `out` is one file of an output, which the caller completes and then syncs. After an error, `out`
+/// does not exist.
 pub(crate) fn pack(
     entries: Vec<Entry>,
     mtime: u64,
@@ -65,8 +65,8 @@ pub(crate) fn pack(
     write(&compressed, out)
 }
 
-/// Returns the size of the content with this digest, if its compressed form is in the cache. `pack`
-/// then does not read the content, so the caller need not verify it first.
+/// Returns the size of the content with this digest, if its compressed form is in the cache. For
+/// cached content, `pack` does not read the file, so the caller need not verify the file first.
 pub(crate) fn cached_size(cache: &Path, content: Sha256) -> Option<u64> {
     CompressedCache::new(cache).size_of(content)
 }
@@ -208,7 +208,7 @@ fn write(compressed: &[Vec<u8>], out: &Path) -> Result<Packed, OverlayError> {
         // secrets.
         file.set_permissions(fs::Permissions::from_mode(newfile::PUBLIC))?;
         // The caller syncs the whole output at the end. Starting the sync here, in parallel with
-        // the hashing, saves most of the time that it takes.
+        // the hashing, hides most of its duration.
         file.sync_data()
     };
     let mut hash = Hash::default();

@@ -16,12 +16,12 @@ pub(crate) struct PathError {
 }
 
 impl NodePath {
-    /// Returns its text, without a slash at either end.
+    /// Returns the path's text, without a slash at either end.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns the folders above it, nearest first, without the root.
+    /// Returns the folders above the path, nearest first, without the root.
     pub(crate) fn above(&self) -> impl Iterator<Item = &str> {
         let mut path = self.0.as_str();
         std::iter::from_fn(move || {
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_relative_paths_are_paths() {
+    fn only_plain_relative_paths_are_accepted() {
         for good in [
             "etc",
             "etc/etcd/etcd.conf",
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folders_above() {
+    fn the_folders_above_a_path_are_nearest_first() {
         let path: NodePath = "etc/etcd/etcd.conf".parse().unwrap();
         assert_eq!(path.above().collect::<Vec<_>>(), ["etc/etcd", "etc"]);
     }

@@ -28,7 +28,7 @@ fn file(path: &str, bytes: &[u8]) -> Entry {
     entry(path, 0o640, Kind::File(Content::Bytes(bytes.to_vec())))
 }
 
-/// Returns bytes that compress about as well as a program's.
+/// Returns bytes that compress about as well as a program.
 fn large(seed: u32, size: usize) -> Vec<u8> {
     (0..u32::try_from(size).unwrap())
         .map(|nth| (nth.wrapping_mul(seed) >> 13).to_le_bytes()[0] & 0x3f)
@@ -109,7 +109,7 @@ fn listing(bytes: &[u8]) -> Listing {
 }
 
 #[test]
-fn what_is_unpacked_is_what_was_packed() {
+fn unpacking_restores_the_packed_files() {
     let (_, bytes) = Bench::new().pack(tree());
     let found = listing(&bytes);
     assert_eq!(found["etc/etcd/"], (b'5', 0o750, 0, 997, MTIME, Vec::new()));
@@ -130,7 +130,7 @@ fn what_is_unpacked_is_what_was_packed() {
 }
 
 #[test]
-fn the_cache_the_order_and_the_source_do_not_change_a_byte() {
+fn the_bytes_do_not_depend_on_the_cache_the_order_or_the_source() {
     let bench = Bench::new();
     let (cold, first) = bench.pack(tree());
     let (warm, second) = bench.pack(tree().into_iter().rev().collect());
@@ -152,7 +152,7 @@ fn the_cache_the_order_and_the_source_do_not_change_a_byte() {
 }
 
 #[test]
-fn a_damaged_cache_does_not_get_into_the_image() {
+fn a_damaged_cache_entry_does_not_enter_the_image() {
     let bench = Bench::new();
     let (_, first) = bench.pack(tree());
     for folder in fs::read_dir(bench.path("cache/gzip")).unwrap() {
@@ -189,7 +189,7 @@ fn a_file_changed_after_it_was_verified_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_read_or_written_is_named() {
+fn a_file_that_cannot_be_read_or_written_is_named() {
     let bench = Bench::new();
     let gone = vec![entry(
         "a",
@@ -219,14 +219,15 @@ fn what_cannot_be_read_or_written_is_named() {
 }
 
 #[test]
-fn the_archive_can_be_read_by_everybody_and_the_cache_by_its_owner() {
+fn everyone_can_read_the_archive_and_only_the_owner_the_cache() {
     let bench = Bench::new();
     bench.pack(tree());
     let mode = |name: &str| fs::metadata(bench.path(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("overlay.tar.gz"), mode("cache/gzip")), (0o644, 0o700));
 }
 
-/// Packs [`tree`] in another process, which the test below starts with a folder in the environment.
+/// Packs [`tree`] in a separate process, which the next test starts with a folder in the
+/// environment.
 #[test]
 fn another_process_packs_into_the_given_folder() {
     let Some(folder) = std::env::var_os("OVERLAY_TEST_FOLDER") else {
@@ -243,7 +244,7 @@ fn another_process_packs_into_the_given_folder() {
 }
 
 #[test]
-fn another_umask_folder_time_zone_and_locale_make_the_same_bytes() {
+fn the_bytes_do_not_depend_on_umask_folder_time_zone_or_locale() {
     let (_, here) = Bench::new().pack(tree());
     for umask in ["000", "077", "027"] {
         let bench = Bench::new();
@@ -274,9 +275,9 @@ fn another_umask_folder_time_zone_and_locale_make_the_same_bytes() {
     }
 }
 
-/// The bytes are pinned. A change to them changes every image, and must be deliberate.
+/// Pins the archive's bytes. A change to the bytes changes every image, and must be deliberate.
 #[test]
-fn the_bytes_are_these_on_every_machine() {
+fn every_machine_produces_the_same_bytes() {
     let (packed, _) = Bench::new().pack(tree());
     assert_eq!(
         packed.sha256.to_string(),
@@ -285,7 +286,7 @@ fn the_bytes_are_these_on_every_machine() {
 }
 
 #[test]
-fn gzip_and_tar_read_it_as_one_archive() {
+fn gzip_and_tar_read_the_members_as_one_archive() {
     let bench = Bench::new();
     bench.pack(tree());
     let out = bench.path("overlay.tar.gz");
@@ -335,7 +336,7 @@ fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn any_tree_comes_back_as_it_was(entries in any_entries(), mtime in 0u64..1 << 33) {
+    fn any_tree_is_unpacked_unchanged(entries in any_entries(), mtime in 0u64..1 << 33) {
         let bench = Bench::new();
         let out = bench.path("out");
         pack(entries.clone(), mtime, &bench.path("cache"), &out).unwrap();

@@ -9,7 +9,7 @@ use super::error::PkiError;
 use super::event::Event;
 use super::{cluster, store};
 
-/// Which keys are recorded for a node that has no recorded keys yet.
+/// The policy that decides which keys may be recorded as a node's first keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FirstKeys {
     /// The keys of the first request.
@@ -18,13 +18,15 @@ pub(crate) enum FirstKeys {
     Approved,
 }
 
-/// The file, in the node's folder, with the fingerprint of the keys whose request was refused last.
+/// The file in the node's folder that contains the fingerprint of the keys whose request was
+/// refused last.
 pub(super) const ASKED: &str = "asked-key";
-/// The file, in the node's folder, with the fingerprint of the keys that an operator approved.
+/// The file in the node's folder that contains the fingerprint of the keys that an operator
+/// approved.
 pub(super) const APPROVED: &str = "approved-key";
 
-/// Approves keys by their fingerprint. The next request with this fingerprint is signed, and its
-/// keys replace the node's recorded keys.
+/// Approves keys by their fingerprint. The next request for keys with this fingerprint is signed,
+/// and the keys replace the node's recorded keys.
 pub(crate) fn approve(
     dir: &Path,
     name: &Label,

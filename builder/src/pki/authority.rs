@@ -1,5 +1,5 @@
 //! The signer of the nodes' certificates: a CA that the builder creates once and keeps, the user's
-//! CA, or none if the certificates are ready-made.
+//! CA, or no signer if the certificates are ready-made.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration as StdDuration;
@@ -16,18 +16,18 @@ use time::{Duration, OffsetDateTime};
 use super::certificate::{Certificate, utc};
 use super::{Event, Lifetimes, PkiError, store};
 
-/// The CA that signs.
+/// The CA that signs the nodes' certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Authority {
     /// The builder's own CA. If the folder has `ca.crt` but no `ca.key`, all certificates are
-    /// ready-made and used as they are.
+    /// ready-made, and the builder does not change them.
     Own,
     /// The user's CA.
     Provided {
-        /// Its certificate, in PEM. During a rotation, the file can contain several certificates.
-        /// All of them are trusted, and the one that matches the key signs.
+        /// The certificate, in PEM. During a rotation, the file can contain several certificates.
+        /// All these certificates are trusted, and the certificate that matches the key signs.
         cert: PathBuf,
-        /// Its private key, in PEM (PKCS #8).
+        /// The private key, in PEM (PKCS #8).
         key: PathBuf,
     },
 }
@@ -36,19 +36,19 @@ pub(crate) enum Authority {
 /// whose clock is slow also accepts the certificate.
 pub(super) const BACKDATE: Duration = Duration::hours(1);
 
-/// The authorities that nodes trust, and the one that signs.
+/// The authorities that nodes trust, and the authority that signs.
 #[derive(Debug)]
 pub(super) struct Signer {
-    /// The complete text of `ca.crt`, as every node receives it.
+    /// The complete text of `ca.crt`, which every node receives.
     pub(super) pem: String,
-    /// The same certificates, parsed.
+    /// The certificates in `ca.crt`, parsed.
     pub(super) trusted: Vec<Certificate>,
-    /// The issuer, with its certificate; `None` if the certificates are ready-made.
+    /// The issuer with its certificate, or `None` if the certificates are ready-made.
     pub(super) issuer: Option<(Certificate, Issuer<'static, KeyPair>)>,
 }
 
 impl Signer {
-    /// Reads and checks the files of an authority. It does not write anything.
+    /// Reads and checks the files of an authority, without writing anything.
     pub(super) fn read(
         cert: &Path,
         key: Option<&Path>,
@@ -70,7 +70,7 @@ impl Signer {
 }
 
 impl Authority {
-    /// Returns the authority that a recipe in this folder names.
+    /// Returns the authority that the recipe names. `folder` is the recipe's folder.
     pub(crate) fn of(tls: &Tls, folder: &Path) -> Self {
         match &tls.authority {
             Some(AuthorityFiles { cert, key }) => Self::Provided {
@@ -81,7 +81,7 @@ impl Authority {
         }
     }
 
-    /// Checks the user's authority, if there is one, and returns warnings. It does not write
+    /// Checks the user's authority, if there is one, and returns warnings, without writing
     /// anything.
     pub(crate) fn check(
         &self,
@@ -93,7 +93,7 @@ impl Authority {
         Ok(events)
     }
 
-    /// Reads and checks the user's authority, if there is one. It does not write anything.
+    /// Reads and checks the user's authority, if there is one, without writing anything.
     pub(super) fn read(
         &self,
         lifetimes: Lifetimes,
@@ -158,12 +158,12 @@ fn check(
         let found = format!("expired on {}", utc(certificate.not_after));
         return Err(wrong(
             found,
-            "remove it from the file if another CA signs now, or begin a new folder",
+            "remove it from the file if another CA signs now, or use a new folder",
         ));
     }
     if now < certificate.not_before {
         let found = format!(
-            "is valid only from {}, and now it is {}",
+            "is valid only from {}, but this machine's clock shows {}",
             utc(certificate.not_before),
             utc(now)
         );
@@ -171,8 +171,8 @@ fn check(
     }
     if certificate.not_after - now < lifetimes.renew_before {
         let text = format!(
-            "`{}` expires on {}, and the certificates that it signed expire by then: plan its \
-             replacement",
+            "`{}` expires on {}, and all its certificates expire no later: plan the replacement of \
+             this CA",
             certificate.subject,
             utc(certificate.not_after)
         );
@@ -218,8 +218,8 @@ pub(super) fn own(
     now: OffsetDateTime,
 ) -> Result<rcgen::Certificate, rcgen::Error> {
     let mut params = CertificateParams::default();
-    // The name contains a part of the key's digest, so that two CAs of this project always have
-    // different names.
+    // The CA's name contains a part of the key's digest, so that two CAs of this project always
+    // have different names.
     let digest = Sha256::of(&pair.subject_public_key_info()).to_string();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params
@@ -228,7 +228,7 @@ pub(super) fn own(
     params
         .distinguished_name
         .push(DnType::CommonName, format!("etcd CA {}", &digest[..8]));
-    // It signs only leaf certificates, because the builder never creates an intermediate CA.
+    // The CA signs only leaf certificates, because the builder never creates an intermediate CA.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.serial_number = Some(serial()?);
@@ -239,7 +239,7 @@ pub(super) fn own(
 /// Returns the validity period: from shortly before now (at most a tenth of the lifetime) until the
 /// end of the lifetime, or until the last date that a certificate can contain.
 pub(super) fn validity(now: OffsetDateTime, life: Duration) -> (OffsetDateTime, OffsetDateTime) {
-    // This date means "has no well-defined expiration date" (RFC 5280, 4.1.2.5).
+    // RFC 5280 (4.1.2.5) assigns this date to certificates without a well-defined expiration date.
     let last = OffsetDateTime::UNIX_EPOCH + StdDuration::from_secs(253_402_300_799);
     (
         now - BACKDATE.min(life / 10),
@@ -247,8 +247,8 @@ pub(super) fn validity(now: OffsetDateTime, life: Duration) -> (OffsetDateTime, 
     )
 }
 
-/// Returns 16 random bytes as a serial number, positive and always of the same length (RFC 5280,
-/// 4.1.2.2: at most 20; CA/B forum: at least 8).
+/// Returns 16 random bytes as a positive serial number of constant length. RFC 5280 (4.1.2.2)
+/// allows at most 20 bytes, and the CA/Browser Forum requires at least 8.
 pub(super) fn serial() -> Result<rcgen::SerialNumber, rcgen::Error> {
     let mut bytes = [0; 16];
     SystemRandom::new()
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_beyond_the_calendar_ends_with_it() {
+    fn a_lifetime_ends_at_the_last_possible_date() {
         let (_, until) = validity(OffsetDateTime::UNIX_EPOCH, Duration::days(4_000_000));
         assert_eq!(utc(until), "9999-12-31T23:59:59Z");
     }

@@ -18,7 +18,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::AttributeTypeAndValue;
 
-/// One certificate.
+/// A parsed certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Certificate {
     pub(super) der: Vec<u8>,
@@ -30,7 +30,8 @@ pub(super) struct Certificate {
     pub(super) sans: BTreeSet<String>,
     /// The purposes, such as `serverAuth`.
     pub(super) ekus: BTreeSet<String>,
-    /// Whether the basic constraints mark it as a CA and the key usage, if present, allows signing.
+    /// Whether the basic constraints mark the certificate as a CA and its key usage, if present,
+    /// allows signing.
     pub(super) authority: bool,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
@@ -102,7 +103,7 @@ impl Certificate {
         })
     }
 
-    /// Returns the fingerprint, as `openssl x509 -fingerprint -sha256` prints it but without the
+    /// Returns the fingerprint in the format of `openssl x509 -fingerprint -sha256`, without
     /// colons.
     pub(super) fn fingerprint(&self) -> Sha256 {
         Sha256::of(&self.der)
@@ -112,7 +113,7 @@ impl Certificate {
 /// Returns whether a certificate (DER) is valid for servers.
 ///
 /// # Errors
-/// If it is not a certificate.
+/// If the bytes are not a certificate.
 pub(crate) fn is_for_servers(der: &[u8]) -> Result<bool, String> {
     let certificate = Certificate::from_der(der)?;
     Ok(["serverAuth", "any"]
@@ -120,7 +121,7 @@ pub(crate) fn is_for_servers(der: &[u8]) -> Result<bool, String> {
         .any(|purpose| certificate.ekus.contains(*purpose)))
 }
 
-/// Formats a time as in RFC 3339, such as `2027-01-15T08:00:00Z`.
+/// Formats a time according to RFC 3339, such as `2027-01-15T08:00:00Z`.
 pub(super) fn utc(moment: OffsetDateTime) -> String {
     let moment = moment.to_offset(time::UtcOffset::UTC);
     let (date, (hour, minute, second)) = (moment.date(), moment.to_hms());
@@ -164,8 +165,8 @@ pub(super) fn public_half(key_pem: &str) -> Result<Vec<u8>, String> {
         .ok_or_else(|| "a private key without its public half".to_owned())
 }
 
-/// Checks, as the nodes' TLS library does, that a chain (leaf first) leads to one of the
-/// authorities. The leaf must also be valid for clients, like every certificate of this project.
+/// Checks, like the nodes' TLS library, that a chain (leaf first) leads to one of the authorities.
+/// The leaf must also be valid for TLS clients, like every certificate of this project.
 pub(super) fn chains(
     chain: &[Certificate],
     authorities: &[Certificate],

@@ -1,7 +1,7 @@
-//! `builder pki client`: issues an operator's own client certificate, which the operator's machine
-//! uses instead of a node's certificate. The operator's name is the common name, so that etcd can
-//! distinguish operators. The certificate is valid only for hours, so that a lost certificate soon
-//! becomes useless.
+//! `builder pki client`: issues an operator's own client certificate, so that the operator's
+//! machine does not use a node's certificate. The certificate's common name is the operator's name,
+//! so that etcd can distinguish operators. The certificate is valid only for hours, so that a lost
+//! certificate soon becomes useless.
 //!
 //! ```text
 //! DIR/clients/NAME/           0700
@@ -29,9 +29,9 @@ const CLIENTS: &str = "clients";
 pub(crate) struct ClientFiles {
     /// The authorities that the members trust.
     pub(crate) ca: PathBuf,
-    /// The certificate.
+    /// The client certificate.
     pub(crate) cert: PathBuf,
-    /// Its private key.
+    /// The private key of the client certificate.
     pub(crate) key: PathBuf,
 }
 
@@ -69,35 +69,35 @@ impl ClientFiles {
     }
 }
 
-/// What to do about an unusable client certificate.
+/// The remedy for an unusable client certificate.
 const REMEDY: &str = "issue a client certificate with `builder pki client NAME`";
 
-/// An issued certificate, as the command shows it.
+/// An issued certificate, in the form that the command prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ClientInfo {
-    /// Its common name.
+    /// The certificate's common name.
     pub(crate) name: Label,
     /// The file with the authorities that the members trust.
     pub(crate) ca: PathBuf,
     /// The file with the certificate.
     pub(crate) certificate: PathBuf,
-    /// The file with its private key.
+    /// The file with the private key.
     pub(crate) key: PathBuf,
-    /// Its subject.
+    /// The certificate's subject.
     pub(crate) subject: String,
-    /// Its issuer.
+    /// The certificate's issuer.
     pub(crate) issuer: String,
-    /// The start of its validity, RFC 3339.
+    /// The start of the validity, as in RFC 3339.
     pub(crate) not_before: String,
-    /// The end of its validity, RFC 3339.
+    /// The end of the validity, as in RFC 3339.
     pub(crate) not_after: String,
-    /// The digest of its DER form.
+    /// The digest of the certificate's DER form.
     pub(crate) fingerprint: Sha256,
 }
 
-/// Issues a client certificate with a new key. It replaces an earlier certificate of the same name.
-/// `out` is the folder to write. The default is the folder of that name in the PKI folder.
+/// Issues a client certificate with a new key. The new certificate replaces an earlier certificate
+/// of the same name. `out` is the folder to write; the default is `clients/NAME` in the PKI folder.
 pub(crate) fn issue_client(
     dir: &Path,
     provided: &Authority,
@@ -138,8 +138,8 @@ pub(crate) fn issue_client(
     })
 }
 
-/// Writes the files. The previous certificate is removed first. Therefore an interruption leaves a
-/// folder without a certificate, and never a certificate next to another certificate's key.
+/// Writes the files. The previous certificate is removed first, so that an interruption never
+/// leaves a certificate next to another certificate's key.
 fn write(files: &ClientFiles, ca: &str, cert: &str, key: &str) -> Result<(), PkiError> {
     match fs::remove_file(&files.cert) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -152,9 +152,9 @@ fn write(files: &ClientFiles, ca: &str, cert: &str, key: &str) -> Result<(), Pki
     store::put(&files.cert, cert.as_bytes(), store::SECRET)
 }
 
-/// Returns the authority that signs: the folder's, or the user's.
+/// Returns the signing authority: the folder's or the user's.
 fn signer(dir: &Path, provided: &Authority, now: OffsetDateTime) -> Result<Signer, PkiError> {
-    // A build warns about the authority's expiry, so this command does not.
+    // This command does not warn about the authority's expiry, because a build does.
     let lifetimes = Lifetimes {
         authority: 0,
         certificate: Duration::ZERO,
@@ -210,8 +210,8 @@ fn sign(
     Ok(params.signed_by(key, issuer)?.pem())
 }
 
-/// Returns the folder of the client certificate in a PKI folder that expires last, or `None` if
-/// there is none.
+/// Returns the folder of the client certificate that expires last in a PKI folder, or `None` if the
+/// PKI folder has no client certificate.
 pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
     let mut newest: Option<(OffsetDateTime, PathBuf)> = None;
     for folder in store::list(&dir.join(CLIENTS))? {

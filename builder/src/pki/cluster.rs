@@ -1,6 +1,6 @@
-//! The cluster that a PKI folder belongs to. A client certificate of one cluster has root access in
-//! every cluster that trusts its CA, so a folder serves only one cluster. `cluster.json` records
-//! that cluster. In a folder without this record, from an older builder, the certificates identify
+//! The cluster to which a PKI folder belongs. A folder serves only one cluster, because a client
+//! certificate has root access in every cluster that trusts its CA. `cluster.json` records the
+//! cluster. If an older builder created the folder without this record, the certificates identify
 //! the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,15 +18,15 @@ use super::{Event, PkiError, store};
 /// The record's name in the folder.
 pub(super) const FILE: &str = "cluster.json";
 
-/// The facts that distinguish a cluster from others.
+/// The facts that distinguish a cluster from other clusters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cluster {
-    /// Its name.
+    /// The cluster's name.
     pub(crate) name: Label,
-    /// The domain of its nodes.
+    /// The domain of the cluster's nodes.
     pub(crate) domain: Domain,
-    /// Its nodes and their addresses.
+    /// The nodes and their addresses.
     pub(crate) nodes: BTreeMap<Label, Ipv4Addr>,
 }
 
@@ -72,7 +72,7 @@ impl Cluster {
     }
 }
 
-/// Refuses a folder of another cluster. Returns the record to write, if it has to be written.
+/// Refuses a folder of another cluster. Returns the record if it must be written.
 pub(super) fn check(
     dir: &Path,
     cluster: &Cluster,
@@ -88,13 +88,13 @@ pub(super) fn check(
     text(&path, cluster).map(Some)
 }
 
-/// Returns the cluster that a folder belongs to, if the folder has a record of it.
+/// Returns the cluster that a folder's record names, if the folder has a record.
 pub(super) fn recorded(dir: &Path) -> Result<Option<Cluster>, PkiError> {
     read(&dir.join(FILE))
 }
 
-/// Whether this cluster, with its nodes and their addresses, is the one that was built with the
-/// folder last.
+/// Returns whether the last build with the folder was for exactly this cluster, with these nodes
+/// and addresses.
 pub(crate) fn is_of(dir: &Path, cluster: &Cluster) -> bool {
     matches!(recorded(dir), Ok(Some(recorded)) if recorded == *cluster)
 }
@@ -161,8 +161,8 @@ struct Evidence {
     sans: BTreeSet<String>,
 }
 
-/// Checks a folder without a record. Every certificate in it must belong to the cluster, and one
-/// server certificate in use must cover a node's full name and address. A folder without
+/// Checks a folder without a record. Every certificate in the folder must belong to the cluster,
+/// and one server certificate in use must cover a node's full name and address. A folder without
 /// certificates does not belong to a cluster yet.
 ///
 /// The organization of `ready_made` certificates is not checked, because their issuer chose it.
@@ -205,8 +205,8 @@ fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result
     }
 }
 
-/// Returns the certificates of the nodes, including replaced ones. A certificate that cannot be
-/// read is skipped.
+/// Returns the certificates of the nodes, including replaced certificates. A certificate that
+/// cannot be read is skipped.
 fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
     let mut out = Vec::new();
     for node in store::list(&dir.join("nodes"))? {
@@ -237,8 +237,7 @@ fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
     Ok(out)
 }
 
-/// Records that a folder belongs to this cluster, regardless of the cluster that it belonged to
-/// before.
+/// Records that a folder belongs to this cluster, whichever cluster it belonged to before.
 pub(crate) fn assign(
     dir: &Path,
     cluster: &Cluster,

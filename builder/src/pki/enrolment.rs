@@ -13,16 +13,17 @@ use super::public_keys::{ENROLLED, read};
 use super::validate::{ExpectedKey, Mismatch, Role, Subject};
 use super::{Event, NODES, Pki, PkiError, PublicKeys, files, store};
 
-/// A node's certificates. While an authority is being replaced, also the certificates that the
+/// A node's certificates and, while an authority is being replaced, the certificates that the
 /// previous authority signed.
 pub(crate) type Certificates = (NodeTls<Issued>, Option<NodeTls<Issued>>);
 
 impl Pki {
-    /// Records the keys of a request as the node's.
+    /// Records the keys of a request as the node's keys.
     ///
     /// # Errors
-    /// If an operator has to approve these keys first, because the node has other keys or because
-    /// `first` requires it, or if one of the keys belongs to another node, as on a copied disk.
+    /// If an operator must first approve these keys, because the node has other keys or because
+    /// `first` requires approval, or if one of the keys belongs to another node, as on a copied
+    /// disk.
     pub(crate) fn enrol(
         &mut self,
         name: &Label,
@@ -67,7 +68,7 @@ impl Pki {
         remove(&folder.join(ASKED))
     }
 
-    /// Returns the other node that has one of these keys.
+    /// Returns another node that has one of these keys.
     fn owner(&self, name: &Label, keys: &PublicKeys) -> Result<Option<String>, PkiError> {
         for folder in store::list(&self.dir.join(NODES))? {
             let other = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -78,8 +79,8 @@ impl Pki {
         Ok(None)
     }
 
-    /// Returns the certificates for the keys of an enrolled node: the existing ones while they are
-    /// valid, otherwise new ones. `None` if the node is not enrolled.
+    /// Returns the certificates for the keys of an enrolled node: the existing certificates while
+    /// they are valid, otherwise new certificates. Returns `None` if the node is not enrolled.
     pub(crate) fn certificates(
         &mut self,
         subject: &Subject<'_>,
@@ -121,16 +122,16 @@ impl Pki {
         let why = wrong.as_deref();
         let spki = SubjectPublicKeyInfo::from_der(public).map_err(PkiError::make(&cert))?;
         let made = self.sign(role, subject, &spki, (&cert, found.as_deref()))?;
-        // A node renews its certificates for years, and the replaced certificates have no further
-        // use, so they are not archived.
+        // Renewed certificates are not archived, because a node renews its certificates for years,
+        // and a replaced certificate has no further use.
         if why.is_some_and(|why| why.iter().all(Mismatch::is_of_age)) && !key.exists() {
             store::overwrite(&cert, made.as_bytes(), store::PUBLIC)?;
             self.events.push(Event::Renewed { path: cert });
             return Ok(issued(made));
         }
         self.keep_previous(folder, (found.as_deref(), held, why), role, subject)?;
-        // A private key next to the certificate dates from the time when the builder generated this
-        // node's keys.
+        // A private key next to the certificate means that the builder generated the keys of this
+        // certificate.
         let key = key.exists().then_some(&*key);
         if found.is_some() || key.is_some() {
             self.archive_pair(

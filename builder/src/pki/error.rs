@@ -7,13 +7,13 @@ use recipes::{Label, Sha256};
 
 use super::Mismatch;
 
-/// Why the PKI cannot be used.
+/// The reason why the PKI cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PkiError {
     /// The operating system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
-        /// The operation, such as "read it".
+        /// The operation, such as "read it" in "cannot read it".
         doing: &'static str,
         /// The file or folder of the operation.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub(crate) enum PkiError {
         path: PathBuf,
         /// The fault, with what was expected instead.
         found: String,
-        /// The remedy.
+        /// The remedy for the fault.
         remedy: String,
     },
     /// A ready-made certificate cannot be used for its node.
@@ -35,37 +35,37 @@ pub(crate) enum PkiError {
         issue certificates",
         path = path.display(), why = Mismatch::list(mismatches))]
     Unfit {
-        /// The certificate.
+        /// The path of the unusable certificate.
         path: PathBuf,
-        /// All its faults.
+        /// All faults of the certificate.
         mismatches: Vec<Mismatch>,
     },
     /// Another build is using the folder.
     #[error("{path}: another build has been using this folder for {waited} s; wait for it to end, then build again",
         path = path.display())]
     Busy {
-        /// The lock file.
+        /// The path of the lock file.
         path: PathBuf,
-        /// How long this build waited.
+        /// The seconds for which this build waited.
         waited: u64,
     },
-    /// A request contains keys that an operator has to approve first.
+    /// A request contains keys that an operator must first approve.
     #[error("{name} {has}, but this request is for the key {asked}. {hint} [key-not-approved]",
         hint = approval_hint(folder, name, *asked),
         has = enrolled.map_or_else(|| "has no approved key".to_owned(), |key| format!("is enrolled with the key {key}")))]
     KeyNotApproved {
         /// The folder of the PKI.
         folder: PathBuf,
-        /// The node.
+        /// The node that made the request.
         name: Label,
-        /// The fingerprint of its keys, if it has any.
+        /// The fingerprint of the node's keys, if the node has any.
         enrolled: Option<Sha256>,
         /// The fingerprint of the request's keys.
         asked: Sha256,
     },
     /// A request for a node contains a key of another node.
     #[error(
-        "this request for {name} contains a key of {owner}. Either it is the wrong request, or a \
+        "this request for {name} contains a key of {owner}. Either this is the wrong request, or a \
          disk was copied. Run `firstboot csr --new-key` to generate new keys [key-of-another-node]"
     )]
     KeyOfAnotherNode {
@@ -77,17 +77,18 @@ pub(crate) enum PkiError {
     /// A key or a certificate could not be created.
     #[error("cannot create {path}: {source}", path = path.display())]
     Make {
-        /// The file for which it was meant.
+        /// The file that would have contained the key or the certificate.
         path: PathBuf,
         /// The certificate library's error.
         source: rcgen::Error,
     },
 }
 
-/// Says how an operator compares and approves a node's key.
+/// Explains how an operator compares and approves a node's key.
 pub(crate) fn approval_hint(dir: &Path, name: &Label, fingerprint: Sha256) -> String {
     format!(
-        "Compare it with the key that {name} prints, then run: builder pki approve {} {name} {fingerprint}",
+        "Compare this key with the key that {name} prints, then run: builder pki approve {} {name} \
+         {fingerprint}",
         dir.display()
     )
 }

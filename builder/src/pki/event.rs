@@ -5,34 +5,35 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// An event that the operator should know about.
+/// An event for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
     /// A file was created.
     Made {
-        /// The file.
+        /// The path of the created file.
         path: PathBuf,
     },
-    /// A certificate was replaced by a newer one for the same key; the old one is not kept.
+    /// A certificate was replaced by a newer certificate for the same key. The old certificate is
+    /// not kept.
     Renewed {
-        /// The file.
+        /// The path of the certificate.
         path: PathBuf,
     },
     /// A file was replaced.
     Replaced {
-        /// The file.
+        /// The path of the replaced file.
         path: PathBuf,
-        /// The reason.
+        /// The reason for the replacement.
         why: String,
         /// The path of the old file.
         kept: PathBuf,
     },
     /// A problem that does not prevent use.
     Warning {
-        /// The file.
+        /// The path of the file with the problem.
         path: PathBuf,
-        /// The problem.
+        /// The description of the problem.
         text: String,
     },
 }

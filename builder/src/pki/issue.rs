@@ -13,8 +13,8 @@ use super::certificate::Certificate;
 use super::validate::{Role, Subject};
 
 /// Creates the certificate for a key, signed by the authority, in PEM. The certificate never
-/// outlives the authority. Its validity begins later than `after`, the start of the replaced
-/// certificate's validity, even if the lifetimes in the recipe have changed.
+/// outlives the authority. The certificate becomes valid later than `after`, the start of the
+/// replaced certificate's validity, even if the lifetimes in the recipe have changed.
 pub(super) fn issue(
     (authority, issuer): &(Certificate, Issuer<'static, KeyPair>),
     role: Role,
@@ -48,7 +48,7 @@ pub(super) fn issue(
     params.serial_number = Some(serial()?);
     params.use_authority_key_identifier_extension = true;
     let (from, until) = validity(now, life);
-    // Nodes compare certificates by this date.
+    // Nodes compare certificates by the start of their validity.
     let later = after.map_or(from, |after| from.max(after + Duration::seconds(1)));
     (params.not_before, params.not_after) = (later.min(now), until.min(authority.not_after));
     Ok(params.signed_by(key, issuer)?.pem())

@@ -10,18 +10,18 @@ pub(crate) struct Lifetimes {
     pub authority: u32,
     /// The lifetime of a node's certificates. The certificates expire no later than the CA.
     pub certificate: Duration,
-    /// A node's certificate whose remaining lifetime is shorter than this is replaced by the next
-    /// build, or when the node requests a new one.
+    /// The remaining lifetime below which a node's certificate is replaced, by the next build or
+    /// when the node requests a new certificate.
     pub renew_before: Duration,
-    /// Whether the nodes ask for renewals when a third of a certificate's own life is left. A
-    /// certificate is then also replaced when less than half of its own life is left, which may be
-    /// longer than the recipe's if the recipe has changed.
+    /// Whether the nodes request renewals when a third of a certificate's lifetime is left. If so,
+    /// a certificate is also replaced when less than half of its own lifetime is left, which
+    /// differs from the recipe's lifetime if the recipe has changed.
     pub nodes_ask: bool,
 }
 
 impl From<&Tls> for Lifetimes {
     fn from(tls: &Tls) -> Self {
-        // The recipe's lifetimes are at most a few years.
+        // The conversion succeeds, because the recipe's lifetimes are at most a few years.
         let of = |life: std::time::Duration| Duration::try_from(life).unwrap_or(Duration::MAX);
         Self {
             authority: tls.authority_days,

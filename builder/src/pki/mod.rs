@@ -1,6 +1,6 @@
 //! The PKI of one cluster: a folder with the authority, each node's certificates, and the key that
-//! signs the node documents. A build checks and keeps existing files, creates missing ones, and
-//! overwrites nothing.
+//! signs the node documents. A build checks and keeps existing files, creates missing files, and
+//! does not overwrite any file.
 //!
 //! ```text
 //! DIR/                0700
@@ -96,7 +96,7 @@ fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
     )
 }
 
-/// Opens the PKI folder of a cluster: creates what is missing, and checks what exists.
+/// Opens the PKI folder of a cluster: creates missing files, and checks existing files.
 pub(crate) fn open(
     dir: &Path,
     cluster: &Cluster,
@@ -109,8 +109,8 @@ pub(crate) fn open(
     store::folder(dir)?;
     let lock = store::Lock::wait_for(dir, store::LOCK_TIMEOUT)?;
     store::remove_partial_files(dir)?;
-    // Check everything before writing anything, because the next build would accept what a refused
-    // build leaves behind.
+    // Check everything before writing anything, because the next build would accept files that a
+    // refused build leaves behind.
     let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
     let record = cluster::check(dir, cluster, plan.is_ready_made())?;
     let signing = signing::read(dir)?;
@@ -138,14 +138,14 @@ impl Pki {
         &self.signing
     }
 
-    /// Returns its public half, which goes into the image.
+    /// Returns the public half of the signing key, which the image contains.
     pub(crate) fn trust(&self) -> PublicKey {
         self.signing.public()
     }
 
-    /// Returns whether the signing key is still unpublished, which means that no document signed
-    /// with it has left the builder. The nodes' folder does not show this, because an operator may
-    /// put ready-made certificates into it before the first build.
+    /// Returns whether the signing key is unpublished, which means that the builder has not issued
+    /// any document signed with the key. The existence of nodes/ is not a sign of publication,
+    /// because an operator may put ready-made certificates into nodes/ before the first build.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
@@ -167,7 +167,7 @@ impl Pki {
     }
 
     /// Returns the object store's credentials, which an operator put into the folder for all nodes,
-    /// or `None` if their file does not exist.
+    /// or `None` if the file with the credentials does not exist.
     pub(crate) fn store_keys(&self) -> Result<Option<StoreKeys>, PkiError> {
         let path = self.dir.join(STORE_KEYS);
         let Some(text) = store::read_secret(&path)? else {
@@ -179,8 +179,8 @@ impl Pki {
         Ok(Some(keys))
     }
 
-    /// Returns a node's certificates: the existing ones while they are valid, otherwise new ones.
-    /// During a rotation, it also returns those that the previous authority issued.
+    /// Returns a node's certificates: the existing certificates while they are valid, otherwise new
+    /// certificates. During a rotation, also returns the certificates from the previous authority.
     pub(crate) fn node_tls(
         &mut self,
         subject: &Subject<'_>,
@@ -198,7 +198,7 @@ impl Pki {
 
     /// Returns the folder of a node, and creates it if necessary.
     fn node_folder(&self, name: &Label) -> Result<PathBuf, PkiError> {
-        // From now on, the PKI folder no longer counts as new.
+        // After the publication, the PKI folder no longer counts as new.
         signing::publish(&self.dir, &self.signing)?;
         let nodes = self.dir.join(NODES);
         store::folder(&nodes)?;
@@ -236,7 +236,7 @@ impl Pki {
             (None, ..) if self.signer.issuer.is_none() => {
                 return Err(PkiError::wrong(
                     &cert,
-                    "it is missing, and there is no ca.key to issue it with",
+                    "it is missing, and there is no ca.key to issue a new certificate",
                     "put the node's certificate and key there, or put the CA's key next to ca.crt",
                 ));
             }
@@ -246,8 +246,8 @@ impl Pki {
                     mismatches: mismatches.to_vec(),
                 });
             }
-            // There is a key without a certificate, because a build was killed between the two. The
-            // key has not been handed out, so it can be used.
+            // A build was killed after it wrote the key and before it wrote the certificate. No
+            // node has received the key, so it can be used.
             (None, Some(pem), _) if IssuedKey::from_pem(&pem).is_ok() => {}
             (has_cert, has_key, _) => {
                 let wrong = wrong.as_deref();
@@ -279,8 +279,8 @@ impl Pki {
         Requirements {
             role,
             subject: *subject,
-            // A certificate from this builder must be from the current issuer, because otherwise a
-            // CA could never be phased out.
+            // A certificate that the builder issued must be from the current issuer, because
+            // otherwise a CA could never be phased out.
             authorities: issuer.map_or(self.signer.trusted.as_slice(), std::slice::from_ref),
             now: self.now,
             renew_until: authority::validity(self.now, self.lifetimes.renew_before).1,
@@ -290,8 +290,8 @@ impl Pki {
         }
     }
 
-    /// Checks a ready-made certificate. A mismatch that would fail on the node is an error, and any
-    /// other is a warning.
+    /// Checks a ready-made certificate. A mismatch with which etcd or TLS would fail on the node is
+    /// an error, and any other mismatch is a warning.
     fn accept_provided(&mut self, cert: &Path, mismatches: &[Mismatch]) -> Result<(), PkiError> {
         if mismatches.iter().any(Mismatch::is_fatal) {
             let fatal = mismatches
@@ -311,10 +311,9 @@ impl Pki {
         Ok(())
     }
 
-    /// Archives a pair that can no longer be used, the certificate first. If the build is killed in
-    /// between, only the key is left, and the next build uses it for a new certificate. In the
-    /// other order the next build would find a certificate without a key, which is equally
-    /// harmless.
+    /// Archives a certificate and its key that can no longer be used. If the build is killed
+    /// between the two steps, only the key is left, and the next build issues a new certificate for
+    /// that key.
     fn archive_pair(
         &mut self,
         cert: Option<&Path>,
@@ -358,7 +357,8 @@ impl Pki {
         })
     }
 
-    /// Issues the certificate for a key. It replaces the `old` certificate at this path.
+    /// Issues the certificate for a key. The new certificate replaces the `old` certificate at this
+    /// path.
     fn sign(
         &self,
         role: Role,

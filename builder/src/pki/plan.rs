@@ -1,5 +1,5 @@
-//! Plans what a build does with the authority of its PKI folder. The build decides first, and
-//! writes only after it has checked the whole folder.
+//! Plans the changes that a build makes to the authority of its PKI folder. The build writes only
+//! after it has checked the whole folder.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::{Event, Lifetimes, PkiError, store};
 /// The planned change to a folder's authority, which has not been written yet.
 #[derive(Debug)]
 pub(super) enum AuthorityPlan {
-    /// Create an authority. Use this key if a killed build has left a key behind.
+    /// Create an authority, with this key if a killed build left a key behind.
     Make(Option<KeyPair>),
     /// Keep the folder's authority.
     Keep(Signer),
@@ -26,7 +26,7 @@ impl AuthorityPlan {
         matches!(self, Self::Keep(Signer { issuer: None, .. }))
     }
 
-    /// Decides from the folder's current state. It does not write anything.
+    /// Creates the plan from the folder's current state, without writing anything.
     pub(super) fn of(
         dir: &Path,
         given: Option<Signer>,
@@ -45,23 +45,22 @@ impl AuthorityPlan {
         let refused = |found: &str, remedy: &str| Err(PkiError::wrong(&key, found, remedy));
         match (given, cert.exists(), key.exists()) {
             (Some(_), _, true) => refused(
-                "the folder has its own CA, but the recipe names another one",
+                "the folder has its own CA, but the recipe names another CA",
                 "name another PKI folder, or remove the CA from the recipe",
             ),
             (Some(signer), true, false) if used => {
                 check_replacement(&cert, &signer)?;
                 Ok(Self::Take(signer))
             }
-            // The existing authority has signed nothing. A failed build left it, and no node trusts
-            // it.
+            // A failed build left this authority, which has signed nothing and which no node
+            // trusts.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
-            // If old certificates were combined with a new CA, every running member would be cut
-            // off at its next rebuild.
+            // With a new CA, every running member would lose contact with its cluster at its next
+            // rebuild.
             (None, false, false) if used => refused(
                 "it is missing, but the folder has been used to sign documents or certificates of \
                  nodes",
-                "restore ca.crt and ca.key from a backup, or name another folder to begin a new \
-                 cluster",
+                "restore ca.crt and ca.key from a backup, or name another folder for a new cluster",
             ),
             (None, false, false) => Ok(Self::Make(None)),
             (None, false, true) => Ok(Self::Make(Some(read_key(&key)?))),
@@ -72,7 +71,7 @@ impl AuthorityPlan {
         }
     }
 
-    /// Carries out the plan.
+    /// Executes the planned change.
     pub(super) fn execute(
         self,
         dir: &Path,
@@ -104,10 +103,9 @@ fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
     Ok(pair)
 }
 
-/// Refuses to replace the authority of issued certificates with an authority that shares no CA
-/// certificate with it. If they share a CA certificate, nodes that trust the old file and nodes
-/// that trust the new file have an authority in common, so the CA of a running cluster can be
-/// changed.
+/// Refuses to replace the authority of issued certificates with an authority that has no CA
+/// certificate in common. If the two authorities share a CA certificate, nodes with the old file
+/// and nodes with the new file trust a common CA, so the CA of a running cluster can be changed.
 fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     let (old_pem, old) = read_cert(kept)?;
     if old_pem == given.pem
@@ -124,12 +122,13 @@ fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
             "it is `{}`, but the recipe's CA is `{}`",
             old[0].subject, given.trusted[0].subject
         ),
-        "put both certificates into the recipe's file until all nodes have changed over, or name \
-         another folder",
+        "put both certificates into the recipe's file until all nodes trust both, or name another \
+         folder",
     ))
 }
 
-/// Copies the user's authority into the folder, and keeps the existing one under another name.
+/// Copies the user's authority into the folder, and keeps the existing authority under another
+/// name.
 fn store_provided(
     given: &Signer,
     kept: &Path,

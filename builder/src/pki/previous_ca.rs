@@ -1,6 +1,6 @@
-//! A node's certificates from the authority that is being replaced. The node presents them until
-//! all members trust the new authority. Therefore members that do not trust the new authority yet
-//! still accept a node that is reinstalled in the meantime.
+//! A node's certificates from the authority that is being replaced. The node presents these
+//! certificates until all members trust the new authority. Therefore, members that do not trust the
+//! new authority yet still accept a node that is reinstalled during the rotation.
 
 use std::path::Path;
 
@@ -9,12 +9,13 @@ use recipes::node::{Issued, KeyPair, NodeTls};
 use super::validate::{self, ExpectedKey, Mismatch, Requirements, Role, Subject};
 use super::{Event, Pki, PkiError, PublicKeys, files, store};
 
-/// The name of the folder with these certificates, inside the node's folder.
+/// The name of the folder, inside the node's folder, with the certificates from the previous
+/// authority.
 const BEFORE: &str = "before";
 
 impl Pki {
-    /// Returns all three pairs from the previous authority. A pair that can no longer be used is
-    /// archived.
+    /// Returns all three certificates, with their keys, from the previous authority. A certificate
+    /// that can no longer be used is archived with its key.
     pub(super) fn previous_ca_tls(
         &mut self,
         node: &Path,
@@ -32,7 +33,8 @@ impl Pki {
         })
     }
 
-    /// Returns the certificates from the previous authority for a node that keeps its keys itself.
+    /// Returns the certificates from the previous authority for a node that generated its keys
+    /// itself.
     pub(super) fn previous_ca_certificates(
         &mut self,
         node: &Path,
@@ -77,8 +79,8 @@ impl Pki {
         }))
     }
 
-    /// Keeps a pair that is about to be replaced because of the authority. If the build is killed
-    /// here, the next build repeats this step.
+    /// Keeps a certificate and its key that are about to be replaced because of the new authority.
+    /// If the build is killed during this step, the next build repeats the step.
     pub(super) fn keep_previous(
         &self,
         node: &Path,
@@ -106,7 +108,7 @@ impl Pki {
         store::link(&cert, &second)
     }
 
-    /// Returns whether a certificate would work on a node, under any of the authorities.
+    /// Returns whether a certificate would work on a node, with any of the trusted authorities.
     fn is_trusted(
         &self,
         cert: &str,

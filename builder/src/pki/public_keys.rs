@@ -1,6 +1,6 @@
-//! The public keys of a node that generated its keys itself, from its certificate request. The CA
-//! ignores everything else in a request, because names, addresses, purposes and lifetimes come from
-//! the recipe.
+//! Reads the public keys of a node that generated its keys itself from the node's certificate
+//! request. The builder ignores all other parts of a request, because the recipe determines names,
+//! addresses, purposes and lifetimes.
 
 use std::path::Path;
 
@@ -20,8 +20,8 @@ use super::validate::Role;
 /// The size limit of a request, in bytes. A request from firstboot has about 1.5 KB.
 pub(crate) const REQUEST_LIMIT: usize = 64 << 10;
 
-/// The `SubjectPublicKeyInfo` of an ECDSA P-256 key, up to the point (RFC 5480). firstboot
-/// generates only this kind of key. With a single kind, a key has a single encoding.
+/// The `SubjectPublicKeyInfo` of an ECDSA P-256 key, up to the curve point (RFC 5480). firstboot
+/// generates only this kind of key, so each key has only one encoding.
 const P256: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -29,38 +29,38 @@ const P256: [u8; 26] = [
 /// `ecdsa-with-SHA256` (RFC 5758, 3.2).
 const ECDSA_SHA256: &str = "1.2.840.10045.4.3.2";
 
-/// The record of a node's keys, in the node's folder.
+/// The file in the node's folder that records the node's keys.
 pub(super) const ENROLLED: &str = "enrolled.pub";
 
 /// A node's three public keys, each a `SubjectPublicKeyInfo` in DER, in the order of [`Role::ALL`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublicKeys([Vec<u8>; 3]);
 
-/// Why a request is refused.
+/// The reason why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestError {
-    /// The request is longer than a request may be.
+    /// The request exceeds the size limit.
     #[error("it is longer than {REQUEST_LIMIT} bytes")]
     TooLong,
     /// The text is not PEM, or does not contain three requests.
     #[error("it contains {0} CERTIFICATE REQUEST blocks in PEM, but three are expected")]
     Count(usize),
-    /// One of the requests is not of the kind that firstboot creates.
+    /// One of the three requests is not of the kind that firstboot creates.
     #[error("its request {number} is not usable: {why}")]
     Unusable {
-        /// The number of that request, counted from 1.
+        /// The number of the unusable request, counted from 1.
         number: usize,
-        /// The fault.
+        /// The fault of the request.
         why: &'static str,
     },
-    /// Two of the requests are for the same key.
+    /// Two of the three requests are for the same key.
     #[error("two of its requests are for the same key")]
     SameKey,
 }
 
 impl PublicKeys {
-    /// Reads a request, which consists of three certificate requests in PEM. Each must be signed
-    /// with the key that it contains.
+    /// Reads a request, which consists of three certificate requests in PEM. Each certificate
+    /// request must be signed with the key that it contains.
     pub(crate) fn of_request(text: &[u8]) -> Result<Self, RequestError> {
         if text.len() > REQUEST_LIMIT {
             return Err(RequestError::TooLong);
@@ -115,12 +115,12 @@ impl PublicKeys {
         key_fingerprint(&self.0)
     }
 
-    /// Returns whether the two have a key in common.
+    /// Returns whether two sets of keys have a key in common.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         self.0.iter().any(|key| other.holds(key))
     }
 
-    /// Returns whether a key is one of the three.
+    /// Returns whether a key is one of the node's three keys.
     pub(super) fn holds(&self, key: &[u8]) -> bool {
         self.0.iter().any(|own| own == key)
     }
@@ -157,8 +157,8 @@ fn proven_key(der: &[u8]) -> Result<Vec<u8>, &'static str> {
     Ok(key.to_vec())
 }
 
-/// Returns what is wrong with a certificate that has no private key next to it, or `None` if the
-/// node holds the key.
+/// Returns the fault of a certificate without a private key next to it, or `None` if the
+/// certificate is for one of the node's recorded keys.
 pub(super) fn problem(cert: &Path, chain: &[Certificate]) -> Result<Option<String>, PkiError> {
     let Some(keys) = cert.parent().map(read).transpose()?.flatten() else {
         return Ok(Some("its private key is missing".to_owned()));

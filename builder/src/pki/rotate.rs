@@ -1,6 +1,6 @@
-//! Replaces the authority. `rotate` creates the next authority, and both are then trusted. `retire`
-//! keeps only the one that signs. If either command is killed at any moment, builds can still use
-//! the folder, and running the command again continues the work.
+//! Replaces the authority. `rotate` creates the next authority, after which nodes trust both
+//! authorities. `retire` keeps only the signing authority. If either command is killed at any
+//! moment, builds can still use the folder, and a second run of the command completes the work.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::{Event, PkiError, authority, store};
 /// The next authority's key, until it replaces `ca.key`.
 const NEXT: &str = "next-ca.key";
 
-/// The authority's key, which the folder must contain, and all trusted certificates.
+/// The folder's own authority: its certificate, its key and all trusted certificates.
 struct OwnAuthority {
     cert: std::path::PathBuf,
     key: std::path::PathBuf,
@@ -30,8 +30,8 @@ impl OwnAuthority {
                 &key,
                 "it is missing, so the builder did not create the CA of this folder",
                 "if [tls] ca-cert and ca-key name your own CA, put the new and the old certificate \
-                 into the first file and the new key into the second, and remove the old \
-                 certificate at the end",
+                 into the ca-cert file and the new key into the ca-key file, and remove the old \
+                 certificate at the end of the rotation",
             ));
         }
         let (pem, trusted) = authority::read_cert(&cert)?;
@@ -84,7 +84,7 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
             return Err(PkiError::wrong(
                 &own.cert,
                 format!("it already contains {}", own.subjects()),
-                "end that rotation with `builder pki retire` before you begin the next one",
+                "end that rotation with `builder pki retire` before you start another rotation",
             ));
         }
         let pair = KeyPair::generate().map_err(PkiError::make(&next))?;
@@ -120,7 +120,7 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
     Ok(events)
 }
 
-/// Keeps the signing authority as the only trusted one.
+/// Removes all trusted authorities except the signing authority.
 pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
     let _lock = store::existing(dir)?;
     let own = OwnAuthority::of(dir)?;
@@ -170,7 +170,8 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
     }])
 }
 
-/// Splits a PEM text after each certificate. Every item is a certificate with the text before it.
+/// Splits a PEM text after each certificate. Every item is a certificate with the text that
+/// precedes it.
 fn blocks(pem: &str) -> impl Iterator<Item = &str> {
     pem.split_inclusive("-----END CERTIFICATE-----")
 }

@@ -1,5 +1,5 @@
-//! The serial of the cluster's newest image. It increases by one whenever an image differs from the
-//! previous one, so that a node can tell which of two images is newer.
+//! The serial of the cluster's newest image. The serial increases by one whenever an image differs
+//! from the previous image, so that a node can determine which of two images is newer.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ struct Newest {
 }
 
 /// Returns the serial of this image: the last build's serial if the image is the same, otherwise
-/// the next serial. This function stores the serial durably before it returns. The caller must hold
+/// the next serial. The serial is stored durably before the function returns. The caller must hold
 /// the folder's lock.
 pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     let path = dir.join(FILE);
@@ -57,8 +57,8 @@ fn wrong(path: &Path, found: String) -> PkiError {
     PkiError::wrong(
         path,
         found,
-        "restore it from a backup. Without it, the next images would have serials that the nodes \
-         have already seen, and no node would install them",
+        "restore it from a backup. Without this record, the next images would have serials that \
+         the nodes have already seen, and no node would install those images",
     )
 }
 
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_serial_counts_images_that_differ_from_the_last() {
+    fn the_serial_increases_only_if_the_image_differs_from_the_last_image() {
         let dir = tempfile::tempdir().unwrap();
         let serial = |image: &[u8]| of(dir.path(), Sha256::of(image)).unwrap();
         assert_eq!(
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_is_an_error_and_not_the_first_serial() {
+    fn a_damaged_record_is_an_error_and_does_not_reset_the_serial() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
         for text in ["", "{}", "{\"serial\":-1,\"image\":\"\"}"] {

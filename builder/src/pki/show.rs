@@ -1,5 +1,5 @@
-//! `builder pki show`: lists every certificate of a folder, with its problems. It never shows a
-//! key.
+//! `builder pki show`: lists every certificate of a folder, with its problems. The command never
+//! shows a private key.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,30 +11,31 @@ use time::OffsetDateTime;
 use super::certificate::{Certificate, chains, public_half, utc};
 use super::{PkiError, public_keys, store};
 
-/// One certificate, as the command shows it.
+/// A certificate, in the form that the command prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct CertInfo {
-    /// Its file.
+    /// The path of the certificate.
     pub path: PathBuf,
-    /// Its subject.
+    /// The certificate's subject.
     pub subject: String,
-    /// Its issuer.
+    /// The certificate's issuer.
     pub issuer: String,
-    /// The names and addresses that it covers.
+    /// The names and addresses that the certificate covers.
     pub sans: Vec<String>,
-    /// The purposes for which it is valid.
+    /// The purposes for which the certificate is valid.
     pub ekus: Vec<String>,
-    /// The start of its validity, RFC 3339.
+    /// The start of the validity, as in RFC 3339.
     pub not_before: String,
-    /// The end of its validity, RFC 3339.
+    /// The end of the validity, as in RFC 3339.
     pub not_after: String,
-    /// The number of whole days until it expires. The number is negative once it has expired.
+    /// The number of whole days until the certificate expires. The number is negative after the
+    /// expiry.
     pub days_left: i64,
-    /// The fingerprint of its DER form, as `openssl x509 -fingerprint -sha256` prints it but
-    /// without the colons.
+    /// The fingerprint of the DER form, in the format of `openssl x509 -fingerprint -sha256`
+    /// without colons.
     pub fingerprint: Option<Sha256>,
-    /// Its problems; empty if it is good.
+    /// The certificate's problems. Empty if the certificate is good.
     pub problems: Vec<String>,
 }
 
@@ -108,7 +109,7 @@ fn file(
             }
         }
         (false, Some(_)) => problems.extend(public_keys::problem(path, &chain)?),
-        // This is fine for an authority, whose key can be kept elsewhere.
+        // An authority's key may be kept elsewhere.
         (false, None) => {}
     }
     if let (Some(trusted), true) = (trusted, problems.is_empty()) {

@@ -14,7 +14,7 @@ const KEY: &str = "signing.key";
 /// The file of the public half, which images trust.
 const PUBLIC: &str = "signing.pub";
 
-/// Returns the public key of a folder, if the folder has one and it can be read.
+/// Returns the public key of a folder, if the folder has a readable public key.
 pub(crate) fn trust(dir: &Path) -> Option<PublicKey> {
     store::read(&dir.join(PUBLIC))
         .ok()
@@ -39,7 +39,8 @@ pub(crate) fn signing_key(dir: &Path) -> Result<Vec<u8>, PkiError> {
     }
 }
 
-/// Reads and checks the key. Returns `None` if the folder has none yet. It does not write anything.
+/// Reads and checks the signing key, without writing anything. Returns `None` if the folder has no
+/// signing key yet.
 pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
     let (key, public) = (dir.join(KEY), dir.join(PUBLIC));
     let Some(pem) = store::read_secret(&key)? else {
@@ -62,19 +63,19 @@ pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
                     "it is not the public half of signing.key, which is `{}`",
                     signing.public()
                 ),
-                "restore two files that match",
+                "restore a signing.key and a signing.pub that match",
             ))
         }
         _ => Ok(Some(signing)),
     }
 }
 
-/// Returns whether a build has written the public half.
+/// Returns whether a build has written the public half of the signing key.
 pub(super) fn is_published(dir: &Path) -> bool {
     dir.join(PUBLIC).exists()
 }
 
-/// Writes the public half if it is missing.
+/// Writes the public half of the signing key if it is missing.
 pub(super) fn publish(dir: &Path, signing: &SigningKey) -> Result<(), PkiError> {
     if is_published(dir) {
         return Ok(());
@@ -86,7 +87,7 @@ pub(super) fn publish(dir: &Path, signing: &SigningKey) -> Result<(), PkiError> 
     )
 }
 
-/// Creates the key.
+/// Creates the signing key.
 pub(super) fn make(dir: &Path, events: &mut Vec<Event>) -> Result<SigningKey, PkiError> {
     let key = dir.join(KEY);
     let made = SigningKey::generate().map_err(|error| {

@@ -1,5 +1,5 @@
-//! The folder on disk. Files are written durably, with the most restrictive mode that works, and
-//! are never overwritten.
+//! The PKI folder on disk. Files are written durably, with the most restrictive mode that works,
+//! and are never overwritten.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -16,8 +16,8 @@ use super::PkiError;
 use super::certificate::utc;
 use crate::text_file;
 
-/// The prefix of files that are still being written. A killed build can leave such a file, and the
-/// next build removes it.
+/// The prefix of files that are still being written. The next build removes a file that a killed
+/// build left with this prefix.
 const UNFINISHED: &str = ".unfinished-";
 
 /// The maximum size of a file in a PKI folder.
@@ -30,8 +30,8 @@ pub(super) const SECRET: u32 = 0o600;
 pub(super) const PUBLIC: u32 = 0o644;
 
 /// Creates a folder that only its owner can access, if it does not exist. An existing folder keeps
-/// its mode, because it may be shared on purpose. It must not be writable by others, because they
-/// could replace the authority.
+/// its mode, because it may be shared on purpose. A folder that other users can write is refused,
+/// because they could replace the authority.
 pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {
@@ -86,8 +86,9 @@ pub(super) fn excessive_mode(path: &Path, forbidden: u32) -> Result<Option<u32>,
     Ok((mode & forbidden != 0).then_some(mode))
 }
 
-/// Writes a new file durably. The file appears complete or not at all, with exactly this mode under
-/// any umask. An existing file is an error, because an overwritten key is lost permanently.
+/// Writes a new file durably. Either the file appears complete, with exactly this mode under any
+/// umask, or it does not appear. An existing file is an error, because an overwritten key is lost
+/// permanently.
 pub(super) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
     let file = unfinished(path, bytes, mode)?;
     file.persist_noclobber(path)
@@ -95,7 +96,7 @@ pub(super) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> 
     sync_parent(path)
 }
 
-/// Writes a file as `put` does, but replaces an existing file without keeping it.
+/// Writes a file like [`put`], but replaces an existing file without keeping it.
 pub(super) fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
     let file = unfinished(path, bytes, mode)?;
     file.persist(path)
@@ -103,9 +104,9 @@ pub(super) fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiE
     sync_parent(path)
 }
 
-/// Writes a file as `put` does, but replaces an existing file, which is kept under a name that
-/// contains the current time. Returns that name. At every moment, `path` is either the complete old
-/// file or the complete new one.
+/// Writes a file like [`put`], but replaces an existing file, which is kept under a name that
+/// contains the current time. Returns the name of the kept file. At every moment, `path` is either
+/// the complete old file or the complete new file.
 pub(super) fn replace(
     path: &Path,
     bytes: &[u8],
@@ -120,7 +121,7 @@ pub(super) fn replace(
     Ok(kept)
 }
 
-/// Replaces a file as `replace` does, with a new file that already exists.
+/// Replaces a file like [`replace`], but with a new file that already exists.
 pub(super) fn supersede(
     path: &Path,
     next: &Path,
@@ -169,7 +170,7 @@ fn unfinished(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, Pki
     Ok(file)
 }
 
-/// Archives a file under a name that contains the current time, and returns that name.
+/// Archives a file under a name that contains the current time, and returns the new name.
 pub(super) fn archive(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
     let aside = archive_path(path, now);
     fs::rename(path, &aside).map_err(PkiError::io("move it aside", path))?;
@@ -195,7 +196,7 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
     aside
 }
 
-/// Reads a text file. Returns `None` if it does not exist.
+/// Reads a text file. Returns `None` if the file does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     let read = || -> io::Result<String> {
         let mut text = String::new();
@@ -211,7 +212,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     }
 }
 
-/// Reads a private key. Returns `None` if it does not exist. A key that others can access is
+/// Reads a private key. Returns `None` if the file does not exist. A key that others can access is
 /// refused before it is read.
 pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
     if !path.exists() {
@@ -235,7 +236,7 @@ pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, PkiError> {
     Ok(out)
 }
 
-/// Removes the half-written files that a killed build left in a folder.
+/// Removes the partial files that a killed build left in a folder.
 pub(super) fn remove_partial_files(folder: &Path) -> Result<(), PkiError> {
     for entry in fs::read_dir(folder).map_err(PkiError::io("list it", folder))? {
         let entry = entry.map_err(PkiError::io("list it", folder))?;
@@ -308,8 +309,8 @@ impl Lock {
     }
 }
 
-/// How long a build waits for another build to release the folder. Issuing certificates takes only
-/// milliseconds.
+/// The maximum time that a build waits for another build to release the folder. Issuing
+/// certificates takes only milliseconds.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_locked_folder_is_waited_for_and_then_named() {
+    fn a_build_waits_for_a_locked_folder_and_then_names_it() {
         let dir = tempfile::tempdir().unwrap();
         let held = Lock::wait_for(dir.path(), Duration::ZERO).unwrap();
         let error = Lock::wait_for(dir.path(), Duration::from_millis(50)).unwrap_err();

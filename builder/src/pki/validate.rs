@@ -1,5 +1,4 @@
-//! Decides whether a node can use a certificate. The decision is a pure function of the parsed
-//! facts.
+//! Decides whether a node can use a certificate, as a pure function of the parsed certificate.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -9,27 +8,27 @@ use time::OffsetDateTime;
 
 use super::certificate::{Certificate, chains, public_half, utc};
 
-/// The node that a certificate is for.
+/// The node for which a certificate is issued.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
-    /// Its cluster.
+    /// The node's cluster.
     pub cluster: &'a Label,
-    /// The domain of its full name.
+    /// The domain of the node's full name.
     pub domain: &'a Domain,
-    /// Its short name.
+    /// The node's short name.
     pub name: &'a Label,
-    /// Its address.
+    /// The node's address.
     pub address: Ipv4Addr,
 }
 
 impl Subject<'_> {
-    /// Returns its full name.
+    /// Returns the node's full name.
     pub(crate) fn fqdn(&self) -> String {
         format!("{}.{}", self.name, self.domain)
     }
 }
 
-/// What a certificate is used for.
+/// The role in which a node uses a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Server,
@@ -58,8 +57,8 @@ impl Role {
         }
     }
 
-    /// Returns the names and addresses at which others reach the node. A client certificate does
-    /// not have any, because nothing connects to a client.
+    /// Returns the names and addresses at which other machines reach the node. A client certificate
+    /// contains none, because nothing connects to a client.
     ///
     /// The names include `localhost`, and the addresses include the loopback addresses, so that
     /// etcdctl on the node works without a network.
@@ -78,11 +77,12 @@ impl Role {
             .collect()
     }
 
-    /// Returns the common name. Once authentication is on, etcd uses the common name of a client's
-    /// certificate as the user name (`--client-cert-auth`, etcd's "Using TLS common name"). The
-    /// node's own client must then be `root`, because otherwise firstboot could no longer list,
-    /// remove and add members. This applies to gRPC. etcd's JSON gateway ignores the common name
-    /// (seen with 3.4.23 and 3.6.14).
+    /// Returns the common name. If authentication is enabled, etcd uses the common name of a
+    /// client's certificate as the user name (`--client-cert-auth`, etcd's "Using TLS common
+    /// name"). The common name of the node's own client must be `root`, because otherwise firstboot
+    /// could not list, remove and add members after authentication is enabled. etcd uses the common
+    /// name only for gRPC; its JSON gateway ignores the common name (observed with 3.4.23 and
+    /// 3.6.14).
     pub(super) fn common_name(self, subject: &Subject<'_>) -> String {
         // A common name has at most 64 characters (RFC 5280, appendix A). TLS libraries use the
         // SANs instead.
@@ -95,11 +95,11 @@ impl Role {
     }
 }
 
-/// The SAN that only the builder's certificates must include. Some resolvers return `::1` for
-/// `localhost`.
+/// The SAN that ready-made certificates may lack. The builder's certificates include it, because
+/// some resolvers return `::1` for `localhost`.
 const OPTIONAL_SAN: &str = "IP:::1";
 
-/// One reason why a node cannot use a certificate.
+/// A reason why a node cannot use a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Mismatch {
     /// The certificate cannot be read.
@@ -108,7 +108,7 @@ pub(crate) enum Mismatch {
     /// The certificate's private key cannot be read.
     #[error("its key is {0}")]
     KeyUnreadable(String),
-    /// Its private key is missing.
+    /// The private key is missing.
     #[error("its private key is missing")]
     NoKey,
     /// The private key next to the certificate does not match.
@@ -138,9 +138,9 @@ pub(crate) enum Mismatch {
     /// The certificate has the wrong common name.
     #[error("its common name is `{found}`, but `{expected}` is expected")]
     CommonName {
-        /// The expected name.
+        /// The expected common name.
         expected: String,
-        /// The actual name.
+        /// The common name in the certificate.
         found: String,
     },
 }
@@ -160,7 +160,7 @@ impl Mismatch {
         matches!(self, Self::Expired(_) | Self::ExpiresSoon(_))
     }
 
-    /// Returns whether TLS or etcd would fail with such a certificate, regardless of who issued it.
+    /// Returns whether TLS or etcd would fail with the mismatched certificate, whoever issued it.
     /// Any other mismatch is acceptable in a ready-made certificate, but is a reason to reissue a
     /// certificate that the builder issued.
     pub(super) fn is_fatal(&self) -> bool {
@@ -179,21 +179,22 @@ pub(super) struct Requirements<'a> {
     pub(super) subject: Subject<'a>,
     pub(super) authorities: &'a [Certificate],
     pub(super) now: OffsetDateTime,
-    /// A certificate that expires before this time is renewed, if a new one would last longer.
+    /// A certificate that expires before this time is renewed, if a new certificate would last
+    /// longer.
     pub(super) renew_until: OffsetDateTime,
-    /// The end of validity that a new certificate would have.
+    /// The time at which a new certificate would expire.
     pub(super) new_until: OffsetDateTime,
     /// The end of validity of the CA.
     pub(super) authority_until: OffsetDateTime,
-    /// Whether the nodes ask for renewals.
+    /// Whether the nodes request renewals.
     pub(super) nodes_ask: bool,
 }
 
 impl Requirements<'_> {
-    /// Whether a certificate that is valid now is replaced because of its age.
+    /// Returns whether a certificate that is valid now is replaced because of its age.
     fn is_due(&self, leaf: &Certificate) -> bool {
         let by_recipe = leaf.not_after < self.renew_until && leaf.not_after < self.new_until;
-        // A new certificate of a certificate that expires with its CA would expire then too.
+        // If a certificate expires with its CA, a renewal would not extend its validity.
         let (left, life) = (leaf.not_after - self.now, leaf.not_after - leaf.not_before);
         let by_own_life =
             self.nodes_ask && left < life / 2 && leaf.not_after < self.authority_until;
@@ -201,7 +202,7 @@ impl Requirements<'_> {
     }
 }
 
-/// The key that a certificate should be for.
+/// The key that a certificate must match.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ExpectedKey<'a> {
     /// The private key next to the certificate, in PEM, if there is one.
@@ -210,7 +211,7 @@ pub(super) enum ExpectedKey<'a> {
     Public(&'a [u8]),
 }
 
-/// Finds every mismatch of a certificate and its key. The list is empty if the node can use them.
+/// Finds every mismatch of a certificate and its key. The list is empty if the node can use both.
 pub(super) fn mismatches(
     cert_pem: &str,
     key: ExpectedKey<'_>,
@@ -252,7 +253,7 @@ pub(super) fn mismatches(
             out.push(Mismatch::ExpiresSoon(leaf.not_after));
         }
         // The chain is checked only if the certificate is valid now and has the client purpose,
-        // because otherwise the check would only fail for the same reasons.
+        // because otherwise the check would fail again for the same reasons.
         if let (Err(why), true) = (
             chains(&chain, requirements.authorities, requirements.now),
             leaf.ekus.contains("clientAuth"),

@@ -1,4 +1,4 @@
-//! The contents that an image of a recipe would have.
+//! The planned contents of a recipe's image.
 
 use serde::Serialize;
 

@@ -1,5 +1,5 @@
-//! Tests that a plan names everything that a build would pack, and shows both profiles side by
-//! side.
+//! Tests that a plan names everything that a build would pack, and shows the guide's and the
+//! image's values side by side.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn planned(more: &str) -> Plan {
 }
 
 #[test]
-fn a_plan_says_what_the_image_would_hold() {
+fn a_plan_shows_the_contents_of_the_image() {
     let shown = text::render(&planned("[install.partitions]\netcd = \"9 GiB\"\n"));
     for line in [
         "3 members of etcd in cluster.local, etcd 3.6.14, profile etcd",
@@ -34,7 +34,7 @@ fn a_plan_says_what_the_image_would_hold() {
 }
 
 #[test]
-fn guide_and_image_stand_side_by_side() {
+fn a_plan_shows_the_guides_and_the_images_values_side_by_side() {
     let line = |more: &str, key: &str| {
         let shown = text::render(&planned(more));
         let line = shown
@@ -65,7 +65,7 @@ fn guide_and_image_stand_side_by_side() {
 }
 
 #[test]
-fn programs_get_every_setting_with_both_values_and_its_reason() {
+fn the_json_contains_every_setting_with_both_values_and_its_reason() {
     let json = serde_json::to_value(planned("")).unwrap();
     let settings = json["settings"].as_array().unwrap();
     let ratio = settings
@@ -81,7 +81,7 @@ fn programs_get_every_setting_with_both_values_and_its_reason() {
 }
 
 #[test]
-fn what_is_rendered_can_be_written_out() {
+fn the_rendered_files_can_be_written_to_a_new_folder() {
     let folder = tempfile::tempdir().unwrap();
     let (recipe, out) = (
         recipes::recipe::read(GOOD).recipe.unwrap(),

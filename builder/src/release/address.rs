@@ -3,7 +3,7 @@
 use recipes::EtcdVersion;
 use url::Url;
 
-/// Returns the single top-level folder of a release's tarball.
+/// Returns the name of the only top-level folder in a release's tarball.
 pub(crate) fn top(version: EtcdVersion) -> String {
     format!("etcd-v{version}-linux-amd64")
 }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mirrors_with_and_without_a_last_slash_are_the_same() {
+    fn a_trailing_slash_of_a_mirrors_url_has_no_effect() {
         let version = "3.6.14".parse().unwrap();
         for mirror in [
             "https://github.com/etcd-io/etcd/releases/download",

@@ -1,13 +1,13 @@
-//! Decides what a mirror's answer means for a download. `fetch` carries out the decision.
+//! Decides how a download proceeds after a mirror's answer. `fetch` executes the decision.
 
 use std::time::Duration;
 
 use reqwest::StatusCode;
 
-/// The parts of an answer that the decision needs.
+/// The parts of an answer on which the decision depends.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MirrorResponse {
-    /// The status.
+    /// The HTTP status code.
     pub(crate) status: StatusCode,
     /// `Content-Length`.
     pub(crate) length: Option<u64>,
@@ -20,22 +20,22 @@ pub(crate) struct MirrorResponse {
 /// How to proceed with the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Append the body to the existing bytes; `total` is the file's size, if known.
+    /// Append the body to the existing bytes.
     Append {
-        /// The size of the whole file.
+        /// The size of the whole file, if known.
         total: Option<u64>,
     },
     /// Discard the existing bytes and use the body as the whole file.
     StartOver {
-        /// The size of the whole file.
+        /// The size of the whole file, if known.
         total: Option<u64>,
     },
-    /// All bytes are already here. Verify them.
+    /// All bytes have already been downloaded. Verify them.
     Complete,
-    /// The existing bytes do not match the server's file. Discard them, and ask again without a
-    /// Range.
+    /// The existing bytes do not match the server's file. Discard them, and repeat the request
+    /// without a Range.
     Discard,
-    /// Try again. If the server requested a pause, wait that long first.
+    /// Try again, after the pause that the server requested, if any.
     Again(Option<Duration>),
     /// This mirror refuses the file.
     Leave,
@@ -43,19 +43,19 @@ pub(crate) enum Step {
     TooLarge(u64),
 }
 
-/// Decides how to proceed after the answer to a request for the bytes from `have` on. 0 means that
-/// no Range was sent.
+/// Decides how to proceed after the answer to a request for the bytes from offset `have` on. If
+/// `have` is 0, the request had no Range.
 pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
     let range = answer.range.as_deref().and_then(content_range);
     let step = match answer.status.as_u16() {
-        // Either the server ignores Range, or its file is not the one that If-Range named.
+        // Either the server ignores Range, or its file differs from the file that If-Range named.
         200 => Step::StartOver {
             total: answer.length,
         },
         206 => match range {
             Some((Some(from), total)) if from == have && have > 0 => Step::Append { total },
-            // The server sent a range other than the requested one. RFC 9110 allows this, but such
-            // a range is useless here.
+            // The server sent a range other than the requested range. RFC 9110 allows a different
+            // range, but the builder cannot use it.
             _ => Step::Discard,
         },
         416 => match range {
@@ -87,8 +87,8 @@ fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     Some((from, total.trim().parse().ok()))
 }
 
-/// Parses `Retry-After` in seconds. The other form, a date, works only if two clocks agree. It is
-/// ignored, and the builder then uses its own pause.
+/// Parses `Retry-After` in seconds. The other form, a date, depends on two clocks that agree. A
+/// date is therefore ignored, and the builder uses its own pause.
 fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
 }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_appended_only_where_it_fits() {
+    fn a_range_is_appended_only_if_it_continues_the_file() {
         assert_eq!(
             step(40, 206, Some("bytes 40-99/100")),
             Step::Append { total: Some(100) }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn not_satisfiable_means_complete_or_another_file() {
+    fn range_not_satisfiable_means_a_complete_file_or_another_file() {
         assert_eq!(step(100, 416, Some("bytes */100")), Step::Complete);
         assert_eq!(step(101, 416, Some("bytes */100")), Step::Discard);
         assert_eq!(step(100, 416, None), Step::Discard);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn too_large_is_seen_before_the_body() {
+    fn a_file_that_is_too_large_is_refused_before_its_body() {
         assert_eq!(step(40, 206, Some("bytes 40-100/101")), Step::TooLarge(101));
         let answer = MirrorResponse {
             status: StatusCode::OK,

@@ -13,16 +13,16 @@ use super::error::ReleaseError;
 use super::partial_download::PartialDownload;
 use super::progress::Progress;
 
-/// One release's paths in the cache. Every name contains the recipe's digest, so two releases never
-/// collide.
+/// One release's paths in the cache. Every name contains the release's digest, so two releases
+/// never share a path.
 #[derive(Debug)]
 pub(crate) struct CacheEntry {
     folder: PathBuf,
     sha256: Sha256,
 }
 
-/// The lock on a release. While it exists, no other builder touches the release's files. The kernel
-/// releases the lock when the process ends.
+/// The lock on a release. While the lock exists, no other builder changes the release's files. The
+/// kernel releases the lock when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: Flock<File>,
@@ -42,7 +42,7 @@ impl CacheEntry {
         self.folder.join(format!("{}.tar.gz", self.sha256))
     }
 
-    /// Returns the tarball while it is being downloaded.
+    /// Returns the partial download of the tarball.
     pub(crate) fn part(&self) -> PartialDownload {
         PartialDownload::at(self.folder.join(format!("{}.part", self.sha256)))
     }
@@ -52,13 +52,13 @@ impl CacheEntry {
         self.folder.join(self.sha256.to_string())
     }
 
-    /// Returns the folder for unpacking. Its name is fixed and not random, so that the next build
-    /// finds and removes what a killed builder left behind.
+    /// Returns the temporary folder for unpacking. The folder's name is fixed and not random, so
+    /// that the next build finds and removes the leftovers of a killed builder.
     pub(crate) fn unpacking(&self) -> PathBuf {
         self.folder.join(format!("{}.unpacking", self.sha256))
     }
 
-    /// Waits for exclusive use of this release. Otherwise two builders could write the same `.part`
+    /// Waits for exclusive use of this release, so that two builders do not write the same `.part`
     /// at the same time.
     pub(crate) fn lock(&self, progress: &dyn Progress) -> Result<Lock, ReleaseError> {
         // Only this user has access, because a file that others could write must not become part of

@@ -1,5 +1,5 @@
-//! Decides, entry by entry, what a release's tarball may contain. It decides from the headers,
-//! which `open` reads.
+//! Checks each entry of a release's tarball. The decisions depend only on the headers, which `open`
+//! reads.
 
 use std::collections::BTreeSet;
 
@@ -9,30 +9,30 @@ use tar::EntryType;
 use super::address;
 use crate::elf::NotForCentos7;
 
-/// The maximum number of entries. Upstream's tarballs have a few dozen. The tarballs of 3.4, which
-/// include the documentation, have a few hundred entries.
+/// The maximum number of entries. Upstream's tarballs have a few dozen entries, and the tarballs of
+/// 3.4, which include the documentation, a few hundred.
 const MOST_ENTRIES: usize = 10_000;
 
-/// The maximum size of the unpacked content. Upstream's tarballs unpack to about 60 MB, and a
-/// decompression bomb to far more.
+/// The maximum size of the unpacked content. Upstream's tarballs unpack to about 60 MB, whereas a
+/// decompression bomb unpacks to far more.
 pub(super) const MOST_BYTES: u64 = 400 << 20;
 
 /// The plausible sizes of a program. An etcd binary has 14 to 27 MB. A file outside these limits is
-/// something else with the same name.
+/// not an etcd program, despite its name.
 pub(super) const PLAUSIBLE: std::ops::RangeInclusive<u64> = (1 << 20)..=(128 << 20);
 
 /// A program of an etcd release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Program {
-    /// The server.
+    /// The etcd server.
     Etcd,
-    /// The client.
+    /// The command-line client of etcd.
     Etcdctl,
-    /// The tool for data directories, from 3.5 on.
+    /// The tool for data directories, part of etcd from 3.5 on.
     Etcdutl,
 }
 
-/// What is wrong with an entry.
+/// A fault of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
     /// The entry's path leads outside the top-level folder.
@@ -57,10 +57,10 @@ pub(crate) enum Problem {
          not upstream's"
     )]
     Twice,
-    /// There are too many entries.
+    /// The tarball contains too many entries.
     #[error("there are more than {MOST_ENTRIES} entries: the tarball is not upstream's")]
     TooMany,
-    /// The content is too large.
+    /// The unpacked content is too large.
     #[error("the unpacked content is larger than {} MiB: the tarball is not upstream's", MOST_BYTES >> 20)]
     TooMuch,
     /// A program is missing.
@@ -79,7 +79,7 @@ pub(crate) enum Problem {
     Runs(NotForCentos7),
 }
 
-/// The facts that a header states about its entry.
+/// The facts that a tar header states about its entry.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head<'a> {
     pub(super) path: &'a [u8],
@@ -88,7 +88,7 @@ pub(super) struct Head<'a> {
     pub(super) mode: u32,
 }
 
-/// The rules for the entries, and the entries seen so far.
+/// The rules for the entries, and the entries read so far.
 #[derive(Debug)]
 pub(super) struct Contents {
     version: EtcdVersion,
@@ -106,7 +106,7 @@ impl Program {
         }
     }
 
-    /// Returns its file name, in the release and on the node.
+    /// Returns the program's file name, in the release and on the node.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
@@ -125,8 +125,7 @@ impl Contents {
         }
     }
 
-    /// Accepts one entry, or reports what is wrong with it. Returns the program if the entry is a
-    /// program.
+    /// Accepts one entry, or returns its fault. Returns the program if the entry is a program.
     pub(super) fn admit(&mut self, head: Head<'_>) -> Result<Option<Program>, Problem> {
         let path = plain(head.path).ok_or(Problem::Escapes)?;
         let top = address::top(self.version);
@@ -182,7 +181,7 @@ impl Contents {
     }
 }
 
-/// Returns the path without a folder's trailing slash, if it is relative and consists only of
+/// Returns the path without a folder's trailing slash, if the path is relative and consists only of
 /// names.
 fn plain(path: &[u8]) -> Option<&str> {
     let path = std::str::from_utf8(path).ok()?;

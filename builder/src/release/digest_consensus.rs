@@ -1,21 +1,21 @@
 //! Compares the three sources of a release's digest: the recipe, the project's table, and the
-//! mirror's SHA256SUMS. The three must agree.
+//! mirror's SHA256SUMS. All three sources must agree.
 
 use std::fmt;
 
 use recipes::{EtcdVersion, Sha256};
 
-/// A SHA256SUMS from a mirror or an operator, and the digest that it states for the release.
+/// The digest that a SHA256SUMS from a mirror or an operator states for the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatedDigest {
-    /// Its URL or path.
+    /// The URL or path of the SHA256SUMS.
     pub(crate) place: String,
-    /// The digest that it states for the release.
+    /// The stated digest.
     pub(crate) sha256: Sha256,
 }
 
-/// A disagreement between the sources. Its text names all the values, the outlier if there is one,
-/// and the remedy.
+/// A disagreement between the sources. The message contains all digests, the outlier if there is
+/// one, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Disagreement {
     version: EtcdVersion,
@@ -24,10 +24,10 @@ pub(crate) struct Disagreement {
     sums: Option<StatedDigest>,
 }
 
-/// The source that contradicts the others.
+/// The source that contradicts the other sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outlier {
-    /// The recipe contradicts both others.
+    /// The recipe contradicts the table and the mirror.
     Recipe,
     /// The project's table contradicts the recipe and the mirror.
     Table,
@@ -41,8 +41,8 @@ pub(crate) enum Outlier {
     All,
 }
 
-/// Compares the stated digests. A source without a digest contradicts nothing. The table may not
-/// list the version, and the mirror may have no SHA256SUMS.
+/// Compares the stated digests. The table may lack the version, and the mirror may lack a
+/// SHA256SUMS; a source without a digest contradicts no other source.
 pub(crate) fn compare(
     version: EtcdVersion,
     recipe: Sha256,
@@ -62,7 +62,7 @@ pub(crate) fn compare(
 }
 
 impl Disagreement {
-    /// Returns the source that contradicts the others.
+    /// Returns the source that contradicts the other sources.
     pub(crate) fn outlier(&self) -> Outlier {
         let sums = self.sums.as_ref().map(|voice| voice.sha256);
         match (self.known, sums) {
@@ -80,16 +80,16 @@ impl fmt::Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (who, remedy) = match self.outlier() {
             Outlier::Recipe => (
-                "the recipe differs from the other two",
+                "the recipe differs from the two other sources",
                 "correct [etcd] sha256 in the recipe: it may belong to another version or architecture",
             ),
             Outlier::Table => (
-                "the builder's own table differs from the other two",
-                "upstream may have replaced this release: ask upstream before you trust either, or \
-                 use another version",
+                "the builder's own table differs from the two other sources",
+                "upstream may have replaced this release: ask upstream before you trust either \
+                 digest, or use another version",
             ),
             Outlier::Sums => (
-                "the mirror's SHA256SUMS differs from the other two",
+                "the mirror's SHA256SUMS differs from the two other sources",
                 "this mirror does not serve upstream's release: remove it from [etcd] mirrors, and \
                  inform its owner",
             ),
@@ -102,7 +102,7 @@ impl fmt::Display for Disagreement {
                 "compare [etcd] version and sha256 in the recipe with upstream's SHA256SUMS from another mirror",
             ),
             Outlier::All => (
-                "all three differ",
+                "all three sources differ",
                 "correct the recipe first, then try another mirror",
             ),
         };
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_combination_names_who_differs() {
+    fn every_combination_names_the_source_that_differs() {
         let [a, b, c] = [b"a", b"b", b"c"].map(|text| Sha256::of(text));
         for (known, sums, odd) in [
             (None, None, None),

@@ -1,4 +1,5 @@
-//! The digests of upstream's releases that are part of this project. No mirror can change them.
+//! The digests of upstream's releases. The digests are compiled into the builder, so no mirror can
+//! change them.
 
 use recipes::{EtcdVersion, Sha256};
 
@@ -6,14 +7,14 @@ use recipes::{EtcdVersion, Sha256};
 /// top names the source.
 const TABLE: &str = include_str!("known.txt");
 
-/// Returns the digest of this version's linux-amd64 tarball, if the table has it.
+/// Returns the digest of this version's linux-amd64 tarball, if the table contains it.
 pub(crate) fn known(version: EtcdVersion) -> Option<Sha256> {
     lines()
         .find(|(name, _)| name.parse() == Ok(version))
         .and_then(|(_, digest)| digest.parse().ok())
 }
 
-/// Returns the version whose linux-amd64 tarball has this digest, if the table has it.
+/// Returns the version whose linux-amd64 tarball has this digest, if the table contains it.
 pub(crate) fn version_of(digest: Sha256) -> Option<EtcdVersion> {
     lines()
         .find(|(_, known)| known.parse() == Ok(digest))
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_is_a_version_and_a_digest_and_no_version_comes_twice() {
+    fn every_line_is_a_version_and_a_digest_and_no_version_is_repeated() {
         let mut seen = std::collections::BTreeSet::new();
         for (version, digest) in lines() {
             let version: EtcdVersion = version.parse().unwrap();

@@ -1,4 +1,4 @@
-//! Why a release cannot be obtained.
+//! The reason why a release cannot be obtained.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::contents::Problem;
 use super::digest_consensus::Disagreement;
 use super::mirror_error::MirrorError;
 
-/// Why a release cannot be obtained. Each reason states the remedy.
+/// The reason why a release cannot be obtained. Each reason states the remedy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReleaseError {
     /// The recipe, the table and SHA256SUMS disagree.
@@ -22,9 +22,9 @@ pub(crate) enum ReleaseError {
          without --offline, or provide the tarball with --release FILE", .path.display()
     )]
     Offline {
-        /// The version.
+        /// The requested version of etcd.
         version: EtcdVersion,
-        /// Its path in the cache.
+        /// The path in the cache.
         path: PathBuf,
     },
     /// No mirror served the release.
@@ -32,50 +32,50 @@ pub(crate) enum ReleaseError {
         a mirror to [etcd] mirrors, or download the tarball elsewhere and provide it with \
         --release FILE", list(.tried))]
     Mirrors {
-        /// The version.
+        /// The requested version of etcd.
         version: EtcdVersion,
-        /// Each URL tried, and why it failed.
+        /// Each URL that was tried, with the reason for its failure.
         tried: Vec<(Url, MirrorError)>,
     },
-    /// The file of --release is not the requested release.
+    /// The file given with --release is not the requested release.
     #[error(
         "{} is not the release of etcd {version} linux-amd64 that the recipe pins\n\
          \x20 {expected}  expected\n  {found}  found\n\
          copy it again, or correct [etcd] version and sha256 in the recipe", .path.display()
     )]
     File {
-        /// The file.
+        /// The path of the operator's file.
         path: PathBuf,
-        /// The requested version.
+        /// The requested version of etcd.
         version: EtcdVersion,
-        /// The recipe's digest.
+        /// The digest in the recipe.
         expected: Sha256,
-        /// The file's digest.
+        /// The digest of the operator's file.
         found: Sha256,
     },
     /// A file cannot be a release because of its size or kind.
     #[error("{} is {what}: provide the release tarball etcd-vX.Y.Z-linux-amd64.tar.gz", .path.display())]
     NoRelease {
-        /// The file.
+        /// The path of the unsuitable file.
         path: PathBuf,
-        /// What the file is instead.
+        /// The actual kind of the file.
         what: String,
     },
-    /// The tarball contains a forbidden entry, or lacks something.
+    /// The tarball contains a forbidden entry, or lacks a program.
     #[error("{}: {entry}: {problem}; the build does not use this tarball", .tarball.display())]
     Contents {
-        /// The tarball.
+        /// The path of the tarball.
         tarball: PathBuf,
         /// The entry, by its name in the tarball.
         entry: String,
-        /// The problem.
+        /// The problem with the entry.
         problem: Problem,
     },
     /// The tarball cannot be read to its end.
     #[error("{} cannot be read to its end, so it is damaged or truncated: {source}; download it \
         again", .tarball.display())]
     Archive {
-        /// The tarball.
+        /// The path of the tarball.
         tarball: PathBuf,
         /// The reader's error.
         source: io::Error,
@@ -83,11 +83,11 @@ pub(crate) enum ReleaseError {
     /// The tarball changed after it was verified.
     #[error("{} changed while it was read\n  {expected}  verified\n  {found}  read; build again", .tarball.display())]
     Changed {
-        /// The tarball.
+        /// The path of the tarball.
         tarball: PathBuf,
-        /// The digest that was verified.
+        /// The verified digest.
         expected: Sha256,
-        /// The digest of what was unpacked.
+        /// The digest of the unpacked bytes.
         found: Sha256,
     },
     /// The HTTP client cannot be created on this machine.

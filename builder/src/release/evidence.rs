@@ -11,23 +11,22 @@ use url::Url;
 pub(crate) struct Release {
     /// The path of the tarball.
     pub(crate) tarball: PathBuf,
-    /// Its digest.
+    /// The digest of the tarball.
     pub(crate) sha256: Sha256,
-    /// Its size in bytes.
+    /// The size of the tarball in bytes.
     pub(crate) size: u64,
-    /// The evidence.
+    /// The evidence for the digest.
     pub(crate) evidence: Evidence,
 }
 
-/// The sources that confirmed a release's digest. The build prints this evidence. It depends on the
-/// network and the cache, so it must not become part of the image, which must not depend on the
-/// build machine.
+/// The sources that confirmed a release's digest. The build prints this evidence. The evidence
+/// depends on the network and the cache, so it must not become part of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Evidence {
     /// The origin of the bytes.
     pub(crate) origin: Origin,
-    /// Whether the project's table of upstream digests lists this version. If so, the digests
-    /// agree, because otherwise the build would have stopped.
+    /// Whether the project's table of upstream digests lists this version. If the table lists the
+    /// version, the digests agree, because otherwise the build would have stopped.
     pub(crate) in_table: bool,
     /// The result from SHA256SUMS.
     pub(crate) sums: Sums,
@@ -36,7 +35,7 @@ pub(crate) struct Evidence {
 /// The origin of a release's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The cache. The bytes were verified when they were stored, and again now.
+    /// The cache. The bytes were verified when they were stored, and again in this build.
     Cache,
     /// A mirror, at this URL.
     Mirror(Url),
@@ -47,9 +46,10 @@ pub(crate) enum Origin {
 /// The result from SHA256SUMS for a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sums {
-    /// SHA256SUMS agrees with the recipe. The text is its URL or path.
+    /// SHA256SUMS agrees with the recipe. The text is the URL or path of SHA256SUMS.
     Agrees(String),
-    /// SHA256SUMS could not be obtained. The texts are its URL or path, and the reason.
+    /// SHA256SUMS could not be obtained. The first text is the URL or path, and the second text is
+    /// the reason.
     Missing(String, String),
     /// SHA256SUMS was not consulted, because the bytes were in the cache, or the operator's file
     /// has no SHA256SUMS next to it.

@@ -1,4 +1,5 @@
-//! Downloads one URL into one file. It resumes and retries as long as that is useful.
+//! Downloads one URL into one file. An interrupted download is resumed, and a failed attempt is
+//! repeated.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -25,27 +26,27 @@ use crate::digest;
 pub(crate) struct Fetch<'a> {
     /// The HTTP client.
     pub(crate) client: &'a Client,
-    /// Its limits.
+    /// The limits of the download.
     pub(crate) patience: &'a RetryPolicy,
     /// The receiver of progress reports.
     pub(crate) progress: &'a dyn Progress,
 }
 
-/// The outcome of one try.
+/// The outcome of one attempt.
 enum Attempt {
     /// All bytes have arrived.
     Complete,
-    /// Another try may succeed, after the pause that the server requested.
+    /// Another attempt may succeed, after the pause that the server requested, if any.
     Retry(MirrorError, Option<Duration>),
-    /// Another try would not succeed.
+    /// Another attempt would not succeed.
     GiveUp(MirrorError),
 }
 
 impl Fetch<'_> {
     /// Downloads the file with this digest and at most `limit` bytes from `url` to `path`, and
-    /// continues after the bytes that `part` already has. Only verified bytes receive the final
-    /// name. Returns the size. The outer error is a fault of this machine, such as its disk, and
-    /// the inner error is the mirror's.
+    /// continues after the bytes that `part` already contains. Only verified bytes are moved to
+    /// `path`. Returns the file's size. The outer error is a fault of this machine, such as a full
+    /// disk, and the inner error is a fault of the mirror.
     pub(crate) fn verified(
         &self,
         url: &Url,
@@ -56,8 +57,8 @@ impl Fetch<'_> {
         loop {
             let resumed = part.len() > 0;
             if let Err(trouble) = self.download(url, part, limit)? {
-                // The next mirror or the next run can resume a partial file, but a file that is too
-                // large is useless.
+                // The next mirror or the next run can resume a partial file, but not a file that is
+                // too large.
                 if matches!(trouble, MirrorError::TooLarge { .. }) {
                     part.discard()?;
                 }
@@ -77,16 +78,17 @@ impl Fetch<'_> {
             if !resumed {
                 return Ok(Err(trouble));
             }
-            // The first part may be from another mirror, or may be damaged on this disk. Try once
-            // more from the start.
+            // The earlier bytes may be from another mirror, or damaged on this disk. Repeat the
+            // download once, from the start.
             self.progress.say(&format!(
                 "{url}: {trouble}; the download was resumed, so it is repeated from the start"
             ));
         }
     }
 
-    /// Downloads the file at `url`, of which no digest is known, to `path`. Begins from the start,
-    /// because nothing would show that an earlier part is of another file. Returns size and digest.
+    /// Downloads a file whose digest is not known from `url` to `path`. The download never resumes
+    /// a partial file, because without a digest, nothing would detect a part of another file.
+    /// Returns the file's size and digest.
     pub(crate) fn unverified(
         &self,
         url: &Url,
@@ -105,8 +107,8 @@ impl Fetch<'_> {
     }
 
     /// Downloads the file at `url` into `part`, and continues after the bytes that `part` already
-    /// has. The outer error is a fault of this machine, such as its disk, and the inner error is
-    /// the mirror's. The bytes are not verified yet.
+    /// contains. The outer error is a fault of this machine, such as a full disk, and the inner
+    /// error is a fault of the mirror. The downloaded bytes are not verified here.
     fn download(
         &self,
         url: &Url,
@@ -148,8 +150,8 @@ impl Fetch<'_> {
         length?.parse().ok()
     }
 
-    /// Downloads the small file at `url`, with at most two tries. For a release, such a file is
-    /// only evidence, so its absence is not a failure.
+    /// Downloads the small file at `url`, with at most two tries. A release's SHA256SUMS is only
+    /// evidence, so its absence is not a failure.
     pub(crate) fn small(&self, url: &Url) -> Result<Vec<u8>, MirrorError> {
         let limit = self.patience.sums_bytes;
         let ask = || -> Result<Vec<u8>, Attempt> {
@@ -189,7 +191,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Sends one request, and reads as much of its body as arrives.
+    /// Sends one request, and reads as much of the answer's body as arrives.
     fn attempt(
         &self,
         url: &Url,
@@ -226,7 +228,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Writes the body to the end of `part`.
+    /// Appends the body to `part`.
     fn receive(
         &self,
         mut response: Response,
@@ -274,7 +276,7 @@ impl Fetch<'_> {
         Ok(end)
     }
 
-    /// Decides what to do about an answer without a usable body.
+    /// Decides how to proceed after an answer without a usable body.
     fn refusal(&self, step: &Step, status: u16, limit: u64) -> Attempt {
         match *step {
             Step::Again(Some(wait)) if wait > self.patience.longest_wait => {
@@ -286,8 +288,8 @@ impl Fetch<'_> {
         }
     }
 
-    /// Decides what to do if no answer arrived. A permanent failure (a redirect loop, an unusable
-    /// URL) is not tried again.
+    /// Decides how to proceed if no answer arrived. There is no further attempt after a permanent
+    /// failure, such as a redirect loop or an unusable URL.
     fn connection(&self, error: reqwest::Error) -> Attempt {
         if error.is_timeout() {
             let limit = if error.is_connect() {
@@ -319,7 +321,7 @@ impl Fetch<'_> {
     }
 }
 
-/// Returns the parts of an answer that the decision needs.
+/// Returns the parts of an answer on which the decision depends.
 fn answer(response: &Response) -> MirrorResponse {
     MirrorResponse {
         status: response.status(),

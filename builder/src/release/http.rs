@@ -8,27 +8,29 @@ use super::error::ReleaseError;
 use super::progress::Progress;
 use super::retry_policy::RetryPolicy;
 
-/// Creates a client for mirrors. It honours the proxy environment (`HTTPS_PROXY`, `NO_PROXY`, …),
-/// because the builder runs on an operator's machine, where the operator chose the proxy. (A client
-/// that requests metadata on a node must not honour it.)
+/// Creates a client for mirrors. The client honours the proxy variables (`HTTPS_PROXY`, `NO_PROXY`,
+/// …), because the builder runs on an operator's machine, where the operator chose the proxy. In
+/// contrast, a client that requests metadata on a node must not honour them.
 pub(crate) fn client(
     patience: &RetryPolicy,
     progress: &dyn Progress,
 ) -> Result<Client, ReleaseError> {
-    // The first caller installs the provider. An error only means that it is already installed.
+    // The first caller installs the provider. An error only means that a provider is already
+    // installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let setup = || -> ClientBuilder {
         Client::builder()
             .user_agent(concat!("etcd-image-builder/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(patience.connect)
-            // In the blocking client this timeout applies to the head of the answer, and then to
-            // each read of the body. It detects a stall, but does not abort a slow connection.
+            // In the blocking client, this timeout applies to the head of the answer, and then to
+            // each read of the body. The timeout detects a stalled connection, but does not abort a
+            // slow connection.
             .timeout(patience.stall)
     };
     setup().build().or_else(|error| {
-        // The usual cause is that this machine has no CA certificates. Plain http mirrors do not
-        // need them, because the digests protect the files. Every https mirror then fails, and the
-        // error names the mirror.
+        // The usual cause is that this machine has no CA certificates. Every https mirror then
+        // fails, and the error names the mirror. Plain http mirrors do not need CA certificates,
+        // because the digests protect the files.
         progress.say(&format!(
             "note: this machine cannot use https mirrors ({}): install ca-certificates, or set \
              SSL_CERT_FILE",
@@ -41,10 +43,9 @@ pub(crate) fn client(
     })
 }
 
-/// Returns the innermost cause. The outer causes ("error sending request") add nothing to the URL
-/// that is shown next to them. If a name cannot be resolved, this function returns its own text,
-/// because the resolver's text is a dump of its query (hickory-net 0.26,
-/// `DnsError::NoRecordsFound`).
+/// Returns the innermost cause. The outer causes, such as "error sending request", add no
+/// information. If a host name cannot be resolved, this function returns its own text, because the
+/// resolver's text is a dump of the query (hickory-net 0.26, `DnsError::NoRecordsFound`).
 pub(crate) fn causes(error: &dyn Error) -> String {
     let mut chain = Vec::new();
     let mut next = Some(error);

@@ -1,4 +1,4 @@
-//! Why one mirror failed. The next mirror may still succeed.
+//! The reason why one mirror failed. The next mirror may still succeed.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ pub(crate) enum MirrorError {
     /// The mirror's URL is neither http nor https.
     #[error("not an http or https URL")]
     Address,
-    /// There is no connection, TLS failed, or a redirect was refused.
+    /// The connection or TLS failed, or a redirect was refused.
     #[error("{0}")]
     Connection(String),
     /// The answer does not contain the file.
     #[error("HTTP status {0}")]
     Status(u16),
-    /// The mirror asks for a longer pause than allowed.
+    /// The mirror requests a longer pause than the builder allows.
     #[error("HTTP status {status}, with a requested wait of {} s", .wait.as_secs())]
     Wait {
         /// The status of the answer.
@@ -27,7 +27,7 @@ pub(crate) enum MirrorError {
     /// No data arrived within the time limit.
     #[error("no data arrived for {:.1} s", .0.as_secs_f64())]
     Stalled(Duration),
-    /// Data arrived, but not all within the time limit for the whole file.
+    /// The file did not arrive completely within its time limit.
     #[error("not complete after {} s", .0.as_secs())]
     Slow(Duration),
     /// The connection ended early.
@@ -39,7 +39,7 @@ pub(crate) enum MirrorError {
         /// The number of expected bytes.
         total: Option<u64>,
     },
-    /// The partial file does not belong to this file.
+    /// The partial download is not a part of the mirror's file.
     #[error("the partial download does not match the file")]
     Misfit,
     /// The file is larger than allowed.
@@ -47,10 +47,10 @@ pub(crate) enum MirrorError {
     TooLarge {
         /// The size that is known so far.
         size: u64,
-        /// The maximum size.
+        /// The maximum size of the file.
         limit: u64,
     },
-    /// The complete file arrived, but it is not the expected one.
+    /// The complete file arrived, but it is not the expected file.
     #[error("wrong digest: expected {expected}, found {found}")]
     Digest {
         /// The recipe's digest.
@@ -61,7 +61,7 @@ pub(crate) enum MirrorError {
     /// The complete file arrived, but it cannot be parsed.
     #[error("{0}")]
     Content(String),
-    /// The SHA256SUMS does not list this file.
+    /// The mirror's SHA256SUMS does not list this file.
     #[error("it does not list {0}")]
     NotListed(String),
 }

@@ -1,12 +1,13 @@
-//! An upstream etcd release. This module finds or downloads it, verifies it against all sources,
-//! opens it, and checks its contents.
+//! Finds or downloads an upstream etcd release, verifies the release against all sources, and
+//! unpacks and checks its programs.
 //!
-//! Read the modules in this order: `digest_consensus` (do the recipe, the table and the mirror
-//! agree?), `answer` and `fetch` (get the bytes), `contents` and `open` (check the contents).
+//! Read the modules in this order: `digest_consensus` (compares the digests from the recipe, the
+//! table and the mirror), `answer` and `fetch` (download the tarball), `contents` and `open` (check
+//! its contents).
 //!
-//! The cache belongs to the operator, as a compiler's cache does, so its digests only protect
-//! against damage. The recipe's digest, the table and SHA256SUMS protect against a forged release.
-//! Each is checked before anything is unpacked.
+//! The cache belongs to the operator, like a compiler's cache, so the digests in the cache only
+//! protect against damage. The recipe's digest, the table and SHA256SUMS protect against a forged
+//! release. The builder checks all three before it unpacks anything.
 
 mod address;
 mod answer;
@@ -54,26 +55,25 @@ use digest_consensus::{StatedDigest, compare};
 /// The list of upstream's digests, next to the tarball.
 pub(crate) const SUMS_FILE: &str = "SHA256SUMS";
 
-/// The requested release, and the sources that it may come from.
+/// The requested release, and the sources from which the builder may obtain it.
 #[derive(Debug)]
 pub(crate) struct ReleaseRequest<'a> {
-    /// Its version.
+    /// The requested version of etcd.
     pub(crate) version: EtcdVersion,
-    /// The digest of its linux-amd64 tarball, from the recipe.
+    /// The digest of the release's linux-amd64 tarball, from the recipe.
     pub(crate) sha256: Sha256,
     /// The mirrors to try, in this order, such as
     /// `https://github.com/etcd-io/etcd/releases/download`.
     pub(crate) mirrors: &'a [Url],
-    /// The cache's folder. It is created if it does not exist.
+    /// The cache's folder, which is created if it does not exist.
     pub(crate) cache: &'a Path,
     /// Use only the cache.
     pub(crate) offline: bool,
-    /// The operator's tarball. It is used instead of the cache and the mirrors.
+    /// The operator's tarball, which is used instead of the cache and the mirrors.
     pub(crate) file: Option<&'a Path>,
 }
 
-/// Finds or downloads a release, and verifies it. This is slow if the release is not in the cache,
-/// so `progress` reports it.
+/// Finds or downloads a release, and verifies it. A download is slow, so `progress` reports it.
 pub(crate) fn obtain(
     wanted: &ReleaseRequest<'_>,
     progress: &dyn Progress,
@@ -86,8 +86,8 @@ fn obtain_within(
     patience: &RetryPolicy,
     progress: &dyn Progress,
 ) -> Result<Release, ReleaseError> {
-    // The checks without a network come first, so that a recipe with a wrong digest is refused
-    // before any download.
+    // The checks that need no network are made first, so that a recipe with a wrong digest is
+    // refused before any download.
     compare(wanted.version, wanted.sha256, known(wanted.version), None)?;
     if let Some(file) = wanted.file {
         return from_file(wanted, file, patience);
@@ -159,8 +159,8 @@ fn from_cache(
     Ok(None)
 }
 
-/// Verifies the operator's file like a download. A SHA256SUMS next to it is treated like a
-/// mirror's.
+/// Verifies the operator's file like a download. A SHA256SUMS next to the file is treated like a
+/// mirror's SHA256SUMS.
 fn from_file(
     wanted: &ReleaseRequest<'_>,
     file: &Path,
@@ -209,9 +209,9 @@ fn from_file(
     Ok(release(wanted, file, size, Origin::File, sums))
 }
 
-/// Tries the mirrors in order. A mirror that serves a file with a digest other than the recipe's is
-/// skipped. A mirror whose SHA256SUMS states another digest stops the build, because that is not a
-/// network fault.
+/// Tries the mirrors in order. A mirror is skipped if its file does not have the recipe's digest.
+/// The build stops if a mirror's SHA256SUMS states another digest, because the contradiction is not
+/// a network fault.
 fn from_mirrors(
     wanted: &ReleaseRequest<'_>,
     slot: &CacheEntry,
@@ -262,7 +262,8 @@ fn from_mirrors(
     })
 }
 
-/// Reads the mirror's SHA256SUMS. Returns an error if it contradicts the recipe or the table.
+/// Reads the mirror's SHA256SUMS. Returns an error if the SHA256SUMS contradicts the recipe or the
+/// table.
 fn vouched(wanted: &ReleaseRequest<'_>, fetch: Fetch<'_>, url: &Url) -> Result<Sums, ReleaseError> {
     let place = url.to_string();
     match stated(wanted, fetch, url) {
@@ -280,7 +281,8 @@ fn vouched(wanted: &ReleaseRequest<'_>, fetch: Fetch<'_>, url: &Url) -> Result<S
     }
 }
 
-/// Returns the digest that a mirror's SHA256SUMS states for the release, and the text of that file.
+/// Returns the digest that a mirror's SHA256SUMS states for the release, and the text of the
+/// SHA256SUMS.
 fn stated(
     wanted: &ReleaseRequest<'_>,
     fetch: Fetch<'_>,
@@ -293,7 +295,7 @@ fn stated(
 }
 
 /// Returns the text of the first SHA256SUMS that a mirror has for the release. Returns an error if
-/// that file contradicts the recipe or the table.
+/// the SHA256SUMS contradicts the recipe or the table.
 pub(crate) fn upstream_sums(
     wanted: &ReleaseRequest<'_>,
     fetch: Fetch<'_>,

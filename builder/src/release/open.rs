@@ -1,5 +1,4 @@
-//! Opens a verified release. It checks the programs, and unpacks them into the cache, where the
-//! next build finds them.
+//! Opens a verified release: checks the programs, and unpacks them into the cache for later builds.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
@@ -23,16 +22,16 @@ const LIST: &str = "SHA256SUMS";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Binaries(Vec<Binary>);
 
-/// One program that has been unpacked and checked.
+/// A program that has been unpacked and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Binary {
-    /// The program.
+    /// The program that was unpacked.
     pub(crate) program: Program,
-    /// Its path in the cache.
+    /// The program's path in the cache.
     pub(crate) path: PathBuf,
-    /// Its digest.
+    /// The program's digest.
     pub(crate) sha256: Sha256,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub(crate) size: u64,
 }
 
@@ -43,10 +42,10 @@ impl Binaries {
     }
 }
 
-/// Opens a release. It checks the tarball from the first entry to the last, and unpacks the
-/// programs under `cache`. If an earlier build has already unpacked them, it verifies the unpacked
-/// programs instead, which takes a tenth of the time. Programs that `shelved` knows are not even
-/// read, because their compressed form, which has its own digest, goes into the image.
+/// Opens a release: checks every entry of the tarball, and unpacks the programs into `cache`. If an
+/// earlier build has unpacked the programs, the function only verifies them, which takes a tenth of
+/// the time. Programs whose compressed form is in the cache (`shelved`) are not even read, because
+/// the image contains the compressed form, which has its own digest.
 pub(crate) fn open(
     release: &Release,
     version: EtcdVersion,
@@ -89,8 +88,8 @@ pub(crate) fn open(
 }
 
 /// Returns the programs that an earlier build unpacked, provided that every byte still matches the
-/// list of digests. They are written without fsync, because the digests reveal any damage after a
-/// power cut.
+/// list of digests. The programs are written without fsync, because the digests reveal any damage
+/// after a power failure.
 fn unpacked(
     folder: &Path,
     version: EtcdVersion,
@@ -184,13 +183,13 @@ fn unpack(
         let mut bytes = Vec::with_capacity(usize::try_from(entry.size()).unwrap_or(0));
         entry.read_to_end(&mut bytes).map_err(archive)?;
         elf::runs_on_centos7(&bytes).map_err(|why| wrong(&path, Problem::Runs(why)))?;
-        // The name comes from the program and not from the tarball, so the tarball cannot cause any
-        // other file to be written.
+        // The file name does not come from the tarball, so the tarball cannot cause any other file
+        // to be written.
         write_program(folder, program, &bytes)?;
         found.push((program, Sha256::of(&bytes), bytes.len() as u64));
     }
-    // Read everything to the very end. Only then is the gzip trailer checked, and are bytes after
-    // the end of the archive found.
+    // Read the tarball to its end, so that the gzip trailer is checked, and bytes after the end of
+    // the archive are detected.
     io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(archive)?;
     io::copy(&mut raw, &mut io::sink()).map_err(archive)?;
     check_digest(release, raw.hash.finish())?;
@@ -220,7 +219,7 @@ fn write_list(folder: &Path, found: &[(Program, Sha256, u64)]) -> Result<(), Rel
     fs::write(folder.join(LIST), list).map_err(ReleaseError::io("write", &folder.join(LIST)))
 }
 
-/// Refuses a tarball that is not the same as when its digest was checked.
+/// Refuses a tarball that has changed since its digest was checked.
 fn check_digest(release: &Release, read: Sha256) -> Result<(), ReleaseError> {
     if read != release.sha256 {
         return Err(ReleaseError::Changed {
@@ -232,8 +231,8 @@ fn check_digest(release: &Release, read: Sha256) -> Result<(), ReleaseError> {
     Ok(())
 }
 
-/// A reader that computes the digest of the bytes that pass through it. This ensures that exactly
-/// the verified bytes are unpacked, even if the file changes in between.
+/// A reader that computes the digest of all bytes that it returns. The digest proves that exactly
+/// the verified bytes are unpacked, even if the file changes after its verification.
 struct Counted<R> {
     inner: R,
     hash: Hash,

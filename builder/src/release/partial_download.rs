@@ -1,4 +1,4 @@
-//! An incomplete download: the bytes so far, and their origin.
+//! An incomplete download: the bytes that have arrived so far, and their origin.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -8,8 +8,8 @@ use url::Url;
 
 use super::error::ReleaseError;
 
-/// The incomplete file `….part`, and next to it `….part.from` with the URL and the ETag of its
-/// bytes. The holder of the release's lock owns both files.
+/// The incomplete file `….part`, and the file `….part.from` with the URL and the ETag of the bytes.
+/// The holder of the release's lock owns both files.
 #[derive(Debug)]
 pub(crate) struct PartialDownload {
     path: PathBuf,
@@ -27,17 +27,17 @@ impl PartialDownload {
         }
     }
 
-    /// Returns its path.
+    /// Returns the path of the incomplete file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns how many bytes it has.
+    /// Returns the number of bytes that have been downloaded.
     pub(crate) fn len(&self) -> u64 {
         fs::metadata(&self.path).map_or(0, |found| found.len())
     }
 
-    /// Opens the file to append to it.
+    /// Opens the incomplete file for appending.
     pub(crate) fn append(&self) -> Result<File, ReleaseError> {
         let open = OpenOptions::new()
             .append(true)
@@ -46,15 +46,15 @@ impl PartialDownload {
         open.map_err(ReleaseError::io("write", &self.path))
     }
 
-    /// Returns the ETag of the bytes, if they are from this URL.
+    /// Returns the ETag of the downloaded bytes, if the bytes are from this URL.
     pub(crate) fn etag(&self, url: &Url) -> Option<String> {
         let text = fs::read_to_string(&self.from).ok()?;
         let (from, etag) = text.trim_end().split_once('\n')?;
         (from == url.as_str()).then(|| etag.to_owned())
     }
 
-    /// Records the origin of the bytes. Only a strong ETag proves that bytes are identical (RFC
-    /// 9110, 13.1.5).
+    /// Records the origin of the downloaded bytes. Only a strong ETag is recorded, because only a
+    /// strong ETag proves that bytes are identical (RFC 9110, 13.1.5).
     pub(crate) fn record_origin(&self, url: &Url, etag: Option<&str>) -> Result<(), ReleaseError> {
         match etag.filter(|etag| etag.starts_with('"')) {
             Some(etag) => fs::write(&self.from, format!("{url}\n{etag}\n"))
@@ -63,13 +63,13 @@ impl PartialDownload {
         }
     }
 
-    /// Deletes both files.
+    /// Deletes the partial file and the record of its origin.
     pub(crate) fn discard(&self) -> Result<(), ReleaseError> {
         forget(&self.from)?;
         forget(&self.path)
     }
 
-    /// Turns the partial file into the complete file: syncs and renames it.
+    /// Syncs the partial file, and renames it to the complete file.
     pub(crate) fn complete(&self, path: &Path) -> Result<(), ReleaseError> {
         File::open(&self.path)
             .and_then(|file| file.sync_all())

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// The receiver of a long step's reports. All of them go to standard error, because standard output
-/// is for results.
+/// The receiver of a long step's reports. All reports are printed on standard error, because
+/// standard output is for results.
 pub(crate) trait Progress: Sync {
     /// Prints one line of text, such as a note or a retry.
     fn say(&self, line: &str);
-    /// Starts a transfer of `total` bytes, `from` of which already exist.
+    /// Begins the report of a transfer of `total` bytes, `from` of which already exist.
     fn begin(&self, what: &str, from: u64, total: Option<u64>);
-    /// Reports the number of bytes that exist now.
+    /// Reports the number of bytes that have arrived so far.
     fn at(&self, bytes: u64);
-    /// Ends the transfer, successful or not.
+    /// Ends the report of the transfer, whether or not the transfer succeeded.
     fn end(&self);
 }
 
-/// Chooses a progress bar on a terminal, and otherwise a line every few seconds.
+/// Returns a progress bar on a terminal, and otherwise a printer of a line every few seconds.
 pub(crate) fn for_stderr() -> Box<dyn Progress> {
     if std::io::stderr().is_terminal() {
         Box::new(Bar::default())
@@ -90,7 +90,8 @@ struct Transfer {
     said: Instant,
 }
 
-/// The interval between two lines. It is short enough to show progress, and long enough for a log.
+/// The interval between two progress lines, which is short enough to show progress, and long enough
+/// for a log.
 const EVERY: Duration = Duration::from_secs(5);
 
 impl Progress for Lines {
@@ -136,7 +137,7 @@ impl Progress for Lines {
     }
 }
 
-/// Prints a line. A closed standard error must not stop a build.
+/// Prints a line. An error is ignored, because a closed standard error must not stop a build.
 fn print(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_how_far_it_is() {
+    fn a_line_shows_the_progress() {
         assert_eq!(
             line("etcd", 5 << 20, Some(20 << 20)),
             "etcd: 5.0 MiB of 20.0 MiB (25 %)"

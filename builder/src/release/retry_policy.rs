@@ -1,26 +1,26 @@
-//! How long to wait, how often to try, and how much to accept. These limits form a single value, so
-//! that a test can use short times.
+//! The limits of a download: times, tries and sizes. The limits form a single value, so that a test
+//! can use short times.
 
 use std::time::Duration;
 
-/// The limits for downloading one release. `Default` contains the numbers and the reasons for them.
+/// The limits for downloading one release. `Default` contains the values and the reasons for them.
 #[derive(Debug, Clone)]
 pub(crate) struct RetryPolicy {
-    /// The number of tries per mirror. A try that adds at least [`RetryPolicy::PROGRESS`] bytes is
-    /// not counted.
+    /// The number of tries per mirror. A try that receives at least [`RetryPolicy::PROGRESS`] bytes
+    /// is not counted.
     pub(crate) tries: u32,
-    /// The pause after the first failure. Each later pause is twice as long as the one before.
+    /// The pause after the first failure. Each later pause is twice as long as the previous pause.
     pub(crate) first_pause: Duration,
-    /// The longest pause.
+    /// The longest pause between two tries.
     pub(crate) longest_pause: Duration,
-    /// The longest `Retry-After` that the builder obeys. If a mirror asks for more, the builder
-    /// tries the next mirror.
+    /// The longest `Retry-After` that the builder obeys. If a mirror requests a longer wait, the
+    /// builder tries the next mirror.
     pub(crate) longest_wait: Duration,
     /// The time limit for establishing a TCP (and TLS) connection.
     pub(crate) connect: Duration,
     /// The time limit for the next byte to arrive.
     pub(crate) stall: Duration,
-    /// The time limit for the whole file, over all tries on one mirror. It protects against a
+    /// The time limit for the whole file, over all tries on one mirror, which protects against a
     /// server that sends very slowly.
     pub(crate) whole: Duration,
     /// The maximum size of a release in bytes. Upstream's releases have about 20 MB.
@@ -32,8 +32,8 @@ pub(crate) struct RetryPolicy {
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            // The pauses are 0.5, 1 and 2 s, because an operator is watching, and there are other
-            // mirrors.
+            // The pauses are only 0.5, 1 and 2 s, because an operator waits for the build, and
+            // other mirrors are available.
             tries: 4,
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(8),
@@ -48,13 +48,13 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The number of bytes after which a try proves that the mirror works. The builder then counts
-    /// the tries from the start again.
+    /// The number of bytes after which a try proves that the mirror works. The builder then resets
+    /// the count of tries.
     pub(crate) const PROGRESS: u64 = 64 << 10;
 
     /// Returns the pause after the `failures`th failure in a row (counted from 1). `dice` in 0..1
     /// shortens the pause by up to half, so that many builders that the same fault interrupted do
-    /// not return at the same time.
+    /// not retry at the same time.
     pub(crate) fn pause(&self, failures: u32, dice: f64) -> Duration {
         let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
         let whole = self
@@ -65,7 +65,7 @@ impl RetryPolicy {
     }
 }
 
-/// Returns a number in 0..1 that differs on each call. It must not be used for secrets.
+/// Returns a number in 0..1 that differs on each call. The number must not be used for secrets.
 pub(crate) fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     let random = std::collections::hash_map::RandomState::new()
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dice_does_not_always_fall_the_same() {
+    fn the_jitter_differs_between_calls() {
         let first = jitter();
         assert!(
             (0..100)

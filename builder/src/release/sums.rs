@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_modes_are_read_and_other_lines_passed_over() {
+    fn both_modes_are_read_and_other_lines_are_skipped() {
         let digest = Sha256::of(b"a");
         let text = format!("# made by hand\n{digest}  a\n{digest} *b\r\nnonsense\n{digest} c\n");
         assert_eq!(find(&text, "a"), Some(digest));
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn written_sums_are_read_back_unchanged() {
         let text = write([(Sha256::of(b"1"), "etcd"), (Sha256::of(b"2"), "etcdctl")]);
         assert_eq!(
             lines(&text).collect::<Vec<_>>(),

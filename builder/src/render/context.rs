@@ -1,4 +1,4 @@
-//! The names available to the templates. Each field here is a name that a template can use.
+//! The values available to the templates. A template refers to each value by the name of its field.
 
 use anyhow::Result;
 use recipes::backup::{self, Destination};
@@ -13,7 +13,7 @@ use super::packages;
 use crate::files;
 use crate::tuning::{self, Place, block, value};
 
-/// The digests by which the kickstart recognises its overlay and its cluster.
+/// The digests by which the kickstart verifies its overlay and its cluster's key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OverlayDigests {
     /// The digest of the packed overlay.
@@ -23,7 +23,7 @@ pub(crate) struct OverlayDigests {
 }
 
 impl OverlayDigests {
-    /// The digests in a kickstart that is only shown or compared, and installs no machine.
+    /// The digests in a kickstart that is only displayed or compared, and never installs a machine.
     pub(crate) const NONE: Self = Self {
         sha256: Sha256::new([0; 32]),
         trust: Sha256::new([0; 32]),
@@ -96,7 +96,7 @@ struct Install {
     keyboard: String,
     root_password: String,
     console: String,
-    // These are whole lines.
+    // The keys, as complete lines.
     ssh_keys: String,
     packages: String,
     excluded: String,
@@ -110,7 +110,7 @@ struct Repo {
     name: String,
     urls: Vec<String>,
     repomd_sha256: String,
-    /// The path of the key file on the node. It is empty if there is no key.
+    /// The path of the key file on the node. Empty if there is no key.
     key: String,
 }
 
@@ -128,7 +128,7 @@ struct Tuning {
     thp: String,
     nofile: String,
     core: String,
-    // These are whole lines, which the builder generates from its table of settings.
+    // The settings as complete lines, which the builder generates from its table of settings.
     sysctl: String,
     journald: String,
     chrony: String,
@@ -151,7 +151,7 @@ struct Selinux {
 #[derive(Debug, Serialize)]
 struct Backup {
     on_calendar: String,
-    /// The only folder that the backup may write to.
+    /// The only folder to which the backup may write.
     folder: String,
 }
 
@@ -164,14 +164,14 @@ struct AutoUpdate {
 
 #[derive(Debug, Serialize)]
 struct Renewal {
-    /// The number of seconds between two checks of whether a renewal is due.
+    /// The interval in seconds at which the node checks whether a renewal is due.
     every: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct Overlay {
     sha256: String,
-    /// The digest of the public key in the overlay, which no other cluster has.
+    /// The digest of the public key in the overlay. No other cluster has the same key.
     trust: String,
 }
 
@@ -184,8 +184,8 @@ fn text<T: ToString>(value: Option<&T>) -> String {
 }
 
 impl Rendering {
-    /// Collects the values for the templates. `overlay` is known only after the overlay is packed,
-    /// so a file in the overlay cannot contain it.
+    /// Collects the values for the templates. The digests in `overlay` are known only after the
+    /// overlay is packed, so a file in the overlay cannot contain them.
     pub(super) fn new(recipe: &Recipe, overlay: Option<OverlayDigests>) -> Result<Self> {
         let document = recipe.cluster_document();
         let tuning = tuning(recipe)?;
@@ -236,7 +236,8 @@ impl Rendering {
                 .and_then(Update::auto)
                 .map(auto_update),
             renewal: recipe.tls.enrol.as_ref().map(|_| Renewal {
-                // In the last third of the lifetime, the node can then try at least twenty times.
+                // At this interval, the node can try at least twenty times in the last third of a
+                // certificate's lifetime.
                 every: (recipe.tls.certificate_life.as_secs() / 60).clamp(1, 600),
             }),
             overlay: overlay.map(|overlay| Overlay {
@@ -321,7 +322,7 @@ fn tuning(recipe: &Recipe) -> Result<Tuning> {
 fn backup(backup: &backup::Backup) -> Backup {
     let folder = match &backup.destination {
         Destination::Folder(path) => path.display().to_string(),
-        // A snapshot for a bucket is first stored and checked in the default folder.
+        // A snapshot for a bucket is stored and checked in the default folder before its upload.
         Destination::Bucket { .. } => backup::FOLDER.to_owned(),
     };
     Backup {
@@ -333,7 +334,7 @@ fn backup(backup: &backup::Backup) -> Backup {
 fn auto_update(auto: Auto) -> AutoUpdate {
     AutoUpdate {
         on_calendar: auto.every.on_calendar(),
-        // docs/recipe.md states this fraction.
+        // docs/recipe.md documents this fraction.
         delay: auto.every.period() / 10,
     }
 }

@@ -6,8 +6,8 @@ use recipes::{Diagnostic, Recipe};
 
 use crate::tuning::{self, Place};
 
-/// Packages of @core that a node does not need. A package is installed nevertheless if the recipe
-/// lists it.
+/// Packages of @core that a node does not need. A package in this list is installed nevertheless if
+/// the recipe lists it.
 const UNNEEDED: [&str; 11] = [
     "postfix",
     "plymouth",
@@ -33,9 +33,9 @@ pub(super) fn listed(recipe: &Recipe) -> String {
         .join("\n")
 }
 
-/// Returns the lines that exclude packages, not counting those of the tuning profile. anaconda does
-/// not install a package that is both listed and excluded, so packages that the recipe lists are
-/// not excluded here.
+/// Returns the lines that exclude packages, except the packages that the tuning profile excludes.
+/// anaconda does not install a package that is both listed and excluded, so these lines do not
+/// exclude packages that the recipe lists.
 pub(super) fn excluded(recipe: &Recipe) -> String {
     let listed = |pattern: &str| {
         recipe

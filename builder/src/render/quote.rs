@@ -9,9 +9,9 @@ pub(crate) fn is_word(text: &str) -> bool {
         .all(|c| c.is_ascii_alphanumeric() || "_./:,@%+=-".contains(c))
 }
 
-/// Puts one word in single quotes. pykickstart splits its lines with Python's shlex in POSIX mode.
-/// Within single quotes, neither shlex nor a shell treats any character as special (pykickstart
-/// rhel7-branch, parser.py).
+/// Puts one word in single quotes, in which neither a shell nor Python's shlex treats any character
+/// as special. pykickstart splits its lines with shlex in POSIX mode (pykickstart rhel7-branch,
+/// parser.py).
 pub(crate) fn shell(text: &str) -> Result<String, Error> {
     // A line break would end the command despite the quotes, and a line with only `%end` would end
     // the whole section.
@@ -22,7 +22,7 @@ pub(crate) fn shell(text: &str) -> Result<String, Error> {
     Ok(format!("'{}'", text.replace('\'', r"'\''")))
 }
 
-/// Checks the time at which a timer fires, in the format of systemd.time(7), and returns it.
+/// Checks and returns the time at which a timer fires, in the format of systemd.time(7).
 pub(crate) fn calendar(text: &str) -> Result<String, Error> {
     if text.is_empty()
         || text
@@ -50,9 +50,9 @@ mod tests {
     }
 
     proptest! {
-        /// Passes the result to a shell, which must read back the original text.
+        /// Passes the quoted text to a shell, which must read back the original text.
         #[test]
-        fn a_shell_reads_one_word_back(text in "[^\\p{Cc}]{0,40}") {
+        fn a_shell_reads_the_quoted_text_as_one_word(text in "[^\\p{Cc}]{0,40}") {
             let script = format!("printf %s {}", shell(&text).unwrap());
             let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
             prop_assert_eq!(String::from_utf8_lossy(&output.stdout), text);

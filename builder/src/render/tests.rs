@@ -74,7 +74,7 @@ fn every_step_of_the_guide_has_its_file() {
     assert!(
         file(&files, "etc/fstab").contains("LABEL=etcd  /var/lib/etcd  xfs   defaults,noatime")
     );
-    // A BIOS machine has no ESP, so no boot and no program may wait long for it.
+    // A BIOS machine has no ESP, so neither a boot nor a program may wait long for the ESP.
     let fstab = file(&files, "etc/fstab");
     let esp = fstab.lines().find(|line| line.starts_with("LABEL=ESP"));
     assert!(esp.unwrap().contains(
@@ -95,7 +95,7 @@ fn every_step_of_the_guide_has_its_file() {
 }
 
 #[test]
-fn only_a_recipe_with_backup_has_the_timer() {
+fn only_a_recipe_with_backup_has_the_snapshot_timer() {
     const TIMER: &str = "etc/systemd/system/firstboot-snapshot.timer";
     const SERVICE: &str = "etc/systemd/system/firstboot-snapshot.service";
     const PRESET: &str = "usr/lib/systemd/system-preset/10-etcd.preset";
@@ -141,7 +141,7 @@ fn only_a_recipe_with_backup_has_the_timer() {
 }
 
 #[test]
-fn only_a_recipe_with_automatic_updates_has_their_timer() {
+fn only_a_recipe_with_automatic_updates_has_the_update_timer() {
     const TIMER: &str = "etc/systemd/system/firstboot-update.timer";
     const SERVICE: &str = "etc/systemd/system/firstboot-auto-update.service";
     const PRESET: &str = "usr/lib/systemd/system-preset/10-etcd.preset";
@@ -173,7 +173,7 @@ fn only_a_recipe_with_automatic_updates_has_their_timer() {
 }
 
 #[test]
-fn the_guides_profile_says_what_the_guide_says() {
+fn the_guides_profile_uses_the_guides_values() {
     let text = GOOD.to_owned() + "[tuning]\nprofile = \"guide\"\n";
     let recipe = recipes::recipe::read(&text).recipe.unwrap();
     let files = overlay(&recipe).unwrap();
@@ -187,7 +187,7 @@ fn the_guides_profile_says_what_the_guide_says() {
 }
 
 #[test]
-fn etcds_own_domain_is_loaded_only_where_it_is_wanted() {
+fn etcds_selinux_module_is_loaded_only_if_the_recipe_requests_it() {
     for (more, expected) in [("", false), ("[selinux]\nmodule = true\n", true)] {
         let recipe = recipe(more);
         assert_eq!(
@@ -220,7 +220,7 @@ fn the_documentation_lists_the_ids_of_the_installer() {
 }
 
 #[test]
-fn only_a_recipe_that_keeps_the_data_has_the_script_for_it() {
+fn only_a_recipe_that_keeps_the_data_has_the_script_that_keeps_it() {
     for (data, keeps) in [
         ("", false),
         ("data = \"wipe\"", false),
@@ -256,7 +256,7 @@ fn between<'t>(text: &'t str, first: &str, last: &str) -> Vec<&'t str> {
 }
 
 #[test]
-fn each_key_is_a_line_of_roots_keys_whatever_stands_in_it() {
+fn each_ssh_key_is_one_line_of_roots_keys_whatever_it_contains() {
     let one = format!(
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} it's \\\"me\\\" $HOME `id` %end ü",
         "C".repeat(43)
@@ -280,7 +280,7 @@ fn each_key_is_a_line_of_roots_keys_whatever_stands_in_it() {
 }
 
 #[test]
-fn what_the_recipe_lists_is_not_left_out() {
+fn a_package_that_the_recipe_lists_is_not_excluded() {
     let packages = |packages: &str| {
         let text = kickstart(
             &recipe(&format!("[install]\npackages = {packages}\n")),
@@ -330,7 +330,7 @@ fn what_the_recipe_lists_is_not_left_out() {
 }
 
 #[test]
-fn a_node_has_the_repositories_of_its_installation() {
+fn a_node_keeps_the_repositories_of_its_installation() {
     let own = "[[install.repo]]\nname = \"els\"\nurls = [\"http://a/els\", \"http://b/els\"]\nkey = \"els.asc\"\n\
                [[install.repo]]\nname = \"more\"\nurls = [\"http://a/more\"]\n";
     let recipe = recipe(own);
@@ -355,10 +355,10 @@ fn a_node_has_the_repositories_of_its_installation() {
     assert!(text.contains("\nused els ''\nused more ''\n"));
 }
 
-/// Each line that this test excludes is valid by itself, but would abort or break the installation
-/// because of anaconda's behaviour.
+/// Each line that this test excludes is valid syntax, but would abort or break the installation in
+/// anaconda.
 #[test]
-fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
+fn the_kickstart_has_no_line_that_anaconda_treats_differently() {
     for mode in ["", "[network]\nmode = \"static\""] {
         let text = GOOD.replace(
             "[network]",
@@ -386,14 +386,14 @@ fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
         );
         assert!(
             !is("network"),
-            "it would override the address on the kernel line"
+            "`network` would override the address on the kernel line"
         );
         assert!(!is("sshkey") && !is("services"));
     }
 }
 
 #[test]
-fn a_value_that_is_no_word_must_be_quoted() {
+fn a_value_that_is_not_a_word_must_be_quoted() {
     let context = minijinja::context! { x => "a b; reboot" };
     let error = render("a.conf", "x={{ x }}\n", &context)
         .unwrap_err()
@@ -409,10 +409,10 @@ fn a_value_that_is_no_word_must_be_quoted() {
     );
 }
 
-/// Each of these keywords from later OpenSSH versions prevents CentOS 7's sshd, 7.4, from starting
-/// (release notes 7.5 to 9.9).
+/// Each of these keywords is from a later OpenSSH version (release notes 7.5 to 9.9), and prevents
+/// CentOS 7's sshd 7.4 from starting.
 #[test]
-fn sshd_gets_no_word_that_came_after_its_version() {
+fn sshd_config_has_no_keyword_of_a_later_version() {
     const LATER: &str = "exposeauthinfo rdomain setenv permitlisten casignaturealgorithms include pubkeyauthoptions \
                          securitykeyprovider logverbose persourcemaxstartups persourcenetblocksize modulifile \
                          pubkeyacceptedalgorithms hostbasedacceptedalgorithms requiredrsasize channeltimeout \

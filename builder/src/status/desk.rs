@@ -1,5 +1,5 @@
-//! What the operator's machine knows about a cluster: its description, the newest built image, and
-//! a client certificate.
+//! Reads an operator's local files about a cluster: its description, the newest built image, and a
+//! client certificate.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ use time::OffsetDateTime;
 use crate::pki::{ClientFiles, newest_client};
 use crate::{check, manifest, text_file};
 
-/// The image's description of the cluster, as a path in the overlay.
+/// The path in the overlay of the cluster's description.
 const CLUSTER: &str = "etc/firstboot/cluster.json";
 
 /// The facts that are known before any member is queried.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    /// The cluster, as its newest image or its recipe describes it.
+    /// The cluster's description from its newest image or its recipe.
     pub(super) cluster: ClusterDocument,
     /// The serial of the newest built image; `None` for a recipe.
     pub(super) built: Option<u64>,
@@ -27,7 +27,7 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Finds these facts, and checks the client certificate.
+    /// Reads the facts from the output or the recipe, and checks the client certificate.
     pub(crate) fn open(out: &Path, pki: Option<&Path>, client: Option<&Path>) -> Result<Self> {
         let (cluster, built) = if out.is_file() {
             let recipe = check::checked_recipe(out, false)?.recipe;

@@ -38,15 +38,15 @@ pub(crate) struct Options {
     /// certificates [default: OUT.pki]
     #[arg(long, value_name = "DIR")]
     pki: Option<PathBuf>,
-    /// The folder with ca.crt, client.crt and client.key [default: the client certificate in the
-    /// PKI folder that expires last]
+    /// The folder with ca.crt, client.crt and client.key [default: in the PKI folder, the client
+    /// certificate that expires last]
     #[arg(long, value_name = "DIR")]
     client: Option<PathBuf>,
-    /// Compare the members' data. This blocks writes on each member for about 2 s per GiB
+    /// Compare the members' data, which blocks writes on each member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
-    /// Repeat until interrupted. Redraw the report on a terminal, and otherwise print one line each
-    /// time
+    /// Repeat until interrupted. Redraw the report on a terminal, and otherwise print one line per
+    /// repetition
     #[arg(long)]
     watch: bool,
     /// The interval between two repetitions, in seconds

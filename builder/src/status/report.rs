@@ -21,11 +21,11 @@ use super::Desk;
 pub(crate) struct Report {
     /// The cluster's name.
     pub(crate) cluster: String,
-    /// The time, RFC 3339.
+    /// The time, as in RFC 3339.
     pub(crate) at: String,
-    /// The verdict over all members.
+    /// The verdict on the whole cluster.
     pub(crate) verdict: Verdict,
-    /// The members.
+    /// The members of the cluster.
     pub(crate) members: Vec<Row>,
     /// Whether all members that answered have the same member list.
     pub(crate) lists_agree: bool,
@@ -45,7 +45,7 @@ pub(crate) struct Report {
 pub(crate) struct List {
     /// The member that returned the list.
     pub(crate) from: String,
-    /// Its entries; `None` if the member did not answer.
+    /// The entries; `None` if the member did not answer.
     pub(crate) members: Option<Vec<Listed>>,
 }
 
@@ -53,9 +53,9 @@ pub(crate) struct List {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Listed {
-    /// The member's id, in hexadecimal digits as etcdctl prints it.
+    /// The member's id in hexadecimal digits, as in etcdctl's output.
     pub(crate) id: String,
-    /// Its name, or its id if it never started.
+    /// The member's name, or its id if the member has never started.
     pub(crate) name: String,
     /// `voter` or `learner`.
     pub(crate) role: &'static str,
@@ -67,7 +67,7 @@ pub(crate) struct Listed {
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Update {
-    /// The serial of the newest image that was built here.
+    /// The serial of the newest image that was built on this machine.
     pub(crate) built: Option<u64>,
     /// The serial of the newest image that any member has started to install by an update.
     pub(crate) newest: Option<u64>,
@@ -75,7 +75,7 @@ pub(crate) struct Update {
     pub(crate) turn: Option<UpdateTurn>,
     /// An operator's order that no member may update itself.
     pub(crate) halt: Option<Halt>,
-    /// The failure of the newest image, if it failed.
+    /// The failed update to the newest image, if it failed.
     pub(crate) failed: Option<Failed>,
     /// The member that is restarting its etcd to trust another CA.
     pub(crate) restart: Option<String>,
@@ -227,7 +227,7 @@ impl Listed {
 }
 
 /// Returns whether all known lists have the same members with the same roles and peer URLs. Names
-/// are not compared, because a member may learn the name of another member later.
+/// are not compared, because a member may receive the name of another member later.
 fn agree(lists: &[List]) -> bool {
     let key = |list: &List| {
         let entries = list.members.as_ref()?;

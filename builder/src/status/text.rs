@@ -1,4 +1,4 @@
-//! The report as text.
+//! Formats the report as text.
 
 use std::fmt::Write as _;
 
@@ -100,7 +100,7 @@ pub(crate) fn days(row: &Row) -> String {
     }
 }
 
-/// Formats the member lists: one line if they agree, and otherwise all of them side by side.
+/// Formats the member lists: one line if they agree, and otherwise all lists side by side.
 fn lists(report: &Report) -> String {
     let known = report.lists.iter().filter(|list| list.members.is_some());
     let known = known.count();
@@ -145,20 +145,21 @@ fn update(update: &Update) -> String {
         (Some(built), Some(newest)) => {
             let _ = writeln!(
                 text,
-                "images: the newest one built here is {built}, and the newest one that a member \
-                 has installed by an update is {newest}"
+                "images: the newest image built here is {built}, and the newest image that a \
+                 member has installed by an update is {newest}"
             );
         }
         (Some(built), None) => {
             let _ = writeln!(
                 text,
-                "images: the newest one built here is {built}; no member has installed an image by an update"
+                "images: the newest image built here is {built}; no member has installed an image \
+                 by an update"
             );
         }
         (None, Some(newest)) => {
             let _ = writeln!(
                 text,
-                "images: the newest one that a member has installed by an update is {newest}"
+                "images: the newest image that a member has installed by an update is {newest}"
             );
         }
         (None, None) => {}

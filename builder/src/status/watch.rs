@@ -10,7 +10,7 @@ use super::desk::Desk;
 use super::report::Report;
 use super::text;
 
-/// Clears the terminal and moves to its top left corner.
+/// The escape sequences that clear the terminal and move the cursor to the top left corner.
 const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
 /// Prints the report repeatedly.
@@ -32,7 +32,7 @@ pub(super) async fn run(
         };
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            // The reader has closed the pipe and has seen enough.
+            // A reader that closes the pipe wants no further reports.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             written => written?,
         }

@@ -1,5 +1,5 @@
-//! Formats settings as the lines of a file. Each group has its reason, its source and the other
-//! profile's values as comments.
+//! Formats settings as the lines of a file. Each group has comments with its reason, its source and
+//! the other profile's values.
 
 use std::fmt::Write as _;
 

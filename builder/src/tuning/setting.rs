@@ -1,4 +1,4 @@
-//! One setting, and the place where it is set.
+//! A setting of the image, and the file or place in which it is set.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,17 +41,17 @@ impl Place {
     }
 }
 
-/// One key, its value, and the values in the two profiles.
+/// A key, its value in the image, and its values in the guide and the other profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Setting {
     pub(crate) place: Place,
     pub(crate) key: String,
-    /// The guide's value; `None` if the guide does not mention the key.
+    /// The guide's value, or `None` if the guide does not mention the key.
     pub(crate) guide: Option<String>,
     /// The value in the profile that the recipe did not choose.
     #[serde(skip)]
     pub(super) other: Option<String>,
-    /// The value in this image; `None` if the image keeps the system's value.
+    /// The value in this image, or `None` if the image keeps the system's value.
     pub(crate) image: Option<String>,
     pub(crate) why: String,
     pub(crate) source: String,

@@ -23,7 +23,7 @@ fn of(settings: &[Setting], key: &str) -> Option<String> {
 }
 
 #[test]
-fn the_guide_is_followed_to_the_letter_and_its_keys_stand_once() {
+fn the_guides_values_are_exact_and_each_key_is_listed_once() {
     let settings = for_profile(Profile::Guide).unwrap();
     let sysctl = settings
         .iter()
@@ -54,7 +54,7 @@ fn every_choice_has_its_reason_and_its_source() {
 }
 
 #[test]
-fn a_recipe_may_replace_and_add() {
+fn a_recipe_may_replace_and_add_settings() {
     let recipe = recipe("[tuning.sysctl]\n\"vm.swappiness\" = 7\n\"kernel.threads-max\" = 9999\n");
     let settings = settings(&recipe).unwrap();
     let swappiness: Vec<_> = settings
@@ -73,7 +73,7 @@ fn a_recipe_may_replace_and_add() {
 }
 
 #[test]
-fn every_setting_of_etcd_has_its_row_and_shows_the_recipes_value() {
+fn every_setting_of_etcd_has_a_row_with_the_recipes_value() {
     let recipe = recipe("");
     let settings = settings(&recipe).unwrap();
     let own = serde_json::to_value(&recipe.etcd.settings).unwrap();
@@ -87,10 +87,10 @@ fn every_setting_of_etcd_has_its_row_and_shows_the_recipes_value() {
     }
 }
 
-/// firstboot writes some values that do not come from the recipe. The table also contains them, and
-/// the two must agree.
+/// firstboot writes some values that do not come from the recipe. The table must contain the same
+/// values.
 #[test]
-fn firstboot_writes_what_the_table_says() {
+fn firstboot_writes_the_values_in_the_table() {
     let code = include_str!("../../../firstboot/src/steps/etcd_conf.rs");
     let settings = settings(&recipe("")).unwrap();
     let metrics = value(&settings, Place::Etcd, "listen-metrics-urls").unwrap();
@@ -98,7 +98,7 @@ fn firstboot_writes_what_the_table_says() {
 }
 
 #[test]
-fn a_file_gives_each_deviation_with_its_reason() {
+fn a_file_explains_each_deviation_from_the_guide() {
     let settings = settings(&recipe("")).unwrap();
     let text = block(&settings, Place::Sysctl, "etcd", |key, value| {
         format!("{key} = {value}")

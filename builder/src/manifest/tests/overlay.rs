@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Returns the problems that are found in an image whose manifest lists changed overlay entries.
+/// Returns the problems in an image whose manifest lists changed overlay entries.
 fn problems_of_entries(manifest: &Manifest, change: &dyn Fn(&mut Vec<OverlayEntry>)) -> String {
     let mut entries = manifest.overlay.clone();
     change(&mut entries);
@@ -23,7 +23,7 @@ fn problems_of_entries(manifest: &Manifest, change: &dyn Fn(&mut Vec<OverlayEntr
     write(&image.file(""), inputs, None).unwrap();
     let report = image.verify();
     assert_eq!(report.signature, SignatureState::Unsigned);
-    // This overlay's key differs from the manifest's, which is not the subject of this test.
+    // This overlay's key differs from the manifest's key, which these tests ignore.
     let rest = report
         .problems
         .iter()
@@ -32,7 +32,7 @@ fn problems_of_entries(manifest: &Manifest, change: &dyn Fn(&mut Vec<OverlayEntr
 }
 
 #[test]
-fn what_is_inside_the_overlay_is_compared_entry_by_entry() {
+fn the_overlay_is_compared_entry_by_entry() {
     let image = Image::new();
     let manifest: Manifest =
         serde_json::from_slice(&fs::read(image.file(MANIFEST)).unwrap()).unwrap();
@@ -81,7 +81,7 @@ fn what_is_inside_the_overlay_is_compared_entry_by_entry() {
 }
 
 #[test]
-fn a_strange_overlay_is_refused() {
+fn an_overlay_with_unsafe_entries_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(OVERLAY);
     for (name, kind, expected) in [

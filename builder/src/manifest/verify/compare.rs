@@ -102,7 +102,8 @@ pub(super) fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry])
     )
 }
 
-/// Compares two lists by name. Returns files that are missing, unexpected or different.
+/// Compares two lists by name, and returns the problems of files that are missing, unexpected or
+/// different.
 fn compare<T>(
     expected: &BTreeMap<String, T>,
     found: &BTreeMap<String, T>,

@@ -1,4 +1,4 @@
-//! Tests with lists as createrepo writes them, and with hostile lists.
+//! Tests with lists like createrepo's, and with hostile lists.
 
 use proptest::prelude::*;
 
@@ -121,7 +121,7 @@ fn a_package_has_its_path_digest_and_size() {
             size: Some(866_564),
         }]
     );
-    // Two identical entries count as one file.
+    // Two identical entries are one file.
     let twice = primary(&package(HREF).repeat(2));
     assert_eq!(read_primary(twice.as_bytes(), 1 << 20).unwrap(), found);
 }
@@ -164,7 +164,7 @@ fn a_hostile_package_is_refused() {
     assert!(error.contains("not a list of packages"), "{error}");
 }
 
-/// Returns a valid list in which some bytes are replaced and some removed.
+/// Returns a valid list in which some bytes are replaced and some bytes are removed.
 fn altered(text: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
     let bytes = text.as_bytes().to_vec();
     let at = 0..bytes.len();
@@ -181,14 +181,14 @@ fn altered(text: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
 
 proptest! {
     #[test]
-    fn an_altered_repomd_is_refused_or_stays_inside(bytes in altered(&repomd(&data("primary", "repodata/p.xml.gz")))) {
+    fn an_altered_repomd_is_refused_or_lists_only_paths_inside_the_repository(bytes in altered(&repomd(&data("primary", "repodata/p.xml.gz")))) {
         if let Ok(found) = read_repomd(&bytes) {
             prop_assert!(found.files.iter().all(|file| file.path.as_str().starts_with("repodata/")));
         }
     }
 
     #[test]
-    fn an_altered_primary_is_refused_or_stays_inside(bytes in altered(&primary(&package(HREF)))) {
+    fn an_altered_primary_is_refused_or_lists_only_paths_inside_the_repository(bytes in altered(&primary(&package(HREF)))) {
         if let Ok(found) = read_primary(&bytes[..], 1 << 20) {
             prop_assert!(found.iter().all(|file| file.path.names().all(|name| name != "..")));
         }

@@ -6,7 +6,7 @@ use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 
 use super::*;
 
-/// Returns a request with these names in it.
+/// Returns a request for these keys that contains these names.
 fn request(keys: &[&KeyPair], names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let one = |key: &&KeyPair| {
@@ -37,7 +37,7 @@ fn pems(ders: &[Vec<u8>]) -> String {
 }
 
 #[test]
-fn only_the_keys_of_a_request_count() {
+fn only_the_keys_are_read_from_a_request() {
     let keys = three();
     let all: Vec<&KeyPair> = keys.iter().collect();
     let found = parse(&request(&all, &[])).unwrap();
@@ -50,7 +50,7 @@ fn only_the_keys_of_a_request_count() {
 }
 
 #[test]
-fn requests_that_are_incomplete_or_too_many_or_not_proven_are_refused() {
+fn incomplete_surplus_and_unproven_requests_are_refused() {
     let keys = three();
     let [server, peer, client] = &keys;
     let whole = request(&[server, peer, client], &[]);
@@ -111,8 +111,8 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_request_never_gives_another_key(at: prop::sample::Index, change in 1..=255u8) {
-        // One request is enough, because creating it is slow.
+    fn a_changed_request_never_yields_another_key(at: prop::sample::Index, change in 1..=255u8) {
+        // All cases share one request, because creating a request is slow.
         static REQUEST: std::sync::LazyLock<Vec<u8>> =
             std::sync::LazyLock::new(|| ders(&request(&[&three()[0]], &["etcd-1"])).remove(0));
         let mut der = REQUEST.clone();

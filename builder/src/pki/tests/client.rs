@@ -30,7 +30,7 @@ fn an_operators_certificate_is_short_lived_and_signed_by_the_clusters_ca() {
 }
 
 #[test]
-fn a_new_client_certificate_replaces_the_one_of_that_name() {
+fn a_new_client_certificate_replaces_the_certificate_of_the_same_name() {
     let folder = Folder::new();
     folder.open(now()).unwrap();
     let dir = folder.path();
@@ -54,7 +54,8 @@ fn a_new_client_certificate_replaces_the_one_of_that_name() {
         .unwrap();
     assert!(first[1] != second[1] && first[2] != second[2], "a new key");
     assert_eq!(newest_client(&dir).unwrap(), Some(dir.join("clients/bob")));
-    // An interrupted replacement leaves a folder without a certificate, and the error states this.
+    // An interrupted replacement leaves a folder without a certificate, and the error names the
+    // missing file.
     fs::remove_file(dir.join("clients/bob/client.crt")).unwrap();
     let missing = ClientFiles::of(&dir.join("clients/bob"))
         .read(now())

@@ -59,7 +59,7 @@ fn refused(what: &str, folder: &Folder, cluster: &Cluster) -> String {
 }
 
 #[test]
-fn a_folder_refuses_another_cluster_and_stays_as_it_was() {
+fn a_folder_refuses_another_cluster_and_stays_unchanged() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     for (what, cluster) in clusters() {
@@ -77,7 +77,8 @@ fn a_cluster_that_changes_step_by_step_keeps_its_folder() {
     let mut grown = cluster();
     grown.nodes.insert("etcd-2".parse().unwrap(), two);
     open_for(&folder, &grown).unwrap();
-    // The first node has a new address. The second node is known from the previous build.
+    // The first node has a new address. The folder's record contains the second node since the
+    // previous build.
     open_for(
         &folder,
         &other(|cluster| {
@@ -93,7 +94,7 @@ fn a_cluster_that_changes_step_by_step_keeps_its_folder() {
 }
 
 #[test]
-fn a_folder_without_a_record_is_judged_by_its_certificates() {
+fn a_folder_without_a_record_is_identified_by_its_certificates() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     for (what, cluster) in clusters() {
@@ -111,18 +112,18 @@ fn a_folder_without_a_record_is_judged_by_its_certificates() {
         open_for(&folder, &super::cluster()).unwrap();
         assert!(
             folder.file("cluster.json").exists(),
-            "{what}: it was not taken over"
+            "{what}: the record was not written"
         );
     }
 }
 
 #[test]
-fn a_folder_that_two_clusters_have_shared_is_refused_to_both() {
+fn both_clusters_that_have_shared_a_folder_are_refused() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     let (_, prod) = &clusters()[0];
-    // A builder without records behaved like this: the second cluster's node replaced the first
-    // cluster's certificates.
+    // A builder without records let the second cluster's node replace the first cluster's
+    // certificates.
     assign(&folder.path(), prod, now()).unwrap();
     let mut pki = open_for(&folder, prod).unwrap();
     let node = Node {
@@ -173,7 +174,7 @@ fn refused_by_prod(folder: &Folder) {
 }
 
 #[test]
-fn a_renamed_cluster_takes_its_folder_along_when_told_to() {
+fn a_renamed_cluster_keeps_its_folder_after_an_assignment() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     let (_, prod) = &clusters()[0];
@@ -203,12 +204,12 @@ fn a_damaged_record_is_named() {
 }
 
 #[test]
-fn ready_made_certificates_tell_by_the_names_they_cover() {
+fn ready_made_certificates_identify_the_cluster_by_their_names() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     fs::remove_file(folder.file("ca.key")).unwrap();
     fs::remove_file(folder.file("cluster.json")).unwrap();
-    // The issuer of the certificates chose their organization.
+    // The organization of ready-made certificates is not checked, because their issuer chose it.
     open_for(&folder, &clusters()[0].1).unwrap();
     fs::remove_file(folder.file("cluster.json")).unwrap();
     let error = open_for(&folder, &clusters()[1].1)

@@ -33,7 +33,7 @@ fn approve_key(folder: &Folder, keys: &PublicKeys) -> Result<Event, PkiError> {
 }
 
 #[test]
-fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_made() {
+fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_created() {
     let folder = Folder::new();
     assert_eq!(folder.certificates(), None, "not enrolled");
     let keys = request();
@@ -70,7 +70,7 @@ fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_made() {
 }
 
 #[test]
-fn an_approval_before_the_first_request_is_for_that_key_only() {
+fn an_approval_before_the_first_request_is_valid_only_for_the_approved_key() {
     let folder = Folder::new();
     folder.open(now()).unwrap();
     let (approved, other) = (request(), request());
@@ -111,7 +111,7 @@ fn another_key_is_refused_until_it_is_approved() {
 }
 
 #[test]
-fn if_the_operator_demands_it_the_first_key_needs_approval_as_well() {
+fn the_first_key_requires_approval_if_the_operator_requests_it() {
     let folder = Folder::new();
     let keys = request();
     let name = "etcd-1".parse().unwrap();
@@ -136,7 +136,7 @@ fn if_the_operator_demands_it_the_first_key_needs_approval_as_well() {
 }
 
 #[test]
-fn a_key_belongs_to_one_node() {
+fn a_key_of_another_node_is_refused() {
     let folder = Folder::new();
     let keys = request();
     folder.enrol("etcd-1", &keys).unwrap();
@@ -161,7 +161,7 @@ fn only_nodes_of_the_cluster_can_be_approved() {
 }
 
 #[test]
-fn a_cluster_whose_keys_were_made_by_the_builder_can_switch_and_switch_back() {
+fn a_cluster_can_switch_to_keys_of_the_nodes_and_back() {
     let folder = Folder::new();
     let (with_keys, _) = folder.node(now(), 101).unwrap();
     let keys = request();
@@ -178,7 +178,7 @@ fn a_cluster_whose_keys_were_made_by_the_builder_can_switch_and_switch_back() {
 }
 
 #[test]
-fn while_an_authority_is_replaced_the_certificates_of_both_are_there() {
+fn during_a_rotation_a_node_has_certificates_from_both_authorities() {
     let folder = Folder::new();
     folder.enrol("etcd-1", &request()).unwrap();
     let (old, _) = folder.certificates().unwrap();
@@ -198,7 +198,7 @@ fn while_an_authority_is_replaced_the_certificates_of_both_are_there() {
 }
 
 #[test]
-fn renewed_certificates_replace_old_ones_that_are_not_kept_and_begin_later() {
+fn a_renewed_certificate_begins_later_and_the_old_certificate_is_not_kept() {
     let (folder, keys, minute) = (Folder::new(), request(), Duration::minutes(1));
     let at = |after: Duration, life: Duration| {
         let lifetimes = Lifetimes {
@@ -231,11 +231,11 @@ fn renewed_certificates_replace_old_ones_that_are_not_kept_and_begin_later() {
             && events.len() == 3,
         "{events:?}"
     );
-    // A certificate with a longer lifetime would begin earlier, and the nodes would regard its
+    // A certificate with a longer lifetime would begin earlier, and the nodes would treat its
     // document as older.
     let (third, _) = at(12 * minute, Duration::days(365));
     assert!(third.not_before > second.not_before);
-    // The node was off for longer than the lifetime.
+    // The node was off for longer than the lifetime of its certificate.
     let (fourth, _) = at(Duration::days(400), 10 * minute);
     assert!(fourth.not_before > third.not_before);
     let kept = folder
@@ -246,7 +246,7 @@ fn renewed_certificates_replace_old_ones_that_are_not_kept_and_begin_later() {
 }
 
 #[test]
-fn a_certificate_is_renewed_by_its_own_life_after_the_recipe_shortens_it() {
+fn a_certificate_is_renewed_by_its_own_lifetime_after_the_recipe_shortens_the_lifetime() {
     let folder = Folder::new();
     let at = |days: i64, life: i64| {
         let life = Duration::days(life);
@@ -265,11 +265,15 @@ fn a_certificate_is_renewed_by_its_own_life_after_the_recipe_shortens_it() {
     folder.enrol("etcd-1", &request()).unwrap();
     let first = at(0, 365);
     assert_eq!(at(150, 1).not_after, first.not_after);
-    // The node asks when a third of this certificate's life is left.
+    // The node requests a renewal when a third of this certificate's lifetime is left.
     let second = at(250, 1);
     assert_eq!(second.not_after, now() + Duration::days(251));
     assert!(second.not_before > first.not_before);
-    assert_eq!(at(250, 1).not_after, second.not_after, "it is done once");
+    assert_eq!(
+        at(250, 1).not_after,
+        second.not_after,
+        "the certificate was renewed twice"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use time::Duration;
 
 use super::*;
 
-/// Creates a CA with openssl, as a user might provide it.
+/// Creates a CA with openssl, like a CA that a user might provide.
 fn foreign_authority(dir: &Path, name: &str, key: &[&str]) -> Option<Authority> {
     let (cert, key_path) = (
         dir.join(format!("{name}.crt")),
@@ -53,7 +53,7 @@ fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
                 &folder.file("nodes/etcd-1/server.crt"),
             ],
         );
-        // If the CA's key is missing, the issued certificates are used as they are.
+        // If the CA's key is missing, the builder uses the issued certificates unchanged.
         let (_, events) = folder.node(now(), 101).unwrap();
         assert_eq!(events, []);
         let error = folder.node(now(), 102).unwrap_err().to_string();
@@ -65,7 +65,7 @@ fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
 }
 
 #[test]
-fn an_authority_changes_only_by_way_of_both() {
+fn an_authority_is_replaced_only_through_a_file_with_both_authorities() {
     let folder = Folder::new();
     let key = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
     let Some(Authority::Provided {
@@ -115,9 +115,10 @@ fn an_authority_changes_only_by_way_of_both() {
     build(&two, &two_key).unwrap();
 }
 
-/// A leaf certificate, another CA's key, and an expired CA each once corrupted the folder.
+/// In an earlier version, a leaf certificate, another CA's key, or an expired CA corrupted the
+/// folder.
 #[test]
-fn an_authority_that_is_refused_leaves_nothing_behind() {
+fn a_refused_authority_leaves_nothing_behind() {
     let folder = Folder::new();
     let key = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
     let base = folder.0.path();
@@ -151,11 +152,11 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
         assert!(error.contains(expected), "{error}");
         assert!(
             !folder.path().exists(),
-            "{expected}: it left {:?}",
+            "{expected}: the refused build left {:?}",
             folder.modes()
         );
     }
-    // A build does not use an authority that an earlier builder left behind after such a refusal.
+    // A build does not use an authority that an earlier builder left behind after a refusal.
     fs::create_dir(folder.path()).unwrap();
     fs::copy(&leaf, folder.file("ca.crt")).unwrap();
     build(&cert, &ca_key, now()).unwrap();
@@ -194,7 +195,7 @@ fn leaf_certificate(base: &Path) -> (PathBuf, PathBuf) {
     (leaf, leaf_key)
 }
 
-/// Checks that a folder with its own CA refuses a provided one.
+/// Checks that a folder with its own CA refuses the user's CA.
 fn refuses_another_authority(given: &Authority) {
     let own = Folder::new();
     own.node(now(), 101).unwrap();
@@ -206,7 +207,7 @@ fn refuses_another_authority(given: &Authority) {
 }
 
 #[test]
-fn ready_certificates_are_judged_like_our_own() {
+fn ready_made_certificates_are_checked_like_the_builders_certificates() {
     let folder = Folder::new();
     let other = Folder::new();
     folder.node(now(), 101).unwrap();

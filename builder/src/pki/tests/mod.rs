@@ -23,10 +23,10 @@ const LIFETIMES: Lifetimes = Lifetimes {
     nodes_ask: false,
 };
 
-/// Returns one fixed time for all tests, so that no test depends on how long it takes. The time is
-/// slightly in the future, so that a certificate that openssl creates during a test, with its own
-/// clock, is already valid. A certificate that the builder creates here is backdated by an hour, so
-/// openssl also considers it valid.
+/// Returns one fixed time for all tests, so that no test depends on its own duration. The time is
+/// slightly in the future, so that a certificate that openssl creates during a test is already
+/// valid. The builder backdates a certificate by an hour, so openssl also considers that
+/// certificate valid.
 fn now() -> OffsetDateTime {
     static NOW: std::sync::OnceLock<OffsetDateTime> = std::sync::OnceLock::new();
     *NOW.get_or_init(|| {
@@ -109,7 +109,7 @@ impl Folder {
         Certificate::all(&pem).unwrap().remove(0)
     }
 
-    /// Returns the part of a node's document that was issued by the previous authority.
+    /// Returns a node's certificates from the previous authority.
     fn before(&self) -> Option<NodeTls> {
         self.open(now())
             .unwrap()
@@ -124,7 +124,7 @@ impl Folder {
         Ok((tls, pki.events().to_vec()))
     }
 
-    /// Returns the names of all files below, with their modes.
+    /// Returns the names of all files below the folder, with their modes.
     fn modes(&self) -> Vec<(String, u32)> {
         let mut out = Vec::new();
         let mut folders = vec![self.path()];
@@ -165,7 +165,7 @@ fn openssl(args: &[&str], paths: &[&Path]) -> Option<String> {
 }
 
 #[test]
-fn a_new_folder_gets_an_authority_and_a_nodes_certificates() {
+fn a_build_in_a_new_folder_creates_an_authority_and_a_nodes_certificates() {
     let folder = Folder::new();
     let (tls, events) = folder.node(now(), 101).unwrap();
     assert_eq!(tls.ca, fs::read_to_string(folder.file("ca.crt")).unwrap());
@@ -198,7 +198,7 @@ fn now_hour_before(certificate: &Certificate) -> OffsetDateTime {
 }
 
 #[test]
-fn openssl_agrees() {
+fn openssl_accepts_the_certificates() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     let ca = folder.file("ca.crt");
@@ -244,7 +244,7 @@ fn openssl_agrees() {
 }
 
 #[test]
-fn building_twice_issues_nothing_and_gives_the_same_documents() {
+fn a_second_build_issues_nothing_and_returns_the_same_documents() {
     let folder = Folder::new();
     let (first, _) = folder.node(now(), 101).unwrap();
     let before = folder.modes();
@@ -254,7 +254,7 @@ fn building_twice_issues_nothing_and_gives_the_same_documents() {
 }
 
 #[test]
-fn a_build_killed_between_key_and_certificate_is_finished_by_the_next() {
+fn the_next_build_finishes_a_build_killed_between_key_and_certificate() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     for (gone, kept) in [
@@ -268,7 +268,7 @@ fn a_build_killed_between_key_and_certificate_is_finished_by_the_next() {
         assert!(folder.file(gone).exists() && !folder.file(".unfinished-x").exists());
         assert_eq!(fs::read(folder.file(kept)).unwrap(), key);
     }
-    // A certificate without its key is useless.
+    // A certificate without its key cannot be used.
     fs::remove_file(folder.file("nodes/etcd-1/peer.key")).unwrap();
     let (_, events) = folder.node(now(), 101).unwrap();
     assert!(
@@ -278,7 +278,7 @@ fn a_build_killed_between_key_and_certificate_is_finished_by_the_next() {
 }
 
 #[test]
-fn a_lost_file_is_never_silently_issued_again() {
+fn a_build_fails_instead_of_replacing_a_lost_file() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     fs::remove_file(folder.file("signing.key")).unwrap();
@@ -295,7 +295,7 @@ fn a_lost_file_is_never_silently_issued_again() {
 }
 
 #[test]
-fn keys_are_for_the_owner_alone_under_any_umask() {
+fn only_the_owner_can_read_the_keys_under_any_umask() {
     for umask in ["000", "077", "777"] {
         let folder = Folder::new();
         let script = format!("umask {umask}; exec \"$0\" --exact pki::tests::child --ignored");
@@ -325,7 +325,7 @@ fn keys_are_for_the_owner_alone_under_any_umask() {
 }
 
 #[test]
-#[ignore = "run by keys_are_for_the_owner_alone_under_any_umask, in its own process"]
+#[ignore = "run by only_the_owner_can_read_the_keys_under_any_umask, in its own process"]
 fn child() {
     let dir = PathBuf::from(std::env::var_os("PKI_TEST_FOLDER").unwrap()).join("pki");
     let mut pki = open(&dir, &cluster(), &Authority::Own, LIFETIMES, now()).unwrap();
@@ -333,7 +333,7 @@ fn child() {
 }
 
 #[test]
-fn builds_at_once_share_one_authority() {
+fn concurrent_builds_share_one_authority() {
     let folder = Folder::new();
     let all: Vec<NodeTls> = std::thread::scope(|scope| {
         let builds: Vec<_> = (0..6)
@@ -364,7 +364,7 @@ fn a_key_that_others_can_read_stops_the_build() {
 }
 
 #[test]
-fn an_object_store_s_keys_in_the_folder_are_read_and_must_be_secret() {
+fn the_object_stores_credentials_in_the_folder_are_read_and_must_be_secret() {
     let folder = Folder::new();
     let pki = folder.open(now()).unwrap();
     assert_eq!(pki.store_keys().unwrap(), None);

@@ -1,9 +1,9 @@
-//! Tests of when a certificate is reissued.
+//! Tests when a certificate is reissued.
 
 use super::*;
 
 #[test]
-fn a_certificate_is_renewed_in_time_and_the_old_one_kept() {
+fn a_certificate_is_renewed_in_time_and_the_old_certificate_is_kept() {
     let folder = Folder::new();
     let (first, _) = folder.node(now(), 101).unwrap();
     let (second, events) = folder.node(now() + Duration::days(336), 101).unwrap();
@@ -44,7 +44,7 @@ fn a_changed_address_issues_a_new_certificate() {
 }
 
 #[test]
-fn a_certificate_never_outlives_its_authority_and_is_not_renewed_for_nothing() {
+fn a_certificate_never_outlives_its_authority_and_is_not_renewed_without_effect() {
     let folder = Folder::new();
     let late = now() + Duration::days(3640);
     folder.node(now(), 101).unwrap();

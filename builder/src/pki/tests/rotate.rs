@@ -1,5 +1,5 @@
-//! Tests of replacing an authority. A build must never fail, and a node must never be without a
-//! trusted authority.
+//! Tests the replacement of an authority, during which no build may fail and no node may be without
+//! a trusted authority.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn rotate_now(folder: &Folder) -> Result<Vec<Event>, PkiError> {
 }
 
 #[test]
-fn the_next_authority_signs_and_the_one_before_is_trusted_until_it_is_retired() {
+fn the_next_authority_signs_and_the_previous_authority_is_trusted_until_it_is_retired() {
     let (folder, before) = built();
     let old = subjects(&folder);
     rotate_now(&folder).unwrap();
@@ -103,10 +103,10 @@ fn keeps_replaced_files(folder: &Folder) {
     assert!(keys == [0o600] && certs == [0o644, 0o644], "{kept:?}");
 }
 
-/// Tests the states after a kill between the three files that `rotate` writes. In each state a
-/// build works, and `rotate` continues.
+/// Tests that a build works and `rotate` continues in each state after a kill between the three
+/// files that `rotate` writes.
 #[test]
-fn one_that_was_killed_goes_on_with_the_same_authority() {
+fn a_killed_rotation_continues_with_the_same_authority() {
     let (whole, _) = built();
     rotate_now(&whole).unwrap();
     let (both, next) = (
@@ -122,7 +122,7 @@ fn one_that_was_killed_goes_on_with_the_same_authority() {
     for cut in 0..3 {
         let (folder, _) = built();
         if cut > 0 {
-            // Here `folder` receives the first authority of the other folder.
+            // Copy the first authority of the folder `whole` into `folder`.
             fs::copy(whole.file(&old), folder.file("ca.key")).unwrap();
             let first = String::from_utf8(both.clone()).unwrap();
             let first = first.split_once("-----END CERTIFICATE-----\n").unwrap().1;

@@ -1,4 +1,4 @@
-//! Tests of how network faults affect a download.
+//! Tests of downloads during network faults.
 
 use super::server::Act;
 use super::*;
@@ -13,7 +13,7 @@ fn tried(error: ReleaseError) -> Vec<MirrorError> {
 }
 
 #[test]
-fn a_good_download_lies_in_the_cache_under_its_digest_and_nothing_beside_it() {
+fn a_good_download_is_in_the_cache_under_its_digest_without_other_files() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let server = Server::with(&bytes, &[Act::Serve]);
     let release = bench.obtain(&bytes, &[&server]).unwrap();
@@ -25,7 +25,7 @@ fn a_good_download_lies_in_the_cache_under_its_digest_and_nothing_beside_it() {
 }
 
 #[test]
-fn a_cut_download_goes_on_where_it_ended() {
+fn an_interrupted_download_is_resumed() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let server = Server::with(&bytes, &[Act::Cut(100_000), Act::Cut(50_000), Act::Serve]);
     let release = bench.obtain(&bytes, &[&server]).unwrap();
@@ -64,7 +64,7 @@ fn attempts_that_make_progress_are_not_counted() {
 }
 
 #[test]
-fn a_server_that_ignores_range_starts_over() {
+fn a_download_starts_over_if_the_server_ignores_range() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let server = Server::with(&bytes, &[Act::Cut(100_000), Act::IgnoreRange]);
     let release = bench.obtain(&bytes, &[&server]).unwrap();
@@ -72,7 +72,7 @@ fn a_server_that_ignores_range_starts_over() {
 }
 
 #[test]
-fn another_build_and_another_mirror_go_on_with_what_is_there() {
+fn another_build_and_another_mirror_resume_a_partial_download() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let broken = Server::with(&bytes, &[Act::Cut(100_000), Act::Status(503, "")]);
     let trouble = tried(bench.obtain(&bytes, &[&broken]).unwrap_err());
@@ -80,12 +80,12 @@ fn another_build_and_another_mirror_go_on_with_what_is_there() {
     let whole = Server::with(&bytes, &[Act::Serve]);
     bench.obtain(&bytes, &[&whole]).unwrap();
     assert_eq!(whole.asked()[0].range.as_deref(), Some("bytes=100000-"));
-    // The ETag comes from the other mirror, and this mirror does not know it.
+    // The ETag is from another mirror, so the request to this mirror does not contain it.
     assert_eq!(whole.asked()[0].if_range, None);
 }
 
 #[test]
-fn a_part_of_another_file_is_found_out_and_thrown_away() {
+fn a_part_of_another_file_is_detected_and_discarded() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     std::fs::create_dir_all(bench.cache().join("releases")).unwrap();
     let part = bench
@@ -107,7 +107,7 @@ fn a_part_of_another_file_is_found_out_and_thrown_away() {
 }
 
 #[test]
-fn a_range_that_was_not_asked_for_is_not_used() {
+fn a_range_that_was_not_requested_is_not_used() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let server = Server::with(&bytes, &[Act::Cut(100_000), Act::WrongRange, Act::Serve]);
     bench.obtain(&bytes, &[&server]).unwrap();
@@ -115,7 +115,7 @@ fn a_range_that_was_not_asked_for_is_not_used() {
 }
 
 #[test]
-fn an_error_that_may_pass_is_tried_again_and_the_pause_asked_for_kept() {
+fn a_temporary_error_is_retried_after_the_requested_pause() {
     let (bench, bytes) = (Bench::new(), noise(1000));
     let server = Server::with(
         &bytes,
@@ -132,7 +132,7 @@ fn an_error_that_may_pass_is_tried_again_and_the_pause_asked_for_kept() {
 }
 
 #[test]
-fn a_mirror_that_asks_for_a_long_wait_is_skipped() {
+fn a_mirror_that_requests_a_long_wait_is_skipped() {
     let (bench, bytes) = (Bench::new(), noise(1000));
     let busy = Server::with(&bytes, &[Act::Status(503, "Retry-After: 3600\r\n")]);
     let good = Server::with(&bytes, &[Act::Serve]);
@@ -142,7 +142,7 @@ fn a_mirror_that_asks_for_a_long_wait_is_skipped() {
 }
 
 #[test]
-fn a_mirror_without_the_file_is_left_at_once_for_the_next() {
+fn the_next_mirror_is_tried_immediately_if_a_mirror_lacks_the_file() {
     let (bench, bytes) = (Bench::new(), noise(1000));
     let (empty, good) = (Server::new(), Server::with(&bytes, &[Act::Serve]));
     bench.obtain(&bytes, &[&empty, &good]).unwrap();
@@ -150,7 +150,7 @@ fn a_mirror_without_the_file_is_left_at_once_for_the_next() {
 }
 
 #[test]
-fn a_stalled_server_is_not_waited_for() {
+fn a_stalled_connection_is_closed() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let stuck = Server::with(&bytes, &[Act::Stall(0), Act::Stall(1000)]);
     // The server sends nothing, so only the client can end the connection.
@@ -159,7 +159,7 @@ fn a_stalled_server_is_not_waited_for() {
 }
 
 #[test]
-fn what_is_too_large_is_not_taken_whether_it_says_so_or_not() {
+fn a_file_that_is_too_large_is_refused_with_or_without_a_stated_length() {
     let (bench, bytes) = (Bench::new(), noise((1 << 20) + 1));
     for act in [Act::Serve, Act::NoLength, Act::Claim(1 << 40)] {
         let trouble = tried(
@@ -182,7 +182,7 @@ fn what_is_too_large_is_not_taken_whether_it_says_so_or_not() {
 }
 
 #[test]
-fn one_flipped_byte_is_found_and_the_next_mirror_asked() {
+fn one_flipped_byte_is_detected_and_the_next_mirror_is_tried() {
     let (bench, bytes) = (Bench::new(), noise(1000));
     let mut flipped = bytes.clone();
     flipped[500] ^= 1;
@@ -206,7 +206,7 @@ fn one_flipped_byte_is_found_and_the_next_mirror_asked() {
 }
 
 #[test]
-fn a_tarball_cut_short_without_a_length_is_found() {
+fn a_truncated_tarball_without_a_stated_length_is_detected() {
     let (bench, bytes) = (Bench::new(), noise(1000));
     let trouble = tried(
         bench
@@ -242,8 +242,7 @@ fn an_unreachable_server_is_named_with_its_url() {
 
 #[test]
 fn a_redirect_is_followed_on_each_try() {
-    // This imitates github.com, which redirects to a storage host and signs new URLs each
-    // time.
+    // github.com also redirects to a storage host, and signs a new URL each time.
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let storage = Server::with(&bytes, &[Act::Cut(100_000), Act::Serve]);
     let place = address::on(&storage.mirror(), version(), &address::tarball(version())).unwrap();
@@ -258,7 +257,7 @@ fn a_redirect_is_followed_on_each_try() {
     assert!(storage.asked()[1].if_range.is_some());
 }
 
-/// `.invalid` never resolves (RFC 6761).
+/// The name is below `.invalid`, which never resolves (RFC 6761).
 #[test]
 fn an_unresolvable_host_name_is_explained() {
     let bench = Bench::new();

@@ -1,5 +1,5 @@
-//! Tests that download a release from a real server on loopback, and open it. The tests simulate
-//! network faults and use faulty tarballs.
+//! Tests that download a release from a real server on loopback, and open the release. The tests
+//! simulate network faults and use faulty tarballs.
 
 mod fetching;
 mod opening;
@@ -19,7 +19,7 @@ use super::*;
 use server::Server;
 
 /// Returns a version that the table of digests does not list, so that a test can use its own
-/// tarball for it.
+/// tarball.
 fn version() -> EtcdVersion {
     "3.5.1".parse().unwrap()
 }
@@ -39,13 +39,13 @@ fn impatient() -> RetryPolicy {
     }
 }
 
-/// A separate cache, and the progress lines written while it is used.
+/// A separate cache, and the progress lines of the builds that use it.
 struct Bench {
     folder: TempDir,
     said: Heard,
 }
 
-/// Stores the lines.
+/// A receiver that stores the progress lines.
 #[derive(Default)]
 struct Heard(Mutex<Vec<String>>);
 
@@ -74,7 +74,7 @@ impl Bench {
         self.said.0.lock().unwrap().join("\n")
     }
 
-    /// Obtains the release that consists of these bytes from these servers.
+    /// Obtains a release with these bytes from these servers.
     fn obtain(&self, bytes: &[u8], servers: &[&Server]) -> Result<Release, ReleaseError> {
         let mirrors: Vec<Url> = servers.iter().map(|server| server.mirror()).collect();
         self.obtain_as(Sha256::of(bytes), &mirrors, false)
@@ -97,7 +97,7 @@ impl Bench {
         obtain_within(&wanted, &impatient(), &self.said)
     }
 
-    /// Returns the files in the cache, without the empty lock.
+    /// Returns the files in the cache, without the empty lock file.
     fn files(&self) -> Vec<String> {
         let folder = self.cache().join("releases");
         let Ok(list) = std::fs::read_dir(folder) else {

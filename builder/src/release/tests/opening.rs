@@ -1,4 +1,4 @@
-//! Tests of what a tarball with the right digest may contain.
+//! Tests of the contents that a tarball with the right digest may have.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -39,7 +39,7 @@ impl Bench {
 }
 
 #[test]
-fn a_good_release_is_unpacked_once_and_verified_after() {
+fn a_good_release_is_unpacked_once_and_verified_later() {
     let (bench, bytes) = (Bench::new(), Tarball::good().gzip());
     let first = bench.open(&bytes).unwrap();
     let names: Vec<_> = first.iter().map(|binary| binary.program.name()).collect();
@@ -59,7 +59,7 @@ fn a_good_release_is_unpacked_once_and_verified_after() {
             0o755
         );
     }
-    // The second time, the tarball is not even read.
+    // The second call does not even read the tarball.
     std::fs::write(bench.cache().join("given.tar.gz"), "gone").unwrap();
     let evidence = Evidence {
         origin: Origin::File,
@@ -98,7 +98,7 @@ fn a_damaged_unpacked_program_is_unpacked_again() {
 }
 
 #[test]
-fn what_a_killed_builder_left_does_not_hinder() {
+fn the_leftovers_of_a_killed_builder_are_removed() {
     let (bench, bytes) = (Bench::new(), Tarball::good().gzip());
     let left = bench
         .cache()
@@ -110,7 +110,7 @@ fn what_a_killed_builder_left_does_not_hinder() {
 }
 
 #[test]
-fn paths_that_lead_elsewhere_are_refused() {
+fn paths_out_of_the_top_level_folder_are_refused() {
     let bench = Bench::new();
     for path in [
         "etcd-v3.5.1-linux-amd64/../../etc/passwd",
@@ -137,7 +137,7 @@ fn paths_that_lead_elsewhere_are_refused() {
 }
 
 #[test]
-fn only_files_and_folders_may_be_inside() {
+fn only_files_and_folders_are_accepted() {
     let bench = Bench::new();
     for (kind, says) in [
         (EntryType::Symlink, "a symbolic link"),
@@ -157,7 +157,7 @@ fn only_files_and_folders_may_be_inside() {
 }
 
 #[test]
-fn programs_must_be_there_once_and_be_programs() {
+fn each_program_must_exist_once_and_be_a_program() {
     let bench = Bench::new();
     let (entry, problem) = bench.problem(Tarball::empty().program("etcd").program("etcdctl"));
     assert_eq!(
@@ -182,7 +182,7 @@ fn programs_must_be_there_once_and_be_programs() {
 }
 
 #[test]
-fn three_four_has_no_etcdutl() {
+fn etcd_3_4_has_no_etcdutl() {
     assert_eq!(
         Program::of("3.4.45".parse().unwrap()),
         [Program::Etcd, Program::Etcdctl]
@@ -190,7 +190,7 @@ fn three_four_has_no_etcdutl() {
 }
 
 #[test]
-fn a_bomb_is_refused_by_its_headers() {
+fn a_decompression_bomb_is_refused_by_its_headers() {
     let bench = Bench::new();
     let (_, problem) = bench.problem(Tarball::empty().claim("etcd", 1 << 40));
     assert_eq!(problem, Problem::TooMuch);

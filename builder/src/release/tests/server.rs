@@ -15,24 +15,24 @@ use super::version;
 /// The time limit for a client that never closes the connection.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How the server answers one request.
+/// The server's answer to one request.
 #[derive(Debug, Clone)]
 pub(super) enum Act {
-    /// Correctly, including Range and If-Range.
+    /// A correct answer, including Range and If-Range.
     Serve,
-    /// With the whole file, regardless of the request.
+    /// The whole file, regardless of the request's Range.
     IgnoreRange,
-    /// Correctly, but the connection ends after this many bytes of the body.
+    /// A correct answer, except that the connection ends after this many bytes of the body.
     Cut(usize),
-    /// Correctly, but it sends nothing after this many bytes.
+    /// A correct answer, except that the server sends nothing after this many bytes.
     Stall(usize),
-    /// With this status and these additional header lines.
+    /// An answer with this status and these additional header lines.
     Status(u16, &'static str),
-    /// With the whole file and without a length. The file ends when the connection ends.
+    /// The whole file without a stated length. The file ends when the connection ends.
     NoLength,
-    /// With this length in the header.
+    /// An answer with this length in its header.
     Claim(u64),
-    /// With a range that was not requested.
+    /// An answer with a range that was not requested.
     WrongRange,
 }
 
@@ -105,7 +105,7 @@ impl Server {
             .collect()
     }
 
-    /// Returns all requests.
+    /// Returns the number of all requests.
     pub(super) fn count(&self) -> usize {
         self.state.lock().unwrap().asked.len()
     }

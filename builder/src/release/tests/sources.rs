@@ -8,7 +8,7 @@ fn line(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn sums_that_agree_are_evidence_and_sums_that_are_missing_a_note() {
+fn matching_sums_are_evidence_and_missing_sums_cause_a_note() {
     let bytes = noise(1000);
     let bench = Bench::new();
     let server = Server::with(&bytes, &[Act::Serve]).sums(&line(&bytes));
@@ -42,7 +42,7 @@ fn sums_that_agree_are_evidence_and_sums_that_are_missing_a_note() {
 }
 
 #[test]
-fn sums_that_disagree_stop_the_build_before_the_tarball_is_asked_for() {
+fn contradictory_sums_stop_the_build_before_the_download_of_the_tarball() {
     let (bench, bytes) = (Bench::new(), noise(1000));
     let server = Server::with(&bytes, &[Act::Serve]).sums(&line(b"another"));
     let second = Server::with(&bytes, &[Act::Serve]);
@@ -81,7 +81,7 @@ fn a_recipe_that_contradicts_the_table_is_refused_without_a_network() {
 }
 
 #[test]
-fn a_warm_cache_needs_no_network_and_offline_none_either() {
+fn a_cached_release_needs_no_network_with_or_without_offline() {
     let (bench, bytes) = (Bench::new(), noise(1000));
     let server = Server::with(&bytes, &[Act::Serve]);
     bench.obtain(&bytes, &[&server]).unwrap();
@@ -96,7 +96,7 @@ fn a_warm_cache_needs_no_network_and_offline_none_either() {
 }
 
 #[test]
-fn offline_with_an_empty_cache_says_what_to_do_and_leaves_nothing() {
+fn offline_with_an_empty_cache_reports_the_remedy_and_leaves_nothing() {
     let (bench, server) = (Bench::new(), Server::new());
     let error = bench
         .obtain_as(Sha256::of(b""), &[server.mirror()], true)
@@ -128,7 +128,7 @@ fn a_damaged_cache_entry_is_removed_and_fetched_again() {
 }
 
 #[test]
-fn two_builders_at_once_fetch_once() {
+fn two_concurrent_builders_download_once() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let server = Server::with(&bytes, &[Act::Serve]);
     std::thread::scope(|scope| {
@@ -146,7 +146,7 @@ fn two_builders_at_once_fetch_once() {
 }
 
 #[test]
-fn a_file_is_verified_like_a_download_and_the_cache_not_touched() {
+fn a_file_is_verified_like_a_download_and_the_cache_is_unchanged() {
     let (bench, bytes) = (Bench::new(), noise(1000));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("brought.tar.gz");

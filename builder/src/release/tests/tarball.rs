@@ -29,7 +29,7 @@ impl Tarball {
             .folder("Documentation/")
     }
 
-    /// Returns a program of a plausible size.
+    /// Adds a program of a plausible size.
     pub(super) fn program(self, name: &str) -> Self {
         self.file(name, &TestElf::fixed().bytes(1 << 20), 0o755)
     }
@@ -42,7 +42,7 @@ impl Tarball {
         self.raw(&inside(name), EntryType::Directory, b"", 0o755)
     }
 
-    /// Returns an entry with exactly this path, which tar libraries refuse to write.
+    /// Adds an entry with exactly this path, even if tar libraries refuse to write the path.
     pub(super) fn raw(mut self, path: &str, kind: EntryType, bytes: &[u8], mode: u32) -> Self {
         let mut header = Header::new_ustar();
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
@@ -59,7 +59,7 @@ impl Tarball {
         self
     }
 
-    /// Returns an entry whose header states this size and whose body is missing.
+    /// Adds an entry whose header states this size and whose body is missing.
     pub(super) fn claim(mut self, name: &str, size: u64) -> Self {
         let mut header = Header::new_ustar();
         header.set_path(inside(name)).unwrap();

@@ -1,9 +1,9 @@
-//! The timer with which nodes renew their certificates.
+//! Tests the timer with which nodes renew their certificates.
 
 use super::*;
 
 #[test]
-fn only_a_recipe_whose_nodes_enrol_has_the_timer_of_renewals() {
+fn only_a_recipe_whose_nodes_enrol_has_the_renewal_timer() {
     const TIMER: &str = "etc/systemd/system/firstboot-renew.timer";
     const PRESET: &str = "usr/lib/systemd/system-preset/10-etcd.preset";
     let by_hand = overlay(&recipe("[tls]\nkeys = \"node\"\n")).unwrap();
