@@ -17,9 +17,9 @@ use crate::server::Request;
 /// The cloud that the service belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cloud {
-    /// Nova's, behind Neutron's proxy.
+    /// OpenStack: Nova's service, behind Neutron's proxy.
     Openstack,
-    /// EC2's, which requires tokens.
+    /// AWS: EC2's service, which requires tokens.
     Ec2,
     /// Google's.
     Gce,
@@ -221,7 +221,7 @@ fn ec2(state: &mut State, request: &Request) -> Answer {
 }
 
 /// Answers as described in Google, "About VM metadata": requests need `Metadata-Flavor: Google` and
-/// must not have `X-Forwarded-For`; every answer contains the former.
+/// must not have `X-Forwarded-For`; every answer also contains `Metadata-Flavor: Google`.
 fn gce(state: &State, request: &Request) -> Answer {
     let flavor = if state.is_stranger {
         ""

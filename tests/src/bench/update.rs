@@ -1,6 +1,5 @@
 //! Measures how long an etcd patch takes to roll through three nodes, compared with a script that
-//! an operator runs on one node after the other. Also measures what a check for a newer image
-//! costs.
+//! an operator runs on one node after another. Also measures what a check for a newer image costs.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +30,7 @@ systemctl start etcd
 . /etc/profile.d/etcdctl.sh
 until etcdctl endpoint health --cluster 2> /dev/null > /dev/null; do :; done";
 
-/// The results of all runs of one way.
+/// The results of all runs with firstboot, or of all runs with the script.
 #[derive(Debug, Default)]
 struct Measurement {
     /// The times from the first node's order until the last node has proved itself.
@@ -47,7 +46,7 @@ struct Bed {
     serial: u64,
 }
 
-/// Measures both ways alternately, `runs` times each, and returns the tables.
+/// Measures firstboot and the script alternately, `runs` times each, and returns the tables.
 pub fn run(runs: usize) -> Result<String> {
     let mut bed = Bed::new()?;
     let client = Client::new(&bed.provisioning)?;
@@ -126,7 +125,7 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Publishes an image with this etcd, and without a soak.
+    /// Publishes an image with this etcd, and without a soak time.
     fn publish(&mut self, patch: &str) -> Result<()> {
         self.serial += 1;
         let mut image = Repack::of(&self.provisioning.out())?;
@@ -138,7 +137,7 @@ impl Bed {
         image.pack(self.serial, &self.provisioning.signing_key()?)
     }
 
-    /// Runs the given work on one node after the other, while clients write through all members.
+    /// Runs the given work on one node after another, while clients write through all members.
     fn measure(
         &self,
         client: &Client,

@@ -30,7 +30,7 @@ const FILES: usize = 20;
 const SMALL: usize = 100 << 10;
 
 /// Measures the variants alternately, so that any other load on the machine affects all of them
-/// alike, and returns the table.
+/// equally, and returns the table.
 pub fn run(runs: usize) -> Result<String> {
     let mut rows: Vec<(String, Vec<Duration>)> = Vec::new();
     let mut held = Vec::new();
@@ -77,7 +77,7 @@ pub fn run(runs: usize) -> Result<String> {
         let written = (FILES * SMALL) >> 10;
         writeln!(
             out,
-            "{FILES} growing files, {written} KiB written, {options}: {} KiB held",
+            "{FILES} growing files, {written} KiB written, {options}: {} KiB occupied",
             bytes >> 10
         )?;
     }

@@ -1,5 +1,5 @@
-//! Decides which system calls change something that outlives the process or that others can see,
-//! and names each of them.
+//! Decides which system calls change something that outlives the process or is visible to other
+//! programs, and names each of these calls.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -101,8 +101,7 @@ impl Process {
         }
     }
 
-    /// Handles a call on exit, because descriptors that the call made can now refer to something
-    /// else.
+    /// Handles a call on exit, because descriptors can refer to something else after the call.
     pub(super) fn returned(&mut self, number: i64, result: i64) {
         let Ok(fd) = i32::try_from(result) else {
             return;

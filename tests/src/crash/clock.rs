@@ -20,7 +20,7 @@ pub(super) struct Clock {
     file: PathBuf,
 }
 
-/// From now on, makes the clock wrong by this many seconds for the program that has this folder of
+/// Makes the clock wrong by this many seconds, from now on, for the program with this folder of
 /// orders.
 pub fn set_off(folder: &Path, seconds: i64) -> Result<()> {
     // The file is replaced by a rename, because the tracer reads it while the program runs.
@@ -29,7 +29,7 @@ pub fn set_off(folder: &Path, seconds: i64) -> Result<()> {
     Ok(())
 }
 
-/// Makes the program's clock right again.
+/// Corrects the program's clock.
 pub fn set_right(folder: &Path) -> Result<()> {
     Ok(fs::remove_file(folder.join("clock"))?)
 }

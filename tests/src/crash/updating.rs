@@ -39,8 +39,8 @@ pub(super) const UPDATE: Scenario = Scenario {
 };
 
 /// The unit, with an image that fails its proof. The node restores the previous image.
-pub(super) const TAKE_BACK: Scenario = Scenario {
-    name: "take-back, the unit",
+pub(super) const ROLLBACK: Scenario = Scenario {
+    name: "rollback, the unit",
     traced: Traced::Update,
     prepare: |bed| prepare(bed, Release::Bad),
     end: |bed| ends(bed, Release::Bad),

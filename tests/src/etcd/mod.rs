@@ -2,7 +2,7 @@
 //!
 //! Tests cannot reach upstream's download hosts, so the bed makes the releases from the available
 //! sources: see [`sources`]. The same binaries always give the same tarball, byte for byte, so a
-//! test's recipe can pin it. The tarball is not upstream's own and has a different digest.
+//! test's recipe can pin its digest. The tarball is not upstream's own and has a different digest.
 
 mod binary;
 mod digest;

@@ -101,7 +101,7 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
 
 fn from_go(version: &str, folder: &Path) -> Result<()> {
     // A single module for all versions would mix their dependencies. With a module for each
-    // version, go.sum stays as it was checked.
+    // version, go.sum keeps the digests that were checked.
     let module = cache::entry(&format!("go/v{version}"), |module| {
         go(version, module, &["mod", "init", "bed"])?;
         let wanted: Vec<String> = packages()

@@ -37,7 +37,7 @@ impl StandaloneEtcd {
         Self::start_within(ETCD_TIMEOUT, version, folder, arguments)
     }
 
-    /// Does the same, but with this time limit.
+    /// Starts etcd as [`StandaloneEtcd::start`] does, but with this time limit.
     pub fn start_within(
         timeout: Duration,
         version: &str,
@@ -94,12 +94,12 @@ impl StandaloneEtcd {
         Ok(alone)
     }
 
-    /// Returns the folder it runs in.
+    /// Returns the folder in which etcd runs.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Runs etcdctl of the same version against it, and returns the output.
+    /// Runs etcdctl of the same version against this etcd, and returns the output.
     pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
         let mut ctl = Command::new(binaries(&self.version)?.join("etcdctl"));
         ctl.current_dir(&self.folder)

@@ -13,18 +13,18 @@ use crate::network::Namespace;
 use crate::process::{self, KillOnDrop};
 use crate::run;
 
-/// The exit code with which nspawn asks to be started again, because the host has requested a
+/// The exit code with which nspawn requests to be started again, because the host has requested a
 /// reboot.
 const REBOOT: i32 = 133;
 
 /// Why a host is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Off {
-    /// It powered itself off.
+    /// The host powered itself off.
     PoweredOff,
-    /// It requested a reboot.
+    /// The host requested a reboot.
     Rebooted,
-    /// It was killed.
+    /// The host was killed.
     Killed,
 }
 
@@ -44,8 +44,8 @@ pub(super) struct Machine {
 const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {
-    /// Starts nspawn on the root. Its kernel lacks the newer system calls, except for those in
-    /// `ported`. Appends its output to the file `console`.
+    /// Starts nspawn on the root. The host's kernel lacks the newer system calls, except for those
+    /// in `ported`. Appends nspawn's output to the file `console`.
     pub(super) fn boot(
         name: &str,
         root: &Path,
@@ -145,13 +145,13 @@ fn first_process(outer: &mut KillOnDrop) -> Result<u32> {
         }
         ensure!(
             Instant::now() < deadline,
-            "nspawn has started no first process after 20 s"
+            "nspawn has not started a first process after 20 s"
         );
         sleep(Duration::from_millis(10));
     }
 }
 
-/// Returns whether the process is already systemd. Before its exec it is still nspawn.
+/// Returns whether the process is already systemd. Before its exec, the process is still nspawn.
 fn runs_systemd(pid: u32) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
         exe.file_name()

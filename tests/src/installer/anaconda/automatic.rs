@@ -12,7 +12,7 @@ const MIB: u64 = 1 << 20;
 const HOME_MIB: u64 = 50 << 10;
 /// partitioning.py, _getCandidateDisks: smaller disks are not used.
 const CANDIDATE_MIB: u64 = 500;
-/// The minimum space: /boot, the minimum for /, and swap space of the size of the memory.
+/// The minimum space: /boot, the minimum for /, and as much swap space as memory.
 const LEAST_MIB: u64 = 2 << 10;
 
 /// AutoPart.execute and ReqPart.execute.
