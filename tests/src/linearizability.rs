@@ -4,8 +4,8 @@
 //!
 //! The search is Wing and Gong's (1993). The operation that took place first must have started
 //! before any other operation had ended, and the search tries each operation that fulfils this
-//! condition. It remembers the states that it has tried (Lowe, 2017), so concurrent operations cost
-//! little.
+//! condition. The search remembers the states that it has tried (Lowe, 2017), so concurrent
+//! operations cost little time.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -27,12 +27,12 @@ pub enum Action {
 /// One operation, with its start and its end measured on the same clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operation {
-    /// The client that performed it.
+    /// The client that performed the operation.
     pub client: usize,
-    /// The time when it was sent.
+    /// The time when the operation was sent.
     pub begun: u64,
-    /// The time when its answer arrived. None means that no answer arrived, so the operation was
-    /// performed at any later time, or not at all.
+    /// The time when the answer arrived. None means that no answer arrived, so the operation was
+    /// performed at some later time, or never.
     pub ended: Option<u64>,
     /// What the client did.
     pub action: Action,
@@ -63,7 +63,7 @@ fn apply(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     if possible { Ok(after) } else { Err(Impossible) }
 }
 
-/// An error: the action is not possible in this state.
+/// The error that an action is not possible in this state.
 struct Impossible;
 
 /// Returns the values that any client saw.
@@ -76,8 +76,8 @@ fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
     values.collect()
 }
 
-/// Looks for an order of one key's history that explains all answers. At its start the key has no
-/// value.
+/// Searches for an order of one key's operations that explains all answers. At the start of the
+/// history, the key has no value.
 ///
 /// # Errors
 /// Returns the history as an error if there is no such order.

@@ -19,7 +19,7 @@ pub(super) fn mount_points(plan: &Plan, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Carries out one effect. The inner error is one that ends anaconda (KickstartError in an
+/// Carries out one effect. The inner error is an error that ends anaconda (KickstartError in an
 /// `execute`).
 pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), String>> {
     match effect {
@@ -36,7 +36,7 @@ pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), Strin
             let gid = gid.map(|gid| gid.to_string());
             arguments.extend(gid.iter().flat_map(|gid| ["--gid", gid]));
             arguments.push(name);
-            // users.py, createGroup: if the group already exists, this is only logged.
+            // users.py, createGroup: if the group already exists, anaconda only logs that.
             inside(target, "groupadd", &arguments).map(|_| Ok(()))
         }
         Effect::User(user) => new_user(target, user).map(Ok),
@@ -50,8 +50,8 @@ fn program(words: &[String], target: &Path) -> Result<Result<(), String>> {
         return Ok(Ok(()));
     };
     if program.starts_with('/') && !within(target, program).exists() {
-        // Authconfig.execute always tries to run it; its absence is an error only if the kickstart
-        // has the command.
+        // Authconfig.execute always tries to run the program. A missing program is an error only if
+        // the kickstart has the command.
         let asked = match program.rsplit('/').next() {
             Some("authconfig") => arguments.len() > 2,
             _ => arguments.iter().any(|argument| argument == "--enabled"),
@@ -89,7 +89,7 @@ fn link(path: &Path, to: &str) -> Result<()> {
 }
 
 /// ntp.py, save_servers_to_config: replaces lines of the form `server HOST WORD` and keeps all
-/// others.
+/// other lines.
 fn chrony(target: &Path, servers: &[String]) -> Result<()> {
     let path = within(target, "/etc/chrony.conf");
     let old = fs::read_to_string(&path).unwrap_or_default();
@@ -123,8 +123,8 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
     if known("passwd")? {
         return Ok(());
     }
-    // "Error when creating new group" ends the creation halfway: the account is not locked and does
-    // not own its home.
+    // "Error when creating new group" interrupts the creation: the account is not locked and does
+    // not own its home directory.
     let half = known("group")?;
     let gid = user.gid.map(|gid| gid.to_string());
     if !half {

@@ -1,6 +1,6 @@
 //! The stand-in for anaconda, which carries out a kickstart on a root that already exists.
 //!
-//! The module `anaconda` models function by function what anaconda does with each command. The
+//! The module `anaconda` models, function by function, what anaconda does with each command. The
 //! stand-in carries out the steps in anaconda's order: %pre, storage, %pre-install, packages,
 //! configuration, %post, its exit handler. It makes yum's requests and checks the answers as yum
 //! would, but installs no package and touches no disk. %onerror and %traceback do not run, as on
@@ -83,8 +83,8 @@ impl Installer {
         self
     }
 
-    /// Sets the network in which the scripts run, which is that of a node. By default it is the
-    /// test machine's network.
+    /// Sets the network in which the scripts run, which is that of a node. The default is the test
+    /// machine's network.
     #[must_use]
     pub fn namespace(mut self, namespace: &Namespace) -> Installer {
         self.namespace = Some(namespace.clone());
@@ -153,8 +153,8 @@ impl Installer {
         Ok(installation)
     }
 
-    /// Runs anaconda's steps in order. The inner error is the reason why anaconda or the machine
-    /// ended early.
+    /// Runs anaconda's steps in order. The inner error is the reason why anaconda ended early or
+    /// the machine was switched off early.
     fn steps(
         &self,
         stage: &Stage<'_>,
@@ -180,8 +180,8 @@ impl Installer {
         installation.kickstart = kickstart.clone();
         let data = go_on!(Data::read(&kickstart, &self.hardware));
         installation.plan.end = data.end;
-        // At this point the program registers its exit handler. The storage, source and software
-        // spokes follow.
+        // At this point, the program `anaconda` registers its exit handler. The storage, source and
+        // software spokes follow.
         let plan = go_on!(anaconda::plan(&kickstart, &self.hardware, &self.cmdline));
         installation.plan = plan.clone();
         let yum = Yum {

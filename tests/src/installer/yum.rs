@@ -1,7 +1,8 @@
 //! Models what yum fetches for an installation under anaconda: the requests, their order, and the
 //! content of its cache.
 //!
-//! The order is that of anaconda's own YumPayload with yum 3.4.3, as a server observed it.
+//! The order of the requests is that of anaconda's own YumPayload with yum 3.4.3, as observed by a
+//! server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,8 +44,8 @@ pub(super) struct Yum<'a> {
 }
 
 impl Yum<'_> {
-    /// yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error is one that
-    /// ends anaconda. A repository that fails is left out, and only the log reports that.
+    /// yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error is an error
+    /// that ends anaconda. If a repository fails, anaconda omits the repository and only logs that.
     pub(super) fn gather(&self, data: &Data) -> Result<Result<Available, String>> {
         let Some(url) = &data.url else {
             return Ok(Ok(Available::default()));

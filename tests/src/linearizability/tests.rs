@@ -14,7 +14,7 @@ fn operation(client: usize, begun: u64, ended: impl Into<Option<u64>>, deed: Act
 }
 
 #[test]
-fn one_after_the_other_each_sees_the_one_before() {
+fn sequential_operations_each_observe_the_previous_one() {
     let history = [
         operation(1, 0, 1, Action::Read(None)),
         operation(1, 2, 3, Action::Write(1)),
@@ -98,7 +98,7 @@ fn an_unanswered_write_takes_effect_once_or_never() {
     let more = operation(1, 1, None, Action::CompareAndSwap(Some(3), 4));
     assert!(
         check(&[exchange, more, write, read(9, Some(4))]).is_ok(),
-        "one on the other"
+        "the second exchange follows the first"
     );
 }
 

@@ -30,8 +30,8 @@ pub enum Fault {
     Instead(String, String),
 }
 
-/// Returns the faults that apply to the next request. Faults with a count are counted down, and
-/// removed when the count reaches zero.
+/// Returns the faults that apply to the next request. Decrements the faults' counts, and removes a
+/// fault when its count reaches zero.
 pub(super) fn faults_for_request(faults: &mut Vec<Fault>) -> Vec<Fault> {
     let now = faults
         .iter()

@@ -24,7 +24,7 @@ use shared::Shared;
 pub use fault::Fault;
 pub use request::Request;
 
-/// A running server. It stops on drop.
+/// A running server. The server stops on drop.
 #[derive(Debug)]
 pub struct FileServer {
     shared: Arc<Shared>,
@@ -62,7 +62,7 @@ impl FileServer {
         })
     }
 
-    /// The address on which it listens.
+    /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,9 +1,9 @@
 //! A virtual machine. Unlike a host in namespaces, it has SELinux, and its own kernel with separate
 //! memory and settings.
 //!
-//! It runs in QEMU without KVM, and is therefore about ten times slower than the machine it runs
-//! on. Its root is an XFS made from a folder. Its kernel is Debian's cloud kernel, which is
-//! downloaded but not installed.
+//! The machine runs in QEMU without KVM, and is therefore about ten times slower than the machine
+//! that runs the tests. Its root is an XFS file system made from a folder. Its kernel is Debian's
+//! cloud kernel, which is downloaded but not installed.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -39,8 +39,8 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Makes a machine whose disk is an XFS of this many bytes with a copy of a root; `prepare`
-    /// changes the copy while it is mounted.
+    /// Makes a machine whose disk is an XFS file system of this many bytes with a copy of a root;
+    /// `prepare` changes the copy while it is mounted.
     pub fn new(root: &Path, bytes: u64, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let disk = Disk::xfs(bytes, "root")?;
         let vm = Self {
@@ -97,8 +97,8 @@ impl Vm {
         done
     }
 
-    /// Boots it with these words on the kernel command line, and waits until it powers off by
-    /// itself.
+    /// Boots the machine with these words on the kernel command line, and waits until the machine
+    /// powers itself off.
     pub fn run(
         &self,
         words: &str,
@@ -168,7 +168,7 @@ pub fn busybox() -> Result<PathBuf> {
     Ok(kernel()?.join("busybox"))
 }
 
-/// Puts `vmlinuz` and `initrd.img` into a folder, as for an installer, but with this `init` as the
+/// Writes `vmlinuz` and `initrd.img` to a folder, as for an installer, but with this `init` as the
 /// first program.
 pub fn installer(folder: &Path, init: &str) -> Result<()> {
     let kernel = kernel()?;

@@ -189,7 +189,7 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
         "--boot",
     ])?;
     ensure!(well.contains("booted"), "{well}");
-    // The second recipient's key decrypts it, but a third key does not.
+    // The second recipient's key decrypts the snapshot, but a third key does not.
     host.write("/root/second", fs::read(other)?, 0o600)?;
     verify(host, FILE, "/root/second")?.ok()?;
     host.write("/root/third", fs::read(keys("three")?.0)?, 0o600)?;

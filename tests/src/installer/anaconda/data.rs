@@ -93,7 +93,7 @@ impl Data {
                     .or_else(|| bare(command))
                     .unwrap_or_default();
             }
-            "lang" => self.lang = bare(command).ok_or("it names no language")?,
+            "lang" => self.lang = bare(command).ok_or("it does not name a language")?,
             "network" => self.hostname = value("--hostname").or(self.hostname.take()),
             "part" | "partition" => {
                 commands::read(command, &self.volumes)?;
@@ -243,7 +243,7 @@ impl Data {
 
     /// commands/timezone.py.
     fn timezone(&mut self, command: &Command) -> Result<(), String> {
-        let zone = bare(command).ok_or("it names no zone")?;
+        let zone = bare(command).ok_or("it does not name a time zone")?;
         let (nontp, servers) = (
             command.has("--nontp"),
             split(command.option("--ntpservers")),
@@ -311,8 +311,8 @@ impl Data {
             self.packages.remove(name);
             self.excluded.insert(name.to_owned());
         } else {
-            // A package that is listed after its exclusion is no longer excluded. In the other
-            // order, both entries stay.
+            // A package that is listed after its exclusion is no longer excluded. A package that is
+            // excluded after it is listed stays in both lists.
             self.excluded.remove(line);
             self.packages.insert(line.to_owned());
         }

@@ -1,4 +1,4 @@
-//! Decides what anaconda 21.48.22.159 does with a kickstart; other modules carry it out.
+//! Decides what anaconda 21.48.22.159 does with a kickstart. Other modules carry out these actions.
 //!
 //! Each part names the function of anaconda, pykickstart or blivet that it models. `said.txt`
 //! contains the output of the real classes for many kickstarts, and a test compares it with this

@@ -70,8 +70,7 @@ fn late(error: impl std::fmt::Display) -> Stop {
     Stop::Late(format!("{message}: {error}"))
 }
 
-/// blivet, platform.py, bestDiskLabelType; its default can be changed by ClearPart.execute and
-/// inst.gpt.
+/// blivet, platform.py, bestDiskLabelType. ClearPart.execute and inst.gpt can change its default.
 fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static str {
     let gpt = words.split_whitespace().any(|word| word == "inst.gpt");
     let prefers_gpt = data
@@ -95,7 +94,7 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
         .arguments
         .iter()
         .find(|argument| !argument.starts_with("--"))
-        .ok_or("part names no mount point")?;
+        .ok_or("part does not name a mount point")?;
     let efi = mount == "/boot/efi";
     let kind = match mount.as_str() {
         _ if efi => "efi".to_owned(),
@@ -128,7 +127,7 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
 }
 
 /// kickstart.py, PartitionData.execute: a partition that exists keeps its place and its size. With
-/// --noformat it also keeps its file system.
+/// --noformat, it also keeps its file system.
 fn reuse(made: &mut Partition, part: &Command, name: &str, disks: &[&Disk]) -> Result<(), String> {
     let of_disk = |disk: &&Disk| {
         let found = disk.partitions.iter().find(|found| found.name == name)?;

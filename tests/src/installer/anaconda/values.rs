@@ -1,4 +1,4 @@
-//! The arguments of single commands.
+//! The arguments of individual commands.
 
 use std::fmt;
 

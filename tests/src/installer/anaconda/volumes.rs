@@ -1,6 +1,6 @@
 //! Storage commands other than `part`: the `execute` functions in kickstart.py, in the order of
-//! doKickstartStorage. For thin pools and snapshots, which need LVM's own programs, only the checks
-//! are modelled.
+//! doKickstartStorage. For thin pools and snapshots, which need LVM's own programs, this module
+//! models only the checks.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +27,8 @@ struct Devices<'a> {
     free: BTreeMap<String, u64>,
 }
 
-/// Makes the devices from the partitions.
-/// `first` is the disk of partitions that name none, and `free` the space that each disk has left.
+/// Makes the devices from the partitions. `first` is the disk of partitions that do not name a
+/// disk, and `free` is the space that each disk has left.
 pub(super) fn make(
     data: &Data,
     first: &str,
@@ -72,7 +72,8 @@ pub(super) fn make(
 
 impl Devices<'_> {
     /// PartitionData.execute, for the names `pv.`, `raid.` and `btrfs.`. blivet divides the free
-    /// space among the partitions that grow; here each of them gets all of it.
+    /// space among the partitions that grow; here, each of these partitions gets all the free
+    /// space.
     fn part(
         &mut self,
         command: &Command,

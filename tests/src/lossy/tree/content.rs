@@ -47,7 +47,7 @@ impl Content {
         }
     }
 
-    /// Returns the same file or folder without content.
+    /// Returns an inode of the same kind without content.
     pub(super) fn emptied(&self) -> Self {
         match self.body {
             Body::Folder(_) => Self::folder(self.mode, self.owner),
