@@ -280,7 +280,7 @@ fn theirs(host: &Host, public: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns how many unfinished uploads the store lists.
+/// Returns the number of unfinished uploads that the store lists.
 fn unfinished(bed: &Bed) -> Result<usize> {
     let mut curl = bed.provisioning.network.world().command("curl");
     let said =
@@ -297,7 +297,7 @@ fn stored(bed: &Bed) -> Result<(usize, usize)> {
     Ok((unfinished(bed)?, said.matches("<Key>").count()))
 }
 
-/// Checks that ^C leaves neither an object without its manifest nor parts of an upload, which cost
+/// Checks that ^C does not leave an object without its manifest, or parts of an upload, which cost
 /// money and appear in no list of objects. The test interrupts firstboot while it uploads the
 /// parts, and after the store has carried out the request but before its answer has arrived.
 fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
@@ -355,7 +355,8 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     Ok(())
 }
 
-/// Restores over a connection that breaks off, and resumes at the point where it broke off.
+/// Restores over a connection that breaks off, and checks that the restore resumes at the byte at
+/// which the connection broke off.
 fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
     let host = &bed.hosts[0];
     etcdctl(host, "put answer 43")?;

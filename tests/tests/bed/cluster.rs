@@ -104,7 +104,7 @@ fn cluster() -> Result<()> {
     healthy(&network, &[101, 102, 103])?;
     ensure!(
         etcdctl(&network, 103, &["get", "a"])?.contains('2'),
-        "the others' write has not arrived"
+        "the write of the other hosts has not arrived"
     );
 
     hosts[2].shutdown()?;

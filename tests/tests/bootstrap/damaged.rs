@@ -48,7 +48,7 @@ fn nothing_lost(bed: &Bed, client: &Client) -> Result<()> {
     let found = client::insist(|| client.all(host.address(), "kept/"))?;
     ensure!(
         found.len() == KEYS,
-        "of {KEYS} keys only {} exist",
+        "of {KEYS} keys, only {} exist",
         found.len()
     );
     Ok(())
@@ -153,7 +153,7 @@ fn damaged() -> Result<()> {
         ])?;
     }
 
-    // This damage is found only by etcd.
+    // Only etcd finds this damage.
     host.check(&["systemctl", "stop", "etcd"])?;
     change(&member.join("snap/db"), |bytes| {
         bytes[8192..].chunks_mut(4096).for_each(damage_keys);
@@ -211,7 +211,8 @@ fn masked() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let host = &bed.hosts[2];
-    // The unit file is where `systemctl mask` would put its link, so systemctl refuses.
+    // The unit file has the path at which `systemctl mask` would put its link, so systemctl
+    // refuses.
     let refused = host.sh("systemctl mask etcd")?;
     ensure!(refused.stderr.contains("already exists"), "{refused:?}");
     host.check(&[

@@ -1,5 +1,5 @@
-//! Tests a node that gets a different address from a new image. It replaces its old member, but not
-//! while that member is alive.
+//! Tests a node that gets a different address from a new image. The node replaces its old member,
+//! but not while that member is alive.
 
 use std::fs;
 
@@ -21,8 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Moves a node. ARP finds no owner of the new address, so only the members that are connected to
-/// the old machine show that it is alive.
+/// Moves a node to a new address. ARP finds no owner of that address, so only the members that are
+/// connected to the old machine show that it is alive.
 fn moved() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -57,7 +57,7 @@ fn moved() -> Result<()> {
     bed.hosts[2].cut_power()?;
     new.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     wait_healthy(&new, 3, CONVERGENCE_TIMEOUT)?;
-    // A node with the old image finds out the moved member's address.
+    // A node with the old image determines the moved member's address.
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let shown = bed.hosts[0].check(&["firstboot", "status"])?;
     ensure!(

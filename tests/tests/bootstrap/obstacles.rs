@@ -62,8 +62,7 @@ fn network() -> Result<()> {
         "systemd does not set the proxy: {system}"
     );
 
-    // The member starts nevertheless, because the other members reach it, and firstboot reports the
-    // fault.
+    // The member still starts, because the other members reach it, and firstboot reports the fault.
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.99.3")?;
     bed.hosts[2].sh("systemctl restart --no-block firstboot etcd")?;
     let run = "_SYSTEMD_INVOCATION_ID=$(systemctl show --property=InvocationID --value firstboot)";
@@ -106,7 +105,7 @@ fn stopped() -> Result<()> {
         host.check(&["sh", "-c", &script])?;
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT).with_context(|| script.clone())?;
         let (now, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
-        ensure!(now == member, "{script}: etcd-3 is another member now");
+        ensure!(now == member, "{script}: etcd-3 is now a different member");
     }
     let journal = host.journal("etcd")?;
     ensure!(
@@ -242,7 +241,7 @@ fn degraded(host: &Host, name: &str, words: &[&str]) -> Result<String> {
     Ok(ran.stdout)
 }
 
-/// Runs the command that a remark suggests.
+/// Runs the command that a remark in the status suggests.
 fn run_remedy(host: &Host, shown: &str) -> Result<()> {
     let command = shown
         .split('`')

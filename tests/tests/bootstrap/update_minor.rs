@@ -78,7 +78,7 @@ fn publish(
 }
 
 /// Makes systemd kill etcd 8 s after each start, when the members have agreed on the cluster
-/// version. A script could not do that, because the system-call filter forbids fork.
+/// version. A script could not kill etcd, because the system-call filter forbids fork.
 fn kill_after_8_s(image: &Repack) -> Result<()> {
     let unit = image.path("etc/systemd/system/etcd.service");
     let text = fs::read_to_string(&unit)?;
@@ -239,7 +239,7 @@ fn stays() -> Result<()> {
     for host in &bed.hosts[..2] {
         ends(&update(host, "")?, 0, &[])?;
     }
-    // This etcd starts only once.
+    // This program starts etcd only once.
     publish(&bed, 3, NEW, |image| {
         kill_after_8_s(image)?;
         let etcd = image.path("usr/local/bin/etcd");

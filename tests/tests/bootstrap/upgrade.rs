@@ -174,7 +174,7 @@ fn steps() -> Result<()> {
 }
 
 /// etcd 3.7 cannot read the requests of the v2 API with which members of 3.5 publish their names.
-/// In a cluster with few entries, the leader sends them to a new member.
+/// In a cluster with few entries, the leader sends these requests to a new member.
 fn young() -> Result<()> {
     let mut bed = Bed::with_etcd(OLD, 3)?;
     boot_all(&mut bed.hosts)?;

@@ -38,7 +38,7 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
 }
 
 fn authority() -> Result<()> {
-    // A different cluster's CA is as valid as any other.
+    // The CA of a different cluster is as valid as any other CA.
     let other = Fixture::warm()?;
     other.built()?;
     let workshop = Fixture::warm()?;
@@ -129,7 +129,8 @@ fn ready() -> Result<()> {
     );
     ensure!(snapshot(&workshop.out().join("nodes"))? == nodes);
 
-    // If a certificate does not fit its node, or is missing, the builder refuses and names it.
+    // If a certificate does not fit its node, or is missing, the builder refuses and names the
+    // certificate.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
     fs::write(
         workshop.path("recipe.toml"),
@@ -273,7 +274,7 @@ fn lost() -> Result<()> {
 
 /// Two clusters must not share a PKI folder, because a client certificate of one cluster would have
 /// root's rights in the other. A build of one cluster also must not overwrite the output of the
-/// other.
+/// other cluster.
 fn two_clusters() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
@@ -338,7 +339,7 @@ fn two_clusters() -> Result<()> {
     is_assigned(&workshop, &moved)
 }
 
-/// Checks that a cluster with different addresses keeps its PKI at the operator's order.
+/// Checks that a cluster with different addresses keeps its PKI if the operator orders that.
 fn is_assigned(workshop: &Fixture, moved: &str) -> Result<()> {
     fs::write(workshop.path("recipe.toml"), moved)?;
     let recipe = workshop.path("recipe.toml").display().to_string();

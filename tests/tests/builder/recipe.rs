@@ -176,7 +176,7 @@ fn each_kind() -> Result<()> {
         check_output(&ran, 3, words)
             .and_then(|()| check_output(&ran, 3, &[&place, "nothing was built"]))
             .context(to)?;
-        // The line itself, with a caret below it.
+        // The message contains the line itself, with a caret below the line.
         let lines: Vec<&str> = ran.stderr.lines().collect();
         let caret = lines
             .iter()
