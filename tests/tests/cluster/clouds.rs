@@ -1,5 +1,5 @@
 //! Tests a node that gets its document from its cloud's metadata service, and every way in which
-//! such a service can refuse.
+//! the service can refuse.
 
 use std::fs;
 use std::io::Write as _;
@@ -160,7 +160,7 @@ fn ec2() -> Result<()> {
         service.requests()
     );
     service.state().is_off = false;
-    // Each token expires immediately. firstboot renews it once, and then fails.
+    // Each token expires immediately. firstboot renews the token once, and then fails.
     service.state().token_life = Some(Duration::ZERO);
     refused(&mut host, "answered 401")?;
     let [new_token, instance, data] = [
@@ -175,7 +175,7 @@ fn ec2() -> Result<()> {
     );
     service.state().token_life = None;
     host.boot()?;
-    // The node is set up once it has its own copy of the document.
+    // The node is set up after it has stored its own copy of the document.
     host.wait_for(
         "test -s /var/lib/firstboot/node.json",
         Duration::from_secs(60),
@@ -209,7 +209,7 @@ fn ec2() -> Result<()> {
 
 fn gce() -> Result<()> {
     let ours = provisioned()?;
-    // Compressed user data, as some tools send it.
+    // The user data is compressed, as some tools send it.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(&user_data(&ours, "etcd-1")?)?;
     let service = MetadataService::start(&ours.network, Cloud::Gce, Some(gzip.finish()?))?;

@@ -1,5 +1,5 @@
-//! Tests that firstboot does not use a document that has been replaced by a newer one, regardless
-//! of its source.
+//! Tests that firstboot does not use a document that has been replaced by a newer document,
+//! regardless of the source of the document.
 
 use std::fs;
 use std::process::Command;
@@ -44,7 +44,7 @@ fn older() -> Result<()> {
     host.boot()?;
     lives_by(&host, &old_certificate)?;
     let asked = ours.server.requests_for(SERVED).len();
-    ensure!(asked == 1, "the server was asked {asked} times");
+    ensure!(asked == 1, "the server received {asked} requests");
 
     // The two dates, which have a resolution of one second, differ because an installation has
     // taken place since the first build.
@@ -66,12 +66,12 @@ fn older() -> Result<()> {
     lives_by(&host, &new_certificate)?;
     ensure!(
         ours.server.requests_for(SERVED).len() == asked,
-        "a server that has an old document was asked"
+        "a server that has an old document received a request"
     );
 
     uses_no_older(&mut host, &old, &old_certificate, &new_certificate)?;
 
-    // The operator returns to the old document.
+    // The operator installs the old document again.
     host.check(&["rm", "/var/lib/firstboot/node.json"])?;
     host.check(&["systemctl", "restart", "firstboot"])?;
     lives_by(&host, &old_certificate)

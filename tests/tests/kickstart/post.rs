@@ -92,7 +92,7 @@ fn scripts() -> Result<()> {
 }
 
 /// anaconda only logs that a kernel, an initramfs or a boot loader is missing, and Oracle Linux
-/// installs a different kernel. On CentOS and its family `%post` refuses each of these cases.
+/// installs a different kernel. On CentOS and its family, `%post` refuses each of these cases.
 fn not_bootable() -> Result<()> {
     const KERNEL: &str = "3.10.0-1160.el7.x86_64";
     const WORK: &str = "/var/tmp/etcd-image";

@@ -1,4 +1,4 @@
-//! Tests that an order that does not lead to a restore leaves everything unchanged.
+//! Tests that a restore order that is not carried out leaves everything unchanged.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -57,7 +57,7 @@ fn wrong_snapshot() -> Result<()> {
     etcdctl(three, &format!("snapshot save {SNAPSHOT}.new"))?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // Only one member gets the order. Its etcd stops, and starts again once the deadline has
+    // Only one member gets the order. Its etcd stops, and starts again after the deadline has
     // passed.
     let lonely = one.run(&["firstboot", "restore", SNAPSHOT, "--deadline", "4"])?;
     ensure!(
@@ -95,7 +95,8 @@ fn wrong_snapshot() -> Result<()> {
     );
     as_before(&bed, &first, &before)?;
 
-    // Tests a file that is not a snapshot, and a name that is not a member.
+    // These orders name a file that is not a snapshot, a name that is not a member, or data that
+    // does not exist.
     one.write("/root/none.db", "nothing", 0o600)?;
     for (arguments, why) in [
         (&["/root/none.db"][..], "not a good snapshot"),
@@ -127,8 +128,8 @@ fn full_disk() -> Result<()> {
     snapshot(&bed, 0)?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // The member waits for the others, which do not have the order yet. Meanwhile its disk fills
-    // up.
+    // The member waits for the other members, which do not have the order yet. Meanwhile, its disk
+    // fills up.
     let command = ["firstboot", "restore", SNAPSHOT, "--deadline", "60"];
     let mut waiting = three.command(&command)?;
     waiting

@@ -54,7 +54,7 @@ pub(crate) fn restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     })
 }
 
-/// Gives the order to all hosts, and checks that each carries it out.
+/// Gives the order to all hosts, and checks that each host carries out the order.
 pub(crate) fn all_restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     let came = restore(orders)?;
     for (ran, (host, arguments)) in came.iter().zip(orders) {

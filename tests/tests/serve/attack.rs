@@ -1,5 +1,5 @@
-//! Tests hostile requests. None of them reopens the time window of a document, reaches a different
-//! file, or hides a second request.
+//! Tests hostile requests. No hostile request reopens the time window of a document, reaches a
+//! different file, or hides a second request.
 
 mod log;
 
@@ -72,7 +72,7 @@ fn head() -> Result<()> {
     let said = server.output()?;
     ensure!(
         !said.contains("etcd-1: "),
-        "the log of a HEAD request claims that the node got something:\n{said}"
+        "the log of a HEAD request claims that the node received something:\n{said}"
     );
     let state = ours.out().with_file_name("out.state").join("demo/etcd-1");
     ensure!(
@@ -174,7 +174,7 @@ fn links() -> Result<()> {
             )?;
         }
     }
-    // A node's own folder must not be a symlink either.
+    // A node's own folder must also not be a symlink.
     fs::rename(
         ours.out().join("nodes/etcd-2"),
         ours.out().join("nodes-of-2"),
@@ -229,8 +229,8 @@ fn smuggled() -> Result<()> {
     Ok(())
 }
 
-/// Returns request heads that hide a second request of `length` bytes, and others that no server
-/// may accept.
+/// Returns request heads that hide a second request of `length` bytes, and other request heads that
+/// no server may accept.
 fn heads(length: usize) -> Vec<String> {
     vec![
         format!("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"),
