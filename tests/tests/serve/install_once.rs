@@ -181,7 +181,7 @@ fn retried_then_refused() -> Result<()> {
         "{line}"
     );
     server.wait_for_output("[held]")?;
-    // After a restart the server still has this record.
+    // After a restart, the server still has this record.
     drop(server);
     let _server = Server::start(&ours, TREE)?;
     ensure!(

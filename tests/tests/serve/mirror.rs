@@ -1,5 +1,5 @@
-//! Tests that a machine can be installed from a mirror alone: the server sends it the installer,
-//! the image and the packages.
+//! Tests that a machine can be installed from a mirror alone: the server sends the machine the
+//! installer, the image and the packages.
 
 use std::fs;
 

@@ -1,6 +1,6 @@
 //! Tests nodes whose certificates are valid only for minutes, and which renew them at the server
-//! that signs their requests. They do so under load, without an operator, and without a restart of
-//! etcd. No private key leaves its files.
+//! that signs their requests. The nodes renew their certificates under load, without an operator,
+//! and without a restart of etcd. No private key leaves its files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -55,8 +55,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Runs a cluster whose certificates are valid for `minutes`, until each node has renewed them at
-/// least `times` times.
+/// Runs a cluster whose certificates are valid for `minutes`, until each node has renewed its
+/// certificates at least `times` times.
 fn renewed(minutes: u64, times: usize) -> Result<()> {
     let (ours, recipe) = built_with(&format!("certificate-minutes = {minutes}"))?;
     let scratch = run::current()?.folder("secrets")?;
@@ -112,7 +112,7 @@ fn machines(ours: &Provisioning) -> Result<Vec<Host>> {
 }
 
 /// Stops the server until a renewal has failed. The node reports the failure and tries again.
-/// Returns the new server, and the output of the old one.
+/// Returns the new server, and the output of the old server.
 fn outage(
     ours: &Provisioning,
     recipe: &Path,
@@ -264,7 +264,7 @@ fn no_key_is_anywhere(
             .windows(words.len())
             .any(|part| part == words.as_bytes());
         // The packets must not contain the request in plain text, and the log must show that there
-        // was one.
+        // was a request.
         ensure!(
             is_there == (file == "server"),
             "{file}: {words}: {is_there}"
@@ -310,7 +310,7 @@ fn off() -> Result<()> {
         wait_healthy(host, 3, TIMEOUT)?;
     }
 
-    // Otherwise the timer could renew the certificates before firstboot.service does.
+    // If the timer were enabled, it could renew the certificates before firstboot.service does.
     hosts[1].check(&["systemctl", "disable", "firstboot-renew.timer"])?;
     hosts[1].shutdown()?;
     let last = certificate(&hosts[1])?;
@@ -319,7 +319,7 @@ fn off() -> Result<()> {
     wait_healthy(&hosts[1], 3, TIMEOUT)?;
     ensure!(
         certificate(&hosts[1])? != last,
-        "the node has its old certificates"
+        "the node still has its old certificates after the boot"
     );
     let said = hosts[1].journal("firstboot")?;
     ensure!(

@@ -1,4 +1,4 @@
-//! The snapshot that the tests check, and the programs that are used to check it.
+//! The snapshot that the tests check, and the programs that check the snapshot.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,7 +54,7 @@ pub(crate) fn ours(path: &Path, more: &[&str]) -> Result<(i32, Value)> {
     let code = ran.code();
     ensure!(
         code == 0 || code == 3,
-        "`{}` ended with {code}:\n{}",
+        "`{}` exited with {code}:\n{}",
         ran.command,
         ran.stderr
     );

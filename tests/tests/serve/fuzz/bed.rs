@@ -56,7 +56,7 @@ impl Bed {
             let (status, said) = post(&ours.network.link(asker.name)?, &asker.mac, &body)?;
             ensure!(status == 200, "{}: {status}: {said}", asker.name);
         }
-        // After this build the output contains the documents of both nodes.
+        // After this build, the output contains the documents of both nodes.
         ours.build(&recipe)?;
         // A link in each public folder leads out of that folder.
         for public in [&tree, &mirror.join("tree"), &ours.out().join("image")] {
@@ -254,7 +254,7 @@ fn public(folders: &[PathBuf], out: &Path) -> Result<BTreeMap<usize, Vec<Vec<u8>
     Ok(files)
 }
 
-/// Returns a line of each private key of the cluster, and the planted secrets.
+/// Returns one line of each private key of the cluster, and the planted secrets.
 fn secrets(ours: &Provisioning) -> Result<Vec<Vec<u8>>> {
     let mut secrets = vec![SECRET.as_bytes().to_vec(), TOKEN.as_bytes().to_vec()];
     for path in walk(&ours.pki())? {

@@ -1,4 +1,4 @@
-//! Decides whether a machine may have an answer.
+//! Decides whether a machine may receive an answer.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use super::asker::{Asker, Keys, Knowledge};
 use super::client::{Reply, Response, responses};
 use super::request::{Port, Request};
 
-/// What the server may reveal, and to which machine.
+/// The information that the server may reveal to each machine.
 pub(super) struct Oracle {
-    /// The files that any client may have, by size.
+    /// The files that any client may receive, by size.
     pub(super) public: BTreeMap<usize, Vec<Vec<u8>>>,
     /// Texts that no answer may contain.
     pub(super) secrets: Vec<Vec<u8>>,
@@ -148,10 +148,7 @@ impl Oracle {
         }
         let sent = String::from_utf8_lossy(&request.bytes);
         let may_see = asker.is_local || sent.contains(&self.known.board_token);
-        ensure!(
-            may_see,
-            "neither a public file nor an answer for this machine"
-        );
+        ensure!(may_see, "not a public file or an answer for this machine");
         let kinds = [
             "text/html; charset=utf-8",
             "text/css; charset=utf-8",
@@ -197,10 +194,11 @@ fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
     ))
 }
 
-/// Judges a document. It must be that of the requesting machine's node, and its certificates must
-/// be for that node's keys.
+/// Judges a document. The document must be for the requesting machine's node, and its certificates
+/// must be for that node's keys.
 fn judge_document(asker: &Asker, text: &str) -> Result<()> {
-    let envelope: Envelope = serde_json::from_str(text).context("neither a file nor a document")?;
+    let envelope: Envelope =
+        serde_json::from_str(text).context("not a public file or a document")?;
     let document: NodeDocument = serde_json::from_slice(&envelope.unverified()?)?;
     ensure!(
         document.name.as_str() == asker.name,

@@ -2,7 +2,7 @@
 
 use crate::image::{Image, PAGE, Used};
 
-/// One damaged file: a description of the damage, and its bytes.
+/// One damaged file: a description of the damage, and the bytes of the file.
 pub(super) struct Case {
     pub(super) kind: &'static str,
     pub(super) what: String,

@@ -1,5 +1,5 @@
-//! Determines what a real etcd does with a snapshot: it is restored from the snapshot, started,
-//! queried for all its data, used, and started again.
+//! Determines what a real etcd does with a snapshot. The etcd is restored from the snapshot,
+//! started, queried for all its data, used, and started again.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tests::etcd::StandaloneEtcd;
 /// The result of using a snapshot with an etcd.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
-    /// etcd's own program does not restore it.
+    /// etcd's own program does not restore the snapshot.
     NotRestored(String),
     /// etcd does not start, or does not start a second time.
     NotStarted(String),
@@ -28,7 +28,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the outcome as one word. Compares the contents with the undamaged ones.
+    /// Returns the outcome as one word. Compares the contents with the undamaged contents.
     pub(crate) fn label(&self, whole: &Self) -> &'static str {
         match self {
             Self::NotRestored(_) => "no-restore",
