@@ -62,7 +62,7 @@ pub fn launch() -> Option<ExitCode> {
             .filter(|number| !number.is_empty())
             .map(str::parse);
         forget_newer_calls(&left.collect::<Result<Vec<u32>, _>>()?)?;
-        let program = arguments.next().context("no program")?;
+        let program = arguments.next().context("the arguments name no program")?;
         bail!(
             "cannot run {}: {}",
             program.display(),

@@ -146,7 +146,7 @@ pub fn library() -> Result<PathBuf> {
         process::run(pip.arg("--target").arg(folder).args(MOTO))?
             .ok()
             .map(drop)
-            .context("installing moto")?;
+            .context("cannot install moto")?;
         fs::read_dir(folder.join("moto"))
             .map(drop)
             .context("moto is not installed")

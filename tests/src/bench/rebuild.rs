@@ -129,7 +129,7 @@ fn once(
     let old = members()?
         .into_iter()
         .find(|member| member.name == "etcd-3")
-        .context("no etcd-3")?
+        .context("etcd-3 is not listed")?
         .id;
     let is_back = || -> Result<bool> {
         let members = members()?;

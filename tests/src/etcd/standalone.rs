@@ -193,7 +193,8 @@ impl StandaloneEtcd {
 
     // With HTTP/1.0 the answer ends when the connection is closed, and is not chunked.
     fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Result<String> {
-        let mut socket = UnixStream::connect(self.folder.join(CLIENT)).context("etcd's socket")?;
+        let mut socket = UnixStream::connect(self.folder.join(CLIENT))
+            .context("cannot connect to etcd's socket")?;
         socket.set_read_timeout(Some(ETCD_TIMEOUT))?;
         let length = body.len();
         let head = format!(

@@ -73,7 +73,10 @@ fn all() -> Result<()> {
 
     host.check(&["firstboot", "snapshot"])?;
     let listed = list(host, PLACE)?;
-    let name = listed[0]["name"].as_str().context("no name")?.to_owned();
+    let name = listed[0]["name"]
+        .as_str()
+        .context("the snapshot has no name")?
+        .to_owned();
     ensure!(
         listed.len() == 1 && listed[0]["good"] == true && name.ends_with(".db.zst.age"),
         "{listed:?}"

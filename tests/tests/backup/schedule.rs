@@ -41,7 +41,7 @@ fn once() -> Result<()> {
         // Makes the timer's last run appear long past, so that systemd makes up for the missed run
         // at boot (Persistent=).
         let stamp = host.path("/var/lib/systemd/timers/stamp-firstboot-snapshot.timer");
-        fs::create_dir_all(stamp.parent().context("no folder")?)?;
+        fs::create_dir_all(stamp.parent().context("the stamp has no folder")?)?;
         File::create(&stamp)?.set_modified(SystemTime::now() - Duration::from_secs(3 * 86_400))?;
     }
     bed.boot()?;

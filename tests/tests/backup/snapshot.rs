@@ -101,7 +101,7 @@ fn under_writes(host: &Host) -> Result<()> {
     let leader = tests::cluster::status(host)?
         .into_iter()
         .find(|member| member.leader)
-        .context("no leader")?;
+        .context("no member leads")?;
     let address = format!("10.101.15.10{}", leader.name.trim_start_matches("etcd-"));
     ensure!(
         !any["endpoint"]
@@ -210,7 +210,7 @@ fn begin(bed: &Bed, from: &str, path: &str) -> Result<Child> {
         .stderr(Stdio::piped())
         .spawn()
         .context("cannot start firstboot")?;
-    let folder = path.rsplit_once('/').context("no folder")?.0;
+    let folder = path.rsplit_once('/').context("the path has no folder")?.0;
     host.wait_for(
         &format!("[ -s {folder}/.firstboot-etcd-1.part ]"),
         CONVERGENCE_TIMEOUT,

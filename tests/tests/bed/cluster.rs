@@ -172,7 +172,7 @@ fn parted() -> Result<()> {
                 let begun = Instant::now();
                 std::net::TcpStream::connect("10.101.15.102:9").map(|_| begun.elapsed())
             })?
-            .context("no connection")
+            .context("cannot connect to the host")
     };
     network.add_latency("etcd-2", Duration::from_millis(100))?;
     ensure!(

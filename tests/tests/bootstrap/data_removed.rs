@@ -108,7 +108,7 @@ fn emptied(version: &str) -> Result<()> {
 /// member without intervention.
 pub(crate) fn lose(bed: &Bed, script: &str) -> Result<()> {
     let host = &bed.hosts[2];
-    let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
     host.sh(script)?;
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while listed(&bed.hosts[0], "etcd-3")

@@ -198,7 +198,7 @@ fn cloned() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
-    let before = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let before = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
     let boots = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
 
     let mut clone = bed.provisioning.clone_machine("etcd-3")?;

@@ -28,7 +28,7 @@ fn moved() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
-    let before = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let before = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
 
     bed.build(&fs::read_to_string(recipe("demo"))?.replace("10.101.15.103", "10.101.15.104"))?;
     let mut new = bed.moved("etcd-3")?;
@@ -64,7 +64,7 @@ fn moved() -> Result<()> {
         shown.contains("the recipe of this node's image has the address 10.101.15.103"),
         "{shown}"
     );
-    let (id, line) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let (id, line) = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
     ensure!(
         id != before.0 && line.contains("https://10.101.15.104:2380"),
         "etcd-3 is {line}"

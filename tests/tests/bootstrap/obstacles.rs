@@ -81,7 +81,7 @@ fn stopped() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let host = &bed.hosts[2];
-    let (member, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
+    let (member, _) = listed(host, "etcd-3")?.context("etcd-3 is not listed")?;
 
     // Another program occupies etcd's port.
     host.check(&["systemctl", "stop", "etcd"])?;
@@ -104,7 +104,7 @@ fn stopped() -> Result<()> {
         );
         host.check(&["sh", "-c", &script])?;
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT).with_context(|| script.clone())?;
-        let (now, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
+        let (now, _) = listed(host, "etcd-3")?.context("etcd-3 is not listed")?;
         ensure!(now == member, "{script}: etcd-3 is now a different member");
     }
     let journal = host.journal("etcd")?;
@@ -147,7 +147,7 @@ fn check_reported(host: &Host, words: &[&str]) -> Result<()> {
     let row = shown
         .lines()
         .find(|line| line.starts_with("etcd-3 "))
-        .context("no row")?;
+        .context("the status has no row for etcd-3")?;
     ensure!(
         words.iter().all(|word| row.contains(word)),
         "status does not show {words:?}:\n{shown}"
@@ -164,7 +164,7 @@ fn listed_wrong() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let host = &bed.hosts[0];
-    let (third, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
+    let (third, _) = listed(host, "etcd-3")?.context("etcd-3 is not listed")?;
 
     let id = u64::from_str_radix(&third, 16)?;
     let body = format!("{{\"action\":\"ACTIVATE\",\"memberID\":\"{id}\",\"alarm\":\"NOSPACE\"}}");

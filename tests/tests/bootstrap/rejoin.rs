@@ -43,7 +43,7 @@ fn removed() -> Result<()> {
         "{still:?}"
     );
 
-    let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
     remove(&bed.hosts[0], &old)?;
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
@@ -59,7 +59,7 @@ fn removed() -> Result<()> {
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     bed.hosts[2].check(&["sh", "-c", "ls -d /var/lib/etcd/aside/removed-*/member/wal"])?;
-    let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
     ensure!(new != old, "the node is still the same member");
 
     // The test removes the current disk, lets the machine join with a new disk, and then puts the
@@ -69,7 +69,7 @@ fn removed() -> Result<()> {
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
-    let (third, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let (third, _) = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
     bed.hosts[2].cut_power()?;
     put_in(&bed.hosts[2], &kept)?;
     bed.hosts[2].boot()?;
@@ -94,7 +94,7 @@ fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
         .members(helper)?
         .into_iter()
         .find(|member| member.name == "etcd-3")
-        .context("no etcd-3")?
+        .context("etcd-3 is not listed")?
         .id;
     bed.hosts[2].cut_power()?;
     take_out(&bed.hosts[2], kept)?;
@@ -144,7 +144,7 @@ fn beside_one_that_hangs() -> Result<()> {
     for host in &bed.hosts {
         wait_healthy(host, 4, CONVERGENCE_TIMEOUT)?;
     }
-    let (removed, _) = listed(&bed.hosts[0], "etcd-4")?.context("no etcd-4")?;
+    let (removed, _) = listed(&bed.hosts[0], "etcd-4")?.context("etcd-4 is not listed")?;
     move_leadership(&bed.hosts, 0)?;
     let starts =
         |host: &Host| Ok::<_, anyhow::Error>(host.journal("etcd")?.matches("Starting").count());

@@ -188,7 +188,7 @@ fn first_ca(bed: &Bed) -> Result<String> {
     ensure!(all.matches("BEGIN").count() == 2, "{all}");
     let (first, _) = all
         .split_once("-----END CERTIFICATE-----\n")
-        .context("no certificate")?;
+        .context("the file contains no certificate")?;
     let path = tests::run::current()?.folder("rotation")?.join("new.crt");
     fs::write(&path, format!("{first}-----END CERTIFICATE-----\n"))?;
     Ok(path.to_string_lossy().into_owned())

@@ -88,7 +88,10 @@ fn kill_after_8_s(image: &Repack) -> Result<()> {
 
 /// Waits until the cluster version has this minor, and also the storage version if etcd reports it.
 fn wait_minor(host: &Host, version: &str) -> Result<()> {
-    let minor = version.rsplit_once('.').context("not a version")?.0;
+    let minor = version
+        .rsplit_once('.')
+        .context("the version has no patch number")?
+        .0;
     let agreed = format!(
         ". /etc/profile.d/etcdctl.sh && curl -s --cacert $ETCDCTL_CACERT --cert $ETCDCTL_CERT --key $ETCDCTL_KEY \
          https://127.0.0.1:2379/version | grep -F '\"etcdcluster\":\"{minor}.'"

@@ -70,7 +70,9 @@ fn refused() -> Result<()> {
     is_missing(&workshop, &path)?;
     // builder accepts the real program, and also a file that has only the right headers.
     fs::write(&path, &real)?;
-    workshop.built().context("the real firstboot")?;
+    workshop
+        .built()
+        .context("the builder refuses the real firstboot")?;
     fs::write(&path, fake_release::program(1, 4096))?;
     workshop.built()?;
 

@@ -229,7 +229,7 @@ fn as_json() -> Result<()> {
     let ran = builder(&["check", "--format", "json"], &path)?;
     check_output(&ran, 3, &[])?;
     let findings: serde_json::Value = serde_json::from_str(&ran.stdout)?;
-    let findings = findings.as_array().context("expected a list")?;
+    let findings = findings.as_array().context("the findings are not a list")?;
     let finding = findings
         .iter()
         .find(|finding| finding["help"] == "did you mean `domain`?");

@@ -69,13 +69,13 @@ fn tools() -> Result<PathBuf> {
         let own = packages
             .iter()
             .find(|package| package["name"] == "serde-sarif")
-            .context("no serde-sarif")?;
+            .context("the metadata does not list serde-sarif")?;
         let manifest = Path::new(own["manifest_path"].as_str().unwrap_or_default());
         fs::copy(
             manifest.with_file_name("src/schema.json"),
             folder.join("schema.json"),
         )
-        .context("no schema")?;
+        .context("the crate contains no schema")?;
         Ok(())
     })
 }

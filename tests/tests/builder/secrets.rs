@@ -53,7 +53,7 @@ fn no_secret() -> Result<()> {
         let line = text
             .lines()
             .find(|line| !line.starts_with('-'))
-            .context("an empty key")?;
+            .context("the key is empty")?;
         needles.push(line.to_owned());
     }
     // The programs consist of noise, which contains no text and would take long to search.

@@ -59,7 +59,9 @@ fn packed() -> Result<()> {
     let image = workshop.out().join("image");
     let manifest: Value = serde_json::from_slice(&fs::read(image.join("manifest.json"))?)?;
     let entry = |path: &str| {
-        let entries = manifest["overlay"].as_array().context("no list")?;
+        let entries = manifest["overlay"]
+            .as_array()
+            .context("the manifest has no list `overlay`")?;
         entries
             .iter()
             .find(|entry| entry["path"] == path)

@@ -77,7 +77,9 @@ fn user_data(ours: &Provisioning, node: &str) -> Result<Vec<u8>> {
 fn explained(host: &Host, source: &str) -> Result<(String, String, Option<String>)> {
     let json: serde_json::Value =
         serde_json::from_str(&host.check(&["firstboot", "explain", "--sources", "--json"])?)?;
-    let rows = json["sources"].as_array().context("no sources")?;
+    let rows = json["sources"]
+        .as_array()
+        .context("the output lists no sources")?;
     let row = rows
         .iter()
         .find(|row| row["source"] == source)

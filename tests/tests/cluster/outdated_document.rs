@@ -35,7 +35,8 @@ fn older() -> Result<()> {
     let metadata = "[metadata]\nurl = \"http://10.101.15.1:8080/metadata/\"\n";
     let recipe = programs::demo(1, "", metadata)?;
     ours.build(&recipe)?;
-    let document = || fs::read(ours.out().join("nodes/etcd-1/node.json")).context("no document");
+    let document =
+        || fs::read(ours.out().join("nodes/etcd-1/node.json")).context("cannot read the document");
     let (old, old_certificate) = (document()?, certificate(&ours)?);
     fs::create_dir(ours.www().join("metadata"))?;
     fs::write(ours.www().join(SERVED), &old)?;
@@ -108,7 +109,8 @@ fn uses_no_older(
 
 /// Returns the server certificate of etcd-1 from the builder's folder.
 fn certificate(ours: &Provisioning) -> Result<String> {
-    fs::read_to_string(ours.pki().join("nodes/etcd-1/server.crt")).context("no certificate")
+    fs::read_to_string(ours.pki().join("nodes/etcd-1/server.crt"))
+        .context("cannot read the certificate")
 }
 
 /// Waits until the node is a healthy member with this certificate.

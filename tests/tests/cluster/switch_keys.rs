@@ -152,7 +152,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn only_the_nodes_have_their_keys(ours: &Provisioning, hosts: &[Host], desk: &Path) -> Result<()> {
     let mut keys = PrivateKeys::default();
     let out = ours.out();
-    let world = out.parent().context("out is in a folder")?.to_owned();
+    let world = out
+        .parent()
+        .context("the output folder has no parent")?
+        .to_owned();
     let mut folders = vec![world, desk.to_owned()];
     for host in hosts {
         keys.add(&host.read("/var/lib/firstboot/keys.pem")?)?;

@@ -60,7 +60,7 @@ fn half_born() -> Result<()> {
     let aside = bed.hosts[victim].path("/var/lib/etcd/aside");
     let put: Vec<_> = fs::read_dir(&aside)?.collect::<Result<_, _>>()?;
     let [put] = put.as_slice() else {
-        anyhow::bail!("{} holds {put:?}", aside.display())
+        anyhow::bail!("{} contains {put:?}", aside.display())
     };
     ensure!(
         put.file_name().to_string_lossy().starts_with("half-born-"),

@@ -117,7 +117,7 @@ fn changed_source() -> Result<()> {
 /// does not apply to them.
 fn outside_git() -> Result<()> {
     let folder = copy()?;
-    let outer = folder.parent().context("a folder has a parent")?;
+    let outer = folder.parent().context("the folder has no parent")?;
     ensure!(
         commit(&folder)?.is_empty(),
         "{:?} outside git",

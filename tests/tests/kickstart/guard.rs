@@ -148,7 +148,7 @@ fn lay_out(root: &Path, stage: &str) -> Result<()> {
     let digest = last
         .split_once("!= ")
         .and_then(|(_, rest)| rest.split_whitespace().next())
-        .context("no digest")?;
+        .context("the kickstart contains no digest")?;
     fs::write(ks.join("digest"), digest)?;
     let end = planned
         .kickstart

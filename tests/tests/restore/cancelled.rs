@@ -49,7 +49,7 @@ fn as_before(bed: &Bed, first: &str, before: &serde_json::Value) -> Result<()> {
 fn wrong_snapshot() -> Result<()> {
     let bed = cluster("3.5.1")?;
     let [one, two, three] = &bed.hosts[..] else {
-        anyhow::bail!("not three hosts")
+        anyhow::bail!("the bed does not have three hosts")
     };
     etcdctl(one, "put answer 42")?;
     snapshot(&bed, 0)?;
@@ -122,7 +122,7 @@ fn full_disk() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let [one, two, three] = &bed.hosts[..] else {
-        anyhow::bail!("not three hosts")
+        anyhow::bail!("the bed does not have three hosts")
     };
     etcdctl(one, "put answer 42")?;
     snapshot(&bed, 0)?;

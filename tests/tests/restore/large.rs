@@ -71,7 +71,7 @@ fn large() -> Result<()> {
     let writers = Writers::start(&client, &members, "meanwhile/");
     writers.wait_for_more(20, CONVERGENCE_TIMEOUT)?;
     let [one, two, three] = &bed.hosts[..] else {
-        anyhow::bail!("not three hosts")
+        anyhow::bail!("the bed does not have three hosts")
     };
     let orders: [(_, &[&str]); 3] = [
         (one, &[SNAPSHOT]),

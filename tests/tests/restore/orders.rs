@@ -93,5 +93,5 @@ pub(crate) fn revision(host: &Host) -> Result<i64> {
     let answer: serde_json::Value = serde_json::from_str(&json)?;
     answer[0]["Status"]["header"]["revision"]
         .as_i64()
-        .context("no revision")
+        .context("the status has no revision")
 }

@@ -56,7 +56,11 @@ fn fill(host: &Host) -> Result<String> {
         .ok()?;
     etcdctl(host, "compaction 20")?;
     let lease = etcdctl(host, "lease grant 86400")?;
-    let lease = lease.split(' ').nth(1).context("no lease")?.to_owned();
+    let lease = lease
+        .split(' ')
+        .nth(1)
+        .context("etcdctl printed no lease")?
+        .to_owned();
     etcdctl(host, &format!("put leased 1 --lease={lease}"))?;
     for words in [
         "role add reader",
@@ -107,7 +111,7 @@ fn snapshot(bed: &Bed) -> Result<()> {
     let own = members
         .iter()
         .find(|member| member.name == one.name())
-        .context("no etcd-1")?;
+        .context("etcd-1 is not listed")?;
     let raise = json!({ "action": "ACTIVATE", "memberID": own.id, "alarm": "NOSPACE" });
     client.call::<Value>(one.address(), "maintenance/alarm", &raise)?;
     etcdctl(one, "auth enable")?;
@@ -117,7 +121,7 @@ fn snapshot(bed: &Bed) -> Result<()> {
     let ghost = members
         .iter()
         .find(|member| member.peer_urls == [GHOST])
-        .context("no ghost")?;
+        .context("the learner is not listed")?;
     etcdctl(
         one,
         &format!("member remove {:x}", ghost.id.parse::<u64>()?),
@@ -150,7 +154,7 @@ fn came_back(bed: &Bed) -> Result<()> {
 /// Checks that etcd has the ids that were printed before any of the data was replaced.
 fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
     for host in &bed.hosts {
-        let (id, _) = listed(host, host.name())?.context("not listed")?;
+        let (id, _) = listed(host, host.name())?.context("the host's member is not listed")?;
         ensure!(
             said.contains(&format!("{} {id}", host.name())),
             "{} has the id {id}, but firstboot printed:\n{said}",
@@ -172,7 +176,7 @@ fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
 fn there_and_back(version: &str) -> Result<()> {
     let bed = cluster(version)?;
     let [one, two, three] = &bed.hosts[..] else {
-        anyhow::bail!("not three hosts")
+        anyhow::bail!("the bed does not have three hosts")
     };
     let lease = fill(one)?;
     snapshot(&bed)?;
@@ -304,7 +308,7 @@ fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
 /// Rolls back to the earlier data, and checks that no data was lost.
 fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     let [one, two, three] = &bed.hosts[..] else {
-        anyhow::bail!("not three hosts")
+        anyhow::bail!("the bed does not have three hosts")
     };
     let listed = two.check(&["firstboot", "restore", "--list"])?;
     ensure!(

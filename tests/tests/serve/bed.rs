@@ -34,7 +34,7 @@ pub(crate) fn built() -> Result<Provisioning> {
         Ok::<_, anyhow::Error>(
             ours.out()
                 .parent()
-                .context("out is in a folder")?
+                .context("the output folder has no parent")?
                 .to_owned(),
         )
     };

@@ -57,7 +57,9 @@ pub(crate) fn follows(from: &Link, change: impl FnOnce() -> Result<()>) -> Resul
     );
     stream.write_all(request.as_bytes())?;
     let first = read_all(&mut stream, Duration::from_secs(5))?;
-    let (head, events) = first.split_once("\r\n\r\n").context("no head")?;
+    let (head, events) = first
+        .split_once("\r\n\r\n")
+        .context("the answer has no complete head")?;
     ensure!(
         head.starts_with("HTTP/1.1 200 ") && head.contains("text/event-stream"),
         "{first}"

@@ -216,7 +216,9 @@ fn hostile() -> Result<()> {
         Ok(path)
     };
     let good = fs::read_to_string(&first)?;
-    let (head, _) = good.rsplit_once("-----BEGIN").context("a request")?;
+    let (head, _) = good
+        .rsplit_once("-----BEGIN")
+        .context("the request is not PEM")?;
     for text in [
         "x",
         head,

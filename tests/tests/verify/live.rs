@@ -65,7 +65,7 @@ fn revision(etcd: &StandaloneEtcd) -> Result<i64> {
     status["header"]["revision"]
         .as_str()
         .and_then(|revision| revision.parse().ok())
-        .context("no revision")
+        .context("the answer contains no revision")
 }
 
 /// A copy whose parts differ in age can consist of intact pages, each in its place, and still

@@ -116,10 +116,19 @@ fn says(case: &Case) -> Result<Vec<String>> {
     for word in &case.machine {
         match word.split_once('=') {
             Some((name, partition)) if partition.contains(':') => {
-                let disk = hardware.disks.last_mut().context("no disk")?;
+                let disk = hardware
+                    .disks
+                    .last_mut()
+                    .context("the case has no disk yet")?;
                 disk.partitions.push(existing(name, partition)?);
             }
-            Some(("table", _)) => hardware.disks.last_mut().context("no disk")?.table = "gpt",
+            Some(("table", _)) => {
+                hardware
+                    .disks
+                    .last_mut()
+                    .context("the case has no disk yet")?
+                    .table = "gpt"
+            }
             Some((name, bytes)) => hardware.disks.push(Disk::new(name, bytes.parse()?)),
             None if word == "efi" => hardware.efi = true,
             None => words = "inst.gpt",

@@ -34,7 +34,9 @@ fn site_recipe(text: &str, result: &Value) -> Result<String> {
     let mut text = kept.collect::<Vec<_>>().join("\n") + "\n";
     for _ in 0..2 {
         let section = sections.next().context("a section is missing")?;
-        let (header, keys) = section.split_once('\n').context("an empty section")?;
+        let (header, keys) = section
+            .split_once('\n')
+            .context("the section has no keys")?;
         ensure!(text.contains(header), "{section}");
         let keys = format!("{header}\n{}\n", keys.trim_end());
         text = text.replacen(&format!("{header}\n"), &keys, 1);

@@ -228,7 +228,7 @@ impl Machine {
 
     pub(super) fn write(&self, device: &str, path: &str, text: &str) -> Result<()> {
         let file = self.path(device, "files").join(path);
-        fs::create_dir_all(file.parent().context("no folder")?)?;
+        fs::create_dir_all(file.parent().context("the path has no folder")?)?;
         fs::write(file, text)?;
         Ok(())
     }

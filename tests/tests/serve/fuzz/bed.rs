@@ -89,7 +89,7 @@ impl Bed {
     pub(super) fn files(&self) -> Result<BTreeMap<String, Vec<u8>>> {
         let mut files = BTreeMap::new();
         let above = self.ours.out();
-        let above = above.parent().context("out is in a folder")?;
+        let above = above.parent().context("the output folder has no parent")?;
         for root in [&self.folder, above] {
             for path in walk(root)? {
                 let name = path.to_string_lossy().into_owned();
@@ -184,7 +184,7 @@ fn folders(ours: &Provisioning, folder: &Path) -> Result<[PathBuf; 4]> {
 /// address and once with the loopback address. Also returns all MAC addresses, including that of
 /// the third node, whose machine sends no requests.
 fn askers(ours: &Provisioning, keys: &[Keys]) -> Result<(Vec<Asker>, Vec<String>)> {
-    let (address, _) = SERVER.split_once(':').context("no port")?;
+    let (address, _) = SERVER.split_once(':').context("the address has no port")?;
     let server: IpAddr = address.parse()?;
     let (mut askers, mut macs) = (Vec::new(), Vec::new());
     for (name, at) in [("etcd-1", 0), ("etcd-2", 1), ("etcd-3", 2), ("stranger", 3)] {
@@ -260,7 +260,7 @@ fn secrets(ours: &Provisioning) -> Result<Vec<Vec<u8>>> {
     for path in walk(&ours.pki())? {
         let text = fs::read_to_string(&path).unwrap_or_default();
         if text.contains("PRIVATE KEY") {
-            let line = text.lines().nth(1).context("an empty key")?;
+            let line = text.lines().nth(1).context("the key is empty")?;
             secrets.push(line.as_bytes().to_vec());
         }
     }

@@ -99,12 +99,18 @@ impl Oracle {
 
     /// Judges an answer that must be a part of a public file.
     fn judge_part(&self, response: &Response<'_>) -> Result<Kind> {
-        let range = response.header("content-range").context("no range")?;
+        let range = response
+            .header("content-range")
+            .context("the answer states no range")?;
         let (range, total) = range
             .trim_start_matches("bytes ")
             .split_once('/')
-            .context("no total")?;
-        let start: usize = range.split_once('-').context("no range")?.0.parse()?;
+            .context("the range states no total size")?;
+        let start: usize = range
+            .split_once('-')
+            .context("the answer states no range")?
+            .0
+            .parse()?;
         let files = self
             .public
             .get(&total.parse()?)

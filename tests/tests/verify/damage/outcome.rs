@@ -78,7 +78,7 @@ pub(crate) fn run_etcd(version: &str, snapshot: &Path, folder: &Path) -> Result<
     };
     let token = parsed(&login)?["token"]
         .as_str()
-        .context("no token")?
+        .context("the answer contains no token")?
         .to_owned();
     let worked = disarm(&etcd, &token).and_then(|alarms| {
         let mut state = state(&etcd, &token)?;
@@ -203,7 +203,9 @@ fn work(etcd: &StandaloneEtcd, token: &str) -> Result<()> {
         )?;
     }
     let put: Value = serde_json::from_str(&put)?;
-    let revision = put["header"]["revision"].as_str().context("no revision")?;
+    let revision = put["header"]["revision"]
+        .as_str()
+        .context("the answer contains no revision")?;
     tell(
         "/v3/kv/compaction",
         &format!(r#"{{"revision":"{revision}","physical":true}}"#),
