@@ -54,7 +54,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             services,
         ),
         trial(
-            "other_releases_run",
+            "other_etcd_releases_can_be_made",
             &[Requirement::Apt, Requirement::Go(25)],
             releases,
         ),

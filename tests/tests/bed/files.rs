@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             serves,
         ),
         trial(
-            "the_server_misbehaves_as_ordered",
+            "each_injected_fault_has_its_effect",
             &[Requirement::Curl],
             misbehaves,
         ),

@@ -15,15 +15,19 @@ use crate::fixtures::{Fixture, builder, check_output, names, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("an_authority_given_in_the_recipe_signs", &[], authority),
-        trial("provided_certificates_are_used_unchanged", &[], ready),
-        trial("provided_certificates_are_not_an_earlier_build", &[], first),
-        trial("a_lost_authority_is_never_replaced_by_a_new_one", &[], lost),
         trial(
-            "two_clusters_in_one_folder_do_not_share_an_authority",
+            "a_ca_named_in_the_recipe_signs_the_certificates",
             &[],
-            two_clusters,
+            authority,
         ),
+        trial("provided_certificates_are_used_unchanged", &[], ready),
+        trial(
+            "provided_certificates_do_not_count_as_an_earlier_build",
+            &[],
+            first,
+        ),
+        trial("a_lost_ca_is_never_replaced_by_a_new_ca", &[], lost),
+        trial("two_clusters_cannot_share_a_pki_folder", &[], two_clusters),
     ]
 }
 

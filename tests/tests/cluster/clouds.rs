@@ -23,7 +23,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             REQUIREMENTS,
             openstack,
         ),
-        trial("a_node_on_ec2_asks_with_tokens_only", REQUIREMENTS, ec2),
+        trial(
+            "a_node_on_ec2_sends_a_token_with_each_query",
+            REQUIREMENTS,
+            ec2,
+        ),
         trial("a_node_on_gce_rejects_other_servers", REQUIREMENTS, gce),
         trial(
             "a_node_on_azure_is_named_by_the_kernels_command_line",

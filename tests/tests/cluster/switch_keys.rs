@@ -24,7 +24,7 @@ const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![long(
-        "running_cluster_switches_to_keys_that_its_nodes_make",
+        "a_running_cluster_switches_to_keys_that_its_nodes_generate",
         REQUIREMENTS,
         switched,
     )]

@@ -30,11 +30,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_head_request_opens_no_window", REQUIREMENTS, head),
         trial("a_file_is_found_under_one_path_only", REQUIREMENTS, paths),
         trial("links_are_not_followed", REQUIREMENTS, links),
-        trial("a_request_is_one_request", REQUIREMENTS, smuggled),
+        trial("no_request_hides_a_second_request", REQUIREMENTS, smuggled),
         trial("no_client_can_fill_the_log", REQUIREMENTS, log::log),
         trial("a_full_disk_refuses_no_machine", REQUIREMENTS, log::full),
         trial(
-            "the_server_stops_and_listens_as_ordered",
+            "signals_stop_the_server_and_wrong_options_are_refused",
             REQUIREMENTS,
             stops_and_listens,
         ),

@@ -36,7 +36,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             &[],
             altered,
         ),
-        trial("a_mirror_follows_its_pins", &[], pinned),
+        trial(
+            "a_pinned_list_is_verified_and_other_lists_change_only_on_refresh",
+            &[],
+            pinned,
+        ),
         trial(
             "an_interrupted_refresh_needs_no_second_refresh",
             &[],
