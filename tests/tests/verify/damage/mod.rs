@@ -6,7 +6,7 @@
 //! firstboot refuses a database that all three etcds accept, the file shows that. Each run repeats
 //! the experiment for a sample of the cases.
 //!
-//! `JUDGE= cargo test -p tests --test verify -- etcd_would_do` repeats the experiment for all
+//! `JUDGE= cargo test -p tests --test verify -- etcd_does_what` repeats the experiment for all
 //! cases, which takes an hour. `JUDGE=alarm,meta` repeats it for the cases with one of these words
 //! in their names. Both commands write the results to `target/verdicts.txt`.
 
