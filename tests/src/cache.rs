@@ -31,7 +31,7 @@ pub fn entry(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<Path
     entry_of(&folder(), name, build)
 }
 
-/// Does the same as [`entry`], but in a folder other than the cache.
+/// Returns the path of an entry as [`entry`] does, but in a folder other than the cache.
 pub fn entry_of(
     cache: &Path,
     name: &str,

@@ -2,8 +2,8 @@
 //!
 //! With `--keep-unit`, nspawn puts its host into a group `payload` below the group of nspawn
 //! itself. Two hosts of one test would share that group, and their systemds would remove each
-//! other's groups. Sometimes a service would then fail with 219/CGROUP. Therefore each nspawn
-//! starts in a separate group.
+//! other's groups. Sometimes a service would then fail with 219/CGROUP. Therefore the test bed
+//! starts each nspawn in a separate group.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// Control groups with the same name, one in each hierarchy that systemd manages. They are removed
-/// on drop.
+/// Control groups with the same name, one in each hierarchy that systemd manages. The groups are
+/// removed on drop.
 #[derive(Debug)]
 pub(crate) struct Cgroup(Vec<PathBuf>);
 

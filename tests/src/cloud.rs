@@ -43,7 +43,7 @@ pub struct State {
     tokens: Vec<(String, Instant)>,
 }
 
-/// A service at 169.254.169.254 in a network's world. It is stopped on drop.
+/// A service at 169.254.169.254 in a network's world. The service is stopped on drop.
 #[derive(Debug)]
 pub struct MetadataService {
     shared: Arc<Shared>,

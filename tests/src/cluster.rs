@@ -169,7 +169,7 @@ impl Provisioning {
         Ok(host)
     }
 
-    /// Adds a second installed machine with the node's document and address. It is off.
+    /// Adds a second installed machine with the node's document and address. The machine is off.
     pub fn twin(&self, node: &str) -> Result<Host> {
         self.second(node, self.network.add_twin(&format!("{node}-twin"), node)?)
     }
@@ -267,7 +267,8 @@ impl Provisioning {
         Ok(SigningKey::from_pkcs8(&der)?)
     }
 
-    /// Adds an installed machine that has the name and the document of this node. It is off.
+    /// Adds an installed machine that has the name and the document of this node. The machine is
+    /// off.
     pub fn node(&self, name: &str) -> Result<Host> {
         let mut host = self.machine(name)?;
         self.install(&mut host)?;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{process, run};
 
-/// A loop device backed by a file of the run. Both are removed on drop.
+/// A loop device backed by a file of the run. The device and the file are removed on drop.
 #[derive(Debug)]
 pub struct Disk {
     folder: PathBuf,

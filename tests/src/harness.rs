@@ -40,7 +40,7 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
     let ignored = reason.is_some();
     let own = name.to_owned();
     Trial::test(name, move || {
-        // `--ignored` runs the test nevertheless; it then fails with that reason.
+        // With `--ignored`, the test still runs, and fails with that reason.
         if let Some(reason) = &reason {
             return Err(Failed::from(reason.clone()));
         }

@@ -10,8 +10,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
-/// What a client did with the key. Each value is written only once, so a value identifies its
-/// writer. None means that the key does not exist.
+/// A client's action on the key. Each value is written only once, so a value identifies its writer.
+/// None means that the key does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// The client read this value.
@@ -24,7 +24,7 @@ pub enum Action {
     Refused(Option<u64>, Option<u64>),
 }
 
-/// One operation, with its start and its end measured on the same clock.
+/// An operation, with its start and its end measured on the same clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operation {
     /// The client that performed the operation.
@@ -34,7 +34,7 @@ pub struct Operation {
     /// The time when the answer arrived. None means that no answer arrived, so the operation was
     /// performed at some later time, or never.
     pub ended: Option<u64>,
-    /// What the client did.
+    /// The client's action.
     pub action: Action,
 }
 

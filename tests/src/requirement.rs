@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::{process, run};
 
-/// One thing that a test requires of the machine.
+/// A requirement of a test on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Requirement {
     /// Root, and permission to create mount namespaces.

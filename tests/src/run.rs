@@ -1,4 +1,4 @@
-//! One run of a test program: its namespaces, its folder, and the cleanup after earlier runs that
+//! A run of a test program: its namespaces, its folder, and the cleanup after earlier runs that
 //! died.
 //!
 //! A run first enters a separate mount namespace. Therefore mounts and named network namespaces
@@ -26,7 +26,7 @@ static SHARED: OnceLock<PathBuf> = OnceLock::new();
 /// The variable with the folder that all runs of a suite share.
 const SHARE: &str = "ETCD_IMAGE_SHARED";
 
-/// This process's run.
+/// The run of this process.
 #[derive(Debug)]
 pub struct Run {
     folder: PathBuf,
@@ -47,8 +47,8 @@ impl Run {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Returns the folder for the hosts' console output. It outlives the hosts, so that a failed
-    /// test can show the output.
+    /// Returns the folder for the hosts' console output. The folder outlives the hosts, so that a
+    /// failed test can show the output.
     pub fn consoles(&self) -> PathBuf {
         self.folder.join("consoles")
     }

@@ -56,8 +56,8 @@ impl Server {
         let mut moto = world.command("python3");
         moto.args(["-m", "moto.server", "-H", host, "-p", port])
             .env("PYTHONPATH", library()?);
-        // The server keeps objects in memory. It shares a disk with the client, so each byte would
-        // otherwise be written to that disk twice.
+        // The server keeps objects in memory. The server shares a disk with the client, so each
+        // byte would otherwise be written to that disk twice.
         moto.env(
             "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE",
             (16_u64 << 30).to_string(),
@@ -80,7 +80,7 @@ impl Server {
     }
 }
 
-/// The server and a proxy in front of it. Both are stopped on drop.
+/// The server and a proxy in front of it. The server and the proxy are stopped on drop.
 #[derive(Debug)]
 pub struct S3 {
     faults: Arc<Mutex<Vec<Fault>>>,

@@ -1,8 +1,8 @@
 //! The measurements of `make bench`, one file for each.
 //!
 //! Each measurement runs two programs or setups alternately (A B A B), so that other load on the
-//! machine affects both, and compares the medians. The benchmark asserts nothing. It prints a table
-//! for a person to judge.
+//! machine affects both, and compares the medians. The benchmark asserts nothing. The benchmark
+//! only prints a table for a person to judge.
 
 pub mod boot;
 pub mod build;

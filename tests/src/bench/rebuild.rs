@@ -13,8 +13,8 @@ use crate::host::Host;
 use crate::{etcd, programs, reference_setup};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
-/// The number of keys. It exceeds the 10,000 entries after which etcd keeps a snapshot instead of
-/// its log, so that a joining member receives a snapshot, as from any database in use.
+/// The number of keys. The number exceeds the 10,000 entries after which etcd keeps a snapshot
+/// instead of its log, so that a joining member receives a snapshot, as in any cluster in use.
 const KEYS: usize = 20_000;
 /// The value size with which all keys add up to 256 MB.
 const VALUE: usize = 13_400;

@@ -22,7 +22,7 @@ const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The folder on a host with the release and with the programs of both patch releases.
 const SHARED: &str = "/shared";
 
-/// The script that an operator runs on each node. It checks nothing before it stops etcd.
+/// The script that an operator runs on each node. The script checks nothing before it stops etcd.
 const SCRIPT: &str = "set -e
 systemctl stop etcd
 cp --preserve=mode /shared/$1/etcd /shared/$1/etcdctl /shared/$1/etcdutl /usr/local/bin/
@@ -109,7 +109,7 @@ impl Bed {
             bed.hosts.push(bed.provisioning.node(name)?);
         }
         // The installer would refuse this overlay, because the kickstart names the builder's
-        // overlay. Therefore its files are put onto the installed disks.
+        // overlay. Therefore the files of the overlay are put onto the installed disks.
         bed.publish(PATCHES[0])?;
         let out = bed.provisioning.out();
         for host in &mut bed.hosts {

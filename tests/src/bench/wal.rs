@@ -24,8 +24,8 @@ const RECORD: usize = 2048;
 const SEGMENT: i64 = 64_000_000;
 /// The number of records that each run writes.
 const RECORDS: usize = 300;
-/// The number of log files. They are written in small pieces and remain open, as on a node that
-/// keeps logs.
+/// The number of log files. The files are written in small pieces and remain open, as on a node
+/// that keeps logs.
 const FILES: usize = 20;
 const SMALL: usize = 100 << 10;
 

@@ -1,5 +1,5 @@
-//! `make demo` shows the project's main task. It makes an image from one recipe, installs three
-//! hosts with the image's own kickstart, and boots them into a healthy cluster.
+//! `make demo` shows the project's main task. The demo makes an image from one recipe, installs
+//! three hosts with the image's own kickstart, and boots them into a healthy cluster.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -12,7 +12,7 @@ use anyhow::{Result, anyhow, ensure};
 
 use super::Client;
 
-/// The pause between two writes of one writer. It leaves CPU time for the cluster.
+/// The pause between two writes of one writer. The pause leaves CPU time for the cluster.
 const WRITE_INTERVAL: Duration = Duration::from_millis(15);
 
 /// Writers, one for each member.

@@ -1,5 +1,5 @@
-//! Three installed hosts that stay on. They are reset to their installed state before each point,
-//! because a boot would take longer than the test of a point.
+//! Three installed hosts that stay on. The hosts are reset to their installed state before each
+//! point, because a boot would take longer than the test of a point.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

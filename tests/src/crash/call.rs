@@ -88,8 +88,8 @@ impl Process {
             libc::SYS_mount => name("mount", plain(second)?),
             libc::SYS_umount2 => name("unmount", plain(first)?),
             libc::SYS_sethostname => name("sethostname", String::new()),
-            // These calls start a program. A clone that starts a thread does not have the flag for
-            // vfork.
+            // fork, vfork, and a clone with CLONE_VFORK start a program. A clone that starts a
+            // thread does not have that flag.
             libc::SYS_vfork | libc::SYS_fork => name("spawn", String::new()),
             libc::SYS_clone if first & libc::CLONE_VFORK as u64 != 0 => {
                 name("spawn", String::new())

@@ -2,8 +2,8 @@
 //! namespace separates it.
 //!
 //! Programs read the clock from memory that the kernel maps into them (vDSO). If the vDSO is hidden
-//! from a program, its libc asks the kernel instead, and the tracer changes the answer before the
-//! program receives it.
+//! from a program, its libc makes a system call instead, and the tracer changes the result before
+//! the program receives it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use nix::libc;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 
-/// The file that makes the program's clock wrong as long as it exists. It contains the number of
-/// seconds.
+/// The file that makes the program's clock wrong as long as it exists. The file contains the number
+/// of seconds.
 #[derive(Debug)]
 pub(super) struct Clock {
     file: PathBuf,

@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result, bail};
 pub struct Point {
     /// The call and its object, such as `rename /etc/etcd/etcd.conf`.
     pub what: String,
-    /// Its ordinal, counted from 1.
+    /// The ordinal of the point among equal calls, counted from 1.
     pub nth: usize,
 }
 
@@ -47,7 +47,7 @@ impl std::str::FromStr for Point {
     }
 }
 
-/// What the tracer does to the next program that is started.
+/// The tracer's action on the next program that is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TracerOrder {
     /// Do nothing but list all points that the program passes.

@@ -37,8 +37,8 @@ pub const TOGETHER: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// One machine comes up alone and waits for the others. It receives requests before it can send
-/// any.
+/// One machine comes up alone and waits for the other machines. The machine receives requests
+/// before it can send any.
 pub const EARLY: Scenario = Scenario {
     name: "first boot, before the others",
     victim: 1,

@@ -17,8 +17,8 @@ pub enum Traced {
     Firstboot,
     /// etcd.service.
     Etcd,
-    /// `firstboot leave`, a command that an operator types. Here it runs as a unit, so that systemd
-    /// reports how it ended.
+    /// `firstboot leave`, a command that an operator types. In the sweep, the command runs as a
+    /// unit, so that systemd reports how it ended.
     Leave,
     /// `firstboot update`, which also runs as a unit.
     OrderUpdate,

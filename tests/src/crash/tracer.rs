@@ -1,9 +1,9 @@
 //! Runs a program and intercepts each of its system calls before the kernel carries it out. At the
 //! point in the order, the tracer kills or holds the program, and the call never happens.
 //!
-//! strace's own injection is unsuitable, because it counts the calls of one kind, and how often
-//! firstboot asks a peer depends on how long that peer takes to come up. The tracer identifies a
-//! point by the action and its object.
+//! strace's own injection is unsuitable, because it counts the calls of one kind, and the number of
+//! firstboot's queries to a peer depends on how long that peer takes to come up. The tracer
+//! identifies a point by the action and its object.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -25,8 +25,8 @@ use crate::requirement::Requirement;
 
 pub use binary::replace_etcd_binary;
 
-/// The version in recipes/demo.toml. It consists of upstream's own programs, which need not be
-/// compiled.
+/// The version in recipes/demo.toml. This release consists of upstream's own programs, which need
+/// not be compiled.
 pub const DEMO: &str = "3.5.1";
 
 /// The newest releases that Go can build here, newest first. The builder's table of upstream's

@@ -19,10 +19,10 @@ use crate::process::{self, KillOnDrop};
 /// folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
-/// How long etcd may take before it serves. It first reads a database of up to 2 GB.
+/// How long etcd may take before it serves. etcd first reads a database of up to 2 GB.
 const ETCD_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A running etcd. It is killed on drop.
+/// A running etcd. The process is killed on drop.
 #[derive(Debug)]
 pub struct StandaloneEtcd {
     folder: PathBuf,

@@ -35,7 +35,7 @@ pub(super) struct Machine {
     outer: KillOnDrop,
     /// The pid of the host's own first process in the test bed's /proc.
     init: u32,
-    /// The host's control group. It is empty and can be removed once `outer` is gone.
+    /// The host's control group. The group is empty and can be removed after `outer` has ended.
     _cgroup: Cgroup,
 }
 

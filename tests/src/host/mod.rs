@@ -37,7 +37,7 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a host may take to shut down.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A host. It is off at first. On drop, it is killed and its files are removed.
+/// A host, which is off at first. On drop, the host is killed and its files are removed.
 #[derive(Debug)]
 pub struct Host {
     // The fields are dropped in this order: first the machine stops, then its root is removed, then
@@ -250,7 +250,8 @@ impl Host {
         self.start()
     }
 
-    /// Kills all processes of the host at one instant. Its files stay as they were at that instant.
+    /// Kills all processes of the host at one instant. The host's files stay as they were at that
+    /// instant.
     pub fn cut_power(&mut self) -> Result<()> {
         let init = i32::try_from(self.init()?).context("the pid is out of range")?;
         nix::sys::signal::kill(

@@ -13,7 +13,7 @@ shift 7
 mount --make-rprivate /
 mount -t proc proc "$root/proc"
 mount --bind "$cmdline" "$root/proc/cmdline"
-# A write to the real file would act on the test machine. Not every kernel has the file.
+# A write to the real file would act on the test machine. Some kernels do not have the file.
 if [ -e "$root/proc/sysrq-trigger" ]; then
     mount --bind "$sysrq" "$root/proc/sysrq-trigger"
 fi

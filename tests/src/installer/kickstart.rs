@@ -100,8 +100,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A function that resolves an `%include`. It returns the included text, or None to skip it, as in
-/// the first reading before %pre.
+/// A function that resolves an `%include`. The function returns the included text, or None to skip
+/// the `%include`, as in the first reading before %pre.
 pub type Include<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
 impl Kickstart {

@@ -2,9 +2,9 @@
 //!
 //! The module `anaconda` models, function by function, what anaconda does with each command. The
 //! stand-in carries out the steps in anaconda's order: %pre, storage, %pre-install, packages,
-//! configuration, %post, its exit handler. It makes yum's requests and checks the answers as yum
-//! would, but installs no package and touches no disk. %onerror and %traceback do not run, as on
-//! CentOS 7 in cmdline mode.
+//! configuration, %post, its exit handler. The stand-in makes yum's requests and checks the answers
+//! as yum would, but installs no package and touches no disk. %onerror and %traceback do not run,
+//! as on CentOS 7 in cmdline mode.
 //!
 //! Scripts run in an environment that has only what CentOS 7.9's installer has: its programs, its
 //! PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the disks as described, no name

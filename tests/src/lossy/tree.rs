@@ -23,15 +23,15 @@ pub(super) use content::{Answer, Body, Content};
 /// The inode of the root, as FUSE requires.
 pub(super) const ROOT: u64 = 1;
 
-/// What a power cut does to data that was not flushed.
+/// The effect of a power cut on data that was not flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// Nothing is lost.
     Nothing,
     /// All unflushed data is lost, for each file and each folder separately.
     Unflushed,
-    /// Names, modes and owners are kept, but contents are lost, so a renamed file is empty. This is
-    /// the classic case on XFS.
+    /// Names, modes and owners are kept, but contents are lost, so a renamed file is empty. An
+    /// empty renamed file is the classic case on XFS.
     Contents,
     /// Like the previous variant, but files have their new lengths, with zeros in place of the lost
     /// contents.
@@ -47,7 +47,7 @@ struct Inode {
     kept: Option<Content>,
 }
 
-/// A rename between two folders, neither of which has been flushed since.
+/// A rename between two folders that have not been flushed since the rename.
 #[derive(Debug, Clone)]
 struct Move {
     from: (u64, OsString),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// One way to misbehave. Several faults on the same path are combined as far as possible.
+/// A way in which the server misbehaves. Several faults on the same path are combined as far as
+/// possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Answer with this status and no file, such as 404.

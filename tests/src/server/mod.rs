@@ -1,9 +1,9 @@
 //! A small HTTP/1.1 file server that can inject faults.
 //!
-//! It serves a folder with GET and HEAD, including Range and Content-Length. A request with any
-//! other method is recorded and answered with 204, so that a script's report can be read back. Each
-//! connection carries only one request, so a client must handle `Connection: close`, and a fault
-//! cannot affect the next request.
+//! The server serves a folder with GET and HEAD, including Range and Content-Length. A request with
+//! any other method is recorded and answered with 204, so that a script's report can be read back.
+//! Each connection carries only one request, so a client must handle `Connection: close`, and a
+//! fault cannot affect the next request.
 
 mod fault;
 mod request;

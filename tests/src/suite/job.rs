@@ -16,8 +16,8 @@ use crate::{harness, run};
 /// A job that takes longer than this is considered hung.
 const JOB_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
-/// Test programs whose tests are short, or share the result of the first test. All tests of such a
-/// program are one job.
+/// Test programs whose tests are short, or share the result of the first test. All tests of each of
+/// these programs form one job.
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
 /// The jobs that take the longest, in descending order.
@@ -48,7 +48,7 @@ const LONGEST_JOBS: [&str; 24] = [
     "bootstrap::a_member_that_received_a_snapshot_delays_no_other",
 ];
 
-/// One process that runs tests.
+/// A process that runs tests.
 #[derive(Debug)]
 pub(super) struct Job {
     program: Program,

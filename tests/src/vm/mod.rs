@@ -2,7 +2,7 @@
 //! memory and settings.
 //!
 //! The machine runs in QEMU without KVM, and is therefore about ten times slower than the machine
-//! that runs the tests. Its root is an XFS file system made from a folder. Its kernel is Debian's
+//! that runs the tests. The root is an XFS file system made from a folder. The kernel is Debian's
 //! cloud kernel, which is downloaded but not installed.
 
 use std::fs::{self, File};
@@ -134,7 +134,7 @@ impl Vm {
             self.disk.device().display(),
             self.throttle
         ))
-        // Its network contains only the guest's own address.
+        // The machine's network contains only the guest's own address.
         .args([
             "-netdev",
             &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}"),

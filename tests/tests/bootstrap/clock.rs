@@ -1,5 +1,5 @@
-//! Tests a node with a new disk and a wrong clock. It must not join a cluster, because leases and
-//! certificates depend on the clock.
+//! Tests a node with a new disk and a wrong clock. The node must not join a cluster, because leases
+//! and certificates depend on the clock.
 
 use std::path::Path;
 

@@ -93,9 +93,9 @@ fn eventually(what: &str, mut act: impl FnMut() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// etcd-io/etcd#12227: two of three members get new disks and are started as `new`. They are a
-/// quorum and elect a leader without data. The third member, which has the data, follows that
-/// leader.
+/// etcd-io/etcd#12227: two of three members get new disks and are started as `new`. These two
+/// members form a quorum and elect a leader without data. The third member, which has the data,
+/// follows that leader.
 fn two_wiped() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;

@@ -104,9 +104,9 @@ fn leave() -> Result<()> {
 /// not carried it out.
 fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
     let name = bed.hosts[leads].name().to_owned();
-    // This is the sixth flush. Flushes 1 and 2 are of the lock's folder and its parent. Flushes 3
-    // and 4 are of the journal and its folder when the journal is opened, and flushes 5 and 6 are
-    // of the journal and its folder with the new line.
+    // The program is killed at its sixth flush. Flushes 1 and 2 are of the lock's folder and its
+    // parent. Flushes 3 and 4 are of the journal and its folder when the journal is opened, and
+    // flushes 5 and 6 are of the journal and its folder with the new line.
     let killed = killed_at_flush(&bed.hosts[leads], 6, &["firstboot", "leave"])?;
     let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
     ensure!(

@@ -1,5 +1,5 @@
-//! A stand-in for etcd's own release. It has the same layout, but contains small programs that
-//! cannot run.
+//! A stand-in for etcd's own release. The stand-in has the same layout, but contains small programs
+//! that cannot run.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

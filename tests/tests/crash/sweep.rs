@@ -75,8 +75,8 @@ fn power_lost() -> Result<()> {
         Loss::Torn(settings.seed),
         Loss::Nothing,
     ];
-    // Neither count divides the other, so each kind of loss affects one node in some cases and all
-    // three nodes in others.
+    // The two counts have no common divisor, so each kind of loss affects one node in some cases
+    // and all three nodes in other cases.
     let blow = |number: usize| {
         let loss = losses[number % losses.len()];
         if number % 3 == 2 {

@@ -54,7 +54,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             HOST,
             hosts,
         ),
-        // This is the same test under a separate kernel, which takes minutes without KVM.
+        // This trial runs the same test under a separate kernel, which takes minutes without KVM.
         long(
             "a_virtual_machine_restarts_only_after_a_finished_installation",
             VM,

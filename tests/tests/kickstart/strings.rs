@@ -147,8 +147,8 @@ fn quoted(text: &str) -> String {
         .replace('\u{7f}', "\\u007F")
 }
 
-/// Returns the disk that the recipe names. Otherwise returns a disk that no machine has, because
-/// disks that are mounted on the test machine would be skipped.
+/// Returns the disk that the recipe names. If the recipe names no disk, returns a disk that no
+/// machine has, because disks that are mounted on the test machine would be skipped.
 pub(crate) fn disk(recipe: &Recipe) -> String {
     let wanted = recipe.install.disk.as_ref().map(ToString::to_string);
     wanted.map_or_else(

@@ -1,6 +1,6 @@
 //! Tests each protection of the units twice. With the unit unchanged, the forbidden action must be
-//! refused. Without the directive, the same action must be allowed. This is necessary because
-//! systemd silently runs a unit with a misspelt or unknown protection.
+//! refused. Without the directive, the same action must be allowed. Both runs are necessary,
+//! because systemd silently runs a unit with a misspelt or unknown protection.
 //!
 //! The hosts' systemd has no seccomp, as on CentOS 7, so `firstboot exec` enforces the filters
 //! here.
@@ -17,7 +17,7 @@ use crate::system_calls::{self, INTERNET_ONLY, SERVER_ONLY};
 /// A directive, and the attempts that demonstrate its effect.
 struct Case {
     directive: &'static str,
-    /// Other directives that would give the same answer. They are removed in both runs.
+    /// Other directives that would give the same answer. These directives are removed in both runs.
     beside: &'static [&'static str],
     attempts: &'static [&'static str],
     /// The answer to each attempt if the directive is set. Without the directive, the answer must
@@ -319,7 +319,7 @@ fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     Ok(())
 }
 
-/// Prepares the files that the attempts access. They are open to every user, so that only the
+/// Prepares the files that the attempts access. The files are open to every user, so that only the
 /// sandbox can block an attempt.
 fn prepare(host: &Host) -> Result<()> {
     let script = r"

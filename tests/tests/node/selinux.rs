@@ -1,7 +1,7 @@
 //! Tests etcd in its own SELinux domain. A node made with the stand-in installer runs in a virtual
 //! machine in enforcing mode.
 //!
-//! The policy is Debian 12's, not 7.9's. Both derive from the reference policy.
+//! The policy is Debian 12's, not 7.9's. Both policies derive from the reference policy.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -357,7 +357,7 @@ fn outlives_a_boot(last: &mut Host) -> Result<()> {
         "{json}"
     );
     // The member is healthy before its firstboot has finished, and firstboot holds the lock until
-    // it finishes.
+    // then.
     last.wait_for("firstboot restore --prune 1", CONVERGENCE_TIMEOUT)?;
     ensure!(
         last.check(&["firstboot", "restore", "--list"])? == listed,

@@ -234,7 +234,7 @@ fn lengths(image: &Image, cases: &mut Vec<Case>) {
     }
 }
 
-/// Damages pages in such a way that bbolt accepts them but etcd would not.
+/// Damages pages so that bbolt accepts them but etcd would not.
 fn contents(image: &Image, cases: &mut Vec<Case>) {
     let used = image.used();
     // The bucket `key` is the largest bucket, and its leaves contain revisions.

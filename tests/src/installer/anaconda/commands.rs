@@ -19,11 +19,11 @@ const FORMATS: &[&str] = &[
     "mdmember",
     "tmpfs",
 ];
-/// The commands of a custom layout. pykickstart accepts neither `autopart` nor `mount` together
-/// with them.
+/// The commands of a custom layout. pykickstart does not accept `autopart` or `mount` together with
+/// these commands.
 const CUSTOM: &[&str] = &["part", "partition", "raid", "volgroup", "logvol"];
 
-/// The commands that each make a whole layout. Each of them excludes the others.
+/// The commands that each make a whole layout. Each of these commands excludes the others.
 const WHOLE: &[&str] = &["autopart", "mount", "reqpart"];
 
 /// Refuses the same commands as pykickstart's `parse` (commands/autopart.py, mount.py, reqpart.py,

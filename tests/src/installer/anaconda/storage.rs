@@ -21,7 +21,8 @@ pub(super) fn decide(
     plan: &mut Plan,
 ) -> Result<(), Stop> {
     if data.parts.is_empty() && data.volumes.is_empty() {
-        // Here anaconda would end with an error, but tests of other features omit the disks.
+        // At this point, anaconda would end with an error, but tests of other features omit the
+        // disks.
         return Ok(());
     }
     let usable: Vec<&Disk> = hardware
@@ -156,7 +157,7 @@ fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<BTreeMap<String, u64>, Strin
             .filter(|part| part.disk == disk.name && part.existing.is_none())
             .map(|part| part.mib)
             .sum();
-        // One mebibyte at the start is lost to alignment.
+        // Because of alignment, the first mebibyte of the disk is unused.
         let left = (disk.bytes >> 20).checked_sub(needed + 1).ok_or_else(|| {
             format!(
                 "Unable to allocate requested partition scheme on {}",

@@ -138,7 +138,7 @@ pub struct Volume {
     pub on: Vec<String>,
 }
 
-/// What anaconda will do.
+/// The actions that anaconda will carry out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The partition table of each disk.

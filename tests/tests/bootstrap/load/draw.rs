@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-/// One round, in which a node is lost and comes back.
+/// A round, in which a node is lost and comes back.
 #[derive(Debug)]
 pub(crate) struct Round {
     /// The index of the victim's node.

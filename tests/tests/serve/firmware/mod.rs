@@ -54,8 +54,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A replacement for anaconda's initramfs. It prints its command line, fetches the kickstart and
-/// sends the kickstart's reports, up to the stage that the test sets on the command line.
+/// A replacement for anaconda's initramfs. The script prints its command line, fetches the
+/// kickstart and sends the kickstart's reports, up to the stage that the test sets on the command
+/// line.
 const INSTALLER: &str = "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys
 /bin/busybox mount -t proc proc /proc

@@ -20,7 +20,7 @@ const REST: Duration = Duration::from_millis(500);
 /// The maximum number of bytes of the reply that the client reads.
 const MAX_REPLY_BYTES: usize = 96 << 10;
 
-/// The bytes that the client received. They can contain several answers.
+/// The bytes that the client received. The bytes can contain several answers.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     pub(super) bytes: Vec<u8>,
@@ -100,7 +100,7 @@ fn is_complete(bytes: &[u8], request: &Request) -> bool {
             >= request.methods.len()
 }
 
-/// One answer.
+/// An answer of the server.
 #[derive(Debug)]
 pub(super) struct Response<'a> {
     pub(super) status: u16,

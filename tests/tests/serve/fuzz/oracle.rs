@@ -20,7 +20,7 @@ pub(super) struct Oracle {
     pub(super) known: Knowledge,
 }
 
-/// What an answer contains.
+/// The kind of content in an answer.
 #[derive(Debug)]
 pub(super) enum Kind {
     Silence,
@@ -168,8 +168,8 @@ impl Oracle {
     }
 }
 
-/// Judges a script for iPXE. It must not contain a command that the client wrote, and may only
-/// install the requesting machine's own node.
+/// Judges a script for iPXE. The script must not contain a command that the client wrote, and may
+/// only install the requesting machine's own node.
 fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
     for line in text.lines() {
         let known = [

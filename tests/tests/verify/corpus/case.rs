@@ -1,4 +1,4 @@
-//! One damaged file.
+//! The type of a damaged file.
 
 use crate::image::{Image, PAGE, Used};
 

@@ -26,8 +26,8 @@ pub(super) fn pointers(image: &Image, cases: &mut Vec<Case>) {
 /// A function that damages an image.
 type Harm<'a> = &'a dyn Fn(&mut Image);
 
-/// Returns a function that adds a case. Its arguments are the kind, a description of the damage,
-/// and the function that does the damage.
+/// Returns a function that adds a case. The arguments of that function are the kind, a description
+/// of the damage, and the function that does the damage.
 fn adder<'a>(
     image: &'a Image,
     cases: &'a mut Vec<Case>,

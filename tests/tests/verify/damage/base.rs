@@ -1,4 +1,4 @@
-//! The contents to damage. They come from a cluster of etcd 3.6.16 with users, leases, deletions
+//! The contents to damage, which come from a cluster of etcd 3.6.16 with users, leases, deletions
 //! and a compaction, as that version of etcd stored them. The password of `root` is `pw`, and the
 //! password of `joe` is `pw2`.
 
@@ -89,8 +89,8 @@ fn user(name: &str, password: &str, roles: &[&str]) -> Vec<u8> {
     .concat()
 }
 
-/// Adds twelve keys that were put twice, and some of them a third time. They are compacted up to
-/// revision 15. One key has a lease, three were deleted in one transaction, and five were put in
+/// Adds twelve keys that were put twice, and some of them a third time. The keys are compacted up
+/// to revision 15. One key has a lease, three were deleted in one transaction, and five were put in
 /// one transaction.
 fn keys(contents: &mut Contents) {
     let keys = contents.bucket("key");

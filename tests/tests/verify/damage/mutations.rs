@@ -5,7 +5,7 @@ use super::base::base;
 use crate::contents::Contents;
 use crate::random::Random;
 
-/// One damaged database.
+/// A damaged database.
 #[derive(Debug)]
 pub(crate) struct Case {
     /// The name of the mutation, which is unique and the same in every run.
