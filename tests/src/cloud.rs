@@ -27,7 +27,7 @@ pub enum Cloud {
     Azure,
 }
 
-/// The state that determines the service's answers. A test can change it at any time.
+/// The state that determines the service's answers. A test can change this state at any time.
 #[derive(Debug, Default)]
 pub struct State {
     /// The user data; None if the instance has none.
@@ -36,7 +36,7 @@ pub struct State {
     pub failures: Vec<u16>,
     /// EC2 with `HttpEndpoint=disabled`: every request is answered with 403.
     pub is_off: bool,
-    /// EC2: how long a token is valid, whatever lifetime was requested.
+    /// EC2: the lifetime of each token, regardless of the requested lifetime.
     pub token_life: Option<Duration>,
     /// GCE: the answers lack the header, as if a different program answered at this address.
     pub is_stranger: bool,

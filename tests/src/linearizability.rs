@@ -115,9 +115,9 @@ fn chained(history: &[Operation], value: u64) -> bool {
 /// The operations that have taken place, and the value of the key after them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Done {
-    /// All operations before this index have taken place, in the order of their start …
+    /// All operations before this index, in the order of their start, have taken place.
     before: usize,
-    /// … and so have those whose bits are set here, starting at that index.
+    /// A set bit means that the operation at this distance from the index has also taken place.
     more: Vec<u64>,
     state: Option<u64>,
 }

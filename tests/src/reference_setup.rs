@@ -65,7 +65,7 @@ pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Resul
     Ok(())
 }
 
-/// Changes the unit so that it starts etcd itself.
+/// Changes the unit so that it starts etcd directly.
 fn start_without_firstboot(host: &Host) -> Result<()> {
     let unit = host.read("/etc/systemd/system/etcd.service")?;
     let is_start = |line: &str| line.starts_with("ExecStart=");

@@ -4,8 +4,8 @@
 //! A run first enters a separate mount namespace. Therefore mounts and named network namespaces
 //! (whose names are on a tmpfs of the run) vanish with the last process of the run. The child
 //! processes of a run die with the run (see [`crate::process::KillOnDrop`]). Only files, loop
-//! devices and control groups can be left behind. Their names contain the run's pid, and the next
-//! run removes them if no process holds that run's lock.
+//! devices and control groups can be left behind. The names of these leftovers contain the run's
+//! pid, and the next run removes them if no process holds that run's lock.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -40,7 +40,7 @@ const RECORD: usize = 2048;
 const PACE: Duration = Duration::from_millis(20);
 /// The size of etcd's segments (server/storage/wal, SegmentSizeBytes).
 const SEGMENT: i64 = 64_000_000;
-/// How long the log is written in one run.
+/// The time for which one run writes the log.
 const LAP: Duration = Duration::from_secs(24);
 /// How long the other program writes before the log starts.
 const LEAD: Duration = Duration::from_secs(8);

@@ -172,8 +172,8 @@ impl Disk {
     }
 }
 
-/// Returns how much disk space a folder's files use, in bytes. Counts a file that vanishes
-/// meanwhile as zero.
+/// Returns how much disk space a folder's files use, in bytes. A file that vanishes in the meantime
+/// counts as zero.
 fn taken(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;

@@ -14,7 +14,8 @@ use super::firstboot::cost;
 use super::{Row, database, median, table, timed};
 use crate::{etcd, process, programs};
 
-/// The newest 3.5 and 3.6 that Go's module proxy had on 2026-11-28. The last one is the baseline.
+/// The newest 3.5 and 3.6 that Go's module proxy had on 2026-11-28. The last version is the
+/// baseline.
 const ETCDS: [&str; 2] = ["3.6.16", "3.5.35"];
 
 /// Returns the command with which a program checks a snapshot.

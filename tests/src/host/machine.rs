@@ -89,8 +89,8 @@ impl Machine {
                 "--boot",
                 "--console=read-only",
                 "--setenv=TERM=dumb",
-                // The systemd of CentOS 7 is built without seccomp; this makes the host's systemd
-                // behave the same way (systemd, docs/ENVIRONMENT.md).
+                // The systemd of CentOS 7 is built without seccomp. This setting makes the host's
+                // systemd behave the same way (systemd, docs/ENVIRONMENT.md).
                 "--setenv=SYSTEMD_SECCOMP=0",
             ])
             .arg(format!("--machine={name}"))

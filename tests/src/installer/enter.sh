@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # This script runs as the first process of separate namespaces. It makes ROOT look like the installer on a machine, and runs one
-# script of a kickstart in it. Its mounts and processes end with the namespaces.
+# script of a kickstart in it. The script's mounts and processes end with the namespaces.
 #
 #   enter.sh ROOT TARGET IN STATUS CMDLINE SYSRQ HARDWARE [FILE PLACE]... -- PROGRAM...
 #

@@ -27,7 +27,7 @@ const FOLDERS: [&str; 6] = [
     "usr/local/sbin",
 ];
 
-/// The installer's root. Changes to it are discarded on drop.
+/// The installer's root. Changes to the root are discarded on drop.
 #[derive(Debug)]
 pub(super) struct Environment(Overlay);
 
@@ -37,7 +37,8 @@ impl Environment {
         let root = environment.root();
         for folder in FOLDERS {
             let folder = root.join(folder);
-            // On a root with a merged /usr, /bin is a link. Its target is handled separately.
+            // On a root with a merged /usr, /bin is a link. The target of the link is handled
+            // separately.
             if folder.is_dir() && !folder.is_symlink() {
                 keep_what_is_present(&folder)?;
             }

@@ -112,8 +112,8 @@ impl Installer {
         self
     }
 
-    /// Carries out the installation. Errors are those of the test bed; failures of the kickstart
-    /// are in the [`Outcome`].
+    /// Carries out the installation. Returns an error only for a fault of the test bed. Failures of
+    /// the kickstart are in the [`Outcome`].
     pub fn run(&self) -> Result<Installation> {
         let environment = Environment::new()?;
         let work = run::current()?.folder("anaconda")?;

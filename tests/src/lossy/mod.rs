@@ -1,6 +1,6 @@
 //! A disk that loses unflushed data: a file system for tests, mounted by FUSE. A host's folders are
-//! bind mounts of it. When the test cuts the power of the host, it also calls `cut` on the disk,
-//! which then loses what a real disk can lose.
+//! bind mounts of that file system. When the test cuts the power of the host, it also calls `cut`
+//! on the disk, which then loses what a real disk can lose.
 //!
 //! `tree` is the file system, and `fuse` connects it to the kernel.
 
@@ -79,8 +79,8 @@ impl Disk {
         };
         umount2(&self.folder, MntFlags::MNT_DETACH)
             .with_context(|| format!("cannot unmount {}", self.folder.display()))?;
-        // Does not wait for the thread, which ends only when the last namespace with the mount has
-        // disappeared.
+        // This function does not wait for the thread, which ends only when the last namespace with
+        // the mount has disappeared.
         drop(session);
         Ok(())
     }

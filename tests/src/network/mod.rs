@@ -1,5 +1,5 @@
-//! Networks for tests. Each has a bridge in a separate namespace ("the world"), and one namespace
-//! for each host.
+//! Networks for tests. Each network has a bridge in a separate namespace ("the world"), and one
+//! namespace for each host.
 //!
 //! The world has the address 10.101.15.1/24 and is every host's gateway. The servers that hosts
 //! must reach run in the world. The machine's own network stays untouched, and no packet can leave

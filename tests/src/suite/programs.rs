@@ -8,7 +8,7 @@ use serde_json::Value;
 /// A test program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// The name of its target, such as `bootstrap`.
+    /// The name of the program's target, such as `bootstrap`.
     pub name: String,
     /// Whether the program uses cargo's own harness, as the unit tests do.
     pub is_unit: bool,

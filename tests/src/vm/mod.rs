@@ -1,5 +1,5 @@
-//! A virtual machine. Unlike a host in namespaces, it has SELinux, and its own kernel with separate
-//! memory and settings.
+//! A virtual machine. Unlike a host in namespaces, a virtual machine has SELinux, and its own
+//! kernel with separate memory and settings.
 //!
 //! The machine runs in QEMU without KVM, and is therefore about ten times slower than the machine
 //! that runs the tests. The root is an XFS file system made from a folder. The kernel is Debian's

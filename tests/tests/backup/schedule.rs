@@ -1,4 +1,5 @@
-//! Tests the timer. Every run takes one snapshot of the cluster, even if one member is down.
+//! Tests the timer for snapshots. Every run takes one snapshot of the cluster, even if one member
+//! is down.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -71,7 +71,7 @@ fn one_of_three() -> Result<()> {
     );
 
     // The number of writes so far depends on the leader and on the machine. The comparison needs
-    // enough of them.
+    // enough writes.
     bed.hosts[0].wait_for(
         "[ $(wc -l < /root/acknowledged) -gt 50 ]",
         CONVERGENCE_TIMEOUT,

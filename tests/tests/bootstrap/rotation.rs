@@ -45,8 +45,8 @@ fn replaced() -> Result<()> {
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
 
     waits_for_an_update(&bed)?;
-    // The first member trusts both CAs. Until the other members trust both, it presents
-    // certificates of the old CA, even after a power cut.
+    // The first member trusts both CAs. Until the other members trust both CAs, the first member
+    // presents certificates of the old CA, even after a power cut.
     let waits = [
         "etcd-2 does not trust",
         "etcd-3 does not trust",

@@ -115,7 +115,7 @@ fn documents() -> Result<()> {
         "{json}"
     );
 
-    // From now on the machine is this node, and a different document does not change that.
+    // From now on, the machine is this node, and a different document does not change its identity.
     host.cut_power()?;
     replace_document(&host, &own("etcd-2", "user-data")?)?;
     refused(

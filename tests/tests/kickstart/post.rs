@@ -1,5 +1,5 @@
-//! Tests the user's own scripts in `[files] post`. The installer runs them in order, and a script
-//! that fails ends the installation.
+//! Tests the user's own scripts in `[files] post`. The installer runs the scripts in order, and a
+//! script that fails ends the installation.
 
 use std::fs;
 

@@ -10,8 +10,8 @@ use crate::sandbox::{EXEC, Sandbox};
 
 /// The calls that `firstboot exec` forbids to every program, with numbers of x86-64 Linux.
 pub(crate) const SERVER_ONLY: [&str; 15] = [
-    // Packets; AF_ALG; AF_VSOCK; raw IP; SCTP and DCCP, whose modules a socket would cause to be
-    // loaded.
+    // Packets; AF_ALG; AF_VSOCK; raw IP; SCTP and DCCP, whose modules the kernel would load for a
+    // socket.
     "opened=17=3=0",
     "opened=38=5=0",
     "opened=40=1=0",

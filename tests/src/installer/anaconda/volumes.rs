@@ -269,8 +269,8 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// SnapshotData.setup, for a snapshot that is made after the installation. Its `execute` runs
-    /// after %post.
+    /// SnapshotData.setup, for a snapshot that is made after the installation. SnapshotData.execute
+    /// runs after %post.
     fn snapshot(&self, command: &Command) -> Result<(), String> {
         let origin = words(command).first().copied().unwrap_or_default();
         let name = origin.replace('-', "--").replace('/', "-");
@@ -284,7 +284,8 @@ impl Devices<'_> {
     }
 }
 
-/// MountData.execute. Without --reformat it fails with an UnboundLocalError on any device.
+/// MountData.execute. Without --reformat, the function fails with an UnboundLocalError on any
+/// device.
 fn mount(command: &Command, plan: &Plan) -> Result<(), String> {
     let device = words(command).first().copied().unwrap_or_default();
     let device = device.strip_prefix("/dev/").unwrap_or(device);

@@ -163,7 +163,7 @@ impl Machine {
             .try_for_each(|(field, value)| self.field(&name, field, value))
     }
 
-    /// Sets what blkid prints for a field of a device.
+    /// Sets the value that blkid prints for a field of a device.
     pub(super) fn field(&self, device: &str, field: &str, value: &str) -> Result<()> {
         fs::create_dir_all(self.path(device, ""))?;
         let value = if value.is_empty() {
