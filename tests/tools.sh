@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the missing programs that the tests need, or with the argument "demo" those that the demo needs. Without root, it
-# only prints the missing packages. The tests that need these packages are then ignored, and print the reason.
+# Installs the missing programs that the tests need, or with the argument "demo" those that the demo needs. Without root, the
+# script only prints the missing packages. The tests that need these packages are then ignored, and print the reason.
 set -euo pipefail
 
 # Each program is listed with its Debian package. The tests themselves fetch pip's etcd 3.5.1 and the base system.

@@ -240,8 +240,8 @@ fn gce(state: &State, request: &Request) -> Answer {
     }
 }
 
-/// Answers as described in Azure, "Azure Instance Metadata Service": requests need the header and
-/// the version; user data is encoded in base64.
+/// Answers as described in Azure, "Azure Instance Metadata Service": requests need `Metadata: true`
+/// and `api-version`, and user data is encoded in base64.
 fn azure(state: &State, request: &Request) -> Answer {
     let query = request.query.as_deref().unwrap_or_default();
     let is_good = request.header("metadata") == Some("true") && query.contains("api-version=20");

@@ -82,7 +82,7 @@ impl Provisioning {
     }
 
     /// Builds the recipe with the real builder, which fetches the release from the mirror. The
-    /// output of a recipe's first build is reused for later ones.
+    /// output of a recipe's first build is reused for later builds.
     pub fn build(&self, recipe: &Path) -> Result<String> {
         let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists())
         else {
@@ -131,7 +131,8 @@ impl Provisioning {
         Ok(said)
     }
 
-    /// Returns the builder's cache. All runs of a suite share one, as all builds of an operator do.
+    /// Returns the builder's cache. All runs of a suite share one cache, as all builds of an
+    /// operator do.
     pub fn builder_cache(&self) -> PathBuf {
         run::shared().unwrap_or(&self.folder).join("builder-cache")
     }

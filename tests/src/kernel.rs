@@ -140,7 +140,7 @@ fn install(program: &mut [sock_filter]) -> io::Result<()> {
         filter: program.as_mut_ptr(),
     };
     // SAFETY: both pointers are valid for the whole call. The kernel copies the data behind them
-    // and keeps neither pointer.
+    // and does not keep the pointers.
     let answer = unsafe {
         libc::prctl(
             libc::PR_SET_SECCOMP,

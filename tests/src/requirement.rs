@@ -54,7 +54,7 @@ pub enum Requirement {
     Packaging,
     /// mandoc, to render manual pages.
     Mandoc,
-    /// git and make, to find out from the Makefile which commit it builds.
+    /// git and make, to find out from the Makefile which commit `make build` builds.
     Make,
 }
 

@@ -15,7 +15,7 @@ pub const VALUE: usize = 1000;
 const MIB: u64 = 2048;
 /// The number of keys in one request.
 const BATCH: u64 = 1000;
-/// The number of concurrent requests: etcd applies one while it reads the next.
+/// The number of concurrent requests: etcd applies one request while it reads the next request.
 const AT_ONCE: usize = 4;
 /// Settings with which etcd fills its database quickly. With these settings, a power failure can
 /// lose data, which does not matter for a benchmark.

@@ -55,8 +55,8 @@ fn mib(bytes: u64) -> f64 {
 }
 
 /// Returns the CPU time and the peak memory (KiB) of a command and of all processes that it waited
-/// for. A process without other children measures them, because the kernel adds up the usage of all
-/// children.
+/// for. A process without other children measures this usage, because the kernel adds up the usage
+/// of all children.
 pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
     let mut measure = Command::new(std::env::current_exe()?);
     measure

@@ -22,7 +22,7 @@ const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The script that an operator runs on a remaining member as soon as the lost machine is switched
 /// on. The etcd.conf of the lost machine is already set to join. The script checks nothing, and
-/// assumes that the machine is the lost one.
+/// assumes that the machine is the lost member.
 const SCRIPT: &str = ". /etc/profile.d/etcdctl.sh
 old=$(etcdctl member list | grep etcd-3 | cut -d, -f1)
 until etcdctl member remove $old; do :; done

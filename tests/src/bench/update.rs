@@ -1,5 +1,6 @@
 //! Measures how long an etcd patch takes to roll through three nodes, compared with a script that
-//! an operator runs on one node after another. Also measures what a check for a newer image costs.
+//! an operator runs on one node after another. Also measures the CPU time of a check for a newer
+//! image.
 
 use std::fs;
 use std::path::Path;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use nix::libc;
 use nix::unistd::Pid;
 
-/// The traced process, with the information from earlier calls that is needed to name later ones.
+/// The traced process, with the information from earlier calls that is needed to name later calls.
 #[derive(Debug)]
 pub(super) struct Process {
     pid: Pid,
@@ -47,7 +47,7 @@ impl Process {
     pub(super) fn change(&mut self, call: Call) -> Option<String> {
         let [first, second, third, fourth, fifth, sixth] = call.arguments;
         let fd = low_half;
-        // In the *at calls a descriptor precedes the path; AT_FDCWD is a 32-bit value.
+        // In the *at calls, a descriptor precedes the path; AT_FDCWD is a 32-bit value.
         let at = |folder: u64, path: u64| self.path(low_half(folder), path);
         let plain = |path: u64| self.path(None, path);
         let writes = (libc::O_CREAT | libc::O_TRUNC) as u64;

@@ -59,7 +59,7 @@ fn majority(bed: &Bed) -> Result<()> {
 }
 
 /// Repeats the command until it succeeds, as an operator would. After a power cut, an operator
-/// would repeat the command when the machine is up. By then firstboot.service has carried out the
+/// would repeat the command when the machine is up. By then, firstboot.service has carried out the
 /// order in the journal.
 fn insist_on_leaving(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[LEAVE.victim];

@@ -87,7 +87,7 @@ fn serves(bed: &Bed) -> Result<()> {
 }
 
 /// Waits until the update has ended, with no order left and the turn released. The victim must have
-/// exactly one image: the new one, or the previous one with a record that the new one failed.
+/// exactly one image: the new image, or the previous image with a record that the new image failed.
 fn ends(bed: &Bed, release: Release) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     let end = Instant::now() + CONVERGENCE_TIMEOUT;

@@ -1,4 +1,4 @@
-//! Replaces the etcd of a node with one that is not in its image.
+//! Replaces the etcd of a node with an etcd that is not in the node's image.
 //!
 //! The builder packs only releases that upstream has published and that run on CentOS 7; a release
 //! built here or by Debian does not meet these conditions. Therefore this module changes an

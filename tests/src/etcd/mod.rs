@@ -46,7 +46,8 @@ pub fn newest() -> (&'static str, Option<String>) {
     (DEMO, why)
 }
 
-/// Returns the version to run a suite with: `ETCD_VERSION` if it is set, otherwise the demo's.
+/// Returns the version to run a suite with: `ETCD_VERSION` if it is set, otherwise the demo's
+/// version.
 pub fn asked() -> String {
     std::env::var("ETCD_VERSION")
         .ok()
@@ -83,8 +84,8 @@ pub fn mirror() -> PathBuf {
     cache::folder().join("mirror")
 }
 
-/// Returns the release of the given version in the mirror. Makes it if it does not exist yet, which
-/// takes minutes if Go has to build it.
+/// Returns the release of the given version in the mirror. Makes the release if it does not exist
+/// yet, which takes minutes if Go has to build it.
 pub fn release(version: &str) -> Result<Release> {
     let name = file_name(version);
     let binaries = binaries(version)?;

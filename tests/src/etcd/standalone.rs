@@ -191,7 +191,7 @@ impl StandaloneEtcd {
         Ok(self.folder.join("data"))
     }
 
-    // With HTTP/1.0 the answer ends when the connection is closed, and is not chunked.
+    // With HTTP/1.0, the answer ends when the connection is closed, and is not chunked.
     fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Result<String> {
         let mut socket = UnixStream::connect(self.folder.join(CLIENT))
             .context("cannot connect to etcd's socket")?;

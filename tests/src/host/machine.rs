@@ -31,7 +31,8 @@ pub enum Off {
 #[derive(Debug)]
 pub(super) struct Machine {
     /// `unshare`, whose child is nspawn. If only nspawn were killed, its container would keep
-    /// running. As the first process of a pid namespace, it takes all other processes with it.
+    /// running. nspawn is the first process of a pid namespace, and the namespace ends with
+    /// `unshare`.
     outer: KillOnDrop,
     /// The pid of the host's own first process in the test bed's /proc.
     init: u32,
@@ -61,11 +62,11 @@ impl Machine {
             .with_context(|| format!("cannot open {}", console.display()))?;
         let cgroup = Cgroup::new(run::current()?.number())?;
         // A machine that was off has no firewall rules, but the namespace still has the old ones,
-        // to which firewalld would add its own. After several power cuts each packet would have to
+        // to which firewalld would add its own. After several power cuts, each packet would have to
         // pass thousands of rules.
         process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = kernel::command("sh", ported)?;
-        // nspawn's own filter returns EPERM where an old kernel returns ENOSYS. If there are two
+        // nspawn's own filter returns EPERM, but an old kernel returns ENOSYS. If there are two
         // filters, the inner one decides.
         nspawn.env("SYSTEMD_SECCOMP", "0");
         nspawn
@@ -103,8 +104,8 @@ impl Machine {
             // machine. nspawn grants that capability only for a network that nspawn itself makes.
             .arg("--capability=CAP_NET_ADMIN")
             .args(arguments)
-            // An argument for the host's systemd. Without it, the console of a host that fails to
-            // boot stays empty.
+            // An argument for the host's systemd. Without this argument, the console of a host that
+            // fails to boot stays empty.
             .args(["--", "--show-status=yes"]);
         let mut outer = KillOnDrop::spawn(&nspawn, &log)?;
         let init = first_process(&mut outer)?;

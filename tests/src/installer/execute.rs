@@ -181,7 +181,7 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
 fn ssh_key(target: &Path, user: &str, key: &str) -> Result<()> {
     let entry = inside(target, "getent", &["passwd", user])?;
     let Some(home) = entry.stdout.split(':').nth(5).filter(|_| entry.success()) else {
-        // In this case anaconda only logs an error.
+        // If the account does not exist, anaconda only logs an error.
         return Ok(());
     };
     let path = within(target, home).join(".ssh/authorized_keys");

@@ -248,7 +248,7 @@ fn scripts(
     Ok(Ok(()))
 }
 
-/// Returns the text of an included file, which must be one of the installer's.
+/// Returns the text of an included file, which must be a file of the installer.
 fn included(root: &Path, file: &str) -> Result<String> {
     let path = Path::new(file);
     if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {

@@ -8,7 +8,7 @@ use super::kickstart::Section;
 use super::log;
 use super::script::{Ended, Stage};
 
-/// The reason why the steps end before the last one.
+/// The reason why the installation ends before the last step.
 #[derive(Debug)]
 pub(super) enum Break {
     /// anaconda ends.

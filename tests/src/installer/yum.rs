@@ -229,8 +229,8 @@ impl Available {
         self.all(&selection.packages)
     }
 
-    /// Checks that the packages that anaconda itself needs exist. anaconda determines them only in
-    /// doInstall (yumpayload.py, selectRequiredPackages).
+    /// Checks that the packages that anaconda itself needs exist. anaconda determines these
+    /// packages only in doInstall (yumpayload.py, selectRequiredPackages).
     pub(super) fn require(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
             Ok(())

@@ -194,7 +194,7 @@ impl Network {
     }
 
     /// Adds an address to the world, such as the metadata service's 169.254.169.254/32. Hosts reach
-    /// it through their gateway, which is the world.
+    /// the address through their gateway, which is the world.
     pub fn add_address(&self, address: &str) -> Result<()> {
         ip(&[
             "-n",
@@ -290,8 +290,8 @@ impl Network {
         self.nft(&faults::lose_first_probe(&self.link(host)?.host))
     }
 
-    /// Returns how many packets of such probes have been sent so far, and how many of them were
-    /// dropped.
+    /// Returns how many packets of these probes have been sent so far, and how many of the packets
+    /// were dropped.
     pub fn arp_probes(&self) -> Result<[u64; 2]> {
         let mut nft = self.0.world.command("nft");
         let listed = process::run(nft.args(["list", "table", "bridge", "question"]))?.ok()?;

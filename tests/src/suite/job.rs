@@ -77,7 +77,7 @@ pub(super) struct Ended {
     pub(super) cpu: Duration,
 }
 
-/// Returns the jobs of these programs; the last one runs first.
+/// Returns the jobs of these programs; the last job runs first.
 pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
     let mut tests = Vec::new();
     for program in programs {
@@ -135,8 +135,8 @@ impl Job {
         }
     }
 
-    /// Returns the job's priority. The higher it is, the earlier the job runs: first the jobs known
-    /// to take long, then the end-to-end tests, then the unit tests.
+    /// Returns the job's priority. Jobs with a higher priority run earlier: first the jobs known to
+    /// take long, then the end-to-end tests, then the unit tests.
     fn rank(&self) -> usize {
         let name = self.name();
         match LONGEST_JOBS.iter().position(|long| *long == name) {

@@ -176,7 +176,7 @@ pub fn installer(folder: &Path, init: &str) -> Result<()> {
     fs::write(work.path().join("init"), init)?;
     fs::set_permissions(work.path().join("init"), fs::Permissions::from_mode(0o755))?;
     // The kernel unpacks the archives one after another. If two files have the same name, the last
-    // one remains (kernel documentation, driver-api/early-userspace/buffer-format).
+    // file remains (kernel documentation, driver-api/early-userspace/buffer-format).
     let script = "cp \"$1/vmlinuz\" \"$2/\" && cp \"$1/initrd\" \"$2/initrd.img\" && cd \"$3\" && \
                   echo init | \"$1/busybox\" cpio -o -H newc 2>/dev/null | gzip -1 >> \"$2/initrd.img\"";
     let mut sh = Command::new("sh");

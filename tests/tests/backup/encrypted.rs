@@ -1,6 +1,6 @@
 //! Tests snapshots that are compressed and encrypted while they are received, and written to a
-//! store or a folder. Other programs can read them, and a restore can use them directly from the
-//! store.
+//! store or a folder. Other programs can read these snapshots, and a restore can use them directly
+//! from the store.
 
 mod https;
 

@@ -130,13 +130,13 @@ impl Bed {
         Ok(host)
     }
 
-    /// Gives a machine that is off a new disk, in the state of its first disk after the
+    /// Gives a new disk to a machine that is off, in the state of its first disk after the
     /// installation.
     pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()
     }
 
-    /// Gives a machine that is off a new disk, installed from the image.
+    /// Gives a new disk, installed from the image, to a machine that is off.
     pub(crate) fn reinstall(&mut self, at: usize) -> Result<()> {
         let host = &mut self.hosts[at];
         host.wipe()?;

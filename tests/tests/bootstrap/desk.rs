@@ -85,8 +85,8 @@ fn needs_a_certificate(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Alters a file of the second node. The node's own check finds it, and the report names it until
-/// the file is restored.
+/// Alters a file of the second node. The node's own check finds the change, and the report names
+/// the file until it is restored.
 fn shows_an_altered_file(bed: &Bed) -> Result<()> {
     const FILE: &str = "/etc/chrony.conf";
     let host = &bed.hosts[1];

@@ -70,7 +70,7 @@ pub(crate) fn write(client: &Client, bed: &Bed, at: usize) -> Result<()> {
     })
 }
 
-/// Returns the value of the key `answer` on a member, once that member has a quorum.
+/// Returns the value of the key `answer` on a member, after that member has a quorum.
 pub(crate) fn answer(client: &Client, bed: &Bed, at: usize) -> Result<Option<String>> {
     let address = bed.hosts[at].address();
     let mut found = None;
@@ -141,7 +141,7 @@ fn two_wiped() -> Result<()> {
     }
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
-    // Without a quorum, etcd does not answer clients, so the test reads its database.
+    // Without a quorum, etcd does not answer clients, so the test reads the member's database.
     let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
     ensure!(
         database.windows(6).any(|bytes| bytes == b"answer"),

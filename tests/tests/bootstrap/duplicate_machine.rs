@@ -41,9 +41,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Boots a clone next to its node. With plain etcd it is the same member and votes a second time.
-/// With firstboot, the clone finds the other machine at its own address before it contacts any
-/// member, or recognizes by the hardware that its disk belongs to a different machine.
+/// Boots a clone next to its node. With plain etcd, the clone is the same member and votes a second
+/// time. With firstboot, the clone finds the other machine at its own address before it contacts
+/// any member, or recognizes by the hardware that its disk belongs to a different machine.
 fn twin() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -147,7 +147,7 @@ fn divide(bed: &Bed, twin: &Host) -> Result<()> {
 
 /// The only member of its cluster has a twin with an empty disk. No other member can report the
 /// first machine to the twin, and the first packet that asks for the address is lost. Only the
-/// repeated probes in the background keep the twin from bootstrapping the cluster a second time.
+/// repeated probes in the background prevent the twin from bootstrapping the cluster a second time.
 fn question_lost() -> Result<()> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -174,7 +174,7 @@ fn question_lost() -> Result<()> {
     Ok(())
 }
 
-/// Reflects the node's own probe back to it, so that its own kernel answers the probe.
+/// Reflects the node's own probe back to the node, so that its own kernel answers the probe.
 fn echo() -> Result<()> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;

@@ -33,8 +33,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// The disk of one machine. The volume is the real volume on which etcd runs. The old `/` contains
-/// only the files that %pre reads, because the root of a host is not on a device.
+/// The disk of one machine. The volume is the file system on which etcd really runs. The old `/`
+/// contains only the files that %pre reads, because the root of a host is not on a device.
 struct NodeDisk {
     boot: Disk,
     root: Disk,

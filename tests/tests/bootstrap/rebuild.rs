@@ -180,8 +180,8 @@ fn one_after_the_other() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
-    // More than the 5000 log entries that etcd keeps (SnapshotCatchUpEntries) plus the entries
-    // between two snapshots.
+    // The number exceeds the 5000 log entries that etcd keeps (SnapshotCatchUpEntries) plus the
+    // entries between two snapshots.
     Client::new(&bed.provisioning)?.fill(&addresses, 7000, 10)?;
     for at in [2, 0, 1] {
         bed.hosts[at].cut_power()?;
@@ -206,7 +206,7 @@ fn vote() -> Result<()> {
     bed.wait_all_healthy()?;
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
-    // The node waits until the ports are closed to it.
+    // The partition makes the node wait until the test has closed the ports.
     bed.provisioning.network.drop_between("etcd-2", "etcd-3")?;
     bed.hosts[2].boot()?;
     wait_said(&bed.hosts[2], &["only 1 of 3 voters are healthy"])?;

@@ -104,7 +104,8 @@ fn wait_minor(host: &Host, version: &str) -> Result<()> {
     host.wait_for(&wrong, CONVERGENCE_TIMEOUT)
 }
 
-/// Checks that no downgrade is enabled, because new members could not join. A member may be down.
+/// Checks that no downgrade is enabled, because new members could not join during a downgrade. A
+/// member may be down.
 fn no_downgrade(host: &Host) -> Result<()> {
     let ask = ". /etc/profile.d/etcdctl.sh && etcdctl endpoint status -w json --cluster";
     let seen = host.sh(ask)?.stdout;

@@ -1,6 +1,6 @@
 //! Tests upgrading etcd with a new image, from which one node after another is reinstalled while
-//! clients write. firstboot refuses a version of etcd that is incompatible with the other members'
-//! version before it changes anything.
+//! clients write. Before it changes anything, firstboot refuses a version of etcd that is
+//! incompatible with the other members' version.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;

@@ -99,7 +99,7 @@ fn under_out() -> Result<()> {
             failed += 1;
             names_the_place(&ran, &folder).context(options.clone())?;
         }
-        // In either case the existing output is complete, and nothing else is left behind.
+        // In either case, the existing output is complete, and nothing else is left behind.
         ensure!(
             snapshot(&folder)? == before,
             "{options}: the output changed, or files are left next to the output"

@@ -90,8 +90,8 @@ fn sums_disagree() -> Result<()> {
         "the tarball was still fetched"
     );
 
-    // The builder's own table contains the version, and the recipe has a different digest for it.
-    // The builder makes no network request.
+    // The builder's own table contains the version, and the recipe has a different digest for that
+    // version. The builder makes no network request.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?.replace("3.5.99", "3.6.14");
     fs::write(workshop.path("recipe.toml"), recipe)?;
     let before = workshop.server.requests().len();

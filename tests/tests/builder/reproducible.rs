@@ -1,5 +1,5 @@
 //! Tests that the same recipe produces the same image in a different folder, under a different
-//! umask, on a different day.
+//! umask, and on a different day.
 
 use std::fs;
 use std::process::Command;

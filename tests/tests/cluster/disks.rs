@@ -177,8 +177,8 @@ fn unusual_fat_makers() -> [Maker; 3] {
         (
             "FAT32 with few clusters",
             seed,
-            // mkfs.vfat can make FAT32 on small disks, but mcopy cannot write to those, so the disk
-            // is shrunk afterwards.
+            // mkfs.vfat can make FAT32 on small disks, but mcopy cannot write to small FAT32 disks,
+            // so the disk is shrunk afterwards.
             Box::new(|image, tree| {
                 fat(
                     image,

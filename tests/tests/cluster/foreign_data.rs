@@ -1,5 +1,5 @@
 //! Tests that data that is not recorded in the journal stays unchanged, and that etcd does not
-//! start on it.
+//! start on that data.
 
 use std::fs;
 use std::time::Duration;

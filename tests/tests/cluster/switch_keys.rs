@@ -19,7 +19,7 @@ use tests::secrets::PrivateKeys;
 use crate::lifecycle::{NAMES, REQUIREMENTS};
 
 const TIMEOUT: Duration = Duration::from_secs(180);
-/// Writes pause for longer than this only if two members were down at the same time.
+/// Writes pause for longer than this only if two members are down at the same time.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 
 pub(crate) fn trials() -> Vec<Trial> {

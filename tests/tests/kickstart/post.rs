@@ -107,7 +107,7 @@ fn not_bootable() -> Result<()> {
     let uek = format!("/boot/vmlinuz-{UEK}");
     let other =
         format!("{uek} is not a 3.10.0 kernel, and this image was checked only with 3.10.0");
-    // Each installation has one more file than the previous one.
+    // Each installation has one more file than the previous installation.
     for (file, why) in [
         (None, "no kernel is installed"),
         (Some(&kernel), &format!("{kernel} has no initramfs")),

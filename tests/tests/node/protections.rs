@@ -367,8 +367,8 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
             found != answer,
             "{unit}.service: `{attempt}` is also {found} without {directive}=, so the attempt proves nothing"
         );
-        // Without the directive, the attempt must succeed. Attempts of these kinds only have a
-        // different result.
+        // Without the directive, the attempt must succeed. For attempts of these kinds, a different
+        // result is enough.
         let hidden = [
             "opened",
             "pair",

@@ -157,6 +157,6 @@ fn full_disk() -> Result<()> {
     );
     println!("{said}");
     three.check(&["rm", "/var/lib/etcd/filler"])?;
-    // The node's data is on a separate disk, so it cannot be inspected from outside.
+    // The node's data is on a separate disk, so the test cannot inspect the data from outside.
     as_before(&bed, &first, &before)
 }

@@ -55,8 +55,8 @@ pub(crate) fn built() -> Result<Provisioning> {
     Ok(ours)
 }
 
-/// The output of this program's first call to [`built`]. Later calls copy it, since a build takes
-/// seconds.
+/// The output of this program's first call to [`built`]. Later calls copy this output, because a
+/// build takes seconds.
 static BUILT: OnceLock<PathBuf> = OnceLock::new();
 
 /// Returns the recipe line with the MAC of the node whose address ends in this byte.
@@ -156,8 +156,8 @@ impl Server {
         fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
 
-    /// Waits until the server has printed this text, because it writes the log independently of the
-    /// answers.
+    /// Waits until the server has printed this text, because the server writes the log
+    /// independently of the answers.
     pub(crate) fn wait_for_output(&self, words: &str) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60);
         while !self.output()?.contains(words) {

@@ -307,7 +307,7 @@ fn update(host: &Host, words: &str) -> Result<Output> {
     Ok(ran)
 }
 
-/// Checks the exit code, and which words the command prints and does not print.
+/// Checks the exit code, the words that the command prints, and the words that it does not print.
 #[track_caller]
 fn ends(ran: &Output, code: i32, words: &[&str], others: &[&str]) -> Result<()> {
     let said = format!("{}{}", ran.stdout, ran.stderr);

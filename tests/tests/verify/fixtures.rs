@@ -63,8 +63,8 @@ pub(crate) fn ours(path: &Path, more: &[&str]) -> Result<(i32, Value)> {
     Ok((code, answer))
 }
 
-/// Returns etcdutl's answer if it reports the file as good. On damaged files etcdutl may also crash
-/// or never finish.
+/// Returns etcdutl's answer if it reports the file as good. On damaged files, etcdutl may also
+/// crash or never finish.
 pub(crate) fn theirs(version: &str, path: &Path) -> Result<Option<Value>> {
     let mut command = Command::new("timeout");
     let programs = etcd::binaries(version)?;

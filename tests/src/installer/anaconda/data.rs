@@ -263,8 +263,8 @@ impl Data {
         Ok(())
     }
 
-    /// commands/user.py and kickstart.py, User.execute: without a password an account stays locked,
-    /// as it was created.
+    /// commands/user.py and kickstart.py, User.execute: without a password, an account stays
+    /// locked, as it was created.
     fn user(&mut self, command: &Command) -> Result<(), String> {
         let name = needed(command, "--name")?;
         self.users.push(User {

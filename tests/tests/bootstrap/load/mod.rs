@@ -1,4 +1,4 @@
-//! Tests rebuilds under load. In each round a randomly chosen node gets a new disk, while writers
+//! Tests rebuilds under load. In each round, a randomly chosen node gets a new disk, while writers
 //! write through all members over a bad network.
 //!
 //! `ROUNDS` and `HOURS` extend the run beyond its default of 6 rounds, and `SEED` repeats an

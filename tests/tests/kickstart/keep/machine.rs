@@ -186,7 +186,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Gives the machine this network card as its only one.
+    /// Gives the machine this network card as its only card.
     pub(super) fn card(&self, mac: &str) -> Result<()> {
         let card = self.folder.join("sys/class/net/eth0");
         fs::create_dir_all(&card)?;

@@ -123,7 +123,7 @@ impl Bed {
     }
 
     /// Checks that each enrolled node still has certificates for its own keys, and that etcd-3,
-    /// which never sent a request, has none.
+    /// which never sent a request, has no certificates.
     pub(super) fn check_pki(&self) -> Result<()> {
         let nodes = self.ours.pki().join("nodes");
         for asker in &self.askers {
@@ -149,7 +149,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Checks that the server still gives each machine what that machine may have.
+    /// Checks that the server still gives each machine the files that the machine may receive.
     pub(super) fn check_normal_requests(&self) -> Result<()> {
         let sums = fs::read_to_string(self.ours.out().join("image/SHA256SUMS"))?;
         for asker in &self.askers {
@@ -240,7 +240,7 @@ fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Returns the files that any client may have, by size.
+/// Returns the files that any client may receive, by size.
 fn public(folders: &[PathBuf], out: &Path) -> Result<BTreeMap<usize, Vec<Vec<u8>>>> {
     let mut files: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
     let release = fs::read(out.join("release.json"))?;

@@ -7,8 +7,8 @@
 //! the experiment for a sample of the cases.
 //!
 //! `JUDGE= cargo test -p tests --test verify -- etcd_does_what` repeats the experiment for all
-//! cases, which takes an hour. `JUDGE=alarm,meta` repeats it for the cases with one of these words
-//! in their names. Both commands write the results to `target/verdicts.txt`.
+//! cases, which takes an hour. `JUDGE=alarm,meta` repeats the experiment for the cases with one of
+//! these words in their names. Both commands write the results to `target/verdicts.txt`.
 
 mod base;
 mod mutations;

@@ -97,7 +97,7 @@ pub(crate) fn run_etcd(version: &str, snapshot: &Path, folder: &Path) -> Result<
     Ok(Outcome::Lives(state))
 }
 
-/// Returns the line with the reason, because etcd's last lines are a stack trace.
+/// Returns the line with the reason, because the last lines of etcd's output are a stack trace.
 fn last(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let telling = |line: &&str| {
