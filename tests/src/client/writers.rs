@@ -13,7 +13,7 @@ use anyhow::{Result, anyhow, ensure};
 use super::Client;
 
 /// The pause between two writes of one writer. The pause leaves CPU time for the cluster.
-const WRITE_INTERVAL: Duration = Duration::from_millis(15);
+const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Writers, one for each member.
 #[derive(Debug)]

@@ -146,11 +146,13 @@ fn rolls() -> Result<()> {
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     ends(&update(&bed.hosts[0], "")?, 0, &["already has the image 1"])?;
 
-    // The update changes a kernel setting, and one of the operator's own files.
+    // The update changes a kernel setting, and adds two of the operator's own files.
     make_sysctls_writable(&bed)?;
     let sysctl = "[tuning]\nsysctl = { \"net.ipv4.tcp_keepalive_time\" = \"611\" }\n";
-    let own = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n";
-    build(&bed, &format!("{sysctl}{own}"), &[("word", "one\n")])?;
+    let word = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n";
+    let gone = "\"/etc/own/gone\" = \"gone\"\n";
+    let files = [("word", "one\n"), ("gone", "gone\n")];
+    build(&bed, &format!("{sysctl}{word}{gone}"), &files)?;
     let check = update(&bed.hosts[0], "--check")?;
     let words = [
         "+net.ipv4.tcp_keepalive_time = 611",
@@ -166,32 +168,25 @@ fn rolls() -> Result<()> {
     all_have(&bed, etcd::DEMO)?;
     have_setting_and_file(&bed)?;
 
-    // The update changes the patch release of etcd, and the content of the file.
-    build(&bed, &format!("{sysctl}{own}"), &[("word", "two\n")])?;
+    // The update changes the patch release of etcd and the content of one file, and removes the
+    // other file.
+    build(&bed, &format!("{sysctl}{word}"), &[("word", "two\n")])?;
     let mut image = Repack::of(&bed.provisioning.out())?;
     image.etcd(PATCH)?;
     image.pack(3, &bed.provisioning.signing_key()?)?;
-    roll(&bed)?;
-    all_have(&bed, PATCH)?;
-    ensure!(
-        bed.hosts[1].read("/etc/own/word")? == "two\n",
-        "the operator's file is wrong"
-    );
-
-    // The update removes the file and does not change etcd.
-    build(&bed, sysctl, &[])?;
-    let mut image = Repack::of(&bed.provisioning.out())?;
-    image.etcd(PATCH)?;
-    image.pack(4, &bed.provisioning.signing_key()?)?;
     ends(
         &update(&bed.hosts[2], "--check")?,
         7,
-        &["removed  /etc/own/word"],
+        &["changed  /etc/own/word", "removed  /etc/own/gone"],
     )?;
     roll(&bed)?;
     all_have(&bed, PATCH)?;
     ensure!(
-        !bed.hosts[2].path("/etc/own/word").exists(),
+        bed.hosts[2].read("/etc/own/word")? == "two\n",
+        "the operator's file is wrong"
+    );
+    ensure!(
+        !bed.hosts[2].path("/etc/own/gone").exists(),
         "the file still exists"
     );
 
@@ -259,11 +254,11 @@ fn rolls_back(host: &Host) -> Result<()> {
     ends(
         &update(host, "--rollback")?,
         0,
-        &["restoring the image that this node had before the image 4"],
+        &["restoring the image that this node had before the image 3"],
     )?;
     ensure!(
-        host.read("/etc/own/word")? == "two\n",
-        "the file was not restored"
+        host.read("/etc/own/word")? == "one\n" && host.path("/etc/own/gone").exists(),
+        "the files were not restored"
     );
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(host)?;

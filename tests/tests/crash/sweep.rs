@@ -47,7 +47,7 @@ fn killed() -> Result<()> {
     run(
         &mut Bed::booted(tracer())?,
         &settings,
-        &settings.share(&scenarios::ALL, 0),
+        &settings.share(&scenarios::ALL, 0, 2),
         |_| Disturbance::Kill,
     )
 }
@@ -60,7 +60,7 @@ fn emptied() -> Result<()> {
         .into_iter()
         .filter(|scenario| scenario.traced == Traced::Firstboot)
         .collect();
-    let comes = settings.share(&comes, 0);
+    let comes = settings.share(&comes, 0, 4);
     run(&mut Bed::booted(tracer())?, &settings, &comes, |_| {
         Disturbance::Empty
     })
@@ -85,7 +85,7 @@ fn power_lost() -> Result<()> {
             Disturbance::Power(loss)
         }
     };
-    let scenarios = settings.share(&scenarios::ALL, 1);
+    let scenarios = settings.share(&scenarios::ALL, 1, 2);
     run(&mut Bed::lossy(tracer())?, &settings, &scenarios, blow)
 }
 
@@ -135,13 +135,18 @@ impl Settings {
     }
 
     /// Returns the scenarios that this run covers with one kind of disturbance. In `make test`,
-    /// these are every second scenario, starting with the number `first`, so that each scenario is
-    /// disturbed in one way.
-    fn share(&self, scenarios: &[Scenario], first: usize) -> Vec<Scenario> {
+    /// these are one in `step` scenarios, starting with the number `first`. A kill and a power cut
+    /// each cover every second scenario, so each scenario is disturbed in one of these ways.
+    fn share(&self, scenarios: &[Scenario], first: usize, step: usize) -> Vec<Scenario> {
         if self.points > SAMPLE[0] || !self.only.is_empty() {
             return scenarios.to_vec();
         }
-        scenarios.iter().skip(first).step_by(2).copied().collect()
+        scenarios
+            .iter()
+            .skip(first)
+            .step_by(step)
+            .copied()
+            .collect()
     }
 
     /// Returns the points of a scenario that this run covers.

@@ -32,6 +32,8 @@ const REQUIREMENTS: &[Requirement] = &[
 ];
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 const TIMEOUT: Duration = Duration::from_secs(180);
+/// How often the ports are asked for their certificates. Every certificate is in use for longer.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const PORTS: [u16; 2] = [2379, 2380];
 const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
 
@@ -193,7 +195,7 @@ impl<'a> Presented<'a> {
                 "after {timeout:?} some port has shown fewer than {renewals} renewals: {:?}",
                 self.seen.iter().map(BTreeSet::len).collect::<Vec<_>>()
             );
-            sleep(Duration::from_secs(1));
+            sleep(LOOK_INTERVAL);
         }
     }
 }

@@ -10,15 +10,15 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use libtest_mimic::Trial;
-use tests::harness::trial;
+use tests::harness::{is_all, trial};
 use tests::{etcd, process, programs};
 
 use crate::fixtures::{snapshot, theirs};
 use crate::image::{Image, PAGE, Used};
 use crate::random::Random;
 
-/// The number of files that are checked by default.
-const FILES: u64 = 400;
+/// The number of files that `make test` and `make test-all` check.
+const FILES: [u64; 2] = [100, 400];
 /// The check's memory limit, including the program and its stacks. The limit is much lower than the
 /// memory that a false length could request.
 const MEMORY: &str = "--as=268435456";
@@ -43,7 +43,7 @@ fn at_random() -> Result<()> {
     let path = good.with_file_name("damaged.db");
     let first = setting("SEED").unwrap_or(1);
     let (mut found, mut missed) = (0, 0);
-    for seed in first..first + setting("MUTATIONS").unwrap_or(FILES) {
+    for seed in first..first + setting("MUTATIONS").unwrap_or(FILES[usize::from(is_all())]) {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut harmed = image.clone();
         for _ in 0..=random.below(4) {

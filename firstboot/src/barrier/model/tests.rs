@@ -138,6 +138,7 @@ fn five_nodes(crashes: u8) {
 }
 
 #[test]
+#[ignore = "it takes 20 s; `make test-all` runs it"]
 fn five_nodes_that_probe_all_others_together_form_one_cluster() {
     five_nodes(0);
 }
