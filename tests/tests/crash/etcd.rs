@@ -96,7 +96,7 @@ fn promotion() -> Result<()> {
             && !point.what.contains(own);
         point.what == "spawn" || point.what.ends_with("/journal") || to_a_voter
     };
-    // `make test` covers every other point.
+    // `make test` covers every second point.
     let step = if is_all() { 1 } else { 2 };
     let points: Vec<&Point> = points[start..]
         .iter()

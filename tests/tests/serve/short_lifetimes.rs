@@ -32,7 +32,8 @@ const REQUIREMENTS: &[Requirement] = &[
 ];
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 const TIMEOUT: Duration = Duration::from_secs(180);
-/// How often the ports are asked for their certificates. Every certificate is in use for longer.
+/// The interval at which the test reads the certificates of the ports. Every certificate is in use
+/// for longer than this interval.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const PORTS: [u16; 2] = [2379, 2380];
 const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";

@@ -19,7 +19,7 @@ use crate::random::Random;
 
 /// The number of flipped bits in each region.
 const FLIPS: usize = 8;
-/// `make test` covers one in this many cases. `make test-all` covers each.
+/// `make test` covers one in this many cases, and `make test-all` covers every case.
 const SHARE: usize = 4;
 
 pub(crate) fn trials() -> Vec<Trial> {
