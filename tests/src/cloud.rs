@@ -17,9 +17,9 @@ use crate::server::Request;
 /// The cloud that the service belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cloud {
-    /// OpenStack: Nova's service, behind Neutron's proxy.
+    /// Nova's service, behind Neutron's proxy.
     Openstack,
-    /// AWS: EC2's service, which requires tokens.
+    /// EC2's service, which requires tokens.
     Ec2,
     /// Google's.
     Gce,

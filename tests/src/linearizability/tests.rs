@@ -51,7 +51,7 @@ fn an_unfinished_write_may_be_visible_but_is_never_reverted() {
     );
     assert!(
         check(&[write, operation(2, 1, 4, seen), operation(3, 3, 5, unseen)]).is_ok(),
-        "they overlap"
+        "the two reads overlap"
     );
     assert!(
         check(&[write, operation(2, 11, 12, unseen)]).is_err(),

@@ -66,7 +66,7 @@ fn wait_phase(host: &Host, phase: &str) -> Result<()> {
     {
         ensure!(
             Instant::now() < end,
-            "no phase {phase}: {}",
+            "the update did not reach the phase {phase}: {}",
             host.journal("firstboot-update")?
         );
     }
