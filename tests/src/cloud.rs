@@ -17,13 +17,13 @@ use crate::server::Request;
 /// The cloud that the service belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cloud {
-    /// Nova's service, behind Neutron's proxy.
+    /// Nova's metadata service, behind Neutron's proxy.
     Openstack,
-    /// EC2's service, which requires tokens.
+    /// EC2's metadata service, which requires tokens.
     Ec2,
-    /// Google's.
+    /// Google's metadata service.
     Gce,
-    /// Azure's.
+    /// Azure's metadata service.
     Azure,
 }
 
