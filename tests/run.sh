@@ -6,7 +6,7 @@ messages=$(mktemp)
 trap 'rm -f "$messages"' EXIT
 cargo test --workspace --locked --lib --bins --tests --no-run --message-format=json-render-diagnostics > "$messages"
 built() { sed -n "s/.*\"executable\":\"\([^\"]*\/$1\)\".*/\1/p" "$messages"; }
-# This program was built with the features of all packages together. If it were built alone, cargo would compile half of the crates again.
+# Cargo has built this program with the features of all packages. A separate build would compile half of the crates again.
 ETCD_IMAGE_DIST=$(built dist)
 export ETCD_IMAGE_DIST
 "$(built suite)" < "$messages"

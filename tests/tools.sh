@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs the missing programs that the tests need, or with the argument "demo" those that the demo needs. Without root it
-# only prints the missing packages. The tests that need them are then ignored, and print the reason.
+# Installs the missing programs that the tests need, or with the argument "demo" those that the demo needs. Without root, the
+# script only prints the missing packages. The tests that need these packages are then ignored, and print the reason.
 set -euo pipefail
 
-# Each program with its Debian package. The tests themselves fetch pip's etcd 3.5.1 and the base system.
+# Each program is listed with its Debian package. The tests themselves fetch pip's etcd 3.5.1 and the base system.
 needs=(
     debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables curl:curl unshare:util-linux
     setpriv:util-linux pip:python3-pip gcc:gcc
@@ -21,7 +21,7 @@ for need in "${needs[@]}"; do
 done
 if [ "${#packages[@]}" = 0 ]; then exit 0; fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
-    echo "missing, and not installed without root and apt-get: ${packages[*]}"
+    echo "these packages are missing, and installing them needs root and apt-get: ${packages[*]}"
     exit 0
 fi
 echo "installing with apt-get: ${packages[*]}"

@@ -1,8 +1,9 @@
 //! The root file system that hosts and the stand-in installer start from.
 //!
-//! The default is a Debian 12 that the test bed makes once with debootstrap. `ETCD_IMAGE_BASE_ROOT`
-//! can name another folder or tarball, such as the export of a centos:7 container, which is closer
-//! to a real node. No test writes to the root, because each host is an overlay on top of it.
+//! The default is a Debian 12 system that the test bed makes once with debootstrap.
+//! `ETCD_IMAGE_BASE_ROOT` can name another folder or tarball, such as the export of a centos:7
+//! container, which is closer to a real node. No test writes to the root, because each host is an
+//! overlay on top of it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -55,8 +56,8 @@ const PACKAGES: &[&str] = &[
 const LATER: &[&str] = &["firewalld"];
 
 /// The last changes to the root. Each host gets its own machine id and name at boot. firewalld is
-/// off, because it would close etcd's ports in tests of other features; the tests that need it
-/// switch it on.
+/// disabled, because it would close etcd's ports in tests of other features. The tests that need
+/// firewalld enable it.
 const FINISH: &str = r#"
 set -eu
 root=$1; shift
@@ -129,8 +130,8 @@ fn debootstrap(folder: &Path) -> Result<()> {
         .arg(SUITE)
         .arg(folder);
     progress::run("base system", &mut strap)?.ok()?;
-    // Runs in separate namespaces, so that all mounts and processes of the packages' scripts
-    // disappear with the namespaces.
+    // This command runs in separate namespaces, so that all mounts and processes of the packages'
+    // scripts disappear with the namespaces.
     let mut finish = Command::new("unshare");
     finish
         .args([
@@ -147,7 +148,7 @@ fn debootstrap(folder: &Path) -> Result<()> {
         .args(LATER);
     progress::run("base system", &mut finish)?.ok()?;
     fs::metadata(folder.join("usr/bin/firewall-cmd"))
-        .context("apt-get has succeeded, but the root has no firewall-cmd")?;
+        .context("apt-get succeeded, but the root has no firewall-cmd")?;
     Ok(())
 }
 

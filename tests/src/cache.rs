@@ -25,13 +25,13 @@ pub fn workspace() -> PathBuf {
 /// makes it.
 ///
 /// `build` gets an empty folder, which becomes the entry by a rename when `build` succeeds, so an
-/// existing entry is always complete. A lock keeps a second process from building the same entry;
-/// the second process waits and then finds the finished entry.
+/// existing entry is always complete. A lock prevents a second process from building the same
+/// entry. The second process waits and then finds the finished entry.
 pub fn entry(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     entry_of(&folder(), name, build)
 }
 
-/// Does the same as [`entry`], but in a folder other than the cache.
+/// Returns the path of an entry as [`entry`] does, but in a folder other than the cache.
 pub fn entry_of(
     cache: &Path,
     name: &str,

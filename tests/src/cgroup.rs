@@ -1,8 +1,9 @@
 //! A control group for each host.
 //!
-//! With `--keep-unit`, nspawn puts its host into a group `payload` below its own. Two hosts of one
-//! test would share that group, and their systemds would remove each other's groups. Sometimes a
-//! service would then fail with 219/CGROUP. Therefore each nspawn starts in a separate group.
+//! With `--keep-unit`, nspawn puts its host into a group `payload` below the group of nspawn
+//! itself. Two hosts of one test would share that group, and their systemds would remove each
+//! other's groups. Sometimes a service would then fail with 219/CGROUP. Therefore the test bed
+//! starts each nspawn in a separate group.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +12,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// Control groups with one name, one in each hierarchy that systemd manages. They are removed on
-/// drop.
+/// Control groups with the same name, one in each hierarchy that systemd manages. The groups are
+/// removed on drop.
 #[derive(Debug)]
 pub(crate) struct Cgroup(Vec<PathBuf>);
 
 impl Cgroup {
-    /// Makes this run's group with this number.
+    /// Makes the control groups of this run with this number.
     pub(crate) fn new(number: u32) -> Result<Cgroup> {
         let name = format!("{}{number}", prefix(std::process::id()));
         let cgroup = Cgroup(
@@ -101,8 +102,8 @@ fn own_groups(mounts: &str, own: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Removes a group. The kernel allows that only when the child groups are gone and the last process
-/// has been reaped, which takes a moment.
+/// Removes a group. The kernel allows the removal only after the child groups are gone and the last
+/// process has been reaped, which takes a moment.
 fn remove(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

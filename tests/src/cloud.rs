@@ -17,17 +17,17 @@ use crate::server::Request;
 /// The cloud that the service belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cloud {
-    /// Nova's, behind Neutron's proxy.
+    /// Nova's metadata service, behind Neutron's proxy.
     Openstack,
-    /// EC2's, which requires tokens.
+    /// EC2's metadata service, which requires tokens.
     Ec2,
-    /// Google's.
+    /// Google's metadata service.
     Gce,
-    /// Azure's.
+    /// Azure's metadata service.
     Azure,
 }
 
-/// The state that determines the service's answers. A test can change it at any time.
+/// The state that determines the service's answers. A test can change this state at any time.
 #[derive(Debug, Default)]
 pub struct State {
     /// The user data; None if the instance has none.
@@ -36,14 +36,14 @@ pub struct State {
     pub failures: Vec<u16>,
     /// EC2 with `HttpEndpoint=disabled`: every request is answered with 403.
     pub is_off: bool,
-    /// EC2: how long a token is valid, whatever lifetime was requested.
+    /// EC2: the lifetime of each token, regardless of the requested lifetime.
     pub token_life: Option<Duration>,
     /// GCE: the answers lack the header, as if a different program answered at this address.
     pub is_stranger: bool,
     tokens: Vec<(String, Instant)>,
 }
 
-/// A service at 169.254.169.254 in a network's world. It is stopped on drop.
+/// A service at 169.254.169.254 in a network's world. The service is stopped on drop.
 #[derive(Debug)]
 pub struct MetadataService {
     shared: Arc<Shared>,
@@ -221,7 +221,7 @@ fn ec2(state: &mut State, request: &Request) -> Answer {
 }
 
 /// Answers as described in Google, "About VM metadata": requests need `Metadata-Flavor: Google` and
-/// must not have `X-Forwarded-For`; every answer contains the former.
+/// must not have `X-Forwarded-For`; every answer also contains `Metadata-Flavor: Google`.
 fn gce(state: &State, request: &Request) -> Answer {
     let flavor = if state.is_stranger {
         ""
@@ -240,8 +240,8 @@ fn gce(state: &State, request: &Request) -> Answer {
     }
 }
 
-/// Answers as described in Azure, "Azure Instance Metadata Service": requests need the header and
-/// the version; user data is encoded in base64.
+/// Answers as described in Azure, "Azure Instance Metadata Service": requests need `Metadata: true`
+/// and `api-version`, and user data is encoded in base64.
 fn azure(state: &State, request: &Request) -> Answer {
     let query = request.query.as_deref().unwrap_or_default();
     let is_good = request.header("metadata") == Some("true") && query.contains("api-version=20");

@@ -20,16 +20,16 @@ use crate::overlay::Overlay;
 use crate::server::FileServer;
 use crate::{base, cache, etcd, process, programs, run};
 
-/// The address of the server for a recipe's image and nodes; the test recipes contain it as well.
+/// The address of the server for a recipe's image and nodes; the test recipes also contain it.
 const SERVER: &str = "10.101.15.1:8080";
 /// The path on the server of the tree from which machines are installed.
 pub const TREE: &str = "centos/7.9.2009/os/x86_64";
-/// The path on the server of the tree's updates.
+/// The path on the server of the updates to that tree.
 const UPDATES: &str = "centos/7.9.2009/updates/x86_64";
 /// The address of the release mirror.
 const MIRROR: &str = "10.101.15.1:8379";
 
-/// Transfers the leadership without environment variables. For this command etcdctl 3.5 reads the
+/// Transfers the leadership without environment variables. For this command, etcdctl 3.5 reads the
 /// environment a second time, and would report a conflict with the values that it has set itself.
 const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
 with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
@@ -82,7 +82,7 @@ impl Provisioning {
     }
 
     /// Builds the recipe with the real builder, which fetches the release from the mirror. The
-    /// output of a recipe's first build is reused for later ones.
+    /// output of a recipe's first build is reused for later builds.
     pub fn build(&self, recipe: &Path) -> Result<String> {
         let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists())
         else {
@@ -131,7 +131,8 @@ impl Provisioning {
         Ok(said)
     }
 
-    /// Returns the builder's cache. All runs of a suite share one, as all builds of an operator do.
+    /// Returns the builder's cache. All runs of a suite share one cache, as all builds of an
+    /// operator do.
     pub fn builder_cache(&self) -> PathBuf {
         run::shared().unwrap_or(&self.folder).join("builder-cache")
     }
@@ -169,12 +170,12 @@ impl Provisioning {
         Ok(host)
     }
 
-    /// Adds a second installed machine with the node's document and address. It is off.
+    /// Adds a second installed machine with the node's document and address. The machine is off.
     pub fn twin(&self, node: &str) -> Result<Host> {
         self.second(node, self.network.add_twin(&format!("{node}-twin"), node)?)
     }
 
-    /// Does the same as [`Provisioning::twin`], but the machine also has the node's MAC address.
+    /// Adds a machine as [`Provisioning::twin`] does, but with the node's MAC address.
     pub fn clone_machine(&self, node: &str) -> Result<Host> {
         self.second(
             node,
@@ -194,7 +195,7 @@ impl Provisioning {
         self.run_installer(&host.root(), host)
     }
 
-    /// Does the same on a machine with these disks.
+    /// Runs the kickstart's scripts on a machine with these disks, and returns the result.
     pub fn try_install_on(&self, host: &Host, hardware: Hardware) -> Result<Installation> {
         self.installer(&host.root(), host)?.hardware(hardware).run()
     }
@@ -246,7 +247,7 @@ impl Provisioning {
         let envelope: Envelope = serde_json::from_slice(&fs::read(&path)?)?;
         let payload = envelope.open(NODE_TYPE, &self.signing_key()?.public())?;
         serde_json::from_slice(&payload)
-            .with_context(|| format!("the payload of {}", path.display()))
+            .with_context(|| format!("cannot read the payload of {}", path.display()))
     }
 
     /// Signs a document in the same way as the cluster's own builder.
@@ -267,7 +268,8 @@ impl Provisioning {
         Ok(SigningKey::from_pkcs8(&der)?)
     }
 
-    /// Adds an installed machine that has the name and the document of this node. It is off.
+    /// Adds an installed machine that has the name and the document of this node. The machine is
+    /// off.
     pub fn node(&self, name: &str) -> Result<Host> {
         let mut host = self.machine(name)?;
         self.install(&mut host)?;
@@ -282,7 +284,7 @@ impl Drop for Provisioning {
     }
 }
 
-/// Returns a digest of the names and contents of a folder's files. For the `unnamed` file only the
+/// Returns a digest of the names and contents of a folder's files. For the `unnamed` file, only the
 /// content counts.
 fn digest(folder: &Path, unnamed: Option<&Path>) -> Result<String> {
     let mut files = Vec::new();

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{process, run};
 
-/// A loop device backed by a file of the run. Both are removed on drop.
+/// A loop device backed by a file of the run. The device and the file are removed on drop.
 #[derive(Debug)]
 pub struct Disk {
     folder: PathBuf,
@@ -39,8 +39,9 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Runs a shell script in the root of the XFS on the disk, and returns its output. Only the script
-    /// sees the mount: a host that boots meanwhile would keep it.
+    /// Runs a shell script in the root of the XFS on the disk, and returns its output. The mount is
+    /// visible only to the script. Otherwise, a host that boots in the meantime would keep the
+    /// mount.
     pub fn sh(&self, script: &str) -> Result<String> {
         let mount = "mount -t xfs \"$1\" \"$2\"; cd \"$2\"; eval \"$3\"";
         let arguments = [
@@ -66,7 +67,7 @@ impl Disk {
         &self.device
     }
 
-    /// Returns the file behind it.
+    /// Returns the file behind the device.
     pub fn image(&self) -> PathBuf {
         self.folder.join("image")
     }

@@ -40,7 +40,7 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
     let ignored = reason.is_some();
     let own = name.to_owned();
     Trial::test(name, move || {
-        // `--ignored` runs the test nevertheless; it then fails with that reason.
+        // With `--ignored`, the test still runs, and fails with that reason.
         if let Some(reason) = &reason {
             return Err(Failed::from(reason.clone()));
         }
@@ -74,8 +74,8 @@ pub fn is_all() -> bool {
     std::env::var_os(ALL).is_some_and(|value| !value.is_empty())
 }
 
-/// Returns whether the arguments select the test with this name. If the tests are only listed, none
-/// is selected.
+/// Returns whether the arguments select the test with this name. If the tests are only listed, no
+/// test is selected.
 fn is_selected(name: &str) -> bool {
     let arguments = Arguments::from_args();
     let is_wanted = arguments.filter.is_none_or(|filter| {

@@ -1,10 +1,10 @@
 //! Makes a host's kernel look as old as CentOS 7.9's: it lacks every system call newer than Linux
 //! 3.10.
 //!
-//! A host's first process, all its services, and each command that a test runs on the host get the
-//! answer of a kernel that lacks the newer calls: ENOSYS. A filter applies to a process and to
-//! everything that the process starts. Therefore a launcher loads it from outside: the test program
-//! itself, which then executes nspawn or nsenter.
+//! A host's first process, all its services, and each command that a test runs on the host get
+//! ENOSYS for the newer calls, as from a kernel that lacks them. A filter applies to a process and
+//! to everything that the process starts. Therefore a launcher loads the filter from outside: the
+//! test program itself, which then executes nspawn or nsenter.
 //!
 //! Other differences from 3.10 remain on a host: the flags of calls, file systems, the network, and
 //! what uname(2) returns. Virtual machines have their own kernels.
@@ -19,9 +19,9 @@ use nix::libc::{self, sock_filter, sock_fprog};
 /// `finit_module`, the last call of Linux 3.10 (arch/x86/syscalls/syscall_64.tbl).
 pub const LAST_SYSTEM_CALL: u32 = 313;
 
-/// A call newer than 3.10 that a host can have nevertheless, because Red Hat backported it. Red Hat
-/// backported other calls as well, but a program that works without them also works with them.
-/// firstboot/src/exec/calls.txt lists all of them, with the sources.
+/// A call newer than 3.10 that a host can still have, because Red Hat backported it. Red Hat also
+/// backported other calls, but a program that works without those calls also works with them.
+/// firstboot/src/exec/calls.txt lists all backported calls, with the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ported {
     /// The call with which firstboot loads etcd's filter.
@@ -50,8 +50,8 @@ pub fn command(program: &str, left: &[Ported]) -> Result<Command> {
 }
 
 /// Executes a different program without the newer calls, if the arguments request that. Returns
-/// only if they do not, or after a failure. Programs that make hosts call this function first in
-/// `main`.
+/// only if the arguments do not request it, or after a failure. Programs that make hosts call this
+/// function first in `main`.
 pub fn launch() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next()?.into_string().ok()?;
@@ -62,7 +62,7 @@ pub fn launch() -> Option<ExitCode> {
             .filter(|number| !number.is_empty())
             .map(str::parse);
         forget_newer_calls(&left.collect::<Result<Vec<u32>, _>>()?)?;
-        let program = arguments.next().context("no program")?;
+        let program = arguments.next().context("the arguments name no program")?;
         bail!(
             "cannot run {}: {}",
             program.display(),
@@ -78,7 +78,7 @@ pub fn launch() -> Option<ExitCode> {
 /// Removes the newer calls, except for these, from this process and everything that it starts from
 /// now on.
 fn forget_newer_calls(left: &[u32]) -> Result<()> {
-    // In struct seccomp_data the architecture is at offset 4, the call's number at 0.
+    // In struct seccomp_data, the architecture is at offset 4 and the call's number at offset 0.
     let other = [
         load(4),
         jump(libc::BPF_JEQ, X86_64, 1, 0),
@@ -129,7 +129,7 @@ fn statement(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
 
 /// Loads the filter into the kernel. The crates that load filters first set no_new_privs, which
 /// would hide the effect of a unit's NoNewPrivileges= from the tests. Root can load a filter
-/// without it.
+/// without no_new_privs.
 #[expect(
     unsafe_code,
     reason = "prctl takes a pointer, and no crate offers this without no_new_privs"
@@ -140,7 +140,7 @@ fn install(program: &mut [sock_filter]) -> io::Result<()> {
         filter: program.as_mut_ptr(),
     };
     // SAFETY: both pointers are valid for the whole call. The kernel copies the data behind them
-    // and keeps neither pointer.
+    // and does not keep the pointers.
     let answer = unsafe {
         libc::prctl(
             libc::PR_SET_SECCOMP,

@@ -1,10 +1,9 @@
 //! The test bed: real systemd hosts, a release mirror, and a stand-in for the installer.
 //!
-//! An end-to-end test is a function that is passed to [`harness::main`]. It makes a
-//! [`network::Network`], adds [`host::Host`]s to it, and gets what it needs from [`base`],
-//! [`etcd`], [`server`] and [`installer`]. Everything runs in the test process's own namespaces, so
-//! the kernel itself cleans up when the process ends in any way. The next run removes what remains
-//! on the disk (see [`run`]).
+//! An end-to-end test is a function that is passed to [`harness::main`]. The function makes a
+//! [`network::Network`], adds [`host::Host`]s, and uses [`base`], [`etcd`], [`server`] and
+//! [`installer`]. Everything runs in the test process's own namespaces, so the kernel cleans up,
+//! however the process ends. The next run removes what remains on the disk (see [`run`]).
 
 pub mod base;
 pub mod bench;

@@ -4,14 +4,14 @@
 //!
 //! The search is Wing and Gong's (1993). The operation that took place first must have started
 //! before any other operation had ended, and the search tries each operation that fulfils this
-//! condition. It remembers the states that it has tried (Lowe, 2017), so concurrent operations cost
-//! little.
+//! condition. The search remembers the states that it has tried (Lowe, 2017), so concurrent
+//! operations cost little time.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
-/// What a client did with the key. Each value is written only once, so a value identifies its
-/// writer. None means that the key does not exist.
+/// A client's action on the key. Each value is written only once, so a value identifies its writer.
+/// None means that the key does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// The client read this value.
@@ -24,17 +24,17 @@ pub enum Action {
     Refused(Option<u64>, Option<u64>),
 }
 
-/// One operation, with its start and its end measured on the same clock.
+/// An operation, with its start and its end measured on the same clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operation {
-    /// The client that performed it.
+    /// The client that performed the operation.
     pub client: usize,
-    /// The time when it was sent.
+    /// The time when the operation was sent.
     pub begun: u64,
-    /// The time when its answer arrived. None means that no answer arrived, so the operation was
-    /// performed at any later time, or not at all.
+    /// The time when the answer arrived. None means that no answer arrived, so the operation was
+    /// performed at some later time, or never.
     pub ended: Option<u64>,
-    /// What the client did.
+    /// The client's action.
     pub action: Action,
 }
 
@@ -63,7 +63,7 @@ fn apply(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     if possible { Ok(after) } else { Err(Impossible) }
 }
 
-/// An error: the action is not possible in this state.
+/// The error that an action is not possible in this state.
 struct Impossible;
 
 /// Returns the values that any client saw.
@@ -76,8 +76,8 @@ fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
     values.collect()
 }
 
-/// Looks for an order of one key's history that explains all answers. At its start the key has no
-/// value.
+/// Searches for an order of one key's operations that explains all answers. At the start of the
+/// history, the key has no value.
 ///
 /// # Errors
 /// Returns the history as an error if there is no such order.
@@ -115,9 +115,9 @@ fn chained(history: &[Operation], value: u64) -> bool {
 /// The operations that have taken place, and the value of the key after them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Done {
-    /// All operations before this index have taken place, in the order of their start …
+    /// All operations before this index, in the order of their start, have taken place.
     before: usize,
-    /// … and so have those whose bits are set here, starting at that index.
+    /// A set bit means that the operation at this distance from the index has also taken place.
     more: Vec<u64>,
     state: Option<u64>,
 }

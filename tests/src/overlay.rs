@@ -9,7 +9,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::run;
 
-/// A mounted overlay with a fresh upper folder. Unmounted and removed on drop.
+/// A mounted overlay with a fresh upper folder. The overlay is unmounted and removed on drop.
 #[derive(Debug)]
 pub struct Overlay {
     lower: PathBuf,

@@ -16,21 +16,22 @@ use anyhow::{Context as _, Result, anyhow, bail};
 pub struct Output {
     /// The command line, for messages.
     pub command: String,
-    /// How it ended.
+    /// How the program ended.
     pub status: ExitStatus,
-    /// Its standard output, as text.
+    /// The program's standard output, as text.
     pub stdout: String,
-    /// Its standard error, as text.
+    /// The program's standard error, as text.
     pub stderr: String,
 }
 
 impl Output {
-    /// Returns whether it ended with exit code 0.
+    /// Returns whether the program ended with exit code 0.
     pub fn success(&self) -> bool {
         self.status.success()
     }
 
-    /// Returns its standard output if it succeeded, otherwise an error that shows both outputs.
+    /// Returns the standard output if the program succeeded, otherwise an error that shows both
+    /// outputs.
     pub fn ok(self) -> Result<String> {
         if self.success() {
             return Ok(self.stdout);
@@ -44,7 +45,8 @@ impl Output {
         )
     }
 
-    /// Returns its exit code or, if a signal ended it, 128 plus the signal's number, as in a shell.
+    /// Returns the exit code or, if a signal ended the program, 128 plus the signal's number, as in
+    /// a shell.
     pub fn code(&self) -> i32 {
         self.status
             .code()
@@ -81,8 +83,8 @@ pub fn check(program: &str, arguments: &[&str]) -> Result<String> {
     run(Command::new(program).args(arguments))?.ok()
 }
 
-/// A long-running child process. It is killed on drop, or by the kernel if this process dies before
-/// that.
+/// A long-running child process. The child is killed on drop, or by the kernel if this process dies
+/// before that.
 #[derive(Debug)]
 pub struct KillOnDrop {
     child: Child,
@@ -93,8 +95,8 @@ impl KillOnDrop {
     /// Starts the command under `setpriv --pdeathsig KILL`, with both outputs going to a file.
     ///
     /// The kernel treats the *thread* that started a child as its parent. Therefore one thread that
-    /// lives as long as the process starts all children. A test's own thread would take its
-    /// children down when it ends.
+    /// lives as long as the process starts all children. If a test's own thread started children,
+    /// they would die when that thread ends.
     pub fn spawn(command: &Command, log: &File) -> Result<KillOnDrop> {
         let line = describe(command);
         let twice = || {
@@ -121,7 +123,7 @@ impl KillOnDrop {
         Ok(KillOnDrop { child, line })
     }
 
-    /// Returns its process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -133,7 +135,7 @@ impl KillOnDrop {
         stat.ok().as_deref().and_then(cpu_time).unwrap_or_default()
     }
 
-    /// Returns how it ended, if it has ended.
+    /// Returns how the process ended, if it has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child
             .try_wait()

@@ -1,5 +1,5 @@
-//! Shows the progress of a program that takes minutes. On a terminal its newest line replaces the
-//! previous one; otherwise a line is printed every ten seconds.
+//! Shows the progress of a program that takes minutes. On a terminal, each line of the program
+//! replaces the previous line. Otherwise, a line is printed every ten seconds.
 
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::process::{Command, Stdio};
@@ -28,8 +28,8 @@ pub fn run(what: &str, command: &mut Command) -> Result<Output> {
         .stderr(writer)
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    // Closes the write ends of the pipe that the command still holds. Otherwise the reader would
-    // never see the end of the output.
+    // Closes the write ends of the pipe that the command still holds. Otherwise, the reader would
+    // never reach the end of the output.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut shown = Shown::new(what, std::io::stderr().is_terminal());
     let mut printed = String::new();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_shows_each_line_in_place_of_the_previous_one() {
+    fn a_terminal_shows_each_line_in_place_of_the_previous_line() {
         let shown = shown(true);
         assert_eq!(shown.len(), DEBOOTSTRAP.len());
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Plain etcd: a machine that is installed from the image and set up as the guide describes,
-//! without firstboot. It is the baseline for firstboot's behaviour, and shows what firstboot
-//! prevents.
+//! without firstboot. This machine is the baseline for firstboot's behaviour, and shows what
+//! firstboot prevents.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -65,7 +65,7 @@ pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Resul
     Ok(())
 }
 
-/// Changes the unit so that it starts etcd itself.
+/// Changes the unit so that it starts etcd directly.
 fn start_without_firstboot(host: &Host) -> Result<()> {
     let unit = host.read("/etc/systemd/system/etcd.service")?;
     let is_start = |line: &str| line.starts_with("ExecStart=");

@@ -1,6 +1,7 @@
-//! Makes an image like a different builder: the overlay of the last build with some changed files,
-//! and a release signed with the cluster's own key. Tests use it for releases that this builder
-//! does not make: with an etcd that was built here, with an etcd that dies, or with any serial.
+//! Makes an image as a different builder would: the overlay of the last build with some changed
+//! files, and a release signed with the cluster's own key. Tests use this module for releases that
+//! the builder does not make: with an etcd that was built here, with an etcd that dies, or with any
+//! serial.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::{process, run};
 
-/// One thing that a test requires of the machine.
+/// A requirement of a test on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Requirement {
     /// Root, and permission to create mount namespaces.
@@ -28,7 +28,7 @@ pub enum Requirement {
     Dnsmasq,
     /// Taps in the kernel, to connect a virtual machine to a network of the test bed.
     Tun,
-    /// setools: to query what an SELinux policy allows.
+    /// setools, to query what an SELinux policy allows.
     Setools,
     /// curl.
     Curl,
@@ -54,13 +54,13 @@ pub enum Requirement {
     Packaging,
     /// mandoc, to render manual pages.
     Mandoc,
-    /// git and make, to find out from the Makefile which commit it builds.
+    /// git and make, to find out from the Makefile which commit `make build` builds.
     Make,
 }
 
 impl Requirement {
     /// Returns why the requirement is not met, as a sentence that ends with the remedy. Returns
-    /// None if it is met.
+    /// None if the requirement is met.
     pub fn missing(self) -> Option<String> {
         match self {
             Requirement::Root if !nix::unistd::geteuid().is_root() => {
@@ -151,7 +151,7 @@ fn program(name: &str, package: &str) -> Option<String> {
 }
 
 /// Checks the same as [`program`], for programs that can exist in the PATH as a shim that does not
-/// work. Python takes half a second to start, so the runs of a suite ask only once.
+/// work. Python takes half a second to start, so the runs of a suite check this only once.
 fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
     let mark = run::shared().map(|shared| shared.join(format!("{name}-works")));
     if mark.as_ref().is_some_and(|mark| mark.exists()) {
@@ -160,13 +160,13 @@ fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
     let ran = process::run(Command::new(name).arg(argument));
     let works = ran.is_ok_and(|ran| ran.success());
     if let Some(mark) = mark.filter(|_| works) {
-        // Without the mark, the next run asks again.
+        // If the mark cannot be written, the next run checks the program again.
         let _ = std::fs::write(mark, "");
     }
     (!works).then(|| format!("it needs a working {name}: apt-get install {package}"))
 }
 
-/// Checks which version of Go is installed, and keeps Go from downloading a different version.
+/// Checks which version of Go is installed, and prevents Go from downloading a different version.
 fn go(minor: u32) -> Option<String> {
     let said = process::run(
         Command::new("go")

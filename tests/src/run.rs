@@ -1,11 +1,11 @@
-//! One run of a test program: its namespaces, its folder, and the cleanup after earlier runs that
+//! A run of a test program: its namespaces, its folder, and the cleanup after earlier runs that
 //! died.
 //!
 //! A run first enters a separate mount namespace. Therefore mounts and named network namespaces
-//! (whose names are on a tmpfs of the run) vanish with the last process of the run. Its child
-//! processes die with it (see [`crate::process::KillOnDrop`]). Only files, loop devices and control
-//! groups can be left behind. Their names contain the run's pid, and the next run removes them if
-//! no process holds that run's lock.
+//! (whose names are on a tmpfs of the run) vanish with the last process of the run. The child
+//! processes of a run die with the run (see [`crate::process::KillOnDrop`]). Only files, loop
+//! devices and control groups can be left behind. The names of these leftovers contain the run's
+//! pid, and the next run removes them if no process holds that run's lock.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ static SHARED: OnceLock<PathBuf> = OnceLock::new();
 /// The variable with the folder that all runs of a suite share.
 const SHARE: &str = "ETCD_IMAGE_SHARED";
 
-/// This process's run.
+/// The run of this process.
 #[derive(Debug)]
 pub struct Run {
     folder: PathBuf,
@@ -47,8 +47,8 @@ impl Run {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Returns the folder for the hosts' console output. It outlives the hosts, so that a failed
-    /// test can show the output.
+    /// Returns the folder for the hosts' console output. The folder outlives the hosts, so that a
+    /// failed test can show the output.
     pub fn consoles(&self) -> PathBuf {
         self.folder.join("consoles")
     }
@@ -57,7 +57,7 @@ impl Run {
 /// Starts the run. Programs must call this function first in `main`, while there is only one
 /// thread.
 ///
-/// Without root it makes only the folder, and the tests that need more are ignored.
+/// Without root, this function makes only the folder, and the tests that need more are ignored.
 pub fn enter() -> Result<&'static Run> {
     let threads = fs::read_dir("/proc/self/task")
         .context("cannot list /proc/self/task")?
@@ -99,8 +99,8 @@ pub fn current() -> Result<&'static Run> {
     )
 }
 
-/// From now on, makes everything that is expensive and the same for many tests only once: in this
-/// run, or in all runs of this run's suite.
+/// From now on, makes everything that is expensive and identical for many tests only once in this
+/// run, or only once in all runs of this run's suite.
 pub fn share() -> Result<()> {
     let folder = match std::env::var_os(SHARE) {
         Some(folder) => PathBuf::from(folder),
@@ -111,7 +111,7 @@ pub fn share() -> Result<()> {
         .map_err(|_| anyhow!("run::share was called twice"))
 }
 
-/// Returns the folder that [`share`] set. Returns None if nothing is shared, for instance because a
+/// Returns the folder that [`share`] set. Returns None if nothing is shared, for instance when a
 /// benchmark measures how long a build takes.
 pub fn shared() -> Option<&'static Path> {
     SHARED.get().map(PathBuf::as_path)
@@ -137,8 +137,9 @@ pub fn reap() -> Result<()> {
     remove_dead()
 }
 
-/// Acquires the lock without which no process makes or removes a run's folder. Without it, a process
-/// that starts could remove the folder that another process has made and not locked yet.
+/// Acquires the lock that every process holds while it makes or removes a run's folder. Without
+/// this lock, a process that starts could remove a folder that another process has made but not
+/// locked yet.
 fn lock_all() -> Result<Flock<File>> {
     cache::lock(&cache::folder().join("locks/runs"))
 }
@@ -200,8 +201,8 @@ fn own_namespace() -> Result<()> {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context("cannot make the mounts of the run private")?;
     // nspawn keeps its locks and sockets in /run/systemd, and requires it to be a separate file
-    // system. ip keeps the names of network namespaces in /run/netns. New mounts on both hide the
-    // machine's own folders and leave them untouched.
+    // system. ip keeps the names of network namespaces in /run/netns. New mounts on both paths hide
+    // the machine's own folders and leave them untouched.
     for path in ["/run/systemd", "/run/netns"] {
         fs::create_dir_all(path).with_context(|| format!("cannot make {path}"))?;
         mount(

@@ -19,7 +19,7 @@ use crate::{cache, run};
 /// The moto version that the tests were written against, and the dependencies of its server.
 /// `moto[server]` would also install the parsers for all of Amazon's services.
 const MOTO: [&str; 3] = ["moto[s3]==5.2.5", "flask", "flask-cors"];
-/// The port on which the server listens in its namespace. The caller gives the proxy's address.
+/// The port on which the server listens in its namespace. The caller sets the proxy's address.
 const PORT: u16 = 9000;
 
 /// The faults that the proxy can cause.
@@ -31,7 +31,7 @@ pub enum Fault {
     Truncate(u32),
     /// The next answers larger than one MiB, up to this number, break off in the middle.
     Half(u32),
-    /// Each upload request takes this much longer.
+    /// Each upload request takes longer by this time.
     Slow(Duration),
     /// The server carries out a request whose first line contains this text, but the proxy delays
     /// the answer by this time.
@@ -56,8 +56,8 @@ impl Server {
         let mut moto = world.command("python3");
         moto.args(["-m", "moto.server", "-H", host, "-p", port])
             .env("PYTHONPATH", library()?);
-        // The server keeps objects in memory. It shares a disk with the client, so each byte would
-        // otherwise be written to that disk twice.
+        // The server keeps objects in memory. The server shares a disk with the client, so each
+        // byte would otherwise be written to that disk twice.
         moto.env(
             "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE",
             (16_u64 << 30).to_string(),
@@ -80,7 +80,7 @@ impl Server {
     }
 }
 
-/// The server and a proxy in front of it. Both are stopped on drop.
+/// The server and a proxy in front of it. The server and the proxy are stopped on drop.
 #[derive(Debug)]
 pub struct S3 {
     faults: Arc<Mutex<Vec<Fault>>>,
@@ -90,8 +90,8 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// Starts both in a namespace; the proxy listens on the address, and the server has an empty
-    /// bucket.
+    /// Starts the server and the proxy in a namespace. The proxy listens on the address, and the
+    /// server has an empty bucket.
     pub fn start(world: &Namespace, proxy: &str, bucket: &str) -> Result<Self> {
         let server = Server::start(world, &format!("127.0.0.1:{PORT}"), bucket)?;
         let listener = world.listen(proxy.to_owned())?;
@@ -146,7 +146,7 @@ pub fn library() -> Result<PathBuf> {
         process::run(pip.arg("--target").arg(folder).args(MOTO))?
             .ok()
             .map(drop)
-            .context("installing moto")?;
+            .context("cannot install moto")?;
         fs::read_dir(folder.join("moto"))
             .map(drop)
             .context("moto is not installed")
@@ -270,7 +270,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
         .map(|(_, value)| value.trim())
 }
 
-/// Returns the faults that apply to this request, and counts down those that have a count.
+/// Returns the faults that apply to this request, and decrements their counts.
 fn faults_for_request(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
     let concerns = |fault: &Fault| match fault {
         Fault::Status500(method, _) => head.starts_with(method),
@@ -291,7 +291,7 @@ fn faults_for_request(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
     now
 }
 
-/// Returns whether this large answer must break off, and counts the fault down.
+/// Returns whether this large answer must break off, and decrements the count of the fault.
 fn spend_half(faults: &mut Vec<Fault>) -> bool {
     let mut spent = false;
     for fault in faults.iter_mut() {

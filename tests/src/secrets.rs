@@ -32,7 +32,7 @@ impl PrivateKeys {
             let at = der
                 .windows(5)
                 .position(|part| part == BEFORE_SECRET)
-                .context("it is not an EC key")?;
+                .context("the key is not an EC key")?;
             let secret = &der[at + 5..at + 37];
             // The first line begins with bytes that all keys have in common.
             let line = body.get(1).context("a key in PEM is too short")?;

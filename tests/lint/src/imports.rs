@@ -13,7 +13,7 @@ pub(crate) type Segments = Vec<String>;
 #[derive(Debug, Default)]
 pub(crate) struct Imports {
     pub(crate) children: BTreeSet<String>,
-    /// Maps each local name to the path that its `use` item gives.
+    /// Maps each local name to the path in its `use` item.
     pub(crate) aliases: BTreeMap<String, Segments>,
     pub(crate) globs: Vec<Segments>,
     pub(crate) used: BTreeSet<Segments>,

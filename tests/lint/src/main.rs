@@ -93,7 +93,7 @@ fn long_files(map: &CrateMap, workspace: &Path) -> Vec<String> {
         .filter(|(_, lines)| *lines > LONGEST_FILE)
         .map(|(path, lines)| {
             let shown = path.strip_prefix(workspace).unwrap_or(path).display();
-            format!("{shown}: {lines} lines, but at most {LONGEST_FILE} are allowed: move a part of it to a file")
+            format!("{shown}: {lines} lines, but at most {LONGEST_FILE} are allowed: move a part to another file")
         })
         .collect()
 }

@@ -12,7 +12,7 @@ use crate::imports::{self, Imports, is_test_only};
 /// A module's path from the crate root; the root is empty.
 pub(crate) type ModulePath = Vec<String>;
 
-/// One module, with its file and its imports.
+/// A module, with its file and its imports.
 #[derive(Debug)]
 pub(crate) struct Module {
     /// The file that contains the module; an inline module is in its parent's file.

@@ -21,7 +21,7 @@ fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn parent_that_calls_its_child_is_not_a_circle() {
+fn a_parent_that_calls_its_child_is_not_in_a_circle() {
     let found = circles_of(&[
         ("lib.rs", "mod a; fn run() { a::go() }"),
         ("a.rs", "pub(crate) fn go() {}"),
@@ -30,7 +30,7 @@ fn parent_that_calls_its_child_is_not_a_circle() {
 }
 
 #[test]
-fn child_that_uses_its_parents_type_is_a_circle() {
+fn a_child_that_uses_its_parents_type_is_in_a_circle() {
     let found = circles_of(&[
         (
             "lib.rs",
@@ -50,7 +50,7 @@ fn child_that_uses_its_parents_type_is_a_circle() {
 }
 
 #[test]
-fn name_is_followed_through_a_re_export_to_the_file_that_defines_it() {
+fn a_name_is_followed_through_a_re_export_to_the_file_that_defines_it() {
     let found = circles_of(&[
         ("lib.rs", "mod a; mod b; mod c; fn run() { b::run() }"),
         ("a.rs", "pub(crate) use crate::c::Type;"),
@@ -69,7 +69,7 @@ fn name_is_followed_through_a_re_export_to_the_file_that_defines_it() {
 }
 
 #[test]
-fn path_inside_a_macro_counts() {
+fn a_path_inside_a_macro_counts() {
     let found = circles_of(&[
         ("lib.rs", "mod a; fn run() { a::go() } fn name() {}"),
         (

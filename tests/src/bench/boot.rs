@@ -35,8 +35,8 @@ pub fn run(runs: usize) -> Result<String> {
                 };
                 configured?;
             }
-            // A real installation ends with a reboot, which flushes everything to the disk. This
-            // sync has the same effect.
+            // A real installation ends with a reboot, which flushes everything to the disk. The
+            // sync here has the same effect.
             nix::unistd::sync();
             times.push(timed(|| {
                 boot_all(&mut hosts)?;

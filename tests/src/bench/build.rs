@@ -10,16 +10,16 @@ use anyhow::{Context as _, Result};
 use super::{Row, table, timed};
 use crate::{etcd, process, programs};
 
-/// A command that makes the archive of a tree by hand: sorted, with numeric owners, and without the
+/// A command that archives a tree without the builder: sorted, with numeric owners, and without the
 /// time in gzip's header.
 const BY_HAND: &str = "tar --sort=name --mtime=@0 --numeric-owner --owner=0 --group=0 -C \"$1\" -cf - . | gzip -n -6 > \"$2\"";
 
-/// Measures both ways alternately, `runs` times each, and returns the table.
+/// Measures `builder build` and the command alternately, `runs` times each, and returns the table.
 ///
 /// The builder does more than tar and gzip: it checks the release, writes the kickstart and the
 /// manifest, signs the manifest, makes each node's documents, and flushes everything to disk. The
-/// benchmark also measures a build after a change to the recipe, for which a warm cache exists: the
-/// builder compresses only the small files again.
+/// benchmark also measures a build with a warm cache after a change to the recipe. The builder then
+/// compresses only the small files again.
 pub fn run(runs: usize) -> Result<String> {
     let release = etcd::release("3.5.1")?;
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;

@@ -10,15 +10,15 @@ use crate::etcd::StandaloneEtcd;
 
 /// The length of every value.
 pub const VALUE: usize = 1000;
-/// The database size, in MiB, that the README's figures are based on; `ETCD_IMAGE_BENCH_MIB` sets a
-/// different one.
+/// The database size, in MiB, that the README's figures are based on. `ETCD_IMAGE_BENCH_MIB`
+/// overrides it.
 const MIB: u64 = 2048;
 /// The number of keys in one request.
 const BATCH: u64 = 1000;
-/// The number of concurrent requests: etcd applies one while it reads the next.
+/// The number of concurrent requests: etcd applies one request while it reads the next request.
 const AT_ONCE: usize = 4;
-/// Settings with which etcd fills its database fast. They are unsafe in a power cut, which does not
-/// matter for a benchmark.
+/// Settings with which etcd fills its database quickly. With these settings, a power failure can
+/// lose data, which does not matter for a benchmark.
 const ARGUMENTS: [&str; 8] = [
     "--quota-backend-bytes",
     "17179869184",
@@ -73,7 +73,7 @@ pub fn fill(mib: u64, batch: u64, put: impl Fn(Vec<Pair>) -> Result<()> + Sync) 
     })
 }
 
-/// Returns incompressible bytes that are always the same for one number.
+/// Returns incompressible bytes, which are always the same for the same number.
 fn value(number: u64) -> Vec<u8> {
     let mut state = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = || {

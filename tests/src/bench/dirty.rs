@@ -1,7 +1,7 @@
 //! Measures how long an fsync of a write-ahead log takes while another program writes, with the
-//! dirty ratios of the guide and of the profile `etcd`. Also measures how many disk writes are
-//! caused by reads with relatime. The benchmark runs in a virtual machine, because the ratios apply
-//! to the whole kernel.
+//! dirty ratios of the guide and of the profile `etcd`. Also measures the number of disk writes
+//! that reads cause with relatime. The benchmark runs in a virtual machine, because the ratios
+//! apply to the whole kernel.
 //!
 //! The machine's disk is throttled to the speed of an ordinary disk, because the ratios make no
 //! difference on a disk that absorbs every write immediately.
@@ -40,7 +40,7 @@ const RECORD: usize = 2048;
 const PACE: Duration = Duration::from_millis(20);
 /// The size of etcd's segments (server/storage/wal, SegmentSizeBytes).
 const SEGMENT: i64 = 64_000_000;
-/// How long one run writes the log.
+/// The time for which one run writes the log.
 const LAP: Duration = Duration::from_secs(24);
 /// How long the other program writes before the log starts.
 const LEAD: Duration = Duration::from_secs(8);
@@ -49,7 +49,7 @@ const DISK: u64 = 40 << 20;
 /// The number of files to read, each with an access time older than its last change.
 const FILES: usize = 2000;
 
-/// The first program of the machine.
+/// The init script of the machine.
 const INIT: &str = "#!/bin/bash\nmount -t proc proc /proc; mount -t sysfs sysfs /sys\nexport PATH=/usr/bin:/usr/sbin\n\
                     /root/bench dirty-inside RUNS > /root/result 2>&1\nsync\n/root/busybox poweroff -f\n";
 
@@ -136,8 +136,8 @@ pub fn inside(runs: usize) -> Result<String> {
     Ok(out)
 }
 
-/// Measures how long after its due time each record of a log is on the disk, while another thread
-/// fills the page cache.
+/// Measures the time from the due time of each log record until the record is on the disk, while
+/// another thread fills the page cache.
 fn beside_a_writer(piece: u64, every: Duration) -> Result<Vec<Duration>> {
     let (log, noise) = (Path::new("/var/tmp/wal"), Path::new("/var/tmp/noise"));
     let file = File::create(log)?;
@@ -181,8 +181,8 @@ fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<(
     Ok(())
 }
 
-/// Returns how long each record took, counted from its due time. As in etcd, one write flushes all
-/// records that become due while the disk is busy.
+/// Returns the time from each record's due time until the record is on the disk. As in etcd, one
+/// write flushes all records that become due while the disk is busy.
 ///
 /// Records are not written back to back, because a second in which the disk is fast would then
 /// count more than ten seconds in which it stalls.
@@ -211,7 +211,7 @@ fn records(file: &File) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// Returns the number of sectors that the disk writes because a program reads files.
+/// Returns the number of sectors that are written to the disk because a program reads files.
 fn reading(option: &str) -> Result<u64> {
     process::check("mount", &["-o", &format!("remount,{option}"), "/"])?;
     let folder = Path::new("/var/tmp/read");

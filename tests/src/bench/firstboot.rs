@@ -1,4 +1,4 @@
-//! Measures what firstboot costs a node that is already set up.
+//! Measures the CPU time and the memory that firstboot needs on a node that is already set up.
 
 use std::fs;
 use std::process::Command;
@@ -55,8 +55,8 @@ fn mib(bytes: u64) -> f64 {
 }
 
 /// Returns the CPU time and the peak memory (KiB) of a command and of all processes that it waited
-/// for. A process without other children measures them, because the system adds up the usage of all
-/// children.
+/// for. A process without other children measures this usage, because the kernel adds up the usage
+/// of all children.
 pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
     let mut measure = Command::new(std::env::current_exe()?);
     measure
@@ -77,11 +77,11 @@ pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
     Ok((Duration::from_micros(micros), kib))
 }
 
-/// The other half of [`cost`]: runs the command, and prints the microseconds and the KiB that it
-/// used.
+/// Runs the command for [`cost`], and prints its CPU time in microseconds and its peak memory in
+/// KiB.
 pub fn print_cost(words: &[&str]) -> Result<String> {
     use nix::sys::resource::{UsageWho, getrusage};
-    let (program, arguments) = words.split_first().context("nothing to run")?;
+    let (program, arguments) = words.split_first().context("no command to run")?;
     process::run(Command::new(program).args(arguments))?.ok()?;
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let micros = |time: nix::sys::time::TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();

@@ -1,8 +1,8 @@
 //! The measurements of `make bench`, one file for each.
 //!
-//! Each measurement runs two ways of doing the same thing alternately (A B A B), so that other load
-//! on the machine affects both, and compares the medians. The benchmark asserts nothing. It prints
-//! a table for a person to judge.
+//! Each measurement runs two programs or setups alternately (A B A B), so that other load on the
+//! machine affects both, and compares the medians. The benchmark asserts nothing. The benchmark
+//! only prints a table for a person to judge.
 
 pub mod boot;
 pub mod build;
@@ -40,10 +40,10 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
         .unwrap_or_default()
 }
 
-/// The measurements of one way of doing something.
+/// The measurements of one program or setup.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// What was done.
+    /// The name of the program or setup.
     pub name: String,
     /// How long each run took.
     pub times: Vec<Duration>,

@@ -1,5 +1,5 @@
-//! Measures how long a node that lost its disk takes from power-on until it is a voter again,
-//! compared with the best that an operator's script can do.
+//! Measures the time from power-on until a node that lost its disk is a voter again, compared with
+//! the fastest script that an operator can run.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,26 +13,26 @@ use crate::host::Host;
 use crate::{etcd, programs, reference_setup};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
-/// The number of keys. It exceeds the 10,000 entries after which etcd keeps a snapshot instead of
-/// its log, so that a joining member receives a snapshot, as from any database in use.
+/// The number of keys. The number exceeds the 10,000 entries after which etcd keeps a snapshot
+/// instead of its log, so that a joining member receives a snapshot, as in any cluster in use.
 const KEYS: usize = 20_000;
 /// The value size with which all keys add up to 256 MB.
 const VALUE: usize = 13_400;
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The script that an operator runs on a remaining member as soon as the machine, whose etcd.conf
-/// is already set to join, is switched on. It checks nothing, and assumes that this machine is the
-/// lost one.
+/// The script that an operator runs on a remaining member as soon as the lost machine is switched
+/// on. The etcd.conf of the lost machine is already set to join. The script checks nothing, and
+/// assumes that the machine is the lost member.
 const SCRIPT: &str = ". /etc/profile.d/etcdctl.sh
 old=$(etcdctl member list | grep etcd-3 | cut -d, -f1)
 until etcdctl member remove $old; do :; done
 new=$(etcdctl member add etcd-3 --learner --peer-urls=https://10.101.15.103:2380 | sed -n 's/^Member *\\([0-9a-f]*\\) added.*/\\1/p')
 for try in $(seq 3000); do etcdctl member promote $new 2> /dev/null && exit; done; exit 1";
 
-/// The results of all runs of one way.
+/// The results of all runs with firstboot, or of all runs with the script.
 #[derive(Debug, Default)]
 struct Measurement {
-    /// The times from power-on to voter.
+    /// The times from power-on until the node is a voter.
     whole: Vec<Duration>,
     /// How long the cluster had only two voters.
     window: Vec<Duration>,
@@ -40,7 +40,7 @@ struct Measurement {
     gap: Vec<Duration>,
 }
 
-/// Measures both ways alternately, `runs` times each, and returns the table.
+/// Measures firstboot and the script alternately, `runs` times each, and returns the table.
 pub fn run(runs: usize) -> Result<String> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -110,7 +110,7 @@ fn once(
     seen: &mut Measurement,
 ) -> Result<()> {
     let [helper, second, lost] = hosts else {
-        unreachable!("there are three")
+        unreachable!("there are three hosts")
     };
     lost.cut_power()?;
     lost.revert()?;
@@ -120,7 +120,7 @@ fn once(
         provisioning.give_document(lost, lost.name())?;
     }
     // The two remaining members have elected their leader by now. For five seconds after an
-    // election etcd considers a cluster unhealthy (server.go, HealthInterval), which would distort
+    // election, etcd considers a cluster unhealthy (server.go, HealthInterval), which would distort
     // the comparison.
     sleep(Duration::from_secs(8));
 
@@ -129,7 +129,7 @@ fn once(
     let old = members()?
         .into_iter()
         .find(|member| member.name == "etcd-3")
-        .context("no etcd-3")?
+        .context("etcd-3 is not listed")?
         .id;
     let is_back = || -> Result<bool> {
         let members = members()?;

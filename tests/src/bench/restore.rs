@@ -1,5 +1,5 @@
-//! Measures how long it takes to restore a member from a snapshot: the time from etcd's stop to the
-//! first write afterwards, compared with the guide's own commands (4.2.2) in a script.
+//! Measures how long it takes to restore a member from a snapshot, from etcd's stop to the next
+//! write, compared with the guide's own commands (4.2.2) in a script.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -38,7 +38,7 @@ systemctl start etcd";
 /// Restores the initial state by removing the archived data.
 const TIDY: &str = "rm -rf /var/lib/etcd/before; firstboot restore --prune 0; ! ls /var/lib/etcd/aside/* 2> /dev/null";
 
-/// The results of all runs of one way.
+/// The results of all runs of one command.
 #[derive(Debug, Default)]
 struct Measurement {
     /// The longest time without an acknowledged write.
@@ -49,7 +49,7 @@ struct Measurement {
     disk: u64,
 }
 
-/// Measures both ways alternately, `runs` times each, and returns the table.
+/// Measures both commands alternately, `runs` times each, and returns the table.
 pub fn run(runs: usize) -> Result<String> {
     etcd::release(VERSION)?;
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -172,8 +172,8 @@ impl Disk {
     }
 }
 
-/// Returns how much disk space a folder's files use, in bytes. Counts a file that vanishes
-/// meanwhile as zero.
+/// Returns how much disk space a folder's files use, in bytes. A file that vanishes in the meantime
+/// counts as zero.
 fn taken(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;

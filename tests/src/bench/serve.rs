@@ -1,5 +1,5 @@
-//! Measures what it costs `builder serve` to serve the overlay to many machines at the same time,
-//! compared with nginx as Debian configures it.
+//! Measures the time, CPU time and memory that `builder serve` needs to serve the overlay to many
+//! machines at the same time, compared with nginx as Debian configures it.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -77,7 +77,7 @@ pub fn run(runs: usize) -> Result<String> {
     };
     Ok(format!(
         "{}{}{CLIENTS} clients, {:.1} MB each, {runs} runs, alternating; CPU ratio {ratio:.2}; peak memory {} MiB, nginx {} MiB\n",
-        rows(elapsed, "until all clients have it"),
+        rows(elapsed, "until all clients have the overlay"),
         rows(cpu, "CPU"),
         megabytes(size),
         memory[0],
@@ -125,7 +125,7 @@ fn wait(from: &Namespace, address: &str) -> Result<()> {
 }
 
 /// Returns how long it takes until this many clients have received the overlay. The clients discard
-/// it, so that they use little CPU time.
+/// the overlay, so that they use little CPU time.
 fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<Duration> {
     let connect = || -> std::io::Result<Vec<TcpStream>> {
         (0..clients).map(|_| TcpStream::connect(address)).collect()

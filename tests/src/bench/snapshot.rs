@@ -57,7 +57,7 @@ impl Node {
     }
 }
 
-/// Measures both ways alternately on one member, `runs` times each.
+/// Measures both commands alternately on one member, `runs` times each.
 pub fn run(runs: usize) -> Result<String> {
     let node = Node::new(database::mib(), "")?;
     let mut seen: [(Vec<Duration>, Vec<Duration>, u64); 2] = Default::default();

@@ -1,6 +1,6 @@
 //! Measures how long an etcd patch takes to roll through three nodes, compared with a script that
-//! an operator runs on one node after the other. Also measures what a check for a newer image
-//! costs.
+//! an operator runs on one node after another. Also measures the CPU time of a check for a newer
+//! image.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The folder on a host with the release and with the programs of both patch releases.
 const SHARED: &str = "/shared";
 
-/// The script that an operator runs on each node. It checks nothing before it stops etcd.
+/// The script that an operator runs on each node. The script checks nothing before it stops etcd.
 const SCRIPT: &str = "set -e
 systemctl stop etcd
 cp --preserve=mode /shared/$1/etcd /shared/$1/etcdctl /shared/$1/etcdutl /usr/local/bin/
@@ -31,7 +31,7 @@ systemctl start etcd
 . /etc/profile.d/etcdctl.sh
 until etcdctl endpoint health --cluster 2> /dev/null > /dev/null; do :; done";
 
-/// The results of all runs of one way.
+/// The results of all runs with firstboot, or of all runs with the script.
 #[derive(Debug, Default)]
 struct Measurement {
     /// The times from the first node's order until the last node has proved itself.
@@ -47,7 +47,7 @@ struct Bed {
     serial: u64,
 }
 
-/// Measures both ways alternately, `runs` times each, and returns the tables.
+/// Measures firstboot and the script alternately, `runs` times each, and returns the tables.
 pub fn run(runs: usize) -> Result<String> {
     let mut bed = Bed::new()?;
     let client = Client::new(&bed.provisioning)?;
@@ -110,7 +110,7 @@ impl Bed {
             bed.hosts.push(bed.provisioning.node(name)?);
         }
         // The installer would refuse this overlay, because the kickstart names the builder's
-        // overlay. Therefore its files are put onto the installed disks.
+        // overlay. Therefore the files of the overlay are put onto the installed disks.
         bed.publish(PATCHES[0])?;
         let out = bed.provisioning.out();
         for host in &mut bed.hosts {
@@ -126,7 +126,7 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Publishes an image with this etcd, and without a soak.
+    /// Publishes an image with this etcd, and without a soak time.
     fn publish(&mut self, patch: &str) -> Result<()> {
         self.serial += 1;
         let mut image = Repack::of(&self.provisioning.out())?;
@@ -138,7 +138,7 @@ impl Bed {
         image.pack(self.serial, &self.provisioning.signing_key()?)
     }
 
-    /// Runs the given work on one node after the other, while clients write through all members.
+    /// Runs the given work on one node after another, while clients write through all members.
     fn measure(
         &self,
         client: &Client,

@@ -14,14 +14,14 @@ use crate::{process, s3};
 const ADDRESS: &str = "10.101.15.1:9000";
 const BUCKET: &str = "backups";
 /// Uploads with Amazon's own client library, using the defaults of `aws s3 cp`: parts of 8 MiB, ten
-/// at a time. For both uploads the store must provide the same digest, which it computes again when
-/// it assembles the parts.
+/// at a time. For both uploads, the store must provide the same digest, which it computes again
+/// when it assembles the parts.
 const UPLOAD: &str = "import sys, boto3
 store = boto3.client('s3', endpoint_url='http://10.101.15.1:9000', region_name='us-east-1',
                      aws_access_key_id='AKIATEST', aws_secret_access_key='hush')
 store.upload_file(sys.argv[1], 'backups', sys.argv[2], ExtraArgs={'ChecksumAlgorithm': 'SHA256'})";
 
-/// Measures both ways alternately, `runs` times each, with the same member and the same kind of
+/// Measures both uploads alternately, `runs` times each, with the same member and the same kind of
 /// store.
 pub fn run(runs: usize) -> Result<String> {
     let recipe = format!(
@@ -37,7 +37,7 @@ pub fn run(runs: usize) -> Result<String> {
     for nth in 0..runs {
         for (theirs, times) in seen.iter_mut().enumerate() {
             node.clear()?;
-            // The server holds all objects in memory, so a new one is started for each run.
+            // The server keeps all objects in memory, so each run starts a new server.
             let _server = s3::Server::start(world, ADDRESS, BUCKET)?;
             times.push(timed(|| {
                 if theirs == 0 {

@@ -1,7 +1,7 @@
 //! Compares `firstboot snapshot verify` with `etcdutl snapshot status` of the newest 3.5 and 3.6.
 //! etcdutl does not compute a SHA-256, which takes most of firstboot's time. `openssl dgst -sha256`
-//! shows how much, because it uses the same CPU instructions as firstboot. Debian 12's `sha256sum`
-//! does not use them.
+//! shows the cost of that digest, because it uses the same CPU instructions as firstboot. Debian
+//! 12's `sha256sum` does not use these instructions.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,10 +14,11 @@ use super::firstboot::cost;
 use super::{Row, database, median, table, timed};
 use crate::{etcd, process, programs};
 
-/// The newest 3.5 and 3.6 that Go's module proxy had on 2026-11-28. The last one is the baseline.
+/// The newest 3.5 and 3.6 that Go's module proxy had on 2026-11-28. The last version is the
+/// baseline.
 const ETCDS: [&str; 2] = ["3.6.16", "3.5.35"];
 
-/// Returns the command for one way of checking a snapshot.
+/// Returns the command with which a program checks a snapshot.
 fn command(way: &str, snapshot: &Path) -> Result<Command> {
     let (program, words): (_, &[&str]) = match way {
         "firstboot" => (programs::firstboot()?, &["snapshot", "verify"]),
@@ -32,7 +33,7 @@ fn command(way: &str, snapshot: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// Measures the ways alternately, `runs` times each, on the same snapshot in the page cache.
+/// Measures the programs alternately, `runs` times each, on the same snapshot in the page cache.
 pub fn run(runs: usize) -> Result<String> {
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;
     let snapshot = work.path().join("snapshot.db");

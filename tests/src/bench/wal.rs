@@ -24,13 +24,13 @@ const RECORD: usize = 2048;
 const SEGMENT: i64 = 64_000_000;
 /// The number of records that each run writes.
 const RECORDS: usize = 300;
-/// The number of log files. They are written in small pieces and remain open, as on a node that
-/// keeps logs.
+/// The number of log files. The files are written in small pieces and remain open, as on a node
+/// that keeps logs.
 const FILES: usize = 20;
 const SMALL: usize = 100 << 10;
 
 /// Measures the variants alternately, so that any other load on the machine affects all of them
-/// alike, and returns the table.
+/// equally, and returns the table.
 pub fn run(runs: usize) -> Result<String> {
     let mut rows: Vec<(String, Vec<Duration>)> = Vec::new();
     let mut held = Vec::new();
@@ -77,7 +77,7 @@ pub fn run(runs: usize) -> Result<String> {
         let written = (FILES * SMALL) >> 10;
         writeln!(
             out,
-            "{FILES} growing files, {written} KiB written, {options}: {} KiB held",
+            "{FILES} growing files, {written} KiB written, {options}: {} KiB occupied",
             bytes >> 10
         )?;
     }

@@ -65,7 +65,7 @@ fn anaconda(file: &str, machine: &[&str]) -> Result<()> {
             None if *word == "efi" => hardware.efi = true,
             None if *word == "gpt" => words = "inst.gpt",
             Some((name, bytes)) => hardware.disks.push(Disk::new(name, bytes.parse()?)),
-            None => bail!("{word} is neither efi nor gpt nor NAME=BYTES"),
+            None => bail!("{word} is not efi, gpt or NAME=BYTES"),
         }
     }
     let path = PathBuf::from(file);

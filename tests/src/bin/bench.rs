@@ -7,7 +7,7 @@ use tests::bench;
 use tests::kernel;
 use tests::run;
 
-/// One part of the benchmark.
+/// A part of the benchmark.
 struct Part {
     name: &'static str,
     what: &'static str,

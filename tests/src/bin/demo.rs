@@ -1,5 +1,5 @@
-//! `make demo` shows the project's main task. It makes an image from one recipe, installs three
-//! hosts with the image's own kickstart, and boots them into a healthy cluster.
+//! `make demo` shows the project's main task. The demo makes an image from one recipe, installs
+//! three hosts with the image's own kickstart, and boots them into a healthy cluster.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -72,7 +72,9 @@ fn demo() -> Result<()> {
     stages.run("the hosts' base system (once; kept in .cache)", base::base)?;
     let (version, why_not_newer) = etcd::newest();
     if let Some(reason) = why_not_newer {
-        println!("\nThe demo runs etcd {version}. For a newer one {reason}.");
+        println!(
+            "\nThe demo runs etcd {version}. A newer version cannot be built here, because {reason}."
+        );
         println!(
             "Do not use {version} in production: later releases of its line fix data corruption."
         );
@@ -177,7 +179,7 @@ fn keep(hosts: &[Host]) -> Result<()> {
     std::io::stdout().flush()?;
     let mut byte = [0];
     if std::io::stdin().read(&mut byte)? == 0 {
-        // Without a terminal the demo waits for a signal.
+        // Without a terminal, the demo waits for a signal.
         loop {
             std::thread::sleep(Duration::from_secs(3600));
         }

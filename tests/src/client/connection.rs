@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use crate::cluster::Provisioning;
 use crate::programs;
 
-/// How long to wait for a member's answer. An election takes one to two seconds. If a client waits
-/// much longer for a dead member, it loses more time than it needs to query another member.
+/// How long to wait for a member's answer. An election takes one to two seconds. A client that
+/// waits much longer for a dead member loses more time than a query to another member takes.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum number of keys in one answer.
 const KEYS_PER_PAGE: usize = 5000;
@@ -42,7 +42,7 @@ pub struct Member {
     /// The addresses at which its peers reach it.
     #[serde(rename = "peerURLs", default)]
     pub peer_urls: Vec<String>,
-    /// Whether it is a learner.
+    /// Whether the member is a learner.
     #[serde(default)]
     pub is_learner: bool,
 }
@@ -53,8 +53,8 @@ impl Client {
         Self::with(provisioning, "nodes/etcd-1")
     }
 
-    /// Makes the same client with a certificate from `builder pki client`, for a cluster whose
-    /// nodes make their keys themselves.
+    /// Makes a client with a certificate from `builder pki client`, for a cluster whose nodes
+    /// generate their own keys.
     pub fn operator(provisioning: &Provisioning) -> Result<Self> {
         let pki = provisioning.pki();
         let arguments = ["pki", "client", "writer", "--pki", &pki.to_string_lossy()];
@@ -231,7 +231,7 @@ impl Client {
         Ok(status.leader == status.header.member_id)
     }
 
-    /// Returns this member's own member list, without asking the other members.
+    /// Returns this member's own member list, without a query to the other members.
     pub fn members(&self, member: Ipv4Addr) -> Result<Vec<Member>> {
         #[derive(Deserialize)]
         struct List {

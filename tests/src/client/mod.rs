@@ -1,7 +1,7 @@
 //! A client application, which runs outside the nodes and has its own certificate.
 //!
-//! It uses etcd's JSON gateway, whose answer to a write shows whether the write was done. Its
-//! connections stay open, because starting etcdctl would cost more time than the write.
+//! The client uses etcd's JSON gateway, whose answer to a write shows whether the write was done.
+//! The connections stay open, because starting etcdctl would take more time than the write.
 
 mod connection;
 mod registers;

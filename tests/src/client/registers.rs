@@ -19,10 +19,10 @@ use crate::linearizability::{Action, Operation, check};
 /// The pause between two operations of one client.
 const OPERATION_INTERVAL: Duration = Duration::from_millis(10);
 /// The number of operations on one key before the clients move on to the next key. An unanswered
-/// operation can still take effect at any later time, so more operations on one key make the search
-/// for an order longer.
+/// operation can still take effect at any later time, so the search for a linearizable order takes
+/// longer with more operations on one key.
 const OPERATIONS_PER_REGISTER: u64 = 60;
-/// The number of clients for each member. With two, one writes while the other reads.
+/// The number of clients for each member. With two clients, one writes while the other reads.
 const CLIENTS_PER_MEMBER: usize = 2;
 
 /// Running clients.
@@ -87,7 +87,7 @@ impl Registers {
 impl Shared {
     fn work(&self, number: usize, members: &[Ipv4Addr]) -> Vec<(u64, Operation)> {
         let (mut done, mut at) = (Vec::new(), number);
-        // The value that the client saw last. A compare-and-set that expects any other value would
+        // The value that the client read last. A compare-and-set that expects any other value would
         // always fail.
         let mut last = (0, None);
         let mut random = fastrand::Rng::new();
@@ -149,7 +149,7 @@ impl Shared {
 
 impl Client {
     /// Performs the operation on a key through this member and returns the result. After an error,
-    /// the operation may have been applied or not.
+    /// it is unknown whether the operation was applied.
     fn register(&self, member: Ipv4Addr, key: &str, deed: Action) -> Result<Action> {
         let name = BASE64.encode(key);
         let put = |value: u64| json!({ "key": name, "value": BASE64.encode(value.to_string()) });

@@ -22,7 +22,7 @@ pub struct Voters {
 
 impl Voters {
     /// Starts to poll these members. Polls the same member as long as it answers, and then the next
-    /// one.
+    /// member.
     pub fn watch(client: &Client, members: &[Ipv4Addr]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, client, members) = (stop.clone(), client.clone(), members.to_vec());

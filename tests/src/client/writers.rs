@@ -12,7 +12,7 @@ use anyhow::{Result, anyhow, ensure};
 
 use super::Client;
 
-/// The pause between two writes of one writer. It leaves CPU time for the cluster.
+/// The pause between two writes of one writer. The pause leaves CPU time for the cluster.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Writers, one for each member.
@@ -38,14 +38,14 @@ struct Acknowledged {
 pub struct Written {
     /// The acknowledged writes, in the order in which each writer wrote them.
     writers: Vec<Vec<Acknowledged>>,
-    /// The number of writes that were not acknowledged. They may have been applied or not.
+    /// The number of writes that were not acknowledged. The cluster may have applied some of them.
     pub failed: usize,
 }
 
 impl Writers {
-    /// Starts the writers. Each writer starts with a different member, and moves on to the next one
-    /// when a write fails. No key is written twice, so a failed write reveals nothing about any
-    /// other key.
+    /// Starts the writers. Each writer starts with a different member, and moves on to the next
+    /// member when a write fails. No key is written twice, so a failed write reveals nothing about
+    /// any other key.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let trouble = Arc::new(Mutex::new(String::new()));
@@ -177,7 +177,7 @@ impl Written {
             .collect();
         ensure!(
             lost.is_empty(),
-            "of {} acknowledged writes {} are lost: {lost:#?}",
+            "of {} acknowledged writes, {} are lost: {lost:#?}",
             self.count(),
             lost.len()
         );
@@ -228,7 +228,7 @@ mod tests {
         found.remove("e");
         let said = written.kept_in(&found).unwrap_err().to_string();
         assert!(
-            said.contains("of 5 acknowledged writes 2 are lost") && said.contains("d, ack"),
+            said.contains("of 5 acknowledged writes, 2 are lost") && said.contains("d, ack"),
             "{said}"
         );
     }

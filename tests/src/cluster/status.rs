@@ -11,19 +11,19 @@ use crate::host::{Host, POLL_INTERVAL};
 /// A member in the output of `firstboot status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct MemberStatus {
-    /// Its name.
+    /// The member's name.
     pub name: String,
     /// Whether the member answers and the cluster has a quorum.
     pub healthy: bool,
     /// Whether the member is the leader.
     pub leader: bool,
-    /// Whether it is a learner.
+    /// Whether the member is a learner.
     pub learner: bool,
     /// The version of etcd that the member runs.
     pub version: String,
     /// The member's newest revision.
     pub revision: i64,
-    /// Its errors.
+    /// The member's errors.
     pub errors: Vec<MemberError>,
 }
 
@@ -65,7 +65,7 @@ pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Ve
             let journal = host.journal("firstboot").unwrap_or_default();
             let etcd = host.journal("etcd").unwrap_or_default();
             bail!(
-                "{} does not see {members} healthy members after {timeout:?}, but {seen:?}\nfirstboot:\n{}\netcd:\n{}",
+                "{} does not report {members} healthy members after {timeout:?}, but {seen:?}\nfirstboot:\n{}\netcd:\n{}",
                 host.name(),
                 crate::harness::tail(&journal, 30),
                 crate::harness::tail(&etcd, 15)

@@ -1,5 +1,5 @@
-//! Three installed hosts that stay on. They are reset to their installed state for each point,
-//! because a boot would take longer than the point itself.
+//! Three installed hosts that stay on. The hosts are reset to their installed state before each
+//! point, because a boot would take longer than the test of a point.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -47,8 +47,8 @@ pub struct Bed {
     /// etcd-1 to etcd-3.
     pub hosts: Vec<Host>,
     folders: Vec<PathBuf>,
-    /// For each host, two disks: the paths that firstboot writes to, and etcd's volume. Empty if
-    /// the disks lose nothing.
+    /// For each host, two disks: the paths that firstboot writes to, and etcd's volume. The list is
+    /// empty if the disks lose nothing.
     disks: Vec<[Disk; 2]>,
     provisioning: Provisioning,
     /// The builder's output after the replacement of the CA.
@@ -96,14 +96,15 @@ impl Bed {
         })
     }
 
-    /// Makes the same hosts and switches them on. Neither firstboot nor etcd has been started yet.
+    /// Makes the hosts as [`Bed::new`] does, and switches them on. firstboot and etcd are not
+    /// started yet.
     pub fn booted(tracer: &Path) -> Result<Self> {
         Self::new(tracer)?.switched_on()
     }
 
-    /// Makes the same hosts on disks that lose all unflushed data. etcd's volume keeps directory
-    /// operations in order, as XFS does, for which etcd is written. The disk of firstboot's own
-    /// files does not keep that order.
+    /// Makes the hosts on disks that lose all unflushed data. etcd's volume keeps directory
+    /// operations in order, as XFS does, because etcd relies on that order. The disk with
+    /// firstboot's own files does not keep the order.
     pub fn lossy(tracer: &Path) -> Result<Self> {
         let mut bed = Self::new(tracer)?;
         for host in &mut bed.hosts {
@@ -168,14 +169,14 @@ impl Bed {
         self.provisioning.give_document(host, host.name())
     }
 
-    /// Removes a member's data, as an operator or an accident can, and kills its etcd.
+    /// Removes a member's data, as an operator or an accident might, and kills its etcd.
     pub fn remove_data(&self, at: usize) -> Result<()> {
         let script = "rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd.service || true";
         self.hosts[at].sh(script)?.ok().map(drop)
     }
 
-    /// Does the same and starts etcd again, whose guard then starts firstboot. Returns when
-    /// firstboot has started.
+    /// Removes a member's data and starts etcd again, whose guard then starts firstboot. Returns
+    /// when firstboot has started.
     pub fn call_firstboot(&self, at: usize) -> Result<()> {
         self.remove_data(at)?;
         self.hosts[at].check(&["systemctl", "restart", "--no-block", "etcd.service"])?;
@@ -266,7 +267,7 @@ impl Bed {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
-        // Meanwhile etcd's guard may have started firstboot once more.
+        // etcd's guard may have started firstboot again in the meantime.
         for host in &self.hosts {
             wait_finished(host)?;
         }

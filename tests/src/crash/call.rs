@@ -1,5 +1,5 @@
-//! Decides which system calls change something that outlives the process or that others can see,
-//! and names each of them.
+//! Decides which system calls change something that outlives the process or is visible to other
+//! programs, and names each of these calls.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use nix::libc;
 use nix::unistd::Pid;
 
-/// The traced process, with the information from earlier calls that is needed to name later ones.
+/// The traced process, with the information from earlier calls that is needed to name later calls.
 #[derive(Debug)]
 pub(super) struct Process {
     pid: Pid,
@@ -47,7 +47,7 @@ impl Process {
     pub(super) fn change(&mut self, call: Call) -> Option<String> {
         let [first, second, third, fourth, fifth, sixth] = call.arguments;
         let fd = low_half;
-        // In the *at calls a descriptor precedes the path; AT_FDCWD is a 32-bit value.
+        // In the *at calls, a descriptor precedes the path; AT_FDCWD is a 32-bit value.
         let at = |folder: u64, path: u64| self.path(low_half(folder), path);
         let plain = |path: u64| self.path(None, path);
         let writes = (libc::O_CREAT | libc::O_TRUNC) as u64;
@@ -88,8 +88,8 @@ impl Process {
             libc::SYS_mount => name("mount", plain(second)?),
             libc::SYS_umount2 => name("unmount", plain(first)?),
             libc::SYS_sethostname => name("sethostname", String::new()),
-            // These calls start a program. A clone that starts a thread does not have the flag for
-            // vfork.
+            // fork, vfork, and a clone with CLONE_VFORK start a program. A clone that starts a
+            // thread does not have that flag.
             libc::SYS_vfork | libc::SYS_fork => name("spawn", String::new()),
             libc::SYS_clone if first & libc::CLONE_VFORK as u64 != 0 => {
                 name("spawn", String::new())
@@ -101,8 +101,7 @@ impl Process {
         }
     }
 
-    /// Handles a call on exit, because descriptors that the call made can now refer to something
-    /// else.
+    /// Handles a call on exit, because descriptors can refer to something else after the call.
     pub(super) fn returned(&mut self, number: i64, result: i64) {
         let Ok(fd) = i32::try_from(result) else {
             return;

@@ -2,8 +2,8 @@
 //! namespace separates it.
 //!
 //! Programs read the clock from memory that the kernel maps into them (vDSO). If the vDSO is hidden
-//! from a program, its libc asks the kernel instead, and the tracer changes the answer before the
-//! program receives it.
+//! from a program, its libc makes a system call instead, and the tracer changes the result before
+//! the program receives it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use nix::libc;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 
-/// The file that makes the program's clock wrong as long as it exists. It contains the number of
-/// seconds.
+/// The file that makes the program's clock wrong as long as it exists. The file contains the number
+/// of seconds.
 #[derive(Debug)]
 pub(super) struct Clock {
     file: PathBuf,
 }
 
-/// From now on, makes the clock wrong by this many seconds for the program that has this folder of
+/// Makes the clock wrong by this many seconds, from now on, for the program with this folder of
 /// orders.
 pub fn set_off(folder: &Path, seconds: i64) -> Result<()> {
     // The file is replaced by a rename, because the tracer reads it while the program runs.
@@ -29,7 +29,7 @@ pub fn set_off(folder: &Path, seconds: i64) -> Result<()> {
     Ok(())
 }
 
-/// Makes the program's clock right again.
+/// Corrects the program's clock.
 pub fn set_right(folder: &Path) -> Result<()> {
     Ok(fs::remove_file(folder.join("clock"))?)
 }

@@ -58,9 +58,9 @@ fn majority(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Repeats the command until it succeeds, as an operator would. After a power cut an operator would
-/// repeat it once the machine is up. By then firstboot.service has carried out the order in the
-/// journal.
+/// Repeats the command until it succeeds, as an operator would. After a power cut, an operator
+/// would repeat the command when the machine is up. By then, firstboot.service has carried out the
+/// order in the journal.
 fn insist_on_leaving(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[LEAVE.victim];
     let end = Instant::now() + CONVERGENCE_TIMEOUT;

@@ -1,7 +1,7 @@
-//! Tests that power may fail at any instant. Programs are killed at every call that changes
-//! something, and must finish the same job when they are started again.
+//! Tests that a power failure at any instant is safe. Programs are killed at every call that
+//! changes something, and must finish the same job when they are started again.
 //!
-//! `tracer` kills the program at one point; `order` passes it its orders; `call` decides which
+//! `tracer` kills the program at one point; `order` passes orders to `tracer`; `call` decides which
 //! calls are points; `clock` makes a program's clock wrong. `sweep` runs a scenario from
 //! `scenarios` once for each of its points on the hosts of `bed`, and compares the final `state` of
 //! each run.

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `order` | the harness | what to do; only the next program that starts reads it |
 //! | `points` | the tracer | every point that the program passed, one per line |
-//! | `reached` | the tracer | the point that the order names was reached |
+//! | `reached` | the tracer | exists if the program reached the point in the order |
 //! | `clock` | the harness | by how many seconds the program's clock is wrong, as long as the file exists |
 
 use std::fs;
@@ -14,14 +14,14 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-/// A call of a program that has an effect others can see: the call, its object, and its ordinal
-/// among equal calls. It can be found again in a different run, even if that run repeats other
-/// actions, such as asking a peer, more or less often.
+/// A call of a program with an effect that is visible to others: the call, its object, and its
+/// ordinal among equal calls. The call can be found again in a different run, even if that run
+/// repeats other actions, such as a query to a peer, more or less often.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
     /// The call and its object, such as `rename /etc/etcd/etcd.conf`.
     pub what: String,
-    /// Its ordinal, counted from 1.
+    /// The ordinal of the point among equal calls, counted from 1.
     pub nth: usize,
 }
 
@@ -47,7 +47,7 @@ impl std::str::FromStr for Point {
     }
 }
 
-/// What the tracer does to the next program that is started.
+/// The tracer's action on the next program that is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TracerOrder {
     /// Do nothing but list all points that the program passes.
@@ -59,8 +59,8 @@ pub enum TracerOrder {
 }
 
 impl TracerOrder {
-    /// Gives this order, which replaces any earlier order, and removes the answers to the earlier
-    /// one.
+    /// Writes this order, which replaces any earlier order, and removes the answers to the earlier
+    /// order.
     pub fn submit(&self, folder: &Path) -> Result<()> {
         for file in ["reached", "points"] {
             remove(&folder.join(file))?;

@@ -1,5 +1,5 @@
 //! The releases that the crash sweep installs and rolls back, and the image that all hosts have
-//! before.
+//! before the sweep.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use crate::programs::recipe;
 use crate::repack::{self, Repack};
 use crate::run;
 
-/// The operator's files in the first image. An update replaces one and removes the other.
+/// The operator's files in the first image. An update replaces one of the files and removes the
+/// other.
 const FILES: &str = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n\"/etc/own/gone\" = \"gone\"\n";
 /// An etcd version that no image of the test bed contains. An image that claims to contain it fails
 /// its proof immediately.
@@ -116,7 +117,7 @@ pub(super) fn offer(orders: &Path, release: Release) -> Result<()> {
 const OFFERED: &str = "release.env";
 
 /// Returns the lines of the command's unit that make it install the offered release. All users can
-/// write to the folder of orders, so firstboot would not follow a link in it.
+/// write to the folder of orders, so firstboot would not follow a link in that folder.
 pub(super) fn order(orders: &str, tracer: impl Fn(&str) -> String) -> String {
     format!(
         "EnvironmentFile=-{orders}/{OFFERED}\n{}",

@@ -9,7 +9,7 @@ use super::bed::Bed;
 use super::leaving::LEAVE;
 use super::sweep::Scenario;
 use super::traced::Traced;
-use super::updating::{ORDER, TAKE_BACK, UPDATE};
+use super::updating::{ORDER, ROLLBACK, UPDATE};
 
 /// All scenarios.
 pub const ALL: [Scenario; 11] = [
@@ -23,7 +23,7 @@ pub const ALL: [Scenario; 11] = [
     ROTATE,
     ORDER,
     UPDATE,
-    TAKE_BACK,
+    ROLLBACK,
 ];
 
 /// Three machines come up at the same time and bootstrap a cluster.
@@ -37,8 +37,8 @@ pub const TOGETHER: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// One machine comes up alone and waits for the others. It receives requests before it can send
-/// any.
+/// One machine comes up alone and waits for the other machines. The machine receives requests
+/// before it can send any.
 pub const EARLY: Scenario = Scenario {
     name: "first boot, before the others",
     victim: 1,
@@ -53,8 +53,7 @@ pub const EARLY: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// The other machines wait for the machine that comes up last, and bootstrap the cluster when it
-/// does.
+/// Two machines wait for the machine that comes up last, and then bootstrap the cluster with it.
 pub const LATE: Scenario = Scenario {
     name: "first boot, after the others",
     victim: 2,
@@ -97,10 +96,10 @@ pub const EMPTIED: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// The same while another member is down: the remaining member and the member that lost its data
-/// must never form a quorum.
+/// A member's data is removed while another member is down. The remaining member and the member
+/// that lost its data must never form a quorum.
 pub const EMPTIED_ALONE: Scenario = Scenario {
-    name: "emptied, with another down",
+    name: "emptied, with another member down",
     victim: 0,
     traced: Traced::Firstboot,
     prepare: |bed| {

@@ -1,5 +1,5 @@
-//! The state that firstboot leaves on a node, in a form that can be compared. It must be the same
-//! regardless of any interruption.
+//! The state that firstboot leaves on a node, in a form that can be compared. The state must be the
+//! same regardless of any interruption.
 
 use std::collections::BTreeSet;
 
@@ -85,7 +85,7 @@ impl State {
         Ok(Self { lines })
     }
 
-    /// Returns how this state differs from the other; None if they are the same.
+    /// Returns how this state differs from the other state; None if they are the same.
     pub fn differs_from(&self, other: &Self) -> Option<String> {
         let more = self
             .lines

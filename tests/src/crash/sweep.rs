@@ -13,7 +13,7 @@ use crate::lossy::Loss;
 /// An operation of firstboot on a node, which is repeated from the same initial state.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
-    /// Its name.
+    /// The scenario's name.
     pub name: &'static str,
     /// The host on which firstboot is killed.
     pub victim: usize,
@@ -23,8 +23,8 @@ pub struct Scenario {
     pub prepare: fn(&Bed) -> Result<()>,
     /// Starts the scenario. The tracer already has its order.
     pub begin: fn(&Bed) -> Result<()>,
-    /// Checks what must hold while firstboot is stopped at a point. It has been killed or is being
-    /// held, and has not been started again.
+    /// Checks the conditions that must be true while firstboot is stopped at a point. firstboot has
+    /// been killed or is being held, and has not been started again.
     pub between: fn(&Bed) -> Result<()>,
     /// Waits for the end of the scenario, which must be the same regardless of any interruption.
     pub end: fn(&Bed) -> Result<()>,
@@ -37,9 +37,9 @@ pub struct Report {
     pub all: usize,
     /// The number of points that led to the right end state.
     pub passed: usize,
-    /// The number of points that exist only because the listing run repeated an action, such as
-    /// asking a peer that is not up yet, more often than any later run. The last repetition of that
-    /// action is among the points that passed.
+    /// The number of points that exist only because the listing run repeated an action, such as a
+    /// query to a peer that is not up yet, more often than any later run. The last repetition of
+    /// that action is among the points that passed.
     pub fewer: usize,
     /// The points that no run reached.
     pub missed: Vec<String>,
@@ -153,7 +153,7 @@ pub fn sweep(
     for (number, (point, blow)) in points.iter().enumerate() {
         if in_a_row == MAX_FAILURES_IN_A_ROW {
             report.failed.push(format!(
-                "{}: {MAX_FAILURES_IN_A_ROW} in a row failed; the others were not tried",
+                "{}: {MAX_FAILURES_IN_A_ROW} points in a row failed; the remaining points were not tried",
                 scenario.name
             ));
             break;
@@ -174,7 +174,10 @@ pub fn sweep(
             }
             Ok(Reached::Done(it)) => {
                 report.fewer += 1;
-                format!("#{} was the last occurrence, which is already done", it.nth)
+                format!(
+                    "#{} was the last occurrence, which has already been tested",
+                    it.nth
+                )
             }
             Ok(Reached::Nothing) => {
                 report.missed.push(name.clone());
@@ -196,15 +199,15 @@ pub fn sweep(
 enum Reached {
     /// The run was disturbed at this point, and reached the right end state.
     Point(Point),
-    /// The run was not disturbed. This earlier point would have replaced the listed one, but it has
-    /// already been done.
+    /// The run was not disturbed. This earlier point would have replaced the listed point, but has
+    /// already been tested.
     Done(Point),
-    /// The run was not disturbed, and no other point replaces the listed one.
+    /// The run was not disturbed, and no other point replaces the listed point.
     Nothing,
 }
 
-/// Runs a scenario until it reaches the point. If a run does something fewer times than the listing
-/// run did, the last time replaces the missing point.
+/// Runs a scenario until it reaches the point. If the action of the point occurs fewer times than
+/// in the listing run, its last occurrence replaces the missing point.
 fn reach(
     bed: &mut Bed,
     scenario: &Scenario,
@@ -220,7 +223,7 @@ fn reach(
         else {
             return Ok(Reached::Point(point));
         };
-        // If the action did not occur at all, that was chance. It can occur in the next run.
+        // If the action did not occur, that was chance: the action can occur in the next run.
         if times > 0 {
             point.nth = times;
         }

@@ -1,4 +1,4 @@
-//! The programs that can get orders, as units of a host.
+//! The programs that can run under the tracer, as units of a host.
 
 use std::path::Path;
 
@@ -17,10 +17,10 @@ pub enum Traced {
     Firstboot,
     /// etcd.service.
     Etcd,
-    /// `firstboot leave`, a command that an operator types. Here it runs as a unit, so that systemd
-    /// reports how it ended.
+    /// `firstboot leave`, a command that an operator types. In the sweep, the command runs as a
+    /// unit, so that systemd reports how it ended.
     Leave,
-    /// `firstboot update`, likewise.
+    /// `firstboot update`, which also runs as a unit.
     OrderUpdate,
     /// firstboot-update.service, which carries out the order of that command.
     Update,
@@ -48,8 +48,8 @@ impl Traced {
         }
     }
 
-    /// Returns the program that starts this one. Once that program has finished, this program is
-    /// not started any more. firstboot starts etcd, and the command starts the update's unit.
+    /// Returns the program that starts this one. After that program has finished, nothing starts
+    /// this program. firstboot starts etcd, and the command starts the update's unit.
     pub(super) fn started_by(self) -> Self {
         match self {
             Self::Firstboot | Self::Etcd => Self::Firstboot,
@@ -58,9 +58,9 @@ impl Traced {
         }
     }
 
-    /// Installs the program's unit on a host that is off. Existing units are changed to start it
-    /// under the tracer. systemd restarts firstboot immediately after it was killed, and stops any
-    /// unit immediately.
+    /// Installs the program's unit on a host that is off. Existing units are changed to start the
+    /// program under the tracer. systemd restarts firstboot immediately after firstboot is killed,
+    /// and stops any unit immediately.
     pub(super) fn install(self, host: &Host) -> Result<()> {
         let name = self.name();
         let start = |command: &str| {

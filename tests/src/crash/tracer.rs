@@ -1,9 +1,9 @@
 //! Runs a program and intercepts each of its system calls before the kernel carries it out. At the
-//! point in the order it kills or holds the program, and the call never happens.
+//! point in the order, the tracer kills or holds the program, and the call never happens.
 //!
-//! strace's own injection is unsuitable, because it counts the calls of one kind, and how often
-//! firstboot asks a peer depends on how long that peer takes to come up. Here the action and its
-//! object identify a point.
+//! strace's own injection is unsuitable, because it counts the calls of one kind, and the number of
+//! firstboot's queries to a peer depends on how long that peer takes to come up. The tracer
+//! identifies a point by the action and its object.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -43,8 +43,8 @@ pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
         .spawn()
         .context("cannot run sh")?;
     let pid = Pid::from_raw(i32::try_from(child.id())?);
-    // The program dies with the tracer, so that systemd can stop both. Calls of other programs that
-    // it starts do not count as its own.
+    // The program dies with the tracer, so that systemd can stop both. The calls of programs that
+    // the traced program starts do not count.
     let options = Options::PTRACE_O_TRACESYSGOOD
         | Options::PTRACE_O_TRACECLONE
         | Options::PTRACE_O_TRACEEXEC
@@ -74,7 +74,7 @@ pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
 
 struct Tracer {
     main: Pid,
-    /// The traced process; None until the gate has executed the program.
+    /// The traced process; None until the gate script has executed the program.
     process: Option<Process>,
     points: File,
     passed: HashMap<String, usize>,

@@ -39,8 +39,8 @@ pub(super) const UPDATE: Scenario = Scenario {
 };
 
 /// The unit, with an image that fails its proof. The node restores the previous image.
-pub(super) const TAKE_BACK: Scenario = Scenario {
-    name: "take-back, the unit",
+pub(super) const ROLLBACK: Scenario = Scenario {
+    name: "rollback, the unit",
     traced: Traced::Update,
     prepare: |bed| prepare(bed, Release::Bad),
     end: |bed| ends(bed, Release::Bad),
@@ -87,7 +87,7 @@ fn serves(bed: &Bed) -> Result<()> {
 }
 
 /// Waits until the update has ended, with no order left and the turn released. The victim must have
-/// exactly one image: the new one, or the previous one with a record that the new one failed.
+/// exactly one image: the new image, or the previous image with a record that the new image failed.
 fn ends(bed: &Bed, release: Release) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     let end = Instant::now() + CONVERGENCE_TIMEOUT;

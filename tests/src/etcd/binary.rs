@@ -1,9 +1,10 @@
-//! Replaces the etcd of a node with one that is not in its image.
+//! Replaces the etcd of a node with an etcd that is not in the node's image.
 //!
 //! The builder packs only releases that upstream has published and that run on CentOS 7; a release
-//! built here or by Debian meets neither condition. Therefore an installed machine that is off is
-//! changed as if it had been installed from an image of that release. Its programs, the version in
-//! the cluster's document, and the stamp that covers both are replaced.
+//! built here or by Debian does not meet these conditions. Therefore this module changes an
+//! installed machine that is off as if it had been installed from an image of that release. The
+//! module replaces the machine's programs, the version in the cluster's document, and the stamp
+//! that covers both.
 
 use std::fs;
 

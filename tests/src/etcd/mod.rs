@@ -2,7 +2,7 @@
 //!
 //! Tests cannot reach upstream's download hosts, so the bed makes the releases from the available
 //! sources: see [`sources`]. The same binaries always give the same tarball, byte for byte, so a
-//! test's recipe can pin it. The tarball is not upstream's own and has a different digest.
+//! test's recipe can pin its digest. The tarball is not upstream's own and has a different digest.
 
 mod binary;
 mod digest;
@@ -25,8 +25,8 @@ use crate::requirement::Requirement;
 
 pub use binary::replace_etcd_binary;
 
-/// The version in recipes/demo.toml. It consists of upstream's own programs, which need not be
-/// compiled.
+/// The version in recipes/demo.toml. This release consists of upstream's own programs, which need
+/// not be compiled.
 pub const DEMO: &str = "3.5.1";
 
 /// The newest releases that Go can build here, newest first. The builder's table of upstream's
@@ -46,7 +46,8 @@ pub fn newest() -> (&'static str, Option<String>) {
     (DEMO, why)
 }
 
-/// Returns the version to run a suite with: `ETCD_VERSION` if it is set, otherwise the demo's.
+/// Returns the version to run a suite with: `ETCD_VERSION` if it is set, otherwise the demo's
+/// version.
 pub fn asked() -> String {
     std::env::var("ETCD_VERSION")
         .ok()
@@ -83,8 +84,8 @@ pub fn mirror() -> PathBuf {
     cache::folder().join("mirror")
 }
 
-/// Returns the release of the given version in the mirror. Makes it if it does not exist yet, which
-/// takes minutes if Go has to build it.
+/// Returns the release of the given version in the mirror. Makes the release if it does not exist
+/// yet, which takes minutes if Go has to build it.
 pub fn release(version: &str) -> Result<Release> {
     let name = file_name(version);
     let binaries = binaries(version)?;

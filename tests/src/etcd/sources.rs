@@ -1,9 +1,9 @@
 //! The sources of a release's programs.
 //!
 //! - 3.5.1: upstream's own static binaries from a pip package. Their digests are known and checked.
-//! - 3.4.23: Debian 12's build. It is dynamically linked against glibc 2.34 or later, so it runs on
-//!   a Debian 12 host but not on CentOS 7. It shows how 3.4 behaves differently, not how upstream
-//!   ships 3.4.
+//! - 3.4.23: Debian 12's build. This build is dynamically linked against glibc 2.34 or later, so it
+//!   runs on a Debian 12 host but not on CentOS 7. The build shows how 3.4 behaves differently, not
+//!   how upstream ships 3.4.
 //! - any other: built here from the Go module proxy with upstream's flags
 //!   (`CGO_ENABLED=0 -trimpath -s -w`), and therefore static. The dependencies have the versions on
 //!   which all three programs agree, and the binaries contain no git revision.
@@ -101,7 +101,7 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
 
 fn from_go(version: &str, folder: &Path) -> Result<()> {
     // A single module for all versions would mix their dependencies. With a module for each
-    // version, go.sum stays as it was checked.
+    // version, go.sum keeps the digests that were checked.
     let module = cache::entry(&format!("go/v{version}"), |module| {
         go(version, module, &["mod", "init", "bed"])?;
         let wanted: Vec<String> = packages()

@@ -19,10 +19,10 @@ use crate::process::{self, KillOnDrop};
 /// folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
-/// How long etcd may take before it serves. It first reads a database of up to 2 GB.
+/// How long etcd may take before it serves. etcd first reads a database of up to 2 GB.
 const ETCD_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A running etcd. It is killed on drop.
+/// A running etcd. The process is killed on drop.
 #[derive(Debug)]
 pub struct StandaloneEtcd {
     folder: PathBuf,
@@ -37,7 +37,7 @@ impl StandaloneEtcd {
         Self::start_within(ETCD_TIMEOUT, version, folder, arguments)
     }
 
-    /// Does the same, but with this time limit.
+    /// Starts etcd as [`StandaloneEtcd::start`] does, but with this time limit.
     pub fn start_within(
         timeout: Duration,
         version: &str,
@@ -94,12 +94,12 @@ impl StandaloneEtcd {
         Ok(alone)
     }
 
-    /// Returns the folder it runs in.
+    /// Returns the folder in which etcd runs.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Runs etcdctl of the same version against it, and returns the output.
+    /// Runs etcdctl of the same version against this etcd, and returns the output.
     pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
         let mut ctl = Command::new(binaries(&self.version)?.join("etcdctl"));
         ctl.current_dir(&self.folder)
@@ -191,9 +191,10 @@ impl StandaloneEtcd {
         Ok(self.folder.join("data"))
     }
 
-    // With HTTP/1.0 the answer ends when the connection is closed, and is not chunked.
+    // With HTTP/1.0, the answer ends when the connection is closed, and is not chunked.
     fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Result<String> {
-        let mut socket = UnixStream::connect(self.folder.join(CLIENT)).context("etcd's socket")?;
+        let mut socket = UnixStream::connect(self.folder.join(CLIENT))
+            .context("cannot connect to etcd's socket")?;
         socket.set_read_timeout(Some(ETCD_TIMEOUT))?;
         let length = body.len();
         let head = format!(

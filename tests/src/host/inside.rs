@@ -50,14 +50,14 @@ impl Host {
         self.run(&["sh", "-c", script])
     }
 
-    /// Waits until a shell condition holds on the host.
+    /// Waits until a shell condition is true on the host.
     pub fn wait_for(&self, condition: &str, timeout: Duration) -> Result<()> {
         let end = Instant::now() + timeout;
         while !self.sh(condition)?.success() {
             if Instant::now() >= end {
                 let journal = self.journal("firstboot").unwrap_or_default();
                 bail!(
-                    "on {} `{condition}` does not hold after {timeout:?}; firstboot:\n{journal}",
+                    "on {}, `{condition}` is not true after {timeout:?}; firstboot:\n{journal}",
                     self.name()
                 );
             }

@@ -13,29 +13,30 @@ use crate::network::Namespace;
 use crate::process::{self, KillOnDrop};
 use crate::run;
 
-/// The exit code with which nspawn asks to be started again, because the host has requested a
+/// The exit code with which nspawn requests to be started again, because the host has requested a
 /// reboot.
 const REBOOT: i32 = 133;
 
 /// Why a host is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Off {
-    /// It powered itself off.
+    /// The host powered itself off.
     PoweredOff,
-    /// It requested a reboot.
+    /// The host requested a reboot.
     Rebooted,
-    /// It was killed.
+    /// The host was killed.
     Killed,
 }
 
 #[derive(Debug)]
 pub(super) struct Machine {
     /// `unshare`, whose child is nspawn. If only nspawn were killed, its container would keep
-    /// running. As the first process of a pid namespace, it takes all other processes with it.
+    /// running. nspawn is the first process of a pid namespace, and the namespace ends with
+    /// `unshare`.
     outer: KillOnDrop,
     /// The pid of the host's own first process in the test bed's /proc.
     init: u32,
-    /// The host's control group. It is empty and can be removed once `outer` is gone.
+    /// The host's control group. The group is empty and can be removed after `outer` has ended.
     _cgroup: Cgroup,
 }
 
@@ -44,8 +45,8 @@ pub(super) struct Machine {
 const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {
-    /// Starts nspawn on the root. Its kernel lacks the newer system calls, except for those in
-    /// `ported`. Appends its output to the file `console`.
+    /// Starts nspawn on the root. The host's kernel lacks the newer system calls, except for those
+    /// in `ported`. Appends nspawn's output to the file `console`.
     pub(super) fn boot(
         name: &str,
         root: &Path,
@@ -61,11 +62,11 @@ impl Machine {
             .with_context(|| format!("cannot open {}", console.display()))?;
         let cgroup = Cgroup::new(run::current()?.number())?;
         // A machine that was off has no firewall rules, but the namespace still has the old ones,
-        // to which firewalld would add its own. After several power cuts each packet would have to
+        // to which firewalld would add its own. After several power cuts, each packet would have to
         // pass thousands of rules.
         process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = kernel::command("sh", ported)?;
-        // nspawn's own filter returns EPERM where an old kernel returns ENOSYS. If there are two
+        // nspawn's own filter returns EPERM, but an old kernel returns ENOSYS. If there are two
         // filters, the inner one decides.
         nspawn.env("SYSTEMD_SECCOMP", "0");
         nspawn
@@ -89,8 +90,8 @@ impl Machine {
                 "--boot",
                 "--console=read-only",
                 "--setenv=TERM=dumb",
-                // The systemd of CentOS 7 is built without seccomp; this makes the host's systemd
-                // behave the same way (systemd, docs/ENVIRONMENT.md).
+                // The systemd of CentOS 7 is built without seccomp. This setting makes the host's
+                // systemd behave the same way (systemd, docs/ENVIRONMENT.md).
                 "--setenv=SYSTEMD_SECCOMP=0",
             ])
             .arg(format!("--machine={name}"))
@@ -103,8 +104,8 @@ impl Machine {
             // machine. nspawn grants that capability only for a network that nspawn itself makes.
             .arg("--capability=CAP_NET_ADMIN")
             .args(arguments)
-            // An argument for the host's systemd. Without it, the console of a host that fails to
-            // boot stays empty.
+            // An argument for the host's systemd. Without this argument, the console of a host that
+            // fails to boot stays empty.
             .args(["--", "--show-status=yes"]);
         let mut outer = KillOnDrop::spawn(&nspawn, &log)?;
         let init = first_process(&mut outer)?;
@@ -145,13 +146,13 @@ fn first_process(outer: &mut KillOnDrop) -> Result<u32> {
         }
         ensure!(
             Instant::now() < deadline,
-            "nspawn has started no first process after 20 s"
+            "nspawn has not started a first process after 20 s"
         );
         sleep(Duration::from_millis(10));
     }
 }
 
-/// Returns whether the process is already systemd. Before its exec it is still nspawn.
+/// Returns whether the process is already systemd. Before its exec, the process is still nspawn.
 fn runs_systemd(pid: u32) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
         exe.file_name()

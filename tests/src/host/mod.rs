@@ -1,10 +1,10 @@
 //! A real systemd host: an overlay on a given root, booted by systemd-nspawn in the host's network
 //! namespace.
 //!
-//! As on CentOS 7.9, its kernel lacks every system call newer than 3.10 (see [`crate::kernel`]),
-//! and its systemd has no seccomp.
+//! As on CentOS 7.9, the host's kernel lacks every system call newer than 3.10 (see
+//! [`crate::kernel`]), and its systemd has no seccomp.
 //!
-//! Compared with a real machine it lacks `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable
+//! Compared with a real machine, a host lacks `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable
 //! /proc/sys outside net.*, SELinux, and a separate kernel. [`Host::cut_power`] kills all processes
 //! at one instant, but data that they wrote without an fsync survives, because the kernel keeps
 //! running. Only a virtual machine can lose that data.
@@ -30,14 +30,14 @@ pub use machine::Off;
 
 use machine::Machine;
 
-/// The pause between two questions to a host. Each question starts several programs, which cost some
-/// 10 ms of CPU time.
+/// The pause between two polls of a host. Each poll starts several programs, which use about 10 ms
+/// of CPU time.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a host may take to shut down.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A host. It is off at first. On drop, it is killed and its files are removed.
+/// A host, which is off at first. On drop, the host is killed and its files are removed.
 #[derive(Debug)]
 pub struct Host {
     // The fields are dropped in this order: first the machine stops, then its root is removed, then
@@ -76,22 +76,22 @@ impl Host {
         })
     }
 
-    /// Returns its name.
+    /// Returns the host's name.
     pub fn name(&self) -> &str {
         &self.link.host
     }
 
-    /// Returns its address.
+    /// Returns the host's address.
     pub fn address(&self) -> Ipv4Addr {
         self.link.address
     }
 
-    /// Returns its link to the network.
+    /// Returns the host's link to the network.
     pub fn link(&self) -> &Link {
         &self.link
     }
 
-    /// Returns the network that it is in.
+    /// Returns the network that the host is in.
     pub fn network(&self) -> &Network {
         &self.network
     }
@@ -113,8 +113,8 @@ impl Host {
         self.nspawn_argument(format!("--bind={}:{to}", from.display()));
     }
 
-    /// Returns the path of the host's root on the test machine. It also exists while the host is
-    /// off.
+    /// Returns the path of the host's root on the test machine. The path also exists while the host
+    /// is off.
     pub fn root(&self) -> PathBuf {
         self.overlay.root()
     }
@@ -185,7 +185,7 @@ impl Host {
                         .map(|ran| ran.stdout)
                         .unwrap_or_default();
                     bail!(
-                        "{} is not running after {timeout:?}: systemd says {other:?}; its jobs:\n{jobs}\nits console:\n{}",
+                        "{} is not running after {timeout:?}: systemd reports {other:?}; its jobs:\n{jobs}\nits console:\n{}",
                         self.name(),
                         self.console_tail()
                     );
@@ -250,7 +250,8 @@ impl Host {
         self.start()
     }
 
-    /// Kills all processes of the host at one instant. Its files stay as they were at that instant.
+    /// Kills all processes of the host at one instant. The host's files stay as they were at that
+    /// instant.
     pub fn cut_power(&mut self) -> Result<()> {
         let init = i32::try_from(self.init()?).context("the pid is out of range")?;
         nix::sys::signal::kill(

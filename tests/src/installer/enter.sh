@@ -1,11 +1,11 @@
 # shellcheck shell=sh
-# Runs as the first process of separate namespaces. It makes ROOT look like the installer on a machine, and runs one
-# script of a kickstart in it. Its mounts and processes end with the namespaces.
+# This script runs as the first process of separate namespaces. The script makes ROOT look like the installer on a machine,
+# and runs one script of a kickstart in it. The script's mounts and processes end with the namespaces.
 #
 #   enter.sh ROOT TARGET IN STATUS CMDLINE SYSRQ HARDWARE [FILE PLACE]... -- PROGRAM...
 #
 # TARGET is mounted on ROOT/mnt/sysimage, or is - if there is no target yet. IN is the folder below ROOT for the chroot.
-# STATUS gets PROGRAM's exit code. HARDWARE contains what the kernel and udev show of the machine. FILE is mounted on ROOT/PLACE.
+# STATUS gets PROGRAM's exit code. HARDWARE contains the kernel's and udev's view of the machine. FILE is mounted on ROOT/PLACE.
 set -eu
 root=$1 target=$2 into=$3 status=$4 cmdline=$5 sysrq=$6 hardware=$7
 shift 7
@@ -13,7 +13,7 @@ shift 7
 mount --make-rprivate /
 mount -t proc proc "$root/proc"
 mount --bind "$cmdline" "$root/proc/cmdline"
-# A write to the real file would act on the test machine. Not every kernel has the file.
+# A write to the real file would act on the test machine. Some kernels do not have the file.
 if [ -e "$root/proc/sysrq-trigger" ]; then
     mount --bind "$sysrq" "$root/proc/sysrq-trigger"
 fi

@@ -27,7 +27,7 @@ const FOLDERS: [&str; 6] = [
     "usr/local/sbin",
 ];
 
-/// The installer's root. Changes to it are discarded on drop.
+/// The installer's root. Changes to the root are discarded on drop.
 #[derive(Debug)]
 pub(super) struct Environment(Overlay);
 
@@ -37,7 +37,8 @@ impl Environment {
         let root = environment.root();
         for folder in FOLDERS {
             let folder = root.join(folder);
-            // On a root with a merged /usr, /bin is a link. Its target is handled separately.
+            // On a root with a merged /usr, /bin is a link. The target of the link is handled
+            // separately.
             if folder.is_dir() && !folder.is_symlink() {
                 keep_what_is_present(&folder)?;
             }
@@ -87,7 +88,7 @@ fn keep_what_is_present(folder: &Path) -> Result<()> {
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
         let name = entry.file_name();
-        // sh is removed as well and replaced with bash, since the installer does not have dash.
+        // sh is also removed, and replaced with bash, because the installer does not have dash.
         if name != "sh" && is_present(&name.to_string_lossy()) {
             continue;
         }
@@ -117,7 +118,7 @@ mod tests {
     use super::is_present;
 
     #[test]
-    fn what_the_clean_up_removes_is_not_present() {
+    fn programs_that_the_clean_up_removes_are_not_present() {
         for name in ["sha256sum", "curl", "xfs_growfs", "mkfs.xfs", "tar"] {
             assert!(is_present(name), "{name}");
         }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use super::anaconda::{Effect, Plan, User};
 use crate::process::{self, Output};
 
-/// blivet, turnOnFilesystems: the mount points are made before the packages are installed.
+/// Models blivet, turnOnFilesystems: the mount points are made before the packages are installed.
 pub(super) fn mount_points(plan: &Plan, target: &Path) -> Result<()> {
     for mount in plan.mounts() {
         let folder = within(target, mount);
@@ -19,7 +19,7 @@ pub(super) fn mount_points(plan: &Plan, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Carries out one effect. The inner error is one that ends anaconda (KickstartError in an
+/// Carries out one effect. The inner error is an error that ends anaconda (KickstartError in an
 /// `execute`).
 pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), String>> {
     match effect {
@@ -36,7 +36,7 @@ pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), Strin
             let gid = gid.map(|gid| gid.to_string());
             arguments.extend(gid.iter().flat_map(|gid| ["--gid", gid]));
             arguments.push(name);
-            // users.py, createGroup: if the group already exists, this is only logged.
+            // users.py, createGroup: if the group already exists, anaconda only logs that.
             inside(target, "groupadd", &arguments).map(|_| Ok(()))
         }
         Effect::User(user) => new_user(target, user).map(Ok),
@@ -50,8 +50,8 @@ fn program(words: &[String], target: &Path) -> Result<Result<(), String>> {
         return Ok(Ok(()));
     };
     if program.starts_with('/') && !within(target, program).exists() {
-        // Authconfig.execute always tries to run it; its absence is an error only if the kickstart
-        // has the command.
+        // Authconfig.execute always tries to run the program. A missing program is an error
+        // only if the kickstart has the command.
         let asked = match program.rsplit('/').next() {
             Some("authconfig") => arguments.len() > 2,
             _ => arguments.iter().any(|argument| argument == "--enabled"),
@@ -88,8 +88,8 @@ fn link(path: &Path, to: &str) -> Result<()> {
     symlink(to, path).with_context(|| format!("cannot make {}", path.display()))
 }
 
-/// ntp.py, save_servers_to_config: replaces lines of the form `server HOST WORD` and keeps all
-/// others.
+/// Models ntp.py, save_servers_to_config: replaces lines of the form `server HOST WORD` and keeps
+/// all other lines.
 fn chrony(target: &Path, servers: &[String]) -> Result<()> {
     let path = within(target, "/etc/chrony.conf");
     let old = fs::read_to_string(&path).unwrap_or_default();
@@ -103,7 +103,7 @@ fn chrony(target: &Path, servers: &[String]) -> Result<()> {
     write(&path, &text, 0o644)
 }
 
-/// users.py, setRootPassword.
+/// Models users.py, setRootPassword.
 fn root(target: &Path, password: Option<&str>, locked: bool) -> Result<()> {
     // anaconda hashes a plain-text password; the tests do not need one.
     if let Some(hash) = password.filter(|text| text.starts_with('$')) {
@@ -115,16 +115,16 @@ fn root(target: &Path, password: Option<&str>, locked: bool) -> Result<()> {
     Ok(())
 }
 
-/// users.py, createUser: creates the account, a group with the same name, and the home directory.
-/// The account becomes the owner of an existing home directory.
+/// Models users.py, createUser: creates the account, a group with the same name, and the home
+/// directory. The account becomes the owner of an existing home directory.
 fn new_user(target: &Path, user: &User) -> Result<()> {
     let known =
         |database: &str| inside(target, "getent", &[database, &user.name]).map(|ran| ran.success());
     if known("passwd")? {
         return Ok(());
     }
-    // "Error when creating new group" ends the creation halfway: the account is not locked and does
-    // not own its home.
+    // "Error when creating new group" interrupts the creation: the account is not locked and does
+    // not own its home directory.
     let half = known("group")?;
     let gid = user.gid.map(|gid| gid.to_string());
     if !half {
@@ -177,11 +177,11 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
     Ok(())
 }
 
-/// users.py, setUserSshKey.
+/// Models users.py, setUserSshKey.
 fn ssh_key(target: &Path, user: &str, key: &str) -> Result<()> {
     let entry = inside(target, "getent", &["passwd", user])?;
     let Some(home) = entry.stdout.split(':').nth(5).filter(|_| entry.success()) else {
-        // In this case anaconda only logs an error.
+        // If the account does not exist, anaconda only logs an error.
         return Ok(());
     };
     let path = within(target, home).join(".ssh/authorized_keys");

@@ -10,26 +10,26 @@ use anyhow::{Context as _, Result};
 /// A machine's firmware and disks.
 #[derive(Debug, Clone)]
 pub struct Hardware {
-    /// Whether it was booted by UEFI.
+    /// Whether the machine was booted by UEFI.
     pub efi: bool,
-    /// Its disks and the other block devices that the kernel lists.
+    /// The disks and the other block devices that the kernel lists.
     pub disks: Vec<Disk>,
 }
 
 /// An entry of /sys/block.
 #[derive(Debug, Clone)]
 pub struct Disk {
-    /// Its name in /dev.
+    /// The disk's name in /dev.
     pub name: String,
-    /// Its size.
+    /// The disk's size.
     pub bytes: u64,
     /// The size of a logical block.
     pub block: u32,
-    /// Its differences from a plain disk.
+    /// The differences from a plain disk.
     pub quirks: Vec<Quirk>,
-    /// The properties that udev reports for it, such as `ID_FS_TYPE=…`.
+    /// The properties that udev reports for the disk, such as `ID_FS_TYPE=…`.
     pub properties: Vec<String>,
-    /// The links to it in /dev.
+    /// The links to the disk in /dev.
     pub links: Vec<String>,
     /// The partition table of an earlier installation.
     pub table: &'static str,
@@ -40,15 +40,15 @@ pub struct Disk {
 /// A partition that the disk has before the installation.
 #[derive(Debug, Clone)]
 pub struct DiskPartition {
-    /// Its name in /dev.
+    /// The partition's name in /dev.
     pub name: String,
-    /// Its device number, as in `8:1`.
+    /// The partition's device number, as in `8:1`.
     pub number: String,
-    /// Its first sector.
+    /// The partition's first sector.
     pub start: u64,
-    /// Its size in sectors.
+    /// The partition's size in sectors.
     pub sectors: u64,
-    /// Its file system, as blivet names it.
+    /// The partition's file system, as blivet names it.
     pub kind: String,
     /// The label of the file system.
     pub label: Option<String>,
@@ -74,13 +74,13 @@ impl DiskPartition {
 /// A way in which an entry of /sys/block differs from a plain disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quirk {
-    /// The kernel lists it as removable.
+    /// The kernel lists the disk as removable.
     Removable,
-    /// It cannot be written to.
+    /// The disk cannot be written to.
     ReadOnly,
-    /// It is not backed by hardware, like a loop or zram device.
+    /// The disk is not backed by hardware, like a loop or zram device.
     Virtual,
-    /// multipathd has combined it with other devices.
+    /// multipathd has combined the disk with other devices.
     Multipath,
 }
 
@@ -131,14 +131,14 @@ impl Hardware {
         }
     }
 
-    /// Returns the same machine, but booted by UEFI.
+    /// Returns this machine, but booted by UEFI.
     #[must_use]
     pub fn uefi(mut self) -> Self {
         self.efi = true;
         self
     }
 
-    /// Writes what the kernel and udev show of the machine into subfolders of a folder: `block`,
+    /// Writes the kernel's and udev's view of the machine into subfolders of a folder: `block`,
     /// `firmware`, `dev`, `udev`, `devices`.
     pub fn lay_out(&self, folder: &Path) -> Result<()> {
         for part in ["block", "firmware", "dev", "udev", "devices"] {

@@ -24,12 +24,13 @@ pub enum Outcome {
 /// The course and the result of an installation.
 #[derive(Debug, Clone)]
 pub struct Installation {
-    /// How it ended.
+    /// How the installation ended.
     pub outcome: Outcome,
-    /// The kickstart as it was carried out, including the parts that %pre made; empty if it could
-    /// not be read.
+    /// The kickstart that was carried out, including the parts that %pre made. Empty if the
+    /// kickstart could not be read.
     pub kickstart: Kickstart,
-    /// What anaconda decided to do with the kickstart; empty if the installation ended before that.
+    /// The actions that anaconda derived from the kickstart. Empty if the installation ended before
+    /// that.
     pub plan: Plan,
     /// The scripts that ran, in order, including those that ran while the machine was shutting
     /// down.

@@ -22,9 +22,9 @@ pub struct Kickstart {
 /// A command line outside of all sections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// Its position: `kickstart:12`, or the name of an included file and its line.
+    /// The command's position: `kickstart:12`, or the name of an included file and its line.
     pub place: String,
-    /// Its name.
+    /// The command's name.
     pub name: String,
     /// The arguments after the name, unquoted.
     pub arguments: Vec<String>,
@@ -33,11 +33,11 @@ pub struct Command {
 /// A section from its header to its %end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// The position of its header.
+    /// The position of the section's header.
     pub place: String,
     /// The kind of section.
     pub kind: Kind,
-    /// Its options: names such as `--log` with their values. A flag has an empty value.
+    /// The section's options: names such as `--log` with their values. A flag has an empty value.
     pub options: BTreeMap<String, String>,
     /// The header's arguments that are not options, such as an add-on's name.
     pub arguments: Vec<String>,
@@ -100,8 +100,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A function that resolves an `%include`. It returns the included text, or None to skip it, as in
-/// the first reading before %pre.
+/// A function that resolves an `%include`. The function returns the included text, or None to skip
+/// the `%include`, as in the first reading before %pre.
 pub type Include<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
 impl Kickstart {
@@ -133,7 +133,7 @@ impl Kickstart {
             };
             if first == "%include" {
                 let [file] = rest else {
-                    bail!("{place}: %include takes one file or URL")
+                    bail!("{place}: %include accepts one file or URL")
                 };
                 if let Some(text) =
                     include(file).with_context(|| format!("{place}: cannot include {file}"))?
@@ -168,7 +168,7 @@ impl Kickstart {
 }
 
 impl Command {
-    /// Returns the value of an option, whether it is given as `--name=value` or as `--name value`.
+    /// Returns the value of an option, which is written as `--name=value` or as `--name value`.
     pub fn option(&self, name: &str) -> Option<&str> {
         let mut arguments = self.arguments.iter();
         while let Some(argument) = arguments.next() {
@@ -185,7 +185,7 @@ impl Command {
         None
     }
 
-    /// Returns whether a flag is given.
+    /// Returns whether the command has this flag.
     pub fn has(&self, flag: &str) -> bool {
         self.arguments.iter().any(|argument| argument == flag)
     }
@@ -206,7 +206,7 @@ impl Section {
         }
     }
 
-    /// Returns whether a flag is given.
+    /// Returns whether the section has this flag.
     pub fn has(&self, flag: &str) -> bool {
         self.options.contains_key(flag)
     }

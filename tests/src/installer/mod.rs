@@ -1,10 +1,10 @@
 //! The stand-in for anaconda, which carries out a kickstart on a root that already exists.
 //!
-//! The module `anaconda` models function by function what anaconda does with each command. The
+//! The module `anaconda` models, function by function, what anaconda does with each command. The
 //! stand-in carries out the steps in anaconda's order: %pre, storage, %pre-install, packages,
-//! configuration, %post, its exit handler. It makes yum's requests and checks the answers as yum
-//! would, but installs no package and touches no disk. %onerror and %traceback do not run, as on
-//! CentOS 7 in cmdline mode.
+//! configuration, %post, its exit handler. The stand-in makes yum's requests and checks the answers
+//! as yum would, but installs no package and touches no disk. %onerror and %traceback do not run,
+//! as on CentOS 7 in cmdline mode.
 //!
 //! Scripts run in an environment that has only what CentOS 7.9's installer has: its programs, its
 //! PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the disks as described, no name
@@ -83,8 +83,8 @@ impl Installer {
         self
     }
 
-    /// Sets the network in which the scripts run, which is that of a node. By default it is the
-    /// test machine's network.
+    /// Sets the network in which the scripts run, which is that of a node. The default is the test
+    /// machine's network.
     #[must_use]
     pub fn namespace(mut self, namespace: &Namespace) -> Installer {
         self.namespace = Some(namespace.clone());
@@ -112,8 +112,8 @@ impl Installer {
         self
     }
 
-    /// Carries out the installation. Errors are those of the test bed; failures of the kickstart
-    /// are in the [`Outcome`].
+    /// Carries out the installation. Returns an error only for a fault of the test bed. Failures of
+    /// the kickstart are in the [`Outcome`].
     pub fn run(&self) -> Result<Installation> {
         let environment = Environment::new()?;
         let work = run::current()?.folder("anaconda")?;
@@ -153,8 +153,8 @@ impl Installer {
         Ok(installation)
     }
 
-    /// Runs anaconda's steps in order. The inner error is the reason why anaconda or the machine
-    /// ended early.
+    /// Runs anaconda's steps in order. The inner error is the reason why anaconda ended early or
+    /// the machine was switched off early.
     fn steps(
         &self,
         stage: &Stage<'_>,
@@ -174,14 +174,14 @@ impl Installer {
         let first = Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok()));
         let first = go_on!(first.map_err(|error| Stop::Early(format!("{error:#}"))));
         go_on!(scripts(stage, &first, Kind::Pre, installation)?.map_err(Break::early));
-        // parseKickstart.
+        // See parseKickstart.
         let kickstart = Kickstart::parse(&self.text, &|file| included(&root, file).map(Some));
         let kickstart = go_on!(kickstart.map_err(|error| Stop::Early(format!("{error:#}"))));
         installation.kickstart = kickstart.clone();
         let data = go_on!(Data::read(&kickstart, &self.hardware));
         installation.plan.end = data.end;
-        // At this point the program registers its exit handler. The storage, source and software
-        // spokes follow.
+        // At this point, the program `anaconda` registers its exit handler. The storage, source and
+        // software spokes follow.
         let plan = go_on!(anaconda::plan(&kickstart, &self.hardware, &self.cmdline));
         installation.plan = plan.clone();
         let yum = Yum {
@@ -192,12 +192,12 @@ impl Installer {
         // ui/tui/spokes/software.py, checkSoftwareSelection: runs before anything is written to a
         // disk.
         go_on!(available.select(&plan.software).map_err(Stop::Late));
-        // install.py, doInstall.
+        // See install.py, doInstall.
         execute::mount_points(&plan, &self.target)?;
         go_on!(scripts(stage, &kickstart, Kind::PreInstall, installation)?);
         go_on!(available.require(&plan.software).map_err(Stop::Late));
         yum.install()?;
-        // doConfiguration.
+        // See doConfiguration.
         for effect in &plan.after {
             let done = execute::execute(effect, &self.target)
                 .with_context(|| format!("cannot carry out: {effect}"))?;
@@ -248,7 +248,7 @@ fn scripts(
     Ok(Ok(()))
 }
 
-/// Returns the text of an included file, which must be one of the installer's.
+/// Returns the text of an included file, which must be a file of the installer.
 fn included(root: &Path, file: &str) -> Result<String> {
     let path = Path::new(file);
     if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {

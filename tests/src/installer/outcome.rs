@@ -8,7 +8,7 @@ use super::kickstart::Section;
 use super::log;
 use super::script::{Ended, Stage};
 
-/// The reason why the steps end before the last one.
+/// The reason why the installation ends before the last step.
 #[derive(Debug)]
 pub(super) enum Break {
     /// anaconda ends.
@@ -24,7 +24,7 @@ impl From<Stop> for Break {
 }
 
 impl Break {
-    /// Converts the break to one that happens before anaconda has registered its exit handler.
+    /// Converts the break to a break that happens before anaconda has registered its exit handler.
     pub(super) fn early(self) -> Self {
         match self {
             Self::Stop(Stop::Late(reason)) => Self::Stop(Stop::Early(reason)),
@@ -34,7 +34,7 @@ impl Break {
 }
 
 /// Returns the outcome for the machine. exitHandler in the program anaconda asks systemd for the
-/// action that the kickstart requests. systemd first stops the installer's units, including one
+/// action that the kickstart requests. systemd first stops the installer's units, including a unit
 /// that the kickstart may have started.
 pub(super) fn end(
     stage: &Stage<'_>,

@@ -38,9 +38,9 @@ pub(super) struct Stage<'a> {
 /// The way in which a script ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// It exited with this code.
+    /// The script exited with this code.
     Exited(i32),
-    /// It used this command to switch off or reboot the machine.
+    /// The script used this command to switch off or reboot the machine.
     Power(String),
 }
 
@@ -49,9 +49,9 @@ pub enum Ended {
 pub struct Script {
     /// The script's kind and position: `%pre at kickstart:4`.
     pub name: String,
-    /// How it ended.
+    /// How the script ended.
     pub ended: Ended,
-    /// Its standard output and standard error.
+    /// The script's standard output and standard error.
     pub output: String,
 }
 
@@ -61,7 +61,7 @@ impl Stage<'_> {
         let in_target = section.kind == Kind::Post && !section.has("--nochroot");
         let root = self.environment.root();
         let own_root = if in_target { self.target } else { &root };
-        // anaconda's names are random as well. A test finds the name in the log, or sets --log.
+        // anaconda's names are also random. A test finds the name in the log, or sets --log.
         let name = format!("tmp/ks-script-{number:04}");
         let script = own_root.join(&name);
         write_script(&script, &section.body)?;
@@ -75,7 +75,7 @@ impl Stage<'_> {
             .with_context(|| {
                 let output = fs::read_to_string(&log_path).unwrap_or_default();
                 format!(
-                    "{}: the script and its stage have printed:\n{output}",
+                    "{}: the script and its stage printed:\n{output}",
                     section.place
                 )
             })?;
@@ -196,8 +196,8 @@ impl Stage<'_> {
             .get("--interpreter")
             .map_or("/bin/sh", String::as_str)
         {
-            // On CentOS 7, sh is bash in POSIX mode. Here the target's sh can be dash, which has
-            // fewer features.
+            // On CentOS 7, sh is bash in POSIX mode. In the test bed, the target's sh can be dash,
+            // which has fewer features.
             "/bin/sh" => command.args(["/bin/bash", "-c", r#"exec -a /bin/sh /bin/bash "$0""#]),
             other => command.arg(other),
         };

@@ -59,7 +59,7 @@ pub fn write_tree(folder: &Path, packages: &[&str]) -> Result<String> {
                     [images-x86_64]\nkernel = images/pxeboot/vmlinuz\ninitrd = images/pxeboot/initrd.img\n\n[checksums]\n"
         .to_owned();
     for path in IMAGES {
-        // Larger than one read, so that a download of it can be interrupted.
+        // The file is larger than one read, so that its download can be interrupted.
         let digest = write_file(&folder.join(path), path.repeat(5_000).as_bytes())?;
         let _ = writeln!(info, "{path} = sha256:{digest}");
     }

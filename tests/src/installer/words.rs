@@ -22,7 +22,7 @@ pub(super) fn split(line: &str) -> Result<Vec<String>> {
                     bail!("the line ends with a backslash")
                 };
                 let kept = word.get_or_insert_default();
-                // Between double quotes a backslash is literal, unless it precedes a quote or a
+                // Between double quotes, a backslash is literal unless it precedes a quote or a
                 // backslash.
                 if quote.is_some() && !matches!(next, '"' | '\\') {
                     kept.push('\\');

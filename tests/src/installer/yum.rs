@@ -1,7 +1,8 @@
 //! Models what yum fetches for an installation under anaconda: the requests, their order, and the
 //! content of its cache.
 //!
-//! The order is that of anaconda's own YumPayload with yum 3.4.3, as a server observed it.
+//! The order of the requests is that of anaconda's own YumPayload with yum 3.4.3, as observed by a
+//! server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +19,7 @@ use crate::base::hex;
 use crate::network::Namespace;
 use crate::process;
 
-/// constants.py, BASE_REPO_NAME.
+/// See constants.py, BASE_REPO_NAME.
 const BASE: &str = "anaconda";
 /// The first bytes of a gzip file (RFC 1952).
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -43,8 +44,9 @@ pub(super) struct Yum<'a> {
 }
 
 impl Yum<'_> {
-    /// yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error is one that
-    /// ends anaconda. A repository that fails is left out, and only the log reports that.
+    /// Models yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error is
+    /// an error that ends anaconda. If a repository fails, anaconda omits the repository and only
+    /// logs that.
     pub(super) fn gather(&self, data: &Data) -> Result<Result<Available, String>> {
         let Some(url) = &data.url else {
             return Ok(Ok(Available::default()));
@@ -97,8 +99,8 @@ impl Yum<'_> {
         Ok(Ok(available))
     }
 
-    /// install.py, doInstall: the cache is moved to the new system for the transaction, and deleted
-    /// there afterwards (yumpayload.py, install).
+    /// Models install.py, doInstall: the cache is moved to the new system for the transaction, and
+    /// deleted there afterwards (yumpayload.py, install).
     pub(super) fn install(&self) -> Result<()> {
         let cache = self.cache();
         if cache.exists() {
@@ -205,8 +207,8 @@ impl Yum<'_> {
 }
 
 impl Available {
-    /// yumpayload.py, `_applyYumSelections`: if a package that the kickstart lists is missing,
-    /// anaconda ends in cmdline mode (`_handleMissing`).
+    /// Models yumpayload.py, `_applyYumSelections`: if a package that the kickstart lists is
+    /// missing, anaconda ends in cmdline mode (`_handleMissing`).
     pub(super) fn select(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
             // Without a tree, no package is missing, because the stand-in's base contains
@@ -228,8 +230,8 @@ impl Available {
         self.all(&selection.packages)
     }
 
-    /// Checks that the packages that anaconda itself needs exist. anaconda determines them only in
-    /// doInstall (yumpayload.py, selectRequiredPackages).
+    /// Checks that the packages that anaconda itself needs exist. anaconda determines these
+    /// packages only in doInstall (yumpayload.py, selectRequiredPackages).
     pub(super) fn require(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
             Ok(())

@@ -14,7 +14,7 @@ fn operation(client: usize, begun: u64, ended: impl Into<Option<u64>>, deed: Act
 }
 
 #[test]
-fn one_after_the_other_each_sees_the_one_before() {
+fn sequential_operations_each_observe_the_previous_one() {
     let history = [
         operation(1, 0, 1, Action::Read(None)),
         operation(1, 2, 3, Action::Write(1)),
@@ -51,7 +51,7 @@ fn an_unfinished_write_may_be_visible_but_is_never_reverted() {
     );
     assert!(
         check(&[write, operation(2, 1, 4, seen), operation(3, 3, 5, unseen)]).is_ok(),
-        "they overlap"
+        "the two reads overlap"
     );
     assert!(
         check(&[write, operation(2, 11, 12, unseen)]).is_err(),
@@ -98,7 +98,7 @@ fn an_unanswered_write_takes_effect_once_or_never() {
     let more = operation(1, 1, None, Action::CompareAndSwap(Some(3), 4));
     assert!(
         check(&[exchange, more, write, read(9, Some(4))]).is_ok(),
-        "one on the other"
+        "the second exchange follows the first"
     );
 }
 
@@ -121,8 +121,8 @@ fn real(random: &mut Rng, clients: usize, count: usize) -> Vec<Operation> {
     let mut free = vec![0; clients];
     for number in 1..=count as u64 {
         let client = random.usize(..clients);
-        // The operation takes place now. It starts a random time before, and ends a random time
-        // after.
+        // The operation takes place now. The operation starts a random time before this instant,
+        // and ends a random time after it.
         now += random.u64(1..10);
         let begun = (now - random.u64(1..10).min(now)).max(free[client]);
         let ended = now + random.u64(0..30);

@@ -1,6 +1,6 @@
 //! A disk that loses unflushed data: a file system for tests, mounted by FUSE. A host's folders are
-//! bind mounts of it. When the power of the host is cut, the test calls `cut` on the disk as well,
-//! which loses what a real disk can lose.
+//! bind mounts of that file system. When the test cuts the power of the host, it also calls `cut`
+//! on the disk, which then loses what a real disk can lose.
 //!
 //! `tree` is the file system, and `fuse` connects it to the kernel.
 
@@ -38,19 +38,19 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Returns the folder where it is mounted.
+    /// Returns the folder on which the disk is mounted.
     pub fn path(&self) -> &Path {
         &self.folder
     }
 
     /// Simulates the power cut. Every process with open files must have ended before, because the
-    /// kernel's cache is dropped as well.
+    /// kernel's cache is also dropped.
     pub fn cut(&mut self, loss: Loss) -> Result<()> {
         self.unmount()?;
         let mut tree = self.tree().clone();
         tree.cut(loss);
         // The kernel also needs a new mount, because other hosts' mount namespaces keep the old
-        // one.
+        // mount.
         self.tree = Arc::new(Mutex::new(tree));
         self.mount()
     }
@@ -79,8 +79,8 @@ impl Disk {
         };
         umount2(&self.folder, MntFlags::MNT_DETACH)
             .with_context(|| format!("cannot unmount {}", self.folder.display()))?;
-        // Does not wait for the thread, which ends only when the last namespace with the mount has
-        // disappeared.
+        // This function does not wait for the thread, which ends only when the last namespace with
+        // the mount has disappeared.
         drop(session);
         Ok(())
     }

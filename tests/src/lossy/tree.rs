@@ -1,11 +1,11 @@
-//! A file system in two versions: the one that programs see, and the one that would remain after a
-//! power cut.
+//! A file system in two versions: the version that programs see, and the version that would remain
+//! after a power cut.
 //!
-//! It is as strict as POSIX allows, and stricter than any real disk: it loses all data that was not
-//! flushed by the file's or the folder's own fsync. Only a rename between two folders is atomic, as
-//! on every journalling file system. With names in order it behaves like XFS and ext4, which write
-//! names to a log, so that any flush includes all earlier names. etcd relies on that order, because
-//! it flushes its files, but only few of its folders.
+//! The file system is as strict as POSIX allows, and stricter than any real disk: it loses all data
+//! that was not flushed by the file's or the folder's own fsync. Only a rename between two folders
+//! is atomic, as on every journalling file system. With names in order, it behaves like XFS and
+//! ext4, which write names to a log, so that any flush includes all earlier names. etcd relies on
+//! that order, because it flushes its files, but only a few of its folders.
 
 mod content;
 
@@ -23,20 +23,20 @@ pub(super) use content::{Answer, Body, Content};
 /// The inode of the root, as FUSE requires.
 pub(super) const ROOT: u64 = 1;
 
-/// What a power cut does to data that was not flushed.
+/// The effect of a power cut on data that was not flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// Nothing is lost.
     Nothing,
-    /// All of it is lost, for each file and each folder separately.
+    /// All unflushed data is lost, for each file and each folder separately.
     Unflushed,
-    /// Names, modes and owners are kept, but contents are lost, so a renamed file is empty. This is
-    /// the classic case on XFS.
+    /// Names, modes and owners are kept, but contents are lost, so a renamed file is empty. An
+    /// empty renamed file is the classic case on XFS.
     Contents,
     /// Like the previous variant, but files have their new lengths, with zeros in place of the lost
     /// contents.
     Zeros,
-    /// Each sector is either new or old, at random; the names are either all new or all old.
+    /// Each sector is either new or old, at random. The names are either all new or all old.
     Torn(u64),
 }
 
@@ -47,7 +47,7 @@ struct Inode {
     kept: Option<Content>,
 }
 
-/// A rename between two folders, neither of which has been flushed since.
+/// A rename between two folders that have not been flushed since the rename.
 #[derive(Debug, Clone)]
 struct Move {
     from: (u64, OsString),
@@ -109,7 +109,7 @@ impl Tree {
             let own = self.create(into, name, mode, owner, false)?;
             self.write(own, 0, &fs::read(from)?)?;
         } else {
-            bail!("{} is neither a file nor a folder", from.display());
+            bail!("{} is not a file or a folder", from.display());
         }
         Ok(())
     }

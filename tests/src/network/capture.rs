@@ -1,4 +1,4 @@
-//! Records the traffic with certain ports, as an eavesdropper on the network could.
+//! Records the traffic of certain ports, as an eavesdropper on the network could.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

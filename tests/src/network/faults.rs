@@ -18,8 +18,9 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition(pub String, pub String);
 
-/// Returns the whole table for nft, which replaces the existing one. The table is of the bridge
-/// family, because an `inet` table does not see the packets between hosts on the same bridge.
+/// Returns the complete table for nft, which replaces the existing table. The table is of the
+/// bridge family, because an `inet` table does not process the packets between hosts on the same
+/// bridge.
 pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
     let mut text = String::from(
         "table bridge bed\ndelete table bridge bed\ntable bridge bed {\n chain forward {\n  \
@@ -43,8 +44,8 @@ pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
 
 /// Returns a table that drops only the first ARP probe ("who has this address") that a machine
 /// sends before it uses the address: the probe has no sender address yet. The probe consists of two
-/// packets, one to be answered by unicast, one by broadcast. The table counts the sent and the
-/// dropped packets.
+/// packets: one is answered by unicast, and the other by broadcast. The table counts the sent and
+/// the dropped packets.
 pub(super) fn lose_first_probe(host: &str) -> String {
     format!(
         "table bridge question {{\n chain forward {{\n  type filter hook forward priority 0\n  iifname {host} arp operation \
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_random_but_the_whole_is_not() {
+    fn partial_loss_is_random_and_total_loss_is_not() {
         let [from, to] = [
             Ipv4Addr::new(10, 101, 15, 101),
             Ipv4Addr::new(10, 101, 15, 102),

@@ -1,9 +1,9 @@
-//! Networks for tests. Each has a bridge in a separate namespace ("the world"), and one namespace
-//! for each host.
+//! Networks for tests. Each network has a bridge in a separate namespace ("the world"), and one
+//! namespace for each host.
 //!
 //! The world has the address 10.101.15.1/24 and is every host's gateway. The servers that hosts
-//! must reach run in it. The machine's own network stays untouched, and no packet can leave the
-//! world, because it has no uplink.
+//! must reach run in the world. The machine's own network stays untouched, and no packet can leave
+//! the world, because the world has no uplink.
 
 mod capture;
 mod faults;
@@ -65,9 +65,9 @@ impl State {
 pub struct Link {
     /// The host's name, which is also the name of its interface in the world.
     pub host: String,
-    /// Its namespace; the interface in it is called `eth0`.
+    /// The host's namespace, in which the interface is called `eth0`.
     pub namespace: Namespace,
-    /// Its address, in a /24.
+    /// The host's address, in a /24.
     pub address: Ipv4Addr,
     /// The hardware address of `eth0`.
     pub mac: String,
@@ -109,8 +109,8 @@ impl Network {
         Ok(network)
     }
 
-    /// Adds a host. The first host gets 10.101.15.101, the next one 10.101.15.102, and so on. Its
-    /// namespace survives the host's reboots.
+    /// Adds a host. The first host gets 10.101.15.101, the next host 10.101.15.102, and so on. A
+    /// host's namespace survives the host's reboots.
     pub fn add(&self, host: &str) -> Result<Link> {
         let mut state = self.state()?;
         let last = state.next()?;
@@ -194,7 +194,7 @@ impl Network {
     }
 
     /// Adds an address to the world, such as the metadata service's 169.254.169.254/32. Hosts reach
-    /// it through their gateway, which is the world.
+    /// the address through their gateway, which is the world.
     pub fn add_address(&self, address: &str) -> Result<()> {
         ip(&[
             "-n",
@@ -237,7 +237,7 @@ impl Network {
         self.drop_share(other, one, 100)
     }
 
-    /// Drops all packets from one host to the other, but not in the opposite direction.
+    /// Drops all packets from one host to another, but not in the opposite direction.
     pub fn drop_one_way(&self, from: &str, to: &str) -> Result<()> {
         self.drop_share(from, to, 100)
     }
@@ -290,8 +290,8 @@ impl Network {
         self.nft(&faults::lose_first_probe(&self.link(host)?.host))
     }
 
-    /// Returns how many packets of such probes have been sent so far, and how many of them were
-    /// dropped.
+    /// Returns how many packets of these probes have been sent so far, and how many of the packets
+    /// were dropped.
     pub fn arp_probes(&self) -> Result<[u64; 2]> {
         let mut nft = self.0.world.command("nft");
         let listed = process::run(nft.args(["list", "table", "bridge", "question"]))?.ok()?;
@@ -349,7 +349,7 @@ impl Network {
         state.wires.remove(at).take_up(self.world())
     }
 
-    /// Applies the rules atomically, because it replaces the whole table.
+    /// Applies the rules atomically, because nft replaces the whole table.
     fn apply(&self, state: &State) -> Result<()> {
         self.nft(&faults::table(&state.faults, &state.walls))
     }

@@ -28,12 +28,12 @@ impl Namespace {
         }
     }
 
-    /// Returns its name, as `ip -n` and `ip netns` expect it.
+    /// Returns the namespace's name, as `ip -n` and `ip netns` expect it.
     pub fn name(&self) -> &str {
         &self.0
     }
 
-    /// Returns the file that represents it, as nspawn and nsenter expect it.
+    /// Returns the file that represents the namespace, as nspawn and nsenter expect it.
     pub fn path(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.0)
     }
@@ -50,8 +50,8 @@ impl Namespace {
     }
 
     /// Runs a function in the namespace on a separate thread, and returns the result. Everything
-    /// that the function opens, such as a socket, stays in the namespace when it is used elsewhere
-    /// later. Threads that the function starts also stay in the namespace.
+    /// that the function opens, such as a socket, stays in the namespace, even if it is later used
+    /// elsewhere. Threads that the function starts also stay in the namespace.
     pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T> {
         let path = self.path();
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;

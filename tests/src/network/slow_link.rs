@@ -13,8 +13,8 @@ use crate::run;
 const CARRIER: &str = include_str!("wire.py");
 const CARRIER_START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The slow path to one host: a bridge behind the delaying program. The host's cable is on that
-/// bridge instead of the network's bridge.
+/// The slow path to one host: a bridge behind the program that delays frames. The host's cable is
+/// connected to that bridge instead of the network's bridge.
 #[derive(Debug)]
 pub(super) struct SlowLink {
     pub(super) host: String,

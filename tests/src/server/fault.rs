@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// One way to misbehave. Several faults on the same path are combined as far as possible.
+/// A way in which the server misbehaves. Several faults on the same path are combined as far as
+/// possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Answer with this status and no file, such as 404.
@@ -30,8 +31,8 @@ pub enum Fault {
     Instead(String, String),
 }
 
-/// Returns the faults that apply to the next request. Faults with a count are counted down, and
-/// removed when the count reaches zero.
+/// Returns the faults that apply to the next request. Decrements the faults' counts, and removes a
+/// fault when its count reaches zero.
 pub(super) fn faults_for_request(faults: &mut Vec<Fault>) -> Vec<Fault> {
     let now = faults
         .iter()

@@ -1,9 +1,9 @@
 //! A small HTTP/1.1 file server that can inject faults.
 //!
-//! It serves a folder with GET and HEAD, including Range and Content-Length. A request with any
-//! other method is recorded and answered with 204, so that a script's report can be read back. Each
-//! connection carries only one request, so a client must handle `Connection: close`, and a fault
-//! cannot affect the next request.
+//! The server serves a folder with GET and HEAD, including Range and Content-Length. A request with
+//! any other method is recorded and answered with 204, so that a script's report can be read back.
+//! Each connection carries only one request, so a client must handle `Connection: close`, and a
+//! fault cannot affect the next request.
 
 mod fault;
 mod request;
@@ -24,7 +24,7 @@ use shared::Shared;
 pub use fault::Fault;
 pub use request::Request;
 
-/// A running server. It stops on drop.
+/// A running server. The server stops on drop.
 #[derive(Debug)]
 pub struct FileServer {
     shared: Arc<Shared>,
@@ -62,7 +62,7 @@ impl FileServer {
         })
     }
 
-    /// The address on which it listens.
+    /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -10,19 +10,19 @@ const MAX_BODY_BYTES: u64 = 1 << 20;
 /// A request that the server has seen.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// When it arrived.
+    /// The time when the request arrived.
     pub at: SystemTime,
-    /// The address from which it was sent.
+    /// The address from which the request was sent.
     pub from: Option<std::net::SocketAddr>,
     /// GET, HEAD, POST, …
     pub method: String,
     /// The path, without the query.
     pub path: String,
-    /// The part after the question mark.
+    /// The part of the URL after the question mark.
     pub query: Option<String>,
     /// The headers in their original order, with names as they were written.
     pub headers: Vec<(String, String)>,
-    /// The body, if it had one.
+    /// The body, if the request had one.
     pub body: Vec<u8>,
 }
 

@@ -16,8 +16,8 @@ use crate::{harness, run};
 /// A job that takes longer than this is considered hung.
 const JOB_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
-/// Programs whose tests are short, or share the result of the first test. All tests of such a
-/// program are one job.
+/// Test programs whose tests are short, or share the result of the first test. All tests of each of
+/// these programs form one job.
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
 /// The jobs that take the longest, in descending order.
@@ -48,13 +48,13 @@ const LONGEST_JOBS: [&str; 24] = [
     "bootstrap::a_member_that_received_a_snapshot_delays_no_other",
 ];
 
-/// One process that runs tests.
+/// A process that runs tests.
 #[derive(Debug)]
 pub(super) struct Job {
     program: Program,
-    /// The only test that it runs; None means that it runs all tests.
+    /// The only test that the process runs; None means that it runs all tests of the program.
     test: Option<String>,
-    /// The file that receives its output.
+    /// The file that receives the output.
     log: PathBuf,
     /// The file in which the harness records how long each test took.
     times: PathBuf,
@@ -63,21 +63,21 @@ pub(super) struct Job {
 /// The result of a job.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// Its name.
+    /// The job's name.
     pub(super) name: String,
-    /// Whether its exit code is 0.
+    /// Whether the exit code is 0.
     pub(super) is_good: bool,
-    /// Its output.
+    /// The job's output.
     pub(super) output: String,
     /// The name of each test, and the time that it took.
     pub(super) times: Vec<(String, Duration)>,
     /// The time that the whole job took.
     pub(super) took: Duration,
-    /// The CPU time that it and its hosts used.
+    /// The CPU time that the job and its hosts used.
     pub(super) cpu: Duration,
 }
 
-/// Returns the jobs of these programs; the last one runs first.
+/// Returns the jobs of these programs; the last job runs first.
 pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
     let mut tests = Vec::new();
     for program in programs {
@@ -120,7 +120,7 @@ fn names(program: &Program) -> Result<Vec<String>> {
     )?
     .ok()?;
     let names = said.lines().filter_map(|line| line.strip_suffix(": test"));
-    // In the list a trial's kind precedes its name.
+    // In the list, a trial's kind precedes its name.
     Ok(names
         .map(|name| name.rsplit(' ').next().unwrap_or(name).to_owned())
         .collect())
@@ -135,8 +135,8 @@ impl Job {
         }
     }
 
-    /// Returns the job's priority. The higher it is, the earlier the job runs: first the jobs known
-    /// to take long, then the end-to-end tests, then the unit tests.
+    /// Returns the job's priority. Jobs with a higher priority run earlier: first the jobs known to
+    /// take long, then the end-to-end tests, then the unit tests.
     fn rank(&self) -> usize {
         let name = self.name();
         match LONGEST_JOBS.iter().position(|long| *long == name) {
@@ -145,7 +145,7 @@ impl Job {
         }
     }
 
-    /// Runs it until it ends.
+    /// Runs the job until it ends.
     pub(super) fn run(&self) -> Result<Ended> {
         let started = Instant::now();
         let log = File::create(&self.log)
@@ -167,7 +167,7 @@ impl Job {
             fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
         let mut output = String::from_utf8_lossy(&output).into_owned();
         if status.is_none() {
-            let _ = writeln!(output, "\nit was killed after {JOB_TIMEOUT:?}");
+            let _ = writeln!(output, "\nthe job was killed after {JOB_TIMEOUT:?}");
         }
         let times = if self.program.is_unit {
             unit_times(&output)
@@ -195,8 +195,8 @@ impl Job {
         }
         run::share_with(&mut command);
         if self.program.is_unit {
-            // The harness of a stable compiler reports times only if this variable is set, which
-            // has no effect on compilation here.
+            // The harness of a stable compiler reports times only if this variable is set. The
+            // variable has no effect on compilation here.
             command
                 .env("RUSTC_BOOTSTRAP", "1")
                 .args(["-Z", "unstable-options", "--report-time"]);

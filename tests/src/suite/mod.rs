@@ -1,5 +1,5 @@
 //! Runs every test of the workspace. Each end-to-end test runs in a separate process, and several
-//! run at the same time.
+//! processes run at the same time.
 //!
 //! An end-to-end test spends most of its time waiting, so more tests run at the same time than the
 //! machine has cores. The tests that take the longest start first. `tests/run.sh` builds the test
@@ -21,14 +21,14 @@ pub use programs::{Program, built};
 
 use report::Report;
 
-/// The variable that sets how many tests run side by side.
+/// The variable that sets how many tests run at the same time.
 const LANES: &str = "LANES";
 
 /// Runs all tests of these programs in a shared run, and prints the results. Returns whether all
 /// passed.
 pub fn run(programs: &[Program]) -> Result<bool> {
     let jobs = job::list(programs, &run::current()?.folder("logs")?)?;
-    ensure!(!jobs.is_empty(), "there is no test");
+    ensure!(!jobs.is_empty(), "there are no tests");
     let (lanes, started) = (lanes()?, Instant::now());
     println!("{} jobs in {lanes} lanes", jobs.len());
     // The last job in the list runs first.

@@ -8,13 +8,13 @@ use serde_json::Value;
 /// A test program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// The name of its target, such as `bootstrap`.
+    /// The name of the program's target, such as `bootstrap`.
     pub name: String,
-    /// Whether it uses cargo's own harness, as the unit tests do.
+    /// Whether the program uses cargo's own harness, as the unit tests do.
     pub is_unit: bool,
-    /// The program.
+    /// The path of the program.
     pub path: PathBuf,
-    /// The folder of its package, which is where cargo runs it.
+    /// The folder of the program's package, in which cargo runs the program.
     pub folder: PathBuf,
 }
 
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_test_programs_are_taken() -> Result<()> {
+    fn only_test_programs_are_returned() -> Result<()> {
         let messages = r#"{"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","target":{"kind":["lib"],"name":"a"},"profile":{"test":false},"executable":null}
 {"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","target":{"kind":["lib"],"name":"a"},"profile":{"test":true},"executable":"/w/target/debug/deps/a-1"}
 {"reason":"compiler-artifact","manifest_path":"/w/b/Cargo.toml","target":{"kind":["bin"],"name":"b"},"profile":{"test":false},"executable":"/w/target/debug/b"}

@@ -1,4 +1,4 @@
-//! The report on the jobs. It prints the results and counts the tests.
+//! Prints the results of the jobs and counts the tests.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl Report {
     /// output instead.
     pub(super) fn add(&mut self, ended: &Ended) {
         let [passed, mut failed, skipped] = counts(&ended.output);
-        // This applies to a job that was killed and has printed no summary, for example.
+        // For example, a job that was killed has not printed a summary.
         if !ended.is_good && failed == 0 {
             failed = 1;
         }
@@ -100,8 +100,8 @@ impl Report {
     }
 }
 
-/// Returns the reason why a test was skipped, if this line of a test program's output has it. A unit
-/// test's line is `test a::b ... ignored, REASON`.
+/// Returns the reason why a test was skipped, if this line of a test program's output contains one.
+/// A unit test's line is `test a::b ... ignored, REASON`.
 fn ignored(line: &str) -> Option<String> {
     if line.starts_with("ignored: ") {
         return Some(line.to_owned());
@@ -132,7 +132,7 @@ fn reason(output: &str) -> String {
 }
 
 /// Returns the numbers of tests that passed, failed and were ignored, from the summary line that
-/// every test program prints at its end.
+/// every test program prints at the end.
 fn counts(output: &str) -> [usize; 3] {
     let mut counts = [0; 3];
     for line in output

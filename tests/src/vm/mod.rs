@@ -1,9 +1,9 @@
-//! A virtual machine. Unlike a host in namespaces, it has SELinux, and its own kernel with separate
-//! memory and settings.
+//! A virtual machine. Unlike a host in namespaces, a virtual machine has SELinux, and its own
+//! kernel with separate memory and settings.
 //!
-//! It runs in QEMU without KVM, and is therefore about ten times slower than the machine it runs
-//! on. Its root is an XFS made from a folder. Its kernel is Debian's cloud kernel, which is
-//! downloaded but not installed.
+//! The machine runs in QEMU without KVM, and is therefore about ten times slower than the machine
+//! that runs the tests. The root is an XFS file system made from a folder. The kernel is Debian's
+//! cloud kernel, which is downloaded but not installed.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -39,8 +39,8 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Makes a machine whose disk is an XFS of this many bytes with a copy of a root; `prepare`
-    /// changes the copy while it is mounted.
+    /// Makes a machine whose disk is an XFS file system of this many bytes with a copy of a root;
+    /// `prepare` changes the copy while it is mounted.
     pub fn new(root: &Path, bytes: u64, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let disk = Disk::xfs(bytes, "root")?;
         let vm = Self {
@@ -97,8 +97,8 @@ impl Vm {
         done
     }
 
-    /// Boots it with these words on the kernel command line, and waits until it powers off by
-    /// itself.
+    /// Boots the machine with these words on the kernel command line, and waits until the machine
+    /// powers itself off.
     pub fn run(
         &self,
         words: &str,
@@ -134,7 +134,7 @@ impl Vm {
             self.disk.device().display(),
             self.throttle
         ))
-        // Its network contains only the guest's own address.
+        // The machine's network contains only the guest's own address.
         .args([
             "-netdev",
             &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}"),
@@ -168,7 +168,7 @@ pub fn busybox() -> Result<PathBuf> {
     Ok(kernel()?.join("busybox"))
 }
 
-/// Puts `vmlinuz` and `initrd.img` into a folder, as for an installer, but with this `init` as the
+/// Writes `vmlinuz` and `initrd.img` to a folder, as for an installer, but with this `init` as the
 /// first program.
 pub fn installer(folder: &Path, init: &str) -> Result<()> {
     let kernel = kernel()?;
@@ -176,7 +176,7 @@ pub fn installer(folder: &Path, init: &str) -> Result<()> {
     fs::write(work.path().join("init"), init)?;
     fs::set_permissions(work.path().join("init"), fs::Permissions::from_mode(0o755))?;
     // The kernel unpacks the archives one after another. If two files have the same name, the last
-    // one remains (kernel documentation, driver-api/early-userspace/buffer-format).
+    // file remains (kernel documentation, driver-api/early-userspace/buffer-format).
     let script = "cp \"$1/vmlinuz\" \"$2/\" && cp \"$1/initrd\" \"$2/initrd.img\" && cd \"$3\" && \
                   echo init | \"$1/busybox\" cpio -o -H newc 2>/dev/null | gzip -1 >> \"$2/initrd.img\"";
     let mut sh = Command::new("sh");

@@ -49,7 +49,7 @@ impl Bed {
     }
 }
 
-/// Returns a schedule whose slot does not change for hours, and whose latest run was more than half
+/// Returns a schedule whose current period lasts for hours, and whose latest run was more than half
 /// a period ago.
 pub(crate) fn far() -> String {
     let now = SystemTime::now()

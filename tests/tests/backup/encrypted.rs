@@ -1,6 +1,6 @@
 //! Tests snapshots that are compressed and encrypted while they are received, and written to a
-//! store or a folder. Other programs can read them, and a restore can use them directly from the
-//! store.
+//! store or a folder. Other programs can read these snapshots, and a restore can use them directly
+//! from the store.
 
 mod https;
 
@@ -73,7 +73,10 @@ fn all() -> Result<()> {
 
     host.check(&["firstboot", "snapshot"])?;
     let listed = list(host, PLACE)?;
-    let name = listed[0]["name"].as_str().context("no name")?.to_owned();
+    let name = listed[0]["name"]
+        .as_str()
+        .context("the snapshot has no name")?
+        .to_owned();
     ensure!(
         listed.len() == 1 && listed[0]["good"] == true && name.ends_with(".db.zst.age"),
         "{listed:?}"
@@ -189,7 +192,7 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
         "--boot",
     ])?;
     ensure!(well.contains("booted"), "{well}");
-    // The second recipient's key decrypts it, but a third key does not.
+    // The second recipient's key decrypts the snapshot, but a third key does not.
     host.write("/root/second", fs::read(other)?, 0o600)?;
     verify(host, FILE, "/root/second")?.ok()?;
     host.write("/root/third", fs::read(keys("three")?.0)?, 0o600)?;
@@ -280,7 +283,7 @@ fn theirs(host: &Host, public: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns how many unfinished uploads the store lists.
+/// Returns the number of unfinished uploads that the store lists.
 fn unfinished(bed: &Bed) -> Result<usize> {
     let mut curl = bed.provisioning.network.world().command("curl");
     let said =
@@ -297,7 +300,7 @@ fn stored(bed: &Bed) -> Result<(usize, usize)> {
     Ok((unfinished(bed)?, said.matches("<Key>").count()))
 }
 
-/// Checks that ^C leaves neither an object without its manifest nor parts of an upload, which cost
+/// Checks that ^C does not leave an object without its manifest, or parts of an upload, which cost
 /// money and appear in no list of objects. The test interrupts firstboot while it uploads the
 /// parts, and after the store has carried out the request but before its answer has arrived.
 fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
@@ -355,7 +358,8 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     Ok(())
 }
 
-/// Restores over a connection that breaks off, and resumes at the point where it broke off.
+/// Restores over a connection that breaks off, and checks that the restore resumes at the byte at
+/// which the connection broke off.
 fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
     let host = &bed.hosts[0];
     etcdctl(host, "put answer 43")?;

@@ -32,8 +32,8 @@ fn at(page: u64) -> usize {
     usize::try_from(page).unwrap_or(0) * PAGE
 }
 
-/// Returns, for each bucket, the position of its root page number, and that number; 0 means that
-/// the bucket is inline.
+/// Returns, for each bucket, the position and the value of its root page number; 0 means that the
+/// bucket is inline.
 fn roots(db: &[u8]) -> BTreeMap<Vec<u8>, (usize, u64)> {
     let root = at(meta(db, 16));
     (0..word(db, root + 10) & 0xFFFF)
@@ -72,10 +72,10 @@ fn free(db: &[u8]) -> Result<u64> {
     }
     (2..meta(db, 40))
         .find(|page| !used.contains(page))
-        .context("there is no free page")
+        .context("there is no unreferenced page")
 }
 
-/// Tests a running member that still has in memory the data that its file has lost. Afterwards the
+/// Tests a running member that still has in memory the data that its file has lost. Afterwards, the
 /// member is unusable.
 pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     let put = |from: u32| -> Result<()> {
@@ -103,7 +103,7 @@ pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     file.write_all_at(&old, at(place) as u64)?;
     file.write_all_at(&place.to_le_bytes(), pointer as u64)?;
     // Unless the member is named explicitly, firstboot first compares its data with the others'
-    // data and stops there.
+    // data and then stops.
     let endpoint = format!("https://{address}:2379");
     let taken = host.run(&[
         "firstboot",

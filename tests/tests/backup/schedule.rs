@@ -1,4 +1,5 @@
-//! Tests the timer. Every run takes one snapshot of the cluster, even if one member is down.
+//! Tests the timer for snapshots. Every run takes one snapshot of the cluster, even if one member
+//! is down.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -38,10 +39,10 @@ fn snapshots(hosts: &[Host]) -> Result<BTreeSet<String>> {
 fn once() -> Result<()> {
     let mut bed = Bed::new(3, &far())?;
     for host in &bed.hosts {
-        // Makes the timer's last run appear long past: systemd makes up for the missed run at boot
-        // (Persistent=).
+        // Makes the timer's last run appear long past, so that systemd makes up for the missed run
+        // at boot (Persistent=).
         let stamp = host.path("/var/lib/systemd/timers/stamp-firstboot-snapshot.timer");
-        fs::create_dir_all(stamp.parent().context("no folder")?)?;
+        fs::create_dir_all(stamp.parent().context("the stamp has no folder")?)?;
         File::create(&stamp)?.set_modified(SystemTime::now() - Duration::from_secs(3 * 86_400))?;
     }
     bed.boot()?;
@@ -54,7 +55,7 @@ fn once() -> Result<()> {
     let maker = taken
         .first()
         .and_then(|name| name.split(' ').next())
-        .context("the snapshot names no member")?
+        .context("the snapshot does not name a member")?
         .to_owned();
 
     let status = bed.hosts[0].run(&["firstboot", "status"])?.stdout;
@@ -63,8 +64,8 @@ fn once() -> Result<()> {
         "{status}"
     );
 
-    // Repeats the same run while the member that took the snapshot is off and one of the others
-    // cannot take it.
+    // Repeats the same run while the member that took the snapshot is off and another member cannot
+    // take a snapshot.
     etcdctl(&bed.hosts[0], &format!("del {NEWEST}"))?;
     let at = bed
         .hosts
@@ -85,7 +86,7 @@ fn once() -> Result<()> {
         "{taken:?}"
     );
 
-    // The members that could not take it or were down find that the snapshot already exists.
+    // The members that could not take the snapshot or were down find that it already exists.
     bed.hosts[0]
         .sh("umount /var/backups/etcd && systemctl start firstboot-snapshot")?
         .ok()?;
@@ -138,7 +139,7 @@ fn shorten_turns(hosts: &[Host]) -> Result<()> {
 }
 
 /// Checks that the unit's state and exit code report a disk that cannot be written to. The status
-/// reports it as well, because no other member takes the snapshot.
+/// also reports the disk, because no other member takes the snapshot.
 fn cannot(host: &Host) -> Result<()> {
     host.sh("mount -t tmpfs -o ro none /var/backups/etcd")?
         .ok()?;

@@ -1,4 +1,4 @@
-//! Tests taking a single snapshot, and everything that can go wrong with it.
+//! Tests taking a single snapshot, and everything that can go wrong.
 
 use std::process::{Child, Stdio};
 use std::thread::sleep;
@@ -101,7 +101,7 @@ fn under_writes(host: &Host) -> Result<()> {
     let leader = tests::cluster::status(host)?
         .into_iter()
         .find(|member| member.leader)
-        .context("no leader")?;
+        .context("no member leads")?;
     let address = format!("10.101.15.10{}", leader.name.trim_start_matches("etcd-"));
     ensure!(
         !any["endpoint"]
@@ -161,7 +161,7 @@ fn pruned(host: &Host) -> Result<()> {
     check_snapshot(host, &format!("{OWN}/{newest}")).map(drop)
 }
 
-/// Tests a disk that is too small from the start, and one that becomes full partway through.
+/// Tests a disk that is too small from the start, and a disk that becomes full partway through.
 fn no_room(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     host.sh("mount -t tmpfs -o size=8m none /root/slow")?.ok()?;
@@ -196,7 +196,8 @@ fn read_only(host: &Host) -> Result<()> {
     host.check(&["umount", "/mnt/small"]).map(drop)
 }
 
-/// Starts a snapshot from another member, over a link slow enough to leave time to disturb it.
+/// Starts a snapshot from another member, over a link that is slow enough to leave time for a
+/// disturbance.
 fn begin(bed: &Bed, from: &str, path: &str) -> Result<Child> {
     let host = &bed.hosts[0];
     bed.provisioning.network.limit_rate("etcd-1", "8mbit")?;
@@ -209,7 +210,7 @@ fn begin(bed: &Bed, from: &str, path: &str) -> Result<Child> {
         .stderr(Stdio::piped())
         .spawn()
         .context("cannot start firstboot")?;
-    let folder = path.rsplit_once('/').context("no folder")?.0;
+    let folder = path.rsplit_once('/').context("the path has no folder")?.0;
     host.wait_for(
         &format!("[ -s {folder}/.firstboot-etcd-1.part ]"),
         CONVERGENCE_TIMEOUT,
@@ -297,7 +298,7 @@ fn member_killed(bed: &Bed) -> Result<()> {
         "{code:?} {said}"
     );
     nothing_left(bed)?;
-    // After all these steps the cluster is unharmed.
+    // After all these steps, the cluster is unharmed.
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(&bed.hosts[0], "put after all") {
         ensure!(Instant::now() < end, "{error:#}");
@@ -306,8 +307,8 @@ fn member_killed(bed: &Bed) -> Result<()> {
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Stops one member partway through while its connection stays open, and cuts the link to another
-/// member. firstboot abandons both snapshots, and leaves no files behind.
+/// Stops one member partway through a snapshot while its connection stays open, and cuts the link
+/// to another member. firstboot abandons both snapshots, and leaves no files behind.
 fn silent(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     host.check(&["mkdir", "/root/slow/other"])?;

@@ -70,7 +70,7 @@ fn all() -> Result<()> {
     Ok(())
 }
 
-/// Checks that after a fault of the store firstboot tries again, or fails and leaves no snapshot
+/// Checks that, after a fault of the store, firstboot tries again, or fails and leaves no snapshot
 /// behind.
 fn survives_faults(host: &Host, store: &S3) -> Result<()> {
     store.fault(Fault::Status500("PUT", 2));

@@ -54,7 +54,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             services,
         ),
         trial(
-            "other_releases_run",
+            "other_etcd_releases_can_be_made",
             &[Requirement::Apt, Requirement::Go(25)],
             releases,
         ),
@@ -104,7 +104,7 @@ fn cluster() -> Result<()> {
     healthy(&network, &[101, 102, 103])?;
     ensure!(
         etcdctl(&network, 103, &["get", "a"])?.contains('2'),
-        "the others' write has not arrived"
+        "the write of the other hosts has not arrived"
     );
 
     hosts[2].shutdown()?;
@@ -172,7 +172,7 @@ fn parted() -> Result<()> {
                 let begun = Instant::now();
                 std::net::TcpStream::connect("10.101.15.102:9").map(|_| begun.elapsed())
             })?
-            .context("no connection")
+            .context("cannot connect to the host")
     };
     network.add_latency("etcd-2", Duration::from_millis(100))?;
     ensure!(

@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             serves,
         ),
         trial(
-            "the_server_misbehaves_as_ordered",
+            "each_injected_fault_has_its_effect",
             &[Requirement::Curl],
             misbehaves,
         ),
@@ -92,11 +92,11 @@ fn misbehaves() -> Result<()> {
     ensure!(flipped.ok()? == "10");
     ensure!(
         curl(&["-f", "-r", "3-5", &url])?.ok()? == "345",
-        "a flip outside of the range is visible"
+        "a flipped byte outside the range is visible"
     );
     ensure!(
         curl(&["-f", "-r", "0-2", &url])?.ok()? != "012",
-        "a flip inside of the range is not visible"
+        "a flipped byte inside the range is not visible"
     );
 
     ensure!(with(Fault::IgnoreRange, &["-f", "-r", "3-5"])?.stdout == CONTENT);

@@ -236,7 +236,7 @@ fn powers_off() -> Result<()> {
             "reboot(2): restart",
         ),
     ] {
-        // Not every kernel has the SysRq key.
+        // Some kernels do not support the SysRq key.
         if expected.starts_with("sysrq") && !Path::new("/proc/sysrq-trigger").exists() {
             continue;
         }

@@ -38,7 +38,8 @@ fn kernel() -> Result<()> {
     host.boot()?;
     host.wait_for(DBUS, BOOT_TIMEOUT)?;
     newer(&host, &[Ported::Seccomp, Ported::Getrandom])?;
-    // The calls that 3.10 has work. The tried calls are harmless, and every kernel has them.
+    // The calls that 3.10 has also work on a host. The calls tried here are harmless, and every
+    // kernel has them.
     for (first, last) in [(4, 10), (305, 309)] {
         let all: Vec<u32> = (first..=last).collect();
         ensure!(

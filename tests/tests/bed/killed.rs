@@ -80,8 +80,8 @@ fn killed() -> Result<()> {
     Ok(())
 }
 
-/// Starts runs without a test, several at the same time. Each of them looks for dead runs while
-/// others make and remove their folders.
+/// Starts runs without a test, several at the same time. Each run looks for dead runs while other
+/// runs make and remove their folders.
 fn at_once() -> Result<()> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let start = || {

@@ -30,7 +30,7 @@ pub(crate) struct Bed {
     // The hosts must be dropped before their network.
     pub(crate) hosts: Vec<Host>,
     pub(crate) provisioning: Provisioning,
-    /// The version of etcd that its nodes run.
+    /// The version of etcd that the nodes run.
     pub(crate) version: String,
     /// The number of log entries after which etcd makes a snapshot.
     snapshot_count: usize,
@@ -38,19 +38,19 @@ pub(crate) struct Bed {
 
 impl Bed {
     /// Makes the given number of nodes: the demo's three, or more nodes like them. `ETCD_VERSION`
-    /// makes the whole suite use a different etcd.
+    /// sets a different etcd for the whole suite.
     pub(crate) fn new(count: usize) -> Result<Self> {
         Self::with_etcd(&etcd::asked(), count)
     }
 
-    /// Makes the same bed with a version of etcd other than the suite's.
+    /// Makes a bed whose version of etcd is not the suite's.
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
         // With this setting, a joining member soon receives a snapshot of the database instead of
         // the whole log, as in any cluster in use.
         Self::compacting(version, count, 1000)
     }
 
-    /// Makes the same bed with an etcd that compacts its log after this many entries.
+    /// Makes a bed with an etcd that compacts its log after this many entries.
     pub(crate) fn compacting(version: &str, count: usize, snapshot_count: usize) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
@@ -64,7 +64,7 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Makes a bed that has neither an image nor nodes yet.
+    /// Makes a bed that has no image and no nodes yet.
     pub(crate) fn unbuilt() -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let version = etcd::DEMO.to_owned();
@@ -120,8 +120,8 @@ impl Bed {
         self.provisioning.build(&path).map(drop)
     }
 
-    /// Adds a newly installed machine that has this node's document but a different address; it is
-    /// off.
+    /// Adds a newly installed machine that is off, with this node's document but a different
+    /// address.
     pub(crate) fn moved(&self, node: &str) -> Result<Host> {
         let mut host = self.provisioning.machine(&format!("{node}-new"))?;
         self.provisioning.install(&mut host)?;
@@ -130,13 +130,13 @@ impl Bed {
         Ok(host)
     }
 
-    /// Gives a machine that is off a new disk, in the state of its first disk after the
+    /// Gives a new disk to a machine that is off, in the state of its first disk after the
     /// installation.
     pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()
     }
 
-    /// Gives a machine that is off a new disk, installed from the image.
+    /// Gives a new disk, installed from the image, to a machine that is off.
     pub(crate) fn reinstall(&mut self, at: usize) -> Result<()> {
         let host = &mut self.hosts[at];
         host.wipe()?;
@@ -160,7 +160,7 @@ impl Bed {
         reference_setup::configure(&self.provisioning, &self.hosts[at], "new")
     }
 
-    /// Adds a second installed machine with this node's document and address; it is off.
+    /// Adds a second installed machine that is off, with this node's document and address.
     pub(crate) fn twin(&self, node: &str) -> Result<Host> {
         let twin = self.provisioning.twin(node)?;
         etcd::replace_etcd_binary(&twin, &self.version)?;
@@ -213,13 +213,13 @@ impl Bed {
     }
 }
 
-/// Removes a member by hand.
+/// Removes a member with etcdctl, as an operator would.
 pub(crate) fn remove(host: &Host, member: &str) -> Result<()> {
     retry_etcdctl(host, &format!("member remove {member}"))
 }
 
-/// Runs etcdctl until it succeeds, because etcd reports its cluster as unhealthy for five seconds
-/// after an election or after a member has been away (server.go, HealthInterval).
+/// Runs etcdctl until the command succeeds, because etcd reports its cluster as unhealthy for five
+/// seconds after an election or after a member has been away (server.go, HealthInterval).
 pub(crate) fn retry_etcdctl(host: &Host, arguments: &str) -> Result<()> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(host, arguments) {
@@ -264,7 +264,7 @@ pub(crate) fn listed(host: &Host, name: &str) -> Result<Option<(String, String)>
     }))
 }
 
-/// Waits until firstboot has refused in this boot with these words, and etcd is down.
+/// Waits until firstboot has refused with these words in this boot, and etcd is down.
 pub(crate) fn wait_refused(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
     host.wait_for(

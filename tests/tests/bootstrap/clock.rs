@@ -1,5 +1,5 @@
-//! Tests a node with a new disk and a wrong clock. It must not join a cluster, because leases and
-//! certificates depend on the clock.
+//! Tests a node with a new disk and a wrong clock. The node must not join a cluster, because leases
+//! and certificates depend on the clock.
 
 use std::path::Path;
 
@@ -20,8 +20,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Sets a wrong clock while the machine is off. First the clock is slow, so that the machine's own
-/// certificates are not valid yet. Then it is fast, which the members' clocks reveal.
+/// Sets a wrong clock while the machine is off. First, the clock is slow, so that the machine's own
+/// certificates are not valid yet. Then the clock is fast, which a comparison with the members'
+/// clocks reveals.
 fn off() -> Result<()> {
     let bed = Bed::booted(Path::new(env!("CARGO_BIN_EXE_tracer")))?;
     bed.make_healthy(0)?;

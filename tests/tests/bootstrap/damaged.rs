@@ -48,7 +48,7 @@ fn nothing_lost(bed: &Bed, client: &Client) -> Result<()> {
     let found = client::insist(|| client.all(host.address(), "kept/"))?;
     ensure!(
         found.len() == KEYS,
-        "of {KEYS} keys only {} exist",
+        "of {KEYS} keys, only {} exist",
         found.len()
     );
     Ok(())
@@ -63,7 +63,7 @@ fn named(host: &Host, words: &[&str]) -> Result<()> {
         .stdout
         .lines()
         .find(|line| line.starts_with("etcd-3 "))
-        .context("no row")?;
+        .context("the status has no row for etcd-3")?;
     ensure!(
         ran.code() == 5 && words.iter().all(|word| row.contains(word)),
         "not {words:?}: {ran:?}"
@@ -102,7 +102,7 @@ fn newest_log(member: &Path) -> Result<PathBuf> {
     let logs = files
         .into_iter()
         .filter(|path| path.extension().is_some_and(|extension| extension == "wal"));
-    logs.max().context("no log")
+    logs.max().context("the data has no log")
 }
 
 fn damaged() -> Result<()> {
@@ -117,7 +117,7 @@ fn damaged() -> Result<()> {
     // If firstboot itself finds damage in the data, it archives the data and rebuilds the member,
     // because the other members have all of the data.
     for (id, log) in [("data-behind", true), ("data-incomplete", false)] {
-        let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+        let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
         host.check(&[
             "sh",
             "-c",
@@ -144,7 +144,7 @@ fn damaged() -> Result<()> {
             CONVERGENCE_TIMEOUT,
         )?;
         nothing_lost(&bed, &client).with_context(|| id.to_owned())?;
-        let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+        let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
         ensure!(new != old, "{id}: etcd-3 keeps its old id {old}");
         host.check(&[
             "sh",
@@ -153,7 +153,7 @@ fn damaged() -> Result<()> {
         ])?;
     }
 
-    // This damage is found only by etcd.
+    // Only etcd finds this damage.
     host.check(&["systemctl", "stop", "etcd"])?;
     change(&member.join("snap/db"), |bytes| {
         bytes[8192..].chunks_mut(4096).for_each(damage_keys);
@@ -183,7 +183,7 @@ fn full() -> Result<()> {
     bed.wait_all_healthy()?;
     let client = written(&bed)?;
     let host = &bed.hosts[2];
-    let (old, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
+    let (old, _) = listed(host, "etcd-3")?.context("etcd-3 is not listed")?;
     let filled = host.sh("dd if=/dev/zero of=/var/lib/etcd/junk bs=1M")?;
     ensure!(
         filled.stderr.contains("No space left on device"),
@@ -201,7 +201,7 @@ fn full() -> Result<()> {
     )?;
     host.check(&["rm", "/var/lib/etcd/junk"])?;
     nothing_lost(&bed, &client)?;
-    let (new, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
+    let (new, _) = listed(host, "etcd-3")?.context("etcd-3 is not listed")?;
     ensure!(new == old, "a full volume changed the member id of etcd-3");
     Ok(())
 }
@@ -211,7 +211,8 @@ fn masked() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let host = &bed.hosts[2];
-    // The unit file is where `systemctl mask` would put its link, so systemctl refuses.
+    // The unit file has the path at which `systemctl mask` would put its link, so systemctl
+    // refuses.
     let refused = host.sh("systemctl mask etcd")?;
     ensure!(refused.stderr.contains("already exists"), "{refused:?}");
     host.check(&[

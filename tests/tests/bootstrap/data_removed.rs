@@ -1,5 +1,5 @@
 //! Tests a healthy member whose data an operator or an accident empties, replaces or damages. etcd
-//! must never start on such data under the old member's id, however it is started
+//! must never start on this data under the old member's id, however etcd is started
 //! (etcd-io/etcd#2780, #8486, #10817).
 
 use std::thread::sleep;
@@ -49,8 +49,8 @@ fn rebuilt_once(version: &str) -> Result<Bed> {
 }
 
 /// Ways to lose a member's data, as an operator would type them. /root/copy is an older copy of the
-/// data, and /root/other is a copy of another member's data. After each loss etcd is started by
-/// hand, or systemd restarts it.
+/// data, and /root/other is a copy of another member's data. After each loss, the script or systemd
+/// starts etcd again.
 const WAYS: [(&str, &str); 11] = [
     ("removed while stopped", "systemctl stop etcd; rm -rf data; systemctl start --no-block etcd"),
     ("removed, and killed", "rm -rf data; systemctl kill --signal=KILL etcd"),
@@ -97,7 +97,7 @@ fn emptied(version: &str) -> Result<()> {
         let found = client::insist(|| client.all(host.address(), "kept/"))?;
         ensure!(
             found.len() == keys,
-            "{what}: of {keys} keys only {} exist",
+            "{what}: of {keys} keys, only {} exist",
             found.len()
         );
     }
@@ -108,7 +108,7 @@ fn emptied(version: &str) -> Result<()> {
 /// member without intervention.
 pub(crate) fn lose(bed: &Bed, script: &str) -> Result<()> {
     let host = &bed.hosts[2];
-    let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
     host.sh(script)?;
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while listed(&bed.hosts[0], "etcd-3")
@@ -157,7 +157,8 @@ fn ten_writes(version: &str) -> Result<()> {
     bed.hosts[2].sh("rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd")?;
     bed.provisioning.network.unplug("etcd-2")?;
     bed.hosts[0].boot()?;
-    // This is longer than an election takes, and longer than systemd waits before it restarts etcd.
+    // The wait is longer than an election takes, and longer than systemd waits before it restarts
+    // etcd.
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
         let written = client.put(first, "after", "v");
@@ -175,7 +176,7 @@ fn ten_writes(version: &str) -> Result<()> {
         let found = client::insist(|| client.all(host.address(), "acknowledged/"))?;
         ensure!(
             found.len() == 10,
-            "of ten acknowledged writes {} has {}",
+            "of ten acknowledged writes, {} has {}",
             host.name(),
             found.len()
         );

@@ -37,7 +37,7 @@ fn members(report: &Value) -> &[Value] {
     report["members"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Stops the voters of a healthy cluster of three, one after the other. Every state has its exit
+/// Stops the voters of a healthy cluster of three, one after another. Each state has its own exit
 /// code, and the report shows each stopped member with the reason.
 pub(crate) fn shows_a_cluster_that_loses_its_members(bed: &mut Bed) -> Result<()> {
     needs_a_certificate(bed)?;
@@ -85,8 +85,8 @@ fn needs_a_certificate(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Alters a file of the second node. The node's own check finds it, and the report names it until
-/// the file is restored.
+/// Alters a file of the second node. The node's own check finds the change, and the report names
+/// the file until it is restored.
 fn shows_an_altered_file(bed: &Bed) -> Result<()> {
     const FILE: &str = "/etc/chrony.conf";
     let host = &bed.hosts[1];

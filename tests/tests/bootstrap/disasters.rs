@@ -1,5 +1,5 @@
-//! Tests the disasters that can happen with plain etcd. Each runs twice on the same machines: with
-//! etcd set up by hand, and with firstboot.
+//! Tests the disasters that can happen with plain etcd. Each disaster runs twice on the same
+//! machines: with etcd set up by hand, and with firstboot.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ pub(crate) fn write(client: &Client, bed: &Bed, at: usize) -> Result<()> {
     })
 }
 
-/// Returns the value of the key `answer` on a member, once that member has a quorum.
+/// Returns the value of the key `answer` on a member, after that member has a quorum.
 pub(crate) fn answer(client: &Client, bed: &Bed, at: usize) -> Result<Option<String>> {
     let address = bed.hosts[at].address();
     let mut found = None;
@@ -93,9 +93,9 @@ fn eventually(what: &str, mut act: impl FnMut() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// etcd-io/etcd#12227: two of three members get new disks and are started as `new`. They are a
-/// quorum and elect a leader without data. The third member, which has the data, follows that
-/// leader.
+/// etcd-io/etcd#12227: two of three members get new disks and are started as `new`. These two
+/// members form a quorum and elect a leader without data. The third member, which has the data,
+/// follows that leader.
 fn two_wiped() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;
@@ -113,7 +113,7 @@ fn two_wiped() -> Result<()> {
     bed.replace_disk(0)?;
     bed.replace_disk(1)?;
 
-    // The two nodes alone cannot know what data the third node has.
+    // The two nodes alone cannot determine what data the third node has.
     boot_all(&mut bed.hosts[..2])?;
     for (own, other) in [(0, "etcd-2"), (1, "etcd-1")] {
         wait_said(
@@ -127,7 +127,7 @@ fn two_wiped() -> Result<()> {
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
 
-    // Once the third node is up, they know.
+    // After the third node has come up, the two nodes report its data.
     bed.hosts[2].boot()?;
     for host in &bed.hosts[..2] {
         wait_said(
@@ -141,7 +141,7 @@ fn two_wiped() -> Result<()> {
     }
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
-    // Without a quorum, etcd does not answer clients, so the test reads its database.
+    // Without a quorum, etcd does not answer clients, so the test reads the member's database.
     let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
     ensure!(
         database.windows(6).any(|bytes| bytes == b"answer"),
@@ -157,7 +157,7 @@ fn wiped_and_parted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;
     write(&client, &bed, 0)?;
-    // If the victim were the leader, its progress records would be lost as well, so the victim is a
+    // If the victim were the leader, its progress records would also be lost, so the victim is a
     // follower.
     let leads = |at: usize| client.leads(bed.hosts[at].address());
     let lost = if leads(2)? { 1 } else { 2 };
@@ -198,14 +198,16 @@ fn wiped_and_parted() -> Result<()> {
 }
 
 /// One member lags behind, and the other two acknowledge a write. Power fails, and one of these two
-/// comes back with a new disk. If it is started as `new`, it is a voter with its old id that has
-/// forgotten the write. Together with the lagging member it forms a quorum without the write.
+/// comes back with a new disk. If that member is started as `new`, it is a voter with its old id
+/// that has forgotten the write. Together with the lagging member, it forms a quorum without the
+/// write.
 fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;
     write_behind(&client, &mut bed)?;
     bed.set_up_by_hand(2)?;
-    // etcd refuses to start as `new` while a member that lists it answers, so it starts first here.
+    // etcd refuses to start as `new` while a member that lists this member answers, so the victim
+    // starts first here.
     bed.hosts[2].boot()?;
     bed.hosts[2].wait_for(
         "ls /var/lib/etcd/data/member/wal/*.wal",
@@ -249,7 +251,7 @@ fn all_restarted() -> Result<()> {
 /// Makes a write that the second member does not receive, and then cuts the power.
 fn write_behind(client: &Client, bed: &mut Bed) -> Result<()> {
     bed.provisioning.network.unplug("etcd-2")?;
-    write(client, bed, 0).context("the first and the third member are not a quorum")?;
+    write(client, bed, 0).context("the first and the third member do not form a quorum")?;
     bed.cut_power()?;
     bed.provisioning.network.replug("etcd-2")
 }

@@ -23,8 +23,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn apart() -> Result<()> {
     let mut bed = Bed::new(0)?;
-    // With this check etcd would correctly refuse to start again. On nodes upgraded from an older
-    // image the check is off.
+    // With this check, etcd would correctly refuse to start again. On nodes upgraded from an older
+    // image, the check is disabled.
     let text = fs::read_to_string(recipe("demo"))?
         .replace("[etcd]\n", "[etcd]\ninitial-corrupt-check = false\n");
     bed.grow_from(&text, 3)?;
@@ -64,7 +64,7 @@ fn apart() -> Result<()> {
 
     snapshots_warn(three)?;
 
-    // If two members differ, firstboot cannot tell which of them is right.
+    // If two members differ, firstboot cannot determine which member is right.
     bed.hosts[1].cut_power()?;
     let one = &bed.hosts[0];
     one.wait_for(

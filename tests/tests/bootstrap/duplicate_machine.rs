@@ -1,5 +1,5 @@
-//! Tests the disaster "a clone of a node booted beside it", and a second machine with the same node
-//! document.
+//! Tests the disaster in which a clone of a node is booted next to the node, and a second machine
+//! with the same node document.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -41,9 +41,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Boots a clone next to its node. With plain etcd it is the same member and votes a second time.
-/// With firstboot, the clone finds the other machine at its own address before it contacts any
-/// member, or recognizes by the hardware that its disk belongs to a different machine.
+/// Boots a clone next to its node. With plain etcd, the clone is the same member and votes a second
+/// time. With firstboot, the clone finds the other machine at its own address before it contacts
+/// any member, or recognizes by the hardware that its disk belongs to a different machine.
 fn twin() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -66,8 +66,8 @@ fn twin() -> Result<()> {
     );
     twin.cut_power()?;
 
-    // The twin does not hear the owner of the address at first, but finds out about it from the
-    // other members.
+    // At first, the twin does not receive ARP replies from the owner of the address, but the other
+    // members report the owner.
     bed.provisioning.network.lose_first_arp_probe(twin.name())?;
     twin.boot()?;
     wait_refused(
@@ -77,7 +77,8 @@ fn twin() -> Result<()> {
     has_no_etcd(&twin)?;
     twin.cut_power()?;
 
-    // The twin has a copy of the member's disk, and cannot hear the owner of the address.
+    // The twin has a copy of the member's disk, and does not receive packets from the owner of the
+    // address.
     for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
         copy(&bed.hosts[2].path(folder), &twin.path(folder))?;
     }
@@ -85,7 +86,8 @@ fn twin() -> Result<()> {
     twin.boot()?;
     wait_refused(&twin, &["[machine-copied]", &mac])?;
     bed.provisioning.network.heal_all()?;
-    // The same disk without the journal, so that the clone does not know its machine.
+    // The disk is the same, but without the journal, so that the clone has no record of its
+    // machine.
     process::check(
         "rm",
         &[&twin.path("/var/lib/firstboot/journal").to_string_lossy()],
@@ -93,7 +95,7 @@ fn twin() -> Result<()> {
     twin.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     wait_refused(&twin, &["another machine", &mac])?;
     twin.cut_power()?;
-    // The clone's kernel is the bed's kernel, and answers for the address as long as the cable is
+    // The clone shares the test bed's kernel, which answers for the address as long as the cable is
     // plugged in.
     bed.provisioning.network.unplug(twin.name())?;
 
@@ -107,9 +109,9 @@ fn twin() -> Result<()> {
     two_quorums(&mut bed, &mut twin)
 }
 
-/// Runs plain etcd with a copy of a member's disk. If the network is divided, each half contains
-/// one of the two copies, and both halves are a quorum of the same cluster. Each half acknowledges
-/// a different value for the same key.
+/// Runs plain etcd with a copy of a member's disk. If the network is partitioned, each half
+/// contains one of the two copies, and each half has a quorum of the same cluster. Each half
+/// acknowledges a different value for the same key.
 fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
     bed.cut_power()?;
     let client = start_plain_etcd(bed)?;
@@ -136,16 +138,16 @@ fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
     twin.cut_power()
 }
 
-/// Divides the network: etcd-1 and etcd-3 hear each other, and etcd-2 and the twin hear each other.
+/// Partitions the network: etcd-1 reaches only etcd-3, and etcd-2 reaches only the twin.
 fn divide(bed: &Bed, twin: &Host) -> Result<()> {
     bed.provisioning
         .network
         .partition(&["etcd-1", "etcd-3"], &["etcd-2", twin.name()])
 }
 
-/// The only member of its cluster has a twin with an empty disk. No other member can tell the twin
-/// about it, and the first packet that asks for the address is lost. Only the repeated probes in
-/// the background keep the twin from bootstrapping the cluster a second time.
+/// The only member of its cluster has a twin with an empty disk. No other member can report the
+/// first machine to the twin, and the first packet that asks for the address is lost. Only the
+/// repeated probes in the background prevent the twin from bootstrapping the cluster a second time.
 fn question_lost() -> Result<()> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -166,13 +168,13 @@ fn question_lost() -> Result<()> {
     let [asked, lost] = provisioning.network.arp_probes()?;
     ensure!(
         lost == 2 && asked > 2,
-        "of {asked} ARP probes {lost} were lost"
+        "of {asked} ARP probes, {lost} were lost"
     );
     ensure!(etcdctl(&host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }
 
-/// Reflects the node's own probe back to it, so that its own kernel answers the probe.
+/// Reflects the node's own probe back to the node, so that its own kernel answers the probe.
 fn echo() -> Result<()> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;
@@ -187,15 +189,16 @@ fn echo() -> Result<()> {
 }
 
 /// Boots a copy of a virtual machine, including its MAC address. No switch delivers one machine's
-/// answer to the other, each machine receives the other's packets, and the copy's disk is as valid
-/// as the first machine's, or empty. The only evidence is that the other members hear this member
-/// while its own etcd is off, whether the member is a follower or the leader.
+/// answer to the other machine, each machine receives packets for the other machine, and the copy's
+/// disk is as valid as the first machine's disk, or empty. The only evidence is that the other
+/// members receive traffic from this member while its own etcd is off, whether the member is a
+/// follower or the leader.
 fn cloned() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
-    let before = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let before = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
     let boots = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
 
     let mut clone = bed.provisioning.clone_machine("etcd-3")?;
@@ -245,8 +248,8 @@ fn cloned() -> Result<()> {
     Ok(())
 }
 
-/// Switches both machines on at the same time, so that neither finds the other's etcd. But each
-/// hears the other's probe.
+/// Switches both machines on at the same time, so that neither machine finds the etcd of the other
+/// machine. However, each machine receives the other machine's probe.
 fn both_start_at_once() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -273,7 +276,7 @@ fn both_start_at_once() -> Result<()> {
             refused += 1;
         }
     }
-    ensure!(refused > 0, "both were started");
+    ensure!(refused > 0, "both machines were started");
 
     // The operator has found out which machine is which.
     clone.cut_power()?;

@@ -33,7 +33,7 @@ fn without() -> Result<()> {
         "{few:?}"
     );
 
-    // If only one side has the option, nothing changes except the status text.
+    // If only one of the two nodes has the option, nothing changes except the status text.
     bed.hosts[0].check(&["firstboot", "run", "--without", "etcd-3"])?;
     wait_said(
         &bed.hosts[0],
@@ -60,8 +60,9 @@ fn without() -> Result<()> {
         "{late:?}"
     );
 
-    // The third member starts after all. It does not bootstrap, but joins the running cluster. It
-    // can find that cluster in its first round, so it does not always report that it is waiting.
+    // The third member starts later. It does not bootstrap a cluster, but joins the running
+    // cluster. The member can find that cluster in its first round, so it does not always report
+    // that it is waiting.
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let said = bed.hosts[2].journal("firstboot")?;

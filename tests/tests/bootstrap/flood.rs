@@ -1,5 +1,5 @@
-//! Tests that a client that opens connections to the barrier and sends nothing does not keep any
-//! member waiting.
+//! Tests that a client that opens connections to the barrier and sends nothing does not delay any
+//! member.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -105,8 +105,8 @@ fn bootstrap() -> Result<()> {
     );
     for host in &bed.hosts {
         let said = host.journal("firstboot")?;
-        // A host that is not up yet drops packets sent to it, so only a peer that has answered
-        // before counts here.
+        // A host that is not up yet drops packets sent to it, so the test counts only peers that
+        // have answered before.
         let kept_waiting = said
             .split("no answer in time; ")
             .skip(1)

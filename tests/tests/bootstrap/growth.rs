@@ -1,5 +1,5 @@
 //! Tests extending a cluster by changing the recipe. The image gets more nodes, and the old members
-//! stay untouched.
+//! remain unchanged.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -59,8 +59,8 @@ fn grow() -> Result<()> {
         "{stranger:?}"
     );
 
-    // An old member is rebuilt from the old image while another member is down. It also counts the
-    // members that its image does not list.
+    // An old member is rebuilt from the old image while another member is down. The rebuilt member
+    // also counts the members that its image does not list.
     bed.provisioning.restore_output(&old)?;
     bed.hosts[2].cut_power()?;
     bed.hosts[1].cut_power()?;
@@ -80,8 +80,8 @@ fn grow() -> Result<()> {
     Ok(())
 }
 
-/// On the fourth node firstboot fails at its deadline and is not started again. etcd runs there as
-/// a learner, and the fifth node waits for it.
+/// On the fourth node, firstboot fails at its deadline and is not started again. etcd runs there as
+/// a learner, and the fifth node waits for that learner.
 fn leave_a_learner(bed: &mut Bed) -> Result<()> {
     let host = &mut bed.hosts[3];
     let drop_in = "/etc/systemd/system/firstboot.service.d/hold.conf";

@@ -33,8 +33,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// The disk of one machine. The volume is the real one, on which etcd runs. The old `/` holds what
-/// %pre reads of it, because the root of a host is not on a device.
+/// The disk of one machine. The volume is the file system on which etcd really runs. The old `/`
+/// contains only the files that %pre reads, because the root of a host is not on a device.
 struct NodeDisk {
     boot: Disk,
     root: Disk,
@@ -63,7 +63,7 @@ impl NodeDisk {
         )
     }
 
-    /// Copies what %pre reads of a host's `/` to the disk.
+    /// Copies the files that %pre reads from a host's `/` to the disk.
     fn copy_root(&self, host: &Host) -> Result<()> {
         let root = host.root();
         let copy = format!(
@@ -139,7 +139,7 @@ fn is_same_member(host: &Host, journal: &str) -> Result<()> {
     let now = host.read(JOURNAL)?;
     let added = now
         .strip_prefix(journal)
-        .context("the journal is another one")?;
+        .context("the journal is not the earlier journal")?;
     ensure!(
         !added.contains("\"add") && !added.contains("\"life\""),
         "the node joined again:\n{added}"
@@ -147,7 +147,7 @@ fn is_same_member(host: &Host, journal: &str) -> Result<()> {
     let log = host.journal("etcd")?;
     ensure!(
         log.contains("restarting local member") && !log.contains("database snapshot"),
-        "etcd did not go on with its data:\n{log}"
+        "etcd did not continue with its data:\n{log}"
     );
     host.check(&["findmnt", "/var/lib/etcd"])?;
     let archived = host.check(&["cat", "/var/lib/etcd/aside/old/file"])?;
@@ -160,7 +160,7 @@ fn is_same_member(host: &Host, journal: &str) -> Result<()> {
     Ok(())
 }
 
-/// A volume with another disk id stops the installation.
+/// Checks that a volume with another disk id stops the installation.
 fn refused(bed: &Bed, disk: &NodeDisk) -> Result<()> {
     disk.volume.sh(
         "cp -p firstboot-life /tmp/life.$$; cat /tmp/life.$$ > firstboot-life.was; rm /tmp/life.$$
@@ -208,7 +208,10 @@ fn installed(bed: &mut Bed, disk: &NodeDisk, journal: &str) -> Result<()> {
         parts == [("/", formatted("sda2")), ("/boot", formatted("sda1"))],
         "{parts:?}"
     );
-    ensure!(host.read(JOURNAL)? == journal, "the journal is another one");
+    ensure!(
+        host.read(JOURNAL)? == journal,
+        "the journal is not the earlier journal"
+    );
     let modes = process::check(
         "find",
         &[
@@ -228,6 +231,6 @@ fn installed(bed: &mut Bed, disk: &NodeDisk, journal: &str) -> Result<()> {
         after == before,
         "the volume was changed:\n{before}\nnow:\n{after}"
     );
-    // This root does not know the test's own unit yet.
+    // This root does not have the test's own unit yet.
     disk.attach(host)
 }

@@ -1,5 +1,5 @@
-//! Tests `firstboot leave`. A member leaves, the others stay healthy, and the member that left
-//! stays out until an operator rejoins it.
+//! Tests `firstboot leave`. A member leaves, the other members stay healthy, and the member that
+//! left stays out until an operator rejoins it.
 
 use std::process::Command;
 
@@ -72,7 +72,7 @@ fn leave() -> Result<()> {
         &["has left its cluster", "firstboot run --rejoin"],
     )?;
 
-    // With two members, neither may leave while the other is down.
+    // With two members, a member may not leave while the other member is down.
     bed.hosts[other].cut_power()?;
     let stays = bed.hosts[one].run(&["firstboot", "leave", "--deadline", "3"])?;
     ensure!(
@@ -104,9 +104,9 @@ fn leave() -> Result<()> {
 /// not carried it out.
 fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
     let name = bed.hosts[leads].name().to_owned();
-    // This is the sixth flush. The first two are of the lock's folder and its parent, the next two
-    // of the journal and its folder when the journal is opened, and the last two of both with the
-    // new line.
+    // The program is killed at its sixth flush. Flushes 1 and 2 are of the lock's folder and its
+    // parent. Flushes 3 and 4 are of the journal and its folder when the journal is opened, and
+    // flushes 5 and 6 are of the journal and its folder with the new line.
     let killed = killed_at_flush(&bed.hosts[leads], 6, &["firstboot", "leave"])?;
     let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
     ensure!(
@@ -180,7 +180,7 @@ fn check_left(host: &Host, other: &Host) -> Result<()> {
     .map(drop)
 }
 
-/// Waits until all members but this one are healthy, and this one is no longer a member.
+/// Waits until this node is no longer a member, and all other members are healthy.
 fn wait_healthy_but(host: &Host, name: &str) -> Result<()> {
     let script = format!(
         "firstboot status --json | tr -d ' \\n' | grep -q '\"name\":\"{name}\"[^}}]*\"member\":false' && \

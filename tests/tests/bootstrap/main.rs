@@ -1,4 +1,4 @@
-//! Tests the bootstrap barrier, and the return of nodes into the cluster, on real hosts. A cluster
+//! Tests the bootstrap barrier, and the return of nodes to the cluster, on real hosts. A cluster
 //! must be bootstrapped only once under all circumstances.
 
 mod bed;

@@ -1,5 +1,5 @@
-//! Tests a node that gets a different address from a new image. It replaces its old member, but not
-//! while that member is alive.
+//! Tests a node that gets a different address from a new image. The node replaces its old member,
+//! but not while that member is alive.
 
 use std::fs;
 
@@ -21,14 +21,14 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Moves a node. ARP finds no owner of the new address, so only the members that are connected to
-/// the old machine show that it is alive.
+/// Moves a node to a new address. ARP finds no owner of that address, so only the members that are
+/// connected to the old machine show that it is alive.
 fn moved() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
-    let before = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let before = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
 
     bed.build(&fs::read_to_string(recipe("demo"))?.replace("10.101.15.103", "10.101.15.104"))?;
     let mut new = bed.moved("etcd-3")?;
@@ -57,14 +57,14 @@ fn moved() -> Result<()> {
     bed.hosts[2].cut_power()?;
     new.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     wait_healthy(&new, 3, CONVERGENCE_TIMEOUT)?;
-    // A node with the old image finds out the moved member's address.
+    // A node with the old image determines the moved member's address.
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let shown = bed.hosts[0].check(&["firstboot", "status"])?;
     ensure!(
         shown.contains("the recipe of this node's image has the address 10.101.15.103"),
         "{shown}"
     );
-    let (id, line) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let (id, line) = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
     ensure!(
         id != before.0 && line.contains("https://10.101.15.104:2380"),
         "etcd-3 is {line}"

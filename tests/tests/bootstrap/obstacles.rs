@@ -62,8 +62,7 @@ fn network() -> Result<()> {
         "systemd does not set the proxy: {system}"
     );
 
-    // The member starts nevertheless, because the other members reach it, and firstboot reports the
-    // fault.
+    // The member still starts, because the other members reach it, and firstboot reports the fault.
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.99.3")?;
     bed.hosts[2].sh("systemctl restart --no-block firstboot etcd")?;
     let run = "_SYSTEMD_INVOCATION_ID=$(systemctl show --property=InvocationID --value firstboot)";
@@ -82,7 +81,7 @@ fn stopped() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let host = &bed.hosts[2];
-    let (member, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
+    let (member, _) = listed(host, "etcd-3")?.context("etcd-3 is not listed")?;
 
     // Another program occupies etcd's port.
     host.check(&["systemctl", "stop", "etcd"])?;
@@ -94,7 +93,7 @@ fn stopped() -> Result<()> {
     drop(socket);
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
-    // This is the state after root has copied or repaired the data.
+    // The scripts produce the state after root has copied or repaired the data.
     for script in [
         "chown -R root:root data",
         "chown root:root data/member/wal data/member/snap/db; chmod 400 data/member/snap/db",
@@ -105,8 +104,8 @@ fn stopped() -> Result<()> {
         );
         host.check(&["sh", "-c", &script])?;
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT).with_context(|| script.clone())?;
-        let (now, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
-        ensure!(now == member, "{script}: etcd-3 is another member now");
+        let (now, _) = listed(host, "etcd-3")?.context("etcd-3 is not listed")?;
+        ensure!(now == member, "{script}: etcd-3 is now a different member");
     }
     let journal = host.journal("etcd")?;
     ensure!(
@@ -148,7 +147,7 @@ fn check_reported(host: &Host, words: &[&str]) -> Result<()> {
     let row = shown
         .lines()
         .find(|line| line.starts_with("etcd-3 "))
-        .context("no row")?;
+        .context("the status has no row for etcd-3")?;
     ensure!(
         words.iter().all(|word| row.contains(word)),
         "status does not show {words:?}:\n{shown}"
@@ -165,7 +164,7 @@ fn listed_wrong() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let host = &bed.hosts[0];
-    let (third, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
+    let (third, _) = listed(host, "etcd-3")?.context("etcd-3 is not listed")?;
 
     let id = u64::from_str_radix(&third, 16)?;
     let body = format!("{{\"action\":\"ACTIVATE\",\"memberID\":\"{id}\",\"alarm\":\"NOSPACE\"}}");
@@ -242,7 +241,7 @@ fn degraded(host: &Host, name: &str, words: &[&str]) -> Result<String> {
     Ok(ran.stdout)
 }
 
-/// Runs the command that a remark suggests.
+/// Runs the command that a remark in the status suggests.
 fn run_remedy(host: &Host, shown: &str) -> Result<()> {
     let command = shown
         .split('`')

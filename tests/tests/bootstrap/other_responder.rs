@@ -1,5 +1,5 @@
-//! Tests the disaster "a peer port answering with something else": a different machine has a
-//! member's address, or another program answers on its port.
+//! Tests the disaster in which something else answers on a peer port: a different machine has a
+//! member's address, or another program answers on the member's port.
 
 use std::fs::File;
 use std::path::Path;
@@ -32,8 +32,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 const PORT: &str = "10.101.15.103:2380";
 
 /// Only etcd-3 has the data, and another program answers at its address. Plain etcd mistakes that
-/// program for a member that does not list the other two. These start as new, are a quorum, and
-/// elect a leader without data.
+/// program for a member that does not list the other two members. These two members start as `new`,
+/// form a quorum, and elect a leader without data.
 fn stranger() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let folder = run::current()?.folder("stranger")?;
@@ -63,8 +63,8 @@ fn stranger() -> Result<()> {
     )?;
     drop(http);
 
-    // An etcd of a different cluster with the same CA. The nodes must neither follow it nor join
-    // its cluster.
+    // The responder is an etcd of a different cluster with the same CA. The nodes must not follow
+    // this etcd or join its cluster.
     let other = Other::start(&bed, &third, &folder)?;
     wait_for_both(
         &bed,
@@ -87,7 +87,8 @@ fn stranger() -> Result<()> {
     Ok(())
 }
 
-/// Waits until both empty nodes report the stranger, and checks that neither bootstraps a cluster.
+/// Waits until both empty nodes report the unexpected program, and checks that neither node
+/// bootstraps a cluster.
 fn wait_for_both(bed: &Bed, words: &[&str]) -> Result<()> {
     bed.hosts[..2].iter().try_for_each(|host| {
         wait_said(host, words)?;
@@ -96,7 +97,7 @@ fn wait_for_both(bed: &Bed, words: &[&str]) -> Result<()> {
 }
 
 /// An etcd of a different cluster at the third node's address, with the third node's certificates.
-/// It stops on drop.
+/// The etcd stops on drop.
 struct Other(KillOnDrop);
 
 impl Other {
@@ -126,7 +127,7 @@ impl Other {
             "--advertise-client-urls",
             client,
         ]);
-        // Removes this variable, which is meant for the suite. etcd would read it as its flag
+        // Removes this variable, which is meant for the suite. etcd would interpret it as its flag
         // --version.
         etcd.env_remove("ETCD_VERSION");
         for (prefix, pair) in [("", "server"), ("peer-", "peer")] {

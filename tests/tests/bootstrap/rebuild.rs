@@ -71,7 +71,7 @@ fn one_of_three() -> Result<()> {
     );
 
     // The number of writes so far depends on the leader and on the machine. The comparison needs
-    // enough of them.
+    // enough writes.
     bed.hosts[0].wait_for(
         "[ $(wc -l < /root/acknowledged) -gt 50 ]",
         CONVERGENCE_TIMEOUT,
@@ -92,7 +92,7 @@ fn one_of_three() -> Result<()> {
     println!("{} writes acknowledged", acknowledged.len());
     ensure!(
         lost.is_empty() && acknowledged.len() > 50,
-        "of {} writes {lost:?} are lost",
+        "of {} writes, {lost:?} are lost",
         acknowledged.len()
     );
 
@@ -107,14 +107,15 @@ fn one_of_three() -> Result<()> {
         "before:\n{old}\nnow:\n{now}"
     );
 
-    // The rebuilt member behaves like the others: at the next boot it starts as a member again.
+    // The rebuilt member behaves like the other members: at the next boot, it starts as a member
+    // again.
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 /// A rebuild is safe only if the other members are known to form a quorum, and if there is space
-/// for their data. Until then the old member stays unchanged.
+/// for their data. Until then, the old member stays unchanged.
 fn waits() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -172,15 +173,15 @@ fn two_of_five() -> Result<()> {
     Ok(())
 }
 
-/// The metrics of a member that received a snapshot show its peers as connected indefinitely. For
-/// this reason the second rebuild once waited for a machine that did not exist.
+/// The metrics of a member that received a snapshot show its peers as connected indefinitely.
+/// Because of these metrics, the second rebuild once waited for a machine that did not exist.
 fn one_after_the_other() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
-    // More than the 5000 log entries that etcd keeps (SnapshotCatchUpEntries) plus the entries
-    // between two snapshots.
+    // The number exceeds the 5000 log entries that etcd keeps (SnapshotCatchUpEntries) plus the
+    // entries between two snapshots.
     Client::new(&bed.provisioning)?.fill(&addresses, 7000, 10)?;
     for at in [2, 0, 1] {
         bed.hosts[at].cut_power()?;
@@ -197,15 +198,15 @@ fn one_after_the_other() -> Result<()> {
     Ok(())
 }
 
-/// etcd serves clients only once it has published itself in the cluster, which with 3.5 took seven
-/// seconds in every other rebuild. It serves its peers from the start.
+/// etcd serves clients only after it has published itself in the cluster, which with 3.5 took seven
+/// seconds in every other rebuild. etcd serves its peers from the start.
 fn vote() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
-    // The node waits until the ports are closed to it.
+    // The partition makes the node wait until the test has closed the ports.
     bed.provisioning.network.drop_between("etcd-2", "etcd-3")?;
     bed.hosts[2].boot()?;
     wait_said(&bed.hosts[2], &["only 1 of 3 voters are healthy"])?;
@@ -219,8 +220,8 @@ fn vote() -> Result<()> {
     close("clients", "2379")?;
     bed.provisioning.network.heal_all()?;
 
-    // The third field of `endpoint status` is the version, which shows that etcd answers the
-    // others.
+    // The third field of `endpoint status` is the version, which shows that etcd answers the other
+    // members.
     let serves = "etcdctl endpoint status --endpoints=https://10.101.15.103:2379";
     bed.hosts[0].wait_for(
         &format!(". /etc/profile.d/etcdctl.sh; unset ETCDCTL_ENDPOINTS; {serves}"),

@@ -1,6 +1,6 @@
 //! Tests a member that an operator removed by hand, and a member that comes back after its
-//! replacement has joined. On both, firstboot reports the reason and stops before etcd starts.
-//! `firstboot run --rejoin` brings a member back.
+//! replacement has joined. On both nodes, firstboot reports the reason and stops before etcd
+//! starts. `firstboot run --rejoin` brings a member back.
 
 use std::path::Path;
 
@@ -43,7 +43,7 @@ fn removed() -> Result<()> {
         "{still:?}"
     );
 
-    let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
     remove(&bed.hosts[0], &old)?;
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
@@ -52,24 +52,24 @@ fn removed() -> Result<()> {
         &[&old, "[member-removed]", "firstboot run --rejoin"],
     )?;
 
-    // Power fails during the rejoin. Afterwards the old data still exists.
+    // Power fails during the rejoin. Afterwards, the old data still exists.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
     bed.hosts[2].wait_for("ls -d /var/lib/etcd/aside/removed-*", CONVERGENCE_TIMEOUT)?;
     bed.hosts[2].cut_power()?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     bed.hosts[2].check(&["sh", "-c", "ls -d /var/lib/etcd/aside/removed-*/member/wal"])?;
-    let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
     ensure!(new != old, "the node is still the same member");
 
-    // Takes the current disk out, and lets the machine join with a new disk. Then puts the old disk
-    // back.
+    // The test removes the current disk, lets the machine join with a new disk, and then puts the
+    // old disk back.
     bed.hosts[2].cut_power()?;
     take_out(&bed.hosts[2], &kept)?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
-    let (third, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    let (third, _) = listed(&bed.hosts[0], "etcd-3")?.context("etcd-3 is not listed")?;
     bed.hosts[2].cut_power()?;
     put_in(&bed.hosts[2], &kept)?;
     bed.hosts[2].boot()?;
@@ -80,13 +80,13 @@ fn removed() -> Result<()> {
     );
     ensure!(etcdctl(&bed.hosts[0], "get answer --print-value-only")?.trim() == "42");
 
-    // No other member has taken its place any more, so it may rejoin.
+    // No other member has taken the node's place any more, so the node may rejoin.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Runs plain etcd on the old disk. It starts, learns that it was removed, and exits. Only its log
-/// reports that, and its operator must find out how to bring the node back.
+/// Runs plain etcd on the old disk. etcd starts, finds out that it was removed, and exits. Only the
+/// log of etcd reports the removal, and the operator must find out how to bring the node back.
 fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
     let client = start_plain_etcd(bed)?;
     let helper = bed.hosts[0].address();
@@ -94,7 +94,7 @@ fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
         .members(helper)?
         .into_iter()
         .find(|member| member.name == "etcd-3")
-        .context("no etcd-3")?
+        .context("etcd-3 is not listed")?
         .id;
     bed.hosts[2].cut_power()?;
     take_out(&bed.hosts[2], kept)?;
@@ -124,7 +124,7 @@ fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
 /// The folders with the state of a node.
 const DISK: [&str; 2] = ["firstboot", "etcd"];
 
-/// Takes the disk out of a machine that is off.
+/// Removes the disk from a machine that is off.
 fn take_out(host: &Host, kept: &Path) -> Result<()> {
     DISK.iter()
         .try_for_each(|name| copy(&host.path("/var/lib").join(name), &kept.join(name)))
@@ -137,14 +137,14 @@ fn put_in(host: &Host, kept: &Path) -> Result<()> {
 }
 
 /// One of the three remaining members accepts connections but never answers. The answers of the
-/// other two members count nevertheless.
+/// other two members still count.
 fn beside_one_that_hangs() -> Result<()> {
     let mut bed = Bed::new(4)?;
     boot_all(&mut bed.hosts)?;
     for host in &bed.hosts {
         wait_healthy(host, 4, CONVERGENCE_TIMEOUT)?;
     }
-    let (removed, _) = listed(&bed.hosts[0], "etcd-4")?.context("no etcd-4")?;
+    let (removed, _) = listed(&bed.hosts[0], "etcd-4")?.context("etcd-4 is not listed")?;
     move_leadership(&bed.hosts, 0)?;
     let starts =
         |host: &Host| Ok::<_, anyhow::Error>(host.journal("etcd")?.matches("Starting").count());

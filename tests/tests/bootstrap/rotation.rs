@@ -25,8 +25,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Writes pause for longer than this only if two members were down at the same time, or did not
-/// trust each other.
+/// Writes pause for longer than this only if two members are down at the same time, or do not trust
+/// each other.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 
 fn replaced() -> Result<()> {
@@ -45,8 +45,8 @@ fn replaced() -> Result<()> {
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
 
     waits_for_an_update(&bed)?;
-    // The first member trusts both CAs. Until the other members trust both, it presents
-    // certificates of the old CA, even after a power cut.
+    // The first member trusts both CAs. Until the other members trust both CAs, the first member
+    // presents certificates of the old CA, even after a power cut.
     let waits = [
         "etcd-2 does not trust",
         "etcd-3 does not trust",
@@ -58,10 +58,10 @@ fn replaced() -> Result<()> {
     wait_said(&bed.hosts[0], &waits)?;
     ensure!(
         !presents(&bed, 0, &new)?,
-        "etcd-1 presents a certificate that the others do not trust"
+        "etcd-1 presents a certificate that the other members do not trust"
     );
-    // A node that is reinstalled meanwhile has only the new document. Members that do not trust its
-    // CA still admit it.
+    // A node that is reinstalled in the meantime has only the new document. Members that do not
+    // trust its CA still admit the node.
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     bed.provisioning.give_document(&bed.hosts[2], "etcd-3")?;
@@ -82,8 +82,8 @@ fn replaced() -> Result<()> {
     }
     check(writers, &client, &addresses, "rotate/")?;
 
-    // No member presents certificates of the old CA any more, so all of them can stop trusting it
-    // at the same instant.
+    // No member presents certificates of the old CA any more, so all members can stop trusting that
+    // CA at the same instant.
     pki(&bed, "retire")?;
     bed.grow(3)?;
     let after = Client::new(&bed.provisioning)?;
@@ -98,7 +98,7 @@ fn replaced() -> Result<()> {
     Ok(())
 }
 
-/// Checks that no member restarts its etcd while another one updates itself, because two members
+/// Checks that no member restarts its etcd while another member updates itself, because two members
 /// would then be down.
 fn waits_for_an_update(bed: &Bed) -> Result<()> {
     let turn = "/etcd-image/update/turn";
@@ -161,7 +161,7 @@ fn distribute_documents(bed: &Bed, whom: &[usize]) -> Result<()> {
     for at in whom {
         bed.hosts[*at].check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     }
-    // Until the new process exists, `systemctl show` reports the old one.
+    // Until the new process exists, `systemctl show` reports the old process.
     sleep(Duration::from_millis(300));
     Ok(())
 }
@@ -188,7 +188,7 @@ fn first_ca(bed: &Bed) -> Result<String> {
     ensure!(all.matches("BEGIN").count() == 2, "{all}");
     let (first, _) = all
         .split_once("-----END CERTIFICATE-----\n")
-        .context("no certificate")?;
+        .context("the file contains no certificate")?;
     let path = tests::run::current()?.folder("rotation")?.join("new.crt");
     fs::write(&path, format!("{first}-----END CERTIFICATE-----\n"))?;
     Ok(path.to_string_lossy().into_owned())

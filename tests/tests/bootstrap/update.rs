@@ -44,7 +44,7 @@ pub(crate) fn build(bed: &Bed, sections: &str, files: &[(&str, &str)]) -> Result
     build_from(bed, &fs::read_to_string(recipe("demo"))?, sections, files)
 }
 
-/// Builds another recipe in the same way.
+/// Builds another recipe, with these files next to it.
 pub(crate) fn build_from(
     bed: &Bed,
     recipe: &str,
@@ -88,7 +88,7 @@ pub(crate) fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     let said = format!("{}{}", ran.stdout, ran.stderr);
     ensure!(
         ran.code() == code,
-        "`{}` ends with {}, expected {code}:\n{said}",
+        "`{}` exits with {}, expected {code}:\n{said}",
         ran.command,
         ran.code()
     );
@@ -103,7 +103,7 @@ pub(crate) fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
 }
 
 /// Checks that all nodes have this complete image, that no node has the turn, and that no order is
-/// open.
+/// pending.
 pub(crate) fn all_have(bed: &Bed, etcd: &str) -> Result<()> {
     let image = repack::read(&bed.provisioning.out())?
         .overlay
@@ -130,7 +130,7 @@ pub(crate) fn is_at_rest(host: &Host) -> Result<()> {
     host.check(&["firstboot", "image"])?;
     ensure!(
         !host.path("/var/lib/firstboot/update/state.json").exists(),
-        "{}: an order is open",
+        "{}: an order is pending",
         host.name()
     );
     let turn = etcdctl(host, "get /etcd-image/update/turn")?;
@@ -192,7 +192,7 @@ fn rolls() -> Result<()> {
 
     no_write_is_lost(writers, &client, &addresses)?;
 
-    // After a reboot a node still has the image that it was updated to.
+    // After a reboot, a node still has the image that it was updated to.
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
@@ -319,7 +319,7 @@ fn fails() -> Result<()> {
     let written = writers.stop()?;
     written.kept_in(&client::insist(|| client.all(addresses[0], "fail/"))?)?;
 
-    // The next release: the same image with a working etcd.
+    // The next release is the same image with a working etcd.
     bed.provisioning.restore_output(&kept)?;
     let image = Repack::of(&bed.provisioning.out())?;
     fs::write(

@@ -57,7 +57,7 @@ fn rolls_in_the_window() -> Result<()> {
             && said.ends_with("[update-window]\n"),
         "{said}"
     );
-    // After several checks each node still has its image, and no order.
+    // After several checks, each node still has its image, and no order.
     std::thread::sleep(Duration::from_secs(5));
     for host in &bed.hosts {
         ensure!(
@@ -89,8 +89,8 @@ fn rolls_in_the_window() -> Result<()> {
     needs_installation(&bed)
 }
 
-/// Makes the image's timer, which normally fires every hour, fire every two seconds; it finds
-/// nothing newer.
+/// Makes the image's timer, which normally fires every hour, fire every two seconds. The checks
+/// find no newer image.
 fn look_often(host: &Host) -> Result<()> {
     let sooner = "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nRandomizedDelaySec=0\n";
     let timer = host.check(&["systemctl", "is-active", "firstboot-update.timer"])?;
@@ -99,7 +99,7 @@ fn look_often(host: &Host) -> Result<()> {
     host.write(path, sooner, 0o644)?;
     host.sh("systemctl daemon-reload && systemctl restart firstboot-update.timer")?
         .ok()?;
-    // At this point there is no newer image.
+    // At this point, there is no newer image.
     host.wait_for(&format!("grep '\"own\":1' {LOOK}"), CONVERGENCE_TIMEOUT)?;
     let quiet = host.run(&["firstboot", "update", "--scheduled"])?;
     ensure!(

@@ -66,7 +66,7 @@ fn wait_phase(host: &Host, phase: &str) -> Result<()> {
     {
         ensure!(
             Instant::now() < end,
-            "no phase {phase}: {}",
+            "the update did not reach the phase {phase}: {}",
             host.journal("firstboot-update")?
         );
     }
@@ -113,8 +113,8 @@ fn halted_in_the_middle(bed: &Bed) -> Result<()> {
     ends(&update(&bed.hosts[0], "--resume")?, 0, &[])
 }
 
-/// A newer release appears while the first node proves the previous one. Both waiting nodes install
-/// the newer release, and the first node follows.
+/// A newer release appears while the first node proves the previous release. Both waiting nodes
+/// install the newer release, and the first node follows.
 fn overtaken(bed: &Bed) -> Result<()> {
     publish(bed, 3)?;
     order(&bed.hosts[1])?;
@@ -207,7 +207,7 @@ fn holder_is_rebuilt(bed: &mut Bed, first: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks, by the journals of all nodes, that no node's etcd was stopped while another node had not
+/// Checks, in the journals of all nodes, that no node's etcd was stopped while another node had not
 /// yet proved itself.
 fn none_overlap(bed: &Bed) -> Result<()> {
     let mut spans = Vec::new();
@@ -242,7 +242,7 @@ fn none_overlap(bed: &Bed) -> Result<()> {
 /// A function that changes an image so that it fails its proof.
 type Spoil = fn(&Repack) -> Result<()>;
 
-/// Tests images whose etcd hangs, dies after it was healthy, or cannot reach its peers.
+/// Tests images whose etcd hangs, dies after it has been healthy, or cannot reach its peers.
 fn fail_late() -> Result<()> {
     let bed = bed()?;
     let kept = bed.provisioning.copy_output()?;
@@ -251,7 +251,8 @@ fn fail_late() -> Result<()> {
     let writers = Writers::start(&client, &addresses, "late/");
     let spoil: [(&str, Spoil); 3] = [
         ("dies after it was healthy", |image| {
-            // systemd kills it. A script could not, because the filter of system calls forbids fork.
+            // systemd kills etcd. A script could not kill etcd, because the system-call filter
+            // forbids fork.
             let unit = image.path("etc/systemd/system/etcd.service");
             let text = fs::read_to_string(&unit)?;
             let text = text.replace("[Service]\n", "[Service]\nRuntimeMaxSec=8\n");

@@ -42,7 +42,8 @@ fn refused() -> Result<()> {
 
     needs_room(&bed.hosts[0])?;
 
-    // Releases for a different cluster, signed with a different key, and with a different base.
+    // These releases are for a different cluster, are signed with a different key, or have a
+    // different base.
     let with = |cluster: &str, serial, base: recipes::ImageBase| {
         let cluster = cluster.parse().map_err(|_| anyhow::anyhow!("no name"))?;
         anyhow::Ok(recipes::ReleaseDocument::new(
@@ -71,8 +72,8 @@ fn refused() -> Result<()> {
     repack::write(&out, &good, &key)?;
     ends(&update(&bed.hosts[0], "")?, 0, &[])?;
 
-    // No node accepts an older image: neither the node that had a newer image, nor a node that
-    // learns about the newer image from the cluster.
+    // No node accepts an older image: a node that had a newer image refuses it, and so does a node
+    // that learns about the newer image from the cluster.
     let older = Repack::of(&out)?;
     fs::write(older.path("etc/chrony.conf"), "# a third\n")?;
     older.pack(1, &key)?;

@@ -78,7 +78,7 @@ fn publish(
 }
 
 /// Makes systemd kill etcd 8 s after each start, when the members have agreed on the cluster
-/// version. A script could not do that, because the system-call filter forbids fork.
+/// version. A script could not kill etcd, because the system-call filter forbids fork.
 fn kill_after_8_s(image: &Repack) -> Result<()> {
     let unit = image.path("etc/systemd/system/etcd.service");
     let text = fs::read_to_string(&unit)?;
@@ -88,7 +88,10 @@ fn kill_after_8_s(image: &Repack) -> Result<()> {
 
 /// Waits until the cluster version has this minor, and also the storage version if etcd reports it.
 fn wait_minor(host: &Host, version: &str) -> Result<()> {
-    let minor = version.rsplit_once('.').context("not a version")?.0;
+    let minor = version
+        .rsplit_once('.')
+        .context("the version has no patch number")?
+        .0;
     let agreed = format!(
         ". /etc/profile.d/etcdctl.sh && curl -s --cacert $ETCDCTL_CACERT --cert $ETCDCTL_CERT --key $ETCDCTL_KEY \
          https://127.0.0.1:2379/version | grep -F '\"etcdcluster\":\"{minor}.'"
@@ -101,7 +104,8 @@ fn wait_minor(host: &Host, version: &str) -> Result<()> {
     host.wait_for(&wrong, CONVERGENCE_TIMEOUT)
 }
 
-/// Checks that no downgrade is enabled, because new members could not join. A member may be down.
+/// Checks that no downgrade is enabled, because new members could not join during a downgrade. A
+/// member may be down.
 fn no_downgrade(host: &Host) -> Result<()> {
     let ask = ". /etc/profile.d/etcdctl.sh && etcdctl endpoint status -w json --cluster";
     let seen = host.sh(ask)?.stdout;
@@ -239,7 +243,7 @@ fn stays() -> Result<()> {
     for host in &bed.hosts[..2] {
         ends(&update(host, "")?, 0, &[])?;
     }
-    // This etcd starts only once.
+    // This program starts etcd only once.
     publish(&bed, 3, NEW, |image| {
         kill_after_8_s(image)?;
         let etcd = image.path("usr/local/bin/etcd");

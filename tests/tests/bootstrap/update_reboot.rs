@@ -1,5 +1,5 @@
-//! Tests an update that changes a file that takes effect only at boot. It reboots the node while
-//! the node has the turn.
+//! Tests an update that changes a file that takes effect only at boot. The update reboots the node
+//! while the node has the turn.
 
 use std::fs;
 

@@ -1,6 +1,6 @@
 //! Tests upgrading etcd with a new image, from which one node after another is reinstalled while
-//! clients write. firstboot refuses a version of etcd that is incompatible with the other members'
-//! version before it changes anything.
+//! clients write. Before it changes anything, firstboot refuses a version of etcd that is
+//! incompatible with the other members' version.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -110,8 +110,8 @@ fn upgrade() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// The number of writes between two steps. It exceeds the number of entries that the log keeps, so
-/// that each new member starts from a snapshot.
+/// The number of writes between two steps. The number exceeds the number of entries that the log
+/// keeps, so that each new member starts from a snapshot.
 const WRITES_BETWEEN_STEPS: usize = 2000;
 
 /// If the log has been compacted, replacing nodes that run 3.5.1 with nodes that run 3.6.16 loses
@@ -174,7 +174,7 @@ fn steps() -> Result<()> {
 }
 
 /// etcd 3.7 cannot read the requests of the v2 API with which members of 3.5 publish their names.
-/// In a cluster with few entries, the leader sends them to a new member.
+/// In a cluster with few entries, the leader sends these requests to a new member.
 fn young() -> Result<()> {
     let mut bed = Bed::with_etcd(OLD, 3)?;
     boot_all(&mut bed.hosts)?;

@@ -1,6 +1,7 @@
 //! Tests a full life cycle with each version of etcd: first boot, writes, a lost disk, rebuild,
 //! reboot, snapshot, restore, leave. The hosts' kernel lacks every call newer than 3.10 except the
-//! one that firstboot needs. It lacks even the newer calls that 7.9 has (see [`tests::kernel`]).
+//! call that firstboot needs. The kernel even lacks the newer calls that 7.9 has (see
+//! [`tests::kernel`]).
 //!
 //! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` also runs all other tests with a
 //! different version.
@@ -124,7 +125,7 @@ fn restored(hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Makes the last member leave; the others keep running.
+/// Makes the last member leave, while the other members keep running.
 fn check_state_after_leave(hosts: &[Host]) -> Result<()> {
     hosts[2].check(&["firstboot", "leave"])?;
     ensure!(

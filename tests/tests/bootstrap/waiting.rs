@@ -1,5 +1,5 @@
-//! Tests that a waiting node names the members it waits for, and that no event meanwhile splits the
-//! cluster in two.
+//! Tests that a waiting node names the members that it waits for, and that no event during the wait
+//! splits the cluster in two.
 
 use std::io::{Read as _, Write as _};
 use std::thread::sleep;
@@ -35,7 +35,7 @@ fn third_is_late() -> Result<()> {
     wait_said(&bed.hosts[0], &[&lonely[..], &["etcd-2 is empty"]].concat())?;
     wait_said(&bed.hosts[1], &[&lonely[..], &["etcd-1 is empty"]].concat())?;
 
-    // The network between the two is cut and then healed.
+    // The network between the first two nodes is cut and then healed.
     bed.provisioning.network.drop_between("etcd-1", "etcd-2")?;
     wait_said(
         &bed.hosts[0],
@@ -135,7 +135,7 @@ fn far_away(bed: &Bed) -> Result<()> {
     let asked = bed.hosts[2].check(&["firstboot", "status"])?;
     ensure!(
         asked.matches("[round-trip-long]").count() == 2,
-        "the distant member does not report the other two:\n{asked}"
+        "the distant member does not report the other two members:\n{asked}"
     );
     network.remove_latency("etcd-3")?;
     bed.hosts[0].wait_for(
@@ -164,7 +164,7 @@ fn frugal(host: &Host) -> Result<()> {
     let peak: u64 = kib.context("no VmHWM")?;
     let time = host.check(&["ps", "-o", "etimes=,cputimes=", "-p", pid.trim()])?;
     println!(
-        "waiting took {peak} KiB at most; seconds up, seconds of CPU: {}",
+        "waiting used at most {peak} KiB; seconds up, seconds of CPU: {}",
         time.trim()
     );
     ensure!(peak <= 16 << 10, "{peak} KiB");

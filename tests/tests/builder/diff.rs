@@ -54,7 +54,7 @@ fn compared() -> Result<()> {
         json[0]["what"] == "/etc/firstboot/cluster.json" && json[0]["lines"].is_array(),
         "{json:#}"
     );
-    // builder warns about an upgrade that etcd does not allow, also before it replaces the old
+    // builder also warns about an upgrade that etcd does not allow before it replaces the old
     // image.
     warns_of_a_skipped_minor(&workshop, &old, &diff)
 }

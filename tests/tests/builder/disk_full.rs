@@ -77,8 +77,8 @@ fn names_the_place(ran: &Output, folder: &Path) -> Result<()> {
     )
 }
 
-/// Builds with space for one output and a part of a second one. The part grows in steps from almost
-/// nothing to almost everything.
+/// Builds with space for one output and a part of a second output. The part grows in steps from
+/// almost nothing to almost everything.
 fn under_out() -> Result<()> {
     let workshop = Fixture::warm()?;
     let folder = workshop.path("out");
@@ -99,10 +99,10 @@ fn under_out() -> Result<()> {
             failed += 1;
             names_the_place(&ran, &folder).context(options.clone())?;
         }
-        // In either case the existing output is complete, and nothing else is left behind.
+        // In either case, the existing output is complete, and nothing else is left behind.
         ensure!(
             snapshot(&folder)? == before,
-            "{options}: the output changed, or files are left next to it"
+            "{options}: the output changed, or files are left next to the output"
         );
     }
     ensure!(
@@ -201,7 +201,7 @@ fn under_pki() -> Result<()> {
             .built()
             .with_context(|| format!("with room again, after there was room for {room}"))?;
         let after = snapshot(&folder)?;
-        // Existing files are kept: no key is generated a second time, and none is archived.
+        // Existing files are kept: no key is generated a second time, and no key is archived.
         for (name, about) in &before {
             ensure!(
                 after.get(name) == Some(about),

@@ -1,5 +1,5 @@
-//! A stand-in for etcd's own release. It has the same layout, but contains small programs that
-//! cannot run.
+//! A stand-in for etcd's own release. The stand-in has the same layout, but contains small programs
+//! that cannot run.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -10,7 +10,7 @@ use flate2::{Compression, GzBuilder};
 use tar::{Builder, EntryType, Header};
 use tests::etcd;
 
-/// Its version, which upstream never released, so no table of known digests contains it.
+/// The stand-in's version, which upstream never released, so no table of known digests contains it.
 pub(crate) const VERSION: &str = "3.5.99";
 
 /// The release's folder in a mirror.
@@ -19,7 +19,7 @@ pub(crate) const FOLDER: &str = "v3.5.99";
 /// The path of the tarball in a mirror.
 pub(crate) const TARBALL: &str = "v3.5.99/etcd-v3.5.99-linux-amd64.tar.gz";
 
-/// The path in a mirror of the list that contains its digest.
+/// The path in a mirror of the list that contains the tarball's digest.
 pub(crate) const SUMS: &str = "v3.5.99/SHA256SUMS";
 
 /// The size of the programs. The builder does not accept a program smaller than 1 MiB as one of
@@ -29,11 +29,11 @@ pub(crate) const SIZE: usize = (1 << 20) + 4096;
 /// An entry of a tarball.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
-    /// Its path, which is written unchanged.
+    /// The path of the entry, which is written unchanged.
     pub(crate) path: String,
-    /// Its type.
+    /// The type of the entry.
     pub(crate) kind: EntryType,
-    /// Its content.
+    /// The content of the entry.
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn part<'a>(parts: &'a mut [Part], name: &str) -> &'a mut Part {
     parts
         .iter_mut()
         .find(|part| part.path.ends_with(&end))
-        .expect("it was made with it")
+        .expect("the release contains the part")
 }
 
 /// Returns the header of a static x86-64 program with a single segment, followed by noise that
@@ -103,7 +103,7 @@ pub(crate) fn write(mirror: &Path, parts: &[Part]) -> Result<String> {
     Ok(digest)
 }
 
-/// Writes a SHA256SUMS that has this digest for the tarball.
+/// Writes a SHA256SUMS that contains this digest for the tarball.
 pub(crate) fn sums(mirror: &Path, digest: &str) -> Result<()> {
     let path = mirror.join(SUMS);
     fs::write(&path, format!("{digest}  {}\n", etcd::file_name(VERSION)))

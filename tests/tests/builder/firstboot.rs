@@ -68,9 +68,11 @@ fn refused() -> Result<()> {
     )?;
 
     is_missing(&workshop, &path)?;
-    // builder accepts the real program, and also one that only has the right headers.
+    // builder accepts the real program, and also a file that has only the right headers.
     fs::write(&path, &real)?;
-    workshop.built().context("the real firstboot")?;
+    workshop
+        .built()
+        .context("the builder refuses the real firstboot")?;
     fs::write(&path, fake_release::program(1, 4096))?;
     workshop.built()?;
 
@@ -91,7 +93,7 @@ fn is_missing(workshop: &Fixture, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the builder by default uses the firstboot in its own folder.
+/// Checks that, by default, the builder uses the firstboot in its own folder.
 fn is_beside_the_builder(workshop: &Fixture) -> Result<()> {
     let alone = workshop.path("alone");
     fs::create_dir(&alone)?;

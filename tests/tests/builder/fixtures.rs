@@ -42,15 +42,15 @@ impl Fixture {
         if GOOD.get().is_none() {
             let folder = run::current()?.folder("stand-in")?;
             let sha256 = fake_release::write(&folder, &fake_release::parts(fake_release::SIZE))?;
-            // No other thread gets here: the harness runs one test after the other.
+            // No other thread reaches this line, because the harness runs one test after another.
             let _ = GOOD.set(Good { folder, sha256 });
         }
         let good = GOOD.get().context("the release was set")?;
         Self::of(&good.sha256, |mirror| copy(&good.folder, mirror))
     }
 
-    /// Makes the same fixture with a cache that another builder has filled, for tests that have
-    /// nothing to do with downloads.
+    /// Makes a fixture with a cache that another builder has filled, for tests that do not test
+    /// downloads.
     pub(crate) fn warm() -> Result<Self> {
         static CACHE: OnceLock<PathBuf> = OnceLock::new();
         let workshop = Self::new()?;
@@ -67,7 +67,7 @@ impl Fixture {
         Ok(workshop)
     }
 
-    /// Makes the same fixture with a different release.
+    /// Makes a fixture with a different release.
     pub(crate) fn with(parts: &[fake_release::Part]) -> Result<Self> {
         let made = tempfile::tempdir()?;
         let sha256 = fake_release::write(made.path(), parts)?;
@@ -276,7 +276,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     process::run(Command::new("cp").args(words))?.ok().map(drop)
 }
 
-/// Waits until a condition holds.
+/// Waits until a condition is true.
 pub(crate) fn wait_for(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
     let end = Instant::now() + WAIT_TIMEOUT;
     while !is()? {

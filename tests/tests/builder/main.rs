@@ -2,7 +2,7 @@
 //! and bad input.
 //!
 //! Most tests use a release made for tests (see `fake_release`), whose programs are small and never
-//! run. Upstream's real release is built into an image only once, in `reproducible`.
+//! run. Only the test in `reproducible` builds upstream's real release into an image.
 
 mod diff;
 mod disk_full;

@@ -15,15 +15,19 @@ use crate::fixtures::{Fixture, builder, check_output, names, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("an_authority_given_in_the_recipe_signs", &[], authority),
-        trial("provided_certificates_are_used_unchanged", &[], ready),
-        trial("provided_certificates_are_not_an_earlier_build", &[], first),
-        trial("a_lost_authority_is_never_replaced_by_a_new_one", &[], lost),
         trial(
-            "two_clusters_in_one_folder_do_not_share_an_authority",
+            "a_ca_named_in_the_recipe_signs_the_certificates",
             &[],
-            two_clusters,
+            authority,
         ),
+        trial("provided_certificates_are_used_unchanged", &[], ready),
+        trial(
+            "provided_certificates_do_not_count_as_an_earlier_build",
+            &[],
+            first,
+        ),
+        trial("a_lost_ca_is_never_replaced_by_a_new_ca", &[], lost),
+        trial("two_clusters_cannot_share_a_pki_folder", &[], two_clusters),
     ]
 }
 
@@ -38,7 +42,7 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
 }
 
 fn authority() -> Result<()> {
-    // A different cluster's CA is as valid as any other.
+    // The CA of a different cluster is as valid as any other CA.
     let other = Fixture::warm()?;
     other.built()?;
     let workshop = Fixture::warm()?;
@@ -129,7 +133,8 @@ fn ready() -> Result<()> {
     );
     ensure!(snapshot(&workshop.out().join("nodes"))? == nodes);
 
-    // If a certificate does not fit its node, or is missing, the builder refuses and names it.
+    // If a certificate does not fit its node, or is missing, the builder refuses and names the
+    // certificate.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
     fs::write(
         workshop.path("recipe.toml"),
@@ -273,7 +278,7 @@ fn lost() -> Result<()> {
 
 /// Two clusters must not share a PKI folder, because a client certificate of one cluster would have
 /// root's rights in the other. A build of one cluster also must not overwrite the output of the
-/// other.
+/// other cluster.
 fn two_clusters() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
@@ -338,7 +343,7 @@ fn two_clusters() -> Result<()> {
     is_assigned(&workshop, &moved)
 }
 
-/// Checks that a cluster with different addresses keeps its PKI at the operator's order.
+/// Checks that a cluster with different addresses keeps its PKI if the operator orders that.
 fn is_assigned(workshop: &Fixture, moved: &str) -> Result<()> {
     fs::write(workshop.path("recipe.toml"), moved)?;
     let recipe = workshop.path("recipe.toml").display().to_string();

@@ -179,7 +179,7 @@ fn each_kind() -> Result<()> {
         check_output(&ran, 3, words)
             .and_then(|()| check_output(&ran, 3, &[&place, "nothing was built"]))
             .context(to)?;
-        // The line itself, with a caret below it.
+        // The message contains the line itself, with a caret below the line.
         let lines: Vec<&str> = ran.stderr.lines().collect();
         let caret = lines
             .iter()
@@ -232,7 +232,7 @@ fn as_json() -> Result<()> {
     let ran = builder(&["check", "--format", "json"], &path)?;
     check_output(&ran, 3, &[])?;
     let findings: serde_json::Value = serde_json::from_str(&ran.stdout)?;
-    let findings = findings.as_array().context("expected a list")?;
+    let findings = findings.as_array().context("the findings are not a list")?;
     let finding = findings
         .iter()
         .find(|finding| finding["help"] == "did you mean `domain`?");

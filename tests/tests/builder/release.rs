@@ -69,7 +69,7 @@ fn damaged() -> Result<()> {
         names(&workshop.path("pki"))?.is_empty(),
         "keys were made for a build that failed"
     );
-    // The tarball is good again, and the remains of the bad ones are harmless.
+    // The tarball is good again, and the remains of the bad tarballs are harmless.
     fs::write(workshop.tarball(), bytes)?;
     workshop.built()
 }
@@ -87,11 +87,11 @@ fn sums_disagree() -> Result<()> {
     check_output(&ran, 1, &[&"0".repeat(64), &workshop.server.url(SUMS)])?;
     ensure!(
         workshop.server.requests_for(TARBALL).is_empty(),
-        "the tarball was fetched nevertheless"
+        "the tarball was still fetched"
     );
 
-    // The builder's own table contains the version, and the recipe has a different digest for it.
-    // The builder makes no network request.
+    // The builder's own table contains the version, and the recipe has a different digest for that
+    // version. The builder makes no network request.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?.replace("3.5.99", "3.6.14");
     fs::write(workshop.path("recipe.toml"), recipe)?;
     let before = workshop.server.requests().len();
@@ -149,7 +149,7 @@ fn next() -> Result<()> {
     )?;
     ensure!(
         first.requests_for(TARBALL).len() == 1,
-        "a mirror without the file was asked twice"
+        "the builder sent a mirror without the file two requests"
     );
 
     let workshop = Fixture::new()?;
@@ -260,8 +260,8 @@ fn damaged_cache() -> Result<()> {
         .iter()
         .find(|name| name.len() == 64)
         .context("nothing is unpacked in the cache")?;
-    // Damages the compressed form, the program and the tarball: first each of them alone, and then
-    // all of them together.
+    // The test damages the compressed form, the program and the tarball: first each file alone, and
+    // then all three together.
     let shelf = workshop.cache().join("gzip");
     let programs = releases.join(digest);
     let damage = |what: &str| -> Result<()> {
@@ -290,7 +290,7 @@ fn damaged_cache() -> Result<()> {
         "gzip program tarball",
     ] {
         damage(what)?;
-        // This build or the next one downloads or makes again everything that the damage made
+        // This build or the next build downloads or remakes everything that the damage made
         // unusable.
         let first = workshop.build(&[])?;
         ensure!(first.success() || first.code() == 1, "{what}: {first:#?}");

@@ -1,5 +1,5 @@
 //! Tests that the same recipe produces the same image in a different folder, under a different
-//! umask, on a different day.
+//! umask, and on a different day.
 
 use std::fs;
 use std::process::Command;
@@ -84,8 +84,8 @@ fn upstream() -> Result<()> {
         "more than SHA256SUMS and the tarball was requested"
     );
 
-    // Modes are compared as well: an operator's web server must be able to read an image even if
-    // the operator's umask is 077.
+    // Modes are also compared: an operator's web server must be able to read an image even if the
+    // operator's umask is 077.
     for part in ["image", "nodes"] {
         let [one, two] =
             ["one", "two"].map(|name| snapshot(&folder.join(name).join("out").join(part)));
@@ -153,11 +153,11 @@ fn date() -> Result<()> {
     let (recipes, one, two) = (recipes?, one?, two?);
     ensure!(
         recipes["overlay.tar.gz"] != one["overlay.tar.gz"],
-        "the date does not reach the overlay"
+        "the overlay does not contain the date"
     );
     ensure!(
         one["overlay.tar.gz"] != two["overlay.tar.gz"],
-        "a second later makes the same overlay"
+        "a date one second later makes the same overlay"
     );
     ensure!(
         at(Some("1700000000"))? == one,

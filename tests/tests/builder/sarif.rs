@@ -22,7 +22,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 const TOOLS: [&str; 2] = ["sarif-tools==3.0.5", "jsonschema==4.25.1"];
-/// A crate that contains the schema. It is downloaded only for the schema, and not compiled.
+/// A crate that contains the schema. The test downloads the crate only for the schema, and does not
+/// compile it.
 const CARRIER: &str = "[package]\nname = \"carrier\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[lib]\npath = \"lib.rs\"\n\
                        [dependencies]\nserde-sarif = { version = \"=0.8.0\", default-features = false }\n[workspace]\n";
 
@@ -68,13 +69,13 @@ fn tools() -> Result<PathBuf> {
         let own = packages
             .iter()
             .find(|package| package["name"] == "serde-sarif")
-            .context("no serde-sarif")?;
+            .context("the metadata does not list serde-sarif")?;
         let manifest = Path::new(own["manifest_path"].as_str().unwrap_or_default());
         fs::copy(
             manifest.with_file_name("src/schema.json"),
             folder.join("schema.json"),
         )
-        .context("no schema")?;
+        .context("the crate contains no schema")?;
         Ok(())
     })
 }
@@ -162,7 +163,7 @@ fn read_by_others() -> Result<()> {
     );
     ensure!(
         (seen.errors + seen.warnings, seen.placed) == (results, results),
-        "{results} findings, but {seen:?}"
+        "expected {results} findings, but the other programs read {seen:?}"
     );
     let mut sarif = Command::new("python3");
     sarif
@@ -174,7 +175,7 @@ fn read_by_others() -> Result<()> {
         summary.contains(&format!("error: {}", seen.errors)),
         "{summary}"
     );
-    // The check would prove nothing if the schema accepted everything.
+    // If the schema accepted everything, the check would prove nothing.
     whole["runs"][0]["results"][0]["level"] = "wrong".into();
     fs::write(&path, whole.to_string())?;
     let wrong = self::seen(&tools, &path)?.wrong;

@@ -37,7 +37,7 @@ fn no_secret() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
     // The first line of each key's base64 is already unique, because the fixed head of PKCS #8
-    // takes up only 36 of its characters.
+    // occupies only 36 characters of that line.
     let keys: Vec<PathBuf> = snapshot(&workshop.pki())?
         .into_keys()
         .filter(|name| is_a(name, "key"))
@@ -53,7 +53,7 @@ fn no_secret() -> Result<()> {
         let line = text
             .lines()
             .find(|line| !line.starts_with('-'))
-            .context("an empty key")?;
+            .context("the key is empty")?;
         needles.push(line.to_owned());
     }
     // The programs consist of noise, which contains no text and would take long to search.
@@ -136,7 +136,7 @@ fn modes() -> Result<()> {
             let own = if content.is_none() { mode & 0o022 } else { 0 };
             ensure!(
                 own == 0,
-                "umask {umask}: others can write into {name} ({mode:04o})"
+                "umask {umask}: other users can write to {name} ({mode:04o})"
             );
         }
     }

@@ -1,5 +1,5 @@
-//! Tests that the builder checks a user's files before any download, and packs them unchanged. It
-//! checks single files according to their kind.
+//! Tests that the builder checks a user's files before any download, and packs them unchanged.
+//! `builder check` checks each single file according to its kind.
 
 use std::fs;
 
@@ -48,7 +48,7 @@ fn with_files(unit: &str) -> Result<Fixture> {
     put("motd.sh", b"echo own > /etc/motd\n")?;
     put("own.service", unit.as_bytes())?;
     put("own.preset", b"enable own.service\n")?;
-    // A program is not text.
+    // The file `own` stands for a program, and is not text.
     put("own", b"\x7fELF\xff\xfe")?;
     Ok(workshop)
 }
@@ -59,7 +59,9 @@ fn packed() -> Result<()> {
     let image = workshop.out().join("image");
     let manifest: Value = serde_json::from_slice(&fs::read(image.join("manifest.json"))?)?;
     let entry = |path: &str| {
-        let entries = manifest["overlay"].as_array().context("no list")?;
+        let entries = manifest["overlay"]
+            .as_array()
+            .context("the manifest has no list `overlay`")?;
         entries
             .iter()
             .find(|entry| entry["path"] == path)

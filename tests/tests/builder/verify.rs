@@ -90,7 +90,7 @@ fn files() -> Result<()> {
             )?;
         } else {
             // An unsigned image can be from an earlier build. The list of digests shows that this
-            // one is not.
+            // image is not.
             differs(&workshop, &name)?;
         }
         fs::write(&path, &bytes)?;
@@ -138,7 +138,7 @@ fn entry(tar: &[u8], path: &str) -> Result<(usize, usize)> {
             ));
         }
     }
-    anyhow::bail!("there is no {path} in the overlay")
+    anyhow::bail!("the overlay does not contain {path}")
 }
 
 fn overlay() -> Result<()> {
@@ -165,7 +165,7 @@ fn overlay() -> Result<()> {
         differs(&workshop, "overlay.tar.gz: etc/fstab")?;
         check_output(&verify(&workshop)?, 4, &[what])?;
     }
-    // Tests an entry that tar would unpack elsewhere, and a truncated stream.
+    // The test covers an entry that tar would unpack elsewhere, and a truncated stream.
     let mut changed = tar.clone();
     let (header, _) = entry(&tar, "etc/fstab")?;
     changed[header..header + 9].copy_from_slice(b"../etc/fs");
@@ -197,7 +197,7 @@ fn signature() -> Result<()> {
         0,
         &["good, by the given key"],
     )?;
-    // The image is as it was built, so the report does not claim that any of its files differ.
+    // The image is unchanged, so the report does not claim that any of its files differ.
     let ran = with_key(&workshop, &other.pki().join("signing.pub"))?;
     check_output(
         &ran,

@@ -1,5 +1,5 @@
 //! Tests a node that gets its document from its cloud's metadata service, and every way in which
-//! such a service can refuse.
+//! the service can refuse.
 
 use std::fs;
 use std::io::Write as _;
@@ -23,7 +23,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             REQUIREMENTS,
             openstack,
         ),
-        trial("a_node_on_ec2_asks_with_tokens_only", REQUIREMENTS, ec2),
+        trial(
+            "a_node_on_ec2_sends_a_token_with_each_query",
+            REQUIREMENTS,
+            ec2,
+        ),
         trial("a_node_on_gce_rejects_other_servers", REQUIREMENTS, gce),
         trial(
             "a_node_on_azure_is_named_by_the_kernels_command_line",
@@ -77,7 +81,9 @@ fn user_data(ours: &Provisioning, node: &str) -> Result<Vec<u8>> {
 fn explained(host: &Host, source: &str) -> Result<(String, String, Option<String>)> {
     let json: serde_json::Value =
         serde_json::from_str(&host.check(&["firstboot", "explain", "--sources", "--json"])?)?;
-    let rows = json["sources"].as_array().context("no sources")?;
+    let rows = json["sources"]
+        .as_array()
+        .context("the output lists no sources")?;
     let row = rows
         .iter()
         .find(|row| row["source"] == source)
@@ -160,7 +166,7 @@ fn ec2() -> Result<()> {
         service.requests()
     );
     service.state().is_off = false;
-    // Each token expires immediately. firstboot renews it once, and then fails.
+    // Each token expires immediately. firstboot renews the token once, and then fails.
     service.state().token_life = Some(Duration::ZERO);
     refused(&mut host, "answered 401")?;
     let [new_token, instance, data] = [
@@ -175,7 +181,7 @@ fn ec2() -> Result<()> {
     );
     service.state().token_life = None;
     host.boot()?;
-    // The node is set up once it has its own copy of the document.
+    // The node is set up after it has stored its own copy of the document.
     host.wait_for(
         "test -s /var/lib/firstboot/node.json",
         Duration::from_secs(60),
@@ -209,7 +215,7 @@ fn ec2() -> Result<()> {
 
 fn gce() -> Result<()> {
     let ours = provisioned()?;
-    // Compressed user data, as some tools send it.
+    // The user data is compressed, as some tools send it.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(&user_data(&ours, "etcd-1")?)?;
     let service = MetadataService::start(&ours.network, Cloud::Gce, Some(gzip.finish()?))?;

@@ -69,7 +69,7 @@ type Maker = (
     Box<dyn Fn(&Path, &Path) -> Result<()>>,
 );
 
-/// Returns every program, with every set of options, with which clouds make such a disk.
+/// Returns every program, with every set of options, with which clouds make metadata disks.
 fn makers() -> Vec<Maker> {
     iso_makers().into_iter().chain(fat_makers()).collect()
 }
@@ -177,8 +177,8 @@ fn unusual_fat_makers() -> [Maker; 3] {
         (
             "FAT32 with few clusters",
             seed,
-            // mkfs.vfat can make FAT32 on small disks, but mcopy cannot write to those, so the disk
-            // is shrunk afterwards.
+            // mkfs.vfat can make FAT32 on small disks, but mcopy cannot write to small FAT32 disks,
+            // so the disk is shrunk afterwards.
             Box::new(|image, tree| {
                 fat(
                     image,
@@ -219,7 +219,11 @@ fn unusual_fat_makers() -> [Maker; 3] {
 fn output_with_disk(host: &Host, disk: &Disk, image: &Path) -> Result<String> {
     let mut bytes = fs::read(image)?;
     let size = usize::try_from(fs::metadata(disk.image())?.len())?;
-    ensure!(bytes.len() <= size, "the image has {} bytes", bytes.len());
+    ensure!(
+        bytes.len() <= size,
+        "the image is too large: {} bytes",
+        bytes.len()
+    );
     bytes.resize(size, 0);
     fs::write(disk.device(), bytes)?;
     let ran = host.run(&["firstboot", "run", "--dry-run"])?;
@@ -258,7 +262,7 @@ fn tools() -> Result<()> {
     fs::create_dir_all(drive.join("openstack/content"))?;
     fs::write(
         drive.join("openstack/content/0000"),
-        "a file of somebody else's",
+        "a file from another source",
     )?;
     for (name, label, make) in makers() {
         let image = folder.path().join("image");

@@ -1,5 +1,5 @@
 //! Tests that data that is not recorded in the journal stays unchanged, and that etcd does not
-//! start on it.
+//! start on that data.
 
 use std::fs;
 use std::time::Duration;
@@ -64,8 +64,8 @@ fn foreign() -> Result<()> {
     };
     refuses(&mut host, "[data-unknown]")?;
 
-    // The data is moved away, as the refusal advises. Then that volume comes back to a node whose
-    // journal has a new disk id.
+    // The operator moves the data away, as the refusal advises. Then that volume is attached again
+    // to a node whose journal has a new disk id.
     fs::rename(
         host.path("/var/lib/etcd/data"),
         host.path("/var/lib/etcd/moved"),
@@ -74,7 +74,7 @@ fn foreign() -> Result<()> {
     wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
     ensure!(
         etcdctl(&host, "get answer")?.is_empty(),
-        "the new cluster has the old one's data"
+        "the new cluster has the old cluster's data"
     );
     host.cut_power()?;
     process::check("rm", &["-rf", &volume])?;

@@ -79,9 +79,9 @@ fn is_left_in_peace(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that two more runs of firstboot write nothing, because everything is already correct.
-/// Meanwhile etcd and the system's own services write as well, and each run creates and removes its
-/// lock in a folder; the check ignores all of these.
+/// Checks that two more runs of firstboot write nothing, because everything is already correct. The
+/// check ignores the files that etcd and the system's own services write in the meantime, and the
+/// folder in which each run creates and removes its lock.
 fn runs_twice(host: &Host) -> Result<()> {
     let written =
         host.sh("touch /tmp/before && sleep 0.1 && firstboot run >/tmp/said 2>&1 && firstboot run >>/tmp/said 2>&1 &&

@@ -1,4 +1,4 @@
-//! Tests the whole path from one recipe to a running cluster, on real hosts.
+//! Tests all steps from one recipe to a running cluster, on real hosts.
 
 mod certificates;
 mod clouds;

@@ -1,5 +1,5 @@
-//! Tests that firstboot does not use a document that has been replaced by a newer one, regardless
-//! of its source.
+//! Tests that firstboot does not use a document that has been replaced by a newer document,
+//! regardless of the source of the document.
 
 use std::fs;
 use std::process::Command;
@@ -35,7 +35,8 @@ fn older() -> Result<()> {
     let metadata = "[metadata]\nurl = \"http://10.101.15.1:8080/metadata/\"\n";
     let recipe = programs::demo(1, "", metadata)?;
     ours.build(&recipe)?;
-    let document = || fs::read(ours.out().join("nodes/etcd-1/node.json")).context("no document");
+    let document =
+        || fs::read(ours.out().join("nodes/etcd-1/node.json")).context("cannot read the document");
     let (old, old_certificate) = (document()?, certificate(&ours)?);
     fs::create_dir(ours.www().join("metadata"))?;
     fs::write(ours.www().join(SERVED), &old)?;
@@ -44,7 +45,7 @@ fn older() -> Result<()> {
     host.boot()?;
     lives_by(&host, &old_certificate)?;
     let asked = ours.server.requests_for(SERVED).len();
-    ensure!(asked == 1, "the server was asked {asked} times");
+    ensure!(asked == 1, "the server received {asked} requests");
 
     // The two dates, which have a resolution of one second, differ because an installation has
     // taken place since the first build.
@@ -66,12 +67,12 @@ fn older() -> Result<()> {
     lives_by(&host, &new_certificate)?;
     ensure!(
         ours.server.requests_for(SERVED).len() == asked,
-        "a server that has an old document was asked"
+        "a server that has an old document received a request"
     );
 
     uses_no_older(&mut host, &old, &old_certificate, &new_certificate)?;
 
-    // The operator returns to the old document.
+    // The operator installs the old document again.
     host.check(&["rm", "/var/lib/firstboot/node.json"])?;
     host.check(&["systemctl", "restart", "firstboot"])?;
     lives_by(&host, &old_certificate)
@@ -108,7 +109,8 @@ fn uses_no_older(
 
 /// Returns the server certificate of etcd-1 from the builder's folder.
 fn certificate(ours: &Provisioning) -> Result<String> {
-    fs::read_to_string(ours.pki().join("nodes/etcd-1/server.crt")).context("no certificate")
+    fs::read_to_string(ours.pki().join("nodes/etcd-1/server.crt"))
+        .context("cannot read the certificate")
 }
 
 /// Waits until the node is a healthy member with this certificate.

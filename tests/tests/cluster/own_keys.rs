@@ -1,4 +1,4 @@
-//! Tests nodes that make their own private keys. The keys never leave the node, and an operator
+//! Tests nodes that generate their own private keys. The keys never leave the node, and an operator
 //! transfers requests and documents as text.
 
 use std::fs;
@@ -134,7 +134,7 @@ fn whole() -> Result<()> {
     reinstalled(&ours, &mut hosts[2])?;
     wait_healthy(&hosts[2], 3, TIMEOUT)?;
     keys.extend(private_keys(&hosts)?);
-    // Another build writes for each node the certificates that the CA signed.
+    // Another build writes the certificates that the CA signed for each node.
     ours.provisioning.build(&ours.recipe())?;
     nothing_tells(&ours, &hosts, &keys)
 }
@@ -157,12 +157,12 @@ fn new_key(ours: &Operator, host: &Host) -> Result<()> {
     }
     ensure!(process()? == etcd, "etcd was restarted");
     let left = host.sh("ls /var/lib/firstboot/next-keys.pem")?;
-    ensure!(!left.success(), "the new keys are not the current ones");
+    ensure!(!left.success(), "the new keys are not the current keys");
     Ok(())
 }
 
-/// Reinstalls a node whose keys were lost with its disk. The old document is of no use, and the CA
-/// signs the new keys once an operator has approved them.
+/// Reinstalls a node whose keys were lost with its disk. The old document is useless, and the CA
+/// signs the new keys after an operator has approved them.
 fn reinstalled(ours: &Operator, host: &mut Host) -> Result<()> {
     let old = host.read(DOCUMENT)?;
     host.cut_power()?;
@@ -177,7 +177,7 @@ fn reinstalled(ours: &Operator, host: &mut Host) -> Result<()> {
     Ok(())
 }
 
-/// Returns a line of each private key in PEM.
+/// Returns one secret line of each private key in PEM.
 fn private_keys(hosts: &[Host]) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for host in hosts {
@@ -205,7 +205,7 @@ fn nothing_tells(ours: &Operator, hosts: &[Host], keys: &[String]) -> Result<()>
         ours.provisioning.pki(),
     ];
     for host in hosts {
-        // This folder is on a tmpfs, and only visible inside the host.
+        // This folder is on a tmpfs, and is visible only inside the host.
         let copy = ours.desk.path().join(format!("{}-run", host.name()));
         fs::create_dir(&copy)?;
         fs::write(

@@ -96,7 +96,7 @@ fn documents() -> Result<()> {
     replace_document(&host, &fs::read(theirs.join("nodes/etcd-1/user-data"))?)?;
     refused(&mut host, "but this image trusts")?;
 
-    // The refusals have left no trace. With its own document the machine becomes the node.
+    // The refusals have left no trace. With its own document, the machine becomes the node.
     replace_document(&host, &own("etcd-1", "user-data")?)?;
     let plan = {
         host.boot()?;
@@ -115,7 +115,7 @@ fn documents() -> Result<()> {
         "{json}"
     );
 
-    // From now on the machine is this node, and a different document does not change that.
+    // From now on, the machine is this node, and a different document does not change its identity.
     host.cut_power()?;
     replace_document(&host, &own("etcd-2", "user-data")?)?;
     refused(
@@ -134,8 +134,8 @@ fn seed_disk() -> Result<()> {
 
     fs::write(disk.device(), fs::read(&image)?)?;
     let mut garbage = fs::read(&image)?;
-    // Overwrites everything after the boot sector: the allocation table and the rest. The boot
-    // sector itself contains the label.
+    // The test overwrites everything after the boot sector, including the allocation table. The
+    // boot sector itself contains the label.
     garbage[512..].fill(0xA5);
     fs::write(disk.device(), &garbage)?;
     refused(
@@ -209,8 +209,8 @@ fn strangers() -> Result<()> {
         let script = format!("curl -sS -m 5 {arguments}");
         process::run(ours.network.world().command("bash").args(["-c", &script]))
     };
-    // The bridge's own address belongs to the network of allowed clients, so the firewall lets it
-    // connect to 2379.
+    // The bridge's own address belongs to the network of allowed clients, so the firewall allows
+    // connections from that address to port 2379.
     for port in [2379, 2380] {
         let plain = curl(&format!("http://10.101.15.101:{port}/version"))?;
         ensure!(

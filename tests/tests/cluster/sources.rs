@@ -1,5 +1,5 @@
-//! Tests each source from which a node can get its document. The main path covers the seed folder,
-//! and the refusals cover the seed disk.
+//! Tests each source from which a node can get its document. The tests in `lifecycle` cover the
+//! seed folder, and the tests in `refusals` cover the seed disk.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -122,7 +122,7 @@ fn server() -> Result<()> {
         "the query does not identify the machine: {query}"
     );
 
-    // On the second boot the node makes no request, because it has already accepted its document.
+    // On the second boot, the node makes no request, because it has already accepted its document.
     host.cut_power()?;
     becomes_the_node(&mut host)?;
     ensure!(ours.server.requests_for("metadata/node.json").len() == 3);

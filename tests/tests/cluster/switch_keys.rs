@@ -1,4 +1,4 @@
-//! Tests switching a running cluster from keys in documents to keys that its nodes make, as
+//! Tests switching a running cluster from keys in documents to keys that its nodes generate, as
 //! docs/certificates.md describes, while clients write.
 
 use std::fs;
@@ -19,12 +19,12 @@ use tests::secrets::PrivateKeys;
 use crate::lifecycle::{NAMES, REQUIREMENTS};
 
 const TIMEOUT: Duration = Duration::from_secs(180);
-/// Writes pause for longer than this only if two members were down at the same time.
+/// Writes pause for longer than this only if two members are down at the same time.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![long(
-        "running_cluster_switches_to_keys_that_its_nodes_make",
+        "a_running_cluster_switches_to_keys_that_its_nodes_generate",
         REQUIREMENTS,
         switched,
     )]
@@ -49,7 +49,7 @@ fn switched() -> Result<()> {
     let client = Client::operator(&ours)?;
     let writers = Writers::start(&client, &addresses, "switch/");
 
-    // Step 1: nothing changes on the nodes.
+    // Step 1 changes nothing on the nodes.
     fs::write(&recipe, text + "\n[tls]\nkeys = \"node\"\n")?;
     ours.build(&recipe)?;
     let before = etcd_processes(&hosts)?;
@@ -126,7 +126,7 @@ fn payload(document: &str) -> Result<serde_json::Value> {
     Ok(envelope["payload"].clone())
 }
 
-/// Updates the node to the image in which nodes make their own keys.
+/// Updates the node to the image in which nodes generate their own keys.
 fn update(ours: &Provisioning, host: &Host) -> Result<()> {
     let stick = host.path("/stick");
     fs::create_dir(&stick)?;
@@ -135,7 +135,7 @@ fn update(ours: &Provisioning, host: &Host) -> Result<()> {
     }
     let ran = host.sh("firstboot update --from /stick")?;
     println!("{}: {}{}", host.name(), ran.stdout, ran.stderr);
-    ensure!(ran.success(), "the update ends with {}", ran.code());
+    ensure!(ran.success(), "the update exits with {}", ran.code());
     let image = host.read("/etc/firstboot/cluster.json")?;
     let image: serde_json::Value = serde_json::from_str(&image)?;
     ensure!(image["keys"] == "node", "{image:#}");
@@ -148,12 +148,14 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     process::check("cp", &["-a", &paths[0], &paths[1]]).map(drop)
 }
 
-/// Checks that neither the builder's folders nor the nodes' documents contain a key that a node
-/// made.
+/// Checks that the builder's folders and the nodes' documents contain no key that a node generated.
 fn only_the_nodes_have_their_keys(ours: &Provisioning, hosts: &[Host], desk: &Path) -> Result<()> {
     let mut keys = PrivateKeys::default();
     let out = ours.out();
-    let world = out.parent().context("out is in a folder")?.to_owned();
+    let world = out
+        .parent()
+        .context("the output folder has no parent")?
+        .to_owned();
     let mut folders = vec![world, desk.to_owned()];
     for host in hosts {
         keys.add(&host.read("/var/lib/firstboot/keys.pem")?)?;

@@ -24,8 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// firstboot is killed after it has written that it is ready, and before it flushes that entry.
-/// After its restart it reads and reports the entry, and then the power fails.
+/// firstboot is killed after it has written to the journal that it is ready, and before it flushes
+/// that entry. After its restart, firstboot reads and reports the entry, and then the power fails.
 fn ready() -> Result<()> {
     const JOURNAL: &str = "/var/lib/firstboot/journal";
     let mut bed = Bed::lossy(tracer())?;
@@ -43,7 +43,7 @@ fn ready() -> Result<()> {
         bed.reaches_point(0, Traced::Firstboot)?,
         "firstboot was not killed"
     );
-    // This is the status of the second start. In the first start, firstboot was killed before it
+    // This status is from the second start. In the first start, firstboot was killed before it
     // could report which members it waits for.
     bed.hosts[0].wait_for(
         "systemctl show -p NRestarts firstboot | grep -q =1",
@@ -64,7 +64,7 @@ fn ready() -> Result<()> {
     let after = bed.hosts[0].check(&["cat", JOURNAL])?;
     ensure!(
         after.starts_with(&before),
-        "a reported line is lost; before:\n{before}\nafter:\n{after}"
+        "a reported entry is lost; before:\n{before}\nafter:\n{after}"
     );
     bed.hosts[0].network().heal_all()?;
     bed.wait_healthy()

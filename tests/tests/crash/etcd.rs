@@ -1,4 +1,4 @@
-//! Tests power failures while etcd itself is in transition between two states.
+//! Tests power failures while etcd itself changes between two states.
 
 use std::fs;
 
@@ -34,7 +34,7 @@ fn half_born() -> Result<()> {
     let mut bed = Bed::booted(tracer())?;
     let victim = TOGETHER.victim;
     let orders = bed.orders(victim, Traced::Etcd);
-    // etcd's database exists. Its write-ahead log is complete, but has not been renamed into place
+    // etcd's database exists. The write-ahead log is complete, but has not been renamed into place
     // yet.
     let point = Point {
         what: "rename /var/lib/etcd/data/member/wal".to_owned(),
@@ -44,7 +44,7 @@ fn half_born() -> Result<()> {
     (TOGETHER.begin)(&bed)?;
     ensure!(
         bed.reaches_point(victim, Traced::Etcd)?,
-        "etcd made its data without reaching the point"
+        "etcd created its data without reaching the point"
     );
     bed.hosts[victim].cut_power()?;
     let data = bed.hosts[victim].path("/var/lib/etcd/data/member");
@@ -60,7 +60,7 @@ fn half_born() -> Result<()> {
     let aside = bed.hosts[victim].path("/var/lib/etcd/aside");
     let put: Vec<_> = fs::read_dir(&aside)?.collect::<Result<_, _>>()?;
     let [put] = put.as_slice() else {
-        anyhow::bail!("{} holds {put:?}", aside.display())
+        anyhow::bail!("{} contains {put:?}", aside.display())
     };
     ensure!(
         put.file_name().to_string_lossy().starts_with("half-born-"),
@@ -96,7 +96,7 @@ fn promotion() -> Result<()> {
             && !point.what.contains(own);
         point.what == "spawn" || point.what.ends_with("/journal") || to_a_voter
     };
-    // `make test` covers every other point.
+    // `make test` covers every second point.
     let step = if is_all() { 1 } else { 2 };
     let points: Vec<&Point> = points[start..]
         .iter()

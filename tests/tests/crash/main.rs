@@ -1,4 +1,4 @@
-//! Tests that power may fail at any instant.
+//! Tests that a power failure at any instant is safe.
 
 mod announced;
 mod disk;

@@ -53,7 +53,7 @@ fn killed() -> Result<()> {
 }
 
 /// An operator or an accident removes the data at an arbitrary moment. The scenario in which an
-/// operator makes the node leave is left out, because that operator wants to keep the data.
+/// operator makes the node leave is omitted, because that operator wants to keep the data.
 fn emptied() -> Result<()> {
     let settings = Settings::read()?;
     let comes: Vec<Scenario> = scenarios::ALL
@@ -75,8 +75,8 @@ fn power_lost() -> Result<()> {
         Loss::Torn(settings.seed),
         Loss::Nothing,
     ];
-    // Neither count divides the other, so each kind of loss affects one node in some cases and all
-    // three nodes in others.
+    // The two counts have no common divisor, so each kind of loss affects one node in some cases
+    // and all three nodes in other cases.
     let blow = |number: usize| {
         let loss = losses[number % losses.len()];
         if number % 3 == 2 {
@@ -113,7 +113,7 @@ impl Settings {
             "all" => usize::MAX,
             count => count
                 .parse()
-                .context("CRASH_POINTS is neither a number nor `all`")?,
+                .context("CRASH_POINTS is not a number or `all`")?,
         };
         let part = match var("CRASH_PART").as_str() {
             "" => (1, 1),
@@ -134,9 +134,9 @@ impl Settings {
         })
     }
 
-    /// Returns the scenarios that this run covers with one kind of disturbance. In `make test`
-    /// these are one in `step` scenarios, beginning with the `first`. A kill and a power cut cover
-    /// every other scenario, so each scenario is disturbed in one of these ways.
+    /// Returns the scenarios that this run covers with one kind of disturbance. In `make test`,
+    /// these are one in `step` scenarios, starting with the number `first`. A kill and a power cut
+    /// each cover every second scenario, so each scenario is disturbed in one of these ways.
     fn share(&self, scenarios: &[Scenario], first: usize, step: usize) -> Vec<Scenario> {
         if self.points > SAMPLE[0] || !self.only.is_empty() {
             return scenarios.to_vec();
@@ -149,7 +149,7 @@ impl Settings {
             .collect()
     }
 
-    /// Returns those points of a scenario that this run covers.
+    /// Returns the points of a scenario that this run covers.
     fn take<T>(&self, points: Vec<T>) -> Vec<T> {
         let (nth, of) = self.part;
         sample(points, self.points, self.seed)
@@ -194,8 +194,8 @@ fn run(
     total.ok()
 }
 
-/// Returns a sample of the wanted size. Divides the points into that many equal stretches, and
-/// draws one point from each with a linear congruential generator (Knuth's MMIX).
+/// Returns a sample of the wanted size. Divides the points into that many equal ranges, and draws
+/// one point from each range with a linear congruential generator (Knuth's MMIX).
 fn sample<T>(all: Vec<T>, wanted: usize, seed: u64) -> Vec<T> {
     let (mut state, count) = (seed, all.len());
     let wanted = wanted.min(count);

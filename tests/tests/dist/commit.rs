@@ -27,8 +27,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Returns the commit that `make build` in this folder would pass; it is empty outside a git
-/// repository.
+/// Returns the commit that `make build` in this folder would pass. The commit is empty outside a
+/// git repository.
 pub(crate) fn commit(folder: &Path) -> Result<String> {
     let said = process::run(
         Command::new("make")
@@ -46,7 +46,7 @@ pub(crate) fn commit(folder: &Path) -> Result<String> {
         .to_owned())
 }
 
-/// Returns what a program of this workspace prints for `--version`.
+/// Returns the output of a program of this workspace for `--version`.
 pub(crate) fn version_line(program: &str) -> Result<String> {
     let commit = commit(&cache::workspace())?;
     let commit = if commit.is_empty() {
@@ -117,7 +117,7 @@ fn changed_source() -> Result<()> {
 /// does not apply to them.
 fn outside_git() -> Result<()> {
     let folder = copy()?;
-    let outer = folder.parent().context("a folder has a parent")?;
+    let outer = folder.parent().context("the folder has no parent")?;
     ensure!(
         commit(&folder)?.is_empty(),
         "{:?} outside git",

@@ -1,5 +1,5 @@
-//! Tests the contents of the packages. They have a licence for each linked crate and a page for
-//! each command, and contain no path of the build machine.
+//! Tests the contents of the packages. The packages contain a licence for each linked crate and a
+//! page for each command, and no path of the build machine.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -160,8 +160,8 @@ pub(crate) fn shown(page: &Path) -> Result<String> {
     Ok(shown)
 }
 
-/// Returns the commands in a program's help, including subcommands, in the form `pki-show`; the
-/// program itself is ``.
+/// Returns the commands in a program's help, including subcommands, in the form `pki-show`. The
+/// empty string stands for the program itself.
 fn commands(program: &Path, above: &[&str]) -> Result<Vec<String>> {
     let mut arguments = above.to_vec();
     arguments.push("--help");

@@ -1,5 +1,5 @@
 //! Installs each package as its users would, in a root that contains no other file of the project,
-//! and then uses it there.
+//! and then uses the package there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -118,7 +118,7 @@ impl Installed {
         Ok(())
     }
 
-    /// Checks that nothing from the package is left.
+    /// Checks that no file of the package is left.
     fn is_gone(&self) -> Result<()> {
         for path in [
             "bin/builder",

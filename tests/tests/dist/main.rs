@@ -1,4 +1,4 @@
-//! Tests the packages that `make dist` builds. Their bytes are the same each time, and each package
+//! Tests the packages that `make dist` builds. Every build gives the same bytes, and each package
 //! is installed and used in a root that contains no other file of the project.
 
 mod commit;

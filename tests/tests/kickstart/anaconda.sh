@@ -1,5 +1,5 @@
 #!/bin/bash
-# A stand-in for anaconda on a machine with a real systemd. It runs the kickstart's scripts, and ends at the stage in
+# A stand-in for anaconda on a machine with a real systemd. The script runs the kickstart's scripts, and ends at the stage in
 # /ks/stage in the same way as anaconda 21.48.22.159. /ks/end contains the kickstart's last command.
 export PATH=/ks/bin:$PATH
 stage=$(cat /ks/stage)

@@ -1,5 +1,6 @@
-//! Tests that only a finished installation restarts the machine. The installer's systemd is real
-//! here. anaconda is a script that ends at each of the stages at which the real anaconda can end.
+//! Tests that only a finished installation restarts the machine. The installer's systemd is real in
+//! these tests. anaconda is a script that ends at each of the stages at which the real anaconda can
+//! end.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -41,8 +42,8 @@ const UNIT: &str = "[Unit]\nDescription=Stands for anaconda\n\n[Service]\nExecSt
 const NETWORK: &str = "[Unit]\nDescription=Stands for NetworkManager\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
                        ExecStart=/bin/true\nExecStop=/bin/touch /run/network-is-gone\n\
                        [Install]\nWantedBy=multi-user.target\n";
-/// A stand-in for curl. It returns metadata for each mirror, whose content is never read, and acts
-/// as the server that receives reports.
+/// A stand-in for curl. The stand-in returns metadata for each mirror, whose content is never read,
+/// and acts as the server that receives reports.
 const CURL: &str = include_str!("curl.sh");
 const CMDLINE: &str = "initrd=initrd.img etcd-image.report=http://10.0.0.1/report/token";
 
@@ -53,7 +54,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             HOST,
             hosts,
         ),
-        // The same test under a separate kernel, which takes minutes without KVM.
+        // This trial runs the same test under a separate kernel, which takes minutes without KVM.
         long(
             "a_virtual_machine_restarts_only_after_a_finished_installation",
             VM,
@@ -62,8 +63,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The stages, each with the way in which the machine goes off, the text on the consoles, and the
-/// reports.
+/// The stages, each with the way in which the machine is switched off or restarted, the text on the
+/// consoles, and the reports.
 const STAGES: [(&str, Off, &str, &[&str]); 8] = [
     (
         "unguarded",
@@ -147,7 +148,7 @@ fn lay_out(root: &Path, stage: &str) -> Result<()> {
     let digest = last
         .split_once("!= ")
         .and_then(|(_, rest)| rest.split_whitespace().next())
-        .context("no digest")?;
+        .context("the kickstart contains no digest")?;
     fs::write(ks.join("digest"), digest)?;
     let end = planned
         .kickstart
@@ -232,7 +233,7 @@ fn hosts() -> Result<()> {
             .with_context(|| asked.to_owned())?;
         ensure!(
             off == Off::PoweredOff,
-            "{asked} in the middle: {off:?}\n{}",
+            "{asked} during the installation: {off:?}\n{}",
             host.console()
         );
         ensure!(

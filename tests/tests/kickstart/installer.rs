@@ -1,5 +1,5 @@
-//! Tests the rendered kickstart with the model of anaconda: which disk and which repositories it
-//! chooses, and what remains if it cannot continue.
+//! Tests the rendered kickstart with the model of anaconda: which disk and which repositories the
+//! kickstart chooses, and what remains if the installation cannot continue.
 
 mod bed;
 mod disks;
@@ -37,7 +37,7 @@ const CREATEREPO: &[Requirement] = &[
     Requirement::Createrepo,
 ];
 
-/// The address of the tests' server, which is the one in the demo's recipe.
+/// The address of the tests' server, which is also in the demo's recipe.
 const SERVER: &str = "http://10.101.15.1:8080";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -173,7 +173,7 @@ fn lying_mirror() -> Result<()> {
     );
     // No package of the second tree was installed, because no %post ran.
     ensure!(!log.contains("%post at"), "{log}");
-    // Without a digest in the recipe there is nothing to compare the metadata with.
+    // Without a digest in the recipe, there is nothing to compare the metadata with.
     let trusted = bed.install(&install(""), &Hardware::default())?;
     ensure!(
         trusted.log().contains("no server has the overlay"),
@@ -184,7 +184,7 @@ fn lying_mirror() -> Result<()> {
 }
 
 /// anaconda disables a repository whose metadata does not match its digests, and continues without
-/// it.
+/// that repository.
 fn left_out() -> Result<()> {
     etcd::release(etcd::DEMO)?;
     let bed = Bed::new()?;
@@ -291,7 +291,7 @@ fn createrepo() -> Result<()> {
         repos == [format!("--name=els --baseurl={SERVER}/els")],
         "{repos:?}"
     );
-    // Without that repository the package from it is missing.
+    // Without that repository, its package is missing.
     let without = bed.install(&install("packages = [\"own\"]"), &Hardware::default())?;
     ensure!(
         without.log().contains("Missing package: own"),

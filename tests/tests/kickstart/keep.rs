@@ -1,5 +1,5 @@
-//! Tests `data = "keep"`: `%pre` keeps the volume of etcd only if nothing is doubtful, and goes on
-//! wherever an earlier installation was interrupted.
+//! Tests `data = "keep"`. `%pre` keeps the volume of etcd only if nothing is doubtful, and
+//! continues wherever an earlier installation was interrupted.
 
 mod machine;
 
@@ -44,7 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A node that is installed again, and machines that have nothing to keep.
+/// Tests a node that is installed again, and machines that have nothing to keep.
 fn kept() -> Result<()> {
     let rendered = Rendered::new()?;
     let machine = rendered.node("kept")?;
@@ -55,12 +55,12 @@ fn kept() -> Result<()> {
     ensure!(copy("layout")? == "boot 2048 2097152\nroot 2099200 16777216\n");
     ensure!(machine.read("..", "run/etcd-image/keep")? == "/dev/sda3\n");
 
-    // A journal with a torn last line is whole.
+    // A journal with a torn last line counts as complete.
     let machine = rendered.node("torn")?;
     machine.append_to_journal("0123456789abcdef {\"at\":")?;
     machine.keeps(&KEPT)?;
 
-    // UEFI, and a BIOS that starts from GPT.
+    // The next machines have UEFI, and a BIOS that boots from GPT.
     let machine = rendered.node("uefi")?;
     machine.firmware_is_uefi()?;
     machine.partition(
@@ -100,7 +100,8 @@ fn kept() -> Result<()> {
 /// Changes a machine so that its volume is doubtful.
 type Change = fn(&Machine) -> Result<()>;
 
-/// Returns the id of each refusal because of the partitions, with a machine that gets it.
+/// Returns the id of each refusal because of the partitions, with a machine that causes the
+/// refusal.
 fn doubts() -> Vec<(&'static str, Change)> {
     vec![
         ("keep-two-volumes", |machine| {
@@ -129,7 +130,8 @@ fn doubts() -> Vec<(&'static str, Change)> {
     ]
 }
 
-/// The same for the contents of the file systems.
+/// Returns the id of each refusal because of the contents of the file systems, with a machine that
+/// causes the refusal.
 fn doubtful_contents() -> Vec<(&'static str, Change)> {
     vec![
         ("keep-journal", |machine| {
@@ -182,7 +184,7 @@ fn doubtful() -> Result<()> {
             .refuses(id)
             .with_context(|| format!("case {number}"))?;
     }
-    // A disk that is not empty, or may not be.
+    // The disk is not empty, or might not be empty.
     for mark in ["TYPE", "PTTYPE", "ambivalent", "unreadable"] {
         let machine = rendered.machine(mark)?;
         machine.field("sda", mark, "x")?;
@@ -190,12 +192,12 @@ fn doubtful() -> Result<()> {
             .refuses("keep-no-volume")
             .with_context(|| mark.to_owned())?;
     }
-    // The copy of another journal is on the volume.
+    // The volume contains a copy of another journal.
     let machine = rendered.node("two-journals")?;
     machine.keeps(&KEPT)?;
     machine.rewrite_journal()?;
     machine.refuses("keep-two-journals")?;
-    // The old root has lost its journal, and the copy may be older.
+    // The old root has lost its journal, and the copy on the volume might be older.
     let machine = rendered.node("lost-journal")?;
     machine.keeps(&KEPT)?;
     machine.remove(ROOT, "var/lib/firstboot/journal")?;
@@ -204,8 +206,8 @@ fn doubtful() -> Result<()> {
     machine.refuses("keep-root")
 }
 
-/// The power fails at each change that `%pre` makes, and at each state in which anaconda and `%post`
-/// can leave the disk.
+/// The power fails at each change that `%pre` makes, and in each state in which anaconda and
+/// `%post` can leave the disk.
 fn interrupted() -> Result<()> {
     let rendered = Rendered::new()?;
     let mut cut = 1;
@@ -216,7 +218,7 @@ fn interrupted() -> Result<()> {
         if ended.is_ok() {
             break;
         }
-        // The old system may boot before the next installation, and write to its journal.
+        // The old system might boot before the next installation, and write to its journal.
         if cut % 2 == 0 {
             machine.append_event(r#""event":"exchanged""#)?;
         }
@@ -234,7 +236,7 @@ fn interrupted() -> Result<()> {
     let machine = rendered.node("formatting")?;
     machine.keeps(&KEPT)?;
     let journal = machine.read(VOLUME, "firstboot-kept/journal")?;
-    // anaconda has erased the file systems, and made none yet.
+    // anaconda has erased the file systems, and has not made any yet.
     for part in ["sda1", ROOT] {
         machine.unmountable(part)?;
         for field in ["LABEL", "TYPE", "UUID"] {
@@ -248,7 +250,7 @@ fn interrupted() -> Result<()> {
     fs::create_dir_all(machine.path(ROOT, "files"))?;
     machine.keeps(&KEPT)?;
     ensure!(machine.read(VOLUME, "firstboot-kept/journal")? == journal);
-    // %post has restored the journal, and may have removed a part of the copy.
+    // %post has restored the journal, and might have removed a part of the copy.
     machine.write(ROOT, "var/lib/firstboot/journal", &journal)?;
     machine.write(ROOT, "etc/firstboot/trust.pub", TRUST)?;
     machine.keeps(&KEPT)?;
@@ -280,7 +282,7 @@ fn restored() -> Result<()> {
             })
         };
         let done = rendered.restore(&folder, cut)?;
-        // %pre uses the journal of a root, or else that of the copy.
+        // %pre uses the journal on a root if there is one, and otherwise the journal in the copy.
         let used = if state.join("journal").exists() {
             &state
         } else {

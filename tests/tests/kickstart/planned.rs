@@ -76,7 +76,7 @@ impl Planned {
         Ok(Some(planned))
     }
 
-    /// Returns the scripts as found by the test bed's own implementation of 7.9's rules.
+    /// Returns the scripts that the test bed's own implementation of 7.9's rules finds.
     pub(crate) fn scripts(&self) -> Result<Vec<(Kind, String)>> {
         let read = Kickstart::parse(&self.kickstart, &|_| Ok(None))?;
         let is_script = |kind| !matches!(kind, Kind::Packages | Kind::Addon | Kind::Anaconda);
@@ -112,7 +112,8 @@ impl Planned {
     }
 }
 
-/// Returns what pykickstart reads in each kickstart; a single process reads all of them.
+/// Returns the content that pykickstart reads in each kickstart. A single process reads all
+/// kickstarts.
 pub(crate) fn read_with_pykickstart<'a>(
     planned: impl Iterator<Item = &'a Planned>,
 ) -> Result<Vec<ParsedKickstart>> {

@@ -1,5 +1,5 @@
-//! Tests the user's own scripts in `[files] post`. The installer runs them in order, and a script
-//! that fails ends the installation.
+//! Tests the user's own scripts in `[files] post`. The installer runs the scripts in order, and a
+//! script that fails ends the installation.
 
 use std::fs;
 
@@ -92,7 +92,7 @@ fn scripts() -> Result<()> {
 }
 
 /// anaconda only logs that a kernel, an initramfs or a boot loader is missing, and Oracle Linux
-/// installs a different kernel. On CentOS and its family `%post` refuses each of these cases.
+/// installs a different kernel. On CentOS and its family, `%post` refuses each of these cases.
 fn not_bootable() -> Result<()> {
     const KERNEL: &str = "3.10.0-1160.el7.x86_64";
     const WORK: &str = "/var/tmp/etcd-image";
@@ -107,7 +107,7 @@ fn not_bootable() -> Result<()> {
     let uek = format!("/boot/vmlinuz-{UEK}");
     let other =
         format!("{uek} is not a 3.10.0 kernel, and this image was checked only with 3.10.0");
-    // Each installation has one more file than the previous one.
+    // Each installation has one more file than the previous installation.
     for (file, why) in [
         (None, "no kernel is installed"),
         (Some(&kernel), &format!("{kernel} has no initramfs")),

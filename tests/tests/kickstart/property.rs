@@ -44,8 +44,8 @@ fn round_trip() -> Result<()> {
             Planned::new(folder.path(), &name, &path, &strings::disk(recipe))
         };
         let recipe = recipes::recipe::read(&text).recipe;
-        // The builder would also refuse a recipe that the parser refuses. Skipping the builder for
-        // such recipes saves most of the time.
+        // The builder would also refuse a recipe that the parser refuses. The test does not run the
+        // builder for these recipes, which saves most of the time.
         let planned = recipe
             .as_ref()
             .map(&mut render)

@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             ready,
         ),
         trial(
-            "shellcheck_finds_nothing",
+            "shellcheck_finds_no_fault_in_any_script",
             &[Requirement::Shellcheck],
             shellcheck,
         ),

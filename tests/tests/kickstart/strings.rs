@@ -61,8 +61,8 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
             ("trees", list(&trees)),
             ("servers", list(&servers)),
         ];
-        // Not all lines are present together, because most arbitrary text is refused, and a single
-        // refused string would get the whole recipe refused.
+        // A recipe does not contain all lines, because most arbitrary text is refused, and the
+        // parser refuses the whole recipe for a single refused string.
         for ((key, value), _) in lines.iter().zip(chosen).filter(|(_, chosen)| *chosen) {
             let _ = writeln!(text, "{key} = {value}");
         }
@@ -108,7 +108,7 @@ version = "3.6.14"
 sha256 = "ffe840ff9295808e88cce2794a18a5ac87f12a5203c8314d0bf6aa119b41bac5"
 "#;
 
-/// Generates a valid value in most cases, and arbitrary text now and then.
+/// Generates a valid value in most cases, and arbitrary text in the other cases.
 fn value(fitting: &'static str) -> impl Strategy<Value = String> {
     let words = "%end|%post|--erroronfail|\\$\\(reboot\\)|`id`|'|\"|\\\\| ;reboot|&&|\\n|#|é|\\t|\u{202e}|<x/>|]]>|\\{\\{ x \\}\\}|=";
     let anything = "\\PC{0,12}";
@@ -123,8 +123,8 @@ fn value(fitting: &'static str) -> impl Strategy<Value = String> {
 
 /// Generates a key with an arbitrary comment.
 fn ssh_key() -> impl Strategy<Value = String> {
-    // The type with its length, the length of the key, and the key itself: 51 bytes as 68
-    // characters of base64.
+    // The key consists of the type with its length, the length of the key, and the key itself: 51
+    // bytes as 68 characters of base64.
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-P][a-zA-Z0-9+/]{42}";
     (key, value("[a-z]{1,8}@[a-z ]{1,8}")).prop_map(|(key, comment)| format!("{key} {comment}"))
 }
@@ -147,8 +147,8 @@ fn quoted(text: &str) -> String {
         .replace('\u{7f}', "\\u007F")
 }
 
-/// Returns the disk that the recipe names. Otherwise returns a disk that no machine has, because
-/// disks that are mounted on the test machine would be skipped.
+/// Returns the disk that the recipe names. If the recipe names no disk, returns a disk that no
+/// machine has, because disks that are mounted on the test machine would be skipped.
 pub(crate) fn disk(recipe: &Recipe) -> String {
     let wanted = recipe.install.disk.as_ref().map(ToString::to_string);
     wanted.map_or_else(

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Runs as root in the virtual machine, waits for etcd, and prints what SELinux allows etcd. At its end it switches the machine off.
+# Runs as root in the virtual machine, waits for etcd, and prints the actions that SELinux allows to etcd. Then the script
+# switches the machine off.
 exec > /root/result 2>&1
 for _ in $(seq 240); do
     if systemctl is-active --quiet etcd; then break; fi
@@ -7,7 +8,7 @@ for _ in $(seq 240); do
 done
 echo "active: $(systemctl is-active firstboot) $(systemctl is-active etcd)"
 
-# From here on the policy is enforced.
+# From here on, the policy is enforced.
 echo 1 > /sys/fs/selinux/enforce
 echo "enforcing: $(cat /sys/fs/selinux/enforce)"
 systemctl restart etcd
@@ -31,7 +32,7 @@ cat < /dev/null > /dev/tcp/127.0.0.1/2381 && echo 'metrics answer'
 denials() { journalctl --boot --no-pager --output=cat --quiet --grep='avc: .*denied.*:etcd_t:'; }
 denials > /root/avc
 
-# Runs another program in the same domain as root. SELinux refuses what is refused now and was allowed before.
+# Runs another program in the same domain as root. An action that is refused now but was allowed before is refused by SELinux.
 attempt() {
     local name=$1 user=$2
     shift 2

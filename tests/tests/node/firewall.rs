@@ -42,7 +42,7 @@ fn callers() -> Result<()> {
     let bed = Bed::new("", RULES)?;
     let (host, network) = (&bed.host, &bed.provisioning.network);
     let links = CALLERS.map(|(name, _)| network.add(name));
-    // A program listens on every address in addition to etcd and sshd, like a forgotten service.
+    // In addition to etcd and sshd, a program listens on every address, like a forgotten service.
     host.check(&[
         "systemd-run",
         "--unit=forgotten",
@@ -94,8 +94,8 @@ fn callers() -> Result<()> {
         );
     }
 
-    // Without its firewall the same node answers immediately, even on the forgotten port. This
-    // proves that the test measured the firewall.
+    // Without its firewall, the node answers immediately, even on the forgotten port. Therefore the
+    // earlier probes tested the firewall.
     host.check(&["systemctl", "stop", "firewalld"])?;
     let stranger = network.link("stranger")?;
     let answered = answering(&stranger, host.address(), 1..=PORTS_AT_ONCE)?;
@@ -150,7 +150,7 @@ fn knock(node: Ipv4Addr, ports: &[u16]) -> Result<Vec<u16>> {
             }
         }
     }
-    // Over a virtual cable an answer takes microseconds.
+    // Over a virtual cable, an answer takes microseconds.
     sleep(Duration::from_millis(300));
     let mut answered = Vec::new();
     for (port, own) in &knocked {

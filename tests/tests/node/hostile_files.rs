@@ -1,5 +1,5 @@
 //! Tests hostile files that etcd's user can create on etcd's volume. firstboot, which runs as root,
-//! does not follow them, changes nothing outside the volume, and never hangs.
+//! does not follow these files, changes nothing outside the volume, and never hangs.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;

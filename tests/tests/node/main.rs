@@ -1,4 +1,4 @@
-//! Tests what a node permits and what it refuses: each protection of its units, and each port.
+//! Tests the actions that a node permits and refuses: each protection of its units, and each port.
 
 mod bed;
 mod firewall;

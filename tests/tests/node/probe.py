@@ -30,7 +30,7 @@ def checked(answer, what):
 
 
 def memory(protection, later=None):
-    """Maps a page with some rights, and changes it to others."""
+    """Maps a page with some rights, and then changes the rights of the page."""
     page = libc.mmap(None, ctypes.c_size_t(4096), int(protection), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, ctypes.c_long(0))
     checked(page, "mmap")
     if later is not None:
@@ -38,7 +38,7 @@ def memory(protection, later=None):
 
 
 def process(flags):
-    """Starts another process with clone, these flags and the signal at its end."""
+    """Starts another process with clone, with these flags and this exit signal."""
     pid = libc.syscall(ctypes.c_long(56), ctypes.c_long(int(flags, 0) | signal.SIGCHLD), *[ctypes.c_long(0)] * 4)
     if pid == 0:
         os._exit(0)
@@ -62,7 +62,7 @@ def create(folder):
 
 
 def shared(folder):
-    """Makes a file without a mode, which other users can then read."""
+    """Makes a file with the default mode, which other users may then read."""
     path = os.path.join(folder, "made-by-probe")
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     mode = os.stat(path).st_mode

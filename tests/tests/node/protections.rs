@@ -1,6 +1,6 @@
 //! Tests each protection of the units twice. With the unit unchanged, the forbidden action must be
-//! refused. Without the directive, the same action must be allowed. This is necessary because
-//! systemd silently runs a unit with a misspelt or unknown protection.
+//! refused. Without the directive, the same action must be allowed. Both runs are necessary,
+//! because systemd silently runs a unit with a misspelt or unknown protection.
 //!
 //! The hosts' systemd has no seccomp, as on CentOS 7, so `firstboot exec` enforces the filters
 //! here.
@@ -17,10 +17,10 @@ use crate::system_calls::{self, INTERNET_ONLY, SERVER_ONLY};
 /// A directive, and the attempts that demonstrate its effect.
 struct Case {
     directive: &'static str,
-    /// Other directives that would give the same answer. They are removed in both runs.
+    /// Other directives that would give the same answer. These directives are removed in both runs.
     beside: &'static [&'static str],
     attempts: &'static [&'static str],
-    /// The answer to each attempt if the directive is set. Without the directive the answer must
+    /// The answer to each attempt if the directive is set. Without the directive, the answer must
     /// differ.
     answer: &'static str,
 }
@@ -39,8 +39,8 @@ const fn case(
 }
 
 /// `firstboot exec` also sets no_new_privs, and blocks the processes that the attempts start. For a
-/// user without capabilities and with PrivateDevices=, newer versions of systemd set no_new_privs
-/// by themselves; 219 does not.
+/// user without capabilities and with PrivateDevices=, newer versions of systemd also set
+/// no_new_privs, but 219 does not.
 const BESIDE_PRIVILEGES: &[&str] = &[EXEC, "PrivateDevices", "CapabilityBoundingSet"];
 const BESIDE_CAPABILITIES: &[&str] = &[EXEC, "PrivateDevices", "NoNewPrivileges"];
 
@@ -108,7 +108,7 @@ const UMASK: Case = Case {
     answer: "refused EACCES",
 };
 
-/// ReadOnlyDirectories=/ forbids these attempts as well.
+/// ReadOnlyDirectories=/ also forbids these attempts.
 const PROTECT_SYSTEM: Case = Case {
     directive: "ProtectSystem",
     beside: &["ReadOnlyDirectories"],
@@ -126,7 +126,7 @@ const READ_ONLY: Case = case(
     "refused EROFS",
 );
 
-/// If there is a filter, it blocks two of these attempts.
+/// A system-call filter blocks two of these attempts.
 const CAPABILITIES: Case = Case {
     directive: "CapabilityBoundingSet",
     beside: &[EXEC],
@@ -149,8 +149,8 @@ const FIRSTBOOT: [Case; 4] = [
     ),
 ];
 
-/// The cases of the snapshot unit. It runs as root and can look into any folder, so a hidden folder
-/// does not exist for it.
+/// The cases of the snapshot unit. The unit runs as root and can list any folder, so a hidden
+/// folder does not exist for the unit.
 const SNAPSHOT: [Case; 10] = [
     Case {
         attempts: &["shared=/var/backups/etcd"],
@@ -184,7 +184,7 @@ const SNAPSHOT: [Case; 10] = [
     ),
 ];
 
-/// Two limits that no attempt here demonstrates. The test reads them from the running member.
+/// Two limits that no attempt demonstrates. The test reads these limits from the running member.
 const ELSEWHERE: [&str; 2] = ["LimitCORE", "LimitNOFILE"];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -252,7 +252,7 @@ fn running_member(host: &Host) -> Result<()> {
             "{line:?} is not in\n{status}"
         );
     }
-    // The process that systemd started as firstboot is now etcd. It has one filter more than
+    // The process that systemd started as firstboot is now etcd. etcd has one filter more than
     // systemd itself, which has only the test bed's filter.
     let program = host.check(&["readlink", &format!("/proc/{}/exe", pid.trim())])?;
     ensure!(
@@ -289,8 +289,8 @@ fn running_member(host: &Host) -> Result<()> {
     has_limits(host, pid.trim())
 }
 
-/// Checks that etcd dumps no memory, and that it may not open more files than the bed's own machine
-/// allows.
+/// Checks that etcd dumps no memory, and that etcd may not open more files than the test bed's own
+/// machine allows.
 fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     let limit = |pid: &str, what: &str| -> Result<u64> {
         let limits = host.check(&["cat", &format!("/proc/{pid}/limits")])?;
@@ -319,7 +319,7 @@ fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     Ok(())
 }
 
-/// Prepares the files that the attempts access. They are open to every user, so that only the
+/// Prepares the files that the attempts access. The files are open to every user, so that only the
 /// sandbox can block an attempt.
 fn prepare(host: &Host) -> Result<()> {
     let script = r"
@@ -353,7 +353,7 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
     let (directive, answer) = (case.directive, case.answer);
     let stands = sandbox.without(case.beside);
     for (attempt, found) in stands.try_out(host, &attempts)? {
-        // EACCES and EPERM both mean that access was denied; the kernel decides which of them it
+        // EACCES and EPERM both mean that access was denied; the kernel decides which error it
         // returns.
         let same = found == answer
             || (answer.ends_with("EPERM") && found == answer.replace("EPERM", "EACCES"));
@@ -365,10 +365,10 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
     for (attempt, found) in stands.without(&[directive]).try_out(host, &attempts)? {
         ensure!(
             found != answer,
-            "{unit}.service: `{attempt}` is {found} without {directive}= as well, so it proves nothing"
+            "{unit}.service: `{attempt}` is also {found} without {directive}=, so the attempt proves nothing"
         );
-        // Without the directive the attempt must succeed. Attempts of these kinds only give a
-        // different answer.
+        // Without the directive, the attempt must succeed. For attempts of these kinds, a different
+        // result is enough.
         let hidden = [
             "opened",
             "pair",

@@ -1,5 +1,5 @@
-//! Tests what a loaded policy allows etcd's domain. It reads the policy itself, so it also covers
-//! actions that no test tries.
+//! Tests which actions a loaded policy allows to etcd's domain. The test reads the policy itself,
+//! and therefore also covers actions that no test tries.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -56,7 +56,7 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
         &["etcd_var_lib_t"],
     ),
-    // No passwords and no home folders.
+    // etcd reads no passwords and no home folders.
     (&["-s", "etcd_t", "-t", "shadow_t"], &[]),
     (&["-s", "etcd_t", "-t", "user_home_t"], &[]),
     (&["-s", "etcd_t", "-t", "user_home_dir_t"], &[]),

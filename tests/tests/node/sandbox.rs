@@ -9,8 +9,8 @@ use tests::host::Host;
 const PROBE: &str = include_str!("probe.py");
 const UNIT: &str = "etcd-image-probe";
 
-/// A name that stands for `firstboot exec` and its options, which precede a unit's program. It
-/// protects the unit like a directive.
+/// A name that stands for `firstboot exec` and its options, which precede a unit's program.
+/// `firstboot exec` protects the unit like a directive.
 pub(crate) const EXEC: &str = "firstboot exec";
 
 /// The directives that systemd 219 of CentOS 7 accepts and ignores, since it is built without
@@ -22,7 +22,7 @@ pub(crate) const SECCOMP: [&str; 4] = [
     "RestrictAddressFamilies",
 ];
 
-/// Settings of `[Service]` that do not protect anything, and would keep a probe from finishing.
+/// Settings of `[Service]` that do not protect anything, and would prevent a probe from finishing.
 const NO_PROTECTION: [&str; 15] = [
     "Type",
     "EnvironmentFile",
@@ -87,7 +87,7 @@ impl Sandbox {
         })
     }
 
-    /// Returns the names of its directives, each name once. [`EXEC`] is one of the names.
+    /// Returns the names of the sandbox's directives, each name once. [`EXEC`] is one of the names.
     pub(crate) fn directives(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.lines.iter().map(|line| name(line)).collect();
         names.extend((!self.exec.is_empty()).then_some(EXEC));

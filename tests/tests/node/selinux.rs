@@ -1,7 +1,7 @@
 //! Tests etcd in its own SELinux domain. A node made with the stand-in installer runs in a virtual
 //! machine in enforcing mode.
 //!
-//! The policy is Debian 12's, not 7.9's. Both derive from the reference policy.
+//! The policy is Debian 12's, not 7.9's. Both policies derive from the reference policy.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ fn policy() -> Result<PathBuf> {
     })
 }
 
-/// Runs a script in a root that is not a host. The root has a /proc, which setfiles needs to reach
+/// Runs a script in a root that is not a host. The root gets a /proc, which setfiles needs to reach
 /// each file.
 fn inside(root: &Path, script: &str) -> Result<String> {
     let enter = "mount --make-rprivate / && mount -t proc proc \"$1/proc\" && exec chroot \"$1\" sh -euc \"$2\"";
@@ -183,10 +183,10 @@ fn confined() -> Result<()> {
     vm.mounted(|root| rules::check(&root.join("root/policy")))?;
     ensure!(
         denials.trim().is_empty(),
-        "the policy denied etcd an access\n{}",
+        "the policy denied an access by etcd\n{}",
         all()
     );
-    // Otherwise the check would prove nothing.
+    // Unless denials are logged, the check would prove nothing.
     let logged = said.lines().any(|line| {
         line.strip_prefix("denials: ")
             .is_some_and(|count| count != "0")

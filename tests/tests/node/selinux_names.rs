@@ -24,8 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn module() -> Result<()> {
     let absent = absent(MODULE)?;
-    // The statement is in its own block, which semodule leaves out as a whole if a name in it does
-    // not exist.
+    // The statement is in its own block, which semodule omits if a name in the block does not
+    // exist.
     ensure!(
         absent.optional == BTreeSet::from(["permission file map".to_owned()]),
         "{absent:?}"
@@ -189,7 +189,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Returns all words in it.
+    /// Returns all words in the list.
     fn words(&self) -> Vec<&'a str> {
         match self {
             Item::Word(word) => vec![word],

@@ -67,7 +67,7 @@ fn keys_only() -> Result<()> {
         ),
     ] {
         let refused = ssh(&admin, user, options)?;
-        // The parentheses list the methods that the server still accepts.
+        // The parentheses in the message list the methods that the server still accepts.
         ensure!(
             !refused.success() && refused.stderr.contains("Permission denied (publickey)"),
             "{refused:?}"

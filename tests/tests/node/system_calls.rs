@@ -10,8 +10,8 @@ use crate::sandbox::{EXEC, Sandbox};
 
 /// The calls that `firstboot exec` forbids to every program, with numbers of x86-64 Linux.
 pub(crate) const SERVER_ONLY: [&str; 15] = [
-    // Packets; AF_ALG; AF_VSOCK; raw IP; SCTP and DCCP, whose modules a socket would cause to be
-    // loaded.
+    // Packets; AF_ALG; AF_VSOCK; raw IP; SCTP and DCCP, whose modules the kernel would load for a
+    // socket.
     "opened=17=3=0",
     "opened=38=5=0",
     "opened=40=1=0",
@@ -23,7 +23,8 @@ pub(crate) const SERVER_ONLY: [&str; 15] = [
     "opened=16=3=9",
     "opened=16=3=15",
     "pair=2",
-    // A page that is writable and executable at the same time, and one after the other.
+    // A page that is writable and executable at the same time, and a page that is first writable
+    // and then executable.
     "memory=7",
     "memory=3=5",
     // Another process, and a process with its own host name.
@@ -43,7 +44,7 @@ const SERVER: [&str; 9] = [
     "opened=2=1=6",
     "opened=2=2=17",
     "opened=10=1=0",
-    // The same with SOCK_NONBLOCK and SOCK_CLOEXEC.
+    // The same sockets with SOCK_NONBLOCK and SOCK_CLOEXEC.
     "opened=10=0x80802=0",
     "pair=1",
     "memory=3",
@@ -83,8 +84,8 @@ const SILENT: [&str; 23] = [
     "ioperm",
 ];
 
-/// Checks what [`crate::protections`] does not test: everything that is allowed, and each single
-/// call.
+/// Tests the cases that [`crate::protections`] does not cover: everything that is allowed, and each
+/// individual call.
 pub(crate) fn check(host: &Host, sandbox: &Sandbox) -> Result<()> {
     allowed(host, sandbox)?;
     refused_calls(host, sandbox)?;
@@ -115,8 +116,8 @@ fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     for (attempt, found) in sandbox.try_out(host, &attempts)? {
         ensure!(found == NONE, "{attempt} is {found}");
     }
-    // The test bed's own kernel lacks every call newer than 3.10. fork and vfork really would start
-    // a process.
+    // The test bed's own kernel lacks every call newer than 3.10. fork and vfork would actually
+    // start a process.
     let shows = |call: &&(&str, &str)| {
         let (number, name) = *call;
         number
@@ -138,7 +139,7 @@ fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
         .collect();
     ensure!(
         silent.is_empty(),
-        "also refused without firstboot exec, so they prove nothing: {silent:?}"
+        "also refused without firstboot exec, so these calls prove nothing: {silent:?}"
     );
     Ok(())
 }

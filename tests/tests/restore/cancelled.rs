@@ -1,4 +1,4 @@
-//! Tests that an order that does not lead to a restore leaves everything unchanged.
+//! Tests that a restore order that is not carried out leaves everything unchanged.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -49,7 +49,7 @@ fn as_before(bed: &Bed, first: &str, before: &serde_json::Value) -> Result<()> {
 fn wrong_snapshot() -> Result<()> {
     let bed = cluster("3.5.1")?;
     let [one, two, three] = &bed.hosts[..] else {
-        anyhow::bail!("not three hosts")
+        anyhow::bail!("the bed does not have three hosts")
     };
     etcdctl(one, "put answer 42")?;
     snapshot(&bed, 0)?;
@@ -57,7 +57,7 @@ fn wrong_snapshot() -> Result<()> {
     etcdctl(three, &format!("snapshot save {SNAPSHOT}.new"))?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // Only one member gets the order. Its etcd stops, and starts again once the deadline has
+    // Only one member gets the order. Its etcd stops, and starts again after the deadline has
     // passed.
     let lonely = one.run(&["firstboot", "restore", SNAPSHOT, "--deadline", "4"])?;
     ensure!(
@@ -95,7 +95,8 @@ fn wrong_snapshot() -> Result<()> {
     );
     as_before(&bed, &first, &before)?;
 
-    // Tests a file that is not a snapshot, and a name that is not a member.
+    // These orders name a file that is not a snapshot, a name that is not a member, or data that
+    // does not exist.
     one.write("/root/none.db", "nothing", 0o600)?;
     for (arguments, why) in [
         (&["/root/none.db"][..], "not a good snapshot"),
@@ -121,14 +122,14 @@ fn full_disk() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let [one, two, three] = &bed.hosts[..] else {
-        anyhow::bail!("not three hosts")
+        anyhow::bail!("the bed does not have three hosts")
     };
     etcdctl(one, "put answer 42")?;
     snapshot(&bed, 0)?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // The member waits for the others, which do not have the order yet. Meanwhile its disk fills
-    // up.
+    // The member waits for the other members, which do not have the order yet. Meanwhile, its disk
+    // fills up.
     let command = ["firstboot", "restore", SNAPSHOT, "--deadline", "60"];
     let mut waiting = three.command(&command)?;
     waiting
@@ -156,6 +157,6 @@ fn full_disk() -> Result<()> {
     );
     println!("{said}");
     three.check(&["rm", "/var/lib/etcd/filler"])?;
-    // The node's data is on a separate disk, so it cannot be inspected from outside.
+    // The node's data is on a separate disk, so the test cannot inspect the data from outside.
     as_before(&bed, &first, &before)
 }

@@ -16,7 +16,7 @@ use crate::orders::all_restore;
 
 const VERSION: &str = "3.5.1";
 const SNAPSHOT: &str = "/snapshots/large.db";
-/// The size in `make test`, in MiB. `ETCD_IMAGE_RESTORE_MIB` sets a different size.
+/// The size in `make test`, in MiB. `ETCD_IMAGE_RESTORE_MIB` overrides this size.
 const MIB: u64 = 128;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -27,10 +27,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Returns how many of the snapshot's keys a host's member has, and its hash of all keys at a
-/// revision.
+/// Returns the number of the snapshot's keys on a host's member, and the member's hash of all keys
+/// at a revision.
 fn keys_and_hash(host: &Host, revision: i64) -> Result<(u64, u64)> {
-    // After a linearizable read the member has caught up to the latest revision.
+    // After a linearizable read, the member has caught up to the latest revision.
     etcdctl(host, "get none")?;
     let fields = etcdctl(
         host,
@@ -71,7 +71,7 @@ fn large() -> Result<()> {
     let writers = Writers::start(&client, &members, "meanwhile/");
     writers.wait_for_more(20, CONVERGENCE_TIMEOUT)?;
     let [one, two, three] = &bed.hosts[..] else {
-        anyhow::bail!("not three hosts")
+        anyhow::bail!("the bed does not have three hosts")
     };
     let orders: [(_, &[&str]); 3] = [
         (one, &[SNAPSHOT]),

@@ -4,7 +4,7 @@
 #[path = "../bootstrap/bed.rs"]
 #[expect(
     dead_code,
-    reason = "shared with the tests of the bootstrap, and not all of it is needed here"
+    reason = "the bootstrap tests use this module too, and these tests need only a part"
 )]
 mod bed;
 mod cancelled;

@@ -54,7 +54,7 @@ pub(crate) fn restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     })
 }
 
-/// Gives the order to all hosts, and checks that each carries it out.
+/// Gives the order to all hosts, and checks that each host carries out the order.
 pub(crate) fn all_restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     let came = restore(orders)?;
     for (ran, (host, arguments)) in came.iter().zip(orders) {
@@ -93,5 +93,5 @@ pub(crate) fn revision(host: &Host) -> Result<i64> {
     let answer: serde_json::Value = serde_json::from_str(&json)?;
     answer[0]["Status"]["header"]["revision"]
         .as_i64()
-        .context("no revision")
+        .context("the status has no revision")
 }

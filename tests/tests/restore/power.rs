@@ -1,4 +1,4 @@
-//! Tests that the power may fail at any step of a restore.
+//! Tests that a power failure at any step of a restore is safe.
 
 use std::fs;
 use std::thread::{self, sleep};
@@ -47,8 +47,8 @@ fn pulled() -> Result<()> {
         if all {
             victim.boot()?;
         }
-        // Either all members have restored the snapshot or none has, and they form a single
-        // cluster.
+        // Either all members have restored the snapshot, or no member has. In both cases, the
+        // members form a single cluster.
         for host in &bed.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
@@ -73,13 +73,13 @@ fn pulled() -> Result<()> {
         }
         ensure!(
             restored || all,
-            "after a cut at {step} on one of three members, none of them restored"
+            "after a cut at {step} on one of three members, no member restored"
         );
     }
     Ok(())
 }
 
-/// Restores three nodes, and cuts the power of the third one as soon as its journal contains the
+/// Restores three nodes, and cuts the power of the third node as soon as its journal contains the
 /// step.
 fn cut(others: &[Host], victim: &mut Host, step: &str, all: bool) -> Result<()> {
     let last = count(victim, step);
@@ -107,7 +107,7 @@ fn cut(others: &[Host], victim: &mut Host, step: &str, all: bool) -> Result<()> 
             .join()
             .map_err(|_| anyhow!("a command panicked"))??;
         println!(
-            "cut at {step}: the others ended with {:?}",
+            "cut at {step}: the other members ended with {:?}",
             came.iter()
                 .map(tests::process::Output::code)
                 .collect::<Vec<_>>()

@@ -1,5 +1,5 @@
 //! Tests a member that does not wait for other members, and therefore prepares the new data while
-//! etcd is still running. etcd survives every fault of that data.
+//! etcd is still running. etcd keeps running after every fault in that data.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -19,7 +19,7 @@ use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
 use crate::orders::{SNAPSHOT, content};
 
 const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
-/// The number of attempts. etcdutl can finish before the test catches it; the test then tries
+/// The number of attempts. etcdutl can finish before the test catches it. The test then tries
 /// again.
 const MAX_ATTEMPTS: usize = 20;
 
@@ -77,7 +77,7 @@ fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
         while !host.path("/root/there").exists() && restore.try_wait()?.is_none() {
             ensure!(
                 Instant::now() < end,
-                "etcdutl was neither caught nor did it finish"
+                "etcdutl was not caught and did not finish"
             );
             sleep(Duration::from_millis(10));
         }
@@ -129,8 +129,8 @@ fn all() -> Result<()> {
     host.boot()?;
     before.still(host)?;
 
-    // The same happens once the node has the order. The next boot completes the restore, and the
-    // leftovers of the interrupted restore are harmless.
+    // The power is cut again after the node has received the order. The next boot completes the
+    // restore, and the leftovers of the interrupted restore are harmless.
     let before = Before::of(host)?;
     let orders = |host: &Host| {
         let journal =

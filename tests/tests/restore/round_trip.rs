@@ -29,8 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             test,
         )
     };
-    // Tests one version whose revision can be raised, and one whose revision cannot. For the other
-    // versions, a full life cycle already includes a restore.
+    // Tests one version whose revision can be raised, and one version whose revision cannot be
+    // raised. For the other versions, a full life cycle already includes a restore.
     vec![
         way("3.4.23", long, || there_and_back("3.4.23")),
         way("3.5.1", trial, || there_and_back("3.5.1")),
@@ -56,7 +56,11 @@ fn fill(host: &Host) -> Result<String> {
         .ok()?;
     etcdctl(host, "compaction 20")?;
     let lease = etcdctl(host, "lease grant 86400")?;
-    let lease = lease.split(' ').nth(1).context("no lease")?.to_owned();
+    let lease = lease
+        .split(' ')
+        .nth(1)
+        .context("etcdctl printed no lease")?
+        .to_owned();
     etcdctl(host, &format!("put leased 1 --lease={lease}"))?;
     for words in [
         "role add reader",
@@ -71,7 +75,7 @@ fn fill(host: &Host) -> Result<String> {
     Ok(lease)
 }
 
-/// Returns how many seconds are left of a lease that was granted for a day.
+/// Returns the remaining seconds of a lease that was granted for a day.
 fn remaining_ttl(host: &Host, lease: &str) -> Result<u64> {
     let json: Value = serde_json::from_str(&etcdctl(
         host,
@@ -93,8 +97,8 @@ fn accounts(host: &Host) -> Result<Vec<String>> {
     asked.iter().map(|words| etcdctl(host, words)).collect()
 }
 
-/// Takes a snapshot that has authentication on, and contains an alarm and a learner. Afterwards the
-/// cluster itself has none of them.
+/// Takes a snapshot with authentication enabled, an alarm and a learner. Afterwards, authentication
+/// is disabled in the cluster, and the alarm and the learner are removed.
 fn snapshot(bed: &Bed) -> Result<()> {
     let one = &bed.hosts[0];
     let ctl = |words: &str| format!(". /etc/profile.d/etcdctl.sh; etcdctl {words}");
@@ -107,7 +111,7 @@ fn snapshot(bed: &Bed) -> Result<()> {
     let own = members
         .iter()
         .find(|member| member.name == one.name())
-        .context("no etcd-1")?;
+        .context("etcd-1 is not listed")?;
     let raise = json!({ "action": "ACTIVATE", "memberID": own.id, "alarm": "NOSPACE" });
     client.call::<Value>(one.address(), "maintenance/alarm", &raise)?;
     etcdctl(one, "auth enable")?;
@@ -117,7 +121,7 @@ fn snapshot(bed: &Bed) -> Result<()> {
     let ghost = members
         .iter()
         .find(|member| member.peer_urls == [GHOST])
-        .context("no ghost")?;
+        .context("the learner is not listed")?;
     etcdctl(
         one,
         &format!("member remove {:x}", ghost.id.parse::<u64>()?),
@@ -125,7 +129,7 @@ fn snapshot(bed: &Bed) -> Result<()> {
     distribute_snapshot(bed, 0)
 }
 
-/// Checks everything that was restored besides the keys.
+/// Checks everything other than the keys that was restored.
 fn came_back(bed: &Bed) -> Result<()> {
     let two = &bed.hosts[1];
     let alice = etcdctl(two, "get old/1 --print-value-only --user alice:secret")?;
@@ -150,7 +154,7 @@ fn came_back(bed: &Bed) -> Result<()> {
 /// Checks that etcd has the ids that were printed before any of the data was replaced.
 fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
     for host in &bed.hosts {
-        let (id, _) = listed(host, host.name())?.context("not listed")?;
+        let (id, _) = listed(host, host.name())?.context("the host's member is not listed")?;
         ensure!(
             said.contains(&format!("{} {id}", host.name())),
             "{} has the id {id}, but firstboot printed:\n{said}",
@@ -172,7 +176,7 @@ fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
 fn there_and_back(version: &str) -> Result<()> {
     let bed = cluster(version)?;
     let [one, two, three] = &bed.hosts[..] else {
-        anyhow::bail!("not three hosts")
+        anyhow::bail!("the bed does not have three hosts")
     };
     let lease = fill(one)?;
     snapshot(&bed)?;
@@ -182,7 +186,7 @@ fn there_and_back(version: &str) -> Result<()> {
     etcdctl(two, "user delete alice")?;
     let (before, seen, first) = (content(one)?, revision(one)?, token(one)?);
 
-    // A client watches, and has seen revisions that the restore removes.
+    // A client watches a key, and has received revisions that the restore removes.
     let mut watch = start_watch(one, seen)?;
 
     plans(one)?;
@@ -202,7 +206,8 @@ fn there_and_back(version: &str) -> Result<()> {
     let begun = Instant::now();
     let came = all_restore(&orders)?;
     came_back(&bed)?;
-    // Leases start over: a lease that had continued to run would have less time left.
+    // Leases restart with their full time. A lease that had continued to run would have less time
+    // left.
     let (left, passed) = (remaining_ttl(three, &lease)?, begun.elapsed().as_secs());
     ensure!(
         left + passed + 1 >= 86_400,
@@ -284,8 +289,8 @@ fn print_ids(bed: &Bed, came: &[Output]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the watch that continued through the restore fails, and that a new watch from its
-/// revision fails as well.
+/// Checks that the watch that continued through the restore fails, and that a new watch from the
+/// same revision also fails.
 fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
     one.wait_for("grep -q compacted /root/watched", CONVERGENCE_TIMEOUT)?;
     let again = one.sh(&format!(
@@ -303,7 +308,7 @@ fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
 /// Rolls back to the earlier data, and checks that no data was lost.
 fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     let [one, two, three] = &bed.hosts[..] else {
-        anyhow::bail!("not three hosts")
+        anyhow::bail!("the bed does not have three hosts")
     };
     let listed = two.check(&["firstboot", "restore", "--list"])?;
     ensure!(
@@ -334,7 +339,7 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     outlives_a_boot(&mut bed.hosts[2])
 }
 
-/// Checks that after a boot the rollback is still complete, and that its archived data can be
+/// Checks that the rollback is still complete after a boot, and that its archived data can be
 /// listed and deleted.
 fn outlives_a_boot(last: &mut Host) -> Result<()> {
     last.shutdown()?;
@@ -352,7 +357,7 @@ fn outlives_a_boot(last: &mut Host) -> Result<()> {
         "{json}"
     );
     // The member is healthy before its firstboot has finished, and firstboot holds the lock until
-    // it finishes.
+    // then.
     last.wait_for("firstboot restore --prune 1", CONVERGENCE_TIMEOUT)?;
     ensure!(
         last.check(&["firstboot", "restore", "--list"])? == listed,

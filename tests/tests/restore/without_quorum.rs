@@ -1,4 +1,4 @@
-//! Tests a quorum that is lost for good. One machine restores, and the other machines join it.
+//! Tests a quorum that is permanently lost. One machine restores, and the other machines join it.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -33,7 +33,7 @@ fn single_member() -> Result<()> {
     )?;
     ensure!(seen.trim() == "42", "{seen}");
 
-    // A node does not restore alone while others are running.
+    // A node does not restore alone while other members are running.
     refuses_beside_others(&bed.hosts[0])?;
 
     for host in &mut bed.hosts[1..] {
@@ -101,7 +101,7 @@ fn refuses_beside_others(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Two machines that cannot reach each other both continue alone at an operator's order. A member
+/// On an operator's order, two machines that cannot reach each other both continue alone. A member
 /// that comes up at this point must not choose between the two clusters.
 fn two_clusters() -> Result<()> {
     let mut bed = cluster("3.5.1")?;

@@ -89,7 +89,8 @@ fn silent(ours: &Provisioning, machine: &Link) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request on the connection, and starts to answer ARP requests again only after a moment.
+/// Sends a request on the connection, and lets the machine answer ARP requests again only after a
+/// moment.
 fn ask_silently(machine: &Link, mut stream: TcpStream, page: &str) -> Result<String> {
     stream.write_all(
         format!("GET /{page} HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n").as_bytes(),
@@ -194,7 +195,7 @@ fn networks() -> Result<()> {
     ))?;
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;
     // A machine in this network has an address from a different network, which is reached by a
-    // route over the link. The server checks its MAC as well.
+    // route over the link. The server also checks the MAC of this machine.
     ip(&format!("-n {world} route add 10.9.0.2/32 dev br0"))?;
     let stranger = &ours.network.add("stranger")?.namespace;
     ip(&format!(
@@ -214,7 +215,7 @@ fn routers() -> Result<()> {
     let ours = built()?;
     let _server = Server::start(&ours, &[])?;
     let world = ours.network.world().name();
-    // The far machine below has the node's own address.
+    // The node's own machine is unplugged, because the far machine has the node's address.
     ours.network.add("etcd-1")?;
     ours.network.unplug("etcd-1")?;
     let router = ours.network.add("router")?;
@@ -241,7 +242,8 @@ fn routers() -> Result<()> {
         "net.ipv4.conf.all.rp_filter=0",
     ]))?
     .ok()?;
-    // At 10.9.0.2 it does not have the node's address, regardless of the MAC that it claims.
+    // At 10.9.0.2, the machine does not have the node's address, regardless of the MAC that the
+    // machine claims.
     let mac = "52:54:0a:65:0f:65";
     let url = format!("http://{SERVER}/{}", document_of(mac));
     let (status, text) = curl(&far, &["--interface", "10.9.0.2"], &url)?;

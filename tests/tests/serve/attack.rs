@@ -1,5 +1,5 @@
-//! Tests hostile requests. None of them reopens the time window of a document, reaches a different
-//! file, or hides a second request.
+//! Tests hostile requests. No hostile request reopens the time window of a document, reaches a
+//! different file, or hides a second request.
 
 mod log;
 
@@ -30,11 +30,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_head_request_opens_no_window", REQUIREMENTS, head),
         trial("a_file_is_found_under_one_path_only", REQUIREMENTS, paths),
         trial("links_are_not_followed", REQUIREMENTS, links),
-        trial("a_request_is_one_request", REQUIREMENTS, smuggled),
+        trial("no_request_hides_a_second_request", REQUIREMENTS, smuggled),
         trial("no_client_can_fill_the_log", REQUIREMENTS, log::log),
         trial("a_full_disk_refuses_no_machine", REQUIREMENTS, log::full),
         trial(
-            "the_server_stops_and_listens_as_ordered",
+            "signals_stop_the_server_and_wrong_options_are_refused",
             REQUIREMENTS,
             stops_and_listens,
         ),
@@ -72,7 +72,7 @@ fn head() -> Result<()> {
     let said = server.output()?;
     ensure!(
         !said.contains("etcd-1: "),
-        "the log of a HEAD request claims that the node got something:\n{said}"
+        "the log of a HEAD request claims that the node received something:\n{said}"
     );
     let state = ours.out().with_file_name("out.state").join("demo/etcd-1");
     ensure!(
@@ -174,7 +174,7 @@ fn links() -> Result<()> {
             )?;
         }
     }
-    // A node's own folder must not be a symlink either.
+    // A node's own folder must also not be a symlink.
     fs::rename(
         ours.out().join("nodes/etcd-2"),
         ours.out().join("nodes-of-2"),
@@ -229,8 +229,8 @@ fn smuggled() -> Result<()> {
     Ok(())
 }
 
-/// Returns request heads that hide a second request of `length` bytes, and others that no server
-/// may accept.
+/// Returns request heads that hide a second request of `length` bytes, and other request heads that
+/// no server may accept.
 fn heads(length: usize) -> Vec<String> {
     vec![
         format!("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"),

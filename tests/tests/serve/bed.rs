@@ -17,11 +17,11 @@ use tests::process::{self, KillOnDrop};
 use tests::programs::{self, recipe};
 use tests::run;
 
-/// The address on which it serves.
+/// The address on which the builder serves.
 pub(crate) const SERVER: &str = "10.101.15.1:8081";
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Builds the demo's cluster. Its nodes are identified by their MAC, fetch from the builder, and
+/// Builds the demo's cluster. The nodes are identified by their MAC, fetch from the builder, and
 /// are allowed to be installed.
 pub(crate) fn built() -> Result<Provisioning> {
     let copy = |from: &Path, to: &Path| {
@@ -34,7 +34,7 @@ pub(crate) fn built() -> Result<Provisioning> {
         Ok::<_, anyhow::Error>(
             ours.out()
                 .parent()
-                .context("out is in a folder")?
+                .context("the output folder has no parent")?
                 .to_owned(),
         )
     };
@@ -55,8 +55,8 @@ pub(crate) fn built() -> Result<Provisioning> {
     Ok(ours)
 }
 
-/// The output of this program's first call to [`built`]. Later calls copy it, since a build takes
-/// seconds.
+/// The output of this program's first call to [`built`]. Later calls copy this output, because a
+/// build takes seconds.
 static BUILT: OnceLock<PathBuf> = OnceLock::new();
 
 /// Returns the recipe line with the MAC of the node whose address ends in this byte.
@@ -64,8 +64,8 @@ pub(crate) fn by_card(last: u8) -> String {
     format!("mac = \"52:54:0a:65:0f:{last:02x}\"\n")
 }
 
-/// Builds the same cluster with other recipe lines for each node's machine. `machine` gets the last
-/// byte of the node's address.
+/// Builds the demo's cluster with other recipe lines for each node's machine. `machine` gets the
+/// last byte of the node's address.
 pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;
@@ -134,8 +134,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts a server whose output the test does not read. It counts as started as soon as it
-    /// answers.
+    /// Starts a server whose output the test does not read. The server counts as started as soon as
+    /// it answers.
     pub(crate) fn unheard(command: &Command, world: &Namespace) -> Result<Self> {
         let log = run::current()?.folder("serve")?.join("log");
         let mut server = Self {
@@ -156,8 +156,8 @@ impl Server {
         fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
 
-    /// Waits until the server has printed this text, because it writes the log independently of the
-    /// answers.
+    /// Waits until the server has printed this text, because the server writes the log
+    /// independently of the answers.
     pub(crate) fn wait_for_output(&self, words: &str) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60);
         while !self.output()?.contains(words) {
@@ -171,12 +171,12 @@ impl Server {
         Ok(())
     }
 
-    /// Returns its process id.
+    /// Returns the server's process id.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Sends it a signal and returns its exit code.
+    /// Sends the server a signal and returns its exit code.
     pub(crate) fn end(mut self, signal: nix::sys::signal::Signal) -> Result<(Option<i32>, String)> {
         // `setpriv` and `nsenter` replace themselves with the builder, which therefore has their
         // pid.

@@ -57,7 +57,9 @@ pub(crate) fn follows(from: &Link, change: impl FnOnce() -> Result<()>) -> Resul
     );
     stream.write_all(request.as_bytes())?;
     let first = read_all(&mut stream, Duration::from_secs(5))?;
-    let (head, events) = first.split_once("\r\n\r\n").context("no head")?;
+    let (head, events) = first
+        .split_once("\r\n\r\n")
+        .context("the answer has no complete head")?;
     ensure!(
         head.starts_with("HTTP/1.1 200 ") && head.contains("text/event-stream"),
         "{first}"
@@ -117,7 +119,7 @@ pub(crate) fn opens_to_certificates(ours: &Provisioning, from: &Link, ca: &str) 
     refused(Some(&expired), "the certificate has expired")
 }
 
-/// Makes a client certificate of another CA, and one of the cluster's CA that has expired.
+/// Makes a client certificate of another CA, and an expired client certificate of the cluster's CA.
 fn strangers(folder: &Path, pki: &str) -> Result<[[String; 2]; 2]> {
     let make = |name: &str, ca: Option<&Issuer<'_, KeyPair>>| -> Result<[String; 2]> {
         let key = KeyPair::generate()?;
@@ -140,8 +142,8 @@ fn strangers(folder: &Path, pki: &str) -> Result<[[String; 2]; 2]> {
     Ok([make("stranger", None)?, make("expired", Some(&ca))?])
 }
 
-/// Writes a program for `--power` that notes its arguments and cannot reach etcd-2. Returns the paths
-/// of the program and of its notes.
+/// Writes a program for `--power` that records its arguments and cannot reach etcd-2. Returns the
+/// paths of the program and of the record.
 pub(crate) fn power() -> Result<[String; 2]> {
     let folder = run::current()?.folder("power")?;
     let [program, notes] = ["power", "notes"].map(|name| folder.join(name));
@@ -155,10 +157,10 @@ pub(crate) fn power() -> Result<[String; 2]> {
     Ok([program, notes].map(|path| path.to_string_lossy().into_owned()))
 }
 
-/// Allows the installation of two machines. The server boots one from the network. The other's
-/// management controller does not answer, which the board shows.
+/// Allows the installation of two machines. The server boots one machine from the network. The
+/// management controller of the other machine does not answer, which the board shows.
 pub(crate) fn switches(ours: &Provisioning, from: &Link, notes: &str) -> Result<()> {
-    // An attempt that failed before has also booted the machine from the network.
+    // An earlier attempt that failed has also booted the machine from the network.
     fs::write(notes, "")?;
     allow(ours, &["etcd-1", "etcd-2", "--install"])?;
     let expected = ["2:etcd-1:cycle", "2:etcd-1:netboot", "2:etcd-2:netboot"];

@@ -1,5 +1,6 @@
-//! Tests that the server enrols nodes that make their own keys: each machine as its own node, with
-//! its first keys, and with other keys only after an operator has approved them.
+//! Tests that the server enrols nodes that generate their own keys. The server enrols each machine
+//! as its own node, with its first keys, and with other keys only after an operator has approved
+//! them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Builds the demo's cluster with nodes that make their own keys and are identified by their
+/// Builds the demo's cluster with nodes that generate their own keys and are identified by their
 /// network cards, and with this line in `[tls]`.
 pub(crate) fn built_with(lifetime: &str) -> Result<(Provisioning, PathBuf)> {
     etcd::release(etcd::DEMO)?;
@@ -215,7 +216,9 @@ fn hostile() -> Result<()> {
         Ok(path)
     };
     let good = fs::read_to_string(&first)?;
-    let (head, _) = good.rsplit_once("-----BEGIN").context("a request")?;
+    let (head, _) = good
+        .rsplit_once("-----BEGIN")
+        .context("the request is not PEM")?;
     for text in [
         "x",
         head,
@@ -233,7 +236,7 @@ fn hostile() -> Result<()> {
     )?;
     answers(get, 405, "[method]")?;
 
-    // The names in the request are etcd-3's, but those in the certificate are etcd-1's.
+    // The request contains the names of etcd-3, but the certificate contains the names of etcd-1.
     answers(post(&one, &one.mac, &first)?, 200, "payload")?;
     let cert = ours.pki().join("nodes/etcd-1/server.crt");
     let text = process::check(
@@ -244,10 +247,11 @@ fn hostile() -> Result<()> {
         text.contains("DNS:etcd-1,") && !text.contains("etcd-3"),
         "{text}"
     );
-    // A repeated request with the same keys gets the same answer, because the first answer may have
-    // been lost.
+    // A repeated request with the same keys gets the same answer, because the first answer might
+    // have been lost.
     answers(post(&one, &one.mac, &first)?, 200, "payload")?;
-    // Tests the intercepted request of another node, and other keys for the same node.
+    // The next requests are an intercepted request of another node, and a request with other keys
+    // for the same node.
     answers(post(&two, &two.mac, &first)?, 403, "[key-of-another-node]")?;
     answers(post(&one, &one.mac, &second)?, 503, "[key-not-approved]")?;
     ensure!(

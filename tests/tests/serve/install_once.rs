@@ -25,7 +25,7 @@ const REQUIREMENTS: &[Requirement] = &[
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "only_a_reported_installation_ends_installing",
+            "only_a_reported_installation_prevents_another_installation",
             REQUIREMENTS,
             stages,
         ),
@@ -50,7 +50,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             elsewhere,
         ),
         trial(
-            "no_build_wipes_a_machine_without_a_record",
+            "a_build_without_a_record_wipes_no_machine",
             REQUIREMENTS,
             another_build,
         ),
@@ -181,7 +181,7 @@ fn retried_then_refused() -> Result<()> {
         "{line}"
     );
     server.wait_for_output("[held]")?;
-    // After a restart the server still has this record.
+    // After a restart, the server still has this record.
     drop(server);
     let _server = Server::start(&ours, TREE)?;
     ensure!(

@@ -1,5 +1,5 @@
-//! Tests that a machine that is switched on becomes a member: it is installed, reports that, and
-//! gets its document.
+//! Tests that a machine that is switched on becomes a member. The machine is installed, reports the
+//! installation, and gets its document.
 
 use std::fs;
 
@@ -98,8 +98,8 @@ fn line_of(ours: &Provisioning, node: &str) -> Result<String> {
         .to_owned())
 }
 
-/// Boots three machines from the network, which become a cluster. Then one of them is lost, and
-/// comes back once the operator allows it. Each document is handed out only once, but no machine
+/// Boots three machines from the network, which become a cluster. Then one machine is lost, and
+/// comes back after the operator allows it. Each document is handed out only once, but no machine
 /// loses the answer to its request.
 fn cluster() -> Result<()> {
     let ours = built()?;
@@ -155,7 +155,7 @@ fn cluster() -> Result<()> {
     Ok(())
 }
 
-/// Checks that a machine that has lost its disk gets its document again once the operator allows
+/// Checks that a machine that has lost its disk gets its document again after the operator allows
 /// it.
 fn replace_lost(ours: &Provisioning, server: &Server, lost: &mut Host) -> Result<()> {
     lost.cut_power()?;
@@ -308,8 +308,8 @@ fn whole() -> Result<()> {
         ("https", &["--tls-cert", &cert, "--tls-key", &key]),
     ] {
         let _server = Server::start(&ours, options)?;
-        // Tests a whole file, a resumed file, a middle part, two files on one connection, and many
-        // downloads at the same time.
+        // The script downloads a whole file, a resumed file, a middle part, several files on one
+        // connection, and many files at the same time.
         let script = "set -eu; cd \"$(mktemp -d)\"; get() { curl -skS --fail --max-time 60 \"$@\"; }\n\
              get -o whole \"$1/overlay.tar.gz\"\n\
              head -c 1000000 whole > resumed; get -C - -o resumed \"$1/overlay.tar.gz\"; cmp whole resumed\n\

@@ -129,7 +129,7 @@ fn crowd() -> Result<()> {
         .find(|line| line.starts_with("VmHWM"))
         .unwrap_or_default();
     let kib: u64 = peak.split_whitespace().nth(1).unwrap_or_default().parse()?;
-    ensure!(kib < 64 << 10, "2,000 connections take {peak}");
+    ensure!(kib < 64 << 10, "2,000 connections need {peak}");
     Ok(())
 }
 
@@ -155,8 +155,8 @@ fn slow() -> Result<()> {
         ),
     ];
     let mut deaf = open(overlay)?;
-    // This is one of many clients on a link that slows down to 30 KB per second once the kernel's
-    // buffers have grown.
+    // The client behaves like one of many clients on a link that slows down to 30 KB per second
+    // after the kernel's buffers have grown.
     let mut steady = open(overlay)?;
     let mut taken = 8_000_000;
     steady.read_exact(&mut vec![0; taken])?;
@@ -164,7 +164,7 @@ fn slow() -> Result<()> {
     let begun = Instant::now();
     let mut until = |seconds: u64| -> Result<()> {
         while begun.elapsed() < Duration::from_secs(seconds) {
-            // Sends one more byte each time, and never ends the request.
+            // The client sends one more byte each time, and never ends the request.
             let _ = drip.write_all(b"a");
             steady.read_exact(&mut [0; 6000])?;
             taken += 6000;

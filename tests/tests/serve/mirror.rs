@@ -1,5 +1,5 @@
-//! Tests that a machine can be installed from a mirror alone: the server sends it the installer,
-//! the image and the packages.
+//! Tests that a machine can be installed from a mirror alone: the server sends the machine the
+//! installer, the image and the packages.
 
 use std::fs;
 
@@ -46,7 +46,9 @@ fn from_mirror() -> Result<()> {
     command.arg("--out").arg(&mirror);
     command.arg("--cache").arg(mirror.join("cache"));
     let result: Value = serde_json::from_str(&process::run(&mut command)?.ok()?)?;
-    let lines = result["recipe"].as_str().context("no lines")?;
+    let lines = result["recipe"]
+        .as_str()
+        .context("no recipe in the result")?;
     let (_, lines) = lines.split_once("[install]\n").context("no [install]")?;
     let (install_keys, repos) = lines.split_once("\n\n").context("no repository")?;
     let text: String = fs::read_to_string(&recipe)?

@@ -1,6 +1,6 @@
-//! Tests that `builder build` and `firstboot update` alone bring renewed certificates and another
-//! CA to the members while clients write. The server hands a newer document only to a machine that
-//! proves that it has an earlier one.
+//! Tests that `builder build` and `firstboot update` alone install renewed certificates and another
+//! CA on the members while clients write. The server hands a newer document only to a machine that
+//! proves that it has an earlier document.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -29,7 +29,7 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement::Curl,
 ];
 
-/// Writes pause for longer than this only if two members were down at the same time.
+/// Writes pause for longer than this only if two members are down at the same time.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -56,8 +56,8 @@ fn renewal() -> Result<()> {
     etcd::release(etcd::DEMO)?;
     let ours = Provisioning::new()?;
     build(&ours, "")?;
-    // With a window of 0 s, the server hands a document out only once, except to a machine with a
-    // proof.
+    // With a window of 0 s, the server hands out a document only once, except to a machine that
+    // proves that it has an earlier document.
     let server = Server::start(&ours, &["--open", "0"])?;
     let mut hosts = start(&ours)?;
     let old = ours.copy_output()?;
@@ -97,8 +97,8 @@ fn renewal() -> Result<()> {
     Ok(())
 }
 
-/// Installs and starts three machines. The second gets its document from a seed, the others from
-/// the server.
+/// Installs and starts three machines. The second machine gets its document from a seed, and the
+/// other machines get their documents from the server.
 fn start(ours: &Provisioning) -> Result<Vec<Host>> {
     let mut hosts = ["etcd-1", "etcd-2", "etcd-3"]
         .map(|name| ours.machine(name))
@@ -189,8 +189,8 @@ fn renew(ours: &Provisioning, hosts: &[Host], old: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that a boot keeps the newer document, although the seed still has the one that the update
-/// replaced.
+/// Checks that a boot keeps the newer document, although the seed still has the document that the
+/// update replaced.
 fn keeps_after_a_boot(host: &mut Host) -> Result<()> {
     let before = host.read("/etc/etcd/tls/server.crt")?;
     host.shutdown()?;
@@ -215,7 +215,7 @@ fn keeps_after_a_boot(host: &mut Host) -> Result<()> {
 fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     let addresses: Vec<_> = hosts.iter().map(Host::address).collect();
     pki(ours, "rotate")?;
-    // The client trusts both CAs, and its certificate is from the old one.
+    // The client trusts both CAs, and its certificate is from the old CA.
     let client = Client::new(ours)?;
     let writers = Writers::start(&client, &addresses, "rotate/");
     build(ours, "")?;
@@ -244,7 +244,7 @@ fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Runs `firstboot update` on one node after the other. The first nodes then wait in the background
+/// Runs `firstboot update` on one node after another. The first nodes then wait in the background
 /// until all members have their documents.
 fn roll(ours: &Provisioning, hosts: &[Host], words: &str) -> Result<()> {
     for host in hosts {
@@ -307,7 +307,7 @@ fn update(host: &Host, words: &str) -> Result<Output> {
     Ok(ran)
 }
 
-/// Checks the exit code, and which words the command prints and does not print.
+/// Checks the exit code, the words that the command prints, and the words that it does not print.
 #[track_caller]
 fn ends(ran: &Output, code: i32, words: &[&str], others: &[&str]) -> Result<()> {
     let said = format!("{}{}", ran.stdout, ran.stderr);
@@ -315,7 +315,7 @@ fn ends(ran: &Output, code: i32, words: &[&str], others: &[&str]) -> Result<()> 
         ran.code() == code
             && words.iter().all(|word| said.contains(word))
             && !others.iter().any(|word| said.contains(word)),
-        "`{}` ends with {}, expected {code} with {words:?} and without {others:?}:\n{said}",
+        "`{}` exits with {}, expected {code} with {words:?} and without {others:?}:\n{said}",
         ran.command,
         ran.code()
     );

@@ -1,6 +1,6 @@
 //! Tests nodes whose certificates are valid only for minutes, and which renew them at the server
-//! that signs their requests. They do so under load, without an operator, and without a restart of
-//! etcd. No private key leaves its files.
+//! that signs their requests. The nodes renew their certificates under load, without an operator,
+//! and without a restart of etcd. No private key leaves its files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,7 +32,8 @@ const REQUIREMENTS: &[Requirement] = &[
 ];
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 const TIMEOUT: Duration = Duration::from_secs(180);
-/// How often the ports are asked for their certificates. Every certificate is in use for longer.
+/// The interval at which the test reads the certificates of the ports. Every certificate is in use
+/// for longer than this interval.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const PORTS: [u16; 2] = [2379, 2380];
 const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
@@ -57,8 +58,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Runs a cluster whose certificates are valid for `minutes`, until each node has renewed them at
-/// least `times` times.
+/// Runs a cluster whose certificates are valid for `minutes`, until each node has renewed its
+/// certificates at least `times` times.
 fn renewed(minutes: u64, times: usize) -> Result<()> {
     let (ours, recipe) = built_with(&format!("certificate-minutes = {minutes}"))?;
     let scratch = run::current()?.folder("secrets")?;
@@ -114,7 +115,7 @@ fn machines(ours: &Provisioning) -> Result<Vec<Host>> {
 }
 
 /// Stops the server until a renewal has failed. The node reports the failure and tries again.
-/// Returns the new server, and the output of the old one.
+/// Returns the new server, and the output of the old server.
 fn outage(
     ours: &Provisioning,
     recipe: &Path,
@@ -266,7 +267,7 @@ fn no_key_is_anywhere(
             .windows(words.len())
             .any(|part| part == words.as_bytes());
         // The packets must not contain the request in plain text, and the log must show that there
-        // was one.
+        // was a request.
         ensure!(
             is_there == (file == "server"),
             "{file}: {words}: {is_there}"
@@ -312,7 +313,7 @@ fn off() -> Result<()> {
         wait_healthy(host, 3, TIMEOUT)?;
     }
 
-    // Otherwise the timer could renew the certificates before firstboot.service does.
+    // If the timer were enabled, it could renew the certificates before firstboot.service does.
     hosts[1].check(&["systemctl", "disable", "firstboot-renew.timer"])?;
     hosts[1].shutdown()?;
     let last = certificate(&hosts[1])?;
@@ -321,7 +322,7 @@ fn off() -> Result<()> {
     wait_healthy(&hosts[1], 3, TIMEOUT)?;
     ensure!(
         certificate(&hosts[1])? != last,
-        "the node has its old certificates"
+        "the node still has its old certificates after the boot"
     );
     let said = hosts[1].journal("firstboot")?;
     ensure!(

@@ -1,4 +1,4 @@
-//! The contents of a snapshot, which can be read from its pages and written into new pages.
+//! The contents of a snapshot, which can be read from its pages and written to new pages.
 
 use std::collections::BTreeMap;
 

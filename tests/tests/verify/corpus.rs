@@ -19,7 +19,7 @@ use crate::random::Random;
 
 /// The number of flipped bits in each region.
 const FLIPS: usize = 8;
-/// `make test` covers one in this many cases. `make test-all` covers each.
+/// `make test` covers one in this many cases, and `make test-all` covers every case.
 const SHARE: usize = 4;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -36,7 +36,7 @@ fn corpus() -> Result<()> {
     let image = Image(bytes[..bytes.len() - 32].to_vec());
     ensure!(
         image.sealed() == bytes,
-        "the snapshot's digest is not the one the test makes"
+        "the snapshot's digest differs from the digest that the test computes"
     );
     let path = good.with_file_name("damaged.db");
     let mut tally: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
@@ -237,10 +237,10 @@ fn lengths(image: &Image, cases: &mut Vec<Case>) {
     }
 }
 
-/// Damages pages in such a way that bbolt accepts them but etcd would not.
+/// Damages pages so that bbolt accepts them but etcd would not.
 fn contents(image: &Image, cases: &mut Vec<Case>) {
     let used = image.used();
-    // The bucket `key` is the largest one; its leaves contain revisions.
+    // The bucket `key` is the largest bucket, and its leaves contain revisions.
     let is_revision = |at: usize| image.0[at..at + 4] == [0; 4] && image.0[at + 8] == b'_';
     let leaves = used
         .iter()

@@ -1,4 +1,4 @@
-//! The snapshot that the tests check, and the programs that are used to check it.
+//! The snapshot that the tests check, and the programs that check the snapshot.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,7 +54,7 @@ pub(crate) fn ours(path: &Path, more: &[&str]) -> Result<(i32, Value)> {
     let code = ran.code();
     ensure!(
         code == 0 || code == 3,
-        "`{}` ended with {code}:\n{}",
+        "`{}` exited with {code}:\n{}",
         ran.command,
         ran.stderr
     );
@@ -63,8 +63,8 @@ pub(crate) fn ours(path: &Path, more: &[&str]) -> Result<(i32, Value)> {
     Ok((code, answer))
 }
 
-/// Returns etcdutl's answer if it reports the file as good. On damaged files etcdutl may also crash
-/// or never finish.
+/// Returns etcdutl's answer if it reports the file as good. On damaged files, etcdutl may also
+/// crash or never finish.
 pub(crate) fn theirs(version: &str, path: &Path) -> Result<Option<Value>> {
     let mut command = Command::new("timeout");
     let programs = etcd::binaries(version)?;

@@ -1,4 +1,4 @@
-//! A snapshot in memory, parsed only as far as is needed to damage it in a given place.
+//! A snapshot in memory, parsed only as far as the tests need to damage a given place.
 
 use sha2::{Digest as _, Sha256};
 
@@ -31,7 +31,7 @@ impl Used {
 }
 
 impl Image {
-    /// Returns the file with the correct digest at its end, for any content.
+    /// Returns the file with the correct digest of its content at the end.
     pub(crate) fn sealed(&self) -> Vec<u8> {
         [&self.0[..], Sha256::digest(&self.0).as_slice()].concat()
     }

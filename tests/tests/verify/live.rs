@@ -65,7 +65,7 @@ fn revision(etcd: &StandaloneEtcd) -> Result<i64> {
     status["header"]["revision"]
         .as_str()
         .and_then(|revision| revision.parse().ok())
-        .context("no revision")
+        .context("the answer contains no revision")
 }
 
 /// A copy whose parts differ in age can consist of intact pages, each in its place, and still
@@ -100,7 +100,7 @@ fn copy(etcd: &StandaloneEtcd, to: &Path, nth: usize) -> Result<()> {
             &format!("{{\"revision\":\"{}\"}}", least - 20),
         )?;
     }
-    // After this pause etcd has committed its pending writes.
+    // After this pause, etcd has committed its pending writes.
     sleep(Duration::from_millis(700));
     let mut from = File::open(etcd.folder().join("data/member/snap/db"))?;
     let mut copy = File::create(to)?;
@@ -129,7 +129,7 @@ fn copy(etcd: &StandaloneEtcd, to: &Path, nth: usize) -> Result<()> {
     Ok(())
 }
 
-/// Tests nested leaves of 250 MiB each, which take up only a few KiB on the disk.
+/// Tests nested leaves of 250 MiB each, which occupy only a few KiB on the disk.
 fn sparse() -> Result<()> {
     const LONG: u32 = 250 << 20;
     let span = u64::from(LONG) / PAGE as u64;
@@ -147,7 +147,8 @@ fn sparse() -> Result<()> {
             &u32::try_from(span - 1)?.to_le_bytes(),
         ]
         .concat();
-        // A bucket whose root is the next leaf, and a value that makes the page long.
+        // The leaf contains a bucket whose root is the next leaf, and a value that makes the page
+        // long.
         for word in [1_u32, 32, 1, 16, 0, 33, 1, LONG - 48 - 18 - 1] {
             page.extend(word.to_le_bytes());
         }

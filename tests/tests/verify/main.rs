@@ -1,5 +1,5 @@
 //! Tests `firstboot snapshot verify` on snapshots that real etcds made, both intact and damaged.
-//! Its results are compared with etcdutl's.
+//! The tests compare the results with the results of etcdutl.
 
 mod contents;
 mod corpus;

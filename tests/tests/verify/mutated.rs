@@ -19,8 +19,8 @@ use crate::random::Random;
 
 /// The number of files that `make test` and `make test-all` check.
 const FILES: [u64; 2] = [100, 400];
-/// The check's memory limit, including the program and its stacks. It is much less than a false
-/// length could request.
+/// The check's memory limit, including the program and its stacks. The limit is much lower than the
+/// memory that a false length could request.
 const MEMORY: &str = "--as=268435456";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -72,14 +72,14 @@ fn at_random() -> Result<()> {
         }
     }
     println!(
-        "of {} files {found} were found damaged, and {missed} by neither program",
+        "of {} files, firstboot found damage in {found}, and both programs accepted {missed}",
         found + missed
     );
     ensure!(found > 0, "no damage was found in any file");
     Ok(())
 }
 
-/// Returns whether firstboot finds nothing wrong with a file.
+/// Returns whether firstboot finds no damage in a file.
 fn check(path: &Path, lived: bool) -> Result<bool> {
     let mut command = Command::new("prlimit");
     command
@@ -90,7 +90,7 @@ fn check(path: &Path, lived: bool) -> Result<bool> {
     let code = ran.code();
     ensure!(
         code == 0 || code == 3,
-        "`{}` ended with {code}:\n{}",
+        "`{}` exited with {code}:\n{}",
         ran.command,
         ran.stderr
     );

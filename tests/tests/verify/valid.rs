@@ -54,7 +54,7 @@ fn good(version: &str) -> Result<()> {
             "{name}: {own:#} against {their:#}"
         );
     }
-    // From 3.6 on, etcdutl counts only the live keys; earlier versions count all entries.
+    // From 3.6 on, etcdutl counts only the live keys. Earlier versions count all entries.
     let storage = match version {
         "3.6.16" => "3.6.0".into(),
         "3.7.3" => "3.7.0".into(),
@@ -90,7 +90,8 @@ fn booted(version: &str, path: &Path) -> Result<()> {
     .ok()?;
     let answer: Value = serde_json::from_str(&ran)?;
     ensure!(answer["booted"]["etcd"] == version, "{answer:#}");
-    // 3000 keys and 2 large ones were put; 100 of them (00xx) and another 100 (01xx) were deleted.
+    // The test put 3000 keys and 2 large keys, and deleted 100 keys (00xx) and another 100 keys
+    // (01xx).
     ensure!(answer["booted"]["live-keys"] == 2802, "{answer:#}");
     ensure!(
         fs::read_dir(path.parent().unwrap_or(path))?.count() == before,

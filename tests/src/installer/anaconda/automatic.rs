@@ -12,10 +12,10 @@ const MIB: u64 = 1 << 20;
 const HOME_MIB: u64 = 50 << 10;
 /// partitioning.py, _getCandidateDisks: smaller disks are not used.
 const CANDIDATE_MIB: u64 = 500;
-/// The minimum space: /boot, the minimum for /, and swap space of the size of the memory.
+/// The minimum space: /boot, the minimum for /, and as much swap space as memory.
 const LEAST_MIB: u64 = 2 << 10;
 
-/// AutoPart.execute and ReqPart.execute.
+/// Models AutoPart.execute and ReqPart.execute.
 pub(super) fn make(
     data: &Data,
     hardware: &Hardware,
@@ -46,7 +46,7 @@ pub(super) fn make(
     Ok(())
 }
 
-/// platform.py, setPlatformBootloaderReqs.
+/// Models platform.py, setPlatformBootloaderReqs.
 fn required(hardware: &Hardware, gpt: bool, disk: &str, efi_mib: Option<u64>, plan: &mut Plan) {
     let part = |mount: &str, kind: &str, mib: Option<u64>, options: &str| Partition {
         mount: mount.into(),
@@ -68,7 +68,7 @@ fn required(hardware: &Hardware, gpt: bool, disk: &str, efi_mib: Option<u64>, pl
     }
 }
 
-/// platform.py, setPlatformBootPartition.
+/// Models platform.py, setPlatformBootPartition.
 fn boot(disk: &str, command: &Command, plan: &mut Plan) {
     plan.partitions.push(Partition {
         mount: "/boot".into(),
@@ -82,8 +82,8 @@ fn boot(disk: &str, command: &Command, plan: &mut Plan) {
     });
 }
 
-/// partitioning.py, _scheduleImplicitPartitions and _scheduleVolumes. anaconda names the volume
-/// group after the product and the host; here its name is `centos`.
+/// Models partitioning.py, _scheduleImplicitPartitions and _scheduleVolumes. anaconda names the
+/// volume group after the product and the host; here its name is `centos`.
 fn layout(data: &Data, command: &Command, disks: &[&Disk], plan: &mut Plan) -> Result<(), String> {
     let mib = |disk: &Disk| disk.bytes / MIB;
     if !disks

@@ -19,11 +19,11 @@ const FORMATS: &[&str] = &[
     "mdmember",
     "tmpfs",
 ];
-/// The commands of a custom layout. pykickstart accepts neither `autopart` nor `mount` together
-/// with them.
+/// The commands of a custom layout. pykickstart does not accept `autopart` or `mount` together with
+/// these commands.
 const CUSTOM: &[&str] = &["part", "partition", "raid", "volgroup", "logvol"];
 
-/// The commands that each make a whole layout. Each of them excludes the others.
+/// The commands that each make a whole layout. Each of these commands excludes the others.
 const WHOLE: &[&str] = &["autopart", "mount", "reqpart"];
 
 /// Refuses the same commands as pykickstart's `parse` (commands/autopart.py, mount.py, reqpart.py,
@@ -86,7 +86,8 @@ pub(super) fn format(command: &Command, mount: &str) -> Result<String, String> {
     Err(format!("The \"{kind}\" file system type is not supported."))
 }
 
-/// blivet, devices/partition.py, DEFAULT_PART_SIZE. Returns the size of a `part` line in MiB.
+/// Models blivet, devices/partition.py, DEFAULT_PART_SIZE. Returns the size of a `part` line in
+/// MiB.
 pub(super) fn part_size(part: &Command) -> u64 {
     part.option("--size")
         .and_then(|text| text.parse().ok())

@@ -10,8 +10,8 @@ const LOCALES: &str = include_str!("../../../../recipes/src/recipe/install/known
 const KEYMAPS: &str = include_str!("../../../../recipes/src/recipe/install/known/keymaps.txt");
 
 /// Returns the name itself if the table contains it, otherwise the name that anaconda uses instead.
-/// Instead of an unknown locale, anaconda uses the nearest one in langtable; here that is always
-/// the default.
+/// Instead of an unknown locale, anaconda uses the nearest locale in langtable. In this model, that
+/// is always the default.
 fn known<'a>(table: &str, name: &'a str, otherwise: &'a str) -> &'a str {
     let mut names = table
         .lines()
@@ -31,8 +31,8 @@ pub(super) struct Services {
     enabled: Vec<String>,
 }
 
-/// kickstart.py, Timezone.setup, before the packages: chronyd is disabled if --nontp is given, and
-/// enabled otherwise.
+/// Models kickstart.py, Timezone.setup, before the packages: chronyd is disabled if --nontp is
+/// given, and enabled otherwise.
 pub(super) fn services(data: &Data) -> Services {
     let mut services = Services {
         disabled: data.disabled.clone(),
@@ -56,7 +56,7 @@ fn words(words: &[&str]) -> Vec<String> {
 pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
     let mut effects = Vec::new();
     effects.push(authconfig(data));
-    // SELinux.execute.
+    // See SELinux.execute.
     if let Some(mode) = data.selinux {
         effects.push(Effect::Set {
             path: "/etc/selinux/config",
@@ -65,8 +65,8 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         });
     }
     effects.extend(enabled_services(services));
-    // Keyboard.execute: keyboard.py, write_keyboard_config. By then activate_keyboard has discarded
-    // keymaps that loadkeys refuses.
+    // Keyboard.execute: keyboard.py, write_keyboard_config. By then, activate_keyboard has
+    // discarded keymaps that loadkeys refuses.
     let content = format!(
         "KEYMAP=\"{}\"\nFONT=\"latarcyrheb-sun16\"\n",
         known(KEYMAPS, &data.keymap, "us")
@@ -118,8 +118,8 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
     effects
 }
 
-/// Authconfig.execute: runs the program if it exists, even if the kickstart does not have the
-/// command. The stand-in's base does not have the program.
+/// Models Authconfig.execute: runs the program if it exists, even if the kickstart does not have
+/// the command. The stand-in's base does not have the program.
 fn authconfig(data: &Data) -> Effect {
     let mut authconfig = words(&["/usr/sbin/authconfig", "--update", "--nostart"]);
     authconfig.extend(
@@ -132,7 +132,7 @@ fn authconfig(data: &Data) -> Effect {
     Effect::Target(authconfig)
 }
 
-/// Services.execute: ignores the result of systemctl.
+/// Models Services.execute: ignores the result of systemctl.
 fn enabled_services(services: &Services) -> Vec<Effect> {
     let mut effects = Vec::new();
     for (verb, names) in [
@@ -151,8 +151,8 @@ fn enabled_services(services: &Services) -> Vec<Effect> {
     effects
 }
 
-/// users.py, createUser: if a group with the user's name exists, the function stops before it sets
-/// the password and the lock.
+/// Models users.py, createUser: if a group with the user's name exists, the function stops before
+/// it sets the password and the lock.
 fn new_user(data: &Data, user: User) -> Effect {
     let half = data.groups.iter().any(|(name, _)| *name == user.name);
     Effect::User(if half {
@@ -166,7 +166,7 @@ fn new_user(data: &Data, user: User) -> Effect {
     })
 }
 
-/// Timezone.execute: timezone.py, write_timezone_config; ntp.py, save_servers_to_config.
+/// Models Timezone.execute: timezone.py, write_timezone_config; ntp.py, save_servers_to_config.
 fn timezone(data: &Data, effects: &mut Vec<Effect>) {
     let zone = known(TIMEZONES, &data.timezone.zone, "America/New_York");
     effects.push(Effect::Link {
@@ -183,7 +183,7 @@ fn timezone(data: &Data, effects: &mut Vec<Effect>) {
     }
 }
 
-/// Firewall.execute.
+/// Models Firewall.execute.
 fn firewall(data: &Data, effects: &mut Vec<Effect>) {
     let firewall = &data.firewall;
     if firewall.system_defaults {

@@ -93,7 +93,7 @@ impl Data {
                     .or_else(|| bare(command))
                     .unwrap_or_default();
             }
-            "lang" => self.lang = bare(command).ok_or("it names no language")?,
+            "lang" => self.lang = bare(command).ok_or("it does not name a language")?,
             "network" => self.hostname = value("--hostname").or(self.hostname.take()),
             "part" | "partition" => {
                 commands::read(command, &self.volumes)?;
@@ -147,7 +147,7 @@ impl Data {
         Ok(())
     }
 
-    /// kickstart.py, Bootloader.parse.
+    /// Models kickstart.py, Bootloader.parse.
     fn boot_loader(&mut self, command: &Command) -> Result<(), String> {
         let location = command.option("--location").unwrap_or("mbr");
         if location == "partition" {
@@ -168,7 +168,7 @@ impl Data {
         Ok(())
     }
 
-    /// kickstart.py, ClearPart.parse.
+    /// Models kickstart.py, ClearPart.parse.
     fn clear_part(&mut self, command: &Command, hardware: &Hardware) -> Result<(), String> {
         let label = command.option("--disklabel").map(str::to_owned);
         let known: &[&str] = if hardware.efi {
@@ -192,7 +192,7 @@ impl Data {
         Ok(())
     }
 
-    /// commands/firewall.py.
+    /// Models commands/firewall.py.
     fn firewall(&mut self, command: &Command) {
         let mut services = split(command.option("--service"));
         services.extend(
@@ -222,8 +222,8 @@ impl Data {
         };
     }
 
-    /// commands/sshkey.py, F22_SshKey.parse: the warning about a second key uses an attribute that
-    /// its data does not have.
+    /// Models commands/sshkey.py, F22_SshKey.parse: the warning about a second key uses an
+    /// attribute that its data does not have.
     fn ssh_key(&mut self, command: &Command) -> Result<(), String> {
         let user = needed(command, "--username")?;
         let bare: Vec<&String> = command
@@ -241,9 +241,9 @@ impl Data {
         Ok(())
     }
 
-    /// commands/timezone.py.
+    /// Models commands/timezone.py.
     fn timezone(&mut self, command: &Command) -> Result<(), String> {
-        let zone = bare(command).ok_or("it names no zone")?;
+        let zone = bare(command).ok_or("it does not name a time zone")?;
         let (nontp, servers) = (
             command.has("--nontp"),
             split(command.option("--ntpservers")),
@@ -263,8 +263,8 @@ impl Data {
         Ok(())
     }
 
-    /// commands/user.py and kickstart.py, User.execute: without a password an account stays locked,
-    /// as it was created.
+    /// Models commands/user.py and kickstart.py, User.execute: without a password, an account stays
+    /// locked, as it was created.
     fn user(&mut self, command: &Command) -> Result<(), String> {
         let name = needed(command, "--name")?;
         self.users.push(User {
@@ -286,7 +286,7 @@ impl Data {
         Ok(())
     }
 
-    /// pykickstart, parser.py, Packages.add, which anaconda calls for each line.
+    /// Models pykickstart, parser.py, Packages.add, which anaconda calls for each line.
     fn package(&mut self, line: &str) {
         if line.is_empty() || line.starts_with("@^") || line.starts_with("-@") {
         } else if let Some(group) = line.strip_prefix('@') {
@@ -311,8 +311,8 @@ impl Data {
             self.packages.remove(name);
             self.excluded.insert(name.to_owned());
         } else {
-            // A package that is listed after its exclusion is no longer excluded. In the other
-            // order, both entries stay.
+            // A package that is listed after its exclusion is no longer excluded. A package that is
+            // excluded after it is listed stays in both lists.
             self.excluded.remove(line);
             self.packages.insert(line.to_owned());
         }
@@ -352,8 +352,8 @@ fn bare(command: &Command) -> Option<String> {
         .cloned()
 }
 
-/// kickstart.py, IgnoreDisk.parse and ClearPart.parse: a disk that does not exist stops the parsing
-/// (device_matches).
+/// Models kickstart.py, IgnoreDisk.parse and ClearPart.parse: a disk that does not exist stops the
+/// parsing (device_matches).
 fn there(hardware: &Hardware, disk: &str, command: &str) -> Result<(), String> {
     let name = disk.strip_prefix("/dev/").unwrap_or(disk);
     if hardware

@@ -1,4 +1,4 @@
-//! Decides what anaconda 21.48.22.159 does with a kickstart; other modules carry it out.
+//! Decides what anaconda 21.48.22.159 does with a kickstart. Other modules carry out these actions.
 //!
 //! Each part names the function of anaconda, pykickstart or blivet that it models. `said.txt`
 //! contains the output of the real classes for many kickstarts, and a test compares it with this
@@ -37,7 +37,7 @@ pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> R
             "start".into(),
             "chronyd".into(),
         ]));
-        // Timezone.setup.
+        // See Timezone.setup.
         if data.excluded.contains("chrony") {
             plan.before.push(Effect::Installer(vec![
                 "systemctl".into(),
@@ -50,7 +50,7 @@ pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> R
     // install.py, doInstall: setup of authconfig, firewall, timezone.
     let services = configuration::services(&data);
     plan.software = software::select(&data, hardware, &plan);
-    // install.py, doConfiguration.
+    // See install.py, doConfiguration.
     plan.after = configuration::effects(&data, &services);
     Ok(plan)
 }

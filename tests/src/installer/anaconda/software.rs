@@ -6,15 +6,15 @@ use super::super::hardware::Hardware;
 use super::data::Data;
 use super::types::{Plan, Selection};
 
-/// install.py, doInstall.
+/// Models install.py, doInstall.
 pub(super) fn select(data: &Data, hardware: &Hardware, plan: &Plan) -> Selection {
     let mut packages = data.packages.clone();
-    // kickstart.py, Timezone.setup.
+    // See kickstart.py, Timezone.setup.
     if !data.timezone.nontp && !data.excluded.contains("chrony") {
         packages.insert("chrony".into());
     }
     let mut required = BTreeSet::new();
-    // Authconfig.setup, Firewall.setup.
+    // See Authconfig.setup, Firewall.setup.
     required.extend(data.authconfig.iter().map(|_| "authconfig".to_owned()));
     required.extend(data.firewall.seen.then(|| "firewalld".to_owned()));
     // bootloader.py: the packages of GRUB2 and EFIGRUB.

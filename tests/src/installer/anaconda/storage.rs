@@ -21,7 +21,8 @@ pub(super) fn decide(
     plan: &mut Plan,
 ) -> Result<(), Stop> {
     if data.parts.is_empty() && data.volumes.is_empty() {
-        // Here anaconda would end with an error, but tests of other features omit the disks.
+        // At this point, anaconda would end with an error, but tests of other features omit the
+        // disks.
         return Ok(());
     }
     let usable: Vec<&Disk> = hardware
@@ -59,7 +60,8 @@ pub(super) fn decide(
     check(plan, hardware).map_err(late)
 }
 
-/// storage_utils.py, device_matches: accepts a name with or without /dev/, or a udev symlink.
+/// Models storage_utils.py, device_matches: accepts a name with or without /dev/, or a udev
+/// symlink.
 fn names(name: &str, disk: &Disk) -> bool {
     let name = name.strip_prefix("/dev/").unwrap_or(name);
     disk.name == name || disk.links.iter().any(|link| link == name)
@@ -70,8 +72,8 @@ fn late(error: impl std::fmt::Display) -> Stop {
     Stop::Late(format!("{message}: {error}"))
 }
 
-/// blivet, platform.py, bestDiskLabelType; its default can be changed by ClearPart.execute and
-/// inst.gpt.
+/// Models blivet, platform.py, bestDiskLabelType. ClearPart.execute and inst.gpt can change its
+/// default.
 fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static str {
     let gpt = words.split_whitespace().any(|word| word == "inst.gpt");
     let prefers_gpt = data
@@ -89,13 +91,13 @@ fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static
     }
 }
 
-/// kickstart.py, PartitionData.execute.
+/// Models kickstart.py, PartitionData.execute.
 fn partition(part: &Command, first: &str) -> Result<Partition, String> {
     let mount = part
         .arguments
         .iter()
         .find(|argument| !argument.starts_with("--"))
-        .ok_or("part names no mount point")?;
+        .ok_or("part does not name a mount point")?;
     let efi = mount == "/boot/efi";
     let kind = match mount.as_str() {
         _ if efi => "efi".to_owned(),
@@ -127,8 +129,8 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
     })
 }
 
-/// kickstart.py, PartitionData.execute: a partition that exists keeps its place and its size. With
-/// --noformat it also keeps its file system.
+/// Models kickstart.py, PartitionData.execute: a partition that exists keeps its place and its
+/// size. With --noformat, it also keeps its file system.
 fn reuse(made: &mut Partition, part: &Command, name: &str, disks: &[&Disk]) -> Result<(), String> {
     let of_disk = |disk: &&Disk| {
         let found = disk.partitions.iter().find(|found| found.name == name)?;
@@ -147,7 +149,8 @@ fn reuse(made: &mut Partition, part: &Command, name: &str, disks: &[&Disk]) -> R
     Ok(())
 }
 
-/// blivet, partitioning.py, allocatePartitions. Returns the space that each disk has left, in MiB.
+/// Models blivet, partitioning.py, allocatePartitions. Returns the space that each disk has left,
+/// in MiB.
 fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<BTreeMap<String, u64>, String> {
     let mut free = BTreeMap::new();
     for disk in disks {
@@ -157,7 +160,7 @@ fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<BTreeMap<String, u64>, Strin
             .filter(|part| part.disk == disk.name && part.existing.is_none())
             .map(|part| part.mib)
             .sum();
-        // One mebibyte at the start is lost to alignment.
+        // Because of alignment, the first mebibyte of the disk is unused.
         let left = (disk.bytes >> 20).checked_sub(needed + 1).ok_or_else(|| {
             format!(
                 "Unable to allocate requested partition scheme on {}",
@@ -179,7 +182,7 @@ fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<BTreeMap<String, u64>, Strin
     }
 }
 
-/// kickstart.py, Bootloader.execute; bootloader.py, set_stage1_device.
+/// Models kickstart.py, Bootloader.execute; bootloader.py, set_stage1_device.
 fn boot_loader(
     data: &Data,
     hardware: &Hardware,
@@ -215,8 +218,8 @@ fn boot_loader(
     Ok(())
 }
 
-/// storage_utils.py: verify_root, verify_gpt_biosboot. A size below the recommended size and a
-/// missing swap cause only warnings.
+/// Models storage_utils.py: verify_root, verify_gpt_biosboot. A size below the recommended size and
+/// a missing swap cause only warnings.
 fn check(plan: &Plan, hardware: &Hardware) -> Result<(), String> {
     let mounted = |place: &str| plan.partitions.iter().find(|part| part.mount == place);
     if !plan.mounts().any(|mount| mount == "/") {

@@ -19,9 +19,14 @@ struct Case {
 /// Reads the cases of the table, and completes each of them.
 fn cases() -> Result<Vec<Case>> {
     let mut cases: Vec<Case> = Vec::new();
-    let table = SAID.split_once("\n== ").context("the table has no case")?.1;
+    let table = SAID
+        .split_once("\n== ")
+        .context("the table contains no case")?
+        .1;
     for text in table.split("\n== ") {
-        let (header, rest) = text.split_once('\n').context("a case ends with its name")?;
+        let (header, rest) = text
+            .split_once('\n')
+            .context("a case consists only of its name")?;
         let (kickstart, answer) = rest
             .split_once("-- says")
             .with_context(|| format!("{header} has no answer"))?;
@@ -54,7 +59,7 @@ fn cases() -> Result<Vec<Case>> {
 }
 
 /// Applies a case's changes to the lines of the first case: `@N` selects a line, `-` removes that
-/// line, `+` inserts one.
+/// line, and `+` inserts a line.
 fn changed(first: &[String], changes: &str) -> Result<Vec<String>> {
     let (mut out, mut at) = (Vec::new(), 0);
     for change in changes.lines().filter(|line| !line.is_empty()) {
@@ -111,10 +116,19 @@ fn says(case: &Case) -> Result<Vec<String>> {
     for word in &case.machine {
         match word.split_once('=') {
             Some((name, partition)) if partition.contains(':') => {
-                let disk = hardware.disks.last_mut().context("no disk")?;
+                let disk = hardware
+                    .disks
+                    .last_mut()
+                    .context("the case has no disk yet")?;
                 disk.partitions.push(existing(name, partition)?);
             }
-            Some(("table", _)) => hardware.disks.last_mut().context("no disk")?.table = "gpt",
+            Some(("table", _)) => {
+                hardware
+                    .disks
+                    .last_mut()
+                    .context("the case has no disk yet")?
+                    .table = "gpt"
+            }
             Some((name, bytes)) => hardware.disks.push(Disk::new(name, bytes.parse()?)),
             None if word == "efi" => hardware.efi = true,
             None => words = "inst.gpt",

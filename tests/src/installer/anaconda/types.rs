@@ -8,10 +8,10 @@ use super::values::End;
 /// How anaconda ends after an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) enum Stop {
-    /// It ends before it has registered its exit handler. The machine stays on, with a frozen
+    /// anaconda ends before it has registered its exit handler. The machine stays on, with a frozen
     /// screen.
     Early(String),
-    /// It ends through its exit handler, which carries out the final action that the kickstart
+    /// anaconda ends through its exit handler, which carries out the final action that the kickstart
     /// requests, such as `reboot`.
     Late(String),
 }
@@ -25,11 +25,11 @@ pub enum Effect {
     Target(Vec<String>),
     /// A line of a configuration file.
     Set {
-        /// The file.
+        /// The path of the file.
         path: &'static str,
-        /// Its key.
+        /// The key on the line.
         key: &'static str,
-        /// The value.
+        /// The value of the key.
         value: String,
     },
     /// A whole file.
@@ -57,18 +57,18 @@ pub enum Effect {
     },
     /// A new group.
     Group {
-        /// Its name.
+        /// The name of the group.
         name: String,
-        /// Its number.
+        /// The number of the group (gid).
         gid: Option<u32>,
     },
     /// A new account, and a group with the same name.
     User(User),
     /// A line of an account's authorized_keys.
     SshKey {
-        /// The account.
+        /// The name of the account.
         user: String,
-        /// The line.
+        /// The line of authorized_keys.
         key: String,
     },
 }
@@ -76,21 +76,21 @@ pub enum Effect {
 /// A new account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct User {
-    /// Its name.
+    /// The name of the account.
     pub name: String,
-    /// Its number.
+    /// The number of the account (uid).
     pub uid: Option<u32>,
-    /// The number of its primary group.
+    /// The number of the primary group.
     pub gid: Option<u32>,
     /// Additional groups, which must exist.
     pub groups: Vec<String>,
     /// The account's home directory.
     pub home: String,
-    /// Its shell.
+    /// The account's shell.
     pub shell: Option<String>,
-    /// Its comment.
+    /// The account's comment (GECOS).
     pub gecos: Option<String>,
-    /// The hash of its password; plain text is hashed.
+    /// The hash of the password; plain text is hashed.
     pub password: Option<String>,
     /// Whether the account is also locked.
     pub locked: bool,
@@ -101,19 +101,20 @@ pub struct User {
 pub struct Partition {
     /// The mount point, or `biosboot`.
     pub mount: String,
-    /// Its file system.
+    /// The file system of the partition.
     pub kind: String,
-    /// Its size in MiB, or its minimum size if it grows.
+    /// The size in MiB, or the minimum size if the partition grows.
     pub mib: u64,
-    /// Whether it takes up the remaining space.
+    /// Whether the partition takes up the remaining space.
     pub grows: bool,
-    /// Its label.
+    /// The label of the file system.
     pub label: Option<String>,
-    /// Its options in fstab.
+    /// The partition's options in fstab.
     pub options: String,
-    /// Its disk.
+    /// The partition's disk.
     pub disk: String,
-    /// Its name and whether anaconda formats it, if it exists before the installation.
+    /// For a partition that exists before the installation: its name, and whether anaconda formats
+    /// it.
     pub existing: Option<(String, bool)>,
 }
 
@@ -121,23 +122,23 @@ pub struct Partition {
 /// logical volume, a Btrfs volume. The model does not compute its size.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Volume {
-    /// Its name in blivet's device tree.
+    /// The device's name in blivet's device tree.
     pub name: String,
     /// The type of the device, as blivet names it.
     pub device: &'static str,
-    /// The format of its content, such as a file system.
+    /// The format of the content, such as a file system.
     pub format: Option<String>,
-    /// Its mount point, if it is mounted.
+    /// The device's mount point, if the device is mounted.
     pub mount: Option<String>,
-    /// Its label.
+    /// The label of the format.
     pub label: Option<String>,
-    /// Its options in fstab.
+    /// The device's options in fstab.
     pub options: Option<String>,
-    /// The disks of the partitions, or the devices, from which it is made.
+    /// The disks of the partitions, or the devices, from which the device is made.
     pub on: Vec<String>,
 }
 
-/// What anaconda will do.
+/// The actions that anaconda will carry out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The partition table of each disk.
@@ -181,8 +182,8 @@ pub struct Selection {
     pub packages: BTreeSet<String>,
     /// The names and patterns that are excluded, even if they are requested elsewhere.
     pub excluded: BTreeSet<String>,
-    /// The packages that anaconda itself needs. If one of these is missing, the installation ends
-    /// as well.
+    /// The packages that anaconda itself needs. If one of these is missing, the installation also
+    /// ends.
     pub required: BTreeSet<String>,
     /// Whether the group core is installed in addition to the selection.
     pub core: bool,

@@ -1,4 +1,4 @@
-//! The arguments of single commands.
+//! The arguments of individual commands.
 
 use std::fmt;
 
@@ -48,8 +48,9 @@ pub(super) struct Firewall {
 #[derive(Debug, Default)]
 pub(super) struct BootLoader {
     pub(super) none: bool,
-    /// Whether the boot loader is disabled. This is not the same as `none`: anaconda also omits the
-    /// packages only if the boot loader is disabled (install.py, willInstallBootloader).
+    /// Whether the boot loader is disabled. A disabled boot loader differs from `none`: anaconda
+    /// omits the boot loader's packages only if the boot loader is disabled (install.py,
+    /// willInstallBootloader).
     pub(super) disabled: bool,
     pub(super) drive: Option<String>,
     pub(super) append: String,

@@ -1,6 +1,6 @@
 //! Storage commands other than `part`: the `execute` functions in kickstart.py, in the order of
-//! doKickstartStorage. For thin pools and snapshots, which need LVM's own programs, only the checks
-//! are modelled.
+//! doKickstartStorage. For thin pools and snapshots, which need LVM's own programs, this module
+//! models only the checks.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +27,8 @@ struct Devices<'a> {
     free: BTreeMap<String, u64>,
 }
 
-/// Makes the devices from the partitions.
-/// `first` is the disk of partitions that name none, and `free` the space that each disk has left.
+/// Makes the devices from the partitions. `first` is the disk of partitions that do not name a
+/// disk, and `free` is the space that each disk has left.
 pub(super) fn make(
     data: &Data,
     first: &str,
@@ -71,8 +71,9 @@ pub(super) fn make(
 }
 
 impl Devices<'_> {
-    /// PartitionData.execute, for the names `pv.`, `raid.` and `btrfs.`. blivet divides the free
-    /// space among the partitions that grow; here each of them gets all of it.
+    /// Models PartitionData.execute, for the names `pv.`, `raid.` and `btrfs.`. blivet divides the
+    /// free space among the partitions that grow; here, each of these partitions gets all the free
+    /// space.
     fn part(
         &mut self,
         command: &Command,
@@ -125,7 +126,7 @@ impl Devices<'_> {
         self.plan.volumes.push(volume);
     }
 
-    /// RaidData.execute; blivet, devicelibs/raid.py, min_members.
+    /// Models RaidData.execute; blivet, devicelibs/raid.py, min_members.
     fn raid(&mut self, command: &Command) -> Result<(), String> {
         let mount = words(command).first().copied().unwrap_or_default();
         let name = command.option("--device").unwrap_or_default();
@@ -164,7 +165,8 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// VolGroupData.execute. A physical volume provides whole extents of 4 MiB, less one MiB.
+    /// Models VolGroupData.execute. A physical volume provides whole extents of 4 MiB, less one
+    /// MiB.
     fn volume_group(&mut self, command: &Command) -> Result<(), String> {
         let name = words(command).first().copied().unwrap_or_default();
         existing(command, name)?;
@@ -186,7 +188,8 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// LogVolData.execute; blivet, devices/lvm.py: checks that the group has room for the volume.
+    /// Models LogVolData.execute; blivet, devices/lvm.py: checks that the group has room for the
+    /// volume.
     fn logical_volume(&mut self, command: &Command) -> Result<(), String> {
         let mount = words(command).first().copied().unwrap_or_default();
         let option = |name: &str| command.option(name).unwrap_or_default().to_owned();
@@ -235,7 +238,7 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// BTRFSData.execute. A subvolume names its parent with LABEL=.
+    /// Models BTRFSData.execute. A subvolume names its parent with LABEL=.
     fn btrfs(&mut self, command: &Command) -> Result<(), String> {
         let mount = words(command).first().copied().unwrap_or_default();
         let label = command.option("--label").map(str::to_owned);
@@ -268,8 +271,8 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// SnapshotData.setup, for a snapshot that is made after the installation. Its `execute` runs
-    /// after %post.
+    /// Models SnapshotData.setup, for a snapshot that is made after the installation.
+    /// SnapshotData.execute runs after %post.
     fn snapshot(&self, command: &Command) -> Result<(), String> {
         let origin = words(command).first().copied().unwrap_or_default();
         let name = origin.replace('-', "--").replace('/', "-");
@@ -283,7 +286,8 @@ impl Devices<'_> {
     }
 }
 
-/// MountData.execute. Without --reformat it fails with an UnboundLocalError on any device.
+/// Models MountData.execute. Without --reformat, the function fails with an UnboundLocalError on
+/// any device.
 fn mount(command: &Command, plan: &Plan) -> Result<(), String> {
     let device = words(command).first().copied().unwrap_or_default();
     let device = device.strip_prefix("/dev/").unwrap_or(device);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-/// The unit that a disk writes either completely or not at all.
+/// The unit that a disk writes atomically.
 const SECTOR: u64 = 512;
 
 pub(in crate::lossy) type Answer<T> = std::result::Result<T, Errno>;
@@ -47,7 +47,7 @@ impl Content {
         }
     }
 
-    /// Returns the same file or folder without content.
+    /// Returns an inode of the same kind without content.
     pub(super) fn emptied(&self) -> Self {
         match self.body {
             Body::Folder(_) => Self::folder(self.mode, self.owner),

@@ -75,7 +75,7 @@ fn unflushed_data_is_lost_in_each_way() {
 }
 
 #[test]
-fn a_new_file_without_its_folder_is_gone_and_an_appended_line_too() {
+fn a_new_file_in_an_unflushed_folder_and_an_unflushed_line_are_lost() {
     let mut tree = Tree::default();
     let own = file(&mut tree, ROOT, "a", "one\n");
     tree.flush(own).unwrap();
@@ -108,7 +108,7 @@ fn a_moved_file_is_always_in_exactly_one_folder() {
 }
 
 #[test]
-fn reads_and_writes_are_a_files() {
+fn reads_and_writes_behave_as_on_an_ordinary_file() {
     let mut tree = Tree::default();
     let own = file(&mut tree, ROOT, "a", "");
     let mut model = Vec::new();

@@ -1,39 +1,39 @@
-//! A round's victim and faults, drawn at random.
+//! The randomly drawn victim and faults of a round.
 
 use std::fmt;
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// One round, in which a node is lost and comes back.
+/// A round, in which a node is lost and comes back.
 #[derive(Debug)]
 pub(crate) struct Round {
-    /// The victim's index.
+    /// The index of the victim's node.
     pub(crate) victim: usize,
     /// How the victim goes down.
     pub(crate) end: End,
-    /// Whether its new disk is installed with the kickstart. Otherwise the disk is a copy of an
-    /// installed one, which is identical and faster to make.
+    /// Whether the victim's new disk is installed with the kickstart. Otherwise, the disk is a copy
+    /// of an installed disk, which is identical and faster to make.
     pub(crate) reinstall: bool,
     /// The network fault that exists when the victim comes back.
     pub(crate) trouble: Trouble,
-    /// The time after which a cut is healed.
+    /// The time after which a partition is healed.
     pub(crate) healed_after: Duration,
 }
 
 /// How a node goes down.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
-    /// All its processes die, but its kernel still closes their connections.
+    /// All processes of the node die, but its kernel still closes their connections.
     Plug,
-    /// It sends nothing any more, as after a power failure.
+    /// The node stops sending, as after a power failure.
     Silence,
-    /// It shuts down in an orderly way.
+    /// The node shuts down cleanly.
     Shutdown,
 }
 
-/// The network fault. The two remaining members always hear each other, because a divided quorum is
-/// a different test.
+/// The network fault. The two remaining members always reach each other, because a different test
+/// covers a partitioned quorum.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Trouble {
     /// No fault.
@@ -42,11 +42,12 @@ pub(crate) enum Trouble {
     Loss(u8),
     /// The traffic to the node is limited to this rate.
     Slow(&'static str),
-    /// The node and one of the other members do not hear each other.
+    /// The node and one of the other members do not receive each other's packets.
     Cut(usize),
-    /// The node cannot hear one of the other members, but that member hears the node.
+    /// The node receives no packets from one of the other members, but that member receives the
+    /// node's packets.
     Deaf(usize),
-    /// The node hears none of the other members.
+    /// The node receives no packets from any other member.
     Alone,
 }
 
@@ -92,7 +93,7 @@ impl fmt::Display for Round {
             Trouble::Cut(_) => write!(f, "comes back cut off from one member for {seconds:.1} s;"),
             Trouble::Deaf(_) => write!(
                 f,
-                "comes back unable to hear one member for {seconds:.1} s;"
+                "comes back without packets from one member for {seconds:.1} s;"
             ),
             Trouble::Alone => write!(f, "comes back alone for {seconds:.1} s;"),
         }

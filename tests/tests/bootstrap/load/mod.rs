@@ -1,4 +1,4 @@
-//! Tests rebuilds under load. In each round a randomly chosen node gets a new disk, while writers
+//! Tests rebuilds under load. In each round, a randomly chosen node gets a new disk, while writers
 //! write through all members over a bad network.
 //!
 //! `ROUNDS` and `HOURS` extend the run beyond its default of 6 rounds, and `SEED` repeats an
@@ -19,14 +19,14 @@ use tests::harness::{is_all, trial};
 use crate::bed::{Bed, REQUIREMENTS};
 use draw::{End, Round, Trouble};
 
-/// The time limit for each wait. It is long, because a network that loses packets slows everything
-/// down.
+/// The time limit for each wait. The limit is long, because a network that loses packets slows
+/// everything down.
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Writes pause for longer than this only if the cluster has stopped. Expected pauses are shorter:
 /// a writer waits 3 s for the lost member, and an election takes 1 to 2 s, but can fail several
-/// times on a busy machine. While a member is rebuilt, two voters remain. Both must be up, and
-/// always are.
+/// times on a busy machine. While a member is rebuilt, two voters remain. Both voters must be up,
+/// and this test never stops them.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(30);
 
 /// The number of rounds in `make test` and in `make test-all`.

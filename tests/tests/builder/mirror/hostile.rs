@@ -104,8 +104,7 @@ pub(super) fn links_and_room() -> Result<()> {
     upstream.refused(&["GiB to download, but only ", "free: free some space"])?;
     ensure!(!upstream.file("tree/Packages").exists());
 
-    // The builder does not follow a link in the mirror either. A hostile path cannot create such a
-    // link.
+    // The builder also does not follow a link in the mirror. A hostile path cannot create a link.
     write_tree(&tree, &["tar"])?;
     let outside = upstream.fixture.path("outside");
     fs::create_dir(&outside)?;

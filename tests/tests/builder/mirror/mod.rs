@@ -36,7 +36,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             &[],
             altered,
         ),
-        trial("a_mirror_follows_its_pins", &[], pinned),
+        trial(
+            "a_pinned_list_is_verified_and_other_lists_change_only_on_refresh",
+            &[],
+            pinned,
+        ),
         trial(
             "an_interrupted_refresh_needs_no_second_refresh",
             &[],
@@ -64,7 +68,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn resumed() -> Result<()> {
     let upstream = Upstream::new()?;
     let path = format!("{TREE}/{}", IMAGES[1]);
-    // Each attempt gets so few bytes that the builder gives up. It keeps the bytes that it has.
+    // Each attempt receives so few bytes that the builder gives up. The builder keeps the bytes
+    // that it has received.
     upstream.server().fault(&path, Fault::CutAfter(10_000));
     upstream.refused(&[
         "no address provides images/pxeboot/initrd.img",
@@ -228,7 +233,8 @@ fn interrupted_refresh() -> Result<()> {
     upstream.compare()
 }
 
-/// As in a tree of lorax, such as that of CentOS 7.
+/// Tests a tree made by lorax, such as that of CentOS 7, whose .treeinfo does not list every
+/// digest.
 fn unlisted() -> Result<()> {
     let upstream = Upstream::new()?;
     let info = upstream.source(&format!("{TREE}/.treeinfo"));
@@ -244,7 +250,7 @@ fn unlisted() -> Result<()> {
     let digest = tests::etcd::sha256(&image)?;
     ensure!(again["tree"]["images"][IMAGES[1]] == *digest, "{again:#}");
 
-    // An image that changes on the disk is repaired, and one that changes upstream is refused.
+    // An image that changes on the disk is repaired, and an image that changes upstream is refused.
     flip(&upstream.file(&format!("tree/{}", IMAGES[1])), 3)?;
     upstream.mirrored(&[])?;
     upstream.compare()?;

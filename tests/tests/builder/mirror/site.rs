@@ -1,4 +1,5 @@
-//! Tests a site without the Internet. Its hosts have a separate network, and the mirror's folder.
+//! Tests a site without the Internet. The hosts of the site have a separate network, and the
+//! mirror's folder.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -20,8 +21,8 @@ struct Site {
     network: Network,
 }
 
-/// Returns the site's recipe: the lines in the builder's result replace those with addresses in the
-/// Internet.
+/// Returns the site's recipe, in which the lines from the builder's result replace the lines with
+/// addresses on the Internet.
 fn site_recipe(text: &str, result: &Value) -> Result<String> {
     let lines = result["recipe"]
         .as_str()
@@ -33,7 +34,9 @@ fn site_recipe(text: &str, result: &Value) -> Result<String> {
     let mut text = kept.collect::<Vec<_>>().join("\n") + "\n";
     for _ in 0..2 {
         let section = sections.next().context("a section is missing")?;
-        let (header, keys) = section.split_once('\n').context("an empty section")?;
+        let (header, keys) = section
+            .split_once('\n')
+            .context("the section has no keys")?;
         ensure!(text.contains(header), "{section}");
         let keys = format!("{header}\n{}\n", keys.trim_end());
         text = text.replacen(&format!("{header}\n"), &keys, 1);
@@ -127,7 +130,7 @@ pub(super) fn site() -> Result<()> {
     let requests = upstream.server().requests().len();
     ensure!(
         requests == asked,
-        "a program of the site sent a request to the Internet"
+        "a program at the site sent a request to the Internet"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Tests paths at which there is no file of the kind that an option expects.
+//! Tests options that get a path without a file of the expected kind.
 
 use std::fs;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Tests releases with the right digest and the wrong content, as if the recipe's author had been
-//! misled.
+//! Tests releases with the right digest and the wrong content, as if the recipe's author had pinned
+//! a wrong tarball.
 
 use anyhow::{Context as _, Result, ensure};
 use tar::EntryType;

@@ -21,8 +21,8 @@ impl Bed {
         Ok(Self { provisioning, host })
     }
 
-    /// Runs an installation with these lines appended to the recipe. It stops at the overlay, which
-    /// no server provides.
+    /// Runs an installation with these lines appended to the recipe. The installation stops at the
+    /// overlay, which no server provides.
     pub(super) fn install(&self, more: &str, hardware: &Hardware) -> Result<Installation> {
         let folder = run::current()?.folder("recipe")?;
         let recipe = folder.join("recipe.toml");
@@ -66,7 +66,7 @@ pub(super) fn install(line: &str) -> String {
     format!("{line}\n")
 }
 
-/// Returns the number of a device that is mounted in the installer: the one that holds the
+/// Returns the number of a device that is mounted in the installer: the device that contains the
 /// stand-in's description of the disks.
 pub(super) fn in_use() -> Result<String> {
     let device = fs::metadata(run::current()?.folder("device")?)?.dev();

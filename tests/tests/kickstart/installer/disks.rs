@@ -15,7 +15,8 @@ fn disk(name: &str) -> Disk {
     Disk::new(name, 20 << 30)
 }
 
-/// The hardware, a line of `[install]`, and what the installer chooses.
+/// The hardware, a line of `[install]`, and the disk, partition table and partitions that the
+/// installer chooses.
 type DiskCase = (Hardware, &'static str, String);
 
 /// Returns the cases for every partition table that anaconda makes, which depends on the firmware

@@ -1,4 +1,4 @@
-//! A machine on which the `%pre` script runs: folders in place of /sys and of its disk.
+//! A machine on which the `%pre` script runs: folders stand for /sys and for the machine's disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -163,7 +163,7 @@ impl Machine {
             .try_for_each(|(field, value)| self.field(&name, field, value))
     }
 
-    /// Sets what blkid prints for a field of a device.
+    /// Sets the value that blkid prints for a field of a device.
     pub(super) fn field(&self, device: &str, field: &str, value: &str) -> Result<()> {
         fs::create_dir_all(self.path(device, ""))?;
         let value = if value.is_empty() {
@@ -186,7 +186,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Gives the machine this network card as its only one.
+    /// Gives the machine this network card as its only card.
     pub(super) fn card(&self, mac: &str) -> Result<()> {
         let card = self.folder.join("sys/class/net/eth0");
         fs::create_dir_all(&card)?;
@@ -228,7 +228,7 @@ impl Machine {
 
     pub(super) fn write(&self, device: &str, path: &str, text: &str) -> Result<()> {
         let file = self.path(device, "files").join(path);
-        fs::create_dir_all(file.parent().context("no folder")?)?;
+        fs::create_dir_all(file.parent().context("the path has no folder")?)?;
         fs::write(file, text)?;
         Ok(())
     }
@@ -257,7 +257,7 @@ impl Machine {
         self.write(ROOT, path, &(before + text))
     }
 
-    /// Replaces the journal by one with other events.
+    /// Replaces the journal with a journal that has other events.
     pub(super) fn rewrite_journal(&self) -> Result<()> {
         let before = self.read(ROOT, "var/lib/firstboot/journal")?;
         self.remove(ROOT, "var/lib/firstboot/journal")?;
@@ -276,7 +276,7 @@ impl Machine {
         ] {
             let _ = fs::remove_file(stale);
         }
-        // The mounts end with the power.
+        // The mounts disappear when the power fails.
         for mounted in ["etcd-image-root", "etcd-image-volume"] {
             let _ = fs::remove_file(self.folder.join(mounted));
         }
@@ -295,7 +295,7 @@ impl Machine {
         }
         ensure!(
             !self.folder.join("disk.ks").exists(),
-            "the disk would be written"
+            "anaconda would write to the disk"
         );
         let why = fs::read_to_string(&why).unwrap_or_default();
         ensure!(cut.is_some() || !why.is_empty(), "{ran:?}");

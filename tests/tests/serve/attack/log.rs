@@ -128,7 +128,7 @@ fn full_at(
     let script = expect(&one.namespace, &script_of(one), 200, "#!ipxe")?;
     ensure!(
         !installs(&script),
-        "a machine that has its document is installed: {script}"
+        "a machine that already has its document is installed: {script}"
     );
     Ok(())
 }

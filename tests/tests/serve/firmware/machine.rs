@@ -40,8 +40,8 @@ pub(super) struct Machine {
     firmware: Firmware,
     /// Whether iPXE is loaded by TFTP and not from the card's ROM.
     chained: bool,
-    /// Its network cards, in the order in which they are on the bus. Only the last one is connected
-    /// to the network.
+    /// The machine's network cards, in their order on the bus. Only the last card is connected to
+    /// the network.
     cards: Vec<String>,
     /// Additional QEMU arguments.
     more: Vec<String>,
@@ -68,7 +68,7 @@ impl Machine {
         self
     }
 
-    /// Sets the network cards. The machine boots from the last one, which is connected to the
+    /// Sets the network cards. The machine boots from the last card, which is connected to the
     /// network.
     pub(super) fn cards(mut self, cards: &[&str]) -> Self {
         self.cards = cards.iter().map(|card| (*card).to_owned()).collect();
@@ -81,7 +81,7 @@ impl Machine {
         self
     }
 
-    /// Runs the machine until a condition holds for its console output and the server's output.
+    /// Runs the machine until a condition is true for its console output and the server's output.
     /// Returns the console output.
     pub(super) fn run(
         &self,
@@ -131,8 +131,8 @@ impl Machine {
         loop {
             let said = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
             let output = server.output()?;
-            // UEFI continues with the disk, but first tries all the card's other protocols. Each of
-            // them takes a minute unless the cable is unplugged.
+            // UEFI continues with the disk, but first tries all other protocols of the card. Each
+            // protocol takes a minute unless the cable is unplugged.
             if is_plugged && said.contains("failed to start Boot") {
                 let cable = format!("set_link n{} off\n", self.cards.len() - 1);
                 UnixStream::connect(&monitor)?.write_all(cable.as_bytes())?;
@@ -163,7 +163,7 @@ impl Machine {
                 ),
                 "-drive",
                 &format!("if=pflash,unit=1,format=raw,file={}", path("vars")),
-                // Without this setting the firmware first waits for an answer over IPv6.
+                // Without this setting, the firmware first waits for an answer over IPv6.
                 "-fw_cfg",
                 "name=opt/org.tianocore/IPv6PXESupport,string=n",
             ]),

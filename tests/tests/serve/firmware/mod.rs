@@ -1,5 +1,5 @@
 //! Tests real firmware. A machine boots from its network card into the installer, with iPXE in the
-//! card's ROM or loaded by TFTP. After the installation it boots from its disk.
+//! card's ROM or loaded by TFTP. After the installation, the machine boots from its disk.
 
 mod disk;
 mod machine;
@@ -30,7 +30,7 @@ const REQUIREMENTS: &[Requirement] = &[
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    // `make test` boots only one machine with real firmware, because each of the others takes
+    // `make test` boots only one machine with real firmware, because each additional machine takes
     // minutes without KVM.
     vec![
         trial("bios_installs_once_and_boots_its_disk", REQUIREMENTS, bios),
@@ -54,8 +54,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A replacement for anaconda's initramfs. It prints its command line, fetches the kickstart and
-/// sends the kickstart's reports, up to the stage that the test sets on the command line.
+/// A replacement for anaconda's initramfs. The script prints its command line, fetches the
+/// kickstart and sends the kickstart's reports, up to the stage that the test sets on the command
+/// line.
 const INSTALLER: &str = "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys
 /bin/busybox mount -t proc proc /proc
@@ -110,7 +111,7 @@ struct Bed {
 }
 
 impl Bed {
-    /// Starts it, with these additional options for the server.
+    /// Starts DHCP, TFTP, and the server with these additional options.
     fn new(ours: Provisioning, options: &[&str]) -> Result<Self> {
         let tree = tree()?.to_string_lossy().into_owned();
         let append: &[&str] = if options.contains(&"--append") {
@@ -187,7 +188,7 @@ fn uefi_rom() -> Result<()> {
     Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?)
 }
 
-/// Makes a bed in which only this setting identifies etcd-1, whose MAC differs from the one in the
+/// Makes a bed in which only this setting identifies etcd-1, whose MAC differs from the MAC in the
 /// recipe.
 fn by_firmware(word: &str) -> Result<Bed> {
     Bed::new(
@@ -265,7 +266,7 @@ fn window() -> Result<()> {
     let bed = Bed::new(built()?, &["--open", "0"])?;
     let machine = Machine::new(Firmware::Bios)?;
     bed.install_once(&machine)?;
-    // From here on the installed system takes the machine's place.
+    // From here on, a host with the installed system replaces the machine.
     let one = bed.ours.network.add("etcd-1")?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     std::thread::sleep(std::time::Duration::from_millis(20));

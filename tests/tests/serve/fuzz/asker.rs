@@ -1,4 +1,4 @@
-//! The machines that send requests, and what they know.
+//! The machines that send requests, and the keys, addresses and tokens that an attacker may have.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use tests::network::Namespace;
 
-/// Three keys, and the requests for certificates for them.
+/// Three keys, and the requests for certificates for these keys.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     /// The requests, in DER.
@@ -18,19 +18,20 @@ pub(super) struct Keys {
 
 /// A machine that sends requests.
 pub(super) struct Asker {
-    /// The name of its node. A stranger's name is not that of a node.
+    /// The name of the machine's node. The name of a stranger does not belong to a node.
     pub(super) name: &'static str,
     pub(super) mac: String,
     pub(super) namespace: Namespace,
-    /// The address at which it reaches the server.
+    /// The address at which the machine reaches the server.
     pub(super) server: IpAddr,
-    /// Whether it is the server's own host, which sends its requests to the loopback address.
+    /// Whether the machine is the server's own host, which sends its requests to the loopback
+    /// address.
     pub(super) is_local: bool,
-    /// The enrolled keys of its node, if it is a node's machine.
+    /// The enrolled keys of the node, if this is a node's machine.
     pub(super) keys: Option<Keys>,
 }
 
-/// Everything that any machine may have intercepted or made.
+/// Everything that any machine might have intercepted or made.
 pub(super) struct Knowledge {
     pub(super) macs: Vec<String>,
     /// The keys of the nodes, and of an attacker.

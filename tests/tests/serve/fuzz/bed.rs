@@ -56,7 +56,7 @@ impl Bed {
             let (status, said) = post(&ours.network.link(asker.name)?, &asker.mac, &body)?;
             ensure!(status == 200, "{}: {status}: {said}", asker.name);
         }
-        // After this build the output contains the documents of both nodes.
+        // After this build, the output contains the documents of both nodes.
         ours.build(&recipe)?;
         // A link in each public folder leads out of that folder.
         for public in [&tree, &mirror.join("tree"), &ours.out().join("image")] {
@@ -89,7 +89,7 @@ impl Bed {
     pub(super) fn files(&self) -> Result<BTreeMap<String, Vec<u8>>> {
         let mut files = BTreeMap::new();
         let above = self.ours.out();
-        let above = above.parent().context("out is in a folder")?;
+        let above = above.parent().context("the output folder has no parent")?;
         for root in [&self.folder, above] {
             for path in walk(root)? {
                 let name = path.to_string_lossy().into_owned();
@@ -123,7 +123,7 @@ impl Bed {
     }
 
     /// Checks that each enrolled node still has certificates for its own keys, and that etcd-3,
-    /// which never sent a request, has none.
+    /// which never sent a request, has no certificates.
     pub(super) fn check_pki(&self) -> Result<()> {
         let nodes = self.ours.pki().join("nodes");
         for asker in &self.askers {
@@ -149,7 +149,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Checks that the server still gives each machine what that machine may have.
+    /// Checks that the server still gives each machine the files that the machine may receive.
     pub(super) fn check_normal_requests(&self) -> Result<()> {
         let sums = fs::read_to_string(self.ours.out().join("image/SHA256SUMS"))?;
         for asker in &self.askers {
@@ -184,7 +184,7 @@ fn folders(ours: &Provisioning, folder: &Path) -> Result<[PathBuf; 4]> {
 /// address and once with the loopback address. Also returns all MAC addresses, including that of
 /// the third node, whose machine sends no requests.
 fn askers(ours: &Provisioning, keys: &[Keys]) -> Result<(Vec<Asker>, Vec<String>)> {
-    let (address, _) = SERVER.split_once(':').context("no port")?;
+    let (address, _) = SERVER.split_once(':').context("the address has no port")?;
     let server: IpAddr = address.parse()?;
     let (mut askers, mut macs) = (Vec::new(), Vec::new());
     for (name, at) in [("etcd-1", 0), ("etcd-2", 1), ("etcd-3", 2), ("stranger", 3)] {
@@ -240,7 +240,7 @@ fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Returns the files that any client may have, by size.
+/// Returns the files that any client may receive, by size.
 fn public(folders: &[PathBuf], out: &Path) -> Result<BTreeMap<usize, Vec<Vec<u8>>>> {
     let mut files: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
     let release = fs::read(out.join("release.json"))?;
@@ -254,13 +254,13 @@ fn public(folders: &[PathBuf], out: &Path) -> Result<BTreeMap<usize, Vec<Vec<u8>
     Ok(files)
 }
 
-/// Returns a line of each private key of the cluster, and the planted secrets.
+/// Returns one line of each private key of the cluster, and the planted secrets.
 fn secrets(ours: &Provisioning) -> Result<Vec<Vec<u8>>> {
     let mut secrets = vec![SECRET.as_bytes().to_vec(), TOKEN.as_bytes().to_vec()];
     for path in walk(&ours.pki())? {
         let text = fs::read_to_string(&path).unwrap_or_default();
         if text.contains("PRIVATE KEY") {
-            let line = text.lines().nth(1).context("an empty key")?;
+            let line = text.lines().nth(1).context("the key is empty")?;
             secrets.push(line.as_bytes().to_vec());
         }
     }

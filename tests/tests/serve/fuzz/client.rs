@@ -20,13 +20,14 @@ const REST: Duration = Duration::from_millis(500);
 /// The maximum number of bytes of the reply that the client reads.
 const MAX_REPLY_BYTES: usize = 96 << 10;
 
-/// The bytes that came back. They can contain several answers.
+/// The bytes that the client received. The bytes can contain several answers.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Sends a request. If the server closes the connection, the reply is what came before.
+/// Sends a request. If the server closes the connection, the reply consists of the bytes received
+/// before.
 pub(super) fn exchange(asker: &Asker, request: &Request) -> Reply {
     let port = if request.port == Port::Plain {
         8081
@@ -89,7 +90,7 @@ fn talk(
     Ok(())
 }
 
-/// Returns whether all answers have arrived, as far as a client can know.
+/// Returns whether all answers have arrived, as far as a client can determine.
 fn is_complete(bytes: &[u8], request: &Request) -> bool {
     !request.is_mutated
         && responses(bytes, request)
@@ -99,7 +100,7 @@ fn is_complete(bytes: &[u8], request: &Request) -> bool {
             >= request.methods.len()
 }
 
-/// One answer.
+/// An answer of the server.
 #[derive(Debug)]
 pub(super) struct Response<'a> {
     pub(super) status: u16,

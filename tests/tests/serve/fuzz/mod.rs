@@ -1,8 +1,8 @@
-//! Sends thousands of hostile requests, built by the grammar of the routes, to every route. None of
-//! them ends the server, or gets a file that is not public or a certificate of another machine.
+//! Sends thousands of hostile requests, built by the grammar of the routes, to every route. No
+//! request ends the server, or gets a file that is not public or a certificate of another machine.
 //!
 //! `request` writes the requests, `client` sends them, and `oracle` decides whether the sender may
-//! have the answer. `FUZZ_SEED` repeats a run.
+//! receive the answer. `FUZZ_SEED` repeats a run.
 
 mod asker;
 mod bed;
@@ -96,7 +96,7 @@ fn fuzz() -> Result<()> {
     bed.check_normal_requests()
 }
 
-/// Sends one request, and judges the answers to it.
+/// Sends one request, and judges the answers.
 fn one(
     bed: &Bed,
     asker: &Asker,
@@ -127,7 +127,7 @@ fn one(
     Ok(())
 }
 
-/// Makes sure that the requests reached everything that they are meant to attack.
+/// Checks that the requests reached everything that they are meant to attack.
 fn check_coverage(counts: &Counts, requests: usize) -> Result<()> {
     eprintln!("{requests} requests: {counts:?}");
     let wanted = [

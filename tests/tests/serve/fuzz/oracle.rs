@@ -1,4 +1,4 @@
-//! Decides whether a machine may have an answer.
+//! Decides whether a machine may receive an answer.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use super::asker::{Asker, Keys, Knowledge};
 use super::client::{Reply, Response, responses};
 use super::request::{Port, Request};
 
-/// What the server may reveal, and to which machine.
+/// The information that the server may reveal to each machine.
 pub(super) struct Oracle {
-    /// The files that any client may have, by size.
+    /// The files that any client may receive, by size.
     pub(super) public: BTreeMap<usize, Vec<Vec<u8>>>,
     /// Texts that no answer may contain.
     pub(super) secrets: Vec<Vec<u8>>,
     pub(super) known: Knowledge,
 }
 
-/// What an answer contains.
+/// The kind of content in an answer.
 #[derive(Debug)]
 pub(super) enum Kind {
     Silence,
@@ -99,12 +99,18 @@ impl Oracle {
 
     /// Judges an answer that must be a part of a public file.
     fn judge_part(&self, response: &Response<'_>) -> Result<Kind> {
-        let range = response.header("content-range").context("no range")?;
+        let range = response
+            .header("content-range")
+            .context("the answer states no range")?;
         let (range, total) = range
             .trim_start_matches("bytes ")
             .split_once('/')
-            .context("no total")?;
-        let start: usize = range.split_once('-').context("no range")?.0.parse()?;
+            .context("the range states no total size")?;
+        let start: usize = range
+            .split_once('-')
+            .context("the answer states no range")?
+            .0
+            .parse()?;
         let files = self
             .public
             .get(&total.parse()?)
@@ -148,10 +154,7 @@ impl Oracle {
         }
         let sent = String::from_utf8_lossy(&request.bytes);
         let may_see = asker.is_local || sent.contains(&self.known.board_token);
-        ensure!(
-            may_see,
-            "neither a public file nor an answer for this machine"
-        );
+        ensure!(may_see, "not a public file or an answer for this machine");
         let kinds = [
             "text/html; charset=utf-8",
             "text/css; charset=utf-8",
@@ -165,8 +168,8 @@ impl Oracle {
     }
 }
 
-/// Judges a script for iPXE. It must not contain a command that the client wrote, and may only
-/// install the requesting machine's own node.
+/// Judges a script for iPXE. The script must not contain a command that the client wrote, and may
+/// only install the requesting machine's own node.
 fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
     for line in text.lines() {
         let known = [
@@ -197,10 +200,11 @@ fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
     ))
 }
 
-/// Judges a document. It must be that of the requesting machine's node, and its certificates must
-/// be for that node's keys.
+/// Judges a document. The document must be for the requesting machine's node, and its certificates
+/// must be for that node's keys.
 fn judge_document(asker: &Asker, text: &str) -> Result<()> {
-    let envelope: Envelope = serde_json::from_str(text).context("neither a file nor a document")?;
+    let envelope: Envelope =
+        serde_json::from_str(text).context("not a public file or a document")?;
     let document: NodeDocument = serde_json::from_slice(&envelope.unverified()?)?;
     ensure!(
         document.name.as_str() == asker.name,

@@ -1,4 +1,4 @@
-//! Writes hostile requests. Each starts as a request that a machine would send, and is then
+//! Writes hostile requests. Each request starts as a request that a machine would send, and is then
 //! changed.
 
 use std::sync::Mutex;
@@ -47,7 +47,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Notes a token that the server sent to this machine, because another machine may have
+    /// Records a token that the server sent to this machine, because another machine might have
     /// intercepted it.
     pub(super) fn learn(&self, token: &str) {
         if let Ok(mut tokens) = self.tokens().lock() {
@@ -189,7 +189,7 @@ impl<'a> Generator<'a> {
         path + &query
     }
 
-    /// Returns a query with what a machine claims about itself.
+    /// Returns a query with a machine's claims about itself.
     fn query(&mut self) -> String {
         let mut pairs = Vec::new();
         if self.rng.bool() {
@@ -225,8 +225,8 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Returns a node's name and a token, which the server sent to some machine or which is made
-    /// up.
+    /// Returns a node's name and a token, which is invented or was sent by the server to some
+    /// machine.
     fn token(&mut self) -> (String, String) {
         let known = self.tokens().lock().map(|tokens| tokens.clone());
         let known = known.unwrap_or_default();

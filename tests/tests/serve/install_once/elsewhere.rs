@@ -27,7 +27,7 @@ pub(super) fn elsewhere() -> Result<()> {
         "{again}"
     );
 
-    // The same record is used for a second build, whose output is in a different place.
+    // The record also applies to a second output, which is in a different place.
     let state = ours
         .out()
         .with_file_name("out.state")
@@ -51,7 +51,7 @@ pub(super) fn elsewhere() -> Result<()> {
     ensure!(installs(&script(&two)?), "a new machine is not installed");
     drop(server);
 
-    // A different host that has only the output.
+    // The next server runs on a different host, which has only the output.
     let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
     server.wait_for_output("is not the record that the cluster's first build began")?;
     for machine in [&one, &two] {
@@ -89,7 +89,7 @@ fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     );
     ensure!(
         !installs(&script(one)?),
-        "permission for one machine also applies to another"
+        "permission for one machine also applies to another machine"
     );
     let wrong = allowed(&["etcd-9", "--install"])?;
     ensure!(
@@ -107,7 +107,7 @@ fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     Ok(())
 }
 
-/// Tests a different first build: on a host that has the recipe but not the PKI, or with a
+/// Tests a first build on a different host, which has the recipe but not the PKI, or with a
 /// different `--out`.
 pub(super) fn another_build() -> Result<()> {
     let ours = built()?;

@@ -1,8 +1,8 @@
-//! One damaged file.
+//! The type of a damaged file.
 
 use crate::image::{Image, PAGE, Used};
 
-/// One damaged file: a description of the damage, and its bytes.
+/// One damaged file: a description of the damage, and the bytes of the file.
 pub(super) struct Case {
     pub(super) kind: &'static str,
     pub(super) what: String,

@@ -1,4 +1,4 @@
-//! Puts pages in the wrong place, and makes pointers lead to the wrong page.
+//! Puts pages in the wrong place, and makes pointers point to the wrong page.
 
 use super::case::{Case, free_pages};
 use crate::image::{Image, PAGE, Used};
@@ -26,8 +26,8 @@ pub(super) fn pointers(image: &Image, cases: &mut Vec<Case>) {
 /// A function that damages an image.
 type Harm<'a> = &'a dyn Fn(&mut Image);
 
-/// Returns a function that adds a case. Its arguments are the kind, a description of the damage,
-/// and the function that does the damage.
+/// Returns a function that adds a case. The arguments of that function are the kind, a description
+/// of the damage, and the function that does the damage.
 fn adder<'a>(
     image: &'a Image,
     cases: &'a mut Vec<Case>,
@@ -67,7 +67,7 @@ fn swapped_pages(image: &Image, single: &[Used], cases: &mut Vec<Case>) {
         );
         add(
             "a page with another page's id",
-            format!("{} says {}", a.id, b.id),
+            format!("{} has the id {}", a.id, b.id),
             &|image| image.set_long(a.at(), b.id),
         );
         add(
@@ -144,8 +144,8 @@ fn write_freelist(image: &mut Image, home: usize, ids: &[usize]) {
     image.set_meta(FREELIST, home);
 }
 
-/// Writes the freelist itself to a free page; it contains the ids of all other free pages, and a
-/// wrong one.
+/// Writes the freelist itself to a free page. The freelist contains the ids of all other free
+/// pages, and a wrong id.
 fn freelists(image: &Image, leaf: Used, cases: &mut Vec<Case>) {
     let mut add = adder(image, cases);
     let free = free_pages(image, &image.used());

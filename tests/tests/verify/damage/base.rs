@@ -1,10 +1,10 @@
-//! The contents to damage. They are those of a cluster of etcd 3.6.16 with users, leases, deletions
+//! The contents to damage, which come from a cluster of etcd 3.6.16 with users, leases, deletions
 //! and a compaction, as that version of etcd stored them. The password of `root` is `pw`, and the
 //! password of `joe` is `pw2`.
 
 use crate::contents::Contents;
 
-/// The lease that one of the keys has.
+/// The lease of one of the keys.
 const LEASE: i64 = 0x288e_a21f_ff1d_1622;
 const ROOT: &str = "$2a$10$C3J38Rhshuo6boGOvWmcSO0NUQONy1z8Ffxz5RSqTIGuiideCdB1C";
 const JOE: &str = "$2a$10$FD4McffBMXmZjWfVrwuH/O8VXcaIK.FaaPGueoVgehAMIQP0.zwvS";
@@ -89,12 +89,13 @@ fn user(name: &str, password: &str, roles: &[&str]) -> Vec<u8> {
     .concat()
 }
 
-/// Adds twelve keys that were put twice, and some of them a third time. They are compacted up to
-/// revision 15. One key has a lease, three were deleted in one transaction, and five were put in
+/// Adds twelve keys that were put twice, and some of them a third time. The keys are compacted up
+/// to revision 15. One key has a lease, three were deleted in one transaction, and five were put in
 /// one transaction.
 fn keys(contents: &mut Contents) {
     let keys = contents.bucket("key");
-    // Of the first round, each key keeps only the version that was the newest at revision 15.
+    // The compaction keeps, for each key of the first round, only the version that was the newest
+    // at revision 15.
     for round in 0..30_u64 {
         let (key, main) = (round % 12, 2 + round);
         if main >= 4 {

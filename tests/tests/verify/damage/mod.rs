@@ -1,14 +1,14 @@
 //! Compares firstboot's verdicts on damaged contents with the behaviour of real etcds.
 //!
-//! `verdicts.txt` lists what three etcds (3.5, 3.6 and 3.7) did with each damaged database. Each of
-//! them tried to restore the database, to start on it, and to serve requests. firstboot refuses
-//! every database with which one of them failed or started without authentication. If firstboot
-//! refuses a database that all of them accept, the file shows that. Each run repeats the experiment
-//! for a share of the cases.
+//! `verdicts.txt` lists what three etcds (3.5, 3.6 and 3.7) did with each damaged database. Each
+//! etcd tried to restore the database, to start with it, and to serve requests. firstboot refuses
+//! every database with which one of the etcds failed or started without authentication. If
+//! firstboot refuses a database that all three etcds accept, the file shows that. Each run repeats
+//! the experiment for a sample of the cases.
 //!
-//! `JUDGE= cargo test -p tests --test verify -- etcd_would_do` repeats it for all cases, which
-//! takes an hour. `JUDGE=alarm,meta` repeats it for the cases with one of these words in their
-//! names. Both write the file with the results to `target/verdicts.txt`.
+//! `JUDGE= cargo test -p tests --test verify -- etcd_does_what` repeats the experiment for all
+//! cases, which takes an hour. `JUDGE=alarm,meta` repeats the experiment for the cases with one of
+//! these words in their names. Both commands write the results to `target/verdicts.txt`.
 
 mod base;
 mod mutations;
@@ -36,8 +36,8 @@ use outcome::{Outcome, run_etcd};
 /// For each minor version, the newest release that Go's module proxy had on 2026-11-28.
 const ETCDS: [&str; 3] = ["3.5.35", "3.6.16", "3.7.3"];
 const VERDICTS: &str = include_str!("verdicts.txt");
-/// One in this many cases is tried again with one of the etcds, in `make test` and in
-/// `make test-all`.
+/// In `make test` and in `make test-all`, one in this many cases is tried again with one of the
+/// etcds.
 const SHARE: [usize; 2] = [144, 12];
 /// The outcomes that a snapshot must not have if firstboot calls it good.
 const WORSE: [&str; 4] = ["no-restore", "no-start", "fails", "open"];
@@ -70,7 +70,7 @@ pub(crate) fn whole() -> Image {
     base().image()
 }
 
-/// What each etcd did, and firstboot's verdict.
+/// The result of each etcd, and firstboot's verdict.
 type Row<'a> = ([&'a str; 3], &'a str);
 
 fn table() -> Result<BTreeMap<&'static str, Row<'static>>> {
@@ -138,7 +138,7 @@ fn recorded() -> Result<()> {
     Ok(())
 }
 
-/// Returns what an etcd of this version does with a case.
+/// Returns the result of an etcd of this version with a case.
 fn outcome(version: &str, case: &Case) -> Result<Outcome> {
     let folder = run::current()?.folder("judged")?;
     let path = folder.join("damaged.db");
@@ -190,8 +190,8 @@ fn asked() -> Result<()> {
     Ok(())
 }
 
-/// Tries all cases with one of these words in their names with all three etcds. The earlier
-/// verdicts remain for the other cases.
+/// Tries all cases with one of these words in their names with all three etcds. For the other
+/// cases, the earlier verdicts remain.
 fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
     let table = table()?;
     let folder = run::current()?.folder("damage")?;

@@ -1,14 +1,14 @@
-//! The mutations of the contents. They affect bits, whole keys or whole buckets. Those in
+//! The mutations of the contents, which affect bits, whole keys or whole buckets. The mutations in
 //! [`super::semantic`] are invalid only for etcd.
 
 use super::base::base;
 use crate::contents::Contents;
 use crate::random::Random;
 
-/// One damaged database.
+/// A damaged database.
 #[derive(Debug)]
 pub(crate) struct Case {
-    /// The name of the mutation. It is unique, and the same in every run.
+    /// The name of the mutation, which is unique and the same in every run.
     pub(crate) name: String,
     pub(crate) contents: Contents,
 }
@@ -50,7 +50,8 @@ impl Cases {
         });
     }
 
-    /// Returns the keys of all buckets, but only a selection from `key`, which has many.
+    /// Returns the keys of all buckets, but only a selection from the bucket `key`, which has many
+    /// keys.
     fn entries() -> Vec<(String, Vec<u8>, Vec<u8>)> {
         let mut all = Vec::new();
         for (name, bucket) in base().0 {

@@ -1,5 +1,5 @@
-//! Determines what a real etcd does with a snapshot: it is restored from the snapshot, started,
-//! queried for all its data, used, and started again.
+//! Determines what a real etcd does with a snapshot. The etcd is restored from the snapshot,
+//! started, queried for all its data, used, and started again.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tests::etcd::StandaloneEtcd;
 /// The result of using a snapshot with an etcd.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
-    /// etcd's own program does not restore it.
+    /// etcd's own program does not restore the snapshot.
     NotRestored(String),
     /// etcd does not start, or does not start a second time.
     NotStarted(String),
@@ -28,7 +28,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the outcome as one word. Compares the contents with the undamaged ones.
+    /// Returns the outcome as one word. Compares the contents with the undamaged contents.
     pub(crate) fn label(&self, whole: &Self) -> &'static str {
         match self {
             Self::NotRestored(_) => "no-restore",
@@ -78,7 +78,7 @@ pub(crate) fn run_etcd(version: &str, snapshot: &Path, folder: &Path) -> Result<
     };
     let token = parsed(&login)?["token"]
         .as_str()
-        .context("no token")?
+        .context("the answer contains no token")?
         .to_owned();
     let worked = disarm(&etcd, &token).and_then(|alarms| {
         let mut state = state(&etcd, &token)?;
@@ -97,7 +97,7 @@ pub(crate) fn run_etcd(version: &str, snapshot: &Path, folder: &Path) -> Result<
     Ok(Outcome::Lives(state))
 }
 
-/// Returns the line with the reason, because etcd's last lines are a stack trace.
+/// Returns the line with the reason, because the last lines of etcd's output are a stack trace.
 fn last(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let telling = |line: &&str| {
@@ -203,7 +203,9 @@ fn work(etcd: &StandaloneEtcd, token: &str) -> Result<()> {
         )?;
     }
     let put: Value = serde_json::from_str(&put)?;
-    let revision = put["header"]["revision"].as_str().context("no revision")?;
+    let revision = put["header"]["revision"]
+        .as_str()
+        .context("the answer contains no revision")?;
     tell(
         "/v3/kv/compaction",
         &format!(r#"{{"revision":"{revision}","physical":true}}"#),

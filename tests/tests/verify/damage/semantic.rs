@@ -1,4 +1,4 @@
-//! Contents that are valid as bytes, but that are invalid for etcd or have another meaning.
+//! Mutations whose contents are valid for bbolt, but are invalid for etcd or have another meaning.
 
 use super::base::{base, bytes, number, record, revision};
 use super::mutations::Cases;
