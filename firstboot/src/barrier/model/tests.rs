@@ -22,7 +22,7 @@ fn safe(what: &str, explored: Explored) -> Explored {
 }
 
 #[test]
-fn without_faults_all_become_members_of_one_cluster() {
+fn without_faults_all_nodes_become_members_of_one_cluster() {
     for count in 1..=4 {
         let explored = safe(
             &format!("{count} nodes"),
@@ -76,7 +76,7 @@ fn excluded_members_that_are_only_slow_form_no_second_quorum() {
 }
 
 #[test]
-fn five_nodes_at_random() {
+fn five_nodes_in_random_orders_of_events_form_no_second_cluster() {
     let explored = safe(
         "5 nodes at random, events",
         some(
