@@ -163,7 +163,10 @@ fn begin_or_join(
         }
         BarrierOutcome::Abandoned(why) => Err(why),
         BarrierOutcome::HandedOver => {
-            bail!("a bug: the bootstrap barrier was handed over without a restore")
+            bail!(
+                "a bug: the bootstrap barrier ended as handed over, but no restore was in \
+                  progress"
+            )
         }
     }
 }
@@ -326,7 +329,7 @@ fn accepted_proposal(local: &LocalState, id: recipes::Sha256) -> Result<Proposal
         .iter()
         .find(|proposal| proposal.id == id)
         .cloned();
-    proposal.with_context(|| format!("a bug: never accepted the proposal {id}"))
+    proposal.with_context(|| format!("a bug: this node never accepted the proposal {id}"))
 }
 
 /// Waits until the other members have received this node's state. A member that has not received

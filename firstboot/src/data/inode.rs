@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_recreated_or_copied_directory_is_a_different_one() {
+    fn a_recreated_or_copied_directory_has_a_different_identity() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data");
         let of = || Inode::of(&Dir::open(&path).unwrap()).unwrap();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_only_one_kernel_reports_is_ignored() {
+    fn a_value_that_only_one_of_two_kernels_reports_is_ignored() {
         let (old, new) = (
             Inode {
                 number: 7,
