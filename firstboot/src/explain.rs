@@ -152,7 +152,7 @@ fn sentence(event: &Event) -> String {
             )
         }
         Event::DiskIdDrawn { disk_id } => {
-            format!("The disk was empty, and firstboot gave the disk the id {disk_id}.")
+            format!("The disk was empty, and firstboot gave it the id {disk_id}.")
         }
         Event::ProposalAccepted { disk_ids, mode } => {
             let seen = if mode.is_new() {

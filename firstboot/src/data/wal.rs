@@ -136,7 +136,7 @@ impl WalEnd {
         } else {
             Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "it does not begin like an etcd WAL",
+                "its beginning is not that of an etcd WAL",
             ))
         }
     }

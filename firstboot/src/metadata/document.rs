@@ -13,7 +13,7 @@ use recipes::Envelope;
 
 use crate::files;
 
-/// The size limit for an answer, in bytes. A node document has about 10 KB.
+/// The size limit for an answer, in bytes. A node document is about 10 KB long.
 pub(super) const LIMIT: u64 = 1 << 20;
 
 /// The first bytes of a gzip file (RFC 1952, 2.3.1).
@@ -57,8 +57,8 @@ impl Found {
         Ok(Self { place, envelope })
     }
 
-    /// Returns whether the other document has the same content. Only the signed payload is
-    /// compared, because different envelopes can contain the same payload.
+    /// Returns whether the other document has the same content. Compares only the signed payload,
+    /// because different envelopes can contain the same payload.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         self.envelope.payload == other.envelope.payload
     }

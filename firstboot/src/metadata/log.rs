@@ -17,8 +17,7 @@ pub(crate) struct SourceRow {
     pub(crate) source: MetadataSource,
     /// The outcome.
     pub(crate) outcome: Outcome,
-    /// A description of what firstboot found at the source, or the reason why it did not query the
-    /// source.
+    /// What firstboot found at the source, or the reason why it did not query the source.
     pub(crate) saw: String,
 }
 
