@@ -196,7 +196,7 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
     };
     Some(ReasonId::DocumentOutdated.because(format!(
         "the node document from {} is older than the accepted one: its newest certificate is \
-         valid from {}, the accepted document's from {}. The node uses the accepted one, {}",
+         valid from {}, that of the accepted document from {}. The node uses the accepted one, {}",
         identity.place,
         age(new, identity.node.release),
         age(old, accepted.release),

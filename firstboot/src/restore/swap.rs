@@ -1,5 +1,5 @@
-//! Swaps etcd's data with two renames. The folders on the disk show which renames have been done,
-//! so firstboot can finish the swap after a power cut.
+//! Swaps etcd's data with two renames. From the folders on the disk, firstboot determines which
+//! renames are complete, so it can finish the swap after a power cut.
 
 use std::path::Path;
 
@@ -116,8 +116,8 @@ mod tests {
         }
     }
 
-    /// Power can fail before, between and after the renames. Every intermediate state leads to the
-    /// same result.
+    /// Power can fail before, between and after the renames, and every intermediate state must lead
+    /// to the same result.
     #[test]
     fn an_interrupted_swap_can_be_finished_or_undone() {
         let owner = (

@@ -1,6 +1,6 @@
 //! Determines from a TLS handshake which CAs a running etcd trusts and which CA signed the
 //! certificate that it presents. A server that requests a client certificate names the CAs that it
-//! accepts (RFC 8446, 4.2.4; RFC 5246, 7.4.4), and Go names all CAs that it has read (crypto/tls,
+//! accepts (RFC 8446, 4.2.4; RFC 5246, 7.4.4), and Go names all CAs that it has loaded (crypto/tls,
 //! ClientCAs). The handshake is the only reliable evidence, because the files on the member's disk
 //! may have changed since etcd read them.
 
@@ -27,7 +27,7 @@ use crate::domain::CaSubject;
 /// The time limit for a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a server trusts and presents.
+/// The CAs that a server trusts, and the issuer of the certificate that it presents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServedCertificate {
     /// The CAs whose certificates the server accepts.
@@ -36,7 +36,8 @@ pub(super) struct ServedCertificate {
     pub(super) issuer: CaSubject,
 }
 
-/// Presents the node's client certificate, and records the CAs that the server names.
+/// A resolver that presents the node's client certificate, and records the CAs that the server
+/// names.
 #[derive(Debug)]
 struct CaHintRecorder {
     own: Arc<CertifiedKey>,
