@@ -101,9 +101,9 @@ pub(super) async fn presented(
     Ok(chain.first().map(|leaf| leaf.to_vec()))
 }
 
-/// Returns the CAs whose certificates the server at this address accepts. Unlike `probe`, this also
-/// works with a server that rejects the certificate of `tls`. In TLS 1.2 such a rejection aborts
-/// the handshake; etcd uses only TLS 1.2 if cipher suites are configured.
+/// Returns the CAs whose certificates the server at this address accepts. Unlike `probe`, this
+/// function also works with a server that rejects the certificate of `tls`. In TLS 1.2, which etcd
+/// uses if cipher suites are configured, the rejection aborts the handshake.
 pub(super) async fn trusted(
     address: SocketAddr,
     tls: &NodeTls,
@@ -151,7 +151,7 @@ async fn connect(
     let mut config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_client_cert_resolver(recorder.clone());
-    // In a resumed session the server would not name any CAs.
+    // In a resumed session, the server would not name any CAs.
     config.resumption = Resumption::disabled();
     let connect = async {
         let stream = TcpStream::connect(address).await?;

@@ -86,7 +86,7 @@ fn a_node_is_removed_added_and_joins() {
 }
 
 #[test]
-fn no_step_is_taken_without_a_quorum() {
+fn no_step_is_taken_without_a_quorum_that_agrees() {
     waits(|now| now.peers.clear(), "[no-quorum]");
     waits(
         |now| now.peers.truncate(1),
