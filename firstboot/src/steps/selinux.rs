@@ -1,5 +1,5 @@
 //! Sets the SELinux labels (the guide's step 3.2.7) of the files that firstboot writes. The
-//! kickstart's %post has set the labels of the overlay's files.
+//! kickstart's %post has already set the labels of the overlay's files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +9,9 @@ fn enforced() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
-/// Returns the change that labels a folder that no step created, and its content. Only root may be
-/// able to reach the folder, because restorecon follows paths, and another user could replace a
-/// folder in such a path with a link.
+/// Returns the change that labels a folder that no step created, and its content. The caller
+/// ensures that only root can enter the folder. restorecon follows paths, and another user could
+/// otherwise replace a part of a path with a link.
 pub(crate) fn below(folder: &Path) -> Option<Change> {
     enforced().then(|| Change::RelabelAll(folder.to_owned()))
 }
