@@ -220,7 +220,7 @@ fn sentence(event: &Event) -> String {
             )
         }
         Event::DataAccepted => {
-            "The operator confirmed that etcd's data directory holds this member's newest data."
+            "The operator confirmed that etcd's data directory contains this member's newest data."
                 .to_owned()
         }
         Event::Promote { member } => {

@@ -25,8 +25,8 @@ use crate::machine::Machine;
 use crate::system_command::run;
 use crate::{paths, start_permit, steps};
 
-/// The folders of the programs that the effects run. The effects see no other part of the machine,
-/// and they do not write to these folders.
+/// The folders of the programs that the effects run. The effects cannot access any other part of
+/// the machine, and they do not write to these folders.
 const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]

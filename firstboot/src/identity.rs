@@ -22,7 +22,7 @@ use crate::{certificates, files, paths};
 pub(crate) struct Identity {
     /// The document.
     pub(crate) node: NodeDocument,
-    /// The signed document as it was received. It is stored for the next boot.
+    /// The signed document as it was received, which is stored for the next boot.
     pub(crate) envelope: Envelope,
     /// The source of the document, for use in messages.
     pub(crate) place: String,
@@ -33,8 +33,8 @@ pub(crate) struct Identity {
     pub(crate) issued: NodeTls,
     /// While a CA is being replaced: the certificates that the previous CA issued, with their keys.
     pub(crate) before: Option<NodeTls>,
-    /// The certificates in use. They are the document's certificates, unless `rotation` defers
-    /// those.
+    /// The certificates in use, which are the document's certificates unless `rotation` defers
+    /// them.
     pub(crate) tls: NodeTls,
 }
 

@@ -160,8 +160,9 @@ pub(crate) fn reason(altered: &[AlteredFile]) -> Reason {
     ))
 }
 
-/// Returns the message for a unit that an operator masked manually, or `None` if the path is not
-/// such a link. `systemctl mask` creates the link to /dev/null if the unit does not exist yet.
+/// Returns the message for a unit that an operator masked manually, or `None` if the path is not a
+/// link to /dev/null. `systemctl mask` creates the link to /dev/null if the unit does not exist
+/// yet.
 fn masked(path: &Path) -> Option<String> {
     let target = std::fs::read_link(path).ok()?;
     let path = path.display();

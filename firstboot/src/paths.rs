@@ -9,8 +9,8 @@ pub(crate) const TRUST: &str = "/etc/firstboot/trust.pub";
 pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
 /// The list of the parts of this node that only an installation creates.
 pub(crate) const BASE: &str = "/etc/firstboot/base.json";
-/// The last file that the kickstart writes. It contains the digest of the overlay that the
-/// kickstart unpacked and checked.
+/// The last file that the kickstart writes, with the digest of the overlay that the kickstart
+/// unpacked and checked.
 pub(crate) const INSTALLED: &str = "/etc/firstboot/installed";
 /// The URL for reports, which contains the machine's token. The installation writes this file with
 /// mode 0600.
@@ -38,8 +38,8 @@ pub(crate) const KEYS_LOCK: &str = "/run/firstboot/keys.lock";
 /// The inodes of the overlay's files at the last comparison of their digests.
 pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 
-/// The folder of an update of the image. It contains the update's state and, during the update,
-/// both images.
+/// The folder for updates of the image, which contains the state of an update and, during the
+/// update, both images.
 pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
 /// The new image, unpacked.
 pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";

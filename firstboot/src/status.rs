@@ -143,9 +143,9 @@ fn without() -> BTreeSet<Label> {
     names.unwrap_or_default()
 }
 
-/// Returns the value that `pick` takes from the newest matching event in this node's journal.
-/// Ignores a damaged journal, because it does not affect the cluster; `firstboot explain` reports
-/// it.
+/// Returns the value that `pick` extracts from the newest matching event in this node's journal.
+/// Ignores a damaged journal, which does not affect the cluster and which `firstboot explain`
+/// reports.
 fn newest<T>(pick: impl Fn(Event) -> Option<T>) -> Option<T> {
     let bytes = files::read_if_there(paths::JOURNAL)
         .ok()

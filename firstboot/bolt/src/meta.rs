@@ -90,8 +90,8 @@ impl Meta {
 }
 
 /// Finds the meta page that is in force. In a [`FileKind::Snapshot`], faults of the other meta page
-/// count as well. In a live file, they do not count, because bbolt keeps two meta pages so that one
-/// remains valid if power fails while bbolt writes the other.
+/// also count. In a live file, those faults do not count, because bbolt keeps two meta pages so
+/// that one remains valid if power fails while bbolt writes the other.
 pub(crate) fn find<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -168,8 +168,8 @@ fn newer(a: Meta, b: Meta) -> Meta {
 /// Compares two valid meta pages of one file. Returns the expected relation if the pages do not
 /// have it, and `None` if they do.
 fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
-    // bbolt streams one transaction. Both pages contain the fields of that transaction, but the
-    // second contains the previous transaction's id.
+    // bbolt streams one transaction. Both meta pages contain that transaction's fields, but the
+    // second page contains the previous transaction's id.
     let streamed = Meta {
         txid: first.txid.wrapping_sub(1),
         ..first.clone()

@@ -39,9 +39,9 @@ const AHEAD: usize = 64 << 10;
 /// sequential.
 const NEAR: u64 = 32 << 10;
 
-/// A reader of a file's pages. It reads ahead while pages are requested in the order in which they
-/// are stored. Such requests are common, because data that was written in key order is also stored
-/// in key order.
+/// A reader of a file's pages. The reader reads ahead while pages are requested in the order in
+/// which they are stored. This order is common, because data that was written in key order is also
+/// stored in key order.
 pub(crate) struct Pages<'f, R: ReadAt + ?Sized> {
     file: &'f R,
     /// The end of the file's last page.

@@ -6,8 +6,8 @@ use crate::fault::Faults;
 /// The way in which the file was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// The file was streamed from one transaction. It ends with its last page, and both meta pages
-    /// are from that transaction.
+    /// The file was streamed from one transaction. The file ends with its last page, and both meta
+    /// pages are from that transaction.
     Snapshot,
     /// The file is in use by a database. The file may be longer than its pages require, and one of
     /// its meta pages may be half-written.

@@ -70,8 +70,7 @@ fn text(
         let before: Vec<&str> = before.into_iter().map(Label::as_str).collect();
         format!(
             "this node was ready to bootstrap with {}. The members to exclude may have \
-             bootstrapped that cluster and may have a quorum in it. Start them or reinstall them \
-             first",
+             bootstrapped that cluster and may have its quorum. Start them or reinstall them first",
             before.join(", ")
         )
     })

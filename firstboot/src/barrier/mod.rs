@@ -1,5 +1,5 @@
 //! The bootstrap barrier ensures that no cluster is ever bootstrapped twice. A node with an empty
-//! disk does not decide alone that its cluster is new. It waits until all initial members are
+//! disk does not decide alone that its cluster is new. The node waits until all initial members are
 //! reachable, have empty disks, and agree.
 //!
 //! `journal` determines from its events and from the volume whether this node's cluster has been

@@ -112,8 +112,8 @@ impl PeerTracker {
     pub(crate) fn objection(&self, local: &LocalState, name: &Label) -> Reason {
         match self.0.get(name).map(|peer| &peer.now) {
             Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => ReasonId::OrdersDiffer.because(format!(
-                "this node was ordered to {}, but {name} was ordered to {mode}. Both cancel; give all members the same \
-                 order",
+                "this node was ordered to {}, but {name} was ordered to {mode}. Both orders are \
+                 cancelled; give all members the same order",
                 local.mode
             )),
             _ => ReasonId::OrderWithdrawn

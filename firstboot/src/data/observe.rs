@@ -215,10 +215,10 @@ fn applied(data: &Dir) -> io::Result<u64> {
     Ok(index.unwrap_or_default())
 }
 
-/// Returns the lowest minor version of etcd that can open this data. It is the higher of the minors
-/// of the cluster version and the storage version, because etcd migrates the storage some seconds
-/// after the cluster version has decreased (server/storage/schema/membership.go and schema.go).
-/// etcd must not be running.
+/// Returns the lowest minor version of etcd that can open this data. That version is the higher of
+/// the minors of the cluster version and the storage version, because etcd migrates the storage
+/// some seconds after the cluster version has decreased (server/storage/schema/membership.go and
+/// schema.go). etcd must not be running.
 pub(super) fn needed_minor(folder: &Path) -> io::Result<Option<u64>> {
     let data = Dir::open(folder)?;
     let minor = |bucket: &[u8], key: &[u8]| -> io::Result<Option<u64>> {

@@ -77,9 +77,9 @@ pub(super) struct Snapshot {
     pub(super) index: u64,
 }
 
-/// The maximum length of a record. etcd does not write longer records, because a record holds one
-/// request, whose limit is 1.5 MiB by default, and etcd itself advises against a limit above 10 MiB
-/// (server/embed/config.go, recommendedMaxRequestBytes). Without the limit, an attacker could
+/// The maximum length of a record. etcd does not write longer records, because a record contains
+/// one request, whose limit is 1.5 MiB by default, and etcd itself advises against a limit above 10
+/// MiB (server/embed/config.go, recommendedMaxRequestBytes). Without the limit, an attacker could
 /// create a huge sparse file at no cost, and a reader would read all of it.
 const LONGEST: u64 = 256 << 20;
 

@@ -22,8 +22,8 @@ use crate::exit::refused;
 use crate::machine;
 use crate::reason::{Reason, ReasonId};
 
-/// The number of times that the probe is sent. One probe is not enough, because a packet may be
-/// lost.
+/// The number of times that the probe is sent. A single probe is not enough, because a packet may
+/// be lost.
 const TIMES: u32 = 3;
 /// The time for which firstboot waits for an answer to each probe. A neighbour usually answers in
 /// less than a millisecond. If a switch must first learn the neighbour's port, the answer takes

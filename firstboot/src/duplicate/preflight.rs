@@ -68,9 +68,9 @@ pub(crate) fn wait_until_replaceable(
     if identity.cluster.members.len() == 1 {
         return Err(refused(why.reason().map(|why| {
             format!(
-                "{why}. This node is the only member of its cluster, so no other member has the data. Put the data back, \
-                 or restore a snapshot with `firstboot restore`. If {} holds this member's newest data, run `firstboot run \
-                 --accept-data`",
+                "{why}. This node is the only member of its cluster, so no other member has the \
+                 data. Put the data back, or restore a snapshot with `firstboot restore`. If {} \
+                 contains this member's newest data, run `firstboot run --accept-data`",
                 paths::DATA
             )
         })));
@@ -102,8 +102,9 @@ pub(crate) fn wait_until_replaceable(
         if !logged {
             let line = why.reason().map(|why| {
                 format!(
-                    "{why}. Waiting until the other members have a quorum; then this node moves its data to {} and joins \
-                     as a new member. If {} holds this member's newest data, run `firstboot run --accept-data`",
+                    "{why}. Waiting until the other members have a quorum; then this node moves \
+                     its data to {} and joins as a new member. If {} contains this member's \
+                     newest data, run `firstboot run --accept-data`",
                     paths::ARCHIVE,
                     paths::DATA
                 )

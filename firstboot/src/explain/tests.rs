@@ -130,7 +130,7 @@ fn join_events() -> Vec<(Event, &'static str)> {
             "an empty data directory",
         ),
         (Event::DataBegun(known), "as member ab of cluster c"),
-        (Event::DataAccepted, "holds this member's newest data"),
+        (Event::DataAccepted, "contains this member's newest data"),
         (Event::Promote { member: 0xab }, "learner ab"),
     ]
 }

@@ -86,11 +86,8 @@ pub(crate) fn read(
     struct Format {
         format: u32,
     }
-    let of: Format = serde_json::from_slice(bytes).map_err(|_| {
-        "its answer does not come from \
-             firstboot"
-            .to_owned()
-    })?;
+    let of: Format =
+        serde_json::from_slice(bytes).map_err(|_| "its answer is not from firstboot".to_owned())?;
     if of.format != FORMAT {
         return Err(format!(
             "its firstboot uses format {}, but this firstboot uses {FORMAT}",
@@ -242,7 +239,7 @@ mod tests {
         assert!(
             read(b"<html>", &a, own, &a)
                 .unwrap_err()
-                .contains("does not come from firstboot")
+                .contains("is not from firstboot")
         );
         assert!(read(br#"{"format":1}"#, &a, own, &a).is_err());
     }

@@ -120,7 +120,7 @@ impl KeySet {
     }
 }
 
-/// All keys that this node holds.
+/// All keys that this node has.
 #[derive(Debug, Default)]
 pub(crate) struct OwnKeys {
     current: Option<KeySet>,
@@ -155,7 +155,7 @@ impl OwnKeys {
     }
 
     /// Adds this node's keys to the certificates of a document. Returns `None` if a certificate is
-    /// for a key that this node does not hold.
+    /// for a key that this node does not have.
     pub(crate) fn complete(&self, tls: &NodeTls<Issued>) -> Option<NodeTls> {
         let pair = |purpose: usize| {
             let issued = tls.pairs()[purpose];
@@ -182,7 +182,7 @@ impl OwnKeys {
     /// keys.
     pub(crate) fn no_match(&self) -> String {
         let fault = match self.wanted() {
-            Some(_) => "its certificates are for keys that this node does not hold",
+            Some(_) => "its certificates are for keys that this node does not have",
             None => {
                 "it contains certificates without keys, and this node has not generated any \
                     keys"

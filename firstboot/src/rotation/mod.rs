@@ -95,7 +95,8 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
     defer_certificates(identity, journal)
 }
 
-/// Returns the CAs that this node knows, and the CAs that signed the document's certificates.
+/// Returns the CAs in this node's trust bundle, and the CAs that signed the document's
+/// certificates.
 fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     let known = TrustBundle::read(&identity.tls.ca)?;
     let next = interim::issuers(&identity.issued, &known)

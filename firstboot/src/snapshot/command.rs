@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// then prune. The timer uses this option
     #[arg(long, conflicts_with_all = ["target", "endpoint", "from_any", "json"])]
     scheduled: bool,
-    /// Wait this many seconds for each member that comes earlier in the order of the slot
+    /// Wait this many seconds for each member that precedes this member in the order of the slot
     #[arg(
         long,
         requires = "scheduled",

@@ -79,7 +79,7 @@ impl std::ops::Deref for VerifiedSnapshot {
     }
 }
 
-/// The result of the examination. It contains the faults, and the facts that could be read.
+/// The result of the examination: the faults, and the facts that could be read.
 #[derive(Debug)]
 pub(crate) struct CheckResult {
     pub(crate) verified: VerifiedSnapshot,

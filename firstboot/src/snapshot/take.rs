@@ -65,8 +65,8 @@ pub(super) fn describe(place: &Store, manifest: &Manifest) -> String {
     )
 }
 
-/// Takes a snapshot. On success the snapshot is durable and has its final name, and every page has
-/// been checked.
+/// Takes a snapshot. On success, the snapshot is durable and has its final name, and all of its
+/// pages have been checked.
 pub(super) async fn take(
     cluster: &ClusterDocument,
     target: &Target,

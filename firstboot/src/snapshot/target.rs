@@ -26,7 +26,7 @@ use crate::reason::ReasonId;
 pub(super) enum GivenTarget {
     /// The path of a file or a folder.
     Path(PathBuf),
-    /// A bucket, and the name of the object in it, if the command line specifies one.
+    /// A bucket, and the name of the object in the bucket, if the command line specifies a name.
     Object(Destination, Option<String>),
 }
 
@@ -52,7 +52,7 @@ impl FromStr for GivenTarget {
     }
 }
 
-/// The store, and the name of the snapshot in it.
+/// The store, and the name of the snapshot in the store.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) place: Store,

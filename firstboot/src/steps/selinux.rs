@@ -27,8 +27,8 @@ pub(crate) fn all(paths: Vec<PathBuf>) -> Option<Change> {
 }
 
 /// Returns the change that labels the paths of these changes, if SELinux is active. restorecon
-/// takes the labels from the policy. The policy of 7.9 does not have types for etcd (selinux-policy
-/// 3.13.1, file_contexts), but the recipe's `[selinux] module` adds them.
+/// takes the labels from the policy. CentOS 7.9's policy does not have types for etcd
+/// (selinux-policy 3.13.1, file_contexts), but the recipe's `[selinux] module` adds them.
 pub(super) fn plan(changes: &[Change]) -> Option<Change> {
     if !enforced() {
         return None;

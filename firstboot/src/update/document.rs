@@ -304,8 +304,8 @@ impl Newer {
         };
         if UpdateState::read()?.is_some() {
             return Err(not_ready(ReasonId::UpdateBusy.because(
-                "the node uses its newer node document only after the update of the image has \
-                 ended. Then run `firstboot update` again",
+                "the node can use its newer node document only after the update of the image has \
+                 ended. Run `firstboot update` again after the update",
             )));
         }
         self.take(&lock)

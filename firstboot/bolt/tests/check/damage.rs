@@ -5,7 +5,7 @@ use bolt::FileKind;
 use crate::writer::{NONE, PAGE, Writer, bucket, meta, pair};
 use crate::{Places, faults, look, sample};
 
-/// Checks the sample after `harm` has changed it. One of the faults must contain `words`.
+/// Checks the sample after `harm` has changed it. At least one of the faults must contain `words`.
 fn found(words: &str, harm: impl FnOnce(&mut Vec<u8>, Places)) {
     let (_, mut bytes, places) = sample(true);
     harm(&mut bytes, places);

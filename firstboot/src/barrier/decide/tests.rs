@@ -96,8 +96,8 @@ fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
     views.values().filter_map(id).collect()
 }
 
-/// Returns the disk id and the phase that an initial member reported, if firstboot is running on it
-/// and it agrees on which members take part.
+/// Returns the disk id and the phase that an initial member reported, if firstboot is running on
+/// that member and the member agrees on which members take part.
 fn agreed<'a>(local: &LocalState, view: &'a PeerObservation) -> Option<(&'a DiskId, &'a Phase)> {
     match &view.state {
         Some(PeerState::Firstboot {

@@ -268,8 +268,8 @@ fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, P
     reported.collect()
 }
 
-/// A wrong rule: the node starts etcd when all nodes are empty, before they have accepted the
-/// proposal.
+/// A wrong rule: the node starts etcd when all nodes are empty, before all of them have accepted
+/// the proposal.
 fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Action {
     let (Some(proposal), Some(reported)) = (local.proposals.last(), phases(local, views)) else {
         return decide(local, views);
@@ -299,7 +299,8 @@ fn starts_with_stale_disk_ids(local: &LocalState, views: &PeerObservations) -> A
     }
 }
 
-/// A wrong rule: a node that sees a running cluster continues with the empty members instead.
+/// A wrong rule: a node that observes a running cluster bootstraps a new one with the empty
+/// members.
 fn overlooks_living_clusters(local: &LocalState, views: &PeerObservations) -> Action {
     let step = decide(local, views);
     let (Action::JoinRunningCluster, Some(proposal)) = (&step, local.proposals.last()) else {

@@ -10,7 +10,7 @@ const SECTOR: usize = 2048;
 const FIRST_DESCRIPTOR: u64 = 16;
 /// The maximum number of descriptors, which is more than any real disk contains.
 const MAX_DESCRIPTORS: u64 = 64;
-/// The maximum size of a folder in bytes. 1 MiB can hold thousands of entries.
+/// The maximum size of a folder in bytes. A folder of 1 MiB has room for thousands of entries.
 const MAX_FOLDER: u32 = 1 << 20;
 /// The maximum number of continuation areas, which is more than the Rock Ridge fields of any entry
 /// need.
