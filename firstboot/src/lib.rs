@@ -5,7 +5,7 @@
 //!   and `identity`;
 //! - `own_keys` manages the private keys that the node generated itself, and `csr` requests
 //!   certificates;
-//! - `steps` determine what is missing on the host, and `change` makes the changes;
+//! - `steps` determines the missing changes on the host, and `change` makes them;
 //! - `duplicate` looks for a second machine with the same identity;
 //! - `barrier` ensures that a cluster is bootstrapped only once, and `rebuild` brings a node with a
 //!   new disk back into its cluster;

@@ -1,6 +1,6 @@
-//! The rule of the bootstrap barrier, as a pure function: it maps the state of this node and the
-//! observed states of the others to the next action. The safety of the barrier depends on this rule
-//! alone. `model.rs` explores every order of events on nodes that apply this rule.
+//! The rule of the bootstrap barrier, a pure function that maps the state of this node and the
+//! observed states of the other members to the next action. The safety of the barrier depends on
+//! this rule alone. `model.rs` explores every order of events on nodes that apply this rule.
 //!
 //! The following argument shows that the rule is safe. A proposal names the disk ids of all
 //! members. A node accepts a proposal only after it has itself received every disk id of that

@@ -46,7 +46,7 @@ use peer_tracker::PeerTracker;
 use restore_session::Cancellation;
 use server::Listener;
 
-/// The interval at which a waiting node checks that the others still trust its certificates.
+/// The interval at which a waiting node checks that the other members still trust its certificates.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Waits until etcd may start, without a time limit, and returns etcd's start parameters.
@@ -345,7 +345,8 @@ async fn wait_until_others_know(identity: &Identity, local: &LocalState, listene
         .await;
 }
 
-/// Returns an error that ends the wait if the others no longer trust this node's certificates.
+/// Returns an error that ends the wait if the other members no longer trust this node's
+/// certificates.
 async fn check_trust(identity: &Identity, checked: &mut Instant) -> Result<()> {
     if checked.elapsed() < TRUST_CHECK_INTERVAL {
         return Ok(());

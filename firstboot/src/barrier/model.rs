@@ -55,7 +55,7 @@ pub(super) enum ProbeScope {
     AtAll,
 }
 
-/// The rule that is tested.
+/// The rule that one exploration tests.
 pub(super) type Rule = fn(&LocalState, &PeerObservations) -> Action;
 
 /// The rule that firstboot really uses.

@@ -167,7 +167,7 @@ pub(crate) enum Event {
 /// An operator's order to restore or to roll back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RestoreOrder {
-    /// The random disk id generated only for this order.
+    /// The random disk id that firstboot generated only for this order.
     #[serde(rename = "nonce")]
     pub(crate) disk_id: DiskId,
     /// Whether the node restores a snapshot or returns to its previous data.

@@ -113,8 +113,8 @@ pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Durati
 /// Stops etcd and archives the data, so that the removed member never starts again.
 pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
     start_permit::revoke_and_stop_etcd()?;
-    // etcd's guard writes the progress file when etcd stops. On a node that has left, the guard
-    // does not run again, so it would never remove an unfinished file.
+    // etcd's guard writes the progress file when etcd stops. The guard does not run again on a node
+    // that has left, so it would never remove an unfinished file.
     files::remove_unfinished(Path::new(paths::PROGRESS))?;
     archive_data("left", journal)
 }

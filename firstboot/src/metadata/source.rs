@@ -28,7 +28,7 @@ impl fmt::Debug for Source {
 
 /// The facts about the machine and the query that a source needs.
 pub(super) struct Query<'a> {
-    /// This machine.
+    /// The identifiers of this machine.
     pub(super) machine: &'a Machine,
     /// The server that the source `url` queries.
     pub(super) url: Option<&'a Url>,

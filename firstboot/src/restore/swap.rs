@@ -74,7 +74,7 @@ fn finish_at(data_swap: &DataSwap, data: &Path, archive: &Path, owner: (u32, u32
     Ok(())
 }
 
-/// Moves the old data back after an error. The new data stays where it was built.
+/// Moves the old data back after an error. The new data stays at the path at which it was built.
 pub(super) fn undo(data_swap: &DataSwap) -> Result<()> {
     undo_at(data_swap, Path::new(paths::DATA))
 }

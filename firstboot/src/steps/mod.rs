@@ -19,7 +19,7 @@ use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// Returns the changes that must be made before etcd can be configured, in order. `run` assigns the
+/// Returns the changes that `run` makes before it configures etcd, in order. `run` assigns the
 /// address before these changes, because the address shows whether this is the right machine.
 pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     tls::check(identity, &identity.issued)?;

@@ -36,7 +36,7 @@ enum Image {
     DiesLater,
 }
 
-/// The scenario that is explored.
+/// The scenario that one exploration runs.
 #[derive(Debug, Clone, Copy)]
 struct Scenario {
     nodes: usize,
@@ -47,7 +47,7 @@ struct Scenario {
     left: Budget,
 }
 
-/// The rules that are tested.
+/// The rules that one exploration tests.
 #[derive(Clone, Copy)]
 struct Rules {
     taking: fn(&Agreed, &UpdateTurn) -> Transaction,

@@ -6,7 +6,7 @@ use super::state::Phase;
 /// The number of boots after which a new image that has not proved itself has failed.
 const BOOTS: u32 = 2;
 
-/// How the updater continues.
+/// The way in which the updater continues after an interruption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resumption {
     /// Continue with the phase on the disk.

@@ -27,7 +27,7 @@ pub(crate) struct Summary {
     /// The node that has the turn, and the serial of the image that it installs.
     turn: Option<UpdateTurn>,
     halt: Option<Halt>,
-    /// The newest release, if it has failed.
+    /// The newest release, if that release has failed.
     failed: Option<FailedRelease>,
     /// The outcome of this node's last update.
     last: Option<OrderOutcome>,
