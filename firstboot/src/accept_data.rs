@@ -1,6 +1,6 @@
 //! `firstboot run --accept-data`: an operator who moved etcd's data to another disk confirms that
-//! this data is the member's newest. The confirmation is needed because the move creates new
-//! directories, and firstboot cannot tell a copy made today from one made last week.
+//! this data is the member's newest. The operator must confirm it because the move creates new
+//! directories, and firstboot cannot distinguish a copy made today from a copy made last week.
 
 use std::path::Path;
 
@@ -16,8 +16,8 @@ use crate::output::say;
 use crate::reason::ReasonId;
 use crate::{files, paths, start_permit};
 
-/// Checks that the data belongs to this member, and writes the order to the journal.
-/// firstboot.service then starts etcd with the data.
+/// Checks that the data belongs to this member, and writes the operator's confirmation to the
+/// journal. firstboot.service then starts etcd with the data.
 pub(crate) fn accept() -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
     operator::with_journal(|journal: &mut Journal| {

@@ -36,8 +36,8 @@ pub(crate) fn issued(tls: &NodeTls<Issued>) -> Result<UnixTime> {
     )
 }
 
-/// Returns the time from which a certificate is valid. The verifier reports this time when the
-/// certificate is checked as of the year 1970.
+/// Returns the time from which a certificate is valid. The verifier reports this time if it checks
+/// the certificate as of the year 1970.
 fn valid_from(cert: &str, ca: &str) -> Result<UnixTime> {
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<_, _>>()?;
@@ -80,13 +80,14 @@ fn is_due(from: UnixTime, until: UnixTime, now: UnixTime) -> bool {
 }
 
 /// Returns the time until which a certificate is valid, or `None` if none of the CAs signed it. The
-/// verifier reports this time when the certificate is checked as of the end of time.
+/// verifier reports this time if it checks the certificate as of the latest possible time.
 pub(crate) fn valid_until(pair: &Issued, ca: &str) -> Option<UnixTime> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes())
         .collect::<Result<_, _>>()
         .ok()?;
     let (leaf, intermediates) = chain.split_first()?;
-    // RFC 5280, 4.1.2.5: this is one second after the last second that a certificate can name.
+    // This time is one second after the last second that a certificate can name (RFC 5280,
+    // 4.1.2.5).
     let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));
     match Authority::new(ca)
         .ok()?
@@ -102,7 +103,7 @@ pub(crate) fn valid_until(pair: &Issued, ca: &str) -> Option<UnixTime> {
     }
 }
 
-/// A set of CAs, one of which must have signed a certificate.
+/// A set of CAs. A certificate is accepted if any of them has signed it.
 pub(crate) struct Authority {
     roots: Arc<RootCertStore>,
 }
@@ -133,8 +134,9 @@ impl Authority {
     }
 
     /// Checks that a certificate matches its key, is signed by this authority, is valid now, covers
-    /// all of `names` as a server (an empty list requires nothing), and may act as a client,
-    /// because etcd's servers and peers act as both (etcd-io/etcd#9785).
+    /// all of `names` as a server certificate (an empty list requires nothing), and may also act as
+    /// a client certificate. etcd uses its server and peer certificates in both roles
+    /// (etcd-io/etcd#9785).
     pub(crate) fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<()> {
         let chain: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
@@ -169,8 +171,9 @@ impl Authority {
     }
 }
 
-/// Describes the verifier's error for the operator. A certificate that is not valid yet is not
-/// refused, because the clock of a machine that was off may be behind until chrony corrects it.
+/// Describes the verifier's error for the operator. A certificate that is not valid yet leads to
+/// another attempt instead of a refusal, because the clock of a machine that was off may be behind
+/// until chrony corrects it.
 fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
     let clock = || {
         format!(

@@ -1,5 +1,5 @@
 //! Represents changes to the node as values. A step returns the changes that are still needed, and
-//! only this module makes them, so a plan shows exactly what a run does.
+//! only this module makes changes, so a plan shows exactly what a run does.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub(crate) enum Change {
     Hostname(String),
     /// Assign the node's address to an interface.
     Interface(Interface),
-    /// Set the SELinux labels of these paths as the policy requires, but not those of their
+    /// Set the SELinux labels of these paths as the policy requires, but not the labels of their
     /// content.
     Relabel(Vec<PathBuf>),
     /// Set the SELinux labels of a folder and its entire content.

@@ -22,7 +22,7 @@ use crate::{identity, own_keys};
 )]
 pub(crate) struct Options {
     /// Create new keys, and request certificates for them. The node uses its current keys until it
-    /// has a document for the new ones
+    /// receives a node document for the new keys
     #[arg(long)]
     new_key: bool,
 }
@@ -45,8 +45,8 @@ fn about(cluster: &ClusterDocument, machine: &Machine) -> String {
     format!("cluster {}, {machine}", cluster.name)
 }
 
-/// Returns the request for the keys for which this node wants certificates, with their fingerprint,
-/// or `None` if this node did not create any keys.
+/// Returns the request for the keys that need certificates, with their fingerprint, or `None` if
+/// this node has not created any keys.
 pub(crate) fn request(
     own: &OwnKeys,
     cluster: &ClusterDocument,
@@ -59,8 +59,8 @@ pub(crate) fn request(
     Ok(Some((text, keys.fingerprint()?)))
 }
 
-/// Returns a request for each key set that this node holds. The first request is for the key set
-/// for which the node wants certificates.
+/// Returns a request for each key set that this node has. The first request is for the key set that
+/// needs certificates.
 pub(crate) fn requests(
     own: &OwnKeys,
     cluster: &ClusterDocument,
@@ -70,7 +70,7 @@ pub(crate) fn requests(
     own.sets().map(|keys| text(keys, &about)).collect()
 }
 
-/// Formats the request as text: comments for the reader, and a certificate request for each
+/// Formats the request as text, with comments for the reader and one certificate request for each
 /// purpose. The CA uses only the public keys in the requests.
 pub(crate) fn text(keys: &KeySet, about: &str) -> Result<String> {
     let mut out = format!("# a request for the certificates of a node: {about}\n");

@@ -1,5 +1,5 @@
-//! The exit codes of firstboot. Each has one meaning; docs/exit-codes.md explains them to the
-//! operator.
+//! The exit codes of firstboot. Each code has one meaning; docs/exit-codes.md explains the codes to
+//! the operator.
 
 use std::process::ExitCode;
 
@@ -10,10 +10,10 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) enum Exit {
     /// An unexpected failure: a bug, or a machine that cannot write to its own disk.
     Failed = 1,
-    /// This machine, its image or its metadata is wrong. Another attempt would change nothing.
+    /// This machine, its image or its metadata is wrong, so another attempt would also fail.
     Refused = 3,
-    /// Something outside this machine is still missing. Another attempt may succeed, and systemd
-    /// repeats the attempt.
+    /// A precondition outside this machine is not met yet. Another attempt may succeed, and systemd
+    /// makes one.
     NotReady = 4,
     /// `status`: the cluster has its quorum, but not every member is healthy.
     Degraded = 5,
@@ -23,8 +23,8 @@ pub(crate) enum Exit {
     Newer = 7,
     /// `update`: the new image did not become healthy, and the node runs its previous image again.
     TakenBack = 8,
-    /// `update`: the new image did not become healthy, but the node keeps it, because etcd of the
-    /// previous image cannot start with the member's data.
+    /// `update`: the new image did not become healthy, but the node keeps the new image, because
+    /// etcd of the previous image cannot start with the member's data.
     Kept = 9,
 }
 
@@ -35,7 +35,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// An error that determines the exit code of the program. If an error's chain contains more than
-/// one `ExitError`, the first one decides.
+/// one `ExitError`, the first one determines the code.
 #[derive(Debug)]
 pub(crate) struct ExitError {
     pub(crate) exit: Exit,

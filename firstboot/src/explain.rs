@@ -1,6 +1,6 @@
 //! `firstboot explain`: prints the journal as sentences. The command reads only the journal, so it
-//! works without a network. With `--sources` it shows the answers of the metadata sources in this
-//! boot.
+//! works without a network. With `--sources`, the command shows the answers of the metadata sources
+//! in this boot.
 
 mod sources;
 
@@ -79,7 +79,8 @@ fn rows(story: &[Line]) -> Vec<ExplainRow<'_>> {
     rows
 }
 
-const TORN: &str = "is incomplete, as after a power cut. firstboot has not acted on it, and the next run removes it";
+const TORN: &str = "is incomplete, as after a power cut. firstboot has not acted on this line, \
+                   and the next run removes it";
 const DAMAGED: &str = "is damaged, so its content is lost. firstboot does not continue with this journal: reinstall the \
                        node from the image";
 
@@ -118,7 +119,7 @@ fn moment(entry: &Entry) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp(i64::try_from(entry.at).ok()?).ok()
 }
 
-/// Describes the time between two entries in its two largest units.
+/// Formats the time between two entries in its two largest units.
 fn passed(before: u64, now: u64) -> String {
     let (sign, seconds) = if now < before {
         ('-', before - now)
@@ -136,8 +137,8 @@ fn passed(before: u64, now: u64) -> String {
 }
 
 /// Describes an event in one sentence.
-// This function is a table with one row for each event. It is not split, because the parts would
-// not have separate subjects, and the compiler could no longer check that no event is missing.
+// This function is a table with one row for each event. The table is not split, because its parts
+// would have no separate subjects, and the compiler could no longer check that no event is missing.
 #[expect(clippy::too_many_lines)]
 fn sentence(event: &Event) -> String {
     match event {
@@ -214,12 +215,12 @@ fn sentence(event: &Event) -> String {
                 member, cluster, ..
             } = known;
             format!(
-                "etcd created its WAL as member {member:x} of cluster {cluster:x}, so from \
-                 now on etcd may start as this member only with this data."
+                "etcd created its WAL as member {member:x} of cluster {cluster:x}, so from now \
+                 on, etcd may start as this member only with this data."
             )
         }
         Event::DataAccepted => {
-            "The operator confirmed that etcd's data directory holds this member's newest data."
+            "The operator confirmed that etcd's data directory contains this member's newest data."
                 .to_owned()
         }
         Event::Promote { member } => {

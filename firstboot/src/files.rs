@@ -1,5 +1,5 @@
-//! Provides the only access to the disk. A file is written completely and durably, or not at all.
-//! In a folder to which another user can write, firstboot does not follow that user's links
+//! Provides the only access to the disk. A write of a file is complete and durable, or has no
+//! effect. In a folder to which another user can write, firstboot does not follow that user's links
 //! (`dir`).
 
 mod about;
@@ -19,7 +19,8 @@ use recipes::Sha256;
 pub(crate) use about::{About, FileFingerprint, Kind};
 pub(crate) use dir::Dir;
 
-/// The ids of etcd's user and group, fixed by the kickstart so that the same image fits every node.
+/// The ids of etcd's user and group. The kickstart sets them, so that they are the same on every
+/// node.
 pub(crate) const ETCD: (u32, u32) = (recipes::ETCD_ID, recipes::ETCD_ID);
 /// The ids of root's user and group.
 pub(crate) const ROOT: (u32, u32) = (0, 0);
@@ -33,7 +34,7 @@ pub(crate) struct DesiredFile {
     pub(crate) owner: (u32, u32),
 }
 
-// Omits the content, which may be a private key.
+// The output omits the content, which may be a private key.
 impl std::fmt::Debug for DesiredFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -83,14 +84,14 @@ impl DesiredFile {
     }
 
     /// Writes the file durably: creates a private file with a temporary name in the same folder,
-    /// flushes it, renames it over the old one, and flushes the folder. Otherwise XFS could leave
-    /// an empty file after a power cut.
+    /// flushes it, renames it over the old one, and flushes the folder. Without the flush, XFS
+    /// could leave an empty file after a power cut.
     pub(crate) fn write(&self) -> Result<()> {
         let write = || -> io::Result<()> {
             let (folder, name) = dir::entry(&self.path)?;
             let temp = successor(&name);
-            // A crash may have left this file behind. It is deleted rather than written to, because
-            // it may have a second name.
+            // A crash may have left this temporary file behind. Delete the file instead of writing
+            // to it, because it may have a second name.
             folder.remove(&temp)?;
             let mut file = folder.create(&temp)?;
             let mut written = || -> io::Result<()> {
@@ -109,7 +110,8 @@ impl DesiredFile {
 }
 
 /// Removes the temporary file left behind by a crash during a write of this file. The next write
-/// would remove it as well, so a call is needed only for a file that is not written again.
+/// would also remove the temporary file, so a call is needed only for a file that is not written
+/// again.
 pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
     let removed = dir::entry(path).and_then(|(folder, name)| folder.remove(&successor(&name)));
     absent_or(removed)
@@ -180,7 +182,7 @@ impl DesiredDir {
     }
 }
 
-/// Returns the last name of a path and the folder that contains it. Creates the folder if it is
+/// Returns the folder that contains a path's last name, and that name. Creates the folder if it is
 /// missing.
 fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     match dir::entry(path) {
@@ -218,8 +220,8 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
     folder.create(&name)
 }
 
-/// Returns the fingerprint of the file at a path. It changes when the file is replaced or
-/// rewritten.
+/// Returns the fingerprint of the file at a path. The fingerprint changes when the file is replaced
+/// or rewritten.
 pub(crate) fn stamp(path: &Path) -> Result<FileFingerprint> {
     let looked = dir::target(path).and_then(|(folder, name)| folder.look(&name));
     let there = looked.and_then(|there| there.ok_or_else(|| io::ErrorKind::NotFound.into()));
@@ -244,8 +246,8 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     rename().with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
 }
 
-/// Sets the owner and private modes of a folder and its entire content, and makes them durable.
-/// Only root may have access to the folder.
+/// Gives a folder and its entire content this owner and private modes, durably. The caller ensures
+/// that only root has access to the folder.
 pub(crate) fn chown_and_sync(folder: &Path, owner: (u32, u32)) -> Result<()> {
     let settled = Dir::open(folder).and_then(|folder| folder.chown_and_sync(owner));
     settled.with_context(|| format!("cannot set the owner of {}", folder.display()))
@@ -306,8 +308,8 @@ pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The size limit for a file that is read whole. No firstboot file is larger. The limit is needed
-/// because a sparse file can have any length, and reading it would fill the memory.
+/// The size limit for a file that is read completely. No firstboot file is larger. Without the
+/// limit, a sparse file of any length could fill the memory.
 const WHOLE: u64 = 64 << 20;
 
 fn whole(path: &Path) -> io::Result<Vec<u8>> {
@@ -320,8 +322,8 @@ fn whole(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Reads a file of unknown origin. Its length is limited to `limit` bytes, so that it cannot fill
-/// the memory.
+/// Reads a file of unknown origin. Refuses a file that is longer than `limit` bytes, so that it
+/// cannot fill the memory.
 pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     let read = open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut content));

@@ -1,11 +1,11 @@
-//! `firstboot guard`: etcd.service runs this command before each start of etcd, regardless of
-//! whether an operator, a boot or a restart after a crash causes the start. The guard allows etcd
-//! to start only on the data that firstboot has judged in this boot. Otherwise the guard restarts
-//! firstboot.service, and firstboot rebuilds the member if that is safe.
+//! `firstboot guard`: the command that etcd.service runs before each start of etcd, whether an
+//! operator, a boot or a restart after a crash causes the start. The guard allows etcd to start
+//! only on the data that firstboot has judged in this boot. If etcd must not start, the guard
+//! restarts firstboot.service, and firstboot rebuilds the member if a rebuild is safe.
 //!
 //! systemd 219 runs the guard as root, with the mounts of etcd's sandbox but without its other
 //! restrictions (PermissionsStartOnly=; execute.c, exec_child). firstboot's journal is not visible
-//! there, so the guard uses only /run and etcd's volume.
+//! in that sandbox, so the guard uses only /run and etcd's volume.
 
 use std::path::Path;
 
@@ -28,13 +28,13 @@ pub(crate) struct Options {
     stopped: bool,
 }
 
-/// Runs the command. It succeeds if etcd may start, and otherwise restarts firstboot.service.
+/// Runs the command. Succeeds if etcd may start; otherwise restarts firstboot.service and fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.stopped {
         return stopped();
     }
     check().inspect_err(|_| {
-        // A firstboot that is already running detects the problem itself, and a restart would
+        // If firstboot is already running, it detects the problem itself, and a restart would
         // discard its progress.
         if !Lock::is_held()
             && let Err(error) = systemd::restart(UNIT)
@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn check() -> Result<()> {
     let path = Path::new(paths::DATA);
-    // The guard has the same environment as etcd, including the settings made in drop-ins.
+    // The guard has the same environment as etcd, including variables that drop-ins set.
     if let Some(moved) =
         std::env::var_os("ETCD_DATA_DIR").filter(|folder| Path::new(folder) != path)
     {
@@ -117,8 +117,8 @@ fn give_to_etcd() -> Result<()> {
     Ok(())
 }
 
-/// Records the end of the WAL. If the data is not the data on which etcd ran, the previous record
-/// is kept, and the guard judges the next start by that record.
+/// Records the end of the WAL. If the data is not the data on which etcd ran, keeps the previous
+/// record, by which the guard judges the next start.
 fn stopped() -> Result<()> {
     let Some(expected) = start_permit::read()? else {
         return Ok(());

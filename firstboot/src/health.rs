@@ -18,20 +18,20 @@ use crate::steps::etcd_conf::configure;
 use crate::{duplicate, paths, rebuild, start_permit};
 
 /// The pause between two queries of the other members. While etcd is not healthy, firstboot asks
-/// them whether they still list this node.
+/// the other members whether they still list this node.
 const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(3);
-/// The status that firstboot shows as long as it has not diagnosed a fault.
+/// The status line until firstboot diagnoses a fault.
 const WAITING: &str = "etcd has started; waiting until it has a quorum";
-/// The pause between two checks of whether etcd has created its first WAL. The pause is short
-/// because etcd can vote soon after it has created the WAL.
+/// The pause between two checks for etcd's first WAL. The pause is short because etcd can vote soon
+/// after it has created the WAL.
 const WAL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Promotes this node to a voter if it is a learner, waits until etcd on this node is a healthy
-/// member, and records that in the journal.
+/// member, and records the healthy member in the journal.
 ///
 /// # Errors
-/// Refused if the other members report that this node's member was removed. Not ready if `patience`
-/// has elapsed.
+/// Returns a refusal if the other members report that this node's member was removed, and a "not
+/// ready" error once `patience` has elapsed.
 pub(crate) fn promote_and_wait_until_healthy(
     identity: &Identity,
     journal: &mut Journal,
@@ -46,7 +46,7 @@ pub(crate) fn promote_and_wait_until_healthy(
         if let Some(member) = learner {
             rebuild::promote_learner(identity, &credentials, member).await?;
         }
-        // After its promotion, the new voter must still become healthy.
+        // The promotion does not end the wait, because the new voter must still become healthy.
         std::future::pending().await
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -72,7 +72,7 @@ pub(crate) fn promote_and_wait_until_healthy(
 }
 
 /// Waits until etcd has created its WAL, and records in the journal which data belongs to the
-/// member. firstboot promotes a learner only after this event, so the data of every voter is
+/// member. firstboot promotes a learner only after this record, so the data of every voter is
 /// recorded.
 fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
@@ -83,8 +83,8 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
             let found = DataDirState::at(Path::new(paths::DATA))?;
             match judge(&past.expected(&identity.node.name), &found, None) {
                 Verdict::Begun(known) => {
-                    // The event is not in the journal yet. If the run is interrupted here, the next
-                    // run repeats this step.
+                    // This code writes the progress file before the journal's event. If the run is
+                    // interrupted in between, the next run repeats both.
                     if let (Some(disk_id), Ok(wal)) = (past.disk_id, found.wal) {
                         Progress::starting(disk_id, wal).write()?;
                     }

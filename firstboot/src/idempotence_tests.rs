@@ -1,8 +1,8 @@
-//! Tests that each effect can be applied twice, because a firstboot that is killed after an effect
-//! but before its line in the journal applies the effect again.
+//! Tests that each effect can be applied twice. If firstboot is killed after an effect but before
+//! it writes the effect to the journal, the next run applies the effect again.
 //!
-//! The tests run the real effects at their real paths. One thread gets a private root directory and
-//! a private network for them.
+//! The tests run the real effects at their real paths, in a thread that has a private root
+//! directory and a private network.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,15 +25,15 @@ use crate::machine::Machine;
 use crate::system_command::run;
 use crate::{paths, start_permit, steps};
 
-/// The folders of the programs that the effects run. The effects see no other part of the machine,
-/// and they do not write to these folders.
+/// The folders of the programs that the effects run. The effects cannot access any other part of
+/// the machine, and they do not write to these folders.
 const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]
 fn an_effect_applied_twice_equals_the_effect_applied_once() {
     if !nix::unistd::geteuid().is_root() {
-        // This uses `writeln!` and not `eprintln!`, because the test harness captures the output of
-        // the macro.
+        // The test calls `writeln!` because the test harness would capture the output of
+        // `eprintln!`.
         let _ = writeln!(
             std::io::stderr(),
             "ignored: an_effect_applied_twice_equals_the_effect_applied_once: it needs root"
@@ -105,9 +105,10 @@ fn rejoined() -> Vec<Event> {
     ]
 }
 
-/// If firstboot is killed before it knows that a line is durable, it writes that line again.
+/// If firstboot is killed during a write to the journal, the next run may write the same line
+/// again.
 #[test]
-fn a_journal_with_every_line_twice_means_the_same() {
+fn a_journal_with_every_line_twice_has_the_same_meaning() {
     for events in [
         rejoined(),
         restored(),
@@ -137,8 +138,8 @@ fn a_journal_with_every_line_twice_means_the_same() {
     }
 }
 
-/// Makes all changes that a node makes to itself, in the order of a first boot, followed by the
-/// changes of a member that leaves.
+/// Makes all changes of a node's first boot in their order, followed by the changes of a member
+/// that leaves.
 fn all() -> Result<()> {
     run(
         "ip",
@@ -204,8 +205,8 @@ fn twice(what: &str, mut effect: impl FnMut() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the complete state: files and folders with kind, mode, owner and content, as well as the
-/// host name, addresses and routes.
+/// Returns the complete state of the machine: files and folders with kind, mode, owner and content,
+/// the host name, the addresses and the routes.
 fn look() -> Result<BTreeMap<String, String>> {
     let mut seen = BTreeMap::new();
     for top in ["/etc", "/var", "/run"] {

@@ -1,4 +1,4 @@
-//! Verifies the node document. This is the only place where firstboot accepts one.
+//! Verifies the node document. firstboot accepts node documents only here.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ use crate::{certificates, files, paths};
 pub(crate) struct Identity {
     /// The document.
     pub(crate) node: NodeDocument,
-    /// The signed document as it was received. It is stored for the next boot.
+    /// The signed document as it was received, which is stored for the next boot.
     pub(crate) envelope: Envelope,
     /// The source of the document, for use in messages.
     pub(crate) place: String,
@@ -33,8 +33,8 @@ pub(crate) struct Identity {
     pub(crate) issued: NodeTls,
     /// While a CA is being replaced: the certificates that the previous CA issued, with their keys.
     pub(crate) before: Option<NodeTls>,
-    /// The certificates in use. They are the document's certificates, unless `rotation` defers
-    /// those.
+    /// The certificates in use, which are the document's certificates unless `rotation` defers
+    /// them.
     pub(crate) tls: NodeTls,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn trusted() -> Result<PublicKey> {
 /// Verifies a document.
 ///
 /// # Errors
-/// Refused if the signature, the cluster, the node, the machine or the keys do not match.
+/// Returns a refusal if the signature, the cluster, the node, the machine or the keys do not match.
 pub(crate) fn verify(
     found: Found,
     key: &PublicKey,
@@ -134,9 +134,10 @@ pub(crate) fn verify(
     })
 }
 
-/// Returns the newer of two documents: the stored copy and the document of a source. The older
-/// document must not be used, because it may have been replaced after a leak. The copy can be newer
-/// because an update stores a new document without changing the sources.
+/// Returns the newer of two documents: the stored copy and the document of a source. The node must
+/// not use the older document, because its keys may have been replaced after a leak. The copy can
+/// be newer than the source's document because an update stores a new document and does not change
+/// the sources.
 pub(crate) fn newest(
     identity: Identity,
     key: &PublicKey,
@@ -146,30 +147,31 @@ pub(crate) fn newest(
     let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else {
         return Ok((identity, None));
     };
-    // A copy that this image cannot read or does not trust is ignored.
+    // Ignore a copy that this image cannot read or does not trust.
     let Ok(copy) = Found::parse(paths::ACCEPTED, &bytes)
         .and_then(|found| verify(found, key, identity.cluster.clone(), machine, own))
     else {
         return Ok((identity, None));
     };
-    // If the source's document is for a different node, the check against the journal decides.
+    // If the source's document is for a different node, it is returned, and the check against the
+    // journal refuses it.
     Ok(match outdated(&identity, &copy.node) {
         Some(why) if copy.node.name == identity.node.name => (copy, Some(why)),
         _ => (identity, None),
     })
 }
 
-/// Returns why a document is older than the accepted one, or `None` if it is not. Documents are
-/// compared by the date of their newest certificate and by the serial of the newest image of their
-/// build. The builder issues certificates again for each change of keys or names, so the date
-/// changes as well.
+/// Returns why a document is older than the accepted one, or `None` if it is not older. Documents
+/// are compared by the date of their newest certificate, and by the serial of the newest image at
+/// the time of their build. The builder issues new certificates for each change of keys or names,
+/// so the date also changes.
 pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<Reason> {
     let new = certificates::issued(&identity.node.tls).ok()?;
     let old = certificates::issued(&accepted.tls).ok()?;
     let dates = (new, identity.node.release).cmp(&(old, accepted.release));
     let retired = match dates {
         Ordering::Less => BTreeSet::new(),
-        // `builder pki retire` changes only the CAs.
+        // After `builder pki retire`, two documents differ only in their CAs.
         Ordering::Equal => also_trusted(&identity.node.tls.ca, &accepted.tls.ca),
         Ordering::Greater => return None,
     };
@@ -193,8 +195,8 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
         )
     };
     Some(ReasonId::DocumentOutdated.because(format!(
-        "the node document from {} is older than the accepted one: its newest certificate is valid from {}, that of the \
-         accepted one from {}. The node uses the accepted one, {}",
+        "the node document from {} is older than the accepted one: its newest certificate is \
+         valid from {}, that of the accepted document from {}. The node uses the accepted one, {}",
         identity.place,
         age(new, identity.node.release),
         age(old, accepted.release),
@@ -202,9 +204,9 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
     )))
 }
 
-/// Returns the CAs that the first text contains in addition to all CAs of the second. Returns an
-/// empty set if one of the texts is unreadable, because the steps that use the CAs refuse such a
-/// text.
+/// Returns the additional CAs of the first text, if it contains all CAs of the second text and
+/// more. Returns an empty set if one of the texts is unreadable, because the steps that use the CAs
+/// refuse an unreadable text.
 fn also_trusted(ca: &str, accepted: &str) -> BTreeSet<CaSubject> {
     let names = |pem: &str| Some(TrustBundle::read(pem).ok()?.names());
     match (names(ca), names(accepted)) {

@@ -1,8 +1,8 @@
 //! `firstboot image --scheduled`: checks this node's files, and records the result in etcd, where
 //! `builder status`, the board and `firstboot status` read it.
 //!
-//! The check reads only the attributes of the files. It reads a file's content only if the file's
-//! inode has changed since the last comparison.
+//! The check reads the attributes of all files, but the content of a file only if the file's inode
+//! has changed since the last comparison.
 
 use anyhow::{Context as _, Result, anyhow};
 use members::keys::{ImageCheck, Key, image_check_key};
@@ -16,14 +16,14 @@ use crate::reason::{Reason, ReasonId};
 use crate::update::in_progress;
 use crate::{files, identity, paths};
 
-/// The age at which a result that has not changed is recorded again, in seconds. The record shows
+/// The age, in seconds, at which an unchanged result is recorded again, so that the record shows
 /// that the check still runs.
 const MAX_RECORD_AGE: u64 = 3600;
 
 /// Runs `firstboot image`.
 ///
 /// # Errors
-/// Refused if a file is missing or altered.
+/// Returns a refusal if a file is missing or altered.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.scheduled {
         scheduled()
@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Checks the files, and records the result.
 fn scheduled() -> Result<()> {
-    // During an update the files belong to two images.
+    // During an update, the files belong to two images.
     if in_progress()? {
         return Ok(());
     }
@@ -45,7 +45,7 @@ fn scheduled() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // Without a quorum no result can be recorded. The next run records it.
+    // Without a quorum, the result cannot be recorded, and the next run records it.
     if let Err(error) = runtime.block_on(record(&ImageCheck::new(now(), paths))) {
         eprintln!("firstboot: cannot record the result of the image check in etcd: {error:#}");
     }
@@ -56,7 +56,7 @@ fn scheduled() -> Result<()> {
 fn check() -> Result<(Vec<String>, Option<Reason>)> {
     let stamp = match stamp() {
         Ok(stamp) => stamp,
-        // Without the list no other file can be checked.
+        // Without the list, no other file can be checked.
         Err(error) => {
             let why = Reason::parse(&format!("{error:#}"));
             return Ok((vec![paths::IMAGE.to_owned()], Some(why)));
@@ -75,8 +75,9 @@ fn check() -> Result<(Vec<String>, Option<Reason>)> {
     })
 }
 
-/// Records the result, if it has changed or the recorded one is old. A learner does not answer
-/// through raft, so this queries the other members too.
+/// Records the result if it has changed or if the recorded result is old. If this node is a
+/// learner, its etcd does not serve linearizable reads, so this function also queries the other
+/// members.
 async fn record(check: &ImageCheck) -> Result<()> {
     let credentials = installed_credentials()?;
     let key = image_check_key(&host());
@@ -88,7 +89,7 @@ async fn record(check: &ImageCheck) -> Result<()> {
         let written = async {
             let client = Client::connect(&url, &credentials).await?;
             let found = client.get(&key).await?;
-            // A damaged record is replaced.
+            // Replace a damaged record.
             let parsed = Key::<ImageCheck>::parse(
                 &key,
                 found
@@ -114,7 +115,7 @@ async fn record(check: &ImageCheck) -> Result<()> {
     Err(last)
 }
 
-/// Returns whether the recorded result need not be replaced by a new one.
+/// Returns whether the recorded result may remain and need not be replaced by the new one.
 fn is_current(known: &ImageCheck, new: &ImageCheck) -> bool {
     let age = new.at.checked_sub(known.at);
     known.agrees_with(new) && age.is_some_and(|age| age < MAX_RECORD_AGE)
@@ -134,7 +135,7 @@ mod tests {
         assert!(is_current(&known, &of(13_599, &[])));
         assert!(!is_current(&known, &of(13_600, &[])));
         assert!(!is_current(&known, &of(10_001, &["/etc/hosts"])));
-        // A clock that was wrong must not keep a result forever.
+        // A record whose time is in the future, because a clock was wrong, must not remain forever.
         assert!(!is_current(&known, &of(9_999, &[])));
     }
 }

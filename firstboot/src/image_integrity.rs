@@ -17,8 +17,8 @@ use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
 /// The state of a file's inode when its digest was compared. An unchanged inode state means that
-/// the content is unchanged, unless an attacker with root privileges forged the state. This
-/// comparison avoids reading 75 MB at every boot, because that would take longer than all other
+/// the content is unchanged, unless an attacker with root privileges forged the state. With this
+/// comparison, firstboot need not read 75 MB at every boot, which would take longer than all other
 /// checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InodeState {
@@ -34,8 +34,8 @@ impl InodeState {
     fn at(path: &Path) -> Result<Self> {
         let meta = fs::symlink_metadata(path)
             .with_context(|| format!("cannot read the attributes of {}", path.display()))?;
-        // The inode's change time, which no program can set. (A program can set the modification
-        // time.)
+        // Use the inode's change time, which no program can set. A program can set the modification
+        // time.
         Ok(Self {
             inode: meta.ino(),
             size: meta.len(),
@@ -61,15 +61,15 @@ pub(crate) struct Options {
 pub(crate) struct AlteredFile {
     /// The absolute path.
     pub(crate) path: PathBuf,
-    /// What is wrong with it.
+    /// The difference from the image.
     why: String,
 }
 
 /// `firstboot image`: reads every file of the overlay, regardless of earlier results.
 ///
 /// # Errors
-/// Refused for the same reasons as [`verify_changed`], except that the installation need not be
-/// complete, because this command runs as its last step.
+/// Returns a refusal for the same reasons as [`verify_changed`], except that the installation need
+/// not be complete, because the installation runs this command as its last step.
 pub(crate) fn verify_all(options: &Options) -> Result<()> {
     let stamp = stamp()?;
     let count = judge(compare(&stamp, &VerifiedFiles::new()))?;
@@ -85,8 +85,8 @@ pub(crate) fn verify_all(options: &Options) -> Result<()> {
 /// Compares every file of the overlay with the image's stamp.
 ///
 /// # Errors
-/// Refused if the kickstart did not finish, or if a file is missing or altered. The message names
-/// each such file.
+/// Returns a refusal if the kickstart did not finish, or if a file is missing or altered. The
+/// message names each missing or altered file.
 pub(crate) fn verify_changed() -> Result<()> {
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Err(refused(ReasonId::ImageIncomplete.because(format!(
@@ -160,13 +160,17 @@ pub(crate) fn reason(altered: &[AlteredFile]) -> Reason {
     ))
 }
 
-/// Returns the message for a unit that an operator masked manually, or `None` if the path is not
-/// such a link. `systemctl mask` creates the link if the unit does not exist yet.
+/// Returns the message for a unit that an operator masked manually, or `None` if the path is not a
+/// link to /dev/null. `systemctl mask` creates the link to /dev/null if the unit does not exist
+/// yet.
 fn masked(path: &Path) -> Option<String> {
     let target = std::fs::read_link(path).ok()?;
     let path = path.display();
     (target == Path::new("/dev/null")).then(|| {
-        format!("{path} is a link to /dev/null, so systemd treats the unit as masked. Copy the file from another node")
+        format!(
+            "{path} is a link to /dev/null, so systemd treats the unit as masked. Replace \
+                the link with the file from another node"
+        )
     })
 }
 

@@ -1,4 +1,4 @@
-//! A network interface with a static address.
+//! Defines a network interface with a static address.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interface_is_written_as_initscripts_read_it() {
+    fn an_interface_is_written_in_the_format_of_initscripts() {
         let interface = Interface {
             name: "eth0".into(),
             address: "10.101.15.101".parse().unwrap(),

@@ -1,5 +1,5 @@
-//! A lock that only one member of the cluster holds at a time. The lock is a key with a lease,
-//! which expires if the holder dies.
+//! Implements a lock that only one member of the cluster holds at a time. The lock is a key with a
+//! lease, which expires if the holder dies.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ pub(crate) struct LeaseLock<'a> {
 
 impl<'a> LeaseLock<'a> {
     /// Acquires the lock with this key under this name. Returns `None` if another member holds the
-    /// lock, or if a key in `seen` has changed since the revision given with that key.
+    /// lock, or if a key in `seen` has changed since the revision that `seen` contains for that
+    /// key.
     pub(crate) async fn get(
         client: &'a Client,
         key: &str,
@@ -51,7 +52,7 @@ impl<'a> LeaseLock<'a> {
     }
 
     /// Renews the lock while the work runs. The work continues even if a renewal fails, because an
-    /// interruption would be worse than doing the work twice.
+    /// interruption of the work would be worse than repeated work.
     pub(crate) async fn hold<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::pin!(work);
         loop {

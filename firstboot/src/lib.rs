@@ -5,7 +5,7 @@
 //!   and `identity`;
 //! - `own_keys` manages the private keys that the node generated itself, and `csr` requests
 //!   certificates;
-//! - `steps` determine what is missing on the host, and `change` makes the changes;
+//! - `steps` determines the missing changes on the host, and `change` makes them;
 //! - `duplicate` looks for a second machine with the same identity;
 //! - `barrier` ensures that a cluster is bootstrapped only once, and `rebuild` brings a node with a
 //!   new disk back into its cluster;
@@ -85,11 +85,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     version = recipes::program_version(),
-    after_help = "The reason for a refusal or a wait is the last line on standard error. It ends with an id in brackets, \
-        which docs/exit-codes.md explains.\n\n\
-        Exit codes: 0 done; 1 failed; 2 wrong command line; 3 refused, another attempt changes nothing; 4 not ready, \
-        another attempt may succeed.\n\n\
-        Examples:\n  firstboot status\n  firstboot explain\n  firstboot snapshot --from-any /root/"
+    after_help = "The last line on standard error contains the reason for a refusal or a wait, \
+        and ends with an id in brackets, which docs/exit-codes.md explains.\n\nExit codes: 0 \
+        done; 1 failed; 2 wrong command line; 3 refused, another attempt changes nothing; 4 not \
+        ready, another attempt may succeed.\n\nExamples:\n  firstboot status\n  firstboot \
+        explain\n  firstboot snapshot --from-any /root/"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -98,8 +98,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Turn this machine into the member named in its node document; on an existing member, verify
-    /// that it still is
+    /// Turn this machine into the member named in its node document; on an existing member, check
+    /// that it is healthy
     Run(run::Options),
     /// Restore every member from one snapshot, or roll a restore back
     Restore(restore::Options),
@@ -115,14 +115,14 @@ enum Command {
     Image(image_integrity::Options),
     /// Take, check and manage snapshots
     Snapshot(snapshot::Options),
-    /// Install a newer image and node document on this node while the cluster keeps serving, or
+    /// Install a newer image and node document on this node without interrupting the cluster, or
     /// return to the previous image
     Update(update::Options),
     /// Renew this node's certificates, if they expire soon, through the server that signs the
     /// nodes' requests
     Renew(update::RenewOptions),
-    /// Run a program with only the system calls that a server needs, as the units do for etcd and
-    /// the scheduled snapshot
+    /// Run a program with only the system calls that a server needs. The units of etcd and of the
+    /// scheduled snapshot use it
     Exec(exec::Options),
     /// Judge etcd's data before etcd starts; etcd.service runs this command
     #[command(hide = true)]
@@ -153,7 +153,7 @@ pub fn command() -> clap::Command {
 
 /// Runs the program with the arguments of this process. Returns the program's exit code.
 pub fn main() -> ExitCode {
-    // Files are private by default; a file that other users may read gets its mode explicitly.
+    // Files are private by default. A file that other users may read gets its mode explicitly.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     if rustls::crypto::ring::default_provider()
         .install_default()

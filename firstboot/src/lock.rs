@@ -1,4 +1,4 @@
-//! A lock that ensures that only one firstboot at a time changes the node.
+//! Implements the lock with which only one firstboot at a time changes the node.
 
 use std::fs::File;
 use std::path::Path;
@@ -27,7 +27,7 @@ impl Lock {
     /// Acquires the lock.
     ///
     /// # Errors
-    /// Not ready if another firstboot holds the lock.
+    /// Returns a "not ready" error if another firstboot holds the lock.
     pub(crate) fn take() -> Result<Self> {
         Self::at(
             paths::LOCK,
@@ -36,7 +36,7 @@ impl Lock {
         )
     }
 
-    /// Acquires the lock for updates. Not ready if another process holds the lock.
+    /// Acquires the lock for updates. Returns a "not ready" error if another process holds it.
     pub(crate) fn take_updates() -> Result<Self> {
         Self::at(
             paths::UPDATE_LOCK,

@@ -27,8 +27,8 @@ impl Machine {
         let mut macs: Vec<Mac> = cards()?.into_iter().map(|card| card.mac).collect();
         macs.sort_unstable();
         macs.dedup();
-        // An SMBIOS field that is empty or a placeholder does not identify a machine, and is
-        // treated as absent.
+        // Treat an SMBIOS field that is empty or a placeholder as absent, because it does not
+        // identify a machine.
         let firmware = |field: &str| {
             fs::read_to_string(format!("/sys/class/dmi/id/{field}"))
                 .ok()?
@@ -53,7 +53,8 @@ impl Machine {
         macs.chain(serial).chain(uuid).collect()
     }
 
-    /// Explains why this machine is not the one that a document names. Returns `None` if it is.
+    /// Explains why this machine is not the machine that a document names. Returns `None` if it is
+    /// that machine.
     pub(crate) fn differs_from(&self, wanted: &MachineMatch) -> Option<String> {
         let text =
             |id: Option<&FirmwareId>| id.map_or_else(|| "none".to_owned(), ToString::to_string);
@@ -137,8 +138,8 @@ pub(crate) fn cards() -> Result<Vec<Card>> {
     Ok(cards)
 }
 
-/// Returns the Ethernet interfaces of this machine with their link-layer addresses. Reads them from
-/// the kernel and not from /sys, because /sys in a container may show a different network
+/// Returns the Ethernet interfaces of this machine with their link-layer addresses. Reads the
+/// interfaces through a system call, because /sys in a container may show a different network
 /// namespace.
 pub(crate) fn links() -> Result<Vec<(String, LinkAddr)>> {
     let all =

@@ -1,4 +1,5 @@
-//! Determines which node this machine is. The machine accepts its identity only once.
+//! Determines which node this machine is. A machine that has accepted an identity refuses any other
+//! identity.
 
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ fn renewed(
 ) -> Result<Option<Found>> {
     let now = members::moment::now();
     let at = UnixTime::since_unix_epoch(Duration::from_secs(now));
-    // Faults in the certificates are reported later.
+    // A later check reports faults in the certificates.
     let Ok((until, _)) = certificates::expiry(&identity.node.tls, at) else {
         return Ok(None);
     };
@@ -85,8 +86,8 @@ fn renewed(
 }
 
 /// Returns the document to use if a source's document is for other keys: the accepted copy, or a
-/// new document for this node's keys. A source on the node still contains its old document after
-/// the keys have changed.
+/// new document for this node's keys. A source on the node's own disk still contains the old
+/// document after the keys have changed.
 fn other_document(
     cluster: &ClusterDocument,
     machine: &Machine,

@@ -1,4 +1,4 @@
-//! Executes an operator's order while firstboot.service is stopped.
+//! Carries out an operator's order while firstboot.service is stopped.
 
 use anyhow::Result;
 
@@ -20,8 +20,8 @@ pub(crate) fn with_journal<T>(act: impl FnOnce(&mut Journal) -> Result<T>) -> Re
 pub(crate) fn while_stopped<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
     systemd::stop(UNIT)?;
     let acted = Lock::take().and_then(|_lock| act());
-    // The unit is started even after an error. That error is returned, even if the unit fails to
-    // start as well.
+    // Start the unit even after an error. Return the error, even if the start of the unit also
+    // fails.
     let started = systemd::start(UNIT);
     acted.and_then(|value| started.map(|()| value))
 }

@@ -11,13 +11,14 @@ static STDOUT_IS_JSON: AtomicBool = AtomicBool::new(false);
 /// Whether the JSON of the result has been printed.
 static JSON_IS_PRINTED: AtomicBool = AtomicBool::new(false);
 
-/// Reserves standard output for the JSON of the result: from now on `say` prints on standard error.
+/// Reserves standard output for the JSON of the result. From then on, `say` prints on standard
+/// error.
 pub(crate) fn keep_stdout_for_json() {
     STDOUT_IS_JSON.store(true, Ordering::Relaxed);
 }
 
-/// Prints the result of a command on standard output. It is not an error if the reader closes the
-/// pipe early (`| head`).
+/// Prints the result of a command on standard output. Does not fail if the reader closes the pipe
+/// early (`| head`).
 pub(crate) fn show(text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {
@@ -26,7 +27,8 @@ pub(crate) fn show(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// Prints the result of a command as JSON on standard output. A command calls this once.
+/// Prints the result of a command as JSON on standard output. A command calls this function at most
+/// once.
 pub(crate) fn show_json<T: serde::Serialize + ?Sized>(result: &T) -> anyhow::Result<()> {
     JSON_IS_PRINTED.store(true, Ordering::Relaxed);
     Ok(show(&(serde_json::to_string_pretty(result)? + "\n"))?)
@@ -39,7 +41,7 @@ pub(crate) fn show_error(error: &anyhow::Error) {
         return;
     }
     let error = serde_json::json!({ "error": reason_of(error) });
-    // The error itself is printed on standard error afterwards.
+    // The caller prints the error on standard error afterwards.
     let _ = show(&format!("{error:#}\n"));
 }
 

@@ -1,5 +1,5 @@
-//! The paths and ports on the node. docs/guide.md lists the step of the guide to which each of them
-//! belongs.
+//! Defines the paths and ports on the node. docs/guide.md lists the step of the guide to which each
+//! of them belongs.
 
 /// The cluster document, which is the same on every node.
 pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
@@ -9,13 +9,13 @@ pub(crate) const TRUST: &str = "/etc/firstboot/trust.pub";
 pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
 /// The list of the parts of this node that only an installation creates.
 pub(crate) const BASE: &str = "/etc/firstboot/base.json";
-/// The last file that the kickstart writes. It contains the digest of the overlay that the
-/// kickstart unpacked and checked.
+/// The last file that the kickstart writes, with the digest of the overlay that the kickstart
+/// unpacked and checked.
 pub(crate) const INSTALLED: &str = "/etc/firstboot/installed";
 /// The URL for reports, which contains the machine's token. The installation writes this file with
 /// mode 0600.
 pub(crate) const REPORT: &str = "/etc/firstboot/report";
-/// A node document that an operator put on the disk.
+/// A node document that an operator copied to the disk.
 pub(crate) const NODE_FILE: &str = "/etc/firstboot/node.json";
 
 /// A node document that QEMU passes to the machine (drivers/firmware/qemu_fw_cfg.c).
@@ -31,15 +31,15 @@ pub(crate) const ACCEPTED: &str = "/var/lib/firstboot/node.json";
 pub(crate) const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
 /// New keys of this node for which certificates have not been issued yet.
 pub(crate) const NEXT_KEYS: &str = "/var/lib/firstboot/next-keys.pem";
-/// Why this node could not renew its certificates, and when it tries again.
+/// The reason why this node could not renew its certificates, and the time of the next attempt.
 pub(crate) const RENEWAL: &str = "/var/lib/firstboot/renewal.json";
 /// The lock that allows only one process at a time to generate keys.
 pub(crate) const KEYS_LOCK: &str = "/run/firstboot/keys.lock";
 /// The inodes of the overlay's files at the last comparison of their digests.
 pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 
-/// The folder of an update of the image. It contains the update's state and, during the update,
-/// both images.
+/// The folder for updates of the image, which contains the state of an update and, during the
+/// update, both images.
 pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
 /// The new image, unpacked.
 pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";
@@ -53,18 +53,18 @@ pub(crate) const UPDATED: &str = "/var/lib/firstboot/update/updated.json";
 pub(crate) const UPDATE_LOOK: &str = "/var/lib/firstboot/update/look.json";
 /// The result of the last update.
 pub(crate) const UPDATE_OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
-/// This program.
+/// The path of this program.
 pub(crate) const PROGRAM: &str = "/usr/local/bin/firstboot";
 /// The program that performs an update: a copy of the firstboot that started the update, because
 /// the update replaces the image's own program.
 pub(crate) const UPDATER: &str = "/usr/local/bin/firstboot-updater";
-/// The output of the updater. A command that follows the update reads it.
+/// The output of the updater, which a command that follows the update reads.
 pub(crate) const UPDATE_LOG: &str = "/run/firstboot/update.log";
 /// The lock that allows only one process at a time to change anything below [`UPDATE`].
 pub(crate) const UPDATE_LOCK: &str = "/run/firstboot/update.lock";
 
-/// The file without which etcd.service does not start. It is in /run, so firstboot must create it
-/// again at each boot.
+/// The file without which etcd.service does not start. The file is in /run, so firstboot must
+/// create it again at each boot.
 pub(crate) const START_PERMIT: &str = "/run/firstboot/ready";
 
 /// The folder for firstboot's files of this boot.
@@ -77,7 +77,7 @@ pub(crate) const LOCK: &str = "/run/firstboot/lock";
 
 /// etcd's configuration.
 pub(crate) const ETCD_CONF: &str = "/etc/etcd/etcd.conf";
-/// Certificates and keys.
+/// The folder for etcd's certificates and keys.
 pub(crate) const TLS: &str = "/etc/etcd/tls";
 /// The port on which etcd serves its peers.
 pub(crate) const PEER_PORT: u16 = 2380;
@@ -89,15 +89,15 @@ pub(crate) const OWN_CLIENT_URL: &str = "https://127.0.0.1:2379";
 pub(crate) const VOLUME: &str = "/var/lib/etcd";
 /// etcd's data directory. The volume may also contain lost+found and archived data.
 pub(crate) const DATA: &str = "/var/lib/etcd/data";
-/// The disk id. It is on etcd's volume and not next to the journal, so that it is lost together
-/// with the data.
+/// The disk id. The file with the disk id is on etcd's volume and not next to the journal, so that
+/// the id is lost together with the data.
 pub(crate) const DISK_ID: &str = "/var/lib/etcd/firstboot-life";
 /// The end of etcd's WAL at the time of etcd's last start and stop.
 pub(crate) const PROGRESS: &str = "/var/lib/etcd/firstboot-progress";
 /// The archive of old data, which firstboot never deletes by itself.
 pub(crate) const ARCHIVE: &str = "/var/lib/etcd/aside";
 /// The copies of the journal that `%pre` of the kickstart makes on etcd's volume when it keeps the
-/// volume. The second is a copy that was interrupted.
+/// volume. The second path is that of an interrupted copy.
 pub(crate) const INSTALLER_COPIES: [&str; 2] = [
     "/var/lib/etcd/firstboot-kept",
     "/var/lib/etcd/firstboot-kept.new",
@@ -106,10 +106,10 @@ pub(crate) const INSTALLER_COPIES: [&str; 2] = [
 pub(crate) const BACKUPS: &str = recipes::backup::FOLDER;
 /// The keys of the object store, mode 0600.
 pub(crate) const S3_KEYS: &str = "/etc/firstboot/s3-keys";
-/// The folder in which a restore builds etcd's new data and stores a downloaded snapshot. It is on
-/// the volume of the old data, so that a rename can put the new data in place.
+/// The folder in which a restore builds etcd's new data and stores a downloaded snapshot. The
+/// folder is on the volume of the old data, so that a rename can move the new data into place.
 pub(crate) const RESTORE: &str = "/var/lib/etcd/restore";
-/// etcd's program for snapshots.
+/// The path of etcdutl, etcd's program for snapshots.
 pub(crate) const ETCDUTL: &str = "/usr/local/bin/etcdutl";
-/// The program for etcd 3.4, which does not have etcdutl.
+/// The path of etcdctl, which restores snapshots in etcd 3.4, where etcdutl does not exist.
 pub(crate) const ETCDCTL: &str = "/usr/local/bin/etcdctl";

@@ -1,5 +1,5 @@
 //! Reports `healthy`, or `refused` with the reason, to the server that installed this machine. The
-//! installation wrote the server's URL to the disk; a machine that was installed in a different way
+//! installation wrote the server's URL to the disk. A machine that was installed in a different way
 //! does not report.
 //!
 //! A report only informs the operator. If the server does not answer, firstboot continues after a
@@ -26,8 +26,8 @@ pub(crate) fn report(stage: Stage, why: Option<&str>) {
             .transpose()
     }) {
         Ok(_) => {}
-        // `say` is not used here, because the newest line of `systemctl status` is the state of the
-        // node.
+        // Do not call `say`, because the newest status line of `systemctl status` is reserved for
+        // the state of the node.
         Err(error) => println!("cannot report `{stage}` to the server: {error:#}"),
     }
 }
@@ -86,8 +86,7 @@ fn body(stage: Stage, why: Option<&str>) -> String {
     form.finish()
 }
 
-/// Returns the URL as messages show it. The query is omitted because it contains the machine's
-/// token.
+/// Returns the URL for messages, without the query, which contains the machine's token.
 fn place(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
@@ -116,7 +115,7 @@ mod tests {
             .parse()
             .unwrap();
         assert_eq!(place(&url), "http://10.0.0.5:8080/report");
-        // No program listens on this port: port 9 of this host belongs to the discard service.
+        // No program listens on port 9, which is reserved for the discard service.
         let error = send(
             &"http://127.0.0.1:9/report?token=secret".parse().unwrap(),
             Stage::Healthy,

@@ -1,5 +1,5 @@
-//! `firstboot run`: turns a machine into a member in its first minute, and verifies at every later
-//! boot that it still is one.
+//! `firstboot run`: turns a machine into a member at its first boot, and verifies at every later
+//! boot that the machine still is a member.
 
 mod dry_run;
 
@@ -45,18 +45,18 @@ pub(crate) struct Options {
     /// Print the planned changes as JSON
     #[arg(long, requires = "dry_run")]
     pub(crate) json: bool,
-    /// Wait this many seconds for a healthy member once etcd runs
+    /// Wait this many seconds for a healthy member after etcd has started
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     deadline: u64,
     /// Bootstrap without these members. Pass the same list on every other member
     #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
     without: Vec<Label>,
-    /// Join the cluster again as a new member after this node left or was removed. Archives its old
-    /// data
+    /// Join the cluster again as a new member after this node left or was removed. The old data is
+    /// archived
     #[arg(long, conflicts_with_all = ["dry_run", "without"])]
     rejoin: bool,
-    /// Confirm that etcd's data directory holds this member's newest data, for example after a move
-    /// to another disk. Older data may lose acknowledged writes
+    /// Confirm that etcd's data directory contains this member's newest data, for example after a
+    /// move to another disk. With older data, acknowledged writes may be lost
     #[arg(long, conflicts_with_all = ["dry_run", "without", "rejoin"])]
     accept_data: bool,
 }
@@ -115,7 +115,7 @@ fn converge(options: &Options) -> Result<()> {
     if let Some(change) = steps::network::plan(&identity)? {
         change.apply_and_log()?;
     }
-    // The machine accepts its identity only once it has the address that its document names.
+    // The machine accepts its identity only after it has the address that its document names.
     steps::network::wait_for_address(&identity)?;
     check_source(&identity, &journal)?;
     // If etcd was already allowed to start in this boot, an earlier run has probed the address.
@@ -144,8 +144,8 @@ fn converge(options: &Options) -> Result<()> {
     let expected = NodeState::of(&journal).expected(&identity.node.name);
     let patience = Duration::from_secs(options.deadline);
     if let MembershipIntent::Leaving(member) = NodeState::of(&journal).intent {
-        // Power was lost during the removal. Until the member is removed, the other members may
-        // need its vote for their quorum.
+        // Power was lost during the removal of this node's member. Start etcd, because the other
+        // members may need the vote of this member until it is removed.
         allow_etcd(&identity, &mut journal, &expected)?;
         match leave::leave(&identity, &mut journal, patience) {
             Ok(()) => return Err(refused(leave::left_reason(member))),
@@ -161,7 +161,8 @@ fn converge(options: &Options) -> Result<()> {
         allow_etcd(&identity, &mut journal, &expected)?;
     }
     health::promote_and_wait_until_healthy(&identity, &mut journal, patience)?;
-    // A rotation waits for members that cannot restart while this member holds the turn.
+    // Return the turn first, because the rotation waits for members that cannot restart while this
+    // member holds the turn.
     update::return_turn_of_previous_self(&identity);
     rotation::complete(&mut identity, &mut journal)?;
     Ok(())
@@ -181,7 +182,7 @@ fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
     }
 }
 
-/// Allows etcd to start. Records in the journal which etcd version uses the data, because the
+/// Allows etcd to start, and records in the journal which etcd version uses the data, because the
 /// permitted upgrades depend on that version. If etcd was allowed to start earlier in this boot,
 /// the version has not changed.
 fn allow_etcd(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {

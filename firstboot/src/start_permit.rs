@@ -1,5 +1,5 @@
-//! Controls whether etcd may run, with the file without which etcd.service does not start, and with
-//! the unit itself.
+//! Controls whether etcd may run. The start permit is the file without which etcd.service does not
+//! start.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use crate::{paths, systemd};
 
 const UNIT: &str = "etcd.service";
 
-/// Allows etcd to start on data that matches this description, and starts etcd, because systemd may
-/// have skipped etcd.service in an earlier attempt.
+/// Allows etcd to start on data that matches this description. Also starts etcd, because systemd
+/// may have skipped etcd.service earlier.
 pub(crate) fn grant(expected: &Expected) -> Result<()> {
     DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
     replace(expected)?;
@@ -63,7 +63,7 @@ pub(crate) fn revoke_and_stop_etcd() -> Result<()> {
 }
 
 /// Revokes the permit and stops etcd, if the permit was granted. An etcd that was allowed to start
-/// earlier in this boot but has not created any data may be restarting repeatedly. It must not
+/// earlier in this boot but has not created any data may be restarting repeatedly, and must not
 /// restart while firstboot decides how etcd starts.
 pub(crate) fn revoke_if_granted() -> Result<()> {
     if !is_granted() {

@@ -39,7 +39,7 @@ struct JsonOutput<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     backup: Option<&'a Backup>,
     update: &'a Summary,
-    /// Why this node could not renew its certificates.
+    /// The reason why this node could not renew its certificates.
     #[serde(skip_serializing_if = "Option::is_none")]
     renewal: Option<&'a RenewalFailure>,
 }
@@ -68,8 +68,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         (rows, backup, update)
     });
     diagnose(&mut rows, &cluster);
-    // If this image does not renew certificates by itself, a failure that an earlier image recorded
-    // no longer matters.
+    // Ignore a failure that an earlier image recorded if the node with this image does not renew
+    // its certificates.
     let renewal = RenewalFailure::read()?.filter(|_| cluster.enrol.is_some());
     if options.json {
         show(
@@ -92,8 +92,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     })
 }
 
-/// Returns the members that are not healthy voters or whose data differs from the data of the
-/// others, each with the reason.
+/// Returns the members that are not healthy voters, or whose data differs from the data of the
+/// other members, each with the reason.
 pub(crate) async fn unhealthy_members(
     cluster: &ClusterDocument,
     credentials: &Credentials,
@@ -143,9 +143,9 @@ fn without() -> BTreeSet<Label> {
     names.unwrap_or_default()
 }
 
-/// Returns the value that `pick` takes from the newest matching event in this node's journal.
-/// Ignores a damaged journal, because it does not affect the cluster; `firstboot explain` reports
-/// it.
+/// Returns the value that `pick` extracts from the newest matching event in this node's journal.
+/// Ignores a damaged journal, which does not affect the cluster and which `firstboot explain`
+/// reports.
 fn newest<T>(pick: impl Fn(Event) -> Option<T>) -> Option<T> {
     let bytes = files::read_if_there(paths::JOURNAL)
         .ok()

@@ -1,4 +1,4 @@
-//! The only module that accesses systemd: notifications, units and the journal.
+//! Accesses systemd's notifications, units and journal. No other module does so.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -28,7 +28,7 @@ fn notify(state: &str) {
         UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
         Ok(())
     };
-    // A lost status line does not make the command fail.
+    // Do not fail if a notification is lost.
     if let Err(error) = send() {
         eprintln!("firstboot: cannot notify systemd of `{state}`: {error}");
     }
@@ -45,8 +45,8 @@ pub(crate) fn notify_status(line: &str) {
     notify(&format!("STATUS={}", line.replace('\n', " ")));
 }
 
-/// Starts a unit without waiting for the start to finish. The start of etcd finishes only once
-/// there is a quorum.
+/// Starts a unit without waiting for the start to finish, because the start of etcd finishes only
+/// once there is a quorum.
 pub(crate) fn start(unit: &str) -> Result<()> {
     run(&["start", "--no-block", unit]).map(|_| ())
 }
@@ -58,7 +58,7 @@ pub(crate) fn restart(unit: &str) -> Result<()> {
 
 /// Returns the id of the main process of a unit, if it is running.
 pub(crate) fn main_process(unit: &str) -> Result<Option<u32>> {
-    // `show --value` was introduced in systemd 230.
+    // Do not use `show --value`, which was introduced in systemd 230.
     let said = run(&["show", "--property=MainPID", unit])?;
     Ok(said
         .strip_prefix("MainPID=")
@@ -71,8 +71,8 @@ pub(crate) fn stop(unit: &str) -> Result<()> {
     run(&["stop", unit]).map(|_| ())
 }
 
-/// Returns the values of these properties of a unit, by name. Properties that this version of
-/// systemd does not have are omitted.
+/// Returns the values of these properties of a unit, by name. Omits properties that this version of
+/// systemd does not have.
 pub(crate) fn properties(unit: &str, names: &[&str]) -> Result<BTreeMap<String, String>> {
     let said = run(&["show", &format!("--property={}", names.join(",")), unit])?;
     let pairs = said.lines().filter_map(|line| line.split_once('='));
@@ -84,7 +84,7 @@ pub(crate) fn properties(unit: &str, names: &[&str]) -> Result<BTreeMap<String, 
 /// Passes the entries of a unit's journal in this boot to a reader, newest first and each as one
 /// line of JSON, until the reader returns false.
 pub(crate) fn journal(unit: &str, mut read: impl FnMut(&str) -> bool) -> Result<()> {
-    // Without --all, journalctl omits messages that are longer than 4 KiB.
+    // Pass --all, without which journalctl omits messages that are longer than 4 KiB.
     let mut child = Command::new("journalctl")
         .args([
             "--boot",
@@ -109,7 +109,7 @@ pub(crate) fn journal(unit: &str, mut read: impl FnMut(&str) -> bool) -> Result<
             }
         }
     }
-    // journalctl may have more output, which is not needed.
+    // Kill journalctl, whose remaining output is not needed.
     child.kill().ok();
     child.wait().context("`journalctl` did not exit").map(drop)
 }

@@ -7,8 +7,8 @@ const WORDS: usize = 16;
 /// The number of ids in a chunk.
 const CHUNK: u64 = 64 * WORDS as u64;
 
-/// One bit for each page. Only chunks that contain an id use memory, so memory use does not depend
-/// on the length that a file states.
+/// A set with one bit for each page. Only chunks that contain an id use memory, so the memory use
+/// does not depend on the page count that a file states.
 #[derive(Debug, Default)]
 pub(crate) struct Bitmap(BTreeMap<u64, [u64; WORDS]>);
 
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_far_apart_take_little_memory_and_are_found_in_order() {
+    fn ids_that_are_far_apart_use_little_memory_and_are_returned_in_order() {
         let mut set = Bitmap::default();
         let ids = [0, 63, 64, CHUNK - 1, CHUNK, 1 << 51];
         assert!(ids.iter().all(|id| set.insert(*id)) && !set.insert(64));

@@ -1,4 +1,4 @@
-//! Describes a fault in a file and its location.
+//! Describes faults in a file and their locations.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub struct Fault {
     pub offset: u64,
     /// The part of the page that is wrong, and its expected value.
     pub expected: String,
-    /// The value found instead.
+    /// The value that was found instead of the expected one.
     pub found: String,
 }
 
@@ -72,7 +72,7 @@ impl Faults {
     }
 }
 
-/// Formats a key for a message: in hexadecimal, truncated if it is long.
+/// Formats a key for a message, in hexadecimal. Truncates a long key.
 pub(crate) fn shown(key: &[u8]) -> String {
     use fmt::Write as _;
     const LONG: usize = 32;

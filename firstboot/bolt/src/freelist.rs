@@ -1,4 +1,5 @@
-//! Checks the list of free pages. etcd does not write such a list, but other users of bbolt do.
+//! Checks the list of free pages. etcd's databases do not contain this list, but databases of other
+//! bbolt users may.
 
 use std::io;
 
@@ -13,7 +14,7 @@ const PIECE: usize = 64 << 10;
 /// A count with this value means that the first word of the list contains the real count.
 const OVERFULL: u16 = 0xFFFF;
 
-/// Where a freelist stores its page ids.
+/// The position of the page ids in a freelist.
 struct Ids {
     /// The number of pages that the list occupies.
     span: u64,
@@ -23,8 +24,8 @@ struct Ids {
     count: u64,
 }
 
-/// Reads the list, and marks the pages that hold it as used. bbolt's two forms of the list, array
-/// and hash map, are identical on disk: page ids in ascending order.
+/// Reads the list, and marks the pages that contain the list as used. bbolt has two kinds of
+/// freelist, array and hash map, but both write the same bytes: the page ids in ascending order.
 pub(crate) fn read<R: ReadAt + ?Sized>(
     file: &R,
     id: u64,
@@ -42,7 +43,7 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     let mut at = from;
     let end = at + count * 8;
     // A list with this many faults is not a freelist, and its stated length may be very large. So
-    // reading stops here.
+    // the loop stops at this number of faults.
     while at < end && faults.count() < Faults::KEPT as u64 {
         let bytes = &mut piece[..usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
         file.read_exact_at(bytes, at)?;
@@ -163,8 +164,8 @@ fn extent(
         );
         return None;
     }
-    // bbolt allocates the list's own pages from the free pages in the list. So the list may be
-    // shorter than its pages allow by the number of those pages.
+    // bbolt computes the list's length before it takes the list's own pages from the list. So the
+    // list may contain fewer ids than its pages have room for, by the number of those pages.
     let needed = (skip + count * 8) / size + 1;
     if span > needed + 1 + span / 64 {
         let expected = format!(

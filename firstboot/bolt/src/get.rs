@@ -1,4 +1,5 @@
-//! Looks up a value by its bucket and its key. Reads only the few pages on the path to the value.
+//! Looks up a value by its bucket and its key. The lookup reads only the few pages on the path to
+//! the value.
 
 use std::io;
 
@@ -53,7 +54,7 @@ pub fn get<R: ReadAt + ?Sized>(
         .map(|(_, value)| value))
 }
 
-/// Whether the value is a bucket, and the value itself.
+/// A value that was found, preceded by whether it is a bucket. `None` if the key does not exist.
 type Found = Option<(bool, Vec<u8>)>;
 
 struct Pages<'f, R: ReadAt + ?Sized> {
@@ -73,7 +74,7 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
             if !node.is_branch() {
                 return Ok(search(&node, key));
             }
-            // The last child whose first key is not above the key.
+            // Descend into the last child whose first key is not above the wanted key.
             let after = (0..node.count())
                 .find(|at| node.key(*at) > key)
                 .unwrap_or(node.count());
@@ -106,7 +107,7 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
     }
 }
 
-/// Looks for a key in an inline bucket, which is stored in its parent's page.
+/// Looks for a key in an inline bucket, whose only page is stored in its parent's page.
 fn leaf(bytes: &[u8], key: &[u8]) -> io::Result<Found> {
     if bytes.len() < HEADER {
         return Err(damaged("a bucket's page is too short"));

@@ -23,7 +23,7 @@ const PAGE_SIZES: [u32; 7] = [
     1 << 16,
 ];
 /// The value that replaces the freelist's page id if the freelist was not written, as in etcd's
-/// databases. Every page that is not reachable is then free.
+/// databases. In a file without a freelist, every page that is not reachable is free.
 const NO_FREELIST: u64 = u64::MAX;
 
 /// A fault of a meta page: its offset in the page, the expected value and the found value.
@@ -90,8 +90,8 @@ impl Meta {
 }
 
 /// Finds the meta page that is in force. In a [`FileKind::Snapshot`], faults of the other meta page
-/// count as well. In a live file they do not, because bbolt has two meta pages so that one remains
-/// valid if power fails while it writes the other.
+/// also count. In a live file, those faults do not count, because bbolt keeps two meta pages so
+/// that one remains valid if power fails while bbolt writes the other.
 pub(crate) fn find<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -104,7 +104,8 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
     };
     let second = match &first.meta {
         Ok(meta) => Page::read(file, len, u64::from(meta.page_size))?,
-        // If the first page does not state the page size, firstboot must search for the second one.
+        // If the first meta page does not state the page size, the position of the second one is
+        // unknown.
         Err(_) => Page::search(file, len)?,
     };
     let mut metas = Vec::new();
@@ -167,8 +168,8 @@ fn newer(a: Meta, b: Meta) -> Meta {
 /// Compares two valid meta pages of one file. Returns the expected relation if the pages do not
 /// have it, and `None` if they do.
 fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
-    // bbolt streams one transaction. Both pages contain the fields of that transaction, but the
-    // second contains the previous transaction's id.
+    // bbolt streams one transaction. Both meta pages contain that transaction's fields, but the
+    // second page contains the previous transaction's id.
     let streamed = Meta {
         txid: first.txid.wrapping_sub(1),
         ..first.clone()
@@ -177,8 +178,8 @@ fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static 
         FileKind::Snapshot => (*second != streamed)
             .then_some("the first meta page's fields with the previous transaction's id"),
         FileKind::Live => {
-            // bbolt writes the two pages alternately. In a file that was streamed and then used as
-            // a database, the page that bbolt writes first may be the newer one, so their
+            // bbolt writes the two pages alternately. If a file was streamed and then used as a
+            // database, bbolt's first write may replace the newer of its meta pages, so their
             // transaction ids may differ by two. The number of pages in a file never decreases.
             let (old, new) = if first.txid > second.txid {
                 (second, first)
@@ -203,10 +204,10 @@ pub fn stated_length(begin: &[u8]) -> Option<u64> {
     meta.pages.checked_mul(u64::from(meta.page_size))
 }
 
-/// The number of bytes that contain both meta pages for any page size.
+/// The length of a file's beginning that contains both meta pages, whatever the page size is.
 pub const META_PAGES: usize = (1 << 16) + LENGTH;
 
-/// The content of a page that should be a meta page.
+/// The content of a page that is expected to be a meta page.
 struct Page {
     offset: u64,
     id: u64,
@@ -233,8 +234,8 @@ impl Page {
         }))
     }
 
-    /// Finds the second meta page of a file whose first one is damaged. Its offset must match the
-    /// page size that it states.
+    /// Finds the second meta page of a file whose first one is damaged. The second meta page's
+    /// offset must match the page size that it states.
     fn search<R: ReadAt + ?Sized>(file: &R, len: u64) -> io::Result<Option<Self>> {
         for size in PAGE_SIZES {
             let page = Self::read(file, len, u64::from(size))?;

@@ -1,5 +1,5 @@
 //! Checks a page of a tree with its overflow. The page must be a branch or a leaf, its keys must be
-//! in order, and its parts must be where bbolt's writer puts them.
+//! in order, and each of its parts must be at the offset at which bbolt writes it.
 
 use crate::fault::shown;
 use crate::page::{BRANCH, HEADER, LEAF};
@@ -42,8 +42,8 @@ impl Header {
         HEADER + usize::from(self.count) * ELEMENT
     }
 
-    /// Computes the end of the page's last element from the table. `table` must contain at least
-    /// the page's bytes up to the end of the table.
+    /// Computes the end of the page's last element from the table. The argument `table` must
+    /// contain at least the page's bytes up to the end of the table.
     pub(crate) fn extent(&self, table: &[u8]) -> u64 {
         let Some(last) = usize::from(self.count).checked_sub(1) else {
             return HEADER as u64;
@@ -89,7 +89,7 @@ impl Element {
     }
 }
 
-/// A fault inside a page: its offset in the page, the expected value and the found value.
+/// A fault inside a page: the fault's offset in the page, the expected value and the found value.
 pub(crate) type Wrong = (usize, String, String);
 
 /// A branch or leaf whose elements are all at the right positions and whose keys ascend.
@@ -239,8 +239,8 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Converts a position that was checked before. It is inside a slice, so the conversion cannot
-/// fail.
+/// Converts a position that was already checked. The position is inside a slice, so the conversion
+/// cannot fail.
 fn at(position: u64) -> usize {
     usize::try_from(position).unwrap_or(usize::MAX)
 }

@@ -33,15 +33,15 @@ impl ReadAt for [u8] {
 }
 
 /// The number of bytes of consecutive pages that are read in one call. A separate call for each
-/// page would cost more than checking the page.
+/// page would take longer than the check of the page.
 const AHEAD: usize = 64 << 10;
 /// A read that begins at most this many bytes after the end of the previous one counts as
 /// sequential.
 const NEAR: u64 = 32 << 10;
 
-/// Reads pages of a file. Reads ahead while pages are requested in the order in which they are
-/// stored. This order is common, because bbolt stores data in key order if the data was written in
-/// key order.
+/// A reader of a file's pages. The reader reads ahead while pages are requested in the order in
+/// which they are stored. This order is common, because data that was written in key order is also
+/// stored in key order.
 pub(crate) struct Pages<'f, R: ReadAt + ?Sized> {
     file: &'f R,
     /// The end of the file's last page.
@@ -86,8 +86,8 @@ impl<'f, R: ReadAt + ?Sized> Pages<'f, R> {
         self.ahead.resize(left, 0);
         self.ahead_at = offset;
         if self.file.read_exact_at(&mut self.ahead, offset).is_err() {
-            // The bytes that are read ahead may be unreadable or missing. Only a requested page
-            // must be readable.
+            // The bytes after the requested page may be unreadable or missing, so a failure to read
+            // ahead is not an error.
             self.ahead.clear();
             return self.file.read_exact_at(buffer, offset);
         }

@@ -12,7 +12,7 @@ use crate::read::{Pages, ReadAt, u64_at};
 use crate::types::{Entry, Offset, Path, Visitor};
 
 /// The maximum depth of a tree, including nested buckets. Real trees are far less deep, because a
-/// page has room for dozens of keys, and bbolt splits a full page into halves.
+/// page has room for dozens of keys, and bbolt splits a full page in half.
 const DEEPEST: usize = 64;
 /// The maximum total length of the pages from the root to the current one. One page can hold two
 /// long records, so the limit allows all records of up to 32 MiB. etcd accepts requests of 1.5 MiB,
@@ -39,10 +39,10 @@ pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
     pub(crate) held: u64,
 }
 
-/// The requirements that a page's position in the tree places on the page.
+/// The requirements that follow from a page's position in the tree.
 #[derive(Clone, Copy)]
 struct Expected<'a> {
-    /// The place in the file that points to the page.
+    /// The position of the pointer to the page in the file.
     from: Offset,
     /// The lower bound of the page's keys, inclusive.
     min: Option<&'a [u8]>,
@@ -105,11 +105,12 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(())
     }
 
-    /// Checks a page's keys against its position in the tree, and continues with the pages below
+    /// Checks that a page's keys fit its position in the tree, and continues with the pages below
     /// it.
     fn node(&mut self, node: Node<'_>, start: Offset, expected: Expected<'_>) -> io::Result<()> {
         let Some(last) = node.count().checked_sub(1) else {
-            // The root page of a bucket without keys is an empty leaf.
+            // Only the root page of a bucket may be empty: a bucket without keys has an empty leaf
+            // as its root.
             let root = expected.min.is_none() && expected.max.is_none();
             if node.is_branch() || !root {
                 self.wrong(inside(start, 10), "a page with keys", "no keys");

@@ -1,20 +1,20 @@
 //! Defines the types that the walk over a database shares with its caller: the kind of a file, a
-//! place in the file, and the values that the visitor receives.
+//! location in the file, and the values that the visitor receives.
 
 use crate::fault::Faults;
 
 /// The way in which the file was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// The file was streamed from one transaction. It ends with its last page, and both meta pages
-    /// are from that transaction.
+    /// The file was streamed from one transaction. The file ends with its last page, and both meta
+    /// pages are from that transaction.
     Snapshot,
-    /// The file is in use by a database. It may be longer than its pages need, and one of its meta
-    /// pages may be half-written.
+    /// The file is in use by a database. The file may be longer than its pages require, and one of
+    /// its meta pages may be half-written.
     Live,
 }
 
-/// The path of a bucket: its name and the buckets that contain it.
+/// The path of a bucket: the bucket's name and the buckets that contain the bucket.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'a> {
     /// The bucket's name.
@@ -23,7 +23,7 @@ pub struct Path<'a> {
     pub parent: Option<&'a Path<'a>>,
 }
 
-/// A place in the file.
+/// A location in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offset {
     /// The page.
@@ -45,13 +45,13 @@ pub struct Entry<'a> {
     pub place: Offset,
 }
 
-/// Receives everything that the walk finds, in the order of the keys.
+/// A receiver of everything that the walk finds, in the order of the keys.
 pub trait Visitor {
     /// Receives a bucket before its content. Adds a fault if the bucket's name violates the rules
     /// of the application.
     fn bucket(&mut self, _bucket: &Path<'_>, _place: Offset, _faults: &mut Faults) {}
-    /// Receives the keys and values of one leaf page in order, each key followed by its value.
-    /// These bytes are the input of a hash over all keys and values.
+    /// Receives the keys and values of one leaf page in order, each key followed by its value. A
+    /// caller can hash these bytes to compute a hash over all keys and values.
     fn data(&mut self, _bucket: &Path<'_>, _bytes: &[u8]) {}
     /// Receives a key with its value. Adds a fault if they violate the rules of the application.
     fn entry(&mut self, entry: &Entry<'_>, faults: &mut Faults);

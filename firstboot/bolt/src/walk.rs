@@ -18,8 +18,8 @@ pub struct Report {
     pub meta: Option<Meta>,
     /// The number of pages in use.
     pub used: u64,
-    /// Whether the walk checked every reachable page. It is false if a fault made other pages
-    /// unreachable.
+    /// Whether the walk checked every reachable page. The value is false if a fault made other
+    /// pages unreachable.
     pub complete: bool,
     /// The faults.
     pub faults: Faults,
@@ -94,8 +94,8 @@ pub fn check<R: ReadAt + ?Sized>(
     })
 }
 
-/// Compares the high-water mark with the file's length. Returns the number of pages that the file
-/// actually contains.
+/// Compares the high-water mark with the file's length. Returns the number of pages that are really
+/// in the file.
 fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
     let size = u64::from(meta.page_size);
     let there = len / size;
@@ -133,8 +133,8 @@ fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
     meta.pages.min(there)
 }
 
-/// Reports pages that are neither reachable nor free. Consecutive pages form one run, so that one
-/// fault covers many pages.
+/// Reports pages that are neither reachable nor free. Combines consecutive pages, so that one fault
+/// covers many pages.
 fn report_leaked_pages(used: &Bitmap, free: &Bitmap, pages: u64, size: u64, faults: &mut Faults) {
     let mut id = 2;
     while id < pages {

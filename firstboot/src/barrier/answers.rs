@@ -20,7 +20,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub(super) struct Answers {
     answers: mpsc::Receiver<(Label, ProbeResult)>,
-    /// The tasks that probe the other members. They are aborted when this set is dropped.
+    /// The tasks that probe the other members. Dropping this set aborts them.
     _asking: JoinSet<()>,
 }
 
@@ -63,8 +63,8 @@ pub(super) fn probe_all(
     }
 }
 
-/// Probes one member repeatedly: after a pause, or immediately when the member or this node has
-/// changed its state.
+/// Probes one member repeatedly. Probes again after a pause, or immediately when the member or this
+/// node has changed its state.
 async fn probe_repeatedly(
     peer_client: PeerClient,
     member: Member,
@@ -82,7 +82,7 @@ async fn probe_repeatedly(
             return;
         }
         let rung = notifier.wait_for(|notifier| notifier.answers > answers || notifier.news > news);
-        // Waits until the pause is over or a notification arrives.
+        // Wait until the pause is over or a notification arrives.
         let _ = tokio::time::timeout(PAUSE, rung).await;
     }
 }

@@ -1,21 +1,22 @@
-//! The rule of the bootstrap barrier, as a pure function: it maps the state of this node and the
-//! observed states of the others to the next action. The safety of the barrier depends on this rule
-//! alone. `model.rs` explores every order of events on nodes that apply this rule.
+//! The rule of the bootstrap barrier, a pure function that maps the state of this node and the
+//! observed states of the other members to the next action. The safety of the barrier depends on
+//! this rule alone. `model.rs` explores every order of events on nodes that apply this rule.
 //!
 //! The following argument shows that the rule is safe. A proposal names the disk ids of all
-//! members. A node accepts a proposal only when it has itself seen every disk id of that proposal,
-//! and its view of a peer never goes back in time. So all disks that accepted the same two
-//! proposals accepted them in the same order, and no node returns from the later proposal to the
-//! earlier one. A node begins the cluster of its newest proposal once *all* have announced that
-//! they accepted it. From then on every other node follows, but only into a cluster whose proposal
-//! its own disk accepted under its current id. Such a disk has never voted. The clusters of two
-//! proposals could both exist only if a node changed from one proposal to the other and back.
+//! members. A node accepts a proposal only after it has itself received every disk id of that
+//! proposal, and it never replaces its view of a peer with an older one. So all disks that accepted
+//! the same two proposals accepted them in the same order, and no node returns from the later
+//! proposal to the earlier one. A node bootstraps the cluster of its newest proposal once *all*
+//! nodes have announced that they accepted the proposal. From then on, every other node starts as a
+//! member of that cluster, but only if its own disk accepted the proposal under its current id. A
+//! disk that does so has never voted. The clusters of two proposals could both exist only if a node
+//! changed from one proposal to the other and back.
 //!
 //! A node with an order to restore follows the same rule, while etcd is stopped and its data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
-//! is replaced before all nodes have the order. Until then a node may abandon the order at any time
-//! and continue with its previous data. A node with an order to roll back does not need the
-//! agreement of members that have already returned to the previous cluster.
+//! is replaced before all nodes have the order. Until all nodes have the order, a node may abandon
+//! it at any time and continue with its previous data. A node with an order to roll back does not
+//! need the agreement of members that have already returned to the previous cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +38,7 @@ pub(crate) struct PeerObservation {
 /// The observed states of all other members of the recipe.
 pub(crate) type PeerObservations = BTreeMap<Label, PeerObservation>;
 
-/// The state of this node in the barrier. The journal records the whole state.
+/// The state of this node in the barrier. All of this state is in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalState {
     /// The name of this member.
@@ -50,12 +51,12 @@ pub(crate) struct LocalState {
     pub(crate) disk_id: DiskId,
     /// The proposals that this node accepted with this disk id, oldest first.
     pub(crate) proposals: Vec<Proposal>,
-    /// Whether the node begins with a new cluster, a restore or a rollback.
+    /// Whether the node bootstraps a new cluster, restores a snapshot or rolls back.
     pub(crate) mode: BootstrapMode,
 }
 
 impl LocalState {
-    /// Returns the state that this node reports to the others.
+    /// Returns the state that this node reports to the other members.
     pub(crate) fn announcement(&self) -> Announcement<'_> {
         Announcement {
             name: &self.name,
@@ -84,22 +85,22 @@ impl LocalState {
 /// The next action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Probe again.
+    /// Wait, and probe the other members again.
     Wait,
-    /// All others have just answered with the same order and with these disk ids: accept the
-    /// proposal with these ids.
+    /// Accept the proposal with these disk ids, because all other members have just answered with
+    /// these ids and with the same order.
     AcceptProposal(DiskIds, BootstrapMode),
     /// Start etcd as an initial member of the cluster of the proposal with this hash.
     StartEtcd(Sha256),
-    /// Another cluster is running, or was running when it was last observed. This node must not
-    /// start as a member of a new cluster, and joins the running one.
+    /// Join the running cluster instead of bootstrapping a new one. A cluster is running, or was
+    /// running when it was last observed.
     JoinRunningCluster,
-    /// This member has a different order or withdrew its agreement: abandon this node's order and
-    /// continue with the previous data.
+    /// Abandon this node's order and continue with the previous data, because the named member has
+    /// a different order or withdrew its agreement.
     AbandonOrder(Label),
 }
 
-/// Decides the next action from the state of this node and its observations of the others.
+/// Decides the next action from the state of this node and its observations of the other members.
 pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
     if let Some(step) = decide_with_live_cluster(local, views) {
         return step;
@@ -135,8 +136,8 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
         }
     }
     match local.proposals.last() {
-        // The others recorded on their disks that they accepted the proposal, so it does not matter
-        // how old their answers are.
+        // All other members recorded on their disks that they accepted the proposal, so it does not
+        // matter how old their answers are.
         Some(proposal) if all_accepted => Action::StartEtcd(proposal.id),
         _ if local
             .proposals
@@ -156,8 +157,8 @@ fn already_rolled_back(local: &LocalState, state: &PeerState) -> bool {
     matches!((local.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
-/// Returns the action if etcd runs on another member or if another member has a different order,
-/// and `None` otherwise.
+/// Returns the action that follows if etcd runs on another member or if another member has a
+/// different order. Returns `None` if neither is the case.
 fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Option<Action> {
     let live_clusters: BTreeSet<u64> = views
         .values()
@@ -180,7 +181,7 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     if let (BootstrapMode::Restore { .. }, [proposal]) = (local.mode, own.as_slice()) {
         return Some(Action::StartEtcd(proposal.id));
     }
-    // Even an excluded member must have been probed.
+    // This decision also requires an observation of every excluded member.
     if local.without.iter().any(|name| !views.contains_key(name)) {
         return Some(Action::Wait);
     }
@@ -188,8 +189,8 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     for (name, PeerObservation { state, fresh }) in views {
         let takes_part = local.initial.contains(name);
         match state {
-            // That member withdrew its agreement, or this node has not accepted a proposal. The
-            // code above has already handled a member that started with the new data.
+            // Either that member withdrew its agreement, or this node has not accepted a proposal.
+            // A member that started with the new data was already handled above.
             Some(state @ PeerState::Etcd { .. })
                 if *fresh && !already_rolled_back(local, state) =>
             {

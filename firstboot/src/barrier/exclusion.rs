@@ -7,7 +7,7 @@ use recipes::{ClusterDocument, Label};
 use crate::journal::NodeState;
 use crate::reason::{Reason, ReasonId};
 
-/// Returns why it is too late to exclude members, or `None` if it is not.
+/// Returns why it is too late to exclude members, or `None` if members can still be excluded.
 pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
     let token = &state.initial_cluster.as_ref()?.token;
     Some(ReasonId::ExclusionTooLate.because(format!(
@@ -54,8 +54,9 @@ fn text(
             all.len()
         ));
     }
-    // A member that accepted a set of members may have begun a cluster with them. The members
-    // that are now excluded must not be able to form a quorum of that cluster by themselves.
+    // A member that accepted a proposal may have bootstrapped a cluster with the members of that
+    // proposal. The members that are now excluded must not have a quorum in that cluster by
+    // themselves.
     let before: BTreeSet<&Label> = state
         .accepted_ever
         .iter()
@@ -69,8 +70,7 @@ fn text(
         let before: Vec<&str> = before.into_iter().map(Label::as_str).collect();
         format!(
             "this node was ready to bootstrap with {}. The members to exclude may have \
-             bootstrapped that cluster and may have a quorum in it. Start them or reinstall them \
-             first",
+             bootstrapped that cluster and may have its quorum. Start them or reinstall them first",
             before.join(", ")
         )
     })

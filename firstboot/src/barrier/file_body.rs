@@ -1,5 +1,5 @@
-//! Streams a file, from an offset to its end, as the body of an HTTP response. A member serves the
-//! snapshot in this way.
+//! Streams a file, from an offset to its end, as the body of an HTTP response. The barrier's server
+//! uses it to send the snapshot.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -15,7 +15,7 @@ use crate::files;
 /// from the page cache.
 const CHUNK: usize = 256 << 10;
 
-/// A file from an offset to its end.
+/// The part of a file from an offset to its end.
 #[derive(Debug)]
 pub(crate) struct FileRange {
     file: File,

@@ -29,7 +29,7 @@ impl LocalState {
         }
     }
 
-    /// Returns the barrier state of a node that begins or joins a cluster with an empty disk.
+    /// Returns the barrier state of a node that bootstraps or joins a cluster with an empty disk.
     pub(crate) fn of_new(
         state: &NodeState,
         cluster: &ClusterDocument,

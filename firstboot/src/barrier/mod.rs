@@ -1,10 +1,10 @@
 //! The bootstrap barrier ensures that no cluster is ever bootstrapped twice. A node with an empty
-//! disk does not decide alone that its cluster is new. It waits until all initial members are
+//! disk does not decide alone that its cluster is new. The node waits until all initial members are
 //! reachable, have empty disks, and agree.
 //!
 //! `journal` determines from its events and from the volume whether this node's cluster has been
 //! bootstrapped. `server` and `membership::peer_client` implement the protocol. `decide` contains
-//! the rule, and `model` proves it.
+//! the rule, and `model` checks that the rule is safe.
 
 mod answers;
 mod decide;
@@ -46,13 +46,13 @@ use peer_tracker::PeerTracker;
 use restore_session::Cancellation;
 use server::Listener;
 
-/// The interval at which a waiting node checks that the others still trust its certificates.
+/// The interval at which a waiting node checks that the other members still trust its certificates.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Waits indefinitely until etcd may start, and returns etcd's start parameters.
+/// Waits until etcd may start, without a time limit, and returns etcd's start parameters.
 ///
 /// # Errors
-/// Refused if the data directory holds data that the journal does not record.
+/// Returns a refusal if the data directory contains data that the journal does not record.
 pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<InitialCluster> {
     let state = NodeState::of(journal);
     if state.intent == MembershipIntent::Rejoining {
@@ -101,12 +101,12 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
     begin_or_join(identity, journal, disk_id)
 }
 
-/// Classifies the disk. Stops etcd if it was started in this boot but does not use the member's
+/// Classifies the disk. Stops etcd if etcd was started in this boot but does not use the member's
 /// data.
 fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     let expected = state.expected(&identity.node.name);
-    // The guard judged a running etcd's data when etcd started. Data cannot be judged while etcd
-    // writes to it.
+    // The guard judged the data of a running etcd when etcd started. firstboot cannot judge data
+    // while etcd writes to it.
     if start_permit::etcd_runs()? && data::is_in_place(&expected)? {
         let start = state.initial_cluster.clone().context(
             "a bug: etcd's data is recorded, but the journal does not record a start of etcd",
@@ -130,8 +130,8 @@ fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     judge()
 }
 
-/// Lets a node without data bootstrap the cluster together with all others, or join the running
-/// one.
+/// Lets a node without data bootstrap the cluster together with all other members, or join the
+/// running cluster.
 fn begin_or_join(
     identity: &Identity,
     journal: &mut Journal,
@@ -152,7 +152,7 @@ fn begin_or_join(
         .enable_all()
         .build()?;
     let agreed = runtime.block_on(negotiate(identity, journal, local, None))?;
-    // Closes the peer port and all its connections, because etcd needs the port.
+    // Close the peer port and all its connections, because etcd needs the port.
     drop(runtime);
     match agreed {
         BarrierOutcome::Join(start) => Ok(start),
@@ -163,7 +163,10 @@ fn begin_or_join(
         }
         BarrierOutcome::Abandoned(why) => Err(why),
         BarrierOutcome::HandedOver => {
-            bail!("a bug: the bootstrap barrier was handed over without a restore")
+            bail!(
+                "a bug: the bootstrap barrier ended as handed over, but no restore was in \
+                  progress"
+            )
         }
     }
 }
@@ -180,7 +183,7 @@ fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     Ok(disk_id)
 }
 
-/// Records in the journal the parameters with which etcd bootstraps its cluster.
+/// Writes to the journal the parameters with which etcd bootstraps its cluster.
 fn begin(
     identity: &Identity,
     journal: &mut Journal,
@@ -199,7 +202,8 @@ fn begin(
 }
 
 /// Repeatedly probes the other members, decides, writes the decision to the journal and announces
-/// it, until the outcome of the barrier is known. `session` carries out an order to restore.
+/// it, until the outcome of the barrier is known. If the node has an order to restore, `session`
+/// carries it out.
 pub(crate) async fn negotiate(
     identity: &Identity,
     journal: &mut Journal,
@@ -267,7 +271,7 @@ pub(crate) async fn negotiate(
     }
 }
 
-/// Waits for a member's answer. Returns early if the restore is cancelled.
+/// Waits for a member's answer. Returns earlier if the restore is cancelled.
 async fn wait_for_answer(
     answers: &mut Answers,
     tracker: &mut PeerTracker,
@@ -301,7 +305,7 @@ async fn open_listener(
     Ok(listener)
 }
 
-/// Returns the document that the peer port announces.
+/// Returns the document that the node announces on its peer port.
 fn announcement(identity: &Identity, local: &LocalState) -> Vec<u8> {
     let cluster = &identity.cluster;
     protocol::write(&cluster.name, cluster.etcd.version, &local.announcement())
@@ -325,11 +329,11 @@ fn accepted_proposal(local: &LocalState, id: recipes::Sha256) -> Result<Proposal
         .iter()
         .find(|proposal| proposal.id == id)
         .cloned();
-    proposal.with_context(|| format!("a bug: never accepted the proposal {id}"))
+    proposal.with_context(|| format!("a bug: this node never accepted the proposal {id}"))
 }
 
 /// Waits until the other members have received this node's state. A member that has not received
-/// the state would have to wait until etcd answers. That wait is safe, but takes longer.
+/// the state would have to wait until etcd answers, which is safe but slower.
 async fn wait_until_others_know(identity: &Identity, local: &LocalState, listener: &Listener) {
     let others = identity
         .cluster
@@ -341,7 +345,8 @@ async fn wait_until_others_know(identity: &Identity, local: &LocalState, listene
         .await;
 }
 
-/// Returns an error that ends the wait if the others no longer trust this node's certificates.
+/// Returns an error that ends the wait if the other members no longer trust this node's
+/// certificates.
 async fn check_trust(identity: &Identity, checked: &mut Instant) -> Result<()> {
     if checked.elapsed() < TRUST_CHECK_INTERVAL {
         return Ok(());

@@ -3,9 +3,9 @@
 //!
 //! A node probes its peers in turn and decides after each answer, so a delayed answer has the same
 //! effect as a late decision. The model covers both: a probe of one peer and a decision are
-//! separate events, and between them any event can happen on other nodes. Lost messages, partitions
+//! separate events, and any event can happen on other nodes between them. Lost messages, partitions
 //! and slow nodes are modelled as probes that do not happen. A crash loses the observations but
-//! keeps the journal. A wipe loses both.
+//! keeps the journal. A wipe loses both the observations and the journal.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -28,10 +28,10 @@ struct World {
     exclusions: u8,
     give_ups: u8,
     unexpected_orders: u8,
-    /// For each node, the orders that a slow operator has not yet given.
+    /// The orders that a slow operator has not yet given, for each node.
     orders: Vec<u8>,
-    /// The nodes that ever accepted each proposal, as the number of an entry in a table. Only the
-    /// checks use this value.
+    /// The nodes that have ever accepted each proposal, as the number of an entry in a table. Only
+    /// the checks use this value.
     ever_accepted: u32,
 }
 
@@ -40,8 +40,8 @@ struct World {
 pub(super) enum Begin<'a> {
     /// All disks are empty.
     Empty,
-    /// All nodes are members of one cluster, and the operator will order each to restore the
-    /// snapshot with the given number.
+    /// All nodes are members of one cluster, and the operator will order each node to restore the
+    /// snapshot with the number in this list.
     Ordered(&'a [u8]),
 }
 
@@ -50,12 +50,12 @@ pub(super) enum Begin<'a> {
 pub(super) enum ProbeScope {
     /// One peer.
     AtOne,
-    /// All peers in one event. This reduces the number of possible orders, so the model can explore
-    /// larger clusters.
+    /// All peers in one event. With fewer possible orders of events, the model can explore larger
+    /// clusters.
     AtAll,
 }
 
-/// The rule that is tested.
+/// The rule that one exploration tests.
 pub(super) type Rule = fn(&LocalState, &PeerObservations) -> Action;
 
 /// The rule that firstboot really uses.
@@ -171,8 +171,8 @@ impl Explorer {
                 mode: Self::mode(ordered),
             }),
         };
-        // A member that does not answer can only make a node wait. The model therefore treats every
-        // observation as fresh.
+        // The model treats every observation as fresh, because an observation that is not fresh can
+        // only make a node wait.
         PeerObservation { state, fresh: true }
     }
 

@@ -1,5 +1,5 @@
-//! Tracks which members a node waits for, since when, and what each of them answered last. Composes
-//! a status line for the operator and for `systemctl status` from these facts.
+//! Tracks which members a node waits for, since when, and what each of them answered last. From
+//! these facts, it composes a status line for the operator and for `systemctl status`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use crate::domain::BootstrapMode;
 use crate::membership::{PeerState, Phase, ProbeResult};
 use crate::reason::{Reason, ReasonId};
 
-/// The observations of one member, with their times.
+/// The observations of one member, with the times at which they were made.
 #[derive(Debug, Clone)]
 struct TrackedPeer {
     view: PeerObservation,
@@ -108,12 +108,12 @@ impl PeerTracker {
         })
     }
 
-    /// Explains why this node abandons its order because of that member.
+    /// Explains why the state of the named member makes this node abandon its order.
     pub(crate) fn objection(&self, local: &LocalState, name: &Label) -> Reason {
         match self.0.get(name).map(|peer| &peer.now) {
             Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => ReasonId::OrdersDiffer.because(format!(
-                "this node was ordered to {}, but {name} was ordered to {mode}. Both cancel; give all members the same \
-                 order",
+                "this node was ordered to {}, but {name} was ordered to {mode}. Both orders are \
+                 cancelled; give all members the same order",
                 local.mode
             )),
             _ => ReasonId::OrderWithdrawn
@@ -130,7 +130,7 @@ impl TrackedPeer {
             return self.describe_for_order(name, local, &since);
         }
         Some(match &self.now {
-            // An excluded member matters only if etcd runs on it.
+            // The message omits an excluded member that has never answered.
             ProbeResult::Unreachable(_) | ProbeResult::UnexpectedResponder(_)
                 if is_excluded && self.view.state.is_none() =>
             {
@@ -183,7 +183,7 @@ impl TrackedPeer {
         })
     }
 
-    /// Like `describe`, for a node with an order to restore.
+    /// Does the same as `describe`, for a node that has an order to restore.
     fn describe_for_order(&self, name: &Label, local: &LocalState, since: &str) -> Option<String> {
         let is_excluded = local.without.contains(name);
         Some(match &self.now {

@@ -5,19 +5,19 @@ use recipes::{ClusterDocument, Sha256};
 
 use crate::domain::{BootstrapMode, DiskIds, cluster_id};
 
-/// The number of hexadecimal digits of the proposal's hash in the token: 64 bits are enough to make
-/// the tokens of all clusters distinct.
+/// The number of hexadecimal digits of the proposal's hash in the token. The resulting 64 bits are
+/// enough to make the tokens of all clusters distinct.
 const IN_TOKEN: usize = 16;
 /// The number of digits of the snapshot's digest that precede the hash in the token. These digits
 /// only help human readers, because the hash covers the whole digest.
 const SNAPSHOT_IN_TOKEN: usize = 8;
 
-/// A possible agreement among the members that these disks become one cluster.
+/// A possible agreement among the members that these disks form one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Proposal {
     /// The hash of all disk ids and of the mode.
     pub(crate) id: Sha256,
-    /// The ids of all disks in this agreement.
+    /// The ids of all disks that are part of the proposal.
     pub(crate) disk_ids: DiskIds,
     /// Whether the members start a new cluster or restore a snapshot.
     pub(crate) mode: BootstrapMode,
@@ -28,7 +28,7 @@ pub(crate) struct Proposal {
 }
 
 impl Proposal {
-    /// Creates the proposal of these disk ids in this cluster.
+    /// Creates the proposal that these disks form this cluster.
     pub(crate) fn new(cluster: &ClusterDocument, disk_ids: DiskIds, mode: BootstrapMode) -> Self {
         let mut parts: Vec<String> = disk_ids
             .iter()

@@ -1,5 +1,5 @@
 //! Performs the additional barrier tasks of a node that has an order to restore. The node prepares
-//! its new data before it accepts a proposal, serves the snapshot to members that do not have it,
+//! its new data before it accepts a proposal, sends the snapshot to members that do not have it,
 //! and lets the operator cancel the restore.
 
 use std::fmt;
@@ -27,7 +27,7 @@ pub(crate) enum BarrierOutcome {
     HandedOver,
 }
 
-/// A function that prepares the data with which a proposal begins.
+/// A function that prepares the data with which the cluster of a proposal starts.
 pub(crate) type Prepare = Arc<dyn Fn(&Proposal) -> Result<()> + Send + Sync>;
 
 /// A restore in progress.
@@ -60,13 +60,13 @@ struct Signals {
 pub(crate) enum Cancellation {
     /// The terminal was closed.
     HandOver,
-    /// The operator interrupted the restore, or the deadline passed. The text contains the reason.
+    /// The operator interrupted the restore, or the deadline passed. The text states which.
     Abandon(String),
 }
 
 impl RestoreSession {
-    /// Creates a session that is cancelled after `patience`, or by ^C if it runs `at_terminal`.
-    /// Must be called inside an async runtime.
+    /// Creates a session that is cancelled after `patience`, or by ^C if it runs `at_terminal`. The
+    /// caller must be inside an async runtime.
     pub(crate) fn new(
         prepare: Prepare,
         file: Option<(Sha256, PathBuf)>,
@@ -91,7 +91,7 @@ impl RestoreSession {
         })
     }
 
-    /// Prepares the data. Meanwhile the server continues to answer the other members.
+    /// Prepares the data, while the server continues to answer the other members.
     pub(crate) async fn prepare(&self, proposal: &Proposal) -> Result<()> {
         let (prepare, proposal) = (self.prepare.clone(), proposal.clone());
         tokio::task::spawn_blocking(move || prepare(&proposal))

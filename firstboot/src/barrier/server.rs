@@ -37,7 +37,7 @@ use crate::reason::ReasonId;
 const HANDSHAKE: Duration = Duration::from_millis(1500);
 /// The time limit for a peer to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The maximum number of peers that may be connected at the same time. Each needs one or two
+/// The maximum number of peers that may be connected at the same time. Each peer needs one or two
 /// connections.
 const PEERS: usize = 64;
 
@@ -45,12 +45,12 @@ const PEERS: usize = 64;
 #[derive(Debug)]
 struct ServerState {
     answer: Mutex<Bytes>,
-    /// A file that the server offers under its digest.
+    /// The file that the server sends to a peer that requests the file's digest.
     file: Mutex<Option<(Sha256, PathBuf)>>,
     notifier: watch::Sender<ChangeNotifier>,
 }
 
-/// A value that changes whenever the next probe should start before the end of the pause.
+/// A value that changes whenever the next probe must not wait for the end of the pause.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct ChangeNotifier {
     /// The number of times that the answer has changed.
@@ -61,8 +61,8 @@ pub(crate) struct ChangeNotifier {
     acked_by: BTreeSet<IpAddr>,
 }
 
-/// An open listener. It and all its connections are closed when the listener and its runtime are
-/// dropped.
+/// An open listener. The port and all its connections are closed when the listener and its runtime
+/// are dropped.
 #[derive(Debug)]
 pub(crate) struct Listener {
     state: Arc<ServerState>,
@@ -70,7 +70,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Opens the port and begins to answer.
+    /// Opens the port and starts to answer.
     pub(crate) async fn open(
         address: Ipv4Addr,
         tls: Arc<rustls::ServerConfig>,
@@ -96,7 +96,8 @@ impl Listener {
         Ok(Self { state, task })
     }
 
-    /// Sets the answer. The state that it announces must already be durable.
+    /// Sets the answer. The caller must already have written the announced state durably to the
+    /// disk.
     pub(crate) fn announce(&self, words: Vec<u8>) {
         *self
             .state
@@ -109,7 +110,7 @@ impl Listener {
         });
     }
 
-    /// Offers a file to every peer that requests it by its digest.
+    /// Sends the file from now on to every peer that requests this digest.
     pub(crate) fn offer(&self, digest: Sha256, path: PathBuf) {
         *self
             .state
@@ -139,7 +140,7 @@ impl Drop for Listener {
 }
 
 /// Accepts every connection immediately, because a connection that waits in the kernel's queue
-/// would delay later peers.
+/// would delay the peers that connect after it.
 async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) {
     let (unproven, peers) = (
         UnverifiedConnections::default(),
@@ -166,16 +167,16 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) 
                     .abort_handle()
                 });
             }
-            // The process has no free descriptors, or the connection was closed before it was
-            // accepted.
+            // The process has no free file descriptor, or the client closed the connection before
+            // it was accepted.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
 /// Serves one peer. Clients that close the connection early, or that have no certificate of the
-/// cluster, never reach this function. They are not logged, because a port scanner would fill the
-/// log.
+/// cluster, never reach this function. The server does not log such clients, because a port scanner
+/// would fill the log.
 async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, state: &ServerState) {
     let service = service_fn(move |request| {
         let response = respond(&request, from, state);
@@ -257,10 +258,10 @@ mod tests {
     use super::*;
     use crate::membership::peer_tls;
 
-    /// An address in the large loopback network at which no other program uses port 2380.
+    /// An address in the loopback network 127.0.0.0/8 at which no other program uses port 2380.
     const OWN: Ipv4Addr = Ipv4Addr::new(127, 93, 80, 1);
 
-    /// Keeps 400 silent connections open from one address. Replaces every connection that is
+    /// Keeps 400 silent connections from one address open. Replaces every connection that is
     /// closed.
     fn flood(over: &AtomicBool) {
         let open = || {
@@ -296,8 +297,8 @@ mod tests {
             .unwrap()
     }
 
-    /// A peer stops waiting for an answer after 1.5 s. Before connections were limited by source,
-    /// the silent connections of one host kept a peer waiting for 6 to 13 s.
+    /// A peer stops waiting for an answer after 1.5 s. Without a limit by source, the silent
+    /// connections of one host kept a peer waiting for 6 to 13 s.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn silent_connections_do_not_delay_peers() {
         let identity = crate::steps::issued();

@@ -1,9 +1,9 @@
-//! Determines the order in which new members start. An etcd that begins a cluster asks its peers,
-//! one after the other in the order of their URLs, whether the cluster already exists, and waits up
-//! to a second for each (server/etcdserver/cluster_util.go, getClusterFromRemotePeers). While it
-//! asks, it does not answer, so members that start at the same instant wait for each other's
-//! timeout. Therefore the member that all others ask first starts first, and the others follow once
-//! its port is open.
+//! Determines the order in which new members start. An etcd that bootstraps a cluster asks its
+//! peers, one after the other in the order of their URLs, whether the cluster already exists, and
+//! waits up to a second for each answer (server/etcdserver/cluster_util.go,
+//! getClusterFromRemotePeers). Until then it does not answer its peers itself, so members that
+//! start at the same instant wait for each other's timeout. Therefore the member that all other
+//! members ask first starts first, and the others follow once its port is open.
 
 use std::thread;
 use std::time::Duration;
@@ -17,14 +17,13 @@ use super::proposal::Proposal;
 use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 
-/// The time that the others wait for the first member. Without a start order they would wait for
-/// each other just as long.
+/// The maximum time that the other members wait for the first one. Without a start order, they
+/// would wait for each other just as long.
 const HEAD_START: Duration = Duration::from_secs(1);
 /// The pause between two probes.
 const PAUSE: Duration = Duration::from_millis(5);
-/// If a probe has been neither answered nor refused after this time, it has reached an open port
-/// that etcd does not serve yet, because etcd opens the port some tens of milliseconds before it
-/// answers.
+/// A probe that has been neither answered nor refused after this time has reached an open port on
+/// which etcd does not answer yet. etcd opens the port some tens of milliseconds before it answers.
 const OPEN: Duration = Duration::from_millis(10);
 
 /// Waits for this node's turn. The order only saves time; correctness does not depend on it.
@@ -45,16 +44,17 @@ pub(super) fn wait(identity: &Identity, proposal: &Proposal) -> Result<()> {
     if let Ok(Some(question)) =
         runtime.block_on(async { timeout(HEAD_START, started(&peer_client, first)).await })
     {
-        // If the connection were closed early, etcd would log the closed connection.
+        // The thread keeps the connection open until etcd answers, because etcd would log a
+        // connection that is closed early.
         thread::spawn(move || runtime.block_on(question));
     }
     Ok(())
 }
 
 /// Waits until etcd on the first member has opened its port. Returns the last probe if etcd has not
-/// answered it yet.
+/// answered that probe yet.
 async fn started(peer_client: &PeerClient, first: &Member) -> Option<JoinHandle<ProbeResult>> {
-    // First, wait until firstboot on that member has closed the port.
+    // First, wait until firstboot on that member has closed its port.
     loop {
         match peer_client.probe(first, false).await {
             ProbeResult::Unreachable(_) => break,

@@ -2,8 +2,8 @@
 //! their number is limited, but a flood of them must not keep a peer out. A list of allowed
 //! addresses would not help, because a peer may be behind NAT or have a new address. Instead, the
 //! server always accepts the newest connection, and closes the oldest connection of the source that
-//! has the most. A peer's handshake takes milliseconds, so it is complete before enough other
-//! connections arrive from the peer's own address to close its connection.
+//! has the most connections. A peer's handshake takes milliseconds, so the handshake is complete
+//! before enough other connections arrive from the same address to displace the peer's connection.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::AbortHandle;
 
-/// The maximum number of such connections. It is higher than the number that arrives during one
-/// handshake, and far below the 1024 descriptors that systemd allows a service.
+/// The maximum number of connections without a verified certificate. More connections are allowed
+/// than arrive during one handshake, and far fewer than the 1024 file descriptors that systemd
+/// allows a service.
 const LIMIT: usize = 256;
 
 /// All connections without a verified certificate, oldest first.
@@ -32,7 +33,7 @@ struct Connection {
     task: AbortHandle,
 }
 
-/// The slot of one connection. Dropping it frees the slot.
+/// The slot of one connection. Dropping this value frees the slot.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     id: u64,
@@ -40,8 +41,8 @@ pub(super) struct ConnectionSlot {
 }
 
 impl UnverifiedConnections {
-    /// Accepts a connection, and closes another one if there are too many. `serve` starts the task
-    /// of the accepted connection.
+    /// Accepts a connection, and closes another one if there are too many. The argument `serve`
+    /// starts the task of the accepted connection.
     pub(super) fn admit(&self, from: IpAddr, serve: impl FnOnce(ConnectionSlot) -> AbortHandle) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if list.all.len() >= LIMIT {
@@ -71,8 +72,8 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Chooses which of these connections (oldest first) to close: the oldest one of the source that
-/// has the most.
+/// Chooses which of these connections (oldest first) to close: the oldest connection of the source
+/// that has the most connections.
 fn connection_to_close(sources: &[IpAddr]) -> usize {
     let mut counts = HashMap::new();
     for source in sources {
@@ -131,7 +132,8 @@ mod tests {
             list().all[0].from == peer && !list().all[0].task.is_finished(),
             "the only connection of its source stays"
         );
-        // A connection is removed from the list when it has presented its certificate or has ended.
+        // A connection leaves the list when its client has presented a certificate or the
+        // connection has ended.
         list()
             .all
             .iter()

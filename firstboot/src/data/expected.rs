@@ -1,4 +1,4 @@
-//! Defines the facts about this member's data on which `judge` and `progress` rely.
+//! Defines the recorded facts about this member's data, on which `judge` and `progress` rely.
 
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +53,7 @@ pub(crate) struct Ids {
 mod tests {
     use super::*;
 
-    /// The guard of a later or an earlier image reads the same file in /run.
+    /// The guard of a newer or older image may read the same file in /run.
     #[test]
     fn the_keys_are_the_same_as_in_earlier_versions() {
         let text = serde_json::to_string(&Expected::default()).unwrap();

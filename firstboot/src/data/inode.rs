@@ -11,11 +11,11 @@ use crate::files::Dir;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inode {
     number: u64,
-    /// Distinguishes the directory from an earlier one with the same inode number, which XFS soon
-    /// reuses. Not every file system provides this value.
+    /// The inode's generation, which distinguishes the directory from an earlier one with the same
+    /// number. XFS soon reuses inode numbers. Not every file system provides this value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     generation: Option<u32>,
-    /// The creation time. CentOS 7's kernel does not report it.
+    /// The creation time, which CentOS 7's kernel does not report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     born: Option<u64>,
 }
@@ -39,8 +39,8 @@ impl Inode {
         }
     }
 
-    /// Returns whether both are the same directory. Compares only the values that both contain,
-    /// because a newer kernel may report more values than an older one.
+    /// Returns whether both identities belong to the same directory. Compares only the values that
+    /// both contain, because a newer kernel may report more values than an older one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.zip(other).is_none_or(|(one, other)| one == other)
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_recreated_or_copied_directory_is_a_different_one() {
+    fn a_recreated_or_copied_directory_has_a_different_identity() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data");
         let of = || Inode::of(&Dir::open(&path).unwrap()).unwrap();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_only_one_kernel_reports_is_ignored() {
+    fn a_value_that_only_one_of_two_kernels_reports_is_ignored() {
         let (old, new) = (
             Inode {
                 number: 7,

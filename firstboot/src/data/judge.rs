@@ -1,7 +1,7 @@
 //! Decides whether etcd may run on the content of its data directory, as a pure function.
 //!
-//! A raft member must never forget which entries it has acknowledged or for which candidate it has
-//! voted. Otherwise, entries that were acknowledged to a client can be overwritten
+//! A raft member must never forget which entries it has acknowledged and for which candidates it
+//! has voted. Otherwise, writes that were acknowledged to a client can be lost
 //! (etcd-io/etcd#10817). So once etcd has created its WAL, only the data that etcd itself left may
 //! be used for that member. Any other data is treated like a new disk: firstboot removes the member
 //! from its cluster and adds a new one.
@@ -13,17 +13,18 @@ use super::observe::{Contents, DataDirState};
 use super::progress::Progress;
 use crate::reason::{Reason, ReasonId};
 
-/// The judgement of a data directory.
+/// The verdict on a data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The member's data, as etcd left it.
     Intact,
-    /// The member's data, in which etcd has created its WAL. These directories are not recorded in
-    /// the journal yet.
+    /// The member's data, in which etcd has created its WAL. The journal does not record these
+    /// directories yet.
     Begun(DataIdentity),
     /// The directory is empty, and etcd has never created a WAL in it.
     Fresh,
-    /// etcd's first start was interrupted before it had created a WAL. etcd refuses such data.
+    /// The first start of etcd was interrupted before etcd had created a WAL. etcd refuses to start
+    /// on the partial data.
     Incomplete,
     /// etcd must not start as this member with this data.
     Lost(Lost),
@@ -36,7 +37,7 @@ pub(crate) enum Lost {
     Emptied,
     /// A part of the data is missing.
     MissingPart(String),
-    /// This directory is not the one that etcd created.
+    /// The named directory is not the one that etcd created.
     Replaced(&'static str),
     /// The WAL belongs to another member.
     Foreign { member: u64, cluster: u64 },

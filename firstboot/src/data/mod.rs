@@ -1,14 +1,14 @@
-//! Decides whether etcd's data directory holds the data that this member left, and whether etcd may
-//! run on it.
+//! Decides whether etcd's data directory contains the data that this member left, and whether etcd
+//! may run on that data.
 //!
 //! `judge` contains the rule. firstboot uses it to decide how etcd starts, and the guard of
 //! etcd.service uses it before each start. `inode` distinguishes a directory from a copy, `wal`
-//! reads the write-ahead log, `v2_requests` finds what 3.7 cannot read in it, `observe` collects all facts about the directory, and `progress`
-//! records the end of the WAL at etcd's last start and stop. `prepare` creates the directory for
-//! the first start.
+//! reads the write-ahead log, `v2_requests` finds entries of that log that etcd 3.7 cannot read,
+//! `observe` collects all facts about the directory, and `progress` records the end of the WAL at
+//! etcd's last start and stop. `prepare` creates the directory for the first start.
 //!
-//! Everything in the directory belongs to etcd's user, which can put anything into it. Therefore
-//! firstboot accesses the content only through open directories.
+//! The directory belongs to etcd's user, which can replace any entry in it. Therefore firstboot
+//! accesses the content only through open directories.
 
 mod expected;
 mod inode;
@@ -43,7 +43,7 @@ pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, Verdict)> {
 }
 
 /// Returns whether the directories of etcd's data are the recorded ones, or false if none are
-/// recorded yet. Also works while etcd writes in the directories.
+/// recorded yet. The check also works while etcd writes in the directories.
 pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     let Some(known) = &expected.identity else {
         return Ok(false);
@@ -52,8 +52,8 @@ pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     Ok(now.is_some_and(|now| known.directories.first_replaced(&now).is_none()))
 }
 
-/// Returns the lowest etcd minor version that opens this node's data, if the data shows which one.
-/// etcd must not be running.
+/// Returns the lowest minor version of etcd that can open this node's data, if the data contains
+/// that information. etcd must not be running.
 pub(crate) fn needed_minor() -> Option<u64> {
     observe::needed_minor(Path::new(paths::DATA)).ok().flatten()
 }

@@ -26,7 +26,7 @@ pub(crate) enum Contents {
     HasWal,
 }
 
-/// The observed facts on which the judgement depends.
+/// The observed facts on which the verdict depends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DataDirState {
     pub(crate) contents: Contents,
@@ -87,7 +87,8 @@ pub(crate) fn flush_wal(folder: &Path) -> Result<()> {
     flush().with_context(|| format!("cannot flush the WAL in {}", folder.display()))
 }
 
-/// Returns the directories of the member, or `None` if one is missing. Also works while etcd runs.
+/// Returns the directories of the member, or `None` if one is missing. The function also works
+/// while etcd runs.
 pub(crate) fn directories_of(folder: &Path) -> Result<Option<Directories>> {
     let look = || match open(folder)? {
         None => Ok(None),
@@ -181,8 +182,8 @@ fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
 /// A file of the WAL: its number, the index of its first entry, and its name.
 type WalFile = (u64, u64, OsString);
 
-/// Returns the directory of the WAL, and its files in their order. Files are numbered without gaps (server/storage/wal/util.go,
-/// isValidSeq).
+/// Returns the directory of the WAL, and the WAL's files in their order. Files are numbered without
+/// gaps (server/storage/wal/util.go, isValidSeq).
 fn all_wal_files(data: &Dir) -> io::Result<(Dir, Vec<WalFile>)> {
     let wal = below(data, &["member", "wal"])?.ok_or_else(|| other("member/wal is missing"))?;
     let mut files: Vec<WalFile> = Vec::new();
@@ -207,17 +208,17 @@ pub(super) fn wal_files(folder: &Path) -> io::Result<Vec<File>> {
 /// Reads the index of the last entry in the database from the key `consistent_index` in the bucket
 /// `meta` (server/storage/schema/schema.go).
 fn applied(data: &Dir) -> io::Result<u64> {
-    // The database does not contain the key before the first entry.
+    // The database does not contain the key until the first entry is applied.
     let index = value(data, b"meta", b"consistent_index")?
         .and_then(|value| value.as_slice().try_into().ok())
         .map(u64::from_be_bytes);
     Ok(index.unwrap_or_default())
 }
 
-/// Returns the lowest minor version of etcd that opens this data: the higher of the cluster
-/// version's and the storage version's minor. After the cluster version has fallen, etcd migrates
-/// the storage some seconds later (server/storage/schema/membership.go and schema.go). etcd must
-/// not be running.
+/// Returns the lowest minor version of etcd that can open this data. That version is the higher of
+/// the minors of the cluster version and the storage version, because etcd migrates the storage
+/// some seconds after the cluster version has decreased (server/storage/schema/membership.go and
+/// schema.go). etcd must not be running.
 pub(super) fn needed_minor(folder: &Path) -> io::Result<Option<u64>> {
     let data = Dir::open(folder)?;
     let minor = |bucket: &[u8], key: &[u8]| -> io::Result<Option<u64>> {

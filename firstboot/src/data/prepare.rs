@@ -1,6 +1,6 @@
 //! Creates the empty directory for etcd's first start, because etcd cannot write to the root of its
-//! volume. The directory's identity also reveals whether the directory was deleted or replaced
-//! before etcd had created a WAL.
+//! volume. From the directory's identity, firstboot also detects whether the directory was deleted
+//! or replaced before etcd had created a WAL.
 
 use std::ffi::OsStr;
 use std::io;
@@ -16,7 +16,7 @@ use crate::paths;
 use crate::steps::selinux;
 
 /// Creates etcd's data directory, and writes its identity to the journal. Does nothing if the
-/// directory contains data of etcd, or if it is the one that firstboot created.
+/// directory contains etcd's data, or if it is the directory that firstboot created.
 pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
     let past = NodeState::of(journal);
     if past.data.is_some() {
@@ -31,7 +31,7 @@ pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
     }
     if contents(path)? != Contents::Empty {
         bail!(
-            "a bug: according to the journal etcd has no data, but {} is not empty",
+            "a bug: according to the journal, etcd has no data, but {} is not empty",
             path.display()
         );
     }
@@ -50,7 +50,7 @@ fn open(path: &Path) -> io::Result<Option<(Dir, Inode)>> {
     }
 }
 
-/// Recreates the directory, because an existing empty one has an unknown origin.
+/// Recreates the directory, because the origin of an existing empty directory is unknown.
 fn make(path: &Path) -> io::Result<Inode> {
     let (volume, name) = (
         path.parent().unwrap_or(path),

@@ -1,6 +1,6 @@
 //! Records the end of the member's WAL at etcd's last start and stop, in a file on etcd's volume to
-//! which etcd cannot write. The record reveals an older copy of the data, even one that was written
-//! into the same directories.
+//! which etcd cannot write. By this record, firstboot detects an older copy of the data, even if
+//! the copy was written into the same directories.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,10 @@ pub(crate) struct Progress {
     /// The id of the disk.
     #[serde(rename = "life")]
     disk_id: DiskId,
-    /// Whether etcd was about to start, so that the WAL may have grown since then.
+    /// Whether etcd was about to start when the record was written, so the WAL may have grown since
+    /// then.
     running: bool,
-    /// The end of the WAL at that time.
+    /// The end of the WAL when the record was written.
     #[serde(rename = "log")]
     wal: WalEnd,
 }
@@ -35,8 +36,8 @@ impl Progress {
         }
     }
 
-    /// Creates the record that is written after etcd has stopped. It contains the current end of
-    /// the WAL. Returns `None` if etcd did not run, or cannot have left this WAL.
+    /// Creates the record to write after etcd has stopped, with the current end of the WAL. Returns
+    /// `None` if etcd did not run, or if etcd cannot have left this WAL.
     pub(crate) fn stopped(&self, wal: WalEnd) -> Option<Self> {
         (self.running && self.compare(&wal).is_ok()).then_some(Self {
             running: false,
@@ -50,14 +51,15 @@ impl Progress {
         let Some(bytes) = files::read_if_there(paths::PROGRESS)? else {
             return Ok(None);
         };
-        // firstboot writes only complete files, so firstboot did not cause the damage.
+        // firstboot writes only complete files, so an interrupted write is not the cause of the
+        // damage.
         let progress: Self = serde_json::from_slice(&bytes).with_context(|| {
             format!(
                 "{} is damaged. If you are sure that etcd's data is this member's newest, delete that file",
                 paths::PROGRESS
             )
         })?;
-        // A restore replaces the WAL, so a record for other data does not apply.
+        // A restore replaces the WAL, so a record about the previous data does not apply.
         let same = expected.disk_id == Some(progress.disk_id)
             && expected.identity.is_some_and(|known| {
                 (known.member, known.cluster) == (progress.wal.member, progress.wal.cluster)
@@ -72,8 +74,8 @@ impl Progress {
             .write()
     }
 
-    /// Checks whether the WAL can have grown from the recorded one. The error explains why it
-    /// cannot.
+    /// Checks that the WAL can have grown from the recorded one. Otherwise, returns an error that
+    /// explains why it cannot.
     pub(super) fn compare(&self, now: &WalEnd) -> Result<(), String> {
         let before = &self.wal;
         if !self.running {

@@ -1,10 +1,10 @@
 //! Finds requests of etcd's v2 API in the part of the write-ahead log that the next start of etcd
 //! reads.
 //!
-//! Up to 3.5 a member publishes its name with such a request at each start
-//! (server/etcdserver/server.go, publish). 3.7 cannot decode such a request and panics
-//! (server/etcdserver/apply/apply.go, Apply; observed with 3.7.3). A start reads only the entries
-//! after the newest snapshot of the log, so the requests do no harm once etcd has written its next
+//! Up to etcd 3.5, a member publishes its name with a v2 request at each start
+//! (server/etcdserver/server.go, publish). etcd 3.7 cannot decode a v2 request and panics
+//! (server/etcdserver/apply/apply.go, Apply; observed with 3.7.3). A start reads only the log's
+//! entries after the newest snapshot, so the requests do no harm once etcd has written its next
 //! snapshot.
 
 use std::fs::File;
@@ -35,8 +35,8 @@ struct V2Request {
     path: Vec<u8>,
 }
 
-/// Returns whether the next start of etcd on this data directory reads a request of the v2 API.
-/// Also works while etcd runs.
+/// Returns whether the next start of etcd on this data directory reads a request of the v2 API. The
+/// function also works while etcd runs.
 pub(crate) fn reads_v2_requests(folder: &Path) -> Result<bool> {
     let look = || -> io::Result<bool> {
         let mut found = Found::default();
@@ -48,7 +48,7 @@ pub(crate) fn reads_v2_requests(folder: &Path) -> Result<bool> {
     look().with_context(|| format!("cannot read the WAL in {}", folder.display()))
 }
 
-/// The indexes of the newest entries of both kinds.
+/// The indexes of the newest snapshot and of the newest request of the v2 API.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
     /// The newest snapshot.
@@ -86,7 +86,8 @@ impl Found {
     }
 }
 
-/// A path of the v2 store begins with a slash, and no protobuf message does.
+/// Returns whether an entry is a request of the v2 API. A path of the v2 store begins with a slash,
+/// and no protobuf message does.
 fn is_v2(data: &[u8]) -> bool {
     V2Request::decode(data)
         .is_ok_and(|request| !request.method.is_empty() && request.path.starts_with(b"/"))
@@ -96,7 +97,7 @@ fn is_v2(data: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// The request with which etcd 3.5 publishes a member.
+    /// Returns the request with which etcd 3.5 publishes a member.
     fn published() -> Vec<u8> {
         V2Request {
             method: b"PUT".to_vec(),
@@ -105,7 +106,7 @@ mod tests {
         .encode_to_vec()
     }
 
-    /// A put request of the v3 API: the header, and a `PutRequest` in field 4.
+    /// Returns a put request of the v3 API: the header, and a `PutRequest` in field 4.
     fn put() -> Vec<u8> {
         #[derive(Clone, PartialEq, Eq, Message)]
         struct Internal {

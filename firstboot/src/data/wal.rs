@@ -20,11 +20,11 @@ pub(crate) struct WalEnd {
     pub(crate) member: u64,
     /// The cluster's id.
     pub(crate) cluster: u64,
-    /// The newest term. It never decreases.
+    /// The newest term, which never decreases.
     pub(crate) term: u64,
-    /// The member for which this member voted in that term.
+    /// The member for which this member voted in the newest term.
     pub(crate) vote: u64,
-    /// The index of the last committed entry. It never decreases.
+    /// The index of the last committed entry, which never decreases.
     pub(crate) commit: u64,
     /// The index of the last entry.
     pub(crate) last: u64,
@@ -77,10 +77,10 @@ pub(super) struct Snapshot {
     pub(super) index: u64,
 }
 
-/// The maximum length of a record. etcd does not write longer records, because a record holds one
-/// request, whose limit is 1.5 MiB by default, and etcd itself advises against a limit above 10 MiB
-/// (server/embed/config.go, recommendedMaxRequestBytes). The limit is needed because an attacker
-/// can create a huge sparse file at no cost, but a reader would read its whole length.
+/// The maximum length of a record. etcd does not write longer records, because a record contains
+/// one request, whose limit is 1.5 MiB by default, and etcd itself advises against a limit above 10
+/// MiB (server/embed/config.go, recommendedMaxRequestBytes). Without the limit, an attacker could
+/// create a huge sparse file at no cost, and a reader would read all of it.
 const LONGEST: u64 = 256 << 20;
 
 const METADATA: i64 = 1;
@@ -102,11 +102,11 @@ pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
 }
 
 impl WalEnd {
-    /// Reads the last file of a WAL. `first` is the index of the file's first entry. Like etcd, it
-    /// ignores everything after a truncated or damaged record.
+    /// Reads the last file of a WAL. `first` is the index of the file's first entry. Like etcd, the
+    /// function ignores everything after a truncated or damaged record.
     ///
     /// # Errors
-    /// Fails if the file cannot be read, or if it does not begin like an etcd WAL.
+    /// Fails if the file cannot be read, or if its beginning is not that of an etcd WAL.
     pub(super) fn read(file: File, first: u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(256 << 10, file);
@@ -136,7 +136,7 @@ impl WalEnd {
         } else {
             Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "it does not begin like an etcd WAL",
+                "its beginning is not that of an etcd WAL",
             ))
         }
     }
@@ -148,7 +148,7 @@ impl WalEnd {
                 let Metadata { member, cluster } = Metadata::decode(data).ok()?;
                 (self.member, self.cluster) = (member, cluster);
             }
-            // An entry replaces all earlier entries whose index is the same or higher.
+            // An entry replaces all earlier entries that have the same or a higher index.
             ENTRY => self.last = Entry::decode(data).ok()?.index,
             STATE => {
                 let HardState { term, vote, commit } = HardState::decode(data).ok()?;
@@ -161,7 +161,7 @@ impl WalEnd {
     }
 }
 
-/// Reads the next record. Returns `None` after the last complete one.
+/// Reads the next record. Returns `None` after the last complete record.
 pub(super) fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Record>> {
     let mut head = [0; 8];
     if *left < 8 {
@@ -235,7 +235,7 @@ pub(super) mod tests {
             self
         }
 
-        /// Returns the file, preallocated to this many bytes.
+        /// Returns the file, with zeros appended up to this number of preallocated bytes.
         pub(crate) fn file(&self, ahead: usize) -> Vec<u8> {
             let mut bytes = self.bytes.clone();
             bytes.resize(bytes.len() + ahead, 0);
@@ -278,9 +278,9 @@ pub(super) mod tests {
         );
     }
 
-    /// The file is sparse: it has a large length but occupies no space on the disk.
+    /// The file in this test is sparse: it has a large length but occupies no space on the disk.
     #[test]
-    fn a_terabyte_record_takes_no_memory() {
+    fn a_record_of_a_terabyte_uses_no_memory() {
         let mut writer = Writer::new(7, 9);
         writer.entry(1).state(2, 7, 1);
         let mut bytes = writer.bytes.clone();
@@ -307,7 +307,7 @@ pub(super) mod tests {
                 .rev()
                 .find(|(end, _)| *end <= cut)
                 .map_or(0, |(_, commit)| *commit);
-            // In a preallocated file, the cut is followed by zeros, which may complete a record.
+            // In a preallocated file, zeros follow the cut, and may complete a record.
             let torn = [&writer.bytes[..cut], &[0; 512]].concat();
             for (bytes, most) in [(&torn[..cut], commit), (&torn, commit + 1)] {
                 match read(bytes, 0) {

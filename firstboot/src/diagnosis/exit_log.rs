@@ -1,13 +1,13 @@
-//! Searches etcd's last log lines for the reason why etcd exited, as a pure function.
+//! Searches etcd's last log lines for the reason why etcd exited. The search performs no I/O.
 //!
 //! etcd logs one JSON object per line (zap), and its last line has the level `fatal` or `panic`.
-//! Go's runtime writes `panic: …` or `fatal error: …`, followed by the goroutines. If settings are
-//! wrong, etcd only logs a warning before it exits (server/etcdmain/etcd.go).
+//! Go's runtime writes `panic: …` or `fatal error: …`, followed by the goroutines. If a setting is
+//! wrong, etcd logs only a warning before it exits (server/etcdmain/etcd.go).
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The maximum length of the part of a line that a status shows. etcd's longest lines contain a
+/// The maximum length to which a log line is shortened in a status. etcd's longest lines contain a
 /// stack trace of a kilobyte.
 const LONGEST: usize = 300;
 
@@ -34,14 +34,14 @@ pub(super) struct ExitLog {
     pub(super) pid: u32,
     /// Whether the line reports that etcd exits. Otherwise the line is the newest warning.
     pub(super) ends: bool,
-    /// One line without control characters.
+    /// The text as one line without control characters.
     pub(super) text: String,
 }
 
-/// The degree to which a line explains the exit of the process.
+/// The degree to which a log line explains why the process exited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
-    /// A warning or error with a reason. The reason may explain the exit.
+    /// A warning or error with a reason that may explain the exit.
     Hint,
     /// Go's runtime reports that the program exits, without etcd's reason.
     Runtime,
@@ -83,7 +83,7 @@ impl Entry {
     }
 }
 
-/// Searches the entries of etcd's unit, newest first, for the reason why etcd exited.
+/// A search through the entries of etcd's unit, newest first, for the reason why etcd exited.
 #[derive(Debug, Default)]
 pub(super) struct Search {
     best: Option<(Weight, ExitLog)>,
@@ -196,8 +196,8 @@ mod tests {
         );
     }
 
-    /// This is the log of etcd 3.5.1 after its database was emptied. The reason is in the line
-    /// before the one from Go's runtime.
+    /// The test reads the log of etcd 3.5.1 after its database was emptied. The reason is in the
+    /// line before the line from Go's runtime.
     #[test]
     fn etcds_reason_is_preferred_to_that_of_the_go_runtime() {
         let panic = r#"{"level":"panic","msg":"failed to recover v3 backend from snapshot","error":"failed to find database snapshot file (snap: snapshot file doesn't exist)"}"#;
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_read_as_journalctl_writes_them() {
+    fn entries_of_journalctl_are_parsed() {
         let line = r#"{ "__CURSOR" : "s=1", "__REALTIME_TIMESTAMP" : "1795341365000000", "_PID" : "42", "MESSAGE" : "panic: x" }"#;
         assert_eq!(
             Entry::parse(line),

@@ -1,4 +1,4 @@
-//! Determines on this machine why etcd is not a healthy member. The evidence is the state of etcd's
+//! Determines why etcd on this machine is not a healthy member. The evidence is the state of etcd's
 //! unit, etcd's last log line, and the source address with which this node reaches the other
 //! members.
 
@@ -22,7 +22,8 @@ pub(crate) use source::wrong_source;
 /// The pause between two diagnoses while firstboot waits.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Logs the reason while firstboot waits for etcd. A reason is logged again only when it changes.
+/// The log of the reasons why etcd is not healthy while firstboot waits for it. A reason is logged
+/// again only when it changes.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     looked: Instant,
@@ -30,8 +31,7 @@ pub(crate) struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Begins the interval before the first diagnosis. Most starts of etcd succeed within this
-    /// interval.
+    /// Starts the interval before the first diagnosis, within which most starts of etcd succeed.
     pub(crate) fn new() -> Self {
         Self {
             looked: Instant::now(),
@@ -39,7 +39,7 @@ impl Diagnosis {
         }
     }
 
-    /// Diagnoses again once the interval is over. Logs a changed reason, or `otherwise` if no
+    /// Diagnoses etcd again once the interval is over. Logs a changed reason, or `otherwise` if no
     /// reason remains.
     pub(crate) fn refresh(&mut self, identity: &Identity, otherwise: &str) {
         if self.looked.elapsed() < INTERVAL {
@@ -72,7 +72,7 @@ fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     before.map(words) == now.map(words)
 }
 
-/// Determines on this machine all reasons why this node is not a healthy member.
+/// Returns all reasons why this node is not a healthy member, as far as this machine shows them.
 pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
     etcd()
         .into_iter()
@@ -86,13 +86,13 @@ pub(crate) fn text(reasons: &[Reason]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// Returns the reason why etcd does not run, and anything else that is unusual about its unit.
+/// Returns the reason why etcd does not run, and any other problem of etcd's unit.
 fn etcd() -> Vec<Reason> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-    // The diagnosis only adds detail to a different error, so its own failures are ignored.
+    // The diagnosis only adds detail to another error, so failures of the diagnosis are ignored.
     let Ok(unit) = Unit::show() else {
         return Vec::new();
     };

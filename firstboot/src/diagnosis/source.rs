@@ -10,7 +10,7 @@ use recipes::{ClusterDocument, Label};
 use crate::paths::PEER_PORT;
 use crate::reason::{Reason, ReasonId};
 
-/// Returns the reason why other members refuse this node, if its route to them uses a source
+/// Returns the reason why other members refuse this node, if the route to them uses a source
 /// address other than the node's own address.
 pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Reason> {
     let own = cluster.member(name)?.address;
@@ -22,7 +22,7 @@ pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Re
 }
 
 /// Returns the source address that the kernel uses towards another address, or `None` if there is
-/// no route. A missing route need not be reported here, because every connection attempt reports
+/// no route. The caller need not report a missing route, because every connection attempt reports
 /// it. Connecting a UDP socket does not send any packets.
 fn towards(other: Ipv4Addr) -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
@@ -41,8 +41,9 @@ fn judge(own: Ipv4Addr, used: &[(&str, Ipv4Addr)]) -> Option<Reason> {
         .map(|(name, _)| *name)
         .collect();
     Some(ReasonId::WrongSourceAddress.because(format!(
-        "this node reaches {} from the address {wrong} instead of its own, {own}, so they refuse the connections of its \
-         etcd. Correct the route: `ip route get ADDRESS` must show `src {own}`",
+        "this node reaches {} from the address {wrong} instead of its own, {own}, so those \
+         members refuse the connections of its etcd. Correct the route: `ip route get ADDRESS` \
+         must show `src {own}`",
         names.join(", ")
     )))
 }

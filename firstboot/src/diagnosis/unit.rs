@@ -1,4 +1,4 @@
-//! Diagnoses the state of etcd's unit, as a pure function.
+//! Diagnoses the state of etcd's unit. The diagnosis performs no I/O.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(super) const UNIT: &str = "etcd.service";
 /// it exits for the same reason.
 const RECENT: u64 = 30_000_000;
 
-/// The text that is added if etcd exited but is running again.
+/// The text that a message adds if etcd exited but is running again.
 pub(super) const AGAIN: &str = " and was restarted";
 
 /// The properties of etcd's unit, as systemd reports them.
@@ -27,12 +27,12 @@ pub(super) struct Unit {
     load: String,
     /// The id of etcd's process, if it is running.
     pub(super) running: Option<u32>,
-    /// The id of the process that was started last, whether it is still running or not.
+    /// The id of the process that was started last, whether or not it is still running.
     last: Option<u32>,
-    /// The way in which that process ended, as in waitid(2): 1 means that it exited, 2 and 3 mean
-    /// that a signal killed it.
+    /// The way in which the last process ended, as in waitid(2). 1 means that the process exited,
+    /// and 2 and 3 mean that a signal killed it.
     code: u32,
-    /// The exit status of that process, or the signal that killed it.
+    /// The exit status of the last process, or the signal that killed it.
     status: u32,
     /// The drop-ins of the unit.
     drop_ins: Vec<String>,
@@ -69,8 +69,8 @@ impl Unit {
         }
     }
 
-    /// Explains why etcd does not run, based on the unit and on the last log line of an exited
-    /// process.
+    /// Explains why etcd does not run, from the unit's properties and the last log line of an
+    /// exited process.
     pub(super) fn diagnose(&self, words: Option<&ExitLog>, now: u64) -> Vec<Reason> {
         let mut reasons: Vec<Reason> = self.end(words, now).into_iter().collect();
         if !self.drop_ins.is_empty() {
@@ -180,7 +180,8 @@ mod tests {
         );
         assert_eq!(diagnose(&up, Some(&fatal(7, 60 * SECOND)), 95 * SECOND), "");
         assert_eq!(diagnose(&up, None, 95 * SECOND), "");
-        // A warning from a process that an operator restarted does not mean that etcd failed.
+        // If an operator restarted etcd, a warning from the previous process does not mean that
+        // etcd failed.
         let warned = ExitLog {
             ends: false,
             ..fatal(7, 60 * SECOND)
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_a_mask_and_a_drop_in_are_reported() {
+    fn a_signal_a_masked_unit_and_a_drop_in_are_reported() {
         let killed =
             unit("LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=2\nExecMainStatus=9");
         assert_eq!(

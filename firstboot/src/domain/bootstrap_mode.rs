@@ -1,12 +1,12 @@
-//! Defines how a node begins: with a new cluster by default, or with a restore that an operator
-//! ordered.
+//! Defines how a node's cluster starts: as a new cluster by default, or with a restore or rollback
+//! that an operator ordered.
 
 use std::fmt;
 
 use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
-/// The way in which a node begins.
+/// The way in which the cluster starts.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -15,29 +15,30 @@ pub(crate) enum BootstrapMode {
     /// The disk is empty, and the cluster is new and empty.
     #[default]
     New,
-    /// The cluster begins with the data of a snapshot.
+    /// The cluster starts with the data of a snapshot.
     Restore {
         /// The digest of the whole snapshot file.
         snapshot: Sha256,
-        /// The newest revision that any member of the cluster reported before, or `None` if the
-        /// cluster continues from the snapshot's own revision.
+        /// The newest revision that any member of the cluster reported before the restore, or
+        /// `None` if the cluster continues from the snapshot's own revision.
         seen: Option<u64>,
     },
     /// The cluster returns to the data that it had before the last restore.
     Rollback {
-        /// The id of the cluster to which that data belongs.
+        /// The id of the cluster to which the earlier data belongs.
         cluster: u64,
     },
 }
 
 impl BootstrapMode {
-    /// Returns whether this is the default mode, which needs no order.
+    /// Returns whether this is the default mode, which does not need an operator's order.
     pub(crate) fn is_new(&self) -> bool {
         *self == Self::New
     }
 
-    /// Combines the modes of two nodes if their orders agree. The result has the newer of the two
-    /// revisions, so that the restored revision is above every revision that either node has seen.
+    /// Combines the modes of two nodes if their orders agree. The result contains the higher of the
+    /// two revisions, so that the restored revision is above every revision that was reported to
+    /// either node.
     pub(crate) fn merge(self, other: Self) -> Option<Self> {
         match (self, other) {
             (
@@ -80,7 +81,7 @@ impl fmt::Display for BootstrapMode {
     }
 }
 
-/// Shortens a digest to as many digits as a person would compare.
+/// Shortens a digest to the few digits that a person compares.
 pub(crate) fn short(digest: &Sha256) -> String {
     digest.to_string()[..16].to_owned()
 }
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_agree_on_one_snapshot_and_the_newest_revision() {
+    fn two_nodes_agree_on_one_snapshot_and_the_higher_revision() {
         let restore = |content: &[u8], seen| BootstrapMode::Restore {
             snapshot: Sha256::of(content),
             seen,

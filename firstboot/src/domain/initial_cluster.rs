@@ -7,11 +7,11 @@ use recipes::{ClusterDocument, Label};
 /// data directory is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InitialCluster {
-    /// `new` or `existing`.
+    /// `initial-cluster-state`: `new` or `existing`.
     pub(crate) state: &'static str,
     /// `initial-cluster-token`.
     pub(crate) token: String,
-    /// The names and peer URLs of all members.
+    /// `initial-cluster`: the names and peer URLs of all members.
     pub(crate) members: Vec<(String, String)>,
 }
 
@@ -33,10 +33,11 @@ impl InitialCluster {
         }
     }
 
-    /// Creates the settings for a member that already has its WAL. etcd ignores them as long as the
-    /// WAL exists. If the WAL is lost, the settings tell etcd to join a cluster without naming its
-    /// members, so etcd exits with "cannot fetch cluster info from peer urls"
-    /// (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL; the same from 3.4 to 3.7).
+    /// Creates the settings for a member that already has its WAL. etcd ignores these settings as
+    /// long as the WAL exists. If the WAL is lost, etcd tries to join an existing cluster, but the
+    /// settings do not name any other member, so etcd exits with "cannot fetch cluster info from
+    /// peer urls" (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL; the same from 3.4
+    /// to 3.7).
     pub(crate) fn for_existing_wal(&self, own: &Member) -> Self {
         Self {
             state: "existing",

@@ -1,11 +1,11 @@
-//! Probes with ARP (RFC 5227) for a second machine with this node's address. Such a machine answers
-//! regardless of its software. Its answer contains its hardware address, with which an operator can
-//! find the machine.
+//! Probes with ARP (RFC 5227) for a second machine with this node's address. The second machine
+//! answers regardless of its software. Its answer contains its hardware address, by which an
+//! operator can find the machine.
 //!
-//! A copy of this machine can have the same hardware address as well. firstboot still receives the
-//! copy's answer, because it requests a broadcast reply. Such an answer raises a suspicion but
-//! proves nothing, because a network that answers on behalf of its machines might send the same
-//! reply.
+//! A copy of this machine may also have the same hardware address. firstboot still receives the
+//! copy's answer, because the probe requests a broadcast reply. An answer from the same hardware
+//! address raises a suspicion but proves nothing, because a network that answers on behalf of its
+//! machines might send the same reply.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -22,11 +22,12 @@ use crate::exit::refused;
 use crate::machine;
 use crate::reason::{Reason, ReasonId};
 
-/// The number of times that the probe is sent. One probe is not enough, because a packet may be
-/// lost.
+/// The number of times that the probe is sent. A single probe is not enough, because a packet may
+/// be lost.
 const TIMES: u32 = 3;
-/// The time for which firstboot waits for an answer to each probe. A neighbour answers in well
-/// under a millisecond. If a switch must first learn the port, the answer takes some milliseconds.
+/// The time for which firstboot waits for an answer to each probe. A neighbour usually answers in
+/// less than a millisecond. If a switch must first learn the neighbour's port, the answer takes
+/// some milliseconds.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(40);
 
 /// The time for which an answer remains valid.
@@ -48,15 +49,15 @@ pub(crate) type SuspectedDuplicate = Option<Reason>;
 enum ArpEvent {
     /// No machine has answered the packets sent so far.
     NoReplyYet,
-    /// The result.
+    /// The probe is complete and has this result.
     Answer(Result<SuspectedDuplicate>),
 }
 
 /// Starts a probe for another machine with this address.
 pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
-    // Sending fails if firstboot has already refused this node for a different reason, because the
-    // receiver then no longer exists.
+    // If firstboot has already refused this node for another reason, the receiver no longer exists,
+    // and `send` fails.
     thread::spawn(move || {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))
@@ -72,7 +73,7 @@ impl DuplicateProbe {
     /// Waits for an answer to the first packets. Returns the remaining suspicion, if any.
     ///
     /// # Errors
-    /// Refused if another machine has the address.
+    /// Returns a refusal if another machine has the address.
     pub(crate) fn first_result(&self) -> Result<SuspectedDuplicate> {
         match self.heard.recv() {
             Ok(ArpEvent::Answer(answer)) => answer,
@@ -83,7 +84,7 @@ impl DuplicateProbe {
     /// Waits for an answer to all packets.
     ///
     /// # Errors
-    /// Refused if another machine has the address.
+    /// Returns a refusal if another machine has the address.
     pub(crate) fn final_result(&self) -> Result<SuspectedDuplicate> {
         loop {
             match self.heard.recv() {
@@ -98,7 +99,7 @@ impl DuplicateProbe {
     /// Does the same as `final_result`, but probes again if the last answer is no longer valid.
     ///
     /// # Errors
-    /// Refused if another machine has the address.
+    /// Returns a refusal if another machine has the address.
     pub(crate) fn current_result(&mut self) -> Result<()> {
         if self.since.elapsed() > FRESH {
             *self = start_probe(self.address);
@@ -107,9 +108,9 @@ impl DuplicateProbe {
     }
 }
 
-/// Refuses the node if another machine has this address. Only an operator knows which of the two
-/// machines is the right one, so firstboot does not continue by itself, even if the other machine
-/// disappears.
+/// Refuses the node if another machine has this address. Only an operator can decide which of the
+/// two machines is the right one, so firstboot does not continue by itself, even if the other
+/// machine disappears.
 fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
     match second_machine(address, on_silence) {
         Ok(AddressOwner::None) => Ok(None),
@@ -121,8 +122,8 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
             "another machine uses this node's address {address} and its MAC {mac}: it may be a copy of this machine. \
              Switch the wrong machine off, then `systemctl restart firstboot`"
         )))),
-        // A failure of ARP must not keep a member down. The check with the other members follows in
-        // any case.
+        // A failure of ARP must not keep a member down, and firstboot also asks the other members
+        // about a duplicate.
         Err(error) => {
             eprintln!("firstboot: cannot check whether another machine uses {address}: {error:#}");
             Ok(None)
@@ -148,7 +149,8 @@ fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<Add
     let Some(own) = link.addr() else {
         return Ok(AddressOwner::None);
     };
-    // Two interfaces of one machine in the same network answer for each other.
+    // If two interfaces of one machine are in the same network, each of them answers for the
+    // other's address.
     let cards: Vec<[u8; 6]> = machine::links()?
         .iter()
         .filter_map(|(_, link)| link.addr())
@@ -166,8 +168,8 @@ fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<Add
         }
         let end = Instant::now() + REPLY_TIMEOUT;
         for _ in 0..PACKETS {
-            // The timeout is at least 1 ms, so that a packet counts even if it arrived while this
-            // process was not scheduled.
+            // The timeout is at least 1 ms, so that the loop still reads a packet that arrived
+            // while this process was not scheduled.
             let left = end
                 .saturating_duration_since(Instant::now())
                 .max(Duration::from_millis(1));

@@ -1,5 +1,5 @@
-//! Detects a copy of this machine, with the same hardware address, that starts at the same moment.
-//! The copy is detected because each machine receives the other's probe.
+//! Detects a copy of this machine that has the same hardware address and starts at the same moment.
+//! Each of the two machines receives the other's probe.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -12,7 +12,8 @@ use super::socket::{PACKETS, draw, link_of, open, silence};
 use crate::exit::refused;
 use crate::reason::ReasonId;
 
-/// Repeatedly sends a probe, and listens for the same probe from another machine.
+/// A monitor that repeatedly sends a probe, and listens for the same kind of probe from another
+/// machine.
 #[derive(Debug)]
 pub(crate) struct ConflictMonitor {
     address: Ipv4Addr,
@@ -44,12 +45,12 @@ impl ConflictMonitor {
         }))
     }
 
-    /// Sends a probe, and checks whether another machine has sent one. A copy that starts later
+    /// Sends a probe, and checks whether another machine has sent a probe. A copy that starts later
     /// receives the next probe.
     ///
     /// # Errors
-    /// Refused if another machine has sent a probe, because only an operator knows which of the two
-    /// machines is the right one.
+    /// Returns a refusal if another machine has sent a probe, because only an operator can decide
+    /// which of the two machines is the right one.
     pub(crate) fn check(&mut self) -> Result<()> {
         self.socket
             .send(&self.question)
@@ -67,8 +68,8 @@ impl ConflictMonitor {
             {
                 return Err(refused(ReasonId::DuplicateRunning.because(format!(
                     "a copy of this machine, with the same address {} and the same MAC, is \
-                     starting at the same time. Switch the wrong machine off, then run `systemctl \
-                     restart firstboot` on the other",
+                     starting at the same time. Switch the wrong machine off, then run \
+                     `systemctl restart firstboot` on the right one",
                     self.address
                 ))));
             }

@@ -8,12 +8,12 @@ use anyhow::Result;
 use crate::exit::refused;
 use crate::reason::Reason;
 
-/// Measures the time for which this node's member has seemed to run on another machine.
+/// A timer for the time during which this node's member has seemed to run on another machine.
 ///
 /// etcd closes a stream on which nothing has arrived for five seconds (rafthttp's ConnReadTimeout),
-/// so connections from before a power cut close soon. A connection that lasts belongs to a running
-/// machine. firstboot then refuses to continue. If it kept waiting, the wait would end when that
-/// machine reboots, and this machine would take its place.
+/// so connections from before a power cut close soon. A connection that lasts longer belongs to a
+/// running machine, so firstboot refuses to continue. If firstboot kept waiting, the wait would end
+/// when the other machine reboots, and this machine would take over its member.
 #[derive(Debug, Default)]
 pub(crate) struct DuplicateTimeout(Option<Instant>);
 
@@ -23,7 +23,7 @@ impl DuplicateTimeout {
     /// Records that a duplicate is still suspected.
     ///
     /// # Errors
-    /// Refused once a duplicate has been suspected for a minute.
+    /// Returns a refusal once a duplicate has been suspected for a minute.
     pub(crate) fn still_suspected(&mut self, why: &Reason) -> Result<()> {
         let since = *self.0.get_or_insert_with(Instant::now);
         if since.elapsed() < Self::LIMIT {

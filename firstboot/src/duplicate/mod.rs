@@ -1,8 +1,8 @@
 //! Determines whether a second machine runs with this node's identity.
 //!
 //! `address` probes with ARP for another machine with this node's address, and `conflict_monitor`
-//! detects a copy that starts at the same moment. `preflight` queries the other members before etcd
-//! starts.
+//! detects a copy of this machine that starts at the same moment. `preflight` queries the other
+//! members before etcd starts.
 
 mod address;
 mod conflict_monitor;

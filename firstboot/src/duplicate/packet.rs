@@ -14,14 +14,14 @@ const ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const REQUEST: [u8; 2] = [0, 1];
 const REPLY: [u8; 2] = [0, 2];
 
-/// Builds an ARP probe (RFC 5227). Its sender is 0.0.0.0, so that no neighbour changes its ARP
-/// cache.
+/// Builds an ARP probe (RFC 5227). The sender address is 0.0.0.0, so that no neighbour changes its
+/// ARP cache.
 pub(super) fn question(own: Address, address: Ipv4Addr) -> Vec<u8> {
     request(own, own, [0; 6], address)
 }
 
 /// Builds a probe that requests a broadcast reply, because a machine with the same hardware address
-/// would never send out a unicast reply. `mark` is placed in a field that receivers ignore. It
+/// would never send out a unicast reply. Receivers ignore the field that contains `mark`, which
 /// distinguishes this probe from the other machine's probe.
 pub(super) fn broadcast_reply_probe(own: Address, address: Ipv4Addr, mark: Address) -> Vec<u8> {
     request(own, BROADCAST, mark, address)
@@ -55,7 +55,7 @@ pub(super) enum ArpMessage {
     Reply(Address),
 }
 
-/// Parses a packet. Returns `None` if the packet states nothing about the address.
+/// Parses a packet. Returns `None` if the packet does not concern the address.
 pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<ArpMessage> {
     let arp = packet.get(14..LENGTH)?;
     let field = |at: usize| arp.get(at..at + 6)?.try_into().ok();
@@ -85,8 +85,8 @@ mod tests {
 
     const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
 
-    /// Builds Linux's reply (net/ipv4/arp.c, arp_process). Linux sends it to the sender hardware
-    /// address in the probe.
+    /// Builds Linux's reply (net/ipv4/arp.c, arp_process). Linux sends the reply to the probe's
+    /// sender hardware address.
     fn answer(question: &[u8], own: Address) -> Vec<u8> {
         let (sender, unspecified) = (&question[22..28], &question[28..32]);
         [

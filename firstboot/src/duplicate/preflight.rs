@@ -25,16 +25,16 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
-/// The time limit for each of the others to answer before etcd starts.
+/// The time limit for the answer of each other member before etcd starts.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of times that the query is repeated if no member answers in time. A machine on which
 /// etcd does not run refuses the connection immediately.
 const SILENCES: u32 = 5;
 
-/// Refuses a member that was removed while it was stopped, or that runs on another machine, before
-/// etcd starts with its old data. An answer is not required, because when a whole rack boots, its
-/// first member does not find another member that is running.
+/// Refuses to start etcd with its old data if its member was removed while etcd was stopped, or
+/// runs on another machine. No answer is required: when a whole rack boots, the first member finds
+/// no other member running.
 pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
@@ -54,11 +54,12 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
     }
 }
 
-/// Waits until the others have a quorum without this node's old member, and until no other machine
-/// runs as that member. After that, the member's data may be archived.
+/// Waits until the other members have a quorum without this node's old member, and until no other
+/// machine runs as that member. After this wait, the member's data may be archived.
 ///
 /// # Errors
-/// Refused if this node is the only member, or if the others report that its member was removed.
+/// Returns a refusal if this node is the only member, or if the other members report that its
+/// member was removed.
 pub(crate) fn wait_until_replaceable(
     identity: &Identity,
     state: &NodeState,
@@ -67,9 +68,9 @@ pub(crate) fn wait_until_replaceable(
     if identity.cluster.members.len() == 1 {
         return Err(refused(why.reason().map(|why| {
             format!(
-                "{why}. This node is the only member of its cluster, so no other member has the data. Put the data back, \
-                 or restore a snapshot with `firstboot restore`. If {} holds this member's newest data, run `firstboot run \
-                 --accept-data`",
+                "{why}. This node is the only member of its cluster, so no other member has the \
+                 data. Put the data back, or restore a snapshot with `firstboot restore`. If {} \
+                 contains this member's newest data, run `firstboot run --accept-data`",
                 paths::DATA
             )
         })));
@@ -101,8 +102,9 @@ pub(crate) fn wait_until_replaceable(
         if !logged {
             let line = why.reason().map(|why| {
                 format!(
-                    "{why}. Waiting until the other members have a quorum; then this node moves its data to {} and joins \
-                     as a new member. If {} holds this member's newest data, run `firstboot run --accept-data`",
+                    "{why}. Waiting until the other members have a quorum; then this node moves \
+                     its data to {} and joins as a new member. If {} contains this member's \
+                     newest data, run `firstboot run --accept-data`",
                     paths::ARCHIVE,
                     paths::DATA
                 )
@@ -115,12 +117,12 @@ pub(crate) fn wait_until_replaceable(
 }
 
 /// If a duplicate is suspected, checks that no copy of this machine runs as its member. During the
-/// check, etcd is stopped on this machine, so any traffic that the others receive from its member
-/// comes from a copy. The check waits long enough to detect a copy that is just starting.
+/// check, etcd is stopped on this machine, so any traffic that the other members receive from its
+/// member comes from a copy. The check waits long enough to detect a copy that is just starting.
 ///
 /// # Errors
-/// Refused if a copy runs or starts, or if there is no other member to query. Not ready if no other
-/// member answers.
+/// Returns a refusal if a copy runs or starts, or if there is no other member to query. Returns a
+/// "not ready" error if no other member answers.
 pub(crate) fn rule_out_duplicate(
     identity: &Identity,
     journal: &Journal,
@@ -136,8 +138,8 @@ pub(crate) fn rule_out_duplicate(
     wait_until_unique(identity, &NodeState::of(journal), Some(suspected), monitor)
 }
 
-/// Queries the others until nothing prevents etcd from starting. If a copy of this machine may be
-/// starting, the function returns only after a minute during which it detects no copy.
+/// Queries the other members until nothing prevents etcd from starting. If a copy of this machine
+/// may be starting, the function returns only after a minute during which it detects no copy.
 fn wait_until_unique(
     identity: &Identity,
     state: &NodeState,
@@ -203,7 +205,7 @@ fn wait_until_unique(
     }
 }
 
-/// Observes whether the others receive traffic from the member.
+/// Observes whether the other members receive traffic from this node's member.
 fn observe(
     identity: &Identity,
     peers: &[Peer],
@@ -226,13 +228,13 @@ fn observe(
     }
 }
 
-/// Returns the time for which a member must be silent to count as stopped.
+/// Returns the time after which a silent member counts as stopped.
 fn quiet_time(identity: &Identity) -> Duration {
     OBSERVATION_INTERVAL
         + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into())
 }
 
-/// Refuses a member that the others removed, or whose etcd must not run alongside theirs.
+/// Refuses a member that the other members removed, or whose etcd must not run alongside theirs.
 fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result<()> {
     if let Some(why) = no_longer_member(peers, state) {
         return Err(refused(why));
@@ -289,8 +291,8 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// Returns the message for a node whose removal the others report through raft. In this case etcd
-/// exits with success, and only its log contains the reason.
+/// Returns the message for a node that learns of its removal through raft. etcd then exits with
+/// success, and only its log contains the reason.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

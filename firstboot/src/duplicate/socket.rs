@@ -13,11 +13,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::packet;
 use crate::machine;
 
-/// The maximum number of packets that are read after each probe. If there are more, the network has
-/// a broadcast storm, during which the probe cannot give a result.
+/// The maximum number of packets that are read after each probe. More packets mean that the network
+/// has a broadcast storm, during which the probe cannot give a result.
 pub(super) const PACKETS: u32 = 1000;
 
-/// Returns a random mark that distinguishes a probe from all others.
+/// Returns a random mark that distinguishes a probe from all other probes.
 pub(super) fn draw() -> Result<packet::Address> {
     let mut mark = [0; 6];
     SystemRandom::new()
@@ -47,8 +47,8 @@ pub(super) fn link_of(address: Ipv4Addr) -> Result<Option<LinkAddr>> {
         .map(|(_, link)| link))
 }
 
-/// Opens a socket that sends whole packets on this interface. It receives the interface's ARP
-/// packets, except those that the socket itself sent.
+/// Opens a socket that sends complete packets, including the Ethernet header, on this interface.
+/// The socket receives the interface's ARP packets, except those that it sent itself.
 pub(super) fn open(link: &LinkAddr) -> io::Result<Socket> {
     let protocol = u16::try_from(ETH_P_ARP).unwrap_or_default().to_be();
     let socket = Socket::new(

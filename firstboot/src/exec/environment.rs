@@ -9,11 +9,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-/// Prefixes of allowed names: etcd's settings, the object store's keys, and locales.
+/// The prefixes of allowed names: etcd's settings, the object store's keys, and locales.
 const PREFIXES: [&str; 3] = ["ETCD_", "AWS_", "LC_"];
 
-/// Allowed names: the variables that systemd sets for a service (systemd.exec(5), sd_notify(3)),
-/// the user, and the settings of Go's runtime.
+/// The allowed names: the variables that systemd sets for a service (systemd.exec(5),
+/// sd_notify(3)), the variables that describe the user, and the settings of Go's runtime.
 const NAMES: [&str; 20] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_pass_and_proxies_do_not() {
+    fn settings_are_passed_and_proxy_variables_are_not() {
         for name in [
             "ETCD_NAME",
             "NOTIFY_SOCKET",

@@ -33,8 +33,8 @@ enum FilterAction {
 
 /// Compiles the filter for a program that may open these kinds of sockets.
 ///
-/// The filter lists the allowed calls. All other calls fail with ENOSYS, as on an older kernel, and
-/// Go and Rust then fall back to an older call. The kernel kills a program that makes a call of a
+/// The filter lists the allowed calls. All other calls fail with ENOSYS, as on an older kernel, so
+/// Go and Rust fall back to an older call. The kernel kills a program that makes a system call of a
 /// different architecture.
 pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
     let mut rules = BTreeMap::new();
@@ -42,8 +42,8 @@ pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
         match verdict {
             FilterAction::Allow => rules.insert(number, Vec::new()),
             FilterAction::Match => match matches(name, sockets)? {
-                // A call without rules is omitted, because the filter would allow the call with any
-                // arguments.
+                // A call without rules is omitted, because the filter would otherwise allow it with
+                // any arguments.
                 none if none.is_empty() => None,
                 some => rules.insert(number, some),
             },
@@ -54,7 +54,7 @@ pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
     Ok(SeccompFilter::new(rules, refused, SeccompAction::Allow, TargetArch::x86_64)?.try_into()?)
 }
 
-/// Parses the lines of calls.txt: number, name, verdict.
+/// Parses the lines of calls.txt. Each contains a number, a name and a verdict.
 fn calls() -> Result<Vec<(i64, &'static str, FilterAction)>> {
     let mut calls = Vec::new();
     for line in CALLS
@@ -87,7 +87,7 @@ fn calls() -> Result<Vec<(i64, &'static str, FilterAction)>> {
 }
 
 /// Returns the rules for the arguments of a call. A call is allowed if all conditions of at least
-/// one rule hold.
+/// one rule are true.
 fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
     let prot = |flag: i32| bits(2, flag, 0);
     match name {
@@ -96,8 +96,8 @@ fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
             rule([prot(libc::PROT_WRITE)]),
             rule([prot(libc::PROT_EXEC)]),
         ],
-        // The kernel itself maps the code of a static program, and a dynamic linker maps code with
-        // its final permissions from the start.
+        // No allowed program needs mprotect to make memory executable. The kernel maps the code of
+        // a static program, and a dynamic linker maps code with its final permissions.
         "mprotect" => vec![rule([prot(libc::PROT_EXEC)])],
         "ioctl" => {
             let requests = [
@@ -152,7 +152,7 @@ fn openable(kind: Sockets) -> Vec<Result<SeccompRule>> {
             domains
                 .flat_map(|domain| {
                     protocols.into_iter().flat_map(move |(kind, protocol)| {
-                        // 0 means the default protocol of the type.
+                        // The protocol 0 means the default protocol of the socket type.
                         [0, protocol]
                             .map(|protocol| rule([is(0, domain), of_type(kind), is(2, protocol)]))
                     })
@@ -182,8 +182,8 @@ fn bits(argument: u8, mask: i32, value: i32) -> Result<SeccompCondition> {
     )
 }
 
-/// Builds a condition on the lower 32 bits of an argument. They are sufficient, because all
-/// compared arguments are ints, or flags without higher bits.
+/// Builds a condition on the lower 32 bits of an argument. The lower 32 bits are sufficient,
+/// because every compared argument is an int, or contains flags without higher bits.
 fn condition<T: TryInto<u64>>(
     argument: u8,
     operator: SeccompCmpOp,

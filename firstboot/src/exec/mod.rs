@@ -4,8 +4,8 @@
 //! systemd 219 of CentOS 7 is built without seccomp (its build options contain `-SECCOMP`), so
 //! `SystemCallFilter=`, `SystemCallArchitectures=` and `RestrictAddressFamilies=` have no effect
 //! (load-fragment-gperf.gperf.m4). The kernel has seccomp (3.10.0-1160, CONFIG_SECCOMP_FILTER), so
-//! firstboot loads the filter itself. The program keeps the process of firstboot, and thus
-//! systemd's main PID, the notify socket, limits and namespaces.
+//! firstboot loads the filter itself. The program runs in the process of firstboot, so it keeps
+//! systemd's main PID, the notify socket, the limits and the namespaces.
 
 mod environment;
 mod filter;
@@ -37,8 +37,8 @@ pub(crate) struct Options {
     arguments: Vec<OsString>,
 }
 
-/// Loads the filter and executes the program. Returns only if one of these steps fails. In that
-/// case the program does not run.
+/// Loads the filter and executes the program. Returns only if one of these steps fails, so that the
+/// program does not run.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let Options {
         sockets,
@@ -51,7 +51,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         program.display()
     );
     let filter = filter::compile(sockets).context("cannot compile the filter of system calls")?;
-    // Loading the filter also sets no_new_privs. New threads and the executed program inherit both.
+    // Loading the filter also sets no_new_privs. New threads and the executed program inherit the
+    // filter and this flag.
     seccompiler::apply_filter(&filter).context(
         "cannot load the filter of system calls: the kernel needs CONFIG_SECCOMP_FILTER",
     )?;

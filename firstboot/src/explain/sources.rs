@@ -1,5 +1,5 @@
 //! `firstboot explain --sources`: shows which metadata sources firstboot queried, the answer of
-//! each, and why a document was used or not.
+//! each source, and why firstboot used a document or did not.
 
 use std::fmt::Write as _;
 

@@ -130,7 +130,7 @@ fn join_events() -> Vec<(Event, &'static str)> {
             "an empty data directory",
         ),
         (Event::DataBegun(known), "as member ab of cluster c"),
-        (Event::DataAccepted, "holds this member's newest data"),
+        (Event::DataAccepted, "contains this member's newest data"),
         (Event::Promote { member: 0xab }, "learner ab"),
     ]
 }
@@ -219,7 +219,7 @@ fn each_line_has_its_time_and_the_time_since_the_previous_one() {
     );
     assert!(
         lines[3].contains("-16 m 40 s"),
-        "the time since the previous line is negative if the clock was set back: {text}"
+        "the time since the previous line must be negative if the clock was set back: {text}"
     );
     assert!(
         lines[4].starts_with("/var/lib/firstboot/journal:5 is incomplete"),
@@ -230,7 +230,7 @@ fn each_line_has_its_time_and_the_time_since_the_previous_one() {
 }
 
 #[test]
-fn the_json_has_every_line_with_its_number() {
+fn the_json_contains_every_line_with_its_number() {
     let story = [
         Line::Entry(Entry {
             at: 1_795_341_365,

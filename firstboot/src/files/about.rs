@@ -34,7 +34,7 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct About {
     pub(crate) kind: Kind,
-    /// Permission bits.
+    /// The permission bits.
     pub(crate) mode: u32,
     pub(crate) owner: (u32, u32),
     pub(crate) size: u64,
@@ -94,7 +94,7 @@ impl About {
     }
 }
 
-/// The fingerprint of a file. It changes when the file is replaced or rewritten.
+/// The fingerprint of a file. The fingerprint changes when the file is replaced or rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileFingerprint {
     inode: u64,
@@ -104,11 +104,11 @@ pub(crate) struct FileFingerprint {
 }
 
 /// Returns the generation of an inode, or `None` if the file system does not support generations.
-/// The generation distinguishes the inode from an earlier one with the same number. This matters
-/// because XFS reuses the number of a deleted directory immediately.
+/// The generation distinguishes the inode from an earlier one with the same number. XFS reuses the
+/// number of a deleted directory immediately.
 pub(super) fn generation(fd: impl AsFd) -> Option<u32> {
     let mut generation: nix::libc::c_long = 0;
-    // XFS and ext4 write only an int, so the rest of the long remains 0 (kernel 3.10,
+    // XFS and ext4 write only an int, so the upper half of the long remains 0 (kernel 3.10,
     // xfs_file_ioctl and ext4_ioctl).
     #[expect(
         unsafe_code,

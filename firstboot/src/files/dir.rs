@@ -1,9 +1,9 @@
-//! Accesses the entries of an open directory by name relative to it, without following links. Links
-//! are not followed because another user who can write to the directory can replace any entry at
-//! any time with a link, a FIFO or a different directory.
+//! Accesses the entries of an open directory by name relative to it, without following links.
+//! Another user who can write to the directory can replace any entry at any time with a link, a
+//! FIFO or a different directory.
 //!
-//! The path to the directory itself may contain links, but only links that only root can have
-//! created. CentOS 7's kernel, 3.10, does not have openat2(2), which could check this in one call.
+//! The path to the directory itself may contain links, if only root can have created them. CentOS
+//! 7's kernel, 3.10, does not have openat2(2), which could check the path in one call.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -77,8 +77,8 @@ impl Dir {
         })
     }
 
-    /// Opens a regular file for reading. Refuses a FIFO or a device without opening it, because
-    /// opening it could block.
+    /// Opens a regular file for reading. Refuses a FIFO or a device without opening it, because the
+    /// open could block.
     pub(crate) fn file(&self, name: &OsStr) -> io::Result<File> {
         let there = self.look(name)?.ok_or(Errno::ENOENT)?;
         if there.kind != Kind::File {
@@ -202,11 +202,11 @@ fn directory() -> OFlag {
 /// How to treat the last name of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
-    /// The last name is a directory, which is opened.
+    /// Open the last name, which must be a directory.
     Directory,
-    /// The last name may be any entry of a directory. A link is not followed.
+    /// Return the last name, which may be any entry of a directory. Do not follow a link.
     Entry,
-    /// The last name may be a link, which is followed to its final target.
+    /// Return the last name. If it is a link, follow it to its final target.
     Target,
 }
 
@@ -216,8 +216,8 @@ pub(super) fn entry(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Entry)
 }
 
-/// Does the same as `entry`, but for reading a file. Follows a link at the path's end if only root
-/// can have created the link.
+/// Does the same as `entry` for a file to read. Follows a link at the path's end if only root can
+/// have created the link.
 pub(super) fn target(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Target)
 }
@@ -251,8 +251,8 @@ fn walk(path: &Path, last: Last) -> io::Result<(OwnedFd, Option<OsString>)> {
         let there = About::of(&fstat(&next)?);
         match there.kind {
             Kind::Link if !is_last || last == Last::Target => {
-                // The directory may belong to root now although another user created a link in it
-                // earlier.
+                // Even if the directory now belongs to root, another user may have created a link
+                // in it earlier.
                 if !there.is_ours() || !About::of(&fstat(&at)?).only_we_write() {
                     return Err(io::Error::new(
                         io::ErrorKind::PermissionDenied,

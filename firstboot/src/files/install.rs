@@ -11,10 +11,10 @@ use super::dir::{self, Dir};
 use super::{absent_or, look, successor};
 
 /// Gives a file a second name durably, and replaces the previous file with that name in one step.
-/// The file keeps its first name as well. Within one file system, nothing is copied. The file keeps
-/// its owner, mode and label.
+/// The file also keeps its first name, its owner, its mode and its label. Within one file system,
+/// the content is not copied.
 pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
-    // A rename between two names of the same file would do nothing and keep both names.
+    // A rename between two names of the same file would have no effect and keep both names.
     if let (Some(from), Some(there)) = (look(source)?, look(target)?)
         && from.is_same(&there)
     {

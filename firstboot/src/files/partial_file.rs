@@ -14,8 +14,8 @@ use super::dir::{self, Dir};
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
 
-/// The unfinished file. Dropping it deletes the file. A file left behind by a crash is deleted when
-/// the next one is created in the same folder.
+/// An unfinished file. Dropping this value deletes the file. A file left behind by a crash is
+/// deleted when the next partial file is created in the same folder.
 #[derive(Debug)]
 pub(crate) struct PartialFile {
     folder: Dir,
@@ -23,8 +23,8 @@ pub(crate) struct PartialFile {
     path: PathBuf,
     /// Whether the temporary name has been freed.
     gone: bool,
-    /// The file. It is locked, so that another process can tell a growing file from one left behind
-    /// by a crash.
+    /// The file, with a lock by which another process distinguishes a growing file from a file that
+    /// a crash left behind.
     file: Flock<File>,
 }
 
@@ -35,8 +35,8 @@ impl PartialFile {
         let path = folder.join(&name);
         let begin = || -> Result<(Dir, Flock<File>)> {
             let folder = Dir::open(folder)?;
-            // The number of attempts is limited, because each further attempt means that another
-            // process created or deleted the file.
+            // Each further attempt means that another process created or deleted the file, so the
+            // number of attempts is limited.
             for _ in 0..10 {
                 if let Some(file) = attempt(&folder, &name)? {
                     return Ok((folder, file));
@@ -59,7 +59,7 @@ impl PartialFile {
         &self.file
     }
 
-    /// Returns the temporary path of the file, only for messages.
+    /// Returns the temporary path of the file, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -67,9 +67,9 @@ impl PartialFile {
     /// Gives the file its final name, durably, unless another file already has that name. The
     /// caller must have flushed the content.
     pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
-        // This function uses a link rather than a rename, because a link never replaces a file on
-        // any kernel. (renameat2 was introduced in Linux 3.15. Red Hat backported it, but not every
-        // file system there supports its flags: fs/namei.c, vfs_rename.)
+        // This function uses link(2) and not rename(2), because link(2) never replaces a file.
+        // (renameat2 was introduced in Linux 3.15. Red Hat backported it, but not every file system
+        // in CentOS 7's kernel supports its flags: fs/namei.c, vfs_rename.)
         let mut link = || -> io::Result<()> {
             let (folder, name) = dir::entry(target)?;
             self.folder.link(&self.name, &folder, &name)?;
@@ -81,12 +81,12 @@ impl PartialFile {
     }
 }
 
-/// Makes one attempt to create the file, or to delete one that was left behind.
+/// Makes one attempt to create the file, or to delete a file that was left behind.
 fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
     let (file, fresh) = match folder.create(name) {
         Ok(file) => (file, true),
-        // The existing file must not be written to. After a crash between link and unlink, it is
-        // also a finished snapshot under its final name.
+        // Do not write to the existing file. After a crash between link and unlink, the same file
+        // is also a finished snapshot under its final name.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match folder.file(name) {
             Ok(file) => (file, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -1,4 +1,4 @@
-//! Operations on a directory and its whole content.
+//! Implements operations on a directory and its entire content.
 
 use std::ffi::OsStr;
 use std::io;
@@ -54,9 +54,9 @@ impl Dir {
         Ok(total)
     }
 
-    /// Changes the owner of all entries that belong to another user, and gives the new owner the
-    /// right to read and write them. Returns the number of changed entries. Skips a file with a
-    /// second name, because the change would also affect the file under that name.
+    /// Changes the owner of all entries that belong to another user, and lets the new owner read
+    /// and write them. Returns the number of changed entries. Skips a file with a second name,
+    /// because the second name may be outside the directory.
     pub(crate) fn change_owner(&self, owner: (u32, u32)) -> io::Result<usize> {
         self.give_below(owner, DEEPEST)
     }
@@ -80,9 +80,9 @@ impl Dir {
         Ok(changed)
     }
 
-    /// Sets the owner and private modes of the directory and its content, and flushes them. Only
-    /// root may have access to the directory, because a change to a file with a second name would
-    /// also affect the file under that name.
+    /// Gives the directory and its content this owner and private modes, and flushes them. Refuses
+    /// a file with a second name, which may be outside the directory. The caller ensures that only
+    /// root has access to the directory.
     pub(crate) fn chown_and_sync(&self, owner: (u32, u32)) -> io::Result<()> {
         for name in self.names()? {
             match self.look(&name)? {
@@ -108,8 +108,8 @@ impl Dir {
     }
 }
 
-/// Sets the owner of an open file and grants at least these permissions. Returns 1 if the file has
-/// changed, and 0 otherwise.
+/// Sets the owner of an open file and grants at least these permissions. Returns 1 if the file's
+/// owner or mode has changed, and 0 otherwise.
 fn give(fd: impl AsFd, there: &About, owner: (u32, u32), least: u32) -> io::Result<usize> {
     if there.owner == owner && there.mode & least == least {
         return Ok(0);

@@ -1,4 +1,4 @@
-//! Tests which documents a node accepts, and what the node reports to the other members.
+//! Tests which documents a node accepts, and the reasons that it reports for the others.
 
 use recipes::node::{KeyPair, NodeTls};
 use recipes::{MachineMatch, SigningKey};
@@ -123,7 +123,7 @@ fn an_outdated_document_is_recognised() {
     for words in [
         "from a test is older",
         "from 2024-01-01T00:00:00Z",
-        "accepted one from 2025-01-01",
+        "accepted document from 2025-01-01",
         "uses the accepted one, /var/lib/firstboot/node.json",
     ] {
         assert!(said.text.contains(words), "{words}: {}", said.text);
@@ -165,6 +165,7 @@ fn a_document_of_the_same_date_or_newer_or_without_a_date_is_not_outdated() {
     let issued = |year| crate::steps::issued_in(year);
     assert_eq!(outdated(&issued(2025), &issued(2025).node), None);
     assert_eq!(outdated(&issued(2026), &issued(2025).node), None);
-    // Other checks report a faulty certificate.
+    // A faulty certificate does not make a document outdated, because other checks report the
+    // fault.
     assert_eq!(outdated(&issued(2024), &document()), None);
 }

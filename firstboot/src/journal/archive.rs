@@ -12,7 +12,7 @@ use crate::files::{self, DesiredDir, ROOT};
 use crate::output::say;
 use crate::paths;
 
-/// Returns the path in the archive for data that is archived now. `kind` is the reason.
+/// Returns the path in the archive for data that is archived now. `kind` names the reason.
 pub(crate) fn archive_path(kind: &str) -> Result<PathBuf> {
     let now = OffsetDateTime::now_utc().format(format_description!(
         "[year][month][day]T[hour][minute][second]Z"

@@ -1,4 +1,5 @@
-//! The file with the disk id on etcd's volume. firstboot uses it to recognise the volume.
+//! Reads and writes the file with the disk id on etcd's volume, by which firstboot recognises the
+//! volume.
 
 use std::path::Path;
 
@@ -22,8 +23,8 @@ pub(crate) enum DiskIdFile {
 /// Compares the file on the volume with this disk id.
 pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
     let path = Path::new(paths::DISK_ID);
-    // Earlier versions kept the file in a place where etcd could write. Only a file that belongs to
-    // root counts.
+    // In earlier versions, etcd could write to the folder of this file, so only a file that belongs
+    // to root counts.
     let ours = files::look(path)?
         .filter(|there| there.kind == Kind::File && there.owner == ROOT && there.links == 1);
     let mark = if ours.is_some() {

@@ -9,13 +9,13 @@ use crate::reason::{Reason, ReasonId};
 /// The state of the disk, which decides how etcd starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DiskState {
-    /// Data exists. etcd uses it and ignores the `initial-cluster` settings. `begun` is the data's
-    /// identity if the journal does not contain it yet.
+    /// The member's data exists, so etcd uses it and ignores the `initial-cluster` settings.
+    /// `begun` is the data's identity if the journal does not contain it yet.
     Existing {
         start: InitialCluster,
         begun: Option<DataIdentity>,
     },
-    /// Power was lost before etcd had created its first data. etcd starts again with the same
+    /// Power was lost before etcd had created its first data, so etcd starts again with the same
     /// parameters. `archive_data` is set if there is partial data to archive.
     RetryFirstStart {
         start: InitialCluster,
@@ -29,14 +29,15 @@ pub(crate) enum DiskState {
     },
     /// etcd ran here as a member, but must not start as that member with the current data.
     Lost(Lost),
-    /// The disk holds data that the journal does not record. firstboot never touches such data.
+    /// The disk contains data that the journal does not record. firstboot never touches unrecorded
+    /// data.
     Foreign(Unknown),
 }
 
 /// The reason why the data cannot be attributed to this disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unknown {
-    /// firstboot never started etcd on this disk.
+    /// firstboot has never started etcd on this disk.
     Foreign,
     /// The volume belongs to a different disk.
     OtherVolume,
@@ -58,7 +59,8 @@ impl Unknown {
             ),
             Self::Unmarked => (
                 ReasonId::DataUnmarked,
-                "the data has no write-ahead log, and its volume does not have the id of this disk",
+                "the data has no write-ahead log, and its volume does not contain the id of this \
+                disk",
             ),
         };
         id.because(format!(
@@ -68,7 +70,7 @@ impl Unknown {
 }
 
 /// Classifies the disk. firstboot never touches a data directory that the journal does not record.
-/// etcd never starts again as a member that may have voted with data that is now lost.
+/// If a member may have voted with data that is now lost, etcd never starts again as that member.
 pub(crate) fn classify_disk(
     state: &NodeState,
     contents: Contents,
@@ -91,7 +93,7 @@ pub(crate) fn classify_disk(
             start: start.clone(),
             begun: Some(known),
         },
-        // A node that was about to join is added again, because the member list may have changed.
+        // Add a node that was about to join again, because the member list may have changed.
         Verdict::Fresh | Verdict::Incomplete if first_start && start.state == "existing" => {
             DiskState::Fresh {
                 disk_id: None,
@@ -102,8 +104,8 @@ pub(crate) fn classify_disk(
             start: start.clone(),
             archive_data: contents == Contents::NoWal,
         },
-        // This node was a member, and its data is lost. The node joins its cluster again as a new
-        // member.
+        // This node was a member, and its data is lost, so the node joins its cluster again as a
+        // new member.
         Verdict::Fresh | Verdict::Lost(Lost::Emptied) => DiskState::Fresh {
             disk_id: None,
             archive_data: false,
@@ -120,7 +122,7 @@ pub(crate) fn classify_disk(
 /// Classifies a disk on which etcd was never started.
 fn before(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
     match (contents, volume) {
-        // The node gets a new disk id, because agreements made with the old id are void.
+        // Generate a new disk id, because the agreements that were made with the old id are void.
         (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::Fresh {
             disk_id: None,
             archive_data: false,
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_combination_keeps_data_and_votes() {
+    fn no_combination_of_facts_loses_data_or_votes() {
         let start = |state| {
             Some(InitialCluster {
                 state,

@@ -1,5 +1,5 @@
-//! Defines the events of the journal. Their serialized names are part of a file format, because
-//! nodes read journals that earlier versions wrote.
+//! Defines the events of the journal. The serialized names of the events are part of a file format,
+//! because nodes read journals that earlier versions wrote.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
 use crate::files::FileFingerprint;
 use crate::machine::Machine;
 
-/// One event. A decision is recorded before firstboot acts on it.
+/// One event. firstboot records a decision before it acts on the decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Event {
@@ -24,7 +24,7 @@ pub(crate) enum Event {
         /// The identifiers of the machine that accepted the document.
         machine: Machine,
     },
-    /// The operator ordered that the cluster begin without these members.
+    /// The operator ordered that the cluster be bootstrapped without these members.
     #[serde(rename = "without")]
     MembersExcluded {
         /// The excluded members of the recipe.
@@ -37,14 +37,14 @@ pub(crate) enum Event {
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// This node has accepted a proposal, because it saw these disk ids on all other members. The
-    /// node announces the acceptance next.
+    /// This node has accepted a proposal, because the members reported these disk ids. The node
+    /// announces the acceptance next.
     #[serde(rename = "ready")]
     ProposalAccepted {
         /// The disk ids of all initial members.
         #[serde(rename = "lives")]
         disk_ids: DiskIds,
-        /// Whether the members begin with a new cluster or with restored data.
+        /// Whether the members bootstrap a new cluster or restore data.
         #[serde(
             rename = "task",
             default,
@@ -58,14 +58,14 @@ pub(crate) enum Event {
         /// The version.
         etcd: EtcdVersion,
     },
-    /// This node begins as an initial member of a new cluster with this token.
+    /// This node starts as an initial member of a new cluster with this token.
     Bootstrap {
         /// etcd's `initial-cluster-token`.
         token: String,
         /// The names and peer URLs of the initial members.
         members: Vec<(String, String)>,
     },
-    /// firstboot removes the member that this node was before it received a new disk.
+    /// firstboot removes the node's old member, whose data is lost.
     Remove {
         /// The member's id.
         member: u64,
@@ -92,9 +92,9 @@ pub(crate) enum Event {
         /// The directory's identity.
         directory: Inode,
     },
-    /// etcd has created its WAL: from now on these directories are the member's data.
+    /// etcd has created its WAL, so from now on, these directories are the member's data.
     DataBegun(DataIdentity),
-    /// The operator confirmed that the data directory holds this member's newest data.
+    /// The operator confirmed that the data directory contains this member's newest data.
     DataAccepted,
     /// firstboot promotes this node to a voter.
     Promote {
@@ -113,8 +113,8 @@ pub(crate) enum Event {
         /// The subjects of the CAs that signed the certificates.
         authorities: BTreeSet<CaSubject>,
     },
-    /// The operator ordered that this member leave its cluster, and the cluster can do without the
-    /// member. firstboot removes the member now.
+    /// The operator ordered this member to leave its cluster, and the cluster keeps its quorum
+    /// without the member. firstboot removes the member next.
     Leave {
         /// The member's id.
         member: u64,
@@ -130,7 +130,7 @@ pub(crate) enum Event {
         /// The id that the member had.
         member: u64,
     },
-    /// The operator ordered that this node, which is no longer a member, join again.
+    /// The operator ordered this node, which is no longer a member, to join again.
     Rejoin {
         /// The id that the member had.
         member: u64,
@@ -145,8 +145,8 @@ pub(crate) enum Event {
     /// The operator ordered a restore or a rollback, so etcd stops.
     #[serde(rename = "told")]
     RestoreOrdered(Box<RestoreOrder>),
-    /// All members have agreed, and the swap of the data begins. From now on, firstboot can only
-    /// complete the swap.
+    /// All members have agreed, and the data swap starts. From now on, firstboot can only complete
+    /// the swap.
     #[serde(rename = "exchange")]
     SwapBegun(Box<DataSwap>),
     /// The swap is complete.
@@ -167,10 +167,10 @@ pub(crate) enum Event {
 /// An operator's order to restore or to roll back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RestoreOrder {
-    /// The random disk id generated only for this order.
+    /// The random disk id that firstboot generated only for this order.
     #[serde(rename = "nonce")]
     pub(crate) disk_id: DiskId,
-    /// Whether the node begins with restored data or returns to its previous data.
+    /// Whether the node restores a snapshot or returns to its previous data.
     #[serde(rename = "task")]
     pub(crate) mode: BootstrapMode,
     /// The members of the recipe for which the restore does not wait.
@@ -192,12 +192,12 @@ pub(crate) struct SnapshotFile {
     pub(crate) revision: u64,
     /// Whether the file ends with etcd's own digest.
     pub(crate) digest: bool,
-    /// The file's fingerprint at the time of verification. With it, firstboot detects a replacement
+    /// The file's fingerprint at the time of verification, by which firstboot detects a replacement
     /// without reading the file again.
     pub(crate) stamp: FileFingerprint,
 }
 
-/// A swap of etcd's data for other data.
+/// A data swap: the replacement of etcd's data with other data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DataSwap {
     /// The path of the new data.
@@ -209,9 +209,9 @@ pub(crate) struct DataSwap {
     pub(crate) token: String,
     /// The names and peer URLs of the initial members.
     pub(crate) members: Vec<(String, String)>,
-    /// The id of that cluster.
+    /// The id of the cluster to which the new data belongs.
     pub(crate) cluster: u64,
-    /// This node's member id in that cluster, if it is known.
+    /// This node's member id in the cluster of the new data, if it is known.
     pub(crate) member: Option<u64>,
     /// The revision from which the cluster continues.
     pub(crate) revision: u64,
@@ -224,7 +224,8 @@ pub(crate) struct DataSwap {
 mod tests {
     use super::*;
 
-    /// Nodes of earlier versions wrote these lines, and will read them again after a downgrade.
+    /// Earlier versions wrote lines in this format, and read them again after a downgrade of
+    /// firstboot.
     #[test]
     fn the_names_in_a_line_are_the_same_as_in_earlier_versions() {
         let disk_id = DiskId::of(1);

@@ -1,5 +1,5 @@
 //! Reads and writes the journal. The journal is append-only. Each line has a checksum and is
-//! flushed before the next action, so after a power cut the journal shows which actions had begun
+//! flushed before the next action, so after a power cut, the journal shows which actions had begun
 //! and which were complete.
 
 use std::fs::OpenOptions;
@@ -21,7 +21,7 @@ use crate::reason::ReasonId;
 /// An event and the time at which it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
-    /// The time in seconds since 1970, according to the node's clock at that moment.
+    /// The time of the event in seconds since 1970, according to the node's clock.
     pub(crate) at: u64,
     /// The event.
     #[serde(flatten)]
@@ -36,7 +36,7 @@ pub(crate) struct Journal {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// The number of hexadecimal digits of a line's SHA-256 that precede the line. They are enough to
+/// The number of hexadecimal digits of a line's SHA-256 that precede the line, which are enough to
 /// detect a torn line.
 const CHECK: usize = 16;
 
@@ -44,7 +44,7 @@ fn check_of(json: &str) -> String {
     Sha256::of(json.as_bytes()).to_string()[..CHECK].to_owned()
 }
 
-/// Returns the entry in a line, if the line is whole.
+/// Returns the entry in a line, if the line is complete.
 fn parse(line: &str) -> Option<Entry> {
     let (check, json) = line.split_once(' ')?;
     (check == check_of(json))
@@ -55,7 +55,7 @@ fn parse(line: &str) -> Option<Entry> {
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// A whole line.
+    /// A complete line.
     Entry(Entry),
     /// The last line, truncated by a power cut. firstboot has not acted on this line.
     Torn,
@@ -102,7 +102,7 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 impl Journal {
     /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
     /// line and flushes the rest, because the last line of a killed writer may not be on the disk
-    /// yet although other members will rely on that line.
+    /// yet, and other members will rely on that line.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
@@ -169,8 +169,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Prints and records the step that firstboot is about to take. Repeated attempts at the same
-    /// step are recorded only once.
+    /// Prints and records the step that firstboot takes next. Repeated attempts at the same step
+    /// are recorded only once.
     pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
         if self
             .entries
@@ -261,7 +261,7 @@ mod tests {
         for cut in 0..=text.len() {
             let whole = text[..cut].matches('\n').count();
             let end = text[..cut].rfind('\n').map_or(0, |at| at + 1);
-            // The last tail is a line of which only the newline was written.
+            // The last tail represents a line of which only the newline was written.
             for tail in [
                 String::new(),
                 "\0".repeat(text.len() - cut),

@@ -1,5 +1,6 @@
-//! The copy of the journal that the installer makes on etcd's volume before it formats `/`
-//! (kickstart/scripts/keep.sh). `%post` restores the journal from it and removes it.
+//! Removes the copy of the journal that the installer makes on etcd's volume before it formats `/`
+//! (kickstart/scripts/keep.sh). `%post` normally restores the journal from the copy and removes the
+//! copy.
 
 use std::path::Path;
 
@@ -9,9 +10,9 @@ use super::file::Journal;
 use crate::files;
 use crate::paths;
 
-/// Removes the copy of an installation that ended before it formatted `/`, because this node goes
-/// on and the copy becomes outdated. It also contains the node's keys. A node without a journal
-/// keeps the copy for the next installation.
+/// Removes the copy that remains if an installation ended before it formatted `/`. The node
+/// continues with its own journal, so the copy becomes outdated, and it also contains the node's
+/// keys. A node without a journal keeps the copy for the next installation.
 pub(crate) fn remove_installer_copy(journal: &Journal) -> Result<()> {
     if journal.entries.is_empty() {
         return Ok(());

@@ -17,8 +17,8 @@ use crate::domain::{
 pub(crate) struct NodeState {
     /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
-    /// The id of the disk. It is `None` until firstboot has generated an id, and again after the
-    /// operator has excluded a member.
+    /// The id of the disk. The value is `None` until firstboot has generated an id, and again after
+    /// the operator has excluded a member.
     pub(crate) disk_id: Option<DiskId>,
     /// The sets of disk ids that this node has accepted since it received its current disk id.
     pub(crate) accepted: Vec<DiskIds>,
@@ -43,13 +43,14 @@ pub(crate) struct NodeState {
     /// Whether etcd has been a healthy member on this disk since the disk was empty, or since its
     /// data was restored.
     pub(crate) healthy: bool,
-    /// The revision from which restored data began, or 0 if the data was not restored.
+    /// The revision from which the restored data continued, or 0 if the data was not restored.
     pub(crate) revision: u64,
     /// The operator's order that has not been completed or abandoned yet.
     pub(crate) order: Option<RestoreOrder>,
-    /// The disk ids and the mode of each proposal that this node has accepted under that order.
+    /// The disk ids and the mode of each proposal that this node has accepted for the current
+    /// order.
     pub(crate) accepted_for_order: Vec<(DiskIds, BootstrapMode)>,
-    /// The swap of data that has begun but is not complete.
+    /// The data swap that has begun but is not complete.
     pub(crate) swap: Option<DataSwap>,
     /// The data that the last swap archived.
     pub(crate) archived: Option<ArchivedData>,
@@ -65,11 +66,12 @@ pub(crate) enum MembershipIntent {
     /// There is no order.
     #[default]
     None,
-    /// The member is to leave. It may have been removed already.
+    /// The member was ordered to leave, and may already have been removed.
     Leaving(u64),
     /// The member has left and has been removed.
     Left(u64),
-    /// The node, which is no longer a member, is to join again. Its old data may still exist.
+    /// The node, which is no longer a member, was ordered to join again. Its old data may still
+    /// exist.
     Rejoining,
 }
 
@@ -82,13 +84,13 @@ pub(crate) struct ArchivedData {
     pub(crate) initial_cluster: InitialCluster,
     /// The cluster of the data.
     pub(crate) cluster: u64,
-    /// The node's member id with that data, if it is known.
+    /// The node's member id with the archived data, if it is known.
     pub(crate) member: Option<u64>,
-    /// The revision from which that data began.
+    /// The revision from which the archived data continued, or 0 if it was not restored data.
     pub(crate) revision: u64,
     /// The identity of the data.
     pub(crate) data: Option<DataIdentity>,
-    /// The version of etcd that last used that data.
+    /// The version of etcd that last used the archived data.
     pub(crate) etcd: Option<EtcdVersion>,
 }
 
@@ -150,7 +152,8 @@ impl NodeState {
             Event::LeaveCancelled { .. } => self.intent = MembershipIntent::None,
             Event::Left { member } => self.intent = MembershipIntent::Left(*member),
             Event::Rejoin { .. } => {
-                // The disk id is kept until the data is archived, because it identifies the volume.
+                // Keep the disk id until the data is archived, because the id identifies the
+                // volume.
                 *self = Self {
                     disk_id: self.disk_id,
                     without: std::mem::take(&mut self.without),
@@ -200,8 +203,9 @@ impl NodeState {
         else {
             return;
         };
-        // The state is `existing`, because if the data is lost before etcd first runs, etcd must
-        // not start with an empty log. The others would mistake that log for the member's old one.
+        // The state is `existing`, because etcd must not start with an empty log if the data is
+        // lost before etcd first runs. The other members would mistake the empty log for the
+        // member's old log.
         let start = InitialCluster {
             state: "existing",
             token,
@@ -212,14 +216,14 @@ impl NodeState {
             self.cluster.replace(cluster),
             std::mem::replace(&mut self.member, member),
         );
-        // The ids of the previous cluster follow from the start parameters, even if that cluster
-        // never had a quorum.
+        // Compute the ids of the previous cluster from its start parameters, because that cluster
+        // may never have had a quorum.
         let begun_as = before.as_ref().filter(|start| start.state == "new");
         let old_cluster =
             old_cluster.or_else(|| begun_as.map(|start| cluster_id(start.urls(), &start.token)));
         let old_revision = std::mem::replace(&mut self.revision, revision);
-        // Archived data is put back unchanged. Any other data has been newly built, so no version of
-        // etcd has used it.
+        // A rollback puts archived data back unchanged. Any other data is newly built, so no
+        // version of etcd has used it.
         let returns = self.archived.as_ref().filter(|before| before.path == from);
         let old_etcd = std::mem::replace(&mut self.etcd, returns.and_then(|before| before.etcd));
         (self.healthy, self.added, self.joining, self.intent) =

@@ -98,7 +98,7 @@ pub(crate) fn left_reason(member: u64) -> Reason {
 /// Removes the member within `patience`, or abandons the removal.
 ///
 /// # Errors
-/// Refused or not ready. The node then remains a member.
+/// Returns a refusal or a "not ready" error if the node remains a member.
 pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let member = own_member_id(journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -110,11 +110,11 @@ pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Durati
     Ok(())
 }
 
-/// Stops etcd and archives its data, so that the removed member never starts again.
+/// Stops etcd and archives the data, so that the removed member never starts again.
 pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
     start_permit::revoke_and_stop_etcd()?;
-    // etcd's guard writes the progress when etcd stops. The guard does not run again on a node that
-    // has left.
+    // etcd's guard writes the progress file when etcd stops. The guard does not run again on a node
+    // that has left, so it would never remove an unfinished file.
     files::remove_unfinished(Path::new(paths::PROGRESS))?;
     archive_data("left", journal)
 }
@@ -140,8 +140,8 @@ async fn remove_member(
     loop {
         let observed = observe(identity, &NodeState::of(journal), member).await?;
         let step = plan(&observed);
-        // firstboot observes the cluster once more after the last attempt, because that attempt may
-        // have succeeded.
+        // Observe the cluster once more after the last attempt, because that attempt may have
+        // succeeded.
         let over = Instant::now() >= end;
         let done = match step {
             LeaveStep::AlreadyRemoved => {
@@ -207,7 +207,7 @@ async fn remove_through(url: &str, member: u64, credentials: &Credentials) -> Re
     client.remove(member).await
 }
 
-/// Cancels the intent to leave, so that no later boot unexpectedly resumes the removal.
+/// Cancels the intent to leave, so that no later boot resumes the removal unexpectedly.
 fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
     if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
         journal.add(Event::LeaveCancelled { member })?;
@@ -223,8 +223,8 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
     let own = async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
         let leader = client.status().await?.leader;
-        // Without a quorum, a member list can be out of date. If there is no other voter, this
-        // member alone is the quorum.
+        // A member list that is read without a quorum may be out of date. If there is no other
+        // voter, this member alone is the quorum.
         client.healthy().await?;
         let voters = client
             .members(true)
@@ -246,10 +246,10 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
     })
 }
 
-/// Returns whether the others report through raft that the member was removed.
+/// Returns whether the other members report, by a linearizable read, that the member was removed.
 ///
 /// # Errors
-/// Not ready if no member can report this.
+/// Returns a "not ready" error if no other member answers.
 pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,9 +1,9 @@
 //! Decides whether a member may leave. The decision is a pure function that maps the observation to
-//! the next step. firstboot observes everything again after each step.
+//! the next step. firstboot observes the cluster again after each step.
 //!
-//! etcd's own check counts only the members to which it is connected. It therefore allows a removal
-//! even if one of the other members is down. After such a removal, the cluster has no fault
-//! tolerance. This rule requires that all other members be healthy.
+//! etcd's own check counts only the members to which it is connected. That check therefore allows a
+//! removal even if one of the other members is down, which can leave a cluster without fault
+//! tolerance. The rule in this module requires that all other members be healthy.
 
 use crate::membership::{Peer, another_cluster, is_listed, same_member_list, unhealthy};
 use crate::reason::{Reason, ReasonId};
@@ -18,9 +18,9 @@ pub(crate) struct Observed {
     /// The leader according to etcd on this node, or `None` if etcd does not run or does not have a
     /// leader.
     pub(crate) leader: Option<u64>,
-    /// Whether etcd on this node reports through raft that it is the only voter.
+    /// Whether etcd on this node reports, by a linearizable read, that it is the only voter.
     pub(crate) alone: bool,
-    /// The other members that answered through raft.
+    /// The other members that answered a linearizable read.
     pub(crate) peers: Vec<Peer>,
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn plan(observed: &Observed) -> LeaveStep {
         );
     }
     if observed.leader == Some(*member) {
-        // The member that has applied the most entries needs the least time to catch up. The
+        // The member that has applied the most entries needs the least time to catch up. etcd's
         // transfer waits until the new leader has caught up.
         return match peers.iter().max_by_key(|peer| peer.index) {
             Some(next) => LeaveStep::TransferLeadership(next.member_id),

@@ -3,8 +3,9 @@
 //! `etcd_network_active_peers` alone is not reliable. A member that received a snapshot from its
 //! leader, as every rebuilt member did, recreates all its peers and never removes the old ones from
 //! the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge counts
-//! dead members indefinitely. The number of bytes sent to a running member keeps growing, because
-//! each open stream carries its own heartbeat.
+//! dead members indefinitely. This module therefore also checks the number of bytes sent to each
+//! member. That number keeps growing for a running member, because each open stream carries its own
+//! heartbeat.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,8 +16,8 @@ use super::list::Peer;
 /// carries a heartbeat every 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
 const QUIET: Duration = Duration::from_secs(4);
 
-/// The number of bytes that each member has sent to each other member, and the time since which
-/// this number has been the same.
+/// The number of bytes that each member has sent to every other member, and the time since which
+/// each number has not changed.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveStreams(BTreeMap<(String, u64), (u64, Instant)>);
 
@@ -45,7 +46,7 @@ pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
     let active = labelled(metrics, "etcd_network_active_peers{", "Remote");
     let sent: BTreeMap<u64, f64> =
         labelled(metrics, "etcd_network_peer_sent_bytes_total{", "To").collect();
-    // Only a change of the number matters, so its bits are compared.
+    // Compare the bits of the number, because only a change of the number matters.
     let bytes = |member: &u64| sent.get(member).map_or(0, |bytes| bytes.to_bits());
     active
         .filter(|(_, count)| *count != 0.0)

@@ -18,7 +18,8 @@ pub(crate) struct Peer {
     pub(crate) url: String,
     /// The id of the cluster to which the member belongs.
     pub(crate) cluster_id: u64,
-    /// All members of the cluster. The list was read through raft, so a quorum agrees on it.
+    /// All members of the cluster. The list comes from a linearizable read, so a quorum agrees on
+    /// it.
     pub(crate) members: Vec<Member>,
     /// The member's own id.
     pub(crate) member_id: u64,
@@ -26,7 +27,7 @@ pub(crate) struct Peer {
     pub(crate) index: u64,
     /// The version of the member's etcd.
     pub(crate) version: EtcdVersion,
-    /// The minor of the cluster version, as the member reports it.
+    /// The minor of the cluster version that the member reports.
     pub(crate) agreed: Option<u64>,
     /// The target minor of the downgrade that is in force, if there is one (3.6 and later report
     /// it).
@@ -41,9 +42,9 @@ pub(crate) struct Peer {
     pub(crate) connected: BTreeMap<u64, u64>,
 }
 
-/// Returns the members with this node's name or peer URL. The name is compared as well because a
-/// new image may have given the node a different address, and etcd treats two members with one name
-/// as one member with two addresses.
+/// Returns the members with this node's name or peer URL. The comparison includes the name because
+/// a new image may have given the node a different address, and etcd treats two members with one
+/// name as one member with two addresses.
 pub(crate) fn own_entries<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
     peer.members
         .iter()
@@ -98,19 +99,20 @@ pub(crate) fn removed_reason(member: u64) -> Reason {
     ))
 }
 
-/// Returns a message if no peer belongs to this node's cluster, and `None` if one does.
+/// Returns a message if no peer belongs to this node's cluster, and `None` if a peer does.
 pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Reason> {
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {
         ReasonId::AnotherCluster.because(format!(
-            "the other members belong to the cluster {theirs:x}, but this node belongs to {own:x} and has its data, which \
-             firstboot does not touch. If that data is not needed, reinstall the machine"
+            "the other members belong to the cluster {theirs:x}, but this node belongs to \
+             {own:x} and contains data of {own:x}, which firstboot does not touch. If that data \
+             is not needed, reinstall the machine"
         ))
     })
 }
 
 /// Returns the other voters that are not healthy, and all learners, because a learner may become a
-/// voter and then counts for the quorum.
+/// voter that counts for the quorum.
 pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
     let well: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
     let others = peers

@@ -1,12 +1,12 @@
 //! Determines whether this node's member runs on another machine. While etcd is stopped here, the
-//! member runs elsewhere if the others still receive traffic from it.
+//! member runs elsewhere if the other members still receive traffic from this node's member.
 //!
 //! A connection to the member does not prove that the member runs, because a connection stays open
-//! for seconds after a power cut. Nor does a missing connection prove the opposite: a copy of a
-//! machine that has the same hardware address attracts the original's packets whenever the copy
-//! sends a packet. The number of bytes that others *received* from the member grows only if it
-//! runs. A follower answers each heartbeat of its leader, so the leader receives traffic from it; a
-//! leader sends traffic to all members.
+//! for seconds after a power cut. A missing connection does not prove the opposite, because a copy
+//! of a machine that has the same hardware address attracts the original's packets whenever the
+//! copy sends a packet. The number of bytes that other members *received* from the member grows
+//! only if the member runs. A follower answers each heartbeat, so its leader receives traffic from
+//! the follower. A leader sends traffic to all members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,8 +24,8 @@ use super::peers::LIMIT;
 pub(crate) const OBSERVATION_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The time limits for a member to answer, one for each attempt of an observation. An answer is
-/// lost if the other machine sends a packet before the answer arrives. A quick answer arrives
-/// between two heartbeats.
+/// lost if the other machine sends a packet before the answer arrives. A quick answer can arrive
+/// between two heartbeats of the other machine.
 const TRIES: [Duration; 4] = [
     Duration::from_millis(150),
     Duration::from_millis(300),
@@ -59,8 +59,8 @@ impl RaftTraffic {
             })
         };
         let heard = labelled(metrics, "etcd_network_peer_received_bytes_total{", "From");
-        // The bits are sufficient, because only growth matters: read as integers, the bits of
-        // positive floating-point numbers have the same order as the numbers.
+        // Compare the bits of the numbers, because only growth matters. Read as integers, the bits
+        // of positive floating-point numbers have the same order as the numbers.
         let heard = heard
             .map(|(member, bytes)| (member, bytes.to_bits()))
             .collect();
@@ -102,7 +102,7 @@ pub(crate) enum Liveness {
     Silent,
     /// One more observation is needed.
     Unknown,
-    /// This node's member runs: the member with this name receives traffic from it.
+    /// This node's member runs, because the named member receives traffic from it.
     Alive(String),
 }
 
@@ -138,13 +138,14 @@ impl LivenessDetector {
                 Liveness::Alive(name)
             };
         }
-        // Only the leader's observation counts. If no member has a leader, all observations count.
+        // Count only the leader's observation. If no member has a leader, count all observations.
         let led = ears.values().any(|ear| ear.led);
         let counts = ears
             .iter()
             .filter(|(_, ear)| ear.leads || !led)
             .map(|(name, _)| name);
-        // A member that has never received anything does not need a second observation.
+        // A member that has never received traffic from this node's member does not need a second
+        // observation.
         let silent: Vec<bool> = counts
             .map(|name| now[name] == 0 || self.before.contains_key(name))
             .collect();
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn followers_receive_from_a_member_that_leads() {
+    fn a_leader_from_which_its_followers_receive_traffic_is_alive() {
         let looks = verdicts([
             &[("b", follower(3))],
             &[("b", follower(4))],
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn buffered_traffic_proves_nothing() {
+    fn buffered_traffic_does_not_prove_that_a_member_runs() {
         assert_eq!(
             verdicts([
                 &[("a", leader(5))],
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn the_silence_of_a_follower_proves_nothing() {
+    fn the_silence_of_a_follower_does_not_prove_that_a_member_is_stopped() {
         let looks = verdicts([
             &[("b", follower(5))],
             &[("b", follower(5))],
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_leader_all_members_count() {
+    fn without_a_leader_the_observations_of_all_members_count() {
         assert_eq!(
             verdicts([&[("a", astray(0)), ("b", astray(0))]]),
             [Liveness::Silent]

@@ -19,7 +19,7 @@ use super::{peer_tls, protocol};
 
 /// The time limit for a complete answer: a TLS handshake and a page, over a local network.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
-/// The time limit for TCP to connect.
+/// The time limit for a TCP connection to be established.
 const CONNECT: Duration = Duration::from_secs(1);
 
 /// The time limit for a complete snapshot. The reader itself detects a stalled stream.
@@ -32,8 +32,8 @@ pub(crate) enum ProbeResult {
     State(PeerState),
     /// No program answered, for this reason.
     Unreachable(String),
-    /// A different program answered, or a member of a different cluster. The text explains why
-    /// firstboot does not accept the answer.
+    /// Neither firstboot nor etcd of this cluster answered. The text explains why the answer is not
+    /// accepted.
     UnexpectedResponder(String),
 }
 
@@ -78,7 +78,7 @@ impl PeerClient {
     }
 
     /// Probes one member. With `news`, the probe notifies the member that this node's state has
-    /// changed. The client never reads an answer that arrives too late, so the answers from one
+    /// changed. The client never reads an answer after the time limit, so the answers from one
     /// member are in order.
     pub(crate) async fn probe(&self, member: &Member, news: bool) -> ProbeResult {
         match self.try_ask(member, news).await {
@@ -162,7 +162,7 @@ impl PeerClient {
             return Ok(state.map_or_else(ProbeResult::UnexpectedResponder, ProbeResult::State));
         }
         // firstboot did not answer, so etcd may be running on the member. etcd serves its member
-        // list at this path, with the cluster's id in a header.
+        // list at `/members`, with the cluster's id in a header.
         let answer = self.client.get(format!("{url}/members")).send().await?;
         let id = answer
             .headers()
@@ -189,7 +189,7 @@ async fn bounded(mut answer: Response, limit: usize) -> reqwest::Result<Option<V
     Ok(Some(bytes))
 }
 
-/// Distinguishes an unreachable peer from one that uses a different protocol.
+/// Distinguishes an unreachable peer from a peer that uses a different protocol.
 fn no_answer(error: &reqwest::Error) -> ProbeResult {
     if error.is_timeout() {
         return ProbeResult::Unreachable("no answer in time".to_owned());
@@ -203,12 +203,12 @@ fn no_answer(error: &reqwest::Error) -> ProbeResult {
         }
         deepest = source;
     }
-    // io::Error does not return its inner error from source().
+    // The loop needs this case because `io::Error` does not return its inner error from `source()`.
     let said = deepest.to_string();
     if error.is_connect() || error.is_decode() || error.is_body() {
         return ProbeResult::UnexpectedResponder(said);
     }
-    // The peer closed the connection during the request, as firstboot does when etcd takes over the
+    // The peer closed the connection during the request, as firstboot does before etcd opens the
     // port.
     ProbeResult::Unreachable(said)
 }

@@ -1,6 +1,6 @@
-//! Configures TLS with the peer certificate for the time before etcd uses it. Both sides must
-//! present a peer certificate signed by the cluster's CA; a client certificate is not enough. etcd
-//! later requires the same. The connections use TLS 1.2 or later.
+//! Configures TLS with the peer certificate for the barrier, before etcd uses the certificate. As
+//! in etcd, both sides must present a peer certificate signed by the cluster's CA, and a client
+//! certificate is not enough. The connections use TLS 1.2 or later.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ fn peer(tls: &NodeTls) -> Result<Pair> {
     ))
 }
 
-/// A verifier that accepts only peers as clients.
+/// A verifier that accepts only clients with a peer certificate.
 #[derive(Debug)]
 struct Peers(Arc<dyn ClientCertVerifier>);
 

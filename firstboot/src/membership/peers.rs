@@ -23,10 +23,10 @@ pub(super) const LIMIT: usize = 4 << 20;
 /// The time limit for the query of one member, for callers that do not need a quick answer.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Returns the other members that answer through raft, and the clusters of all that run etcd.
-/// Queries the recipe's members first, then any further members that the recipe's members list,
-/// because the cluster may have grown since this image was built. A member that takes longer than
-/// `patience` is treated as silent and does not delay the others.
+/// Returns the other members that answer a linearizable read, and the clusters of all members that
+/// run etcd. Queries the recipe's members first, and then any further members in their member
+/// lists, because the cluster may have grown since this image was built. A member that takes longer
+/// than `patience` is treated as silent and does not delay the others.
 pub(crate) async fn query_others(
     identity: &Identity,
     peer_client: &PeerClient,
@@ -47,7 +47,7 @@ pub(crate) async fn query_others(
     (peers, clusters)
 }
 
-/// Returns this node's member, if it answers through raft.
+/// Returns this node's member, if it answers a linearizable read.
 pub(crate) async fn query_own(
     identity: &Identity,
     peer_client: &PeerClient,
@@ -110,7 +110,7 @@ async fn ask(
     }
     let (mut peers, mut clusters) = (Vec::new(), BTreeSet::new());
     while let Some(answer) = questions.join_next().await {
-        // A member that does not answer is omitted. The barrier reports its name.
+        // Omit a member that does not answer, because the barrier already reports its name.
         let Ok(Ok((cluster_id, peer))) = answer else {
             continue;
         };
@@ -120,8 +120,8 @@ async fn ask(
     (peers, clusters)
 }
 
-/// Returns the cluster to which a member belongs, and the member's report if it answers through
-/// raft.
+/// Returns the cluster to which a member belongs, and the member's report if the member answers a
+/// linearizable read.
 async fn one(
     name: String,
     url: String,
@@ -137,7 +137,7 @@ async fn one(
     let (client, status) = timeout_at(end, answer).await??;
     let header = status.header.unwrap_or_default();
     if status.leader == 0 {
-        // The member has no quorum, so a health check would only use up the whole timeout.
+        // The member has no leader, so a health check would only wait for its timeout.
         return Ok((header.cluster_id, None));
     }
     let peer = async {

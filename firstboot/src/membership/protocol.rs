@@ -12,8 +12,8 @@ use crate::domain::{BootstrapMode, DiskId};
 /// The path of the request. etcd serves nothing at this path.
 pub(crate) const PATH: &str = "/firstboot/barrier";
 
-/// The path prefix that precedes a snapshot's digest. At such a path, a member serves the snapshot
-/// that it was ordered to restore.
+/// The path prefix that precedes a snapshot's digest. Under this prefix, a member serves the
+/// snapshot that it was ordered to restore.
 pub(crate) const SNAPSHOTS: &str = "/firstboot/snapshot/";
 /// The query string with which a client announces that its state has changed. The member then
 /// probes the client immediately.
@@ -22,7 +22,7 @@ pub(crate) const NEWS: &str = "news";
 /// The version of the document's format.
 const FORMAT: u32 = 1;
 
-/// The size limit for an answer. An answer consists of some hundred bytes and the name of each
+/// The size limit for an answer. An answer consists of a few hundred bytes and the name of each
 /// excluded member.
 pub(crate) const LIMIT: usize = 16 << 10;
 
@@ -38,7 +38,7 @@ struct Document {
     without: BTreeSet<Label>,
     #[serde(rename = "task")]
     mode: BootstrapMode,
-    /// The version of the member's etcd. A firstboot of an earlier image does not send it.
+    /// The version of the member's etcd. A firstboot of an earlier image does not send the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     etcd: Option<EtcdVersion>,
 }
@@ -75,7 +75,7 @@ pub(crate) fn write(cluster: &Label, etcd: EtcdVersion, own: &Announcement<'_>) 
 
 /// Parses the answer of the member `name` of `cluster`, or explains why the answer is not valid.
 /// Refuses a member whose etcd cannot run in a cluster together with the version `own`, so that no
-/// cluster begins with both versions.
+/// new cluster contains both versions.
 pub(crate) fn read(
     bytes: &[u8],
     cluster: &Label,
@@ -86,11 +86,8 @@ pub(crate) fn read(
     struct Format {
         format: u32,
     }
-    let of: Format = serde_json::from_slice(bytes).map_err(|_| {
-        "its answer does not come from \
-             firstboot"
-            .to_owned()
-    })?;
+    let of: Format =
+        serde_json::from_slice(bytes).map_err(|_| "its answer is not from firstboot".to_owned())?;
     if of.format != FORMAT {
         return Err(format!(
             "its firstboot uses format {}, but this firstboot uses {FORMAT}",
@@ -132,7 +129,8 @@ pub(crate) fn read(
 pub(crate) enum Phase {
     /// The node's disk is empty.
     Empty,
-    /// The node has seen all disk ids of this proposal, and has recorded this in its journal.
+    /// The node has received all disk ids of this proposal, and has recorded the proposal in its
+    /// journal.
     #[serde(rename = "ready")]
     Accepted {
         /// The proposal's hash.
@@ -191,7 +189,7 @@ mod tests {
         let (own, none) = (etcd("3.5.1"), etcd("3.6.14"));
         let written = write(&label("demo"), own, &own_state);
         assert!(written.len() < LIMIT / 8);
-        // firstboot in earlier images reads these names.
+        // Check the serialized names, because firstboot in earlier images reads them.
         let text = String::from_utf8(written.clone()).unwrap();
         assert!(
             text.contains(r#""nonce":"0000"#)
@@ -241,7 +239,7 @@ mod tests {
         assert!(
             read(b"<html>", &a, own, &a)
                 .unwrap_err()
-                .contains("does not come from firstboot")
+                .contains("is not from firstboot")
         );
         assert!(read(br#"{"format":1}"#, &a, own, &a).is_err());
     }

@@ -1,5 +1,6 @@
-//! Queries Azure's metadata service. `userData` can be read at every boot and replaced later. The
-//! older custom data exists only on the disc of the first boot, which the agent ejects.
+//! Queries Azure's metadata service. `userData` can be read at every boot and replaced later.
+//! Custom data, an older mechanism, exists only on the provisioning disc of the first boot, which
+//! the agent ejects.
 
 use anyhow::anyhow;
 use base64::Engine as _;

@@ -22,8 +22,8 @@ fn find() -> Result<SourceResult> {
         )));
     }
     seed::read(&disks, "openstack/latest/user_data", |disk| {
-        // Nova and Ironic write this file. Other tools that create such disks write only the user
-        // data.
+        // Nova and Ironic write `meta_data.json`. Other tools that create a config drive may write
+        // only the user data.
         let data = disk::read(disk, "openstack/latest/meta_data.json")
             .context("openstack/latest/meta_data.json")?;
         let data = data.and_then(|bytes| serde_json::from_slice::<MetaData>(&bytes).ok());

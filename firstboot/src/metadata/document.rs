@@ -13,13 +13,13 @@ use recipes::Envelope;
 
 use crate::files;
 
-/// The size limit for an answer, in bytes. A node document has about 10 KB.
+/// The size limit for an answer, in bytes. A node document is about 10 KB long.
 pub(super) const LIMIT: u64 = 1 << 20;
 
 /// The first bytes of a gzip file (RFC 1952, 2.3.1).
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 
-/// The base64 decoder. It does not require padding, because some tools pad base64 and others do
+/// The base64 decoder, which does not require padding, because some tools pad base64 and others do
 /// not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -57,8 +57,8 @@ impl Found {
         Ok(Self { place, envelope })
     }
 
-    /// Returns whether the other document has the same content. Only the signed payload is
-    /// compared, because different envelopes can contain the same payload.
+    /// Returns whether the other document has the same content. Compares only the signed payload,
+    /// because different envelopes can contain the same payload.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         self.envelope.payload == other.envelope.payload
     }

@@ -1,6 +1,6 @@
-//! Queries version 2 of EC2's metadata service, in which each request carries a token. Version 1
-//! answers every request that a program on the machine can be tricked into sending, so firstboot
-//! never uses it.
+//! Queries version 2 of EC2's metadata service, in which each request carries a token. firstboot
+//! never uses version 1, because it answers any request that an attacker can make a program on the
+//! machine send.
 
 use std::cell::RefCell;
 
@@ -23,8 +23,7 @@ pub(super) const SOURCE: Source = Source {
     },
 };
 
-/// The lifetime of a token in seconds. It is longer than the time for which firstboot queries the
-/// service.
+/// The lifetime of a token in seconds. A token lives longer than firstboot queries the service.
 const LIFETIME: &str = "300";
 
 /// A fixed version of the API, so that a later version has no effect.
@@ -45,8 +44,8 @@ async fn ask(
     reply.success(&place, &[]).map(UserData::Some)
 }
 
-/// Sends a request with the token. Status 401 means that the token has expired. In that case
-/// firstboot fetches a new token once.
+/// Sends a request with the token. Status 401 means that the token has expired. If a request fails
+/// with this status, firstboot fetches a new token once.
 async fn get(
     service: &Endpoint,
     token: &RefCell<Option<HeaderValue>>,

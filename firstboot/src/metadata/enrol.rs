@@ -1,6 +1,6 @@
 //! Requests certificates for this node's own keys from `builder serve --pki`. The server proves
-//! that it holds the key that the image trusts, so neither a CA store nor a CA certificate is
-//! needed. The answer is a signed node document, like the document of any source.
+//! that it has the key that the image trusts, so firstboot does not need a CA certificate to verify
+//! the server. The answer is a signed node document, like the document of any source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +21,16 @@ use crate::machine::Machine;
 use crate::output::say;
 use crate::reason::ReasonId;
 
-/// The pauses between attempts. An operator may have to approve the key first. After the last
-/// attempt firstboot exits, and systemd restarts it without a limit.
+/// The pauses between attempts, in seconds. An operator may have to approve the key first. After
+/// the last attempt, firstboot exits, and systemd restarts it without a limit.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
-/// Sends a request for certificates to the server at the URL `base`, which names a folder. Repeats
-/// the request while the server does not answer or waits for an operator.
+/// Sends a request for certificates to the server at the URL `base`, which ends with a slash.
+/// Repeats the request while the server does not answer or waits for an operator.
 ///
 /// # Errors
-/// Not ready after the last attempt. Refused if the server refuses the request.
+/// Returns a "not ready" error after the last attempt, and a refusal if the server refuses the
+/// request.
 pub(crate) fn enrol(
     base: &Url,
     machine: &Machine,
@@ -43,8 +44,8 @@ pub(crate) fn enrol(
 /// Sends a request for certificates once.
 ///
 /// # Errors
-/// Not ready if the server does not answer or waits for an operator. Refused if the server refuses
-/// the request.
+/// Returns a "not ready" error if the server does not answer or waits for an operator, and a
+/// refusal if the server refuses the request.
 pub(crate) fn enrol_once(
     base: &Url,
     machine: &Machine,
@@ -110,7 +111,7 @@ impl Server {
     }
 }
 
-/// Returns a client that accepts only a server that holds this key.
+/// Returns a client that accepts only a server with this key.
 fn pinned(key: &PublicKey) -> Result<Client> {
     let provider = Arc::new(ring::default_provider());
     let verifier = PinnedServer {
@@ -126,7 +127,8 @@ fn pinned(key: &PublicKey) -> Result<Client> {
     client.context("cannot create an HTTPS client")
 }
 
-/// Accepts exactly the server with this key, regardless of the rest of its certificate.
+/// A verifier that accepts only the server with this key, regardless of the rest of the server's
+/// certificate.
 #[derive(Debug)]
 struct PinnedServer {
     key: Vec<u8>,

@@ -1,4 +1,5 @@
-//! Reads a file on the disk, for operators who prepare the disks themselves.
+//! Reads the document from a file on the node's disk, for operators who prepare the disks
+//! themselves.
 
 use anyhow::Result;
 use recipes::cluster::MetadataSource;

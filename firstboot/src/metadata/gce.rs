@@ -19,7 +19,8 @@ const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
     let (reply, place) = get(service, "id").await?;
     let instance = shorten(reply.success(&place, &[])?);
-    // Only the instance's attribute is read. The project's attributes are the same for all nodes.
+    // Read only the instance's attribute, because the project's attributes are the same for all
+    // nodes.
     let (reply, place) = get(service, "attributes/user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!(

@@ -1,5 +1,5 @@
 //! Provides the HTTP client of the metadata sources. The client does not use a proxy, because the
-//! service would then answer for the proxy's machine. It does not follow redirects, because a
+//! service would answer for the proxy's machine. The client does not follow redirects, because a
 //! server could redirect it to any address.
 
 use std::time::Duration;
@@ -47,8 +47,8 @@ pub(crate) fn client() -> Result<Client> {
 /// Sends a request and reads the answer, up to the size limit of a node document. `place` is used
 /// in messages.
 pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, HttpError> {
-    // The error's chain names the cause. The URL is omitted, because its query may contain the
-    // machine's identifiers.
+    // Omit the URL from the error, because its query may contain the machine's identifiers. The
+    // error's chain names the cause.
     let again = |error: reqwest::Error| HttpError::Again(anyhow::Error::from(error.without_url()));
     let mut response = request.send().await.map_err(again)?;
     let (status, headers) = (response.status(), response.headers().clone());

@@ -10,9 +10,10 @@ use super::source::{Query, SourceResult};
 use super::url;
 use crate::files;
 
-/// Returns the location that a kernel parameter names, if it names one.
+/// Returns the location that a kernel parameter names, or `None` for other parameters.
 pub(super) fn named(word: &str) -> Option<String> {
-    // GRUB and some boot menus leave the quotes around a parameter that contains a semicolon.
+    // GRUB and some boot menus do not remove the quotes around a parameter that contains a
+    // semicolon.
     let word = word.trim_matches(['"', '\'']);
     if let Some(place) = word.strip_prefix("firstboot.node=") {
         return Some(place.to_owned());

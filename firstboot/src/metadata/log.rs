@@ -17,8 +17,7 @@ pub(crate) struct SourceRow {
     pub(crate) source: MetadataSource,
     /// The outcome.
     pub(crate) outcome: Outcome,
-    /// A description of what firstboot found at the source, or the reason why it did not query the
-    /// source.
+    /// What firstboot found at the source, or the reason why it did not query the source.
     pub(crate) saw: String,
 }
 
@@ -45,7 +44,7 @@ pub(crate) enum Outcome {
 pub(crate) struct SourceLog {
     /// The sources, in the order in which they were queried.
     pub(crate) sources: Vec<SourceRow>,
-    /// The place of the document that firstboot uses.
+    /// The location of the document that firstboot uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) taken: Option<String>,
     /// Why firstboot aborted the search or refused the document.
@@ -56,7 +55,7 @@ pub(crate) struct SourceLog {
 }
 
 impl SourceLog {
-    /// Returns a log that is stored for `explain`. Commands that must not change anything use a log
+    /// Returns a log that is stored for `explain`. Commands that must not change the node use a log
     /// that is not stored.
     pub(crate) fn kept() -> Self {
         Self {
@@ -99,7 +98,7 @@ impl SourceLog {
         });
     }
 
-    /// Records that the document comes from this place, which is not one of the sources.
+    /// Records that the document comes from this location, which is not one of the sources.
     pub(crate) fn taken_from(&mut self, place: &str) {
         (self.taken, self.refused) = (Some(place.to_owned()), None);
         self.save();
@@ -117,8 +116,8 @@ impl SourceLog {
         self.save();
     }
 
-    /// Writes the log, if it is stored and has changed. If it cannot be written, firstboot
-    /// continues.
+    /// Writes the log, if it is stored and has changed. firstboot continues even if the write
+    /// fails.
     pub(super) fn save(&self) {
         if !self.is_kept || !Path::new(paths::RUN).exists() {
             return;

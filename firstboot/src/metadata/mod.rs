@@ -47,7 +47,7 @@ use crate::machine::Machine;
 use crate::output::say;
 use crate::{files, paths};
 
-/// All sources. Each one is implemented in its own file.
+/// All sources, each of which is implemented in its own file.
 const SOURCES: [Source; MetadataSource::ALL.len()] = [
     file::SOURCE,
     cmdline::SOURCE,
@@ -63,10 +63,10 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
     url::SOURCE,
 ];
 
-/// Returns the document of the first source that has one. A source without a document is skipped. A
-/// source with an invalid document is an error, because the next source might belong to an
-/// attacker. Until the node has accepted a document, firstboot compares the later sources with the
-/// first.
+/// Returns the document of the first source that has one. Skips a source without a document. Fails
+/// if a source has an invalid document, because the next source might belong to an attacker. Until
+/// the node has accepted a document, compares the documents of later sources with the first
+/// document.
 pub(crate) fn find(
     policy: &MetadataPolicy,
     machine: &Machine,
@@ -110,7 +110,7 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
     if let Some(found) = ask(&sources, &query, log)? {
         return Ok(found);
     }
-    // The document that firstboot accepted in an earlier boot.
+    // Use the document that firstboot accepted in an earlier boot.
     if let Some(bytes) = accepted {
         return Found::parse(paths::ACCEPTED, &bytes);
     }

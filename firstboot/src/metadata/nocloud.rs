@@ -40,7 +40,7 @@ fn find() -> Result<SourceResult> {
             FOLDERS[0]
         )));
     }
-    // Every seed has this file, which may be empty.
+    // Every NoCloud seed contains `user-data`, which may be empty.
     seed::read(&disks, "user-data", |disk| {
         bail!(
             "the disk {} is labelled {LABEL} but does not contain user-data",

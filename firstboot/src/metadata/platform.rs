@@ -1,6 +1,6 @@
 //! Determines the platform on which this machine runs from the kernel command line, the recipe or
 //! the firmware. firstboot queries a metadata service only on the service's own platform, because
-//! elsewhere any host on the network could answer at that address.
+//! on other platforms any host on the network could answer at the service's address.
 
 use std::fs;
 use std::path::Path;
@@ -11,8 +11,8 @@ use recipes::cluster::Platform;
 /// The `chassis_asset_tag` of every machine on Azure.
 const AZURE: &str = "7783-7084-3265-9085-8269-3286-77";
 
-/// The values of `product_name` and `chassis_asset_tag` that identify OpenStack. They are set by
-/// Nova and by clouds that are built on Nova.
+/// The values of `product_name` and `chassis_asset_tag` that identify OpenStack. Nova and clouds
+/// that are built on Nova set these values.
 const OPENSTACK: [&str; 6] = [
     "OpenStack Nova",
     "OpenStack Compute",
@@ -25,8 +25,8 @@ const OPENSTACK: [&str; 6] = [
 /// The name of the parameter on the kernel command line.
 const WORD: &str = "firstboot.platform=";
 
-/// The platforms on which this machine runs, each with its evidence. A VMware machine can also
-/// belong to OpenStack.
+/// The platforms on which this machine runs, each with the evidence for it. A VMware machine can
+/// also belong to OpenStack.
 #[derive(Debug, Default)]
 pub(super) struct Platforms(Vec<(Platform, String)>);
 
@@ -135,8 +135,8 @@ impl Firmware {
                         is_ec2(&self.hypervisor_uuid),
                     )
                 })
-                // One random UUID in 4096 starts like this by chance. On EC2 the UUID is also the
-                // serial number, so both are compared.
+                // One random UUID in 4096 starts with `ec2` by chance. On EC2, the serial number
+                // equals the UUID, so compare both.
                 .or_else(|| {
                     let both = self.product_uuid.eq_ignore_ascii_case(&self.product_serial);
                     is(
@@ -166,7 +166,7 @@ impl Firmware {
 /// Returns whether a UUID starts with `ec2` in either byte order of SMBIOS, as EC2's UUIDs do.
 fn is_ec2(uuid: &str) -> bool {
     let uuid = uuid.to_ascii_lowercase();
-    // `45e12aec-…`: the first group has its bytes in reverse order.
+    // In `45e12aec-…`, the bytes of the first group are in reverse order.
     let swapped = || Some(uuid.get(6..8)? == "ec" && uuid.get(4..5)? == "2");
     uuid.starts_with("ec2") || swapped().unwrap_or_default()
 }
@@ -256,7 +256,7 @@ mod tests {
             ],
             &[Platform::Openstack, Platform::Vmware],
         ),
-        // A cloud's name in a field that is not evidence for the platform.
+        // This field contains a cloud's name, but is not evidence for the platform.
         (&[("sys/class/dmi/id/product_name", "HUAWEICLOUD\n")], &[]),
         (
             &[(

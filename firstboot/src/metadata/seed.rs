@@ -9,7 +9,7 @@ use super::document::Found;
 use super::source::SourceResult;
 
 /// Returns the document in the file `path` on the disks. If several disks contain a document, all
-/// of the documents must be the same. `instead` describes what a disk without that file contains.
+/// documents must be the same. `instead` describes a disk without that file.
 pub(super) fn read(
     disks: &[PathBuf],
     path: &str,

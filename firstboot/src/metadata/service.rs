@@ -11,7 +11,7 @@ use super::document::Found;
 use super::http::{self, HttpError};
 use super::source::{Patience, Query, SourceResult};
 
-/// The address of all these services (RFC 3927).
+/// The link-local address of all metadata services (RFC 3927).
 pub(super) const ADDRESS: &str = "http://169.254.169.254/";
 
 /// The pauses between attempts. The last pause repeats, because the network may come up at any
@@ -21,7 +21,7 @@ const PAUSES: [u64; 5] = [1, 1, 2, 3, 5];
 /// The answer of a service.
 #[derive(Debug)]
 pub(super) enum UserData {
-    /// The service does not have user data. The text describes what it returned instead.
+    /// The service does not have user data. The text describes its answer.
     Nothing(String),
     /// The user data of this machine.
     Some(Vec<u8>),
@@ -63,8 +63,8 @@ impl Endpoint {
 }
 
 /// Queries a platform's service for the user data of this machine, if the machine runs on that
-/// platform. If the service does not answer, firstboot keeps trying. If the service refuses, the
-/// search ends.
+/// platform. Repeats the query if the service does not answer. Ends the search if the service
+/// refuses the query.
 pub(super) fn find(
     query: &Query<'_>,
     platform: Platform,
@@ -117,7 +117,7 @@ async fn patiently(
         let left = limit.saturating_sub(start.elapsed());
         let trouble = match tokio::time::timeout(left, ask()).await {
             Ok(Ok(data)) => return Ok(data),
-            // A disabled service has no document that could be compared.
+            // A disabled service has no document to compare.
             Ok(Err(HttpError::Final(error))) if query.patience == Patience::Compare => {
                 return Ok(UserData::Nothing(format!(
                     "it refused the request: {error:#}"
@@ -135,7 +135,7 @@ async fn patiently(
                 limit.as_secs()
             )));
         }
-        // Each error is logged only once.
+        // Log an error only if it differs from the previous one.
         if trouble != last {
             (query.waiting)(&format!("waiting for {place}: {trouble}"));
         }

@@ -18,8 +18,8 @@ pub(super) const SOURCE: Source = Source {
     find: |query| find(query, "/sys/firmware/dmi/entries"),
 };
 
-/// Searches the firmware's tables below `entries`, in the form in which the kernel exposes them
-/// (CONFIG_DMI_SYSFS, drivers/firmware/dmi-sysfs.c).
+/// Searches the firmware's tables below `entries`, in the kernel's format (CONFIG_DMI_SYSFS,
+/// drivers/firmware/dmi-sysfs.c).
 fn find(query: &Query<'_>, entries: &str) -> Result<SourceResult> {
     let nothing = || {
         Ok(SourceResult::Nothing(
@@ -29,7 +29,7 @@ fn find(query: &Query<'_>, entries: &str) -> Result<SourceResult> {
     let Ok(folder) = fs::read_dir(entries) else {
         return nothing();
     };
-    // The folders are `11-0`, `11-1` and so on. The numbers are the type and the instance.
+    // The folders are named `11-0`, `11-1` and so on, from the type and the instance.
     let mut tables: Vec<_> = folder
         .flatten()
         .map(|entry| entry.path())
@@ -72,7 +72,7 @@ mod tests {
     use crate::metadata::tests::with_query;
 
     fn table(strings: &[&str]) -> Vec<u8> {
-        // The bytes are type, length, handle and count.
+        // The bytes of the structure are the type, the length, the handle and the count.
         let mut table = vec![11, 5, 0, 0x0e, u8::try_from(strings.len()).unwrap()];
         for string in strings {
             table.extend_from_slice(string.as_bytes());
@@ -118,7 +118,7 @@ mod tests {
         }
 
         #[test]
-        fn all_strings_of_a_table_are_read(texts in prop::collection::vec("[ -~]{1,40}", 0..9)) {
+        fn all_strings_of_a_table_are_returned(texts in prop::collection::vec("[ -~]{1,40}", 0..9)) {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             assert_eq!(strings(&table(&texts)).collect::<Vec<_>>(), texts);
         }

@@ -1,5 +1,5 @@
 //! Defines a source of node documents, its query and its answer. Each source is a file with one
-//! [`Source`], and `mod.rs` lists them.
+//! [`Source`], and `mod.rs` lists all sources.
 
 use std::fmt;
 use std::time::Duration;
@@ -28,13 +28,13 @@ impl fmt::Debug for Source {
 
 /// The facts about the machine and the query that a source needs.
 pub(super) struct Query<'a> {
-    /// This machine.
+    /// The identifiers of this machine.
     pub(super) machine: &'a Machine,
     /// The server that the source `url` queries.
     pub(super) url: Option<&'a Url>,
     /// The platforms on which the machine runs.
     pub(super) platforms: &'a Platforms,
-    /// Whether the node already has a document. A node that is set up starts without any server.
+    /// Whether the node already has a document, in which case it starts without any server.
     pub(super) known: bool,
     /// How long the source queries a server that does not answer.
     pub(super) patience: Patience,
@@ -47,10 +47,10 @@ pub(super) struct Query<'a> {
 /// The time for which a source keeps querying a server that does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
-    /// As long as a network may need to come up.
+    /// The source keeps querying for as long as a network may need to come up.
     Boot,
-    /// Once, with a short time limit, because firstboot only compares this source's document with a
-    /// document from a different source.
+    /// The source queries once, with a short time limit, because firstboot only compares its
+    /// document with the document of another source.
     Compare,
 }
 
@@ -88,7 +88,7 @@ pub(super) const KNOWN: &str = "this node already has a document";
 pub(super) enum SourceResult {
     /// The source was not queried, for this reason.
     NotAsked(String),
-    /// The source does not have a document. The text describes what it contains instead.
+    /// The source does not have a document. The text describes what the source contains.
     Nothing(String),
     /// The source has a document.
     Found(Found),

@@ -93,7 +93,7 @@ fn the_first_document_is_used_and_later_ones_must_agree() {
 }
 
 #[test]
-fn an_invalid_source_ends_the_search() {
+fn a_source_with_an_invalid_document_ends_the_search() {
     for sources in [&[&BROKEN, &FILE][..], &[&FILE, &BROKEN]] {
         let (found, rows) = search(sources, false);
         assert!(

@@ -1,5 +1,5 @@
 //! Queries an HTTP or HTTPS server. The query identifies the machine, and the server answers with
-//! the machine's document, which is protected only by its signature. Over plain HTTP an
+//! the machine's document, which is protected only by its signature. Over plain HTTP, an
 //! eavesdropper obtains the node's keys (docs/security.md).
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(super) const SOURCE: Source = Source {
 };
 
 /// The pauses between attempts, for a network that has just come up or a server that is still
-/// starting. After the last attempt firstboot exits, and systemd restarts it without a limit.
+/// starting. After the last attempt, firstboot exits, and systemd restarts it without a limit.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
 /// Requests `node.json` from the folder that the recipe names. The query identifies this machine.
@@ -111,7 +111,8 @@ async fn patiently(url: &Url, place: &str, query: &Query<'_>) -> Result<Vec<u8>>
 }
 
 async fn attempt(client: &Client, url: &Url, place: &str) -> Result<Vec<u8>, HttpError> {
-    // The server may not have a document for a new machine yet.
+    // Repeat the request after a 404, because the server may not have a document for a new machine
+    // yet.
     send(client.get(url.clone()), place)
         .await?
         .success(place, &[StatusCode::NOT_FOUND])

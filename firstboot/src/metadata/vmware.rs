@@ -1,6 +1,6 @@
 //! Reads a VMware machine's guestinfo, which consists of values that the hypervisor stores for the
-//! guest. firstboot reads them through open-vm-tools. The alternative is an I/O port of the
-//! hypervisor, which needs a privileged instruction.
+//! guest. firstboot reads guestinfo with open-vm-tools, because direct access to the hypervisor's
+//! I/O port needs a privileged instruction.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -23,8 +23,8 @@ const KEY: &str = "guestinfo.userdata";
 /// The time limit for the hypervisor to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The programs that read guestinfo. vmtoolsd is tried first, because if only root may read
-/// guestinfo (`guest_rpc.rpci.auth.cmd.info-get`), vmware-rpctool fails (vmware/open-vm-tools#690).
+/// The programs that read guestinfo. firstboot tries vmtoolsd first, because vmware-rpctool fails
+/// if only root may read guestinfo (`guest_rpc.rpci.auth.cmd.info-get`; vmware/open-vm-tools#690).
 const TOOLS: [&[&str]; 2] = [&["vmtoolsd", "--cmd"], &["vmware-rpctool"]];
 
 fn find(query: &Query<'_>) -> Result<SourceResult> {
@@ -110,7 +110,7 @@ async fn value(tool: &[&str], key: &str) -> Result<Value> {
         status.success(),
         "`{program} \"{command}\"` failed ({status}): {said}"
     );
-    // cloud-init replaces each value that it has read with this text.
+    // cloud-init replaces each value that it has read with `---`.
     let is_empty = matches!(text.trim_ascii(), b"" | b"---");
     Ok(if is_empty {
         Value::Empty

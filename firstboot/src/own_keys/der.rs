@@ -8,9 +8,9 @@ const SET: u8 = 0x31;
 const UTF8: u8 = 0x0c;
 /// `BIT STRING`.
 const BITS: u8 = 0x03;
-/// `[0]`, constructed: the attributes of a request.
+/// The constructed context-specific tag `[0]`, for the attributes of a request.
 const ATTRIBUTES: u8 = 0xa0;
-/// `INTEGER 0`: the only version of a request.
+/// `INTEGER 0`, the only version number of a request.
 const VERSION: [u8; 3] = [0x02, 0x01, 0x00];
 /// `id-ecPublicKey` with `prime256v1` (RFC 5480, 2.1.1).
 const P256: [u8; 21] = [
@@ -24,7 +24,7 @@ const ECDSA_SHA256: [u8; 12] = [
 /// `id-at-commonName`.
 const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
 
-/// Encodes an element with its length. No element here is longer than 64 KiB.
+/// Encodes an element with its length. No element in this module is longer than 64 KiB.
 fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
     let length = body.len();

@@ -1,6 +1,6 @@
 //! Manages the private keys that this node generated itself. The keys are in one file that only
 //! root can read. No document or image replaces the file, and no command prints it. A node document
-//! that holds certificates without keys is usable only together with these keys.
+//! that contains certificates without keys is usable only together with these keys.
 
 pub(crate) mod der;
 
@@ -24,7 +24,7 @@ use crate::reason::ReasonId;
 /// The keys for server, peer and client certificates, as PKCS #8.
 pub(crate) struct KeySet([Vec<u8>; 3]);
 
-// The keys must not get into a log through a `{:?}`.
+// The output omits the keys, so that a `{:?}` never writes them to a log.
 impl std::fmt::Debug for KeySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("KeySet(secret)")
@@ -52,7 +52,7 @@ impl KeySet {
             .collect::<Result<Vec<_>>>()?;
         let count = keys.len();
         let keys = <[Vec<u8>; 3]>::try_from(keys)
-            .map_err(|_| anyhow::anyhow!("it holds {count} keys instead of three"))?;
+            .map_err(|_| anyhow::anyhow!("it contains {count} keys instead of three"))?;
         let set = Self(keys);
         set.pairs()?;
         Ok(set)
@@ -87,8 +87,8 @@ impl KeySet {
         };
         let damaged = |error: anyhow::Error| {
             refused(ReasonId::OwnKeysDamaged.because(format!(
-                "{path} does not hold this node's keys: {error:#}. Remove the file: firstboot then \
-                 generates new keys, which an operator approves with `builder pki approve`"
+                "{path} does not contain this node's keys: {error:#}. Remove the file, so that \
+                 firstboot generates new keys, and approve them with `builder pki approve`"
             )))
         };
         Self::parse(&bytes).map(Some).map_err(damaged)
@@ -120,7 +120,7 @@ impl KeySet {
     }
 }
 
-/// All keys that this node holds.
+/// All keys that this node has.
 #[derive(Debug, Default)]
 pub(crate) struct OwnKeys {
     current: Option<KeySet>,
@@ -129,7 +129,7 @@ pub(crate) struct OwnKeys {
 }
 
 impl OwnKeys {
-    /// Reads the keys. Does not generate any.
+    /// Reads the keys. Does not generate missing keys.
     pub(crate) fn read() -> Result<Self> {
         Ok(Self {
             current: KeySet::read(paths::OWN_KEYS)?,
@@ -137,13 +137,14 @@ impl OwnKeys {
         })
     }
 
-    /// Returns the keys for which this node wants certificates.
+    /// Returns the keys that need certificates: the next keys if there are any, otherwise the
+    /// current keys.
     pub(crate) fn wanted(&self) -> Option<&KeySet> {
         self.next.as_ref().or(self.current.as_ref())
     }
 
-    /// Returns all key sets for which the node may request certificates. The wanted key set comes
-    /// first.
+    /// Returns all key sets for which the node may request certificates. The key set that needs
+    /// certificates is first.
     pub(crate) fn sets(&self) -> impl Iterator<Item = &KeySet> {
         [&self.next, &self.current].into_iter().flatten()
     }
@@ -154,7 +155,7 @@ impl OwnKeys {
     }
 
     /// Adds this node's keys to the certificates of a document. Returns `None` if a certificate is
-    /// for a key that this node does not hold.
+    /// for a key that this node does not have.
     pub(crate) fn complete(&self, tls: &NodeTls<Issued>) -> Option<NodeTls> {
         let pair = |purpose: usize| {
             let issued = tls.pairs()[purpose];
@@ -181,8 +182,11 @@ impl OwnKeys {
     /// keys.
     pub(crate) fn no_match(&self) -> String {
         let fault = match self.wanted() {
-            Some(_) => "its certificates are for keys that this node does not hold",
-            None => "it holds certificates without keys, and this node has not generated any keys",
+            Some(_) => "its certificates are for keys that this node does not have",
+            None => {
+                "it contains certificates without keys, and this node has not generated any \
+                    keys"
+            }
         };
         format!("{fault}. {}", self.request())
     }
@@ -209,8 +213,8 @@ pub(crate) fn ensure_next() -> Result<KeySet> {
     KeySet::ensure(paths::NEXT_KEYS)
 }
 
-/// Makes the next keys the current keys if the certificates in use are for the next keys. If a
-/// crash prevents this, the next keys are still in their own file, where firstboot finds them.
+/// Makes the next keys the current keys if the certificates in use are for the next keys. After a
+/// crash before this change, firstboot still finds the next keys in their own file.
 pub(crate) fn promote(tls: &NodeTls) -> Result<()> {
     let _lock = lock()?;
     let Some(next) = KeySet::read(paths::NEXT_KEYS)? else {

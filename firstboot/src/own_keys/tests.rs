@@ -1,4 +1,4 @@
-//! Tests how a node pairs its own keys with the certificates of a document.
+//! Tests that a node pairs its own keys with the certificates of a document.
 
 use super::*;
 use crate::steps::issued_for;

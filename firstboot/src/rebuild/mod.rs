@@ -1,6 +1,6 @@
 //! Brings a node with a new disk back into its cluster: firstboot removes the node's old member,
-//! adds the node as a learner, starts etcd with the member list of that moment, and promotes the
-//! learner to a voter when it is in sync. `observe` queries the node and the members, `plan`
+//! adds the node as a learner, starts etcd with the current member list, and promotes the learner
+//! to a voter when the learner is in sync. `observe` queries the node and the members, `plan`
 //! decides on the next step, and this module writes the step to the journal and executes it.
 
 mod observe;
@@ -24,7 +24,7 @@ use observe::observe;
 use plan::{FULL_LOG, RebuildStep, plan};
 pub(crate) use promote::{learner_to_promote, promote_learner};
 
-/// The key that a node writes to only to lengthen the log.
+/// The key that a node writes only to lengthen the log.
 const FILLER: &str = "/etcd-image/join";
 
 /// The result of one round.
@@ -57,7 +57,8 @@ impl Rebuild {
         }
     }
 
-    /// Executes as many steps as possible. `live_clusters` are the clusters that answer on the peer ports.
+    /// Executes as many steps as possible. `live_clusters` contains the clusters whose members
+    /// answer on their peer ports.
     pub(crate) async fn advance(
         &mut self,
         identity: &Identity,
@@ -72,8 +73,8 @@ impl Rebuild {
     }
 
     /// Observes the cluster and executes one step. Returns `None` after a step that succeeded. A
-    /// failed step is not an error: etcd may have executed it anyway, and the next round observes
-    /// whether it did.
+    /// failed step is not an error, because etcd may have executed the step anyway. The next round
+    /// observes whether it did.
     async fn step(
         &mut self,
         identity: &Identity,
@@ -98,8 +99,8 @@ impl Rebuild {
         let done = match (step, helper) {
             (RebuildStep::Wait(why), _) => return Ok(Some(JoinProgress::Wait(why))),
             (RebuildStep::DuplicateMember(why), _) => {
-                // The probe finds a machine in the same network by its hardware address, so no
-                // further wait is needed.
+                // If a second machine is in the same network, the probe detects it immediately, so
+                // no further wait is needed.
                 self.alone.current_result()?;
                 self.rival.still_suspected(&why)?;
                 return Ok(Some(JoinProgress::Wait(why)));
@@ -110,12 +111,11 @@ impl Rebuild {
             }
             (RebuildStep::LengthenLog, Some(helper)) => lengthen_log(helper, &credentials).await,
             (RebuildStep::Remove(member), Some(helper)) => {
-                // This node may have waited for days, and a closed connection is its only evidence
-                // about the other machine.
+                // Probe again, because this node may have waited for days, and closed connections
+                // are otherwise the only evidence that no other machine runs its member.
                 self.alone.current_result()?;
-                let line = format!(
-                    "removing member {member:x}, which this node was before it lost its data"
-                );
+                let line =
+                    format!("removing this node's former member {member:x}, whose data is lost");
                 journal.record_intent(Event::Remove { member }, &line)?;
                 remove(helper, member, &credentials).await
             }
@@ -162,12 +162,12 @@ fn join(
     Ok(start)
 }
 
-/// Writes so many entries that every member shortens its log, so that none of them sends a new
-/// member the first entries.
+/// Writes so many entries that every member shortens its log, and no member sends the first entries
+/// to a new member.
 async fn lengthen_log(url: &str, credentials: &Credentials) -> Result<()> {
     say(
-        "the members' logs still have all entries, among which etcd of this node may not be able to \
-         read some: writing until the members have shortened their logs",
+        "the members' logs still contain their first entries, which etcd of this node may not be \
+         able to read: writing until the members have shortened their logs",
     );
     let client = Client::connect(url, credentials).await?;
     for entry in 0..FULL_LOG {

@@ -1,12 +1,12 @@
 //! Decides how a node with an empty disk returns to its running cluster. The rule is a pure
-//! function from the members' reports to the next step. firstboot repeats the observation after
-//! each step, so it detects a step that etcd executed but did not confirm.
+//! function that maps the members' reports to the next step. firstboot repeats the observation
+//! after each step, so it detects a step that etcd executed but did not confirm.
 //!
 //! etcd's own checks (server/etcdserver/server.go) refuse too late, or with messages that are too
-//! vague for an operator. So each of them has an equivalent here, which runs before anything
-//! changes. The old member is removed before the new one is added, because etcd refuses two members
-//! with the same peer URL, and if the dead member were still listed, the new one would raise the
-//! quorum.
+//! vague for an operator. So this module has an equivalent of each check, which runs before any
+//! change. firstboot removes the old member before it adds the new one, because etcd refuses two
+//! members with the same peer URL, and because the new member would raise the quorum if the dead
+//! member were still listed.
 
 use std::collections::BTreeSet;
 
@@ -32,9 +32,9 @@ pub(crate) struct Observed {
     pub(crate) free: u64,
     /// The id of the member that was added for this disk and has never started.
     pub(crate) added: Option<u64>,
-    /// The members that answered, as confirmed through raft.
+    /// The members that answered a linearizable read.
     pub(crate) peers: Vec<Peer>,
-    /// The clusters of all members that run etcd, whether they have a quorum or not.
+    /// The clusters of all members that run etcd, whether or not they have a quorum.
     pub(crate) clusters: BTreeSet<u64>,
 }
 
@@ -43,8 +43,8 @@ pub(crate) struct Observed {
 pub(crate) enum RebuildStep {
     /// Wait, for this reason.
     Wait(Reason),
-    /// Another machine runs this node's member, or ran it until a moment ago, according to another
-    /// member, which the text names.
+    /// Wait, because another machine runs this node's member, or ran it until a moment ago,
+    /// according to the member that the text names.
     DuplicateMember(Reason),
     /// Write to the cluster until its members have shortened their logs.
     LengthenLog,
@@ -56,13 +56,13 @@ pub(crate) enum RebuildStep {
     Join(Vec<(String, String)>),
 }
 
-/// The free space that a joining member needs in addition to the size of the database. This space
-/// holds the write-ahead log and the snapshot that the member receives.
+/// The free space that a joining member needs in addition to the size of the database. The member
+/// needs this space for its write-ahead log and for the snapshot that it receives.
 const ROOM: u64 = 256 << 20;
 
-/// The maximum difference in seconds between this node's clock and those of the others. Leases and
-/// certificates depend on the clock. etcd warns about a difference of one second or more, which is
-/// also the resolution of the date of an HTTP response.
+/// The maximum difference in seconds between this node's clock and the other members' clocks.
+/// Leases and certificates depend on the clock. etcd warns about a difference of one second or
+/// more, and the date of an HTTP response has a resolution of one second.
 const CLOCK: i64 = 5;
 
 /// The number of entries after which a member of 3.6 or later has shortened its log in memory for
@@ -145,7 +145,7 @@ fn clusters_differ(clusters: &BTreeSet<u64>) -> RebuildStep {
     )
 }
 
-/// Waits if too few voters answer.
+/// Returns the reason to wait if too few voters answer.
 fn without_quorum(peers: &[Peer], voters: &BTreeSet<u64>) -> Option<RebuildStep> {
     let well = peers
         .iter()
@@ -164,7 +164,7 @@ fn without_quorum(peers: &[Peer], voters: &BTreeSet<u64>) -> Option<RebuildStep>
     None
 }
 
-/// Waits if several members have this node's name or address.
+/// Returns the reason to wait if several members have this node's name or address.
 fn ambiguous(observed: &Observed, own: &[&Member]) -> RebuildStep {
     let ids: Vec<String> = own
         .iter()
@@ -181,9 +181,9 @@ fn ambiguous(observed: &Observed, own: &[&Member]) -> RebuildStep {
     )
 }
 
-/// Returns the message for an address of a member at which a different member answers. Several
-/// clusters may share a CA, and an address may be reassigned to a different machine. A node could
-/// then be added to the wrong cluster and be missing from its own.
+/// Returns a message if a different member answers at the address of a listed member. Several
+/// clusters may share a CA, and an address may be reassigned to a different machine. Without this
+/// check, a node could be added to the wrong cluster and be missing from its own.
 fn wrong_responder(peers: &[Peer]) -> Option<String> {
     peers.iter().find_map(|peer| {
         let own = peer.members.iter().find(|member| member.id == peer.member_id)?;
@@ -203,7 +203,7 @@ fn wait(id: ReasonId, why: impl Into<String>) -> RebuildStep {
     RebuildStep::Wait(id.because(why))
 }
 
-/// Returns why this node cannot run as a member, or `None` if it can.
+/// Returns why this node cannot run as a member, or `None` if it can run.
 fn unfit(observed: &Observed) -> Option<Reason> {
     if let Some(why) = other_versions(observed) {
         return Some(ReasonId::EtcdVersion.because(why));
@@ -241,10 +241,10 @@ fn unfit(observed: &Observed) -> Option<Reason> {
 }
 
 /// Returns whether a member could send its log from the first entry on, which etcd of this node may
-/// not be able to read. A new member without data gets the whole log while the leader has all of
-/// it. After that it gets a snapshot, which is newer than all requests of the v2 API: only etcd 3.5
-/// writes those. Tried with a log of 3.5.35, continued by 3.6.16: with 69 entries a new member of
-/// 3.7.3 panics, with 129 it runs.
+/// not be able to read. A new member receives the complete log as long as the leader still has all
+/// entries. Later, it receives a snapshot, which is newer than all requests of the v2 API, because
+/// only etcd 3.5 writes these requests. Observed with a log of 3.5.35 that 3.6.16 continued: a new
+/// member of 3.7.3 panics with 69 entries, and runs with 129.
 fn sends_whole_log(observed: &Observed) -> bool {
     let mut older = observed
         .peers
@@ -254,8 +254,8 @@ fn sends_whole_log(observed: &Observed) -> bool {
 }
 
 /// Returns why this node's etcd must not run with the versions of the other members, or `None` if
-/// it may. A step to a different minor version requires that the version of every member is known,
-/// because a member that is down may be too old.
+/// it may run. A change to a different minor version requires that the version of every member is
+/// known, because a member that is down may be too old.
 fn other_versions(observed: &Observed) -> Option<String> {
     let (own, peers) = (observed.version, &observed.peers);
     if let Some(obstacle) = upgrade::obstacle(own, Entry::Join, &versions(peers)) {
@@ -279,8 +279,8 @@ fn other_versions(observed: &Observed) -> Option<String> {
 }
 
 /// Returns the value of `initial-cluster`. A member that never started does not have a name yet, so
-/// the value contains an arbitrary name for it. The name must not be this node's, because etcd
-/// finds itself in the list by its name.
+/// the value contains an arbitrary name for that member. The arbitrary name must differ from this
+/// node's name, because etcd finds itself in the list by its name.
 fn names(observed: &Observed, peer: &Peer) -> Vec<(String, String)> {
     let named = peer.members.iter().flat_map(|member| {
         let own = member.peer_urls.contains(&observed.peer_url);

@@ -11,8 +11,8 @@ use crate::journal::{Event, Journal, NodeState};
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 use crate::output::say;
 
-/// The time limit for a call to one voter. It is shorter than the usual limit of a call, because
-/// the voter may be down.
+/// The time limit for a call to one voter. This limit is shorter than the usual one, because the
+/// voter may be down.
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// Returns the id of this node's member, if the member is a learner according to the journal.
@@ -31,10 +31,10 @@ pub(crate) fn learner_to_promote(journal: &mut Journal) -> Result<Option<u64>> {
 
 /// Returns once this node is a voter.
 ///
-/// The function does not wait until etcd on this node serves clients. etcd serves them only once it
-/// has published itself, and 3.5 retries a publication that failed during the leader's snapshot
-/// only after seven seconds. But etcd must be running, because a voter that is down weakens the
-/// quorum. An answer on etcd's peer port proves that etcd is running.
+/// The function does not wait until etcd on this node serves clients. etcd serves clients only
+/// after it has published itself, and 3.5 retries a publication that failed during the leader's
+/// snapshot only after seven seconds. However, etcd must be running, because a voter that is down
+/// weakens the quorum. An answer on etcd's peer port proves that etcd is running.
 pub(crate) async fn promote_learner(
     identity: &Identity,
     credentials: &Credentials,
@@ -59,11 +59,11 @@ pub(crate) async fn promote_learner(
 }
 
 /// Requests the promotion from one voter after the other until one succeeds. Any voter forwards the
-/// request to the leader, which refuses it until the learner is in sync. A member that is already a
-/// voter counts as promoted.
+/// request to the leader, which refuses the request until the learner is in sync. A member that is
+/// already a voter counts as promoted.
 ///
 /// # Errors
-/// Returns the last voter's error. After any error another attempt may succeed.
+/// Returns the last voter's error. Another attempt may succeed after any error.
 async fn promote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let mut last = Ok(());
     for other in identity
@@ -83,7 +83,8 @@ async fn promote(identity: &Identity, credentials: &Credentials, member: u64) ->
                 say("the data is in sync, and this node is now a voter");
                 return Ok(());
             }
-            // ErrMemberNotLearner: etcd executed an earlier request, whose answer was lost.
+            // ErrMemberNotLearner means that etcd executed an earlier request whose answer was
+            // lost.
             Ok(Err(error))
                 if error
                     .to_string()

@@ -1,4 +1,4 @@
-//! Lists and checks the archived data. firstboot keeps it until an operator deletes it.
+//! Lists and checks the archived data, which firstboot keeps until an operator deletes it.
 
 use std::path::{Path, PathBuf};
 
@@ -149,8 +149,8 @@ fn all() -> Result<Vec<ArchivedFolder>> {
     Ok(all)
 }
 
-/// Parses a folder's name. The names of firstboot's folders contain the time. Returns `None` for
-/// other folders.
+/// Parses a folder's name. Returns `None` for a folder that firstboot did not name, because the
+/// names of firstboot's folders contain the time.
 fn parse(path: PathBuf) -> Option<ArchivedFolder> {
     let name = path.file_name()?.to_str()?;
     let (_, time) = name.rsplit_once('-')?;

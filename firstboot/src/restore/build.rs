@@ -1,5 +1,5 @@
 //! Builds etcd's new data from the snapshot, next to the current data, with the etcdutl of the etcd
-//! version that will run. The new data receives its final name only once it is completely durable.
+//! version that will run. The new data receives its final name only after all of it is durable.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,17 +17,18 @@ use crate::output::say;
 use crate::paths;
 use crate::steps::selinux;
 
-/// The number by which the restored revision exceeds every observed revision. The restored revision
-/// is safe as long as there were fewer unreported writes than this number. etcd's disaster recovery
-/// guide recommends this number.
+/// The number by which the restored revision exceeds every observed revision, as etcd's disaster
+/// recovery guide recommends. The restored revision is safe if there were fewer writes than this
+/// number after the observed revision.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
-/// The number of bytes that etcdutl writes in addition to the database. It covers two segments of
-/// the log, and rounding.
+/// The number of bytes that etcdutl writes in addition to the database. This number covers two
+/// segments of the log, and rounding.
 ///
 /// A manual restore can need 61 MiB less, because the operator stops etcd first, and etcd then
 /// deletes its preallocated log segment of 64 MB. firstboot builds the data while etcd is still
-/// running, so that clients do not wait for the build. It never deletes a file of a running etcd.
+/// running, so that clients do not wait for the build. firstboot never deletes a file of a running
+/// etcd.
 const ROOM: u64 = 160 << 20;
 
 /// The inputs of a build, except those on which the members agree.
@@ -117,7 +118,7 @@ impl DataDirBuilder {
         files::rename(&part, &folder)
     }
 
-    /// Returns the ids of the cluster and its members, which are derived from the proposal.
+    /// Formats the ids of the cluster and its members, which follow from the proposal.
     fn ids(&self, proposal: &Proposal) -> String {
         let id = |name| {
             self.cluster
@@ -176,7 +177,7 @@ impl DataDirBuilder {
             paths::ETCDCTL
         };
         let mut command = Command::new(program);
-        // Enables the self-checks of etcd's programs (server/verify, since 3.5).
+        // Enable the self-checks of etcd's programs (server/verify, since 3.5).
         command.env("ETCDCTL_API", "3").env("ETCD_VERIFY", "all");
         command
             .args(["snapshot", "restore"])
@@ -206,7 +207,7 @@ impl DataDirBuilder {
     }
 }
 
-/// Deletes data that was built but never used. A downloaded snapshot is kept.
+/// Deletes data that was built but never used. Keeps a downloaded snapshot.
 pub(super) fn clear() -> Result<()> {
     let folder = Path::new(paths::RESTORE);
     if !files::exists(folder)? {
@@ -234,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_some_versions_can_raise_the_revision() {
+    fn only_newer_patch_versions_can_raise_the_revision() {
         let can = |version: &str| can_raise(version.parse().unwrap());
         for version in ["3.4.27", "3.4.45", "3.5.10", "3.5.33", "3.6.0", "3.7.1"] {
             assert!(can(version), "{version}");
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_revision_is_above_every_observed_one() {
+    fn the_restored_revision_is_above_every_observed_revision() {
         let source = SnapshotFile {
             path: "/s".into(),
             sha256: Sha256::of(b"s"),

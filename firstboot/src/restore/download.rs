@@ -1,5 +1,5 @@
-//! Downloads the snapshot from a member that waits at the barrier (`--from PEER`) over the
-//! barrier's TLS, from an object store, or from a web server. Resumes an interrupted download.
+//! Downloads the snapshot from a member that waits at the barrier (`--from PEER`, with the
+//! barrier's TLS), from an object store, or from a web server. Resumes an interrupted download.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -140,8 +140,8 @@ pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBu
     })
 }
 
-/// Waits until the member has an order for a restore, and returns the digest of the snapshot in
-/// that order.
+/// Waits until the member has an order to restore, and returns the digest of the snapshot in that
+/// order.
 async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Result<Sha256> {
     let mut logged = false;
     loop {

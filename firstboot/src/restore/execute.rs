@@ -1,5 +1,5 @@
-//! Executes an order for a restore. Either the command itself or, after a power cut, the next
-//! `firstboot run` executes the order.
+//! Executes an order to restore or to roll back, either in the command itself or, after a power
+//! cut, in the next `firstboot run`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(super) enum RestoreOutcome {
 /// Resumes a restore that was interrupted by a power cut, if there is one.
 pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     let folder = Path::new(paths::RESTORE);
-    // In earlier versions etcd could replace the folder. If the folder does not belong to root,
+    // In earlier versions, etcd could replace this folder. If the folder does not belong to root,
     // firstboot did not create its content.
     if files::look(folder)?
         .is_some_and(|there| there.owner != files::ROOT || there.kind != files::Kind::Directory)
@@ -60,8 +60,8 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
 }
 
 /// Builds the new data while etcd is still running, if the restore does not wait for any other
-/// member, because the agreement is then known in advance. `prepare` finds that data. If another
-/// firstboot was running in the meantime, `prepare` builds the data again.
+/// member. In this case the proposal is known in advance. `prepare` later uses that data, or builds
+/// the data again if another firstboot has run in the meantime.
 pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     let alone = LocalState::of_order(state, cluster, own, order)
@@ -95,7 +95,7 @@ fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirB
     }))
 }
 
-/// Executes the order to its end, from whichever point an earlier run reached.
+/// Executes the order to its end, starting where an earlier run stopped.
 pub(super) fn execute(
     identity: &Identity,
     journal: &mut Journal,
@@ -141,7 +141,7 @@ fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<RestoreOutcome> 
     Ok(RestoreOutcome::Abandoned(why))
 }
 
-/// Removes what an interrupted restore left behind before it wrote its order to the journal.
+/// Removes the files of a restore that was interrupted before it wrote its order to the journal.
 pub(super) fn clear(state: &NodeState) {
     if state.order.is_none()
         && let Ok(_lock) = Lock::take()
@@ -150,8 +150,8 @@ pub(super) fn clear(state: &NodeState) {
     }
 }
 
-/// Removes the data that was built for abandoned proposals, and a downloaded snapshot. If this fails,
-/// the files occupy space until the next restore removes them.
+/// Removes the data that was built for abandoned proposals, and a downloaded snapshot. Files that
+/// cannot be removed occupy space until the next restore removes them.
 fn clean() {
     if let Err(error) = files::remove_all(Path::new(paths::RESTORE)) {
         say(format!("{error:#}"));
@@ -200,7 +200,7 @@ fn negotiate(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // Shutting down the runtime closes the port and all its connections. etcd needs the port.
+    // Shutting down the runtime closes the port, which etcd needs, and all its connections.
     let agreed = runtime.block_on(async {
         let session = RestoreSession::new(Arc::new(prepare.clone()), file, patience, at_terminal)?;
         barrier::negotiate(identity, journal, local, Some(session)).await
@@ -215,7 +215,8 @@ fn negotiate(
             ));
         }
     };
-    // The other members may have begun a proposal that is earlier than the one prepared last.
+    // The other members may have started with an earlier proposal than the one that was prepared
+    // last.
     prepare(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path("before-restore"))
@@ -235,7 +236,7 @@ fn negotiate(
     Ok(Negotiation::Agreed(Box::new(data_swap)))
 }
 
-/// Returns the swap that gives etcd the data of this proposal. The previous data moves to
+/// Returns the swap that moves the data of this proposal into place, and the previous data to
 /// `archive_to`.
 fn plan_swap(
     identity: &Identity,

@@ -1,10 +1,10 @@
 //! `firstboot restore`: restores every member from one snapshot, and keeps the previous data.
 //!
-//! firstboot verifies the file while etcd is still running. Then etcd stops, and the members meet
-//! at the barrier, on etcd's peer port. If all members have the same order, each builds its new
-//! data next to the old data and announces that it is ready. Each member swaps its data only after
-//! all members are ready. After any failure before the swap, etcd runs with its previous data
-//! again.
+//! firstboot verifies the file while etcd is still running. After the verification, etcd stops, and
+//! the members agree through the barrier, on etcd's peer port. If all members have the same order,
+//! each member builds its new data next to the old data and announces that it is ready. Each member
+//! swaps its data only after all members are ready. After a failure before the swap, etcd runs with
+//! its previous data again.
 
 mod archive;
 mod build;
@@ -86,8 +86,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |now| now.as_secs())
         + options.deadline;
-    // Finally, the unit starts etcd with either the old or the new data, and continues where this
-    // process stops.
+    // When this process has finished, the unit continues, and starts etcd with either the old or
+    // the new data.
     let outcome = operator::with_journal(|journal| {
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
         execute(&identity, journal, true)

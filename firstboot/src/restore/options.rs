@@ -42,14 +42,14 @@ pub(crate) struct Options {
     /// Restore without these members. More than half of the members must remain
     #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
     pub(super) without: Vec<Label>,
-    /// Restore this machine alone. The other machines join it when they are reinstalled
+    /// Restore only this machine. The other machines join its cluster when they are reinstalled
     #[arg(long, conflicts_with = "without")]
     pub(super) solo: bool,
     /// Accept a file without etcd's digest at its end, such as a copy of member/snap/db. Its pages
     /// are still checked
     #[arg(long)]
     pub(super) skip_hash_check: bool,
-    /// Continue with the snapshot's revision, although clients may have seen later ones
+    /// Continue with the snapshot's revision, although clients may have seen later revisions
     #[arg(long)]
     pub(super) keep_revision: bool,
     /// Print the planned changes without making them

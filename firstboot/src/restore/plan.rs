@@ -29,9 +29,9 @@ pub(super) fn mode(
     let raise = !keep_revision && build::can_raise(version);
     if !raise && !keep_revision {
         say(format!(
-            "etcd {version} cannot raise the revision in a restore (3.4.27, 3.5.10 and later can), \
-             so a watch of a client that has seen a revision later than {} does not report an \
-             error. Restart such clients",
+            "etcd {version} cannot raise the revision in a restore (3.4.27, 3.5.10 and later \
+             can), so the watch of a client that has seen a revision later than {} does not \
+             fail. Restart such clients",
             source.revision
         ));
     }
@@ -84,7 +84,7 @@ fn newest(cluster: &ClusterDocument) -> Result<u64> {
 pub(super) struct Planned {
     node: Label,
     cluster: Label,
-    /// The actions of the node.
+    /// The action of this node.
     action: String,
     snapshot: Option<PlannedSnapshot>,
     /// The id of the current cluster, in hexadecimal digits.
@@ -104,8 +104,8 @@ struct PlannedSnapshot {
     path: PathBuf,
     sha256: String,
     revision: u64,
-    /// The revision that the new cluster exceeds, or `None` if it continues with the snapshot's
-    /// revision.
+    /// The revision above which the new cluster continues, or `None` if it continues with the
+    /// snapshot's revision.
     raised_above: Option<u64>,
     /// The newest revision that any member reported.
     newest_observed: Option<u64>,
@@ -172,8 +172,8 @@ fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
                 archived.path.display()
             )
         }
-        // If the ids were known in advance, two restores of the same file would create one cluster
-        // with two histories.
+        // The ids cannot be known in advance. Otherwise, two restores of the same file would create
+        // one cluster with two histories.
         (BootstrapMode::Restore { snapshot, .. }, _) => format!(
             "a new one, token {cluster}-r-{}-…; the members agree on the rest of the token once \
              all have the order. firstboot prints the ids, which follow from the token, before it \

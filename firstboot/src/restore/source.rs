@@ -58,8 +58,8 @@ pub(super) fn get(
     })
 }
 
-/// Returns the refusal of a snapshot that cannot be opened, because another attempt would have the
-/// same result.
+/// Returns the error for a snapshot that cannot be opened. The error is a refusal, because another
+/// attempt would have the same result.
 fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
     let scheme = path
         .to_str()

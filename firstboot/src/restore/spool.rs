@@ -1,4 +1,4 @@
-//! Writes a downloaded or decoded snapshot to a file that is kept while the restore runs.
+//! Writes a downloaded or decoded snapshot to a file that exists while the restore runs.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use crate::reason::ReasonId;
 /// on the same volume.
 const STEP: u64 = 16 << 20;
 
-/// The unfinished file. Dropping it deletes the file.
+/// An unfinished file. Dropping this value deletes the file.
 pub(super) struct Spool {
     unfinished: PathBuf,
     file: File,
@@ -34,7 +34,7 @@ impl Spool {
         let begin = || -> io::Result<File> {
             let folder = Dir::open(Path::new(paths::RESTORE))?;
             let name = unfinished.file_name().unwrap_or_default();
-            // A crash may have left this file behind.
+            // Remove the file that a crash may have left behind.
             folder.remove(name)?;
             folder.create(name)
         };

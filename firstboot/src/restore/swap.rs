@@ -1,5 +1,5 @@
-//! Swaps etcd's data with two renames. The folders on the disk show which renames have been done,
-//! so firstboot can finish the swap after a power cut.
+//! Swaps etcd's data with two renames. From the folders on the disk, firstboot determines which
+//! renames are complete, so it can finish the swap after a power cut.
 
 use std::path::Path;
 
@@ -74,7 +74,7 @@ fn finish_at(data_swap: &DataSwap, data: &Path, archive: &Path, owner: (u32, u32
     Ok(())
 }
 
-/// Moves the old data back after an error. The new data stays where it was built.
+/// Moves the old data back after an error. The new data stays at the path at which it was built.
 pub(super) fn undo(data_swap: &DataSwap) -> Result<()> {
     undo_at(data_swap, Path::new(paths::DATA))
 }
@@ -116,8 +116,8 @@ mod tests {
         }
     }
 
-    /// Power can fail before, between and after the renames. Every intermediate state leads to the
-    /// same result.
+    /// Power can fail before, between and after the renames, and every intermediate state must lead
+    /// to the same result.
     #[test]
     fn an_interrupted_swap_can_be_finished_or_undone() {
         let owner = (

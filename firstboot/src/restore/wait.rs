@@ -62,7 +62,7 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
     })
 }
 
-/// Returns the members whose etcd does not answer, or does not answer as a member of this cluster.
+/// Returns the members whose etcd does not answer, or answers as a member of another cluster.
 async fn missing(members: &[Member], cluster: u64, credentials: &Credentials) -> Vec<String> {
     let mut asked = JoinSet::new();
     for member in members.iter().cloned() {

@@ -14,7 +14,7 @@ pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     one.pairs() == other.pairs()
 }
 
-/// Returns those of the `authorities` that signed the certificates, or `None` if another CA signed
+/// Returns the CAs among `authorities` that signed the certificates, or `None` if another CA signed
 /// one of the certificates.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     tls.pairs()
@@ -23,10 +23,10 @@ pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeS
         .collect()
 }
 
-/// Returns the certificates and CAs for the disk of a member that uses the `installed` ones and has
+/// Returns the certificates and CAs to install on a member that uses the `installed` ones and has
 /// received a new `document`. The member trusts the CAs of both. Certificates of a new CA are
-/// deferred until all other members trust that CA. `cleared` contains the CAs that they already
-/// trust.
+/// deferred until all other members trust that CA. `cleared` contains the CAs that all other
+/// members already trust.
 pub(super) fn interim_certificates(
     document: &NodeTls,
     installed: &NodeTls,
@@ -85,7 +85,7 @@ mod tests {
             let shown = interim_certificates(&document, &held, &names(&new)).unwrap();
             assert!(same_pairs(&shown, &new));
             assert_eq!(names(&shown), names(&held), "every CA is still trusted");
-            // Some of the new certificates may be installed already.
+            // Some of the new certificates may already be installed.
             let half = NodeTls {
                 server: new.server.clone(),
                 ..held.clone()
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_renewal_by_the_same_ca_does_not_wait() {
         let old = issued_in(2020).tls;
-        // The CA stays the same. The two pairs are swapped, so that both change.
+        // The CA stays the same. Swapping the two pairs changes both certificates.
         let renewed = NodeTls {
             server: old.peer.clone(),
             peer: old.server.clone(),

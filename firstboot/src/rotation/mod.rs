@@ -1,9 +1,10 @@
 //! Replaces a CA in a running cluster. Each member trusts the new CA in addition to the old one
-//! once its document contains the new CA. It presents certificates of the new CA once all others
-//! trust that CA, and stops trusting the old CA once no member presents a certificate of the old
-//! CA. The nodes may get their documents in any order. `interim` decides which certificates are on
-//! the disk in the meantime, `tls_probe` reads what a running etcd trusts and presents, and `plan`
-//! decides on the next step. This module writes the step to the journal and executes it.
+//! once its document contains the new CA. The member presents certificates of the new CA once all
+//! other members trust that CA, and stops trusting the old CA once no member presents a certificate
+//! of the old CA. The nodes may receive their documents in any order. `interim` decides which
+//! certificates are on the disk during the rotation, `tls_probe` reads what a running etcd trusts
+//! and presents, and `plan` decides on the next step. This module writes the step to the journal
+//! and executes it.
 
 mod interim;
 mod observe;
@@ -30,13 +31,13 @@ use plan::{RotationStep, plan};
 pub(crate) use presented::check_presented;
 use trust_bundle::{TrustBundle, list};
 
-/// The limits of the pause between two observations, which is a tenth of the time since the last
-/// progress. The other members may take days.
+/// The minimum and maximum of the pause between two observations. The pause is a tenth of the time
+/// since the last progress, because the other members may take days.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
 /// Defers those certificates of the document that the other members may not trust yet, if this node
-/// has other certificates that work in the meantime. A member uses its installed certificates, and
-/// a new node uses the certificates of the previous CA in its document.
+/// has other certificates that work until then. A member uses its installed certificates, and a new
+/// node uses the certificates of the previous CA in its document.
 pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let installed = if state.initial_cluster.is_some() {
@@ -51,7 +52,7 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     let meanwhile = installed
         .filter(works)
         .or_else(|| identity.before.clone().filter(works));
-    // A later check reports faults in the document itself.
+    // Do not defer unusable certificates, so that a later check reports the document's faults.
     if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.issued)) {
         identity.tls =
             interim::interim_certificates(&identity.issued, &meanwhile, &state.trusted_by_all)?;
@@ -60,9 +61,9 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
 }
 
 /// Returns whether the other members no longer trust the certificates that this node still
-/// presents, but trust those in its document. This happens if a node is rebuilt during a rotation.
-/// Between its removal and its return, the node is not a member, so the others complete the
-/// rotation without it.
+/// presents, but trust those in its document. A node that is rebuilt during a rotation can be left
+/// behind. Between its removal and its return, the node is not a member, so the other members
+/// complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.issued) {
         return Ok(false);
@@ -94,7 +95,8 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
     defer_certificates(identity, journal)
 }
 
-/// Returns the CAs that this node knows, and the CAs that signed the document's certificates.
+/// Returns the CAs in this node's trust bundle, and the CAs that signed the document's
+/// certificates.
 fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     let known = TrustBundle::read(&identity.tls.ca)?;
     let next = interim::issuers(&identity.issued, &known)
@@ -112,8 +114,8 @@ pub(crate) fn is_complete(identity: &Identity) -> bool {
     identity.tls == identity.issued
 }
 
-/// Continues, without a time limit, until this member trusts the CAs in its document and presents
-/// the certificates in it.
+/// Continues the rotation, without a time limit, until this member trusts the CAs and presents the
+/// certificates in its document.
 pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -151,7 +153,8 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             RotationStep::DropOldCa => {
                 let dropped = list(observed.installed.difference(&observed.wanted));
                 say(format!(
-                    "no member presents a certificate of {dropped} any longer: this node stops trusting it"
+                    "no member presents a certificate of {dropped} any longer: this node stops \
+                    trusting {dropped}"
                 ));
                 identity.tls = identity.issued.clone();
                 apply_certificates(identity)?;
@@ -171,8 +174,9 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
     }
 }
 
-/// Stops deferring the document's certificates once those in use have expired, because no member
-/// accepts expired ones. The CAs stay as they are. Returns whether other certificates are in use.
+/// Stops deferring the document's certificates once the certificates in use have expired, because
+/// no member accepts expired certificates. Does not change the CAs. Returns whether the
+/// certificates in use have changed.
 fn end_expired_deferral(identity: &mut Identity, journal: &Journal) -> Result<bool> {
     let works = |tls: &NodeTls| tls::check(identity, tls).is_ok();
     if works(&identity.tls) || !works(&identity.issued) {
@@ -182,7 +186,7 @@ fn end_expired_deferral(identity: &mut Identity, journal: &Journal) -> Result<bo
     defer_certificates(identity, journal)?;
     identity.tls.ca = ca;
     say(
-        "the certificates in use have expired before all members trust the new CA: switching to \
+        "the certificates in use expired before all members trusted the new CA: switching to \
          other certificates of the document",
     );
     Ok(true)

@@ -1,5 +1,5 @@
-//! Observes which CAs this node and the others trust, which certificates they present, and which of
-//! them are healthy.
+//! Observes which CAs this node and the other members trust, which certificates they present, and
+//! which members are healthy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +17,7 @@ use crate::journal::{Journal, NodeState};
 use crate::membership::{Peer, PeerClient, QUERY_TIMEOUT, query_others, unhealthy};
 use crate::paths;
 
-/// Observes this node and the others.
+/// Observes this node and the other members.
 pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Observed> {
     let known = TrustBundle::read(&identity.tls.ca)?;
     let own = [
@@ -56,8 +56,8 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
     Ok(observed)
 }
 
-/// Returns the CAs that each of the other initial members trusts at its peer port. Members that do
-/// not answer are omitted.
+/// Returns the CAs that each of the other initial members trusts at its peer port. Omits members
+/// that do not answer.
 pub(super) async fn trusted_by_others(
     identity: &Identity,
     known: &TrustBundle,
@@ -109,8 +109,7 @@ pub(super) fn member(journal: &Journal) -> Result<u64> {
         .context("a bug: a healthy member without an id")
 }
 
-/// Returns the other members that answer, according to a member list that etcd confirmed through
-/// raft.
+/// Returns the other members that answer, according to a member list from a linearizable read.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     Ok(query_others(
@@ -124,7 +123,8 @@ pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
 }
 
 /// # Errors
-/// Fails if etcd on this node does not confirm through raft that this node is the only member.
+/// Fails unless etcd on this node confirms, by a linearizable read, that this node is the only
+/// member.
 pub(super) async fn confirm_single_member(member: u64) -> Result<()> {
     let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
     client.healthy().await?;

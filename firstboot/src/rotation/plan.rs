@@ -1,9 +1,9 @@
-//! Decides how a CA is replaced in a running cluster. The rule is a pure function from what each
-//! member trusts and presents to the next step of this member. etcd reads its CAs only when it
-//! starts, and its certificates at each handshake (client/pkg/transport/listener.go). So a member
-//! restarts once to trust the new CA, and once to stop trusting the old one. It never restarts
-//! while another member is down, and no member presents a certificate that another member does not
-//! trust.
+//! Decides how a CA is replaced in a running cluster. The rule is a pure function that maps the CAs
+//! and certificates that each member trusts and presents to the next step of this member. etcd
+//! reads its CAs only when it starts, and its certificates at each handshake
+//! (client/pkg/transport/listener.go). So a member restarts once to trust the new CA, and once to
+//! stop trusting the old one. No member restarts while another member is down, and no member
+//! presents a certificate that another member does not trust.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,8 @@ use super::trust_bundle::list;
 use crate::domain::CaSubject;
 use crate::reason::{Reason, ReasonId};
 
-/// What one member trusts and presents at its ports, or why the ports cannot be probed.
+/// The CAs and certificates that one member trusts and presents at its ports, or the reason why the
+/// ports cannot be probed.
 pub(super) type Observation = Result<Vec<ServedCertificate>, String>;
 
 /// The observed state of the cluster.
@@ -20,16 +21,16 @@ pub(super) type Observation = Result<Vec<ServedCertificate>, String>;
 pub(super) struct Observed {
     /// The CAs in this node's document.
     pub(super) wanted: BTreeSet<CaSubject>,
-    /// The CAs on this node's disk for etcd's next start: those in the document, and those that
+    /// The CAs on this node's disk for etcd's next start: the document's CAs, and older CAs that
     /// have not been dropped yet.
     pub(super) installed: BTreeSet<CaSubject>,
     /// The CAs that signed the document's certificates.
     pub(super) issuers: BTreeSet<CaSubject>,
     /// Whether the document's certificates are deferred.
     pub(super) deferred: bool,
-    /// What etcd on this node trusts and presents.
+    /// The CAs and certificates that etcd on this node trusts and presents.
     pub(super) own: Observation,
-    /// What the other members trust and present, by name.
+    /// The CAs and certificates that each other member trusts and presents, by the member's name.
     pub(super) others: BTreeMap<String, Observation>,
     /// The other voters that are not healthy.
     pub(super) unhealthy: Vec<String>,
@@ -103,17 +104,18 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
     };
     match missing(others, shows) {
         Some(who) => RotationStep::Wait(ReasonId::CaInUse.because(format!(
-            "this node trusts {} until no member needs it: {who}. Give each of these members its new node document",
+            "this node keeps trusting {} until no member needs this CA: {who}. Give each of \
+            these members its new node document",
             dropped()
         ))),
         None => RotationStep::DropOldCa,
     }
 }
 
-/// Returns whether the other members completed the rotation without this node. They did so if at
-/// least one of those that answer no longer trusts the CAs in `shown`, and all of them trust the
-/// CAs in `issuers`. The CAs in `shown` signed the certificates that this node presents; the CAs in
-/// `issuers` signed those in its document.
+/// Returns whether the other members completed the rotation without this node. The rotation is
+/// complete if at least one member that answers no longer trusts the CAs in `shown`, and all
+/// members that answer trust the CAs in `issuers`. The CAs in `shown` signed the certificates that
+/// this node presents, and the CAs in `issuers` signed those in its document.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,
     issuers: &BTreeSet<CaSubject>,

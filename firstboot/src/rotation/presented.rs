@@ -1,5 +1,5 @@
 //! Checks whether etcd on this node presents the installed certificates. etcd reads its
-//! certificates at each handshake, so firstboot probes the ports and does not rely on the files.
+//! certificates at each handshake, so firstboot probes the ports instead of relying on the files.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -17,8 +17,8 @@ use crate::reason::ReasonId;
 /// Checks the ports of etcd on this node. Returns whether etcd listens on both of them.
 ///
 /// # Errors
-/// Not ready if a port presents a certificate other than the installed one, or an unusable
-/// certificate.
+/// Returns a "not ready" error if a port presents a certificate other than the installed one, or an
+/// unusable certificate.
 pub(crate) fn check_presented(identity: &Identity) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -23,7 +23,7 @@ const RESTART_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Restarts etcd, or returns the reason why it cannot be restarted yet.
 pub(super) async fn restart(identity: &Identity, member: u64) -> Option<Reason> {
-    // After any failure another attempt may succeed.
+    // A failure is a reason to wait, because another attempt may succeed.
     try_restart(identity, member).await.unwrap_or_else(|error| {
         Some(ReasonId::EtcdUnhealthy.because(format!("cannot restart etcd: {error:#}")))
     })
@@ -33,12 +33,12 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     let credentials = installed_credentials()?;
     let others = peers(identity).await?;
     let Some(helper) = others.first() else {
-        // The cluster has only this voter, so waiting for another voter would never end.
+        // The cluster has only this voter, so a wait for another voter would never end.
         confirm_single_member(member).await?;
         return restart_unit(&credentials).await.map(|()| None);
     };
-    // The lock is acquired through another member, because a lock through this member would be lost
-    // when etcd stops.
+    // Acquire the lock through another member, because its renewals must continue while etcd on
+    // this node is stopped.
     let client = Client::connect(&helper.url, &credentials).await?;
     let name = &identity.node.name;
     let turn = Key::<UpdateTurn>::read(&client, TURN).await?;
@@ -68,8 +68,8 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     done
 }
 
-/// Prepares the cluster for the restart of this member, or returns the reason why the cluster
-/// cannot do without this member at the moment.
+/// Prepares the cluster for the restart of this member, or returns the reason why this member must
+/// not restart at the moment.
 async fn prepare_restart(
     identity: &Identity,
     credentials: &Credentials,

@@ -1,10 +1,10 @@
-//! Tests which certificates a member uses while the replacement of a CA waits.
+//! Tests which certificates a member uses during the replacement of a CA.
 
 use super::*;
 use crate::steps::{issued, issued_until};
 
-/// A member whose certificates are valid until the first of January of the year `until`, and whose
-/// document has certificates of a new CA.
+/// Returns a member whose certificates are valid until the first of January of the year `until`,
+/// and whose document contains certificates of a new CA.
 fn deferring(until: i32) -> (Identity, NodeTls) {
     let old = issued_until(until).tls;
     let mut identity = issued();
@@ -31,9 +31,10 @@ fn certificates_that_expire_while_others_are_deferred_are_replaced() {
 }
 
 #[test]
-fn certificates_of_the_previous_ca_that_still_work_are_preferred() {
+fn valid_certificates_of_the_previous_ca_are_preferred() {
     let (mut identity, _) = deferring(2021);
-    // The document's certificates of the previous CA were issued later than those in use.
+    // The document also contains certificates of the previous CA, which were issued later than the
+    // certificates in use.
     let before = issued().tls;
     identity.before = Some(before.clone());
     assert!(end_deferral(&mut identity));
@@ -41,7 +42,7 @@ fn certificates_of_the_previous_ca_that_still_work_are_preferred() {
 }
 
 #[test]
-fn certificates_that_work_stay_in_use() {
+fn valid_certificates_remain_in_use() {
     let (mut identity, _) = deferring(2040);
     let used = identity.tls.clone();
     assert!(!end_deferral(&mut identity));
@@ -49,7 +50,7 @@ fn certificates_that_work_stay_in_use() {
 }
 
 #[test]
-fn expired_certificates_stay_if_those_of_the_document_have_expired_too() {
+fn expired_certificates_remain_if_those_of_the_document_have_also_expired() {
     let (mut identity, old) = deferring(2021);
     identity.issued = issued_until(2021).tls;
     assert!(!end_deferral(&mut identity));

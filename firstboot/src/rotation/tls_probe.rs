@@ -1,6 +1,6 @@
 //! Determines from a TLS handshake which CAs a running etcd trusts and which CA signed the
 //! certificate that it presents. A server that requests a client certificate names the CAs that it
-//! accepts (RFC 8446, 4.2.4; RFC 5246, 7.4.4), and Go names all CAs that it has read (crypto/tls,
+//! accepts (RFC 8446, 4.2.4; RFC 5246, 7.4.4), and Go names all CAs that it has loaded (crypto/tls,
 //! ClientCAs). The handshake is the only reliable evidence, because the files on the member's disk
 //! may have changed since etcd read them.
 
@@ -27,7 +27,7 @@ use crate::domain::CaSubject;
 /// The time limit for a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a server trusts and presents.
+/// The CAs that a server trusts, and the issuer of the certificate that it presents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServedCertificate {
     /// The CAs whose certificates the server accepts.
@@ -36,7 +36,8 @@ pub(super) struct ServedCertificate {
     pub(super) issuer: CaSubject,
 }
 
-/// Presents the node's client certificate, and records the CAs that the server names.
+/// A resolver that presents the node's client certificate, and records the CAs that the server
+/// names.
 #[derive(Debug)]
 struct CaHintRecorder {
     own: Arc<CertifiedKey>,
@@ -100,9 +101,9 @@ pub(super) async fn presented(
     Ok(chain.first().map(|leaf| leaf.to_vec()))
 }
 
-/// Returns the CAs whose certificates the server at this address accepts. Unlike `probe`, this also
-/// works with a server that rejects the certificate of `tls`. In TLS 1.2 such a rejection aborts
-/// the handshake; etcd uses only TLS 1.2 if cipher suites are configured.
+/// Returns the CAs whose certificates the server at this address accepts. Unlike `probe`, this
+/// function also works with a server that rejects the certificate of `tls`. In TLS 1.2, which etcd
+/// uses if cipher suites are configured, the rejection aborts the handshake.
 pub(super) async fn trusted(
     address: SocketAddr,
     tls: &NodeTls,
@@ -150,7 +151,7 @@ async fn connect(
     let mut config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_client_cert_resolver(recorder.clone());
-    // In a resumed session the server would not name any CAs.
+    // In a resumed session, the server would not name any CAs.
     config.resumption = Resumption::disabled();
     let connect = async {
         let stream = TcpStream::connect(address).await?;

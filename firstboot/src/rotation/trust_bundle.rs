@@ -27,8 +27,8 @@ struct Root {
 }
 
 impl Root {
-    /// Verifies a certificate as a client certificate, because each certificate of a node may be
-    /// used as one.
+    /// Verifies a certificate as a client certificate, because every certificate of a node may act
+    /// as a client certificate.
     fn verify(
         &self,
         leaf: &CertificateDer<'_>,
@@ -63,7 +63,8 @@ impl TrustBundle {
     /// Reads all CAs in a PEM text.
     ///
     /// # Errors
-    /// Fails if a CA cannot be read. Refused if two CAs with the same name have different keys.
+    /// Fails if a CA cannot be read. Returns a refusal if two CAs with the same name have different
+    /// keys.
     pub(crate) fn read(pem: &str) -> Result<Self> {
         CertificateDer::pem_slice_iter(pem.as_bytes()).try_fold(
             Self::default(),
@@ -99,15 +100,16 @@ impl TrustBundle {
     /// Merges these CAs with the others.
     ///
     /// # Errors
-    /// Refused if two CAs with the same subject have different keys, because firstboot could not
-    /// tell which of them a member trusts.
+    /// Returns a refusal if two CAs with the same subject have different keys, because firstboot
+    /// could not determine which of them a member trusts.
     pub(super) fn and(mut self, others: Self) -> Result<Self> {
         for (name, root) in others.0 {
             let own = self.0.entry(name.clone()).or_insert_with(|| root.clone());
             if own.public_key != root.public_key {
                 return Err(refused(ReasonId::CaNameClash.because(format!(
                     "two CAs with different keys have the same subject `{name}`, so firstboot \
-                     cannot tell which one a member trusts. Give the new CA a different subject"
+                     cannot determine which of them a member trusts. Give the new CA a different \
+                     subject"
                 ))));
             }
         }
@@ -119,7 +121,8 @@ impl TrustBundle {
         let mut text = String::new();
         for root in self.0.values() {
             text.push_str("-----BEGIN CERTIFICATE-----\n");
-            // RFC 7468 requires 64 characters per line. base64's alphabet is ASCII.
+            // RFC 7468 requires 64 characters per line. Splitting at any byte is safe, because
+            // base64 is ASCII.
             let encoded = STANDARD.encode(&root.certificate);
             for line in encoded.as_bytes().chunks(64) {
                 let _ = writeln!(text, "{}", String::from_utf8_lossy(line));

@@ -25,7 +25,7 @@ pub(super) struct Planned {
     next: Option<Next>,
 }
 
-/// What the run does after the changes.
+/// The action of the run after the changes.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Next {

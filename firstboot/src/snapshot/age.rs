@@ -2,9 +2,9 @@
 //! with the `age` program. firstboot does not use the crate `age`, because that crate contains
 //! translations and post-quantum keys and is larger than all of firstboot's own code.
 //!
-//! The header contains the file key, encrypted for each recipient, and a MAC with that key. The
-//! header is followed by chunks of 64 KiB. Each chunk is encrypted with a nonce that contains its
-//! number and a flag for the last chunk. So a reader detects any chunk that was changed, moved,
+//! The header contains the file key, encrypted for each recipient, and a MAC with that key. Chunks
+//! of 64 KiB follow the header. Each chunk is encrypted with a nonce that contains the chunk's
+//! number and a flag for the last chunk, so a reader detects any chunk that was changed, moved,
 //! removed or added.
 
 mod header;
@@ -23,7 +23,7 @@ use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 use keys::{FileKey, aead, derived, wrapping, wrong, zero};
 pub(super) use keys::{Identities, MAGIC};
 
-/// The size of a recipient in the header. The MAC is smaller.
+/// The size of a recipient's stanza in the header. The MAC is smaller.
 const STANZA: u64 = 99;
 const CHUNK: usize = 64 << 10;
 const TAG: usize = 16;
@@ -42,7 +42,7 @@ fn payload(file_key: &FileKey, nonce: &[u8]) -> io::Result<Chunks> {
     })
 }
 
-/// The key of the chunks, and the number of chunks processed so far.
+/// The key for the chunks, and the number of chunks that have been processed.
 struct Chunks {
     key: LessSafeKey,
     count: u64,
@@ -58,7 +58,7 @@ impl Chunks {
     }
 }
 
-/// Encrypts the bytes that are written to it.
+/// A writer that encrypts all bytes written to it.
 pub(super) struct Encryptor<W> {
     to: W,
     chunks: Chunks,
@@ -124,7 +124,7 @@ impl<W: Write> Encryptor<W> {
         Ok(())
     }
 
-    /// Ends the stream. Without the last chunk, the written bytes cannot be decrypted.
+    /// Ends the stream with the last chunk, without which the written bytes cannot be decrypted.
     pub(super) fn finish(mut self) -> io::Result<W> {
         self.seal(true)?;
         Ok(self.to)
@@ -133,8 +133,8 @@ impl<W: Write> Encryptor<W> {
 
 impl<W: Write> Write for Encryptor<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A full chunk is sealed only when more bytes arrive, because until then it may be the last
-        // one.
+        // Encrypt a full chunk only when more bytes arrive, because until then it may be the last
+        // chunk.
         if self.filling.len() == CHUNK && !bytes.is_empty() {
             self.seal(false)?;
         }
@@ -148,12 +148,12 @@ impl<W: Write> Write for Encryptor<W> {
     }
 }
 
-/// Decrypts the bytes that are read from it. The content is authentic and complete only if the end
-/// was reached without an error.
+/// A reader that decrypts an encrypted file. The content is authentic and complete only if the
+/// reader has reached the end without an error.
 pub(super) struct Decryptor<R> {
     from: R,
     chunks: Chunks,
-    /// The next encrypted chunk. It is read ahead to determine whether the current chunk is the
+    /// The next encrypted chunk, which is read ahead to determine whether the current chunk is the
     /// last one.
     next: Vec<u8>,
     open: Vec<u8>,

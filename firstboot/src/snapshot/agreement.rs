@@ -1,6 +1,6 @@
 //! Determines whether the member from which a snapshot is taken has the same data as the other
 //! members. A snapshot of a member whose data differs is consistent in itself, but a restore from
-//! that snapshot loses writes that were acknowledged to clients.
+//! that snapshot would lose writes that were acknowledged to clients.
 
 use recipes::ClusterDocument;
 
@@ -13,7 +13,7 @@ use crate::reason::Reason;
 #[derive(Debug)]
 pub(super) struct Agreement {
     compared: Compared,
-    /// Ids and names of the compared members.
+    /// The ids and names of the compared members.
     members: Vec<(u64, String)>,
 }
 
@@ -47,7 +47,8 @@ impl Agreement {
         }
     }
 
-    /// Returns why this member's data differs from the other members', or `None` if it does not.
+    /// Returns why the data of this member differs from the data of the other members, or `None` if
+    /// all data is the same.
     pub(super) fn apart(&self, source: &Endpoint) -> Option<Reason> {
         let own = source.status.header.unwrap_or_default().member_id;
         let name = self
@@ -75,7 +76,7 @@ impl Agreement {
         (self.compared == Compared::Same && self.members.len() > 1).then_some("members agree")
     }
 
-    /// Returns why the data was not compared, or `None` if it was.
+    /// Returns why the data was not compared, or `None` if it was compared.
     pub(super) fn unknown(&self) -> Option<&str> {
         match &self.compared {
             Compared::Unknown(why) => Some(why),

@@ -11,7 +11,7 @@ use super::encode::{Sink, Stored};
 /// The number of bytes after which a flush starts.
 const FLUSH: usize = 64 << 20;
 
-/// The writer of the file.
+/// A writer of a file that flushes the file in the background.
 pub(super) struct SyncedWriter {
     file: File,
     flusher: Flusher,
@@ -51,7 +51,7 @@ impl Sink for SyncedWriter {
     }
 }
 
-/// Flushes a file in a separate thread, so that the writer's thread does not wait.
+/// A separate thread that flushes a file, so that the writer's thread does not wait.
 struct Flusher {
     orders: SyncSender<()>,
     thread: JoinHandle<io::Result<()>>,
@@ -70,8 +70,9 @@ impl Flusher {
         let _ = self.orders.try_send(());
     }
 
-    /// Waits for the requested flushes, and returns the first error. This error must not be lost,
-    /// because the kernel reports an error only once and a later flush would not return it.
+    /// Waits for the requested flushes, and returns the first error. The caller must not ignore the
+    /// error, because the kernel reports a write error only once, and a later flush would not
+    /// return it.
     fn end(self) -> io::Result<()> {
         drop(self.orders);
         self.thread

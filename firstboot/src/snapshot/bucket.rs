@@ -26,9 +26,9 @@ use super::manifest::{self, Manifest};
 use crate::exit::{not_ready, refused};
 use crate::reason::ReasonId;
 
-/// The time after which a request is repeated if the store has sent nothing.
+/// The time after which firstboot repeats a request if the store has sent no data.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// The limits for the repetition of a request, and the growing pauses between attempts.
+/// The limits on attempts of one request, and the increasing pauses between the attempts.
 const RETRIES: RetryConfig = RetryConfig {
     backoff: object_store::BackoffConfig {
         init_backoff: Duration::from_millis(200),
@@ -71,8 +71,8 @@ pub(super) fn client() -> Result<reqwest::Client> {
         .context("cannot create an HTTPS client")
 }
 
-/// Follows redirects, but never from https to plain http, because anyone on the network path can
-/// read and change plain http.
+/// Follows redirects, but never from HTTPS to plain HTTP, because anyone on the network path can
+/// read and change plain HTTP.
 fn redirected(attempt: Attempt<'_>) -> Action {
     const MOST: usize = 10;
     let secured = attempt.previous().iter().any(|url| url.scheme() == "https");
@@ -107,8 +107,8 @@ impl Bucket {
             builder = builder.with_token(token);
         }
         if let Some(endpoint) = &s3.endpoint {
-            // For virtual-hosted requests the crate expects the endpoint's host name to contain the
-            // bucket.
+            // For virtual-hosted requests, the crate expects the bucket in the endpoint's host
+            // name.
             let mut endpoint = endpoint.clone();
             if let (false, Some(host)) = (s3.path_style, endpoint.host_str()) {
                 let host = format!("{name}.{host}");
@@ -235,8 +235,8 @@ impl Bucket {
         );
         if let Some(digest) = digest {
             // Amazon returns the digest of the parts' digests together with the number of parts.
-            // Other stores omit the number, or return the digest of the whole object. Each of these
-            // digests identifies the content.
+            // Other stores omit the number, or return the digest of the whole object. Accept each
+            // of these forms, because each identifies the content.
             let composite = parts.composite();
             let known = [
                 format!("{composite}-{}", parts.count),
@@ -317,7 +317,7 @@ impl Bucket {
         ))))
     }
 
-    /// Returns an error of the store, reduced to its first line.
+    /// Converts an error of the store into an error with only its first line.
     pub(super) fn error(&self, what: &str, error: &object_store::Error) -> anyhow::Error {
         let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::etcd::{Credentials, StatusResponse};
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
 
-/// Returns the best member among those whose data is the same as the majority's.
+/// Returns the best member among the members whose data equals the majority's data.
 pub(super) async fn best_member(
     cluster: &ClusterDocument,
     credentials: &Credentials,
@@ -64,7 +64,7 @@ impl MemberRank {
 }
 
 /// Returns the voter with the newest revision. Prefers followers to the leader, because the leader
-/// has more work.
+/// has a higher load.
 fn choose(members: &[MemberRank]) -> Option<usize> {
     let voters = members
         .iter()
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_follower_with_the_newest_revision_is_taken() {
+    fn a_follower_with_the_newest_revision_is_chosen() {
         let follower = |revision| MemberRank {
             leader: false,
             learner: false,

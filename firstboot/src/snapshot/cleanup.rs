@@ -1,5 +1,5 @@
-//! Runs the asynchronous cleanup of a store after interrupted work. These tasks are separate
-//! because `Drop` cannot wait for them.
+//! Runs the asynchronous cleanup of a store after interrupted work, because `Drop` cannot wait for
+//! asynchronous work.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};

@@ -40,11 +40,11 @@ pub(crate) struct Options {
     /// each member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
-    /// Take the snapshot only if no other member has taken one for this slot of the schedule, then
-    /// prune. The timer uses this option
+    /// Take the snapshot only if no other member has taken one for this slot of the schedule, and
+    /// then prune. The timer uses this option
     #[arg(long, conflicts_with_all = ["target", "endpoint", "from_any", "json"])]
     scheduled: bool,
-    /// Wait this many seconds for each member that comes earlier in the order of the slot
+    /// Wait this many seconds for each member that precedes this member in the order of the slot
     #[arg(
         long,
         requires = "scheduled",
@@ -72,8 +72,8 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
         )
         .await?
     };
-    // If the operator names a member, the snapshot is taken from exactly that member, for example
-    // to examine its data.
+    // If the operator names a member, take the snapshot from exactly that member, even if its data
+    // differs, for example to examine the data.
     let exit = judge(&agreement, &source, options.endpoint.is_some())?;
     let manifest = take(&cluster, &target, &source, &agreement).await?;
     scheduled::record_manual(&cluster, &source, &target.place, &manifest).await;

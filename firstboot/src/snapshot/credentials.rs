@@ -30,8 +30,8 @@ pub(super) fn find() -> Result<StoreKeys> {
     };
     if about.mode() & 0o077 != 0 {
         return Err(no(format!(
-            "{0}, which holds the object store's keys, is accessible to users other than its owner. Run `chmod 600 {0}`, \
-             and replace the keys if others may have read them",
+            "{0}, which contains the object store's keys, is accessible to users other than its \
+             owner. Run `chmod 600 {0}`, and replace the keys if others may have read them",
             path.display()
         )));
     }

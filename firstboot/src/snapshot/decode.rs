@@ -17,14 +17,15 @@ use crate::reason::{Reason, ReasonId};
 /// byte (RFC 8878).
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const SKIPPED: &[u8] = &[0x2a, 0x4d, 0x18];
-/// The maximum window of the decompressor, as the exponent of a power of two. It is the default of
-/// `zstd -d`. The limit ensures that a file of unknown origin cannot fill the memory.
+/// The maximum window of the decompressor, as the exponent of a power of two. This limit is the
+/// default of `zstd -d`, and prevents a file of unknown origin from filling the memory.
 const WINDOW: u32 = 27;
 const PIECE: usize = 128 << 10;
 /// The number of bytes that identify the format of a file.
 const BEGIN: usize = 64;
 
-/// The formats that firstboot does not read, each with its magic number, its name, and the remedy.
+/// The formats that firstboot does not read, each with its magic number, a description, and the
+/// remedy.
 const FOREIGN: [(&[u8], &str, &str); 9] = [
     (
         &[0x1f, 0x8b],
@@ -73,13 +74,13 @@ const FOREIGN: [(&[u8], &str, &str); 9] = [
     ),
 ];
 
-/// The format of a file. It is recognised by the file's first bytes, not by its name.
+/// The format of a file, which firstboot determines from the file's first bytes, not from its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
     Zstd,
     Age,
-    /// The name of the format, and the remedy.
+    /// A format that firstboot does not read, with its description and the remedy.
     Foreign(&'static str, &'static str),
 }
 
@@ -109,7 +110,7 @@ impl Kind {
     }
 }
 
-/// The file is encrypted, and none of the given keys decrypts it. The file may be undamaged.
+/// The error for an encrypted file that none of the given keys decrypts. The file may be undamaged.
 #[derive(Debug)]
 pub(crate) struct Locked(pub(crate) Reason);
 
@@ -130,10 +131,11 @@ pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
     Ok(Kind::of(&begin[..read]).known(path)? != Kind::Plain)
 }
 
-/// Writes the decoded snapshot of a stored file. After an error the written bytes must not be used.
+/// Writes the decoded snapshot of a stored file. After an error, the caller must not use the
+/// written bytes.
 ///
 /// # Errors
-/// [`Locked`] if a key is missing or wrong.
+/// Returns [`Locked`] if a key is missing or wrong.
 pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut plain = open(path, BufReader::with_capacity(PIECE, file), identity)?;
@@ -202,7 +204,7 @@ fn damaged(path: &Path, error: io::Error) -> anyhow::Error {
     match error.raw_os_error() {
         Some(_) => anyhow::Error::from(error).context(format!("cannot read {}", path.display())),
         None if error.kind() == ErrorKind::UnexpectedEof => invalid(path, "it is truncated"),
-        // The text of libzstd for ZSTD_error_frameParameter_windowTooLarge.
+        // libzstd returns this text for ZSTD_error_frameParameter_windowTooLarge.
         None if text.contains("too much memory") => refused(ReasonId::SnapshotFormat.because(format!(
             "{} was compressed with a window of more than 128 MiB: decompress it with `zstd -d --long=31` first",
             path.display()
@@ -218,8 +220,8 @@ fn invalid(path: &Path, why: &str) -> anyhow::Error {
     )
 }
 
-/// Compares the decoded length with the length that the first pages state, because a few compressed
-/// bytes can expand to more than any disk can hold.
+/// A check of the decoded length against the length that the first pages state. Without this check,
+/// a small compressed file could fill any disk.
 #[derive(Debug, Default)]
 struct Stated {
     begin: Vec<u8>,
@@ -236,8 +238,8 @@ impl Stated {
             if self.begin.len() >= bolt::META_PAGES || bytes.is_empty() {
                 let stated = bolt::stated_length(&std::mem::take(&mut self.begin));
                 let stated = stated.ok_or("neither of its first two pages is a bbolt meta page")?;
-                // The file of a database that has been in use is longer than its pages, because
-                // bbolt grows the file in large steps.
+                // Allow a longer file than the pages need, because bbolt grows the file of a
+                // database in large steps.
                 self.limit = Some(stated.saturating_mul(2).saturating_add(64 << 20));
             }
             return Ok(());

@@ -10,7 +10,7 @@ use super::listed::{ListedSnapshot, is_snapshot};
 use super::manifest::{self, Manifest};
 use crate::files::{self, About, Dir, Kind};
 
-/// The folder.
+/// A folder of snapshots.
 #[derive(Debug, Clone)]
 pub(super) struct DirStore(pub(super) PathBuf);
 
@@ -20,7 +20,7 @@ impl DirStore {
             let folder = Dir::open(&self.0)?;
             let mut listed = Vec::new();
             for name in folder.names()? {
-                // Another process may be deleting the file at this moment.
+                // Skip a file that another process has deleted since the listing.
                 listed.extend(folder.look(&name)?.map(|about| (name, about)));
             }
             Ok(listed)
@@ -38,7 +38,8 @@ impl DirStore {
                 let manifest =
                     files::read_bounded(&manifest_path(&self.0.join(&name)), manifest::LIMIT).ok();
                 let manifest = manifest.and_then(|content| Manifest::parse(&content));
-                // A manifest does not apply to a copy under a different name.
+                // Ignore the manifest of a copy under a different name, because it does not apply
+                // to the copy.
                 let manifest = manifest.filter(|manifest| manifest.file == name);
                 found.push(ListedSnapshot {
                     name,
@@ -52,7 +53,7 @@ impl DirStore {
 
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         let path = self.0.join(name);
-        // The manifest is deleted last, so that a power cut in between does not leave a snapshot
+        // Delete the manifest last, so that a power cut in between does not leave a snapshot
         // without a manifest.
         files::remove(&path)?;
         files::remove(manifest_path(&path))?;

@@ -1,5 +1,5 @@
 //! Encodes snapshots as `[backup]` specifies: unchanged, compressed, encrypted, or both compressed
-//! and encrypted. The suffix of the name shows the encoding.
+//! and encrypted. The suffix of the file name shows the encoding.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use super::age::Encryptor;
 /// The fastest level of zstd, which also needs the least memory.
 const LEVEL: i32 = 1;
 
-/// The stored file.
+/// The properties of a stored file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) sha256: Sha256,

@@ -23,10 +23,10 @@ use crate::exit::{failed, refused};
 use crate::files;
 use crate::reason::ReasonId;
 
-/// The SHA-256 that etcd sends after the last page.
+/// The length of the SHA-256 that etcd sends after the last page.
 pub(super) const TRAILER: u64 = 32;
-/// The size of a page is a multiple of this number of bytes. A file with a remainder of 32 bytes
-/// ends with the digest.
+/// The size of a page is a multiple of this number of bytes, so a file whose length has a remainder
+/// of 32 bytes ends with the digest.
 const SECTOR: u64 = 512;
 
 /// How to treat the digest at the end of the file.
@@ -34,10 +34,10 @@ const SECTOR: u64 = 512;
 pub(crate) enum Hash {
     /// The digest must be present and correct.
     Required,
-    /// The digest may be missing or wrong. The result contains its state.
+    /// The digest may be missing or wrong. The result contains the state of the digest.
     Optional,
     /// The digest was checked while the file was written. The value is the digest of the whole
-    /// file, so the file is not read again.
+    /// file, so the check does not read the file again.
     Known(Sha256),
 }
 
@@ -79,7 +79,7 @@ impl std::ops::Deref for VerifiedSnapshot {
     }
 }
 
-/// The result of the examination. It contains the faults, and the facts that could be read.
+/// The result of the examination: the faults, and the facts that could be read.
 #[derive(Debug)]
 pub(crate) struct CheckResult {
     pub(crate) verified: VerifiedSnapshot,
@@ -89,8 +89,8 @@ pub(crate) struct CheckResult {
 }
 
 impl CheckResult {
-    /// Compares the file with its manifest, if it has one. The comparison is needed because
-    /// consistent pages can still differ from the pages that the snapshot had when it was taken.
+    /// Compares the file with its manifest, if it has one. Even if all pages are consistent, they
+    /// can differ from the pages that the snapshot had when it was taken.
     pub(super) fn compare(&mut self, path: &Path) {
         if !self.hashed {
             return;
@@ -143,7 +143,8 @@ impl CheckResult {
 /// Checks a snapshot.
 ///
 /// # Errors
-/// Refused with the first fault if the snapshot is damaged. Fails if the snapshot cannot be read.
+/// Returns a refusal with the first fault if the snapshot is damaged. Fails if the snapshot cannot
+/// be read.
 pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
     at_rest(path)?;
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -154,7 +155,7 @@ pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
 }
 
 /// Refuses the file of a running etcd, because pages that are read at different times are not
-/// consistent with each other. A running etcd holds a lock on its file.
+/// consistent with each other. firstboot recognises a running etcd by its lock on the file.
 pub(super) fn at_rest(path: &Path) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
@@ -162,7 +163,7 @@ pub(super) fn at_rest(path: &Path) -> Result<()> {
             "a running etcd uses {} and changes it. Stop etcd first, or take a snapshot with `firstboot snapshot`",
             path.display()
         )))),
-        // On a file system without locks etcd cannot hold a lock.
+        // On a file system without locks, etcd cannot hold a lock.
         _ => Ok(()),
     }
 }
@@ -235,8 +236,8 @@ pub(crate) fn examine(
     })
 }
 
-/// A file larger than this is read to its end only if it starts like a database, because a sparse
-/// file can have any length.
+/// The size above which a file is read to its end only if it begins with a meta page, because a
+/// sparse file can have any length.
 const WITHOUT_META: u64 = 64 << 20;
 
 /// Returns whether a meta page is valid.
@@ -276,8 +277,8 @@ impl Digests {
                 let mut context = digest::Context::new(&digest::SHA256);
                 for piece in filled {
                     context.update(&piece);
-                    // Sending fails once the reader has finished, because it then no longer accepts
-                    // returned pieces.
+                    // `send` fails once the reader has finished, because the reader then no longer
+                    // accepts returned pieces.
                     let _ = back.send(piece);
                 }
                 context

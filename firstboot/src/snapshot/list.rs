@@ -21,7 +21,7 @@ pub(crate) struct Options {
     pub(super) json: bool,
 }
 
-/// One snapshot as JSON.
+/// A listed snapshot in the JSON output.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Row<'a> {

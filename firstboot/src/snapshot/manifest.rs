@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The suffix of a manifest's name. A snapshot `x.db` has the manifest `x.db.json`.
 pub(crate) const SUFFIX: &str = ".json";
-/// The format that identifies a firstboot manifest.
+/// The text that identifies a manifest of firstboot and its format.
 const FORMAT: &str = "etcd-image snapshot 1";
 /// The maximum size of a manifest in bytes.
 pub(crate) const LIMIT: u64 = 64 << 10;
@@ -24,14 +24,14 @@ pub(crate) struct Manifest {
     /// The digest of the stored file.
     pub(crate) sha256: Sha256,
     pub(crate) size: u64,
-    /// The snapshot in the stored file, if it is compressed or encrypted.
+    /// The decoded snapshot, if the stored file is compressed or encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) plain: Option<Plain>,
     /// The contents of the snapshot.
     pub(crate) snapshot: Snapshot,
     /// The cluster's name.
     pub(crate) cluster: Label,
-    /// The ids in hexadecimal digits, as in etcdctl's output.
+    /// The cluster's and the member's ids in hexadecimal digits, as in etcdctl's output.
     #[serde(alias = "cluster_id")]
     pub(crate) cluster_id: String,
     #[serde(alias = "member_id")]
@@ -50,7 +50,7 @@ pub(crate) struct Manifest {
     /// The time at which the snapshot was started (RFC 3339, UTC).
     #[serde(alias = "taken_at")]
     pub(crate) taken_at: String,
-    /// The same time in seconds since 1970.
+    /// The time at which the snapshot was started, in seconds since 1970.
     pub(crate) time: u64,
     /// The host that took the snapshot.
     pub(crate) host: String,
@@ -65,7 +65,7 @@ pub(crate) struct Plain {
     pub(crate) size: u64,
 }
 
-/// The database.
+/// Facts about the database in the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Snapshot {
@@ -100,7 +100,7 @@ impl Manifest {
 }
 
 /// Returns the default name of a snapshot. The names sort in the order in which the snapshots were
-/// taken. Two hosts that write to the same place at the same time use different names.
+/// taken. Two hosts that write to the same folder or bucket at the same time use different names.
 pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> String {
     format!(
         "{}-{cluster}-{host}-r{revision}.db",
@@ -142,7 +142,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn names_sort_as_the_snapshots_were_taken() {
+    fn names_sort_in_the_order_in_which_the_snapshots_were_taken() {
         let label: Label = "demo".parse().unwrap();
         assert_eq!(
             name(&label, "etcd-1", 1_795_312_800, 42),
@@ -152,7 +152,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_firstboots_own_manifests_count() {
+    fn only_firstboots_own_manifests_are_accepted() {
         let own = some(1_795_312_800, 5);
         assert_eq!(Manifest::parse(&own.text().unwrap()), Some(own.clone()));
         let other = String::from_utf8(own.text().unwrap())

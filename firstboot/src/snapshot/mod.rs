@@ -2,11 +2,11 @@
 //! final name is complete and has been checked.
 //!
 //! `command` chooses a member (`source`, `choose`) and compares it with the others (`agreement`).
-//! `take` receives the snapshot (`receive`), walks its pages (`examine`), and only then gives it
-//! its name (`target`) and its `manifest`. A `store` is a folder (`dir_store`) or a `bucket`;
-//! `list` and `prune` read it. `scheduled` ensures that the members take one snapshot for each slot
-//! of the schedule. `encode` compresses a snapshot and encrypts it with `age`; `decode` reverses
-//! that.
+//! `take` receives the snapshot (`receive`) and checks its pages (`examine`). Only then does the
+//! snapshot get its name (`target`) and its `manifest`. A `store` is a folder (`dir_store`) or a
+//! `bucket`; `list` and `prune` read it. `scheduled` ensures that the members take one snapshot for
+//! each slot of the schedule. `encode` compresses a snapshot and encrypts it with `age`; `decode`
+//! reverses that.
 
 mod age;
 mod agreement;
@@ -99,8 +99,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     }
 }
 
-/// Runs the work until it ends or a signal interrupts it. After a signal, partial files are
-/// deleted, and the program exits with the signal's code.
+/// Runs the work until it ends or a signal interrupts it. After a signal, deletes partial files,
+/// and exits the program with the signal's code.
 fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Option<Exit>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -118,7 +118,8 @@ fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Opt
         cleanup::wait().await;
         ended
     });
-    // Other threads end when the program exits. Dropping the future has deleted their files.
+    // Do not wait for other threads, which end when the program exits. Dropping the future has
+    // deleted their files.
     runtime.shutdown_background();
     match outcome? {
         Ok(exit) => Ok(exit),

@@ -30,7 +30,7 @@ pub(crate) struct Options {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct JsonOutput {
-    /// Whether the snapshots still exist.
+    /// Whether this was a dry run, so that the snapshots still exist.
     dry_run: bool,
     /// The names of the snapshots that were or would be deleted.
     removed: Vec<String>,
@@ -49,10 +49,10 @@ struct Candidate {
 
 /// Returns the indices of the snapshots to delete.
 ///
-/// For each of the last N hours, days, weeks and months that have a snapshot, the newest one is
-/// kept. `keep` specifies the numbers. The newest good snapshot is always kept, as is every file
-/// that firstboot did not create. A damaged snapshot does not count, and is deleted once there is a
-/// newer good one.
+/// For each of the last N hours, days, weeks and months that have a snapshot, the newest snapshot
+/// is kept. `keep` specifies each N. The newest good snapshot and every file that firstboot did not
+/// create are always kept. A damaged snapshot does not count, and is deleted once there is a newer
+/// good snapshot.
 fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy) -> Vec<usize> {
     let mut newest_first: Vec<usize> = (0..snapshots.len())
         .filter(|at| snapshots[*at].ours && snapshots[*at].good)
@@ -202,7 +202,7 @@ mod tests {
             left(&hourly, keep(0, 2, 0, 0)),
             [SUNDAY + 4 * DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]
         );
-        // A week ends on Sunday.
+        // A week ends on Sunday, so Sunday and the following Monday belong to different weeks.
         assert_eq!(
             left(&hourly, keep(0, 0, 9, 0)),
             [SUNDAY + DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]
@@ -234,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn required_snapshots_are_kept(
+        fn all_required_snapshots_are_kept(
             snapshots in prop::collection::vec((0u64..400, any::<bool>(), any::<bool>()), 0..60),
             counts in prop::array::uniform4(0u32..6),
         ) {
@@ -252,9 +252,9 @@ mod tests {
             let own: Vec<&Candidate> = kept.iter().filter(|s| s.ours && s.good).collect();
             prop_assert_eq!(own.iter().map(|s| s.time).max(), newest, "the newest good snapshot is \
                  kept");
-            // No more snapshots are kept than requested, except the newest one.
+            // At most as many snapshots as requested are kept, but always at least one.
             prop_assert!(own.len() <= counts.iter().sum::<u32>().max(1) as usize);
-            // A second run finds nothing more to delete.
+            // A second run does not delete any further snapshots.
             prop_assert!(to_delete(&kept, keep).is_empty());
         }
     }

@@ -1,5 +1,5 @@
-//! Receives a snapshot: counts the bytes, computes the digest and writes the bytes. Aborts an
-//! invalid stream immediately.
+//! Receives a snapshot. Counts the bytes, computes their digest and writes them. Aborts an invalid
+//! stream immediately.
 
 use std::iter;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,15 +17,15 @@ use crate::etcd::{Client, SnapshotResponse};
 use crate::exit::{ExitError, failed, not_ready};
 use crate::reason::ReasonId;
 
-/// The time after which a transfer is aborted if the member has sent nothing.
+/// The time after which firstboot aborts a transfer if the member has sent no data.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The number of pieces of 32 KiB that are passed to the writer together, because waking the writer
 /// for each piece would cost more than the digest of the piece.
 const BATCH: usize = 32;
 /// The number of batches in the queue to the writer.
 const QUEUE: usize = 1;
-/// The number of consecutive empty pieces after which the transfer is aborted. An etcd that cannot
-/// read its disk sends empty pieces indefinitely.
+/// The number of consecutive empty pieces after which the transfer is aborted, because an etcd that
+/// cannot read its disk sends empty pieces indefinitely.
 const MAX_EMPTY: u32 = 16;
 /// The size of a page of the database is a multiple of this number.
 const SECTOR: u64 = 512;
@@ -49,7 +49,7 @@ impl Received {
     }
 }
 
-/// One classified piece.
+/// A piece of the stream: a part of the database, or the digest.
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
     Data(Bytes),
@@ -57,7 +57,7 @@ enum Piece {
     Nothing,
 }
 
-/// Counts the bytes of the stream.
+/// A check of the stream that counts its bytes.
 #[derive(Debug, Default)]
 struct Count {
     total: Option<u64>,
@@ -139,7 +139,7 @@ pub(super) async fn receive(
             }
             together.push(what);
             let enough = together.len() == BATCH || count.digest;
-            // Sending fails if the writer has stopped. The writer returns its own error.
+            // `send` fails if the writer has stopped. The writer's own error is returned below.
             if enough
                 && pieces
                     .send(std::mem::replace(&mut together, Vec::with_capacity(BATCH)))

@@ -1,5 +1,4 @@
-//! Downloads a snapshot from a different machine, as an object in a store or a file on an https
-//! server.
+//! Downloads a snapshot from another machine, as an object in a store or a file on an HTTPS server.
 
 use anyhow::{Result, bail, ensure};
 use http::StatusCode;
@@ -19,9 +18,10 @@ use crate::reason::ReasonId;
 /// The location of the snapshot.
 #[derive(Debug)]
 pub(crate) enum Remote {
-    /// An object in a store. Access uses the settings of the recipe and the keys of this node.
+    /// An object in a store, which is accessed with the settings of the recipe and the keys of this
+    /// node.
     Object { bucket: Bucket, name: String },
-    /// A file on an https server.
+    /// A file on an HTTPS server.
     Page { http: Client, url: Url },
 }
 

@@ -1,12 +1,12 @@
 //! Performs one run of the snapshot schedule. The timer starts the run on every member, and one
 //! member takes the snapshot.
 //!
-//! The members coordinate through two keys in etcd itself, which all of them can reach. They cannot
-//! coordinate through the destination, because a folder belongs to one member, and an object store
-//! does not have locks. The key `newest` contains the newest snapshot and its slot of the schedule.
-//! The member that takes the snapshot holds the key `claim` under a lease. If that member dies, the
-//! lease expires and another member continues. Each slot has a different order of the members, so
-//! that all disks fill evenly.
+//! The members coordinate through two keys in etcd itself, which all members can reach. The members
+//! cannot coordinate through the destination, because a folder belongs to one member, and an object
+//! store does not have locks. The key `newest` contains the newest snapshot and its slot of the
+//! schedule. The member that takes the snapshot holds the key `claim` with a lease. If that member
+//! dies, the lease expires, and another member takes the snapshot. Each slot has a different order
+//! of the members, so that all disks fill evenly.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use crate::machine::host;
 use crate::output::say;
 use crate::reason::ReasonId;
 
-/// The key that the member holds while it takes the snapshot.
+/// The key that a member holds while it takes the snapshot.
 const CLAIM: &str = "/etcd-image/backup/claim";
 /// The pause between two checks of a waiting member.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -95,7 +95,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         }
         if let Some(claim) = LeaseLock::get(&source.client, CLAIM, host(), &[]).await? {
             let work = async {
-                // If this member's data differs, it leaves the snapshot to another member.
+                // If this member's data differs, another member must take the snapshot.
                 let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
                 let exit = judge(&agreement, &source, false)?;
                 let done = take_and_record(&cluster, &target, &source, &agreement, slot).await?;
@@ -142,8 +142,8 @@ async fn take_alone(
     any_size: bool,
     error: &anyhow::Error,
 ) -> Result<Option<Exit>> {
-    // Without a quorum the members cannot coordinate. A snapshot is most valuable in that
-    // situation, so each member takes its own.
+    // Without a quorum, the members cannot coordinate. A snapshot is most valuable in that
+    // situation, so each member takes its own snapshot.
     say(format!(
         "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
     ));
@@ -155,7 +155,7 @@ async fn take_alone(
     Ok(exit)
 }
 
-/// Takes the snapshot and records it in etcd. Returns `false` if another member was faster.
+/// Takes the snapshot and records it in etcd. Returns `false` if another member took it first.
 async fn take_and_record(
     cluster: &recipes::ClusterDocument,
     target: &Target,
@@ -202,7 +202,7 @@ async fn record(client: &Client, record: &SnapshotRecord) -> Result<()> {
     ))
 }
 
-/// Records a snapshot that the operator took. It counts as the snapshot of its slot.
+/// Records a snapshot that the operator took, which counts as the snapshot of its slot.
 pub(super) async fn record_manual(
     cluster: &recipes::ClusterDocument,
     source: &Endpoint,
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_members_compute_one_order_and_each_comes_first_about_equally_often() {
+    fn all_members_compute_the_same_order_and_each_is_first_about_equally_often() {
         let members: Vec<Label> = ["etcd-1", "etcd-2", "etcd-3"]
             .map(|name| name.parse().unwrap())
             .to_vec();
@@ -239,7 +239,7 @@ mod tests {
             let drawn = order(members.iter(), slot);
             assert_eq!(drawn, order(members.iter().rev(), slot));
             *first.entry(drawn[0].clone()).or_insert(0) += 1;
-            // If the first member is missing, the others keep their order.
+            // Without the first member, the other members keep their order.
             let rest = members.iter().filter(|member| *member != drawn[0]);
             assert_eq!(order(rest, slot), drawn[1..]);
         }

@@ -21,8 +21,8 @@ use history::History;
 use meta::Meta;
 use record::{Record, Revision};
 
-/// etcd's buckets. etcd creates all of them when it starts; `etcdutl snapshot restore` of 3.5 omits
-/// `cluster`.
+/// etcd's buckets. etcd creates all of its buckets when it starts. `etcdutl snapshot restore` of
+/// 3.5 omits `cluster`.
 const BUCKETS: [&[u8]; 10] = [
     b"alarm",
     b"auth",
@@ -54,7 +54,7 @@ pub(crate) struct Contents {
     pub(crate) hash: u32,
     /// The index of the last applied raft entry, or 0 if etcd has not written it yet.
     pub(crate) index: u64,
-    /// The raft term of that entry, or 0 if etcd does not write it (3.4).
+    /// The raft term of the last applied entry, or 0 if etcd does not write the term (3.4).
     pub(crate) term: u64,
     /// The storage version, which etcd writes since 3.6.
     pub(crate) storage_version: Option<String>,
@@ -80,11 +80,12 @@ pub(crate) struct Contents {
 
 impl Contents {
     /// Returns why an etcd of this version does not start from these contents, or `None` if it
-    /// does.
+    /// starts.
     ///
-    /// 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor version. 3.5 refuses a cluster
-    /// that is being downgraded to a different minor version. All other combinations start. Each
-    /// minor version was tested with the data of every other one.
+    /// etcd 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor version. etcd 3.5 refuses
+    /// the data of a cluster that is being downgraded to a different minor version. All other
+    /// combinations start. Each minor version was tested with the data of every other minor
+    /// version.
     pub(crate) fn objection_of(&self, etcd: EtcdVersion) -> Option<String> {
         let minor = |version: &Option<String>| cluster::minor(version.as_deref()?.as_bytes());
         if etcd.minor == 5
@@ -115,7 +116,7 @@ impl Contents {
 /// Reads and checks all entries of a database.
 pub(crate) struct Reader<'a> {
     contents: Contents,
-    /// For each of [`BUCKETS`], whether it exists.
+    /// Whether each of [`BUCKETS`] exists.
     seen: [bool; BUCKETS.len()],
     auth: Auth,
     cluster: Cluster,
@@ -173,7 +174,7 @@ impl<'a> Reader<'a> {
         let contents = &mut self.contents;
         contents.compacted = compacted;
         contents.compacting = self.meta.compacting();
-        // As in etcd, the first revision is 1, and compacted revisions count too.
+        // As in etcd, the first revision is 1, and compacted revisions also count.
         contents.revision = self.history.newest().max(compacted).max(1);
         contents.index = self.meta.index.unwrap_or(0);
         contents.term = self.meta.term.unwrap_or(0);
@@ -186,8 +187,8 @@ impl<'a> Reader<'a> {
 
     /// Returns the fault in the combination of the storage version and the cluster version, if
     /// there is one. Since 3.6, etcd migrates the storage as soon as the cluster version changes
-    /// (etcdserver/version/monitor.go). 3.6 does not start if either version is higher than its
-    /// own.
+    /// (etcdserver/version/monitor.go). etcd 3.6 does not start if either version is higher than
+    /// its own.
     fn versions_objection(&self) -> Option<&'static str> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
         let differ =
@@ -217,7 +218,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Returns the fault in an entry, if it has one. The fault is stated as the expected content.
+    /// Returns the fault in an entry, if it has one, as a description of the expected content.
     fn objection(&mut self, entry: &Entry<'_>) -> Option<&'static str> {
         let Entry { key, value, .. } = *entry;
         let count = match entry.bucket.name {
@@ -283,8 +284,8 @@ impl Visitor for Reader<'_> {
     }
 }
 
-/// Reports a record that etcd cannot decode. Its contents may be secret, so the report contains
-/// only their length.
+/// Reports a record that etcd cannot decode. The record may be secret, so the report contains only
+/// its length.
 fn note(entry: &Entry<'_>, expected: &str, faults: &mut Faults) {
     let Entry {
         bucket,

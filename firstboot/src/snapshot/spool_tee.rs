@@ -1,6 +1,7 @@
-//! Writes a temporary file that is read while it grows. A snapshot is uploaded or encoded from this
-//! file, so that a slow store does not slow down the transfer from the member. The transfer must be
-//! fast, because etcd cannot reuse old pages while a member sends its database.
+//! Writes a temporary file that another thread reads while the file grows. A snapshot is uploaded
+//! or encoded from this file, so that a slow store does not slow down the transfer from the member.
+//! The transfer must be fast, because etcd cannot reuse old pages while a member sends its
+//! database.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,14 +15,14 @@ use super::encode::{Sink, Stored};
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 128 << 10;
 
-/// The writer of the file. It never flushes, because the file is only temporary.
+/// The writer of the file, which never flushes, because the file is only temporary.
 #[derive(Debug)]
 pub(super) struct SpoolWriter {
     file: File,
     length: watch::Sender<u64>,
 }
 
-/// The reader.
+/// The reader of the file, which waits for more bytes until the writer is dropped.
 #[derive(Debug)]
 pub(super) struct SpoolReader {
     file: File,

@@ -25,11 +25,12 @@ use crate::paths;
 use crate::reason::ReasonId;
 use members::moment::{now, stamp};
 
-/// Warns if a member's data differs from the other members', or if the data was not compared.
-/// Returns the exit code of the command.
+/// Warns if a member's data differs from the data of the other members, or if the data was not
+/// compared. Returns the exit code of the command.
 ///
 /// # Errors
-/// Refused if a majority of members has different data, unless the operator `named` this member.
+/// Returns a refusal if a majority of the members has different data, unless the operator `named`
+/// this member.
 pub(super) fn judge(agreement: &Agreement, source: &Endpoint, named: bool) -> Result<Option<Exit>> {
     if let Some(why) = agreement.unknown() {
         eprintln!("firstboot: the members' data was not compared: {why}");
@@ -64,8 +65,8 @@ pub(super) fn describe(place: &Store, manifest: &Manifest) -> String {
     )
 }
 
-/// Takes a snapshot. On success the snapshot is durable and has its final name, and every page has
-/// been checked.
+/// Takes a snapshot. On success, the snapshot is durable and has its final name, and all of its
+/// pages have been checked.
 pub(super) async fn take(
     cluster: &ClusterDocument,
     target: &Target,
@@ -113,7 +114,8 @@ async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
         flushed.with_context(unwritten)?;
         (received, verified?, stored)
     } else {
-        // The size of a compressed snapshot is not known in advance.
+        // Check the room for the stored file only without compression, because the compressed size
+        // is not known in advance.
         let whole = Some(folder).filter(|_| !about.encoding.compresses());
         let made = by_spool(about, kept, whole).await?;
         flush(hold()?).await.with_context(unwritten)?;
@@ -149,9 +151,9 @@ async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest
     Ok(manifest)
 }
 
-/// Receives the snapshot into a temporary file whose pages are checked, and at the same time
-/// encodes it from that file. Requires room for the temporary file, and the same amount of room in
-/// the folder `also`.
+/// Receives the snapshot into a temporary file, encodes it from that file at the same time, and
+/// then checks the file's pages. Requires room for the temporary file, and the same amount of room
+/// in the folder `also`.
 async fn by_spool(
     about: &SnapshotContext<'_>,
     sink: Box<dyn Sink>,
@@ -183,8 +185,8 @@ async fn by_spool(
 }
 
 /// Checks every page, and checks that the snapshot has at least the revision that the member
-/// reported before. The revision must be checked because older pages may still form a consistent
-/// database if a page is lost.
+/// reported before. The check of the revision is needed because older pages may still form a
+/// consistent database if a page is lost.
 async fn walked(
     file: File,
     received: &Received,

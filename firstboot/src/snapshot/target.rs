@@ -26,7 +26,7 @@ use crate::reason::ReasonId;
 pub(super) enum GivenTarget {
     /// The path of a file or a folder.
     Path(PathBuf),
-    /// A bucket, and the name of the object in it, if the command line specifies one.
+    /// A bucket, and the name of the object in the bucket, if the command line specifies a name.
     Object(Destination, Option<String>),
 }
 
@@ -52,7 +52,7 @@ impl FromStr for GivenTarget {
     }
 }
 
-/// The store, and the name of the snapshot in it.
+/// The store, and the name of the snapshot in the store.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) place: Store,
@@ -62,7 +62,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Opens the target that the command line names. If the command line names none, the target is
+    /// Opens the target that the command line names. Without a target on the command line, opens
     /// the recipe's destination.
     pub(super) fn of(given: Option<&GivenTarget>, backup: Option<&Backup>) -> Result<Self> {
         let given = match given {
@@ -159,8 +159,8 @@ pub(super) fn spool() -> Result<File> {
         .context("cannot duplicate a file descriptor")
 }
 
-/// Gives a file its name, and only then writes its manifest, so that a manifest never describes a
-/// different file.
+/// Gives a file its final name, and only then writes its manifest, so that a manifest never
+/// describes a different file.
 pub(super) fn commit(part: PartialFile, path: &Path, manifest: &Manifest) -> Result<()> {
     ensure_absent(path)?;
     part.commit(path)?;
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_a_path_or_an_object() {
+    fn a_target_is_parsed_as_a_path_or_an_object() {
         let path = |text: &str| Ok(GivenTarget::Path(PathBuf::from(text)));
         for text in ["/root/", "etcd.db", "/var/backups/etcd/a.db"] {
             assert_eq!(text.parse(), path(text));

@@ -1,8 +1,8 @@
 //! `firstboot snapshot verify --boot`: performs the restore drill. A throw-away etcd starts from
-//! the snapshot, and firstboot compares etcd's revision, keys and hash with those that firstboot
-//! determined from the file.
+//! the snapshot, and firstboot compares etcd's revision, keys and hash with the values that it
+//! computed from the file.
 //!
-//! etcd listens on UNIX sockets in a private folder, so it needs neither a port nor a network nor a
+//! etcd listens on UNIX sockets in a private folder, so it does not need a port, a network or a
 //! certificate. firstboot queries the peer URL and the metrics, because these do not require a
 //! login, and the users in the snapshot are unknown.
 
@@ -45,7 +45,7 @@ const BYTES_PER_SECOND: u64 = 10 << 20;
 pub(crate) struct TrialReport {
     /// The version of the etcd that was started.
     pub(crate) etcd: String,
-    /// The number of etcd's keys, without their history.
+    /// The number of keys in etcd, without their history.
     pub(crate) live_keys: u64,
     /// etcd's hash over all revisions (HashKV).
     pub(crate) hash_kv: u32,
@@ -53,8 +53,8 @@ pub(crate) struct TrialReport {
     pub(crate) milliseconds: u64,
 }
 
-/// Starts an etcd from the snapshot in the folder `beside`, compares it with the file, stops it and
-/// deletes its data.
+/// Starts an etcd from the snapshot, with its data in the folder `beside`. Compares etcd with the
+/// file, stops it and deletes the data.
 pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> Result<TrialReport> {
     let begun = Instant::now();
     let counted = count::count(path, verified)?;
@@ -74,8 +74,8 @@ pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> R
             said
         };
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        // The first branch that finishes drops the others, and with them the processes that they
-        // started.
+        // When one branch finishes, the other branches are dropped, together with the processes
+        // that they started.
         tokio::select! {
             said = drill => said,
             () = tokio::time::sleep(limit) => {
@@ -157,7 +157,7 @@ fn compare(
         said.hash.header.revision.into(),
     )?;
     differ("number of keys", counted.live.into(), said.keys.into())?;
-    // A revision of -1 means that there is none.
+    // A compacted revision of -1 means that the history was not compacted.
     differ(
         "compacted revision",
         verified.compacted.into(),
@@ -183,7 +183,7 @@ fn program(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// A private temporary folder. Dropping it deletes the folder.
+/// A private temporary folder. Dropping this value deletes the folder.
 struct ScratchDir(PathBuf);
 
 impl ScratchDir {
@@ -233,7 +233,7 @@ fn command(program: &Path, folder: &Path) -> Command {
     command
 }
 
-/// Returns the arguments with which the member is both restored and started.
+/// Returns the arguments that both the restore and the start of the member need.
 fn member() -> Vec<String> {
     let line = format!(
         "--name drill --data-dir data --initial-cluster drill=unix://{PEER} --initial-advertise-peer-urls unix://{PEER}"
@@ -243,8 +243,8 @@ fn member() -> Vec<String> {
 
 /// Restores the snapshot, whose digest has already been checked.
 async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> {
-    // The path is not canonicalized, because it may refer to the file descriptor of a file without
-    // a name.
+    // Do not canonicalize the path, because it may refer to the file descriptor of a file without a
+    // name.
     let snapshot = std::path::absolute(snapshot)?;
     let mut command = command(restorer, folder);
     command
@@ -269,7 +269,7 @@ async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> 
     Ok(())
 }
 
-/// A running etcd.
+/// The throw-away etcd while it is running.
 struct Running {
     /// The process of `timeout`, which stops etcd at the time limit even if this process is killed.
     process: Child,

@@ -1,5 +1,5 @@
-//! Performs a multipart upload of a stream. The object exists only after [`Upload::complete`], and
-//! is kept only after [`Upload::upload_manifest`].
+//! Performs a multipart upload of a stream. [`Upload::complete`] creates the object, which is
+//! deleted again unless [`Upload::upload_manifest`] succeeds.
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ use super::encode::{Sink, Stored};
 /// The minimum size of a part in S3. S3's limit of 10,000 parts then allows 48 GiB.
 const PART: usize = 5 << 20;
 
-/// The number of parts in memory. One part is filled while the other one is sent.
+/// The number of parts in memory, so that one part is filled while another is sent.
 const PARTS: usize = 2;
 
 /// A part that is full.
@@ -64,11 +64,11 @@ impl UploadWriter {
         )
     }
 
-    /// Returns the part that is being filled. If there is none, waits until one is free.
+    /// Returns the part that is being filled. Waits for a free part if no part is being filled.
     fn part(&mut self) -> io::Result<&mut BytesMut> {
         if self.filling.is_none() {
-            // The first part must be available without a wait, because a thread that must not block
-            // writes the bytes that precede the stream.
+            // Do not block if a part is free, because a thread that must not block writes the bytes
+            // that precede the stream.
             let mut part = match self.empty.try_recv() {
                 Err(TryRecvError::Empty) => Handle::current().block_on(self.empty.recv()),
                 other => other.ok(),
@@ -94,7 +94,7 @@ impl UploadWriter {
     }
 }
 
-/// Returns the error for a write after the upload has failed. The upload itself reports the cause.
+/// Returns the error for a write after the upload has failed. `Upload::run` returns the cause.
 fn stopped() -> io::Error {
     io::Error::other("the upload has failed")
 }
@@ -130,15 +130,15 @@ enum ToAbort {
     Object,
 }
 
-/// The state of the store, or a request that changes it. A request continues even if its future is
-/// dropped, because only its answer shows what the store contains.
+/// The state of the store, or a request that changes the store. A request continues even if the
+/// waiting future is dropped, because only the answer shows what the store contains.
 enum State {
     Known(ToAbort),
     Asked(JoinHandle<(ToAbort, Result<()>)>),
 }
 
-/// An upload. If it ends for any reason before [`Upload::upload_manifest`], its data is deleted
-/// from the store.
+/// An upload. If the upload ends for any reason before [`Upload::upload_manifest`] succeeds, its
+/// data is deleted from the store.
 pub(super) struct Upload<'a> {
     bucket: &'a Bucket,
     name: String,
@@ -172,7 +172,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Sends a request and waits for its answer. If the future is dropped during the wait, the
-    /// state keeps the request.
+    /// request stays in the state.
     async fn ask(
         &mut self,
         request: impl Future<Output = (ToAbort, Result<()>)> + Send + 'static,
@@ -205,8 +205,8 @@ impl<'a> Upload<'a> {
                     let bytes = put.map_err(|error| self.bucket.error("write to", &error))?;
                     let mut empty = bytes.try_into_mut().unwrap_or_default();
                     empty.clear();
-                    // Sending fails if the writer has stopped, because it then no longer accepts
-                    // returned parts.
+                    // `send` fails if the writer has stopped, because the writer then no longer
+                    // accepts returned parts.
                     let _ = self.back.send(empty);
                 }
                 else => return Ok(()),
@@ -234,7 +234,7 @@ impl<'a> Upload<'a> {
             .await
     }
 
-    /// Uploads the manifest. After that the object is kept.
+    /// Uploads the manifest, after which the object is kept.
     pub(super) async fn upload_manifest(mut self, beside: &str, content: Vec<u8>) -> Result<()> {
         let (bucket, beside) = (self.bucket.clone(), beside.to_owned());
         let put = async move { (ToAbort::Object, bucket.put(&beside, &content).await) };
@@ -262,7 +262,8 @@ impl Drop for Upload<'_> {
                     .abort()
                     .await
                     .map_err(|error| bucket.error("abort an upload to", &error)),
-                // An object that has not been checked must not look like a snapshot.
+                // Remove the object, because an object that has not been checked must not look like
+                // a snapshot.
                 ToAbort::Object => bucket.remove(&name).await,
             };
             if let Err(error) = undone {
@@ -276,7 +277,7 @@ impl Drop for Upload<'_> {
 mod tests {
     use super::*;
 
-    /// age writes its header before the thread that writes the stream starts.
+    /// The encryption with age writes its header before the thread that writes the stream starts.
     #[test]
     fn parts_are_complete_in_any_order_of_writers() {
         let runtime = tokio::runtime::Builder::new_current_thread()

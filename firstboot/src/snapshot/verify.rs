@@ -28,7 +28,7 @@ pub(crate) struct Options {
     /// Accept a file without the digest at its end, such as a copy of member/snap/db
     #[arg(long)]
     skip_hash_check: bool,
-    /// Start a throw-away etcd from the snapshot as well, and compare its revision, keys and hash
+    /// Also start a throw-away etcd from the snapshot, and compare its revision, keys and hash
     #[arg(long)]
     boot: bool,
     /// Decrypt the snapshot with the secret key in this age identity file
@@ -80,8 +80,8 @@ fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)
     let mut file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let encoded = is_encoded(path, &file)?;
     if encoded {
-        // The file has no name, so no other process sees it, and it disappears when this process
-        // exits.
+        // The file has no name, so no other process can open it, and it disappears when this
+        // process exits.
         file = PartialFile::begin(room, "firstboot-verify")?
             .file()
             .try_clone()

@@ -1,7 +1,7 @@
 //! Writes etcd.conf (the guide's steps 3.3.1 to 3.5.2) with the keys of the version that will run.
 //! etcd only warns about an unknown variable and ignores it, so each minor version gets its own
-//! keys. Sources of the keys: etcd's server/embed/config.go and server/etcdmain/config.go at
-//! v3.4.45, v3.5.33, v3.6.14, v3.7.1.
+//! keys. The keys are from etcd's server/embed/config.go and server/etcdmain/config.go at v3.4.45,
+//! v3.5.33, v3.6.14 and v3.7.1.
 
 use anyhow::{Context as _, Result};
 use recipes::cluster::{EtcdSettings, Member};
@@ -33,7 +33,7 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
             "LISTEN_CLIENT_URLS",
             format!("{},https://127.0.0.1:2379", own.client_url()),
         ),
-        // The metrics use plain http, so they are served only on loopback.
+        // etcd serves the metrics over plain HTTP, and therefore only on loopback.
         ("LISTEN_METRICS_URLS", "http://127.0.0.1:2381".to_owned()),
         ("INITIAL_ADVERTISE_PEER_URLS", own.peer_url()),
         ("ADVERTISE_CLIENT_URLS", own.client_url()),
@@ -49,8 +49,8 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
         ("PEER_KEY_FILE", tls("peer.key")),
         ("PEER_TRUSTED_CA_FILE", tls("ca.crt")),
         ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
-        // Only peers may connect to a peer port. The certificates of all nodes contain this name
-        // (step 3.2.4), and the certificates of clients do not.
+        // Only peers may connect to a peer port. The peer certificates of all nodes contain this
+        // name (step 3.2.4), and client certificates do not.
         ("PEER_CERT_ALLOWED_HOSTNAME", PEER.to_owned()),
         (
             "HEARTBEAT_INTERVAL",
@@ -82,11 +82,11 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
 fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let mut pairs = Vec::new();
     if !settings.version.at_least(5) {
-        // Both settings have been the default since 3.5.
+        // Both settings are the defaults since 3.5.
         pairs.push(("LOGGER", "zap".to_owned()));
         pairs.push(("PRE_VOTE", "true".to_owned()));
     }
-    // The setting for the minimum version of TLS was introduced in 3.5.9. Earlier versions do not
+    // The setting for the minimum TLS version was introduced in 3.5.9, so earlier versions do not
     // have the key.
     if settings.version.at_least(6) {
         pairs.push(("TLS_MIN_VERSION", "TLS1.2".to_owned()));
@@ -96,9 +96,9 @@ fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
 }
 
 /// Returns the settings for the two corruption checks, which are off by default in every version.
-/// The check at each compaction was introduced in 3.5.5 (CHANGELOG-3.5, etcd-io/etcd#14039). In 3.6
-/// both became feature gates (server/features/etcd_features.go), and since 3.7 the old names no
-/// longer exist.
+/// The check at each compaction was introduced in 3.5.5 (CHANGELOG-3.5, etcd-io/etcd#14039). In
+/// 3.6, both became feature gates (server/features/etcd_features.go), and 3.7 removed the old
+/// names.
 fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let (initial, compact) = (settings.initial_corrupt_check, settings.compact_hash_check);
     let version = settings.version;
@@ -133,8 +133,8 @@ fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
 }
 
 /// Returns the change that corrects etcd's configuration, or `None` if the configuration is
-/// correct. Once etcd has its WAL (`has_wal`), the configuration must not allow etcd to bootstrap a
-/// cluster.
+/// correct. Once etcd has its WAL (`has_wal`), the configuration no longer allows etcd to bootstrap
+/// a cluster.
 pub(crate) fn plan(
     identity: &Identity,
     start: &InitialCluster,
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_described_to_etcd() {
+    fn the_configuration_describes_the_member_to_etcd() {
         let text = rendered("3.6.14");
         for line in [
             "ETCD_NAME=etcd-2",
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_needs_quoting() {
+    fn no_value_in_the_configuration_needs_quotes() {
         for line in rendered("3.6.14")
             .lines()
             .filter(|line| !line.starts_with('#'))

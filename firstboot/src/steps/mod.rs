@@ -1,5 +1,5 @@
 //! Defines the steps of a first boot. Each step compares the node with its document and returns the
-//! missing changes. A node that is already set up does not need any.
+//! missing changes. A node that is already set up does not need any changes.
 
 pub(crate) mod etcd_conf;
 mod host;
@@ -19,8 +19,8 @@ use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// Returns the changes that must be made before etcd can be configured, in order. `run` assigns the
-/// address first, because that shows whether this is the right machine.
+/// Returns the changes that `run` makes before it configures etcd, in order. `run` assigns the
+/// address before these changes, because the address shows whether this is the right machine.
 pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     tls::check(identity, &identity.issued)?;
     let mut changes = Vec::new();
@@ -35,8 +35,8 @@ pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// Returns the change that writes the object store's keys, if the document contains them. Otherwise
-/// keys that an operator put on the disk are kept.
+/// Returns the change that writes the object store's keys, if the document contains them. Without
+/// keys in the document, keys that an operator copied to the disk are kept.
 fn store_keys(node: &NodeDocument) -> Result<Option<Change>> {
     let Some(keys) = &node.store_keys else {
         return Ok(None);
@@ -45,9 +45,9 @@ fn store_keys(node: &NodeDocument) -> Result<Option<Change>> {
 }
 
 /// Returns the changes to the owners and modes of etcd's volume and of the archive. The volume
-/// belongs to root, and etcd may read it. Only root can access the archive. In earlier versions
-/// both belonged to etcd, which could replace anything in them with a link. firstboot refuses such
-/// a link and does not follow it.
+/// belongs to root, and etcd may read it. Only root can access the archive. In earlier versions,
+/// both belonged to etcd, which could replace any entry in them with a link. firstboot refuses to
+/// follow a link that etcd may have created.
 fn volume() -> Result<Vec<Change>> {
     let mut changes: Vec<Change> = folder(DesiredDir::new(paths::VOLUME, 0o750, (0, ETCD.1)))?
         .into_iter()

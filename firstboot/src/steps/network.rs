@@ -41,8 +41,8 @@ pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
 /// Waits until an interface has the address.
 ///
 /// # Errors
-/// Refused if the machine has a different address in the same network, which means that the DHCP
-/// server does not have a reservation for it.
+/// Returns a refusal if the machine has a different address in the same network, which means that
+/// the DHCP server does not have the right reservation for this machine.
 pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     let (wanted, cidr) = (identity.node.address, identity.cluster.network.cidr);
     let began = Instant::now();
@@ -75,7 +75,8 @@ pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     }
 }
 
-/// Returns the interface with the MAC address in the document, or else the only Ethernet interface.
+/// Returns the interface with the document's MAC address or, without a MAC address in the document,
+/// the only Ethernet interface.
 fn interface_for(identity: &Identity) -> Result<String> {
     let cards = machine::cards()?;
     if let Some(mac) = identity.node.machine.mac {

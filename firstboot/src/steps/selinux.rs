@@ -1,5 +1,5 @@
 //! Sets the SELinux labels (the guide's step 3.2.7) of the files that firstboot writes. The
-//! kickstart's %post has set the labels of the overlay's files.
+//! kickstart's %post has already set the labels of the overlay's files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +9,9 @@ fn enforced() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
-/// Returns the change that labels a folder that no step created, and its content. Only root may be
-/// able to reach the folder, because restorecon follows paths, and another user could replace a
-/// folder in such a path with a link.
+/// Returns the change that labels a folder that no step created, and its content. The caller
+/// ensures that only root can enter the folder. restorecon follows paths, and another user could
+/// otherwise replace a part of a path with a link.
 pub(crate) fn below(folder: &Path) -> Option<Change> {
     enforced().then(|| Change::RelabelAll(folder.to_owned()))
 }
@@ -27,8 +27,8 @@ pub(crate) fn all(paths: Vec<PathBuf>) -> Option<Change> {
 }
 
 /// Returns the change that labels the paths of these changes, if SELinux is active. restorecon
-/// takes the labels from the policy. The policy of 7.9 does not have types for etcd (selinux-policy
-/// 3.13.1, file_contexts), but the recipe's `[selinux] module` adds them.
+/// takes the labels from the policy. CentOS 7.9's policy does not have types for etcd
+/// (selinux-policy 3.13.1, file_contexts), but the recipe's `[selinux] module` adds them.
 pub(super) fn plan(changes: &[Change]) -> Option<Change> {
     if !enforced() {
         return None;

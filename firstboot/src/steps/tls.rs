@@ -84,8 +84,8 @@ pub(crate) fn installed() -> Result<Option<NodeTls>> {
     }))
 }
 
-/// Returns the changes that install certificates and keys. Only its user can read a key: etcd reads
-/// its two keys, and root reads the client's key.
+/// Returns the changes that install certificates and keys. Each key is readable only by its user:
+/// etcd for its own two keys, and root for the client's key.
 pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
     let mut files = vec![DesiredFile::new(at("ca.crt"), tls.ca.as_str())];
     for (name, pair, owner) in [
@@ -93,8 +93,8 @@ pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
         ("peer", &tls.peer, ETCD),
         ("client", &tls.client, ROOT),
     ] {
-        // The key is written first. If power fails between the two files, the result is a mismatch
-        // that the next run corrects.
+        // Write the key before the certificate. If power fails in between, the key and the
+        // certificate do not match, and the next run corrects them.
         files.push(
             DesiredFile::new(at(&format!("{name}.key")), pair.key.as_str()).mode(0o600, owner),
         );

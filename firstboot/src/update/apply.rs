@@ -11,8 +11,8 @@ use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
 
-/// Stops and disables the units whose files will be removed. This must happen before the
-/// replacement.
+/// Stops and disables the units whose files the replacement will remove. The caller must call this
+/// function before the replacement.
 pub(super) fn before(changes: &[FileChange], say: &mut impl FnMut(String)) {
     for effect in effects(changes) {
         if let Effect::RemoveUnit(name) = effect {
@@ -28,13 +28,14 @@ pub(super) fn after(
     present: Vec<PathBuf>,
     say: &mut impl FnMut(String),
 ) -> Result<()> {
-    // Under SELinux the programs would not start without their labels.
+    // Under SELinux, the programs would not start without their labels.
     selinux::all(present).iter().try_for_each(Change::apply)?;
     run("systemctl", &["daemon-reload"])?;
     for effect in effects(changes) {
         match effect {
-            // firstboot runs the program, because systemd skips its unit if /proc/sys is read-only
-            // (ConditionPathIsReadWrite=), and in a container a part of it can still be writable.
+            // Run the program directly, because systemd skips systemd-sysctl.service if /proc/sys
+            // is read-only (ConditionPathIsReadWrite=). In a container, parts of /proc/sys can be
+            // writable even if /proc/sys itself is read-only.
             Effect::Sysctl => log_failure(say, run("/usr/lib/systemd/systemd-sysctl", &[])),
             Effect::Tmpfiles(path) => log_failure(
                 say,

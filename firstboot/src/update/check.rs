@@ -1,5 +1,5 @@
-//! `firstboot update --check`: lists what a release would change on this node, file by file, and
-//! changes nothing.
+//! `firstboot update --check`: lists the files that a release would change on this node, without
+//! changing them.
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ pub(super) struct Report {
     /// The version of this node's etcd, if it differs from the release's.
     #[serde(skip_serializing_if = "Option::is_none")]
     etcd_before: Option<String>,
-    /// Whether the minor version of etcd rises or falls.
+    /// The direction of the change, if the minor version of etcd changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     minor: Option<Minor>,
     files: Vec<Shown>,
@@ -113,7 +113,7 @@ fn shown(change: &FileChange, staged: &Staged) -> Result<Shown> {
                 .map(|(old, new)| different_lines(&old, &new))
                 .unwrap_or_default()
         }
-        // For a new or removed file, the name is enough.
+        // Do not list the lines of a new or removed file.
         Kind::Added | Kind::Removed => Vec::new(),
     };
     Ok(Shown {

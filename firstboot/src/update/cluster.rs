@@ -51,7 +51,7 @@ impl Agreed {
         ]
     }
 
-    /// Reads the keys through raft.
+    /// Reads the keys with a linearizable read.
     pub(super) async fn read(client: &Client, serial: u64) -> Result<Self> {
         let keys = Self::keys(serial);
         let mut found = [const { None }; 5];
@@ -87,8 +87,7 @@ impl Agreed {
     }
 
     /// Returns the decision on an update to the image with this serial. With `back`, the decision
-    /// is about a rollback from that image. Neither a failure nor a newer release prevents a
-    /// rollback.
+    /// is about a rollback from that image, which a failed or newer release does not prevent.
     pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> Decision {
         if let (Some(failed), false) = (&self.failed.value, back) {
             return Decision::Refuse(failed.reason(serial));
@@ -113,7 +112,7 @@ impl Agreed {
         self.decide_turn(node)
     }
 
-    /// Returns the decision whether a member has the turn or may take it, regardless of any image.
+    /// Returns the decision on whether a member may have the turn, regardless of any image.
     pub(super) fn decide_turn(&self, node: &Label) -> Decision {
         match &self.turn.value {
             None => Decision::Take,
@@ -149,7 +148,8 @@ pub(super) async fn snapshot_time(client: &Client) -> Result<Option<u64>> {
     Ok(Key::read(client, SNAPSHOT).await?.value)
 }
 
-/// Records the time of a snapshot, so that the next members do not take another snapshot.
+/// Records the time of a snapshot, so that the members that update next do not take another
+/// snapshot.
 pub(super) async fn record_snapshot(client: &Client, time: u64) -> Result<()> {
     client
         .transact(&[], &[(SNAPSHOT, Some(serde_json::to_vec(&time)?))])
@@ -157,7 +157,8 @@ pub(super) async fn record_snapshot(client: &Client, time: u64) -> Result<()> {
         .map(drop)
 }
 
-/// Writes through this member. When this returns, a quorum has acknowledged the write.
+/// Writes a key through this member. A quorum has acknowledged the write when this function
+/// returns.
 pub(super) async fn write_through(client: &Client, node: &Label, serial: u64) -> Result<()> {
     client
         .transact(

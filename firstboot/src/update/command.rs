@@ -37,7 +37,7 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Wait this many seconds for the turn, and until the cluster can do without this member
+    /// Wait this many seconds for the turn, and until the cluster can spare this member
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     deadline: u64,
     /// Try a failed image again, if the image was not the cause of the failure
@@ -46,21 +46,21 @@ pub(crate) struct Options {
     /// Restore the image that this node had before its last update
     #[arg(long, conflicts_with_all = ["check", "from", "retry"])]
     rollback: bool,
-    /// Prevent every node from beginning an update, for this reason. A node that already replaces
-    /// its files continues
+    /// Prevent every node from starting an update, for this reason. A node that is already
+    /// replacing its files continues
     #[arg(long, value_name = "WHY", conflicts_with_all = ["check", "from", "rollback", "retry"])]
     halt: Option<String>,
-    /// End the halt
+    /// End the halt of updates
     #[arg(long, conflicts_with_all = ["check", "from", "rollback", "retry", "halt"])]
     resume: bool,
     /// Release the turn of a node that will not return with its disk
     #[arg(long, value_name = "NODE", conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume"])]
     break_turn: Option<Label>,
     /// Look for a newer image, and order the update if it may begin; firstboot-auto-update.service
-    /// runs this
+    /// runs this command
     #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume", "break_turn", "work"])]
     scheduled: bool,
-    /// Execute the order on the disk; firstboot-update.service runs this
+    /// Execute the order on the disk; firstboot-update.service runs this command
     #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume", "break_turn"])]
     work: bool,
 }
@@ -113,7 +113,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     execute(options)
 }
 
-/// Updates the image and the node document, or rolls the image back.
+/// Updates the image and the node document, or rolls back the image.
 fn execute(options: &Options) -> Result<Option<Exit>> {
     let mut own = ThisNode::read()?;
     let lock = Lock::take_updates()?;
@@ -134,8 +134,8 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     if options.check {
         return compare(options, &own, &source, newer.as_ref());
     }
-    // With a different CA the member waits for the other members. An update of the image must not
-    // wait for that, so the node adopts a document with a different CA last.
+    // A member with a different CA waits for the other members. An update of the image must not
+    // wait for them, so the node adopts a document with a different CA last.
     let (last, first): (Option<&Newer>, Option<&Newer>) = match &newer {
         Some(newer) if newer.changes_ca => (Some(newer), None),
         newer => (None, newer.as_ref()),
@@ -155,7 +155,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
             take_last(&lock)?;
             current(options, serial, newer.as_ref())
         }
-        // The node can adopt the document even though the update of the image failed.
+        // Adopt the document even though the update of the image failed.
         Err(error) => take_last(&lock).and(Err(error)),
     }
 }
@@ -171,7 +171,7 @@ fn install(
         ask(async |client| cluster::clear_failed(&client, order.serial).await)?;
     }
     let state = begin(own, order)?;
-    // The unit needs the lock.
+    // Release the lock, because the unit needs it.
     drop(lock);
     systemd::start(worker::UNIT)?;
     follow(&state.id, options.json)
@@ -199,8 +199,8 @@ enum Next {
     Order(Box<UpdateOrder>),
 }
 
-/// Looks for a release. If the release is the node's image, records its serial, because `firstboot
-/// status` shows the serial.
+/// Looks for a release. If the release is the node's own image, records its serial, which
+/// `firstboot status` shows.
 fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseVerdict)> {
     let release = own.fetch(source)?;
     let verdict = judge(&release, &own.image)?;
@@ -245,7 +245,7 @@ fn compare(
     let newer = newer.filter(|newer| newer.changes_something());
     let settings = own.cluster.update.clone().unwrap_or_default();
     let looked = release(own, source);
-    // The command shows the changes of a document even if the image cannot be updated.
+    // Show the changes of a document even if the image cannot be updated.
     if let (Some(newer), false) = (newer, options.json) {
         show(&newer.text())?;
     }
@@ -341,7 +341,7 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
             let release = agreed.releasing(node, 0, None)?;
             let release = release.context("a bug: a turn that cannot be released")?;
             if !release.execute(client).await? {
-                return Err(not_ready("the turn has changed in the meantime. Try again"));
+                return Err(not_ready("the turn changed in the meantime. Try again"));
             }
             say(format!(
                 "{node} had held the turn since {}; now no node holds it",

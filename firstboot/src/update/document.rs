@@ -1,5 +1,5 @@
-//! Finds a newer node document, determines its changes, and lets the node adopt it. The document
-//! contains renewed certificates or a different CA, so an operator need not log in to the node.
+//! Finds a newer node document, determines its changes, and lets the node adopt it. An operator
+//! need not log in to the node to renew its certificates or to change its CA.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -27,22 +27,22 @@ use crate::reason::{Reason, ReasonId};
 use crate::steps::tls;
 use crate::{certificates, csr, paths, rotation, systemd};
 
-/// The time for which the command waits for firstboot.service to finish. With a different CA the
-/// unit may have to wait for the other members. The command does not wait for the other members.
+/// The time for which the command waits for firstboot.service to finish. With a different CA, the
+/// unit may wait for the other members much longer than the command does.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
-/// The time limit for the process of an update to end after it has written its outcome.
+/// The time limit for the updater to exit after it has written the outcome of an update.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A newer document of this node, verified.
+/// A verified, newer document of this node.
 #[derive(Debug)]
 pub(super) struct Newer {
     identity: Identity,
-    /// The changes on the node. The list is empty if only the serial of the document's build
-    /// differs.
+    /// The changes that the document makes on the node. The list is empty if only the serial of the
+    /// document's build differs.
     changes: Vec<String>,
-    /// Whether the set of trusted CAs changes. The member then restarts its etcd, and waits for the
-    /// other members.
+    /// Whether the set of trusted CAs changes, so that the member restarts its etcd and waits for
+    /// the other members.
     pub(super) changes_ca: bool,
 }
 
@@ -62,7 +62,7 @@ pub(super) enum Answer {
     /// There is no newer document.
     Nothing,
     Newer(Box<Newer>),
-    /// The document cannot be used, or the server refuses to send one, for this reason.
+    /// The document cannot be used, or the server refuses to send a document, for this reason.
     Unusable(Reason),
 }
 
@@ -76,13 +76,13 @@ pub(super) fn look(own: &ThisNode, source: &Source) -> Answer {
 }
 
 impl Answer {
-    /// Reports a document that cannot be used, and returns one that can.
+    /// Returns a usable document. Logs the reason why a document cannot be used.
     pub(super) fn usable(self) -> Option<Newer> {
         match self {
             Self::Nothing => None,
             Self::Newer(newer) => Some(*newer),
             Self::Unusable(why) => {
-                eprintln!("firstboot: the newer node document is not used: {why}");
+                eprintln!("firstboot: cannot use the newer node document: {why}");
                 None
             }
         }
@@ -97,15 +97,15 @@ fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
     }
 }
 
-/// Returns the document with which the server answers this node's request for certificates, if it
-/// is newer.
+/// Returns the document with which the server answers this node's request for certificates, if that
+/// document is newer than the accepted one.
 pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<Newer>> {
     let machine = Machine::observe()?;
     judge(own, request(own, server, &machine)?, &machine)
 }
 
-/// Sends a request for each of the node's keys, until the server signs one. The keys that wait for
-/// their certificates may not be approved yet.
+/// Sends a request for each of the node's key sets, until the server signs one. An operator may not
+/// have approved the key set that needs certificates yet.
 fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<Found> {
     let keys = OwnKeys::read()?;
     let mut failed = refused(ReasonId::DocumentOtherKey.because(keys.no_match()));
@@ -150,7 +150,8 @@ fn judge(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<Newer
 }
 
 /// Returns the document next to the release, or else the document of the recipe's metadata server.
-/// The server that signs a node's requests has that node's newest document.
+/// If a server signs the node's requests, asks that server, because it has the node's newest
+/// document.
 fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<Found>> {
     let known = own.envelope().payload_digest()?;
     let found = match source {
@@ -292,7 +293,7 @@ impl Newer {
         Ok(DesiredFile::new(paths::ACCEPTED, text).mode(0o600, files::ROOT))
     }
 
-    /// Adopts the document after an update of the image, unless another update has begun.
+    /// Adopts the document after an update of the image, unless another update is in progress.
     pub(super) fn take_after_update(&self) -> Result<()> {
         let end = Instant::now() + LOCK_TIMEOUT;
         let lock = loop {
@@ -303,16 +304,15 @@ impl Newer {
         };
         if UpdateState::read()?.is_some() {
             return Err(not_ready(ReasonId::UpdateBusy.because(
-                "the node uses its newer node document only after the update of the image has \
-                 ended. Run `firstboot update` again after that",
+                "the node can use its newer node document only after the update of the image has \
+                 ended. Run `firstboot update` again after the update",
             )));
         }
         self.take(&lock)
     }
 }
 
-/// Waits until firstboot.service ends. If the unit takes too long, prints the reason for which it
-/// waits.
+/// Waits until firstboot.service ends. If the unit takes too long, prints the reason why it waits.
 fn follow(name: &str) -> Result<()> {
     let end = Instant::now() + FINISH_TIMEOUT;
     loop {

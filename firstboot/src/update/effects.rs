@@ -1,5 +1,5 @@
-//! Determines the actions that the running system needs after a replacement of files, as a pure
-//! function of the files' paths. An update always restarts etcd and firstboot.
+//! Determines the actions that the running system needs after a replacement of files. The actions
+//! depend only on the files' paths. In addition, an update always restarts etcd and firstboot.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,7 +11,7 @@ use super::file_changes::{FileChange, Kind};
 /// An action that makes the running system use changed files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Effect {
-    /// Apply the kernel's settings.
+    /// Apply the kernel settings.
     Sysctl,
     /// Create the files and folders that a file in tmpfiles.d describes.
     Tmpfiles(String),
@@ -20,9 +20,9 @@ pub(super) enum Effect {
     Firewall,
     /// Restart chronyd.
     Chrony,
-    /// Reload sshd. Sessions continue.
+    /// Reload sshd, which keeps its open sessions.
     Sshd,
-    /// Restart journald. It keeps its connections to all services.
+    /// Restart journald, which keeps its connections to all services.
     Journald,
     /// Restart a unit, if it is running.
     RestartUnit(String),
@@ -30,11 +30,11 @@ pub(super) enum Effect {
     AddUnit(String),
     /// Stop and disable a unit before its file is removed.
     RemoveUnit(String),
-    /// The system uses this file only after a reboot.
+    /// Reboot the system, which otherwise does not use this file.
     Reboot(String),
 }
 
-/// Units that an update always restarts or must never touch.
+/// The units that an update always restarts or must never touch.
 const OWN: [&str; 7] = [
     "etcd.service",
     "firstboot.service",
@@ -120,7 +120,7 @@ fn unit(path: &str, kind: Kind) -> Option<Effect> {
         Some((folder, _)) => (folder.strip_suffix(".d")?, true),
         None => (rest, false),
     };
-    // A template cannot run as a unit.
+    // A template unit cannot run without an instance name.
     let known = KINDS.iter().any(|kind| name.ends_with(kind)) && !name.contains('@');
     if !known || OWN.contains(&name) {
         return None;
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_file_has_its_effect() {
+    fn each_kind_of_changed_file_has_its_effect() {
         for (path, kind, expected) in [
             (
                 "etc/sysctl.d/95-etcd.conf",

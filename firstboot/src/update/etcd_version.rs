@@ -1,14 +1,14 @@
-//! Determines what a change of etcd's minor version requires before this node's etcd is replaced,
-//! as a pure function of the members' reports.
+//! Determines the steps that a change of etcd's minor version requires before this node's etcd is
+//! replaced. The steps are a pure function of the members' reports.
 //!
 //! An older etcd opens the data only while the cluster version and the storage version of this
-//! member are not newer than itself (etcd's server/etcdserver/api/membership/cluster.go, Recover;
-//! server/storage/schema/schema.go, Validate, at v3.5.33, v3.6.14 and v3.7.1). The leader raises
-//! the cluster version as soon as every member runs the newer minor. After `downgrade enable`, the
-//! leader lowers the cluster version if every member answers the leader
+//! member are not newer than that etcd (etcd's server/etcdserver/api/membership/cluster.go,
+//! Recover; server/storage/schema/schema.go, Validate, at v3.5.33, v3.6.14 and v3.7.1). The leader
+//! raises the cluster version as soon as every member runs the newer minor. After `downgrade
+//! enable`, the leader lowers the cluster version if every member answers the leader
 //! (server/etcdserver/version/monitor.go), and then each member migrates its storage. Once one
-//! member runs the older minor, the cluster version cannot rise any more, so the downgrade can be
-//! cancelled, and the other members return to the older minor without a downgrade.
+//! member runs the older minor, the leader cannot raise the cluster version. So firstboot can
+//! cancel the downgrade, and the other members return to the older minor without a downgrade.
 
 use recipes::EtcdVersion;
 use recipes::upgrade::{coexistence_obstacle, is_downgradable};
@@ -19,27 +19,27 @@ use crate::reason::{Reason, ReasonId};
 /// The reports of the members.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    /// This node's member, if it answers through raft.
+    /// This node's member, if it answers a linearizable read.
     pub(super) own: Option<Peer>,
-    /// The other members that answer through raft.
+    /// The other members that answer a linearizable read.
     pub(super) others: Vec<Peer>,
 }
 
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NextStep {
-    /// etcd of the target version may start with this member's data.
+    /// Replace etcd, because etcd of the target version may start with this member's data.
     Replace,
-    /// The downgrade of the cluster to the target's minor must be enabled.
+    /// Enable the downgrade of the cluster to the target's minor.
     Enable,
-    /// The members must first do something else, for this reason.
+    /// Wait for the other members, for this reason.
     Wait(Reason),
-    /// etcd cannot change to the target version, for this reason.
+    /// Refuse the change to the target version, for this reason.
     Refuse(Reason),
 }
 
-/// Returns the reason why a node with this version of etcd may not run next to the other members,
-/// if there is one. A node checks this before it takes its turn.
+/// Returns the reason why a node with this version of etcd may not run alongside the other members,
+/// if there is a reason. A node calls this function before it takes its turn.
 pub(super) fn objection(target: EtcdVersion, others: &[Peer]) -> Option<Reason> {
     let apart = others
         .iter()
@@ -95,14 +95,14 @@ pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
     }
 }
 
-/// Returns a member that reports the downgrade to this minor, if it is in force. A downgrade to another
-/// minor is not the one that was enabled.
+/// Returns a member that reports the downgrade to this minor, if that downgrade is in force. A
+/// downgrade to another minor is not the downgrade that was enabled.
 pub(super) fn reports_downgrade(minor: u64, members: &Members) -> Option<&Peer> {
     let mut all = members.own.iter().chain(&members.others);
     all.find(|peer| peer.downgrade == Some(minor))
 }
 
-/// Returns a member that does not answer, if there is one.
+/// Returns the name of a member that does not answer, if there is one.
 fn silent(members: &Members) -> Option<String> {
     let Some(own) = &members.own else {
         return Some("etcd on this node".to_owned());
@@ -252,7 +252,7 @@ mod tests {
         assert!(objection(version("3.6.16"), &members.others).is_some());
     }
     #[test]
-    fn a_downgrade_that_another_order_enabled_is_not_found() {
+    fn a_downgrade_to_another_minor_is_not_mistaken_for_the_enabled_one() {
         let mut members = cluster(["3.7.1"; 3], 7);
         assert!(reports_downgrade(5, &members).is_none());
         members.others[0].downgrade = Some(6);

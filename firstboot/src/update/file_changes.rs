@@ -1,12 +1,13 @@
-//! Determines the files that differ between two images, as a pure function of the images' stamps.
+//! Determines the files that differ between two images. The result depends only on the images'
+//! stamps.
 
 use std::collections::BTreeMap;
 
 use recipes::{ImageStamp, StampedFile};
 use serde::{Deserialize, Serialize};
 
-/// The files of every image that its stamp does not list. They are the stamp itself in its two
-/// forms, and the marker of a complete installation, which contains the digest of the overlay.
+/// The files of an image that the stamp does not list: the stamp itself in its two forms, and the
+/// marker of a complete installation, which contains the digest of the overlay.
 pub(super) const UNLISTED: [&str; 3] = [
     "etc/firstboot/image.json",
     "etc/firstboot/SHA256SUMS",
@@ -25,7 +26,7 @@ pub(super) enum Kind {
     Removed,
 }
 
-/// A file that differs.
+/// A file that differs between the images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileChange {

@@ -14,16 +14,16 @@ use crate::output::show;
 use crate::{files, paths, systemd};
 
 const LOOK: Duration = Duration::from_millis(100);
-/// The number of consecutive checks in which the unit may be without a process, because systemd
-/// restarts the unit only after some seconds.
+/// The maximum number of consecutive checks in which the unit has no process. systemd restarts the
+/// unit only after some seconds.
 const AWAY: u32 = 300;
 
-/// Follows an order. With `quiet` the messages go to standard error, because standard output is
-/// reserved for output that programs read.
+/// Follows an order. With `quiet`, prints the messages on standard error, because standard output
+/// is reserved for output that programs read.
 pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
     let (mut seen, mut away) = (0, 0);
     loop {
-        // Reads the outcome before the messages, so that all messages that precede the outcome are
+        // Read the outcome before the messages, so that all messages that precede the outcome are
         // shown.
         let outcome = OrderOutcome::read()?.filter(|outcome| outcome.id == id);
         seen += tail(seen, quiet)?;

@@ -1,4 +1,4 @@
-//! Decides whether this node may install a release, as a pure function.
+//! Decides whether this node may install a release. The decision is a pure function.
 
 use recipes::upgrade::roll;
 use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
@@ -6,19 +6,19 @@ use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
 use crate::exit::refused;
 use crate::reason::ReasonId;
 
-/// A node's knowledge of its own image.
+/// The facts that a node knows about its own image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OwnImage {
     /// The digest of the image's overlay.
     pub(super) overlay: Sha256,
-    /// The base of the image. Images from earlier builders do not describe their base.
+    /// The base of the image, or `None` for an image from an earlier builder.
     pub(super) base: Option<ImageBase>,
     /// The version of the image's etcd.
     pub(super) etcd: EtcdVersion,
     /// The serial of the last update of this node.
     pub(super) updated_to: Option<u64>,
-    /// The serial of the newest image at the time when the node's document was written. The node's
-    /// image may be older.
+    /// The serial of the newest image when the node's document was written. The node's own image
+    /// may be older.
     pub(super) document: Option<u64>,
 }
 
@@ -34,8 +34,8 @@ pub(super) enum ReleaseVerdict {
 /// Compares a release with this node's image.
 ///
 /// # Errors
-/// Refused if the release is older, has a different base, or has an etcd that may not run next to this
-/// node's.
+/// Returns a refusal if the release is older, has a different base, or has an etcd that may not
+/// replace this node's etcd.
 pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<ReleaseVerdict> {
     if release.overlay.sha256 == own.overlay {
         return Ok(ReleaseVerdict::Current);
@@ -129,14 +129,14 @@ mod tests {
         for old in [1, 4, 5] {
             assert!(says(&new(old), &own()).ends_with("[update-older]"), "{old}");
         }
-        // A node that was installed and never updated: its document may be newer than its image.
+        // The document of a node that was installed and never updated may be newer than its image.
         let installed = OwnImage {
             updated_to: None,
             ..own()
         };
         assert_eq!(says(&new(4), &installed), "Newer");
         assert!(says(&new(3), &installed).ends_with("[update-older]"));
-        // The node's own image is recognised regardless of its serial.
+        // The node recognises its own image regardless of the serial.
         assert_eq!(
             says(&release(1, b"own", "3.5.30", base("tar")), &own()),
             "Current"
@@ -158,7 +158,7 @@ mod tests {
             says(&release(6, b"new", "3.5.30", base("tar")), &unknown)
                 .ends_with("[update-base-unknown]")
         );
-        // 3.5.30 is too old for 3.6, 3.7 skips a minor, and 3.5 cannot be downgraded.
+        // etcd 3.5.30 is too old for 3.6, 3.7 skips a minor, and 3.5 cannot be downgraded.
         for etcd in ["3.6.14", "3.7.1", "3.4.35"] {
             assert!(
                 says(&release(6, b"new", etcd, base("tar")), &own()).ends_with("[update-minor]"),

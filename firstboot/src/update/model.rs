@@ -8,10 +8,10 @@
 //! is an event of the model. A node can be killed or lose its power between any two events.
 //!
 //! The model makes three simplifications. Raft is reduced to a quorum of members that run and can
-//! reach each other. The check of the cluster and the stop of etcd that follows it within
-//! milliseconds are two events. Between them the other nodes can act, but no fault happens, because
-//! nothing can protect a cluster from a member that fails at that moment. An operator releases
-//! another node's turn only while that node is off or cannot be reached.
+//! reach each other. The check of the cluster, and the stop of etcd some milliseconds later, are
+//! two events. Between these two events, the other nodes can act, but no fault happens, because no
+//! rule can protect a cluster from a member that fails at that moment. An operator releases another
+//! node's turn only while that node is off or cannot be reached.
 
 use std::collections::BTreeMap;
 
@@ -32,29 +32,30 @@ enum Image {
     Good,
     /// The image's etcd never starts.
     Dies,
-    /// The image's etcd dies after it was healthy for a while, but before the end of the probation.
+    /// The image's etcd is healthy for a while, and dies before the end of the probation.
     DiesLater,
 }
 
-/// The scenario that is explored.
+/// The scenario that one exploration runs.
 #[derive(Debug, Clone, Copy)]
 struct Scenario {
     nodes: usize,
-    /// The images by serial, from 1. All nodes begin with the first one.
+    /// The images by serial, starting with 1. All nodes initially have the first image.
     images: &'static [Image],
     /// Whether each update reboots the node.
     reboots: bool,
     left: Budget,
 }
 
-/// The rules that are tested.
+/// The rules that one exploration tests.
 #[derive(Clone, Copy)]
 struct Rules {
     taking: fn(&Agreed, &UpdateTurn) -> Transaction,
     resumption: fn(Phase, u32, bool, bool) -> Resumption,
     /// Whether the member checks the cluster once more before it stops etcd.
     checks_again: bool,
-    /// Whether a member that serves delays a rollback until the cluster can do without the member.
+    /// Whether a member that serves clients delays a rollback until the cluster can spare the
+    /// member.
     waits_to_take_back: bool,
     /// Whether a rebuilt node reads the turn before it looks for an order on its disk.
     reads_turn_first: bool,
@@ -70,8 +71,8 @@ const RULES: Rules = Rules {
 };
 
 /// etcd's keys. The revision of a key that exists is 1. An observation whose key has changed since
-/// has the revision [`STALE`]. In this way states that differ only in their revisions are equal in
-/// the model.
+/// has the revision [`STALE`]. So states that differ only in their revisions are equal in the
+/// model.
 type Keys = BTreeMap<String, Vec<u8>>;
 
 const STALE: i64 = 9;
@@ -86,7 +87,7 @@ struct World {
     left: Budget,
 }
 
-/// The same state, with numbers instead of large values.
+/// The state of the whole cluster in a compact form, with numbers instead of large values.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Packed {
     nodes: Vec<u32>,
@@ -169,7 +170,8 @@ impl Model {
         Ok(next)
     }
 
-    /// Returns whether a node is about to stop etcd, so that no fault may happen at this moment.
+    /// Returns whether a node is about to stop etcd. At this moment, the model does not generate
+    /// faults.
     fn is_stopping(world: &World) -> bool {
         let stops = |node: &Node| {
             matches!(node.at, At::Confirmed | At::BackSure) || node.service == Service::Sure
@@ -234,12 +236,13 @@ impl World {
         self.is_up(at) && self.has_quorum()
     }
 
-    /// Returns whether programs on this node reach a member that serves.
+    /// Returns whether programs on this node reach a member that serves clients.
     fn reaches_any(&self, at: usize) -> bool {
         self.nodes[at].power == Power::On && !self.nodes[at].cut && self.has_quorum()
     }
 
-    /// Returns whether all members are healthy, or for a rollback, all others.
+    /// Returns whether all members are healthy. With `may_be_ill`, this node's own member may be
+    /// unhealthy.
     fn is_healthy(&self, at: usize, may_be_ill: bool) -> bool {
         (0..self.nodes.len()).all(|other| self.is_serving(other) || other == at && may_be_ill)
     }

@@ -35,7 +35,7 @@ pub(super) fn begin(own: &ThisNode, order: UpdateOrder) -> Result<UpdateState> {
         why: None,
         blame: false,
     };
-    // The program is stored first, because a unit that finds an order needs the program.
+    // Store the program before the order, because a unit that finds an order needs the program.
     files::remove(paths::UPDATE_LOG)?;
     files::install::install_copy(Path::new(paths::PROGRAM), Path::new(paths::UPDATER))?;
     if let Some(label) = selinux::one(Path::new(paths::UPDATER)) {

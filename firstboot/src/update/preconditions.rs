@@ -1,4 +1,4 @@
-//! Determines whether the cluster can do without this member during an update.
+//! Determines whether the cluster can spare this member during an update.
 
 use std::process::{Command, Stdio};
 
@@ -39,7 +39,7 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
 }
 
 /// Returns the reason why this member must not stop now to start with the etcd version `target`, if
-/// there is one. With `may_be_ill` this member itself may be unhealthy.
+/// there is a reason. With `may_be_ill`, this member itself may be unhealthy.
 pub(super) async fn objection(
     own: &ThisNode,
     credentials: &Credentials,
@@ -76,7 +76,7 @@ pub(super) async fn objection(
 }
 
 /// Returns a reason that names the members that are not healthy voters, if there are any. With
-/// `may_be_ill` this member itself may be unhealthy.
+/// `may_be_ill`, this member itself may be unhealthy.
 pub(super) async fn unhealthy(
     own: &ThisNode,
     credentials: &Credentials,
@@ -108,7 +108,8 @@ pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
 
 /// Takes a snapshot with `firstboot snapshot`, which checks all of its pages.
 pub(super) fn take_snapshot() -> Result<()> {
-    // systemd would mistake the child process's notifications for the updater's.
+    // Remove the notification socket, because systemd would mistake the child process's
+    // notifications for the updater's.
     let ran = Command::new(paths::PROGRAM)
         .arg("snapshot")
         .env_remove("NOTIFY_SOCKET")

@@ -1,6 +1,6 @@
-//! Checks whether this member has proved itself on its image. This requires that firstboot.service
-//! has finished or only waits until the other members trust a new CA, that etcd of the right
-//! version answers through raft, and that etcd acknowledges a write.
+//! Checks whether this member has proved itself on its image. A member has proved itself if
+//! firstboot.service has finished or only waits for the other members to trust a new CA, if etcd of
+//! the right version answers a linearizable read, and if etcd acknowledges a write.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::operator::UNIT;
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, systemd};
 
-/// The number of starts of etcd after which the proof has failed.
+/// The number of starts of etcd after which the probation has failed.
 const STARTS: u32 = 4;
 const ETCD: &str = "etcd.service";
 /// The time limit of one check.
@@ -38,9 +38,9 @@ pub(super) struct Probation<'a> {
     serial: u64,
     /// The version of etcd that must run, if it is known.
     etcd: Option<EtcdVersion>,
-    /// The newest process of etcd, whether it is still running or not.
+    /// The newest process of etcd, whether or not it is still running.
     process: String,
-    /// The number of processes of etcd seen so far.
+    /// The number of etcd processes that were observed so far.
     starts: u32,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Probation<'a> {
             _ => return self.not_yet(&format!("firstboot: {}", of("StatusText"))),
         }
         match tokio::time::timeout(ANSWER_TIMEOUT, self.ask()).await {
-            // A process that was started since the last check has proved nothing.
+            // The previous checks do not apply to a process that was started after them.
             Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd was started"),
             Ok(Ok(None)) => Ok(Proof::Good),
             Ok(Ok(Some(why))) => Ok(Proof::Failed(why)),
@@ -113,10 +113,11 @@ impl<'a> Probation<'a> {
         Ok(again)
     }
 
-    /// Queries etcd on this node. Returns a fault if there is one that waiting would not correct.
+    /// Queries etcd on this node. Returns a fault if etcd has a fault that waiting does not
+    /// correct.
     async fn ask(&self) -> Result<Option<String>> {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
-        // This reads through raft, so the member has applied all acknowledged writes.
+        // A linearizable read shows that the member has applied all acknowledged writes.
         client.healthy().await?;
         let running = client.status().await?.version;
         if let Some(etcd) = self.etcd.filter(|etcd| etcd.to_string() != running) {

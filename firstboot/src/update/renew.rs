@@ -1,9 +1,9 @@
 //! `firstboot renew`: renews the certificates of an enrolled node before they expire. When a third
-//! of their lifetime is left, the command sends the node's request to the server in `[tls] enrol`
-//! again. The request is signed with the node's keys, which the server knows, so no operator has to
-//! approve the request. etcd reads the new certificates at the next handshake, and firstboot probes
-//! the ports until etcd presents the new certificates. Each step is repeated until it has
-//! succeeded, so the command does not need a record of how far an earlier run got.
+//! of the certificates' lifetime is left, the command sends the node's request to the server in
+//! `[tls] enrol` again. The request is signed with the node's keys, which the server knows, so no
+//! operator has to approve the request. etcd reads the new certificates at the next handshake, and
+//! firstboot probes the ports until etcd presents the new certificates. Each run checks every step
+//! again, so the command does not need to record the progress of earlier runs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -33,7 +33,7 @@ use crate::{certificates, files, own_keys, paths, rotation, systemd};
     Example: firstboot renew"
 )]
 pub(crate) struct Options {
-    /// After a failure, do nothing before the time of the next attempt; firstboot-renew.timer uses
+    /// After a failure, wait for the recorded time of the next attempt; firstboot-renew.timer uses
     /// this option
     #[arg(long, hide = true)]
     scheduled: bool,
@@ -41,7 +41,7 @@ pub(crate) struct Options {
 
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    // firstboot.service has not finished yet.
+    // Do nothing before firstboot.service has set the node up.
     if !files::exists(Path::new(paths::ACCEPTED))? {
         return Ok(());
     }
@@ -71,8 +71,8 @@ fn expiry(own: &ThisNode) -> Result<(UnixTime, bool)> {
     certificates::expiry(&own.document().tls, now)
 }
 
-/// Renews the certificates if a `server` is given, and makes sure that etcd presents the accepted
-/// ones.
+/// Renews the certificates if a `server` is given, and ensures that etcd presents the accepted
+/// certificates.
 fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
     let installs = server.map_or(Ok(true), |server| request(own, server, until))?;
     let own = ThisNode::read()?;
@@ -127,7 +127,8 @@ fn install(identity: &Identity) -> Result<bool> {
 }
 
 /// Restarts firstboot.service if the service refused the certificates that the node has since
-/// renewed. A node that was off until its certificates had expired starts etcd only then.
+/// renewed. Without this restart, a node that was off until its certificates had expired would not
+/// start etcd.
 fn restart_refused() -> Result<()> {
     let seen = systemd::properties(UNIT, &["ActiveState", "StatusText"])?;
     let has = |name: &str, word: &str| seen.get(name).is_some_and(|value| value.contains(word));

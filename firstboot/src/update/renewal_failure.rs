@@ -1,5 +1,5 @@
-//! Records why this node could not renew its certificates, and when it tries again. After a
-//! successful attempt there is no record.
+//! Records why this node could not renew its certificates, and when it tries again. A successful
+//! attempt removes the record.
 
 use std::path::Path;
 
@@ -11,12 +11,12 @@ use crate::files::{self, DesiredFile};
 use crate::paths;
 use crate::reason::Reason;
 
-/// The pause after the first failure, in seconds. It doubles with each failure.
+/// The pause after the first failure, in seconds. The pause doubles with each further failure.
 const SHORTEST: u64 = 5;
 /// The longest pause, in seconds.
 const LONGEST: u64 = 86_400;
-/// A pause takes at most one tenth of the remaining time until the expiry. So the attempts become
-/// more frequent as the expiry approaches.
+/// A pause is at most the remaining time until the expiry divided by this number, so the attempts
+/// become more frequent as the expiry approaches.
 const PART: u64 = 10;
 
 /// The failures since the last success.

@@ -1,9 +1,10 @@
-//! Replaces the files of one image with those of another, one by one, and restores them.
+//! Replaces the files of one image with the files of another, one by one, and can restore the old
+//! files.
 //!
 //! Each file that differs first gets a second name in the folder of the previous image. Then a
-//! single rename replaces the file, so at any moment the path holds either the complete old file or
-//! the complete new one. After a power cut at any point, firstboot needs only the list and the kept
-//! files to restore the old files, and can repeat this any number of times.
+//! single rename replaces the file, so at any moment, either the complete old file or the complete
+//! new file is at the path. After a power cut at any point, firstboot can restore the old files
+//! from the list and the kept files, any number of times.
 
 use std::path::{Path, PathBuf};
 
@@ -69,8 +70,7 @@ impl Places {
                 }),
             }
         }
-        // The stamp is replaced after the files, and the marker of a complete image is replaced
-        // last.
+        // Replace the stamp after the other files, and the marker of a complete image last.
         list.extend(UNLISTED.map(|path| FileChange {
             path: path.to_owned(),
             kind: Kind::Replaced,
@@ -86,8 +86,7 @@ impl Places {
         })
     }
 
-    /// Returns the folders that these files need and that do not exist yet. A folder precedes the
-    /// folders in it.
+    /// Returns the missing folders that these files need. A folder precedes the folders in it.
     fn new_folders<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
         let mut folders = Vec::new();
         for path in paths {
@@ -103,8 +102,8 @@ impl Places {
         Ok(folders)
     }
 
-    /// Keeps all files that the replacement will replace or remove, durably. Does not change the
-    /// system yet.
+    /// Gives all files that the replacement will replace or remove a second name, durably. Does not
+    /// change the system yet.
     pub(super) fn keep_previous(&self, replacement: &FileChanges) -> Result<()> {
         files::remove_all(&self.before)?;
         DesiredDir::new(&self.before, 0o700, ROOT).make()?;
@@ -139,7 +138,7 @@ impl Places {
         Ok(())
     }
 
-    /// Restores all kept files, and removes the new ones. The operation can be repeated.
+    /// Restores all kept files, and removes the new files. The operation can be repeated.
     pub(super) fn take_back(&self, replacement: &FileChanges) -> Result<()> {
         for FileChange { path, kind } in replacement.files.iter().rev() {
             files::remove_unfinished(&self.place(path))?;
@@ -166,8 +165,8 @@ impl Places {
         files::sync(&folder).with_context(|| format!("cannot flush {}", folder.display()))
     }
 
-    /// Returns the files and folders that exist after the replacement or, with `back`, after its
-    /// rollback. They need SELinux labels.
+    /// Returns the files and folders that need SELinux labels: those that exist after the
+    /// replacement or, with `back`, after its rollback.
     pub(super) fn present(&self, replacement: &FileChanges, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
         let folders = replacement
@@ -282,7 +281,7 @@ mod tests {
         }
     }
 
-    /// Power can fail after any number of steps, and also while files are restored.
+    /// In this test, power fails after any number of steps, and also while files are restored.
     #[test]
     fn an_interrupted_replacement_can_always_be_undone() {
         let steps = {
@@ -307,8 +306,7 @@ mod tests {
                     ..replacement.clone()
                 };
                 places.replace(&first, &new).unwrap();
-                // The unfinished second name of the next file, in the state in which a power cut
-                // leaves it.
+                // Create the unfinished second name of the next file, as a power cut leaves it.
                 if let Some(next) = replacement
                     .files
                     .get(done)

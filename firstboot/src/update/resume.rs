@@ -1,20 +1,20 @@
-//! Decides how an order continues after its unit was interrupted, as a pure function of the state
-//! on the disk.
+//! Decides how an order continues after an interruption of its unit. The decision is a pure
+//! function of the state on the disk.
 
 use super::state::Phase;
 
-/// The number of boots without a proof after which the new image has failed.
+/// The number of boots after which a new image that has not proved itself has failed.
 const BOOTS: u32 = 2;
 
-/// How the updater continues.
+/// The way in which the updater continues after an interruption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resumption {
     /// Continue with the phase on the disk.
     Continue,
-    /// Continue with this phase. With `counts` the boot counts as one in which the image did not
-    /// prove itself.
+    /// Continue with this phase. If `counts` is set, this boot counts as a boot in which the image
+    /// did not prove itself.
     Enter { phase: Phase, counts: bool },
-    /// Restore the previous image, for this reason. With `blame` the release is at fault.
+    /// Restore the previous image, for this reason. If `blame` is set, the release is at fault.
     PutBack { why: String, blame: bool },
     /// Repeat the restoration of the previous image.
     PutBackAgain,
@@ -22,7 +22,7 @@ pub(super) enum Resumption {
 
 /// Decides how the order continues. `boots` is the number of boots that have counted so far.
 /// `same_boot` is set if the node is still in the boot in which the phase began. `proved` is set if
-/// the new image has proved itself, so that only the turn must still be released.
+/// the new image has proved itself, so that only the release of the turn remains.
 pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, proved: bool) -> Resumption {
     let enter = |phase, counts| Resumption::Enter { phase, counts };
     match phase {
@@ -35,10 +35,11 @@ pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, proved: bool
         Phase::Rebooting | Phase::RebootingBack | Phase::Proving if same_boot => {
             Resumption::Continue
         }
-        // This is the boot that the update ordered.
+        // The update ordered this boot, so the boot does not count.
         Phase::Rebooting => enter(Phase::Proving, false),
         Phase::RebootingBack => enter(Phase::Recovering, false),
-        // The node may no longer have the turn, and other members may have the same image.
+        // Keep the proved image, because the node may no longer have the turn, and other members
+        // may have the same image.
         Phase::Proving if proved => enter(Phase::Proving, false),
         Phase::Proving if boots + 1 < BOOTS => enter(Phase::Proving, true),
         Phase::Proving => Resumption::PutBack {

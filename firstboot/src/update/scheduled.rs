@@ -2,8 +2,8 @@
 //! starts this run if the recipe sets `mode = "auto"`.
 //!
 //! The run adopts a newer node document, looks for a newer image, and orders the same update that
-//! an operator orders with `firstboot update`. It does not wait for the end of the update. If the
-//! node does not install a newer image, `firstboot status` shows the reason.
+//! an operator orders with `firstboot update`. The run does not wait for the end of the update. If
+//! the node does not install a newer image, `firstboot status` shows the reason.
 
 use anyhow::Result;
 use recipes::ReleaseDocument;
@@ -33,7 +33,8 @@ pub(super) fn run() -> Result<Option<Exit>> {
     let settings = own.cluster.update.clone().unwrap_or_default();
     let auto = settings.auto().ok_or_else(|| {
         refused(ReasonId::UpdateManual.because(
-            "the recipe of this image does not set mode = \"auto\" in [update]: the operator begins each update",
+            "the recipe of this image does not set mode = \"auto\" in [update]: the operator \
+            starts each update",
         ))
     })?;
     // An update that is already in progress continues by itself.
@@ -70,8 +71,8 @@ pub(super) fn run() -> Result<Option<Exit>> {
     };
     seen.write()?;
     let decided = decided?;
-    // While an update waits for its turn, no CA may change. In that case a later run adopts the
-    // document.
+    // While an update waits for its turn, no CA may change, so a later run adopts a document with a
+    // different CA.
     if !matches!(decided, Next::Begin(_))
         && let Some(newer) = newer.filter(|newer| newer.changes_ca)
     {
@@ -83,7 +84,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
         Next::Begin(order) => {
             say(format!("ordering the update to the image {}", order.serial));
             begin(&own, *order)?;
-            // The unit needs the lock.
+            // Release the lock, because the unit needs it.
             drop(lock);
             systemd::start(worker::UNIT)?;
         }
@@ -97,11 +98,11 @@ fn is_open(auto: Auto) -> Result<bool> {
         .map_or(Ok(true), |window| Ok(window::closes_at(window)?.is_some()))
 }
 
-/// The result of the run's search.
+/// The action that follows from the search for a newer image.
 enum Next {
     /// The node has the newest image.
     Nothing,
-    /// There is a newer image, but the node does not install it now, for this reason.
+    /// The node does not install the newer image now, for this reason.
     Wait(Reason),
     /// Execute this order.
     Begin(Box<UpdateOrder>),
@@ -123,7 +124,7 @@ fn decide(
             return Ok(Next::Nothing);
         }
         Ok(ReleaseVerdict::Newer) => {}
-        // Only an operator can correct the cause of a refusal, so the run does not fail each time.
+        // Do not let every run fail because of a refusal, whose cause only an operator can correct.
         Err(error) if code_of(&error) == Exit::Refused => return Ok(Next::Wait(reason_of(&error))),
         Err(error) => return Err(error),
     }
@@ -134,7 +135,7 @@ fn decide(
             None => return Ok(Next::Wait(window::closed(window))),
         },
     };
-    // The obstacle is checked before the download, because many runs may have the same result.
+    // Check for an obstacle before the download, because many runs may find the same obstacle.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -152,7 +153,7 @@ fn decide(
     })))
 }
 
-/// Returns the reason why this node must not order the update, if there is one.
+/// Returns the reason why this node must not order the update, if there is a reason.
 async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Reason>> {
     let serial = release.serial;
     let credentials = installed_credentials()?;
@@ -162,8 +163,8 @@ async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Re
         Decision::Take | Decision::Mine => {
             preconditions::objection(own, &credentials, false, release.etcd).await?
         }
-        // The order itself waits for the turn, so this node starts as soon as the other one has
-        // finished.
+        // Do not wait for the turn, because the order itself does, and then starts as soon as the
+        // other node has finished.
         Decision::Wait(why) if why.id == Some(ReasonId::UpdateTurn) => None,
         Decision::Wait(why) | Decision::Refuse(why) => Some(why),
     })

@@ -1,5 +1,5 @@
-//! Fetches a release and its overlay from a folder or from any http server. firstboot need not
-//! trust either of them, because the release is signed and contains the digest of the overlay.
+//! Fetches a release and its overlay from a folder or an HTTP server. firstboot need not trust the
+//! folder or the server, because the release is signed and contains the digest of the overlay.
 
 use std::fmt;
 use std::fs::File;
@@ -20,21 +20,21 @@ use crate::reason::ReasonId;
 
 /// The time after which a download that receives no data is treated as stalled.
 const STALL: Duration = Duration::from_secs(20);
-/// The number of times a download is resumed, and the pause before each attempt.
+/// The number of times that a download is resumed.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// A place that contains `release.json` and `image/`.
+/// A source that contains `release.json` and `image/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
     /// A folder, such as one on a mounted USB stick.
     Folder(PathBuf),
-    /// A folder on an http server. The URL ends with a slash.
+    /// A folder on an HTTP server. The URL ends with a slash.
     Server(Url),
 }
 
 impl Source {
-    /// Returns the place that the operator specifies, or else the recipe's.
+    /// Returns the source that the operator specifies, or else the recipe's source.
     pub(super) fn of(named: Option<&str>, recipe: Option<&Url>) -> Result<Self> {
         match (named, recipe) {
             (Some(text), _) if text.starts_with("http://") || text.starts_with("https://") => {
@@ -158,7 +158,8 @@ async fn continue_download(
 ) -> Result<()> {
     let mut response = get(client, url, file.stream_position()?).await?;
     if response.status() == StatusCode::OK {
-        // The server does not support ranges, so it sends the whole file.
+        // A server that does not support ranges sends the whole file, so remove the bytes that the
+        // file already contains.
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
     }

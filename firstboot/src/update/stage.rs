@@ -1,5 +1,5 @@
-//! Fetches a release, unpacks it next to the image in use, compares it file by file and flushes it
-//! to the disk. The system does not use the new image yet.
+//! Fetches a release, unpacks its image next to the image in use, compares the image file by file
+//! with its stamp, and flushes it to the disk. The system does not use the new image yet.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,11 +15,11 @@ use crate::files::{self, DesiredDir, DesiredFile, Kind, ROOT};
 use crate::reason::ReasonId;
 use crate::{paths, system_command};
 
-/// The unit that rolls an update back after a power cut. An update to an image without this unit
+/// The unit that rolls back an update after a power cut. An update to an image without this unit
 /// could not be rolled back.
 const UNIT: &str = "etc/systemd/system/firstboot-update.service";
-/// The free space that an update needs on the disk for the unpacked files and the kept ones, as a
-/// multiple of the size of the overlay.
+/// The free space that an update needs for the unpacked files and the kept files, as a multiple of
+/// the overlay's size.
 const ROOM: u64 = 4;
 
 /// An unpacked image that matches its stamp.
@@ -34,7 +34,8 @@ pub(super) struct Staged {
 /// Fetches and unpacks a release.
 ///
 /// # Errors
-/// Refused if any byte differs from the signed release, or if the image is not meant for this node.
+/// Returns a refusal if any byte differs from the signed release, or if the image is not meant for
+/// this node.
 pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     DesiredDir::new(paths::UPDATE, 0o700, ROOT).make()?;
     let overlay = release.overlay;
@@ -67,8 +68,8 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
         ))));
     }
     DesiredDir::new(&root, 0o755, ROOT).make()?;
-    // The options are the same as in the kickstart. The digest proves that this is the archive of
-    // the release.
+    // Use the same options as the kickstart. The digest has proved that this is the archive of the
+    // release.
     let words = [
         "--extract",
         "--gzip",
@@ -84,7 +85,7 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     Ok(staged)
 }
 
-/// Compares once more the image that the command staged.
+/// Compares the image that the command staged once more.
 pub(super) fn staged(release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     examine(PathBuf::from(paths::UPDATE_NEW), release, node)
 }

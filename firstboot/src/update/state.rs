@@ -19,25 +19,25 @@ use crate::paths;
 pub(super) struct UpdateState {
     /// A random id of this order.
     pub(super) id: String,
-    /// This node.
+    /// The name of this node.
     pub(super) node: Label,
     /// The order.
     pub(super) order: UpdateOrder,
-    /// The progress.
+    /// The progress of the order.
     pub(super) phase: Phase,
-    /// The replacement of files, once it has been planned.
+    /// The planned replacement of files, which is empty until it has been planned.
     #[serde(rename = "exchange")]
     pub(super) replacement: FileChanges,
     /// Whether the node may be holding the turn.
     pub(super) turn: bool,
-    /// The minor to which this order may have enabled a downgrade of the cluster. The downgrade is
-    /// cancelled before the turn is released.
+    /// The minor to which this order may have enabled a downgrade of the cluster. firstboot cancels
+    /// the downgrade before it releases the turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) downgrade: Option<u64>,
     /// The boot in which this state was written.
     pub(super) boot: String,
-    /// The boot in which the replacement of files began. It is empty before the replacement, and for a
-    /// rollback.
+    /// The boot in which the replacement of files began. The value is empty before the replacement,
+    /// and for a rollback.
     #[serde(default, rename = "exchange_boot")]
     pub(super) replacement_boot: String,
     /// The number of boots in which the new image has been on probation, not counting the boot that
@@ -45,7 +45,7 @@ pub(super) struct UpdateState {
     pub(super) boots: u32,
     /// The reason why the previous image is restored.
     pub(super) why: Option<String>,
-    /// Whether the release is to blame, so that no other member tries it.
+    /// Whether the release is at fault, so that no other member tries it.
     pub(super) blame: bool,
 }
 
@@ -55,7 +55,8 @@ pub(super) struct UpdateState {
 pub(super) struct UpdateOrder {
     /// The image to install, or `None` for a rollback.
     pub(super) release: Option<ReleaseDocument>,
-    /// The serial of that image or, for a rollback, the serial of the image that is rolled back.
+    /// The serial of the image to install or, for a rollback, the serial of the image that is
+    /// rolled back.
     pub(super) serial: u64,
     /// The number of seconds for which the member must stay healthy.
     pub(super) soak: u32,
@@ -70,8 +71,8 @@ pub(super) struct UpdateOrder {
     pub(super) window: Option<Window>,
 }
 
-/// The progress of an order. In `Replacing` and `TakingBack` the files may be a mixture of those of
-/// both images.
+/// The progress of an order. In the phases `Replacing` and `TakingBack`, the files may belong to
+/// two images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Phase {
@@ -92,7 +93,7 @@ pub(super) enum Phase {
     Recovering,
 }
 
-/// The files that an update replaces.
+/// The files and folders that an update changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileChanges {
@@ -122,11 +123,11 @@ pub(super) struct Updated {
 pub(super) struct LastCheck {
     /// The digest of the overlay of this node's image.
     pub(super) overlay: Sha256,
-    /// The time, in seconds since 1970.
+    /// x
     pub(super) at: u64,
     /// The serial of the release, or `None` if no release could be read.
     pub(super) serial: Option<u64>,
-    /// The serial of this node's image, taken from the last release that contained this same image.
+    /// The serial of this node's image, from the last release that contained the same image.
     pub(super) own: Option<u64>,
     /// The reason why the node did not start to install a newer image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,10 +144,10 @@ pub(super) struct OrderOutcome {
     pub(super) end: UpdateResult,
     /// The reason for the outcome, or a note about the changes that need a reboot.
     pub(super) why: String,
-    /// The boot in which the order ended, if a reboot is still needed after it.
+    /// The boot in which the order ended, if the node must still reboot after that boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) boot: Option<String>,
-    /// The time, in seconds since 1970.
+    /// x
     pub(super) at: u64,
 }
 
@@ -160,16 +161,16 @@ pub(super) enum UpdateResult {
     RolledBack,
     /// The new image failed, and the node has its previous image again.
     TakenBack,
-    /// The new image failed, and the node keeps it, because the previous etcd cannot start with the
-    /// member's data.
+    /// The new image failed, but the node keeps the new image, because the previous etcd cannot
+    /// start with the member's data.
     Kept,
-    /// The node did not start before the deadline.
+    /// The node did not start the update before the deadline.
     GivenUp,
     /// The node must not install this release.
     Refused,
 }
 
-/// Reads one of the state files. Returns `None` if it does not exist.
+/// Reads one of the state files. Returns `None` if the file does not exist.
 fn read<T: DeserializeOwned>(path: &str) -> Result<Option<T>> {
     let Some(bytes) = files::read_if_there(path)? else {
         return Ok(None);

@@ -17,7 +17,7 @@ use members::moment::stamp;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Summary {
-    /// Whether the node updates itself.
+    /// Whether the node updates itself without an operator.
     auto: bool,
     /// The serial of this node's image. A newly installed node does not have a serial until its
     /// first check for a newer image.
@@ -27,7 +27,7 @@ pub(crate) struct Summary {
     /// The node that has the turn, and the serial of the image that it installs.
     turn: Option<UpdateTurn>,
     halt: Option<Halt>,
-    /// The newest release, if it has failed.
+    /// The newest release, if that release has failed.
     failed: Option<FailedRelease>,
     /// The outcome of this node's last update.
     last: Option<OrderOutcome>,
@@ -62,12 +62,13 @@ struct Local {
     state: Option<UpdateState>,
     last: Option<OrderOutcome>,
     look: Option<LastCheck>,
-    /// This boot.
+    /// The kernel's id for this boot.
     boot: String,
 }
 
 impl Summary {
-    /// Reads the disk, and queries a member that answers through raft, if there is one.
+    /// Reads the state on the disk, and queries a member that answers a linearizable read, if there
+    /// is one.
     pub(crate) async fn ask(
         cluster: &ClusterDocument,
         endpoint: Option<&str>,
@@ -97,7 +98,7 @@ impl Summary {
         summary
     }
 
-    /// Computes the summary, as a pure function.
+    /// Computes the summary from these facts, without I/O.
     fn of(auto: bool, local: Local, agreed: Agreed) -> Self {
         let serial = local.serial();
         let mut reasons = Vec::new();
@@ -118,7 +119,8 @@ impl Summary {
         }
         if local.state.is_none() {
             for reason in local.kept_image(failed.as_ref().map(|_| newest)) {
-                // The cluster's state is more recent than the reason that this node recorded.
+                // Show the recorded reason only if the cluster's state does not contain the same
+                // reason, because the cluster's state is more recent.
                 if !reasons
                     .iter()
                     .any(|known| known.id.is_some() && known.id == reason.id)

@@ -29,7 +29,7 @@ impl ThisNode {
     /// Reads the files.
     ///
     /// # Errors
-    /// Refused if this node has never been set up.
+    /// Returns a refusal if this node has never been set up.
     pub(super) fn read() -> Result<Self> {
         let (cluster, trusted) = (identity::cluster()?, identity::trusted()?);
         let never = || {
@@ -79,7 +79,7 @@ impl ThisNode {
         &self.document
     }
 
-    /// Returns the signed envelope of that document.
+    /// Returns the signed envelope of the accepted document.
     pub(super) fn envelope(&self) -> &Envelope {
         &self.envelope
     }
@@ -95,7 +95,7 @@ impl ThisNode {
         })
     }
 
-    /// Returns the node's identity as seen by other members.
+    /// Returns the node's identity, as other members see it.
     pub(super) fn identity(&self) -> Result<Identity> {
         let own = OwnKeys::read()?;
         let issued = own.complete(&self.document.tls);

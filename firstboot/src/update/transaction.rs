@@ -1,6 +1,6 @@
-//! Defines the transactions with which the members change the state that they share in etcd, as
-//! pure functions of the keys that a member has read. etcd executes a transaction only if the keys
-//! on which the decision depends have not changed since.
+//! Defines the transactions with which the members change the state that they share in etcd. Each
+//! transaction is a pure function of the keys that a member has read. etcd executes the transaction
+//! only if the keys on which the decision depends have not changed since then.
 
 use anyhow::Result;
 use recipes::Label;
@@ -14,9 +14,10 @@ use members::keys::{RESTART, TURN, UpdateTurn};
 /// A set of changes that etcd makes only if no key in `seen` has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Transaction {
-    /// Keys, each with the revision of its last change, or 0 if it does not exist.
+    /// The keys that must not have changed, each with the revision of its last change, or 0 if the
+    /// key does not exist.
     pub(super) seen: Vec<(String, i64)>,
-    /// The new values, or `None` for each key that is deleted.
+    /// The changed keys with their new values, or `None` for a key that is deleted.
     pub(super) changes: Vec<(String, Option<Vec<u8>>)>,
 }
 
@@ -38,9 +39,9 @@ impl Transaction {
 }
 
 impl Agreed {
-    /// Returns the transaction that takes the turn. `NEWEST_RELEASE` is always written, so that its
-    /// revision also shows that another member took the turn and released it since the keys were
-    /// read.
+    /// Returns the transaction that takes the turn. The transaction always writes `NEWEST_RELEASE`,
+    /// so that a changed revision of this key shows that another member has taken and released the
+    /// turn since the keys were read.
     pub(super) fn taking(&self, turn: &UpdateTurn) -> Result<Transaction> {
         let newest = Newest {
             serial: turn
@@ -65,8 +66,9 @@ impl Agreed {
         })
     }
 
-    /// Returns the transaction that releases the turn, if this node has it, and marks the release
-    /// as failed, so that no member tries the release again. Returns `None` if no change is needed.
+    /// Returns the transaction that releases the turn, if this node has it. If `failed` is given,
+    /// the transaction also marks the release as failed, so that no member tries the release again.
+    /// Returns `None` if no change is needed.
     pub(super) fn releasing(
         &self,
         node: &Label,

@@ -18,10 +18,10 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(300);
 /// The pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// Releases a turn that this node took when it had its previous disk. In that case the node was
-/// reinstalled during an update, and its image is complete. If etcd does not answer, the function
-/// tries again for some minutes, because no member starts an update until the turn is released.
-/// After that it only logs the failure, because the operator can release the turn.
+/// Releases a turn that this node took when it had its previous disk. The node was then reinstalled
+/// during an update, and its image is complete. If etcd does not answer, the function tries again
+/// for some minutes, because no member starts an update until the turn is released. If all attempts
+/// fail, the function only logs the failure, because the operator can release the turn.
 pub(crate) fn return_turn_of_previous_self(identity: &Identity) {
     let begun = Instant::now();
     while let Err(error) = give_back(identity) {
@@ -44,8 +44,8 @@ fn give_back(identity: &Identity) -> Result<()> {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         let agreed = Agreed::read(&client, 0).await?;
         // An order is stored before the node takes the turn, and deleted after the node has
-        // released the turn. So the turn must be read before the order, because an order that
-        // begins now takes a new turn.
+        // released the turn. Read the turn before the order, because an order that starts after the
+        // read takes a new turn.
         let has_order = files::exists(Path::new(paths::UPDATE_STATE))?;
         if is_of_previous_self(&agreed.turn, node, has_order)
             && let Some(release) = agreed.releasing(node, 0, None)?

@@ -1,4 +1,4 @@
-//! Determines whether an update may begin at this time of the day and week.
+//! Determines whether an update may start at this time of the day and week.
 
 use std::process::{Command, Stdio};
 
@@ -8,13 +8,13 @@ use recipes::Window;
 use crate::reason::{Reason, ReasonId};
 use members::moment::now;
 
-/// Returns the time at which the window closes, in seconds since 1970, or `None` if it is closed
-/// now.
+/// Returns the time at which the window closes, in seconds since 1970, or `None` if the window is
+/// closed now.
 pub(super) fn closes_at(window: Window) -> Result<Option<u64>> {
     Ok(open_until_at(window, now(), offset()?))
 }
 
-/// Returns the reason why an update must not begin now, if there is one.
+/// Returns the reason why an update must not start now, if there is a reason.
 pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
     let Some(window) = window else {
         return Ok(None);
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_window_is_in_local_time() {
-        // Sunday, 02:00 UTC.
+        // This time is Sunday, 02:00 UTC.
         let two = 1_795_312_800;
         let window = "Sun 02:30 for 2 hours".parse().unwrap();
         assert_eq!(open_until_at(window, two, 0), None);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_offset_of_the_time_zone_is_read() {
+    fn the_offset_of_the_time_zone_is_parsed() {
         for (text, expected) in [
             ("+0000", Some(0)),
             ("+0530", Some(19_800)),

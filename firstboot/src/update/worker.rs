@@ -1,5 +1,5 @@
-//! Executes an order in firstboot-update.service. After an interruption it continues from the state
-//! on the disk.
+//! Executes an order in firstboot-update.service. After an interruption, the execution continues
+//! from the state on the disk.
 
 mod downgrade;
 mod held_turn;
@@ -28,7 +28,7 @@ use steps::{give_up_leadership, last_of, prepare, put_back, put_new, reboot, say
 use take_back::{Return, wait_for_return};
 use turn::{WAIT, may_begin, may_stop, release_turn_patiently, wait_until_spared};
 
-/// The unit.
+/// The unit that executes an order.
 pub(super) const UNIT: &str = "firstboot-update.service";
 
 /// The pause between two checks of this member.
@@ -45,10 +45,11 @@ pub(super) fn run() -> Result<()> {
     };
     recover(&mut state)?;
     if is_rebooting(&state) {
-        // The reboot happens before firstboot.service and etcd start.
+        // Reboot before firstboot.service and etcd start.
         reboot(&mut state)?;
     }
-    // firstboot.service starts after this notification. From now on all files belong to one image.
+    // All files now belong to one image, so firstboot.service may start, which waits for this
+    // notification.
     systemd::notify_ready();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -83,8 +84,8 @@ fn recover(state: &mut UpdateState) -> Result<()> {
         Resumption::PutBack { why, blame } => {
             (state.why, state.blame) = (state.why.take().or(Some(why)), blame);
             if state.phase == Phase::Proving && older_etcd(state)?.is_some() {
-                // Only the other members know whether the older etcd may start. The updater asks
-                // them later.
+                // Only the other members know whether the older etcd may start, and the updater
+                // asks them in this phase.
                 return state.enter(Phase::Proving);
             }
             put_back(state)
@@ -168,7 +169,7 @@ fn decide(
     })
 }
 
-/// Ends an order before it has changed anything.
+/// Ends an order that has not changed anything yet.
 fn end(
     state: &UpdateState,
     runtime: &Runtime,
@@ -184,7 +185,7 @@ fn end(
     state.end(end, why).map(|_| true)
 }
 
-/// Waits until the new image has proved itself, or restores the previous one. Returns whether the
+/// Waits until the new image has proved itself, or restores the previous image. Returns whether the
 /// order has ended.
 fn wait_for_proof(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
@@ -192,7 +193,7 @@ fn wait_for_proof(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     let soak = Duration::from_secs(state.order.soak.into());
     let proved = is_proved(state)?;
     let why = match state.why.clone() {
-        // An interrupted run of this unit has seen the failure.
+        // An interrupted run of this unit has already recorded the failure.
         Some(why) if proved => return kept(state, runtime, why),
         Some(why) => Some(why),
         None if proved => None,

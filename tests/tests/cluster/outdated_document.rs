@@ -94,7 +94,7 @@ fn uses_no_older(
         format!("from {SEED} is older"),
         format!("valid from {}", valid_from(old_certificate)?),
         format!(
-            "that of the accepted one from {}",
+            "that of the accepted document from {}",
             valid_from(new_certificate)?
         ),
         "[document-outdated]".to_owned(),

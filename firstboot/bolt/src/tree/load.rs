@@ -9,8 +9,8 @@ use crate::read::ReadAt;
 use crate::types::Offset;
 
 impl<R: ReadAt + ?Sized> Tree<'_, R> {
-    /// Reads a branch or leaf page with its overflow. Returns false if the page is not a valid one
-    /// or if another page points to it as well.
+    /// Reads a branch or leaf page with its overflow. Returns false if the page is invalid, or if
+    /// another pointer leads to the same page.
     pub(super) fn load(
         &mut self,
         bytes: &mut Vec<u8>,
@@ -69,8 +69,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(true)
     }
 
-    /// Reads the overflow of a page if its length matches the page's elements. So the actual
-    /// content limits the number of bytes that are read, and not the length stated in the header.
+    /// Reads the overflow of a page if the overflow's length matches the page's elements. So a
+    /// wrong length in the header cannot cause a read that is longer than the elements require.
     fn overflow(&mut self, bytes: &mut Vec<u8>, header: Header, start: Offset) -> io::Result<bool> {
         let at = inside(start, 12);
         let span = u64::from(header.overflow) + 1;
@@ -97,8 +97,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             self.extend(bytes, end, start)?;
         }
         let extent = header.extent(bytes);
-        // bbolt rounds up. Its early versions added a page even if the size was already a multiple
-        // of the page size.
+        // bbolt rounds the size up to whole pages. Its early versions added a page even if the size
+        // was already a multiple of the page size.
         let (least, most) = (extent.saturating_sub(1) / self.size, extent / self.size);
         if !(least..=most).contains(&u64::from(header.overflow)) {
             let expected = format!(
@@ -139,8 +139,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
     fn extend(&mut self, bytes: &mut Vec<u8>, to: usize, start: Offset) -> io::Result<()> {
         let from = bytes.len();
         if to > from {
-            // Reserves only the memory that is needed, because doubling the buffer of a long page
-            // would take a lot of memory.
+            // Reserve exactly the memory that is needed, because `reserve` may double the buffer,
+            // and the buffer of a long page is large.
             bytes.reserve_exact(to - from);
             bytes.resize(to, 0);
             self.pages

@@ -5,7 +5,7 @@ use bolt::FileKind;
 use crate::writer::{NONE, PAGE, Writer, bucket, meta, pair};
 use crate::{Places, faults, look, sample};
 
-/// Checks the sample after `harm` has changed it. One of the faults must contain `words`.
+/// Checks the sample after `harm` has changed it. At least one of the faults must contain `words`.
 fn found(words: &str, harm: impl FnOnce(&mut Vec<u8>, Places)) {
     let (_, mut bytes, places) = sample(true);
     harm(&mut bytes, places);
@@ -29,7 +29,7 @@ fn metas(bytes: &mut [u8], root: u64, freelist: u64, pages: u64) {
 }
 
 #[test]
-fn pages_with_wrong_ids() {
+fn a_page_with_a_wrong_id_or_kind_is_reported() {
     found(
         "page 3, byte 3072: expected the page's id, 3, found 4",
         |bytes, places| bytes[at(places.first)] = 4,
@@ -49,7 +49,7 @@ fn pages_with_wrong_ids() {
 }
 
 #[test]
-fn pages_that_are_longer_or_shorter_than_their_elements() {
+fn a_page_longer_or_shorter_than_its_elements_is_reported() {
     found("an overflow of 3 pages", |bytes, places| {
         bytes[at(places.long) + 12] = 2;
     });
@@ -65,7 +65,7 @@ fn pages_that_are_longer_or_shorter_than_their_elements() {
 }
 
 #[test]
-fn elements_at_wrong_positions() {
+fn an_element_with_a_wrong_position_or_flag_is_reported() {
     found("expected element 1's key at byte", |bytes, places| {
         bytes[at(places.first) + 16 + 12] += 1;
     });
@@ -89,7 +89,7 @@ fn elements_at_wrong_positions() {
 }
 
 #[test]
-fn keys_out_of_order_and_out_of_range() {
+fn a_key_out_of_order_or_out_of_range_is_reported() {
     let leaf = |harm: fn(&mut [u8], usize)| {
         move |bytes: &mut Vec<u8>, places: Places| harm(bytes, at(places.first) + 16 + 2 * 16)
     };
@@ -111,7 +111,7 @@ fn keys_out_of_order_and_out_of_range() {
 }
 
 #[test]
-fn pages_with_two_pointers_and_cyclic_trees() {
+fn a_page_with_two_pointers_and_a_cyclic_tree_are_reported() {
     let child = |places: Places, index: usize| at(places.branch) + 16 + index * 16 + 8;
     found("found another pointer to page 3", |bytes, places| {
         bytes[child(places, 1)] = 3;
@@ -127,15 +127,15 @@ fn pages_with_two_pointers_and_cyclic_trees() {
         "expected element 0's page to be 2 or more, found 1",
         |bytes, places| bytes[child(places, 0)] = 1,
     );
-    // The overflow of the long page does not have a header, so it cannot be read as a separate
-    // page.
+    // The overflow of the long page does not have a header, so a pointer to the overflow does not
+    // lead to a valid page.
     found("expected the page's id, 5", |bytes, places| {
         bytes[child(places, 0)] = 5;
     });
 }
 
 #[test]
-fn trees_that_are_too_deep() {
+fn a_tree_that_is_too_deep_is_reported() {
     let mut writer = Writer::new();
     let mut page = writer.leaf(&[pair("a", "")]);
     for _ in 0..100 {
@@ -147,7 +147,7 @@ fn trees_that_are_too_deep() {
 }
 
 #[test]
-fn damaged_freelists() {
+fn a_damaged_freelist_is_reported() {
     let list = |places: Places| at(places.freelist);
     found(
         "a page that is not free, found page 3, in the freelist",
@@ -191,7 +191,7 @@ fn damaged_freelists() {
 }
 
 #[test]
-fn damaged_meta_pages() {
+fn a_damaged_meta_page_is_reported() {
     found("expected the checksum", |bytes, _| {
         bytes[at(1) + 16 + 20] ^= 1;
     });
@@ -221,7 +221,7 @@ fn damaged_meta_pages() {
 }
 
 #[test]
-fn files_of_the_wrong_length() {
+fn a_file_of_the_wrong_length_is_reported() {
     found(
         "expected 11 pages of 1024 bytes, as the meta page states, found 10240 bytes",
         |bytes, _| {

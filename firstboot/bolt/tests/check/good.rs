@@ -35,7 +35,7 @@ fn every_key_of_every_bucket_is_shown_in_order() {
 }
 
 #[test]
-fn a_database_may_be_empty() {
+fn an_empty_database_has_no_faults() {
     let mut writer = Writer::new();
     let root = writer.leaf(&[]);
     assert_eq!(faults(&writer.finish(root, NONE)), Vec::<String>::new());
@@ -66,8 +66,8 @@ fn a_live_file_may_be_longer_and_have_a_torn_meta_page() {
         1,
         "the rest consists of whole pages"
     );
-    // Page 1 is the older meta page. If the newer one is torn, the older one is in force. In this
-    // file both lead to the same content.
+    // Page 1 is the older meta page, which is in force if the newer one is torn. In this file, both
+    // meta pages lead to the same content.
     for page in [1, 0] {
         let mut torn = bytes.clone();
         torn[page * PAGE + 60] ^= 1;
@@ -97,7 +97,7 @@ fn buckets_may_be_nested() {
 }
 
 #[test]
-fn a_value_is_found_by_its_bucket_and_key() {
+fn a_value_is_found_by_its_bucket_and_its_key() {
     let (_, bytes, _) = sample(true);
     let get = |bucket: &str, key: &str| {
         bolt::get(
@@ -128,7 +128,7 @@ fn a_value_is_found_by_its_bucket_and_key() {
 }
 
 #[test]
-fn leaf_data_is_all_keys_and_values_in_order() {
+fn leaf_data_contains_all_keys_and_values_in_order() {
     let mut writer = Writer::new();
     let first = writer.leaf(&[pair("a1", "one"), pair("a2", "")]);
     let second = writer.leaf(&[pair("b", &"x".repeat(3000))]);
@@ -158,7 +158,7 @@ fn leaf_data_is_all_keys_and_values_in_order() {
 fn the_meta_pages_of_a_live_file_are_from_adjacent_transactions() {
     let (_, bytes, places) = sample(false);
     let pages = (bytes.len() / PAGE) as u64;
-    // After `bolt` has streamed the file, the page that bbolt writes next may be the newer one.
+    // In a streamed file, the meta page that bbolt replaces next may be the newer one.
     for (txid, pages, good) in [
         (6, pages, true),
         (8, pages, true),

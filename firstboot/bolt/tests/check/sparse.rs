@@ -1,5 +1,5 @@
-//! Tests that neither the memory nor the time of a check depends on a file's actual or stated
-//! length. The files are long but have almost no content.
+//! Tests that the memory and the time of a check do not depend on a file's actual or stated length.
+//! The files are long but almost empty.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,7 +32,7 @@ impl ReadAt for Sparse {
 }
 
 impl Sparse {
-    /// Builds a file with these pages, whose meta pages state a length of `stated` pages.
+    /// Builds a file from these bytes and two meta pages that state a length of `stated` pages.
     fn of(bytes: &[u8], root: u64, freelist: u64, stated: u64) -> Self {
         let mut pages: BTreeMap<u64, Vec<u8>> =
             (0..).zip(bytes.chunks(PAGE).map(<[u8]>::to_vec)).collect();
@@ -79,7 +79,7 @@ fn a_long_file_with_a_small_tree_is_read_as_a_small_one() {
 }
 
 #[test]
-fn lost_pages_are_counted_without_reading_each() {
+fn lost_pages_are_counted_without_being_read() {
     let mut writer = Writer::new();
     let root = writer.leaf(&[]);
     let freelist = writer.freelist(&[]);
@@ -112,7 +112,7 @@ fn reading_a_sparse_freelist_stops_early() {
     );
 }
 
-/// Taken alone, each page is as bbolt writes it, except for the length of its only value.
+/// Each page in this test is as bbolt writes it, except for the length of its only value.
 #[test]
 fn long_pages_within_long_pages_are_refused() {
     let mut bytes = Writer::new().finish(2, NONE);
@@ -126,7 +126,7 @@ fn long_pages_within_long_pages_are_refused() {
         bytes.extend(2_u16.to_le_bytes());
         bytes.extend(2_u16.to_le_bytes());
         bytes.extend(u32::try_from(span - 1).unwrap().to_le_bytes());
-        // A leaf with a bucket and with a value that makes the page long.
+        // The page is a leaf with a bucket and with a value that makes the page long.
         for word in [1_u32, 32, 1, 16, 0, 33, 1, long - 48 - 18 - 1] {
             bytes.extend(word.to_le_bytes());
         }

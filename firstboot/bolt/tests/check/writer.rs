@@ -1,4 +1,4 @@
-//! Writes small databases in the same way as bbolt, or with small differences.
+//! Writes small databases as bbolt does, or with small differences.
 
 /// The length of a page, in bytes.
 pub(crate) const PAGE: usize = 1024;
@@ -18,8 +18,8 @@ pub(crate) type Element = (u32, Vec<u8>, Vec<u8>);
 pub(crate) struct Writer {
     bytes: Vec<u8>,
     /// The ranges of bytes that a reader interprets: headers, tables and pointers. Keys and values
-    /// are excluded. The lengths of the last key and value of a page are excluded as well, because
-    /// nothing follows them that could move to a wrong position.
+    /// are excluded. The lengths of a page's last key and last value are also excluded, because no
+    /// element follows whose position would be wrong.
     pub(crate) structure: Vec<std::ops::Range<usize>>,
 }
 
@@ -51,7 +51,8 @@ impl Writer {
         for (index, (flags, key, value)) in elements.iter().enumerate() {
             let row = start + 16 + index * 16;
             let last = index + 1 == elements.len();
-            // A bucket whose flag is missing is an ordinary key.
+            // The bucket flag is excluded, because a bucket whose flag is missing is an ordinary
+            // key.
             self.structure
                 .push(row + usize::from(*flags == 1)..row + if last { 8 } else { 16 });
             at += key.len();
@@ -100,7 +101,7 @@ impl Writer {
         self.push(bytes)
     }
 
-    /// Returns the whole file, with both meta pages of one transaction, as in a snapshot.
+    /// Returns the complete file. Both meta pages are from one transaction, as in a snapshot.
     pub(crate) fn finish(&mut self, root: u64, freelist: u64) -> Vec<u8> {
         let pages = self.next();
         for (id, txid) in [(0, 7), (1, 6)] {

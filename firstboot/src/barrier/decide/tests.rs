@@ -23,8 +23,8 @@ fn proposal(number: u64, disk_ids: [u128; 3]) -> Proposal {
     }
 }
 
-/// Returns everything that `a` may remember: no proposal, one proposal or two, with or without the member
-/// `c`.
+/// Returns every state that the journal of `a` may record: no proposal, one proposal or two, with
+/// or without the member `c`.
 fn memories() -> Vec<LocalState> {
     let (one, two) = (proposal(1, [1, 1, 1]), proposal(2, [1, 2, 1]));
     let pasts = [
@@ -96,8 +96,8 @@ fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
     views.values().filter_map(id).collect()
 }
 
-/// Returns the disk id and the phase that an initial member reported, if firstboot is running on it
-/// and it agrees on which members take part.
+/// Returns the disk id and the phase that an initial member reported, if firstboot is running on
+/// that member and the member agrees on which members take part.
 fn agreed<'a>(local: &LocalState, view: &'a PeerObservation) -> Option<(&'a DiskId, &'a Phase)> {
     match &view.state {
         Some(PeerState::Firstboot {
@@ -169,7 +169,7 @@ fn check(local: &LocalState, views: &PeerObservations) {
 }
 
 #[test]
-fn every_combination_obeys_the_rule() {
+fn every_combination_of_states_leads_to_an_allowed_action() {
     let mut combinations = 0;
     for local in memories() {
         for b in views(&[BootstrapMode::New]) {
@@ -210,7 +210,7 @@ fn restore(number: u8) -> BootstrapMode {
     }
 }
 
-/// Makes the same checks as `check` for an `a` that has an order to restore or to roll back.
+/// Makes the same checks as `check`, for a node `a` that has an order to restore or to roll back.
 fn check_ordered(local: &LocalState, views: &PeerObservations) {
     let step = decide(local, views);
     let said = format!("{step:?} from {local:?} and {views:?}");

@@ -1,4 +1,4 @@
-//! Explores the orders of events: all of them, or many random ones.
+//! Explores all orders of events, or many random ones.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
@@ -124,7 +124,7 @@ impl Explorer {
         found.stuck += usize::from((0..count).any(waits));
     }
 
-    /// Returns a violation if a node lost its data although it kept its disk.
+    /// Returns a violation if a node lost its data although the node kept its disk.
     fn overwritten(&self, before: &World, after: &World) -> Option<String> {
         (0..self.names.len())
             .filter(|at| before.nodes[*at] != after.nodes[*at])
@@ -132,8 +132,8 @@ impl Explorer {
                 let (old, new): (&Node, &Node) = (self.node(before, at), self.node(after, at));
                 let kept =
                     old.started.is_none() || old.started == new.started || new.disk > old.disk;
-                // A restore archives the data that it replaces. Until then the data must remain,
-                // even if the restore fails.
+                // A restore archives the data that it replaces. Until the restore archives the
+                // data, the data must remain, even if the restore fails.
                 let lost = old.data.is_some() && new.data != old.data && new.ordered == 0 && {
                     let (back, forth) = (
                         new.started == old.data.map(|(proposal, _)| proposal),
@@ -176,8 +176,8 @@ impl Explorer {
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
                 let theirs = disk_ids_of(*second);
-                // A node that abandoned a restore after all had accepted it runs alongside nodes
-                // that did not abandon it. The next check covers that case.
+                // If a node abandoned a restore after all nodes had accepted it, the node runs in a
+                // different cluster from the nodes that did not. The next check covers that case.
                 let both = ordered(*proposal) == 0 && ordered(*second) == 0;
                 if proposal != second && both && disk_ids.iter().zip(theirs).all(same_members) {
                     return Some(format!(
@@ -186,8 +186,8 @@ impl Explorer {
                 }
             }
         }
-        // The nodes of a proposal with different members (through the operator's --without) may
-        // have begun a cluster. That cluster must never have a quorum.
+        // If the operator used --without, the nodes of a proposal with other members may also have
+        // bootstrapped a cluster. At most one cluster may have a quorum.
         let quorate = |proposal: &u8| {
             let members = disk_ids_of(*proposal)
                 .iter()

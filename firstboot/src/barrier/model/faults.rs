@@ -6,15 +6,15 @@ use super::{Explorer, World};
 /// The maximum number of faults of each kind in one exploration.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Faults {
-    /// Lost disks.
+    /// The number of lost disks.
     pub(super) wipes: u8,
-    /// Restarted nodes.
+    /// The number of restarts of a node.
     pub(super) crashes: u8,
-    /// Uses of `--without` by an operator.
+    /// The number of times that an operator uses `--without`.
     pub(super) exclusions: u8,
-    /// Orders to restore that a node abandons.
+    /// The number of orders to restore that a node abandons.
     pub(super) give_ups: u8,
-    /// Orders to restore that the operator gives at an unexpected time.
+    /// The number of orders to restore that the operator gives at an unexpected time.
     pub(super) unexpected_orders: u8,
 }
 
@@ -65,7 +65,8 @@ impl Explorer {
                 after.crashes -= 1;
                 next.push(after);
             }
-            // The operator excludes the last node. As in run.rs, this gives the node a new disk id.
+            // The operator excludes the last node by a command on this node. As in run.rs, this
+            // node then gets a new disk id.
             let last = self.names.len() - 1;
             let node = self.node(world, at);
             if world.exclusions > 0 && at != last && node.without == 0 {

@@ -1,16 +1,16 @@
-//! A model checker for members whose data is deleted, or replaced with an older copy or with
-//! another member's data, at any moment and while any other members are down. It proves that an
-//! elected leader never lacks an acknowledged write.
+//! A model checker for members that lose their data. At any moment, and while any other members are
+//! down, the data can be deleted or replaced with an older copy or with another member's data. The
+//! checker proves that an elected leader never lacks an acknowledged write.
 //!
 //! The model includes only the relevant parts of raft. A log is a list of writes. A majority of the
-//! voters, if they run, can elect the one among them with the newest log. The leader adds a write,
-//! which is acknowledged once a majority has stored it. A new member receives the leader's log and
-//! then becomes a voter. The nodes follow the real rules: `judge` decides whether etcd may start,
-//! and `classify_disk` decides how firstboot continues.
+//! voters, if they run, can elect the voter with the newest log among them. The leader adds a
+//! write, which is acknowledged once a majority has stored it. A new member receives the leader's
+//! log and then becomes a voter. The nodes follow the real rules: `judge` decides whether etcd may
+//! start, and `classify_disk` decides how firstboot continues.
 //!
 //! The model makes one simplification. In reality, some milliseconds pass between the creation of
 //! etcd's first log and the entry in firstboot's journal, and etcd can vote in that time. In the
-//! model both happen at the same instant.
+//! model, both events happen at the same instant.
 
 use crate::data::{DataDirState, Expected, Verdict, judge};
 use crate::journal::DiskState;
@@ -26,7 +26,7 @@ type Member = (u8, u8);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<Node>,
-    /// For each node, the member with which it votes, if it has one.
+    /// For each node, the member that it votes as, or `None` if it is not a voter.
     voters: Vec<Option<u8>>,
     /// For each node, the number of times that it has become a member.
     members: Vec<u8>,
@@ -37,15 +37,16 @@ struct World {
 /// The number of events of each kind that can still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Budget {
-    /// Writes.
+    /// The number of writes.
     pub(super) writes: u8,
-    /// Losses of data, which is deleted or replaced with a copy or with another member's data.
+    /// The number of times that a node's data is deleted, or replaced with a copy or with another
+    /// member's data.
     pub(super) losses: u8,
-    /// Copies of data that the operator makes.
+    /// The number of copies of data that the operator makes.
     pub(super) copies: u8,
-    /// Killed etcd processes.
+    /// The number of times that etcd is killed.
     pub(super) kills: u8,
-    /// Nodes that are switched off.
+    /// The number of times that a node is switched off.
     pub(super) offs: u8,
 }
 
@@ -79,8 +80,8 @@ impl World {
         }
     }
 
-    /// Returns the voters that run. etcd takes its own id only from its WAL, so the WAL must belong
-    /// to the voter.
+    /// Returns the voters that run. etcd reads its own member id from its WAL, so a voter runs only
+    /// if the WAL is the voter's own.
     fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()
     }
@@ -157,17 +158,16 @@ impl World {
         Ok(next)
     }
 
-    /// Models what firstboot does on a node that waits to rejoin, once a majority of the others
-    /// permits the node to rejoin. firstboot removes the node's old member, and then a new member
-    /// joins with the leader's log. These are two steps, because a node can be switched off between
-    /// them.
+    /// Models firstboot on a node that waits to rejoin, once a majority of the other members
+    /// permits it. firstboot removes the node's old member, and then a new member joins with the
+    /// leader's log. The model has two steps, because the node can be switched off between the
+    /// removal and the join.
     fn rebuild(&self, at: usize) -> Result<Vec<Self>, String> {
         let mut next = Vec::new();
         for (leader, majority) in self.majorities() {
             let entries = self.leader_log(leader)?;
             let mut after = self.clone();
-            // A membership change is an entry like any other, so a majority has every earlier
-            // entry.
+            // A membership change is an entry of the log, so a majority has every earlier entry.
             for at in &majority {
                 after.nodes[*at].replicate(&entries);
             }

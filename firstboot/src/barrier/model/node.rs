@@ -1,6 +1,6 @@
 //! Defines a node of the model.
 
-/// The state that a node reports, in a compact form in which disks and proposals are numbers.
+/// The state that a node reports, in a compact form: numbers represent disks and proposals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum ModelMessage {
     Nothing,
@@ -13,7 +13,7 @@ pub(super) enum ModelMessage {
     Etcd(u8),
 }
 
-/// One node, with its disk and its memory.
+/// A node with its disk and its memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub(super) disk: u8,
@@ -24,8 +24,8 @@ pub(super) struct Node {
     pub(super) started: Option<u8>,
     /// The number of the snapshot that the node was ordered to restore, or 0 without an order.
     pub(super) ordered: u8,
-    /// While the node has an order: the proposal of the data on its disk, and the disk id with
-    /// which that proposal began.
+    /// While the node has an order, the proposal from which the data on its disk came, and the disk
+    /// id in that proposal.
     pub(super) data: Option<(u8, u8)>,
     pub(super) seen: Vec<ModelMessage>,
 }

@@ -22,7 +22,7 @@ fn safe(what: &str, explored: Explored) -> Explored {
 }
 
 #[test]
-fn without_faults_all_become_members_of_one_cluster() {
+fn without_faults_all_nodes_become_members_of_one_cluster() {
     for count in 1..=4 {
         let explored = safe(
             &format!("{count} nodes"),
@@ -76,7 +76,7 @@ fn excluded_members_that_are_only_slow_form_no_second_quorum() {
 }
 
 #[test]
-fn five_nodes_at_random() {
+fn five_nodes_in_random_orders_of_events_form_no_second_cluster() {
     let explored = safe(
         "5 nodes at random, events",
         some(
@@ -269,8 +269,8 @@ fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, P
     reported.collect()
 }
 
-/// A wrong rule: the node starts etcd when all nodes are empty, before they have accepted the
-/// proposal.
+/// A wrong rule: the node starts etcd when all nodes are empty, before all of them have accepted
+/// the proposal.
 fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Action {
     let (Some(proposal), Some(reported)) = (local.proposals.last(), phases(local, views)) else {
         return decide(local, views);
@@ -300,7 +300,8 @@ fn starts_with_stale_disk_ids(local: &LocalState, views: &PeerObservations) -> A
     }
 }
 
-/// A wrong rule: a node that sees a running cluster continues with the empty members instead.
+/// A wrong rule: a node that observes a running cluster bootstraps a new one with the empty
+/// members.
 fn overlooks_living_clusters(local: &LocalState, views: &PeerObservations) -> Action {
     let step = decide(local, views);
     let (Action::JoinRunningCluster, Some(proposal)) = (&step, local.proposals.last()) else {

@@ -40,7 +40,7 @@ fn expected() -> Expected {
     }
 }
 
-/// Returns data exactly as etcd left it.
+/// Returns the state of data that is exactly as etcd left it.
 fn left() -> DataDirState {
     DataDirState {
         contents: Contents::HasWal,
@@ -71,7 +71,7 @@ fn data_as_etcd_left_it_is_intact() {
             None
         ),
         Verdict::Intact,
-        "the database may lag behind the WAL"
+        "the database may be behind the WAL"
     );
 }
 

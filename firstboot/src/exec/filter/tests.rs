@@ -16,8 +16,8 @@ fn the_table_lists_each_kernel_call_once() -> Result<()> {
     Ok(())
 }
 
-/// A wrong number would allow a different call. The test compares the numbers with those of the C
-/// library.
+/// A wrong number in the table would allow a different call, so the test compares the numbers with
+/// those of the C library.
 #[test]
 fn the_numbers_match_the_names() -> Result<()> {
     let calls = calls()?;
@@ -51,7 +51,7 @@ fn the_numbers_match_the_names() -> Result<()> {
 
 #[test]
 fn every_filter_stays_below_the_kernels_limit() -> Result<()> {
-    // BPF_MAXINSNS (include/uapi/linux/bpf_common.h).
+    // The kernel's limit is BPF_MAXINSNS (include/uapi/linux/bpf_common.h).
     for sockets in [
         &[][..],
         &[Sockets::Inet],
@@ -62,8 +62,7 @@ fn every_filter_stays_below_the_kernels_limit() -> Result<()> {
     Ok(())
 }
 
-/// If the filter had an entry without rules for the call, it would allow the call with any
-/// arguments.
+/// An entry without rules for a call would allow the call with any arguments.
 #[test]
 fn without_socket_kinds_no_socket_can_be_opened() -> Result<()> {
     assert!(matches("socket", &[])?.is_empty());

@@ -1,5 +1,5 @@
-//! Tests that firstboot does not follow entries that another user plants in its folders, does not
-//! change anything outside the folders, and does not block.
+//! Tests operations on folders in which another user has planted entries. firstboot must not follow
+//! the entries, change anything outside the folders, or block.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -38,7 +38,7 @@ const ALL: [Planted; 8] = [
     Planted::File,
 ];
 
-/// A folder to which another user can write, and the files outside of it.
+/// A folder to which another user can write, and the files outside that folder.
 struct Bed {
     root: tempfile::TempDir,
 }
@@ -184,8 +184,8 @@ fn own() -> (u32, u32) {
     (geteuid().as_raw(), nix::unistd::getegid().as_raw())
 }
 
-/// Runs an operation in a thread, so that an operation that blocks on a FIFO fails the test instead
-/// of hanging it.
+/// Runs an operation in a thread, so that the test fails instead of hanging if the operation blocks
+/// on a FIFO.
 fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
     let (send, done) = mpsc::channel();
     std::thread::spawn(move || send.send(act()));
@@ -194,7 +194,7 @@ fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'stat
 }
 
 #[test]
-fn whatever_is_planted_nothing_outside_changes_and_nothing_hangs() {
+fn no_planted_entry_changes_anything_outside_or_blocks() {
     for (what, deed) in DEEDS {
         for planted in ALL {
             // The entry is planted at the path itself, at its temporary name, or at a folder on the
@@ -268,7 +268,7 @@ fn only_links_owned_by_root_are_followed() {
 }
 
 #[test]
-fn a_swap_between_two_checks_is_noticed_or_harmless() {
+fn a_swap_between_two_checks_is_detected_or_harmless() {
     let bed = Bed::new();
     let at = bed.volume().join("x");
     let before = bed.picture();

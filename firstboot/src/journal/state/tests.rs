@@ -93,7 +93,7 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
         (state.etcd, archived.etcd.map(|etcd| etcd.patch)),
         (None, Some(1))
     );
-    // After the member has lost its data, it must not start as an empty member, because the others
+    // A member that has lost its data must not start as an empty member, because the other members
     // would mistake its new log for the old one.
     for (contents, verdict) in [
         (Contents::Empty, Verdict::Fresh),
@@ -138,7 +138,7 @@ fn the_state_changes_only_once_the_swap_is_done() {
 }
 
 #[test]
-fn an_operators_order_holds_until_it_is_executed() {
+fn an_operators_order_remains_until_it_is_executed() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(folder.path().join("journal")).unwrap();
     let mut after = |event| {

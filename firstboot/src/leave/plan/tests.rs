@@ -119,14 +119,14 @@ proptest! {
     /// Every observation that leads to a removal leaves a cluster whose voters are all healthy and
     /// therefore have a quorum.
     #[test]
-    fn no_quorum_is_ever_broken(
+    fn no_removal_breaks_a_quorum(
         lists in prop::collection::vec((any::<bool>(), prop::collection::vec(0..3_u8, 7)), 0..7),
         answers in prop::collection::vec(any::<bool>(), 7),
         leader in prop::option::of(1..8_u64),
         alone in any::<bool>(),
         same in any::<bool>(),
     ) {
-        // 0 stands for no member, 1 for a voter, 2 for a learner.
+        // In `kinds`, 0 means no member, 1 a voter, and 2 a learner.
         let list = |kinds: &[u8]| -> Vec<Member> {
             let listed = (1..).zip(kinds).filter(|(_, kind)| **kind > 0);
             listed.map(|(id, kind)| Member { is_learner: *kind == 2, ..member(id) }).collect()

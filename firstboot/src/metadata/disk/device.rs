@@ -1,4 +1,4 @@
-//! Reads bytes from a disk, and numbers from the disk's records.
+//! Reads bytes from a disk, and numbers from records on the disk.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::metadata::document::LIMIT;
 
-/// The limit on the number of bytes that firstboot reads from one disk. The limit is needed because
-/// a damaged chain of clusters can be circular.
+/// The maximum number of bytes that firstboot reads from one disk. Without this limit, a damaged,
+/// circular chain of clusters would never end.
 const BUDGET: u64 = 16 * LIMIT;
 
 /// An open disk, with a limit on the number of bytes that may be read from it.
@@ -43,7 +43,7 @@ impl Disk {
     }
 }
 
-/// Checks the size of a file on a disk. Fails if it is larger than a node document can be.
+/// Checks the size of a file on a disk. Fails if the file is larger than a node document can be.
 pub(super) fn checked_size(size: u32) -> Result<usize> {
     ensure!(
         u64::from(size) <= LIMIT,

@@ -1,4 +1,4 @@
-//! Reads one file of a FAT volume. It accepts everything that CentOS 7's kernel mounts
+//! Reads one file of a FAT volume. This reader accepts every volume that CentOS 7's kernel mounts
 //! (3.10.0-1160, fs/fat/inode.c, `fat_fill_super`), which is more than Microsoft's specification
 //! allows. Examples are a FAT32 volume with few clusters, as `mkfs.vfat -F 32` creates it on a
 //! small disk, two different sector counts, and a boot sector without a signature.
@@ -130,7 +130,7 @@ impl<'a> Volume<'a> {
         }
     }
 
-    /// Reads whole clusters of a chain until at least `enough` bytes have been read.
+    /// Reads complete clusters of a chain until at least `enough` bytes have been read.
     fn chain(&self, first: u32, enough: usize) -> Result<Vec<u8>> {
         let mut content = Vec::new();
         let mut next = (enough > 0).then_some(first);
@@ -222,7 +222,8 @@ fn short_name(entry: &[u8]) -> String {
     }
 }
 
-/// A long name. Its parts are stored before the entry of the short name, the last part first.
+/// A long name. The parts of a long name are stored before the entry of the short name, the last
+/// part first.
 #[derive(Debug, Default)]
 struct LongName {
     /// The parts of the name, with their positions.
@@ -254,8 +255,8 @@ impl LongName {
         ));
     }
 
-    /// Returns the name if it belongs to this short entry. Its parts must be complete, and the
-    /// checksum must match.
+    /// Returns the long name if it belongs to this short entry. The name's parts must be complete,
+    /// and the checksum must match.
     fn of(self, entry: &[u8]) -> Option<String> {
         let sum = entry[..11]
             .iter()

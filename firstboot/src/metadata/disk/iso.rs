@@ -10,15 +10,16 @@ const SECTOR: usize = 2048;
 const FIRST_DESCRIPTOR: u64 = 16;
 /// The maximum number of descriptors, which is more than any real disk contains.
 const MAX_DESCRIPTORS: u64 = 64;
-/// The maximum size of a folder in bytes. 1 MiB can hold thousands of entries.
+/// The maximum size of a folder in bytes. A folder of 1 MiB has room for thousands of entries.
 const MAX_FOLDER: u32 = 1 << 20;
-/// The maximum number of continuations, which is more than the Rock Ridge fields of any entry need.
+/// The maximum number of continuation areas, which is more than the Rock Ridge fields of any entry
+/// need.
 const MAX_CONTINUATIONS: usize = 8;
 /// The length of the part of a record that precedes the name (ECMA-119, 9.1).
 const RECORD: usize = 33;
 
 /// Returns whether the disk has an ISO 9660 file system. Checks the identifier of the first
-/// descriptor, which follows the descriptor's type.
+/// descriptor, which is after the descriptor's type.
 pub(super) fn is_iso(disk: &Disk) -> bool {
     disk.bytes(FIRST_DESCRIPTOR * SECTOR as u64 + 1, 5)
         .is_ok_and(|magic| magic == b"CD001")
@@ -27,8 +28,8 @@ pub(super) fn is_iso(disk: &Disk) -> bool {
 /// Returns the content of the file, or `None` if the disk does not contain the file.
 pub(super) fn read(disk: &Disk, path: &str) -> Result<Option<Vec<u8>>> {
     let mut trees = trees(disk)?;
-    // The primary tree contains the Rock Ridge names and the plain names. A disk without Rock Ridge
-    // may have a Joliet tree in addition.
+    // The primary tree contains the Rock Ridge names and the plain names. Try the primary tree
+    // before a Joliet tree, which a disk without Rock Ridge may contain in addition.
     trees.sort_by_key(|tree| tree.names);
     for tree in trees {
         if let Some(content) = tree.read(path)? {
@@ -233,7 +234,7 @@ fn without_version(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Returns whether a plain ISO 9660 name corresponds to the wanted one. Such names consist of
+/// Returns whether a plain ISO 9660 name corresponds to the wanted one. Plain names consist of
 /// capital letters, digits and underscores, and have at most eight characters at level 1:
 /// `user-data` becomes `USER_DATA` or `USER_DAT`.
 fn is_plain_name(own: &str, wanted: &str) -> bool {

@@ -6,9 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-/// Returns the disks with this label, regardless of case. udev's links are read first because
-/// reading them costs nothing. blkid reads every disk, so it runs only if udev has created no
-/// links.
+/// Returns the disks with this label, regardless of case. Reads udev's links first, which is cheap.
+/// Runs blkid, which reads every disk, only if udev has created no link for this label.
 pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
     if let Ok(folder) = fs::read_dir(links) {
         let named = folder.flatten().filter(|link| {
@@ -38,8 +37,8 @@ fn among(listing: &str, label: &str) -> Vec<PathBuf> {
             disk.lines()
                 .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
         };
-        // FAT stores its label twice. The label in the boot sector is used if the root folder does
-        // not contain one.
+        // A FAT volume stores its label twice. Use the label in the boot sector if the root folder
+        // does not contain a label.
         let found = value("LABEL").or_else(|| value("LABEL_FATBOOT"));
         if found.is_some_and(|found| found.eq_ignore_ascii_case(label)) {
             disks.extend(value("DEVNAME").map(PathBuf::from));
@@ -68,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn udevs_links_are_enough() {
+    fn blkid_does_not_run_if_udev_has_created_a_link() {
         let links = tempfile::tempdir().unwrap();
         for name in ["boot", "CONFIG-2", "config-2"] {
             fs::write(links.path().join(name), "").unwrap();

@@ -1,6 +1,5 @@
 //! Finds labelled disks and reads the files on them. firstboot reads FAT and ISO 9660 itself, so
-//! that the kernel's file systems do not process data from a foreign disk, and no kernel module is
-//! needed.
+//! that the kernel's file systems do not process an untrusted disk, and no kernel module is needed.
 
 mod device;
 mod fat;
@@ -20,8 +19,8 @@ pub(super) fn labelled(label: &str) -> Result<Vec<PathBuf>> {
     label::find(Path::new("/dev/disk/by-label"), label)
 }
 
-/// Returns the content of a file on a disk, or `None` if the disk does not have the file. `path` is
-/// relative to the disk's root, with `/` between names.
+/// Returns the content of a file on a disk, or `None` if the disk does not contain the file. `path`
+/// is relative to the disk's root, with `/` between names.
 pub(super) fn read(disk: &Path, path: &str) -> Result<Option<Vec<u8>>> {
     let disk = Disk::open(disk)?;
     if iso::is_iso(&disk) {

@@ -107,8 +107,8 @@ fn a_file_is_read_from_each_fat_width() {
     }
 }
 
-/// Returns a FAT32 volume as `mkfs.vfat -F 32` creates it on a disk of 1 MiB. It has fewer clusters
-/// than Microsoft's rule requires.
+/// Returns a FAT32 volume as `mkfs.vfat -F 32` creates it on a disk of 1 MiB. The volume has fewer
+/// clusters than Microsoft's specification requires.
 fn small_fat32(content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 2048 * 512];
     image[..3].copy_from_slice(&[0xEB, 0x58, 0x90]);
@@ -139,7 +139,7 @@ fn small_fat32(content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn fat_that_the_kernel_mounts_is_read() {
+fn a_fat_volume_that_the_kernel_mounts_is_read() {
     assert_eq!(
         read_image(&small_fat32(b"small"), "node.txt")
             .unwrap()
@@ -205,7 +205,7 @@ fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8>
         let file = record(&name, false, 21, content.len(), fields);
         put(sector, 0, &[own.clone(), own, file].concat());
     }
-    // A continuation area for the Rock Ridge fields.
+    // The continuation area of the Rock Ridge fields.
     put(22, 100, b"NM\x0a\x01\0-data");
     put(21, 0, content);
     image
@@ -259,7 +259,7 @@ fn a_file_is_read_by_each_kind_of_name() {
 }
 
 #[test]
-fn a_disk_without_a_file_system_is_an_error() {
+fn a_disk_with_no_or_a_damaged_file_system_is_reported() {
     for image in [vec![0; 40_000], vec![0xA5; 40_000], vec![]] {
         assert!(read_image(&image, "user-data").is_err());
     }
@@ -279,7 +279,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn a_damaged_fat_does_not_cause_a_panic(
+    fn a_damaged_fat_volume_does_not_cause_a_panic(
         flips in prop::collection::vec((0usize..64 * 512, any::<u8>()), 1..30),
         boot in prop::collection::vec((11usize..64, any::<u8>()), 0..6),
         length in 0usize..256 * 512,
@@ -296,7 +296,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_iso_does_not_cause_a_panic(
+    fn a_damaged_iso_9660_disk_does_not_cause_a_panic(
         flips in prop::collection::vec((16usize * 2048..23 * 2048, any::<u8>()), 0..30),
         records in prop::collection::vec((0usize..2, 0usize..200, any::<u8>()), 0..8),
         length in 16usize * 2048..24 * 2048,

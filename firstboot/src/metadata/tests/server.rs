@@ -1,5 +1,5 @@
-//! A small HTTP server for a single test: a function answers each request, and the server records
-//! the requests.
+//! Implements a small HTTP server for a single test. A function answers each request, and the
+//! server records the requests.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -23,7 +23,7 @@ impl Request {
     }
 }
 
-/// Status, further header lines, and body.
+/// An answer: the status, further header lines, and the body.
 pub(super) type Response = (u16, &'static str, Vec<u8>);
 
 #[derive(Debug)]

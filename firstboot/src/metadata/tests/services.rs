@@ -33,8 +33,8 @@ fn ask_on(platform: Platform, source: &Source, server: &Server) -> Result<Source
     })
 }
 
-/// Installs a crypto provider. Without one, reqwest does not create a client, even for plain http.
-/// Another test may have installed the provider already.
+/// Installs a crypto provider. Without a provider, reqwest does not create a client, even for plain
+/// HTTP. Another test may have installed the provider already.
 fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
@@ -83,7 +83,8 @@ fn a_service_is_queried_only_on_its_own_platform() {
 fn openstack_returns_the_user_data() {
     const META: &str = r#"{"uuid":"u-1","hostname":"x","random_seed":"…"}"#;
     let ask = |server: &Server| ask_on(Platform::Openstack, &openstack::SOURCE, server);
-    // First Neutron's proxy has not found the port yet, and then Nova is busy.
+    // The service first answers 404, because Neutron's proxy has not found the port yet, and then
+    // 500, because Nova is busy.
     let mut early = vec![status(500), status(404)];
     let server = Server::start(move |request| match request.line.as_str() {
         "GET /openstack/latest/meta_data.json" => early.pop().unwrap_or_else(|| ok(META)),
@@ -120,8 +121,8 @@ fn openstack_returns_the_user_data() {
     );
 }
 
-/// Starts a server that answers like EC2's service. It requires a token that it has issued, and
-/// each token is valid for a limited number of requests.
+/// Starts a server that answers like EC2's service. The server requires a token that it has issued,
+/// and each token is valid for a limited number of requests.
 fn ec2_service(uses: u32, user_data: Response) -> Server {
     let (mut number, mut left) = (0, 0);
     Server::start(move |request: &Request| {
@@ -186,7 +187,7 @@ fn version_1_of_ec2_is_never_queried() {
         (404, "answered 404"),
         (400, "answered 400"),
     ] {
-        // A service of version 1 would answer requests without a token.
+        // This service supports only version 1, so it would answer requests without a token.
         let server = Server::start(move |request| {
             if request.line.starts_with("PUT") {
                 status(status_of_put)
@@ -214,7 +215,7 @@ fn version_1_of_ec2_is_never_queried() {
 const FLAVOR: &str = "Metadata-Flavor: Google\r\n";
 
 #[test]
-fn gce_requests_and_answers_carry_the_header() {
+fn gce_is_accepted_only_with_the_header_in_its_answers() {
     let ask = |server: &Server| ask_on(Platform::Gce, &gce::SOURCE, server);
     let google = |flavored: &'static str, data: Response| {
         Server::start(move |request| {
@@ -244,7 +245,7 @@ fn gce_requests_and_answers_carry_the_header() {
 }
 
 #[test]
-fn azure_returns_base64() {
+fn user_data_of_azure_is_decoded_from_base64() {
     let ask = |server: &Server| ask_on(Platform::Azure, &azure::SOURCE, server);
     let azure = |data: &'static str| {
         // The service does not have data for a machine that has only just started.

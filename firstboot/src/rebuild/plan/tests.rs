@@ -16,7 +16,8 @@ fn member(id: u64) -> Member {
     }
 }
 
-/// Returns a cluster of nodes 1, 2 and 3, in which 3 must be rebuilt, and 1 and 2 are healthy.
+/// Returns a cluster of nodes 1, 2 and 3, in which node 3 must be rebuilt and the other two are
+/// healthy.
 fn observed() -> Observed {
     let peer = |id: u64| Peer {
         name: format!("etcd-{id}"),
@@ -85,7 +86,7 @@ fn a_node_is_removed_added_and_joins() {
 }
 
 #[test]
-fn a_quorum_is_never_put_at_risk() {
+fn no_step_is_taken_without_a_quorum_that_agrees() {
     waits(|now| now.peers.clear(), "[no-quorum]");
     waits(
         |now| now.peers.truncate(1),
@@ -102,7 +103,7 @@ fn a_quorum_is_never_put_at_risk() {
 }
 
 #[test]
-fn a_second_machine_with_this_identity_is_noticed() {
+fn a_second_machine_with_this_identity_is_detected() {
     let mut now = observed();
     now.peers[0].connected = BTreeMap::from([(3, 1)]);
     let RebuildStep::DuplicateMember(why) = plan(&now) else {
@@ -171,7 +172,7 @@ fn only_one_learner_is_added_at_a_time() {
 }
 
 #[test]
-fn a_node_that_could_not_run_does_not_join() {
+fn a_node_that_could_not_run_as_a_member_does_not_join() {
     waits(
         |now| now.free = 100 << 20,
         "this node has 100 MiB free for etcd",
@@ -211,7 +212,7 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
     let mut now = observed();
     newer(&mut now);
     assert_eq!(plan(&now), RebuildStep::Remove(3));
-    // One of five members is down, so its version is unknown.
+    // The version of the member that is down is unknown.
     waits(
         |now| {
             newer(now);
@@ -228,9 +229,9 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
 }
 
 proptest! {
-    /// These requirements hold for every observation: a member is removed or added only if the
-    /// healthy voters are a quorum before and after the change; only a member with this node's own
-    /// name or address is removed; and there is never more than one learner.
+    /// The test checks three requirements for every observation. A member is removed or added only
+    /// if the healthy voters are a quorum before and after the change. Only a member with this
+    /// node's own name or address is removed. There is never more than one learner.
     #[test]
     fn no_step_puts_a_quorum_at_risk(
         kinds in prop::collection::vec(0..3_u8, 7),
@@ -242,7 +243,7 @@ proptest! {
         clusters in prop::collection::btree_set(7..9_u64, 0..3),
         moved in any::<bool>(),
     ) {
-        // 0 stands for no member, 1 for a voter, 2 for a learner.
+        // In `kinds`, 0 means no member, 1 a voter, and 2 a learner.
         let list = |kinds: &[u8]| -> Vec<Member> {
             let listed = (1..).zip(kinds).filter(|(_, kind)| **kind > 0);
             listed.map(|(id, kind)| Member { is_learner: *kind == 2, ..member(id) }).collect()
@@ -304,7 +305,7 @@ fn a_log_that_may_have_v2_requests_is_lengthened_before_3_7_joins() {
         ("3.7.3", "3.6.16", [101, 100], &lengthen),
         ("3.7.3", "3.6.16", [101, 101], &goes_on),
         ("3.6.16", "3.6.16", [9, 9], &goes_on),
-        // These members have read the log.
+        // These members run 3.7, so they have already read the log.
         ("3.7.3", "3.7.3", [9, 9], &goes_on),
     ] {
         assert_eq!(

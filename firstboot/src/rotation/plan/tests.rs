@@ -1,4 +1,4 @@
-//! Tests the plan of a rotation, and proves it over all states of three nodes.
+//! Tests the plan of a rotation, and checks it in all reachable states of three nodes.
 
 use super::*;
 
@@ -53,7 +53,7 @@ fn waits(observed: &Observed, words: &[&str]) {
 }
 
 #[test]
-fn a_member_trusts_then_presents_then_drops() {
+fn a_member_trusts_the_new_ca_then_presents_it_then_drops_the_old_ca() {
     let (old, both) = (member("o", "o"), member("no", "o"));
     // The document contains both CAs, or only the new one.
     for wanted in ["no", "n"] {
@@ -163,7 +163,7 @@ fn a_member_counts_only_if_both_of_its_ports_trust_the_new_ca() {
 }
 
 #[test]
-fn node_catches_up_only_if_all_that_answer_trust_the_new_ca() {
+fn a_node_catches_up_only_if_all_members_that_answer_trust_the_new_ca() {
     let is_behind = |others: &[&str]| {
         let others: Vec<_> = others.iter().map(|trusted| names(trusted)).collect();
         is_left_behind(&names("o"), &names("n"), &others)
@@ -174,11 +174,12 @@ fn node_catches_up_only_if_all_that_answer_trust_the_new_ca() {
     }
 }
 
-/// Three nodes receive their documents in any order, and each executes one step at a time by this
-/// rule. No member ever presents a certificate that another member does not trust, at most one
-/// member restarts at a time, and in the end all nodes use what their documents contain.
+/// Three nodes receive their documents in any order, and each node executes one step at a time by
+/// this rule. No member ever presents a certificate that another member does not trust, and at most
+/// one member restarts at a time. At the end, all nodes use the CAs and certificates of their
+/// documents.
 #[test]
-fn no_order_of_steps_locks_a_member_out() {
+fn no_order_of_steps_lets_a_member_present_an_untrusted_certificate() {
     explore::all("no");
     explore::all("n");
 }
@@ -191,7 +192,7 @@ mod explore {
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
     struct Node {
         has_new_document: bool,
-        /// The CAs on the disk.
+        /// The CAs on the node's disk.
         installed: String,
         issuer: String,
         /// The CAs that etcd read when it started.
@@ -209,8 +210,8 @@ mod explore {
         all.into_iter().collect()
     }
 
-    /// Returns the state of one node after the next step that the rule requires. If the node is
-    /// killed at any time, its state does not change.
+    /// Returns the state of one node after the next step that the rule requires. The model has no
+    /// event for a killed node, because a kill does not change the state.
     fn next(nodes: &[Node; 3], at: usize, wanted: &str) -> Option<Node> {
         let mut node = nodes[at].clone();
         if !node.has_new_document {

@@ -19,15 +19,15 @@ const COLUMNS: usize = 64;
 /// Reads the header and decrypts the file key.
 ///
 /// # Errors
-/// [`ErrorKind::PermissionDenied`] if the header is valid but none of the identities decrypts the
-/// file key.
+/// Returns [`ErrorKind::PermissionDenied`] if the header is valid but none of the identities
+/// decrypts the file key.
 pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Result<FileKey> {
     let mut header = Header {
         from: from.by_ref().take(LIMIT),
         read: Vec::new(),
     };
     if header.line()?.as_bytes() != &MAGIC[..MAGIC.len() - 1] {
-        return Err(wrong("it does not begin like an age file"));
+        return Err(wrong("its first line is not that of an age file"));
     }
     let (mut found, mut stanzas, mut passphrase) = (None, 0, false);
     let given = loop {
@@ -42,7 +42,7 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
         } = header.stanza(&line)?;
         stanzas += 1;
         passphrase |= kind == "scrypt";
-        // Stanzas of other types are for other recipients.
+        // Skip stanzas of other types, which are for other recipients.
         if kind == "X25519" {
             let [share] = arguments[..] else {
                 return Err(wrong("its header has a stanza with invalid arguments"));
@@ -93,7 +93,7 @@ struct Stanza<'l> {
     body: Vec<u8>,
 }
 
-/// A header while it is being read.
+/// A header that is being read.
 struct Header<R> {
     from: io::Take<R>,
     /// The bytes read so far.

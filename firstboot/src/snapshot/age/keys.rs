@@ -27,7 +27,7 @@ pub(super) type FileKey = [u8; 16];
 /// The secret keys of recipients.
 pub(crate) struct Identities(pub(super) Vec<[u8; 32]>);
 
-// Never prints the keys.
+// The output omits the keys.
 impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} identities", self.0.len())
@@ -44,7 +44,8 @@ impl Identities {
             .with_context(|| format!("cannot read the attributes of {}", path.display()))?;
         if about.mode() & 0o077 != 0 {
             return Err(no(format!(
-                "{0}, which holds secret keys, is accessible to users other than its owner. Run `chmod 600 {0}`",
+                "{0}, which contains secret keys, is accessible to users other than its owner. \
+                Run `chmod 600 {0}`",
                 path.display()
             )));
         }
@@ -56,7 +57,7 @@ impl Identities {
         let mut keys = Vec::new();
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if !line.is_empty() && !line.starts_with('#') {
-                // The error must not contain the line, because the line is secret.
+                // Do not include the line in the error, because the line is secret.
                 keys.push(recipes::recipient::key(line, "age-secret-key-").ok_or_else(|| {
                     format!("line {number}: expected an identity as `age-keygen` creates it, AGE-SECRET-KEY-1…")
                 })?);
@@ -88,8 +89,8 @@ pub(super) fn aead(key: &[u8; 32]) -> io::Result<LessSafeKey> {
         .map_err(|_| Error::other("the key does not have 32 bytes"))
 }
 
-/// Returns the key that encrypts the file key for one recipient, or `None` if the two keys have no
-/// common secret. Only a malicious key has that effect.
+/// Returns the key that encrypts the file key for one recipient, or `None` if the shared secret of
+/// the two keys is zero, which only a malicious key can cause.
 pub(super) fn wrapping(
     own: [u8; 32],
     theirs: [u8; 32],

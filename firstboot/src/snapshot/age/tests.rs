@@ -1,5 +1,5 @@
-//! Tests that encryption and decryption are compatible with each other and, if it is installed,
-//! with the `age` program (tests/tools.sh installs it).
+//! Tests that encryption and decryption are compatible with each other and, if the `age` program is
+//! installed, with that program. tests/tools.sh installs it.
 
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
@@ -38,7 +38,7 @@ fn recipients(texts: &[&str]) -> Vec<Recipient> {
 
 fn sealed(plain: &[u8], to: &[&str]) -> Vec<u8> {
     let mut sealer = Encryptor::begin(&recipients(to), Vec::new()).unwrap();
-    // The boundaries of the pieces differ from those of the chunks.
+    // Write pieces whose boundaries differ from the boundaries of the chunks.
     plain
         .chunks(10_007)
         .for_each(|piece| sealer.write_all(piece).unwrap());
@@ -77,8 +77,8 @@ fn only_the_recipients_can_decrypt() {
 }
 
 /// Returns the sizes to test with the `age` program. If the program is not installed, returns no
-/// sizes and prints a message that the test harness does not capture. An end-to-end test does the
-/// same with snapshots.
+/// sizes and prints a message that the test harness does not capture. An end-to-end test also runs
+/// the `age` program, with snapshots.
 fn sizes_for_age(test: &str) -> Vec<usize> {
     if Command::new("age")
         .arg("--version")
@@ -93,8 +93,8 @@ fn sizes_for_age(test: &str) -> Vec<usize> {
 }
 
 #[test]
-fn the_age_program_decrypts_files_encrypted_here() {
-    for size in sizes_for_age("the_age_program_decrypts_files_encrypted_here") {
+fn the_age_program_decrypts_files_that_firstboot_encrypted() {
+    for size in sizes_for_age("the_age_program_decrypts_files_that_firstboot_encrypted") {
         let folder = tempfile::tempdir().unwrap();
         let (key, file) = (folder.path().join("key"), folder.path().join("file"));
         std::fs::write(&key, SECRET.as_str()).unwrap();
@@ -115,8 +115,8 @@ fn the_age_program_decrypts_files_encrypted_here() {
 }
 
 #[test]
-fn files_encrypted_by_age_can_be_decrypted() {
-    for size in sizes_for_age("files_encrypted_by_age_can_be_decrypted") {
+fn firstboot_decrypts_files_that_the_age_program_encrypted() {
+    for size in sizes_for_age("firstboot_decrypts_files_that_the_age_program_encrypted") {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, some(size)).unwrap();
@@ -215,7 +215,7 @@ fn the_recipients_stanza_must_be_valid() {
         let error = opened(&with("", spoil), &SECRET).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
     }
-    // A key share that yields the same secret for every identity.
+    // This key share yields the same secret for every identity.
     let low = with("", |own| {
         format!("-> X25519 {zeros}\n{}", own.split_once('\n').unwrap().1)
     });
@@ -227,7 +227,7 @@ fn the_recipients_stanza_must_be_valid() {
     );
 }
 
-/// A secret key that does not match the file is not evidence that the file is damaged.
+/// If none of the secret keys decrypts the file, the file need not be damaged.
 #[test]
 fn a_wrong_identity_is_distinguished_from_a_damaged_header() {
     let error = opened(&sealed(b"x", &[OTHER, OTHER]), &SECRET).unwrap_err();
@@ -245,7 +245,7 @@ fn a_wrong_identity_is_distinguished_from_a_damaged_header() {
     );
 }
 
-/// A header for 3,000 recipients must be read.
+/// The long header in this test has 3,000 recipients.
 #[test]
 fn a_long_header_is_read_and_a_too_long_header_is_not_written() {
     assert_eq!(
@@ -326,8 +326,8 @@ proptest! {
         prop_assert!(opened(&[&file[..], &vec![0; more]].concat(), &SECRET).is_err());
     }
 
-    /// The file is truncated at the end of a chunk, which a reader that checks only single chunks
-    /// would not detect.
+    /// The test truncates the file at the end of a chunk, which a reader that checks each chunk
+    /// separately would not detect.
     #[test]
     fn missing_and_swapped_chunks_are_detected(count in 2..5usize, gone in 0..5usize) {
         let file = sealed(&some(count * CHUNK), &[&PUBLIC]);

@@ -28,7 +28,7 @@ impl Sink for Shared {
     }
 }
 
-/// Returns a file whose meta pages state this many pages of 1 KiB. Other bytes follow the meta
+/// Returns a file whose meta pages state this many pages of 1 KiB. Arbitrary bytes follow the meta
 /// pages.
 fn database(pages: u64, length: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..length.max(2048))
@@ -108,10 +108,10 @@ fn an_encoded_snapshot_is_decoded_unchanged() {
     }
 }
 
-/// A missing or wrong key is not a fault in the file.
+/// A missing or wrong key does not mean that the file is damaged.
 #[test]
-fn without_its_key_a_file_is_locked_and_not_damaged() {
-    // The identity in the age specification's own example.
+fn a_file_without_its_key_is_reported_as_locked_and_not_as_damaged() {
+    // This identity is the example in the age specification.
     const OTHER: &str =
         "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
     let stored = encoded(&database(2, 0), true, true);
@@ -156,7 +156,7 @@ fn other_formats_are_refused_with_a_remedy() {
             error.to_string().contains(words) && code_of(&error) == Exit::Refused,
             "{error}"
         );
-        // An encrypted file with the same content is refused as well.
+        // An encrypted file with the same content is also refused.
         let error = decoded(&encoded(begin, false, true), Some(&SECRET)).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
@@ -169,7 +169,7 @@ fn other_formats_are_refused_with_a_remedy() {
     assert!(
         open(&encoded(b"x", true, false)).unwrap() && open(&encoded(b"x", true, true)).unwrap()
     );
-    // The output of pzstd starts with a skippable frame.
+    // Output of pzstd starts with a skippable frame.
     let skipped = [
         &[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4],
         &encoded(&database(2, 0), true, false)[..],
@@ -199,8 +199,8 @@ fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_refused() {
     );
 }
 
-/// One file is a gigabyte of zeros. The other one has meta pages that state a small size, followed
-/// by a gigabyte. Each is compressed to a few KiB.
+/// One file contains a gigabyte of zeros. The other file contains meta pages that state a small
+/// size, followed by a gigabyte of zeros. Each file is compressed to a few KiB.
 #[test]
 fn a_file_that_expands_to_more_than_it_states_is_not_decoded() {
     struct Counted(usize);
@@ -245,11 +245,12 @@ proptest! {
         let at = at.index(stored.len());
         let mut flipped = stored.clone();
         flipped[at] ^= 1 << bit;
-        // A file whose first bytes were changed may not be recognised as encoded. In that case the
-        // check of its pages refuses it.
+        // A file whose first bytes were changed may not be recognised as encoded, and the check of
+        // its pages then refuses it.
         if at >= age::MAGIC.len() {
             prop_assert!(decoded(&stored[..at], Some(&SECRET)).is_err());
-            // Some bits in a zstd frame have no meaning.
+            // Some bits of a zstd frame have no meaning, so a change of such a bit may not cause an
+            // error.
             let came = decoded(&flipped, Some(&SECRET));
             prop_assert!(came.is_err() || !encrypt && came.unwrap() == plain);
         }

@@ -75,8 +75,7 @@ fn a_snapshot_is_compared_with_the_manifest_next_to_it() {
     assert_eq!(found(&path, stored, 7).len(), 1);
 }
 
-/// etcd's user can put any file in the place of etcd's database, and an operator then checks that
-/// file as root.
+/// etcd's user can replace etcd's database with any file, which an operator may then check as root.
 #[test]
 fn a_file_that_is_not_regular_is_refused_without_waiting() {
     let folder = tempfile::tempdir().unwrap();
@@ -96,7 +95,7 @@ fn a_file_that_is_not_regular_is_refused_without_waiting() {
     }
 }
 
-/// Reading the file's terabyte would take an hour.
+/// The sparse file in this test has a length of a terabyte, which would take an hour to read.
 #[test]
 fn a_large_file_that_does_not_begin_like_a_database_is_not_read_to_its_end() {
     let file = tempfile::tempfile().unwrap();

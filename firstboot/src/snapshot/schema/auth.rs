@@ -1,8 +1,8 @@
 //! Checks the buckets `auth`, `authUsers` and `authRoles` (auth/store.go; api/authpb/auth.proto).
 //!
 //! etcd enables authentication only if `auth` contains exactly the bytes that etcd expects. With
-//! any other content, the cluster runs without authentication. So these buckets are checked against
-//! every rule that etcd maintains for them.
+//! any other content, the cluster runs without authentication. So this module checks these buckets
+//! against every rule that etcd maintains for them.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -11,10 +11,10 @@ use bolt::Faults;
 
 use super::wire::{Fields, Malformed, Value};
 
-/// The user, and the role, that must exist before etcd enables authentication.
+/// The name of the user and of the role that must exist before etcd enables authentication.
 const ROOT: &[u8] = b"root";
-/// The number of roles that are remembered, each as a hash. If there are more roles, the reader
-/// does not check whether all roles of the users exist.
+/// The maximum number of roles that the reader remembers, each as a hash. If there are more roles,
+/// the reader does not check whether the roles of all users exist.
 const REMEMBERED: usize = 1 << 17;
 
 /// The entries that have been read so far. `authRoles` is read before `authUsers`.
@@ -32,7 +32,7 @@ pub(super) struct Auth {
 const TYPES: u64 = 3;
 
 impl Auth {
-    /// Reads an entry of `auth`. Returns the fault in it, if it has one.
+    /// Reads an entry of `auth`. Returns the fault in the entry, if it has one.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match (key, value) {
             (b"authEnabled", [0 | 1]) => self.enabled = value == [1],
@@ -47,7 +47,7 @@ impl Auth {
         None
     }
 
-    /// Reads an entry of `authRoles`. Returns the fault in it, if it has one.
+    /// Reads an entry of `authRoles`. Returns the fault in the entry, if it has one.
     pub(super) fn role(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         if self.roles.len() < REMEMBERED {
             self.roles.insert(self.hasher.hash_one(key));
@@ -62,10 +62,10 @@ impl Auth {
         }
     }
 
-    /// Reads an entry of `authUsers`. Returns the fault in it, if it has one.
+    /// Reads an entry of `authUsers`. Returns the fault in the entry, if it has one.
     pub(super) fn user(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let user = User::read(value);
-        // A `root` that cannot be read is not also reported as missing, so that one cause produces
+        // Do not also report a `root` that cannot be read as missing, so that one cause produces
         // one fault.
         self.root |= key == ROOT
             && user
@@ -81,7 +81,7 @@ impl Auth {
             () if !user.password.is_empty() && !is_bcrypt(user.password) => {
                 Some("a user's password as bcrypt hashes it")
             }
-            // etcd searches for a role with a binary search.
+            // The roles must be in ascending order, because etcd finds a role by binary search.
             () if !user.roles.is_sorted_by(|a, b| a < b) => {
                 Some("a user's roles in ascending order")
             }
@@ -127,7 +127,7 @@ fn role(bytes: &[u8]) -> Result<(&[u8], bool), Malformed> {
     Ok((name, ordered))
 }
 
-/// Returns the key of a permission. Before 3.5.2 etcd accepted every key, even an empty one, and
+/// Returns the key of a permission. Before 3.5.2, etcd accepted every key, even an empty key, and
 /// every end of a range.
 fn permission(value: Value<'_>) -> Result<&[u8], Malformed> {
     let mut key = &[][..];
@@ -159,7 +159,7 @@ impl<'a> User<'a> {
             match field {
                 1 => user.name = value.some_bytes()?,
                 2 => user.password = value.some_bytes()?,
-                // The field is a string, and 3.7 does not read strings that are not UTF-8.
+                // The field is a string, and etcd 3.7 does not read strings that are not UTF-8.
                 3 => user.roles.push(value.some_bytes().and_then(text)?),
                 4 => options(value.bytes()?)?,
                 _ => return Err(Malformed),

@@ -16,7 +16,7 @@ pub(super) struct Cluster {
 const NEWEST: u64 = 7;
 
 impl Cluster {
-    /// Reads an entry of `cluster`. Returns the fault in it, if it has one.
+    /// Reads an entry of `cluster`. Returns the fault in the entry, if it has one.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match key {
             b"clusterVersion" => {
@@ -190,7 +190,7 @@ mod tests {
             br#"{"id":2185608329600542862,"peerURLs":["unix://localhost:2"],"name":"a","clientURLs":["http://a:1"]}"#;
         let found = member(b"1e54d73227f9a88e", json).unwrap();
         assert_eq!((found.name.as_str(), found.learner), ("a", false));
-        // A member that has never started.
+        // The entry of a member that has never started contains no name and no client URL.
         assert!(
             member(
                 b"1",

@@ -1,9 +1,10 @@
 //! Checks that the bucket `key` contains all revisions that it must contain.
 //!
 //! Each transaction that changes anything uses the next main revision, and numbers its changes from
-//! 0 (mvcc, kvstore_txn.go). etcd commits only whole transactions. Only compaction removes
+//! 0 (mvcc, kvstore_txn.go). etcd commits only complete transactions. Only compaction removes
 //! revisions, and only up to the compacted revision. So above the compacted revision, every
-//! revision and every change within a revision must be present. A missing revision has been lost.
+//! revision and every change within a revision must be present. Any other missing revision was
+//! lost.
 
 use bolt::{Faults, Offset};
 
@@ -13,10 +14,10 @@ use super::record::Revision;
 #[derive(Debug, Default)]
 pub(super) struct History {
     last: Option<Revision>,
-    /// The first revision of the last sequence without a gap, its place, and the revision before
-    /// the gap, if there is a gap.
+    /// The first revision of the last sequence without a gap, the revision's location in the file,
+    /// and the revision before the gap, if there is a gap.
     row: Option<(Revision, Offset, Option<Revision>)>,
-    /// The last record without content.
+    /// The last revision without content, and its location in the file.
     empty: Option<(Revision, Offset)>,
 }
 
@@ -46,7 +47,7 @@ impl History {
 
     /// Reports missing revisions, once the compacted revision is known.
     pub(super) fn check(&self, compacted: i64, faults: &mut Faults) {
-        // The very first transaction has revision 2.
+        // The first transaction of a cluster has revision 2.
         let first = compacted.max(1).saturating_add(1);
         if let Some((found, place, before)) = self.row
             && (found.main > first || found.main == first && found.sub > 0)
@@ -107,7 +108,7 @@ mod tests {
             (&[], 9),
             (&[(2, 0), (3, 0), (3, 1), (4, 0)], 0),
             (&[(2, 0)], 1),
-            // Any of the compacted revisions can still be present.
+            // Any of the compacted revisions may still be present.
             (&[(3, 1), (7, 0), (9, 4), (10, 0)], 9),
             (&[(3, 1), (10, 0), (10, 1)], 9),
             (&[(3, 1)], 9),

@@ -35,14 +35,14 @@ fn lease(bytes: &[u8]) -> Result<[i64; 3], Malformed> {
     Ok(lease)
 }
 
-/// Returns the fault in an alarm, if it has one. The key contains the alarm, and the value is
-/// empty.
+/// Returns the fault in an alarm, if it has one. The entry's key contains the alarm, and the value
+/// is empty.
 pub(super) fn alarm_objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
     if !value.is_empty() {
         return Some("an empty value for the alarm");
     }
-    // The known alarms are NOSPACE and CORRUPT. (At a client's request, 3.4 raises an alarm without
-    // a kind, and is then never healthy again.)
+    // The known alarms are NOSPACE and CORRUPT. At a client's request, etcd 3.4 raises an alarm
+    // without a kind, and is never healthy again.
     let known = matches!(alarm(key), Ok((_, 1 | 2)));
     (!known).then_some("a member's alarm, as etcd encodes it")
 }
@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
 
-    /// The bytes are those that etcd 3.5.35 stored.
+    /// The test reads bytes that etcd 3.5.35 stored.
     #[test]
     fn leases_and_alarms_are_read_as_etcd_writes_them() {
         for (id, value) in [

@@ -35,7 +35,7 @@ struct ConfState {
 }
 
 impl Meta {
-    /// Reads an entry of `meta`. Returns the fault in it, if it has one.
+    /// Reads an entry of `meta`. Returns the fault in the entry, if it has one.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let number = || {
             <[u8; 8]>::try_from(value)
@@ -63,7 +63,8 @@ impl Meta {
                 self.finished.is_some()
             }
             b"storageVersion" => {
-                // Before 3.6 there was no storage version.
+                // Ignore a storage version below 3.6, because no earlier version of etcd writes
+                // one.
                 self.storage = minor(value).filter(|minor| *minor >= 6);
                 self.storage.is_some()
             }
@@ -93,23 +94,23 @@ impl Meta {
         self.scheduled > self.finished
     }
 
-    /// Returns the contradiction within the bucket, or between the bucket and the newest recorded
-    /// revision, if there is one.
+    /// Returns the contradiction within the bucket, or between the bucket and the newest revision,
+    /// if there is a contradiction.
     pub(super) fn objection(&self, newest: i64) -> Option<&'static str> {
         match () {
             () if self.finished > self.scheduled => {
                 Some("a compaction that was scheduled before it was finished")
             }
             // A compaction removes revisions in ascending order, and the step that removes the last
-            // one also marks the compaction as finished. (If the last revision is a deletion and
-            // the last batch is full, 3.4 and 3.5 write the mark a moment later.)
+            // one also marks the compaction as finished. If the last revision is a deletion and the
+            // last batch is full, etcd 3.4 and 3.5 write the mark a moment later.
             () if self.compacting() && self.scheduled > Some(newest) => Some(
                 "a compaction in progress up to an existing revision (if the snapshot was taken while a compaction ended, take another one)",
             ),
             () if self.term.is_some() && self.index.is_none() => {
                 Some("`consistent_index`, because there is a `term`")
             }
-            // Since 3.5, etcd writes the two together.
+            // Since 3.5, etcd writes the index and the term together.
             () if self.storage.is_some() && self.term.is_none() => {
                 Some("`term`, because there is a `storageVersion`")
             }
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_fit_together() {
+    fn contradictory_settings_are_reported() {
         let with = |keys: &[&str]| {
             let mut meta = Meta::default();
             for key in keys {

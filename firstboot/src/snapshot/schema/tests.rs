@@ -46,7 +46,7 @@ fn read(entries: &[(&str, &[u8], &[u8])]) -> (Contents, Vec<String>) {
     )
 }
 
-/// Adds to these entries those that every valid etcd database contains.
+/// Adds the entries that every valid etcd database contains to these entries.
 fn with<'a>(entries: &[(&'a str, &'a [u8], &'a [u8])]) -> Entries<'a> {
     [
         entries,
@@ -65,7 +65,7 @@ fn revision(main: i64, sub: i64, mark: &str) -> Vec<u8> {
     .concat()
 }
 
-/// Returns a record of the key `k` with small numbers.
+/// Returns a record of the key `k` with these revisions and this version.
 fn record(created: u8, modified: u8, version: u8) -> Vec<u8> {
     vec![
         0x0a, 1, b'k', 0x10, created, 0x18, modified, 0x20, version, 0x2a, 1, b'v',
@@ -150,7 +150,7 @@ fn a_member_starts_at_the_compacted_revision_or_above() {
 /// The database is in the state in which `etcdutl snapshot restore --bump-revision
 /// --mark-compacted` leaves it.
 #[test]
-fn a_bumped_revision_is_empty_and_compacted() {
+fn a_raised_revision_is_empty_and_compacted() {
     let (bumped, record) = (revision(1_000_000_005, 0, ""), record(2, 2, 1));
     let entries = [
         ("key", &revision(2, 0, "")[..], &record[..]),
@@ -181,7 +181,7 @@ fn assert_faults(cases: &[(&str, &[u8], &[u8], &str)]) {
 }
 
 #[test]
-fn faults_of_keys_name_their_place_and_not_their_contents() {
+fn a_fault_of_a_key_names_its_location_and_not_its_content() {
     let two = revision(2, 0, "");
     assert_eq!(
         fault_of("key", b"secret", b""),
@@ -214,7 +214,7 @@ fn faults_of_keys_name_their_place_and_not_their_contents() {
 }
 
 #[test]
-fn faults_of_members_leases_and_metadata_name_their_place() {
+fn a_fault_of_a_member_lease_or_metadata_names_its_location() {
     assert_faults(&[
         (
             "lease",
@@ -250,7 +250,7 @@ fn faults_of_members_leases_and_metadata_name_their_place() {
 }
 
 #[test]
-fn faults_of_versions_and_auth_name_their_place() {
+fn a_fault_of_a_version_or_of_auth_names_its_location() {
     assert_faults(&[
         ("cluster", b"clusterVersion", b"3x", "3.MINOR.0"),
         (
@@ -272,7 +272,7 @@ fn faults_of_versions_and_auth_name_their_place() {
     ]);
 }
 
-/// Every bucket must exist, and so must the key that every etcd database contains.
+/// Every bucket must exist, and the key that every etcd database contains must also exist.
 #[test]
 fn the_database_of_another_program_is_refused() {
     let mut progress = |_| ();
@@ -290,8 +290,8 @@ fn the_database_of_another_program_is_refused() {
     );
 }
 
-/// Each of these versions of etcd was started with the data of every other one: 3.4.23, 3.4.45,
-/// 3.5.1, 3.5.35, 3.6.16 and 3.7.3.
+/// The expected results come from real starts of etcd 3.4.23, 3.4.45, 3.5.1, 3.5.35, 3.6.16 and
+/// 3.7.3, each with the data of every other version.
 #[test]
 fn an_etcd_that_does_not_start_from_the_data_is_reported() {
     let wrote = |storage: u64, cluster: u64| Contents {

@@ -1,7 +1,7 @@
 //! Parses protocol buffers, but only in the form in which etcd's encoders write them: fields in
 //! ascending order, no field with its default value, each number in as few bytes as possible
-//! (gogo/protobuf in etcd 3.4 to 3.6, google.golang.org's package in 3.7). In this way the parser
-//! detects a changed bit in a tag or a length, whereas a decoder would skip unknown fields.
+//! (gogo/protobuf in etcd 3.4 to 3.6, google.golang.org's package in 3.7). So the parser detects a
+//! changed bit in a tag or a length, whereas an ordinary decoder would skip unknown fields.
 
 /// A field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads a number, which must have as few bytes as possible.
+/// Reads a number, which must be encoded in as few bytes as possible.
 fn number(rest: &mut &[u8]) -> Result<u64, Malformed> {
     let mut number = 0;
     for (index, byte) in (0..10).zip(rest.iter()) {

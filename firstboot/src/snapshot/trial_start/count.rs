@@ -1,4 +1,4 @@
-//! Computes from the file the values that a running etcd reports: the number of live keys, and the
+//! Computes the values that a running etcd reports from the file: the number of live keys, and the
 //! hash.
 
 use std::collections::HashMap;
@@ -12,8 +12,8 @@ use bolt::{Entry, Faults, FileKind, Visitor};
 use crate::snapshot::examine::{Digest, TRAILER, VerifiedSnapshot};
 use crate::snapshot::schema::record::{Record, Revision};
 
-/// The number of keys whose digests are in memory at the same time. The file is read once for each
-/// group of this many keys.
+/// The number of keys whose digests are in memory at the same time. firstboot reads the file once
+/// for each group of this many keys.
 const AT_ONCE: u64 = 200_000;
 
 /// The values that firstboot computed.
@@ -21,9 +21,9 @@ const AT_ONCE: u64 = 200_000;
 pub(super) struct Counted {
     /// The number of keys at the newest revision.
     pub(super) live: u64,
-    /// HashKV at the newest revision: CRC-32C of the bucket's name and of all revisions. Revisions
-    /// up to the compacted one count only if they are the newest revisions of their keys
-    /// (mvcc/hash.go).
+    /// HashKV at the newest revision: the CRC-32C of the bucket's name and of all revisions.
+    /// Revisions up to the compacted one are included only if they are the newest revisions of
+    /// their keys (mvcc/hash.go).
     pub(super) hash: u32,
 }
 
@@ -58,7 +58,8 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
         live += turn.newest.len() as u64;
     }
     if live == 0 {
-        // As in etcd, if no compacted revision is kept, all revisions count.
+        // As in etcd, include all revisions if compaction kept none of the revisions up to the
+        // compacted one.
         history.outlived.clear();
     }
     let mut sum = Sum {
@@ -73,8 +74,8 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
     })
 }
 
-/// The numbers of those records up to the compacted revision that are not the newest records of
-/// their keys.
+/// The numbers of the records up to the compacted revision that are not the newest records of their
+/// keys.
 struct History {
     compacted: i64,
     outlived: Vec<u64>,
@@ -138,7 +139,7 @@ impl Visitor for Pass<'_> {
     }
 }
 
-/// The last pass.
+/// The last pass, which computes the hash.
 struct Sum<'a> {
     hash: u32,
     history: &'a History,

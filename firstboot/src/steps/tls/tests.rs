@@ -117,13 +117,13 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
     }
 }
 
-/// Returns a node with everything that it needs.
+/// Returns a node with valid certificates.
 pub(crate) fn issued() -> Identity {
     issued_in(2020)
 }
 
-/// Returns a node with everything that it needs. Its peer certificate is valid from the first of
-/// January of `year` on, and the other certificates are from 2020.
+/// Returns a node with valid certificates. Its peer certificate is valid from the first of January
+/// of `year` on, and the other certificates are from 2020.
 pub(crate) fn issued_in(year: i32) -> Identity {
     let ca = ca();
     identity(&ca, |tls| {
@@ -141,7 +141,7 @@ pub(crate) fn issued_until(year: i32) -> Identity {
     })
 }
 
-/// 2026-11-22.
+/// The time of the checks, 2026-11-22.
 const NOW: u64 = 1_795_305_600;
 
 fn check_now(identity: &Identity) -> Result<()> {
@@ -197,7 +197,7 @@ fn only_a_certificate_that_is_not_valid_yet_is_worth_another_attempt() {
 }
 
 #[test]
-fn each_missing_name_is_reported() {
+fn each_name_that_a_certificate_lacks_is_reported() {
     let ca = ca();
     for missing in NAMES {
         let names: Vec<&str> = NAMES.into_iter().filter(|name| *name != missing).collect();
@@ -213,7 +213,7 @@ fn each_missing_name_is_reported() {
 }
 
 #[test]
-fn usages_and_issuers_are_checked() {
+fn the_key_usage_and_the_issuer_of_a_certificate_are_checked() {
     let (ca, other) = (ca(), ca());
     let server_only = pair(&ca, &NAMES, &[Eku::ServerAuth]);
     let answer = said(&ca, |tls| tls.peer = server_only);
@@ -230,7 +230,7 @@ fn usages_and_issuers_are_checked() {
 }
 
 #[test]
-fn garbage_causes_an_error_and_no_panic() {
+fn unreadable_certificates_cause_an_error_and_no_panic() {
     let ca = ca();
     for garbage in [
         "",

@@ -1,4 +1,4 @@
-//! Explores the orders of events: all of them, or many random ones.
+//! Explores all orders of events, or many random ones.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,14 @@ use super::{Files, Model, Packed, Rules, Scenario};
 pub(super) struct Explored {
     /// The number of distinct states or, in a random exploration, the number of events.
     pub(super) states: usize,
-    /// The images that the nodes have in the final states, each with the number of those states.
+    /// The images of the nodes in the final states, each combination with the number of its final
+    /// states.
     pub(super) ends: HashMap<Vec<u8>, usize>,
     /// The first violation of a requirement, if there was one.
     pub(super) violation: Option<String>,
 }
 
-/// Explores every order of events. From each state a final state must be reachable.
+/// Explores every order of events. Requires that a final state can be reached from each state.
 pub(super) fn every(scenario: Scenario, rules: Rules) -> Explored {
     let mut model = Model::new(scenario, rules);
     let first = model.first();

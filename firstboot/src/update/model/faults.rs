@@ -8,25 +8,25 @@ use members::keys::{HALT, Halt};
 /// The number of events of each kind that can still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Budget {
-    /// Power cuts.
+    /// The number of power cuts.
     pub(super) power: u8,
-    /// Kills of the updater or of firstboot.service.
+    /// The number of times that the updater or firstboot.service is killed.
     pub(super) kills: u8,
-    /// Lost disks. The node is rebuilt afterwards.
+    /// The number of lost disks. The node is rebuilt after the loss.
     pub(super) losses: u8,
-    /// Nodes that are cut off from the others.
+    /// The number of times that a node is cut off from the other nodes.
     pub(super) partitions: u8,
-    /// Turns that an operator releases.
+    /// The number of turns that an operator releases.
     pub(super) breaks: u8,
-    /// Operators' halts.
+    /// The number of halts by an operator.
     pub(super) halts: u8,
-    /// Orders that reach their deadline.
+    /// The number of orders that reach their deadline.
     pub(super) give_ups: u8,
-    /// Probations that reach their deadline.
+    /// The number of probations that reach their deadline.
     pub(super) timeouts: u8,
-    /// Node documents with a different CA.
+    /// The number of node documents with a different CA.
     pub(super) documents: u8,
-    /// Operators' rollbacks.
+    /// The number of rollbacks by an operator.
     pub(super) rollbacks: u8,
 }
 

@@ -38,24 +38,24 @@ pub(super) struct Order {
     pub(super) same_boot_as_exchange: bool,
     pub(super) turn: bool,
     pub(super) blame: bool,
-    /// The image that is restored if this one fails.
+    /// The image that is restored if the new image fails.
     pub(super) before: u8,
 }
 
 /// The next event of the updater.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum At {
-    /// There is no order.
+    /// The updater has no order.
     Rest,
     /// The process starts, or systemd starts it again.
     Start,
     Wait,
-    /// The member may begin according to these keys. A snapshot may follow.
+    /// According to these keys, the member may start the update. A snapshot may follow.
     Seen(Agreed),
     Taking(Agreed),
     /// The node has the turn, and prepares the replacement.
     Prepared,
-    /// The last check has passed.
+    /// The last check before the stop of etcd has passed.
     Confirmed,
     Stopped,
     Exchange,
@@ -63,7 +63,7 @@ pub(super) enum At {
     Reboot,
     Prove,
     BackStop,
-    /// The cluster can do without this member, although the member serves.
+    /// The member serves clients, but the cluster can spare it.
     BackSure,
     BackStopped,
     BackExchange,
@@ -83,13 +83,13 @@ pub(super) enum Service {
     /// The service waits for a healthy member, replaces the CA, and looks for a turn that the node
     /// held before it lost its disk.
     FindTurn,
-    /// The service has read that the node has the turn. With a wrong rule it has not read the turn,
-    /// and has not found an order.
+    /// The service has read that the node has the turn. With a wrong rule, the service has not read
+    /// the turn, and has not found an order.
     Return(Option<Agreed>),
     /// The service takes the restart lock, unless the turn has changed.
     Claim(Key<UpdateTurn>),
     Locked,
-    /// The check before the restart has passed.
+    /// The check before the restart of etcd has passed.
     Sure,
     Restart,
     Unlock,
@@ -106,10 +106,11 @@ pub(super) struct Node {
     /// Whether the node is cut off from all other nodes.
     pub(super) cut: bool,
     pub(super) etcd: bool,
-    /// Whether firstboot stopped etcd while etcd served, and etcd has not started since.
+    /// Whether firstboot stopped etcd while etcd served clients, and etcd has not started since.
     pub(super) is_stopped: bool,
     pub(super) files: Files,
-    /// The serial of the last update, and the image before it while it can be rolled back.
+    /// The serial of the last update. `before` is the previous image, as long as the update can be
+    /// rolled back.
     pub(super) updated: Option<u8>,
     pub(super) before: Option<u8>,
     pub(super) order: Option<Order>,

@@ -12,8 +12,7 @@ fn is_wide() -> bool {
     std::env::var_os("ETCD_IMAGE_ALL").is_some_and(|value| !value.is_empty())
 }
 
-/// Returns whether this run explores a scenario. Scenarios with two kinds of faults are among the
-/// large ones.
+/// Returns whether this run explores a scenario. Scenarios with two kinds of faults count as large.
 fn is_explored(what: &str) -> bool {
     is_wide() || !what.contains(" and ")
 }
@@ -47,7 +46,7 @@ fn all_end_with(serial: u8, explored: &Explored) {
 }
 
 #[test]
-fn without_faults_every_order_of_events_updates_all() {
+fn without_faults_every_order_of_events_updates_all_nodes() {
     for nodes in 1..=if is_wide() { 4 } else { 3 } {
         let explored = every(scenario(nodes, GOOD, NONE), RULES);
         all_end_with(2, &safe(&format!("{nodes} nodes"), explored));
@@ -79,9 +78,9 @@ fn power_cuts_and_kills_at_any_moment_leave_each_node_on_the_new_image() {
     }
 }
 
-/// If a node loses power twice during the probation of its image, the updater blames the image.
+/// A node that loses power twice during the probation of its image marks the image as failed.
 #[test]
-fn a_second_power_cut_mixes_no_images() {
+fn a_second_power_cut_does_not_mix_images() {
     let left = Budget { power: 2, ..NONE };
     let nodes = if is_wide() { 3 } else { 1 };
     let explored = every(scenario(nodes, GOOD, left), RULES);
@@ -89,7 +88,7 @@ fn a_second_power_cut_mixes_no_images() {
 }
 
 #[test]
-fn no_node_keeps_a_bad_image_and_the_next_release_reaches_all() {
+fn no_node_keeps_a_bad_image_and_the_next_release_reaches_all_nodes() {
     for bad in [Image::Dies, Image::DiesLater] {
         let images: &[Image] = match bad {
             Image::Dies => &[Image::Good, Image::Dies],
@@ -120,7 +119,7 @@ fn no_node_keeps_a_bad_image_and_the_next_release_reaches_all() {
 }
 
 #[test]
-fn two_releases_in_quick_succession() {
+fn two_releases_in_quick_succession_leave_each_node_on_one_image() {
     let images = &[Image::Good, Image::Good, Image::Good];
     let nodes = if is_wide() { 3 } else { 2 };
     let explored = every(scenario(nodes, images, NONE), RULES);
@@ -249,7 +248,7 @@ fn a_restart_for_a_ca_and_an_update_exclude_each_other() {
 }
 
 #[test]
-fn five_nodes_at_random_with_all_kinds_of_faults() {
+fn five_nodes_in_random_orders_with_all_kinds_of_faults_violate_no_requirement() {
     let left = Budget {
         power: 2,
         kills: 2,

@@ -190,8 +190,8 @@ impl Model {
     /// Stops etcd, and installs the files.
     fn exchanges(&self, mut after: World, at: usize, order: &Order) -> Result<World, String> {
         let key = failed_key(order.serial.into());
-        // Only a node whose turn an operator released can mark the image as failed between the last
-        // check and the stop.
+        // Another node can mark the image as failed between the last check and the stop only if an
+        // operator released a turn.
         let is_failed =
             after.keys.contains_key(&key) && after.left.breaks == self.scenario.left.breaks;
         let node = &mut after.nodes[at];
@@ -231,7 +231,7 @@ impl Model {
         Ok(after)
     }
 
-    /// Waits until the cluster can do without this member, which still serves although its image
+    /// Waits until the cluster can spare this member, which still serves clients although its image
     /// failed.
     fn waits_to_take_back(&self, after: &mut World, at: usize, order: &Order) {
         let agreed = after.read(order.serial);

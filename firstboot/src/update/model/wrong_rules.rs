@@ -14,10 +14,10 @@ fn without(agreed: &Agreed, turn: &UpdateTurn, keys: &[&str]) -> Transaction {
     transaction
 }
 
-/// A rule, with the number of nodes and the faults with which it leads to a violation.
+/// A wrong rule, with the number of nodes and the faults with which the rule leads to a violation.
 type Case = (&'static str, Rules, usize, Budget);
 
-/// Returns the wrong rules of the turn.
+/// Returns the wrong rules for the turn.
 fn turns() -> Vec<Case> {
     vec![
         (
@@ -55,7 +55,7 @@ fn turns() -> Vec<Case> {
     ]
 }
 
-/// Returns the wrong rules of a node that continues after an interruption.
+/// Returns the wrong rules for a node that continues after an interruption.
 fn continuations() -> Vec<Case> {
     vec![
         (

@@ -56,7 +56,7 @@ fn says(local: Local, agreed: Agreed, expected: &[&str]) {
 }
 
 #[test]
-fn a_node_knows_its_serial_from_its_last_update_or_its_last_check() {
+fn the_serial_of_a_node_is_from_its_last_update_or_its_last_check() {
     says(local(), Agreed::default(), &["image: 6"]);
     let installed = |look| Local {
         updated: None,
@@ -74,7 +74,7 @@ fn a_node_knows_its_serial_from_its_last_update_or_its_last_check() {
         &["image: 5"],
     );
     says(installed(look(Some(5), None, None)), Agreed::default(), &[]);
-    // The check preceded an installation or a rollback.
+    // This check was made with a different image, before an installation or a rollback.
     let other = LastCheck {
         overlay: Sha256::new([8; 32]),
         ..look(Some(5), Some(5), None)
@@ -100,7 +100,7 @@ fn the_shared_state_of_the_members_is_shown() {
             "the image 7 failed on etcd-2: etcd died",
         ],
     );
-    // A node that already has that image, for example after --retry.
+    // This node already has the failed image, for example after --retry.
     let new = Local {
         updated: Some(Updated {
             serial: 7,
@@ -191,7 +191,7 @@ fn the_reason_why_a_newer_image_is_not_installed_is_shown() {
         Agreed::default(),
         &["image: 6", "cannot check for a newer image: no route"],
     );
-    // The image has been installed since the check.
+    // The node has installed the newer image since the check.
     says(
         with(look(
             Some(6),
@@ -201,7 +201,7 @@ fn the_reason_why_a_newer_image_is_not_installed_is_shown() {
         Agreed::default(),
         &["image: 6"],
     );
-    // etcd contains the halt as well.
+    // The halt is also in etcd, so it must be shown only once.
     says(
         with(look(Some(7), Some(6), Some("halted [update-halted]"))),
         Agreed {
@@ -213,7 +213,7 @@ fn the_reason_why_a_newer_image_is_not_installed_is_shown() {
 }
 
 #[test]
-fn the_outcome_of_the_last_update_is_shown_while_it_matters() {
+fn the_outcome_of_the_last_update_is_shown_until_it_is_outdated() {
     let with = |last| Local {
         last: Some(last),
         ..local()

@@ -22,7 +22,7 @@ use crate::{data, files, identity, paths};
 
 /// The time limit for the members to change the cluster version.
 const AGREED_TIMEOUT: Duration = Duration::from_secs(60);
-/// The minor to which a cluster of 3.6 goes down, and from which it rises again, so that every
+/// The minor to which firstboot lowers the version of a 3.6 cluster for a short time, so that every
 /// member takes a raft snapshot.
 const SNAPSHOT_MINOR: u64 = 5;
 
@@ -51,8 +51,8 @@ fn kept_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     Ok(Some(image.etcd.version))
 }
 
-/// Returns the etcd version of the previous image, if it has an older minor than that of the image
-/// in use.
+/// Returns the etcd version of the previous image, if its minor is older than that of the image in
+/// use.
 pub(super) fn older_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     let in_use = identity::cluster()?.etcd.version;
     Ok(kept_etcd(state)?.filter(|kept| kept.minor < in_use.minor))
@@ -66,8 +66,8 @@ pub(super) fn target(state: &UpdateState, own: &ThisNode) -> Result<EtcdVersion>
     }
 }
 
-/// Prepares the cluster for this version on this node, as far as the state of these members
-/// requires it. Returns the remaining step, which is never [`NextStep::Enable`].
+/// Prepares the cluster for this etcd version on this node, if the state of these members requires
+/// it. Returns the remaining step, which is never [`NextStep::Enable`].
 pub(super) async fn make_ready(
     state: &mut UpdateState,
     target: EtcdVersion,
@@ -77,7 +77,7 @@ pub(super) async fn make_ready(
     if step != NextStep::Enable {
         return Ok(step);
     }
-    // This is written first, so that the node knows after a power cut that it must cancel the
+    // Write the minor first, so that the node knows after a power cut that it must cancel the
     // downgrade.
     let minor = target.minor;
     state.downgrade = Some(minor);
@@ -92,7 +92,7 @@ pub(super) async fn make_ready(
     ))))
 }
 
-/// Returns the reason why this version of etcd cannot open this node's data, if there is one.
+/// Returns the reason why this version of etcd cannot open this node's data, if there is a reason.
 pub(super) fn data_obstacle(target: EtcdVersion) -> Option<Reason> {
     let needed = data::needed_minor().filter(|needed| *needed > target.minor)?;
     Some(ReasonId::UpdateDowngrade.because(format!(
@@ -127,7 +127,8 @@ pub(super) async fn prepare_cluster(
     }
     let members = members(own).await?;
     if members.own.is_none() {
-        // If etcd on this node does not answer, only the data shows the storage version.
+        // For a rollback, read the storage version from the data if etcd on this node does not
+        // answer.
         let silent = || ReasonId::UpdateDowngrade.because("etcd on this node does not answer");
         let why = match &state.order.release {
             Some(_) => Some(silent()),
@@ -144,7 +145,7 @@ pub(super) async fn prepare_cluster(
     })
 }
 
-/// Ends the downgrade that an interrupted run of this order enabled only to force a raft snapshot.
+/// Ends a downgrade that an interrupted run of this order enabled only to force a raft snapshot.
 pub(super) async fn end_interrupted_downgrade(
     state: &mut UpdateState,
     own: &ThisNode,
@@ -155,17 +156,18 @@ pub(super) async fn end_interrupted_downgrade(
     Ok(())
 }
 
-/// Causes every member of a 3.6 cluster to take a raft snapshot if this member's log holds requests
-/// of etcd 3.5 that 3.7 cannot read. etcd forces a snapshot when it lowers the cluster version
-/// (server/etcdserver/apply/apply.go, ClusterVersionSet), and the cluster version then rises again.
+/// Causes every member of a 3.6 cluster to take a raft snapshot if this member's log contains
+/// requests of etcd 3.5 that 3.7 cannot read. etcd forces a snapshot when it lowers the cluster
+/// version (server/etcdserver/apply/apply.go, ClusterVersionSet), and the cluster version then
+/// rises again.
 async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
     let reads_v2 = || data::reads_v2_requests(Path::new(paths::DATA));
     if !reads_v2()? {
         return Ok(());
     }
     say(
-        "etcd's log holds requests of etcd 3.5, which 3.7 cannot read. Lowering the version of the cluster to 3.5 and \
-         raising it again, so that every member takes a raft snapshot",
+        "etcd's log contains requests of etcd 3.5, which 3.7 cannot read. Lowering the version \
+         of the cluster to 3.5 and raising it again, so that every member takes a raft snapshot",
     );
     state.downgrade = Some(SNAPSHOT_MINOR);
     state.write()?;
@@ -176,7 +178,7 @@ async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<
     wait_agreed(own, 6).await?;
     if reads_v2()? {
         return Err(not_ready(ReasonId::UpdateDowngrade.because(
-            "etcd's log still holds requests of etcd 3.5, which 3.7 cannot read: etcd has not \
+            "etcd's log still contains requests of etcd 3.5, which 3.7 cannot read: etcd has not \
              taken a raft snapshot",
         )));
     }
@@ -209,17 +211,19 @@ async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
     state.write()
 }
 
-/// Cancels the downgrade that this order enabled, and no other. Only the node that has the turn
-/// enables a downgrade, so this node cancels one only while it has the turn, and takes the turn
-/// again if an operator has released it. A downgrade to another minor is not this order's either.
+/// Cancels only the downgrade that this order enabled. Only the node that has the turn enables a
+/// downgrade, so this node cancels the downgrade only while it has the turn, and takes the turn
+/// again if an operator has released it. A downgrade to another minor does not belong to this
+/// order.
 ///
-/// etcd cannot compare the turn in the request that cancels. If an operator releases the turn
-/// between the check and that request, and another node takes it and enables a downgrade to the
-/// same minor in that time, that downgrade is cancelled. The other node then enables it again, or
-/// its update waits. A downgrade to the same minor that an operator has enabled is cancelled too.
+/// etcd cannot compare the turn in the request that cancels. An operator may release the turn
+/// between the check and that request, and another node may take the turn and enable a downgrade to
+/// the same minor. In this case, the downgrade of the other node is cancelled, and that node
+/// enables it again, or its update waits. A downgrade to the same minor that an operator enabled is
+/// also cancelled.
 ///
 /// # Errors
-/// Not ready if another node has the turn.
+/// Returns a "not ready" error if another node has the turn.
 pub(super) async fn cancel_downgrade(state: &UpdateState, own: &ThisNode) -> Result<()> {
     let Some(minor) = state.downgrade else {
         return Ok(());
@@ -234,7 +238,7 @@ pub(super) async fn cancel_downgrade(state: &UpdateState, own: &ThisNode) -> Res
     let client = Client::connect(&peer.url, &installed_credentials()?).await?;
     keep_turn(state, own).await?;
     client.cancel_downgrade().await?;
-    // 3.6 reports success even if the cancellation failed.
+    // Check the result, because etcd 3.6 reports success even if the cancellation failed.
     let downgrade = client.status().await?.downgrade_info;
     if downgrade.is_some_and(|downgrade| downgrade.enabled) {
         bail!("the downgrade of the cluster is still in force");

@@ -12,7 +12,7 @@ use crate::etcd::{Client, installed_credentials};
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
 
-/// The turn as this order takes it.
+/// Returns the turn of this order, as etcd stores it.
 pub(super) fn turn_of(state: &UpdateState) -> UpdateTurn {
     UpdateTurn {
         node: state.node.clone(),
@@ -21,11 +21,11 @@ pub(super) fn turn_of(state: &UpdateState) -> UpdateTurn {
     }
 }
 
-/// Makes sure that this node has the turn, which an operator may have released, and takes it again
-/// if it is free.
+/// Ensures that this node has the turn. Takes the turn again if an operator has released it and it
+/// is free.
 ///
 /// # Errors
-/// Not ready if another node has the turn.
+/// Returns a "not ready" error if another node has the turn.
 pub(super) async fn keep_turn(state: &UpdateState, own: &ThisNode) -> Result<()> {
     let client = any_client(own).await?;
     let agreed = Agreed::read(&client, state.order.serial).await?;
@@ -41,7 +41,7 @@ pub(super) async fn keep_turn(state: &UpdateState, own: &ThisNode) -> Result<()>
     Ok(())
 }
 
-/// Connects to etcd on this node, or to another member if it is down.
+/// Connects to etcd on this node, or to another member if etcd on this node is down.
 pub(super) async fn any_client(own: &ThisNode) -> Result<Client> {
     let credentials = installed_credentials()?;
     match preconditions::own_member(&credentials).await {

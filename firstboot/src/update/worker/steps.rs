@@ -24,7 +24,7 @@ const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(10);
 const REBOOT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Logs a line to the systemd journal, and to the log that the command reads while it follows the
-/// order. Never fails, so that a message does not stop a replacement.
+/// order. Never fails, so that a message cannot stop a replacement.
 pub(super) fn say(line: impl AsRef<str>) {
     let line = line.as_ref();
     output::say(line);
@@ -37,8 +37,8 @@ pub(super) fn say(line: impl AsRef<str>) {
     }
 }
 
-/// Compares the new image once more, and keeps the files that it replaces. A rollback does not need
-/// any preparation.
+/// Compares the new image with its stamp once more, and keeps the files that it replaces. Does
+/// nothing for a rollback.
 pub(super) fn prepare(state: &mut UpdateState) -> Result<()> {
     let Some(release) = &state.order.release else {
         return Ok(());
@@ -46,7 +46,7 @@ pub(super) fn prepare(state: &mut UpdateState) -> Result<()> {
     let staged = stage::staged(release, &state.node)?;
     let places = Places::of_node();
     state.replacement = places.plan(&check::own_stamp()?, &staged.stamp)?;
-    // The files that were kept for the last update are deleted, so that update can no longer be
+    // The files that were kept for the last update are deleted, so the last update can no longer be
     // rolled back.
     if let Some(updated) = Updated::read()?.filter(|updated| updated.replacement.is_some()) {
         Updated {
@@ -87,8 +87,8 @@ pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
     )
 }
 
-/// Restores the files of the previous image. The caller must then start firstboot.service, except
-/// at boot, when the service starts by itself.
+/// Restores the files of the previous image. Afterwards, the caller must start firstboot.service,
+/// except at boot, when the service starts by itself.
 pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
     say(format!(
         "restoring the image that this node had before the image {}: {}",
@@ -107,8 +107,8 @@ pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
         places.present(&state.replacement, true),
         &mut say,
     )?;
-    // If the system has not been rebooted since the replacement, it still uses the settings that
-    // the previous image applied.
+    // Without a reboot since the replacement, the system still uses the settings of the previous
+    // image, so it need not reboot now.
     let booted = state.replacement_boot != boot()?;
     state.enter(
         if booted && effects::reboots(state.order.reboot, &reversed) {
@@ -119,7 +119,7 @@ pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
     )
 }
 
-/// Stops etcd. It stays down until firstboot permits it to start again.
+/// Stops etcd, which stays stopped until firstboot permits it to start again.
 pub(super) fn stop() -> Result<()> {
     let is_up = |unit: &str| -> Result<bool> {
         let state = systemd::properties(unit, &["ActiveState"])?;
@@ -127,7 +127,8 @@ pub(super) fn stop() -> Result<()> {
             .get("ActiveState")
             .is_some_and(|state| state != "inactive"))
     };
-    // At boot neither unit is active yet, and their queued start jobs must not be removed.
+    // Stop only active units. At boot, neither unit is active yet, and stopping it would remove its
+    // queued start job.
     if is_up(UNIT)? {
         systemd::stop(UNIT)?;
     }
@@ -137,7 +138,8 @@ pub(super) fn stop() -> Result<()> {
     Ok(())
 }
 
-/// Transfers the leadership to another voter. If this fails, clients must wait for an election.
+/// Transfers the leadership to another voter. If the transfer fails, clients must wait for an
+/// election.
 pub(super) async fn give_up_leadership(own: &ThisNode) {
     match tokio::time::timeout(LEADERSHIP_TIMEOUT, transfer(own)).await {
         Ok(Ok(())) => {}
@@ -166,8 +168,8 @@ async fn transfer(own: &ThisNode) -> Result<()> {
     }
 }
 
-/// Returns those files of the new image that take effect only after a reboot, if the node has not
-/// rebooted since they were installed.
+/// Returns the files of the new image that take effect only after a reboot, if the node has not
+/// rebooted since their installation.
 pub(super) fn last_of(state: &UpdateState) -> Result<Vec<String>> {
     Ok(if state.replacement_boot == boot()? {
         effects::only_at_boot(&state.replacement.files)
@@ -186,8 +188,8 @@ pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
     } else {
         std::thread::sleep(REBOOT_TIMEOUT);
     }
-    // A member that stays down because its update cannot continue would block the updates of the
-    // whole cluster.
+    // Continue without the reboot, because a member that stays down while its update cannot
+    // continue would block the updates of the whole cluster.
     if state.phase == Phase::RebootingBack {
         say("this node did not reboot. Reboot it to apply the files of the previous image");
         return state.enter(Phase::Recovering);

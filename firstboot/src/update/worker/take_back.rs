@@ -21,17 +21,17 @@ use crate::reason::Reason;
 use crate::systemd;
 
 /// The time limit for the cluster to become ready for the previous minor of etcd. etcd needs about
-/// 10 s. An etcd that exits repeatedly is started about ten times within this limit.
+/// 10 s. systemd starts an etcd that exits repeatedly about ten times within this limit.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
-/// The time after which the previous image is restored although no member has answered.
+/// The time after which the previous image is restored even if no member has answered.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The leader decides on the cluster version every 4 s (etcd's monitorVersionInterval). After this
-/// time, a decision that it made while this member was running is visible.
+/// The time after which every decision on the cluster version that the leader made while this
+/// member was running is visible. The leader decides every 4 s (etcd's monitorVersionInterval).
 const DECISION_TIME: Duration = Duration::from_secs(6);
 
-/// Whether a member whose image failed can return to its previous etcd.
+/// The possibility of a return to the previous etcd, for a member whose image failed.
 pub(super) enum Return {
-    /// The previous etcd can start with the member's data. The current etcd is stopped.
+    /// The previous etcd can start with the member's data. The current etcd has been stopped.
     Possible,
     /// etcd of the previous image would not start, for this reason.
     Impossible(Reason),
@@ -50,7 +50,7 @@ pub(super) fn wait_for_return(
         if runtime.block_on(answers()) {
             let asked = Instant::now();
             wait_until_spared(state, runtime, &own);
-            // The time for which the others needed this member does not count.
+            // Do not count the time for which the cluster needed this member.
             begun += asked.elapsed();
         }
         let step = try_to_stop(state, runtime, &own, target, begun.elapsed());
@@ -81,8 +81,8 @@ async fn answers() -> bool {
     }
 }
 
-/// Stops etcd if the older version may replace it. Until etcd has stopped, the leader may raise the
-/// cluster version. So the function reads the data and queries the members once more after the
+/// Stops etcd if the older version may replace it. The leader may raise the cluster version until
+/// etcd has stopped, so the function reads the data and queries the members once more after the
 /// stop.
 fn try_to_stop(
     state: &mut UpdateState,
@@ -108,8 +108,8 @@ fn try_to_stop(
         None => next_step(target, &runtime.block_on(members(own))?),
     };
     if step != NextStep::Replace {
-        // While etcd was stopping, the cluster changed. For example, the members agreed on the
-        // newer version. So etcd must run again.
+        // The cluster changed while etcd was stopping, for example because the members agreed on
+        // the newer version, so etcd must run again.
         systemd::start(UNIT)?;
     }
     Ok(step)

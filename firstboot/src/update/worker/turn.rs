@@ -35,7 +35,7 @@ pub(super) async fn may_begin(
         return Ok(decision);
     }
     if decision == Decision::Mine && !state.turn {
-        // The node took this turn when it had another disk. From now on the turn belongs to this
+        // The node took this turn when it had another disk. From now on, the turn belongs to this
         // order, which releases it regardless of the outcome.
         state.turn = true;
         state.write()?;
@@ -50,13 +50,13 @@ pub(super) async fn may_begin(
             *snapshot = true;
         }
     }
-    // This check comes last, because a snapshot may have taken a long time.
+    // Check the window last, because a snapshot may have taken a long time.
     if let Some(why) = window::objection(state.order.window)? {
         return Ok(Decision::Wait(why));
     }
     if decision == Decision::Take {
-        // The state is written first, so that after a power cut the node still knows that it may
-        // have the turn.
+        // Write the state first, so that the node still knows after a power cut that it may have
+        // the turn.
         state.turn = true;
         state.write()?;
         if !agreed.taking(&turn_of(state))?.execute(&client).await? {
@@ -72,7 +72,7 @@ pub(super) async fn may_begin(
 }
 
 /// Checks once more, immediately before etcd stops, that this node has the turn and that the
-/// cluster can do without this member. Since the first check this node may have taken a snapshot,
+/// cluster can spare this member. Since the first check, this node may have taken a snapshot,
 /// another member may have failed, and an operator may have halted updates or released the turn.
 pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Decision> {
     Ok(match ask(state, own).await?.2 {
@@ -84,10 +84,11 @@ pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Deci
 }
 
 /// Returns the shared state, and the decision on whether this node may take the turn, or use its
-/// turn, in a cluster that can do without this member.
+/// turn, if the cluster can spare this member.
 async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, Agreed, Decision)> {
     let credentials = installed_credentials()?;
-    // A member whose etcd is not running can be rolled back as well.
+    // Query any member for a rollback, because a node whose etcd is not running can also be rolled
+    // back.
     let back = state.order.release.is_none();
     let client = if back {
         preconditions::any_member(own, &credentials).await?
@@ -105,8 +106,8 @@ async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, Agreed, Dec
     Ok((client, agreed, decision))
 }
 
-/// Waits while this member serves and the cluster cannot do without it. A member whose image failed
-/// its proof may still be needed for the quorum, if another member failed in the meantime.
+/// Waits while this member serves clients and the cluster cannot spare it. The quorum may still
+/// need a member whose image failed its probation, if another member has failed in the meantime.
 pub(super) fn wait_until_spared(state: &UpdateState, runtime: &Runtime, own: &ThisNode) {
     let mut logged = String::new();
     let mut errors = 0;
@@ -117,8 +118,8 @@ pub(super) fn wait_until_spared(state: &UpdateState, runtime: &Runtime, own: &Th
                 errors = 0;
                 why.to_string()
             }
-            // One error may be caused by an election. Several consecutive errors mean that this
-            // member does not serve clients.
+            // A single error may be caused by an election, but several consecutive errors mean that
+            // this member does not serve clients.
             Err(error) => {
                 errors += 1;
                 if errors == MAX_ERRORS {
@@ -137,7 +138,8 @@ pub(super) fn wait_until_spared(state: &UpdateState, runtime: &Runtime, own: &Th
     }
 }
 
-/// Returns the reason why this member, which serves, must not be stopped now, if there is one.
+/// Returns the reason why this member, which serves clients, must not be stopped now, if there is a
+/// reason.
 async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>> {
     let credentials = installed_credentials()?;
     let client = preconditions::own_member(&credentials).await?;
@@ -148,7 +150,7 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
             Ok(preconditions::unhealthy(own, &credentials, true).await)
         }
         Some(turn) => Ok(Some(turn.reason())),
-        // An operator released the turn.
+        // The turn is free, because an operator released it.
         None => {
             let turn = agreed.taking(&turn_of(state))?;
             turn.execute(&client).await?;
@@ -159,8 +161,8 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
     }
 }
 
-/// Releases the turn and marks a failed release, without a time limit, because no other member may
-/// start until then.
+/// Releases the turn and marks a failed release. Tries without a time limit, because no other
+/// member may start an update until the turn is released.
 pub(super) fn release_turn_patiently(
     state: &UpdateState,
     runtime: &Runtime,
@@ -177,11 +179,12 @@ pub(super) fn release_turn_patiently(
 }
 
 /// Releases the turn, and cancels a downgrade that the order enabled. If etcd on this node is down,
-/// asks another member, because an order that ends before it has changed anything must not wait for
-/// etcd.
+/// sends the requests to another member, because an order that ends before it has changed anything
+/// must not wait for etcd.
 async fn release_turn(state: &UpdateState, own: &ThisNode, failed: Option<&Failed>) -> Result<()> {
     let client = any_client(own).await?;
-    // If another node has the turn, the downgrade may belong to that node.
+    // Do not cancel the downgrade if another node has the turn, because the downgrade may belong to
+    // that node.
     let agreed = Agreed::read(&client, state.order.serial).await?;
     if !matches!(agreed.decide_turn(&state.node), Decision::Wait(_)) {
         cancel_downgrade(state, own).await?;

@@ -1,4 +1,4 @@
-//! Explores the orders of events: all of them, or many random ones.
+//! Explores all orders of events, or many random ones.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -8,7 +8,7 @@ use super::{Budget, Guard, World};
 #[derive(Debug, Default)]
 pub(super) struct Explored {
     pub(super) states: usize,
-    /// The number of states in which a member had been rebuilt.
+    /// The number of states in which at least one member has been rebuilt.
     pub(super) rebuilt: usize,
     /// The first violation of a requirement, if there was one.
     pub(super) violation: Option<String>,

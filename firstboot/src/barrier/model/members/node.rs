@@ -23,11 +23,11 @@ pub(super) enum Disk {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub(super) on: bool,
-    /// The log in the memory of the running etcd. The files of the log may have been deleted since
-    /// etcd read them.
+    /// The log in the memory of the running etcd. The log's files may have been deleted after etcd
+    /// read them.
     pub(super) running: Option<Entries>,
     pub(super) disk: Disk,
-    /// The data according to the journal: its directory and its member.
+    /// The directory of the data and its member, according to the journal.
     pub(super) known: Option<(u8, Member)>,
     /// The permission to start etcd, which firstboot writes for the guard in each boot.
     pub(super) permit: Option<(u8, Member)>,
@@ -112,13 +112,13 @@ impl Node {
         self.inodes
     }
 
-    /// Returns the member as which etcd on this node runs.
+    /// Returns the member that etcd on this node runs as.
     pub(super) fn runs_as(&self) -> Option<(usize, u8)> {
         self.permit.map(|(_, (node, nth))| (usize::from(node), nth))
     }
 
-    /// Replaces the log with a leader's log. If the files of the node's own log are gone, the new
-    /// entries are only in memory.
+    /// Replaces the log with a leader's log. If the files of the node's own log are missing, the
+    /// new entries are only in memory.
     pub(super) fn replicate(&mut self, now: &Entries) {
         self.running = Some(now.clone());
         if let (Disk::Data { inode, entries, .. }, Some((known, _))) = (&mut self.disk, self.known)
@@ -138,7 +138,7 @@ impl Node {
         let (inode, member) = self.permit?;
         match &self.disk {
             Disk::Data { entries, .. } => started.running = Some(entries.clone()),
-            // etcd creates a new log if its etcd.conf still names the cluster.
+            // Without a log, etcd creates a new one if etcd.conf still names the cluster.
             Disk::Nothing => {
                 started.running = Some(Vec::new());
                 started.disk = Disk::Data {

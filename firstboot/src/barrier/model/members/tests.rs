@@ -21,7 +21,7 @@ fn safe(what: &str, explored: &Explored) {
 }
 
 #[test]
-fn three_members_lose_no_write_if_data_is_lost_at_any_moment() {
+fn three_members_lose_no_write_when_data_is_lost_at_any_moment() {
     safe("3 members, one loss", &every(3, ONE, GUARD));
     let two = Budget {
         writes: 2,
@@ -34,7 +34,7 @@ fn three_members_lose_no_write_if_data_is_lost_at_any_moment() {
 }
 
 #[test]
-fn five_members_lose_no_write_if_data_is_lost_at_any_moment() {
+fn five_members_lose_no_write_when_data_is_lost_at_any_moment() {
     let left = Budget {
         writes: 4,
         losses: 3,
