@@ -127,7 +127,7 @@ fn says(case: &Case) -> Result<Vec<String>> {
                     .disks
                     .last_mut()
                     .context("the case has no disk yet")?
-                    .table = "gpt"
+                    .table = "gpt";
             }
             Some((name, bytes)) => hardware.disks.push(Disk::new(name, bytes.parse()?)),
             None if word == "efi" => hardware.efi = true,
