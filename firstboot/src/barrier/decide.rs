@@ -49,6 +49,9 @@ pub(crate) struct LocalState {
     pub(crate) without: BTreeSet<Label>,
     /// The id of this disk.
     pub(crate) disk_id: DiskId,
+    /// Whether this node may only join a running cluster, because it has already been a member. If
+    /// all members lost their data, an empty cluster in its place would hide the loss.
+    pub(crate) only_joins: bool,
     /// The proposals that this node accepted with this disk id, oldest first.
     pub(crate) proposals: Vec<Proposal>,
     /// Whether the node bootstraps a new cluster, restores a snapshot or rolls back.
@@ -146,7 +149,7 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
         {
             Action::Wait
         }
-        _ if all_fresh => Action::AcceptProposal(disk_ids, mode),
+        _ if all_fresh && !local.only_joins => Action::AcceptProposal(disk_ids, mode),
         _ => Action::Wait,
     }
 }

@@ -24,6 +24,7 @@ impl LocalState {
             initial: names.filter(|name| !order.without.contains(name)).collect(),
             without: order.without.clone(),
             disk_id: order.disk_id,
+            only_joins: false,
             proposals: state.accepted_for_order.iter().map(proposal).collect(),
             mode: order.mode,
         }
@@ -47,6 +48,7 @@ impl LocalState {
             initial: names.filter(|name| !state.without.contains(name)).collect(),
             without: state.without.clone(),
             disk_id,
+            only_joins: state.was_member,
             proposals: proposals
                 .iter()
                 .map(|disk_ids| Proposal::new(cluster, disk_ids.clone(), BootstrapMode::New))

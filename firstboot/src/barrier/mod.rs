@@ -29,6 +29,7 @@ pub(crate) use exclusion::{objection, too_late};
 pub(crate) use proposal::Proposal;
 pub(crate) use restore_session::{BarrierOutcome, RestoreSession};
 
+use crate::data::Lost;
 use crate::domain::{DiskId, InitialCluster};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
@@ -137,6 +138,9 @@ fn begin_or_join(
     journal: &mut Journal,
     disk_id: Option<DiskId>,
 ) -> Result<InitialCluster> {
+    if NodeState::of(journal).was_member {
+        duplicate::refuse_only_member(identity, &Lost::Emptied)?;
+    }
     let disk_id = match disk_id {
         // An earlier run may have been killed before it wrote the disk id file.
         Some(disk_id) => journal::write_disk_id(disk_id).map(|()| disk_id)?,

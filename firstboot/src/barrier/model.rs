@@ -190,6 +190,7 @@ impl Explorer {
                 .collect(),
             without,
             disk_id: Self::disk_id(at, node.disk),
+            only_joins: false,
             proposals: node
                 .proposals
                 .iter()

@@ -98,7 +98,14 @@ impl PeerTracker {
                  new one: {parts}"
             ));
         }
-        ReasonId::MembersNotReady.because(if local.mode.is_new() {
+        ReasonId::MembersNotReady.because(if local.only_joins {
+            format!(
+                "this node was a member and its data is lost, so it only joins a running cluster, \
+                 and no member runs: {parts}. Start a member that has its data. If no member has \
+                 data, restore a snapshot with `firstboot restore`, or reinstall all nodes to \
+                 bootstrap an empty cluster"
+            )
+        } else if local.mode.is_new() {
             format!("waiting until all initial members agree: {parts}")
         } else {
             format!(
@@ -289,6 +296,7 @@ mod tests {
             initial,
             without,
             disk_id: DiskId::of(1),
+            only_joins: false,
             proposals: vec![],
             mode: BootstrapMode::New,
         }

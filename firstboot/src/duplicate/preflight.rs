@@ -54,6 +54,21 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
     }
 }
 
+/// Refuses if this node is the only member, because no other member has the data that it lost.
+pub(crate) fn refuse_only_member(identity: &Identity, why: &Lost) -> Result<()> {
+    if identity.cluster.members.len() > 1 {
+        return Ok(());
+    }
+    Err(refused(why.reason().map(|why| {
+        format!(
+            "{why}. This node is the only member of its cluster, so no other member has the \
+             data. Put the data back, or restore a snapshot with `firstboot restore`. If {} \
+             contains this member's newest data, run `firstboot run --accept-data`",
+            paths::DATA
+        )
+    })))
+}
+
 /// Waits until the other members have a quorum without this node's old member, and until no other
 /// machine runs as that member. After this wait, the member's data may be archived.
 ///
@@ -65,16 +80,7 @@ pub(crate) fn wait_until_replaceable(
     state: &NodeState,
     why: &Lost,
 ) -> Result<()> {
-    if identity.cluster.members.len() == 1 {
-        return Err(refused(why.reason().map(|why| {
-            format!(
-                "{why}. This node is the only member of its cluster, so no other member has the \
-                 data. Put the data back, or restore a snapshot with `firstboot restore`. If {} \
-                 contains this member's newest data, run `firstboot run --accept-data`",
-                paths::DATA
-            )
-        })));
-    }
+    refuse_only_member(identity, why)?;
     say(why
         .reason()
         .map(|why| format!("etcd must not start: {why}"))

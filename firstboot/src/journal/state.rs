@@ -43,6 +43,9 @@ pub(crate) struct NodeState {
     /// Whether etcd has been a healthy member on this disk since the disk was empty, or since its
     /// data was restored.
     pub(crate) healthy: bool,
+    /// Whether etcd has been a healthy member on this node since its installation, even if its data
+    /// was lost since then.
+    pub(crate) was_member: bool,
     /// The revision from which the restored data continued, or 0 if the data was not restored.
     pub(crate) revision: u64,
     /// The operator's order that has not been completed or abandoned yet.
@@ -120,6 +123,7 @@ impl NodeState {
                     disk_id: Some(*disk_id),
                     without: std::mem::take(&mut self.without),
                     accepted_ever: std::mem::take(&mut self.accepted_ever),
+                    was_member: self.was_member,
                     ..Self::default()
                 };
             }
@@ -137,6 +141,7 @@ impl NodeState {
             }
             Event::Healthy { cluster, member } => {
                 (self.healthy, self.cluster, self.member) = (true, Some(*cluster), Some(*member));
+                self.was_member = true;
             }
             Event::EtcdVersionRecorded { etcd } => self.etcd = Some(*etcd),
             Event::RestoreOrdered(order) => {
@@ -158,6 +163,7 @@ impl NodeState {
                     disk_id: self.disk_id,
                     without: std::mem::take(&mut self.without),
                     accepted_ever: std::mem::take(&mut self.accepted_ever),
+                    was_member: self.was_member,
                     intent: MembershipIntent::Rejoining,
                     ..Self::default()
                 };

@@ -1,6 +1,7 @@
 //! Tests on real hosts that a restore loses no existing data and never mixes two snapshots. etcdctl
 //! takes the snapshots.
 
+mod all_lost;
 #[path = "../bootstrap/bed.rs"]
 #[expect(
     dead_code,
@@ -22,6 +23,7 @@ use tests::harness;
 fn main() -> ExitCode {
     harness::main(|| {
         let all = [
+            all_lost::trials(),
             round_trip::trials(),
             cancelled::trials(),
             power::trials(),

@@ -45,6 +45,7 @@ fn memories() -> Vec<LocalState> {
                 initial,
                 without,
                 disk_id,
+                only_joins: false,
                 proposals,
                 mode: BootstrapMode::New,
             });
@@ -201,6 +202,31 @@ fn a_lone_member_agrees_with_itself() {
         decide(&local, &PeerObservations::new()),
         Action::StartEtcd(local.proposals[0].id)
     );
+}
+
+#[test]
+fn a_node_that_was_a_member_bootstraps_no_cluster() {
+    let mut local = memories().remove(0);
+    local.only_joins = true;
+    let empty = PeerObservation {
+        state: Some(PeerState::Firstboot {
+            disk_id: DiskId::of(1),
+            phase: Phase::Empty,
+            without: BTreeSet::new(),
+            mode: BootstrapMode::New,
+        }),
+        fresh: true,
+    };
+    let mut views = PeerObservations::from(["b", "c"].map(|name| (label(name), empty.clone())));
+    assert_eq!(decide(&local, &views), Action::Wait);
+    views.insert(
+        label("b"),
+        PeerObservation {
+            state: Some(PeerState::Etcd { cluster_id: 1 }),
+            fresh: true,
+        },
+    );
+    assert_eq!(decide(&local, &views), Action::JoinRunningCluster);
 }
 
 fn restore(number: u8) -> BootstrapMode {
