@@ -68,7 +68,7 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
         ))));
     }
     DesiredDir::new(&root, 0o755, ROOT).make()?;
-    // Use the same options as the kickstart. The digest has proved that this is the archive of the
+    // Use the same options as the kickstart. The digest shows that this is the archive of the
     // release.
     let words = [
         "--extract",

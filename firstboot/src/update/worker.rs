@@ -94,7 +94,7 @@ fn recover(state: &mut UpdateState) -> Result<()> {
     }
 }
 
-/// Returns whether the image of this order has proved itself.
+/// Returns whether the image of this order has passed its health check.
 fn is_proved(state: &UpdateState) -> Result<bool> {
     let is_new = |updated: Updated| updated.serial == state.order.serial;
     Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
@@ -185,8 +185,8 @@ fn end(
     state.end(end, why).map(|_| true)
 }
 
-/// Waits until the new image has proved itself, or restores the previous image. Returns whether the
-/// order has ended.
+/// Waits until the new image has passed its health check, or restores the previous image. Returns
+/// whether the order has ended.
 fn wait_for_proof(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
@@ -239,7 +239,7 @@ fn commit(state: &UpdateState) -> Result<()> {
 /// order has ended.
 fn take_back(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bool> {
     say(format!(
-        "the proof of the image {} failed: {why}",
+        "the health check of the image {} failed: {why}",
         state.order.serial
     ));
     (state.why, state.blame) = (Some(why.to_owned()), true);

@@ -177,7 +177,7 @@ fn halts_deadlines_and_rollbacks_leave_each_node_on_one_image() {
             },
         ),
         (
-            "a proof that reaches its deadline",
+            "a health check that reaches its deadline",
             Budget {
                 timeouts: 1,
                 ..NONE
