@@ -9,7 +9,7 @@
 //! - `duplicate` looks for a second machine with the same identity;
 //! - `barrier` ensures that a cluster is bootstrapped only once, and `rebuild` brings a node with a
 //!   new disk back into its cluster;
-//! - `data` judges etcd's data, and `guard` judges it again before each start of etcd;
+//! - `data` checks etcd's data, and `guard` checks the data again before each start of etcd;
 //! - `health` waits until etcd is a healthy member, and `rotation` replaces a CA.
 //!
 //! `update` installs a newer image on a running node. `restore`, `leave`, `rejoin`, `exclude` and

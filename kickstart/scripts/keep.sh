@@ -58,7 +58,7 @@ require_empty() { # DISK
     doubt keep-no-volume "$1 is not empty, but has no partition with the label etcd. To erase it, install once with data = \"wipe\""
 }
 
-# Prints the place of a partition on the disk, which stays the same when the partition loses its label.
+# Prints the position of a partition on the disk. The position stays the same when the partition loses its label.
 place_of() { # PARTITION
     local sys=/sys/block/${disk//\//!}/${1//\//!}
     echo "$(cat "$sys/start") $(cat "$sys/size")"
@@ -149,7 +149,7 @@ check_journal() {
     done < "$from/journal"
 }
 
-# Prints the value of a text in the newest event of a kind.
+# Prints the string value of a key in the newest event of a kind.
 event() { # KIND KEY
     local line
     line=$(grep "\"event\":\"$1\"" "$from/journal" | tail -n 1) || return 0

@@ -35,7 +35,7 @@ pub(crate) use {inode::Directories, wal::WalEnd};
 
 use crate::paths;
 
-/// Reads etcd's data directory and judges it. etcd must not be running.
+/// Reads etcd's data directory and checks the data. etcd must not be running.
 pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, Verdict)> {
     let found = DataDirState::at(Path::new(paths::DATA))?;
     let progress = Progress::read(expected)?;

@@ -96,7 +96,7 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
         url: policy.url.as_ref(),
         platforms: &platforms,
         // Only a node without a document queries the network, because a member that is already set
-        // up must start without the network.
+        // up must be able to start even if the network is down.
         known: accepted.is_some(),
         patience: Patience::Boot,
         services: &services,

@@ -68,7 +68,7 @@ const CLOCK: i64 = 5;
 /// The number of entries after which a member of 3.6 or later has shortened its log in memory for
 /// the first time (server/etcdserver/server.go, memorySnapshotCount).
 pub(crate) const FULL_LOG: u64 = 100;
-/// The first minor that cannot read requests of the v2 API in the log.
+/// The first minor version that cannot read requests of the v2 API in the log.
 const FIRST_WITHOUT_V2: u64 = 7;
 
 /// Decides the next step.

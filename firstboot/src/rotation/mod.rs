@@ -104,7 +104,7 @@ fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     Ok((known, next))
 }
 
-/// Returns the CAs in a PEM text.
+/// Returns the CAs in PEM text.
 pub(crate) fn authorities(pem: &str) -> Result<BTreeSet<CaSubject>> {
     Ok(TrustBundle::read(pem)?.names())
 }

@@ -25,7 +25,7 @@ pub(super) struct Planned {
     next: Option<Next>,
 }
 
-/// The action of the run after the changes.
+/// What the run does after it has made the changes.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Next {

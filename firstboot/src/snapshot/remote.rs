@@ -26,7 +26,7 @@ pub(crate) enum Remote {
 }
 
 impl Remote {
-    /// Parses a URL. Returns `None` for a text that is not a URL.
+    /// Parses a URL. Returns `None` for a string that is not a URL.
     pub(crate) fn of(text: &str, backup: Option<&Backup>) -> Result<Option<Self>> {
         let no = |why: String| refused(ReasonId::RestoreSource.because(why));
         if text.starts_with("https://") {

@@ -4,11 +4,12 @@
 //! An older etcd opens the data only while the cluster version and the storage version of this
 //! member are not newer than that etcd (etcd's server/etcdserver/api/membership/cluster.go,
 //! Recover; server/storage/schema/schema.go, Validate, at v3.5.33, v3.6.14 and v3.7.1). The leader
-//! raises the cluster version as soon as every member runs the newer minor. After `downgrade
-//! enable`, the leader lowers the cluster version if every member answers the leader
+//! raises the cluster version as soon as every member runs the newer minor version. After
+//! `downgrade enable`, the leader lowers the cluster version if every member answers the leader
 //! (server/etcdserver/version/monitor.go), and then each member migrates its storage. Once one
-//! member runs the older minor, the leader cannot raise the cluster version. So firstboot can
-//! cancel the downgrade, and the other members return to the older minor without a downgrade.
+//! member runs the older minor version, the leader cannot raise the cluster version. So firstboot
+//! can cancel the downgrade, and the other members return to the older minor version without
+//! another downgrade.
 
 use recipes::EtcdVersion;
 use recipes::upgrade::{coexistence_obstacle, is_downgradable};
@@ -30,7 +31,7 @@ pub(super) struct Members {
 pub(super) enum NextStep {
     /// Replace etcd, because etcd of the target version may start with this member's data.
     Replace,
-    /// Enable the downgrade of the cluster to the target's minor.
+    /// Enable the downgrade of the cluster to the target's minor version.
     Enable,
     /// Wait for the other members, for this reason.
     Wait(Reason),
@@ -95,8 +96,8 @@ pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
     }
 }
 
-/// Returns a member that reports the downgrade to this minor, if that downgrade is in force. A
-/// downgrade to another minor is not the downgrade that was enabled.
+/// Returns a member that reports a downgrade to this minor version, if that downgrade is in force.
+/// A downgrade to another minor version is not the downgrade that was enabled.
 pub(super) fn reports_downgrade(minor: u64, members: &Members) -> Option<&Peer> {
     let mut all = members.own.iter().chain(&members.others);
     all.find(|peer| peer.downgrade == Some(minor))

@@ -12,7 +12,7 @@ pub(super) struct Meta {
     pub(super) term: Option<u64>,
     scheduled: Option<i64>,
     finished: Option<i64>,
-    /// The minor of the storage version, 3.MINOR.0, which exists from 3.6 on.
+    /// The minor version in the storage version, 3.MINOR.0. A storage version exists from 3.6 on.
     pub(super) storage: Option<u64>,
 }
 
