@@ -171,9 +171,9 @@ impl Authority {
     }
 }
 
-/// Describes the verifier's error for the operator. A certificate that is not valid yet leads to
-/// another attempt instead of a refusal, because the clock of a machine that was off may be behind
-/// until chrony corrects it.
+/// Describes the verifier's error for the operator. For a certificate that is not valid yet,
+/// firstboot tries again instead of refusing, because the clock of a machine that was off may be
+/// behind until chrony corrects it.
 fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
     let clock = || {
         format!(

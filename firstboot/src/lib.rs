@@ -122,9 +122,9 @@ enum Command {
     /// nodes' requests
     Renew(update::RenewOptions),
     /// Run a program with only the system calls that a server needs. The units of etcd and of the
-    /// scheduled snapshot use it
+    /// scheduled snapshot use this command
     Exec(exec::Options),
-    /// Judge etcd's data before etcd starts; etcd.service runs this command
+    /// Check etcd's data before etcd starts; etcd.service runs this command
     #[command(hide = true)]
     Guard(guard::Options),
 }

@@ -53,8 +53,8 @@ impl Machine {
         macs.chain(serial).chain(uuid).collect()
     }
 
-    /// Explains why this machine is not the machine that a document names. Returns `None` if it is
-    /// that machine.
+    /// Explains why this machine is not the machine that a document names. Returns `None` if this
+    /// machine is the named machine.
     pub(crate) fn differs_from(&self, wanted: &MachineMatch) -> Option<String> {
         let text =
             |id: Option<&FirmwareId>| id.map_or_else(|| "none".to_owned(), ToString::to_string);
@@ -83,8 +83,8 @@ impl Machine {
 
     /// Explains why a disk that was set up on the machine `before` is now in a different machine.
     /// Returns `None` if the machine is the same. A machine whose network cards were replaced or
-    /// added is still the same machine. A machine that has no card in common, or a different UUID,
-    /// is a different machine.
+    /// added is still the same machine. A machine that has none of the earlier network cards, or
+    /// has a different UUID, is a different machine.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
             && was != is

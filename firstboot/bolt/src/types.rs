@@ -14,7 +14,7 @@ pub enum FileKind {
     Live,
 }
 
-/// The path of a bucket: the bucket's name and the buckets that contain the bucket.
+/// The path of a bucket: the bucket's name and the buckets that contain it.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'a> {
     /// The bucket's name.
@@ -41,7 +41,7 @@ pub struct Entry<'a> {
     pub key: &'a [u8],
     /// The value.
     pub value: &'a [u8],
-    /// The place at which the key begins. The value follows it.
+    /// The location at which the key begins. The value follows the key.
     pub place: Offset,
 }
 

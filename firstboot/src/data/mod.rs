@@ -42,8 +42,8 @@ pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, Verdict)> {
     Ok((found.contents, judge(expected, &found, progress.as_ref())))
 }
 
-/// Returns whether the directories of etcd's data are the recorded ones, or false if none are
-/// recorded yet. The check also works while etcd writes in the directories.
+/// Returns whether the directories of etcd's data are the recorded directories, or false if no
+/// directories are recorded yet. The check also works while etcd writes in the directories.
 pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     let Some(known) = &expected.identity else {
         return Ok(false);

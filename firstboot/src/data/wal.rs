@@ -106,7 +106,7 @@ impl WalEnd {
     /// function ignores everything after a truncated or damaged record.
     ///
     /// # Errors
-    /// Fails if the file cannot be read, or if its beginning is not that of an etcd WAL.
+    /// Fails if the file cannot be read, or if the file does not begin like an etcd WAL.
     pub(super) fn read(file: File, first: u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(256 << 10, file);
@@ -136,7 +136,7 @@ impl WalEnd {
         } else {
             Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "its beginning is not that of an etcd WAL",
+                "the file does not begin like an etcd WAL",
             ))
         }
     }

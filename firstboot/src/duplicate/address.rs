@@ -1,9 +1,9 @@
 //! Probes with ARP (RFC 5227) for a second machine with this node's address. The second machine
-//! answers regardless of its software. Its answer contains its hardware address, by which an
-//! operator can find the machine.
+//! answers regardless of its software. The answer contains the second machine's hardware address,
+//! by which an operator can find the machine.
 //!
-//! A copy of this machine may also have the same hardware address. firstboot still receives the
-//! copy's answer, because the probe requests a broadcast reply. An answer from the same hardware
+//! A copy of this machine may also have the same hardware address. firstboot receives the answer of
+//! such a copy too, because the probe requests a broadcast reply. An answer from the same hardware
 //! address raises a suspicion but proves nothing, because a network that answers on behalf of its
 //! machines might send the same reply.
 
