@@ -34,7 +34,7 @@ pub(crate) fn report(stage: Stage, why: Option<&str>) {
 
 /// Returns the URL that the installation wrote.
 fn file() -> Result<Option<Url>> {
-    // Only a finished installation reports, because the server treats a report as proof that the
+    // Only a finished installation reports, because the server concludes from a report that the
     // installation has finished.
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Ok(None);

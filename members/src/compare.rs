@@ -84,8 +84,8 @@ impl Compared {
     }
 }
 
-/// Compares the data of the voters. With `any_size`, it also compares a large database, although
-/// the comparison blocks writes for a long time.
+/// Compares the data of the voters. With `any_size`, also compares a large database, although the
+/// comparison blocks writes for a long time.
 pub async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool) -> Compared {
     if voters.len() < 2 {
         return Compared::Same;

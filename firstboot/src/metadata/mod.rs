@@ -1,5 +1,5 @@
 //! Searches the sources of node documents. Each source is implemented in a separate file. A source
-//! returns a signed document, reports that it does not have one, or fails. `identity` verifies a
+//! returns a signed document, reports that it has no document, or fails. `identity` verifies a
 //! document before firstboot uses it.
 
 mod azure;
@@ -63,9 +63,9 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
     url::SOURCE,
 ];
 
-/// Returns the document of the first source that has one. Skips a source without a document. Fails
-/// if a source has an invalid document, because the next source might belong to an attacker. Until
-/// the node has accepted a document, compares the documents of later sources with the first
+/// Returns the document of the first source that has a document. Skips a source without a document.
+/// Fails if a source has an invalid document, because the next source might belong to an attacker.
+/// Until the node has accepted a document, compares the documents of later sources with the first
 /// document.
 pub(crate) fn find(
     policy: &MetadataPolicy,

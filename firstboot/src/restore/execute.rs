@@ -215,8 +215,8 @@ fn negotiate(
             ));
         }
     };
-    // The other members may have started with an earlier proposal than the one that was prepared
-    // last.
+    // The other members may have started with an earlier proposal than the newest prepared
+    // proposal.
     prepare(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path("before-restore"))

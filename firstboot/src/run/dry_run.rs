@@ -43,7 +43,8 @@ impl fmt::Display for Planned {
         match self.next {
             Some(Next::BootstrapOrJoin) => writeln!(
                 f,
-                "would then bootstrap a cluster with the other members, or join the running one, and start etcd"
+                "would then bootstrap a cluster with the other members, or join the running \
+                 cluster, and start etcd"
             ),
             Some(Next::SwitchCertificates) => writeln!(
                 f,

@@ -58,7 +58,7 @@ impl Remote {
         }
     }
 
-    /// Returns the snapshot's manifest, if it has one.
+    /// Returns the snapshot's manifest, if the snapshot has a manifest.
     pub(crate) async fn manifest(&self) -> Result<Option<Manifest>> {
         match self {
             Self::Object { bucket, name } => bucket.manifest(name).await,

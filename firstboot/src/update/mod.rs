@@ -2,7 +2,7 @@
 //! clients.
 //!
 //! `source` fetches a release, and `judge_release` compares it with this node. `stage` unpacks the
-//! image next to the one in use. `worker` then executes the order in a separate unit. The worker
+//! image next to the image in use. `worker` then executes the order in a separate unit. The worker
 //! waits until the cluster can spare this member (`preconditions`), and takes the turn, on which
 //! the members agree through etcd (`cluster`, `transaction`). For an older minor version of etcd,
 //! the members first downgrade the cluster (`etcd_version`). The worker replaces the files

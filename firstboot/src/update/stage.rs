@@ -1,5 +1,6 @@
-//! Fetches a release, unpacks its image next to the image in use, compares the image file by file
-//! with its stamp, and flushes it to the disk. The system does not use the new image yet.
+//! Fetches a release, unpacks its image next to the image in use, compares each file of the image
+//! with the image's stamp, and flushes the files to the disk. The system does not use the new image
+//! yet.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -143,12 +144,12 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     let cluster: ClusterDocument = serde_json::from_slice(&read("etc/firstboot/cluster.json")?)
         .map_err(|error| {
             broken(format!(
-                "etc/firstboot/cluster.json cannot be read: {error}"
+                "etc/firstboot/cluster.json cannot be parsed: {error}"
             ))
         })?;
     let own: ClusterDocument = crate::identity::cluster()?;
     let base: ImageBase = serde_json::from_slice(&read("etc/firstboot/base.json")?)
-        .map_err(|error| broken(format!("etc/firstboot/base.json cannot be read: {error}")))?;
+        .map_err(|error| broken(format!("etc/firstboot/base.json cannot be parsed: {error}")))?;
     let why = if read("etc/firstboot/trust.pub")? != files::read(paths::TRUST)? {
         Some(ReasonId::UpdateTrust.because(
             "it trusts a different signing key, and would refuse this node's \

@@ -40,8 +40,8 @@ pub(super) struct UpdateState {
     /// and for a rollback.
     #[serde(default, rename = "exchange_boot")]
     pub(super) replacement_boot: String,
-    /// The number of boots in which the new image has been on probation, not counting the boot that
-    /// the update ordered.
+    /// The number of boots in which the new image has not yet passed its health check, not counting
+    /// the boot that the update ordered.
     pub(super) boots: u32,
     /// The reason why the previous image is restored.
     pub(super) why: Option<String>,

@@ -48,8 +48,8 @@ pub(super) fn run() -> Result<()> {
         // Reboot before firstboot.service and etcd start.
         reboot(&mut state)?;
     }
-    // All files now belong to one image, so firstboot.service may start, which waits for this
-    // notification.
+    // All files now belong to one image, so firstboot.service, which waits for this notification,
+    // may start.
     systemd::notify_ready();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -84,8 +84,8 @@ fn recover(state: &mut UpdateState) -> Result<()> {
         Resumption::PutBack { why, blame } => {
             (state.why, state.blame) = (state.why.take().or(Some(why)), blame);
             if state.phase == Phase::Proving && older_etcd(state)?.is_some() {
-                // Only the other members know whether the older etcd may start, and the updater
-                // asks them in this phase.
+                // Only the other members can report whether the older etcd may start, and the
+                // updater queries them in this phase.
                 return state.enter(Phase::Proving);
             }
             put_back(state)

@@ -52,8 +52,8 @@ fn kept_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     Ok(Some(image.etcd.version))
 }
 
-/// Returns the etcd version of the previous image, if its minor is older than that of the image in
-/// use.
+/// Returns the etcd version of the previous image, if its minor version is older than the minor
+/// version of the image in use.
 pub(super) fn older_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     let in_use = identity::cluster()?.etcd.version;
     Ok(kept_etcd(state)?.filter(|kept| kept.minor < in_use.minor))
@@ -219,9 +219,9 @@ async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
 ///
 /// etcd cannot compare the turn in the request that cancels. An operator may release the turn
 /// between the check and that request, and another node may take the turn and enable a downgrade to
-/// the same minor. In this case, the downgrade of the other node is cancelled, and that node
-/// enables it again, or its update waits. A downgrade to the same minor that an operator enabled is
-/// also cancelled.
+/// the same minor version. In this case, the request cancels the other node's downgrade, and that
+/// node enables the downgrade again, or its update waits. The request also cancels a downgrade to
+/// the same minor version that an operator enabled.
 ///
 /// # Errors
 /// Returns a "not ready" error if another node has the turn.
