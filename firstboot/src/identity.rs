@@ -180,8 +180,8 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
     }
     if let Some(ca) = retired.first() {
         return Some(ReasonId::DocumentOutdated.because(format!(
-            "the node document from {} is older than the accepted one: it still trusts {ca}. The node uses the accepted \
-             one, {}",
+            "the node document from {} is older than the accepted document: it still trusts {ca}. The \
+             node uses the accepted document, {}",
             identity.place,
             paths::ACCEPTED
         )));
@@ -195,8 +195,9 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
         )
     };
     Some(ReasonId::DocumentOutdated.because(format!(
-        "the node document from {} is older than the accepted one: its newest certificate is \
-         valid from {}, that of the accepted document from {}. The node uses the accepted one, {}",
+        "the node document from {} is older than the accepted document: its newest certificate is \
+         valid from {}, that of the accepted document from {}. The node uses the accepted \
+         document, {}",
         identity.place,
         age(new, identity.node.release),
         age(old, accepted.release),

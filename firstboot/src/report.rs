@@ -49,7 +49,7 @@ fn file() -> Result<Option<Url>> {
         .with_context(|| format!("{} does not contain a URL", paths::REPORT))?;
     ensure!(
         matches!(url.scheme(), "http" | "https"),
-        "{}: expected an http URL",
+        "{}: expected an HTTP URL",
         paths::REPORT
     );
     Ok(Some(url))

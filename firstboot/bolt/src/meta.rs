@@ -189,7 +189,7 @@ fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static 
             let fits = (1..=2).contains(&(new.txid - old.txid)) && new.pages >= old.pages;
             let fits = fits && new.page_size == old.page_size;
             (!fits).then_some(
-                "a meta page written one or two transactions before or after the first one",
+                "a meta page written one or two transactions before or after the first meta page",
             )
         }
     }

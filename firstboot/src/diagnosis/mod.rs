@@ -60,9 +60,9 @@ impl Diagnosis {
     }
 }
 
-/// Returns whether a reason equals the previous one, except for times and numbers. systemd restarts
-/// etcd every few seconds, and etcd exits for the same reason each time, but with a different time
-/// and different numbers.
+/// Returns whether a reason equals the previous reason, except for times and numbers. systemd
+/// restarts etcd every few seconds, and etcd exits for the same reason each time, but with a
+/// different time and different numbers.
 fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     let words = |reason: &str| {
         reason

@@ -158,7 +158,7 @@ fn leaf_data_contains_all_keys_and_values_in_order() {
 fn the_meta_pages_of_a_live_file_are_from_adjacent_transactions() {
     let (_, bytes, places) = sample(false);
     let pages = (bytes.len() / PAGE) as u64;
-    // In a streamed file, the meta page that bbolt replaces next may be the newer one.
+    // In a streamed file, the meta page that bbolt replaces next may be the newer meta page.
     for (txid, pages, good) in [
         (6, pages, true),
         (8, pages, true),
