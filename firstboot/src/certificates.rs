@@ -103,7 +103,7 @@ pub(crate) fn valid_until(pair: &Issued, ca: &str) -> Option<UnixTime> {
     }
 }
 
-/// A set of CAs. A certificate is accepted if any of them has signed it.
+/// A set of CAs. A certificate is accepted if any of these CAs has signed it.
 pub(crate) struct Authority {
     roots: Arc<RootCertStore>,
 }

@@ -41,7 +41,7 @@ pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 /// The folder for updates of the image, which contains the state of an update and, during the
 /// update, both images.
 pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
-/// The new image, unpacked.
+/// The unpacked new image.
 pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";
 /// The previous image's versions of the files that differ.
 pub(crate) const UPDATE_BEFORE: &str = "/var/lib/firstboot/update/before";

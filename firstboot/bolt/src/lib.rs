@@ -9,7 +9,7 @@
 //!
 //! The file is never mapped into memory, so a page that the disk cannot read causes an error
 //! instead of a signal. Memory use is limited to one or two bits for each page in use and the few
-//! pages from the root to the current one, regardless of the length that the file states.
+//! pages from the root to the current page, regardless of the length that the file states.
 
 mod bitmap;
 mod fault;

@@ -19,7 +19,7 @@ pub enum FileKind {
 pub struct Path<'a> {
     /// The bucket's name.
     pub name: &'a [u8],
-    /// The bucket that contains this one, or `None` for a top-level bucket.
+    /// The bucket that contains this bucket, or `None` for a top-level bucket.
     pub parent: Option<&'a Path<'a>>,
 }
 

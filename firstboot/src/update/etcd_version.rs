@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_previous_minor_can_be_restored_while_another_member_runs_it() {
+    fn the_previous_minor_version_can_be_restored_while_another_member_runs_it() {
         let mixed = cluster(["3.5.33", "3.6.14", "3.6.14"], 5);
         assert_eq!(next_step(version("3.5.33"), &mixed), NextStep::Replace);
         let mixed = cluster(["3.4.23", "3.5.33", "3.5.33"], 4);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn once_all_members_run_the_newer_minor_etcd_must_downgrade_the_cluster_first() {
+    fn once_all_members_run_the_newer_minor_version_the_cluster_must_be_downgraded_first() {
         let target = version("3.5.33");
         let mut members = cluster(["3.6.14"; 3], 6);
         assert_eq!(next_step(target, &members), NextStep::Enable);
@@ -253,7 +253,7 @@ mod tests {
         assert!(objection(version("3.6.16"), &members.others).is_some());
     }
     #[test]
-    fn a_downgrade_to_another_minor_is_not_mistaken_for_the_enabled_one() {
+    fn a_downgrade_to_another_minor_version_is_not_mistaken_for_the_enabled_downgrade() {
         let mut members = cluster(["3.7.1"; 3], 7);
         assert!(reports_downgrade(5, &members).is_none());
         members.others[0].downgrade = Some(6);

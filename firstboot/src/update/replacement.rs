@@ -165,8 +165,8 @@ impl Places {
         files::sync(&folder).with_context(|| format!("cannot flush {}", folder.display()))
     }
 
-    /// Returns the files and folders that need SELinux labels, which are all that exist after the
-    /// replacement or, with `back`, after its rollback.
+    /// Returns the paths that need SELinux labels: all files and folders of the replacement that
+    /// exist after it or, with `back`, after its rollback.
     pub(super) fn present(&self, replacement: &FileChanges, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
         let folders = replacement

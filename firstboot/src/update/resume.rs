@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_that_has_proved_itself_stays_however_often_power_fails() {
+    fn an_image_that_has_passed_its_health_check_stays_after_any_number_of_power_cuts() {
         for boots in 0..=BOOTS {
             assert_eq!(
                 resumption(Phase::Proving, boots, false, true),
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_does_not_prove_itself_in_two_boots_is_to_blame() {
+    fn an_image_that_fails_its_health_check_in_two_boots_is_to_blame() {
         assert_eq!(
             resumption(Phase::Proving, 0, false, false),
             Resumption::Enter {
