@@ -222,7 +222,7 @@ pub(crate) fn check_clone(machine: &Machine, before: Option<&Machine>) -> Result
         None => Ok(()),
         Some(why) => Err(refused(ReasonId::MachineCopied.because(format!(
             "this disk was copied or moved: {why}. Two machines with one identity would corrupt the cluster. If the other \
-             machine is gone for good, reinstall this one from the image",
+             machine will never return, reinstall this machine from the image",
         )))),
     }
 }

@@ -63,7 +63,7 @@ impl Machine {
         {
             let own: Vec<String> = self.macs.iter().map(ToString::to_string).collect();
             return Some(format!(
-                "it is for the machine with MAC {mac}, but this one has {}",
+                "it is for the machine with MAC {mac}, but this machine has {}",
                 own.join(", ")
             ));
         }
@@ -74,7 +74,7 @@ impl Machine {
             if wanted.is_some() && wanted != own {
                 let (wanted, own) = (text(wanted.as_ref()), text(own.as_ref()));
                 return Some(format!(
-                    "it is for the machine with {what} {wanted}, but this one has {own}"
+                    "it is for the machine with {what} {wanted}, but this machine has {own}"
                 ));
             }
         }
@@ -90,7 +90,7 @@ impl Machine {
             && was != is
         {
             return Some(format!(
-                "it was set up on the machine with UUID {was}, but this one has {is}"
+                "it was set up on the machine with UUID {was}, but this machine has {is}"
             ));
         }
         let common = self.macs.iter().any(|mac| before.macs.contains(mac));
@@ -208,7 +208,7 @@ mod tests {
             machine(ONE, "")
                 .differs_from(&wanted)
                 .unwrap()
-                .contains("this one has none")
+                .contains("this machine has none")
         );
     }
 

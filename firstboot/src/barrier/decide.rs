@@ -43,7 +43,7 @@ pub(crate) type PeerObservations = BTreeMap<Label, PeerObservation>;
 pub(crate) struct LocalState {
     /// The name of this member.
     pub(crate) name: Label,
-    /// The members of the recipe that take part, including this one.
+    /// The members of the recipe that take part, including this member.
     pub(crate) initial: BTreeSet<Label>,
     /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
@@ -92,8 +92,8 @@ pub(crate) enum Action {
     AcceptProposal(DiskIds, BootstrapMode),
     /// Start etcd as an initial member of the cluster of the proposal with this hash.
     StartEtcd(Sha256),
-    /// Join the running cluster instead of bootstrapping a new one. A cluster is running, or was
-    /// running when it was last observed.
+    /// Join the running cluster instead of bootstrapping a new cluster. A cluster is running, or
+    /// was running when it was last observed.
     JoinRunningCluster,
     /// Abandon this node's order and continue with the previous data, because the named member has
     /// a different order or withdrew its agreement.

@@ -4,7 +4,7 @@
 //! has voted. Otherwise, writes that were acknowledged to a client can be lost
 //! (etcd-io/etcd#10817). So once etcd has created its WAL, only the data that etcd itself left may
 //! be used for that member. Any other data is treated like a new disk: firstboot removes the member
-//! from its cluster and adds a new one.
+//! from its cluster and adds a new member.
 
 use std::fmt;
 

@@ -109,7 +109,7 @@ impl DuplicateProbe {
 }
 
 /// Refuses the node if another machine has this address. Only an operator can decide which of the
-/// two machines is the right one, so firstboot does not continue by itself, even if the other
+/// two machines is the right machine, so firstboot does not continue by itself, even if the other
 /// machine disappears.
 fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
     match second_machine(address, on_silence) {
@@ -137,7 +137,7 @@ enum AddressOwner {
     None,
     /// A machine with this hardware address.
     OtherMac(Mac),
-    /// A machine with the same hardware address as this one.
+    /// A machine with the same hardware address as this machine.
     SameMac(Mac),
 }
 

@@ -175,7 +175,7 @@ fn ask(sources: &[&Source], query: &Query<'_>, log: &mut SourceLog) -> Result<Op
                 );
                 log.note(name, Outcome::Wrong, &differs);
                 bail!(
-                    "two sources disagree: {differs} (sources {} and {}). Remove one of them, or name the right one \
+                    "two sources disagree: {differs} (sources {} and {}). Remove one of them, or name the right source \
                      in the recipe's [metadata] sources",
                     name.name(),
                     first_name.name()
