@@ -84,7 +84,7 @@ fn newest(cluster: &ClusterDocument) -> Result<u64> {
 pub(super) struct Planned {
     node: Label,
     cluster: Label,
-    /// The action of this node.
+    /// What this node will do.
     action: String,
     snapshot: Option<PlannedSnapshot>,
     /// The id of the current cluster, in hexadecimal digits.
