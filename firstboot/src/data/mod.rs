@@ -7,7 +7,7 @@
 //! `observe` collects all facts about the directory, and `progress` records the end of the WAL at
 //! etcd's last start and stop. `prepare` creates the directory for the first start.
 //!
-//! The directory belongs to etcd's user, which can replace any entry in it. Therefore firstboot
+//! The directory belongs to etcd's user, which can replace any entry in it. Therefore, firstboot
 //! accesses the content only through open directories.
 
 mod expected;
