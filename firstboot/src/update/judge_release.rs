@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_previous_and_the_next_minor_version_are_accepted() {
+    fn the_previous_and_the_next_minor_are_accepted() {
         for (has, etcd) in [
             ("3.4.23", "3.5.33"),
             ("3.5.33", "3.6.14"),

@@ -144,12 +144,12 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     let cluster: ClusterDocument = serde_json::from_slice(&read("etc/firstboot/cluster.json")?)
         .map_err(|error| {
             broken(format!(
-                "etc/firstboot/cluster.json cannot be parsed: {error}"
+                "etc/firstboot/cluster.json cannot be read: {error}"
             ))
         })?;
     let own: ClusterDocument = crate::identity::cluster()?;
     let base: ImageBase = serde_json::from_slice(&read("etc/firstboot/base.json")?)
-        .map_err(|error| broken(format!("etc/firstboot/base.json cannot be parsed: {error}")))?;
+        .map_err(|error| broken(format!("etc/firstboot/base.json cannot be read: {error}")))?;
     let why = if read("etc/firstboot/trust.pub")? != files::read(paths::TRUST)? {
         Some(ReasonId::UpdateTrust.because(
             "it trusts a different signing key, and would refuse this node's \
