@@ -103,7 +103,7 @@ pub(crate) fn valid_until(pair: &Issued, ca: &str) -> Option<UnixTime> {
     }
 }
 
-/// A set of CAs. A certificate is accepted if any of them has signed it.
+/// A set of CAs. A certificate is accepted if any of these CAs has signed it.
 pub(crate) struct Authority {
     roots: Arc<RootCertStore>,
 }
@@ -171,9 +171,9 @@ impl Authority {
     }
 }
 
-/// Describes the verifier's error for the operator. A certificate that is not valid yet leads to
-/// another attempt instead of a refusal, because the clock of a machine that was off may be behind
-/// until chrony corrects it.
+/// Describes the verifier's error for the operator. For a certificate that is not valid yet,
+/// firstboot tries again instead of refusing, because the clock of a machine that was off may be
+/// behind until chrony corrects it.
 fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
     let clock = || {
         format!(

@@ -11,7 +11,7 @@ use crate::interface::Interface;
 use crate::output::say;
 use crate::system_command::run;
 
-/// One change. Making it twice has the same effect as making it once.
+/// One change. Making a change twice has the same effect as making it once.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// Create a folder, or correct its mode or owner.

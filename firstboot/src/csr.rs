@@ -27,7 +27,7 @@ pub(crate) struct Options {
     new_key: bool,
 }
 
-/// Prints the request. Creates the keys if this node does not have any yet.
+/// Prints the request. Creates the keys if this node does not have keys yet.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let keys = if options.new_key {
         own_keys::ensure_next()?

@@ -13,7 +13,7 @@ pub(crate) enum Exit {
     /// This machine, its image or its metadata is wrong, so another attempt would also fail.
     Refused = 3,
     /// A precondition outside this machine is not met yet. Another attempt may succeed, and systemd
-    /// makes one.
+    /// starts firstboot again.
     NotReady = 4,
     /// `status`: the cluster has its quorum, but not every member is healthy.
     Degraded = 5,
@@ -21,10 +21,10 @@ pub(crate) enum Exit {
     NoQuorum = 6,
     /// `update --check`: a newer image or node document is available.
     Newer = 7,
-    /// `update`: the new image did not become healthy, and the node runs its previous image again.
+    /// `update`: the new image failed its health check, and the node runs its previous image again.
     TakenBack = 8,
-    /// `update`: the new image did not become healthy, but the node keeps the new image, because
-    /// etcd of the previous image cannot start with the member's data.
+    /// `update`: the new image failed its health check, but the node keeps the new image, because
+    /// the etcd of the previous image cannot start with the member's data.
     Kept = 9,
 }
 
@@ -35,7 +35,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// An error that determines the exit code of the program. If an error's chain contains more than
-/// one `ExitError`, the first one determines the code.
+/// one `ExitError`, the first `ExitError` determines the code.
 #[derive(Debug)]
 pub(crate) struct ExitError {
     pub(crate) exit: Exit,

@@ -84,8 +84,8 @@ impl DesiredFile {
     }
 
     /// Writes the file durably: creates a private file with a temporary name in the same folder,
-    /// flushes it, renames it over the old one, and flushes the folder. Without the flush, XFS
-    /// could leave an empty file after a power cut.
+    /// flushes this file, renames it over the old file, and flushes the folder. Without the flush,
+    /// XFS could leave an empty file after a power cut.
     pub(crate) fn write(&self) -> Result<()> {
         let write = || -> io::Result<()> {
             let (folder, name) = dir::entry(&self.path)?;

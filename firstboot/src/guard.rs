@@ -1,6 +1,6 @@
 //! `firstboot guard`: the command that etcd.service runs before each start of etcd, whether an
 //! operator, a boot or a restart after a crash causes the start. The guard allows etcd to start
-//! only on the data that firstboot has judged in this boot. If etcd must not start, the guard
+//! only on the data that firstboot has checked in this boot. If etcd must not start, the guard
 //! restarts firstboot.service, and firstboot rebuilds the member if a rebuild is safe.
 //!
 //! systemd 219 runs the guard as root, with the mounts of etcd's sandbox but without its other
@@ -79,7 +79,7 @@ fn check() -> Result<()> {
         Verdict::Fresh if expected.created.is_some() => return give_to_etcd(),
         Verdict::Lost(why) => why.reason(),
         Verdict::Fresh | Verdict::Incomplete | Verdict::Begun(_) => {
-            ReasonId::DataNotJudged.because("firstboot has not judged this data yet")
+            ReasonId::DataNotJudged.because("firstboot has not checked this data yet")
         }
     };
     Err(refused(why.map(|why| {
@@ -92,7 +92,7 @@ fn check() -> Result<()> {
 
 /// Corrects the owner of etcd's data, for example after root has copied or repaired the data. etcd
 /// treats a WAL that it cannot read as missing (server/storage/wal/util.go, Exist), and would
-/// create a new one (etcd-io/etcd#14851).
+/// create a new WAL (etcd-io/etcd#14851).
 fn give_to_etcd() -> Result<()> {
     let give = || -> std::io::Result<usize> {
         let volume = Dir::open(Path::new(paths::VOLUME))?;
@@ -117,8 +117,8 @@ fn give_to_etcd() -> Result<()> {
     Ok(())
 }
 
-/// Records the end of the WAL. If the data is not the data on which etcd ran, keeps the previous
-/// record, by which the guard judges the next start.
+/// Records the end of the WAL. If the data is not the data that etcd used, this function leaves the
+/// previous record in place, and the guard checks the data against that record at the next start.
 fn stopped() -> Result<()> {
     let Some(expected) = start_permit::read()? else {
         return Ok(());

@@ -246,7 +246,7 @@ fn list(path: &Path, seen: &mut BTreeMap<String, String>) -> Result<()> {
 }
 
 /// Gives the calling thread a root directory that contains only the machine's programs, an empty
-/// network, and its own host name. All of these disappear when the thread ends.
+/// network, and its own host name. This environment disappears when the thread ends.
 fn on_own_root(root: &Path, act: impl FnOnce() -> Result<()>) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNET)?;
     let none = None::<&str>;

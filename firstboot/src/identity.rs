@@ -88,7 +88,7 @@ pub(crate) fn verify(
         .open(NODE_TYPE, key)
         .map_err(|error| no(error.to_string()))?;
     let node: NodeDocument = serde_json::from_slice(&payload)
-        .map_err(|error| no(format!("it cannot be read: {error}")))?;
+        .map_err(|error| no(format!("it cannot be parsed: {error}")))?;
     if node.cluster != cluster.name {
         return Err(no(format!(
             "it is for the cluster {}, but this image is for {}",
@@ -161,10 +161,10 @@ pub(crate) fn newest(
     })
 }
 
-/// Returns why a document is older than the accepted one, or `None` if it is not older. Documents
-/// are compared by the date of their newest certificate, and by the serial of the newest image at
-/// the time of their build. The builder issues new certificates for each change of keys or names,
-/// so the date also changes.
+/// Returns why a document is older than the accepted document, or `None` if it is not older.
+/// Documents are compared by the date of their newest certificate, and by the serial of the newest
+/// image at the time of their build. The builder issues new certificates for each change of keys or
+/// names, so the date also changes.
 pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<Reason> {
     let new = certificates::issued(&identity.node.tls).ok()?;
     let old = certificates::issued(&accepted.tls).ok()?;
@@ -180,8 +180,8 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
     }
     if let Some(ca) = retired.first() {
         return Some(ReasonId::DocumentOutdated.because(format!(
-            "the node document from {} is older than the accepted one: it still trusts {ca}. The node uses the accepted \
-             one, {}",
+            "the node document from {} is older than the accepted document: it still trusts {ca}. The \
+             node uses the accepted document, {}",
             identity.place,
             paths::ACCEPTED
         )));
@@ -195,8 +195,9 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
         )
     };
     Some(ReasonId::DocumentOutdated.because(format!(
-        "the node document from {} is older than the accepted one: its newest certificate is \
-         valid from {}, that of the accepted document from {}. The node uses the accepted one, {}",
+        "the node document from {} is older than the accepted document: its newest certificate is \
+         valid from {}, that of the accepted document from {}. The node uses the accepted \
+         document, {}",
         identity.place,
         age(new, identity.node.release),
         age(old, accepted.release),
@@ -204,9 +205,9 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
     )))
 }
 
-/// Returns the additional CAs of the first text, if it contains all CAs of the second text and
-/// more. Returns an empty set if one of the texts is unreadable, because the steps that use the CAs
-/// refuse an unreadable text.
+/// Returns the CAs that only the first string contains, if it contains all CAs of the second
+/// string. Returns an empty set if one of the strings cannot be parsed, because the steps that use
+/// the CAs refuse such a string.
 fn also_trusted(ca: &str, accepted: &str) -> BTreeSet<CaSubject> {
     let names = |pem: &str| Some(TrustBundle::read(pem).ok()?.names());
     match (names(ca), names(accepted)) {
@@ -221,7 +222,7 @@ pub(crate) fn check_clone(machine: &Machine, before: Option<&Machine>) -> Result
         None => Ok(()),
         Some(why) => Err(refused(ReasonId::MachineCopied.because(format!(
             "this disk was copied or moved: {why}. Two machines with one identity would corrupt the cluster. If the other \
-             machine is gone for good, reinstall this one from the image",
+             machine will never return, reinstall this machine from the image",
         )))),
     }
 }

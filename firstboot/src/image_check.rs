@@ -1,5 +1,5 @@
 //! `firstboot image --scheduled`: checks this node's files, and records the result in etcd, where
-//! `builder status`, the board and `firstboot status` read it.
+//! `builder status`, the board and `firstboot status` read the result.
 //!
 //! The check reads the attributes of all files, but the content of a file only if the file's inode
 //! has changed since the last comparison.
@@ -45,7 +45,7 @@ fn scheduled() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // Without a quorum, the result cannot be recorded, and the next run records it.
+    // Without a quorum, the result cannot be recorded, and the next run records the result.
     if let Err(error) = runtime.block_on(record(&ImageCheck::new(now(), paths))) {
         eprintln!("firstboot: cannot record the result of the image check in etcd: {error:#}");
     }
@@ -115,7 +115,7 @@ async fn record(check: &ImageCheck) -> Result<()> {
     Err(last)
 }
 
-/// Returns whether the recorded result may remain and need not be replaced by the new one.
+/// Returns whether the recorded result may remain and need not be replaced by the new result.
 fn is_current(known: &ImageCheck, new: &ImageCheck) -> bool {
     let age = new.at.checked_sub(known.at);
     known.agrees_with(new) && age.is_some_and(|age| age < MAX_RECORD_AGE)

@@ -52,7 +52,7 @@ impl<'a> LeaseLock<'a> {
     }
 
     /// Renews the lock while the work runs. The work continues even if a renewal fails, because an
-    /// interruption of the work would be worse than repeated work.
+    /// interruption of the work would do more harm than repeated work.
     pub(crate) async fn hold<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::pin!(work);
         loop {

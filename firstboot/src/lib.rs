@@ -9,7 +9,7 @@
 //! - `duplicate` looks for a second machine with the same identity;
 //! - `barrier` ensures that a cluster is bootstrapped only once, and `rebuild` brings a node with a
 //!   new disk back into its cluster;
-//! - `data` judges etcd's data, and `guard` judges it again before each start of etcd;
+//! - `data` checks etcd's data, and `guard` checks the data again before each start of etcd;
 //! - `health` waits until etcd is a healthy member, and `rotation` replaces a CA.
 //!
 //! `update` installs a newer image on a running node. `restore`, `leave`, `rejoin`, `exclude` and
@@ -122,9 +122,9 @@ enum Command {
     /// nodes' requests
     Renew(update::RenewOptions),
     /// Run a program with only the system calls that a server needs. The units of etcd and of the
-    /// scheduled snapshot use it
+    /// scheduled snapshot use this command
     Exec(exec::Options),
-    /// Judge etcd's data before etcd starts; etcd.service runs this command
+    /// Check etcd's data before etcd starts; etcd.service runs this command
     #[command(hide = true)]
     Guard(guard::Options),
 }

@@ -53,8 +53,8 @@ impl Machine {
         macs.chain(serial).chain(uuid).collect()
     }
 
-    /// Explains why this machine is not the machine that a document names. Returns `None` if it is
-    /// that machine.
+    /// Explains why this machine is not the machine that a document names. Returns `None` if this
+    /// machine is the named machine.
     pub(crate) fn differs_from(&self, wanted: &MachineMatch) -> Option<String> {
         let text =
             |id: Option<&FirmwareId>| id.map_or_else(|| "none".to_owned(), ToString::to_string);
@@ -63,7 +63,7 @@ impl Machine {
         {
             let own: Vec<String> = self.macs.iter().map(ToString::to_string).collect();
             return Some(format!(
-                "it is for the machine with MAC {mac}, but this one has {}",
+                "it is for the machine with MAC {mac}, but this machine has {}",
                 own.join(", ")
             ));
         }
@@ -74,7 +74,7 @@ impl Machine {
             if wanted.is_some() && wanted != own {
                 let (wanted, own) = (text(wanted.as_ref()), text(own.as_ref()));
                 return Some(format!(
-                    "it is for the machine with {what} {wanted}, but this one has {own}"
+                    "it is for the machine with {what} {wanted}, but this machine has {own}"
                 ));
             }
         }
@@ -83,14 +83,14 @@ impl Machine {
 
     /// Explains why a disk that was set up on the machine `before` is now in a different machine.
     /// Returns `None` if the machine is the same. A machine whose network cards were replaced or
-    /// added is still the same machine. A machine that has no card in common, or a different UUID,
-    /// is a different machine.
+    /// added is still the same machine. A machine that has none of the earlier network cards, or
+    /// has a different UUID, is a different machine.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
             && was != is
         {
             return Some(format!(
-                "it was set up on the machine with UUID {was}, but this one has {is}"
+                "it was set up on the machine with UUID {was}, but this machine has {is}"
             ));
         }
         let common = self.macs.iter().any(|mac| before.macs.contains(mac));
@@ -208,7 +208,7 @@ mod tests {
             machine(ONE, "")
                 .differs_from(&wanted)
                 .unwrap()
-                .contains("this one has none")
+                .contains("this machine has none")
         );
     }
 

@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::exit::reason_of;
 
-/// Whether standard output is reserved for the JSON of the result.
+/// Whether standard output is reserved for the result in JSON.
 static STDOUT_IS_JSON: AtomicBool = AtomicBool::new(false);
 
-/// Whether the JSON of the result has been printed.
+/// Whether the result has been printed in JSON.
 static JSON_IS_PRINTED: AtomicBool = AtomicBool::new(false);
 
-/// Reserves standard output for the JSON of the result. From then on, `say` prints on standard
-/// error.
+/// Reserves standard output for the result in JSON. From then on, `say` prints on standard error.
 pub(crate) fn keep_stdout_for_json() {
     STDOUT_IS_JSON.store(true, Ordering::Relaxed);
 }

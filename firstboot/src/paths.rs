@@ -1,5 +1,5 @@
 //! Defines the paths and ports on the node. docs/guide.md lists the step of the guide to which each
-//! of them belongs.
+//! path and port belongs.
 
 /// The cluster document, which is the same on every node.
 pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
@@ -41,7 +41,7 @@ pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 /// The folder for updates of the image, which contains the state of an update and, during the
 /// update, both images.
 pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
-/// The new image, unpacked.
+/// The unpacked new image.
 pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";
 /// The previous image's versions of the files that differ.
 pub(crate) const UPDATE_BEFORE: &str = "/var/lib/firstboot/update/before";
@@ -58,7 +58,7 @@ pub(crate) const PROGRAM: &str = "/usr/local/bin/firstboot";
 /// The program that performs an update: a copy of the firstboot that started the update, because
 /// the update replaces the image's own program.
 pub(crate) const UPDATER: &str = "/usr/local/bin/firstboot-updater";
-/// The output of the updater, which a command that follows the update reads.
+/// The output of the updater. A command that follows the update reads this output.
 pub(crate) const UPDATE_LOG: &str = "/run/firstboot/update.log";
 /// The lock that allows only one process at a time to change anything below [`UPDATE`].
 pub(crate) const UPDATE_LOCK: &str = "/run/firstboot/update.lock";
@@ -97,7 +97,7 @@ pub(crate) const PROGRESS: &str = "/var/lib/etcd/firstboot-progress";
 /// The archive of old data, which firstboot never deletes by itself.
 pub(crate) const ARCHIVE: &str = "/var/lib/etcd/aside";
 /// The copies of the journal that `%pre` of the kickstart makes on etcd's volume when it keeps the
-/// volume. The second path is that of an interrupted copy.
+/// volume. The second path contains an interrupted copy.
 pub(crate) const INSTALLER_COPIES: [&str; 2] = [
     "/var/lib/etcd/firstboot-kept",
     "/var/lib/etcd/firstboot-kept.new",

@@ -34,7 +34,7 @@ pub(crate) fn report(stage: Stage, why: Option<&str>) {
 
 /// Returns the URL that the installation wrote.
 fn file() -> Result<Option<Url>> {
-    // Only a finished installation reports, because the server treats a report as proof that the
+    // Only a finished installation reports, because the server concludes from a report that the
     // installation has finished.
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Ok(None);
@@ -49,7 +49,7 @@ fn file() -> Result<Option<Url>> {
         .with_context(|| format!("{} does not contain a URL", paths::REPORT))?;
     ensure!(
         matches!(url.scheme(), "http" | "https"),
-        "{}: expected an http URL",
+        "{}: expected an HTTP URL",
         paths::REPORT
     );
     Ok(Some(url))

@@ -1,5 +1,5 @@
 //! `firstboot run`: turns a machine into a member at its first boot, and verifies at every later
-//! boot that the machine still is a member.
+//! boot that the machine is still a member.
 
 mod dry_run;
 
@@ -161,7 +161,7 @@ fn converge(options: &Options) -> Result<()> {
         allow_etcd(&identity, &mut journal, &expected)?;
     }
     health::promote_and_wait_until_healthy(&identity, &mut journal, patience)?;
-    // Return the turn first, because the rotation waits for members that cannot restart while this
+    // Release the turn first, because the rotation waits for members that cannot restart while this
     // member holds the turn.
     update::return_turn_of_previous_self(&identity);
     rotation::complete(&mut identity, &mut journal)?;

@@ -1,4 +1,4 @@
-//! Accesses systemd's notifications, units and journal. No other module does so.
+//! Provides the only access to systemd's notifications, units and journal.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};

@@ -2,11 +2,11 @@
 # mounts this volume. Any doubt ends the installation before anything is written, because anaconda would erase the journal of
 # firstboot, which is on /.
 #
-# The journal is copied to the folder firstboot-kept of the volume, and %post puts it on the new /. The journal is not always on the
-# volume, because a journal on another file system reveals that a volume was replaced or emptied. At any moment, at least one of
-# these is complete: the old /, the copy, the new /. A rename gives the copy its name after the copy is durable. %post removes the
-# copy after the new journal is durable, and before it writes the stamp. An installation that was interrupted by a power failure can
-# therefore continue with the journal that exists.
+# The journal is copied to the folder firstboot-kept of the volume, and %post copies it to the new /. The journal is not always on the
+# volume, because a journal on another file system reveals that a volume was replaced or emptied. At any moment, at least one of these is
+# complete: the old /, the copy, the new /. A rename gives the copy its name after the copy is durable. %post removes the copy after the new
+# journal is durable, and before it writes the stamp. An installation that was interrupted by a power failure can therefore continue with
+# the journal that exists.
 volume='' from='' mounted=''
 old=/tmp/etcd-image-root kept=/tmp/etcd-image-volume
 
@@ -19,8 +19,8 @@ about() { # DEVICE FIELD
     blkid -c /dev/null -p -o value -s "$2" "/dev/$1" 2> /dev/null || true
 }
 
-# Sets `volume` and limits `candidates` to its disk. A machine without a volume of etcd is installed like a new machine if its disk
-# is empty.
+# Sets `volume` and limits `candidates` to its disk. A machine that has no volume of etcd is installed like a new machine if its disk is
+# empty.
 find_volume() {
     local sys name disk
     for sys in /sys/block/* /sys/block/*/*; do
@@ -58,7 +58,7 @@ require_empty() { # DISK
     doubt keep-no-volume "$1 is not empty, but has no partition with the label etcd. To erase it, install once with data = \"wipe\""
 }
 
-# Prints the place of a partition on the disk, which stays the same when the partition loses its label.
+# Prints the position of a partition on the disk. The position stays the same when the partition loses its label.
 place_of() { # PARTITION
     local sys=/sys/block/${disk//\//!}/${1//\//!}
     echo "$(cat "$sys/start") $(cat "$sys/size")"
@@ -115,7 +115,7 @@ large_enough() { # PARTITION MIB
         doubt keep-size "$1 has $has MiB, but the recipe requires $2 MiB: data = \"keep\" does not change partitions"
 }
 
-# Sets `from` to the folder with the journal: that of the old /, or the copy if an earlier installation began to format /.
+# Sets `from` to the folder with the journal: the folder on the old /, or the copy if an earlier installation began to format /.
 find_journal() {
     local copy=$kept/firstboot-kept uuid='' lines
     if [ -e "$copy/journal" ]; then uuid=$(cat "$copy/root-uuid"); fi
@@ -149,7 +149,7 @@ check_journal() {
     done < "$from/journal"
 }
 
-# Prints the value of a text in the newest event of a kind.
+# Prints the string value of a key in the newest event of a kind.
 event() { # KIND KEY
     local line
     line=$(grep "\"event\":\"$1\"" "$from/journal" | tail -n 1) || return 0
@@ -158,7 +158,7 @@ event() { # KIND KEY
     echo "${line%%\"*}"
 }
 
-# Refuses the journal and the volume of another cluster, node or machine, and a journal that is not of this volume.
+# Refuses the journal and the volume of another cluster, node or machine, and a journal that does not belong to this volume.
 check_identity() {
     local trust=$from/trust.pub found name id uuid own macs address common='' cards=''
     if [ "$from" = "$old/var/lib/firstboot" ]; then trust=$old/etc/firstboot/trust.pub; fi

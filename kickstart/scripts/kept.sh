@@ -2,7 +2,7 @@
 kept=/var/lib/etcd/firstboot-kept state=/var/lib/firstboot
 
 # anaconda has not mounted the volume, because anaconda makes etcd's account the owner of its whole home (users.py,
-# createUser). anaconda has created an empty home instead, over which this function mounts the volume.
+# createUser). anaconda has created an empty home instead, and this function mounts the volume over it.
 mount_kept() {
     mkdir -p /var/lib/etcd
     chown root:root /var/lib/etcd

@@ -4,7 +4,7 @@
 //!
 //! While a member computes the hash, it blocks writes (3.5 and 3.6, mvcc/kvstore.go: hashByRev
 //! holds the lock that a commit needs). For 0.5 GiB, the computation took 1.3 s, and a client's
-//! write was delayed by 1.0 s. Therefore firstboot queries the members one after the other, and
+//! write was delayed by 1.0 s. Therefore, firstboot queries the members one after the other, and
 //! compares large databases only on request.
 
 use std::collections::BTreeMap;
@@ -84,8 +84,8 @@ impl Compared {
     }
 }
 
-/// Compares the data of the voters. With `any_size`, it also compares a large database, although
-/// the comparison blocks writes for a long time.
+/// Compares the data of the voters. With `any_size`, also compares a large database, although the
+/// comparison blocks writes for a long time.
 pub async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool) -> Compared {
     if voters.len() < 2 {
         return Compared::Same;

@@ -52,7 +52,7 @@ pub struct Halt {
     pub since: u64,
 }
 
-/// The record of a release that failed and is not tried again.
+/// The record of a release that failed and that no member tries again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Failed {
     /// The node on which the release failed.
@@ -90,7 +90,7 @@ pub struct SnapshotRecord {
 }
 
 impl SnapshotRecord {
-    /// Reads the record from etcd, if there is a valid one, and the revision of its last change.
+    /// Reads the record from etcd, if it exists and is valid, and the revision of its last change.
     /// The revision is 0 if there is no record.
     pub async fn read(client: &Client) -> Result<(Option<Self>, i64)> {
         let Some(found) = client.get(NEWEST_SNAPSHOT).await? else {

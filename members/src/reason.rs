@@ -199,7 +199,7 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// Parses the text of a reason and its id. A text that does not end with a known id has no id.
+    /// Parses the text of a reason and its id. Text that does not end with a known id has no id.
     pub fn parse(line: &str) -> Self {
         let known = line
             .strip_suffix(']')

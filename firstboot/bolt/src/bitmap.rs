@@ -13,7 +13,7 @@ const CHUNK: u64 = 64 * WORDS as u64;
 pub(crate) struct Bitmap(BTreeMap<u64, [u64; WORDS]>);
 
 impl Bitmap {
-    /// Adds an id. Returns whether the set did not contain it before.
+    /// Adds an id. Returns whether the id is new to the set.
     pub(crate) fn insert(&mut self, id: u64) -> bool {
         let (word, bit) = place(id);
         let chunk = self.0.entry(id / CHUNK).or_insert([0; WORDS]);

@@ -13,7 +13,7 @@ pub struct Fault {
     pub offset: u64,
     /// The part of the page that is wrong, and its expected value.
     pub expected: String,
-    /// The value that was found instead of the expected one.
+    /// The value that was found instead of the expected value.
     pub found: String,
 }
 

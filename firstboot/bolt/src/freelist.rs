@@ -9,7 +9,7 @@ use crate::node::Header;
 use crate::page::{self, HEADER};
 use crate::read::{ReadAt, u64_at};
 
-/// The number of bytes of the list that are read at a time.
+/// The number of bytes of the list that one call reads.
 const PIECE: usize = 64 << 10;
 /// A count with this value means that the first word of the list contains the real count.
 const OVERFULL: u16 = 0xFFFF;

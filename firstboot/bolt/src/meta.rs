@@ -91,7 +91,7 @@ impl Meta {
 
 /// Finds the meta page that is in force. In a [`FileKind::Snapshot`], faults of the other meta page
 /// also count. In a live file, those faults do not count, because bbolt keeps two meta pages so
-/// that one remains valid if power fails while bbolt writes the other.
+/// that one of them remains valid if power fails while bbolt writes the other meta page.
 pub(crate) fn find<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -104,8 +104,8 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
     };
     let second = match &first.meta {
         Ok(meta) => Page::read(file, len, u64::from(meta.page_size))?,
-        // If the first meta page does not state the page size, the position of the second one is
-        // unknown.
+        // If the first meta page does not state the page size, the position of the second meta page
+        // is unknown.
         Err(_) => Page::search(file, len)?,
     };
     let mut metas = Vec::new();
@@ -165,8 +165,8 @@ fn newer(a: Meta, b: Meta) -> Meta {
     if b.txid > a.txid { b } else { a }
 }
 
-/// Compares two valid meta pages of one file. Returns the expected relation if the pages do not
-/// have it, and `None` if they do.
+/// Compares two valid meta pages of one file. Returns the expected relation if the pages violate
+/// it, and `None` otherwise.
 fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
     // bbolt streams one transaction. Both meta pages contain that transaction's fields, but the
     // second page contains the previous transaction's id.
@@ -189,7 +189,7 @@ fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static 
             let fits = (1..=2).contains(&(new.txid - old.txid)) && new.pages >= old.pages;
             let fits = fits && new.page_size == old.page_size;
             (!fits).then_some(
-                "a meta page written one or two transactions before or after the first one",
+                "a meta page written one or two transactions before or after the first meta page",
             )
         }
     }
@@ -234,8 +234,8 @@ impl Page {
         }))
     }
 
-    /// Finds the second meta page of a file whose first one is damaged. The second meta page's
-    /// offset must match the page size that it states.
+    /// Finds the second meta page of a file whose first meta page is damaged. The second meta
+    /// page's offset must match the page size that it states.
     fn search<R: ReadAt + ?Sized>(file: &R, len: u64) -> io::Result<Option<Self>> {
         for size in PAGE_SIZES {
             let page = Self::read(file, len, u64::from(size))?;

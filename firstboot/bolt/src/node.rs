@@ -60,7 +60,7 @@ fn element_part(index: usize, part: &str) -> String {
 
 /// One row of a page's table of elements.
 struct Element {
-    /// The offset in the page at which the key begins. The value follows it.
+    /// The offset in the page at which the key begins. The value follows the key.
     start: u64,
     key: u64,
     value: u64,

@@ -14,7 +14,7 @@ use crate::types::{Entry, Offset, Path, Visitor};
 /// The maximum depth of a tree, including nested buckets. Real trees are far less deep, because a
 /// page has room for dozens of keys, and bbolt splits a full page in half.
 const DEEPEST: usize = 64;
-/// The maximum total length of the pages from the root to the current one. One page can hold two
+/// The maximum total length of the pages from the root to the current page. One page can hold two
 /// long records, so the limit allows all records of up to 32 MiB. etcd accepts requests of 1.5 MiB,
 /// and warns if it is configured to accept more than 10 MiB.
 const LONGEST: u64 = 64 << 20;
@@ -35,7 +35,7 @@ pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
     pub(crate) visit: &'w mut dyn Visitor,
     /// Buffers of pages that are no longer needed.
     pub(crate) spare: Vec<Vec<u8>>,
-    /// The total length of the pages from the root to the current one, in bytes.
+    /// The total length of the pages from the root to the current page, in bytes.
     pub(crate) held: u64,
 }
 

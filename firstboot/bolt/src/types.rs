@@ -14,12 +14,12 @@ pub enum FileKind {
     Live,
 }
 
-/// The path of a bucket: the bucket's name and the buckets that contain the bucket.
+/// The path of a bucket: the bucket's name and the buckets that contain it.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'a> {
     /// The bucket's name.
     pub name: &'a [u8],
-    /// The bucket that contains this one, or `None` for a top-level bucket.
+    /// The bucket that contains this bucket, or `None` for a top-level bucket.
     pub parent: Option<&'a Path<'a>>,
 }
 
@@ -41,7 +41,7 @@ pub struct Entry<'a> {
     pub key: &'a [u8],
     /// The value.
     pub value: &'a [u8],
-    /// The place at which the key begins. The value follows it.
+    /// The location at which the key begins. The value follows the key.
     pub place: Offset,
 }
 

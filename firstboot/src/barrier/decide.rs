@@ -3,14 +3,14 @@
 //! this rule alone. `model.rs` explores every order of events on nodes that apply this rule.
 //!
 //! The following argument shows that the rule is safe. A proposal names the disk ids of all
-//! members. A node accepts a proposal only after it has itself received every disk id of that
-//! proposal, and it never replaces its view of a peer with an older one. So all disks that accepted
-//! the same two proposals accepted them in the same order, and no node returns from the later
-//! proposal to the earlier one. A node bootstraps the cluster of its newest proposal once *all*
-//! nodes have announced that they accepted the proposal. From then on, every other node starts as a
-//! member of that cluster, but only if its own disk accepted the proposal under its current id. A
-//! disk that does so has never voted. The clusters of two proposals could both exist only if a node
-//! changed from one proposal to the other and back.
+//! members. A node accepts a proposal only after the node itself has received every disk id of that
+//! proposal, and it never replaces its view of a peer with an older view. So all disks that
+//! accepted the same two proposals accepted them in the same order, and no node returns from the
+//! later proposal to the earlier one. A node bootstraps the cluster of its newest proposal once
+//! *all* nodes have announced that they accepted the proposal. From then on, every other node
+//! starts as a member of that cluster, but only if its own disk accepted the proposal under its
+//! current id. A disk that has accepted the proposal has never voted. The clusters of two proposals
+//! could both exist only if a node changed from one proposal to the other proposal and back.
 //!
 //! A node with an order to restore follows the same rule, while etcd is stopped and its data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
@@ -43,7 +43,7 @@ pub(crate) type PeerObservations = BTreeMap<Label, PeerObservation>;
 pub(crate) struct LocalState {
     /// The name of this member.
     pub(crate) name: Label,
-    /// The members of the recipe that take part, including this one.
+    /// The members of the recipe that take part, including this member.
     pub(crate) initial: BTreeSet<Label>,
     /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
@@ -95,8 +95,8 @@ pub(crate) enum Action {
     AcceptProposal(DiskIds, BootstrapMode),
     /// Start etcd as an initial member of the cluster of the proposal with this hash.
     StartEtcd(Sha256),
-    /// Join the running cluster instead of bootstrapping a new one. A cluster is running, or was
-    /// running when it was last observed.
+    /// Join the running cluster instead of bootstrapping a new cluster. A cluster is running, or
+    /// was running when it was last observed.
     JoinRunningCluster,
     /// Abandon this node's order and continue with the previous data, because the named member has
     /// a different order or withdrew its agreement.

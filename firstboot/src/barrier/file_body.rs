@@ -1,5 +1,5 @@
 //! Streams a file, from an offset to its end, as the body of an HTTP response. The barrier's server
-//! uses it to send the snapshot.
+//! uses this module to send the snapshot.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};

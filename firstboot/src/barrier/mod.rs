@@ -106,8 +106,8 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
 /// data.
 fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     let expected = state.expected(&identity.node.name);
-    // The guard judged the data of a running etcd when etcd started. firstboot cannot judge data
-    // while etcd writes to it.
+    // The guard checked the data of a running etcd when etcd started. firstboot cannot check data
+    // while etcd writes to the data.
     if start_permit::etcd_runs()? && data::is_in_place(&expected)? {
         let start = state.initial_cluster.clone().context(
             "a bug: etcd's data is recorded, but the journal does not record a start of etcd",

@@ -2,10 +2,10 @@
 //! rule (`decide`), and checks every state.
 //!
 //! A node probes its peers in turn and decides after each answer, so a delayed answer has the same
-//! effect as a late decision. The model covers both: a probe of one peer and a decision are
-//! separate events, and any event can happen on other nodes between them. Lost messages, partitions
-//! and slow nodes are modelled as probes that do not happen. A crash loses the observations but
-//! keeps the journal. A wipe loses both the observations and the journal.
+//! effect as a late decision. A probe of one peer and a decision are separate events in the model,
+//! and any event can happen on other nodes between them. Lost messages, partitions and slow nodes
+//! are modelled as probes that do not happen. A crash loses the observations but keeps the journal.
+//! A wipe loses the observations and the journal.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,5 +1,5 @@
-//! Tracks which members a node waits for, since when, and what each of them answered last. From
-//! these facts, it composes a status line for the operator and for `systemctl status`.
+//! Tracks which members a node waits for, since when, and the last answer of each member. From
+//! these facts, this module composes a status line for the operator and for `systemctl status`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;

@@ -331,8 +331,8 @@ mod tests {
             }
         }
         over.store(true, Ordering::Relaxed);
-        // The server must keep accepting connections, because each refused connection costs the
-        // flooding thread a second.
+        // The server must keep accepting connections, because each refused connection delays the
+        // flooding thread by a second.
         tokio::task::spawn_blocking(|| flooding.join().unwrap())
             .await
             .unwrap();

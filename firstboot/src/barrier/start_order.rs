@@ -1,9 +1,10 @@
 //! Determines the order in which new members start. An etcd that bootstraps a cluster asks its
 //! peers, one after the other in the order of their URLs, whether the cluster already exists, and
 //! waits up to a second for each answer (server/etcdserver/cluster_util.go,
-//! getClusterFromRemotePeers). Until then it does not answer its peers itself, so members that
-//! start at the same instant wait for each other's timeout. Therefore the member that all other
-//! members ask first starts first, and the others follow once its port is open.
+//! getClusterFromRemotePeers). Until the peers have answered or timed out, etcd does not answer its
+//! peers itself, so members that start at the same instant wait for each other's timeout.
+//! Therefore, the member that all other members ask first starts first, and the other members start
+//! once that member's port is open.
 
 use std::thread;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use super::proposal::Proposal;
 use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 
-/// The maximum time that the other members wait for the first one. Without a start order, they
-/// would wait for each other just as long.
+/// The maximum time for which the other members wait for the first member. Without a start order,
+/// they would wait for each other just as long.
 const HEAD_START: Duration = Duration::from_secs(1);
 /// The pause between two probes.
 const PAUSE: Duration = Duration::from_millis(5);

@@ -1,5 +1,5 @@
 //! Limits the connections without a verified certificate. Any client can open such connections, so
-//! their number is limited, but a flood of them must not keep a peer out. A list of allowed
+//! their number is limited, but a flood of connections must not keep a peer out. A list of allowed
 //! addresses would not help, because a peer may be behind NAT or have a new address. Instead, the
 //! server always accepts the newest connection, and closes the oldest connection of the source that
 //! has the most connections. A peer's handshake takes milliseconds, so the handshake is complete
@@ -41,8 +41,8 @@ pub(super) struct ConnectionSlot {
 }
 
 impl UnverifiedConnections {
-    /// Accepts a connection, and closes another one if there are too many. The argument `serve`
-    /// starts the task of the accepted connection.
+    /// Accepts a connection, and closes another connection if there are too many. The argument
+    /// `serve` starts the task of the accepted connection.
     pub(super) fn admit(&self, from: IpAddr, serve: impl FnOnce(ConnectionSlot) -> AbortHandle) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if list.all.len() >= LIMIT {

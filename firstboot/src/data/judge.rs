@@ -4,7 +4,7 @@
 //! has voted. Otherwise, writes that were acknowledged to a client can be lost
 //! (etcd-io/etcd#10817). So once etcd has created its WAL, only the data that etcd itself left may
 //! be used for that member. Any other data is treated like a new disk: firstboot removes the member
-//! from its cluster and adds a new one.
+//! from its cluster and adds a new member.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ pub(crate) enum Lost {
     Emptied,
     /// A part of the data is missing.
     MissingPart(String),
-    /// The named directory is not the one that etcd created.
+    /// The named directory is not the directory that etcd created.
     Replaced(&'static str),
     /// The WAL belongs to another member.
     Foreign { member: u64, cluster: u64 },
@@ -72,7 +72,7 @@ impl fmt::Display for Lost {
     }
 }
 
-/// Judges a data directory.
+/// Decides whether etcd may run on a data directory.
 pub(crate) fn judge(
     expected: &Expected,
     found: &DataDirState,
@@ -87,7 +87,8 @@ pub(crate) fn judge(
     }
 }
 
-/// Judges a data directory for which the journal does not record yet that etcd has created its WAL.
+/// Returns the verdict on a data directory for which the journal does not record yet that etcd has
+/// created its WAL.
 fn judge_first_start(expected: &Expected, found: &DataDirState) -> Verdict {
     let same = match (&expected.created, &found.data) {
         (Some(made), Some(data)) => made.is_same(data),

@@ -7,7 +7,7 @@
 //! `observe` collects all facts about the directory, and `progress` records the end of the WAL at
 //! etcd's last start and stop. `prepare` creates the directory for the first start.
 //!
-//! The directory belongs to etcd's user, which can replace any entry in it. Therefore firstboot
+//! The directory belongs to etcd's user, which can replace any entry in it. Therefore, firstboot
 //! accesses the content only through open directories.
 
 mod expected;
@@ -35,15 +35,15 @@ pub(crate) use {inode::Directories, wal::WalEnd};
 
 use crate::paths;
 
-/// Reads etcd's data directory and judges it. etcd must not be running.
+/// Reads etcd's data directory and checks the data. etcd must not be running.
 pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, Verdict)> {
     let found = DataDirState::at(Path::new(paths::DATA))?;
     let progress = Progress::read(expected)?;
     Ok((found.contents, judge(expected, &found, progress.as_ref())))
 }
 
-/// Returns whether the directories of etcd's data are the recorded ones, or false if none are
-/// recorded yet. The check also works while etcd writes in the directories.
+/// Returns whether the directories of etcd's data are the recorded directories, or false if no
+/// directories are recorded yet. The check also works while etcd writes in the directories.
 pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     let Some(known) = &expected.identity else {
         return Ok(false);

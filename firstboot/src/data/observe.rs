@@ -215,9 +215,9 @@ fn applied(data: &Dir) -> io::Result<u64> {
     Ok(index.unwrap_or_default())
 }
 
-/// Returns the lowest minor version of etcd that can open this data. That version is the higher of
-/// the minors of the cluster version and the storage version, because etcd migrates the storage
-/// some seconds after the cluster version has decreased (server/storage/schema/membership.go and
+/// Returns the lowest minor version of etcd that can open this data. The result is the higher minor
+/// version of the cluster version and the storage version, because etcd migrates the storage some
+/// seconds after the cluster version has decreased (server/storage/schema/membership.go and
 /// schema.go). etcd must not be running.
 pub(super) fn needed_minor(folder: &Path) -> io::Result<Option<u64>> {
     let data = Dir::open(folder)?;

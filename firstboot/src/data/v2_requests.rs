@@ -1,5 +1,5 @@
-//! Finds requests of etcd's v2 API in the part of the write-ahead log that the next start of etcd
-//! reads.
+//! Finds requests of etcd's v2 API in the part of the write-ahead log that etcd reads at its next
+//! start.
 //!
 //! Up to etcd 3.5, a member publishes its name with a v2 request at each start
 //! (server/etcdserver/server.go, publish). etcd 3.7 cannot decode a v2 request and panics

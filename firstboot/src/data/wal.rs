@@ -80,7 +80,7 @@ pub(super) struct Snapshot {
 /// The maximum length of a record. etcd does not write longer records, because a record contains
 /// one request, whose limit is 1.5 MiB by default, and etcd itself advises against a limit above 10
 /// MiB (server/embed/config.go, recommendedMaxRequestBytes). Without the limit, an attacker could
-/// create a huge sparse file at no cost, and a reader would read all of it.
+/// create a huge sparse file at no cost, and a reader would read the whole file.
 const LONGEST: u64 = 256 << 20;
 
 const METADATA: i64 = 1;
@@ -106,7 +106,7 @@ impl WalEnd {
     /// function ignores everything after a truncated or damaged record.
     ///
     /// # Errors
-    /// Fails if the file cannot be read, or if its beginning is not that of an etcd WAL.
+    /// Fails if the file cannot be read, or if the file does not begin like an etcd WAL.
     pub(super) fn read(file: File, first: u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(256 << 10, file);
@@ -136,7 +136,7 @@ impl WalEnd {
         } else {
             Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "its beginning is not that of an etcd WAL",
+                "the file does not begin like an etcd WAL",
             ))
         }
     }

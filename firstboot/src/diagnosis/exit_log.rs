@@ -32,7 +32,7 @@ pub(super) struct ExitLog {
     /// The time in microseconds since 1970.
     pub(super) at: u64,
     pub(super) pid: u32,
-    /// Whether the line reports that etcd exits. Otherwise the line is the newest warning.
+    /// Whether the line reports that etcd exits. Otherwise, the line is the newest warning.
     pub(super) ends: bool,
     /// The text as one line without control characters.
     pub(super) text: String,
@@ -50,8 +50,8 @@ enum Weight {
 }
 
 impl Entry {
-    /// Parses an entry as `journalctl --output=json` prints it. Returns `None` if the entry does
-    /// not contain a text.
+    /// Parses an entry as `journalctl --output=json` prints it. Returns `None` if the entry
+    /// contains no text.
     pub(super) fn parse(line: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Raw {

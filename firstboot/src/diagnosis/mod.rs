@@ -60,9 +60,9 @@ impl Diagnosis {
     }
 }
 
-/// Returns whether a reason equals the previous one, except for times and numbers. systemd restarts
-/// etcd every few seconds, and etcd exits for the same reason each time, but with a different time
-/// and different numbers.
+/// Returns whether a reason equals the previous reason, except for times and numbers. systemd
+/// restarts etcd every few seconds, and etcd exits for the same reason each time, but with a
+/// different time and different numbers.
 fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     let words = |reason: &str| {
         reason
@@ -80,7 +80,7 @@ pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
         .collect()
 }
 
-/// Joins all of these reasons in one line. Returns `None` if there are none.
+/// Joins all of these reasons on one line. Returns `None` if there are none.
 pub(crate) fn text(reasons: &[Reason]) -> Option<String> {
     let parts: Vec<String> = reasons.iter().map(ToString::to_string).collect();
     (!parts.is_empty()).then(|| parts.join("; "))

@@ -13,9 +13,9 @@ use crate::systemd;
 /// etcd's unit.
 pub(super) const UNIT: &str = "etcd.service";
 
-/// The time, in microseconds, during which the exit of an etcd process is reported although etcd is
-/// running again. systemd restarts etcd after 5 s, and the new process may take some seconds until
-/// it exits for the same reason.
+/// The time, in microseconds, for which firstboot reports the exit of an etcd process although etcd
+/// is running again. systemd restarts etcd after 5 s, and the new process may take some seconds
+/// until it exits for the same reason.
 const RECENT: u64 = 30_000_000;
 
 /// The text that a message adds if etcd exited but is running again.

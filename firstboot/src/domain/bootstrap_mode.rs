@@ -61,7 +61,7 @@ impl BootstrapMode {
 impl fmt::Display for BootstrapMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::New => f.write_str("begin a new cluster"),
+            Self::New => f.write_str("bootstrap a new cluster"),
             Self::Restore {
                 snapshot,
                 seen: Some(_),

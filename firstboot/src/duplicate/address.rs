@@ -1,9 +1,9 @@
 //! Probes with ARP (RFC 5227) for a second machine with this node's address. The second machine
-//! answers regardless of its software. Its answer contains its hardware address, by which an
-//! operator can find the machine.
+//! answers regardless of its software. The answer contains the second machine's hardware address,
+//! by which an operator can find the machine.
 //!
-//! A copy of this machine may also have the same hardware address. firstboot still receives the
-//! copy's answer, because the probe requests a broadcast reply. An answer from the same hardware
+//! A copy of this machine may also have the same hardware address. firstboot receives the answer of
+//! such a copy too, because the probe requests a broadcast reply. An answer from the same hardware
 //! address raises a suspicion but proves nothing, because a network that answers on behalf of its
 //! machines might send the same reply.
 
@@ -109,7 +109,7 @@ impl DuplicateProbe {
 }
 
 /// Refuses the node if another machine has this address. Only an operator can decide which of the
-/// two machines is the right one, so firstboot does not continue by itself, even if the other
+/// two machines is the right machine, so firstboot does not continue by itself, even if the other
 /// machine disappears.
 fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
     match second_machine(address, on_silence) {
@@ -137,7 +137,7 @@ enum AddressOwner {
     None,
     /// A machine with this hardware address.
     OtherMac(Mac),
-    /// A machine with the same hardware address as this one.
+    /// A machine with the same hardware address as this machine.
     SameMac(Mac),
 }
 

@@ -1,5 +1,5 @@
 //! Detects a copy of this machine that has the same hardware address and starts at the same moment.
-//! Each of the two machines receives the other's probe.
+//! Each of the two machines receives the probe of the other machine.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -50,7 +50,7 @@ impl ConflictMonitor {
     ///
     /// # Errors
     /// Returns a refusal if another machine has sent a probe, because only an operator can decide
-    /// which of the two machines is the right one.
+    /// which of the two machines is the right machine.
     pub(crate) fn check(&mut self) -> Result<()> {
         self.socket
             .send(&self.question)
@@ -69,7 +69,7 @@ impl ConflictMonitor {
                 return Err(refused(ReasonId::DuplicateRunning.because(format!(
                     "a copy of this machine, with the same address {} and the same MAC, is \
                      starting at the same time. Switch the wrong machine off, then run \
-                     `systemctl restart firstboot` on the right one",
+                     `systemctl restart firstboot` on the right machine",
                     self.address
                 ))));
             }

@@ -49,9 +49,11 @@ fn request(from: Address, answer_to: Address, target: Address, address: Ipv4Addr
 pub(super) enum ArpMessage {
     /// A probe with this mark.
     Probe(Address),
-    /// A broadcast reply, which states that the card with this hardware address has the IP address.
+    /// A broadcast reply, which states that the network interface with this hardware address has
+    /// the IP address.
     BroadcastReply(Address),
-    /// Any other packet that states that the card with this hardware address has the IP address.
+    /// Any other packet that states that the network interface with this hardware address has the
+    /// IP address.
     Reply(Address),
 }
 

@@ -127,8 +127,8 @@ pub(crate) fn wait_until_replaceable(
 /// member comes from a copy. The check waits long enough to detect a copy that is just starting.
 ///
 /// # Errors
-/// Returns a refusal if a copy runs or starts, or if there is no other member to query. Returns a
-/// "not ready" error if no other member answers.
+/// Returns a refusal if a copy of this machine is running or starting, or if there is no other
+/// member to query. Returns a "not ready" error if no other member answers.
 pub(crate) fn rule_out_duplicate(
     identity: &Identity,
     journal: &Journal,

@@ -54,7 +54,7 @@ pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
     Ok(SeccompFilter::new(rules, refused, SeccompAction::Allow, TargetArch::x86_64)?.try_into()?)
 }
 
-/// Parses the lines of calls.txt. Each contains a number, a name and a verdict.
+/// Parses the lines of calls.txt. Each line contains a number, a name and a verdict.
 fn calls() -> Result<Vec<(i64, &'static str, FilterAction)>> {
     let mut calls = Vec::new();
     for line in CALLS

@@ -1,5 +1,5 @@
 //! `firstboot explain --sources`: shows which metadata sources firstboot queried, the answer of
-//! each source, and why firstboot used a document or did not.
+//! each source, and why firstboot used or did not use a document.
 
 use std::fmt::Write as _;
 

@@ -60,7 +60,7 @@ impl Dir {
         }
     }
 
-    /// Opens a directory inside this one.
+    /// Opens a directory inside this directory.
     pub(crate) fn sub(&self, name: &OsStr) -> io::Result<Self> {
         let fd =
             openat(&self.fd, name, directory(), Mode::empty()).map_err(|errno| match errno {

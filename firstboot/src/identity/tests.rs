@@ -124,7 +124,7 @@ fn an_outdated_document_is_recognised() {
         "from a test is older",
         "from 2024-01-01T00:00:00Z",
         "accepted document from 2025-01-01",
-        "uses the accepted one, /var/lib/firstboot/node.json",
+        "uses the accepted document, /var/lib/firstboot/node.json",
     ] {
         assert!(said.text.contains(words), "{words}: {}", said.text);
     }

@@ -1,5 +1,5 @@
-//! Reads and writes the file with the disk id on etcd's volume, by which firstboot recognises the
-//! volume.
+//! Reads and writes the file that contains the disk id on etcd's volume. firstboot recognises the
+//! volume by this file.
 
 use std::path::Path;
 

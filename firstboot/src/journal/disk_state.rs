@@ -27,7 +27,7 @@ pub(crate) enum DiskState {
         disk_id: Option<DiskId>,
         archive_data: bool,
     },
-    /// etcd ran here as a member, but must not start as that member with the current data.
+    /// etcd ran on this disk as a member, but must not start as that member with the current data.
     Lost(Lost),
     /// The disk contains data that the journal does not record. firstboot never touches unrecorded
     /// data.

@@ -84,7 +84,7 @@ pub(crate) enum Event {
     Join {
         /// etcd's `initial-cluster-token`; a joining member ignores it.
         token: String,
-        /// The names and peer URLs of all members, including this one.
+        /// The names and peer URLs of all members, including this node's member.
         members: Vec<(String, String)>,
     },
     /// firstboot created an empty directory for etcd's first start.

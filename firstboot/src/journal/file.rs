@@ -1,6 +1,6 @@
 //! Reads and writes the journal. The journal is append-only. Each line has a checksum and is
-//! flushed before the next action, so after a power cut, the journal shows which actions had begun
-//! and which were complete.
+//! flushed before the next action. After a power cut, the journal therefore shows which actions had
+//! begun and which were complete.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

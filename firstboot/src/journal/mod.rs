@@ -1,9 +1,9 @@
 //! The journal records what this node did, in order. The node's state follows from the journal.
 //!
 //! `file` stores the lines and `event` defines their content. `state` derives the node's state from
-//! them, and `disk_state` classifies the disk according to them and to etcd's volume. `archive`
-//! moves data that etcd no longer uses, and records the move. `installer_copy` removes the copy of
-//! an installation.
+//! the events, and `disk_state` classifies the disk according to the events and to etcd's volume.
+//! `archive` moves data that etcd no longer uses, and records the move. `installer_copy` removes
+//! the copy of an installation.
 
 mod archive;
 mod disk_id_file;

@@ -1,11 +1,11 @@
 //! Determines from etcd's metrics which members are connected.
 //!
 //! `etcd_network_active_peers` alone is not reliable. A member that received a snapshot from its
-//! leader, as every rebuilt member did, recreates all its peers and never removes the old ones from
-//! the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge counts
-//! dead members indefinitely. This module therefore also checks the number of bytes sent to each
-//! member. That number keeps growing for a running member, because each open stream carries its own
-//! heartbeat.
+//! leader, as every rebuilt member did, recreates all its peers and never removes the old peers
+//! from the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge
+//! counts dead members indefinitely. This module therefore also checks the number of bytes sent to
+//! each member. That number keeps growing for a running member, because each open stream carries
+//! its own heartbeat.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -27,12 +27,12 @@ pub(crate) struct Peer {
     pub(crate) index: u64,
     /// The version of the member's etcd.
     pub(crate) version: EtcdVersion,
-    /// The minor of the cluster version that the member reports.
+    /// The minor version in the cluster version that the member reports.
     pub(crate) agreed: Option<u64>,
-    /// The target minor of the downgrade that is in force, if there is one (3.6 and later report
-    /// it).
+    /// The target minor version of the downgrade that is in force, if a downgrade is in force (3.6
+    /// and later report it).
     pub(crate) downgrade: Option<u64>,
-    /// The minor of the member's storage version (3.6 and later report it).
+    /// The minor version in the member's storage version (3.6 and later report it).
     pub(crate) storage: Option<u64>,
     /// The size of the member's database in bytes.
     pub(crate) database: u64,

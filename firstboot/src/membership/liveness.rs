@@ -1,12 +1,12 @@
 //! Determines whether this node's member runs on another machine. While etcd is stopped here, the
 //! member runs elsewhere if the other members still receive traffic from this node's member.
 //!
-//! A connection to the member does not prove that the member runs, because a connection stays open
-//! for seconds after a power cut. A missing connection does not prove the opposite, because a copy
-//! of a machine that has the same hardware address attracts the original's packets whenever the
-//! copy sends a packet. The number of bytes that other members *received* from the member grows
-//! only if the member runs. A follower answers each heartbeat, so its leader receives traffic from
-//! the follower. A leader sends traffic to all members.
+//! A connection to the member does not show that the member runs, because a connection stays open
+//! for some seconds after a power cut. A missing connection does not show that the member has
+//! stopped, because a copy of a machine that has the same hardware address attracts the original's
+//! packets whenever the copy sends a packet. The number of bytes that other members *received* from
+//! the member grows only if the member runs. A follower answers each heartbeat, so its leader
+//! receives traffic from the follower. A leader sends traffic to all members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -17,7 +17,8 @@ use time::format_description::well_known::Rfc2822;
 use super::protocol::PeerState;
 use super::{peer_tls, protocol};
 
-/// The time limit for a complete answer: a TLS handshake and a page, over a local network.
+/// The time limit for a complete answer: a TLS handshake and an HTTP response, over a local
+/// network.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
 /// The time limit for a TCP connection to be established.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -87,9 +88,9 @@ impl PeerClient {
         }
     }
 
-    /// Requests a page from a member's client port, on which etcd also accepts the peer
-    /// certificate. Returns the page and, if the answer has a date, the time of the member's clock
-    /// to the second.
+    /// Sends an HTTP request to a member's client port, on which etcd also accepts the peer
+    /// certificate. Returns the body of the response and, if the response has a date, the time of
+    /// the member's clock to the second.
     pub(crate) async fn page(
         &self,
         url: &str,

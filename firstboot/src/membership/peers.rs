@@ -17,7 +17,7 @@ use super::peer_client::PeerClient;
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
 
-/// The size limit for etcd's metrics page, which is some hundred kilobytes long.
+/// The size limit for etcd's metrics, which are some hundred kilobytes long.
 pub(super) const LIMIT: usize = 4 << 20;
 
 /// The time limit for the query of one member, for callers that do not need a quick answer.
@@ -26,7 +26,7 @@ pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Returns the other members that answer a linearizable read, and the clusters of all members that
 /// run etcd. Queries the recipe's members first, and then any further members in their member
 /// lists, because the cluster may have grown since this image was built. A member that takes longer
-/// than `patience` is treated as silent and does not delay the others.
+/// than `patience` is treated as silent and does not delay the other members.
 pub(crate) async fn query_others(
     identity: &Identity,
     peer_client: &PeerClient,
@@ -175,8 +175,8 @@ fn minor(version: &str) -> Option<u64> {
         .map(|version| version.minor)
 }
 
-/// Returns the minor of the cluster version, or `None` if the members have not agreed on it yet or
-/// if the member does not report it.
+/// Returns the minor version in the cluster version, or `None` if the members have not agreed on it
+/// yet or if the member does not report it.
 async fn agreed(peer_client: &PeerClient, url: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Versions {

@@ -104,7 +104,7 @@ pub(crate) fn read(
         etcd,
         ..
     } = serde_json::from_slice(bytes)
-        .map_err(|error| format!("its answer cannot be read: {error}"))?;
+        .map_err(|error| format!("its answer cannot be parsed: {error}"))?;
     if theirs != *cluster || said != *name {
         return Err(format!(
             "it reports that it is the member {said} of the cluster {theirs}"

@@ -19,8 +19,7 @@ pub(super) const LIMIT: u64 = 1 << 20;
 /// The first bytes of a gzip file (RFC 1952, 2.3.1).
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 
-/// The base64 decoder, which does not require padding, because some tools pad base64 and others do
-/// not.
+/// The base64 decoder, which does not require padding, because not all tools pad base64.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -29,7 +28,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// A document that a source contains.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// The place where the document was found, for messages.
+    /// The location of the document, for messages.
     pub(crate) place: String,
     /// The envelope, whose signature has not been verified yet.
     pub(crate) envelope: Envelope,

@@ -1,6 +1,6 @@
 //! Queries version 2 of EC2's metadata service, in which each request carries a token. firstboot
-//! never uses version 1, because it answers any request that an attacker can make a program on the
-//! machine send.
+//! never uses version 1, because version 1 answers any request that an attacker can make a program
+//! on the machine send.
 
 use std::cell::RefCell;
 
@@ -23,10 +23,11 @@ pub(super) const SOURCE: Source = Source {
     },
 };
 
-/// The lifetime of a token in seconds. A token lives longer than firstboot queries the service.
+/// The lifetime of a token in seconds. A token remains valid for longer than firstboot queries the
+/// service.
 const LIFETIME: &str = "300";
 
-/// A fixed version of the API, so that a later version has no effect.
+/// A fixed version of the API, so that the release of a later version has no effect.
 const VERSION: &str = "2021-03-23";
 
 async fn ask(

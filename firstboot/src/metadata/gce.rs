@@ -1,5 +1,5 @@
 //! Queries GCE's metadata server. The server requires the header `Metadata-Flavor: Google`, and
-//! includes it in its answers. A server that does not send the header is not GCE's.
+//! includes it in its answers. A server that does not send the header is not GCE's metadata server.
 
 use anyhow::anyhow;
 use recipes::cluster::{MetadataSource, Platform};

@@ -1,6 +1,6 @@
 //! Provides the HTTP client of the metadata sources. The client does not use a proxy, because the
-//! service would answer for the proxy's machine. The client does not follow redirects, because a
-//! server could redirect it to any address.
+//! service would return the document of the proxy's machine. The client does not follow redirects,
+//! because a server could redirect it to any address.
 
 use std::time::Duration;
 

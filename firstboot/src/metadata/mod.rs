@@ -1,5 +1,5 @@
 //! Searches the sources of node documents. Each source is implemented in a separate file. A source
-//! returns a signed document, reports that it does not have one, or fails. `identity` verifies a
+//! returns a signed document, reports that it has no document, or fails. `identity` verifies a
 //! document before firstboot uses it.
 
 mod azure;
@@ -63,9 +63,9 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
     url::SOURCE,
 ];
 
-/// Returns the document of the first source that has one. Skips a source without a document. Fails
-/// if a source has an invalid document, because the next source might belong to an attacker. Until
-/// the node has accepted a document, compares the documents of later sources with the first
+/// Returns the document of the first source that has a document. Skips a source without a document.
+/// Fails if a source has an invalid document, because the next source might belong to an attacker.
+/// Until the node has accepted a document, compares the documents of later sources with the first
 /// document.
 pub(crate) fn find(
     policy: &MetadataPolicy,
@@ -96,7 +96,7 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
         url: policy.url.as_ref(),
         platforms: &platforms,
         // Only a node without a document queries the network, because a member that is already set
-        // up must start without the network.
+        // up must be able to start even if the network is down.
         known: accepted.is_some(),
         patience: Patience::Boot,
         services: &services,
@@ -175,7 +175,7 @@ fn ask(sources: &[&Source], query: &Query<'_>, log: &mut SourceLog) -> Result<Op
                 );
                 log.note(name, Outcome::Wrong, &differs);
                 bail!(
-                    "two sources disagree: {differs} (sources {} and {}). Remove one of them, or name the right one \
+                    "two sources disagree: {differs} (sources {} and {}). Remove one of them, or name the right source \
                      in the recipe's [metadata] sources",
                     name.name(),
                     first_name.name()

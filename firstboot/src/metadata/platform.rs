@@ -112,7 +112,7 @@ impl Firmware {
         }
     }
 
-    /// Returns the field and value that identify a platform, or `None` if no field does.
+    /// Returns the field and value that identify a platform, or `None` if no field identifies it.
     fn names(&self, platform: Platform) -> Option<String> {
         let is = |field: &str, value: &str, yes: bool| yes.then(|| format!("{field} is {value}"));
         let (vendor, product, tag) = (

@@ -135,7 +135,7 @@ async fn patiently(
                 limit.as_secs()
             )));
         }
-        // Log an error only if it differs from the previous one.
+        // Log an error only if it differs from the previous error.
         if trouble != last {
             (query.waiting)(&format!("waiting for {place}: {trouble}"));
         }

@@ -12,7 +12,7 @@ use super::document::Found;
 use super::platform::Platforms;
 use crate::machine::Machine;
 
-/// A kind of place from which a node document can be read.
+/// A kind of location from which firstboot can read a node document.
 pub(super) struct Source {
     /// The source's name in the recipe.
     pub(super) name: MetadataSource,
@@ -34,7 +34,7 @@ pub(super) struct Query<'a> {
     pub(super) url: Option<&'a Url>,
     /// The platforms on which the machine runs.
     pub(super) platforms: &'a Platforms,
-    /// Whether the node already has a document, in which case it starts without any server.
+    /// Whether the node already has a document, in which case the node starts without any server.
     pub(super) known: bool,
     /// How long the source queries a server that does not answer.
     pub(super) patience: Patience,
@@ -49,14 +49,14 @@ pub(super) struct Query<'a> {
 pub(super) enum Patience {
     /// The source keeps querying for as long as a network may need to come up.
     Boot,
-    /// The source queries once, with a short time limit, because firstboot only compares its
-    /// document with the document of another source.
+    /// The source queries once, with a short time limit, because firstboot only compares this
+    /// source's document with the document of another source.
     Compare,
 }
 
-/// The time limit for a network that is still coming up. A network card may get its address from
-/// DHCP minutes after the link comes up, because a switch port with spanning tree does not forward
-/// any packets for 50 s, and DHCP's retries can add a minute (RFC 2131, 4.1).
+/// The time limit for a network that is still coming up. An interface may get its address from DHCP
+/// minutes after the link comes up, because a switch port with spanning tree does not forward any
+/// packets for 50 s, and DHCP's retries can add a minute (RFC 2131, 4.1).
 const SLOW_NETWORK: Duration = Duration::from_secs(150);
 const COMPARE: Duration = Duration::from_secs(2);
 
@@ -71,7 +71,8 @@ impl Patience {
 }
 
 impl Query<'_> {
-    /// Returns why a source of this platform is not queried, or `None` if it is queried.
+    /// Returns why firstboot does not query a source of this platform, or `None` if firstboot
+    /// queries it.
     pub(super) fn not_on(&self, platform: Platform) -> Option<SourceResult> {
         if self.known {
             return Some(SourceResult::NotAsked(KNOWN.to_owned()));

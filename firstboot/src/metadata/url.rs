@@ -49,7 +49,7 @@ fn address(base: &Url, machine: &Machine) -> Result<Url> {
     Ok(url)
 }
 
-/// Requests a newer document than the one with the digest `known`, once. The digest shows the
+/// Requests a newer document than the document with the digest `known`, once. The digest shows the
 /// server which document this node has. Returns `None` if the server does not have a newer
 /// document, or if it only serves files and does not issue documents.
 pub(crate) fn newer(base: &Url, machine: &Machine, known: &Sha256) -> Result<Option<Found>> {

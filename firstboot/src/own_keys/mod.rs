@@ -1,6 +1,6 @@
 //! Manages the private keys that this node generated itself. The keys are in one file that only
-//! root can read. No document or image replaces the file, and no command prints it. A node document
-//! that contains certificates without keys is usable only together with these keys.
+//! root can read. No document or image replaces this file, and no command prints the keys. A node
+//! document that contains certificates without keys is usable only together with these keys.
 
 pub(crate) mod der;
 

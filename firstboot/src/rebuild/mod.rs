@@ -74,7 +74,7 @@ impl Rebuild {
 
     /// Observes the cluster and executes one step. Returns `None` after a step that succeeded. A
     /// failed step is not an error, because etcd may have executed the step anyway. The next round
-    /// observes whether it did.
+    /// observes whether etcd has executed the step.
     async fn step(
         &mut self,
         identity: &Identity,

@@ -3,10 +3,10 @@
 //! after each step, so it detects a step that etcd executed but did not confirm.
 //!
 //! etcd's own checks (server/etcdserver/server.go) refuse too late, or with messages that are too
-//! vague for an operator. So this module has an equivalent of each check, which runs before any
-//! change. firstboot removes the old member before it adds the new one, because etcd refuses two
-//! members with the same peer URL, and because the new member would raise the quorum if the dead
-//! member were still listed.
+//! vague for an operator. Therefore, this module makes an equivalent check before any change.
+//! firstboot removes the old member before it adds the new member, because etcd refuses two members
+//! with the same peer URL, and because the new member would raise the quorum if the dead member
+//! were still listed.
 
 use std::collections::BTreeSet;
 
@@ -68,7 +68,7 @@ const CLOCK: i64 = 5;
 /// The number of entries after which a member of 3.6 or later has shortened its log in memory for
 /// the first time (server/etcdserver/server.go, memorySnapshotCount).
 pub(crate) const FULL_LOG: u64 = 100;
-/// The first minor that cannot read requests of the v2 API in the log.
+/// The first minor version that cannot read requests of the v2 API in the log.
 const FIRST_WITHOUT_V2: u64 = 7;
 
 /// Decides the next step.
@@ -183,7 +183,7 @@ fn ambiguous(observed: &Observed, own: &[&Member]) -> RebuildStep {
 
 /// Returns a message if a different member answers at the address of a listed member. Several
 /// clusters may share a CA, and an address may be reassigned to a different machine. Without this
-/// check, a node could be added to the wrong cluster and be missing from its own.
+/// check, a node could be added to the wrong cluster and be missing from its own cluster.
 fn wrong_responder(peers: &[Peer]) -> Option<String> {
     peers.iter().find_map(|peer| {
         let own = peer.members.iter().find(|member| member.id == peer.member_id)?;

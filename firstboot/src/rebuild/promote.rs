@@ -11,7 +11,7 @@ use crate::journal::{Event, Journal, NodeState};
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 use crate::output::say;
 
-/// The time limit for a call to one voter. This limit is shorter than the usual one, because the
+/// The time limit for a call to one voter. This limit is shorter than the usual limit, because the
 /// voter may be down.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -32,9 +32,9 @@ pub(crate) fn learner_to_promote(journal: &mut Journal) -> Result<Option<u64>> {
 /// Returns once this node is a voter.
 ///
 /// The function does not wait until etcd on this node serves clients. etcd serves clients only
-/// after it has published itself, and 3.5 retries a publication that failed during the leader's
-/// snapshot only after seven seconds. However, etcd must be running, because a voter that is down
-/// weakens the quorum. An answer on etcd's peer port proves that etcd is running.
+/// after it has published itself, and etcd 3.5 waits seven seconds before it retries a publication
+/// that failed during the leader's snapshot. However, etcd must be running, because a voter that is
+/// down weakens the quorum. An answer on etcd's peer port shows that etcd is running.
 pub(crate) async fn promote_learner(
     identity: &Identity,
     credentials: &Credentials,

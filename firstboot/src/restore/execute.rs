@@ -60,8 +60,8 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
 }
 
 /// Builds the new data while etcd is still running, if the restore does not wait for any other
-/// member. In this case the proposal is known in advance. `prepare` later uses that data, or builds
-/// the data again if another firstboot has run in the meantime.
+/// member. In this case, the proposal is known in advance. `prepare` later uses that data, or
+/// builds the data again if another firstboot has run in the meantime.
 pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     let alone = LocalState::of_order(state, cluster, own, order)
@@ -215,8 +215,8 @@ fn negotiate(
             ));
         }
     };
-    // The other members may have started with an earlier proposal than the one that was prepared
-    // last.
+    // The other members may have started with an earlier proposal than the newest prepared
+    // proposal.
     prepare(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path("before-restore"))

@@ -1,10 +1,10 @@
 //! `firstboot restore`: restores every member from one snapshot, and keeps the previous data.
 //!
 //! firstboot verifies the file while etcd is still running. After the verification, etcd stops, and
-//! the members agree through the barrier, on etcd's peer port. If all members have the same order,
-//! each member builds its new data next to the old data and announces that it is ready. Each member
-//! swaps its data only after all members are ready. After a failure before the swap, etcd runs with
-//! its previous data again.
+//! the members agree on the restore through the barrier, which uses etcd's peer port. If all
+//! members have the same order, each member builds its new data next to the old data and announces
+//! that it is ready. Each member swaps its data only after all members are ready. After a failure
+//! before the swap, etcd runs with its previous data again.
 
 mod archive;
 mod build;

@@ -21,7 +21,7 @@ use recipes::Label;
         --rollback"
 )]
 pub(crate) struct Options {
-    /// The snapshot: a file, s3://BUCKET/PREFIX/NAME or an https URL
+    /// The snapshot: a file, s3://BUCKET/PREFIX/NAME or an HTTPS URL
     #[arg(group = "what")]
     pub(super) snapshot: Option<PathBuf>,
     /// Download the snapshot from this member, on which `firstboot restore` waits
@@ -45,8 +45,8 @@ pub(crate) struct Options {
     /// Restore only this machine. The other machines join its cluster when they are reinstalled
     #[arg(long, conflicts_with = "without")]
     pub(super) solo: bool,
-    /// Accept a file without etcd's digest at its end, such as a copy of member/snap/db. Its pages
-    /// are still checked
+    /// Accept a file without etcd's digest at its end, such as a copy of member/snap/db. firstboot
+    /// still checks the pages of the file
     #[arg(long)]
     pub(super) skip_hash_check: bool,
     /// Continue with the snapshot's revision, although clients may have seen later revisions

@@ -84,7 +84,7 @@ fn newest(cluster: &ClusterDocument) -> Result<u64> {
 pub(super) struct Planned {
     node: Label,
     cluster: Label,
-    /// The action of this node.
+    /// What this node will do.
     action: String,
     snapshot: Option<PlannedSnapshot>,
     /// The id of the current cluster, in hexadecimal digits.
@@ -175,7 +175,7 @@ fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
         // The ids cannot be known in advance. Otherwise, two restores of the same file would create
         // one cluster with two histories.
         (BootstrapMode::Restore { snapshot, .. }, _) => format!(
-            "a new one, token {cluster}-r-{}-…; the members agree on the rest of the token once \
+            "a new cluster, token {cluster}-r-{}-…; the members agree on the rest of the token once \
              all have the order. firstboot prints the ids, which follow from the token, before it \
              replaces any data",
             &short(&snapshot)[..8]

@@ -75,7 +75,7 @@ fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
         },
     );
     refused(format!(
-        "{why}. Specify a file, an https address or s3://bucket/prefix/NAME"
+        "{why}. Specify a file, an HTTPS URL or s3://bucket/prefix/NAME"
     ))
 }
 

@@ -1,7 +1,7 @@
-//! Replaces a CA in a running cluster. Each member trusts the new CA in addition to the old one
-//! once its document contains the new CA. The member presents certificates of the new CA once all
-//! other members trust that CA, and stops trusting the old CA once no member presents a certificate
-//! of the old CA. The nodes may receive their documents in any order. `interim` decides which
+//! Replaces a CA in a running cluster. Each member trusts the new CA in addition to the old CA once
+//! its document contains the new CA. The member presents certificates of the new CA once all other
+//! members trust that CA, and stops trusting the old CA once no member presents a certificate of
+//! the old CA. The nodes may receive their documents in any order. `interim` decides which
 //! certificates are on the disk during the rotation, `tls_probe` reads what a running etcd trusts
 //! and presents, and `plan` decides on the next step. This module writes the step to the journal
 //! and executes it.
@@ -61,9 +61,9 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
 }
 
 /// Returns whether the other members no longer trust the certificates that this node still
-/// presents, but trust those in its document. A node that is rebuilt during a rotation can be left
-/// behind. Between its removal and its return, the node is not a member, so the other members
-/// complete the rotation without it.
+/// presents, but trust the certificates in its document. A node that is rebuilt during a rotation
+/// can be left behind. Between its removal and its return, the node is not a member, so the other
+/// members complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.issued) {
         return Ok(false);
@@ -78,7 +78,8 @@ pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     ))
 }
 
-/// Installs the document's certificates if the other members no longer trust the current ones.
+/// Installs the document's certificates if the other members no longer trust the current
+/// certificates.
 pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -104,7 +105,7 @@ fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     Ok((known, next))
 }
 
-/// Returns the CAs in a PEM text.
+/// Returns the CAs in PEM text.
 pub(crate) fn authorities(pem: &str) -> Result<BTreeSet<CaSubject>> {
     Ok(TrustBundle::read(pem)?.names())
 }

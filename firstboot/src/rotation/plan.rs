@@ -1,8 +1,8 @@
 //! Decides how a CA is replaced in a running cluster. The rule is a pure function that maps the CAs
 //! and certificates that each member trusts and presents to the next step of this member. etcd
 //! reads its CAs only when it starts, and its certificates at each handshake
-//! (client/pkg/transport/listener.go). So a member restarts once to trust the new CA, and once to
-//! stop trusting the old one. No member restarts while another member is down, and no member
+//! (client/pkg/transport/listener.go). So a member restarts once to trust the new CA, and once more
+//! to stop trusting the old CA. No member restarts while another member is down, and no member
 //! presents a certificate that another member does not trust.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,7 +115,7 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
 /// Returns whether the other members completed the rotation without this node. The rotation is
 /// complete if at least one member that answers no longer trusts the CAs in `shown`, and all
 /// members that answer trust the CAs in `issuers`. The CAs in `shown` signed the certificates that
-/// this node presents, and the CAs in `issuers` signed those in its document.
+/// this node presents, and the CAs in `issuers` signed the certificates in its document.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,
     issuers: &BTreeSet<CaSubject>,

@@ -14,11 +14,11 @@ use crate::identity::Identity;
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// Checks the ports of etcd on this node. Returns whether etcd listens on both of them.
+/// Checks the ports of etcd on this node. Returns whether etcd listens on both ports.
 ///
 /// # Errors
-/// Returns a "not ready" error if a port presents a certificate other than the installed one, or an
-/// unusable certificate.
+/// Returns a "not ready" error if a port presents an unusable certificate, or a certificate other
+/// than the installed certificate.
 pub(crate) fn check_presented(identity: &Identity) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -37,8 +37,8 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
         confirm_single_member(member).await?;
         return restart_unit(&credentials).await.map(|()| None);
     };
-    // Acquire the lock through another member, because its renewals must continue while etcd on
-    // this node is stopped.
+    // Acquire the lock through another member, because the renewals of the lock must continue while
+    // etcd on this node is stopped.
     let client = Client::connect(&helper.url, &credentials).await?;
     let name = &identity.node.name;
     let turn = Key::<UpdateTurn>::read(&client, TURN).await?;

@@ -1,4 +1,4 @@
-//! Represents the CAs in a PEM text, each identified by its subject.
+//! Represents the CAs in PEM text, each identified by its subject.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -60,7 +60,7 @@ impl CaSubject {
 }
 
 impl TrustBundle {
-    /// Reads all CAs in a PEM text.
+    /// Reads all CAs in PEM text.
     ///
     /// # Errors
     /// Fails if a CA cannot be read. Returns a refusal if two CAs with the same name have different
@@ -97,7 +97,7 @@ impl TrustBundle {
         self.0.values().map(|root| &root.certificate)
     }
 
-    /// Merges these CAs with the others.
+    /// Merges these CAs with the CAs in `other`.
     ///
     /// # Errors
     /// Returns a refusal if two CAs with the same subject have different keys, because firstboot
@@ -116,7 +116,7 @@ impl TrustBundle {
         Ok(self)
     }
 
-    /// Returns all CAs as one PEM text.
+    /// Returns all CAs as PEM text.
     pub(super) fn pem(&self) -> String {
         let mut text = String::new();
         for root in self.0.values() {

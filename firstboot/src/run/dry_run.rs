@@ -25,7 +25,7 @@ pub(super) struct Planned {
     next: Option<Next>,
 }
 
-/// The action of the run after the changes.
+/// What the run does after it has made the changes.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Next {
@@ -43,7 +43,8 @@ impl fmt::Display for Planned {
         match self.next {
             Some(Next::BootstrapOrJoin) => writeln!(
                 f,
-                "would then bootstrap a cluster with the other members, or join the running one, and start etcd"
+                "would then bootstrap a cluster with the other members, or join the running \
+                 cluster, and start etcd"
             ),
             Some(Next::SwitchCertificates) => writeln!(
                 f,

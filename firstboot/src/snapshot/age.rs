@@ -1,6 +1,6 @@
 //! Encrypts and decrypts files in the format age-encryption.org/v1 with X25519 keys, compatible
 //! with the `age` program. firstboot does not use the crate `age`, because that crate contains
-//! translations and post-quantum keys and is larger than all of firstboot's own code.
+//! translations and support for post-quantum keys, and is larger than all of firstboot's own code.
 //!
 //! The header contains the file key, encrypted for each recipient, and a MAC with that key. Chunks
 //! of 64 KiB follow the header. Each chunk is encrypted with a nonce that contains the chunk's

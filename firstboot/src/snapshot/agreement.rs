@@ -1,5 +1,5 @@
 //! Determines whether the member from which a snapshot is taken has the same data as the other
-//! members. A snapshot of a member whose data differs is consistent in itself, but a restore from
+//! members. A snapshot of a member whose data differs is internally consistent, but a restore from
 //! that snapshot would lose writes that were acknowledged to clients.
 
 use recipes::ClusterDocument;

@@ -80,7 +80,7 @@ fn redirected(attempt: Attempt<'_>) -> Action {
         "http" if secured => {
             let to = attempt.url().host_str().unwrap_or_default().to_owned();
             attempt.error(format!(
-                "the server redirects to plain http at {to}, which firstboot does not follow"
+                "the server redirects to plain HTTP at {to}, which firstboot does not follow"
             ))
         }
         _ if attempt.previous().len() > MOST => {
@@ -195,7 +195,7 @@ impl Bucket {
         match self.store.head(&self.path(name)).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             Ok(_) => Err(refused(ReasonId::SnapshotExists.because(format!(
-                "{self}{name} exists, and a snapshot never replaces another one. Choose a \
+                "{self}{name} exists, and a snapshot never replaces another snapshot. Choose a \
                      different name"
             )))),
             Err(error) => Err(self.error("access", &error)),
@@ -220,7 +220,7 @@ impl Bucket {
     }
 
     /// Checks an object with the digest that the store reports, or reads the object back if the
-    /// store does not report a digest. Returns which of the two checks was made.
+    /// store does not report a digest. Returns which of the two checks the function made.
     pub(super) async fn check(
         &self,
         name: &str,

@@ -110,7 +110,8 @@ impl Kind {
     }
 }
 
-/// The error for an encrypted file that none of the given keys decrypts. The file may be undamaged.
+/// The error for an encrypted file that none of the given keys decrypts. The file is not
+/// necessarily damaged.
 #[derive(Debug)]
 pub(crate) struct Locked(pub(crate) Reason);
 
@@ -237,7 +238,7 @@ impl Stated {
             self.begin.extend_from_slice(bytes);
             if self.begin.len() >= bolt::META_PAGES || bytes.is_empty() {
                 let stated = bolt::stated_length(&std::mem::take(&mut self.begin));
-                let stated = stated.ok_or("neither of its first two pages is a bbolt meta page")?;
+                let stated = stated.ok_or("its first two pages are not bbolt meta pages")?;
                 // Allow a longer file than the pages need, because bbolt grows the file of a
                 // database in large steps.
                 self.limit = Some(stated.saturating_mul(2).saturating_add(64 << 20));

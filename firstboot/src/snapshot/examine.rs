@@ -89,8 +89,8 @@ pub(crate) struct CheckResult {
 }
 
 impl CheckResult {
-    /// Compares the file with its manifest, if it has one. Even if all pages are consistent, they
-    /// can differ from the pages that the snapshot had when it was taken.
+    /// Compares the file with its manifest, if the file has a manifest. Even if all pages are
+    /// consistent, they can differ from the pages that the snapshot had when it was taken.
     pub(super) fn compare(&mut self, path: &Path) {
         if !self.hashed {
             return;

@@ -1,12 +1,12 @@
 //! Takes and manages snapshots. A snapshot is a file with all data of a cluster. A file with its
 //! final name is complete and has been checked.
 //!
-//! `command` chooses a member (`source`, `choose`) and compares it with the others (`agreement`).
-//! `take` receives the snapshot (`receive`) and checks its pages (`examine`). Only then does the
-//! snapshot get its name (`target`) and its `manifest`. A `store` is a folder (`dir_store`) or a
-//! `bucket`; `list` and `prune` read it. `scheduled` ensures that the members take one snapshot for
-//! each slot of the schedule. `encode` compresses a snapshot and encrypts it with `age`; `decode`
-//! reverses that.
+//! `command` chooses a member (`source`, `choose`) and compares its data with the data of the other
+//! members (`agreement`). `take` receives the snapshot (`receive`) and checks its pages
+//! (`examine`). Only then does the snapshot get its name (`target`) and its `manifest`. A `store`
+//! is a folder (`dir_store`) or a `bucket`; `list` and `prune` read it. `scheduled` ensures that
+//! the members take one snapshot for each slot of the schedule. `encode` compresses a snapshot and
+//! encrypts it with `age`; `decode` decrypts and decompresses it.
 
 mod age;
 mod agreement;

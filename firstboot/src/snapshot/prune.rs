@@ -36,7 +36,7 @@ struct JsonOutput {
     removed: Vec<String>,
 }
 
-/// The facts about a snapshot that determine whether it is deleted.
+/// The facts about a snapshot that determine whether firstboot deletes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Candidate {
     /// The time at which the snapshot was taken, in seconds since 1970.

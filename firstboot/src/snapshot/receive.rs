@@ -187,7 +187,7 @@ fn write(
                 let own = hash.clone().finish();
                 if own.as_ref() != &bytes[..] {
                     return Err(not_ready(ReasonId::SnapshotInterrupted.because(
-                        "the snapshot was damaged in transit: its digest differs from the one that the member sent. Try again",
+                        "the snapshot was damaged in transit: its digest differs from the digest that the member sent. Try again",
                     )));
                 }
                 whole = true;

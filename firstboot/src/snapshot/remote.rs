@@ -26,7 +26,7 @@ pub(crate) enum Remote {
 }
 
 impl Remote {
-    /// Parses a URL. Returns `None` for a text that is not a URL.
+    /// Parses a URL. Returns `None` for a string that is not a URL.
     pub(crate) fn of(text: &str, backup: Option<&Backup>) -> Result<Option<Self>> {
         let no = |why: String| refused(ReasonId::RestoreSource.because(why));
         if text.starts_with("https://") {
@@ -58,7 +58,7 @@ impl Remote {
         }
     }
 
-    /// Returns the snapshot's manifest, if it has one.
+    /// Returns the snapshot's manifest, if the snapshot has a manifest.
     pub(crate) async fn manifest(&self) -> Result<Option<Manifest>> {
         match self {
             Self::Object { bucket, name } => bucket.manifest(name).await,

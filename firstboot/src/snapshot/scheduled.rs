@@ -113,7 +113,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         tokio::time::sleep(INTERVAL).await;
     }
     Err(not_ready(ReasonId::SnapshotOverdue.because(format!(
-        "no member took the snapshot of {} before the next one was due",
+        "no member took the snapshot of {} before the next snapshot was due",
         stamp(slot)
     ))))
 }

@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
         let differ =
             cluster.is_some() && self.meta.storage != cluster && self.cluster.downgrade.is_none();
-        differ.then_some("`storageVersion` to equal `clusterVersion` (if the snapshot was taken while etcd was upgraded, take another one)")
+        differ.then_some("`storageVersion` to equal `clusterVersion` (if the snapshot was taken while etcd was upgraded, take another snapshot)")
     }
 
     fn revision(&mut self, entry: &Entry<'_>) -> Result<(), &'static str> {

@@ -16,8 +16,8 @@ pub(super) enum Store {
 }
 
 impl Store {
-    /// Opens a destination. Without one, opens the recipe's destination, or else the default
-    /// folder.
+    /// Opens a destination. Without a destination, opens the recipe's destination, or else the
+    /// default folder.
     pub(super) fn of(given: Option<&Destination>, backup: Option<&Backup>) -> Result<Self> {
         let destination = match (given, backup) {
             (Some(given), _) => given.clone(),

@@ -48,7 +48,7 @@ pub(super) fn judge(agreement: &Agreement, source: &Endpoint, named: bool) -> Re
     Ok(Some(Exit::Degraded))
 }
 
-/// Describes a snapshot in one line.
+/// Describes a snapshot on one line.
 pub(super) fn describe(place: &Store, manifest: &Manifest) -> String {
     let Snapshot { revision, keys, .. } = &manifest.snapshot;
     let slash = if place.to_string().ends_with('/') {
@@ -114,8 +114,8 @@ async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
         flushed.with_context(unwritten)?;
         (received, verified?, stored)
     } else {
-        // Check the room for the stored file only without compression, because the compressed size
-        // is not known in advance.
+        // Check that there is room for the stored file only if the file is not compressed, because
+        // a compressed size is not known in advance.
         let whole = Some(folder).filter(|_| !about.encoding.compresses());
         let made = by_spool(about, kept, whole).await?;
         flush(hold()?).await.with_context(unwritten)?;

@@ -1,5 +1,5 @@
 //! `firstboot snapshot verify`: checks that a snapshot is undamaged and, with `--boot`, that etcd
-//! starts from it.
+//! starts from the snapshot.
 
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};

@@ -46,8 +46,8 @@ fn store_keys(node: &NodeDocument) -> Result<Option<Change>> {
 
 /// Returns the changes to the owners and modes of etcd's volume and of the archive. The volume
 /// belongs to root, and etcd may read it. Only root can access the archive. In earlier versions,
-/// both belonged to etcd, which could replace any entry in them with a link. firstboot refuses to
-/// follow a link that etcd may have created.
+/// both folders belonged to etcd, which could replace any entry in them with a link. firstboot
+/// refuses to follow a link that etcd may have created.
 fn volume() -> Result<Vec<Change>> {
     let mut changes: Vec<Change> = folder(DesiredDir::new(paths::VOLUME, 0o750, (0, ETCD.1)))?
         .into_iter()

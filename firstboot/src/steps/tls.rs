@@ -24,7 +24,8 @@ pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
 }
 
 /// Returns the names that a server or peer certificate must have. etcdctl on the node uses
-/// localhost, and etcd distinguishes peers from clients by the name that only peers have.
+/// localhost, and etcd distinguishes peers from clients by a name that only the certificates of
+/// peers contain.
 fn names(identity: &Identity) -> Vec<String> {
     let node = &identity.node;
     let address = node.address.to_string();

@@ -23,7 +23,7 @@ use crate::paths;
 pub(super) struct Report {
     serial: u64,
     etcd: String,
-    /// The version of this node's etcd, if it differs from the release's.
+    /// The version of this node's etcd, if it differs from the version in the release.
     #[serde(skip_serializing_if = "Option::is_none")]
     etcd_before: Option<String>,
     /// The direction of the change, if the minor version of etcd changes.
@@ -50,7 +50,7 @@ enum Minor {
 struct Shown {
     path: String,
     kind: Kind,
-    /// The lines that differ, if the file is a short text.
+    /// The lines that differ, if the file is a short text file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lines: Vec<String>,
 }

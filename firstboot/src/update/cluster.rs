@@ -148,8 +148,8 @@ pub(super) async fn snapshot_time(client: &Client) -> Result<Option<u64>> {
     Ok(Key::read(client, SNAPSHOT).await?.value)
 }
 
-/// Records the time of a snapshot, so that the members that update next do not take another
-/// snapshot.
+/// Records the time of a snapshot, so that the members that update themselves next do not take
+/// another snapshot.
 pub(super) async fn record_snapshot(client: &Client, time: u64) -> Result<()> {
     client
         .transact(&[], &[(SNAPSHOT, Some(serde_json::to_vec(&time)?))])

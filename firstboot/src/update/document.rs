@@ -28,7 +28,7 @@ use crate::steps::tls;
 use crate::{certificates, csr, paths, rotation, systemd};
 
 /// The time for which the command waits for firstboot.service to finish. With a different CA, the
-/// unit may wait for the other members much longer than the command does.
+/// unit may wait for the other members for much longer.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time limit for the updater to exit after it has written the outcome of an update.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -98,14 +98,14 @@ fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
 }
 
 /// Returns the document with which the server answers this node's request for certificates, if that
-/// document is newer than the accepted one.
+/// document is newer than the accepted document.
 pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<Newer>> {
     let machine = Machine::observe()?;
     judge(own, request(own, server, &machine)?, &machine)
 }
 
-/// Sends a request for each of the node's key sets, until the server signs one. An operator may not
-/// have approved the key set that needs certificates yet.
+/// Sends a request for each of the node's key sets, until the server signs a request. An operator
+/// may not have approved the key set that needs certificates yet.
 fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<Found> {
     let keys = OwnKeys::read()?;
     let mut failed = refused(ReasonId::DocumentOtherKey.because(keys.no_match()));
@@ -118,7 +118,8 @@ fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<Found> {
     Err(failed)
 }
 
-/// Verifies a document, and compares it with the accepted one. Returns `None` if both are the same.
+/// Verifies a document, and compares it with the accepted document. Returns `None` if both are the
+/// same.
 fn judge(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<Newer>> {
     if found.envelope.payload == own.envelope().payload {
         return Ok(None);

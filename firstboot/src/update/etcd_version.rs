@@ -4,11 +4,12 @@
 //! An older etcd opens the data only while the cluster version and the storage version of this
 //! member are not newer than that etcd (etcd's server/etcdserver/api/membership/cluster.go,
 //! Recover; server/storage/schema/schema.go, Validate, at v3.5.33, v3.6.14 and v3.7.1). The leader
-//! raises the cluster version as soon as every member runs the newer minor. After `downgrade
-//! enable`, the leader lowers the cluster version if every member answers the leader
+//! raises the cluster version as soon as every member runs the newer minor version. After
+//! `downgrade enable`, the leader lowers the cluster version if every member answers the leader
 //! (server/etcdserver/version/monitor.go), and then each member migrates its storage. Once one
-//! member runs the older minor, the leader cannot raise the cluster version. So firstboot can
-//! cancel the downgrade, and the other members return to the older minor without a downgrade.
+//! member runs the older minor version, the leader cannot raise the cluster version. So firstboot
+//! can cancel the downgrade, and the other members return to the older minor version without
+//! another downgrade.
 
 use recipes::EtcdVersion;
 use recipes::upgrade::{coexistence_obstacle, is_downgradable};
@@ -30,7 +31,7 @@ pub(super) struct Members {
 pub(super) enum NextStep {
     /// Replace etcd, because etcd of the target version may start with this member's data.
     Replace,
-    /// Enable the downgrade of the cluster to the target's minor.
+    /// Enable the downgrade of the cluster to the target's minor version.
     Enable,
     /// Wait for the other members, for this reason.
     Wait(Reason),
@@ -95,8 +96,8 @@ pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
     }
 }
 
-/// Returns a member that reports the downgrade to this minor, if that downgrade is in force. A
-/// downgrade to another minor is not the downgrade that was enabled.
+/// Returns a member that reports a downgrade to this minor version, if that downgrade is in force.
+/// A downgrade to another minor version is not the downgrade that was enabled.
 pub(super) fn reports_downgrade(minor: u64, members: &Members) -> Option<&Peer> {
     let mut all = members.own.iter().chain(&members.others);
     all.find(|peer| peer.downgrade == Some(minor))
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_previous_minor_can_be_restored_while_another_member_runs_it() {
+    fn the_previous_minor_version_can_be_restored_while_another_member_runs_it() {
         let mixed = cluster(["3.5.33", "3.6.14", "3.6.14"], 5);
         assert_eq!(next_step(version("3.5.33"), &mixed), NextStep::Replace);
         let mixed = cluster(["3.4.23", "3.5.33", "3.5.33"], 4);
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn once_all_members_run_the_newer_minor_etcd_must_downgrade_the_cluster_first() {
+    fn once_all_members_run_the_newer_minor_version_the_cluster_must_be_downgraded_first() {
         let target = version("3.5.33");
         let mut members = cluster(["3.6.14"; 3], 6);
         assert_eq!(next_step(target, &members), NextStep::Enable);
@@ -252,7 +253,7 @@ mod tests {
         assert!(objection(version("3.6.16"), &members.others).is_some());
     }
     #[test]
-    fn a_downgrade_to_another_minor_is_not_mistaken_for_the_enabled_one() {
+    fn a_downgrade_to_another_minor_version_is_not_mistaken_for_the_enabled_downgrade() {
         let mut members = cluster(["3.7.1"; 3], 7);
         assert!(reports_downgrade(5, &members).is_none());
         members.others[0].downgrade = Some(6);

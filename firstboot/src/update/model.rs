@@ -32,7 +32,7 @@ enum Image {
     Good,
     /// The image's etcd never starts.
     Dies,
-    /// The image's etcd is healthy for a while, and dies before the end of the probation.
+    /// The image's etcd is healthy for a while, and dies before the end of the health check.
     DiesLater,
 }
 

@@ -70,7 +70,8 @@ pub(super) async fn objection(
     Ok(wrong.map(|peer| {
         let (name, ahead) = (&peer.name, peer.ahead);
         ReasonId::UpdateClock.because(format!(
-            "the clock of {name} is {ahead} s ahead of this node's: `chronyc tracking`"
+            "the clock of {name} is {ahead} s ahead of this node's clock: run \
+             `chronyc tracking`"
         ))
     }))
 }
@@ -109,7 +110,7 @@ pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
 /// Takes a snapshot with `firstboot snapshot`, which checks all of its pages.
 pub(super) fn take_snapshot() -> Result<()> {
     // Remove the notification socket, because systemd would mistake the child process's
-    // notifications for the updater's.
+    // notifications for the updater's notifications.
     let ran = Command::new(paths::PROGRAM)
         .arg("snapshot")
         .env_remove("NOTIFY_SOCKET")
@@ -125,7 +126,7 @@ pub(super) fn take_snapshot() -> Result<()> {
     Ok(())
 }
 
-/// Returns whether the other members keep a quorum while this one is down.
+/// Returns whether the other members keep a quorum while this member is down.
 pub(super) fn keeps_quorum(cluster: &ClusterDocument) -> bool {
     cluster.members.len() > 2
 }

@@ -1,6 +1,6 @@
-//! Checks whether this member has proved itself on its image. A member has proved itself if
-//! firstboot.service has finished or only waits for the other members to trust a new CA, if etcd of
-//! the right version answers a linearizable read, and if etcd acknowledges a write.
+//! Checks whether this member passes the health check of its new image. A member passes the health
+//! check if firstboot.service has finished or only waits for the other members to trust a new CA,
+//! if etcd of the right version answers a linearizable read, and if etcd acknowledges a write.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::operator::UNIT;
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, systemd};
 
-/// The number of starts of etcd after which the probation has failed.
+/// The number of starts of etcd after which the health check has failed.
 const STARTS: u32 = 4;
 const ETCD: &str = "etcd.service";
 /// The time limit of one check.
@@ -45,7 +45,7 @@ pub(super) struct Probation<'a> {
 }
 
 /// Returns whether firstboot has finished with this member and only waits until the other members
-/// trust a new CA or no longer use the old one. The operator may have given this node a document
+/// trust a new CA or no longer use the old CA. The operator may have given this node a document
 /// with a new CA during its turn, and the other members receive their documents only after the
 /// turn.
 pub(super) fn waits_for_others(status: &str) -> bool {

@@ -1,5 +1,5 @@
-//! Replaces the files of one image with the files of another, one by one, and can restore the old
-//! files.
+//! Replaces the files of one image with the files of another image, one by one, and can restore the
+//! old files.
 //!
 //! Each file that differs first gets a second name in the folder of the previous image. Then a
 //! single rename replaces the file, so at any moment, either the complete old file or the complete
@@ -154,7 +154,7 @@ impl Places {
         Ok(())
     }
 
-    /// Removes a file durably. Its folder may already be missing.
+    /// Removes a file durably. The file's folder may already be missing.
     fn remove(&self, path: &str) -> Result<()> {
         let place = self.place(path);
         let folder = place.parent().unwrap_or(&self.root).to_owned();
@@ -165,8 +165,8 @@ impl Places {
         files::sync(&folder).with_context(|| format!("cannot flush {}", folder.display()))
     }
 
-    /// Returns the files and folders that need SELinux labels: those that exist after the
-    /// replacement or, with `back`, after its rollback.
+    /// Returns the paths that need SELinux labels: all files and folders of the replacement that
+    /// exist after it or, with `back`, after its rollback.
     pub(super) fn present(&self, replacement: &FileChanges, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
         let folders = replacement

@@ -3,7 +3,7 @@
 
 use super::state::Phase;
 
-/// The number of boots after which a new image that has not proved itself has failed.
+/// The number of boots after which a new image has failed, if it has not passed its health check.
 const BOOTS: u32 = 2;
 
 /// The way in which the updater continues after an interruption.
@@ -12,7 +12,7 @@ pub(super) enum Resumption {
     /// Continue with the phase on the disk.
     Continue,
     /// Continue with this phase. If `counts` is set, this boot counts as a boot in which the image
-    /// did not prove itself.
+    /// did not pass its health check.
     Enter { phase: Phase, counts: bool },
     /// Restore the previous image, for this reason. If `blame` is set, the release is at fault.
     PutBack { why: String, blame: bool },
@@ -22,7 +22,7 @@ pub(super) enum Resumption {
 
 /// Decides how the order continues. `boots` is the number of boots that have counted so far.
 /// `same_boot` is set if the node is still in the boot in which the phase began. `proved` is set if
-/// the new image has proved itself, so that only the release of the turn remains.
+/// the new image has passed its health check, so that only the release of the turn remains.
 pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, proved: bool) -> Resumption {
     let enter = |phase, counts| Resumption::Enter { phase, counts };
     match phase {
@@ -38,8 +38,8 @@ pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, proved: bool
         // The update ordered this boot, so the boot does not count.
         Phase::Rebooting => enter(Phase::Proving, false),
         Phase::RebootingBack => enter(Phase::Recovering, false),
-        // Keep the proved image, because the node may no longer have the turn, and other members
-        // may have the same image.
+        // Do not roll back an image that has passed its health check: the node may no longer have
+        // the turn, and other members may already run this image.
         Phase::Proving if proved => enter(Phase::Proving, false),
         Phase::Proving if boots + 1 < BOOTS => enter(Phase::Proving, true),
         Phase::Proving => Resumption::PutBack {
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_that_has_proved_itself_stays_however_often_power_fails() {
+    fn an_image_that_has_passed_its_health_check_stays_after_any_number_of_power_cuts() {
         for boots in 0..=BOOTS {
             assert_eq!(
                 resumption(Phase::Proving, boots, false, true),
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_does_not_prove_itself_in_two_boots_is_to_blame() {
+    fn an_image_that_fails_its_health_check_in_two_boots_is_to_blame() {
         assert_eq!(
             resumption(Phase::Proving, 0, false, false),
             Resumption::Enter {

@@ -124,7 +124,8 @@ fn decide(
             return Ok(Next::Nothing);
         }
         Ok(ReleaseVerdict::Newer) => {}
-        // Do not let every run fail because of a refusal, whose cause only an operator can correct.
+        // Do not let every run fail because of a refusal, because only an operator can correct its
+        // cause.
         Err(error) if code_of(&error) == Exit::Refused => return Ok(Next::Wait(reason_of(&error))),
         Err(error) => return Err(error),
     }
@@ -163,8 +164,8 @@ async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Re
         Decision::Take | Decision::Mine => {
             preconditions::objection(own, &credentials, false, release.etcd).await?
         }
-        // Do not wait for the turn, because the order itself does, and then starts as soon as the
-        // other node has finished.
+        // Do not wait for the turn, because the order itself waits for it, and then starts as soon
+        // as the other node has finished.
         Decision::Wait(why) if why.id == Some(ReasonId::UpdateTurn) => None,
         Decision::Wait(why) | Decision::Refuse(why) => Some(why),
     })

@@ -1,5 +1,6 @@
-//! Fetches a release, unpacks its image next to the image in use, compares the image file by file
-//! with its stamp, and flushes it to the disk. The system does not use the new image yet.
+//! Fetches a release, unpacks its image next to the image in use, compares each file of the image
+//! with the image's stamp, and flushes the files to the disk. The system does not use the new image
+//! yet.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -68,7 +69,7 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
         ))));
     }
     DesiredDir::new(&root, 0o755, ROOT).make()?;
-    // Use the same options as the kickstart. The digest has proved that this is the archive of the
+    // Use the same options as the kickstart. The digest shows that this is the archive of the
     // release.
     let words = [
         "--extract",

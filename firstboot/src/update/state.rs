@@ -30,8 +30,8 @@ pub(super) struct UpdateState {
     pub(super) replacement: FileChanges,
     /// Whether the node may be holding the turn.
     pub(super) turn: bool,
-    /// The minor to which this order may have enabled a downgrade of the cluster. firstboot cancels
-    /// the downgrade before it releases the turn.
+    /// The minor version to which this order may have enabled a downgrade of the cluster. firstboot
+    /// cancels the downgrade before it releases the turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) downgrade: Option<u64>,
     /// The boot in which this state was written.
@@ -40,8 +40,8 @@ pub(super) struct UpdateState {
     /// and for a rollback.
     #[serde(default, rename = "exchange_boot")]
     pub(super) replacement_boot: String,
-    /// The number of boots in which the new image has been on probation, not counting the boot that
-    /// the update ordered.
+    /// The number of boots in which the new image has not yet passed its health check, not counting
+    /// the boot that the update ordered.
     pub(super) boots: u32,
     /// The reason why the previous image is restored.
     pub(super) why: Option<String>,
@@ -83,7 +83,7 @@ pub(super) enum Phase {
     Replacing,
     /// All files belong to the new image, and the node must reboot to apply them.
     Rebooting,
-    /// All files belong to the new image, and the member must prove itself.
+    /// All files belong to the new image, and the member must pass the health check.
     Proving,
     /// The files of the previous image are being restored.
     TakingBack,
@@ -155,7 +155,7 @@ pub(super) struct OrderOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum UpdateResult {
-    /// The node has the new image, and has proved itself.
+    /// The node has the new image, and has passed its health check.
     Updated,
     /// The node restored the previous image, as ordered.
     RolledBack,

@@ -251,7 +251,7 @@ fn under_way(state: &UpdateState) -> Reason {
                  {serial}: {why}"
             )
         }
-        Phase::Proving => format!("this node must prove that it is healthy on the image {serial}"),
+        Phase::Proving => format!("this node must pass the health check of the image {serial}"),
         Phase::TakingBack | Phase::RebootingBack | Phase::Recovering => {
             format!("this node is restoring the image that it had before the image {serial}: {why}")
         }

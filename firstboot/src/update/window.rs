@@ -28,7 +28,7 @@ pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
 /// Returns the reason to report for a closed window.
 pub(super) fn closed(window: Window) -> Reason {
     ReasonId::UpdateWindow.because(format!(
-        "an update begins only in the window of [update]: {window}"
+        "an update begins only in the window that [update] sets: {window}"
     ))
 }
 

@@ -48,8 +48,8 @@ pub(super) fn run() -> Result<()> {
         // Reboot before firstboot.service and etcd start.
         reboot(&mut state)?;
     }
-    // All files now belong to one image, so firstboot.service may start, which waits for this
-    // notification.
+    // All files now belong to one image, so firstboot.service, which waits for this notification,
+    // may start.
     systemd::notify_ready();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -84,8 +84,8 @@ fn recover(state: &mut UpdateState) -> Result<()> {
         Resumption::PutBack { why, blame } => {
             (state.why, state.blame) = (state.why.take().or(Some(why)), blame);
             if state.phase == Phase::Proving && older_etcd(state)?.is_some() {
-                // Only the other members know whether the older etcd may start, and the updater
-                // asks them in this phase.
+                // Only the other members can report whether the older etcd may start, and the
+                // updater queries them in this phase.
                 return state.enter(Phase::Proving);
             }
             put_back(state)
@@ -94,7 +94,7 @@ fn recover(state: &mut UpdateState) -> Result<()> {
     }
 }
 
-/// Returns whether the image of this order has proved itself.
+/// Returns whether the image of this order has passed its health check.
 fn is_proved(state: &UpdateState) -> Result<bool> {
     let is_new = |updated: Updated| updated.serial == state.order.serial;
     Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
@@ -185,8 +185,8 @@ fn end(
     state.end(end, why).map(|_| true)
 }
 
-/// Waits until the new image has proved itself, or restores the previous image. Returns whether the
-/// order has ended.
+/// Waits until the new image has passed its health check, or restores the previous image. Returns
+/// whether the order has ended.
 fn wait_for_proof(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
@@ -239,7 +239,7 @@ fn commit(state: &UpdateState) -> Result<()> {
 /// order has ended.
 fn take_back(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bool> {
     say(format!(
-        "the proof of the image {} failed: {why}",
+        "the health check of the image {} failed: {why}",
         state.order.serial
     ));
     (state.why, state.blame) = (Some(why.to_owned()), true);

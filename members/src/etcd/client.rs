@@ -105,8 +105,8 @@ impl Client {
         .await
     }
 
-    /// Requests this member's own member list. With `linearizable`, requests the list of a quorum
-    /// (3.5 and later).
+    /// Requests this member's own member list. With `linearizable`, requests the list on which a
+    /// quorum agrees (3.5 and later).
     pub async fn members(&self, linearizable: bool) -> Result<Vec<Member>> {
         let request = wire::MemberListRequest { linearizable };
         let answer: wire::MemberListResponse = self
@@ -199,8 +199,7 @@ impl Client {
             .await
         {
             Ok(_) => Ok(()),
-            // With authentication enabled, a refusal also proves that the request went through
-            // raft.
+            // With authentication enabled, a refusal also shows that the request went through raft.
             Err(error) if error.to_string().contains("permission denied") => Ok(()),
             Err(error) => Err(error),
         }

@@ -34,7 +34,7 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Creates credentials from texts in PEM.
+    /// Creates credentials from PEM text.
     pub fn new(ca: &[u8], cert: &[u8], key: &[u8]) -> Self {
         let tonic = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(ca))

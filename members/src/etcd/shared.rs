@@ -54,7 +54,7 @@ impl Client {
         .await
     }
 
-    /// Writes all of these keys, and deletes those without a value, provided that each key in
+    /// Writes all of these keys, and deletes the keys without a value, provided that each key in
     /// `seen` was last changed in the revision given with it (0 means that the key does not exist).
     /// Otherwise, changes nothing. Returns whether the changes were made.
     pub async fn transact(

@@ -10,7 +10,7 @@ use super::row::Row;
 use crate::etcd::Member;
 use crate::reason::ReasonId;
 
-/// Adds each member's differences from the others to its errors.
+/// Adds each member's differences from the other members to its errors.
 pub(super) fn check(rows: &mut [Row]) {
     lists(rows);
     versions(rows);
@@ -98,8 +98,8 @@ fn describe(member: &Member) -> String {
     format!("{}, {}", member.title(), role(member))
 }
 
-/// Adds an error to each member whose version of etcd is incompatible with that of another member.
-/// The error names the first incompatible member.
+/// Adds an error to each member whose version of etcd is incompatible with the version of another
+/// member. The error names the first incompatible member.
 fn versions(rows: &mut [Row]) {
     let heard: Vec<(String, EtcdVersion)> = rows
         .iter()

@@ -63,7 +63,7 @@ impl Backup {
         self.age_seconds
     }
 
-    /// Describes the newest snapshot in one line.
+    /// Describes the newest snapshot on one line.
     pub fn line(&self) -> String {
         let late = if self.overdue {
             format!(

@@ -23,8 +23,8 @@ type Validity = (UnixTime, UnixTime);
 /// The port on which a member serves its peers.
 const PEER_PORT: u16 = 2380;
 
-/// Returns the validity of an endpoint's certificate, or `None` if the handshake fails, which is
-/// reported elsewhere.
+/// Returns the validity of an endpoint's certificate, or `None` if the handshake fails. Another
+/// check reports the failure.
 pub(super) async fn certificate_expiry(
     endpoint: &str,
     credentials: &Credentials,

@@ -12,8 +12,8 @@ use crate::reason::ReasonId;
 /// The age after which a result is too old. A node records a result at least every hour.
 const MAX_AGE_SECONDS: u64 = 3 * 3600;
 
-/// Adds the newest image check of each member, and its fault to the member's errors. Each of the
-/// checks is read through a member that answers through raft, if there is one.
+/// Adds the newest image check of each member, and its fault to the member's errors. This function
+/// reads each check through a member that answers through raft, if there is such a member.
 ///
 /// The survey itself does not add the checks, because altered files are no reason to delay an
 /// update of another member.

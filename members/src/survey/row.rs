@@ -37,8 +37,8 @@ pub struct Row {
     /// Whether the cluster's member list contains the member. The value is true for the recipe's
     /// members if no member list is available.
     pub member: bool,
-    /// Whether the member's data differs from that of the majority, or from that of the other
-    /// members if there is no majority.
+    /// Whether the member's data differs from the majority's data, or from the other members' data
+    /// if there is no majority.
     pub apart: bool,
     /// Whether an operator excluded the member from the bootstrap, according to this node's
     /// journal.

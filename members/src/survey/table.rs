@@ -65,7 +65,7 @@ pub fn columns(lines: &[Vec<String>]) -> String {
 }
 
 /// Returns the errors and notes of a member. The errors of an excluded member are omitted, because
-/// it is expected not to answer.
+/// that member is expected not to answer.
 pub fn remarks(row: &Row) -> String {
     let errors = row.errors.iter().filter(|_| !row.without);
     errors

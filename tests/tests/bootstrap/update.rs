@@ -1,5 +1,5 @@
 //! Tests a newer image that rolls through a cluster while clients write: one node at a time, and
-//! each update proves itself or is rolled back.
+//! each update passes its health check or is rolled back.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -299,7 +299,7 @@ fn fails() -> Result<()> {
     ends(
         &update(&bed.hosts[0], "")?,
         8,
-        &["the proof of the image 2 failed", "was rolled back"],
+        &["the health check of the image 2 failed", "was rolled back"],
     )?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(&bed.hosts[0])?;

@@ -1,6 +1,6 @@
 //! Tests updates to a new minor version of etcd while clients write, and the return to the previous
-//! minor by etcd's own downgrade: by a release, at an operator's order, and after the last member
-//! has failed its proof.
+//! minor version by etcd's own downgrade: by a release, at an operator's order, and after the last
+//! member has failed its health check.
 
 use std::fs;
 
@@ -129,7 +129,7 @@ fn last_fails() -> Result<()> {
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     publish(&bed, 3, NEW, kill_after_8_s)?;
     let said = [
-        "the proof of the image 3 failed",
+        "the health check of the image 3 failed",
         "enabling the downgrade of the cluster to etcd 3.5",
         "was rolled back",
     ];
@@ -253,7 +253,7 @@ fn stays() -> Result<()> {
         fs::write(&etcd, script).context("cannot write the script")
     })?;
     let said = [
-        "the proof of the image 3 failed",
+        "the health check of the image 3 failed",
         "keeps the image 3",
         "etcd on this node does not answer",
     ];

@@ -66,8 +66,8 @@ fn a_live_file_may_be_longer_and_have_a_torn_meta_page() {
         1,
         "the rest consists of whole pages"
     );
-    // Page 1 is the older meta page, which is in force if the newer one is torn. In this file, both
-    // meta pages lead to the same content.
+    // Page 1 is the older meta page, which is in force if the newer meta page is torn. In this
+    // file, both meta pages lead to the same content.
     for page in [1, 0] {
         let mut torn = bytes.clone();
         torn[page * PAGE + 60] ^= 1;
@@ -158,7 +158,7 @@ fn leaf_data_contains_all_keys_and_values_in_order() {
 fn the_meta_pages_of_a_live_file_are_from_adjacent_transactions() {
     let (_, bytes, places) = sample(false);
     let pages = (bytes.len() / PAGE) as u64;
-    // In a streamed file, the meta page that bbolt replaces next may be the newer one.
+    // In a streamed file, the meta page that bbolt replaces next may be the newer meta page.
     for (txid, pages, good) in [
         (6, pages, true),
         (8, pages, true),

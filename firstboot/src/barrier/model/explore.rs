@@ -1,4 +1,4 @@
-//! Explores all orders of events, or many random ones.
+//! Explores all orders of events, or many random orders.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
@@ -177,7 +177,7 @@ impl Explorer {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
                 let theirs = disk_ids_of(*second);
                 // If a node abandoned a restore after all nodes had accepted it, the node runs in a
-                // different cluster from the nodes that did not. The next check covers that case.
+                // different cluster from the nodes that continued. The next check covers that case.
                 let both = ordered(*proposal) == 0 && ordered(*second) == 0;
                 if proposal != second && both && disk_ids.iter().zip(theirs).all(same_members) {
                     return Some(format!(

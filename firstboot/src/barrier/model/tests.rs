@@ -118,7 +118,7 @@ fn two_lost_disks_form_no_second_cluster() {
 }
 
 #[test]
-#[ignore = "it takes a minute; `make test-all` runs it"]
+#[ignore = "takes a minute; `make test-all` runs this test"]
 fn two_lost_disks_form_no_second_cluster_in_any_order_of_probes() {
     two_lost_disks(ProbeScope::AtOne);
 }
@@ -138,13 +138,13 @@ fn five_nodes(crashes: u8) {
 }
 
 #[test]
-#[ignore = "it takes 20 s; `make test-all` runs it"]
+#[ignore = "takes 20 s; `make test-all` runs this test"]
 fn five_nodes_that_probe_all_others_together_form_one_cluster() {
     five_nodes(0);
 }
 
 #[test]
-#[ignore = "it takes a minute; `make test-all` runs it"]
+#[ignore = "takes a minute; `make test-all` runs this test"]
 fn five_nodes_one_of_which_crashes_form_one_cluster() {
     five_nodes(1);
 }
@@ -239,7 +239,8 @@ fn an_abandoned_repeated_or_interrupted_restore_neither_mixes_nor_loses_data() {
     safe("5 ordered at random", some(5, ordered, 300, faults, RULE));
 }
 
-/// A wrong rule: a node with an order to restore replaces its data without waiting for the others.
+/// A wrong rule: a node with an order to restore replaces its data without waiting for the other
+/// nodes.
 fn restores_alone(local: &LocalState, views: &PeerObservations) -> Action {
     let step = decide(local, views);
     match (local.proposals.last(), &step) {
@@ -287,7 +288,7 @@ fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Ac
 }
 
 /// A wrong rule: the node starts etcd once all members have accepted a proposal, even if it is an
-/// old one.
+/// old proposal.
 fn starts_with_stale_disk_ids(local: &LocalState, views: &PeerObservations) -> Action {
     let (Some(proposal), Some(reported)) = (local.proposals.last(), phases(local, views)) else {
         return decide(local, views);
@@ -300,7 +301,7 @@ fn starts_with_stale_disk_ids(local: &LocalState, views: &PeerObservations) -> A
     }
 }
 
-/// A wrong rule: a node that observes a running cluster bootstraps a new one with the empty
+/// A wrong rule: a node that observes a running cluster bootstraps a new cluster with the empty
 /// members.
 fn overlooks_living_clusters(local: &LocalState, views: &PeerObservations) -> Action {
     let step = decide(local, views);

@@ -115,7 +115,8 @@ impl Bed {
             } else {
                 String::new()
             };
-            // The number of hard links is omitted, because a hard link in the volume changes it.
+            // The number of hard links is omitted, because a hard link in the volume changes this
+            // number.
             picture.push((path, about.mode(), about.uid(), about.ino(), content));
         }
         picture.sort();

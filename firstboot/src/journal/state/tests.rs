@@ -94,7 +94,7 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
         (None, Some(1))
     );
     // A member that has lost its data must not start as an empty member, because the other members
-    // would mistake its new log for the old one.
+    // would mistake its new log for the old log.
     for (contents, verdict) in [
         (Contents::Empty, Verdict::Fresh),
         (Contents::NoWal, Verdict::Incomplete),

@@ -234,7 +234,7 @@ fn without_version(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Returns whether a plain ISO 9660 name corresponds to the wanted one. Plain names consist of
+/// Returns whether a plain ISO 9660 name corresponds to the wanted name. Plain names consist of
 /// capital letters, digits and underscores, and have at most eight characters at level 1:
 /// `user-data` becomes `USER_DATA` or `USER_DAT`.
 fn is_plain_name(own: &str, wanted: &str) -> bool {

@@ -24,7 +24,7 @@ fn member(trusts: &str, issuer: &str) -> Observation {
     Ok(vec![port(trusts, issuer); 2])
 }
 
-/// Returns an observation in which `o` is the old CA and `n` is the new one.
+/// Returns an observation in which `o` is the old CA and `n` is the new CA.
 fn observed(
     wanted: &str,
     installed: &str,
@@ -55,7 +55,7 @@ fn waits(observed: &Observed, words: &[&str]) {
 #[test]
 fn a_member_trusts_the_new_ca_then_presents_it_then_drops_the_old_ca() {
     let (old, both) = (member("o", "o"), member("no", "o"));
-    // The document contains both CAs, or only the new one.
+    // The document contains both CAs, or only the new CA.
     for wanted in ["no", "n"] {
         let step = observed(wanted, "no", true, old.clone(), [old.clone(), old.clone()]);
         assert_eq!(plan(&step), RotationStep::Restart);

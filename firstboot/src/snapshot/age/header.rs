@@ -27,7 +27,7 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
         read: Vec::new(),
     };
     if header.line()?.as_bytes() != &MAGIC[..MAGIC.len() - 1] {
-        return Err(wrong("its first line is not that of an age file"));
+        return Err(wrong("its first line is not the first line of an age file"));
     }
     let (mut found, mut stanzas, mut passphrase) = (None, 0, false);
     let given = loop {

@@ -1,8 +1,8 @@
 //! Checks the buckets `auth`, `authUsers` and `authRoles` (auth/store.go; api/authpb/auth.proto).
 //!
 //! etcd enables authentication only if `auth` contains exactly the bytes that etcd expects. With
-//! any other content, the cluster runs without authentication. So this module checks these buckets
-//! against every rule that etcd maintains for them.
+//! any other content, the cluster runs without authentication. Therefore, this module checks these
+//! buckets against every rule that etcd follows when it writes them.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -65,7 +65,7 @@ impl Auth {
     /// Reads an entry of `authUsers`. Returns the fault in the entry, if it has one.
     pub(super) fn user(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let user = User::read(value);
-        // Do not also report a `root` that cannot be read as missing, so that one cause produces
+        // Do not report `root` as missing if its entry cannot be parsed, so that one cause produces
         // one fault.
         self.root |= key == ROOT
             && user

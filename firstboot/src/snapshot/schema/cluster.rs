@@ -6,7 +6,7 @@ use url::Url;
 /// The content of the bucket `cluster`.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
-    /// The minor of the cluster version, 3.MINOR.0.
+    /// The minor version in the cluster version, 3.MINOR.0.
     pub(super) minor: Option<u64>,
     /// The target minor version of a downgrade in progress (from 3.5 on).
     pub(super) downgrade: Option<u64>,

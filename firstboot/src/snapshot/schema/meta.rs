@@ -12,7 +12,7 @@ pub(super) struct Meta {
     pub(super) term: Option<u64>,
     scheduled: Option<i64>,
     finished: Option<i64>,
-    /// The minor of the storage version, 3.MINOR.0, which exists from 3.6 on.
+    /// The minor version in the storage version, 3.MINOR.0. A storage version exists from 3.6 on.
     pub(super) storage: Option<u64>,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct Meta {
 #[serde(deny_unknown_fields)]
 #[expect(
     dead_code,
-    reason = "the fields only prove that the value can be parsed"
+    reason = "the fields only show that the value can be parsed"
 )]
 struct ConfState {
     voters: Vec<u64>,
@@ -63,8 +63,8 @@ impl Meta {
                 self.finished.is_some()
             }
             b"storageVersion" => {
-                // Ignore a storage version below 3.6, because no earlier version of etcd writes
-                // one.
+                // Ignore a storage version below 3.6, because no earlier version of etcd writes a
+                // storage version.
                 self.storage = minor(value).filter(|minor| *minor >= 6);
                 self.storage.is_some()
             }
@@ -105,7 +105,7 @@ impl Meta {
             // one also marks the compaction as finished. If the last revision is a deletion and the
             // last batch is full, etcd 3.4 and 3.5 write the mark a moment later.
             () if self.compacting() && self.scheduled > Some(newest) => Some(
-                "a compaction in progress up to an existing revision (if the snapshot was taken while a compaction ended, take another one)",
+                "a compaction in progress up to an existing revision (if the snapshot was taken while a compaction ended, take another snapshot)",
             ),
             () if self.term.is_some() && self.index.is_none() => {
                 Some("`consistent_index`, because there is a `term`")

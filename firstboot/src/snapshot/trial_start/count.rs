@@ -22,7 +22,7 @@ pub(super) struct Counted {
     /// The number of keys at the newest revision.
     pub(super) live: u64,
     /// HashKV at the newest revision: the CRC-32C of the bucket's name and of all revisions.
-    /// Revisions up to the compacted one are included only if they are the newest revisions of
+    /// Revisions up to the compacted revision are included only if they are the newest revisions of
     /// their keys (mvcc/hash.go).
     pub(super) hash: u32,
 }

@@ -1,4 +1,4 @@
-//! Explores all orders of events, or many random ones.
+//! Explores all orders of events, or many random orders.
 
 use std::collections::HashMap;
 

@@ -22,7 +22,7 @@ pub(super) struct Budget {
     pub(super) halts: u8,
     /// The number of orders that reach their deadline.
     pub(super) give_ups: u8,
-    /// The number of probations that reach their deadline.
+    /// The number of health checks that reach their deadline.
     pub(super) timeouts: u8,
     /// The number of node documents with a different CA.
     pub(super) documents: u8,

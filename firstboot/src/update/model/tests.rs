@@ -78,7 +78,7 @@ fn power_cuts_and_kills_at_any_moment_leave_each_node_on_the_new_image() {
     }
 }
 
-/// A node that loses power twice during the probation of its image marks the image as failed.
+/// A node that loses power twice during the health check of its image marks the image as failed.
 #[test]
 fn a_second_power_cut_does_not_mix_images() {
     let left = Budget { power: 2, ..NONE };
@@ -177,7 +177,7 @@ fn halts_deadlines_and_rollbacks_leave_each_node_on_one_image() {
             },
         ),
         (
-            "a proof that reaches its deadline",
+            "a health check that reaches its deadline",
             Budget {
                 timeouts: 1,
                 ..NONE

@@ -265,7 +265,7 @@ impl Model {
             At::BackStopped => {
                 if !order.back && node.updated == Some(order.serial) {
                     return Err(format!(
-                        "{} restores the previous image after a proof",
+                        "{} restores the previous image after a passed health check",
                         self.names[at]
                     ));
                 }

@@ -59,7 +59,7 @@ fn turns() -> Vec<Case> {
 fn continuations() -> Vec<Case> {
     vec![
         (
-            "the previous image is restored after a proof",
+            "the previous image is restored after a passed health check",
             Rules {
                 resumption: |phase, boots, same_boot, _| resumption(phase, boots, same_boot, false),
                 ..RULES

@@ -1,4 +1,5 @@
-//! Prepares the cluster for another minor of etcd on this node, and ends the preparation.
+//! Prepares the cluster for another minor version of etcd on this node, and cancels the cluster's
+//! downgrade afterwards.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,8 +23,8 @@ use crate::{data, files, identity, paths};
 
 /// The time limit for the members to change the cluster version.
 const AGREED_TIMEOUT: Duration = Duration::from_secs(60);
-/// The minor to which firstboot lowers the version of a 3.6 cluster for a short time, so that every
-/// member takes a raft snapshot.
+/// The minor version to which firstboot lowers the version of a 3.6 cluster for a short time, so
+/// that every member takes a raft snapshot.
 const SNAPSHOT_MINOR: u64 = 5;
 
 /// The part of the cluster document that every version of firstboot writes in the same way.
@@ -51,8 +52,8 @@ fn kept_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     Ok(Some(image.etcd.version))
 }
 
-/// Returns the etcd version of the previous image, if its minor is older than that of the image in
-/// use.
+/// Returns the etcd version of the previous image, if its minor version is older than the minor
+/// version of the image in use.
 pub(super) fn older_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     let in_use = identity::cluster()?.etcd.version;
     Ok(kept_etcd(state)?.filter(|kept| kept.minor < in_use.minor))
@@ -77,8 +78,8 @@ pub(super) async fn make_ready(
     if step != NextStep::Enable {
         return Ok(step);
     }
-    // Write the minor first, so that the node knows after a power cut that it must cancel the
-    // downgrade.
+    // Write the minor version first, so that after a power cut, the node knows that it must cancel
+    // the downgrade.
     let minor = target.minor;
     state.downgrade = Some(minor);
     state.write()?;
@@ -112,8 +113,8 @@ pub(super) async fn members(own: &ThisNode) -> Result<Members> {
     Ok(Members { own, others })
 }
 
-/// Prepares the cluster for another minor of etcd on this node. Returns a decision if the node must
-/// not continue.
+/// Prepares the cluster for another minor version of etcd on this node. Returns a decision if the
+/// node must not continue.
 pub(super) async fn prepare_cluster(
     state: &mut UpdateState,
     own: &ThisNode,
@@ -185,7 +186,7 @@ async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<
     Ok(())
 }
 
-/// Waits until all members that answer report this minor of the cluster version.
+/// Waits until all members that answer report this minor version as the cluster version.
 async fn wait_agreed(own: &ThisNode, minor: u64) -> Result<()> {
     let end = Instant::now() + AGREED_TIMEOUT;
     loop {
@@ -213,14 +214,14 @@ async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
 
 /// Cancels only the downgrade that this order enabled. Only the node that has the turn enables a
 /// downgrade, so this node cancels the downgrade only while it has the turn, and takes the turn
-/// again if an operator has released it. A downgrade to another minor does not belong to this
-/// order.
+/// again if an operator has released it. A downgrade to another minor version does not belong to
+/// this order.
 ///
 /// etcd cannot compare the turn in the request that cancels. An operator may release the turn
 /// between the check and that request, and another node may take the turn and enable a downgrade to
-/// the same minor. In this case, the downgrade of the other node is cancelled, and that node
-/// enables it again, or its update waits. A downgrade to the same minor that an operator enabled is
-/// also cancelled.
+/// the same minor version. In this case, the request cancels the other node's downgrade, and that
+/// node enables the downgrade again, or its update waits. The request also cancels a downgrade to
+/// the same minor version that an operator enabled.
 ///
 /// # Errors
 /// Returns a "not ready" error if another node has the turn.

@@ -1,5 +1,5 @@
 //! Waits until the previous image may be restored on a member whose new image failed, if the
-//! previous image has an older minor of etcd.
+//! previous image has an older minor version of etcd.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,9 @@ use crate::operator::UNIT;
 use crate::reason::Reason;
 use crate::systemd;
 
-/// The time limit for the cluster to become ready for the previous minor of etcd. etcd needs about
-/// 10 s. systemd starts an etcd that exits repeatedly about ten times within this limit.
+/// The time limit for the cluster to become ready for the previous minor version of etcd. etcd
+/// needs about 10 s. systemd starts an etcd that exits repeatedly about ten times within this
+/// limit.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// The time after which the previous image is restored even if no member has answered.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -65,7 +65,7 @@ pub(super) async fn may_begin(
             ));
         }
         if !preconditions::keeps_quorum(&own.cluster) {
-            say("the cluster has too few members to keep its quorum while this one restarts");
+            say("the cluster has too few members to keep its quorum while this member restarts");
         }
     }
     Ok(Decision::Mine)
@@ -107,7 +107,7 @@ async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, Agreed, Dec
 }
 
 /// Waits while this member serves clients and the cluster cannot spare it. The quorum may still
-/// need a member whose image failed its probation, if another member has failed in the meantime.
+/// need a member whose image failed its health check, if another member has failed in the meantime.
 pub(super) fn wait_until_spared(state: &UpdateState, runtime: &Runtime, own: &ThisNode) {
     let mut logged = String::new();
     let mut errors = 0;

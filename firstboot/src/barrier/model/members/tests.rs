@@ -45,7 +45,7 @@ fn five_members_lose_no_write_when_data_is_lost_at_any_moment() {
     safe("5 members at random, events", &some(5, 3000, left, GUARD));
 }
 
-/// A wrong rule, which behaves like a unit without a guard: etcd starts on any data.
+/// A wrong rule: etcd starts on any data, as with a unit that has no guard.
 fn anything(_: &Expected, _: &DataDirState) -> bool {
     true
 }
