@@ -17,7 +17,7 @@ fn words(table: &'static str) -> BTreeSet<&'static str> {
     lines(table).flat_map(str::split_whitespace).collect()
 }
 
-/// Parses a table whose lines each consist of a word and a text.
+/// Parses a table whose lines each consist of a word and a description.
 fn pairs(table: &'static str) -> BTreeMap<&'static str, &'static str> {
     lines(table)
         .filter_map(|line| line.split_once(' '))

@@ -223,7 +223,7 @@ fn signature(
     problems: &mut Vec<Problem>,
 ) -> SignatureState {
     let Some(envelope) = envelope else {
-        // A caller that gives a key requires a signature by this key.
+        // A caller that passes a key requires a signature by that key.
         if let Some(key) = given {
             let what = format!("it is missing; expected a signature by {}", key.id());
             problems.push(Problem::new(SIGNATURE, what));

@@ -146,7 +146,7 @@ pub(crate) enum Mismatch {
 }
 
 impl Mismatch {
-    /// Formats all mismatches in one line.
+    /// Formats all mismatches on one line.
     pub(super) fn list(mismatches: &[Self]) -> String {
         mismatches
             .iter()

@@ -149,7 +149,7 @@ fn text(line: &Line, json: bool) -> String {
     )
 }
 
-/// Converts a text to printable ASCII, and truncates it to the length of a line.
+/// Converts text to printable ASCII, and truncates the result to the length of a line.
 pub(super) fn printable(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {

@@ -122,7 +122,7 @@ fn tagged(mut reply: Reply, digest: Option<Sha256>) -> Reply {
     reply
 }
 
-/// Records that the machine has been installed, because only an installed machine asks for its
+/// Records that the machine has been installed, because only an installed machine requests its
 /// document. After that, iPXE does not install the machine again, even if the machine's report was
 /// lost.
 pub(super) fn note_installed(

@@ -1,4 +1,4 @@
-//! What the server serves: the output, the record of the cluster, and the command-line options.
+//! The state of the server: the output, the record of the cluster, and the command-line options.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,7 +43,7 @@ pub(super) struct ServerState {
     pub(super) mirror: Option<PathBuf>,
     /// Additional words for the installer's kernel.
     pub(super) append: String,
-    /// http or https.
+    /// The URL scheme: `http` or `https`.
     pub(super) scheme: &'static str,
     /// The authority that signs the requests of nodes that generate their keys themselves.
     pub(super) ca: Option<CertificateAuthority>,
@@ -330,8 +330,8 @@ fn how_recognised(node: &NodeIdentity) -> String {
     }
 }
 
-/// Returns whether this process runs in a container, judging by the files that Docker and Podman
-/// leave behind.
+/// Returns whether this process runs in a container, according to the files that Docker and Podman
+/// create.
 fn in_container() -> bool {
     ["/.dockerenv", "/run/.containerenv"]
         .iter()

@@ -90,7 +90,7 @@ fn attributes(argument: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// Checks an ACL (`parse_acl` of src/shared/acl-util.c, acl_from_text(3)). The builder cannot know
+/// Checks an ACL (`parse_acl` of src/shared/acl-util.c, acl_from_text(3)). The builder cannot check
 /// whether the users in the ACL exist on the node.
 fn acl(argument: TextSpan<'_>) -> Option<Finding> {
     let entries = unquoted(argument.text)
@@ -126,7 +126,8 @@ fn acl(argument: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// Returns whether a text is valid permissions: each of r, w and x at most once, or - in its place.
+/// Returns whether a string contains valid permissions: each of r, w and x at most once, or -
+/// instead of a letter.
 fn is_permissions(text: &str) -> bool {
     let once = |c: char| text.matches(c).count() <= 1;
     (1..=3).contains(&text.len())

@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn capabilities_are_read_as_by_libcap() {
+    fn capabilities_are_read_as_libcap_reads_them() {
         for text in [
             "",
             "=",

@@ -52,7 +52,7 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
         return Some(Ok(()));
     }
     let rule = match form {
-        "string%" => value("a text in UTF-8", &|text| is_utf8(text.as_bytes())),
+        "string%" => value("valid UTF-8 text", &|text| is_utf8(text.as_bytes())),
         "condition-string" => value("a text", &|_| true),
         "path%" => path(&is_path),
         "watched-path" | "condition-path" => path(&is_absolute),
@@ -66,7 +66,10 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
         "listen-packet" => value("a path, or an abstract name after an @", &is_local),
         "listen" if address::parse(text) == Err(Wrong::Interface) => value(INTERFACE, &|_| false),
         "listen" => value(ADDRESS, &|text| address::parse(text).is_ok()),
-        "instance" => value("a text of letters, digits and :-_.\\@", &name::is_instance),
+        "instance" => value(
+            "a string of letters, digits and :-_.\\@",
+            &name::is_instance,
+        ),
         _ => return unit(form, text, context),
     };
     let text = if form.starts_with("condition") {

@@ -22,7 +22,7 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
             "unit/value-word",
             "yes or no, optionally after | and !",
         ),
-        "string" => value(is_utf8(text.as_bytes()), "a text in UTF-8"),
+        "string" => value(is_utf8(text.as_bytes()), "valid UTF-8 text"),
         "label" | "interface" => Ok(()),
         "path" => expect(
             text.starts_with('/') && is_utf8(text.as_bytes()),

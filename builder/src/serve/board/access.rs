@@ -34,7 +34,7 @@ pub(super) struct Access {
 #[derive(Debug)]
 pub(super) struct Denied {
     pub(super) refusal: Refusal,
-    /// The header that makes a browser ask for the token.
+    /// The header that makes a browser ask the user for the token.
     pub(super) challenge: Option<(HeaderName, HeaderValue)>,
 }
 

@@ -1,7 +1,7 @@
-//! Judges the client certificate with which an operator asks for the board.
+//! Checks the client certificate with which an operator requests the board.
 //!
-//! The TLS handshake proves only that the client has the certificate's key. The server judges the
-//! certificate for each request, so that a client with a bad certificate learns the reason, and so
+//! The TLS handshake proves only that the client has the certificate's key. The server checks the
+//! certificate at each request, so that a client with a bad certificate receives the reason, and so
 //! that a connection does not outlive its certificate.
 
 use std::path::Path;
@@ -58,7 +58,7 @@ impl ClientCa {
         Arc::new(AnyCertificate(Arc::clone(&self.0)))
     }
 
-    /// Judges a certificate chain that begins with the leaf. Returns the reason if the chain is
+    /// Checks a certificate chain that begins with the leaf. Returns the reason if the chain is
     /// refused.
     pub(super) fn judge(
         &self,

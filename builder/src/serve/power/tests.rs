@@ -1,4 +1,4 @@
-//! Tests of when a machine is switched, and of how the command is called.
+//! Tests that check when a machine is switched, and how the command is called.
 
 use std::cell::RefCell;
 use std::fs;

@@ -1,6 +1,7 @@
-//! What `builder serve` records for each node: the progress of its installation, when its document
-//! was handed out, and which documents for the node the outputs contained. The installation and the
-//! delivery have separate files, because an operator can allow each of them again.
+//! The records that `builder serve` keeps for each node: the progress of its installation, when its
+//! document was handed out, and which documents for the node the outputs contained. The
+//! installation and the delivery have separate files, because an operator can allow each of them
+//! again.
 //!
 //! ```text
 //! STATE/CLUSTER/first-build        created by the cluster's first build; a document without a record has not been handed out

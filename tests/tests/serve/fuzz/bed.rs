@@ -16,7 +16,7 @@ use super::oracle::{Oracle, is_for};
 use crate::bed::{SERVER, Server, allow, expect};
 use crate::enrolment::{self, post};
 
-/// A text that occurs only in files that are not public.
+/// A string that occurs only in files that are not public.
 const SECRET: &str = "a-secret-outside-of-all-public-folders";
 const TOKEN: &str = "board-token-0123456789abcdef";
 
