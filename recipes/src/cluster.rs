@@ -25,9 +25,9 @@ pub struct ClusterDocument {
     pub domain: Domain,
     /// The members that the cluster should have, in the recipe's order.
     pub members: Vec<Member>,
-    /// How etcd should run.
+    /// The settings of etcd.
     pub etcd: EtcdSettings,
-    /// The network that the nodes are on.
+    /// The network of the nodes.
     pub network: Network,
     /// The sources from which a node may learn its identity.
     pub metadata: MetadataPolicy,
@@ -128,7 +128,7 @@ pub struct Network {
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
     /// The address comes from a DHCP server that has a lease for the machine, or from another
-    /// source. firstboot waits for the address and checks it.
+    /// source. firstboot waits for the address and checks the address.
     Dhcp,
     /// firstboot writes the address into the configuration of the interface that matches the node.
     Static,
@@ -223,7 +223,7 @@ pub enum MetadataSource {
     Gce,
     /// Azure's metadata service.
     Azure,
-    /// An http or https server.
+    /// An HTTP or HTTPS server.
     Url,
 }
 

@@ -35,7 +35,7 @@ pub struct Signature {
     pub sig: String,
 }
 
-/// Why an envelope is refused.
+/// The reason why an envelope is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The payload is not of the requested kind.
@@ -137,7 +137,7 @@ impl Envelope {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
-/// Why a key cannot be read or generated.
+/// The reason why a key cannot be parsed or generated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyError(&'static str);

@@ -73,8 +73,8 @@ pub struct NodeDocument {
     /// until all members trust the new CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<NodeTls<Issued>>,
-    /// The credentials for the object store of `[backup]`; `None` if an operator puts them on the
-    /// node.
+    /// The credentials for the object store that `[backup]` names; `None` if an operator puts them
+    /// on the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_keys: Option<StoreKeys>,
     /// The serial of the release that was the newest when the document was issued. The node does

@@ -188,7 +188,7 @@ impl Drop for Consoles {
     }
 }
 
-/// Returns the last lines of a text.
+/// Returns the last lines of a string.
 pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")

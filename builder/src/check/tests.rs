@@ -235,7 +235,7 @@ fn ready() -> impl Iterator<Item = Recipe> {
         three.to_owned(),
         include_str!("../../../recipes/single-node.toml").to_owned(),
         include_str!("../../../recipes/demo.toml").to_owned(),
-        // No other ready recipe renders the units of `[update]`.
+        // No other ready recipe renders the units for `[update]`.
         format!("{three}\n{auto}"),
         in_family("oracle", ""),
         in_family(

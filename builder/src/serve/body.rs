@@ -63,7 +63,7 @@ impl Buf for Data {
 /// The body of an answer.
 #[derive(Debug)]
 pub(super) enum ResponseBody {
-    /// A text.
+    /// A string.
     Text(Bytes),
     /// A file that the connection sends itself.
     Sent(Option<Piece>, Outbox),

@@ -147,7 +147,7 @@ fn read_s3(table: &Table<'_>) -> S3 {
     {
         let finding = Diagnostic::warning(
             at.span.clone(),
-            "plain http exposes the snapshots to anyone on the network path",
+            "plain HTTP exposes the snapshots to anyone on the network path",
         );
         table.report(finding.help("use https"));
     }

@@ -164,7 +164,7 @@ fn there_and_back() -> Result<()> {
             NEW,
             "3.6 requires that every 3.5 member runs 3.5.32 or later",
         ),
-        (LAST, "etcd does not support skipping a minor"),
+        (LAST, "etcd does not support skipping a minor version"),
     ] {
         publish(&bed, 2, version, |_| Ok(()))?;
         ends(

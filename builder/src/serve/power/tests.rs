@@ -38,7 +38,7 @@ fn a_machine_is_switched_once_for_each_permission_and_each_failed_attempt() {
     let failed_twice = fail(&mut installation, "one", 5);
     assert!(
         !wants(Some(&failed), &failed_twice),
-        "the report came twice"
+        "the report arrived twice"
     );
 
     installation.send("two".to_owned(), at(6));

@@ -61,8 +61,8 @@ pub enum InstallData {
     /// The installation erases the whole disk.
     #[default]
     Wipe,
-    /// The installation keeps the volume and the journal of firstboot. If the installation cannot
-    /// prove that both belong to this node, it ends without any change.
+    /// The installation keeps the volume and the journal of firstboot. If the installer cannot
+    /// verify that both belong to this node, the installation ends without any change.
     Keep,
 }
 
@@ -173,7 +173,7 @@ fn read_trees(root: &Table<'_>, table: Option<&Table<'_>>, family: Family) -> Op
             table.place("family").unwrap_or_else(|| table.header())
         });
         let message = format!("{} has no public tree", family.name());
-        let help = "serve the contents of its DVD over http, and write the address: trees = \
+        let help = "serve the contents of its DVD over HTTP, and write the address: trees = \
             [\"http://…/\"]";
         root.report(
             Diagnostic::error(place, message)
