@@ -1,5 +1,5 @@
-//! A whole cluster as an operator sets it up: built from a recipe, with machines that are installed
-//! from the image and get their node documents.
+//! A complete cluster as an operator sets it up. The cluster is built from a recipe. Its machines
+//! are installed from the image and receive their node documents.
 
 mod status;
 
@@ -354,7 +354,7 @@ pub fn move_leadership(hosts: &[Host], leader: usize) -> Result<()> {
         .map(drop)
 }
 
-/// Boots all hosts at the same time, as when a rack powers up.
+/// Boots all hosts at the same time, like a rack that is switched on.
 pub fn boot_all(hosts: &mut [Host]) -> Result<()> {
     hosts.iter_mut().try_for_each(Host::boot)
 }

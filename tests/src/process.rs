@@ -78,7 +78,7 @@ pub fn run(command: &mut Command) -> Result<Output> {
     })
 }
 
-/// Runs a program, which must succeed, and returns its standard output.
+/// Runs a program and returns its standard output. Fails if the program does not succeed.
 pub fn check(program: &str, arguments: &[&str]) -> Result<String> {
     run(Command::new(program).args(arguments))?.ok()
 }

@@ -148,7 +148,7 @@ fn firewalld_files_are_checked_as_firewalld_checks_them() {
 }
 
 proptest! {
-    /// Inserts a piece of one judged text into a different one.
+    /// Inserts a piece of one text that has a verdict into another such text.
     #[test]
     fn no_mixture_of_texts_with_verdicts_makes_a_checker_panic(
         which in any::<prop::sample::Index>(),

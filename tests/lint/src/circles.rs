@@ -10,7 +10,7 @@ use crate::modules::{CrateMap, ModulePath};
 /// The names that each file imports from every other file.
 type Graph = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
 
-/// Files that import each other in a circle, directly or through other files.
+/// A set of files that import each other in a circle, directly or through other files.
 #[derive(Debug)]
 pub(crate) struct Circle {
     /// The imports between the circle's files.

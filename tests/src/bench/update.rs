@@ -34,7 +34,7 @@ until etcdctl endpoint health --cluster 2> /dev/null > /dev/null; do :; done";
 /// The results of all runs with firstboot, or of all runs with the script.
 #[derive(Debug, Default)]
 struct Measurement {
-    /// The times from the first node's order until the last node has proved itself.
+    /// The times from the first node's order until the last node has passed its health check.
     whole: Vec<Duration>,
     /// The longest time without an acknowledged write.
     gap: Vec<Duration>,

@@ -16,16 +16,16 @@ use crate::run;
 /// The operator's files in the first image. An update replaces one of the files and removes the
 /// other.
 const FILES: &str = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n\"/etc/own/gone\" = \"gone\"\n";
-/// An etcd version that no image of the test bed contains. An image that claims to contain it fails
-/// its proof immediately.
+/// An etcd version that no image of the test bed contains. An image that claims to contain this
+/// version fails its health check immediately.
 const CLAIMED: &str = "3.5.99";
 
 /// The release that an update must install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Release {
-    /// An image that proves itself.
+    /// An image that passes its health check.
     Good,
-    /// An image that fails its proof, and is rolled back.
+    /// An image that fails its health check, and is rolled back.
     Bad,
 }
 

@@ -103,7 +103,7 @@ impl Tracer {
                 }
                 WaitStatus::PtraceEvent(pid, ..) => (pid, None),
                 WaitStatus::PtraceSyscall(pid) => {
-                    // A thread that died because another thread died reports nothing more.
+                    // A thread that died because another thread died sends no further reports.
                     let _ = self.call(pid);
                     (pid, None)
                 }
@@ -150,7 +150,8 @@ impl Tracer {
         match &self.order {
             TracerOrder::Kill(at) if *at == point => {
                 std::fs::write(&self.reached, "")?;
-                // The signal alone should prevent the call; an invalid call number guarantees that.
+                // The signal alone should prevent the call. An invalid call number guarantees that
+                // the kernel does not carry out the call.
                 ptrace::setregs(
                     pid,
                     libc::user_regs_struct {

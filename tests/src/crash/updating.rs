@@ -38,7 +38,7 @@ pub(super) const UPDATE: Scenario = Scenario {
     ..ORDER
 };
 
-/// The unit, with an image that fails its proof. The node restores the previous image.
+/// The unit, with an image that fails its health check. The node restores the previous image.
 pub(super) const ROLLBACK: Scenario = Scenario {
     name: "rollback, the unit",
     traced: Traced::Update,

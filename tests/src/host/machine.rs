@@ -17,7 +17,7 @@ use crate::run;
 /// reboot.
 const REBOOT: i32 = 133;
 
-/// Why a host is off.
+/// The reason why a host is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Off {
     /// The host powered itself off.

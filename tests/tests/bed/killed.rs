@@ -80,7 +80,7 @@ fn killed() -> Result<()> {
     Ok(())
 }
 
-/// Starts runs without a test, several at the same time. Each run looks for dead runs while other
+/// Starts several runs at the same time, without a test. Each run looks for dead runs while other
 /// runs make and remove their folders.
 fn at_once() -> Result<()> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;

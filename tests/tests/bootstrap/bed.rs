@@ -177,7 +177,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Resets machines that are off to their state after the installation.
+    /// Resets the machines to their state after the installation. The machines must be switched
+    /// off.
     pub(crate) fn forget_all(&self) -> Result<()> {
         for host in &self.hosts {
             for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {

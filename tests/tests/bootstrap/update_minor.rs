@@ -1,6 +1,6 @@
 //! Tests updates to a new minor version of etcd while clients write, and the return to the previous
-//! minor by etcd's own downgrade: by a release, at an operator's order, and after the last member
-//! has failed its proof.
+//! minor version by etcd's own downgrade: by a release, at an operator's order, and after the last
+//! member has failed its health check.
 
 use std::fs;
 
@@ -86,7 +86,8 @@ fn kill_after_8_s(image: &Repack) -> Result<()> {
     fs::write(&unit, text).context("cannot write the unit")
 }
 
-/// Waits until the cluster version has this minor, and also the storage version if etcd reports it.
+/// Waits until the cluster version has this minor version number, and also the storage version if
+/// etcd reports a storage version.
 fn wait_minor(host: &Host, version: &str) -> Result<()> {
     let minor = version
         .rsplit_once('.')
@@ -187,7 +188,7 @@ fn there_and_back() -> Result<()> {
         LAST,
         ["a new minor version", "takes a raft snapshot"],
     )?;
-    // The cluster returns to the earlier minors through images with higher serials.
+    // The cluster returns to the earlier minor versions through images with higher serials.
     let down = "enabling the downgrade of the cluster to etcd 3.";
     roll(&bed, 5, NEW, ["a downgrade", down])?;
     roll(&bed, 6, OLD, ["a downgrade", down])?;
@@ -216,7 +217,7 @@ fn roll(bed: &Bed, serial: u64, version: &str, [check, first]: [&str; 2]) -> Res
     all_have(bed, version)
 }
 
-/// Rolls one node back to the previous minor, and updates it again.
+/// Rolls one node back to the previous minor version, and updates it again.
 fn rolls_back(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[1];
     let said = [

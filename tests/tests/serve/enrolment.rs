@@ -48,7 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Builds the demo's cluster with nodes that generate their own keys and are identified by their
-/// network cards, and with this line in `[tls]`.
+/// MAC addresses, and with this line in `[tls]`.
 pub(crate) fn built_with(lifetime: &str) -> Result<(Provisioning, PathBuf)> {
     etcd::release(etcd::DEMO)?;
     let mut text = fs::read_to_string(recipe("demo"))?;
@@ -179,7 +179,7 @@ fn request(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Posts a file from the machine with this link, which claims to have this network card.
+/// Posts a file from the machine with this link. The machine claims to have this MAC address.
 pub(crate) fn post(from: &Link, card: &str, body: &Path) -> Result<(u16, String)> {
     let data = format!("@{}", body.display());
     let options = ["--insecure", "--tlsv1.3", "--data-binary", &data];

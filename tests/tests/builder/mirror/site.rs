@@ -68,7 +68,7 @@ impl Site {
         process::run(self.command()?.args(command.get_args()).args(more))
     }
 
-    /// Returns the text of a page.
+    /// Returns the text that the server returns for a path.
     fn page(&self, page: &str) -> Result<String> {
         let mut curl = self.network.world().command("curl");
         curl.args(["--silent", "--noproxy", "*", "--max-time", "10"])

@@ -20,7 +20,7 @@ use crate::enrolment::{self, post};
 const SECRET: &str = "a-secret-outside-of-all-public-folders";
 const TOKEN: &str = "board-token-0123456789abcdef";
 
-/// The server, its machines, and the judge of its answers.
+/// The server, its machines, and the oracle that checks its answers.
 pub(super) struct Bed {
     pub(super) askers: Vec<Asker>,
     pub(super) oracle: Oracle,

@@ -96,7 +96,7 @@ fn fuzz() -> Result<()> {
     bed.check_normal_requests()
 }
 
-/// Sends one request, and judges the answers.
+/// Sends one request, and checks the answers.
 fn one(
     bed: &Bed,
     asker: &Asker,

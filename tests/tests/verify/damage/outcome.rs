@@ -51,7 +51,7 @@ impl Outcome {
 }
 
 const ARGUMENTS: [&str; 2] = ["--unsafe-no-fsync", "--logger=zap"];
-/// How long etcd may take to start.
+/// The time limit for etcd's start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs this version of etcd in an empty folder.
