@@ -160,7 +160,7 @@ fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
     let ran = process::run(Command::new(name).arg(argument));
     let works = ran.is_ok_and(|ran| ran.success());
     if let Some(mark) = mark.filter(|_| works) {
-        // If the mark cannot be written, the next run checks the program again.
+        // If the mark file cannot be written, the next run checks the program again.
         let _ = std::fs::write(mark, "");
     }
     (!works).then(|| format!("it needs a working {name}: apt-get install {package}"))

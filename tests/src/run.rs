@@ -99,7 +99,7 @@ pub fn current() -> Result<&'static Run> {
     )
 }
 
-/// From now on, makes everything that is expensive and identical for many tests only once in this
+/// From now on, everything that is expensive and identical for many tests is made only once in this
 /// run, or only once in all runs of this run's suite.
 pub fn share() -> Result<()> {
     let folder = match std::env::var_os(SHARE) {

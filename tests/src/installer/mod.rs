@@ -6,10 +6,10 @@
 //! as yum would, but installs no package and touches no disk. %onerror and %traceback do not run,
 //! as on CentOS 7 in cmdline mode.
 //!
-//! Scripts run in an environment that has only what CentOS 7.9's installer has: its programs, its
-//! PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the disks as described, no name
-//! service. The order, the log files, the modes and the copies of the kickstart are those of
-//! anaconda 21.48.22.159.
+//! Scripts run in an environment that contains only the contents of CentOS 7.9's installer: its
+//! programs, its PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the disks as
+//! described, no name service. The order, the log files, the modes and the copies of the kickstart
+//! are those of anaconda 21.48.22.159.
 
 mod anaconda;
 mod copies;
@@ -76,7 +76,7 @@ impl Installer {
         }
     }
 
-    /// Sets what the scripts read in /proc/cmdline.
+    /// Sets the text that the scripts read in /proc/cmdline.
     #[must_use]
     pub fn cmdline(mut self, cmdline: &str) -> Installer {
         cmdline.clone_into(&mut self.cmdline);
@@ -209,8 +209,8 @@ impl Installer {
     }
 }
 
-/// Returns what the model of anaconda would do with a kickstart whose %pre has run, with one action
-/// per line, for tests that compare it with anaconda's real output.
+/// Returns the actions of the model of anaconda for a kickstart whose %pre has run, one action per
+/// line. Tests compare these lines with anaconda's real output.
 pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str) -> String {
     let kickstart = match Kickstart::parse(text, include) {
         Ok(kickstart) => kickstart,

@@ -22,7 +22,7 @@ const ENTER: &str = include_str!("enter.sh");
 /// The PATH of anaconda.service. Before the installation, /mnt/sysimage is empty.
 const PATH: &str = "/usr/bin:/bin:/sbin:/usr/sbin:/mnt/sysimage/bin:/mnt/sysimage/usr/bin:/mnt/sysimage/usr/sbin:/mnt/sysimage/sbin";
 
-/// The data shared by all scripts of an installation.
+/// The data that all scripts of an installation share.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
     pub(super) environment: &'a Environment,
@@ -49,7 +49,7 @@ pub enum Ended {
 pub struct Script {
     /// The script's kind and position: `%pre at kickstart:4`.
     pub name: String,
-    /// How the script ended.
+    /// The way in which the script ended.
     pub ended: Ended,
     /// The script's standard output and standard error.
     pub output: String,

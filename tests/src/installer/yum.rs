@@ -1,8 +1,8 @@
 //! Models what yum fetches for an installation under anaconda: the requests, their order, and the
 //! content of its cache.
 //!
-//! The order of the requests is that of anaconda's own YumPayload with yum 3.4.3, as observed by a
-//! server.
+//! The order of the requests is the order in which a server received them from anaconda's own
+//! YumPayload with yum 3.4.3.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -276,7 +276,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Returns every part of the text that is between the two delimiters.
+/// Returns every part of the text that is between two delimiters.
 fn between<'t>(text: &'t str, first: &'t str, last: &'t str) -> impl Iterator<Item = &'t str> {
     text.split(first)
         .skip(1)

@@ -33,7 +33,7 @@ pub enum Loss {
     /// Names, modes and owners are kept, but contents are lost, so a renamed file is empty. An
     /// empty renamed file is the classic case on XFS.
     Contents,
-    /// Like the previous variant, but files have their new lengths, with zeros in place of the lost
+    /// Names, modes, owners and the new lengths of files are kept, with zeros in place of the lost
     /// contents.
     Zeros,
     /// Each sector is either new or old, at random. The names are either all new or all old.

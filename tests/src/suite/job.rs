@@ -13,7 +13,7 @@ use super::programs::Program;
 use crate::process::{self, KillOnDrop};
 use crate::{harness, run};
 
-/// A job that takes longer than this is considered hung.
+/// The time after which a running job is considered hung.
 const JOB_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
 /// Test programs whose tests are short, or share the result of the first test. All tests of each of
@@ -77,7 +77,7 @@ pub(super) struct Ended {
     pub(super) cpu: Duration,
 }
 
-/// Returns the jobs of these programs; the last job runs first.
+/// Returns the jobs of these programs. The last job in the list runs first.
 pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
     let mut tests = Vec::new();
     for program in programs {

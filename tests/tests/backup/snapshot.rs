@@ -298,7 +298,7 @@ fn member_killed(bed: &Bed) -> Result<()> {
         "{code:?} {said}"
     );
     nothing_left(bed)?;
-    // After all these steps, the cluster is unharmed.
+    // The cluster is still healthy after all these steps.
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(&bed.hosts[0], "put after all") {
         ensure!(Instant::now() < end, "{error:#}");

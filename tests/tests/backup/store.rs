@@ -61,7 +61,7 @@ fn all() -> Result<()> {
     );
 
     survives_faults(host, &store)?;
-    // No part of a snapshot remains on the node, and no log contains the keys.
+    // Check that no part of a snapshot remains on the node, and that no log contains the keys.
     ensure!(names(host, "/var/backups/etcd")?.is_empty());
     let logs = host.check(&["journalctl", "--no-pager", "-o", "cat"])?;
     ensure!(!logs.contains("hush"), "the secret key is in the journal");

@@ -24,8 +24,8 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
 ];
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// A cluster that is about to start: its machines are installed, have their node documents and are
-/// off.
+/// A cluster that has not been started yet. Its machines are installed, have their node documents
+/// and are off.
 pub(crate) struct Bed {
     // The hosts must be dropped before their network.
     pub(crate) hosts: Vec<Host>,
@@ -198,8 +198,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until all three nodes are members of one cluster, and firstboot has reported that on
-    /// each of them.
+    /// Waits until all three nodes are members of one cluster, and firstboot has reported the
+    /// membership on each of them.
     pub(crate) fn wait_all_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -220,7 +220,7 @@ pub(crate) fn remove(host: &Host, member: &str) -> Result<()> {
 }
 
 /// Runs etcdctl until the command succeeds, because etcd reports its cluster as unhealthy for five
-/// seconds after an election or after a member has been away (server.go, HealthInterval).
+/// seconds after an election or after a member was unreachable (server.go, HealthInterval).
 pub(crate) fn retry_etcdctl(host: &Host, arguments: &str) -> Result<()> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(host, arguments) {

@@ -33,7 +33,7 @@ fn without() -> Result<()> {
         "{few:?}"
     );
 
-    // If only one of the two nodes has the option, nothing changes except the status text.
+    // If only one of the two nodes has the option, only the status text changes.
     bed.hosts[0].check(&["firstboot", "run", "--without", "etcd-3"])?;
     wait_said(
         &bed.hosts[0],
@@ -61,8 +61,8 @@ fn without() -> Result<()> {
     );
 
     // The third member starts later. It does not bootstrap a cluster, but joins the running
-    // cluster. The member can find that cluster in its first round, so it does not always report
-    // that it is waiting.
+    // cluster. The member can find that cluster in its first round, so the member does not always
+    // report that it is waiting.
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let said = bed.hosts[2].journal("firstboot")?;

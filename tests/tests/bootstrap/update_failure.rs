@@ -42,8 +42,8 @@ fn refused() -> Result<()> {
 
     needs_room(&bed.hosts[0])?;
 
-    // These releases are for a different cluster, are signed with a different key, or have a
-    // different base.
+    // The node refuses releases that are for a different cluster, are signed with a different key,
+    // or have a different base.
     let with = |cluster: &str, serial, base: recipes::ImageBase| {
         let cluster = cluster.parse().map_err(|_| anyhow::anyhow!("no name"))?;
         anyhow::Ok(recipes::ReleaseDocument::new(

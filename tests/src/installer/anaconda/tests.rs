@@ -136,7 +136,7 @@ fn says(case: &Case) -> Result<Vec<String>> {
     }
     let text = case.kickstart.join("\n");
     let said = model(&text, &|_| Ok(None), &hardware, words);
-    // If the model stops, its reason is worded differently from anaconda's.
+    // If the model stops, the text of its reason differs from anaconda's text.
     let stop = said.split(':').next().filter(|_| said.starts_with("stops"));
     Ok(stop.map_or_else(
         || said.lines().map(str::to_owned).collect(),

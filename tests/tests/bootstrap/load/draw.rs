@@ -10,7 +10,7 @@ use fastrand::Rng;
 pub(crate) struct Round {
     /// The index of the victim's node.
     pub(crate) victim: usize,
-    /// How the victim goes down.
+    /// The way in which the victim goes down.
     pub(crate) end: End,
     /// Whether the victim's new disk is installed with the kickstart. Otherwise, the disk is a copy
     /// of an installed disk, which is identical and faster to make.
@@ -21,7 +21,7 @@ pub(crate) struct Round {
     pub(crate) healed_after: Duration,
 }
 
-/// How a node goes down.
+/// The way in which a node goes down.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
     /// All processes of the node die, but its kernel still closes their connections.
