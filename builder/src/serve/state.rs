@@ -320,7 +320,7 @@ fn how_recognised(node: &NodeIdentity) -> String {
             "warning: this is the host's own address, so the node receives no document".to_owned()
         }
         (Ok(PeerLink::Card(_) | PeerLink::NoCard), Some(mac)) => {
-            format!("in this host's network, identified by its card {mac}")
+            format!("in this host's network, identified by its MAC address {mac}")
         }
         (Ok(PeerLink::Card(_) | PeerLink::NoCard), None) => {
             format!("in this host's network, identified {address}: a `mac` in the recipe is safer")

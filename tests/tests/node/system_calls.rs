@@ -1,5 +1,5 @@
-//! Tests what `firstboot exec` allows and forbids. A program runs in place of etcd, behind etcd's
-//! filter.
+//! Tests the system calls that `firstboot exec` allows and forbids. A test program runs in place of
+//! etcd, with etcd's filter.
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
@@ -53,11 +53,11 @@ const SERVER: [&str; 9] = [
     "request=0x5421",
 ];
 
-/// The verdict of `firstboot exec` for each of the kernel's system calls.
+/// The verdict of `firstboot exec` on each of the kernel's system calls.
 const CALLS: &str = include_str!("../../../firstboot/src/exec/calls.txt");
 
-/// Refused calls whose refusal may not be visible, because Linux 6 no longer has them, never had
-/// them, or is built without modules, kexec or ports.
+/// The refused calls whose refusal may not be visible, because Linux 6 no longer has these calls,
+/// never had them, or is built without modules, kexec or ports.
 const SILENT: [&str; 23] = [
     "uselib",
     "_sysctl",
@@ -100,7 +100,8 @@ fn allowed(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Checks that every call that calls.txt refuses is indeed refused, and only by that filter.
+/// Checks that every call that calls.txt refuses is refused, and that no other filter refuses the
+/// call.
 fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     const NONE: &str = "refused ENOSYS";
     let refused = CALLS

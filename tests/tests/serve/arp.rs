@@ -314,7 +314,7 @@ fn hidden() -> Result<()> {
     let server = Server::start(&ours, &[])?;
     let one = ours.network.add("etcd-1")?;
     server.wait_for_output(
-        "etcd-1 10.101.15.101: in this host's network, identified by its card 52:54:0a:65:0f:65",
+        "etcd-1 10.101.15.101: in this host's network, identified by its MAC address 52:54:0a:65:0f:65",
     )?;
     let url = format!("http://{SERVER}/{}", document_of(&one.mac));
     for header in [

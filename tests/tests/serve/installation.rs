@@ -98,9 +98,9 @@ fn line_of(ours: &Provisioning, node: &str) -> Result<String> {
         .to_owned())
 }
 
-/// Boots three machines from the network, which become a cluster. Then one machine is lost, and
-/// comes back after the operator allows it. Each document is handed out only once, but no machine
-/// loses the answer to its request.
+/// Boots three machines from the network, which become a cluster. Then one machine is lost, and is
+/// installed again after the operator allows the installation. Each document is handed out only
+/// once, but a machine that loses an answer receives the document again.
 fn cluster() -> Result<()> {
     let ours = built()?;
     let tree = format!("http://{SERVER}/none/");

@@ -1,5 +1,5 @@
-//! Determines what a real etcd does with a snapshot. The etcd is restored from the snapshot,
-//! started, queried for all its data, used, and started again.
+//! Determines how a real etcd handles a snapshot. The etcd is restored from the snapshot, started,
+//! queried for all its data, used, and started again.
 
 use std::path::Path;
 use std::time::Duration;
