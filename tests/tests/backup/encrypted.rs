@@ -35,7 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
     .concat();
     vec![trial(
-        "an_encrypted_snapshot_opens_with_its_key_and_is_restored_in_place",
+        "an_encrypted_snapshot_is_decrypted_with_its_key_and_restored_in_place",
         &needs,
         all,
     )]

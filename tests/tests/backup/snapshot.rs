@@ -18,7 +18,7 @@ const OWN: &str = "/var/backups/etcd";
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "a_snapshot_that_exists_is_good_and_one_that_fails_leaves_nothing",
+            "an_existing_snapshot_is_good_and_a_failed_snapshot_leaves_no_files",
             REQUIREMENTS,
             all,
         ),

@@ -15,7 +15,7 @@ const PROXY: &str = "10.101.15.1:9001";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "an_object_exists_only_if_the_store_has_it_whole",
+        "an_object_exists_only_if_it_is_complete_in_the_store",
         REQUIREMENTS,
         all,
     )]

@@ -15,7 +15,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said}
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "two_members_wiped_at_once_form_no_second_cluster",
+            "two_members_wiped_at_the_same_time_form_no_second_cluster",
             REQUIREMENTS,
             two_wiped,
         ),
@@ -25,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             wiped_and_parted,
         ),
         trial(
-            "a_restart_of_all_with_one_wiped_loses_no_write",
+            "a_restart_of_all_members_with_one_wiped_loses_no_write",
             REQUIREMENTS,
             all_restarted,
         ),

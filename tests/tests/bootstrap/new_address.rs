@@ -15,7 +15,7 @@ use crate::bed::{
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "a_node_with_a_new_address_replaces_its_old_member_once_that_is_off",
+        "a_node_with_a_new_address_replaces_its_old_member_after_the_old_machine_is_off",
         REQUIREMENTS,
         moved,
     )]

@@ -16,7 +16,7 @@ use crate::bed::{
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "no_proxy_of_the_system_reaches_etcd_and_a_wrong_source_address_is_named",
+            "etcd_ignores_the_systems_proxy_and_a_wrong_source_address_is_named",
             REQUIREMENTS,
             network,
         ),
@@ -216,7 +216,7 @@ fn listed_wrong() -> Result<()> {
         .lines()
         .find(|line| line.contains("10.101.15.109"))
         .and_then(|line| line.split(',').next());
-    let stray = stray.with_context(|| format!("no stray in {list}"))?;
+    let stray = stray.with_context(|| format!("no stray member in {list}"))?;
     let cost = "it was added but never started. It counts as one of 4 voters, of which 3 must run";
     let shown = degraded(host, stray, &[cost, "[member-never-started]"])?;
     run_remedy(host, &shown)?;

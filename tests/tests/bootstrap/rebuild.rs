@@ -37,7 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             one_after_the_other,
         ),
         trial(
-            "a_learner_is_promoted_once_its_etcd_runs_although_it_serves_no_clients_yet",
+            "a_learner_is_promoted_when_its_etcd_runs_although_it_serves_no_clients_yet",
             REQUIREMENTS,
             vote,
         ),

@@ -19,7 +19,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "a_ca_is_replaced_while_clients_write_and_a_node_is_rebuilt_meanwhile",
+        "a_ca_is_replaced_while_clients_write_and_a_node_is_rebuilt",
         REQUIREMENTS,
         replaced,
     )]

@@ -34,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             fail_late,
         ),
         long(
-            "five_nodes_that_are_ordered_at_once_take_turns",
+            "five_nodes_that_are_ordered_at_the_same_time_take_turns",
             REQUIREMENTS,
             five,
         ),

@@ -14,7 +14,7 @@ use crate::update::{bed, ends, update};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "an_image_that_is_not_the_next_of_this_cluster_changes_nothing",
+        "an_image_that_is_not_the_next_image_of_this_cluster_changes_nothing",
         REQUIREMENTS,
         refused,
     )]

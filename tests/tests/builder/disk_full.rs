@@ -17,7 +17,7 @@ const REQUIREMENTS: &[Requirement] = &[Requirement::Root];
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "a_full_disk_under_the_output_leaves_the_old_one",
+            "a_full_disk_under_the_output_leaves_the_old_output",
             REQUIREMENTS,
             under_out,
         ),
@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             under_cache,
         ),
         trial(
-            "a_full_disk_under_the_pki_leaves_it_usable",
+            "a_full_disk_under_the_pki_folder_leaves_the_folder_usable",
             REQUIREMENTS,
             under_pki,
         ),

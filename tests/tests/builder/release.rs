@@ -17,7 +17,7 @@ use crate::fixtures::{Fixture, check_output, flip, names};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "a_release_with_one_flipped_byte_or_cut_short_is_refused",
+            "a_truncated_release_or_one_with_a_flipped_byte_is_refused",
             &[],
             damaged,
         ),

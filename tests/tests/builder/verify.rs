@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("verify_names_each_file_that_differs", &[], files),
         trial("verify_checks_the_contents_of_the_overlay", &[], overlay),
-        trial("verify_checks_who_signed", &[], signature),
+        trial("verify_checks_the_signer", &[], signature),
         trial("verify_names_a_nodes_file_that_differs", &[], nodes),
         trial(
             "a_closed_pipe_does_not_change_the_exit_code",

@@ -18,7 +18,7 @@ use crate::refusal::provisioned;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "a_disk_is_read_as_each_tool_makes_it",
+        "disks_made_by_each_tool_are_read",
         &[REQUIREMENTS, &[Requirement::Fat, Requirement::Iso]].concat(),
         tools,
     )]

@@ -32,12 +32,12 @@ pub(crate) fn trials() -> Vec<Trial> {
             doubtful,
         ),
         trial(
-            "an_interrupted_installation_that_keeps_the_volume_goes_on",
+            "an_interrupted_installation_that_keeps_the_volume_continues",
             REQUIREMENTS,
             interrupted,
         ),
         trial(
-            "the_journal_is_whole_on_the_volume_or_on_the_new_root",
+            "the_journal_is_complete_on_the_volume_or_on_the_new_root",
             REQUIREMENTS,
             restored,
         ),

@@ -35,12 +35,12 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "machines_enrol_by_https_once_an_operator_approves_their_keys",
+            "machines_enrol_over_https_after_an_operator_approves_their_keys",
             REQUIREMENTS,
             cluster,
         ),
         trial(
-            "no_machine_gets_certificates_as_another_or_for_a_key_of_another",
+            "no_machine_gets_certificates_for_another_node_or_for_another_nodes_key",
             REQUIREMENTS,
             hostile,
         ),

@@ -6,9 +6,9 @@
 //! file also shows which databases firstboot refuses although all three etcds accept them. Each run
 //! repeats the experiment for a sample of the cases.
 //!
-//! `JUDGE= cargo test -p tests --test verify -- etcd_does_what` repeats the experiment for all
-//! cases, which takes an hour. `JUDGE=alarm,meta` repeats the experiment for the cases with one of
-//! these words in their names. Both commands write the results to `target/verdicts.txt`.
+//! `JUDGE= cargo test -p tests --test verify -- etcd_behaves` repeats the experiment for all cases,
+//! which takes an hour. `JUDGE=alarm,meta` repeats the experiment for the cases with one of these
+//! words in their names. Both commands write the results to `target/verdicts.txt`.
 
 mod base;
 mod mutations;
@@ -61,7 +61,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             &[],
             recorded,
         ),
-        trial("etcd_does_what_was_recorded", &needs, asked),
+        trial("etcd_behaves_as_recorded", &needs, asked),
     ]
 }
 
@@ -196,7 +196,7 @@ fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
     let table = table()?;
     let folder = run::current()?.folder("damage")?;
     let mut lines = format!(
-        "# What etcd {} did with each damaged database, and firstboot's verdict.\n",
+        "# The results of etcd {} with each damaged database, and firstboot's verdict.\n",
         ETCDS.join(", ")
     );
     let mut reasons = String::new();
