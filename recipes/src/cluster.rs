@@ -19,7 +19,7 @@ pub const ETCD_ID: u32 = 450;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ClusterDocument {
-    /// The cluster's name; etcd's cluster token begins with it.
+    /// The cluster's name. etcd's cluster token begins with this name.
     pub name: Label,
     /// The domain of the nodes' full names.
     pub domain: Domain,

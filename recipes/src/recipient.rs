@@ -41,8 +41,8 @@ impl Recipient {
     }
 }
 
-/// Returns the 32 bytes of a Bech32 key with this lower-case prefix, or `None` if the text is not
-/// such a key.
+/// Returns the 32 bytes of a Bech32 key with this lower-case prefix, or `None` if the string is not
+/// a Bech32 key with this prefix.
 pub fn key(text: &str, prefix: &str) -> Option<[u8; 32]> {
     let read = CheckedHrpstring::new::<Bech32>(text).ok()?;
     let bytes: Vec<u8> = read.byte_iter().collect();

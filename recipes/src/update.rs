@@ -55,7 +55,7 @@ pub enum Reboot {
     /// Never: the operator reboots the node.
     #[default]
     Never,
-    /// If the update changes a file that takes effect only after a boot.
+    /// Only if the update changes a file that takes effect only after a boot.
     WhenNeeded,
     /// After every update.
     Always,

@@ -231,7 +231,7 @@ impl Provisioning {
         host.use_layer(&installed.join("layer"))
     }
 
-    /// Gives a node's metadata to a machine, as a NoCloud seed folder.
+    /// Writes a node's metadata to a machine, as a NoCloud seed folder.
     pub fn give_document(&self, host: &Host, node: &str) -> Result<()> {
         give_document(host, &self.out(), node)
     }
@@ -305,7 +305,7 @@ fn digest(folder: &Path, unnamed: Option<&Path>) -> Result<String> {
     Ok(base::hex(&Sha256::digest(format!("{files:?}"))))
 }
 
-/// Gives a machine the metadata of a node, from an output of the builder.
+/// Writes a node's metadata from an output of the builder to a machine.
 pub fn give_document(host: &Host, out: &Path, node: &str) -> Result<()> {
     for file in ["meta-data", "user-data"] {
         let path = out.join("nodes").join(node).join(file);

@@ -80,7 +80,7 @@ fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
 /// history, the key has no value.
 ///
 /// # Errors
-/// Returns the history as an error if there is no such order.
+/// Returns the history as an error if no order explains all answers.
 pub fn check(history: &[Operation]) -> Result<(), String> {
     // An unanswered write whose value no client read has no effect on the answers, because each
     // answer shows the key's value.

@@ -28,8 +28,8 @@ pub fn run(what: &str, command: &mut Command) -> Result<Output> {
         .stderr(writer)
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    // Closes the write ends of the pipe that the command still holds. Otherwise, the reader would
-    // never reach the end of the output.
+    // Close the command's write ends of the pipe. Otherwise, the reader would never reach the end
+    // of the output.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut shown = Shown::new(what, std::io::stderr().is_terminal());
     let mut printed = String::new();

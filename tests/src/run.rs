@@ -137,7 +137,7 @@ pub fn reap() -> Result<()> {
     remove_dead()
 }
 
-/// Acquires the lock that every process holds while it makes or removes a run's folder. Without
+/// Acquires the lock that every process must hold while it makes or removes a run's folder. Without
 /// this lock, a process that starts could remove a folder that another process has made but not
 /// locked yet.
 fn lock_all() -> Result<Flock<File>> {

@@ -28,7 +28,7 @@ fn file(path: &str, bytes: &[u8]) -> Entry {
     entry(path, 0o640, Kind::File(Content::Bytes(bytes.to_vec())))
 }
 
-/// Returns bytes that compress about as well as a program.
+/// Returns bytes whose compression ratio is similar to that of a program.
 fn large(seed: u32, size: usize) -> Vec<u8> {
     (0..u32::try_from(size).unwrap())
         .map(|nth| (nth.wrapping_mul(seed) >> 13).to_le_bytes()[0] & 0x3f)

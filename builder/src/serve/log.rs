@@ -50,8 +50,8 @@ fn as_text<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok
     serializer.serialize_str(&time::text(*at))
 }
 
-/// An entry of the log: an event, which goes to standard output, or an error of the server itself,
-/// which goes to standard error.
+/// An entry of the log: an event, which is written to standard output, or an error of the server
+/// itself, which is written to standard error.
 #[derive(Debug)]
 enum Entry {
     Event(Line),

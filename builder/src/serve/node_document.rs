@@ -56,7 +56,7 @@ fn deliver(
     let installation = record.installation(name)?.unwrap_or_default();
     let delivery = state.delivery(record, name)?;
     let now = now();
-    // Only the node and the operator know the digest of an earlier document.
+    // Only the node and the operator have the digest of an earlier document.
     let is_proven = named.is_some_and(|named| record.served(name).contains(&named));
     if !is_proven {
         must_be_open(state, record, node, delivery.as_ref(), &installation, now)?;

@@ -257,8 +257,8 @@ impl ServerState {
     }
 }
 
-/// Lists what an operator should know before the first request: how the server identifies each
-/// node, and what would prevent the identification.
+/// Lists the information that an operator needs before the first request: how the server identifies
+/// each node, and what would prevent the identification.
 pub(super) fn startup_notes(
     cluster: &Cluster,
     listening: &[std::net::SocketAddr],

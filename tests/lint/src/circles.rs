@@ -43,7 +43,7 @@ impl Circle {
     }
 }
 
-/// Finds every circle of the crate, each with all the files that are part of it.
+/// Finds every circle in the crate, with all files that are part of the circle.
 pub(crate) fn find(map: &CrateMap) -> Vec<Circle> {
     let mut graph = graph(map);
     let mut circles = Vec::new();

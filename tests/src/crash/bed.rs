@@ -186,7 +186,7 @@ impl Bed {
         )
     }
 
-    /// Gives all hosts the node documents with the new CA, which replaces their first CA.
+    /// Writes the node documents with the new CA, which replaces the first CA, to all hosts.
     pub fn send_rotated_documents(&self) -> Result<()> {
         self.hosts
             .iter()

@@ -2,7 +2,7 @@
 //! point in the order, the tracer kills or holds the program, and the call never happens.
 //!
 //! strace's own injection is unsuitable, because it counts the calls of one kind, and the number of
-//! firstboot's queries to a peer depends on how long that peer takes to come up. The tracer
+//! firstboot's queries to a peer depends on how long that peer takes to start. The tracer
 //! identifies a point by the action and its object.
 
 use std::collections::HashMap;

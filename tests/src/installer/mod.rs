@@ -174,7 +174,7 @@ impl Installer {
         let first = Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok()));
         let first = go_on!(first.map_err(|error| Stop::Early(format!("{error:#}"))));
         go_on!(scripts(stage, &first, Kind::Pre, installation)?.map_err(Break::early));
-        // See parseKickstart.
+        // Models parseKickstart.
         let kickstart = Kickstart::parse(&self.text, &|file| included(&root, file).map(Some));
         let kickstart = go_on!(kickstart.map_err(|error| Stop::Early(format!("{error:#}"))));
         installation.kickstart = kickstart.clone();
@@ -192,12 +192,12 @@ impl Installer {
         // ui/tui/spokes/software.py, checkSoftwareSelection: runs before anything is written to a
         // disk.
         go_on!(available.select(&plan.software).map_err(Stop::Late));
-        // See install.py, doInstall.
+        // Models install.py, doInstall.
         execute::mount_points(&plan, &self.target)?;
         go_on!(scripts(stage, &kickstart, Kind::PreInstall, installation)?);
         go_on!(available.require(&plan.software).map_err(Stop::Late));
         yum.install()?;
-        // See doConfiguration.
+        // Models doConfiguration.
         for effect in &plan.after {
             let done = execute::execute(effect, &self.target)
                 .with_context(|| format!("cannot carry out: {effect}"))?;

@@ -16,7 +16,8 @@ use super::kickstart::{Kind, Section};
 use crate::network::Namespace;
 use crate::process::KillOnDrop;
 
-/// A script that prepares the environment of the kickstart's script; see its own comments.
+/// A script that prepares the environment of the kickstart's script. Comments in enter.sh describe
+/// its arguments.
 const ENTER: &str = include_str!("enter.sh");
 
 /// The PATH of anaconda.service. Before the installation, /mnt/sysimage is empty.

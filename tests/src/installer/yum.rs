@@ -19,7 +19,7 @@ use crate::base::hex;
 use crate::network::Namespace;
 use crate::process;
 
-/// See constants.py, BASE_REPO_NAME.
+/// The value of BASE_REPO_NAME (constants.py).
 const BASE: &str = "anaconda";
 /// The first bytes of a gzip file (RFC 1952).
 const GZIP: &[u8] = &[0x1f, 0x8b];

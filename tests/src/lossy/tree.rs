@@ -309,7 +309,7 @@ impl Tree {
     }
 }
 
-/// A linear congruential generator (Knuth's MMIX). The same seed gives the same torn writes.
+/// A linear congruential generator (Knuth's MMIX). The same seed produces the same torn writes.
 struct Random(u64);
 
 impl Random {

@@ -130,13 +130,13 @@ impl Bed {
         Ok(host)
     }
 
-    /// Gives a new disk to a machine that is off, in the state of its first disk after the
-    /// installation.
+    /// Puts a new disk into a machine that is off. The disk has the state of the machine's first
+    /// disk after the installation.
     pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()
     }
 
-    /// Gives a new disk, installed from the image, to a machine that is off.
+    /// Puts a new disk that is installed from the image into a machine that is off.
     pub(crate) fn reinstall(&mut self, at: usize) -> Result<()> {
         let host = &mut self.hosts[at];
         host.wipe()?;
@@ -153,8 +153,8 @@ impl Bed {
         self.reinstall(at)
     }
 
-    /// Gives a powered-off machine a new disk on which plain etcd has been set up by hand, as a
-    /// member of a new cluster.
+    /// Puts a new disk into a machine that is off. On this disk, plain etcd has been set up by hand
+    /// as a member of a new cluster.
     pub(crate) fn set_up_by_hand(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()?;
         reference_setup::configure(&self.provisioning, &self.hosts[at], "new")

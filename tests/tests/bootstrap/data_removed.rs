@@ -157,8 +157,7 @@ fn ten_writes(version: &str) -> Result<()> {
     bed.hosts[2].sh("rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd")?;
     bed.provisioning.network.unplug("etcd-2")?;
     bed.hosts[0].boot()?;
-    // The wait is longer than an election takes, and longer than systemd waits before it restarts
-    // etcd.
+    // The wait is longer than an election, and longer than systemd's pause before it restarts etcd.
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
         let written = client.put(first, "after", "v");

@@ -197,10 +197,10 @@ fn wiped_and_parted() -> Result<()> {
     Ok(())
 }
 
-/// One member lags behind, and the other two acknowledge a write. Power fails, and one of these two
-/// comes back with a new disk. If that member is started as `new`, it is a voter with its old id
-/// that has forgotten the write. Together with the lagging member, it forms a quorum without the
-/// write.
+/// One member lags behind, and the other two acknowledge a write. The power fails, and one of these
+/// two members returns with a new disk. If that member is started as `new`, it is a voter with its
+/// old id that has forgotten the write. Together with the lagging member, it forms a quorum without
+/// the write.
 fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;

@@ -71,7 +71,7 @@ fn moved() -> Result<()> {
     );
     ensure!(etcdctl(&new, "get answer --print-value-only --consistency=s")?.trim() == "42");
 
-    // The machine at the old address comes up again and finds that its member has been removed.
+    // The machine at the old address boots again and finds that its member has been removed.
     bed.hosts[2].boot()?;
     wait_refused(&bed.hosts[2], &[&before.0, "[member-removed]"])
 }

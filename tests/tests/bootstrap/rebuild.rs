@@ -1,4 +1,4 @@
-//! Tests that a node with a new disk comes back without intervention, and that no write is lost.
+//! Tests that a node with a new disk returns without intervention, and that no write is lost.
 
 use std::collections::BTreeSet;
 use std::thread::sleep;

@@ -1,6 +1,6 @@
-//! Tests a member that an operator removed by hand, and a member that comes back after its
-//! replacement has joined. On both nodes, firstboot reports the reason and stops before etcd
-//! starts. `firstboot run --rejoin` brings a member back.
+//! Tests a member that an operator removed by hand, and a member that returns after its replacement
+//! has joined. On both nodes, firstboot reports the reason and stops before etcd starts. With
+//! `firstboot run --rejoin`, the node joins again.
 
 use std::path::Path;
 

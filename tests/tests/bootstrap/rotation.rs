@@ -151,8 +151,8 @@ fn members_are_kept(host: &Host, members: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives nodes their documents from the last build, and restarts firstboot on all of them at the
-/// same time.
+/// Writes the documents of the last build to nodes, and restarts firstboot on all these nodes at
+/// the same time.
 fn distribute_documents(bed: &Bed, whom: &[usize]) -> Result<()> {
     for at in whom {
         bed.provisioning

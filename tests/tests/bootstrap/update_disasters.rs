@@ -135,8 +135,8 @@ fn overtaken(bed: &Bed) -> Result<()> {
     all_have(bed, etcd::DEMO)
 }
 
-/// While one node has the turn, another node goes down. The holder of the turn passes its health
-/// check with the remaining quorum, and the next node waits until the lost node is back.
+/// While one node has the turn, another node fails. The holder of the turn passes its health check
+/// with the remaining quorum, and the next node waits until the lost node is back.
 fn member_goes_down(bed: &mut Bed) -> Result<()> {
     publish(bed, 5)?;
     order(&bed.hosts[0])?;
@@ -176,8 +176,8 @@ fn holder_is_cut_off(bed: &Bed) -> Result<()> {
     all_have(bed, etcd::DEMO)
 }
 
-/// A node whose disk is replaced during its turn comes back with the newer image, releases its
-/// turn, and has nothing left to do.
+/// A node whose disk is replaced during its turn returns with the newer image, releases its turn,
+/// and has no update to install.
 fn holder_is_rebuilt(bed: &mut Bed, first: &Path) -> Result<()> {
     publish(bed, 7)?;
     order(&bed.hosts[0])?;

@@ -42,8 +42,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Writes the files of /sys and /proc that firstboot.service sees, because this machine has no such
-/// firmware.
+/// Writes the files of /sys and /proc that firstboot.service reads, because the test machine does
+/// not have this firmware.
 fn set_platform(host: &Host, over: &str, files: &[(&str, &str)]) -> Result<()> {
     for (path, content) in files {
         host.write(&format!("/opt/shown/{path}"), format!("{content}\n"), 0o444)?;

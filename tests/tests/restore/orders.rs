@@ -1,5 +1,4 @@
-//! Helpers for clusters to restore, and for operators who give orders to all members at the same
-//! time.
+//! Helpers for tests that restore clusters, and for orders to all members at the same time.
 
 use std::fs;
 use std::thread;
@@ -54,7 +53,7 @@ pub(crate) fn restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     })
 }
 
-/// Gives the order to all hosts, and checks that each host carries out the order.
+/// Sends the order to all hosts, and checks that each host carries out the order.
 pub(crate) fn all_restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     let came = restore(orders)?;
     for (ran, (host, arguments)) in came.iter().zip(orders) {

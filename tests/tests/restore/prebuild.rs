@@ -100,7 +100,7 @@ fn all() -> Result<()> {
     host.boot()?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(host, "put answer 42")?;
-    // These values give etcdutl enough work.
+    // With these values, etcdutl works long enough for the test.
     host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?
         .ok()?;
     for number in 0..30 {

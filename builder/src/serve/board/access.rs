@@ -1,5 +1,5 @@
-//! Decides who may see the board: any user on the server's own host, and users elsewhere who have
-//! the token or a client certificate of the cluster's CA.
+//! Decides who may view the board: any user on the server's own host, and users on other hosts who
+//! have the token or a client certificate of the cluster's CA.
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -24,7 +24,7 @@ use crate::text_file;
 /// The maximum size of the file with the authorities.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The authorities whose client certificates give access to the board.
+/// The authorities whose client certificates permit access to the board.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct ClientCa(Arc<dyn ClientCertVerifier>);
 

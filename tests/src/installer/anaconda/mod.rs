@@ -38,7 +38,7 @@ pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> R
             "start".into(),
             "chronyd".into(),
         ]));
-        // See Timezone.setup.
+        // Models Timezone.setup.
         if data.excluded.contains("chrony") {
             plan.before.push(Effect::Installer(vec![
                 "systemctl".into(),
@@ -51,7 +51,7 @@ pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> R
     // install.py, doInstall: setup of authconfig, firewall, timezone.
     let services = configuration::services(&data);
     plan.software = software::select(&data, hardware, &plan);
-    // See install.py, doConfiguration.
+    // Models install.py, doConfiguration.
     plan.after = configuration::effects(&data, &services);
     Ok(plan)
 }

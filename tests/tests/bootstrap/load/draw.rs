@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-/// A round, in which a node is lost and comes back.
+/// A round, in which a node is lost and returns.
 #[derive(Debug)]
 pub(crate) struct Round {
     /// The index of the victim's node.
@@ -15,7 +15,7 @@ pub(crate) struct Round {
     /// Whether the victim's new disk is installed with the kickstart. Otherwise, the disk is a copy
     /// of an installed disk, which is identical and faster to make.
     pub(crate) reinstall: bool,
-    /// The network fault that exists when the victim comes back.
+    /// The network fault that exists when the victim returns.
     pub(crate) trouble: Trouble,
     /// The time after which a partition is healed.
     pub(crate) healed_after: Duration,
