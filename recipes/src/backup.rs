@@ -54,7 +54,7 @@ pub enum Destination {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct S3 {
-    /// The store's address; `None` means Amazon's address for the region.
+    /// The store's address. `None` means Amazon's address for the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Url>,
     /// The store's region.

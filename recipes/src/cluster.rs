@@ -11,7 +11,7 @@ use crate::node::KeyOrigin;
 use crate::{Backup, Domain, EtcdVersion, Label, Update};
 
 /// The user and group id of etcd on every node. The id is fixed, so that the overlay can name
-/// owners by number. It is below 1000, so that etcd's user is a system user, and far from 999,
+/// owners by number. The id is below 1000, so that etcd's user is a system user, and far from 999,
 /// because CentOS 7's packages use ids from 999 downwards (useradd -r, login.defs).
 pub const ETCD_ID: u32 = 450;
 
@@ -31,7 +31,7 @@ pub struct ClusterDocument {
     pub network: Network,
     /// The sources from which a node may learn its identity.
     pub metadata: MetadataPolicy,
-    /// How the cluster is backed up; `None` means that there are no scheduled backups.
+    /// How the cluster is backed up. `None` means that there are no scheduled backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
     /// Where the nodes' private keys are generated.

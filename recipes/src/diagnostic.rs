@@ -29,8 +29,8 @@ pub struct Diagnostic {
     pub message: String,
     /// The place of the fault, as byte offsets in the file.
     pub span: Range<usize>,
-    /// The text that is shown after the caret: what was expected at that place. The text may be
-    /// empty.
+    /// The text that is shown after the caret, which describes what was expected at that place. The
+    /// text may be empty.
     pub label: String,
     /// Advice on how to correct the fault.
     pub help: Option<String>,

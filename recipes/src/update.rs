@@ -75,13 +75,13 @@ impl Reboot {
 pub struct Auto {
     /// When the node looks for a newer image.
     pub every: Schedule,
-    /// When an update can begin, in the node's time zone; `None` means at any time.
+    /// When an update can begin, in the node's time zone. `None` means at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
 }
 
 impl Update {
-    /// Returns when the node updates itself, or `None` if it does not.
+    /// Returns when the node updates itself, or `None` if the node does not update itself.
     pub const fn auto(&self) -> Option<Auto> {
         match self.mode {
             UpdateMode::Manual => None,

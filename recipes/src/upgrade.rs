@@ -232,7 +232,7 @@ const FAULTS: [(u64, Fault); 10] = {
     }
     const ALONE: &str = "a single member can lose acknowledged writes (etcd-io/etcd#14370)";
     const AUTH: &str = "members can differ after a member recovers from a snapshot while \
-        authentication is on (etcd-io/etcd#14571)";
+        authentication is enabled (etcd-io/etcd#14571)";
     const COMPACTION: &str =
         "the revision can decrease after a crash during a compaction (etcd-io/etcd#17780)";
     const DEFRAG: &str = "a database can be damaged if it is defragmented while the member \

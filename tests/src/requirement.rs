@@ -28,7 +28,7 @@ pub enum Requirement {
     Dnsmasq,
     /// Taps in the kernel, to connect a virtual machine to a network of the test bed.
     Tun,
-    /// setools, to query what an SELinux policy allows.
+    /// setools, to query the rules of an SELinux policy.
     Setools,
     /// curl.
     Curl,

@@ -153,8 +153,8 @@ fn a_sarif_log_names_every_rule_and_every_place() {
     }
 }
 
-/// A program that reads the findings must be able to distinguish what CentOS 7.9 refuses from what
-/// this project advises against.
+/// A program that reads the findings must be able to distinguish text that CentOS 7.9 refuses from
+/// text that this project advises against.
 #[test]
 fn json_distinguishes_refusals_from_advice() {
     let input = "==> /etc/fstab <==\nUUID=1 /a xfs allocsie=64m 0 0\n/dev/sdb1 /b xfs defaults 0 0\nUUID=2 / xfs allocsize=64m 0 0\n";

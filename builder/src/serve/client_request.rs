@@ -79,7 +79,7 @@ impl ClientRequest {
         if has_body && verb != Verb::Post {
             return Err(Refusal::bad_request(
                 RefusalId::Body,
-                "a GET or HEAD must not have a body",
+                "a GET or HEAD request must not have a body",
             ));
         }
         if headers.contains_key(TRANSFER_ENCODING) {

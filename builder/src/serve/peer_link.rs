@@ -1,5 +1,5 @@
-//! The origin of a request: what the network itself reveals about the client, regardless of what
-//! the client claims.
+//! The origin of a request: the facts that the network reveals about the client, regardless of the
+//! client's own claims.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -42,7 +42,8 @@ pub(super) fn find(local: Ipv4Addr, peer: Ipv4Addr) -> io::Result<PeerLink> {
     }
 }
 
-/// Decides what the neighbour table shows for an address on a link with ARP.
+/// Determines from the neighbour table how the machine with an address on a link with ARP is
+/// connected.
 fn judge(table: &[Neighbour], link: u32, peer: Ipv4Addr) -> PeerLink {
     // An INCOMPLETE entry has no card. The card of a FAILED entry no longer answers. NOARP does not
     // mean that the machine has answered.

@@ -289,7 +289,7 @@ pub(super) fn startup_notes(
     }
     if !cluster.record.is_complete() {
         lines.push(format!(
-            "warning: {} is not the record that the cluster's first build began. A machine that is \
+            "warning: {} is not the record that the cluster's first build created. A machine that is \
              not in the record receives no document. Name the right folder with --state, or allow the machines \
              with `builder allow --document`",
             cluster.record.folder().display()

@@ -1,6 +1,6 @@
 //! The stand-in for anaconda, which carries out a kickstart on a root that already exists.
 //!
-//! The module `anaconda` models, function by function, what anaconda does with each command. The
+//! The module `anaconda` models, function by function, how anaconda handles each command. The
 //! stand-in carries out the steps in anaconda's order: %pre, storage, %pre-install, packages,
 //! configuration, %post, its exit handler. The stand-in makes yum's requests and checks the answers
 //! as yum would, but installs no package and touches no disk. %onerror and %traceback do not run,
@@ -91,7 +91,7 @@ impl Installer {
         self
     }
 
-    /// Sets the machine's firmware and disks; the default is a BIOS and one disk.
+    /// Sets the machine's firmware and disks. The default is a BIOS and one disk.
     #[must_use]
     pub fn hardware(mut self, hardware: Hardware) -> Installer {
         self.hardware = hardware;
@@ -105,7 +105,7 @@ impl Installer {
         self
     }
 
-    /// Sets the time limit for the whole installation; the default is five minutes.
+    /// Sets the time limit for the whole installation. The default is five minutes.
     #[must_use]
     pub fn time_limit(mut self, time_limit: Duration) -> Installer {
         self.time_limit = time_limit;

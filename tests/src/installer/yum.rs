@@ -1,5 +1,5 @@
-//! Models what yum fetches for an installation under anaconda: the requests, their order, and the
-//! content of its cache.
+//! Models the files that yum fetches for an installation under anaconda: the requests, their order,
+//! and the content of its cache.
 //!
 //! The order of the requests is the order in which a server received them from anaconda's own
 //! YumPayload with yum 3.4.3.

@@ -43,7 +43,7 @@ pub enum Loss {
 #[derive(Debug, Clone)]
 struct Inode {
     now: Content,
-    /// The flushed content; None if it was never flushed.
+    /// The flushed content, or None if it was never flushed.
     kept: Option<Content>,
 }
 

@@ -10,7 +10,7 @@ pub enum Fault {
     Status(u16),
     /// Answer with this status this many times, and then normally.
     StatusTimes(u16, u32),
-    /// Close the connection after this many bytes of the body; the Content-Length announces the
+    /// Close the connection after this many bytes of the body. The Content-Length announces the
     /// whole body.
     CutAfter(u64),
     /// Like [`Fault::CutAfter`], but only once.

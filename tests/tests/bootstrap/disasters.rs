@@ -113,7 +113,7 @@ fn two_wiped() -> Result<()> {
     bed.replace_disk(0)?;
     bed.replace_disk(1)?;
 
-    // The two nodes alone cannot determine what data the third node has.
+    // Without the third node, the two nodes cannot determine which data the third node has.
     boot_all(&mut bed.hosts[..2])?;
     for (own, other) in [(0, "etcd-2"), (1, "etcd-1")] {
         wait_said(
@@ -127,7 +127,7 @@ fn two_wiped() -> Result<()> {
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
 
-    // After the third node has come up, the two nodes report its data.
+    // After the third node has booted, the two nodes report its data.
     bed.hosts[2].boot()?;
     for host in &bed.hosts[..2] {
         wait_said(

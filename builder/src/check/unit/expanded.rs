@@ -21,8 +21,8 @@ struct Form<'a> {
     takes: &'a dyn Fn(&str) -> bool,
 }
 
-/// Returns whether systemd 219 accepts a value of this form, or `None` if the form is not handled
-/// here.
+/// Returns whether systemd 219 accepts a value of this form, or `None` if this module does not
+/// handle the form.
 pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     let is_absolute = |text: &str| text.starts_with('/');
     let is_path = |text: &str| text.starts_with('/') && is_utf8(text.as_bytes());

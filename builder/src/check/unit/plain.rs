@@ -8,8 +8,8 @@ use crate::check::systemd::quantities::{self, Limit, LimitValue};
 use crate::check::systemd::words::{is_blank, is_utf8};
 use crate::check::systemd::{calendar, number, time};
 
-/// Returns whether systemd 219 accepts a value of this form, or `None` if the form is not handled
-/// here.
+/// Returns whether systemd 219 accepts a value of this form, or `None` if this module does not
+/// handle the form.
 pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     Some(match form {
         "bool" => expect(

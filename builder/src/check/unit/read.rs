@@ -21,7 +21,7 @@ pub(super) enum Reader {
 }
 
 impl Reader {
-    /// Returns what systemd 219 does with a file after a line that it cannot parse.
+    /// Returns the reaction of systemd 219 to a line that it cannot parse.
     fn stops(self) -> &'static str {
         match self {
             Self::Unit => "systemd refuses to load the unit",

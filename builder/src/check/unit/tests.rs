@@ -144,7 +144,8 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// The rules of findings about the whole unit, which do not belong to a line that systemd can log.
+/// The rules of findings about the whole unit. These findings do not belong to a line that systemd
+/// can log.
 const OF_THE_UNIT: [&str; 3] = ["unit/refused", "unit/second-command", "unit/continuation"];
 
 #[test]

@@ -85,7 +85,7 @@ impl Access {
                 Err(Denied::because(Refusal::forbidden(
                     RefusalId::BoardCertificate,
                     format!(
-                        "the board requires a client certificate, over https: {why}. `builder pki \
+                        "the board requires a client certificate, over HTTPS: {why}. `builder pki \
                          client NAME` issues one"
                     ),
                 )))

@@ -131,7 +131,7 @@ fn a_failure_contains_what_the_command_printed() {
         failed.to_string().contains("exit status: 7") && failed.to_string().contains("no route"),
         "{failed}"
     );
-    // This command prints more than fits into a pipe.
+    // This command prints more bytes than fit into a pipe's buffer.
     let program = script(
         dir.path(),
         "head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 1",

@@ -76,7 +76,7 @@ pub(crate) enum NextBoot {
     Install(u32),
     /// Boot from the disk. The machine was installed at this time.
     Disk(SystemTime),
-    /// Boot from the disk. All attempts have been used, and none was completed.
+    /// Boot from the disk. All attempts have been used, and no attempt was completed.
     Held,
     /// Boot from the disk. This node has no record, so its disk may contain data.
     Unknown,
@@ -92,8 +92,8 @@ impl Installation {
         Self::default()
     }
 
-    /// Decides what the machine must do. `retries` is the number of times that an unfinished
-    /// installation is tried again.
+    /// Decides what the machine must do at its next boot. `retries` is the number of times that an
+    /// unfinished installation is tried again.
     pub(crate) fn next(&self, retries: u32) -> NextBoot {
         match self.installed {
             Some(at) => NextBoot::Disk(at),

@@ -53,7 +53,7 @@ pub(super) fn elsewhere() -> Result<()> {
 
     // The next server runs on a different host, which has only the output.
     let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
-    server.wait_for_output("is not the record that the cluster's first build began")?;
+    server.wait_for_output("is not the record that the cluster's first build created")?;
     for machine in [&one, &two] {
         let left = script(machine)?;
         ensure!(
