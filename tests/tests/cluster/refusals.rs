@@ -215,7 +215,7 @@ fn strangers() -> Result<()> {
         let plain = curl(&format!("http://10.101.15.101:{port}/version"))?;
         ensure!(
             !plain.success() && plain.stdout.is_empty(),
-            "plain http to {port}: {plain:?}"
+            "plain HTTP to {port}: {plain:?}"
         );
     }
     let bare = curl("-k https://10.101.15.101:2379/version")?;

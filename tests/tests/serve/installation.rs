@@ -353,7 +353,7 @@ fn https() -> Result<()> {
     );
     board::opens_to_certificates(&ours, &one, &ca)?;
     let plain = get(&one.namespace, "node.json");
-    ensure!(plain.is_err(), "plain http is answered: {plain:?}");
+    ensure!(plain.is_err(), "plain HTTP is answered: {plain:?}");
     let names_node = "\"node\":\"etcd-1\"";
     server.wait_for_output(names_node)?;
     let said = server.output()?;
