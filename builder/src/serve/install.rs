@@ -1,5 +1,5 @@
-//! Installs a node's machine once: decides which script iPXE receives, and what the server records
-//! about the installation.
+//! Installs a node's machine once: decides what iPXE receives, and what the server records about
+//! the installation.
 
 use std::time::SystemTime;
 
@@ -261,7 +261,7 @@ fn accept_report(
         state.log.error(&error);
         Refusal::unavailable(
             RefusalId::Unrecorded,
-            "the server cannot record this report now. Send the report again",
+            "the server cannot record this report now. Send it again",
         )
     };
     let _lock = record.lock().map_err(later)?;

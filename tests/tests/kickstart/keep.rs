@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             doubtful,
         ),
         trial(
-            "an_interrupted_installation_that_keeps_the_volume_continues",
+            "an_interrupted_installation_that_keeps_the_volume_goes_on",
             REQUIREMENTS,
             interrupted,
         ),
