@@ -48,7 +48,7 @@ pub enum UpdateMode {
     Auto(Auto),
 }
 
-/// When an update reboots the node. The reboot happens before the member's health check.
+/// When an update reboots the node. The reboot happens before the health check of the new image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reboot {

@@ -1,5 +1,5 @@
-//! Tests a newer image that rolls through a cluster while clients write: one node at a time. Each
-//! node passes its health check, or its update is rolled back.
+//! Tests a newer image that rolls through a cluster while clients write: one node at a time, and
+//! each update passes its health check or is rolled back.
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -113,7 +113,7 @@ fn halted_in_the_middle(bed: &Bed) -> Result<()> {
     ends(&update(&bed.hosts[0], "--resume")?, 0, &[])
 }
 
-/// A newer release appears during the first node's health check of the previous release. Both
+/// A newer release appears during the health check of the previous release on the first node. Both
 /// waiting nodes install the newer release, and the first node follows.
 fn overtaken(bed: &Bed) -> Result<()> {
     publish(bed, 3)?;
@@ -135,8 +135,8 @@ fn overtaken(bed: &Bed) -> Result<()> {
     all_have(bed, etcd::DEMO)
 }
 
-/// While one node has the turn, another node fails. The holder of the turn passes its health check
-/// with the remaining quorum, and the next node waits until the lost node is back.
+/// While one node has the turn, another node goes down. The holder of the turn passes its health
+/// check with the remaining quorum, and the next node waits until the lost node is back.
 fn member_goes_down(bed: &mut Bed) -> Result<()> {
     publish(bed, 5)?;
     order(&bed.hosts[0])?;
@@ -207,8 +207,8 @@ fn holder_is_rebuilt(bed: &mut Bed, first: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks, in the journals of all nodes, that no node's etcd was stopped before another updated
-/// node had passed its health check.
+/// Checks, in the journals of all nodes, that no node's etcd was stopped while another node had not
+/// yet passed its health check.
 fn none_overlap(bed: &Bed) -> Result<()> {
     let mut spans = Vec::new();
     for host in &bed.hosts {
@@ -239,7 +239,7 @@ fn none_overlap(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// A function that changes an image so that the image fails its health check.
+/// A function that changes an image so that it fails its health check.
 type Spoil = fn(&Repack) -> Result<()>;
 
 /// Tests images whose etcd hangs, dies after it has been healthy, or cannot reach its peers.
