@@ -18,10 +18,10 @@ pub const IDENTITY_TYPE: &str = "application/vnd.etcd-image.identity+json";
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyOrigin {
-    /// The builder generates them, and the node document contains them.
+    /// The builder generates the keys, and the node document contains the keys.
     #[default]
     Document,
-    /// The node generates them, and they never leave the node.
+    /// The node generates the keys, and the keys never leave the node.
     Node,
 }
 

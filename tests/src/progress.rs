@@ -17,7 +17,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 const COLUMNS: usize = 78;
 
 /// Runs a program to its end, and shows the lines of its two outputs on standard error. Returns
-/// everything that it printed as its standard output, and accepts any exit code.
+/// everything that the program printed as the standard output, and accepts any exit code.
 pub fn run(what: &str, command: &mut Command) -> Result<Output> {
     let line = describe(command);
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;

@@ -191,7 +191,7 @@ fn text_that_works_as_written_on_7_9_has_no_finding() {
         // lang, keyboard and bootloader have defaults. anaconda passes the words of authconfig to
         // that program.
         ("a.ks", minimal),
-        // A drop-in continues a unit that another package contains.
+        // A drop-in adds to a unit that another package contains.
         (
             "/etc/systemd/system/chronyd.service.d/10-own.conf",
             "[Service]\nRestart=always\n",

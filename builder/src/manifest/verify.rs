@@ -211,7 +211,7 @@ fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[File
         return signed;
     }
     let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();
-    // Both sides are also equal if neither the manifest nor the image contains the file.
+    // The two digests are also equal if both the manifest and the image lack the file.
     of(&manifest.outputs) == of(found)
 }
 

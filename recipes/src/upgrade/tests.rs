@@ -59,8 +59,8 @@ fn each_upgrade_requires_a_minimum_patch() {
         ("3.7.1", "3.7.0", ""),
     ] {
         says(own, Entry::Join, &cluster(&[others], None), expected);
-        // The order of a pair does not matter: the lower version must not run next to the higher
-        // one either.
+        // The order of a pair does not matter, because the lower version must not run next to the
+        // higher version either.
         if !expected.is_empty() {
             says(
                 others,

@@ -29,7 +29,7 @@ pub(super) struct Stage<'a> {
     pub(super) environment: &'a Environment,
     pub(super) target: &'a Path,
     pub(super) namespace: Option<&'a Namespace>,
-    /// Files that replace others, each with its source and its path in the root.
+    /// Files that replace other files, each with its source and its path in the root.
     pub(super) laid: &'a [(PathBuf, String)],
     /// A folder for this installation, outside all roots, with `cmdline` and `hardware`.
     pub(super) work: &'a Path,

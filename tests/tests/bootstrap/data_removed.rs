@@ -1,5 +1,5 @@
 //! Tests a healthy member whose data an operator or an accident empties, replaces or damages. etcd
-//! must never start on this data under the old member's id, however etcd is started
+//! must never start on this data under the old member's id, regardless of how etcd is started
 //! (etcd-io/etcd#2780, #8486, #10817).
 
 use std::thread::sleep;

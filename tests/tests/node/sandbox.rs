@@ -165,7 +165,7 @@ impl Sandbox {
         Ok(answers)
     }
 
-    /// Starts a program in the sandbox, and returns its journal for any result.
+    /// Starts a program in the sandbox, and returns the program's journal regardless of the result.
     fn start(&self, host: &Host, program: &str) -> Result<String> {
         self.write(host, program)?;
         let cursor = host

@@ -113,7 +113,7 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Reports a rule of the table that the line breaks.
+/// Reports a violation of a rule in the table.
 fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Finding> {
     let shown = &line.name.value;
     let says = |name: &str| earlier.is_set(line, name);

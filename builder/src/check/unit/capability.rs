@@ -119,8 +119,8 @@ pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -
         "noroot-locked",
     ];
     let (words, rest) = Words::of(assignment.value).all();
-    // systemd compares with the text from the word's start to the next blank, so a quote after the
-    // word is part of the compared text.
+    // systemd compares the text from the word's start to the next blank, so a quote after the word
+    // is part of the compared text.
     let is_bit = |word: &&TextSpan<'_>| {
         let from = assignment
             .value

@@ -82,7 +82,7 @@ impl ClientCa {
                 ) => "the certificate is not signed by a CA in the file of --board-ca",
                 _ => "the certificate is not a valid client certificate",
             })?;
-        // The CA also signs the certificates with which the nodes serve.
+        // The CA also signs the nodes' server certificates.
         match pki::is_for_servers(leaf) {
             Ok(false) => Ok(()),
             Ok(true) => Err("the certificate is a node's, because it is also valid for servers"),
