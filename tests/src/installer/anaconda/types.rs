@@ -11,8 +11,8 @@ pub(in super::super) enum Stop {
     /// anaconda ends before it has registered its exit handler. The machine stays on, and its
     /// screen no longer changes.
     Early(String),
-    /// anaconda ends through its exit handler, which carries out the final action that the kickstart
-    /// requests, such as `reboot`.
+    /// anaconda ends through its exit handler, which carries out the final action that the
+    /// kickstart requests, such as `reboot`.
     Late(String),
 }
 

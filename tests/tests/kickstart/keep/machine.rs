@@ -265,8 +265,8 @@ impl Machine {
         self.append_to_journal(&before)
     }
 
-    /// Runs `%pre`, and returns the disk's lines or the reason of the failure. With `cut`, the power
-    /// fails at that change.
+    /// Runs `%pre`, and returns the disk's lines or the reason of the failure. With `cut`, the
+    /// power fails at that change.
     pub(super) fn run(&self, cut: Option<u32>) -> Result<Result<String, String>> {
         let why = self.folder.join("run/etcd-image/why");
         for stale in [
