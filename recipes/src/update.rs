@@ -19,8 +19,8 @@ pub struct Update {
     /// specifies a different one. The recipe's reader requires it for [`UpdateMode::Auto`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Url>,
-    /// How many seconds a member must stay healthy on a new image before the next member may
-    /// install it.
+    /// The number of seconds for which a member must stay healthy on a new image before the next
+    /// member may install the image.
     pub soak_seconds: u32,
     /// When an update reboots the node.
     #[serde(default, skip_serializing_if = "Reboot::is_never")]

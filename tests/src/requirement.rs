@@ -26,7 +26,8 @@ pub enum Requirement {
     Qemu,
     /// dnsmasq, to assign addresses by DHCP.
     Dnsmasq,
-    /// Taps in the kernel, to connect a virtual machine to a network of the test bed.
+    /// Support for TAP interfaces in the kernel, to connect a virtual machine to a network of the
+    /// test bed.
     Tun,
     /// setools, to query the rules of an SELinux policy.
     Setools,
@@ -40,7 +41,7 @@ pub enum Requirement {
     Strace,
     /// XFS tools and loop devices.
     Xfs,
-    /// FUSE in the kernel, for a file system for tests.
+    /// Support for FUSE in the kernel, for a file system for tests.
     Fuse,
     /// mkfs.vfat and mcopy, for seed images.
     Fat,

@@ -244,7 +244,7 @@ fn forwarded(head: &str) -> String {
     passed
 }
 
-/// Reads a request's head, and the part of the body that arrived with it.
+/// Reads a request's head, and the part of the body that arrived with the head.
 fn head_of(client: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];

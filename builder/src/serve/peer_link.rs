@@ -19,7 +19,7 @@ const PERMANENT: u16 = 0x80;
 /// The connection of a machine to this host, as the kernel shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerLink {
-    /// The machine is on a network of this host, and this card has the address.
+    /// The machine is on a network of this host, and this network card has the address.
     Card(Mac),
     /// The machine is on a network of this host, but no card has answered for its address.
     NoCard,

@@ -61,8 +61,7 @@ pub(super) struct ServerState {
 pub(crate) struct Cluster {
     /// The nodes, sorted by name.
     pub(crate) nodes: Vec<NodeIdentity>,
-    /// The digest of each node's document. A node that is not enrolled yet does not have a
-    /// document.
+    /// The digest of each node's document. A node that is not enrolled yet has no document.
     digests: BTreeMap<Label, Sha256>,
     /// The server's record of the nodes.
     pub(crate) record: Record,

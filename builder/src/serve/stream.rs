@@ -15,8 +15,9 @@ use super::body::{Outbox, PLACEHOLDER};
 
 /// The kernel drops a client that accepts nothing for this long (tcp(7), TCP_USER_TIMEOUT). Only
 /// the kernel can detect such a client, because a socket becomes writable again only after the
-/// client has accepted a third of its buffer. The buffer has up to 4 MiB, and each of 200 clients
-/// on a slow line accepts 60 KB per second. A small buffer would need twice the processor time.
+/// client has accepted a third of its buffer. The buffer has a size of up to 4 MiB, and each of 200
+/// clients on a slow line accepts 60 KB per second. A small buffer would need twice the processor
+/// time.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The time within which a client may receive an answer at any rate. After this time, the client
 /// must sustain a minimum rate.

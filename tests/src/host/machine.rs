@@ -101,7 +101,7 @@ impl Machine {
                 namespace.path().display()
             ))
             // The network belongs only to this host, so the host may configure it like a real
-            // machine. nspawn grants that capability only for a network that nspawn itself makes.
+            // machine. nspawn grants CAP_NET_ADMIN only for a network that nspawn itself makes.
             .arg("--capability=CAP_NET_ADMIN")
             .args(arguments)
             // An argument for the host's systemd. Without this argument, the console of a host that

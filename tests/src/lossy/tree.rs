@@ -47,7 +47,7 @@ struct Inode {
     kept: Option<Content>,
 }
 
-/// A rename between two folders that have not been flushed since the rename.
+/// A rename between two folders, neither of which has been flushed since the rename.
 #[derive(Debug, Clone)]
 struct Move {
     from: (u64, OsString),
@@ -224,8 +224,8 @@ impl Tree {
         Ok(own)
     }
 
-    /// Removes a name. The file itself remains until the next cut, since a process may have it
-    /// open.
+    /// Removes a name. The file itself remains until the next cut, because a process may have the
+    /// file open.
     pub(super) fn remove(&mut self, folder: u64, name: &OsStr) -> Answer<()> {
         let own = self.find(folder, name)?;
         if self.names(own).is_ok_and(|names| !names.is_empty()) {

@@ -93,7 +93,7 @@ fn stopped() -> Result<()> {
     drop(socket);
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
-    // The scripts produce the state after root has copied or repaired the data.
+    // The scripts produce the state that results when root copies or repairs the data.
     for script in [
         "chown -R root:root data",
         "chown root:root data/member/wal data/member/snap/db; chmod 400 data/member/snap/db",

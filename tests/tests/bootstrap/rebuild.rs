@@ -174,7 +174,8 @@ fn two_of_five() -> Result<()> {
 }
 
 /// The metrics of a member that received a snapshot show its peers as connected indefinitely.
-/// Because of these metrics, the second rebuild once waited for a machine that did not exist.
+/// Because of these metrics, an earlier version of firstboot waited in the second rebuild for a
+/// machine that did not exist.
 fn one_after_the_other() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;

@@ -35,7 +35,7 @@ fn third_is_late() -> Result<()> {
     wait_said(&bed.hosts[0], &[&lonely[..], &["etcd-2 is empty"]].concat())?;
     wait_said(&bed.hosts[1], &[&lonely[..], &["etcd-1 is empty"]].concat())?;
 
-    // The network between the first two nodes is cut and then healed.
+    // The network between the first two nodes is cut and then restored.
     bed.provisioning.network.drop_between("etcd-1", "etcd-2")?;
     wait_said(
         &bed.hosts[0],

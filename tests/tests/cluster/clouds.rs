@@ -166,7 +166,7 @@ fn ec2() -> Result<()> {
         service.requests()
     );
     service.state().is_off = false;
-    // Each token expires immediately. firstboot renews the token once, and then fails.
+    // Each token expires immediately. firstboot renews its token once, and then fails.
     service.state().token_life = Some(Duration::ZERO);
     refused(&mut host, "answered 401")?;
     let [new_token, instance, data] = [

@@ -38,7 +38,7 @@ pub(crate) const SERVER_ONLY: [&str; 15] = [
 /// sockets, and routes.
 pub(crate) const INTERNET_ONLY: [&str; 3] = ["opened=1=1=0", "opened=1=2=0", "opened=16=3=0"];
 
-/// The calls that `firstboot exec` allows, which are all that a server needs.
+/// The system calls that `firstboot exec` allows, which are sufficient for a server.
 const SERVER: [&str; 9] = [
     "opened=2=1=0",
     "opened=2=1=6",

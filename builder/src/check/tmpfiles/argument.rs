@@ -70,7 +70,8 @@ fn unquoted(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-/// Returns whether sscanf reads two numbers with `%u:%u`, which ignores the rest.
+/// Returns whether sscanf reads two numbers with `%u:%u`. sscanf ignores the text after the
+/// numbers.
 fn is_device(text: &str) -> bool {
     let minor = scan(text, 10).and_then(|major| major.rest.strip_prefix(':'));
     minor.and_then(|minor| scan(minor, 10)).is_some()

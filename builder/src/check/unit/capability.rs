@@ -42,7 +42,8 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         }
         let upper = name.to_ascii_uppercase();
         if upper == "CAP_AUDIT_READ" {
-            // The capability is harmless, because systemd 219's own journald unit uses it.
+            // The capability causes no finding, because systemd 219's own journald unit names this
+            // capability.
             let finding = Finding::warning(
                 "unit/capability",
                 place,

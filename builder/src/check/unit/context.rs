@@ -25,7 +25,7 @@ pub(super) struct Context {
 pub(super) enum Resolved {
     /// systemd accepts the text.
     Right,
-    /// systemd does not accept the text for any unit of this name.
+    /// systemd does not accept the string for any unit of this name.
     Wrong,
     /// systemd cannot resolve this specifier.
     Unresolved(char),

@@ -114,7 +114,7 @@ fn judge(form: &Form<'_>, text: &str, context: &Context) -> ValueResult {
     }
 }
 
-/// Returns whether a name on the bus is valid (`service_name_is_valid` of sd-bus).
+/// Returns whether a D-Bus name is valid (`service_name_is_valid` of sd-bus).
 fn is_bus_name(text: &str) -> bool {
     let (unique, rest) = text
         .strip_prefix(':')

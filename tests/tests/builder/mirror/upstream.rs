@@ -1,4 +1,4 @@
-//! A server with everything that a recipe names, and a folder into which it is mirrored.
+//! A server with all files that a recipe names, and a folder for a mirror of these files.
 
 use std::collections::BTreeMap;
 use std::fs;
