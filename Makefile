@@ -10,10 +10,11 @@
 #                   scenario, and CRASH_PART=1/4 runs a quarter of the points. The four parts can run in parallel
 # make clean        removes everything that was built and cached
 #
-# Each target installs what it needs (apt-get, pip) and reports it. Settings: KEEP=1 leaves the demo's hosts running.
-# HOURS=8 makes the soak longer, and SEED=… repeats the random choices of an earlier soak. ETCD_VERSION=3.6.16 runs the
-# bootstrap tests, the soak and the crash sweep with that etcd instead of 3.5.1 (make test always includes a full
-# lifecycle with four other versions).
+# Each target installs the tools that it needs (apt-get, pip), and prints their names. Settings:
+# KEEP=1 leaves the demo's hosts running. HOURS=8 makes the soak longer, and SEED=… repeats the
+# random choices of an earlier soak. ETCD_VERSION=3.6.16 runs the bootstrap tests, the soak and the
+# crash sweep with that etcd instead of 3.5.1 (make test always includes a full lifecycle with four
+# other versions).
 
 SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
@@ -31,8 +32,8 @@ COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exi
 # The programs are static, because firstboot runs on CentOS 7, whose glibc is older than that of any build machine.
 # --target is required, because RUSTFLAGS would otherwise apply to build scripts and macros too. Packed relocations save a
 # quarter of a megabyte. The libc inside the program reads the relocations, so they work on any kernel. The program's
-# panic messages contain the paths of the crates' sources. These paths are remapped, so that they are the same on every
-# machine, and are known only after the crates are fetched.
+# panic messages contain the paths of the crates' sources. These paths are remapped, so that they
+# are the same on every machine. The paths are known only after the crates are fetched.
 build:
 	cargo fetch --locked --target $(TARGET)
 	crates=$${CARGO_HOME:-$$HOME/.cargo}/registry/src; \

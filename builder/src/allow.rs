@@ -76,7 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if !cluster.record.is_complete() {
         console::note(format!(
-            "warning: {} is not the record that the cluster's first build began: check that \
+            "warning: {} is not the record that the cluster's first build created: check that \
              --state names the server's folder",
             cluster.record.folder().display()
         ));

@@ -194,8 +194,8 @@ fn write_documents(output: &Output, nodes: &mut [Node], serial: u64, pki: &Pki) 
     Ok(())
 }
 
-/// Tells the operator which nodes have no certificates yet, and that their documents do not contain
-/// the object store's credentials.
+/// Reports which nodes have no certificates yet, and that their documents do not contain the object
+/// store's credentials.
 fn warn_of_awaited(
     recipe: &Recipe,
     pki: &Pki,

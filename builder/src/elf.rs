@@ -137,7 +137,7 @@ fn segments<'a>(
     }
     let segments = header
         .program_headers(LittleEndian, bytes)
-        .map_err(|_| NotForCentos7::Damaged("the program header table cannot be read"))?;
+        .map_err(|_| NotForCentos7::Damaged("the program header table cannot be parsed"))?;
     for segment in segments {
         let (offset, length) = segment.file_range(LittleEndian);
         let needs = offset.saturating_add(length);
@@ -168,7 +168,7 @@ fn segments<'a>(
 /// Checks the minimum kernel version in a glibc program's ABI note, if this note segment contains
 /// an ABI note.
 fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
-    let damaged = |_| NotForCentos7::Damaged("a note segment cannot be read");
+    let damaged = |_| NotForCentos7::Damaged("a note segment cannot be parsed");
     let Some(mut notes) = segment.notes(LittleEndian, bytes).map_err(damaged)? else {
         return Ok(());
     };

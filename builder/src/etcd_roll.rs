@@ -29,7 +29,11 @@ mod tests {
         assert_eq!(said("3.6.14", "3.6.11"), None);
         for (from, to, words) in [
             ("3.6.14", "3.5.33", "is a downgrade"),
-            ("3.5.33", "3.7.1", "does not support skipping a minor"),
+            (
+                "3.5.33",
+                "3.7.1",
+                "does not support skipping a minor version",
+            ),
             ("3.5.33", "3.4.45", "no node can be updated"),
         ] {
             let said = said(from, to).unwrap();

@@ -104,7 +104,7 @@ impl Output {
             replace(&self.temp, &self.target)?;
         }
         sync_folder(parent(&self.target))
-        // If there was an old output, it now has the temporary name, and is removed on drop.
+        // An old output, if there was one, now has the temporary name, and is removed on drop.
     }
 }
 

@@ -51,8 +51,8 @@ pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
                 .with_context(|| format!("kickstart/overlay/{path} is not UTF-8"))?;
             let rendered = render(path, template, &context)
                 .with_context(|| format!("kickstart/overlay/{path}"))?;
-            // A file that the recipe does not need renders to an empty text, and the image does not
-            // include it.
+            // A file that the recipe does not need is empty after rendering, and the image does not
+            // include this file.
             if rendered.trim().is_empty() {
                 continue;
             }
@@ -85,7 +85,7 @@ pub(crate) fn modes() -> impl Iterator<Item = (u32, &'static str)> {
         })
 }
 
-/// Quotes a text as one word of a kickstart, for a test that parses the word again.
+/// Quotes a string as one word of a kickstart, for a test that parses the word again.
 #[cfg(test)]
 pub(crate) fn quoted(text: &str) -> String {
     quote::shell(text).unwrap_or_default()

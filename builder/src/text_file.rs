@@ -1,4 +1,4 @@
-//! Reads a file that the user named: a handwritten text, a certificate, or a key.
+//! Reads a file that the user named: a handwritten file, a certificate, or a key.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::exit::{Exit, exit_error};
 
-/// The maximum size of a text. A larger file was not written by hand.
+/// The maximum size of a text file. A larger file was not written by hand.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// Kinds of files that are not UTF-8: the first bytes, the name of the kind, and the remedy.
@@ -72,7 +72,7 @@ pub(crate) fn read(path: &Path, expected: &str) -> Result<String> {
         return Err(exit_error(
             Exit::Recipe,
             format!(
-                "{shown} has more than {MAX_TEXT_BYTES} bytes: expected a text written by hand"
+                "{shown} has more than {MAX_TEXT_BYTES} bytes: expected a file written by hand"
             ),
         ));
     }

@@ -10,8 +10,8 @@ use crate::tree::Tree;
 /// The package and version that each page names as its source.
 const SOURCE: &str = concat!("etcd-image ", env!("CARGO_PKG_VERSION"));
 
-/// Writes one page for the program and one for each of its commands, as well as completions for
-/// three shells.
+/// Writes one page for the program, one page for each of its commands, and completions for three
+/// shells.
 pub(crate) fn write(tree: &Tree, command: Command, section: &str, date: &str) -> Result<()> {
     let mut command = command.disable_help_subcommand(true);
     command.build();

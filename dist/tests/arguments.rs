@@ -1,5 +1,5 @@
 //! Tests of the program's arguments. Cargo builds the program for this kind of test, so the
-//! packages' tests do not need a separate build: see `ETCD_IMAGE_DIST` in packages.sh.
+//! packages' tests do not need a separate build; see `ETCD_IMAGE_DIST` in packages.sh.
 
 use std::io;
 use std::process::Command;

@@ -17,11 +17,11 @@ pub const FOLDER: &str = "/var/backups/etcd";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Backup {
-    /// When snapshots are taken.
+    /// The schedule of snapshots.
     pub schedule: Schedule,
-    /// Where snapshots are stored.
+    /// The destination of snapshots.
     pub destination: Destination,
-    /// How many snapshots are kept.
+    /// The number of snapshots that are kept.
     pub keep: RetentionPolicy,
     /// Whether snapshots are compressed, with zstd.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -30,7 +30,7 @@ pub struct Backup {
     /// encrypted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub age: Vec<Recipient>,
-    /// How to reach the object store.
+    /// The address of the object store, and the way to access it.
     #[serde(default)]
     pub s3: S3,
 }
@@ -54,7 +54,7 @@ pub enum Destination {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct S3 {
-    /// The store's address; `None` means Amazon's address for the region.
+    /// The store's address. `None` means Amazon's address for the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Url>,
     /// The store's region.

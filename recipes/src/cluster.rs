@@ -11,7 +11,7 @@ use crate::node::KeyOrigin;
 use crate::{Backup, Domain, EtcdVersion, Label, Update};
 
 /// The user and group id of etcd on every node. The id is fixed, so that the overlay can name
-/// owners by number. It is below 1000, so that etcd's user is a system user, and far from 999,
+/// owners by number. The id is below 1000, so that etcd's user is a system user, and far from 999,
 /// because CentOS 7's packages use ids from 999 downwards (useradd -r, login.defs).
 pub const ETCD_ID: u32 = 450;
 
@@ -19,19 +19,19 @@ pub const ETCD_ID: u32 = 450;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ClusterDocument {
-    /// The cluster's name; etcd's cluster token begins with it.
+    /// The cluster's name. etcd's cluster token begins with this name.
     pub name: Label,
     /// The domain of the nodes' full names.
     pub domain: Domain,
     /// The members that the cluster should have, in the recipe's order.
     pub members: Vec<Member>,
-    /// How etcd should run.
+    /// The settings of etcd.
     pub etcd: EtcdSettings,
-    /// The network that the nodes are on.
+    /// The network of the nodes.
     pub network: Network,
     /// The sources from which a node may learn its identity.
     pub metadata: MetadataPolicy,
-    /// How the cluster is backed up; `None` means that there are no scheduled backups.
+    /// How the cluster is backed up. `None` means that there are no scheduled backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
     /// Where the nodes' private keys are generated.
@@ -128,7 +128,7 @@ pub struct Network {
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
     /// The address comes from a DHCP server that has a lease for the machine, or from another
-    /// source. firstboot waits for the address and checks it.
+    /// source. firstboot waits for the address and checks the address.
     Dhcp,
     /// firstboot writes the address into the configuration of the interface that matches the node.
     Static,
@@ -223,7 +223,7 @@ pub enum MetadataSource {
     Gce,
     /// Azure's metadata service.
     Azure,
-    /// An http or https server.
+    /// An HTTP or HTTPS server.
     Url,
 }
 

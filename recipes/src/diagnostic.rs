@@ -16,8 +16,8 @@ pub enum Severity {
     Error,
 }
 
-/// The maximum number of characters shown of a text. The builder's own sentences are shorter, so
-/// only a quoted value can make a text longer.
+/// The maximum number of characters that are shown of a message. The builder's own sentences are
+/// shorter, so only a quoted value can make a message longer.
 const LONGEST: usize = 600;
 
 /// One finding in a file.
@@ -29,8 +29,8 @@ pub struct Diagnostic {
     pub message: String,
     /// The place of the fault, as byte offsets in the file.
     pub span: Range<usize>,
-    /// The text that is shown after the caret: what was expected at that place. The text may be
-    /// empty.
+    /// The text that is shown after the caret, which describes what was expected at that place. The
+    /// text may be empty.
     pub label: String,
     /// Advice on how to correct the fault.
     pub help: Option<String>,
@@ -114,7 +114,7 @@ impl Diagnostic {
     }
 }
 
-/// Cuts the middle out of a text that is too long to read.
+/// Cuts the middle out of a message that is too long to read.
 fn short(text: String) -> String {
     let count = text.chars().count();
     if count <= LONGEST {

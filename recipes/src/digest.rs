@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Sha256([u8; 32]);
 
-/// The error for a text that is not a SHA-256 digest.
+/// The error for a string that is not a SHA-256 digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a SHA-256 digest has 64 hexadecimal digits, but this text has {found}")]
 pub struct DigestError {

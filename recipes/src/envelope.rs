@@ -35,7 +35,7 @@ pub struct Signature {
     pub sig: String,
 }
 
-/// Why an envelope is refused.
+/// The reason why an envelope is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The payload is not of the requested kind.
@@ -113,8 +113,8 @@ impl Envelope {
                 .verify(&message, &sig)
                 .is_ok()
             {
-                // The type is compared only now, because it was an unverified claim until the
-                // signature was checked.
+                // The type is compared only after the signature is checked, because before this
+                // check the type is an unverified claim.
                 if self.payload_type != payload_type {
                     let (expected, found) = (payload_type.to_owned(), self.payload_type.clone());
                     return Err(EnvelopeError::Type { expected, found });
@@ -137,7 +137,7 @@ impl Envelope {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
-/// Why a key cannot be read or generated.
+/// The reason why a key cannot be parsed or generated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyError(&'static str);

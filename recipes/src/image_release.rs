@@ -58,7 +58,7 @@ pub struct ReleasedFile {
     pub sha256: Sha256,
 }
 
-/// Why a release is refused.
+/// The reason why a release is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
     /// The text is not a signed document.
@@ -344,7 +344,7 @@ mod tests {
             let _ = open(&bytes, &key());
         }
 
-        /// Given a changed text, the reader returns either the signed release or an error.
+        /// For changed text, the reader returns either the signed release or an error.
         #[test]
         fn a_changed_text_is_never_read_as_another_release(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
             let key = key();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Mac([u8; 6]);
 
-/// The error for a text that is not a hardware address.
+/// The error for a string that is not a hardware address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MacError {
     /// The text is not six pairs of hexadecimal digits.
@@ -88,7 +88,7 @@ impl fmt::Display for Mac {
 #[serde(try_from = "String", into = "String")]
 pub struct FirmwareId(String);
 
-/// The error for a text that does not identify a machine.
+/// The error for a string that does not identify a machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` does not identify a machine: it is empty, contains control characters, or is a vendor's \

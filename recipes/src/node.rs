@@ -18,10 +18,10 @@ pub const IDENTITY_TYPE: &str = "application/vnd.etcd-image.identity+json";
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyOrigin {
-    /// The builder generates them, and the node document contains them.
+    /// The builder generates the keys, and the node document contains the keys.
     #[default]
     Document,
-    /// The node generates them, and they never leave the node.
+    /// The node generates the keys, and the keys never leave the node.
     Node,
 }
 
@@ -73,8 +73,8 @@ pub struct NodeDocument {
     /// until all members trust the new CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<NodeTls<Issued>>,
-    /// The credentials for the object store of `[backup]`; `None` if an operator puts them on the
-    /// node.
+    /// The credentials for the object store that `[backup]` names, or `None` if an operator puts
+    /// them on the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_keys: Option<StoreKeys>,
     /// The serial of the release that was the newest when the document was issued. The node does
@@ -142,7 +142,7 @@ impl From<NodeTls> for NodeTls<Issued> {
 pub struct Issued {
     /// The chain in PEM, leaf first.
     pub cert: String,
-    /// The key in PEM; `None` if the node generated the key itself and keeps it.
+    /// The key in PEM, or `None` if the node generated the key itself and keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }

@@ -15,7 +15,7 @@ pub struct Recipient {
     key: [u8; 32],
 }
 
-/// The error for a text that is not a recipient.
+/// The error for a string that is not a recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
     /// The text is the secret key of the pair. The secret key may exist only where restores run.
@@ -41,8 +41,8 @@ impl Recipient {
     }
 }
 
-/// Returns the 32 bytes of a Bech32 key with this lower-case prefix, or `None` if the text is not
-/// such a key.
+/// Returns the 32 bytes of a Bech32 key with this lower-case prefix, or `None` if the string is not
+/// a Bech32 key with this prefix.
 pub fn key(text: &str, prefix: &str) -> Option<[u8; 32]> {
     let read = CheckedHrpstring::new::<Bech32>(text).ok()?;
     let bytes: Vec<u8> = read.byte_iter().collect();
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_that_is_not_a_recipient_is_refused_with_the_reason() {
+    fn a_string_that_is_not_a_recipient_is_refused_with_the_reason() {
         let good = GOOD.parse::<Recipient>().unwrap();
         assert_eq!(good.to_string(), GOOD);
         assert_eq!(

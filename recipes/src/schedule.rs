@@ -25,7 +25,7 @@ pub struct Schedule {
     offset: u64,
 }
 
-/// The error for a text that is not a schedule.
+/// The error for a string that is not a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// The text does not have the format of a schedule.
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_not_a_schedule_is_refused() {
+    fn a_string_that_is_not_a_schedule_is_refused() {
         for bad in [
             "",
             "monthly",

@@ -24,7 +24,7 @@ pub enum Stage {
     Refused,
 }
 
-/// The error for a text that is not the name of a stage.
+/// The error for a string that is not the name of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a stage: expected started, installing, installed, failed, healthy or refused"

@@ -19,8 +19,8 @@ pub struct Update {
     /// specifies a different one. The recipe's reader requires it for [`UpdateMode::Auto`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Url>,
-    /// How many seconds a member must stay healthy on a new image before the next member may
-    /// install it.
+    /// The number of seconds for which a member must stay healthy on a new image before the next
+    /// member may install the image.
     pub soak_seconds: u32,
     /// When an update reboots the node.
     #[serde(default, skip_serializing_if = "Reboot::is_never")]
@@ -55,7 +55,7 @@ pub enum Reboot {
     /// Never: the operator reboots the node.
     #[default]
     Never,
-    /// If the update changes a file that takes effect only after a boot.
+    /// Only if the update changes a file that takes effect only after a boot.
     WhenNeeded,
     /// After every update.
     Always,
@@ -75,13 +75,13 @@ impl Reboot {
 pub struct Auto {
     /// When the node looks for a newer image.
     pub every: Schedule,
-    /// When an update can begin, in the node's time zone; `None` means at any time.
+    /// When an update can begin, in the node's time zone. `None` means at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
 }
 
 impl Update {
-    /// Returns when the node updates itself, or `None` if it does not.
+    /// Returns when the node updates itself, or `None` if the node does not update itself.
     pub const fn auto(&self) -> Option<Auto> {
         match self.mode {
             UpdateMode::Manual => None,

@@ -24,8 +24,8 @@ pub struct RunningMember {
 pub struct ClusterVersions {
     /// The members that answered.
     pub members: Vec<RunningMember>,
-    /// The minor of the version that the members have agreed on, if known. This minor is never
-    /// higher than the lowest minor of a member.
+    /// The minor version that the members have agreed on, if known. This minor version is never
+    /// higher than the minor version of any member.
     pub agreed: Option<u64>,
     /// Whether a downgrade is enabled (`etcdctl downgrade enable`).
     pub downgrading: bool,
@@ -41,13 +41,13 @@ pub enum Entry {
     Data(Option<EtcdVersion>),
 }
 
-/// Why a version of etcd cannot run as a member.
+/// The reason why a version of etcd cannot run as a member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
-    /// The versions are two or more minors apart.
+    /// The versions are two or more minor versions apart.
     #[error(
         "{other} is etcd {theirs}, and {own} cannot run alongside it: etcd does not support skipping \
-         a minor. Upgrade through the newest release of each minor in between"
+         a minor version. Upgrade through the newest release of each minor version in between"
     )]
     Skipped {
         /// The member or the data with the other version.
@@ -57,7 +57,8 @@ pub enum Obstacle {
         /// The other version.
         theirs: EtcdVersion,
     },
-    /// The lower of two minors does not have the patch that the higher minor needs.
+    /// The version with the lower minor version does not have the patch that the higher minor
+    /// version requires.
     #[error(
         "{other} is etcd {theirs}, and {own} cannot run alongside it: {higher} requires that every \
          {lower} member runs {floor} or later ({why}). Upgrade to {floor} first"
@@ -69,13 +70,13 @@ pub enum Obstacle {
         own: EtcdVersion,
         /// The other version.
         theirs: EtcdVersion,
-        /// The higher minor, as `3.6`.
+        /// The higher minor version, as `3.6`.
         higher: String,
-        /// The lower minor.
+        /// The lower minor version.
         lower: String,
-        /// The minimum version that the lower minor must have.
+        /// The minimum release of the lower minor version.
         floor: EtcdVersion,
-        /// What would go wrong.
+        /// What would go wrong with an earlier release.
         why: &'static str,
     },
     /// The cluster has agreed on a newer version.
@@ -86,7 +87,7 @@ pub enum Obstacle {
     Older {
         /// The version that cannot run.
         own: EtcdVersion,
-        /// The minor that the cluster has agreed on.
+        /// The minor version that the cluster has agreed on.
         agreed: u64,
     },
     /// A new member is refused while a downgrade is in progress.
@@ -97,8 +98,8 @@ pub enum Obstacle {
     Downgrading,
 }
 
-/// Returns the patch that every member of one minor must have before a member of the next minor
-/// starts, and the reason for this.
+/// Returns the patch that every member of one minor version must have before a member of the next
+/// minor version starts, and the reason for this requirement.
 const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
     match lower_minor {
         5 => Some((
@@ -140,10 +141,10 @@ pub fn coexistence_obstacle(
 /// Returns why this version of etcd cannot start as a member of a cluster, or `None` if it can.
 ///
 /// The versions are compared in pairs, including the version that last used the data: if no member
-/// is running, only that version reveals that a minor was skipped. An existing member whose version
-/// is lower than that of the others is admitted until the cluster agrees on a newer version. A new
-/// member with a lower version is not admitted, because the others may agree on a newer version as
-/// soon as the old member is removed.
+/// is running, only that version reveals that a minor version was skipped. An existing member whose
+/// version is lower than the version of the other members is admitted until the cluster agrees on a
+/// newer version. A new member with a lower version is not admitted, because the other members may
+/// agree on a newer version as soon as the old member is removed.
 pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Option<Obstacle> {
     if entry == Entry::Join && cluster.downgrading {
         return Some(Obstacle::Downgrading);
@@ -176,20 +177,21 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
 /// How the members of a cluster change, one at a time, from one version of etcd to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Roll {
-    /// Both versions have the same minor.
+    /// Both versions have the same minor version number.
     Patch,
-    /// The new version has the next minor. The cluster version rises as soon as every member runs
-    /// the new version.
+    /// The new version is of the next minor version. The cluster version rises as soon as every
+    /// member runs the new version.
     Upgrade,
-    /// The new version has the previous minor. Once the cluster has agreed on the newer minor, etcd
-    /// must first lower the cluster version (`etcdctl downgrade enable`).
+    /// The new version is of the previous minor version. Once the cluster has agreed on the newer
+    /// minor version, etcd must first lower the cluster version (`etcdctl downgrade enable`).
     Downgrade,
 }
 
-/// The first minor from which etcd downgrades a cluster (etcd's downgrade guides for 3.6 and 3.7).
+/// The first minor version from which etcd can downgrade a cluster (etcd's downgrade guides for 3.6
+/// and 3.7).
 const FIRST_DOWNGRADE: u64 = 6;
 
-/// Returns whether etcd lowers the version of a cluster that has agreed on this minor.
+/// Returns whether etcd can lower the version of a cluster that has agreed on this minor version.
 pub const fn is_downgradable(agreed: u64) -> bool {
     agreed >= FIRST_DOWNGRADE
 }
@@ -216,21 +218,21 @@ pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<Roll, Box<Obstacle>> {
 /// A fault in a release that is known to damage data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// The first patch of the minor that does not have this fault.
+    /// The first patch of the minor version that does not have this fault.
     pub fixed_in: u64,
     /// The effect of the fault.
     pub what: &'static str,
 }
 
-/// All known faults that lose data or make the data of members differ, each with its minor and the
-/// patch that fixes it (etcd's changelogs for 3.4 to 3.7).
+/// All known faults that lose data or make the data of members differ, each with its minor version
+/// and the patch that fixes the fault (etcd's changelogs for 3.4 to 3.7).
 const FAULTS: [(u64, Fault); 10] = {
     const fn fault(minor: u64, fixed_in: u64, what: &'static str) -> (u64, Fault) {
         (minor, Fault { fixed_in, what })
     }
     const ALONE: &str = "a single member can lose acknowledged writes (etcd-io/etcd#14370)";
     const AUTH: &str = "members can differ after a member recovers from a snapshot while \
-        authentication is on (etcd-io/etcd#14571)";
+        authentication is enabled (etcd-io/etcd#14571)";
     const COMPACTION: &str =
         "the revision can decrease after a crash during a compaction (etcd-io/etcd#17780)";
     const DEFRAG: &str = "a database can be damaged if it is defragmented while the member \

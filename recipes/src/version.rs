@@ -17,7 +17,7 @@ pub struct EtcdVersion {
     pub patch: u64,
 }
 
-/// Why a text is not a version that this project can run.
+/// The reason why a string is not a version that this project can run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
     /// The text is not three numbers separated by dots.

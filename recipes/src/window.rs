@@ -18,7 +18,7 @@ pub struct Window {
     length: u64,
 }
 
-/// The error for a text that is not a window.
+/// The error for a string that is not a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
     /// The text does not have the format of a window.
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_a_window_is_refused() {
+    fn a_string_that_is_not_a_window_is_refused() {
         for bad in [
             "",
             "02:30",

@@ -1,9 +1,9 @@
-//! The root file system that hosts and the stand-in installer start from.
+//! The root file system from which hosts and the stand-in installer start.
 //!
 //! The default is a Debian 12 system that the test bed makes once with debootstrap.
 //! `ETCD_IMAGE_BASE_ROOT` can name another folder or tarball, such as the export of a centos:7
 //! container, which is closer to a real node. No test writes to the root, because each host is an
-//! overlay on top of it.
+//! overlay on top of the root.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -2,7 +2,7 @@
 //!
 //! With `--keep-unit`, nspawn puts its host into a group `payload` below the group of nspawn
 //! itself. Two hosts of one test would share that group, and their systemds would remove each
-//! other's groups. Sometimes a service would then fail with 219/CGROUP. Therefore the test bed
+//! other's groups. Occasionally, a service would then fail with 219/CGROUP. Therefore the test bed
 //! starts each nspawn in a separate group.
 
 use std::fs;

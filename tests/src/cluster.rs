@@ -1,5 +1,5 @@
-//! A whole cluster as an operator sets it up: built from a recipe, with machines that are installed
-//! from the image and get their node documents.
+//! A complete cluster as an operator sets it up. The cluster is built from a recipe. Its machines
+//! are installed from the image and receive their node documents.
 
 mod status;
 
@@ -231,7 +231,7 @@ impl Provisioning {
         host.use_layer(&installed.join("layer"))
     }
 
-    /// Gives a node's metadata to a machine, as a NoCloud seed folder.
+    /// Writes a node's metadata to a machine, as a NoCloud seed folder.
     pub fn give_document(&self, host: &Host, node: &str) -> Result<()> {
         give_document(host, &self.out(), node)
     }
@@ -305,7 +305,7 @@ fn digest(folder: &Path, unnamed: Option<&Path>) -> Result<String> {
     Ok(base::hex(&Sha256::digest(format!("{files:?}"))))
 }
 
-/// Gives a machine the metadata of a node, from an output of the builder.
+/// Writes a node's metadata from an output of the builder to a machine.
 pub fn give_document(host: &Host, out: &Path, node: &str) -> Result<()> {
     for file in ["meta-data", "user-data"] {
         let path = out.join("nodes").join(node).join(file);
@@ -354,7 +354,7 @@ pub fn move_leadership(hosts: &[Host], leader: usize) -> Result<()> {
         .map(drop)
 }
 
-/// Boots all hosts at the same time, as when a rack powers up.
+/// Boots all hosts at the same time, like a rack that is switched on.
 pub fn boot_all(hosts: &mut [Host]) -> Result<()> {
     hosts.iter_mut().try_for_each(Host::boot)
 }

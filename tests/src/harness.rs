@@ -22,7 +22,7 @@ const ALL: &str = "ETCD_IMAGE_ALL";
 /// The kind of a trial that runs only on request.
 const LONG: &str = "long";
 
-/// How many lines of a console are shown after a failure.
+/// The number of console lines that are shown after a failure.
 const CONSOLE_TAIL_LINES: usize = 60;
 
 /// Makes a test with its requirements. If a requirement is not met, lists the test as ignored and
@@ -63,13 +63,13 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
 /// A function that makes a test: [`trial`] or [`long`].
 pub type Kind = fn(&str, &[Requirement], fn() -> Result<()>) -> Trial;
 
-/// Makes a test that covers more than another test: a different version, or a larger sample.
-/// `make test-all` runs it, and so does any filter that matches its name or a part of its name.
+/// Makes a test that covers more than another test: a different version, or a larger sample. `make
+/// test-all` runs this test. A filter that matches a part of the test's name also selects it.
 pub fn long(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
     trial(name, requirements, test).with_kind(LONG)
 }
 
-/// Returns whether the long tests also run.
+/// Returns whether this run includes the long tests.
 pub fn is_all() -> bool {
     std::env::var_os(ALL).is_some_and(|value| !value.is_empty())
 }
@@ -121,7 +121,7 @@ pub(crate) fn time(line: &str) -> Result<(String, Duration)> {
 /// The `main` of an end-to-end test: enters the run, runs the trials one after another, and cleans
 /// up.
 ///
-/// `trials` is a function because it must check the requirements inside the run.
+/// `trials` is a function because the requirements must be checked inside the run.
 pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
     if let Some(code) = kernel::launch() {
         return code;
@@ -156,8 +156,8 @@ fn causes(error: &anyhow::Error) -> String {
     lines.join("\n  because: ")
 }
 
-/// On drop, prints what hosts have written to their consoles since a given time, and therefore also
-/// when the test panics.
+/// On drop, and therefore also when the test panics, prints the text that hosts have written to
+/// their consoles since a given time.
 struct Consoles {
     test: String,
     since: SystemTime,
@@ -188,7 +188,7 @@ impl Drop for Consoles {
     }
 }
 
-/// Returns the last lines of a text.
+/// Returns the last lines of a string.
 pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")

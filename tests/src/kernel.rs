@@ -1,5 +1,5 @@
-//! Makes a host's kernel look as old as CentOS 7.9's: it lacks every system call newer than Linux
-//! 3.10.
+//! Makes a host's kernel lack every system call newer than Linux 3.10, like the kernel of CentOS
+//! 7.9.
 //!
 //! A host's first process, all its services, and each command that a test runs on the host get
 //! ENOSYS for the newer calls, as from a kernel that lacks them. A filter applies to a process and
@@ -24,10 +24,10 @@ pub const LAST_SYSTEM_CALL: u32 = 313;
 /// firstboot/src/exec/calls.txt lists all backported calls, with the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ported {
-    /// The call with which firstboot loads etcd's filter.
+    /// The system call with which firstboot loads etcd's filter.
     Seccomp = 317,
-    /// The call that Debian's sshd needs, because OpenSSL relies on the version from uname(2) and
-    /// does not probe for the call.
+    /// The system call that Debian's sshd needs, because OpenSSL relies on the version from
+    /// uname(2) and does not probe for this call.
     Getrandom = 318,
 }
 
@@ -38,7 +38,8 @@ const LAUNCH: &str = "--old-kernel=";
 /// `AUDIT_ARCH_X86_64` (include/uapi/linux/audit.h).
 const X86_64: u32 = 0xc000_003e;
 
-/// Returns a command that runs a program on a kernel that has only these of the newer calls.
+/// Returns a command that runs a program on a kernel that has, of the newer calls, only the given
+/// calls.
 pub fn command(program: &str, left: &[Ported]) -> Result<Command> {
     let numbers: Vec<String> = left.iter().map(|call| (*call as u32).to_string()).collect();
     let mut command =

@@ -2,8 +2,9 @@
 //!
 //! An end-to-end test is a function that is passed to [`harness::main`]. The function makes a
 //! [`network::Network`], adds [`host::Host`]s, and uses [`base`], [`etcd`], [`server`] and
-//! [`installer`]. Everything runs in the test process's own namespaces, so the kernel cleans up,
-//! however the process ends. The next run removes what remains on the disk (see [`run`]).
+//! [`installer`]. Everything runs in the test process's own namespaces, so the kernel cleans up
+//! regardless of how the process ends. The next run removes files that remain on the disk (see
+//! [`run`]).
 
 pub mod base;
 pub mod bench;

@@ -1,6 +1,6 @@
 //! Checks whether the history of one key is linearizable (Herlihy and Wing, 1990): whether all
-//! operations can have happened in some sequence, in which each operation took effect at one
-//! instant while it was pending.
+//! operations can have happened in a sequence in which each operation took effect at one instant
+//! while the operation was pending.
 //!
 //! The search is Wing and Gong's (1993). The operation that took place first must have started
 //! before any other operation had ended, and the search tries each operation that fulfils this
@@ -18,9 +18,9 @@ pub enum Action {
     Read(Option<u64>),
     /// The client wrote this value.
     Write(u64),
-    /// The client exchanged the first value for the second, or got no answer.
+    /// The client replaced the first value with the second value, or received no answer.
     CompareAndSwap(Option<u64>, u64),
-    /// The client tried to exchange the first value, but saw the second value in its place.
+    /// The client tried to replace the first value, but found the second value instead.
     Refused(Option<u64>, Option<u64>),
 }
 
@@ -51,8 +51,8 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Returns what the key contains after the action is applied to `state`, if the action is possible
-/// in that state.
+/// Returns the key's value after the action is applied to `state`, if the action is possible in
+/// that state.
 fn apply(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     let (possible, after) = match deed {
         Action::Read(seen) => (seen == state, state),
@@ -66,7 +66,7 @@ fn apply(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
 /// The error that an action is not possible in this state.
 struct Impossible;
 
-/// Returns the values that any client saw.
+/// Returns the values that any client read.
 fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
     let seen = history.iter().filter(|operation| operation.ended.is_some());
     let values = seen.filter_map(|operation| match operation.action {
@@ -80,9 +80,9 @@ fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
 /// history, the key has no value.
 ///
 /// # Errors
-/// Returns the history as an error if there is no such order.
+/// Returns the history as an error if no order explains all answers.
 pub fn check(history: &[Operation]) -> Result<(), String> {
-    // An unanswered write whose value no client saw has no effect on the answers, because each
+    // An unanswered write whose value no client read has no effect on the answers, because each
     // answer shows the key's value.
     let seen = visible_values(history);
     let mut operations: Vec<Operation> = history
@@ -107,7 +107,7 @@ pub fn check(history: &[Operation]) -> Result<(), String> {
     ))
 }
 
-/// Returns whether any exchange, even an unanswered one, expects this value.
+/// Returns whether any compare-and-set, even an unanswered one, expects this value.
 fn chained(history: &[Operation], value: u64) -> bool {
     history.iter().any(|operation| matches!(operation.action, Action::CompareAndSwap(Some(expected), _) if expected == value))
 }

@@ -46,7 +46,7 @@ impl Overlay {
         self.folder.join("upper")
     }
 
-    /// Discards everything that was written, so that the root equals the lower folder again.
+    /// Discards all changes, so that the root equals the lower folder again.
     pub fn wipe(&mut self) -> Result<()> {
         self.unmount()?;
         self.remove(&["upper", "work", "kept"])?;
@@ -55,14 +55,14 @@ impl Overlay {
         self.mount()
     }
 
-    /// Returns whether nothing has been written and there is no shared layer.
+    /// Returns whether the overlay is unchanged and has no shared layer.
     pub fn is_fresh(&self) -> Result<bool> {
         let mut written = fs::read_dir(self.upper())
             .with_context(|| format!("cannot list {}", self.upper().display()))?;
         Ok(!self.kept && self.layer.is_none() && written.next().is_none())
     }
 
-    /// Adds what was written to a different overlay, as a layer below this overlay's own changes.
+    /// Adds the changes of a different overlay, as a layer below this overlay's own changes.
     pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(self.is_fresh()?, "{} is not empty", self.root().display());
         self.unmount()?;

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 pub struct Output {
     /// The command line, for messages.
     pub command: String,
-    /// How the program ended.
+    /// The exit status of the program.
     pub status: ExitStatus,
     /// The program's standard output, as text.
     pub stdout: String,
@@ -78,7 +78,7 @@ pub fn run(command: &mut Command) -> Result<Output> {
     })
 }
 
-/// Runs a program, which must succeed, and returns its standard output.
+/// Runs a program and returns its standard output. Fails if the program does not succeed.
 pub fn check(program: &str, arguments: &[&str]) -> Result<String> {
     run(Command::new(program).args(arguments))?.ok()
 }
@@ -92,7 +92,7 @@ pub struct KillOnDrop {
 }
 
 impl KillOnDrop {
-    /// Starts the command under `setpriv --pdeathsig KILL`, with both outputs going to a file.
+    /// Starts the command under `setpriv --pdeathsig KILL`, and writes both outputs to a file.
     ///
     /// The kernel treats the *thread* that started a child as its parent. Therefore one thread that
     /// lives as long as the process starts all children. If a test's own thread started children,
@@ -135,14 +135,15 @@ impl KillOnDrop {
         stat.ok().as_deref().and_then(cpu_time).unwrap_or_default()
     }
 
-    /// Returns how the process ended, if it has ended.
+    /// Returns the exit status of the process, if the process has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child
             .try_wait()
             .with_context(|| format!("cannot wait for `{}`", self.line))
     }
 
-    /// Kills the process and waits until it has ended. Does nothing if it has already ended.
+    /// Kills the process and waits until it has ended. Does nothing if the process has already
+    /// ended.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

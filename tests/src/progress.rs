@@ -17,7 +17,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 const COLUMNS: usize = 78;
 
 /// Runs a program to its end, and shows the lines of its two outputs on standard error. Returns
-/// everything that it printed as its standard output, and accepts any exit code.
+/// everything that the program printed as the standard output, and accepts any exit code.
 pub fn run(what: &str, command: &mut Command) -> Result<Output> {
     let line = describe(command);
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
@@ -28,8 +28,8 @@ pub fn run(what: &str, command: &mut Command) -> Result<Output> {
         .stderr(writer)
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    // Closes the write ends of the pipe that the command still holds. Otherwise, the reader would
-    // never reach the end of the output.
+    // Close the command's write ends of the pipe. Otherwise, the reader would never reach the end
+    // of the output.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut shown = Shown::new(what, std::io::stderr().is_terminal());
     let mut printed = String::new();

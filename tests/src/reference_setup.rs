@@ -1,6 +1,6 @@
 //! Plain etcd: a machine that is installed from the image and set up as the guide describes,
-//! without firstboot. This machine is the baseline for firstboot's behaviour, and shows what
-//! firstboot prevents.
+//! without firstboot. This machine is the baseline for firstboot's behaviour, and shows the faults
+//! that firstboot prevents.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

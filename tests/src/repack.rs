@@ -69,7 +69,7 @@ impl Repack {
         self.claim_etcd(version)
     }
 
-    /// Declares that the overlay has this version of etcd, without changing the programs.
+    /// Records this version of etcd in the overlay, without changing the programs.
     pub fn claim_etcd(&mut self, version: &str) -> Result<()> {
         let path = self.path("etc/firstboot/cluster.json");
         let mut cluster: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
@@ -89,7 +89,7 @@ impl Repack {
         process::check(
             "tar",
             &[
-                // No test depends on the size, and the default level takes seconds.
+                // No test depends on the size, and compression at the default level takes seconds.
                 "--use-compress-program=gzip -1",
                 "-cf",
                 &overlay.to_string_lossy(),

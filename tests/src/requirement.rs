@@ -26,9 +26,10 @@ pub enum Requirement {
     Qemu,
     /// dnsmasq, to assign addresses by DHCP.
     Dnsmasq,
-    /// Taps in the kernel, to connect a virtual machine to a network of the test bed.
+    /// Support for TAP interfaces in the kernel, to connect a virtual machine to a network of the
+    /// test bed.
     Tun,
-    /// setools, to query what an SELinux policy allows.
+    /// setools, to query the rules of an SELinux policy.
     Setools,
     /// curl.
     Curl,
@@ -40,7 +41,7 @@ pub enum Requirement {
     Strace,
     /// XFS tools and loop devices.
     Xfs,
-    /// FUSE in the kernel, for a file system for tests.
+    /// Support for FUSE in the kernel, for a file system for tests.
     Fuse,
     /// mkfs.vfat and mcopy, for seed images.
     Fat,
@@ -160,7 +161,7 @@ fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
     let ran = process::run(Command::new(name).arg(argument));
     let works = ran.is_ok_and(|ran| ran.success());
     if let Some(mark) = mark.filter(|_| works) {
-        // If the mark cannot be written, the next run checks the program again.
+        // If the mark file cannot be written, the next run checks the program again.
         let _ = std::fs::write(mark, "");
     }
     (!works).then(|| format!("it needs a working {name}: apt-get install {package}"))

@@ -99,7 +99,7 @@ pub fn current() -> Result<&'static Run> {
     )
 }
 
-/// From now on, makes everything that is expensive and identical for many tests only once in this
+/// From now on, everything that is expensive and identical for many tests is made only once in this
 /// run, or only once in all runs of this run's suite.
 pub fn share() -> Result<()> {
     let folder = match std::env::var_os(SHARE) {
@@ -137,7 +137,7 @@ pub fn reap() -> Result<()> {
     remove_dead()
 }
 
-/// Acquires the lock that every process holds while it makes or removes a run's folder. Without
+/// Acquires the lock that every process must hold while it makes or removes a run's folder. Without
 /// this lock, a process that starts could remove a folder that another process has made but not
 /// locked yet.
 fn lock_all() -> Result<Flock<File>> {

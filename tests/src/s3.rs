@@ -1,4 +1,4 @@
-//! A real S3 server (moto, from PyPI), and a proxy in front of it that injects faults.
+//! A real S3 server (moto, from PyPI), and a proxy that injects faults in front of the server.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -31,7 +31,7 @@ pub enum Fault {
     Truncate(u32),
     /// The next answers larger than one MiB, up to this number, break off in the middle.
     Half(u32),
-    /// Each upload request takes longer by this time.
+    /// Each upload request is delayed by this time.
     Slow(Duration),
     /// The server carries out a request whose first line contains this text, but the proxy delays
     /// the answer by this time.
@@ -80,7 +80,7 @@ impl Server {
     }
 }
 
-/// The server and a proxy in front of it. The server and the proxy are stopped on drop.
+/// An S3 server and a proxy in front of the server. Both are stopped on drop.
 #[derive(Debug)]
 pub struct S3 {
     faults: Arc<Mutex<Vec<Fault>>>,
@@ -244,7 +244,7 @@ fn forwarded(head: &str) -> String {
     passed
 }
 
-/// Reads a request's head, and the part of the body that arrived with it.
+/// Reads a request's head, and the part of the body that arrived with the head.
 fn head_of(client: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];

@@ -22,7 +22,7 @@ pub struct PrivateKeys {
 }
 
 impl PrivateKeys {
-    /// Adds all private keys in a PEM text.
+    /// Adds all private keys in a PEM string.
     pub fn add(&mut self, pem: &str) -> Result<()> {
         for block in pem.split("-----BEGIN").skip(1) {
             let body: Vec<&str> = block.lines().skip(1).collect();

@@ -68,7 +68,7 @@ mod tests {
 
     /// Compares the numbers with the results of Python 2.7.18.
     #[test]
-    fn numbers_are_read_as_by_python() {
+    fn numbers_are_read_as_python_reads_them() {
         for (text, number) in [
             ("5", Some(5)),
             ("-5", Some(-5)),

@@ -33,7 +33,7 @@ pub(super) fn index(name: &str) -> Option<usize> {
     RULES.binary_search_by_key(&name, |rule| rule.name).ok()
 }
 
-/// Returns the kind of the rule with this name. A test proves that every finding names a rule of
+/// Returns the kind of the rule with this name. A test checks that every finding names a rule in
 /// [`RULES`].
 pub(super) fn kind(name: &str) -> RuleKind {
     index(name).map_or(RuleKind::Parser, |index| RULES[index].kind)
@@ -139,7 +139,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "sysctl/glob" "A pattern in a key, which systemd 219 does not support"
     Effect "sysctl/module" "A key that exists only while a module is loaded"
     Parser "sysctl/no-assignment" "A line that is not a setting"
-    Advice "sysctl/not-rising" "Numbers that must be in ascending order"
+    Advice "sysctl/not-rising" "Numbers that are not in ascending order"
     Effect "sysctl/overridden" "A setting that a later file sets again"
     Effect "sysctl/tuned" "A setting that tuned also sets"
     Effect "sysctl/twice" "A key that is set twice"
@@ -160,7 +160,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "unit/comment-swallows" "A comment that swallows the next line"
     Parser "unit/compiled-out" "A directive that the systemd of CentOS 7.9 is built without"
     Parser "unit/continuation" "A continued line that systemd 219 does not continue or that it drops"
-    Effect "unit/enables-nothing" "An [Install] section or a timer that starts nothing"
+    Effect "unit/enables-nothing" "An [Install] section that enables nothing, or a timer that starts nothing"
     Parser "unit/environment" "A word of Environment= that is not an assignment"
     Parser "unit/exec-path" "A command that is not an absolute path"
     Parser "unit/exec-prefix" "A command prefix that systemd 219 does not support"

@@ -1,5 +1,5 @@
-//! The tables of what CentOS 7.9 supports. Each file in known/ names its source. docs/centos7.md
-//! describes how the files were created.
+//! The tables of the words that CentOS 7.9 supports. Each file in known/ names its source.
+//! docs/centos7.md describes how the files were created.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -17,7 +17,7 @@ fn words(table: &'static str) -> BTreeSet<&'static str> {
     lines(table).flat_map(str::split_whitespace).collect()
 }
 
-/// Parses a table whose lines each consist of a word and a text.
+/// Parses a table whose lines each consist of a word and a description.
 fn pairs(table: &'static str) -> BTreeMap<&'static str, &'static str> {
     lines(table)
         .filter_map(|line| line.split_once(' '))
@@ -75,7 +75,7 @@ pub(super) static DAEMONS_LATER: LazyLock<BTreeMap<&'static str, &'static str>> 
 pub(super) struct Later {
     /// The systemd release that introduced the directive, if known.
     pub(super) since: Option<&'static str>,
-    /// What to write instead.
+    /// The text to write instead.
     pub(super) instead: &'static str,
 }
 

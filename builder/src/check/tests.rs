@@ -153,8 +153,8 @@ fn a_sarif_log_names_every_rule_and_every_place() {
     }
 }
 
-/// A program that reads the findings must be able to distinguish what CentOS 7.9 refuses from what
-/// this project advises against.
+/// A program that reads the findings must be able to distinguish text that CentOS 7.9 refuses from
+/// text that this project advises against.
 #[test]
 fn json_distinguishes_refusals_from_advice() {
     let input = "==> /etc/fstab <==\nUUID=1 /a xfs allocsie=64m 0 0\n/dev/sdb1 /b xfs defaults 0 0\nUUID=2 / xfs allocsize=64m 0 0\n";
@@ -191,7 +191,7 @@ fn text_that_works_as_written_on_7_9_has_no_finding() {
         // lang, keyboard and bootloader have defaults. anaconda passes the words of authconfig to
         // that program.
         ("a.ks", minimal),
-        // A drop-in continues a unit that another package contains.
+        // A drop-in adds to a unit that another package contains.
         (
             "/etc/systemd/system/chronyd.service.d/10-own.conf",
             "[Service]\nRestart=always\n",
@@ -235,7 +235,7 @@ fn ready() -> impl Iterator<Item = Recipe> {
         three.to_owned(),
         include_str!("../../../recipes/single-node.toml").to_owned(),
         include_str!("../../../recipes/demo.toml").to_owned(),
-        // No other ready recipe renders the units of `[update]`.
+        // No other ready recipe renders the units for `[update]`.
         format!("{three}\n{auto}"),
         in_family("oracle", ""),
         in_family(

@@ -153,7 +153,7 @@ fn kind(line: &Line<'_>) -> Option<Finding> {
 }
 
 fn path(line: &Line<'_>) -> Option<Finding> {
-    // No specifier of systemd 219 expands to a text that begins with a slash.
+    // No specifier of systemd 219 expands to a string that begins with a slash.
     if line.path.text.starts_with('/') {
         return None;
     }
@@ -285,7 +285,7 @@ mod tests {
 
     /// Compares the checker with the verdicts of the real systemd-tmpfiles.
     #[test]
-    fn every_line_is_judged_as_by_systemd_219() {
+    fn every_line_is_checked_as_systemd_219_checks_it() {
         let table = include_str!("verdicts/tmpfiles.txt");
         let mut wrong = Vec::new();
         for line in table.lines().filter(|line| !line.starts_with("# ")) {

@@ -133,24 +133,24 @@ fn agrees(all: &[Judged], least: usize) {
 }
 
 #[test]
-fn kickstarts_are_judged_as_by_pykickstart() {
+fn kickstarts_are_checked_as_pykickstart_checks_them() {
     agrees(&kickstarts(), 1000);
 }
 
 #[test]
-fn chrony_conf_is_judged_as_by_chronyd() {
+fn chrony_conf_is_checked_as_chronyd_checks_it() {
     agrees(&chrony(), 500);
 }
 
 #[test]
-fn firewalld_files_are_judged_as_by_firewalld() {
+fn firewalld_files_are_checked_as_firewalld_checks_them() {
     agrees(&firewalld(), 300);
 }
 
 proptest! {
-    /// Inserts a piece of one judged text into a different one.
+    /// Inserts a piece of one text that has a verdict into another such text.
     #[test]
-    fn no_mixture_of_judged_texts_makes_a_checker_panic(
+    fn no_mixture_of_texts_with_verdicts_makes_a_checker_panic(
         which in any::<prop::sample::Index>(),
         other in any::<prop::sample::Index>(),
         at in any::<prop::sample::Index>(),

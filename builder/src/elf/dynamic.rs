@@ -94,7 +94,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
         .ok_or(damaged(
             "it names a dynamic linker but has no dynamic segment",
         ))?
-        .map_err(|_| damaged("the dynamic segment cannot be read"))?;
+        .map_err(|_| damaged("the dynamic segment cannot be parsed"))?;
     let value = |tag| {
         table
             .iter()

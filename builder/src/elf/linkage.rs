@@ -10,7 +10,7 @@ pub(crate) enum Linkage {
     Static,
     /// The program uses libraries that CentOS 7 has.
     Dynamic {
-        /// The newest `GLIBC_x.y` that the program needs (at most 2.17); `None` if the program
+        /// The newest `GLIBC_x.y` that the program needs (at most 2.17), or `None` if the program
         /// needs only unversioned symbols.
         glibc: Option<Version>,
     },

@@ -48,7 +48,7 @@ pub(crate) struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct FileDigest {
-    /// The name, or its path below the image.
+    /// The file's name, or its path below the image.
     pub name: String,
     /// The size in bytes.
     pub size: u64,

@@ -79,7 +79,7 @@ impl fmt::Display for SignatureState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Problem {
-    /// The file, relative to the verified folder. A file in the overlay is written as
+    /// The file's path, relative to the verified folder. A file in the overlay is written as
     /// `overlay.tar.gz: etc/fstab`.
     pub path: String,
     /// The fault of the file.

@@ -211,7 +211,7 @@ fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[File
         return signed;
     }
     let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();
-    // Both sides are also equal if neither the manifest nor the image contains the file.
+    // The two digests are also equal if both the manifest and the image lack the file.
     of(&manifest.outputs) == of(found)
 }
 
@@ -223,7 +223,7 @@ fn signature(
     problems: &mut Vec<Problem>,
 ) -> SignatureState {
     let Some(envelope) = envelope else {
-        // A caller that gives a key requires a signature by this key.
+        // A caller that passes a key requires a signature by that key.
         if let Some(key) = given {
             let what = format!("it is missing; expected a signature by {}", key.id());
             problems.push(Problem::new(SIGNATURE, what));

@@ -69,7 +69,7 @@ impl RelativePath {
         &self.0
     }
 
-    /// Returns whether the file is a package, judging by its suffix.
+    /// Returns whether the file is a package, according to its suffix.
     pub(super) fn is_package(&self) -> bool {
         let ending = Path::new(&self.0).extension();
         ending.is_some_and(|ending| ending.eq_ignore_ascii_case("rpm"))
@@ -83,7 +83,7 @@ impl RelativePath {
     /// Returns the URL of the file below this base URL.
     pub(super) fn below(&self, base: &Url) -> Url {
         let mut url = base.clone();
-        // A base URL is http or https, so it always has path segments.
+        // A base URL is an HTTP or HTTPS URL, so it always has path segments.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(self.names());
         }

@@ -1,4 +1,4 @@
-//! Reads untrusted XML in bounded memory: the size of a tag, the length of a text and the nesting
+//! Reads untrusted XML in bounded memory: the size of a tag, the length of text and the nesting
 //! depth of elements are limited.
 
 use std::io::{self, BufRead, BufReader, Read};
@@ -10,7 +10,7 @@ use quick_xml::{Reader, XmlVersion};
 const MAX_EVENT_BYTES: u64 = 256 << 10;
 /// The maximum nesting depth. The metadata of repositories needs 5 levels.
 const MAX_DEPTH: usize = 16;
-/// The maximum number of stored characters of a text, such as a digest.
+/// The maximum number of stored characters of an element's text, such as a digest.
 const MAX_TEXT_CHARS: usize = 1024;
 
 /// A fault in a metadata file, with its byte position.
@@ -135,7 +135,7 @@ impl<R: Read> BufRead for Bounded<R> {
             return Err(io::Error::other("the file is too large"));
         }
         if self.event == 0 {
-            return Err(io::Error::other("a tag or a text is too large"));
+            return Err(io::Error::other("a tag or its text is too large"));
         }
         let most = usize::try_from(self.event.min(self.total)).unwrap_or(usize::MAX);
         Ok(&bytes[..bytes.len().min(most)])

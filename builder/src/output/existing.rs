@@ -1,4 +1,4 @@
-//! Checks what exists at the path of the output, and whether an output may replace it.
+//! Checks the file or folder at the path of the output, and whether an output may replace it.
 
 use std::fs;
 use std::io;

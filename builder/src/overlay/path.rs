@@ -7,7 +7,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodePath(String);
 
-/// The error for a text that is not a path on the node.
+/// The error for a string that is not a path on the node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is not a path for the overlay: {why}; write a path such as etc/etcd/etcd.conf", .text.escape_debug())]
 pub(crate) struct PathError {

@@ -28,7 +28,7 @@ fn file(path: &str, bytes: &[u8]) -> Entry {
     entry(path, 0o640, Kind::File(Content::Bytes(bytes.to_vec())))
 }
 
-/// Returns bytes that compress about as well as a program.
+/// Returns bytes whose compression ratio is similar to that of a program.
 fn large(seed: u32, size: usize) -> Vec<u8> {
     (0..u32::try_from(size).unwrap())
         .map(|nth| (nth.wrapping_mul(seed) >> 13).to_le_bytes()[0] & 0x3f)
@@ -226,8 +226,8 @@ fn everyone_can_read_the_archive_and_only_the_owner_the_cache() {
     assert_eq!((mode("overlay.tar.gz"), mode("cache/gzip")), (0o644, 0o700));
 }
 
-/// Packs [`tree`] in a separate process, which the next test starts with a folder in the
-/// environment.
+/// Packs [`tree`] into the folder that an environment variable names. The next test runs this test
+/// in a separate process.
 #[test]
 fn another_process_packs_into_the_given_folder() {
     let Some(folder) = std::env::var_os("OVERLAY_TEST_FOLDER") else {

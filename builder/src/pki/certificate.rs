@@ -40,7 +40,7 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// Parses all certificates in a PEM text. There must be at least one.
+    /// Parses all certificates in a PEM string, which must contain at least one.
     pub(super) fn all(pem: &str) -> Result<Vec<Self>, String> {
         let mut all = Vec::new();
         for der in CertificateDer::pem_slice_iter(pem.as_bytes()) {

@@ -154,7 +154,7 @@ fn write(files: &ClientFiles, ca: &str, cert: &str, key: &str) -> Result<(), Pki
 
 /// Returns the signing authority: the folder's or the user's.
 fn signer(dir: &Path, provided: &Authority, now: OffsetDateTime) -> Result<Signer, PkiError> {
-    // This command does not warn about the authority's expiry, because a build does.
+    // This command does not warn about the authority's expiry, because a build reports the expiry.
     let lifetimes = Lifetimes {
         authority: 0,
         certificate: Duration::ZERO,

@@ -63,8 +63,8 @@ impl fmt::Display for Cluster {
 
 impl Cluster {
     /// Returns whether two records describe the same cluster at different times. At least one
-    /// address must be the same. Names alone do not distinguish clusters, because `etcd` is the
-    /// default name and `cluster.local` the default domain.
+    /// address must be in both records. Names alone do not distinguish clusters, because `etcd` is
+    /// the default name and `cluster.local` the default domain.
     fn is(&self, other: &Self) -> bool {
         let addresses = |cluster: &Self| cluster.nodes.values().copied().collect::<BTreeSet<_>>();
         (&self.name, &self.domain) == (&other.name, &other.domain)
@@ -206,7 +206,7 @@ fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result
 }
 
 /// Returns the certificates of the nodes, including replaced certificates. A certificate that
-/// cannot be read is skipped.
+/// cannot be read or parsed is skipped.
 fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
     let mut out = Vec::new();
     for node in store::list(&dir.join("nodes"))? {

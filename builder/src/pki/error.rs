@@ -117,7 +117,7 @@ impl PkiError {
         }
     }
 
-    /// Creates the error for a fault at a path, with its remedy.
+    /// Creates the error for a fault at a path, with the remedy for the fault.
     pub(super) fn wrong(path: &Path, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Wrong {
             path: path.to_owned(),

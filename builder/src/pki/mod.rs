@@ -312,7 +312,7 @@ impl Pki {
     }
 
     /// Archives a certificate and its key that can no longer be used. If the build is killed
-    /// between the two steps, only the key is left, and the next build issues a new certificate for
+    /// between the two steps, only the key remains, and the next build issues a new certificate for
     /// that key.
     fn archive_pair(
         &mut self,

@@ -79,8 +79,8 @@ impl Pki {
         }))
     }
 
-    /// Keeps a certificate and its key that are about to be replaced because of the new authority.
-    /// If the build is killed during this step, the next build repeats the step.
+    /// Keeps a certificate and its key if the builder is about to replace them because of the new
+    /// authority. If the build is killed during this step, the next build repeats the step.
     pub(super) fn keep_previous(
         &self,
         node: &Path,

@@ -28,7 +28,7 @@ impl OwnAuthority {
         if !key.exists() {
             return Err(PkiError::wrong(
                 &key,
-                "it is missing, so the builder did not create the CA of this folder",
+                "it is missing, so the builder cannot rotate the CA in this folder, which it apparently did not create",
                 "if [tls] ca-cert and ca-key name your own CA, put the new and the old certificate \
                  into the ca-cert file and the new key into the ca-key file, and remove the old \
                  certificate at the end of the rotation",
@@ -170,7 +170,7 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
     }])
 }
 
-/// Splits a PEM text after each certificate. Every item is a certificate with the text that
+/// Splits a PEM string after each certificate. Every item is a certificate with the text that
 /// precedes it.
 fn blocks(pem: &str) -> impl Iterator<Item = &str> {
     pem.split_inclusive("-----END CERTIFICATE-----")

@@ -133,7 +133,7 @@ pub(super) fn supersede(
     Ok(kept)
 }
 
-/// Gives a file a second name durably, and replaces any file that has that name.
+/// Durably creates a second name for a file, and replaces any file that has that name.
 pub(super) fn link(path: &Path, second: &Path) -> Result<(), PkiError> {
     match fs::remove_file(second) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -102,10 +102,10 @@ const OPTIONAL_SAN: &str = "IP:::1";
 /// A reason why a node cannot use a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Mismatch {
-    /// The certificate cannot be read.
+    /// The certificate cannot be parsed.
     #[error("it is {0}")]
     Unreadable(String),
-    /// The certificate's private key cannot be read.
+    /// The certificate's private key cannot be parsed.
     #[error("its key is {0}")]
     KeyUnreadable(String),
     /// The private key is missing.
@@ -146,7 +146,7 @@ pub(crate) enum Mismatch {
 }
 
 impl Mismatch {
-    /// Formats all mismatches in one line.
+    /// Formats all mismatches on one line.
     pub(super) fn list(mismatches: &[Self]) -> String {
         mismatches
             .iter()

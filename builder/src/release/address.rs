@@ -15,7 +15,7 @@ pub(crate) fn tarball(version: EtcdVersion) -> String {
 }
 
 /// Returns the URL of one of a release's files, MIRROR/vX.Y.Z/NAME, or `None` if the mirror's URL
-/// is not http or https.
+/// is not HTTP or HTTPS.
 pub(crate) fn on(mirror: &Url, version: EtcdVersion, name: &str) -> Option<Url> {
     let mut url = mirror.clone();
     if !["http", "https"].contains(&url.scheme()) {

@@ -191,7 +191,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Sends one request, and reads as much of the answer's body as arrives.
+    /// Sends one request, and reads the part of the answer's body that arrives.
     fn attempt(
         &self,
         url: &Url,

@@ -28,11 +28,11 @@ pub(crate) fn client(
             .timeout(patience.stall)
     };
     setup().build().or_else(|error| {
-        // The usual cause is that this machine has no CA certificates. Every https mirror then
-        // fails, and the error names the mirror. Plain http mirrors do not need CA certificates,
+        // The usual cause is that this machine has no CA certificates. Every HTTPS mirror then
+        // fails, and the error names the mirror. Plain HTTP mirrors do not need CA certificates,
         // because the digests protect the files.
         progress.say(&format!(
-            "note: this machine cannot use https mirrors ({}): install ca-certificates, or set \
+            "note: this machine cannot use HTTPS mirrors ({}): install ca-certificates, or set \
              SSL_CERT_FILE",
             causes(&error)
         ));

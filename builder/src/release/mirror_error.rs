@@ -7,8 +7,8 @@ use recipes::Sha256;
 /// The reason why one mirror did not provide the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MirrorError {
-    /// The mirror's URL is neither http nor https.
-    #[error("not an http or https URL")]
+    /// The mirror's URL is neither HTTP nor HTTPS.
+    #[error("not an HTTP or HTTPS URL")]
     Address,
     /// The connection or TLS failed, or a redirect was refused.
     #[error("{0}")]

@@ -43,9 +43,9 @@ impl Binaries {
 }
 
 /// Opens a release: checks every entry of the tarball, and unpacks the programs into `cache`. If an
-/// earlier build has unpacked the programs, the function only verifies them, which takes a tenth of
-/// the time. Programs whose compressed form is in the cache (`shelved`) are not even read, because
-/// the image contains the compressed form, which has its own digest.
+/// earlier build has unpacked the programs, this function only verifies the programs, which takes a
+/// tenth of the time. Programs whose compressed form is in the cache (`shelved`) are not even read,
+/// because the image contains the compressed form, which has its own digest.
 pub(crate) fn open(
     release: &Release,
     version: EtcdVersion,

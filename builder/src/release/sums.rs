@@ -23,7 +23,7 @@ pub(crate) fn lines(sums: &str) -> impl Iterator<Item = (Sha256, &str)> {
     })
 }
 
-/// Writes these digests and names as a text that `sha256sum -c` can read.
+/// Formats these digests and names as text that `sha256sum -c` can read.
 pub(crate) fn write<'a>(lines: impl IntoIterator<Item = (Sha256, &'a str)>) -> String {
     lines
         .into_iter()

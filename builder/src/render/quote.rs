@@ -2,7 +2,7 @@
 
 use minijinja::{Error, ErrorKind};
 
-/// Returns whether a text needs no quoting in a shell, a kickstart, a unit or chrony.conf, or on
+/// Returns whether a string needs no quoting in a shell, a kickstart, a unit or chrony.conf, or on
 /// the kernel's command line.
 pub(crate) fn is_word(text: &str) -> bool {
     text.chars()

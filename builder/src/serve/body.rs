@@ -1,4 +1,4 @@
-//! The body of an answer: a text, or a piece of a file. If the connection allows it, a file is sent
+//! The body of an answer: text, or a piece of a file. If the connection allows it, a file is sent
 //! with sendfile(2), which takes a quarter of the time of reading and writing the file.
 
 use std::collections::VecDeque;
@@ -63,7 +63,7 @@ impl Buf for Data {
 /// The body of an answer.
 #[derive(Debug)]
 pub(super) enum ResponseBody {
-    /// A text.
+    /// A string.
     Text(Bytes),
     /// A file that the connection sends itself.
     Sent(Option<Piece>, Outbox),
@@ -102,9 +102,8 @@ impl Body for ResponseBody {
         }
         let data = match &mut *self {
             Self::Text(text) => Data::Bytes(std::mem::take(text)),
-            // The file is queued only when hyper asks for the body. hyper never asks for the body
-            // of an answer to a HEAD request, so a file that is queued earlier would stay in the
-            // outbox.
+            // The file is queued only when hyper polls the body. hyper never polls the body of an
+            // answer to a HEAD request, so a file that is queued earlier would stay in the outbox.
             Self::Sent(piece, outbox) => {
                 let length = piece.as_ref().map_or(0, |piece| piece.length);
                 outbox.lock().extend(piece.take());

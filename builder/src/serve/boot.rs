@@ -9,11 +9,12 @@ use std::fmt::Write as _;
 
 use recipes::Label;
 
-/// The query with which a machine identifies itself. `netX` is the card that iPXE booted from,
-/// which need not be the first card. `:uristring` escapes a value for a query (iPXE, settings).
+/// The query with which a machine identifies itself. `netX` is the network card that iPXE booted
+/// from, which need not be the first card. `:uristring` escapes a value for a query (iPXE,
+/// settings).
 const IDENTITY_QUERY: &str = "mac=${netX/mac}&serial=${serial:uristring}&uuid=${uuid}";
 
-/// How many times a machine whose card is not known yet may ask again.
+/// The maximum number of repeated requests from a machine whose network card is not known yet.
 const MAX_RETRIES: u32 = 5;
 
 /// One installation.
@@ -40,8 +41,8 @@ pub(super) fn identify_script(server: &str) -> String {
     format!("#!ipxe\nchain {server}boot.ipxe?{IDENTITY_QUERY} || exit 1\n")
 }
 
-/// Returns the script that makes the machine request a script again after a moment, or `None` after
-/// too many requests.
+/// Returns the script that makes the machine request a script again after a short pause, or `None`
+/// after too many requests.
 pub(super) fn retry_script(server: &str, asked: u32) -> Option<String> {
     let next = asked.checked_add(1).filter(|next| *next <= MAX_RETRIES)?;
     Some(format!(
@@ -87,7 +88,7 @@ pub(super) fn install_script(install: Install<'_>) -> String {
 
 /// Returns the script that boots the machine from its disk, after showing `why`.
 pub(super) fn boot_disk_script(why: &str) -> String {
-    // The text becomes one line, without the characters that are special to iPXE.
+    // The reason becomes one line, without the characters that are special to iPXE.
     let words: String = why
         .chars()
         .map(|c| {

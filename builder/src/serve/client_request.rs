@@ -46,7 +46,8 @@ pub(super) struct ClientRequest {
     pub(super) from: IpAddr,
     /// The address of this server that the client is connected to.
     pub(super) local: SocketAddr,
-    /// The header, if any, that shows that a proxy sent the request for another client.
+    /// The header, if any, that shows that a proxy forwarded the request on behalf of another
+    /// client.
     pub(super) proxy: Option<HeaderName>,
     /// The machine's identity, from the headers that anaconda's initramfs sends.
     pub(super) installer: Machine,
@@ -78,7 +79,7 @@ impl ClientRequest {
         if has_body && verb != Verb::Post {
             return Err(Refusal::bad_request(
                 RefusalId::Body,
-                "a GET or HEAD must not have a body",
+                "a GET or HEAD request must not have a body",
             ));
         }
         if headers.contains_key(TRANSFER_ENCODING) {
@@ -269,7 +270,8 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// Finds the header that shows that the request was sent for another machine.
+/// Returns the name of a header that shows that a proxy forwarded the request on behalf of another
+/// machine.
 fn proxy(headers: &HeaderMap) -> Option<HeaderName> {
     let known = [
         FORWARDED,

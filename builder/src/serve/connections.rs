@@ -44,7 +44,7 @@ pub(super) struct Slot {
     id: u64,
 }
 
-/// What to do with a new connection.
+/// The decision about a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
     Admit,

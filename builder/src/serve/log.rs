@@ -50,8 +50,8 @@ fn as_text<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok
     serializer.serialize_str(&time::text(*at))
 }
 
-/// An entry of the log: an event, which goes to standard output, or an error of the server itself,
-/// which goes to standard error.
+/// An entry of the log: an event, which is written to standard output, or an error of the server
+/// itself, which is written to standard error.
 #[derive(Debug)]
 enum Entry {
     Event(Line),
@@ -149,7 +149,7 @@ fn text(line: &Line, json: bool) -> String {
     )
 }
 
-/// Converts a text to printable ASCII, and truncates it to the length of a line.
+/// Converts text to printable ASCII, and truncates the result to the length of a line.
 pub(super) fn printable(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {

@@ -86,7 +86,7 @@ pub(crate) struct Options {
     /// Additional words for the installer's kernel line
     #[arg(long, value_name = "WORDS", default_value = "")]
     append: String,
-    /// Serve over https with this certificate chain (PEM)
+    /// Serve over HTTPS with this certificate chain (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The private key of the certificate (PEM)
@@ -98,7 +98,7 @@ pub(crate) struct Options {
     /// The recipe of the cluster, which provides the names and lifetimes of certificates
     #[arg(long, value_name = "FILE", requires = "pki")]
     recipe: Option<PathBuf>,
-    /// The address and port for certificate requests, over https with the cluster's own key
+    /// The address and port for certificate requests, over HTTPS with the cluster's own key
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -116,7 +116,7 @@ pub(crate) struct Options {
     /// file
     #[arg(long, value_name = "FILE")]
     board_token: Option<PathBuf>,
-    /// Also show the board and its metrics to other hosts, if they connect over https with a client
+    /// Also show the board and its metrics to other hosts, if they connect over HTTPS with a client
     /// certificate of a CA in this file (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     board_ca: Option<PathBuf>,

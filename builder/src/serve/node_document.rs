@@ -56,7 +56,7 @@ fn deliver(
     let installation = record.installation(name)?.unwrap_or_default();
     let delivery = state.delivery(record, name)?;
     let now = now();
-    // Only the node and the operator know the digest of an earlier document.
+    // Only the node and the operator have the digest of an earlier document.
     let is_proven = named.is_some_and(|named| record.served(name).contains(&named));
     if !is_proven {
         must_be_open(state, record, node, delivery.as_ref(), &installation, now)?;
@@ -122,7 +122,7 @@ fn tagged(mut reply: Reply, digest: Option<Sha256>) -> Reply {
     reply
 }
 
-/// Records that the machine has been installed, because only an installed machine asks for its
+/// Records that the machine has been installed, because only an installed machine requests its
 /// document. After that, iPXE does not install the machine again, even if the machine's report was
 /// lost.
 pub(super) fn note_installed(

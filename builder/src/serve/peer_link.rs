@@ -1,5 +1,5 @@
-//! The origin of a request: what the network itself reveals about the client, regardless of what
-//! the client claims.
+//! The origin of a request: the facts that the network reveals about the client, regardless of the
+//! client's own claims.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -19,7 +19,7 @@ const PERMANENT: u16 = 0x80;
 /// The connection of a machine to this host, as the kernel shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerLink {
-    /// The machine is on a network of this host, and this card has the address.
+    /// The machine is on a network of this host, and this network card has the address.
     Card(Mac),
     /// The machine is on a network of this host, but no card has answered for its address.
     NoCard,
@@ -42,7 +42,8 @@ pub(super) fn find(local: Ipv4Addr, peer: Ipv4Addr) -> io::Result<PeerLink> {
     }
 }
 
-/// Decides what the neighbour table shows for an address on a link with ARP.
+/// Determines from the neighbour table how the machine with an address on a link with ARP is
+/// connected.
 fn judge(table: &[Neighbour], link: u32, peer: Ipv4Addr) -> PeerLink {
     // An INCOMPLETE entry has no card. The card of a FAILED entry no longer answers. NOARP does not
     // mean that the machine has answered.

@@ -1,5 +1,5 @@
-//! Why a request is refused. Each reason has a stable id, which programs can use. The wording can
-//! change at any time. docs/exit-codes.md explains each id.
+//! The reasons why a request is refused. Each reason has a stable id, which programs can use. The
+//! wording can change at any time. docs/exit-codes.md explains each id.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub(super) enum RefusalId {
     Method,
     NotFound,
 
-    // Reasons about the machine that asks.
+    // Reasons about the requesting machine.
     UnknownMachine,
     CardUnknown,
     WrongCard,
@@ -70,8 +70,8 @@ impl Serialize for RefusalId {
 pub(super) struct Refusal {
     /// The reason's id.
     pub(super) id: RefusalId,
-    /// The status of the answer. After a 404 or a 503, firstboot and the kickstart ask again. After
-    /// a 403 they stop.
+    /// The status of the answer. After a 404 or a 503, firstboot and the kickstart repeat the
+    /// request. After a 403, they stop.
     pub(super) status: StatusCode,
     /// The fault and the remedy.
     pub(super) why: String,

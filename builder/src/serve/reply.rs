@@ -1,4 +1,4 @@
-//! An answer before it is converted to HTTP: a text, a refusal, or a piece of a file.
+//! An answer before it is converted to HTTP: text, a refusal, or a piece of a file.
 
 use std::time::SystemTime;
 
@@ -28,7 +28,7 @@ pub(super) enum Content {
     Events(Events),
 }
 
-/// Creates an answer from a text.
+/// Creates an answer from text.
 pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
     if !text.ends_with('\n') {
         text.push('\n');

@@ -138,7 +138,7 @@ async fn accept(
 ) {
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
-            // Most likely, too many files are open. Other connections will soon close theirs.
+            // Most likely, too many files are open. Other connections will soon close their files.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };

@@ -1,4 +1,4 @@
-//! What the server serves: the output, the record of the cluster, and the command-line options.
+//! The state of the server: the output, the record of the cluster, and the command-line options.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,7 +43,7 @@ pub(super) struct ServerState {
     pub(super) mirror: Option<PathBuf>,
     /// Additional words for the installer's kernel.
     pub(super) append: String,
-    /// http or https.
+    /// The URL scheme: `http` or `https`.
     pub(super) scheme: &'static str,
     /// The authority that signs the requests of nodes that generate their keys themselves.
     pub(super) ca: Option<CertificateAuthority>,
@@ -61,8 +61,7 @@ pub(super) struct ServerState {
 pub(crate) struct Cluster {
     /// The nodes, sorted by name.
     pub(crate) nodes: Vec<NodeIdentity>,
-    /// The digest of each node's document. A node that is not enrolled yet does not have a
-    /// document.
+    /// The digest of each node's document. A node that is not enrolled yet has no document.
     digests: BTreeMap<Label, Sha256>,
     /// The server's record of the nodes.
     pub(crate) record: Record,
@@ -257,8 +256,8 @@ impl ServerState {
     }
 }
 
-/// Lists what an operator should know before the first request: how the server identifies each
-/// node, and what would prevent the identification.
+/// Lists the information that an operator needs before the first request: how the server identifies
+/// each node, and what would prevent the identification.
 pub(super) fn startup_notes(
     cluster: &Cluster,
     listening: &[std::net::SocketAddr],
@@ -289,7 +288,7 @@ pub(super) fn startup_notes(
     }
     if !cluster.record.is_complete() {
         lines.push(format!(
-            "warning: {} is not the record that the cluster's first build began. A machine that is \
+            "warning: {} is not the record that the cluster's first build created. A machine that is \
              not in the record receives no document. Name the right folder with --state, or allow the machines \
              with `builder allow --document`",
             cluster.record.folder().display()
@@ -320,7 +319,7 @@ fn how_recognised(node: &NodeIdentity) -> String {
             "warning: this is the host's own address, so the node receives no document".to_owned()
         }
         (Ok(PeerLink::Card(_) | PeerLink::NoCard), Some(mac)) => {
-            format!("in this host's network, identified by its card {mac}")
+            format!("in this host's network, identified by its MAC address {mac}")
         }
         (Ok(PeerLink::Card(_) | PeerLink::NoCard), None) => {
             format!("in this host's network, identified {address}: a `mac` in the recipe is safer")
@@ -330,8 +329,8 @@ fn how_recognised(node: &NodeIdentity) -> String {
     }
 }
 
-/// Returns whether this process runs in a container, judging by the files that Docker and Podman
-/// leave behind.
+/// Returns whether this process runs in a container, according to the files that Docker and Podman
+/// create.
 fn in_container() -> bool {
     ["/.dockerenv", "/run/.containerenv"]
         .iter()

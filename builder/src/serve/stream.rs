@@ -15,11 +15,12 @@ use super::body::{Outbox, PLACEHOLDER};
 
 /// The kernel drops a client that accepts nothing for this long (tcp(7), TCP_USER_TIMEOUT). Only
 /// the kernel can detect such a client, because a socket becomes writable again only after the
-/// client has accepted a third of its buffer. The buffer has up to 4 MiB, and each of 200 clients
-/// on a slow line accepts 60 KB per second. A small buffer would need twice the processor time.
+/// client has accepted a third of its buffer. The buffer has a size of up to 4 MiB, and each of 200
+/// clients on a slow line accepts 60 KB per second. A small buffer would need twice the processor
+/// time.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// The time that a client may take for any answer. After that, the client must sustain a minimum
-/// rate.
+/// The time within which a client may receive an answer at any rate. After this time, the client
+/// must sustain a minimum rate.
 const RATE_GRACE_PERIOD: Duration = Duration::from_secs(60);
 /// The minimum rate, in bytes per second, which is about the rate of a modem.
 const MIN_BYTES_PER_SECOND: u64 = 4096;
@@ -35,8 +36,8 @@ pub(super) struct StallGuard {
 
 impl StallGuard {
     pub(super) fn new(inner: TcpStream) -> Self {
-        // If this call fails, only the minimum rate applies. The same applies on kernels before
-        // 5.11 if a client keeps its window closed.
+        // If this call fails, only the minimum rate applies. Only the minimum rate also applies on
+        // kernels before 5.11 if a client keeps its window closed.
         let _ = set_tcp_user_timeout(
             &inner,
             u32::try_from(STALL_TIMEOUT.as_millis()).unwrap_or(u32::MAX),

@@ -18,8 +18,8 @@ use crate::text_file;
 /// The maximum size of a certificate chain.
 const LIMIT: u64 = 1 << 20;
 
-/// Builds a TLS acceptor from a certificate chain and its key, both in PEM. If there are
-/// authorities, the acceptor requests client certificates that they have signed.
+/// Builds a TLS acceptor from a certificate chain and its key, both in PEM. If authorities are
+/// given, the acceptor requests client certificates that these authorities have signed.
 pub(super) fn acceptor(cert: &Path, key: &Path, clients: Option<&ClientCa>) -> Result<TlsAcceptor> {
     let read = |path: &Path| {
         text_file::bytes(path, LIMIT).with_context(|| format!("cannot read {}", path.display()))

@@ -18,7 +18,7 @@ impl FromStr for Tree {
     fn from_str(text: &str) -> Result<Self, String> {
         if text.starts_with("https://") {
             return Err(
-                "the usual iPXE builds do not support https, and iPXE loads the kernel and the \
+                "the usual iPXE builds do not support HTTPS, and iPXE loads the kernel and the \
                  initrd from the tree: expected an http:// URL or a folder. The recipe's `trees`, \
                  which provide the packages, can be https"
                     .to_owned(),

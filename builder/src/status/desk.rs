@@ -20,7 +20,7 @@ const CLUSTER: &str = "etc/firstboot/cluster.json";
 pub(crate) struct Desk {
     /// The cluster's description from its newest image or its recipe.
     pub(super) cluster: ClusterDocument,
-    /// The serial of the newest built image; `None` for a recipe.
+    /// The serial of the newest built image, or `None` for a recipe.
     pub(super) built: Option<u64>,
     /// The folder of the client certificate.
     client: PathBuf,

@@ -33,7 +33,7 @@ pub(crate) struct Report {
     pub(crate) lists: Vec<List>,
     /// The images and updates of the cluster.
     pub(crate) update: Update,
-    /// The newest scheduled snapshot; `None` if the recipe has no `[backup]`.
+    /// The newest scheduled snapshot, or `None` if the recipe has no `[backup]`.
     pub(crate) backup: Option<Backup>,
     /// Faults that are not specific to one member.
     pub(crate) errors: Vec<Reason>,
@@ -45,7 +45,7 @@ pub(crate) struct Report {
 pub(crate) struct List {
     /// The member that returned the list.
     pub(crate) from: String,
-    /// The entries; `None` if the member did not answer.
+    /// The entries, or `None` if the member did not answer.
     pub(crate) members: Option<Vec<Listed>>,
 }
 

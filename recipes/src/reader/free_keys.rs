@@ -10,14 +10,14 @@ use super::{Located, Table};
 /// A value in a table whose keys the user chooses.
 #[derive(Debug)]
 pub(crate) enum PairValue<'a> {
-    /// A text.
+    /// A string.
     Text(Located<String>),
     /// A table.
     Table(Table<'a>),
 }
 
 impl<'a> Table<'a> {
-    /// Returns every entry of a table whose keys the user chooses and whose values are texts or
+    /// Returns every entry of a table whose keys the user chooses and whose values are strings or
     /// numbers.
     pub(crate) fn pairs(&self, key: &'static str) -> Vec<(Located<String>, Located<String>)> {
         let Some(found) = self.get(key) else {
@@ -57,8 +57,8 @@ impl<'a> Table<'a> {
             .collect()
     }
 
-    /// Returns every entry of a table whose keys the user chooses and whose values are each a text
-    /// or a table.
+    /// Returns every entry of a table whose keys the user chooses and whose values are strings or
+    /// tables.
     pub(crate) fn entries(&self, key: &'static str) -> Vec<(Located<String>, PairValue<'a>)> {
         let Some(found) = self.get(key) else {
             return Vec::new();

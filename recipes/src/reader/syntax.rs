@@ -1,5 +1,6 @@
-//! Explains the errors that the TOML parser reports for a broken file. The parser reports only what
-//! it expected. The line itself usually shows what the user meant to write.
+//! Explains the errors that the TOML parser reports for a broken file. The parser reports only the
+//! characters that it expected. The line itself usually shows the text that the user meant to
+//! write.
 
 use std::ops::Range;
 
@@ -152,7 +153,7 @@ fn unquoted(value: &str) -> &str {
     value.trim().trim_matches(['"', '\''])
 }
 
-/// Formats a key and a text as `key = "value"`.
+/// Formats a key and a string as `key = "value"`.
 fn written(key: &str, value: &str) -> String {
     format!("{} = \"{}\"", key.trim(), unquoted(value))
 }
@@ -168,7 +169,7 @@ fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &
     let quotes = value.matches('"').count();
     if value.starts_with('"') && quotes == 1 {
         return Diagnostic::error(line.place(value), "the quotation mark is not closed")
-            .help("end the text with \"");
+            .help("end the string with \"");
     }
     // The wrong value may be one of several values on the line.
     let word = line.word(span.start).unwrap_or(value);
@@ -188,9 +189,9 @@ fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &
             } else {
                 "false"
             };
-            let message = format!("`{word}` is neither true nor false, nor a text in quotes");
+            let message = format!("`{word}` is neither true nor false, nor a string in quotes");
             Diagnostic::error(place, message)
-                .help(format!("write {meant}, or {as_text} if you mean a text"))
+                .help(format!("write {meant}, or {as_text} if you mean a string"))
         }
         _ => Diagnostic::error(place, format!("`{word}` needs quotes"))
             .help(format!("write {as_text}")),

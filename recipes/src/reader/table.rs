@@ -71,7 +71,7 @@ impl<'a> Table<'a> {
         self.entries.get(key)
     }
 
-    /// Reads a text without further checks.
+    /// Reads a string without further checks.
     pub(crate) fn text(&self, key: &'static str) -> Option<Located<String>> {
         let found = self.get(key)?;
         let Some(text) = found.get_ref().as_str() else {
@@ -84,7 +84,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Reads a text that must be a valid `T`.
+    /// Reads a string that must be a valid `T`.
     pub(crate) fn value<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<Located<T>> {
         let text = self.text(key)?;
         self.parse(key, &text)
@@ -149,7 +149,7 @@ impl<'a> Table<'a> {
         None
     }
 
-    /// Reads a list of texts, each of which must be a valid `T`.
+    /// Reads a list of strings, each of which must be a valid `T`.
     pub(crate) fn list<T: FromStr<Err: Display>>(
         &self,
         key: &'static str,
@@ -239,7 +239,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Reads a list of texts without further checks.
+    /// Reads a list of strings without further checks.
     pub(crate) fn texts(&self, key: &'static str) -> Vec<Located<String>> {
         self.list(key).unwrap_or_default()
     }

@@ -59,7 +59,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     let bucket = destination
         .as_ref()
         .is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
-    // A destination that cannot be parsed may be meant as a bucket.
+    // A destination that cannot be parsed may have been intended as a bucket.
     let readable = destination.is_some() || table.place("destination").is_none();
     if let (Some(s3), false, true) = (&s3, bucket, readable) {
         let finding = Diagnostic::error(
@@ -147,7 +147,7 @@ fn read_s3(table: &Table<'_>) -> S3 {
     {
         let finding = Diagnostic::warning(
             at.span.clone(),
-            "plain http exposes the snapshots to anyone on the network path",
+            "plain HTTP exposes the snapshots to anyone on the network path",
         );
         table.report(finding.help("use https"));
     }

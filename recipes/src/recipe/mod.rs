@@ -127,8 +127,8 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let update = update::read(root);
     let date = read_date(root);
     root.finish();
-    // Skip this check if there are errors, because the faulty key or section may be the one that
-    // allows a login.
+    // Skip this check if there are errors, because the faulty key or section may be the key or
+    // section that allows a login.
     if let Some(install) = install.as_ref().filter(|_| !root.has_errors()) {
         check_access(root, install);
     }

@@ -190,8 +190,8 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
                 Diagnostic::warning(place, "`dns` has no effect: DHCP provides the name servers");
             table.report(finding.help("remove `dns`, or set mode = \"static\""));
         }
-        // A node that cannot be read has already been reported. Mistakes that result only from an
-        // unreadable node are not reported.
+        // An invalid node has already been reported. Mistakes that result only from an invalid node
+        // are not reported.
         if written.is_none() && table.place("cidr").is_some() {
             table.finish();
             return None;

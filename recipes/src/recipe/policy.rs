@@ -170,7 +170,7 @@ pub(super) fn read_selinux(root: &Table<'_>) -> Selinux {
     selinux
 }
 
-/// Warns about plain http, which exposes documents. The documents contain private keys unless the
+/// Warns about plain HTTP, which exposes documents. Node documents contain private keys unless the
 /// nodes generate their own keys.
 fn warn_of_http(table: &Table<'_>, url: Option<&Located<Base>>, keys: KeyOrigin) {
     let Some(at) = url.filter(|at| at.value.url().scheme() == "http" && keys.is_document()) else {
@@ -178,9 +178,9 @@ fn warn_of_http(table: &Table<'_>, url: Option<&Located<Base>>, keys: KeyOrigin)
     };
     let finding = Diagnostic::warning(
         at.span.clone(),
-        "node documents contain private keys, and plain http exposes these keys",
+        "node documents contain private keys, and plain HTTP exposes these keys",
     );
-    let help = "use https, a network with only the nodes and this server on it, or `keys = \
+    let help = "use HTTPS, a network with only the nodes and this server on it, or `keys = \
         \"node\"` in [tls]";
     table.report(finding.help(help));
 }

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_not_a_key_is_explained() {
+    fn a_string_that_is_not_a_key_is_explained() {
         for (text, words) in [
             ("~/.ssh/id_ed25519.pub", "file name"),
             ("id.pub", "file name"),

@@ -32,7 +32,7 @@ fn said(text: &str) -> Vec<String> {
 
 const NO_KEY: &str = "no one can log in to the nodes";
 
-/// Returns the guide's recipe with one text replaced by another.
+/// Returns the guide's recipe with one string replaced by another.
 fn changed(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
     GOOD.replacen(from, to, 1)
@@ -80,7 +80,7 @@ fn the_guides_cluster_is_read_as_the_guide_describes_it() {
     assert_eq!(
         recipe.firewall.peers,
         [document.network.cidr],
-        "a new member of the network may come"
+        "a new member in the network must be able to connect"
     );
     assert_eq!(
         recipe.etcd.mirrors[1].as_str(),
@@ -234,7 +234,7 @@ fn a_contradiction_names_both_sides() {
         "`enrol` needs `keys = \"node\"`",
     );
     let plain = "[tls]\nkeys = \"node\"\nenrol = \"http://a/\"\n[firewall]";
-    refused(&changed("[firewall]", plain), "`enrol` needs an https URL");
+    refused(&changed("[firewall]", plain), "`enrol` needs an HTTPS URL");
     refused(
         &changed("[firewall]", "[tls]\ncertificate-days = 30\n[firewall]"),
         "lifetimes contradict",

@@ -155,7 +155,7 @@ fn check_enrol(table: &Table<'_>, enrol: Option<&Located<Base>>, keys: KeyOrigin
         table.report(finding.help("only nodes that generate their own keys request certificates"));
     }
     if at.value.url().scheme() != "https" {
-        let finding = Diagnostic::error(at.span.clone(), "`enrol` needs an https URL");
+        let finding = Diagnostic::error(at.span.clone(), "`enrol` needs an HTTPS URL");
         table.report(finding.help(
             "`builder serve --pki` serves `enrol` on port 8443 and needs no certificate from a CA",
         ));

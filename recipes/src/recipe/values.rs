@@ -112,7 +112,7 @@ text!(
     }
 );
 
-/// The http(s) address of a folder, with a slash at the end.
+/// The HTTP or HTTPS address of a folder, with a slash at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base(Url);
 

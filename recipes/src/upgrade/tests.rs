@@ -46,13 +46,21 @@ fn each_upgrade_requires_a_minimum_patch() {
         ("3.6.0", "3.5.33", ""),
         ("3.7.1", "3.6.11", ""),
         ("3.7.1", "3.6.10", "runs 3.6.11 or later"),
-        ("3.6.14", "3.4.45", "does not support skipping a minor"),
-        ("3.7.1", "3.5.33", "does not support skipping a minor"),
+        (
+            "3.6.14",
+            "3.4.45",
+            "does not support skipping a minor version",
+        ),
+        (
+            "3.7.1",
+            "3.5.33",
+            "does not support skipping a minor version",
+        ),
         ("3.7.1", "3.7.0", ""),
     ] {
         says(own, Entry::Join, &cluster(&[others], None), expected);
-        // The order of a pair does not matter: the lower version must not run next to the higher
-        // one either.
+        // The order of a pair does not matter, because the lower version must not run next to the
+        // higher version either.
         if !expected.is_empty() {
             says(
                 others,
@@ -129,13 +137,13 @@ fn the_version_that_last_used_the_data_counts() {
         "3.7.1",
         Entry::Data(Some(version("3.5.33"))),
         &off,
-        "does not support skipping a minor",
+        "does not support skipping a minor version",
     );
     says("3.6.14", Entry::Data(None), &off, "");
 }
 
 #[test]
-fn a_roll_changes_the_minor_by_one_and_back_if_etcd_can_downgrade() {
+fn a_roll_changes_the_minor_version_by_one_and_back_if_etcd_can_downgrade() {
     let said = |from, to| {
         roll(version(from), version(to)).map_or_else(|why| why.to_string(), |is| format!("{is:?}"))
     };
@@ -154,8 +162,16 @@ fn a_roll_changes_the_minor_by_one_and_back_if_etcd_can_downgrade() {
         ("3.5.1", "3.6.14", "a node of the old image is etcd 3.5.1"),
         ("3.6.14", "3.5.31", "every 3.5 member runs 3.5.32"),
         ("3.7.1", "3.6.10", "runs 3.6.11 or later"),
-        ("3.5.33", "3.7.1", "does not support skipping a minor"),
-        ("3.7.1", "3.5.33", "does not support skipping a minor"),
+        (
+            "3.5.33",
+            "3.7.1",
+            "does not support skipping a minor version",
+        ),
+        (
+            "3.7.1",
+            "3.5.33",
+            "does not support skipping a minor version",
+        ),
         ("3.5.33", "3.4.23", "the cluster's version is 3.5"),
     ] {
         assert!(

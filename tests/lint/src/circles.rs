@@ -10,7 +10,7 @@ use crate::modules::{CrateMap, ModulePath};
 /// The names that each file imports from every other file.
 type Graph = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
 
-/// Files that import each other in a circle, directly or through other files.
+/// A set of files that import each other in a circle, directly or through other files.
 #[derive(Debug)]
 pub(crate) struct Circle {
     /// The imports between the circle's files.
@@ -43,7 +43,7 @@ impl Circle {
     }
 }
 
-/// Finds every circle of the crate, each with all the files that are part of it.
+/// Finds every circle in the crate, with all files that are part of the circle.
 pub(crate) fn find(map: &CrateMap) -> Vec<Circle> {
     let mut graph = graph(map);
     let mut circles = Vec::new();

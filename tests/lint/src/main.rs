@@ -3,7 +3,7 @@
 //! - Imports point in one direction: no files of a crate import each other in a circle.
 //! - No source file has more than [`LONGEST_FILE`] lines.
 //!
-//! Usage: `lint WORKSPACE`. Prints one line for each fault and exits with 1 if there is any.
+//! Usage: `lint WORKSPACE`. Prints one line for each fault, and exits with 1 if it finds a fault.
 
 mod circles;
 mod imports;

@@ -17,8 +17,8 @@ const MIB: u64 = 2048;
 const BATCH: u64 = 1000;
 /// The number of concurrent requests: etcd applies one request while it reads the next request.
 const AT_ONCE: usize = 4;
-/// Settings with which etcd fills its database quickly. With these settings, a power failure can
-/// lose data, which does not matter for a benchmark.
+/// The settings with which etcd fills its database quickly. With these settings, a power failure
+/// can lose data, but lost data does not matter for a benchmark.
 const ARGUMENTS: [&str; 8] = [
     "--quota-backend-bytes",
     "17179869184",

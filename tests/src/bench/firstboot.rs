@@ -14,7 +14,7 @@ use crate::{etcd, process, programs};
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
 /// Runs `firstboot run` the given number of times on a healthy member, and returns the CPU time and
-/// memory that this takes.
+/// memory that the runs use.
 pub fn run(runs: usize) -> Result<String> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;

@@ -1,8 +1,8 @@
 //! The measurements of `make bench`, one file for each.
 //!
 //! Each measurement runs two programs or setups alternately (A B A B), so that other load on the
-//! machine affects both, and compares the medians. The benchmark asserts nothing. The benchmark
-//! only prints a table for a person to judge.
+//! machine affects both, and compares the medians. The benchmark asserts nothing. It only prints a
+//! table for a person to evaluate.
 
 pub mod boot;
 pub mod build;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Runs the work and returns how long it took.
+/// Runs the work and returns its duration.
 pub fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
     let begun = Instant::now();
     work()?;
@@ -45,9 +45,9 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
 pub struct Row {
     /// The name of the program or setup.
     pub name: String,
-    /// How long each run took.
+    /// The duration of each run.
     pub times: Vec<Duration>,
-    /// The number of bytes produced, if that matters.
+    /// The number of bytes that the run produced, if this number is measured.
     pub bytes: Option<u64>,
 }
 

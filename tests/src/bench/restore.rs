@@ -1,5 +1,5 @@
-//! Measures how long it takes to restore a member from a snapshot, from etcd's stop to the next
-//! write, compared with the guide's own commands (4.2.2) in a script.
+//! Measures the time that it takes to restore a member from a snapshot, from etcd's stop to the
+//! next write, compared with the guide's own commands (4.2.2) in a script.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -142,7 +142,7 @@ fn once(host: &Host, client: &Client, command: &[&str]) -> Result<(Duration, Dur
     Ok((writers.stop()?.longest_gaps().1, whole, disk.stop()?))
 }
 
-/// Watches how much disk space a folder uses.
+/// Monitors the disk space that a folder uses.
 struct Disk {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<u64>,
@@ -172,8 +172,8 @@ impl Disk {
     }
 }
 
-/// Returns how much disk space a folder's files use, in bytes. A file that vanishes in the meantime
-/// counts as zero.
+/// Returns the disk space that a folder's files use, in bytes. A file that disappears in the
+/// meantime counts as zero.
 fn taken(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;

@@ -90,7 +90,7 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Starts nginx with those lines of Debian's nginx.conf that matter for serving files.
+/// Starts nginx with those lines of Debian's nginx.conf that affect how nginx serves files.
 fn nginx(program: &Path, world: &Namespace, out: &Path, folder: &Path) -> Result<KillOnDrop> {
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {}/{kind};\n", folder.display()))
@@ -124,8 +124,8 @@ fn wait(from: &Namespace, address: &str) -> Result<()> {
     }
 }
 
-/// Returns how long it takes until this many clients have received the overlay. The clients discard
-/// the overlay, so that they use little CPU time.
+/// Returns the time until this many clients have received the overlay. The clients discard the
+/// overlay, so that they use little CPU time.
 fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<Duration> {
     let connect = || -> std::io::Result<Vec<TcpStream>> {
         (0..clients).map(|_| TcpStream::connect(address)).collect()

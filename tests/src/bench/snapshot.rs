@@ -24,7 +24,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Makes a healthy one-member cluster with the given number of MiB of data.
+    /// Creates a healthy one-member cluster with the given number of MiB of data.
     pub(super) fn new(mib: u64, recipe: &str) -> Result<Self> {
         etcd::release("3.5.1")?;
         let provisioning = Provisioning::new()?;

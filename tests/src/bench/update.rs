@@ -121,7 +121,7 @@ impl Bed {
         for host in &bed.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
-        // An update takes a snapshot unless there is one from the last hour.
+        // An update takes a snapshot unless there is a snapshot from the last hour.
         bed.hosts[0].check(&["firstboot", "snapshot"])?;
         Ok(bed)
     }

@@ -115,7 +115,7 @@ impl Drop for Volume {
     }
 }
 
-/// Writes a log and returns how long each record took.
+/// Writes a log and returns the duration of each record's write.
 fn log(folder: &Path, preallocated: bool) -> Result<Vec<Duration>> {
     let path = folder.join("wal");
     let file = File::create(&path)?;
@@ -135,7 +135,7 @@ fn log(folder: &Path, preallocated: bool) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// Returns how much disk space small growing files occupy while they are open.
+/// Returns the disk space that small growing files occupy while they are open.
 fn space(folder: &Path) -> Result<u64> {
     let mut files = Vec::new();
     for number in 0..FILES {

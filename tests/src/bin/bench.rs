@@ -31,7 +31,7 @@ const PARTS: [Part; 12] = [
     },
     Part {
         name: "firstboot",
-        what: "what firstboot costs a node that is set up",
+        what: "the CPU time and memory of firstboot on a node that is set up",
         runs: 11,
         run: bench::firstboot::run,
     },

@@ -167,7 +167,7 @@ fn install(provisioning: &Provisioning, name: &str) -> Result<Host> {
 /// Keeps the hosts on until the user ends the demo. The hosts run in namespaces of this process and
 /// disappear with it.
 fn keep(hosts: &[Host]) -> Result<()> {
-    println!("\nThe hosts stay on while the demo runs. To enter one:");
+    println!("\nThe hosts stay on while the demo runs. To enter a host:");
     for host in hosts {
         println!(
             "  {}: nsenter --all --target {} -- bash -l",
@@ -175,7 +175,7 @@ fn keep(hosts: &[Host]) -> Result<()> {
             host.init()?
         );
     }
-    print!("Press Enter to end it. ");
+    print!("Press Enter to end the demo. ");
     std::io::stdout().flush()?;
     let mut byte = [0];
     if std::io::stdin().read(&mut byte)? == 0 {

@@ -19,13 +19,13 @@ use serde_json::{Value, json};
 use crate::cluster::Provisioning;
 use crate::programs;
 
-/// How long to wait for a member's answer. An election takes one to two seconds. A client that
-/// waits much longer for a dead member loses more time than a query to another member takes.
+/// The time limit for a member's answer. An election takes one to two seconds. A client that waits
+/// much longer for a dead member loses more time than a query to another member would take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum number of keys in one answer.
 const KEYS_PER_PAGE: usize = 5000;
 
-/// A client; a clone is another handle to the same connections.
+/// A client. A clone is another handle to the same connections.
 #[derive(Debug, Clone)]
 pub struct Client(blocking::Client);
 

@@ -149,7 +149,7 @@ impl Shared {
 
 impl Client {
     /// Performs the operation on a key through this member and returns the result. After an error,
-    /// it is unknown whether the operation was applied.
+    /// the member may or may not have applied the operation.
     fn register(&self, member: Ipv4Addr, key: &str, deed: Action) -> Result<Action> {
         let name = BASE64.encode(key);
         let put = |value: u64| json!({ "key": name, "value": BASE64.encode(value.to_string()) });
@@ -215,7 +215,7 @@ fn value_in(answer: &Value) -> Result<Option<u64>> {
 }
 
 impl Histories {
-    /// Returns how many operations were answered.
+    /// Returns the number of answered operations.
     pub fn count(&self) -> usize {
         self.0
             .values()

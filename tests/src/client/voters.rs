@@ -50,8 +50,8 @@ impl Voters {
         Self { stop, seen }
     }
 
-    /// Stops, and returns the length of each completed period in which the cluster had one voter
-    /// fewer than `whole`.
+    /// Stops polling, and returns the length of each completed period in which the cluster had one
+    /// voter fewer than `whole`.
     pub fn stop(self, whole: usize) -> Result<Vec<Duration>> {
         self.stop.store(true, Ordering::Relaxed);
         let seen = self

@@ -1,5 +1,5 @@
-//! Writers that keep writing while members come and go, and that record exactly which of their
-//! writes were acknowledged.
+//! Writers that keep writing while members stop and start, and that record which of their writes
+//! were acknowledged.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

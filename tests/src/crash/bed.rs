@@ -23,7 +23,7 @@ use crate::host::{Host, POLL_INTERVAL};
 use crate::lossy::{Disk, Loss, Tree};
 use crate::{etcd, process, programs, run};
 
-/// The time limit for any step; no test judges how long a step took.
+/// The time limit for any step. No test measures the duration of a step.
 pub const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// Resets a host to the state right after its installation.
@@ -37,7 +37,7 @@ tar -C / -xpf /crash/installed.tar";
 /// The paths on a host that firstboot writes to.
 const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/lib/etcd"];
 
-/// The paths of the image's files that an update changes. etcd's part of the image stays.
+/// The paths of the image's files that an update changes. etcd's part of the image does not change.
 const IMAGE: [&str; 2] = ["etc/firstboot", "etc/own"];
 
 /// The hosts of a cluster that does not exist yet.
@@ -186,7 +186,7 @@ impl Bed {
         )
     }
 
-    /// Gives all hosts the node documents with the new CA, which replaces their first CA.
+    /// Writes the node documents with the new CA, which replaces the first CA, to all hosts.
     pub fn send_rotated_documents(&self) -> Result<()> {
         self.hosts
             .iter()

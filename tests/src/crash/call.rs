@@ -37,13 +37,13 @@ impl Process {
         })
     }
 
-    /// Opens the memory of the process again, because an exec replaces it.
+    /// Opens the memory of the process again, because an exec replaces the memory.
     pub(super) fn renew(&mut self) -> Result<()> {
         *self = Self::new(self.pid)?;
         Ok(())
     }
 
-    /// Returns what a call would change, as `ACTION OBJECT`; None if it changes nothing.
+    /// Returns the effect of a call as `ACTION OBJECT`, or None if the call changes nothing.
     pub(super) fn change(&mut self, call: Call) -> Option<String> {
         let [first, second, third, fourth, fifth, sixth] = call.arguments;
         let fd = low_half;
@@ -101,7 +101,7 @@ impl Process {
         }
     }
 
-    /// Handles a call on exit, because descriptors can refer to something else after the call.
+    /// Handles a call on exit, because a descriptor can refer to another file after the call.
     pub(super) fn returned(&mut self, number: i64, result: i64) {
         let Ok(fd) = i32::try_from(result) else {
             return;
@@ -116,7 +116,7 @@ impl Process {
     }
 
     fn write(&self, fd: i32) -> Option<String> {
-        // Output to the console and the journal is only text and changes nothing.
+        // Output to the console or the journal does not count as a change.
         if fd == 1 || fd == 2 {
             return None;
         }

@@ -45,7 +45,7 @@ impl Clock {
         self.file.exists()
     }
 
-    /// Handles a newly loaded program, whose stack holds the arguments, the environment and the
+    /// Handles a newly loaded program, whose stack contains the arguments, the environment and the
     /// auxiliary vector.
     pub(super) fn loaded(&self, pid: Pid) -> Result<()> {
         if !self.is_off() {

@@ -15,7 +15,7 @@ use crate::cluster::etcdctl;
 use crate::harness::tail;
 use crate::host::{Host, POLL_INTERVAL};
 
-/// The leader leaves: it transfers the leadership, is removed, and stays out.
+/// The leader leaves. It transfers the leadership, is removed, and does not join again.
 pub(super) const LEAVE: Scenario = Scenario {
     name: "leave",
     victim: 0,
@@ -41,7 +41,7 @@ pub(super) const LEAVE: Scenario = Scenario {
 const OTHERS: [usize; 2] = [1, 2];
 
 /// Checks that the remaining members acknowledge writes, and that every member that they may need
-/// is up. etcd must run on the leaving node as long as that node is a member.
+/// for a quorum is up. etcd must run on the leaving node as long as that node is a member.
 fn majority(bed: &Bed) -> Result<()> {
     let (client, leaver) = (bed.client()?, &bed.hosts[LEAVE.victim]);
     for at in OTHERS {

@@ -1,5 +1,5 @@
-//! Tests that a power failure at any instant is safe. Programs are killed at every call that
-//! changes something, and must finish the same job when they are started again.
+//! Tests that a power failure at any instant is safe. The tests kill programs at every call that
+//! changes something, and check that the programs finish the same work when they are started again.
 //!
 //! `tracer` kills the program at one point; `order` passes orders to `tracer`; `call` decides which
 //! calls are points; `clock` makes a program's clock wrong. `sweep` runs a scenario from

@@ -1,5 +1,5 @@
-//! The harness's orders to the tracer and the tracer's answers: files in a folder that both can
-//! access.
+//! The harness's orders to the tracer, and the tracer's answers. Orders and answers are files in a
+//! folder that both programs can access.
 //!
 //! | file | writer | content |
 //! |---|---|---|
@@ -14,7 +14,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-/// A call of a program with an effect that is visible to others: the call, its object, and its
+/// A program's call with an effect that other programs can see: the call, its object, and its
 /// ordinal among equal calls. The call can be found again in a different run, even if that run
 /// repeats other actions, such as a query to a peer, more or less often.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +50,7 @@ impl std::str::FromStr for Point {
 /// The tracer's action on the next program that is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TracerOrder {
-    /// Do nothing but list all points that the program passes.
+    /// List all points that the program passes, without any other action.
     List,
     /// Kill the program at this point, before the call happens.
     Kill(Point),

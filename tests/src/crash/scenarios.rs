@@ -26,7 +26,7 @@ pub const ALL: [Scenario; 11] = [
     ROLLBACK,
 ];
 
-/// Three machines come up at the same time and bootstrap a cluster.
+/// Three machines boot at the same time and bootstrap a cluster.
 pub const TOGETHER: Scenario = Scenario {
     name: "first boot, all at once",
     victim: 0,
@@ -37,8 +37,8 @@ pub const TOGETHER: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// One machine comes up alone and waits for the other machines. The machine receives requests
-/// before it can send any.
+/// One machine boots alone and waits for the other machines. The machine receives requests before
+/// it can send any.
 pub const EARLY: Scenario = Scenario {
     name: "first boot, before the others",
     victim: 1,
@@ -53,7 +53,8 @@ pub const EARLY: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// Two machines wait for the machine that comes up last, and then bootstrap the cluster with it.
+/// Two machines wait for the machine that boots last, and then bootstrap the cluster with that
+/// machine.
 pub const LATE: Scenario = Scenario {
     name: "first boot, after the others",
     victim: 2,

@@ -10,7 +10,8 @@ use super::order::{Point, TracerOrder};
 use super::state::State;
 use crate::lossy::Loss;
 
-/// An operation of firstboot on a node, which is repeated from the same initial state.
+/// An operation of firstboot on a node. The sweep repeats the operation from the same initial
+/// state.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
     /// The scenario's name.
@@ -35,7 +36,7 @@ pub struct Scenario {
 pub struct Report {
     /// The number of points in the scenario.
     pub all: usize,
-    /// The number of points that led to the right end state.
+    /// The number of points that led to the correct end state.
     pub passed: usize,
     /// The number of points that exist only because the listing run repeated an action, such as a
     /// query to a peer that is not up yet, more often than any later run. The last repetition of
@@ -58,7 +59,7 @@ impl Report {
     }
 
     /// Returns an error that describes the failures if any point failed. Also returns an error if
-    /// so many points were missed that the runs cannot have been the same.
+    /// so many points were missed that the runs must have differed.
     pub fn ok(&self) -> Result<()> {
         ensure!(self.failed.is_empty(), "{self}\n{}", self.failed.join("\n"));
         let missed = self.missed.len();
@@ -197,7 +198,7 @@ pub fn sweep(
 
 /// The point at which a run was disturbed.
 enum Reached {
-    /// The run was disturbed at this point, and reached the right end state.
+    /// The run was disturbed at this point, and reached the correct end state.
     Point(Point),
     /// The run was not disturbed. This earlier point would have replaced the listed point, but has
     /// already been tested.
@@ -223,7 +224,7 @@ fn reach(
         else {
             return Ok(Reached::Point(point));
         };
-        // If the action did not occur, that was chance: the action can occur in the next run.
+        // An action that did not occur in this run can still occur in the next run.
         if times > 0 {
             point.nth = times;
         }

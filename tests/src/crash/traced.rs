@@ -18,7 +18,7 @@ pub enum Traced {
     /// etcd.service.
     Etcd,
     /// `firstboot leave`, a command that an operator types. In the sweep, the command runs as a
-    /// unit, so that systemd reports how it ended.
+    /// unit, so that systemd reports the command's result.
     Leave,
     /// `firstboot update`, which also runs as a unit.
     OrderUpdate,

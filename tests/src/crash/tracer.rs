@@ -2,7 +2,7 @@
 //! point in the order, the tracer kills or holds the program, and the call never happens.
 //!
 //! strace's own injection is unsuitable, because it counts the calls of one kind, and the number of
-//! firstboot's queries to a peer depends on how long that peer takes to come up. The tracer
+//! firstboot's queries to a peer depends on how long that peer takes to start. The tracer
 //! identifies a point by the action and its object.
 
 use std::collections::HashMap;
@@ -74,7 +74,7 @@ pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
 
 struct Tracer {
     main: Pid,
-    /// The traced process; None until the gate script has executed the program.
+    /// The traced process, or None until the gate script has executed the program.
     process: Option<Process>,
     points: File,
     passed: HashMap<String, usize>,
@@ -103,7 +103,7 @@ impl Tracer {
                 }
                 WaitStatus::PtraceEvent(pid, ..) => (pid, None),
                 WaitStatus::PtraceSyscall(pid) => {
-                    // A thread that died because another thread died reports nothing more.
+                    // A thread that died because another thread died sends no further reports.
                     let _ = self.call(pid);
                     (pid, None)
                 }
@@ -150,7 +150,8 @@ impl Tracer {
         match &self.order {
             TracerOrder::Kill(at) if *at == point => {
                 std::fs::write(&self.reached, "")?;
-                // The signal alone should prevent the call; an invalid call number guarantees that.
+                // The signal alone should prevent the call. An invalid call number guarantees that
+                // the kernel does not carry out the call.
                 ptrace::setregs(
                     pid,
                     libc::user_regs_struct {

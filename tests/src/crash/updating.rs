@@ -1,6 +1,6 @@
 //! An update, and an update that is rolled back. The command stages the image, and its unit carries
-//! out the order. An operator repeats the command if it is interrupted, or if the node rolled the
-//! new image back because of the interruption.
+//! out the order. An operator repeats the command if the command is interrupted, or if the node
+//! rolled the new image back because of the interruption.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

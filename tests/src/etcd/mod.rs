@@ -1,8 +1,9 @@
 //! Real etcd releases in upstream's layout, and the mirror that serves them.
 //!
-//! Tests cannot reach upstream's download hosts, so the bed makes the releases from the available
-//! sources: see [`sources`]. The same binaries always give the same tarball, byte for byte, so a
-//! test's recipe can pin its digest. The tarball is not upstream's own and has a different digest.
+//! Tests cannot reach upstream's download hosts, so the test bed makes the releases from the
+//! available sources; see [`sources`]. The same binaries always produce the same tarball, byte for
+//! byte, so a test's recipe can pin the tarball's digest. The tarball is not upstream's own and has
+//! a different digest.
 
 mod binary;
 mod digest;
@@ -25,8 +26,8 @@ use crate::requirement::Requirement;
 
 pub use binary::replace_etcd_binary;
 
-/// The version in recipes/demo.toml. This release consists of upstream's own programs, which need
-/// not be compiled.
+/// The version in recipes/demo.toml. This release consists of upstream's own programs, so the test
+/// bed does not compile it.
 pub const DEMO: &str = "3.5.1";
 
 /// The newest releases that Go can build here, newest first. The builder's table of upstream's
@@ -85,7 +86,7 @@ pub fn mirror() -> PathBuf {
 }
 
 /// Returns the release of the given version in the mirror. Makes the release if it does not exist
-/// yet, which takes minutes if Go has to build it.
+/// yet, which takes minutes if Go must build the programs.
 pub fn release(version: &str) -> Result<Release> {
     let name = file_name(version);
     let binaries = binaries(version)?;

@@ -100,8 +100,8 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
 }
 
 fn from_go(version: &str, folder: &Path) -> Result<()> {
-    // A single module for all versions would mix their dependencies. With a module for each
-    // version, go.sum keeps the digests that were checked.
+    // A single module for all versions would mix their dependencies. Because each version has its
+    // own module, go.sum contains the digests that were checked.
     let module = cache::entry(&format!("go/v{version}"), |module| {
         go(version, module, &["mod", "init", "bed"])?;
         let wanted: Vec<String> = packages()

@@ -19,7 +19,7 @@ use crate::process::{self, KillOnDrop};
 /// folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
-/// How long etcd may take before it serves. etcd first reads a database of up to 2 GB.
+/// The time limit for etcd's start. Before etcd serves requests, it reads a database of up to 2 GB.
 const ETCD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A running etcd. The process is killed on drop.
@@ -191,7 +191,7 @@ impl StandaloneEtcd {
         Ok(self.folder.join("data"))
     }
 
-    // With HTTP/1.0, the answer ends when the connection is closed, and is not chunked.
+    // With HTTP/1.0, the end of the connection ends the answer, and the answer is not chunked.
     fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Result<String> {
         let mut socket = UnixStream::connect(self.folder.join(CLIENT))
             .context("cannot connect to etcd's socket")?;

@@ -38,7 +38,8 @@ impl Host {
         process::run(&mut self.command(program)?)
     }
 
-    /// Runs a program on the host, which must succeed, and returns its standard output.
+    /// Runs a program on the host and returns the program's standard output. Fails if the program
+    /// does not succeed.
     pub fn check(&self, program: &[&str]) -> Result<String> {
         self.run(program)?
             .ok()

@@ -17,7 +17,7 @@ use crate::run;
 /// reboot.
 const REBOOT: i32 = 133;
 
-/// Why a host is off.
+/// The reason why a host is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Off {
     /// The host powered itself off.
@@ -101,7 +101,7 @@ impl Machine {
                 namespace.path().display()
             ))
             // The network belongs only to this host, so the host may configure it like a real
-            // machine. nspawn grants that capability only for a network that nspawn itself makes.
+            // machine. nspawn grants CAP_NET_ADMIN only for a network that nspawn itself makes.
             .arg("--capability=CAP_NET_ADMIN")
             .args(arguments)
             // An argument for the host's systemd. Without this argument, the console of a host that
@@ -121,7 +121,7 @@ impl Machine {
         self.init
     }
 
-    /// Returns why the host is off; None while it is on.
+    /// Returns why the host is off, or None while it is on.
     pub(super) fn off(&mut self) -> Result<Option<Off>> {
         let status = self.outer.ended()?;
         Ok(status.map(|status| match status.code() {

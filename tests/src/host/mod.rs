@@ -34,7 +34,7 @@ use machine::Machine;
 /// of CPU time.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long a host may take to shut down.
+/// The time limit for a host's shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A host, which is off at first. On drop, the host is killed and its files are removed.
@@ -58,7 +58,7 @@ impl Host {
         Self::at(network, network.add(name)?, lower)
     }
 
-    /// Makes a host on a network link that was made for it.
+    /// Makes a host on a network link that was made for this host.
     pub fn at(network: &Network, link: Link, lower: &Path) -> Result<Host> {
         let name = link.host.as_str();
         let overlay = Overlay::new(name, lower)?;
@@ -102,7 +102,7 @@ impl Host {
         self.arguments.push(argument.into());
     }
 
-    /// From the next boot on, leaves the host's kernel only those system calls newer than 3.10 that
+    /// From the next boot on, the host's kernel has only those system calls newer than 3.10 that
     /// firstboot needs.
     pub fn restrict_to_kernel_3_10(&mut self) {
         self.ported = vec![Ported::Seccomp];
@@ -284,8 +284,8 @@ impl Host {
         }
     }
 
-    /// Discards everything the host has ever written, as if it had a new disk. The host must be
-    /// off.
+    /// Discards everything that the host has ever written, as if the host had a new disk. The host
+    /// must be off.
     pub fn wipe(&mut self) -> Result<()> {
         ensure!(
             !self.is_on()?,
@@ -300,8 +300,8 @@ impl Host {
         self.overlay.is_fresh()
     }
 
-    /// Puts everything that another host wrote onto the new disk of this host, without copying. The
-    /// host must be off.
+    /// Makes everything that another host wrote appear on the new disk of this host, without
+    /// copying. The host must be off.
     pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(
             !self.is_on()?,

@@ -1,4 +1,4 @@
-//! The files that the installer leaves on the target.
+//! The files that the installer stores on the target.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// anaconda leaves the kickstart and the scripts' logs on the target, unless `inst.nosave` or the
-/// kickstart forbids it.
+/// anaconda stores the kickstart and the scripts' logs on the target, unless `inst.nosave` or the
+/// kickstart forbids this.
 pub(super) fn leave_copies(
     kickstart: &str,
     cmdline: &str,

@@ -13,7 +13,7 @@ shift 7
 mount --make-rprivate /
 mount -t proc proc "$root/proc"
 mount --bind "$cmdline" "$root/proc/cmdline"
-# A write to the real file would act on the test machine. Some kernels do not have the file.
+# A write to the real file would affect the test machine. Some kernels do not have this file.
 if [ -e "$root/proc/sysrq-trigger" ]; then
     mount --bind "$sysrq" "$root/proc/sysrq-trigger"
 fi
@@ -33,7 +33,7 @@ ln -s /proc/self/fd/0 "$root/dev/stdin"
 ln -s /proc/self/fd/1 "$root/dev/stdout"
 ln -s /proc/self/fd/2 "$root/dev/stderr"
 cp -a "$hardware/dev/." "$root/dev/"
-# The partitions that the test has made for this machine.
+# The partitions that the test has created for this machine.
 for device in "$hardware/devices/"*; do
     if [ -e "$device" ]; then
         : > "$root/dev/${device##*/}"

@@ -222,7 +222,7 @@ fn make_folder(path: &Path) -> Result<()> {
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
     make_folder(path)?;
-    // Does not write through a link, because the base can have a link at the path of a file that
+    // Do not write through a link, because the base can have a link at the path of a file that
     // anaconda writes.
     if path.is_symlink() {
         let _ = fs::remove_file(path);

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::network::Namespace;
 use crate::process;
 
-/// The information about itself that a machine sends with the request for its kickstart.
+/// The information that a machine sends about itself with the request for its kickstart.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
     /// The MAC address of `eth0`; it is sent if the kernel command line contains `inst.ks.sendmac`.

@@ -71,7 +71,7 @@ impl DiskPartition {
     }
 }
 
-/// A way in which an entry of /sys/block differs from a plain disk.
+/// A difference between an entry of /sys/block and a plain disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quirk {
     /// The kernel lists the disk as removable.
@@ -131,7 +131,7 @@ impl Hardware {
         }
     }
 
-    /// Returns this machine, but booted by UEFI.
+    /// Returns the same machine, booted by UEFI.
     #[must_use]
     pub fn uefi(mut self) -> Self {
         self.efi = true;

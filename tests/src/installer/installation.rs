@@ -1,4 +1,4 @@
-//! The course and the result of an installation.
+//! The steps and the result of an installation.
 
 use anyhow::{Result, bail};
 
@@ -21,7 +21,7 @@ pub enum Outcome {
     Dead(String),
 }
 
-/// The course and the result of an installation.
+/// The steps and the result of an installation.
 #[derive(Debug, Clone)]
 pub struct Installation {
     /// How the installation ended.

@@ -1,15 +1,15 @@
 //! The stand-in for anaconda, which carries out a kickstart on a root that already exists.
 //!
-//! The module `anaconda` models, function by function, what anaconda does with each command. The
+//! The module `anaconda` models, function by function, how anaconda handles each command. The
 //! stand-in carries out the steps in anaconda's order: %pre, storage, %pre-install, packages,
 //! configuration, %post, its exit handler. The stand-in makes yum's requests and checks the answers
 //! as yum would, but installs no package and touches no disk. %onerror and %traceback do not run,
 //! as on CentOS 7 in cmdline mode.
 //!
-//! Scripts run in an environment that has only what CentOS 7.9's installer has: its programs, its
-//! PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the disks as described, no name
-//! service. The order, the log files, the modes and the copies of the kickstart are those of
-//! anaconda 21.48.22.159.
+//! Scripts run in an environment that contains only the contents of CentOS 7.9's installer: its
+//! programs, its PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the disks as
+//! described, no name service. The order, the log files, the modes and the copies of the kickstart
+//! are those of anaconda 21.48.22.159.
 
 mod anaconda;
 mod copies;
@@ -76,7 +76,7 @@ impl Installer {
         }
     }
 
-    /// Sets what the scripts read in /proc/cmdline.
+    /// Sets the text that the scripts read in /proc/cmdline.
     #[must_use]
     pub fn cmdline(mut self, cmdline: &str) -> Installer {
         cmdline.clone_into(&mut self.cmdline);
@@ -91,7 +91,7 @@ impl Installer {
         self
     }
 
-    /// Sets the machine's firmware and disks; the default is a BIOS and one disk.
+    /// Sets the machine's firmware and disks. The default is a BIOS and one disk.
     #[must_use]
     pub fn hardware(mut self, hardware: Hardware) -> Installer {
         self.hardware = hardware;
@@ -105,7 +105,7 @@ impl Installer {
         self
     }
 
-    /// Sets the time limit for the whole installation; the default is five minutes.
+    /// Sets the time limit for the whole installation. The default is five minutes.
     #[must_use]
     pub fn time_limit(mut self, time_limit: Duration) -> Installer {
         self.time_limit = time_limit;
@@ -174,7 +174,7 @@ impl Installer {
         let first = Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok()));
         let first = go_on!(first.map_err(|error| Stop::Early(format!("{error:#}"))));
         go_on!(scripts(stage, &first, Kind::Pre, installation)?.map_err(Break::early));
-        // See parseKickstart.
+        // Models parseKickstart.
         let kickstart = Kickstart::parse(&self.text, &|file| included(&root, file).map(Some));
         let kickstart = go_on!(kickstart.map_err(|error| Stop::Early(format!("{error:#}"))));
         installation.kickstart = kickstart.clone();
@@ -192,12 +192,12 @@ impl Installer {
         // ui/tui/spokes/software.py, checkSoftwareSelection: runs before anything is written to a
         // disk.
         go_on!(available.select(&plan.software).map_err(Stop::Late));
-        // See install.py, doInstall.
+        // Models install.py, doInstall.
         execute::mount_points(&plan, &self.target)?;
         go_on!(scripts(stage, &kickstart, Kind::PreInstall, installation)?);
         go_on!(available.require(&plan.software).map_err(Stop::Late));
         yum.install()?;
-        // See doConfiguration.
+        // Models doConfiguration.
         for effect in &plan.after {
             let done = execute::execute(effect, &self.target)
                 .with_context(|| format!("cannot carry out: {effect}"))?;
@@ -209,8 +209,8 @@ impl Installer {
     }
 }
 
-/// Returns what the model of anaconda would do with a kickstart whose %pre has run, with one action
-/// per line, for tests that compare it with anaconda's real output.
+/// Returns the actions of the model of anaconda for a kickstart whose %pre has run, one action per
+/// line. Tests compare these lines with anaconda's real output.
 pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str) -> String {
     let kickstart = match Kickstart::parse(text, include) {
         Ok(kickstart) => kickstart,

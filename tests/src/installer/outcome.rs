@@ -33,8 +33,8 @@ impl Break {
     }
 }
 
-/// Returns the outcome for the machine. exitHandler in the program anaconda asks systemd for the
-/// action that the kickstart requests. systemd first stops the installer's units, including a unit
+/// Returns the outcome for the machine. exitHandler in the program anaconda requests from systemd
+/// the action that the kickstart names. systemd first stops the installer's units, including a unit
 /// that the kickstart may have started.
 pub(super) fn end(
     stage: &Stage<'_>,

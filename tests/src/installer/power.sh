@@ -1,7 +1,9 @@
 #!/bin/bash
-# The installer's stand-in for poweroff, reboot, halt, shutdown and systemctl. It records the power action in a file and then waits,
-# because no script continues on a machine that is switched off. The test bed reads the file and ends the installation. The stand-in
-# supports only those functions of systemd that a kickstart needs: it starts and stops the units in /run/systemd/system.
+# The installer's stand-in for poweroff, reboot, halt, shutdown and systemctl. The stand-in records
+# the power action in a file and then waits, because no script continues on a machine that is
+# switched off. The test bed reads the file and ends the installation. The stand-in supports only
+# those functions of systemd that a kickstart needs: the start and the stop of units in
+# /run/systemd/system.
 name=${0##*/}
 units=/run/systemd/system
 if [ "$name" = systemctl ]; then

@@ -16,19 +16,20 @@ use super::kickstart::{Kind, Section};
 use crate::network::Namespace;
 use crate::process::KillOnDrop;
 
-/// A script that prepares the environment of the kickstart's script; see its own comments.
+/// A script that prepares the environment of the kickstart's script. Comments in enter.sh describe
+/// its arguments.
 const ENTER: &str = include_str!("enter.sh");
 
 /// The PATH of anaconda.service. Before the installation, /mnt/sysimage is empty.
 const PATH: &str = "/usr/bin:/bin:/sbin:/usr/sbin:/mnt/sysimage/bin:/mnt/sysimage/usr/bin:/mnt/sysimage/usr/sbin:/mnt/sysimage/sbin";
 
-/// The data shared by all scripts of an installation.
+/// The data that all scripts of an installation share.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
     pub(super) environment: &'a Environment,
     pub(super) target: &'a Path,
     pub(super) namespace: Option<&'a Namespace>,
-    /// Files that replace others, each with its source and its path in the root.
+    /// Files that replace other files, each with its source and its path in the root.
     pub(super) laid: &'a [(PathBuf, String)],
     /// A folder for this installation, outside all roots, with `cmdline` and `hardware`.
     pub(super) work: &'a Path,
@@ -49,7 +50,7 @@ pub enum Ended {
 pub struct Script {
     /// The script's kind and position: `%pre at kickstart:4`.
     pub name: String,
-    /// How the script ended.
+    /// The way in which the script ended.
     pub ended: Ended,
     /// The script's standard output and standard error.
     pub output: String,

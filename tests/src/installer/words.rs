@@ -22,8 +22,8 @@ pub(super) fn split(line: &str) -> Result<Vec<String>> {
                     bail!("the line ends with a backslash")
                 };
                 let kept = word.get_or_insert_default();
-                // Between double quotes, a backslash is literal unless it precedes a quote or a
-                // backslash.
+                // Within double quotes, a backslash is literal unless a quote or a backslash
+                // follows it.
                 if quote.is_some() && !matches!(next, '"' | '\\') {
                     kept.push('\\');
                 }

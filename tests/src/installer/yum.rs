@@ -1,8 +1,8 @@
-//! Models what yum fetches for an installation under anaconda: the requests, their order, and the
-//! content of its cache.
+//! Models the files that yum fetches for an installation under anaconda: the requests, their order,
+//! and the content of its cache.
 //!
-//! The order of the requests is that of anaconda's own YumPayload with yum 3.4.3, as observed by a
-//! server.
+//! The order of the requests is the order in which a server received them from anaconda's own
+//! YumPayload with yum 3.4.3.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::base::hex;
 use crate::network::Namespace;
 use crate::process;
 
-/// See constants.py, BASE_REPO_NAME.
+/// The value of BASE_REPO_NAME (constants.py).
 const BASE: &str = "anaconda";
 /// The first bytes of a gzip file (RFC 1952).
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -276,7 +276,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Returns every part of the text that is between the two delimiters.
+/// Returns every part of the text that is between two delimiters.
 fn between<'t>(text: &'t str, first: &'t str, last: &'t str) -> impl Iterator<Item = &'t str> {
     text.split(first)
         .skip(1)

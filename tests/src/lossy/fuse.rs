@@ -13,8 +13,8 @@ use fuser::{
 
 use super::tree::{Body, Tree};
 
-/// How long the kernel may cache an answer. The kernel must not cache any answer, because a power
-/// cut changes everything.
+/// The time for which the kernel may cache an answer. The time is zero, because a power cut changes
+/// every answer.
 const TTL: Duration = Duration::ZERO;
 
 pub(super) struct Shared(pub(super) Arc<Mutex<Tree>>);

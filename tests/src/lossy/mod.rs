@@ -1,6 +1,6 @@
 //! A disk that loses unflushed data: a file system for tests, mounted by FUSE. A host's folders are
-//! bind mounts of that file system. When the test cuts the power of the host, it also calls `cut`
-//! on the disk, which then loses what a real disk can lose.
+//! bind mounts of that file system. When the test cuts the power of the host, the test also calls
+//! `cut` on the disk, which then loses the data that a real disk can lose.
 //!
 //! `tree` is the file system, and `fuse` connects it to the kernel.
 
@@ -43,8 +43,8 @@ impl Disk {
         &self.folder
     }
 
-    /// Simulates the power cut. Every process with open files must have ended before, because the
-    /// kernel's cache is also dropped.
+    /// Simulates the power cut. Every process with open files must have ended before this call,
+    /// because the kernel's cache is also dropped.
     pub fn cut(&mut self, loss: Loss) -> Result<()> {
         self.unmount()?;
         let mut tree = self.tree().clone();

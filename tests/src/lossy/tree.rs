@@ -33,7 +33,7 @@ pub enum Loss {
     /// Names, modes and owners are kept, but contents are lost, so a renamed file is empty. An
     /// empty renamed file is the classic case on XFS.
     Contents,
-    /// Like the previous variant, but files have their new lengths, with zeros in place of the lost
+    /// Names, modes, owners and the new lengths of files are kept, with zeros in place of the lost
     /// contents.
     Zeros,
     /// Each sector is either new or old, at random. The names are either all new or all old.
@@ -43,11 +43,11 @@ pub enum Loss {
 #[derive(Debug, Clone)]
 struct Inode {
     now: Content,
-    /// The flushed content; None if it was never flushed.
+    /// The flushed content, or None if it was never flushed.
     kept: Option<Content>,
 }
 
-/// A rename between two folders that have not been flushed since the rename.
+/// A rename between two folders, neither of which has been flushed since the rename.
 #[derive(Debug, Clone)]
 struct Move {
     from: (u64, OsString),
@@ -224,8 +224,8 @@ impl Tree {
         Ok(own)
     }
 
-    /// Removes a name. The file itself remains until the next cut, since a process may have it
-    /// open.
+    /// Removes a name. The file itself remains until the next cut, because a process may have the
+    /// file open.
     pub(super) fn remove(&mut self, folder: u64, name: &OsStr) -> Answer<()> {
         let own = self.find(folder, name)?;
         if self.names(own).is_ok_and(|names| !names.is_empty()) {
@@ -309,7 +309,7 @@ impl Tree {
     }
 }
 
-/// A linear congruential generator (Knuth's MMIX). The same seed gives the same torn writes.
+/// A linear congruential generator (Knuth's MMIX). The same seed produces the same torn writes.
 struct Random(u64);
 
 impl Random {

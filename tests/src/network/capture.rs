@@ -36,7 +36,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Starts to record on all links of a namespace, into files in this folder.
+    /// Starts to record the traffic on all links of a namespace, into files in this folder.
     pub fn start(namespace: &Namespace, folder: &Path, ports: &[u16]) -> Result<Self> {
         let (file, log) = (folder.join("packets"), folder.join("capture-log"));
         let mut python = namespace.command("python3");

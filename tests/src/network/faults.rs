@@ -10,7 +10,7 @@ pub struct Fault {
     pub from: Ipv4Addr,
     /// The receiver of the packets.
     pub to: Ipv4Addr,
-    /// The percentage of lost packets; 100 or more means all.
+    /// The percentage of lost packets. 100 or more means that all packets are lost.
     pub percent: u8,
 }
 

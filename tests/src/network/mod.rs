@@ -30,7 +30,7 @@ pub const WORLD: Ipv4Addr = Ipv4Addr::new(10, 101, 15, 1);
 /// The last byte of the first host's address.
 const FIRST: u8 = 101;
 
-/// A network with its hosts. A clone is a second handle; the network is removed when the last
+/// A network with its hosts. A clone is a second handle. The network is removed when the last
 /// handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Network(Arc<Inner>);
@@ -207,7 +207,7 @@ impl Network {
         ])
     }
 
-    /// Unplugs the host's cable.
+    /// Disconnects the host's cable.
     pub fn unplug(&self, host: &str) -> Result<()> {
         ip(&[
             "-n",
@@ -219,7 +219,7 @@ impl Network {
         ])
     }
 
-    /// Plugs the host's cable in again. Faults between hosts remain in effect.
+    /// Reconnects the host's cable. Faults between hosts remain in effect.
     pub fn replug(&self, host: &str) -> Result<()> {
         ip(&[
             "-n",
@@ -300,7 +300,8 @@ impl Network {
             .map_err(|_| anyhow!("nft does not show the counters of the rules:\n{listed}"))
     }
 
-    /// Ends all faults and partitions between hosts, and plugs all cables in. Slow links stay slow.
+    /// Ends all faults and partitions between hosts, and reconnects all cables. Slow links stay
+    /// slow.
     pub fn heal_all(&self) -> Result<()> {
         let mut state = self.state()?;
         state.faults.clear();

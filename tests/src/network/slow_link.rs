@@ -25,7 +25,7 @@ pub(super) struct SlowLink {
 impl SlowLink {
     /// Builds the path, and moves the host's cable to its far end.
     pub(super) fn lay(world: &Namespace, host: &str, delay: Duration) -> Result<Self> {
-        // An interface's name has room for 15 characters.
+        // The name of an interface has at most 15 characters.
         let [bridge, near, far] = ["b", "n", "f"].map(|end| format!("{end}-{host}"));
         let folder = run::current()?.folder("wire")?;
         let (script, log) = (folder.join("wire.py"), folder.join("log"));
@@ -80,7 +80,7 @@ impl SlowLink {
         })
     }
 
-    /// Moves the host's cable back.
+    /// Reconnects the host's cable to the network's bridge.
     pub(super) fn take_up(self, world: &Namespace) -> Result<()> {
         ip(&[
             "-n",

@@ -6,11 +6,11 @@ use std::time::Duration;
 /// possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Answer with this status and no file, such as 404.
+    /// Answer with this status, such as 404, and without the file.
     Status(u16),
     /// Answer with this status this many times, and then normally.
     StatusTimes(u16, u32),
-    /// Close the connection after this many bytes of the body; the Content-Length announces the
+    /// Close the connection after this many bytes of the body. The Content-Length announces the
     /// whole body.
     CutAfter(u64),
     /// Like [`Fault::CutAfter`], but only once.

@@ -27,7 +27,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Returns the header's value; its name is case-insensitive.
+    /// Returns the value of a header. The header's name is case-insensitive.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -35,7 +35,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Reads one request; returns None if the client closed the connection without a request.
+    /// Reads one request. Returns None if the client closed the connection without a request.
     pub(crate) fn read(connection: &TcpStream) -> std::io::Result<Option<Request>> {
         let mut reader = BufReader::new(connection);
         let mut line = String::new();

@@ -137,8 +137,8 @@ fn body(
     Ok(())
 }
 
-/// Returns how many bytes to send in one piece. If the answer is slowed down, this is the amount
-/// for a tenth of a second.
+/// Returns the number of bytes to send in one piece. If the answer is slowed down, the piece
+/// contains the bytes for a tenth of a second.
 fn piece(faults: &[Fault]) -> usize {
     let slow = faults.iter().find_map(|fault| match fault {
         Fault::Slow(rate) => usize::try_from((rate / 10).max(1)).ok(),

@@ -13,7 +13,7 @@ use super::programs::Program;
 use crate::process::{self, KillOnDrop};
 use crate::{harness, run};
 
-/// A job that takes longer than this is considered hung.
+/// The time after which a running job is considered hung.
 const JOB_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
 /// Test programs whose tests are short, or share the result of the first test. All tests of each of
@@ -35,13 +35,13 @@ const LONGEST_JOBS: [&str; 24] = [
     "restore::power_may_fail_at_any_step_of_a_restore",
     "backup::a_scheduled_snapshot_is_taken_once_whichever_member_is_down",
     "crash::data_removed_at_any_point_is_rebuilt",
-    "bootstrap::an_update_reboots_the_node_and_a_failed_one_reboots_it_back",
+    "bootstrap::an_update_reboots_the_node_and_a_failed_update_reboots_it_again",
     "bootstrap::etcd_3_5_1_a_member_without_data_is_rebuilt_and_never_starts_under_its_old_id",
     "bootstrap::an_image_that_fails_is_rolled_back_and_not_tried_again",
     "bootstrap::etcd_3_6_16_ten_writes_survive_lost_data_and_a_partition",
     "bootstrap::nodes_update_themselves_one_after_the_other_in_their_window_only",
-    "bootstrap::a_node_with_a_new_address_replaces_its_old_member_once_that_is_off",
-    "backup::a_snapshot_that_exists_is_good_and_one_that_fails_leaves_nothing",
+    "bootstrap::a_node_with_a_new_address_replaces_its_old_member_after_the_old_machine_is_off",
+    "backup::an_existing_snapshot_is_good_and_a_failed_snapshot_leaves_no_files",
     "cluster::a_node_on_openstack_waits_for_a_port_that_listens_for_50_s",
     "restore::a_large_snapshot_is_restored_on_three_members_under_writes",
     "crash::an_interrupted_promotion_is_finished_at_the_next_boot",
@@ -52,7 +52,7 @@ const LONGEST_JOBS: [&str; 24] = [
 #[derive(Debug)]
 pub(super) struct Job {
     program: Program,
-    /// The only test that the process runs; None means that it runs all tests of the program.
+    /// The only test that the process runs. None means that it runs all tests of the program.
     test: Option<String>,
     /// The file that receives the output.
     log: PathBuf,
@@ -77,7 +77,7 @@ pub(super) struct Ended {
     pub(super) cpu: Duration,
 }
 
-/// Returns the jobs of these programs; the last job runs first.
+/// Returns the jobs of these programs. The last job in the list runs first.
 pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
     let mut tests = Vec::new();
     for program in programs {

@@ -26,8 +26,8 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Counts a job's tests, and prints them with their times. If the job failed, prints its whole
-    /// output instead.
+    /// Counts a job's tests, and prints the tests with their times. If the job failed, prints the
+    /// job's whole output instead.
     pub(super) fn add(&mut self, ended: &Ended) {
         let [passed, mut failed, skipped] = counts(&ended.output);
         // For example, a job that was killed has not printed a summary.

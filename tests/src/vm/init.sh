@@ -1,12 +1,13 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
-# The first program of a test's virtual machine. The script loads the modules for the disk and the network, and continues
-# with the root.
+# The first program of a test's virtual machine. The script loads the modules for the disk and the
+# network, mounts the root, and starts its init.
 /bin/busybox mkdir -p /proc /sys /dev /root
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs dev /dev
-# The order matters, because each module needs the modules before it. Some kernels have some of the modules built in.
+# The order matters, because each module needs the modules before it. Some kernels have some of
+# these modules built in.
 for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk failover net_failover \
     virtio_net libcrc32c xfs qemu_fw_cfg; do
     if [ -e "/modules/$module.ko" ]; then /bin/busybox insmod "/modules/$module.ko"; fi

@@ -39,8 +39,8 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Makes a machine whose disk is an XFS file system of this many bytes with a copy of a root;
-    /// `prepare` changes the copy while it is mounted.
+    /// Makes a machine whose disk is an XFS file system of this many bytes with a copy of a root.
+    /// `prepare` changes the copy while the disk is mounted.
     pub fn new(root: &Path, bytes: u64, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let disk = Disk::xfs(bytes, "root")?;
         let vm = Self {

@@ -19,7 +19,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
 ];
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Hosts that are installed, have their node documents and are off.
+/// Hosts that are installed, have their node documents and are switched off.
 pub(crate) struct Bed {
     // The hosts must be dropped before their network.
     pub(crate) hosts: Vec<Host>,
@@ -58,7 +58,7 @@ pub(crate) fn far() -> String {
     format!("schedule = \"{:02}:00\"", (now / 3600 + 6) % 24)
 }
 
-/// Writes this many MiB of values, so that a snapshot takes some time.
+/// Writes this many MiB of values, so that a snapshot takes measurable time.
 pub(crate) fn fill(host: &Host, mib: u32) -> Result<()> {
     host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?
         .ok()?;
@@ -68,7 +68,7 @@ pub(crate) fn fill(host: &Host, mib: u32) -> Result<()> {
     Ok(())
 }
 
-/// Returns what `firstboot snapshot list --json` prints on a host.
+/// Returns the output of `firstboot snapshot list --json` on a host.
 pub(crate) fn list(host: &Host, place: &str) -> Result<Vec<Value>> {
     let said = host.check(&["firstboot", "snapshot", "list", "--json", place])?;
     serde_json::from_str(&said).with_context(|| said)

@@ -35,7 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
     .concat();
     vec![trial(
-        "an_encrypted_snapshot_opens_with_its_key_and_is_restored_in_place",
+        "an_encrypted_snapshot_is_decrypted_with_its_key_and_restored_in_place",
         &needs,
         all,
     )]
@@ -165,7 +165,7 @@ fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
 
 /// Checks that a snapshot verifies only with the key, and only if it is complete.
 fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
-    // firstboot does not report an unreadable snapshot as bad.
+    // If firstboot cannot decrypt a snapshot, it does not report the snapshot as bad.
     let locked = |ran: Output, why: &str| -> Result<()> {
         ensure!(
             ran.code() == 1
@@ -321,7 +321,7 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
             Fault::SlowAnswer("POST /backups/etcd/", 2 * two),
             object,
         ),
-        // The object exists, but its manifest does not.
+        // The object exists, but its manifest does not exist.
         (
             "-TERM",
             143,

@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// The address of a store that does not need to answer.
+/// The address of a store that does not have to answer.
 const STORE: &str =
     "destination = \"s3://backups/etcd\"\n[backup.s3]\nendpoint = \"http://10.101.15.1:9001\"";
 

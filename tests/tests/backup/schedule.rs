@@ -86,7 +86,8 @@ fn once() -> Result<()> {
         "{taken:?}"
     );
 
-    // The members that could not take the snapshot or were down find that it already exists.
+    // The members that could not take the snapshot or were down find that the snapshot already
+    // exists.
     bed.hosts[0]
         .sh("umount /var/backups/etcd && systemctl start firstboot-snapshot")?
         .ok()?;

@@ -18,7 +18,7 @@ const OWN: &str = "/var/backups/etcd";
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "a_snapshot_that_exists_is_good_and_one_that_fails_leaves_nothing",
+            "an_existing_snapshot_is_good_and_a_failed_snapshot_leaves_no_files",
             REQUIREMENTS,
             all,
         ),
@@ -298,7 +298,7 @@ fn member_killed(bed: &Bed) -> Result<()> {
         "{code:?} {said}"
     );
     nothing_left(bed)?;
-    // After all these steps, the cluster is unharmed.
+    // The cluster is still healthy after all these steps.
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(&bed.hosts[0], "put after all") {
         ensure!(Instant::now() < end, "{error:#}");

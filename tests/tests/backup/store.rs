@@ -15,7 +15,7 @@ const PROXY: &str = "10.101.15.1:9001";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "an_object_exists_only_if_the_store_has_it_whole",
+        "an_object_exists_only_if_it_is_complete_in_the_store",
         REQUIREMENTS,
         all,
     )]
@@ -61,7 +61,7 @@ fn all() -> Result<()> {
     );
 
     survives_faults(host, &store)?;
-    // No part of a snapshot remains on the node, and no log contains the keys.
+    // Check that no part of a snapshot remains on the node, and that no log contains the keys.
     ensure!(names(host, "/var/backups/etcd")?.is_empty());
     let logs = host.check(&["journalctl", "--no-pager", "-o", "cat"])?;
     ensure!(!logs.contains("hush"), "the secret key is in the journal");

@@ -134,7 +134,7 @@ fn parted() -> Result<()> {
     }
     let reaches = |from: &str, to: u8| -> Result<bool> {
         let mut ping = network.link(from)?.namespace.command("bash");
-        // A refused connection has reached the host; a dropped connection has not.
+        // A refused connection has reached the host. A dropped connection has not reached the host.
         ping.args([
             "-c",
             &format!("timeout 1 bash -c 'exec 3<>/dev/tcp/10.101.15.{to}/9'; [ $? != 124 ]"),

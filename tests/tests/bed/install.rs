@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             environment,
         ),
         trial("a_failing_script_stops_the_installation", ROOT, failing),
-        trial("a_script_that_powers_off_is_caught", ROOT, powers_off),
+        trial("a_script_that_powers_off_is_detected", ROOT, powers_off),
     ]
 }
 

@@ -34,8 +34,16 @@ const RUNS_AT_ONCE: u32 = 12;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
-        trial("a_killed_run_leaves_nothing_alive", REQUIREMENTS, killed),
-        trial("runs_that_start_at_once_all_work", REQUIREMENTS, at_once),
+        trial(
+            "a_killed_run_leaves_no_process_running",
+            REQUIREMENTS,
+            killed,
+        ),
+        trial(
+            "runs_that_start_at_the_same_time_all_work",
+            REQUIREMENTS,
+            at_once,
+        ),
     ];
     if std::env::var_os(VICTIM).is_some() {
         trials.push(trial("victim", REQUIREMENTS, victim));
@@ -80,7 +88,7 @@ fn killed() -> Result<()> {
     Ok(())
 }
 
-/// Starts runs without a test, several at the same time. Each run looks for dead runs while other
+/// Starts several runs at the same time, without a test. Each run looks for dead runs while other
 /// runs make and remove their folders.
 fn at_once() -> Result<()> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;

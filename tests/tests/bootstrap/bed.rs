@@ -24,8 +24,8 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
 ];
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// A cluster that is about to start: its machines are installed, have their node documents and are
-/// off.
+/// A cluster that has not been started yet. Its machines are installed, have their node documents
+/// and are off.
 pub(crate) struct Bed {
     // The hosts must be dropped before their network.
     pub(crate) hosts: Vec<Host>,
@@ -130,13 +130,13 @@ impl Bed {
         Ok(host)
     }
 
-    /// Gives a new disk to a machine that is off, in the state of its first disk after the
-    /// installation.
+    /// Puts a new disk into a machine that is off. The disk has the state of the machine's first
+    /// disk after the installation.
     pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()
     }
 
-    /// Gives a new disk, installed from the image, to a machine that is off.
+    /// Puts a new disk that is installed from the image into a machine that is off.
     pub(crate) fn reinstall(&mut self, at: usize) -> Result<()> {
         let host = &mut self.hosts[at];
         host.wipe()?;
@@ -153,8 +153,8 @@ impl Bed {
         self.reinstall(at)
     }
 
-    /// Gives a powered-off machine a new disk on which plain etcd has been set up by hand, as a
-    /// member of a new cluster.
+    /// Puts a new disk into a machine that is off. On this disk, plain etcd has been set up by hand
+    /// as a member of a new cluster.
     pub(crate) fn set_up_by_hand(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()?;
         reference_setup::configure(&self.provisioning, &self.hosts[at], "new")
@@ -177,7 +177,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Resets machines that are off to their state after the installation.
+    /// Resets the machines to their state after the installation. The machines must be switched
+    /// off.
     pub(crate) fn forget_all(&self) -> Result<()> {
         for host in &self.hosts {
             for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
@@ -197,8 +198,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until all three nodes are members of one cluster, and firstboot has reported that on
-    /// each of them.
+    /// Waits until all three nodes are members of one cluster, and firstboot has reported the
+    /// membership on each of them.
     pub(crate) fn wait_all_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -219,7 +220,7 @@ pub(crate) fn remove(host: &Host, member: &str) -> Result<()> {
 }
 
 /// Runs etcdctl until the command succeeds, because etcd reports its cluster as unhealthy for five
-/// seconds after an election or after a member has been away (server.go, HealthInterval).
+/// seconds after an election or after a member was unreachable (server.go, HealthInterval).
 pub(crate) fn retry_etcdctl(host: &Host, arguments: &str) -> Result<()> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(host, arguments) {

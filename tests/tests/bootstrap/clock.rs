@@ -14,7 +14,7 @@ use crate::bed::{REQUIREMENTS, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "a_new_disk_whose_clock_is_off_waits_until_it_is_set",
+        "a_node_with_a_new_disk_and_a_wrong_clock_waits_until_the_clock_is_set",
         REQUIREMENTS,
         off,
     )]

@@ -55,7 +55,7 @@ fn nothing_lost(bed: &Bed, client: &Client) -> Result<()> {
 }
 
 /// Checks that etcd does not start on the third node, that firstboot.service, `firstboot status`
-/// and its exit code report that, and that the reason is logged once.
+/// and its exit code report the failure, and that the reason is logged once.
 fn named(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
     let ran = host.run(&["firstboot", "status"])?;

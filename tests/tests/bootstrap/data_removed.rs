@@ -1,5 +1,5 @@
 //! Tests a healthy member whose data an operator or an accident empties, replaces or damages. etcd
-//! must never start on this data under the old member's id, however etcd is started
+//! must never start on this data under the old member's id, regardless of how etcd is started
 //! (etcd-io/etcd#2780, #8486, #10817).
 
 use std::thread::sleep;
@@ -48,7 +48,7 @@ fn rebuilt_once(version: &str) -> Result<Bed> {
     Ok(bed)
 }
 
-/// Ways to lose a member's data, as an operator would type them. /root/copy is an older copy of the
+/// Commands with which an operator might lose a member's data. /root/copy is an older copy of the
 /// data, and /root/other is a copy of another member's data. After each loss, the script or systemd
 /// starts etcd again.
 const WAYS: [(&str, &str); 11] = [
@@ -143,8 +143,8 @@ fn journals(host: &Host) -> Result<String> {
 }
 
 /// Members 2 and 3 acknowledge ten writes while member 1 is off. Then member 3 loses its data,
-/// member 2 is cut off, and member 1 is the first to come back. Members 1 and 3 do not have the ten
-/// writes, so they must not become a quorum.
+/// member 2 is cut off, and member 1 is the first member to come back. Members 1 and 3 do not have
+/// the ten writes, so they must not become a quorum.
 fn ten_writes(version: &str) -> Result<()> {
     let mut bed = rebuilt_once(version)?;
     let client = Client::new(&bed.provisioning)?;
@@ -157,8 +157,7 @@ fn ten_writes(version: &str) -> Result<()> {
     bed.hosts[2].sh("rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd")?;
     bed.provisioning.network.unplug("etcd-2")?;
     bed.hosts[0].boot()?;
-    // The wait is longer than an election takes, and longer than systemd waits before it restarts
-    // etcd.
+    // The wait is longer than an election, and longer than systemd's pause before it restarts etcd.
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
         let written = client.put(first, "after", "v");

@@ -15,7 +15,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said}
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "two_members_wiped_at_once_form_no_second_cluster",
+            "two_members_wiped_at_the_same_time_form_no_second_cluster",
             REQUIREMENTS,
             two_wiped,
         ),
@@ -25,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             wiped_and_parted,
         ),
         trial(
-            "a_restart_of_all_with_one_wiped_loses_no_write",
+            "a_restart_of_all_members_with_one_wiped_loses_no_write",
             REQUIREMENTS,
             all_restarted,
         ),
@@ -113,7 +113,7 @@ fn two_wiped() -> Result<()> {
     bed.replace_disk(0)?;
     bed.replace_disk(1)?;
 
-    // The two nodes alone cannot determine what data the third node has.
+    // Without the third node, the two nodes cannot determine which data the third node has.
     boot_all(&mut bed.hosts[..2])?;
     for (own, other) in [(0, "etcd-2"), (1, "etcd-1")] {
         wait_said(
@@ -127,7 +127,7 @@ fn two_wiped() -> Result<()> {
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
 
-    // After the third node has come up, the two nodes report its data.
+    // After the third node has booted, the two nodes report its data.
     bed.hosts[2].boot()?;
     for host in &bed.hosts[..2] {
         wait_said(
@@ -197,10 +197,10 @@ fn wiped_and_parted() -> Result<()> {
     Ok(())
 }
 
-/// One member lags behind, and the other two acknowledge a write. Power fails, and one of these two
-/// comes back with a new disk. If that member is started as `new`, it is a voter with its old id
-/// that has forgotten the write. Together with the lagging member, it forms a quorum without the
-/// write.
+/// One member lags behind, and the other two acknowledge a write. The power fails, and one of these
+/// two members returns with a new disk. If that member is started as `new`, it is a voter with its
+/// old id that has forgotten the write. Together with the lagging member, it forms a quorum without
+/// the write.
 fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;

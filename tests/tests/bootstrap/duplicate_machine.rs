@@ -145,9 +145,9 @@ fn divide(bed: &Bed, twin: &Host) -> Result<()> {
         .partition(&["etcd-1", "etcd-3"], &["etcd-2", twin.name()])
 }
 
-/// The only member of its cluster has a twin with an empty disk. No other member can report the
-/// first machine to the twin, and the first packet that asks for the address is lost. Only the
-/// repeated probes in the background prevent the twin from bootstrapping the cluster a second time.
+/// The only member of a cluster has a twin with an empty disk. No other member can report the first
+/// machine to the twin, and the first packet that asks for the address is lost. Only the repeated
+/// probes in the background prevent the twin from bootstrapping the cluster a second time.
 fn question_lost() -> Result<()> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;

@@ -1,5 +1,5 @@
 //! Tests `firstboot run --without`, with which an operator proceeds without a machine that does not
-//! come up.
+//! boot.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -33,7 +33,7 @@ fn without() -> Result<()> {
         "{few:?}"
     );
 
-    // If only one of the two nodes has the option, nothing changes except the status text.
+    // If only one of the two nodes has the option, only the status text changes.
     bed.hosts[0].check(&["firstboot", "run", "--without", "etcd-3"])?;
     wait_said(
         &bed.hosts[0],
@@ -60,9 +60,9 @@ fn without() -> Result<()> {
         "{late:?}"
     );
 
-    // The third member starts later. It does not bootstrap a cluster, but joins the running
-    // cluster. The member can find that cluster in its first round, so it does not always report
-    // that it is waiting.
+    // The third member starts later. The third member does not bootstrap a cluster, but joins the
+    // running cluster. The member can find that cluster in its first round, so the member does not
+    // always report that it is waiting.
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let said = bed.hosts[2].journal("firstboot")?;

@@ -18,7 +18,7 @@ use crate::bed::{Bed, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "a_flood_of_silent_connections_does_not_hold_up_a_bootstrap",
+        "a_flood_of_silent_connections_does_not_delay_a_bootstrap",
         REQUIREMENTS,
         bootstrap,
     )]

@@ -10,7 +10,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "three_become_five_while_the_three_run_the_old_image",
+        "a_cluster_grows_from_three_to_five_while_three_run_the_old_image",
         REQUIREMENTS,
         grow,
     )]

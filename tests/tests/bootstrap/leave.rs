@@ -24,7 +24,7 @@ const WITH_STRACE: &[Requirement] = &[
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "a_member_leaves_and_comes_back_and_the_last_one_stays",
+        "a_member_leaves_and_returns_and_the_last_member_stays",
         WITH_STRACE,
         leave,
     )]

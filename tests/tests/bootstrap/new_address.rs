@@ -15,7 +15,7 @@ use crate::bed::{
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "a_node_with_a_new_address_replaces_its_old_member_once_that_is_off",
+        "a_node_with_a_new_address_replaces_its_old_member_after_the_old_machine_is_off",
         REQUIREMENTS,
         moved,
     )]
@@ -71,7 +71,7 @@ fn moved() -> Result<()> {
     );
     ensure!(etcdctl(&new, "get answer --print-value-only --consistency=s")?.trim() == "42");
 
-    // The machine at the old address comes up again and finds that its member has been removed.
+    // The machine at the old address boots again and finds that its member has been removed.
     bed.hosts[2].boot()?;
     wait_refused(&bed.hosts[2], &[&before.0, "[member-removed]"])
 }

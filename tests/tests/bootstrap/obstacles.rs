@@ -16,7 +16,7 @@ use crate::bed::{
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "no_proxy_of_the_system_reaches_etcd_and_a_wrong_source_address_is_named",
+            "etcd_ignores_the_systems_proxy_and_a_wrong_source_address_is_named",
             REQUIREMENTS,
             network,
         ),
@@ -93,7 +93,7 @@ fn stopped() -> Result<()> {
     drop(socket);
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
-    // The scripts produce the state after root has copied or repaired the data.
+    // The scripts produce the state that results when root copies or repairs the data.
     for script in [
         "chown -R root:root data",
         "chown root:root data/member/wal data/member/snap/db; chmod 400 data/member/snap/db",
@@ -138,8 +138,8 @@ fn stopped() -> Result<()> {
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Checks that etcd does not come up after a restart, and that firstboot.service and `firstboot
-/// status` report this.
+/// Checks that etcd does not start after a restart of its unit, and that firstboot.service and
+/// `firstboot status` report this.
 fn check_reported(host: &Host, words: &[&str]) -> Result<()> {
     host.sh("systemctl start --no-block etcd; systemctl restart --no-block firstboot")?;
     wait_said(host, words)?;
@@ -216,7 +216,7 @@ fn listed_wrong() -> Result<()> {
         .lines()
         .find(|line| line.contains("10.101.15.109"))
         .and_then(|line| line.split(',').next());
-    let stray = stray.with_context(|| format!("no stray in {list}"))?;
+    let stray = stray.with_context(|| format!("no stray member in {list}"))?;
     let cost = "it was added but never started. It counts as one of 4 voters, of which 3 must run";
     let shown = degraded(host, stray, &[cost, "[member-never-started]"])?;
     run_remedy(host, &shown)?;

@@ -22,7 +22,7 @@ use crate::disasters::{answer, ours, start_plain_etcd, write};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "an_unknown_responder_on_a_peer_port_agrees_to_nothing",
+        "an_unknown_responder_on_a_peer_port_does_not_count_as_a_member",
         REQUIREMENTS,
         stranger,
     )]

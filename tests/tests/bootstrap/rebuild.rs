@@ -1,4 +1,4 @@
-//! Tests that a node with a new disk comes back without intervention, and that no write is lost.
+//! Tests that a node with a new disk returns without intervention, and that no write is lost.
 
 use std::collections::BTreeSet;
 use std::thread::sleep;
@@ -37,7 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             one_after_the_other,
         ),
         trial(
-            "a_learner_is_promoted_once_its_etcd_runs_although_it_serves_no_clients_yet",
+            "a_learner_is_promoted_when_its_etcd_runs_although_it_serves_no_clients_yet",
             REQUIREMENTS,
             vote,
         ),
@@ -174,7 +174,8 @@ fn two_of_five() -> Result<()> {
 }
 
 /// The metrics of a member that received a snapshot show its peers as connected indefinitely.
-/// Because of these metrics, the second rebuild once waited for a machine that did not exist.
+/// Because of these metrics, an earlier version of firstboot waited in the second rebuild for a
+/// machine that did not exist.
 fn one_after_the_other() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;

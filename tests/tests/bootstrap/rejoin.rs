@@ -1,6 +1,6 @@
-//! Tests a member that an operator removed by hand, and a member that comes back after its
-//! replacement has joined. On both nodes, firstboot reports the reason and stops before etcd
-//! starts. `firstboot run --rejoin` brings a member back.
+//! Tests a member that an operator removed by hand, and a member that returns after its replacement
+//! has joined. On both nodes, firstboot reports the reason and stops before etcd starts. With
+//! `firstboot run --rejoin`, the node joins again.
 
 use std::path::Path;
 
@@ -80,7 +80,7 @@ fn removed() -> Result<()> {
     );
     ensure!(etcdctl(&bed.hosts[0], "get answer --print-value-only")?.trim() == "42");
 
-    // No other member has taken the node's place any more, so the node may rejoin.
+    // The replacement member no longer runs, so the node may rejoin.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }

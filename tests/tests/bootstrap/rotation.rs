@@ -19,7 +19,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "a_ca_is_replaced_while_clients_write_and_a_node_is_rebuilt_meanwhile",
+        "a_ca_is_replaced_while_clients_write_and_a_node_is_rebuilt",
         REQUIREMENTS,
         replaced,
     )]
@@ -151,8 +151,8 @@ fn members_are_kept(host: &Host, members: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives nodes their documents from the last build, and restarts firstboot on all of them at the
-/// same time.
+/// Writes the documents of the last build to nodes, and restarts firstboot on all these nodes at
+/// the same time.
 fn distribute_documents(bed: &Bed, whom: &[usize]) -> Result<()> {
     for at in whom {
         bed.provisioning

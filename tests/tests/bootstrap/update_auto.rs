@@ -99,7 +99,7 @@ fn look_often(host: &Host) -> Result<()> {
     host.write(path, sooner, 0o644)?;
     host.sh("systemctl daemon-reload && systemctl restart firstboot-update.timer")?
         .ok()?;
-    // At this point, there is no newer image.
+    // The test has not published a newer image yet.
     host.wait_for(&format!("grep '\"own\":1' {LOOK}"), CONVERGENCE_TIMEOUT)?;
     let quiet = host.run(&["firstboot", "update", "--scheduled"])?;
     ensure!(
@@ -109,7 +109,8 @@ fn look_often(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the node keeps its image, its unit does not fail, and `status` gives the reason.
+/// Checks that the node keeps its image, that its unit does not fail, and that `status` shows the
+/// reason.
 fn needs_installation(bed: &Bed) -> Result<()> {
     let own = repack::read(&bed.provisioning.out())?;
     let image = Repack::of(&bed.provisioning.out())?;

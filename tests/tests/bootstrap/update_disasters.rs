@@ -34,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             fail_late,
         ),
         long(
-            "five_nodes_that_are_ordered_at_once_take_turns",
+            "five_nodes_that_are_ordered_at_the_same_time_take_turns",
             REQUIREMENTS,
             five,
         ),
@@ -176,8 +176,8 @@ fn holder_is_cut_off(bed: &Bed) -> Result<()> {
     all_have(bed, etcd::DEMO)
 }
 
-/// A node whose disk is replaced during its turn comes back with the newer image, releases its
-/// turn, and has nothing left to do.
+/// A node whose disk is replaced during its turn returns with the newer image, releases its turn,
+/// and has no update to install.
 fn holder_is_rebuilt(bed: &mut Bed, first: &Path) -> Result<()> {
     publish(bed, 7)?;
     order(&bed.hosts[0])?;

@@ -14,7 +14,7 @@ use crate::update::{bed, ends, update};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "an_image_that_is_not_the_next_of_this_cluster_changes_nothing",
+        "an_image_that_is_not_the_next_image_of_this_cluster_changes_nothing",
         REQUIREMENTS,
         refused,
     )]
@@ -42,8 +42,8 @@ fn refused() -> Result<()> {
 
     needs_room(&bed.hosts[0])?;
 
-    // These releases are for a different cluster, are signed with a different key, or have a
-    // different base.
+    // The node refuses releases that are for a different cluster, are signed with a different key,
+    // or have a different base.
     let with = |cluster: &str, serial, base: recipes::ImageBase| {
         let cluster = cluster.parse().map_err(|_| anyhow::anyhow!("no name"))?;
         anyhow::Ok(recipes::ReleaseDocument::new(
@@ -72,8 +72,8 @@ fn refused() -> Result<()> {
     repack::write(&out, &good, &key)?;
     ends(&update(&bed.hosts[0], "")?, 0, &[])?;
 
-    // No node accepts an older image: a node that had a newer image refuses it, and so does a node
-    // that learns about the newer image from the cluster.
+    // No node accepts an older image: a node that had a newer image refuses the older image, as
+    // does a node that finds the newer image's serial in the cluster.
     let older = Repack::of(&out)?;
     fs::write(older.path("etc/chrony.conf"), "# a third\n")?;
     older.pack(1, &key)?;

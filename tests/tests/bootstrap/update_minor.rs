@@ -86,7 +86,8 @@ fn kill_after_8_s(image: &Repack) -> Result<()> {
     fs::write(&unit, text).context("cannot write the unit")
 }
 
-/// Waits until the cluster version has this minor, and also the storage version if etcd reports it.
+/// Waits until the cluster version has this minor version number, and also the storage version if
+/// etcd reports a storage version.
 fn wait_minor(host: &Host, version: &str) -> Result<()> {
     let minor = version
         .rsplit_once('.')
@@ -164,7 +165,7 @@ fn there_and_back() -> Result<()> {
             NEW,
             "3.6 requires that every 3.5 member runs 3.5.32 or later",
         ),
-        (LAST, "etcd does not support skipping a minor"),
+        (LAST, "etcd does not support skipping a minor version"),
     ] {
         publish(&bed, 2, version, |_| Ok(()))?;
         ends(
@@ -187,7 +188,7 @@ fn there_and_back() -> Result<()> {
         LAST,
         ["a new minor version", "takes a raft snapshot"],
     )?;
-    // The cluster returns to the earlier minors through images with higher serials.
+    // The cluster returns to the earlier minor versions through images with higher serials.
     let down = "enabling the downgrade of the cluster to etcd 3.";
     roll(&bed, 5, NEW, ["a downgrade", down])?;
     roll(&bed, 6, OLD, ["a downgrade", down])?;
@@ -216,7 +217,7 @@ fn roll(bed: &Bed, serial: u64, version: &str, [check, first]: [&str; 2]) -> Res
     all_have(bed, version)
 }
 
-/// Rolls one node back to the previous minor, and updates it again.
+/// Rolls one node back to the previous minor version, and updates it again.
 fn rolls_back(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[1];
     let said = [

@@ -17,7 +17,7 @@ const STATE: &str = "/var/lib/firstboot/update/state.json";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "an_update_reboots_the_node_and_a_failed_one_reboots_it_back",
+        "an_update_reboots_the_node_and_a_failed_update_reboots_it_again",
         REQUIREMENTS,
         reboots,
     )]

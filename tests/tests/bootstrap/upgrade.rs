@@ -132,7 +132,7 @@ fn steps() -> Result<()> {
         ),
         (
             LAST,
-            "etcd-1 is etcd 3.5.1, and 3.7.3 cannot run alongside it: etcd does not support skipping a minor",
+            "etcd-1 is etcd 3.5.1, and 3.7.3 cannot run alongside it: etcd does not support skipping a minor version",
         ),
     ] {
         bed.install_with(2, version)?;

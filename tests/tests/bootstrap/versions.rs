@@ -94,7 +94,8 @@ fn path(version: &str) -> Result<()> {
     check_state_after_leave(&bed.hosts)
 }
 
-/// Takes a snapshot, starts a throw-away etcd from it, and then restores it on all members.
+/// Takes a snapshot, starts a temporary etcd from the snapshot, and then restores the snapshot on
+/// all members.
 fn restored(hosts: &[Host]) -> Result<()> {
     const SNAPSHOT: &str = "/root/life.db";
     etcdctl(&hosts[0], "put life before")?;

@@ -35,7 +35,7 @@ fn third_is_late() -> Result<()> {
     wait_said(&bed.hosts[0], &[&lonely[..], &["etcd-2 is empty"]].concat())?;
     wait_said(&bed.hosts[1], &[&lonely[..], &["etcd-1 is empty"]].concat())?;
 
-    // The network between the first two nodes is cut and then healed.
+    // The network between the first two nodes is cut and then restored.
     bed.provisioning.network.drop_between("etcd-1", "etcd-2")?;
     wait_said(
         &bed.hosts[0],
@@ -173,8 +173,8 @@ fn frugal(host: &Host) -> Result<()> {
 
 fn plug_pulled() -> Result<()> {
     let mut bed = Bed::new(3)?;
-    // The times range from before firstboot starts to after etcd has its data. A host takes one
-    // second to come up, and another second to agree with the others.
+    // The times range from before firstboot starts to after etcd has its data. A host boots in one
+    // second, and agrees with the other hosts in another second.
     for round in 0..6_u32 {
         let victim = round as usize % 3;
         for host in &mut bed.hosts {

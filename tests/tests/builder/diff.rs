@@ -105,7 +105,7 @@ fn warns_of_a_skipped_minor(
     let words = [
         "etcd: 3.7.1 -> 3.5.99",
         "warning: no node can be updated",
-        "does not support skipping a minor",
+        "does not support skipping a minor version",
     ];
     check_output(&diff(&[])?, 4, &words)?;
     let json: serde_json::Value = serde_json::from_str(&diff(&["--json"])?.stdout)?;
@@ -121,7 +121,7 @@ fn warns_of_a_skipped_minor(
         0,
         &[
             "warning: the nodes may be running the image in",
-            "does not support skipping a minor",
+            "does not support skipping a minor version",
         ],
     )?;
     check_output(

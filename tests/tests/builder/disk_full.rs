@@ -17,7 +17,7 @@ const REQUIREMENTS: &[Requirement] = &[Requirement::Root];
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "a_full_disk_under_the_output_leaves_the_old_one",
+            "a_full_disk_under_the_output_leaves_the_old_output",
             REQUIREMENTS,
             under_out,
         ),
@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             under_cache,
         ),
         trial(
-            "a_full_disk_under_the_pki_leaves_it_usable",
+            "a_full_disk_under_the_pki_folder_leaves_the_folder_usable",
             REQUIREMENTS,
             under_pki,
         ),
@@ -77,8 +77,8 @@ fn names_the_place(ran: &Output, folder: &Path) -> Result<()> {
     )
 }
 
-/// Builds with space for one output and a part of a second output. The part grows in steps from
-/// almost nothing to almost everything.
+/// Builds on a file system with space for one output and a part of a second output. The part grows
+/// in steps from almost nothing to almost the whole output.
 fn under_out() -> Result<()> {
     let workshop = Fixture::warm()?;
     let folder = workshop.path("out");
@@ -99,7 +99,8 @@ fn under_out() -> Result<()> {
             failed += 1;
             names_the_place(&ran, &folder).context(options.clone())?;
         }
-        // In either case, the existing output is complete, and nothing else is left behind.
+        // In either case, the existing output is complete, and the build leaves no other file
+        // behind.
         ensure!(
             snapshot(&folder)? == before,
             "{options}: the output changed, or files are left next to the output"

@@ -10,7 +10,8 @@ use flate2::{Compression, GzBuilder};
 use tar::{Builder, EntryType, Header};
 use tests::etcd;
 
-/// The stand-in's version, which upstream never released, so no table of known digests contains it.
+/// The stand-in's version. Upstream never released this version, so no table of known digests
+/// contains it.
 pub(crate) const VERSION: &str = "3.5.99";
 
 /// The release's folder in a mirror.

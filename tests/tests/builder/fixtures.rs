@@ -152,12 +152,13 @@ impl Fixture {
         process::run(self.command()?.args(more))
     }
 
-    /// Runs a build that must succeed.
+    /// Runs a build, and checks that it succeeds.
     pub(crate) fn built(&self) -> Result<()> {
         self.build(&[])?.ok().map(drop)
     }
 
-    /// Runs a build that must fail with code 1, print these words, and leave no output.
+    /// Runs a build, and checks that it fails with code 1, prints these words, and leaves no
+    /// output.
     pub(crate) fn refused(&self, more: &[&str], words: &[&str]) -> Result<Output> {
         let ran = self.build(more)?;
         check_output(&ran, 1, words)?;

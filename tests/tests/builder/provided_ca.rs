@@ -42,7 +42,7 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
 }
 
 fn authority() -> Result<()> {
-    // The CA of a different cluster is as valid as any other CA.
+    // A CA that another cluster uses is also valid.
     let other = Fixture::warm()?;
     other.built()?;
     let workshop = Fixture::warm()?;
@@ -133,7 +133,7 @@ fn ready() -> Result<()> {
     );
     ensure!(snapshot(&workshop.out().join("nodes"))? == nodes);
 
-    // If a certificate does not fit its node, or is missing, the builder refuses and names the
+    // If a certificate does not match its node, or is missing, the builder stops and names the
     // certificate.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
     fs::write(
@@ -277,8 +277,8 @@ fn lost() -> Result<()> {
 }
 
 /// Two clusters must not share a PKI folder, because a client certificate of one cluster would have
-/// root's rights in the other. A build of one cluster also must not overwrite the output of the
-/// other cluster.
+/// root's rights in the other cluster. A build of one cluster also must not overwrite the output of
+/// the other cluster.
 fn two_clusters() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
@@ -337,13 +337,14 @@ fn two_clusters() -> Result<()> {
     process::run(own()?.arg("--replace"))?.ok()?;
     ensure!(names(&workshop.out().join("nodes"))? == ["prod-1", "prod-2", "prod-3"]);
     ensure!(snapshot(&workshop.pki())? == before[0]);
-    // The operator has to give the option only once.
+    // The operator needs to pass the option only once.
     process::run(&mut own()?)?.ok()?;
 
     is_assigned(&workshop, &moved)
 }
 
-/// Checks that a cluster with different addresses keeps its PKI if the operator orders that.
+/// Checks that a cluster with different addresses keeps its PKI folder if the operator assigns the
+/// folder to it.
 fn is_assigned(workshop: &Fixture, moved: &str) -> Result<()> {
     fs::write(workshop.path("recipe.toml"), moved)?;
     let recipe = workshop.path("recipe.toml").display().to_string();

@@ -16,7 +16,7 @@ use crate::fixtures::{Fixture, builder, check_output, names};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "each_kind_of_mistake_in_a_recipe_is_shown_where_it_is",
+            "each_kind_of_mistake_in_a_recipe_is_shown_at_its_position",
             &[],
             each_kind,
         ),
@@ -25,11 +25,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             &[],
             at_once,
         ),
-        trial("check_reports_the_same_in_json", &[], as_json),
+        trial("check_reports_the_same_findings_in_json", &[], as_json),
         trial("a_warning_is_an_error_only_on_request", &[], warnings),
         trial("a_file_that_is_not_a_recipe_is_refused", &[], no_recipe),
         trial(
-            "a_fifo_or_folder_in_place_of_a_file_is_refused_at_once",
+            "a_fifo_or_folder_instead_of_a_file_is_refused_immediately",
             &[],
             no_file::no_file,
         ),

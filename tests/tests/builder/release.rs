@@ -17,7 +17,7 @@ use crate::fixtures::{Fixture, check_output, flip, names};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "a_release_with_one_flipped_byte_or_cut_short_is_refused",
+            "a_truncated_release_or_one_with_a_flipped_byte_is_refused",
             &[],
             damaged,
         ),
@@ -69,7 +69,7 @@ fn damaged() -> Result<()> {
         names(&workshop.path("pki"))?.is_empty(),
         "keys were made for a build that failed"
     );
-    // The tarball is good again, and the remains of the bad tarballs are harmless.
+    // The mirror's tarball is good again, and files that remain from the bad tarballs are harmless.
     fs::write(workshop.tarball(), bytes)?;
     workshop.built()
 }
@@ -164,7 +164,7 @@ fn next() -> Result<()> {
 
 fn no_network() -> Result<()> {
     let workshop = Fixture::new()?;
-    // This port was free a moment ago, so no program listens on it.
+    // No program listens on this port, because the port was free a moment ago.
     let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let url = format!("http://{nobody}/");
     let words = [

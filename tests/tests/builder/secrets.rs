@@ -15,7 +15,7 @@ use crate::fixtures::{Fixture, is_a, snapshot};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("no_key_and_no_pem_secret_is_in_an_image", &[], no_secret),
-        trial("keys_are_for_their_owner_only_under_any_umask", &[], modes),
+        trial("only_the_owner_can_read_keys_under_any_umask", &[], modes),
     ]
 }
 

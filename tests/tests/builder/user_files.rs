@@ -48,7 +48,7 @@ fn with_files(unit: &str) -> Result<Fixture> {
     put("motd.sh", b"echo own > /etc/motd\n")?;
     put("own.service", unit.as_bytes())?;
     put("own.preset", b"enable own.service\n")?;
-    // The file `own` stands for a program, and is not text.
+    // The file `own` represents a program, and is not text.
     put("own", b"\x7fELF\xff\xfe")?;
     Ok(workshop)
 }

@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("verify_names_each_file_that_differs", &[], files),
         trial("verify_checks_the_contents_of_the_overlay", &[], overlay),
-        trial("verify_checks_who_signed", &[], signature),
+        trial("verify_checks_the_signer", &[], signature),
         trial("verify_names_a_nodes_file_that_differs", &[], nodes),
         trial(
             "a_closed_pipe_does_not_change_the_exit_code",
@@ -89,8 +89,8 @@ fn files() -> Result<()> {
                 &["neither image/manifest.json", "builder build --out"],
             )?;
         } else {
-            // An unsigned image can be from an earlier build. The list of digests shows that this
-            // image is not.
+            // An image from an earlier build can be unsigned. The list of digests shows that this
+            // image was signed.
             differs(&workshop, &name)?;
         }
         fs::write(&path, &bytes)?;
@@ -165,7 +165,7 @@ fn overlay() -> Result<()> {
         differs(&workshop, "overlay.tar.gz: etc/fstab")?;
         check_output(&verify(&workshop)?, 4, &[what])?;
     }
-    // The test covers an entry that tar would unpack elsewhere, and a truncated stream.
+    // Test an entry that tar would unpack elsewhere, and a truncated stream.
     let mut changed = tar.clone();
     let (header, _) = entry(&tar, "etc/fstab")?;
     changed[header..header + 9].copy_from_slice(b"../etc/fs");
@@ -257,7 +257,7 @@ fn needs_the_key(workshop: &Fixture) -> Result<()> {
         4,
         &[&faults[..], &["NOT verified: 2 problems"]].concat(),
     )?;
-    // Removing the signature does not deceive an operator who has the key.
+    // An operator who has the key notices that the signature was removed.
     let sig = digest("manifest.json.sig")?;
     fs::remove_file(image.join("manifest.json.sig"))?;
     replace("SHA256SUMS", &format!("{sig}  manifest.json.sig\n"), "")?;
@@ -281,7 +281,7 @@ fn nodes() -> Result<()> {
         fs::write(&path, &bytes)?;
         good(&workshop)?;
     }
-    // A document is in a different node's folder.
+    // Put a node's document into a different node's folder.
     fs::copy(
         workshop.out().join("nodes/etcd-1/node.json"),
         node.join("node.json"),

@@ -42,8 +42,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Writes the files of /sys and /proc that firstboot.service sees, because this machine has no such
-/// firmware.
+/// Writes the files of /sys and /proc that firstboot.service reads, because the test machine does
+/// not have this firmware.
 fn set_platform(host: &Host, over: &str, files: &[(&str, &str)]) -> Result<()> {
     for (path, content) in files {
         host.write(&format!("/opt/shown/{path}"), format!("{content}\n"), 0o444)?;
@@ -166,7 +166,7 @@ fn ec2() -> Result<()> {
         service.requests()
     );
     service.state().is_off = false;
-    // Each token expires immediately. firstboot renews the token once, and then fails.
+    // Each token expires immediately. firstboot renews its token once, and then fails.
     service.state().token_life = Some(Duration::ZERO);
     refused(&mut host, "answered 401")?;
     let [new_token, instance, data] = [

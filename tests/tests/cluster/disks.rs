@@ -18,7 +18,7 @@ use crate::refusal::provisioned;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "a_disk_is_read_as_each_tool_makes_it",
+        "disks_made_by_each_tool_are_read",
         &[REQUIREMENTS, &[Requirement::Fat, Requirement::Iso]].concat(),
         tools,
     )]
@@ -62,7 +62,7 @@ fn boot_sector(image: &Path, change: impl FnOnce(&mut [u8])) -> Result<()> {
     fs::write(image, bytes).context("cannot write the image")
 }
 
-/// A name, and the function that makes the image from a tree.
+/// The name of a tool, and the function that makes a disk image from a tree.
 type Maker = (
     &'static str,
     &'static str,
@@ -170,7 +170,7 @@ fn fat_makers() -> Vec<Maker> {
     makers
 }
 
-/// Returns makers of FAT file systems whose boot sector is changed afterwards.
+/// Returns functions that make FAT file systems and then change the boot sector.
 fn unusual_fat_makers() -> [Maker; 3] {
     let seed = "cidata";
     [
@@ -276,7 +276,7 @@ fn tools() -> Result<()> {
         );
     }
 
-    // firstboot does not refuse a config drive without user data, and reports its instance.
+    // firstboot accepts a config drive without user data, and reports the drive's instance.
     fs::remove_file(drive.join("openstack/latest/user_data"))?;
     let image = folder.path().join("image");
     iso(

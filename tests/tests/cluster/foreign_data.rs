@@ -16,7 +16,7 @@ use crate::refusal::refused;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
-        "data_unknown_to_the_journal_is_not_touched",
+        "data_that_the_journal_does_not_record_stays_unchanged",
         REQUIREMENTS,
         foreign,
     )]

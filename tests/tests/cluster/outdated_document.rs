@@ -78,7 +78,8 @@ fn older() -> Result<()> {
     lives_by(&host, &old_certificate)
 }
 
-/// Checks that firstboot does not use an older document, names its source and gives both dates.
+/// Checks that firstboot does not use an older document, and reports the document's source and both
+/// dates.
 fn uses_no_older(
     host: &mut Host,
     old: &[u8],

@@ -68,7 +68,7 @@ impl Operator {
         programs::run_builder(&["pki", "sign", recipe, host.name(), path, "--pki", pki])
     }
 
-    /// Gives a node the document that answers its request.
+    /// Writes the document that answers a node's request to the node.
     fn answer(&self, host: &Host, options: &[&str]) -> Result<()> {
         let document = self.sign(host, options)?.ok()?;
         host.write(DOCUMENT, document, 0o644)
@@ -184,8 +184,7 @@ fn private_keys(hosts: &[Host]) -> Result<Vec<String>> {
         let text = host.read(OWN_KEYS)?;
         let mode = host.check(&["stat", "-c", "%a %U", OWN_KEYS])?;
         ensure!(mode.trim() == "600 root", "{mode}");
-        // The second line of a key comes after the fixed head of PKCS #8, and contains secret
-        // bytes.
+        // The second line of a key follows the fixed head of PKCS #8, and contains secret bytes.
         let blocks = text.split("-----BEGIN").skip(1);
         let second = blocks.filter_map(|block| block.lines().nth(2).map(str::to_owned));
         let second: Vec<String> = second.collect();

@@ -1,5 +1,5 @@
-//! Tests that the wrong machine gets nothing. firstboot refuses each wrong document, seed or
-//! overlay with the reason, and etcd does not start. A running member also refuses clients that
+//! Tests that the wrong machine receives no identity. firstboot refuses each wrong document, seed
+//! or overlay with the reason, and etcd does not start. A running member also refuses clients that
 //! have no right to connect.
 
 use std::fs;
@@ -96,7 +96,7 @@ fn documents() -> Result<()> {
     replace_document(&host, &fs::read(theirs.join("nodes/etcd-1/user-data"))?)?;
     refused(&mut host, "but this image trusts")?;
 
-    // The refusals have left no trace. With its own document, the machine becomes the node.
+    // The refusals have left no state behind. With its own document, the machine becomes the node.
     replace_document(&host, &own("etcd-1", "user-data")?)?;
     let plan = {
         host.boot()?;
@@ -215,7 +215,7 @@ fn strangers() -> Result<()> {
         let plain = curl(&format!("http://10.101.15.101:{port}/version"))?;
         ensure!(
             !plain.success() && plain.stdout.is_empty(),
-            "plain http to {port}: {plain:?}"
+            "plain HTTP to {port}: {plain:?}"
         );
     }
     let bare = curl("-k https://10.101.15.101:2379/version")?;

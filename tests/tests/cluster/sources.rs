@@ -129,8 +129,9 @@ fn server() -> Result<()> {
     Ok(())
 }
 
-/// A script that runs in place of systemd, and prints what firstboot finds in each of three runs:
-/// with all of the firmware's tables, without the OEM strings, and without QEMU's store.
+/// A script that runs in place of systemd, and prints the identity that firstboot finds in each of
+/// three runs: with all of the firmware's tables, without the OEM strings, and without QEMU's
+/// store.
 const FIRMWARE: &str = "#!/bin/sh
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin
 mount -t proc proc /proc

@@ -161,7 +161,7 @@ pub(crate) fn shown(page: &Path) -> Result<String> {
 }
 
 /// Returns the commands in a program's help, including subcommands, in the form `pki-show`. The
-/// empty string stands for the program itself.
+/// empty string denotes the program itself.
 fn commands(program: &Path, above: &[&str]) -> Result<Vec<String>> {
     let mut arguments = above.to_vec();
     arguments.push("--help");

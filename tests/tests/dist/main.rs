@@ -1,5 +1,5 @@
-//! Tests the packages that `make dist` builds. Every build gives the same bytes, and each package
-//! is installed and used in a root that contains no other file of the project.
+//! Tests the packages that `make dist` builds. Every build produces the same bytes, and each
+//! package is installed and used in a root that contains no other file of the project.
 
 mod commit;
 mod contents;

@@ -61,8 +61,8 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Checks that two builds give the same bytes. The second build runs under a different umask, in a
-/// different time zone, language and folder.
+/// Checks that two builds produce the same bytes. The second build runs under a different umask, in
+/// a different time zone, language and folder.
 fn same_bytes() -> Result<()> {
     let first = packages()?;
     let second = run::current()?.folder("packages-again")?;

@@ -53,7 +53,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             no_disk,
         ),
         trial(
-            "the_digest_is_of_what_yum_fetched_and_not_of_what_curl_got",
+            "the_digest_covers_the_metadata_that_yum_fetched_and_not_curls",
             REQUIREMENTS,
             lying_mirror,
         ),

@@ -37,7 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             interrupted,
         ),
         trial(
-            "the_journal_is_whole_on_the_volume_or_on_the_new_root",
+            "the_journal_is_complete_on_the_volume_or_on_the_new_root",
             REQUIREMENTS,
             restored,
         ),

@@ -42,7 +42,8 @@ fn callers() -> Result<()> {
     let bed = Bed::new("", RULES)?;
     let (host, network) = (&bed.host, &bed.provisioning.network);
     let links = CALLERS.map(|(name, _)| network.add(name));
-    // In addition to etcd and sshd, a program listens on every address, like a forgotten service.
+    // In addition to etcd and sshd, another program listens on every address, like a forgotten
+    // service.
     host.check(&[
         "systemd-run",
         "--unit=forgotten",

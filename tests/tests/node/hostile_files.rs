@@ -89,8 +89,8 @@ case $AT in */aside | */restore | */data)
 esac
 [ $hung = 0 ]";
 
-/// A script that restores the initial state before the next attack. The data is a copy, and the
-/// journal is from an earlier version, which relies on the ids in the log.
+/// A script that restores the initial state before the next attack. The data is a copy. The journal
+/// is from an earlier version of firstboot, which relies on the ids in the WAL.
 const CLEAR: &str = "systemctl stop firstboot etcd; rm -rf /var/lib/etcd /root/kept /run/firstboot/ready
 cp -a /root/volume /var/lib/etcd && cp -a /root/journal /var/lib/firstboot/journal; systemctl reset-failed";
 

@@ -17,11 +17,12 @@ use crate::system_calls::{self, INTERNET_ONLY, SERVER_ONLY};
 /// A directive, and the attempts that demonstrate its effect.
 struct Case {
     directive: &'static str,
-    /// Other directives that would give the same answer. These directives are removed in both runs.
+    /// Other directives that would cause the same answer. These directives are removed in both
+    /// runs.
     beside: &'static [&'static str],
     attempts: &'static [&'static str],
-    /// The answer to each attempt if the directive is set. Without the directive, the answer must
-    /// differ.
+    /// The answer to each attempt if the directive is set. The answer must differ if the directive
+    /// is not set.
     answer: &'static str,
 }
 
@@ -184,7 +185,8 @@ const SNAPSHOT: [Case; 10] = [
     ),
 ];
 
-/// Two limits that no attempt demonstrates. The test reads these limits from the running member.
+/// The two limits that no attempt demonstrates. The test reads these limits from the running
+/// member.
 const ELSEWHERE: [&str; 2] = ["LimitCORE", "LimitNOFILE"];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -253,7 +255,7 @@ fn running_member(host: &Host) -> Result<()> {
         );
     }
     // The process that systemd started as firstboot is now etcd. etcd has one filter more than
-    // systemd itself, which has only the test bed's filter.
+    // systemd, which has only the test bed's filter.
     let program = host.check(&["readlink", &format!("/proc/{}/exe", pid.trim())])?;
     ensure!(
         program.trim() == "/usr/local/bin/etcd",
@@ -367,8 +369,8 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
             found != answer,
             "{unit}.service: `{attempt}` is also {found} without {directive}=, so the attempt proves nothing"
         );
-        // Without the directive, the attempt must succeed. For attempts of these kinds, a different
-        // result is enough.
+        // Without the directive, the attempt must succeed. For attempts of these kinds, it is
+        // enough that the result differs.
         let hidden = [
             "opened",
             "pair",

@@ -9,8 +9,8 @@ use tests::host::Host;
 const PROBE: &str = include_str!("probe.py");
 const UNIT: &str = "etcd-image-probe";
 
-/// A name that stands for `firstboot exec` and its options, which precede a unit's program.
-/// `firstboot exec` protects the unit like a directive.
+/// A name for `firstboot exec` and its options, which precede a unit's program. `firstboot exec`
+/// protects the unit like a directive.
 pub(crate) const EXEC: &str = "firstboot exec";
 
 /// The directives that systemd 219 of CentOS 7 accepts and ignores, since it is built without
@@ -165,7 +165,7 @@ impl Sandbox {
         Ok(answers)
     }
 
-    /// Starts a program in the sandbox, and returns its journal for any result.
+    /// Starts a program in the sandbox, and returns the program's journal regardless of the result.
     fn start(&self, host: &Host, program: &str) -> Result<String> {
         self.write(host, program)?;
         let cursor = host

@@ -152,9 +152,9 @@ fn confined() -> Result<()> {
         "the kickstart does not load the module before it labels the files"
     );
     let vm = Vm::new(&node.host.root(), 3 << 30, prepare)?;
-    // The rest of a Debian node is out of scope. Therefore the node boots in a mode that only logs
-    // denials, and etcd is then restarted in enforcing mode. fstab=no, because all volumes are one
-    // file system here.
+    // This test checks only etcd's domain. Therefore the node boots in a mode that only logs
+    // denials, and etcd is then restarted in enforcing mode. The kernel argument fstab=no is set,
+    // because all volumes are one file system here.
     let words = "security=selinux selinux=1 enforcing=0 audit_backlog_limit=8192 fstab=no net.ifnames=0 loglevel=4";
     vm.run(
         words,

@@ -1,5 +1,5 @@
-//! Tests what `firstboot exec` allows and forbids. A program runs in place of etcd, behind etcd's
-//! filter.
+//! Tests the system calls that `firstboot exec` allows and forbids. A test program runs in place of
+//! etcd, with etcd's filter.
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
@@ -38,7 +38,7 @@ pub(crate) const SERVER_ONLY: [&str; 15] = [
 /// sockets, and routes.
 pub(crate) const INTERNET_ONLY: [&str; 3] = ["opened=1=1=0", "opened=1=2=0", "opened=16=3=0"];
 
-/// The calls that `firstboot exec` allows, which are all that a server needs.
+/// The system calls that `firstboot exec` allows, which are sufficient for a server.
 const SERVER: [&str; 9] = [
     "opened=2=1=0",
     "opened=2=1=6",
@@ -53,11 +53,11 @@ const SERVER: [&str; 9] = [
     "request=0x5421",
 ];
 
-/// The verdict of `firstboot exec` for each of the kernel's system calls.
+/// The verdict of `firstboot exec` on each of the kernel's system calls.
 const CALLS: &str = include_str!("../../../firstboot/src/exec/calls.txt");
 
-/// Refused calls whose refusal may not be visible, because Linux 6 no longer has them, never had
-/// them, or is built without modules, kexec or ports.
+/// The refused calls whose refusal may not be visible, because Linux 6 no longer has these calls,
+/// never had them, or is built without modules, kexec or ports.
 const SILENT: [&str; 23] = [
     "uselib",
     "_sysctl",
@@ -100,7 +100,8 @@ fn allowed(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Checks that every call that calls.txt refuses is indeed refused, and only by that filter.
+/// Checks that every call that calls.txt refuses is refused, and that no other filter refuses the
+/// call.
 fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     const NONE: &str = "refused ENOSYS";
     let refused = CALLS

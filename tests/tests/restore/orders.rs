@@ -1,5 +1,4 @@
-//! Helpers for clusters to restore, and for operators who give orders to all members at the same
-//! time.
+//! Helpers for tests that restore clusters, and for orders to all members at the same time.
 
 use std::fs;
 use std::thread;
@@ -54,7 +53,7 @@ pub(crate) fn restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     })
 }
 
-/// Gives the order to all hosts, and checks that each host carries out the order.
+/// Sends the order to all hosts, and checks that each host carries out the order.
 pub(crate) fn all_restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     let came = restore(orders)?;
     for (ran, (host, arguments)) in came.iter().zip(orders) {
@@ -67,11 +66,12 @@ pub(crate) fn all_restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     Ok(came)
 }
 
-/// `/etcd-image/image/` in base64. The nodes record their image checks below this prefix at any time.
+/// `/etcd-image/image/` in base64. The nodes record their image checks below this prefix at any
+/// time.
 const IMAGE_CHECKS: &str = "L2V0Y2QtaW1hZ2UvaW1hZ2Uv";
 
-/// Returns every key of this host's own member with its value, lease and revisions, except the image
-/// checks.
+/// Returns every key of this host's own member with its value, lease and revisions, except the
+/// image checks.
 pub(crate) fn content(host: &Host) -> Result<Value> {
     let json = etcdctl(host, "get '' --from-key --consistency=s --write-out=json")?;
     let answer: Value = serde_json::from_str(&json)?;

@@ -47,8 +47,8 @@ fn pulled() -> Result<()> {
         if all {
             victim.boot()?;
         }
-        // Either all members have restored the snapshot, or no member has. In both cases, the
-        // members form a single cluster.
+        // Either all members or none have restored the snapshot. In both cases, the members form a
+        // single cluster.
         for host in &bed.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }

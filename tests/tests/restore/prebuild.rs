@@ -19,7 +19,7 @@ use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
 use crate::orders::{SNAPSHOT, content};
 
 const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
-/// The number of attempts. etcdutl can finish before the test catches it. The test then tries
+/// The number of attempts. If etcdutl finishes before the test sends the signal, the test tries
 /// again.
 const MAX_ATTEMPTS: usize = 20;
 
@@ -100,7 +100,7 @@ fn all() -> Result<()> {
     host.boot()?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(host, "put answer 42")?;
-    // These values give etcdutl enough work.
+    // With these values, etcdutl works long enough for the test.
     host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?
         .ok()?;
     for number in 0..30 {
@@ -108,7 +108,7 @@ fn all() -> Result<()> {
     }
     etcdctl(host, &format!("snapshot save {SNAPSHOT}"))?;
 
-    // etcdutl fails, and leaves its work half done.
+    // etcdutl fails, and leaves incomplete data behind.
     let (restore, before) = caught(host, "KILL")?;
     let failed = restore.wait_with_output()?;
     let said = String::from_utf8_lossy(&failed.stderr);

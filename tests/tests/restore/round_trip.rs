@@ -1,4 +1,4 @@
-//! Tests a restore and its rollback, with each version of etcd.
+//! Tests a restore and the rollback of a restore, with each version of etcd.
 
 use std::fs;
 use std::process::Child;
@@ -29,8 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             test,
         )
     };
-    // Tests one version whose revision can be raised, and one version whose revision cannot be
-    // raised. For the other versions, a full life cycle already includes a restore.
+    // Tests one version of etcd whose revision can be raised, and one version whose revision cannot
+    // be raised. The life-cycle test of the other versions already includes a restore.
     vec![
         way("3.4.23", long, || there_and_back("3.4.23")),
         way("3.5.1", trial, || there_and_back("3.5.1")),
@@ -186,7 +186,7 @@ fn there_and_back(version: &str) -> Result<()> {
     etcdctl(two, "user delete alice")?;
     let (before, seen, first) = (content(one)?, revision(one)?, token(one)?);
 
-    // A client watches a key, and has received revisions that the restore removes.
+    // A client watches a key, and has received revisions that the restore later removes.
     let mut watch = start_watch(one, seen)?;
 
     plans(one)?;

@@ -1,4 +1,5 @@
-//! Tests a quorum that is permanently lost. One machine restores, and the other machines join it.
+//! Tests the permanent loss of a quorum. One machine restores a snapshot, and the other machines
+//! join that machine.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -102,7 +103,7 @@ fn refuses_beside_others(host: &Host) -> Result<()> {
 }
 
 /// On an operator's order, two machines that cannot reach each other both continue alone. A member
-/// that comes up at this point must not choose between the two clusters.
+/// that starts at this point must not choose between the two clusters.
 fn two_clusters() -> Result<()> {
     let mut bed = cluster("3.5.1")?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
@@ -137,7 +138,7 @@ fn two_clusters() -> Result<()> {
         ensure!(members.lines().count() == 1, "{members}");
     }
 
-    // An operator decides which of the two clusters is the right one.
+    // An operator decides which of the two clusters to keep.
     bed.hosts[1].cut_power()?;
     bed.replace_disk(1)?;
     bed.hosts[1].boot()?;

@@ -28,7 +28,7 @@ const ADDRESS: &str = "10.101.15.101";
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "a_machine_that_withholds_arp_replies_gets_nothing",
+            "a_machine_that_withholds_arp_replies_receives_no_document",
             REQUIREMENTS,
             held_back,
         ),
@@ -38,12 +38,12 @@ pub(crate) fn trials() -> Vec<Trial> {
             states,
         ),
         trial(
-            "a_card_in_another_network_is_not_the_clients",
+            "a_network_card_in_another_network_does_not_identify_the_client",
             REQUIREMENTS,
             networks,
         ),
         trial(
-            "a_machine_behind_a_router_is_known_by_its_address",
+            "a_machine_behind_a_router_is_identified_only_by_its_address",
             REQUIREMENTS,
             routers,
         ),
@@ -314,7 +314,7 @@ fn hidden() -> Result<()> {
     let server = Server::start(&ours, &[])?;
     let one = ours.network.add("etcd-1")?;
     server.wait_for_output(
-        "etcd-1 10.101.15.101: in this host's network, identified by its card 52:54:0a:65:0f:65",
+        "etcd-1 10.101.15.101: in this host's network, identified by its MAC address 52:54:0a:65:0f:65",
     )?;
     let url = format!("http://{SERVER}/{}", document_of(&one.mac));
     for header in [

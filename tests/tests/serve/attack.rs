@@ -1,4 +1,4 @@
-//! Tests hostile requests. No hostile request reopens the time window of a document, reaches a
+//! Tests hostile requests. No hostile request reopens the time window of a document, reads a
 //! different file, or hides a second request.
 
 mod log;
@@ -308,7 +308,7 @@ fn stops_and_listens() -> Result<()> {
     )
 }
 
-/// Checks that the server runs even if the disk for its output is full.
+/// Checks that the server keeps running if the disk for its output is full.
 fn needs_no_output(ours: &Provisioning) -> Result<()> {
     let mut command = ours.network.world().command("sh");
     command

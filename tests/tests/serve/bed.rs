@@ -198,7 +198,7 @@ impl Server {
     }
 }
 
-/// Returns the status and the text of a page, requested from a namespace.
+/// Returns the status and the text of the answer to a request for a path from a namespace.
 pub(crate) fn get(from: &Namespace, page: &str) -> Result<(u16, String)> {
     curl(from, &[], &format!("http://{SERVER}/{page}"))
 }
@@ -224,7 +224,7 @@ pub(crate) fn curl(from: &Namespace, options: &[&str], url: &str) -> Result<(u16
     Ok((status.parse()?, text.to_owned()))
 }
 
-/// Requests a page, and expects an answer with this status and these words.
+/// Requests a path, and expects an answer with this status and these words.
 pub(crate) fn expect(from: &Namespace, page: &str, status: u16, words: &str) -> Result<String> {
     let (found, text) = get(from, page)?;
     ensure!(
@@ -234,12 +234,12 @@ pub(crate) fn expect(from: &Namespace, page: &str, status: u16, words: &str) -> 
     Ok(text)
 }
 
-/// Returns the page from which a node's machine requests its document.
+/// Returns the path and query with which a node's machine requests its document.
 pub(crate) fn document_of(mac: &str) -> String {
     format!("node.json?mac={}", mac.replace(':', "%3A"))
 }
 
-/// Returns the page from which iPXE on a machine requests its script.
+/// Returns the path and query with which iPXE on a machine requests its script.
 pub(crate) fn script_of(link: &Link) -> String {
     format!("boot.ipxe?mac={}&serial=&uuid=", link.mac)
 }

@@ -71,8 +71,8 @@ pub(crate) fn follows(from: &Link, change: impl FnOnce() -> Result<()>) -> Resul
     Ok(())
 }
 
-/// Checks that the board accepts only valid client certificates of the cluster's CA, over https, and
-/// that every other page ignores the certificate.
+/// Checks that the board accepts only valid client certificates of the cluster's CA, over HTTPS,
+/// and that every other page ignores the certificate.
 pub(crate) fn opens_to_certificates(ours: &Provisioning, from: &Link, ca: &str) -> Result<()> {
     let folder = run::current()?.folder("board")?;
     let issue = |pki: &str, name: &str, more: &[&str]| -> Result<[String; 2]> {

@@ -35,12 +35,12 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "machines_enrol_by_https_once_an_operator_approves_their_keys",
+            "machines_enrol_over_https_after_an_operator_approves_their_keys",
             REQUIREMENTS,
             cluster,
         ),
         trial(
-            "no_machine_gets_certificates_as_another_or_for_a_key_of_another",
+            "no_machine_gets_certificates_for_another_node_or_for_another_nodes_key",
             REQUIREMENTS,
             hostile,
         ),
@@ -48,7 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Builds the demo's cluster with nodes that generate their own keys and are identified by their
-/// network cards, and with this line in `[tls]`.
+/// MAC addresses, and with this line in `[tls]`.
 pub(crate) fn built_with(lifetime: &str) -> Result<(Provisioning, PathBuf)> {
     etcd::release(etcd::DEMO)?;
     let mut text = fs::read_to_string(recipe("demo"))?;
@@ -179,7 +179,7 @@ fn request(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Posts a file from the machine with this link, which claims to have this network card.
+/// Posts a file from the machine with this link. The machine claims to have this MAC address.
 pub(crate) fn post(from: &Link, card: &str, body: &Path) -> Result<(u16, String)> {
     let data = format!("@{}", body.display());
     let options = ["--insecure", "--tlsv1.3", "--data-binary", &data];

@@ -35,7 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             retried_then_refused,
         ),
         trial(
-            "a_machine_known_by_serial_or_uuid_is_installed_once",
+            "a_machine_identified_by_serial_or_uuid_is_installed_once",
             REQUIREMENTS,
             firmware,
         ),

@@ -98,9 +98,9 @@ fn line_of(ours: &Provisioning, node: &str) -> Result<String> {
         .to_owned())
 }
 
-/// Boots three machines from the network, which become a cluster. Then one machine is lost, and
-/// comes back after the operator allows it. Each document is handed out only once, but no machine
-/// loses the answer to its request.
+/// Boots three machines from the network, which become a cluster. Then one machine is lost, and is
+/// installed again after the operator allows the installation. Each document is handed out only
+/// once, but a machine that loses an answer receives the document again.
 fn cluster() -> Result<()> {
     let ours = built()?;
     let tree = format!("http://{SERVER}/none/");
@@ -353,7 +353,7 @@ fn https() -> Result<()> {
     );
     board::opens_to_certificates(&ours, &one, &ca)?;
     let plain = get(&one.namespace, "node.json");
-    ensure!(plain.is_err(), "plain http is answered: {plain:?}");
+    ensure!(plain.is_err(), "plain HTTP is answered: {plain:?}");
     let names_node = "\"node\":\"etcd-1\"";
     server.wait_for_output(names_node)?;
     let said = server.output()?;

@@ -1,5 +1,5 @@
 //! Tests many clients, slow clients and silent clients. A machine that sends a single request must
-//! still get its answer.
+//! still receive an answer.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

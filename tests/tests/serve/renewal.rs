@@ -116,8 +116,8 @@ fn start(ours: &Provisioning) -> Result<Vec<Host>> {
     Ok(hosts)
 }
 
-/// Checks that the machine's card and address are not enough without the previous document, and
-/// that a plain file server hands out no documents.
+/// Checks that the machine's MAC address and IP address are not enough without the previous
+/// document, and that a plain file server hands out no documents.
 fn others_get_nothing(ours: &Provisioning, host: &Host) -> Result<()> {
     let page = document_of(&host.link().mac);
     let from = &host.link().namespace;

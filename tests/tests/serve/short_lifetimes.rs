@@ -51,7 +51,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             || renewed(10, 3),
         ),
         long(
-            "a_node_that_waits_or_is_off_longer_than_its_certificates_live_gets_new_ones",
+            "a_node_that_waits_or_is_off_until_its_certificates_expire_gets_new_certificates",
             REQUIREMENTS,
             off,
         ),

@@ -63,7 +63,8 @@ fn corpus() -> Result<()> {
     for (kind, [all, ours, theirs]) in &tally {
         println!("{kind:<45} {all:>5} {ours:>9} {theirs:>7}");
     }
-    // Only a checksum could reveal this damage, because it affects bytes that may have any value.
+    // Only a checksum could reveal this damage, because the damage affects bytes that may have any
+    // value.
     let blind = [
         "a byte of a value",
         "a byte of a key",

@@ -68,8 +68,8 @@ fn revision(etcd: &StandaloneEtcd) -> Result<i64> {
         .context("the answer contains no revision")
 }
 
-/// A copy whose parts differ in age can consist of intact pages, each in its place, and still
-/// contain almost no data.
+/// A copy whose parts are of different ages can consist of intact pages at their correct positions,
+/// and still contain almost no data.
 fn copies() -> Result<()> {
     let folder = run::current()?.folder("etcd")?;
     let etcd = StandaloneEtcd::start("3.5.1", &folder, &["--unsafe-no-fsync"])?;

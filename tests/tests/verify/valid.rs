@@ -1,4 +1,5 @@
-//! Tests that snapshots made by real etcds are good, and contain what etcdutl reports.
+//! Tests that firstboot reports snapshots of real etcds as good, and reports the same contents as
+//! etcdutl.
 
 use std::fs;
 use std::path::Path;

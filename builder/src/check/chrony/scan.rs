@@ -1,5 +1,5 @@
-//! Determines what the C library's sscanf reads at the start of a text. chronyd reads every number
-//! with sscanf, and reads the rest of the text as the next option.
+//! Determines what the C library's sscanf reads at the start of a string. chronyd reads every
+//! number with sscanf, and reads the rest of the text as the next option.
 
 use super::words::is_space;
 
@@ -172,7 +172,7 @@ fn float(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Texts, each with the number of bytes that glibc reads as a number.
+    /// Strings, each with the number of bytes that glibc reads as a number.
     const FLOATS: &[(&str, Option<usize>)] = &[
         ("1", Some(1)),
         ("1e", Some(2)),
@@ -204,7 +204,7 @@ mod tests {
 
     /// Compares the lengths with the results of glibc's sscanf in a test program.
     #[test]
-    fn numbers_are_read_as_by_glibc() {
+    fn numbers_are_read_as_glibc_reads_them() {
         for &(text, length) in FLOATS {
             assert_eq!(Scan::Float.take(text), length, "{text}");
         }

@@ -25,7 +25,7 @@ impl<'a> Element<'a> {
         self.node.attribute(attribute)
     }
 
-    /// Returns the value of an attribute, or an empty text if the attribute is missing.
+    /// Returns the value of an attribute, or an empty string if the attribute is missing.
     pub(super) fn text(&self, attribute: &str) -> &'a str {
         self.get(attribute).unwrap_or_default()
     }

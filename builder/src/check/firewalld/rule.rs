@@ -35,7 +35,7 @@ pub(super) struct Source {
     pub(super) span: Range<usize>,
 }
 
-/// What a rule matches.
+/// The element that a rule matches.
 #[derive(Debug)]
 pub(super) enum Kind {
     Service(String),

@@ -50,7 +50,10 @@ impl Reader for Service {
             (Kind::Service, "service") | (Kind::IcmpType, "icmptype")
                 if at.get("name").is_some() =>
             {
-                out.push(at.deprecated("name", "remove the attribute; the file name is the name"));
+                out.push(at.deprecated(
+                    "name",
+                    "remove the attribute; firewalld uses the file name as the name",
+                ));
             }
             (Kind::Service | Kind::Helper, "port" | "source-port") => self.port(at, out),
             (Kind::Service, "protocol") => {

@@ -21,8 +21,8 @@ pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     if digits(text) {
         return valid(text).map(|port| (port, port));
     }
-    // A name may contain a dash, so firewalld tries every way to split the text in two. Exactly one
-    // way must be valid.
+    // A name may contain a dash, so firewalld tries every way to split the string in two. Exactly
+    // one way must be valid.
     let parts: Vec<&str> = text.split('-').collect();
     let mut found = Vec::new();
     for at in (1..=parts.len()).rev() {
@@ -67,7 +67,7 @@ pub(super) fn is_ipv6(text: &str) -> bool {
     text.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Returns whether a text is an IPv4 address, with or without a mask.
+/// Returns whether a string is an IPv4 address, with or without a mask.
 pub(super) fn is_network4(text: &str) -> bool {
     let Some((address, mask)) = text.split_once('/') else {
         return is_ipv4(text);
@@ -80,7 +80,7 @@ pub(super) fn is_network4(text: &str) -> bool {
         }
 }
 
-/// Returns whether a text is an IPv6 address, with or without a mask.
+/// Returns whether a string is an IPv6 address, with or without a mask.
 pub(super) fn is_network6(text: &str) -> bool {
     let Some((address, mask)) = text.split_once('/') else {
         return is_ipv6(text);
@@ -92,7 +92,7 @@ fn bits(mask: &str, most: i64) -> bool {
     decimal(mask).is_some_and(|bits| (0..=most).contains(&bits))
 }
 
-/// Returns whether a text is a network of this family.
+/// Returns whether a string is a network of this family.
 pub(super) fn is_network(family: &str, text: &str) -> bool {
     match family {
         "ipv4" => is_network4(text),
@@ -116,7 +116,7 @@ pub(super) fn is_interface(text: &str) -> bool {
     (1..=16).contains(&text.chars().count()) && !text.contains([' ', '/', '!', '*'])
 }
 
-/// Returns whether a text is a 32-bit mark.
+/// Returns whether a string is a 32-bit mark.
 pub(super) fn is_uint32(text: &str) -> bool {
     any_radix(text).is_some_and(|number| (0..=i64::from(u32::MAX)).contains(&number))
 }
@@ -127,7 +127,7 @@ mod tests {
 
     /// Compares the ranges with the results of firewalld 0.6.3's functions.py under Python 2.7.
     #[test]
-    fn ports_are_read_as_by_firewalld() {
+    fn ports_are_read_as_firewalld_reads_them() {
         for (text, range) in [
             ("80", Some((80, 80))),
             ("0", Some((0, 0))),

@@ -96,7 +96,7 @@ fn zone(at: &Element<'_>, out: &mut Vec<Finding>) {
     {
         out.push(at.deprecated(
             name,
-            "remove the attribute; the file name is the name of the zone",
+            "remove the attribute; firewalld uses the file name as the zone's name",
         ));
     }
 }

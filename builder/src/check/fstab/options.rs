@@ -183,7 +183,7 @@ pub(super) enum XfsValue {
     Refused(&'static str),
 }
 
-/// Judges an option of XFS by its value (fs/xfs/xfs_super.c, xfs_parseargs).
+/// Classifies an option of XFS by its value (fs/xfs/xfs_super.c, xfs_parseargs).
 pub(super) fn xfs_value(option: &str) -> XfsValue {
     let Some((name, value)) = option.split_once('=') else {
         return XfsValue::Taken;
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_judged_as_by_xfs() {
+    fn a_value_is_checked_as_xfs_checks_it() {
         let of = xfs_value;
         for taken in [
             "allocsize=64m",
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_recognized_as_by_xfs() {
+    fn options_are_recognized_as_xfs_recognizes_them() {
         for known in ["grpid", "dax", "inode64", "logdev=/dev/sdb1", "noatime"] {
             assert!(known_to_xfs(known), "{known}");
         }

@@ -1,6 +1,6 @@
-//! Reports what pykickstart's RHEL7 handler refuses according to the table: unknown commands,
-//! missing options, too few or too many words, and options and commands that exclude each other
-//! (rhel7-branch, handlers/rhel7.py, commands/, base.py).
+//! Reports the faults that pykickstart's RHEL7 handler refuses according to the table: unknown
+//! commands, missing options, too few or too many words, and options and commands that exclude each
+//! other (rhel7-branch, handlers/rhel7.py, commands/, base.py).
 
 use recipes::diagnostic::nearest;
 
@@ -11,8 +11,8 @@ use super::{options, parse_rules};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// Reads a command, and reports what pykickstart refuses about it. Returns `None` if CentOS 7's
-/// pykickstart does not have the command.
+/// Reads a command, and reports the faults for which pykickstart refuses the command. Returns
+/// `None` if CentOS 7's pykickstart does not have the command.
 pub(super) fn read<'a>(
     words: &[Token],
     text: TextSpan<'a>,
@@ -113,7 +113,7 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Reports a rule of the table that the line breaks.
+/// Reports a violation of a rule in the table.
 fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Finding> {
     let shown = &line.name.value;
     let says = |name: &str| earlier.is_set(line, name);

@@ -7,7 +7,7 @@ use super::options::GivenOption;
 use super::{disk, split::Token};
 use crate::check::finding::Finding;
 
-/// Reports each setting of a command for which anaconda does something other than what the text
+/// Reports each setting of a command whose effect in anaconda differs from the effect that the text
 /// suggests.
 pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
     match line.command.name {

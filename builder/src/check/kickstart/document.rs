@@ -7,12 +7,12 @@ use super::{command, split::Token};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// The parts of a kickstart that can be read.
+/// The parts of a kickstart that the checker can read.
 #[derive(Debug, Default)]
 pub(super) struct Kickstart<'a> {
     pub(super) commands: Vec<Line<'a>>,
     pub(super) sections: Vec<Section<'a>>,
-    /// Whether it includes other files.
+    /// Whether the kickstart includes other files.
     pub(super) includes: bool,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
                 Finding::error(
                     "kickstart/command",
                     first.span.clone(),
-                    "an empty word is in place of a command",
+                    "the line has an empty word instead of a command",
                 )
                 .effect("anaconda crashes: IndexError")
                 .fix("remove the line"),

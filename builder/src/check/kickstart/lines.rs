@@ -4,7 +4,7 @@ use super::split::{SplitError, Token, split};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// Returns the lines of a text, each with its line end, like Python's splitlines. A lone carriage
+/// Returns the lines of a string, each with its line end, like Python's splitlines. A lone carriage
 /// return also ends a line.
 pub(super) fn lines(text: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     let mut rest = text;
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_split_as_by_python() {
+    fn lines_are_split_as_python_splits_them() {
         let all = |text: &'static str| {
             lines(TextSpan::whole(text))
                 .map(|line| line.text)

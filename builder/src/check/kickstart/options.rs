@@ -96,8 +96,8 @@ fn bad_value(word: &Token, message: String, instead: String) -> Finding {
         .fix(instead)
 }
 
-/// Returns the option that a name means: the option with exactly that name, or the only option
-/// whose name begins with it.
+/// Returns the option that a name denotes: the option with exactly that name, or the only option
+/// whose name begins with the given text.
 fn matching(
     command: &'static Command,
     shown: &str,

@@ -1,5 +1,5 @@
-//! Reports what pykickstart's individual commands refuse beyond the table (rhel7-branch, commands/,
-//! the parse method of each command).
+//! Reports the faults that pykickstart's individual commands refuse in addition to the faults in
+//! the table (rhel7-branch, commands/, the parse method of each command).
 
 use super::line::{EarlierLines, Line, stops_anaconda};
 use super::realm;

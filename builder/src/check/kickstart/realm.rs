@@ -16,7 +16,7 @@ const OPTIONS: [(&str, bool); 6] = [
     ("computer-ou", true),
 ];
 
-/// Reports what pykickstart refuses about the line.
+/// Reports the faults for which pykickstart refuses the line.
 pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Finding> {
     let refuse = |message: &str, instead: &str| {
         Some(stops_anaconda("kickstart/words", line, message, instead))

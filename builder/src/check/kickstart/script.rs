@@ -261,8 +261,8 @@ pub(in crate::check) fn bash_says(script: &str) -> Option<(usize, String)> {
         .stderr(Stdio::piped())
         .spawn()
         .ok()?;
-    // Writing does not block, because bash reads the whole script before it reports much, and its
-    // messages fit into a pipe.
+    // This write cannot deadlock, because bash reads the whole script before it writes more
+    // messages than fit in the pipe's buffer.
     let written = child.stdin.take()?.write_all(script.as_bytes());
     let output = child.wait_with_output().ok()?;
     if output.status.success() && written.is_ok() {

@@ -86,7 +86,7 @@ fn finish(mut words: Vec<Token>, current: Option<Token>) -> Vec<Token> {
     words
 }
 
-/// Splits a text into words as Python's shlex does.
+/// Splits a string into words as Python's shlex does.
 pub(in crate::check) fn shell_words(text: &str) -> Result<Vec<String>, SplitError> {
     let words = split(TextSpan::whole(text), false)?.0;
     Ok(words.into_iter().map(|word| word.value).collect())
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_split_as_by_python() {
+    fn words_are_split_as_python_splits_them() {
         assert_eq!(
             values(r#"a 'b c'd "e\"f" g\ h '' # i"#),
             ["a", "b cd", "e\"f", "g h", ""]

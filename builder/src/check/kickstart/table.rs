@@ -26,7 +26,7 @@ pub(super) enum Words {
     Raw,
     /// Any number of words, which the command ignores.
     Any,
-    /// At least and at most this many words.
+    /// The minimum and the maximum number of words.
     Between(usize, usize),
 }
 

@@ -256,7 +256,7 @@ mod tests {
     /// Each value was written to a kernel with the same functions as 3.10.0-1160, in calls of the
     /// same lengths as systemd's.
     #[test]
-    fn a_value_is_judged_as_by_the_kernel() {
+    fn a_value_is_checked_as_the_kernel_checks_it() {
         for accepted in [
             "net.ipv4.ip_local_port_range = 40000 40000",
             "net.ipv4.ip_local_reserved_ports = 1-3,5,",

@@ -79,7 +79,7 @@ const NETLINK: [&str; 18] = [
     "rdma",
 ];
 
-/// Returns whether a text is a netlink address: a family by name or number, and a group, which
+/// Returns whether a string is a netlink address: a family by name or number, and a group, which
 /// systemd 219 does not check (`socket_address_parse_netlink`).
 pub(in crate::check) fn is_netlink(text: &str) -> bool {
     let family = text
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_as_by_systemd_219() {
+    fn addresses_are_read_as_systemd_219_reads_them() {
         for text in ["80", "0x50", "127.0.0.1:80", "[::1]:80", "lo:80"] {
             assert_eq!(parse(text), Ok(Family::Internet), "{text}");
         }

@@ -31,7 +31,7 @@ const DAYS: [(&str, &str); 7] = [
     ("sunday", "sun"),
 ];
 
-/// Returns whether systemd 219 accepts a text as a calendar event.
+/// Returns whether systemd 219 accepts a string as a calendar event.
 pub(in crate::check) fn is_calendar(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     NAMES.contains(&lower.as_str()) || parse(&lower).is_some()
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calendar_events_are_read_as_by_systemd_219() {
+    fn calendar_events_are_read_as_systemd_219_reads_them() {
         for text in [
             "daily",
             "Weekly",

@@ -79,7 +79,7 @@ pub(in crate::check) fn is_loadable(name: &str) -> bool {
     }
 }
 
-/// Returns whether a text can follow the @ of a name.
+/// Returns whether a string can follow the @ in a name.
 pub(in crate::check) fn is_instance(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c == '@' || is_name_character(c))
 }
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_by_systemd_219() {
+    fn names_are_read_as_systemd_219_reads_them() {
         assert_eq!(form("a.service"), Some(Form::Plain));
         assert_eq!(form("a@b@c.service"), Some(Form::Instance));
         assert_eq!(form("a@.service"), Some(Form::Template));

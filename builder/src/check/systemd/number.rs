@@ -4,7 +4,7 @@
 use super::words::Extract;
 use crate::check::text::TextSpan;
 
-/// A number at the beginning of a text.
+/// A number at the beginning of a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) struct Scan<'a> {
     negative: bool,
@@ -19,7 +19,7 @@ fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r')
 }
 
-/// Parses the number at the beginning of a text, after optional white space and an optional sign.
+/// Parses the number at the beginning of a string, after optional white space and an optional sign.
 /// Base 0 reads `0x10` as 16 and `010` as 8.
 pub(in crate::check) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
     let trimmed = text.trim_start_matches(is_space);
@@ -45,14 +45,14 @@ pub(in crate::check) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
 }
 
 impl Scan<'_> {
-    /// Returns the value of strtol and strtoll, or `None` if it is out of range.
+    /// Returns the value that strtol and strtoll return, or `None` if the value is out of range.
     pub(in crate::check) fn signed(self) -> Option<i64> {
         let value = i128::try_from(self.magnitude).ok()?;
         i64::try_from(if self.negative { -value } else { value }).ok()
     }
 
-    /// Returns the value of strtoul and strtoull, which wrap a negative number, or `None` if it is
-    /// out of range.
+    /// Returns the value that strtoul and strtoull return, or `None` if the value is out of range.
+    /// Both functions wrap a negative number.
     pub(in crate::check) fn unsigned(self) -> Option<u64> {
         let value = u64::try_from(self.magnitude).ok()?;
         Some(if self.negative {
@@ -63,7 +63,7 @@ impl Scan<'_> {
     }
 }
 
-/// Parses a number that makes up the whole text.
+/// Parses a number that makes up the whole string.
 fn whole(text: &str) -> Option<Scan<'_>> {
     scan(text, 0).filter(|scan| scan.rest.is_empty())
 }
@@ -120,7 +120,8 @@ const SIGNALS: [&str; 31] = [
     "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
-/// Returns whether a text names a signal: by name, with or without SIG, by number, or as `RTMIN+N`.
+/// Returns whether a string denotes a signal: by name, with or without SIG, by number, or as
+/// `RTMIN+N`.
 pub(in crate::check) fn is_signal(text: &str) -> bool {
     let one = |text: &str| {
         let (number, first) = text
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_as_by_c() {
+    fn numbers_are_read_as_c_reads_them() {
         assert_eq!(
             ["0x10", "010", "+5", " 5", "-0"].map(int),
             [Some(16), Some(8), Some(5), Some(5), Some(0)]

@@ -128,7 +128,7 @@ pub(in crate::check) fn is_quota(text: &str) -> bool {
             && double(text).is_some_and(|percent| percent > 0.0 || percent.is_nan()))
 }
 
-/// Returns the floating-point number at the beginning of a text, as scanf reads it.
+/// Returns the floating-point number at the beginning of a string, as scanf reads the number.
 fn double(text: &str) -> Option<f64> {
     let trimmed = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
     let unsigned = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
@@ -190,8 +190,8 @@ fn percent(text: &str) -> Option<u32> {
     number::unsigned(text.strip_suffix('%')?).filter(|percent| *percent <= 100)
 }
 
-/// Returns whether a value of `TasksMax=` is valid: a number above 0, a percentage of what the
-/// system allows, or nothing.
+/// Returns whether a value of `TasksMax=` is valid: a number above 0, a percentage of the system's
+/// limit, or nothing.
 pub(in crate::check) fn is_tasks_max(text: &str) -> bool {
     let number = percent(text)
         .map(u64::from)
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_limits_are_read_as_by_systemd_219() {
+    fn sizes_and_limits_are_read_as_systemd_219_reads_them() {
         assert_eq!(
             [size("1G 500M", 1024), size("10B", 1024), size("1.5K", 1000)],
             [Some(1_598_029_824), Some(10), Some(1500)]

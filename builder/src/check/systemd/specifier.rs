@@ -7,7 +7,7 @@ use super::name;
 pub(in crate::check) enum Table {
     /// `unit_name_printf`, for names of units and folders.
     Name,
-    /// `unit_full_printf`, for texts, paths and conditions.
+    /// `unit_full_printf`, for strings, paths and conditions.
     Full,
 }
 
@@ -94,13 +94,13 @@ impl Subject {
             (User::Unknown, _) => "/unknown",
             (User::Other(name), 'u') => name,
             (User::Other(name), 'U') if super::number::unsigned(name).is_some() => name,
-            // PID 1 does not ask a name service.
+            // PID 1 does not query a name service.
             (User::Other(_), _) => return Err(letter),
         };
         Ok(value.to_owned())
     }
 
-    /// Resolves the specifiers of a text. The error is the letter of a specifier that systemd 219
+    /// Resolves the specifiers in a string. The error is the letter of a specifier that systemd 219
     /// cannot resolve.
     pub(in crate::check) fn expand(&self, table: Table, text: &str) -> Result<String, char> {
         let mut out = String::new();
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn specifiers_are_expanded_as_by_systemd_219() {
+    fn specifiers_are_expanded_as_systemd_219_expands_them() {
         let unit = |id: &str, user| Subject {
             id: id.into(),
             user,

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_by_systemd_219() {
+    fn times_are_read_as_systemd_219_reads_them() {
         assert_eq!(sec("5min 20s"), Some(320 * SECOND));
         assert_eq!(
             [

@@ -1,4 +1,4 @@
-//! Splits texts into words. systemd 219 splits words in two ways. [`Words`] (`split`,
+//! Splits strings into words. systemd 219 splits strings in two ways. [`Words`] (`split`,
 //! FOREACH_WORD_QUOTED) recognizes a quote only at the start of a word, and keeps backslashes.
 //! [`Extract`] (`extract_first_word`) joins quoted pieces, and removes backslashes.
 
@@ -9,7 +9,7 @@ pub(in crate::check) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// Returns a text without blanks at either end (`strstrip`). Unicode defines more white-space
+/// Returns a string without blanks at either end (`strstrip`). Unicode defines more white-space
 /// characters than systemd recognizes.
 pub(in crate::check) fn strip(text: TextSpan<'_>) -> TextSpan<'_> {
     let text = skip_blank(text);
@@ -36,7 +36,7 @@ fn skip_blank(text: TextSpan<'_>) -> TextSpan<'_> {
     text.from(text.text.bytes().take_while(|byte| is_blank(*byte)).count())
 }
 
-/// Returns the length of a text up to a stop byte that does not follow a backslash.
+/// Returns the length of a string up to the first stop byte that does not follow a backslash.
 fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {

@@ -70,7 +70,8 @@ fn unquoted(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-/// Returns whether sscanf reads two numbers with `%u:%u`, which ignores the rest.
+/// Returns whether sscanf reads two numbers with `%u:%u`. sscanf ignores the text after the
+/// numbers.
 fn is_device(text: &str) -> bool {
     let minor = scan(text, 10).and_then(|major| major.rest.strip_prefix(':'));
     minor.and_then(|minor| scan(minor, 10)).is_some()
@@ -90,7 +91,7 @@ fn attributes(argument: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// Checks an ACL (`parse_acl` of src/shared/acl-util.c, acl_from_text(3)). The builder cannot know
+/// Checks an ACL (`parse_acl` of src/shared/acl-util.c, acl_from_text(3)). The builder cannot check
 /// whether the users in the ACL exist on the node.
 fn acl(argument: TextSpan<'_>) -> Option<Finding> {
     let entries = unquoted(argument.text)
@@ -126,7 +127,8 @@ fn acl(argument: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// Returns whether a text is valid permissions: each of r, w and x at most once, or - in its place.
+/// Returns whether a string contains valid permissions: each of r, w and x at most once, or -
+/// instead of a letter.
 fn is_permissions(text: &str) -> bool {
     let once = |c: char| text.matches(c).count() <= 1;
     (1..=3).contains(&text.len())

@@ -42,7 +42,8 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         }
         let upper = name.to_ascii_uppercase();
         if upper == "CAP_AUDIT_READ" {
-            // The capability is harmless, because systemd 219's own journald unit uses it.
+            // The capability causes no finding, because systemd 219's own journald unit names this
+            // capability.
             let finding = Finding::warning(
                 "unit/capability",
                 place,
@@ -119,8 +120,8 @@ pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -
         "noroot-locked",
     ];
     let (words, rest) = Words::of(assignment.value).all();
-    // systemd compares with the text from the word's start to the next blank, so a quote after the
-    // word is part of the compared text.
+    // systemd compares the text from the word's start to the next blank, so a quote after the word
+    // is part of the compared text.
     let is_bit = |word: &&TextSpan<'_>| {
         let from = assignment
             .value
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn capabilities_are_read_as_by_libcap() {
+    fn capabilities_are_read_as_libcap_reads_them() {
         for text in [
             "",
             "=",

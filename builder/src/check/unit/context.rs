@@ -20,12 +20,12 @@ pub(super) struct Context {
     pub(super) triggers: bool,
 }
 
-/// The verdict of systemd 219 on a text after it has resolved the text's specifiers.
+/// The verdict of systemd 219 on a string after resolving its specifiers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resolved {
     /// systemd accepts the text.
     Right,
-    /// systemd does not accept the text for any unit of this name.
+    /// systemd does not accept the string for any unit of this name.
     Wrong,
     /// systemd cannot resolve this specifier.
     Unresolved(char),
@@ -106,7 +106,7 @@ impl Context {
         }
     }
 
-    /// Resolves the specifiers of a text for each subject.
+    /// Resolves the specifiers in a string for each subject.
     fn expand(&self, table: Table, text: &str) -> Vec<Result<String, char>> {
         if self.subjects.is_empty() || !text.contains('%') {
             return vec![Ok(text.to_owned())];
@@ -117,8 +117,8 @@ impl Context {
             .collect()
     }
 
-    /// Returns whether systemd 219 accepts a text after it has resolved the text's specifiers.
-    /// `takes` decides whether the result is accepted.
+    /// Returns whether systemd 219 accepts a string after resolving its specifiers. `takes` decides
+    /// whether the result is accepted.
     pub(super) fn judge(&self, table: Table, text: &str, takes: impl Fn(&str) -> bool) -> Resolved {
         let all = self.expand(table, text);
         if all
@@ -145,7 +145,7 @@ impl Context {
         }
     }
 
-    /// Resolves the specifiers of a text for the first subject.
+    /// Resolves the specifiers in a string for the first subject.
     pub(super) fn first(&self, table: Table, text: &str) -> Result<String, char> {
         self.expand(table, text).swap_remove(0)
     }

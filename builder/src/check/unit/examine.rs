@@ -1,4 +1,4 @@
-//! Determines what systemd 219 reads from one unit file.
+//! Determines which parts of a unit file systemd 219 reads.
 
 use recipes::diagnostic::nearest;
 
@@ -12,7 +12,7 @@ use crate::check::finding::Finding;
 use crate::check::tables::{self, Directives};
 use crate::check::text::TextSpan;
 
-/// What systemd 219 reads from one unit file.
+/// The parts of one unit file that systemd 219 reads.
 #[derive(Debug, Default)]
 pub(in crate::check) struct Examined<'a> {
     /// The headers of its sections.

@@ -21,8 +21,8 @@ struct Form<'a> {
     takes: &'a dyn Fn(&str) -> bool,
 }
 
-/// Returns whether systemd 219 accepts a value of this form, or `None` if the form is not handled
-/// here.
+/// Returns whether systemd 219 accepts a value of this form, or `None` if this module does not
+/// handle the form.
 pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     let is_absolute = |text: &str| text.starts_with('/');
     let is_path = |text: &str| text.starts_with('/') && is_utf8(text.as_bytes());
@@ -52,7 +52,7 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
         return Some(Ok(()));
     }
     let rule = match form {
-        "string%" => value("a text in UTF-8", &|text| is_utf8(text.as_bytes())),
+        "string%" => value("valid UTF-8 text", &|text| is_utf8(text.as_bytes())),
         "condition-string" => value("a text", &|_| true),
         "path%" => path(&is_path),
         "watched-path" | "condition-path" => path(&is_absolute),
@@ -66,7 +66,10 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
         "listen-packet" => value("a path, or an abstract name after an @", &is_local),
         "listen" if address::parse(text) == Err(Wrong::Interface) => value(INTERFACE, &|_| false),
         "listen" => value(ADDRESS, &|text| address::parse(text).is_ok()),
-        "instance" => value("a text of letters, digits and :-_.\\@", &name::is_instance),
+        "instance" => value(
+            "a string of letters, digits and :-_.\\@",
+            &name::is_instance,
+        ),
         _ => return unit(form, text, context),
     };
     let text = if form.starts_with("condition") {
@@ -111,7 +114,7 @@ fn judge(form: &Form<'_>, text: &str, context: &Context) -> ValueResult {
     }
 }
 
-/// Returns whether a name on the bus is valid (`service_name_is_valid` of sd-bus).
+/// Returns whether a D-Bus name is valid (`service_name_is_valid` of sd-bus).
 fn is_bus_name(text: &str) -> bool {
     let (unique, rest) = text
         .strip_prefix(':')

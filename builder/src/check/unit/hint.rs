@@ -1,4 +1,4 @@
-//! Hints on what to write instead of values of later systemd releases.
+//! Hints for replacing values of later systemd releases.
 
 use super::assignment::Assignment;
 use crate::check::finding::Finding;

@@ -46,7 +46,7 @@ fn string(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     let right = is_utf8(word.text.as_bytes());
     if !right {
         out.push(
-            refuse_word("unit/value-form", word, "a text in UTF-8")
+            refuse_word("unit/value-form", word, "valid UTF-8 text")
                 .fix("remove the invalid characters"),
         );
     }

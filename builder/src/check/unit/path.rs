@@ -1,4 +1,4 @@
-//! Determines the unit that a file belongs to, from the file's path.
+//! Determines from a file's path to which unit the file belongs.
 
 use crate::check::systemd::name;
 

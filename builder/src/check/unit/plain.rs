@@ -8,8 +8,8 @@ use crate::check::systemd::quantities::{self, Limit, LimitValue};
 use crate::check::systemd::words::{is_blank, is_utf8};
 use crate::check::systemd::{calendar, number, time};
 
-/// Returns whether systemd 219 accepts a value of this form, or `None` if the form is not handled
-/// here.
+/// Returns whether systemd 219 accepts a value of this form, or `None` if this module does not
+/// handle the form.
 pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     Some(match form {
         "bool" => expect(
@@ -22,7 +22,7 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
             "unit/value-word",
             "yes or no, optionally after | and !",
         ),
-        "string" => value(is_utf8(text.as_bytes()), "a text in UTF-8"),
+        "string" => value(is_utf8(text.as_bytes()), "valid UTF-8 text"),
         "label" | "interface" => Ok(()),
         "path" => expect(
             text.starts_with('/') && is_utf8(text.as_bytes()),

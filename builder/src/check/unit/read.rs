@@ -21,7 +21,7 @@ pub(super) enum Reader {
 }
 
 impl Reader {
-    /// Returns what systemd 219 does with a file after a line that it cannot parse.
+    /// Returns the reaction of systemd 219 to a line that it cannot parse.
     fn stops(self) -> &'static str {
         match self {
             Self::Unit => "systemd refuses to load the unit",
@@ -53,8 +53,8 @@ fn comment(line: &str) -> bool {
     strip(TextSpan::whole(line)).text.starts_with(['#', ';'])
 }
 
-/// A text with each continued line joined to the next. Joining does not change the length of the
-/// text, so places stay valid.
+/// The text of a file in which each continued line is joined to the next. Joining does not change
+/// the length of the text, so places stay valid.
 #[derive(Debug)]
 pub(in crate::check) struct Joined {
     pub(super) text: String,
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_outside_known_sections_are_not_judged() {
+    fn lines_outside_known_sections_are_not_checked() {
         let known = |name: &str| name == "Service";
         let read = |text| read(text, Reader::Unit, known);
         assert_eq!(read("Junk\n[Service]\nA=1\n").stopped, None);

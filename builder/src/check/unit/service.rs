@@ -54,7 +54,7 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
     }
     if let (Some(second), true) = (starts.get(1), kind != "oneshot") {
         let message = format!("a service of Type={kind} has a second start command");
-        let instead = "only Type=oneshot can have several commands; move the first into ExecStartPre=, or to pass a ; to the program, write \\;";
+        let instead = "only Type=oneshot can have several commands; move the first command into ExecStartPre=. To pass a literal ; to the program, write \\;";
         return Some((Some(*second), "unit/second-command", message, instead));
     }
     if kind == "oneshot" {

@@ -56,7 +56,7 @@ fn refuses(finding: &Finding) -> bool {
 }
 
 #[test]
-fn every_value_is_judged_as_by_systemd_219() {
+fn every_value_is_checked_as_systemd_219_checks_it() {
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
     for (directive, verdict, value) in table(VALUES) {
@@ -95,7 +95,7 @@ fn every_value_is_judged_as_by_systemd_219() {
 }
 
 #[test]
-fn every_command_line_is_judged_as_by_systemd_219() {
+fn every_command_line_is_checked_as_systemd_219_checks_it() {
     let mut wrong = Vec::new();
     for (kind, verdict, value) in table(COMMANDS) {
         let first = if kind == "oneshot" {
@@ -144,11 +144,12 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// The rules of findings about the whole unit, which do not belong to a line that systemd can log.
+/// The rules of findings about the whole unit. These findings do not belong to a line that systemd
+/// can log.
 const OF_THE_UNIT: [&str; 3] = ["unit/refused", "unit/second-command", "unit/continuation"];
 
 #[test]
-fn every_unit_is_judged_as_by_systemd_219() {
+fn every_unit_is_checked_as_systemd_219_checks_it() {
     let mut wrong = Vec::new();
     for case in cases() {
         let file = |(name, _, text): &(&str, _, &'static str)| {

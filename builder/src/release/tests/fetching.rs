@@ -235,7 +235,7 @@ fn an_unreachable_server_is_named_with_its_url() {
         "{text}"
     );
     assert!(
-        text.contains("refused") && text.contains("not an http or https URL"),
+        text.contains("refused") && text.contains("not an HTTP or HTTPS URL"),
         "{text}"
     );
 }

@@ -39,7 +39,7 @@ fn impatient() -> RetryPolicy {
     }
 }
 
-/// A separate cache, and the progress lines of the builds that use it.
+/// A separate cache, and the progress lines of the builds that use this cache.
 struct Bench {
     folder: TempDir,
     said: Heard,

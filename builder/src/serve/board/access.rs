@@ -1,5 +1,5 @@
-//! Decides who may see the board: any user on the server's own host, and users elsewhere who have
-//! the token or a client certificate of the cluster's CA.
+//! Decides who may view the board: any user on the server's own host, and users on other hosts who
+//! have the token or a client certificate of the cluster's CA.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub(super) struct Access {
 #[derive(Debug)]
 pub(super) struct Denied {
     pub(super) refusal: Refusal,
-    /// The header that makes a browser ask for the token.
+    /// The header that makes a browser ask the user for the token.
     pub(super) challenge: Option<(HeaderName, HeaderValue)>,
 }
 
@@ -85,7 +85,7 @@ impl Access {
                 Err(Denied::because(Refusal::forbidden(
                     RefusalId::BoardCertificate,
                     format!(
-                        "the board requires a client certificate, over https: {why}. `builder pki \
+                        "the board requires a client certificate, over HTTPS: {why}. `builder pki \
                          client NAME` issues one"
                     ),
                 )))

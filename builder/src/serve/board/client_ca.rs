@@ -1,7 +1,7 @@
-//! Judges the client certificate with which an operator asks for the board.
+//! Checks the client certificate with which an operator requests the board.
 //!
-//! The TLS handshake proves only that the client has the certificate's key. The server judges the
-//! certificate for each request, so that a client with a bad certificate learns the reason, and so
+//! The TLS handshake proves only that the client has the certificate's key. The server checks the
+//! certificate at each request, so that a client with a bad certificate receives the reason, and so
 //! that a connection does not outlive its certificate.
 
 use std::path::Path;
@@ -24,7 +24,7 @@ use crate::text_file;
 /// The maximum size of the file with the authorities.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The authorities whose client certificates give access to the board.
+/// The authorities whose client certificates permit access to the board.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct ClientCa(Arc<dyn ClientCertVerifier>);
 
@@ -58,7 +58,7 @@ impl ClientCa {
         Arc::new(AnyCertificate(Arc::clone(&self.0)))
     }
 
-    /// Judges a certificate chain that begins with the leaf. Returns the reason if the chain is
+    /// Checks a certificate chain that begins with the leaf. Returns the reason if the chain is
     /// refused.
     pub(super) fn judge(
         &self,
@@ -82,7 +82,7 @@ impl ClientCa {
                 ) => "the certificate is not signed by a CA in the file of --board-ca",
                 _ => "the certificate is not a valid client certificate",
             })?;
-        // The CA also signs the certificates with which the nodes serve.
+        // The CA also signs the nodes' server certificates.
         match pki::is_for_servers(leaf) {
             Ok(false) => Ok(()),
             Ok(true) => Err("the certificate is a node's, because it is also valid for servers"),

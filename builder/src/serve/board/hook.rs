@@ -71,7 +71,7 @@ fn call(command: &str, event: &str, patience: Duration) -> io::Result<()> {
 }
 
 /// Waits for a command that is the leader of its process group. Kills the group if the command
-/// takes too long.
+/// exceeds the time limit.
 pub(in crate::serve) fn wait(child: &mut Child, patience: Duration) -> io::Result<()> {
     let begun = Instant::now();
     loop {

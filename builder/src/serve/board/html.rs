@@ -1,4 +1,4 @@
-//! Renders the page. Every text that does not come from the server itself is escaped.
+//! Renders the page. Every string that does not come from the server itself is escaped.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -7,7 +7,7 @@ use members::survey::{Row, health, role, size};
 use super::view::{Machine, MachineStage, View};
 use crate::status::{Report, days, word};
 
-/// A text in which the characters that are special in HTML are escaped.
+/// A string in which the characters that are special in HTML are escaped.
 pub(super) struct Escaped<T>(pub(super) T);
 
 impl<T: Display> Display for Escaped<T> {

@@ -1,7 +1,7 @@
 //! The board: one page that shows each machine with its stage, and the cluster's members, live. The
 //! board is read-only.
 //!
-//! `access` decides who may see the board, and `client_ca` judges client certificates. `view`
+//! `access` decides who may view the board, and `client_ca` checks client certificates. `view`
 //! collects the server's information, and `html` and `metrics` render it. `live` sends each change
 //! to the open pages, which `subscribers` manages. `hook` calls the operator's command for each
 //! event.

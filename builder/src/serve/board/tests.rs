@@ -1,4 +1,4 @@
-//! Tests of what the board shows, and of who may see it.
+//! Tests of the contents of the board, and of the access rules.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Collects what the board shows: the machines, from the server's records, and the newest report of
-//! the members.
+//! Collects the contents of the board: the machines, from the server's records, and the newest
+//! report of the members.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::status::Report;
 /// The maximum size of a node document.
 const MAX_DOCUMENT_BYTES: u64 = 1 << 20;
 
-/// Everything on the board.
+/// The contents of the board.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) cluster: String,
@@ -30,7 +30,7 @@ pub(super) struct View {
     pub(super) asks_members: bool,
 }
 
-/// One machine.
+/// One machine on the board.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Machine {
     pub(super) name: String,
@@ -39,14 +39,14 @@ pub(super) struct Machine {
     pub(super) stage: MachineStage,
     /// The stage in detail.
     pub(super) detail: &'static str,
-    /// When the stage began, RFC 3339.
+    /// The time at which the stage began, as in RFC 3339.
     pub(super) since: Option<String>,
     /// The last message of the machine.
     pub(super) message: Option<String>,
     /// The result of the newest `--power` calls.
     pub(super) power: Option<PowerResult>,
     pub(super) attempts: u32,
-    /// When the machine first fetched its document, RFC 3339.
+    /// The time at which the machine first fetched its document, as in RFC 3339.
     pub(super) document: Option<String>,
     /// The serial of the image that was the newest when the document was issued.
     pub(super) image: Option<u64>,

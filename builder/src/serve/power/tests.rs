@@ -1,4 +1,4 @@
-//! Tests of when a machine is switched, and of how the command is called.
+//! Tests that check when a machine is switched, and how the command is called.
 
 use std::cell::RefCell;
 use std::fs;
@@ -38,7 +38,7 @@ fn a_machine_is_switched_once_for_each_permission_and_each_failed_attempt() {
     let failed_twice = fail(&mut installation, "one", 5);
     assert!(
         !wants(Some(&failed), &failed_twice),
-        "the report came twice"
+        "the report arrived twice"
     );
 
     installation.send("two".to_owned(), at(6));
@@ -131,7 +131,7 @@ fn a_failure_contains_what_the_command_printed() {
         failed.to_string().contains("exit status: 7") && failed.to_string().contains("no route"),
         "{failed}"
     );
-    // This command prints more than fits into a pipe.
+    // This command prints more bytes than fit into a pipe's buffer.
     let program = script(
         dir.path(),
         "head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 1",

@@ -41,9 +41,9 @@ pub(crate) struct Installation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Event {
-    /// What happened.
+    /// The step that happened.
     pub(crate) step: Step,
-    /// When it happened.
+    /// The time of the step.
     #[serde(with = "time")]
     pub(crate) at: SystemTime,
     /// The reason, if something failed or was refused.
@@ -76,13 +76,13 @@ pub(crate) enum NextBoot {
     Install(u32),
     /// Boot from the disk. The machine was installed at this time.
     Disk(SystemTime),
-    /// Boot from the disk. All attempts have been used, and none was completed.
+    /// Boot from the disk. All attempts have been used, and no attempt was completed.
     Held,
     /// Boot from the disk. This node has no record, so its disk may contain data.
     Unknown,
 }
 
-/// Why a report is rejected.
+/// The reason why a report is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StaleReport;
 
@@ -92,8 +92,8 @@ impl Installation {
         Self::default()
     }
 
-    /// Decides what the machine must do. `retries` is the number of times that an unfinished
-    /// installation is tried again.
+    /// Decides what the machine must do at its next boot. `retries` is the number of times that an
+    /// unfinished installation is tried again.
     pub(crate) fn next(&self, retries: u32) -> NextBoot {
         match self.installed {
             Some(at) => NextBoot::Disk(at),
@@ -148,9 +148,9 @@ impl Installation {
         }
     }
 
-    /// Records that the node document was handed out. Only an installed system asks for the
-    /// document. If there is no report, either the report was lost, or something else installed the
-    /// system.
+    /// Records that the node document was handed out. Only an installed system requests the
+    /// document. If there is no report, either the report was lost, or something other than this
+    /// server installed the system.
     pub(crate) fn document(&mut self, now: SystemTime) {
         if self.installed.is_none() {
             self.installed = Some(now);

@@ -1,6 +1,7 @@
-//! What `builder serve` records for each node: the progress of its installation, when its document
-//! was handed out, and which documents for the node the outputs contained. The installation and the
-//! delivery have separate files, because an operator can allow each of them again.
+//! The records that `builder serve` keeps for each node: the progress of its installation, when its
+//! document was handed out, and which documents for the node the outputs contained. The
+//! installation and the delivery have separate files, because an operator can allow each of them
+//! again.
 //!
 //! ```text
 //! STATE/CLUSTER/first-build        created by the cluster's first build; a document without a record has not been handed out
@@ -11,10 +12,10 @@
 //!
 //! The folder belongs to the cluster and not to one output, because another output, a new build, or
 //! a copy on another host must not cause a reinstallation of a running cluster's machines. The
-//! server installs only machines that `builder allow` has permitted, because no build can know what
-//! is on a machine's disk. The first delivery of a document does not need this permission, because
-//! the first build generates the document's keys, so no machine can have received the document
-//! before.
+//! server installs only machines that `builder allow` has permitted, because no build can determine
+//! what is on a machine's disk. The first delivery of a document does not need this permission,
+//! because the first build generates the document's keys, so no machine can have received the
+//! document before.
 
 mod document;
 mod install;
@@ -142,7 +143,7 @@ impl Record {
     }
 
     /// Returns the digests of the newest documents of a node in the outputs that were served. Only
-    /// the node and the operator know these digests. A damaged record is treated as empty. The
+    /// the node and the operator have these digests. A damaged record is treated as empty. The
     /// machine then receives its document only if the operator allows it.
     pub(crate) fn served(&self, node: &Label) -> Vec<Sha256> {
         let recorded = self.read(node, SERVED, "--document");

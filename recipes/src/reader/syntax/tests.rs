@@ -119,7 +119,7 @@ const SLIPS: &[(&str, &str, &str, &str)] = &[
     ("name =\u{a0}\"prod\"\n", "\u{a0}", "U+00A0", "plain space"),
     ("a = 1\rb = 2\n", "\r", "carriage return", "LF or CRLF"),
     ("a = 1\n\0\n", "\0", "U+0000", "UTF-8"),
-    ("name = \"prod\n", "\"prod", "not closed", "end the text"),
+    ("name = \"prod\n", "\"prod", "not closed", "end the string"),
     (
         "[etcd]\nquota = \"1\"\nx = 1\nquota = \"2\"\n",
         "quota",

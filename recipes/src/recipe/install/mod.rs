@@ -33,11 +33,11 @@ pub struct Install {
     /// The URLs of the folder image/. If there are none, the installer uses the folder of the
     /// kickstart (`inst.ks=`).
     pub servers: Vec<Base>,
-    /// The disk to install on; `None` means the first disk that the installer finds.
+    /// The disk to install on. `None` means the first disk that the installer finds.
     pub disk: Option<Disk>,
     /// The sizes of the partitions.
     pub partitions: Partitions,
-    /// What happens to the data of an earlier installation.
+    /// Whether the data of an earlier installation is kept.
     pub data: InstallData,
     /// The time zone.
     pub timezone: Timezone,
@@ -47,7 +47,7 @@ pub struct Install {
     pub keyboard: Keymap,
     /// The keys that may log in as root.
     pub ssh_keys: Vec<SshKey>,
-    /// The hash of root's password; `None` means that the password is locked.
+    /// The hash of root's password. `None` means that the password is locked.
     pub root_password: Option<CryptHash>,
     /// Additional packages.
     pub packages: Vec<Package>,
@@ -55,14 +55,14 @@ pub struct Install {
     pub console: Option<Word>,
 }
 
-/// What an installation does with the volume of etcd that an earlier installation left.
+/// How an installation handles the etcd volume of an earlier installation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum InstallData {
     /// The installation erases the whole disk.
     #[default]
     Wipe,
-    /// The installation keeps the volume and the journal of firstboot. If the installation cannot
-    /// prove that both belong to this node, it ends without any change.
+    /// The installation keeps the volume and the journal of firstboot. If the installer cannot
+    /// verify that both belong to this node, the installation ends without any change.
     Keep,
 }
 
@@ -73,7 +73,7 @@ pub struct Partitions {
     pub boot: Size,
     /// The size of the root file system.
     pub root: Size,
-    /// The size of /var/lib/etcd; `None` means the rest of the disk.
+    /// The size of /var/lib/etcd. `None` means the rest of the disk.
     pub etcd: Option<Size>,
 }
 
@@ -173,7 +173,7 @@ fn read_trees(root: &Table<'_>, table: Option<&Table<'_>>, family: Family) -> Op
             table.place("family").unwrap_or_else(|| table.header())
         });
         let message = format!("{} has no public tree", family.name());
-        let help = "serve the contents of its DVD over http, and write the address: trees = \
+        let help = "serve the contents of its DVD over HTTP, and write the address: trees = \
             [\"http://…/\"]";
         root.report(
             Diagnostic::error(place, message)

@@ -114,7 +114,7 @@ fn similar(text: &str, table: &'static str) -> Option<&'static str> {
         .or_else(|| words(table).find(|name| name.to_lowercase() == preferred))
         .or_else(|| words(table).find(of_language))
         .or_else(|| words(table).find(|name| LANGUAGES.contains(&(&lower, name))))
-        // A much shorter name would match only the first letters.
+        // A name that is much shorter than the known name would match only in its first letters.
         .or_else(|| {
             nearest(
                 text,
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_7_knows_is_taken() {
+    fn names_that_the_installer_supports_are_accepted() {
         for zone in [
             "UTC",
             "Etc/UTC",

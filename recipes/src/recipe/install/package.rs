@@ -51,7 +51,7 @@ impl FromStr for Package {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.contains(char::is_whitespace) {
             return Err(
-                "expected one package; write each package as a separate text, as in \
+                "expected one package; write each package as a separate string, as in \
                  [\"vim-enhanced\", \"tmux\"]",
             );
         }
@@ -94,8 +94,8 @@ impl fmt::Display for Package {
     }
 }
 
-/// Returns whether any text matches both of two shell patterns with `*` and `?`. A name without `*`
-/// and `?` is a pattern that matches only itself.
+/// Returns whether any string matches both of two shell patterns with `*` and `?`. A name without
+/// `*` and `?` is a pattern that matches only itself.
 fn overlap(one: &[u8], other: &[u8]) -> bool {
     match (one, other) {
         ([], []) => true,

@@ -96,7 +96,7 @@ impl fmt::Display for RepoName {
     }
 }
 
-/// Reads the repositories of `[[install.repo]]`. By default, these are the repositories that belong
+/// Reads the repositories in `[[install.repo]]`. By default, these are the repositories that belong
 /// to the trees.
 pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) -> Vec<Repo> {
     let Some(table) = table.filter(|table| table.place("repo").is_some()) else {

@@ -56,7 +56,7 @@ fn a_backup_has_defaults_and_no_secrets() {
     let http =
         with("destination = \"s3://backups\"\n[backup.s3]\nendpoint = \"http://10.0.0.9:9000\"");
     assert!(
-        said(&http)[0].contains("plain http exposes the snapshots"),
+        said(&http)[0].contains("plain HTTP exposes the snapshots"),
         "{:?}",
         said(&http)
     );

@@ -92,7 +92,7 @@ const PIECES: [&str; 46] = [
     "- name: x",
 ];
 
-/// The values that the test gives to keys.
+/// The values that the test assigns to keys.
 const VALUES: [&str; 23] = [
     "1",
     "-1",
@@ -123,7 +123,7 @@ fn full() -> String {
     format!("{GOOD}{MORE}")
 }
 
-/// Reads a text and inspects each finding.
+/// Reads a recipe's text, and inspects each finding.
 #[track_caller]
 fn check(text: &str) {
     let reading = read(text);

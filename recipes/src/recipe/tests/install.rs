@@ -120,6 +120,6 @@ fn a_name_that_the_installer_would_replace_is_refused() {
     );
     refused(
         "packages = [\"vim-enhanced htop\"]",
-        "write each package as a separate text",
+        "write each package as a separate string",
     );
 }

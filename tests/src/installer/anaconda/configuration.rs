@@ -56,7 +56,7 @@ fn words(words: &[&str]) -> Vec<String> {
 pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
     let mut effects = Vec::new();
     effects.push(authconfig(data));
-    // See SELinux.execute.
+    // Models SELinux.execute.
     if let Some(mode) = data.selinux {
         effects.push(Effect::Set {
             path: "/etc/selinux/config",

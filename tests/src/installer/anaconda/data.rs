@@ -1,5 +1,4 @@
-//! The meaning of the commands, according to pykickstart's RHEL7 handler and anaconda's own parse
-//! methods.
+//! Reads the commands like pykickstart's RHEL7 handler and anaconda's own parse methods.
 
 use std::collections::BTreeSet;
 

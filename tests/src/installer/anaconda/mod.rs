@@ -1,4 +1,5 @@
-//! Decides what anaconda 21.48.22.159 does with a kickstart. Other modules carry out these actions.
+//! Determines the actions of anaconda 21.48.22.159 for a kickstart. Other modules carry out these
+//! actions.
 //!
 //! Each part names the function of anaconda, pykickstart or blivet that it models. `said.txt`
 //! contains the output of the real classes for many kickstarts, and a test compares it with this
@@ -22,22 +23,22 @@ pub(super) use types::Stop;
 pub use types::{Effect, Partition, Plan, Selection, User, Volume};
 pub use values::End;
 
-/// Returns what anaconda does on this machine with a kickstart whose %pre has run. The errors are
-/// those that end anaconda before the packages.
+/// Returns the actions of anaconda on this machine for a kickstart whose %pre has run. The errors
+/// are those that end anaconda before the packages.
 pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> Result<Plan, Stop> {
     let data = Data::read(kickstart, hardware)?;
     let mut plan = Plan {
         end: data.end,
         ..Plan::default()
     };
-    // The program `anaconda` does this step after it has read the kickstart.
+    // The program `anaconda` performs this step after it has read the kickstart.
     if !data.timezone.nontp {
         plan.before.push(Effect::Installer(vec![
             "systemctl".into(),
             "start".into(),
             "chronyd".into(),
         ]));
-        // See Timezone.setup.
+        // Models Timezone.setup.
         if data.excluded.contains("chrony") {
             plan.before.push(Effect::Installer(vec![
                 "systemctl".into(),
@@ -50,7 +51,7 @@ pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> R
     // install.py, doInstall: setup of authconfig, firewall, timezone.
     let services = configuration::services(&data);
     plan.software = software::select(&data, hardware, &plan);
-    // See install.py, doConfiguration.
+    // Models install.py, doConfiguration.
     plan.after = configuration::effects(&data, &services);
     Ok(plan)
 }

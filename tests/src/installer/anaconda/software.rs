@@ -9,12 +9,12 @@ use super::types::{Plan, Selection};
 /// Models install.py, doInstall.
 pub(super) fn select(data: &Data, hardware: &Hardware, plan: &Plan) -> Selection {
     let mut packages = data.packages.clone();
-    // See kickstart.py, Timezone.setup.
+    // Models kickstart.py, Timezone.setup.
     if !data.timezone.nontp && !data.excluded.contains("chrony") {
         packages.insert("chrony".into());
     }
     let mut required = BTreeSet::new();
-    // See Authconfig.setup, Firewall.setup.
+    // Models Authconfig.setup and Firewall.setup.
     required.extend(data.authconfig.iter().map(|_| "authconfig".to_owned()));
     required.extend(data.firewall.seen.then(|| "firewalld".to_owned()));
     // bootloader.py: the packages of GRUB2 and EFIGRUB.

@@ -160,7 +160,7 @@ fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<BTreeMap<String, u64>, Strin
             .filter(|part| part.disk == disk.name && part.existing.is_none())
             .map(|part| part.mib)
             .sum();
-        // Because of alignment, the first mebibyte of the disk is unused.
+        // The first mebibyte of the disk is unused because of alignment.
         let left = (disk.bytes >> 20).checked_sub(needed + 1).ok_or_else(|| {
             format!(
                 "Unable to allocate requested partition scheme on {}",

@@ -136,7 +136,7 @@ fn says(case: &Case) -> Result<Vec<String>> {
     }
     let text = case.kickstart.join("\n");
     let said = model(&text, &|_| Ok(None), &hardware, words);
-    // If the model stops, its reason is worded differently from anaconda's.
+    // If the model stops, the text of its reason differs from anaconda's text.
     let stop = said.split(':').next().filter(|_| said.starts_with("stops"));
     Ok(stop.map_or_else(
         || said.lines().map(str::to_owned).collect(),
@@ -150,7 +150,8 @@ fn the_model_agrees_with_anaconda_on_each_kickstart() -> Result<()> {
     ensure!(cases.len() > 130, "only {} cases", cases.len());
     for case in &cases {
         let model = says(case).with_context(|| case.name.clone())?;
-        // Both "a " and "a" stand for a list without words.
+        // Ignore trailing blanks, because an entry `a` with an empty list may be printed as "a " or
+        // as "a".
         let trimmed = |lines: &[String]| {
             lines
                 .iter()

@@ -8,15 +8,15 @@ use super::values::End;
 /// How anaconda ends after an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) enum Stop {
-    /// anaconda ends before it has registered its exit handler. The machine stays on, with a frozen
-    /// screen.
+    /// anaconda ends before it has registered its exit handler. The machine stays on, and its
+    /// screen no longer changes.
     Early(String),
-    /// anaconda ends through its exit handler, which carries out the final action that the kickstart
-    /// requests, such as `reboot`.
+    /// anaconda ends through its exit handler, which carries out the final action that the
+    /// kickstart requests, such as `reboot`.
     Late(String),
 }
 
-/// Something that anaconda does to the new system, or to the installer itself.
+/// An action of anaconda on the new system, or on the installer itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// A program that runs in the installer.

@@ -1,4 +1,4 @@
-//! Tests what the kickstart reader accepts and refuses.
+//! Tests the text that the kickstart reader accepts and refuses.
 
 use anyhow::{Result, bail};
 

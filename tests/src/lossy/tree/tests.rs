@@ -24,7 +24,7 @@ fn rename(tree: &mut Tree, from: &str, to: &str) {
 }
 
 /// Makes an old file, and renames a new file over it. The arguments set whether the file is flushed
-/// before the rename, and the folder after it.
+/// before the rename, and whether the folder is flushed after the rename.
 fn replaced(flush_file: bool, flush_folder: bool) -> Tree {
     let mut tree = Tree::default();
     file(&mut tree, ROOT, "a", "old");

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-/// A round, in which a node is lost and comes back.
+/// A round, in which a node is lost and returns.
 #[derive(Debug)]
 pub(crate) struct Round {
     /// The index of the victim's node.
     pub(crate) victim: usize,
-    /// How the victim goes down.
+    /// The way in which the victim goes down.
     pub(crate) end: End,
     /// Whether the victim's new disk is installed with the kickstart. Otherwise, the disk is a copy
     /// of an installed disk, which is identical and faster to make.
     pub(crate) reinstall: bool,
-    /// The network fault that exists when the victim comes back.
+    /// The network fault that exists when the victim returns.
     pub(crate) trouble: Trouble,
     /// The time after which a partition is healed.
     pub(crate) healed_after: Duration,
 }
 
-/// How a node goes down.
+/// The way in which a node goes down.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
     /// All processes of the node die, but its kernel still closes their connections.

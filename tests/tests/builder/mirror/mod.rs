@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("an_interrupted_mirror_is_resumed", &[], resumed),
         trial(
-            "a_second_run_downloads_only_what_is_missing_or_wrong",
+            "a_second_run_downloads_only_missing_or_wrong_files",
             &[],
             second_run,
         ),
@@ -53,7 +53,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             hostile::paths,
         ),
         trial(
-            "a_mirror_follows_no_link_and_needs_room",
+            "a_mirror_follows_no_link_and_requires_free_space",
             &[],
             hostile::links_and_room,
         ),

@@ -68,7 +68,7 @@ impl Site {
         process::run(self.command()?.args(command.get_args()).args(more))
     }
 
-    /// Returns the text of a page.
+    /// Returns the text that the server returns for a path.
     fn page(&self, page: &str) -> Result<String> {
         let mut curl = self.network.world().command("curl");
         curl.args(["--silent", "--noproxy", "*", "--max-time", "10"])
@@ -118,7 +118,7 @@ pub(super) fn site() -> Result<()> {
     let installs = "not installed until `builder allow";
     ensure!(said.contains(installs), "it has no tree:\n{said}");
 
-    // The server serves the whole mirror: a mirror of the server is identical.
+    // The server serves the whole mirror, so a mirror of the server is identical.
     let copy = fixture.path("copy-of-the-copy");
     process::run(upstream.mirror_to(&mut site.command()?, &copy))?.ok()?;
     let all = |folder| -> Result<_> {

@@ -1,4 +1,4 @@
-//! A server with everything that a recipe names, and a folder into which it is mirrored.
+//! A server with all files that a recipe names, and a folder for a mirror of these files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -95,13 +95,15 @@ impl Upstream {
         process::run(self.mirror_to(&mut command, &self.file("")).args(more))
     }
 
-    /// Runs `builder mirror`, which must succeed. Returns the output if it is JSON.
+    /// Runs `builder mirror`, and fails if the command does not succeed. Returns the output if it
+    /// is JSON.
     pub(super) fn mirrored(&self, more: &[&str]) -> Result<Value> {
         let said = self.run(more)?.ok()?;
         Ok(serde_json::from_str(&said).unwrap_or_default())
     }
 
-    /// Runs `builder mirror`, which must fail, print these words, and not complete the mirror.
+    /// Runs `builder mirror`, and checks that the command fails, prints these words, and does not
+    /// complete the mirror.
     pub(super) fn refused(&self, words: &[&str]) -> Result<()> {
         check_output(&self.run(&[])?, 1, words)?;
         ensure!(!self.file("mirror.json").exists(), "the mirror is complete");

@@ -1,4 +1,4 @@
-//! Tests options that get a path without a file of the expected kind.
+//! Tests options whose argument is a path without a file of the expected kind.
 
 use std::fs;
 use std::process::Command;
@@ -118,8 +118,8 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
     ),
 ];
 
-/// Gives each option a folder, a FIFO or a missing path instead of a file. 124 is timeout's exit
-/// code for a command that hangs.
+/// Passes a folder, a FIFO or a missing path to each option instead of a file. 124 is timeout's
+/// exit code for a command that hangs.
 pub(super) fn no_file() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;

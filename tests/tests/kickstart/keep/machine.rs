@@ -1,4 +1,4 @@
-//! A machine on which the `%pre` script runs: folders stand for /sys and for the machine's disk.
+//! A machine on which the `%pre` script runs. Folders represent /sys and the machine's disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -186,7 +186,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Gives the machine this network card as its only card.
+    /// Sets the machine's only network card.
     pub(super) fn card(&self, mac: &str) -> Result<()> {
         let card = self.folder.join("sys/class/net/eth0");
         fs::create_dir_all(&card)?;
@@ -217,7 +217,7 @@ impl Machine {
         self.folder.join("devices").join(device).join(path)
     }
 
-    /// Reads a file of a file system. The device `..` stands for the installer itself.
+    /// Reads a file of a file system. The device name `..` denotes the installer itself.
     pub(super) fn read(&self, device: &str, path: &str) -> Result<String> {
         let file = match device {
             ".." => self.folder.join(path),
@@ -265,8 +265,8 @@ impl Machine {
         self.append_to_journal(&before)
     }
 
-    /// Runs `%pre`, and returns the disk's lines or the reason of the failure. With `cut`, the power
-    /// fails at that change.
+    /// Runs `%pre`, and returns the disk's lines or the reason of the failure. With `cut`, the
+    /// power fails at that change.
     pub(super) fn run(&self, cut: Option<u32>) -> Result<Result<String, String>> {
         let why = self.folder.join("run/etcd-image/why");
         for stale in [

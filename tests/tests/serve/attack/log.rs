@@ -86,7 +86,7 @@ fn full_at(
     while filler.write_all(&[0; 4096]).is_ok() {}
     let builder = programs::builder()?;
     let mut command = ours.network.world().command("sh");
-    // The server's log is also on a full disk.
+    // The disk for the server's log is also full.
     command
         .args(["-c", "exec \"$@\" > /dev/full", "sh"])
         .arg(builder)

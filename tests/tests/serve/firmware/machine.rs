@@ -40,8 +40,8 @@ pub(super) struct Machine {
     firmware: Firmware,
     /// Whether iPXE is loaded by TFTP and not from the card's ROM.
     chained: bool,
-    /// The machine's network cards, in their order on the bus. Only the last card is connected to
-    /// the network.
+    /// The machine's network cards, in their order on the bus. Only the last network card is
+    /// connected to the network.
     cards: Vec<String>,
     /// Additional QEMU arguments.
     more: Vec<String>,

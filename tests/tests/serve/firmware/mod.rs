@@ -188,8 +188,8 @@ fn uefi_rom() -> Result<()> {
     Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?)
 }
 
-/// Makes a bed in which only this setting identifies etcd-1, whose MAC differs from the MAC in the
-/// recipe.
+/// Makes a bed in which only this setting identifies etcd-1. The machine's MAC address differs from
+/// the MAC address in the recipe.
 fn by_firmware(word: &str) -> Result<Bed> {
     Bed::new(
         built_with(|last| {

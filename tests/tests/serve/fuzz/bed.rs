@@ -16,11 +16,11 @@ use super::oracle::{Oracle, is_for};
 use crate::bed::{SERVER, Server, allow, expect};
 use crate::enrolment::{self, post};
 
-/// A text that occurs only in files that are not public.
+/// A string that occurs only in files that are not public.
 const SECRET: &str = "a-secret-outside-of-all-public-folders";
 const TOKEN: &str = "board-token-0123456789abcdef";
 
-/// The server, its machines, and the judge of its answers.
+/// The server, its machines, and the oracle that checks its answers.
 pub(super) struct Bed {
     pub(super) askers: Vec<Asker>,
     pub(super) oracle: Oracle,
@@ -149,7 +149,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Checks that the server still gives each machine the files that the machine may receive.
+    /// Checks that the server still sends each machine the files that the machine may receive.
     pub(super) fn check_normal_requests(&self) -> Result<()> {
         let sums = fs::read_to_string(self.ours.out().join("image/SHA256SUMS"))?;
         for asker in &self.askers {

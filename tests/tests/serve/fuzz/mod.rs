@@ -30,7 +30,8 @@ const REQUESTS: [usize; 2] = [2_000, 10_000];
 /// The limit for the server's peak memory.
 const MAX_RESIDENT_KIB: u64 = 128 << 10;
 
-/// How often each kind of answer was seen: its status, or what a successful answer contained.
+/// The number of answers of each kind. The kind is the status, or the kind of content in a
+/// successful answer.
 pub(super) type Counts = BTreeMap<String, usize>;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -96,7 +97,7 @@ fn fuzz() -> Result<()> {
     bed.check_normal_requests()
 }
 
-/// Sends one request, and judges the answers.
+/// Sends one request, and checks the answers.
 fn one(
     bed: &Bed,
     asker: &Asker,
@@ -127,7 +128,7 @@ fn one(
     Ok(())
 }
 
-/// Checks that the requests reached everything that they are meant to attack.
+/// Checks that the requests reached every part of the server that they are meant to attack.
 fn check_coverage(counts: &Counts, requests: usize) -> Result<()> {
     eprintln!("{requests} requests: {counts:?}");
     let wanted = [

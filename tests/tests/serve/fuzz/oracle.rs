@@ -15,7 +15,7 @@ use super::request::{Port, Request};
 pub(super) struct Oracle {
     /// The files that any client may receive, by size.
     pub(super) public: BTreeMap<usize, Vec<Vec<u8>>>,
-    /// Texts that no answer may contain.
+    /// Strings that no answer may contain.
     pub(super) secrets: Vec<Vec<u8>>,
     pub(super) known: Knowledge,
 }
@@ -48,7 +48,7 @@ impl Kind {
 }
 
 impl Oracle {
-    /// Judges all answers to a request.
+    /// Checks all answers to a request.
     pub(super) fn judge(
         &self,
         asker: &Asker,
@@ -97,7 +97,7 @@ impl Oracle {
         files.is_some_and(|files| files.iter().any(|file| file.starts_with(response.body)))
     }
 
-    /// Judges an answer that must be a part of a public file.
+    /// Checks an answer that must be a part of a public file.
     fn judge_part(&self, response: &Response<'_>) -> Result<Kind> {
         let range = response
             .header("content-range")
@@ -123,7 +123,7 @@ impl Oracle {
         Ok(Kind::Part)
     }
 
-    /// Judges an answer whose text the server generated.
+    /// Checks an answer whose text the server generated.
     fn judge_text(
         &self,
         asker: &Asker,
@@ -168,7 +168,7 @@ impl Oracle {
     }
 }
 
-/// Judges a script for iPXE. The script must not contain a command that the client wrote, and may
+/// Checks a script for iPXE. The script must not contain a command that the client wrote, and may
 /// only install the requesting machine's own node.
 fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
     for line in text.lines() {
@@ -200,7 +200,7 @@ fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
     ))
 }
 
-/// Judges a document. The document must be for the requesting machine's node, and its certificates
+/// Checks a document. The document must be for the requesting machine's node, and its certificates
 /// must be for that node's keys.
 fn judge_document(asker: &Asker, text: &str) -> Result<()> {
     let envelope: Envelope =

@@ -225,7 +225,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Returns a node's name and a token, which is invented or was sent by the server to some
+    /// Returns a node's name and a token. The token is invented, or the server sent it to some
     /// machine.
     fn token(&mut self) -> (String, String) {
         let known = self.tokens().lock().map(|tokens| tokens.clone());

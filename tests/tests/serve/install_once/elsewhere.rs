@@ -1,4 +1,4 @@
-//! Tests the record of installations in a different place, or from a different build.
+//! Tests the record of installations at a different location, or from a different build.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,7 +27,7 @@ pub(super) fn elsewhere() -> Result<()> {
         "{again}"
     );
 
-    // The record also applies to a second output, which is in a different place.
+    // The record also applies to a second output at a different location.
     let state = ours
         .out()
         .with_file_name("out.state")
@@ -53,7 +53,7 @@ pub(super) fn elsewhere() -> Result<()> {
 
     // The next server runs on a different host, which has only the output.
     let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
-    server.wait_for_output("is not the record that the cluster's first build began")?;
+    server.wait_for_output("is not the record that the cluster's first build created")?;
     for machine in [&one, &two] {
         let left = script(machine)?;
         ensure!(

@@ -1,4 +1,4 @@
-//! A machine that boots from the network, and the server's information about the machine.
+//! A machine that boots from the network, and the server's record of the machine.
 
 use anyhow::{Result, ensure};
 use tests::network::{Link, Namespace};

@@ -1,4 +1,4 @@
-//! Puts pages in the wrong place, and makes pointers point to the wrong page.
+//! Moves pages to the wrong position, and changes pointers so that they point to the wrong page.
 
 use super::case::{Case, free_pages};
 use crate::image::{Image, PAGE, Used};

@@ -1,14 +1,14 @@
 //! Compares firstboot's verdicts on damaged contents with the behaviour of real etcds.
 //!
-//! `verdicts.txt` lists what three etcds (3.5, 3.6 and 3.7) did with each damaged database. Each
-//! etcd tried to restore the database, to start with it, and to serve requests. firstboot refuses
-//! every database with which one of the etcds failed or started without authentication. If
-//! firstboot refuses a database that all three etcds accept, the file shows that. Each run repeats
-//! the experiment for a sample of the cases.
+//! `verdicts.txt` lists the results of three etcds (3.5, 3.6 and 3.7) with each damaged database.
+//! Each etcd tried to restore the database, to start with it, and to serve requests. firstboot
+//! refuses every database with which one of the etcds failed or started without authentication. The
+//! file also shows which databases firstboot refuses although all three etcds accept them. Each run
+//! repeats the experiment for a sample of the cases.
 //!
-//! `JUDGE= cargo test -p tests --test verify -- etcd_does_what` repeats the experiment for all
-//! cases, which takes an hour. `JUDGE=alarm,meta` repeats the experiment for the cases with one of
-//! these words in their names. Both commands write the results to `target/verdicts.txt`.
+//! `JUDGE= cargo test -p tests --test verify -- etcd_behaves` repeats the experiment for all cases,
+//! which takes an hour. `JUDGE=alarm,meta` repeats the experiment for the cases with one of these
+//! words in their names. Both commands write the results to `target/verdicts.txt`.
 
 mod base;
 mod mutations;
@@ -61,7 +61,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             &[],
             recorded,
         ),
-        trial("etcd_does_what_was_recorded", &needs, asked),
+        trial("etcd_behaves_as_recorded", &needs, asked),
     ]
 }
 
@@ -196,7 +196,7 @@ fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
     let table = table()?;
     let folder = run::current()?.folder("damage")?;
     let mut lines = format!(
-        "# What etcd {} did with each damaged database, and firstboot's verdict.\n",
+        "# The results of etcd {} with each damaged database, and firstboot's verdict.\n",
         ETCDS.join(", ")
     );
     let mut reasons = String::new();

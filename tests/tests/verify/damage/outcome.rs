@@ -1,5 +1,5 @@
-//! Determines what a real etcd does with a snapshot. The etcd is restored from the snapshot,
-//! started, queried for all its data, used, and started again.
+//! Determines how a real etcd handles a snapshot. The etcd is restored from the snapshot, started,
+//! queried for all its data, used, and started again.
 
 use std::path::Path;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Outcome {
 }
 
 const ARGUMENTS: [&str; 2] = ["--unsafe-no-fsync", "--logger=zap"];
-/// How long etcd may take to start.
+/// The time limit for etcd's start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs this version of etcd in an empty folder.

@@ -1,4 +1,4 @@
-//! Finds the reason why firewalld ignores a rule (firewalld 0.6.3, core/rich.py, Rich_Rule.check;
+//! Determines why firewalld ignores a rule (firewalld 0.6.3, core/rich.py, Rich_Rule.check;
 //! base.py, REJECT_TYPES).
 
 use std::ops::Range;
