@@ -15,6 +15,7 @@ pub use repo::{Repo, RepoKey, RepoName};
 use super::ssh::SshKey;
 use super::values::{Base, CryptHash, Size, Word};
 use crate::Sha256;
+use crate::cluster::InstallData;
 use crate::diagnostic::Diagnostic;
 use crate::reader::{Located, Table};
 
@@ -53,17 +54,6 @@ pub struct Install {
     pub packages: Vec<Package>,
     /// A serial console in the kernel's notation (`ttyS0,115200`).
     pub console: Option<Word>,
-}
-
-/// What an installation does with the volume of etcd that an earlier installation left.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum InstallData {
-    /// It erases the whole disk.
-    #[default]
-    Wipe,
-    /// It keeps the volume and the journal of firstboot. If it is not certain that they belong to
-    /// this node, it ends without any change.
-    Keep,
 }
 
 /// The sizes of the partitions.
