@@ -7,7 +7,8 @@
 //! members first downgrade the cluster (`etcd_version`). The worker replaces the files
 //! (`replacement`) that `file_changes` lists, and makes the running system use them (`apply`) with
 //! the actions that `effects` lists. Then it waits until the member has proved itself
-//! (`probation`), or restores the previous image. `state` is stored on the disk, and after a power
+//! (`probation`), or restores the previous image. With `--reinstall` the worker has the machine
+//! installed again instead (`reinstall`). `state` is stored on the disk, and after a power
 //! cut the unit continues from it (`resume`). `follow` shows the unit's messages to the operator.
 //! `document` adopts a newer node document from the same place. `renew` requests a document with
 //! new certificates before the current ones expire, and `renewal_failure` records why a renewal
@@ -29,6 +30,7 @@ mod model;
 mod order;
 mod preconditions;
 mod probation;
+mod reinstall;
 mod renew;
 pub(crate) mod renewal_failure;
 mod replacement;

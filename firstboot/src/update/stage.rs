@@ -6,7 +6,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use recipes::{ClusterDocument, ImageBase, ImageStamp, Label, ReleaseDocument, StampedFile};
+use recipes::{
+    ClusterDocument, ImageBase, ImageStamp, InstallData, Label, ReleaseDocument, StampedFile,
+};
 
 use super::file_changes::UNLISTED;
 use super::source::{Source, check_room};
@@ -29,6 +31,8 @@ pub(super) struct Staged {
     pub(super) root: PathBuf,
     /// The image's stamp, which lists its files.
     pub(super) stamp: ImageStamp,
+    /// What an installation from the image does with etcd's volume.
+    pub(super) data: InstallData,
 }
 
 /// Fetches and unpacks a release.
@@ -177,7 +181,11 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
         format!("{}\n", release.overlay.sha256),
     )
     .write()?;
-    Ok(Staged { root, stamp })
+    Ok(Staged {
+        root,
+        stamp,
+        data: cluster.data,
+    })
 }
 
 /// Compares a single file, and makes it durable.

@@ -3,6 +3,7 @@
 
 mod downgrade;
 mod held_turn;
+mod reinstall;
 mod steps;
 mod take_back;
 mod turn;
@@ -24,6 +25,7 @@ use crate::{files, paths, systemd};
 use downgrade::{end_interrupted_downgrade, older_etcd, prepare_cluster};
 use members::keys::Failed;
 use members::moment::now;
+use reinstall::{booted_old_system, restart_into_installer, return_to_old_system};
 use steps::{give_up_leadership, last_of, prepare, put_back, put_new, reboot, say};
 use take_back::{Return, wait_for_return};
 use turn::{WAIT, may_begin, may_stop, release_turn_patiently, wait_until_spared};
@@ -59,6 +61,8 @@ pub(super) fn run() -> Result<()> {
             Phase::Rebooting | Phase::RebootingBack => reboot(&mut state).map(|()| false)?,
             Phase::Replacing | Phase::Proving => wait_for_proof(&mut state, &runtime)?,
             Phase::TakingBack | Phase::Recovering => recovered(&state, &runtime)?,
+            Phase::Installing => restart_into_installer(&mut state).map(|()| false)?,
+            Phase::Withdrawing => return_to_old_system(&state, &runtime)?,
         };
         if ended {
             return Ok(());
@@ -78,6 +82,9 @@ fn recover(state: &mut UpdateState) -> Result<()> {
         Resumption::Continue => Ok(()),
         Resumption::Enter { phase, counts } => {
             state.boots += u32::from(counts);
+            if phase == Phase::Withdrawing {
+                state.why = Some(booted_old_system());
+            }
             state.enter(phase)
         }
         Resumption::PutBack { why, blame } => {
@@ -130,7 +137,9 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
             }
         }
     }
-    if state.order.release.is_some() {
+    if state.order.reinstall.is_some() {
+        reinstall::begin(state)?;
+    } else if state.order.release.is_some() {
         put_new(state)?;
     } else {
         (state.why, state.blame) = (
@@ -161,7 +170,9 @@ fn decide(
     if let Some(decision) = runtime.block_on(prepare_cluster(state, own))? {
         return Ok(decision);
     }
-    prepare(state)?;
+    if state.order.reinstall.is_none() {
+        prepare(state)?;
+    }
     runtime.block_on(async {
         give_up_leadership(own).await;
         may_stop(state, own).await
