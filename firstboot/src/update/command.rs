@@ -26,6 +26,11 @@ use members::moment::now;
 /// The command line of `firstboot update`.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 failed; 3 refused; 4 not ready, worth another attempt; 7 --check found something \
+    newer; 8 rolled back; 9 failed and kept.\n\n\
+    Examples:\n  firstboot update --check\n  firstboot update --reinstall --deadline 7200"
+)]
 pub(crate) struct Options {
     /// Print what the newest image and node document would change on this node, without changing it
     #[arg(long)]

@@ -50,7 +50,7 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
     let differences = base.differences(&release.base_parts);
     if !differences.is_empty() {
         return Err(refused(ReasonId::UpdateBase.because(format!(
-            "the image {serial} has another base, which only an installation can change: {}. Reinstall the nodes one after the other",
+            "the image {serial} has another base, which only an installation can change: {}. Reinstall the nodes one after the other (`firstboot update --reinstall`)",
             differences.join("; ")
         ))));
     }
