@@ -47,10 +47,10 @@ pub(super) fn begin(state: &mut UpdateState) -> Result<()> {
 /// the node does not restart, the order ends on the old system.
 pub(super) fn restart_into_installer(state: &mut UpdateState) -> Result<()> {
     let _lock = Lock::take()?;
+    // A server with `--power` switches the machine off without a signal to the system.
+    nix::unistd::sync();
     let why = match ask_patiently(state, ReinstallRequest::Install, ASK_TIMEOUT) {
         Ok(answer) => {
-            // Some management controllers switch the machine off without a signal to the system.
-            nix::unistd::sync();
             if answer.switches_machine {
                 say("waiting until the server switches this machine off and on");
                 std::thread::sleep(SWITCH_TIMEOUT);
