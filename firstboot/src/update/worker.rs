@@ -25,7 +25,7 @@ use crate::{files, paths, systemd};
 use downgrade::{end_interrupted_downgrade, older_etcd, prepare_cluster};
 use members::keys::Failed;
 use members::moment::now;
-use reinstall::{booted_old_system, restart_into_installer, return_to_old_system};
+use reinstall::{booted_old_system, restart_into_installer, withdraw};
 use steps::{give_up_leadership, last_of, prepare, put_back, put_new, reboot, say};
 use take_back::{Return, wait_for_return};
 use turn::{WAIT, may_begin, may_stop, release_turn_patiently, wait_until_spared};
@@ -324,6 +324,23 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
             why,
         )
         .map(|_| true)
+}
+
+/// Returns to the old system of a machine that was not installed. Returns whether the order has
+/// ended.
+fn return_to_old_system(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
+    let why = state.why.clone().unwrap_or_default();
+    say(format!("the machine was not installed: {why}"));
+    systemd::start(crate::operator::UNIT)?;
+    withdraw(state);
+    until_good(state, runtime, None, Duration::ZERO, None)?;
+    end(
+        state,
+        runtime,
+        &ThisNode::read()?,
+        UpdateResult::GivenUp,
+        why,
+    )
 }
 
 /// Waits until the member has been healthy for `soak` without interruption. Returns the reason if

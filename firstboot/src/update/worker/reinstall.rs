@@ -5,25 +5,21 @@
 //! a boot means that the machine was not installed. The server may then still be ready to install
 //! the machine at any later boot, so the node withdraws its request before it releases the turn.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use recipes::ReleaseDocument;
 use recipes::reinstallation::{ReinstallAnswer, ReinstallRequest};
-use tokio::runtime::Runtime;
 use url::Url;
 
 use super::super::reinstall::ask;
-use super::super::state::{Phase, UpdateResult, UpdateState};
+use super::super::state::{Phase, UpdateState};
 use super::super::this_node::ThisNode;
 use super::steps::{request_reboot, say, stop};
-use super::turn::{WAIT, release_turn_patiently};
-use super::until_good;
+use super::turn::WAIT;
 use crate::exit::{Exit, code_of};
 use crate::lock::Lock;
 use crate::reason::ReasonId;
-use crate::{files, paths, systemd};
 
 /// The time for which the node repeats a request to a server that does not answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -80,22 +76,14 @@ pub(super) fn booted_old_system() -> String {
         .to_string()
 }
 
-/// Withdraws the request, waits until the member is healthy, and releases the turn. The order has
-/// then ended.
-pub(super) fn return_to_old_system(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
-    let why = state.why.clone().unwrap_or_default();
-    say(format!("the machine was not installed: {why}"));
-    systemd::start(crate::operator::UNIT)?;
+/// Withdraws the request, so that the server no longer installs the machine.
+pub(super) fn withdraw(state: &UpdateState) {
     if let Err(error) = ask_patiently(state, ReinstallRequest::Withdraw, WITHDRAW_TIMEOUT) {
         say(format!(
             "the server may still install this machine when it boots from the network, because the \
              node could not withdraw its request: {error:#}"
         ));
     }
-    until_good(state, runtime, None, Duration::ZERO, None)?;
-    release_turn_patiently(state, runtime, &ThisNode::read()?, None)?;
-    files::remove_all(Path::new(paths::UPDATE_NEW))?;
-    state.end(UpdateResult::GivenUp, why).map(|_| true)
 }
 
 /// Repeats a request until the server answers, for at most `patience`.
