@@ -51,6 +51,10 @@ struct Scenario {
 
 /// The rules that are tested.
 #[derive(Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each can be wrong on its own"
+)]
 struct Rules {
     taking: fn(&Agreed, &UpdateTurn) -> Transaction,
     resumption: fn(Phase, u32, bool, bool) -> Resumption,
