@@ -80,33 +80,7 @@ pub(super) fn judged() -> Result<()> {
     let [power, notes] = board::power()?;
     let options = [TREE, &["--reinstall", "--power", &power]].concat();
     let server = Server::start(&ours, &options)?;
-    for (wrong, id) in [
-        (Request { from: &two, ..good }, "[wrong-card]"),
-        (
-            Request {
-                document: &others,
-                ..good
-            },
-            "[reinstall-proof]",
-        ),
-        (
-            Request {
-                document: "",
-                ..good
-            },
-            "[reinstall-proof]",
-        ),
-        (
-            Request {
-                image: &own,
-                ..good
-            },
-            "[reinstall-image]",
-        ),
-    ] {
-        wrong.gets("install", 403, id)?;
-    }
-    good.gets("erase", 400, "[request]")?;
+    refused(&good, &two, &others)?;
     good.gets("check", 200, "{\"switches-machine\":true}")?;
     ensure!(!would_install(&one)?, "a check changes nothing");
     ensure!(fs::read_to_string(&notes)?.is_empty(), "it was switched");
@@ -127,4 +101,41 @@ pub(super) fn judged() -> Result<()> {
     let said = server.output()?;
     ensure!(!said.contains(&own), "the proof is in the log");
     Ok(())
+}
+
+/// Requests from another machine, without the proof, for another image, and without a meaning.
+fn refused(good: &Request<'_>, other: &Link, others: &str) -> Result<()> {
+    for (wrong, id) in [
+        (
+            Request {
+                from: other,
+                ..*good
+            },
+            "[wrong-card]",
+        ),
+        (
+            Request {
+                document: others,
+                ..*good
+            },
+            "[reinstall-proof]",
+        ),
+        (
+            Request {
+                document: "",
+                ..*good
+            },
+            "[reinstall-proof]",
+        ),
+        (
+            Request {
+                image: good.document,
+                ..*good
+            },
+            "[reinstall-image]",
+        ),
+    ] {
+        wrong.gets("install", 403, id)?;
+    }
+    good.gets("erase", 400, "[request]")
 }
