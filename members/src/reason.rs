@@ -162,6 +162,10 @@ pub enum ReasonId {
     UpdateReboot,
     UpdateDowngrade,
     UpdateKept,
+    UpdateWipes,
+    UpdateNoServer,
+    UpdateInstallRefused,
+    UpdateNotInstalled,
 }
 
 impl ReasonId {

@@ -43,6 +43,9 @@ pub struct ClusterDocument {
     /// How running nodes switch to a newer image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<Update>,
+    /// What an installation from this image does with the volume of etcd.
+    #[serde(default, skip_serializing_if = "InstallData::is_wipe")]
+    pub data: InstallData,
 }
 
 impl ClusterDocument {
@@ -54,6 +57,25 @@ impl ClusterDocument {
     /// Returns a member's full name.
     pub fn fqdn(&self, name: &Label) -> String {
         format!("{name}.{}", self.domain)
+    }
+}
+
+/// What an installation does with the volume of etcd that an earlier installation left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstallData {
+    /// It erases the whole disk.
+    #[default]
+    Wipe,
+    /// It keeps the volume and the journal of firstboot. If it is not certain that they belong to
+    /// this node, it ends without any change.
+    Keep,
+}
+
+impl InstallData {
+    /// Returns whether an installation erases the volume.
+    pub fn is_wipe(&self) -> bool {
+        *self == Self::Wipe
     }
 }
 

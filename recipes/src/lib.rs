@@ -16,6 +16,7 @@ mod program;
 mod reader;
 pub mod recipe;
 pub mod recipient;
+pub mod reinstallation;
 pub mod schedule;
 pub mod stage;
 pub mod store_keys;
@@ -25,7 +26,7 @@ pub mod version;
 pub mod window;
 
 pub use backup::Backup;
-pub use cluster::{ClusterDocument, ETCD_ID};
+pub use cluster::{ClusterDocument, ETCD_ID, InstallData};
 pub use diagnostic::{Diagnostic, Severity};
 pub use digest::Sha256;
 pub use envelope::{Envelope, EnvelopeError, PublicKey, SigningKey};

@@ -23,6 +23,7 @@ pub mod kernel;
 pub mod linearizability;
 pub mod lossy;
 pub mod network;
+pub mod node_disk;
 pub mod overlay;
 pub mod packages;
 pub mod process;

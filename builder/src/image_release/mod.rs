@@ -13,10 +13,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use recipes::image_release::{RELEASE_FILE, RELEASE_TYPE};
-use recipes::{Label, ReleaseDocument, ReleasedFile, SigningKey};
+use recipes::{Envelope, Label, ReleaseDocument, ReleasedFile, SigningKey};
 
 use crate::manifest::Manifest;
-use crate::newfile;
+use crate::{newfile, text_file};
 
 pub(crate) use base::base;
 
@@ -42,6 +42,22 @@ pub(crate) fn document(
         manifest.etcd,
         base,
     ))
+}
+
+/// Reads the release of an output, or `None` if the output has no release. This does not check the
+/// signature. The nodes check it.
+pub(crate) fn read(output: &Path) -> Result<Option<ReleaseDocument>> {
+    let path = output.join(RELEASE_FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = text_file::read(&path, "the release of an image")?;
+    let wrong = || format!("{} is not a release", path.display());
+    let envelope: Envelope = serde_json::from_str(&text).with_context(wrong)?;
+    let payload = envelope.unverified().with_context(wrong)?;
+    serde_json::from_slice(&payload)
+        .map(Some)
+        .with_context(wrong)
 }
 
 /// Writes a release into an output.

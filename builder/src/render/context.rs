@@ -264,7 +264,7 @@ impl Rendering {
                 .partitions
                 .etcd
                 .map_or(0, recipes::recipe::Size::mib),
-            keep: install.data == recipe::InstallData::Keep,
+            keep: !install.data.is_wipe(),
             timezone: install.timezone.to_string(),
             lang: install.lang.to_string(),
             keyboard: install.keyboard.to_string(),

@@ -118,7 +118,7 @@ fn decide(
 }
 
 /// Returns the URL of the installation tree.
-fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
+pub(super) fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
     match (&state.tree, &state.mirror) {
         (Some(Tree::Url(url)), _) => Ok(url.url().to_string()),
         (Some(Tree::Folder(_)), _) => Ok(format!("{server}tree/")),

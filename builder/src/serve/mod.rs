@@ -4,9 +4,10 @@
 //!
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
 //! to the module that answers it: `node_document` answers with a document, `install` with a script
-//! for iPXE, and `files` with a public file. `peer_link` queries the kernel about how a machine is
-//! connected, and `identify` determines which node the machine is. `power` switches machines on and
-//! off. `record` stores the state that outlives the server, and `board` shows the state.
+//! for iPXE, and `files` with a public file. `reinstallation` lets a node ask to be installed again.
+//! `peer_link` queries the kernel about how a machine is connected, and `identify` determines which
+//! node the machine is. `power` switches machines on and off. `record` stores the state that
+//! outlives the server, and `board` shows the state.
 
 mod board;
 mod body;
@@ -28,6 +29,7 @@ mod peer_link;
 mod power;
 pub(crate) mod record;
 mod refusal;
+mod reinstallation;
 mod reply;
 mod server;
 mod state;
@@ -75,6 +77,10 @@ pub(crate) struct Options {
     /// How many times to repeat an unfinished installation before the machine is held
     #[arg(long, default_value_t = 3, value_name = "TIMES")]
     retries: u32,
+    /// Let a node ask to be installed again, which erases its disk except the volume of etcd.
+    /// `firstboot update --reinstall` asks
+    #[arg(long)]
+    reinstall: bool,
     /// The tree of CentOS 7.9 from which iPXE installs: a folder, which the server then serves, or
     /// a URL
     #[arg(long, value_name = "FOLDER|URL")]
@@ -177,6 +183,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         record_dir,
         open: Duration::from_secs(options.open.saturating_mul(60)),
         retries: options.retries,
+        reinstall: options.reinstall,
         tree: options.tree.clone(),
         mirror: options.mirror.clone(),
         append: options.append.clone(),

@@ -7,6 +7,7 @@ use anyhow::Result;
 use hyper::StatusCode;
 use hyper::header::{ALLOW, HeaderValue};
 use recipes::image_release::RELEASE_FILE;
+use recipes::reinstallation::REINSTALL_PAGE;
 
 use super::board;
 use super::client_request::{ClientRequest, Verb, method_refused};
@@ -16,6 +17,7 @@ use super::index;
 use super::install;
 use super::node_document;
 use super::refusal::{Refusal, RefusalId};
+use super::reinstallation;
 use super::reply::{Content, Reply, refused};
 use super::state::ServerState;
 use super::tree::Tree;
@@ -32,7 +34,10 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
         ["report"] if request.verb == Verb::Post => {
             install::report(state, request).unwrap_or_else(|error| failed(state, &error))
         }
-        ["report"] => not_allowed("POST"),
+        [REINSTALL_PAGE] if request.verb == Verb::Post => {
+            reinstallation::reply(state, request).unwrap_or_else(|error| failed(state, &error))
+        }
+        ["report" | REINSTALL_PAGE] => not_allowed("POST"),
         ["enrol"] => match &state.ca {
             Some(ca) if request.verb == Verb::Post => {
                 enrolment::enrol(state, request, ca).unwrap_or_else(|error| failed(state, &error))

@@ -36,6 +36,11 @@ pub(super) enum RefusalId {
     StaleReport,
     Unrecorded,
 
+    // Reasons about requests of nodes to be installed again.
+    ReinstallOff,
+    ReinstallProof,
+    ReinstallImage,
+
     // Reasons about requests for certificates.
     NotEnrolled,
     KeyOfAnotherNode,

@@ -37,6 +37,8 @@ pub(super) struct ServerState {
     pub(super) open: Duration,
     /// How many times an unfinished installation is repeated.
     pub(super) retries: u32,
+    /// Whether a node may ask to be installed again.
+    pub(super) reinstall: bool,
     /// The tree from which iPXE installs.
     pub(super) tree: Option<Tree>,
     /// The folder of the mirror, which contains etcd, the tree and the repositories.

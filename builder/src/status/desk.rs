@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use members::etcd::Credentials;
-use recipes::image_release::RELEASE_FILE;
-use recipes::{ClusterDocument, Envelope, ReleaseDocument};
+use recipes::ClusterDocument;
 use time::OffsetDateTime;
 
 use crate::pki::{ClientFiles, newest_client};
-use crate::{check, manifest, text_file};
+use crate::{check, image_release, manifest};
 
 /// The path in the overlay of the cluster's description.
 const CLUSTER: &str = "etc/firstboot/cluster.json";
@@ -33,7 +32,10 @@ impl Desk {
             let recipe = check::checked_recipe(out, false)?.recipe;
             (recipe.cluster_document(), None)
         } else {
-            (cluster(out)?, serial(out)?)
+            (
+                cluster(out)?,
+                image_release::read(out)?.map(|release| release.serial),
+            )
         };
         let client = if let Some(folder) = client {
             folder.to_owned()
@@ -86,18 +88,4 @@ fn cluster(out: &Path) -> Result<ClusterDocument> {
         .with_context(|| format!("the image in {} has no {CLUSTER}", out.display()))?;
     serde_json::from_slice(document)
         .with_context(|| format!("{CLUSTER} of the image in {} is damaged", out.display()))
-}
-
-/// Returns the serial of the newest image of an output, or `None` if the output has no release.
-fn serial(out: &Path) -> Result<Option<u64>> {
-    let path = out.join(RELEASE_FILE);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let text = text_file::read(&path, "the release of an image")?;
-    let wrong = || format!("{} is not a release", path.display());
-    let envelope: Envelope = serde_json::from_str(&text).with_context(wrong)?;
-    let payload = envelope.unverified().with_context(wrong)?;
-    let release: ReleaseDocument = serde_json::from_slice(&payload).with_context(wrong)?;
-    Ok(Some(release.serial))
 }

@@ -18,6 +18,7 @@ mod log;
 mod nocloud;
 mod openstack;
 mod platform;
+mod reinstallation;
 mod seed;
 mod service;
 mod smbios;
@@ -38,6 +39,7 @@ pub(crate) use document::Found;
 pub(crate) use enrol::{enrol, enrol_once};
 pub(crate) use http::client as http_client;
 pub(crate) use log::{Outcome, SourceLog};
+pub(crate) use reinstallation::InstallServer;
 pub(crate) use url::newer;
 
 use self::platform::Platforms;

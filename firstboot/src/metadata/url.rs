@@ -21,6 +21,9 @@ pub(super) const SOURCE: Source = Source {
     find,
 };
 
+/// The page with a machine's document.
+const DOCUMENT: &str = "node.json";
+
 /// The pauses between attempts, for a network that has just come up or a server that is still
 /// starting. After the last attempt, firstboot exits, and systemd restarts it without a limit.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
@@ -32,13 +35,14 @@ fn find(query: &Query<'_>) -> Result<SourceResult> {
             "the recipe does not specify a url".to_owned(),
         ));
     };
-    get(&address(base, query.machine)?, query)
+    get(&address(base, DOCUMENT, query.machine)?, query)
 }
 
-/// Returns the address of this machine's document in a folder of a server.
-fn address(base: &Url, machine: &Machine) -> Result<Url> {
+/// Returns the address of a page in a folder of a server, with a query that identifies this
+/// machine.
+pub(super) fn address(base: &Url, page: &str, machine: &Machine) -> Result<Url> {
     let mut url = base
-        .join("node.json")
+        .join(page)
         .with_context(|| format!("{base} is not a folder"))?;
     {
         let mut pairs = url.query_pairs_mut();
@@ -53,7 +57,7 @@ fn address(base: &Url, machine: &Machine) -> Result<Url> {
 /// server which document this node has. Returns `None` if the server does not have a newer
 /// document, or if it only serves files and does not issue documents.
 pub(crate) fn newer(base: &Url, machine: &Machine, known: &Sha256) -> Result<Option<Found>> {
-    let url = address(base, machine)?;
+    let url = address(base, DOCUMENT, machine)?;
     let place = place_of(&url);
     let request = client()?
         .get(url)
@@ -119,7 +123,7 @@ async fn attempt(client: &Client, url: &Url, place: &str) -> Result<Vec<u8>, Htt
 }
 
 /// Returns the address without its query, for messages.
-fn place_of(url: &Url) -> String {
+pub(super) fn place_of(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.to_string()

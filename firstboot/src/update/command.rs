@@ -12,7 +12,7 @@ use super::order::begin;
 use super::source::Source;
 use super::state::{LastCheck, OrderOutcome, UpdateOrder, UpdateState, Updated};
 use super::this_node::ThisNode;
-use super::{check, scheduled, stage, worker};
+use super::{check, reinstall, scheduled, stage, worker};
 use crate::etcd::{Client, installed_credentials};
 use crate::exit::{Exit, not_ready, refused};
 use crate::lock::Lock;
@@ -26,6 +26,11 @@ use members::moment::now;
 /// The command line of `firstboot update`.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 failed; 3 refused; 4 not ready, worth another attempt; 7 --check found something \
+    newer; 8 rolled back; 9 failed and kept.\n\n\
+    Examples:\n  firstboot update --check\n  firstboot update --reinstall --deadline 7200"
+)]
 pub(crate) struct Options {
     /// Print what the newest image and node document would change on this node, without changing it
     #[arg(long)]
@@ -43,25 +48,29 @@ pub(crate) struct Options {
     /// Try a failed image again, if the image was not the cause of the failure
     #[arg(long, conflicts_with = "check")]
     retry: bool,
+    /// Have `builder serve` install this machine again from the newest image, with etcd's data kept
+    /// (data = "keep"). Erases the rest of the disk
+    #[arg(long, conflicts_with = "check")]
+    reinstall: bool,
     /// Restore the image that this node had before its last update
-    #[arg(long, conflicts_with_all = ["check", "from", "retry"])]
+    #[arg(long, conflicts_with_all = ["check", "from", "retry", "reinstall"])]
     rollback: bool,
     /// Prevent every node from starting an update, for this reason. A node that is already
     /// replacing its files continues
-    #[arg(long, value_name = "WHY", conflicts_with_all = ["check", "from", "rollback", "retry"])]
+    #[arg(long, value_name = "WHY", conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall"])]
     halt: Option<String>,
     /// End the halt of updates
-    #[arg(long, conflicts_with_all = ["check", "from", "rollback", "retry", "halt"])]
+    #[arg(long, conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall", "halt"])]
     resume: bool,
     /// Release the turn of a node that will not return with its disk
-    #[arg(long, value_name = "NODE", conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume"])]
+    #[arg(long, value_name = "NODE", conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall", "halt", "resume"])]
     break_turn: Option<Label>,
     /// Look for a newer image, and order the update if it may begin; firstboot-auto-update.service
     /// runs this command
-    #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume", "break_turn", "work"])]
+    #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall", "halt", "resume", "break_turn", "work"])]
     scheduled: bool,
     /// Execute the order on the disk; firstboot-update.service runs this command
-    #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume", "break_turn"])]
+    #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall", "halt", "resume", "break_turn"])]
     work: bool,
 }
 
@@ -219,6 +228,10 @@ fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseV
 
 /// Looks for a release, and stages it if it is newer than this node's image.
 fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
+    if options.reinstall {
+        let order = reinstall::order(own, source, options.deadline)?;
+        return Ok(Next::Order(Box::new(order)));
+    }
     let settings = own.cluster.update.clone().unwrap_or_default();
     let (release, verdict) = release(own, source)?;
     if verdict == ReleaseVerdict::Current {
@@ -228,6 +241,7 @@ fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
     Ok(Next::Order(Box::new(UpdateOrder {
         serial: release.serial,
         release: Some(release),
+        reinstall: None,
         soak: settings.soak_seconds,
         reboot: settings.reboot,
         until: now() + options.deadline,
@@ -310,6 +324,7 @@ fn back(options: &Options, own: &ThisNode) -> Result<UpdateOrder> {
     let settings = own.cluster.update.clone().unwrap_or_default();
     Ok(UpdateOrder {
         release: None,
+        reinstall: None,
         serial: updated.serial,
         soak: settings.soak_seconds,
         reboot: settings.reboot,

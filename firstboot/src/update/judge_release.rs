@@ -1,6 +1,6 @@
 //! Decides whether this node may install a release. The decision is a pure function.
 
-use recipes::upgrade::roll;
+use recipes::upgrade::{Roll, roll};
 use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
 
 use crate::exit::refused;
@@ -40,6 +40,49 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
     if release.overlay.sha256 == own.overlay {
         return Ok(ReleaseVerdict::Current);
     }
+    refuse_older(release, own)?;
+    let serial = release.serial;
+    let Some(base) = &own.base else {
+        return Err(refused(ReasonId::UpdateBaseUnknown.because(
+            "an earlier builder made the image of this node, which does not describe its base. Reinstall the node from the new image",
+        )));
+    };
+    let differences = base.differences(&release.base_parts);
+    if !differences.is_empty() {
+        return Err(refused(ReasonId::UpdateBase.because(format!(
+            "the image {serial} has another base, which only an installation can change: {}. Reinstall the nodes one after the other (`firstboot update --reinstall`)",
+            differences.join("; ")
+        ))));
+    }
+    check_etcd(release, own)?;
+    Ok(ReleaseVerdict::Newer)
+}
+
+/// Checks whether this node may be installed again from a release, with any base. The release can
+/// also be the node's own image.
+///
+/// # Errors
+/// Refused if the release is older, or has an etcd that cannot start with this node's data.
+pub(super) fn judge_reinstallation(
+    release: &ReleaseDocument,
+    own: &OwnImage,
+) -> anyhow::Result<()> {
+    if release.overlay.sha256 == own.overlay {
+        return Ok(());
+    }
+    refuse_older(release, own)?;
+    if check_etcd(release, own)? == Roll::Downgrade {
+        return Err(refused(ReasonId::UpdateMinor.because(format!(
+            "the image {} has etcd {}, but this node has {}: a reinstallation that keeps the data \
+             cannot downgrade etcd. Install the older etcd with `firstboot update` first",
+            release.serial, release.etcd, own.etcd
+        ))));
+    }
+    Ok(())
+}
+
+/// Refuses a release that is older than one that this node has seen.
+fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()> {
     let serial = release.serial;
     if let Some(newest) = own.updated_to.filter(|newest| serial <= *newest) {
         return Err(older(
@@ -53,25 +96,18 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
             &format!("this node's document is from the build with the serial {newest}"),
         ));
     }
-    let Some(base) = &own.base else {
-        return Err(refused(ReasonId::UpdateBaseUnknown.because(
-            "an earlier builder made the image of this node, which does not describe its base. Reinstall the node from the new image",
-        )));
-    };
-    let differences = base.differences(&release.base_parts);
-    if !differences.is_empty() {
-        return Err(refused(ReasonId::UpdateBase.because(format!(
-            "the image {serial} has another base, which only an installation can change: {}. Reinstall the nodes one after the other",
-            differences.join("; ")
-        ))));
-    }
+    Ok(())
+}
+
+/// Returns how the release changes etcd, and refuses a release whose etcd cannot follow this
+/// node's.
+fn check_etcd(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<Roll> {
     roll(own.etcd, release.etcd).map_err(|obstacle| {
         refused(ReasonId::UpdateMinor.because(format!(
-            "the image {serial} has etcd {}, but this node has {}: {obstacle}",
-            release.etcd, own.etcd
+            "the image {} has etcd {}, but this node has {}: {obstacle}",
+            release.serial, release.etcd, own.etcd
         )))
-    })?;
-    Ok(ReleaseVerdict::Newer)
+    })
 }
 
 fn older(serial: u64, why: &str) -> anyhow::Error {
@@ -170,6 +206,34 @@ mod tests {
             "Newer",
             "a newer image may contain an older patch version"
         );
+    }
+
+    #[test]
+    fn a_node_is_reinstalled_from_any_image_that_can_use_its_data() {
+        let says = |release: &ReleaseDocument, own: &OwnImage| {
+            judge_reinstallation(release, own)
+                .map_or_else(|error| error.to_string(), |()| "reinstalls".to_owned())
+        };
+        let new = |serial, etcd| release(serial, b"new", etcd, base("vim"));
+        assert_eq!(says(&new(6, "3.5.30"), &own()), "reinstalls");
+        let own_image = release(1, b"own", "3.5.30", base("tar"));
+        assert_eq!(says(&own_image, &own()), "reinstalls");
+        let unknown = OwnImage {
+            base: None,
+            ..own()
+        };
+        assert_eq!(says(&new(6, "3.5.30"), &unknown), "reinstalls");
+        assert!(says(&new(5, "3.5.30"), &own()).ends_with("[update-older]"));
+        let newer = OwnImage {
+            etcd: "3.6.14".parse().unwrap(),
+            ..own()
+        };
+        assert_eq!(says(&new(6, "3.7.1"), &newer), "reinstalls");
+        // An update can downgrade to 3.5.33, but nothing would cancel the downgrade here.
+        for etcd in ["3.5.33", "3.5.30", "3.4.23"] {
+            let said = says(&new(6, etcd), &newer);
+            assert!(said.ends_with("[update-minor]"), "{etcd}: {said}");
+        }
     }
 
     #[test]

@@ -44,11 +44,17 @@ struct Scenario {
     images: &'static [Image],
     /// Whether each update reboots the node.
     reboots: bool,
+    /// Whether each order installs the machine again.
+    reinstalls: bool,
     left: Budget,
 }
 
 /// The rules that one exploration tests.
 #[derive(Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each can be wrong on its own"
+)]
 struct Rules {
     taking: fn(&Agreed, &UpdateTurn) -> Transaction,
     resumption: fn(Phase, u32, bool, bool) -> Resumption,
@@ -59,6 +65,8 @@ struct Rules {
     waits_to_take_back: bool,
     /// Whether a rebuilt node reads the turn before it looks for an order on its disk.
     reads_turn_first: bool,
+    /// Whether a node that was not installed again withdraws its request.
+    withdraws: bool,
 }
 
 /// The rules that firstboot really uses.
@@ -68,6 +76,7 @@ const RULES: Rules = Rules {
     checks_again: true,
     waits_to_take_back: true,
     reads_turn_first: true,
+    withdraws: true,
 };
 
 /// etcd's keys. The revision of a key that exists is 1. An observation whose key has changed since
@@ -158,6 +167,9 @@ impl Model {
 
     /// Returns the states after each event of the nodes themselves.
     fn steps(&self, world: &World) -> Result<Vec<World>, String> {
+        if let Some(violation) = self.forgotten_request(world) {
+            return Err(violation);
+        }
         let mut next = Vec::new();
         for at in 0..world.nodes.len() {
             let node = &world.nodes[at];
@@ -278,6 +290,7 @@ impl World {
 mod explore;
 mod faults;
 mod node;
+mod reinstallation;
 mod service;
 mod tests;
 mod updater;

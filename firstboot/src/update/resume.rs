@@ -26,15 +26,19 @@ pub(super) enum Resumption {
 pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, proved: bool) -> Resumption {
     let enter = |phase, counts| Resumption::Enter { phase, counts };
     match phase {
-        Phase::Waiting | Phase::Recovering => Resumption::Continue,
+        Phase::Waiting | Phase::Recovering | Phase::Withdrawing => Resumption::Continue,
         Phase::Replacing => Resumption::PutBack {
             why: "the node stopped while it replaced files, for example because of a power cut. Run `firstboot update` again".to_owned(),
             blame: false,
         },
         Phase::TakingBack => Resumption::PutBackAgain,
-        Phase::Rebooting | Phase::RebootingBack | Phase::Proving if same_boot => {
+        Phase::Rebooting | Phase::RebootingBack | Phase::Proving | Phase::Installing
+            if same_boot =>
+        {
             Resumption::Continue
         }
+        // The installation would have erased the order, so this is the old system.
+        Phase::Installing => enter(Phase::Withdrawing, false),
         // The update ordered this boot, so the boot does not count.
         Phase::Rebooting => enter(Phase::Proving, false),
         Phase::RebootingBack => enter(Phase::Recovering, false),
@@ -85,6 +89,26 @@ mod tests {
             Resumption::Continue,
             "the updater was started again in the same boot"
         );
+    }
+
+    #[test]
+    fn a_node_that_boots_its_old_system_withdraws_its_request() {
+        assert_eq!(
+            resumption(Phase::Installing, 0, false, false),
+            Resumption::Enter {
+                phase: Phase::Withdrawing,
+                counts: false
+            }
+        );
+        assert_eq!(
+            resumption(Phase::Installing, 0, true, false),
+            Resumption::Continue,
+            "the updater was started again before the node restarted"
+        );
+        for same_boot in [true, false] {
+            let next = resumption(Phase::Withdrawing, 0, same_boot, false);
+            assert_eq!(next, Resumption::Continue);
+        }
     }
 
     #[test]

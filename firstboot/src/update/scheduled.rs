@@ -147,6 +147,7 @@ fn decide(
     Ok(Next::Begin(Box::new(UpdateOrder {
         serial: release.serial,
         release: Some(release),
+        reinstall: None,
         soak: settings.soak_seconds,
         reboot: settings.reboot,
         until,

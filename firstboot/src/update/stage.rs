@@ -7,13 +7,15 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use recipes::{ClusterDocument, ImageBase, ImageStamp, Label, ReleaseDocument, StampedFile};
+use recipes::{
+    ClusterDocument, ImageBase, ImageStamp, InstallData, Label, ReleaseDocument, StampedFile,
+};
 
 use super::file_changes::UNLISTED;
 use super::source::{Source, check_room};
 use crate::exit::refused;
 use crate::files::{self, DesiredDir, DesiredFile, Kind, ROOT};
-use crate::reason::ReasonId;
+use crate::reason::{Reason, ReasonId};
 use crate::{paths, system_command};
 
 /// The unit that rolls back an update after a power cut. An update to an image without this unit
@@ -30,6 +32,8 @@ pub(super) struct Staged {
     pub(super) root: PathBuf,
     /// The image's stamp, which lists its files.
     pub(super) stamp: ImageStamp,
+    /// What an installation from the image does with etcd's volume.
+    pub(super) data: InstallData,
 }
 
 /// Fetches and unpacks a release.
@@ -147,19 +151,16 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
                 "etc/firstboot/cluster.json cannot be read: {error}"
             ))
         })?;
-    let own: ClusterDocument = crate::identity::cluster()?;
     let base: ImageBase = serde_json::from_slice(&read("etc/firstboot/base.json")?)
         .map_err(|error| broken(format!("etc/firstboot/base.json cannot be read: {error}")))?;
+    let own: ClusterDocument = crate::identity::cluster()?;
     let why = if read("etc/firstboot/trust.pub")? != files::read(paths::TRUST)? {
         Some(ReasonId::UpdateTrust.because(
             "it trusts a different signing key, and would refuse this node's \
                      document",
         ))
-    } else if cluster.name != own.name || cluster.member(node) != own.member(node) {
-        Some(ReasonId::UpdateNode.because(format!(
-            "it is not for the node {node} of the cluster {} at this node's address",
-            own.name
-        )))
+    } else if let Some(why) = other_node(&cluster, &own, node) {
+        Some(why)
     } else if base.digest() != release.base || cluster.etcd.version != release.etcd {
         Some(ReasonId::UpdateAltered.because("it is not the image that the release describes"))
     } else if !listed.contains(UNIT) {
@@ -179,7 +180,22 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
         format!("{}\n", release.overlay.sha256),
     )
     .write()?;
-    Ok(Staged { root, stamp })
+    Ok(Staged {
+        root,
+        stamp,
+        data: cluster.data,
+    })
+}
+
+/// Returns the reason why an image is not for this node, if there is one.
+fn other_node(new: &ClusterDocument, own: &ClusterDocument, node: &Label) -> Option<Reason> {
+    let is_other = new.name != own.name || new.member(node) != own.member(node);
+    is_other.then(|| {
+        ReasonId::UpdateNode.because(format!(
+            "it is not for the node {node} of the cluster {} at this node's address",
+            own.name
+        ))
+    })
 }
 
 /// Compares a single file, and makes it durable.

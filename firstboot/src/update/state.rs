@@ -8,6 +8,7 @@ use recipes::update::Reboot;
 use recipes::{Label, ReleaseDocument, Sha256, Window};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::file_changes::FileChange;
 use crate::files::{self, DesiredDir, DesiredFile, ROOT};
@@ -55,6 +56,10 @@ pub(super) struct UpdateState {
 pub(super) struct UpdateOrder {
     /// The image to install, or `None` for a rollback.
     pub(super) release: Option<ReleaseDocument>,
+    /// The server that installs this machine again from the release, or `None` if the order
+    /// replaces files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reinstall: Option<Url>,
     /// The serial of the image to install or, for a rollback, the serial of the image that is
     /// rolled back.
     pub(super) serial: u64,
@@ -91,6 +96,11 @@ pub(super) enum Phase {
     RebootingBack,
     /// All files belong to the previous image, and the member must become healthy.
     Recovering,
+    /// The server may install the machine, and the node must restart.
+    Installing,
+    /// The node keeps its old system. The server must no longer install the machine, and the member
+    /// must become healthy.
+    Withdrawing,
 }
 
 /// The files and folders that an update changes.

@@ -43,6 +43,8 @@ struct Order {
     phase: Phase,
     /// Whether the order is a rollback from that image.
     rollback: bool,
+    /// Whether the machine is installed again.
+    reinstall: bool,
 }
 
 /// A release that failed.
@@ -136,6 +138,7 @@ impl Summary {
                 serial: state.order.serial,
                 phase: state.phase,
                 rollback: state.order.release.is_none(),
+                reinstall: state.order.reinstall.is_some(),
             }),
             turn: agreed.turn.value,
             halt: agreed.halt.value,
@@ -240,8 +243,19 @@ fn under_way(state: &UpdateState) -> Reason {
         Phase::Waiting if state.order.release.is_none() => {
             format!("this node is waiting for its turn to roll the image {serial} back")
         }
+        Phase::Waiting if state.order.reinstall.is_some() => {
+            format!(
+                "this node is waiting for its turn to be installed again with the image {serial}"
+            )
+        }
         Phase::Waiting => {
             format!("this node is waiting for its turn to install the image {serial}")
+        }
+        Phase::Installing => {
+            format!("this node restarts, and the server installs it again with the image {serial}")
+        }
+        Phase::Withdrawing => {
+            format!("this node keeps its old system and has not returned its turn yet: {why}")
         }
         Phase::Replacing => format!("this node is installing the image {serial}"),
         Phase::Rebooting => format!("this node is rebooting to apply the image {serial}"),

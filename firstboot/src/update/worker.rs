@@ -3,6 +3,7 @@
 
 mod downgrade;
 mod held_turn;
+mod reinstall;
 mod steps;
 mod take_back;
 mod turn;
@@ -24,6 +25,7 @@ use crate::{files, paths, systemd};
 use downgrade::{end_interrupted_downgrade, older_etcd, prepare_cluster};
 use members::keys::Failed;
 use members::moment::now;
+use reinstall::{booted_old_system, restart_into_installer, withdraw};
 use steps::{give_up_leadership, last_of, prepare, put_back, put_new, reboot, say};
 use take_back::{Return, wait_for_return};
 use turn::{WAIT, may_begin, may_stop, release_turn_patiently, wait_until_spared};
@@ -60,6 +62,8 @@ pub(super) fn run() -> Result<()> {
             Phase::Rebooting | Phase::RebootingBack => reboot(&mut state).map(|()| false)?,
             Phase::Replacing | Phase::Proving => wait_for_proof(&mut state, &runtime)?,
             Phase::TakingBack | Phase::Recovering => recovered(&state, &runtime)?,
+            Phase::Installing => restart_into_installer(&mut state).map(|()| false)?,
+            Phase::Withdrawing => return_to_old_system(&state, &runtime)?,
         };
         if ended {
             return Ok(());
@@ -79,6 +83,9 @@ fn recover(state: &mut UpdateState) -> Result<()> {
         Resumption::Continue => Ok(()),
         Resumption::Enter { phase, counts } => {
             state.boots += u32::from(counts);
+            if phase == Phase::Withdrawing {
+                state.why = Some(booted_old_system());
+            }
             state.enter(phase)
         }
         Resumption::PutBack { why, blame } => {
@@ -131,7 +138,9 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
             }
         }
     }
-    if state.order.release.is_some() {
+    if state.order.reinstall.is_some() {
+        reinstall::begin(state)?;
+    } else if state.order.release.is_some() {
         put_new(state)?;
     } else {
         (state.why, state.blame) = (
@@ -162,7 +171,9 @@ fn decide(
     if let Some(decision) = runtime.block_on(prepare_cluster(state, own))? {
         return Ok(decision);
     }
-    prepare(state)?;
+    if state.order.reinstall.is_none() {
+        prepare(state)?;
+    }
     runtime.block_on(async {
         give_up_leadership(own).await;
         may_stop(state, own).await
@@ -314,6 +325,23 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
             why,
         )
         .map(|_| true)
+}
+
+/// Returns to the old system of a machine that was not installed. Returns whether the order has
+/// ended.
+fn return_to_old_system(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
+    let why = state.why.clone().unwrap_or_default();
+    say(format!("the machine was not installed: {why}"));
+    systemd::start(crate::operator::UNIT)?;
+    withdraw(state);
+    until_good(state, runtime, None, Duration::ZERO, None)?;
+    end(
+        state,
+        runtime,
+        &ThisNode::read()?,
+        UpdateResult::GivenUp,
+        why,
+    )
 }
 
 /// Waits until the member has been healthy for `soak` without interruption. Returns the reason if

@@ -20,8 +20,7 @@ pub use etcd::Etcd;
 pub use files::{Files, LocalFile, OverlayFile};
 pub use firewall::Firewall;
 pub use install::{
-    Disk, Family, Install, InstallData, Keymap, Locale, Package, Partitions, Repo, RepoKey,
-    RepoName, Timezone,
+    Disk, Family, Install, Keymap, Locale, Package, Partitions, Repo, RepoKey, RepoName, Timezone,
 };
 pub use node::{Cluster, Node};
 pub use policy::{Profile, Selinux, SelinuxMode, Time, Tuning};
@@ -225,6 +224,7 @@ impl Recipe {
             keys: self.tls.keys,
             enrol: self.tls.enrol.clone(),
             update: self.update.clone(),
+            data: self.install.data,
         }
     }
 }

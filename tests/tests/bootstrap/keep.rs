@@ -6,22 +6,16 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::client::{self, Client, Writers};
 use tests::cluster::{boot_all, wait_healthy};
-use tests::disk::Disk;
 use tests::harness::long;
 use tests::host::Host;
-use tests::installer::{Disk as Described, DiskPartition, Hardware, Outcome};
+use tests::installer::Outcome;
+use tests::node_disk::NodeDisk;
 use tests::process;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed};
 use crate::update::build_from;
 
 const JOURNAL: &str = "/var/lib/firstboot/journal";
-const MIB: u64 = 1 << 20;
-
-/// Mounts the volume at boot. systemd ignores devices of fstab in a container.
-const MOUNT: &str = "[Unit]\nDefaultDependencies=no\nBefore=systemd-tmpfiles-setup.service local-fs.target\n\
-                     [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/mount -t xfs DEVICE /var/lib/etcd\n";
-
 /// Lists everything on a volume, with owners and inodes.
 const LIST: &str = "find . -printf '%p %i %m %U:%G %s\\n' | sort";
 
@@ -33,65 +27,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// The disk of one machine. The volume is the file system on which etcd really runs. The old `/`
-/// contains only the files that %pre reads, because the root of a host is not on a device.
-struct NodeDisk {
-    boot: Disk,
-    root: Disk,
-    volume: Disk,
-}
-
-impl NodeDisk {
-    fn new() -> Result<Self> {
-        Ok(Self {
-            boot: Disk::xfs(320 * MIB, "boot")?,
-            root: Disk::xfs(320 * MIB, "root")?,
-            volume: Disk::xfs(1024 * MIB, "etcd")?,
-        })
-    }
-
-    /// Lets the host mount the volume from its next boot on.
-    fn attach(&self, host: &Host) -> Result<()> {
-        let device = self.volume.device().to_string_lossy();
-        let units = "/etc/systemd/system";
-        let unit = MOUNT.replace("DEVICE", &device);
-        host.write(&format!("{units}/volume.service"), &unit, 0o644)?;
-        host.write(
-            &format!("{units}/local-fs.target.d/volume.conf"),
-            "[Unit]\nRequires=volume.service\n",
-            0o644,
-        )
-    }
-
-    /// Copies the files that %pre reads from a host's `/` to the disk.
-    fn copy_root(&self, host: &Host) -> Result<()> {
-        let root = host.root();
-        let copy = format!(
-            "cd {:?}; cp -a --parents etc/firstboot var/lib/firstboot \"$2\"",
-            root.display().to_string()
-        );
-        self.root.sh(&copy).map(drop)
-    }
-
-    fn hardware(&self) -> Hardware {
-        let part = |name: &str, label: &str, start, mib: u64, disk: &Disk| DiskPartition {
-            start,
-            sectors: mib * 2048,
-            label: Some(label.to_owned()),
-            device: Some(disk.device().to_owned()),
-            ..DiskPartition::new(name, "4095:9")
-        };
-        Hardware::with([Described {
-            partitions: vec![
-                part("sda1", "boot", 2048, 1024, &self.boot),
-                part("sda2", "root", 2_099_200, 8192, &self.root),
-                part("sda3", "etcd", 18_876_416, 11_000, &self.volume),
-            ],
-            ..Described::new("sda", 20 << 30)
-        }])
-    }
-}
-
 fn reinstalled() -> Result<()> {
     let mut bed = Bed::unbuilt()?;
     let recipe = fs::read_to_string(tests::programs::recipe("demo"))?;
@@ -100,8 +35,7 @@ fn reinstalled() -> Result<()> {
     bed.install_up_to(3)?;
     let disk = NodeDisk::new()?;
     disk.attach(&bed.hosts[0])?;
-    let device = disk.volume.device().display().to_string();
-    bed.hosts[0].nspawn_argument(format!("--bind={device}"));
+    bed.hosts[0].nspawn_argument(disk.argument());
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let before = listed(&bed.hosts[1], "etcd-1")?.context("etcd-1 is not listed")?;

@@ -61,14 +61,19 @@ pub(crate) fn words(host: &Host) -> Result<String> {
         200,
         "kernel ",
     )?;
+    Ok(words_of(&script))
+}
+
+/// Returns the kernel arguments in a script of iPXE.
+pub(crate) fn words_of(script: &str) -> String {
     let kernel = script
         .lines()
         .find(|line| line.starts_with("kernel "))
         .unwrap_or_default();
-    Ok(kernel
+    kernel
         .trim_start_matches("kernel ")
         .trim_end_matches(" || exit 1")
-        .to_owned())
+        .to_owned()
 }
 
 /// Installs a machine with the kernel arguments, as anaconda would.
@@ -81,7 +86,7 @@ pub(crate) fn install(host: &Host, words: &str) -> Result<Installation> {
 }
 
 /// Returns the kickstart that a machine fetches according to the kernel arguments.
-fn kickstart(host: &Host, words: &str) -> Result<String> {
+pub(crate) fn kickstart(host: &Host, words: &str) -> Result<String> {
     let machine = Machine {
         mac: Some(host.link().mac.clone()),
         serial: None,

@@ -12,6 +12,7 @@ mod install_once;
 mod installation;
 mod load;
 mod mirror;
+mod reinstall;
 mod renewal;
 mod short_lifetimes;
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
             enrolment::trials(),
             load::trials(),
             mirror::trials(),
+            reinstall::trials(),
             renewal::trials(),
             short_lifetimes::trials(),
             fuzz::trials(),

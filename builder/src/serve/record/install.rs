@@ -35,6 +35,10 @@ pub(crate) struct Installation {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) installed: Option<SystemTime>,
+    /// The record from before the node asked to be installed again. If the node withdraws its
+    /// request, the server restores this record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<Box<Self>>,
 }
 
 /// An event of an installation.
@@ -90,6 +94,27 @@ impl Installation {
     /// Returns the record of an installation that the operator allowed.
     pub(crate) fn allowed() -> Self {
         Self::default()
+    }
+
+    /// Returns the record of an installation that the node itself asked for. `recorded` is the
+    /// present record of the node, which runs an installed system.
+    pub(crate) fn asked_by_node(recorded: Option<Self>, now: SystemTime) -> Self {
+        let recorded = recorded.unwrap_or_default();
+        let mut before = recorded.withdrawn().unwrap_or(recorded);
+        before.document(now);
+        Self {
+            before: Some(Box::new(before)),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the record to restore if the node withdraws its request. Returns `None` if the node
+    /// has not asked, or if the installation has been completed.
+    pub(crate) fn withdrawn(&self) -> Option<Self> {
+        self.before
+            .as_deref()
+            .filter(|_| self.installed.is_none())
+            .cloned()
     }
 
     /// Decides what the machine must do at its next boot. `retries` is the number of times that an
@@ -281,8 +306,33 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_withdraws_its_request_is_not_installed_again() {
+        let mut installed = Installation::allowed();
+        installed.send("t".to_owned(), at(0));
+        installed.report("t", Stage::Healthy, None, at(1)).unwrap();
+        let asked = Installation::asked_by_node(Some(installed.clone()), at(2));
+        assert_eq!(asked.next(RETRIES), NextBoot::Install(1));
+        assert_eq!(asked.withdrawn(), Some(installed.clone()));
+        // The node repeats its request, because the answer may get lost.
+        let mut again = Installation::asked_by_node(Some(asked), at(3));
+        assert_eq!(again.withdrawn(), Some(installed.clone()));
+        // The installer stopped without a change, and the old system was started.
+        again.send("u".to_owned(), at(4));
+        assert_eq!(again.withdrawn(), Some(installed));
+        again.report("u", Stage::Installed, None, at(5)).unwrap();
+        assert_eq!(again.withdrawn(), None, "the installation is complete");
+
+        // A node that this server has not installed.
+        let asked = Installation::asked_by_node(None, at(2));
+        assert_eq!(asked.next(RETRIES), NextBoot::Install(1));
+        let restored = asked.withdrawn().unwrap();
+        assert_eq!(restored.next(RETRIES), NextBoot::Disk(at(2)));
+        assert_eq!(Installation::allowed().withdrawn(), None);
+    }
+
+    #[test]
     fn a_record_is_read_back_unchanged() {
-        let mut record = Installation::allowed();
+        let mut record = Installation::asked_by_node(None, at(0));
         record.send("t".to_owned(), at(0));
         record
             .report("t", Stage::Failed, Some("why".to_owned()), at(1))

@@ -28,6 +28,10 @@ pub(super) struct Budget {
     pub(super) documents: u8,
     /// The number of rollbacks by an operator.
     pub(super) rollbacks: u8,
+    /// Boots of the old system of a machine that the server would install.
+    pub(super) missed: u8,
+    /// Requests to the server, or restarts after them, that fail.
+    pub(super) refusals: u8,
 }
 
 pub(super) const NONE: Budget = Budget {
@@ -41,6 +45,8 @@ pub(super) const NONE: Budget = Budget {
     timeouts: 0,
     documents: 0,
     rollbacks: 0,
+    missed: 0,
+    refusals: 0,
 };
 
 impl Model {
@@ -53,6 +59,7 @@ impl Model {
         for at in 0..world.nodes.len() {
             node_faults(world, at, &mut next);
             orders_and_deadlines(world, at, &mut next);
+            next.extend(Self::refuses(world, at));
         }
         if usize::from(world.published) < self.scenario.images.len() {
             let mut after = world.clone();
@@ -94,17 +101,18 @@ impl Model {
         if Self::is_stopping(world) {
             return Vec::new();
         }
-        let mut next = Vec::new();
+        let node = &world.nodes[at];
+        let mut next = match node.power {
+            Power::Off => Self::boots(world, at),
+            Power::On | Power::Lost => Vec::new(),
+        };
         let mut with = |change: &dyn Fn(&mut World)| {
             let mut after = world.clone();
             change(&mut after);
             next.push(after);
         };
-        let node = &world.nodes[at];
-        match node.power {
-            Power::On => {}
-            Power::Off => with(&|after| after.nodes[at].boots()),
-            Power::Lost => with(&|after| after.nodes[at] = self.rebuilt(after.published)),
+        if node.power == Power::Lost {
+            with(&|after| after.nodes[at] = self.rebuilt(after, at));
         }
         if node.cut {
             with(&|after| after.nodes[at].cut = false);
@@ -128,13 +136,14 @@ impl Model {
     }
 
     /// Returns the node with a new disk, installed from the newest image that works.
-    fn rebuilt(&self, published: u8) -> Node {
+    fn rebuilt(&self, world: &World, at: usize) -> Node {
         let works = |serial: &u8| self.image(*serial) == Image::Good;
-        let serial = (1..=published).rev().find(works).unwrap_or(1);
+        let serial = (1..=world.published).rev().find(works).unwrap_or(1);
         Node {
             etcd: false,
             service: Service::Start,
             files: Files::Whole(serial),
+            is_stopped: world.nodes[at].is_stopped,
             ..Node::installed(serial)
         }
     }

@@ -10,7 +10,7 @@ use members::keys::{Key, TURN, UpdateTurn};
 pub(super) enum Power {
     On,
     Off,
-    /// The node's disk is lost.
+    /// The node's disk is lost, or the installer is erasing it.
     Lost,
 }
 
@@ -69,6 +69,10 @@ pub(super) enum At {
     BackExchange,
     BackExchanged,
     Recover,
+    /// The node asks the server to install the machine.
+    Install,
+    Restart,
+    Withdraw,
     Release,
     Releasing(Agreed),
     Ended,
@@ -118,6 +122,8 @@ pub(super) struct Node {
     pub(super) service: Service,
     /// Whether the node has a document with a different CA, for which etcd must restart.
     pub(super) document: bool,
+    /// Whether the server installs the machine at its next boot.
+    pub(super) armed: bool,
 }
 
 impl Node {
@@ -135,6 +141,7 @@ impl Node {
             at: At::Rest,
             service: Service::Done,
             document: false,
+            armed: false,
         }
     }
 

@@ -22,6 +22,7 @@ fn scenario(nodes: usize, images: &'static [Image], left: Budget) -> Scenario {
         nodes,
         images,
         reboots: false,
+        reinstalls: false,
         left,
     }
 }
@@ -158,6 +159,54 @@ fn a_node_whose_disk_is_lost_or_that_is_cut_off_loses_its_turn() {
 }
 
 #[test]
+fn reinstallations_happen_one_after_the_other_and_each_request_is_fulfilled_or_withdrawn() {
+    let missed = Budget { missed: 1, ..NONE };
+    let power = Budget { power: 1, ..NONE };
+    for (what, left) in [
+        ("no fault", NONE),
+        ("a power cut", power),
+        (
+            "a missed installer",
+            Budget {
+                kills: u8::from(is_wide()),
+                ..missed
+            },
+        ),
+        (
+            "a request that fails",
+            Budget {
+                refusals: 1,
+                ..NONE
+            },
+        ),
+        (
+            "a missed installer and a power cut",
+            Budget { power: 1, ..missed },
+        ),
+        ("a kill and a power cut", Budget { kills: 1, ..power }),
+        (
+            "a break and a missed installer",
+            Budget {
+                breaks: 1,
+                ..missed
+            },
+        ),
+    ] {
+        if is_explored(what) {
+            let scenario = Scenario {
+                reinstalls: true,
+                ..scenario(3, GOOD, left)
+            };
+            let explored = safe(
+                &format!("3 reinstalled nodes, {what}"),
+                every(scenario, RULES),
+            );
+            all_end_with(2, &explored);
+        }
+    }
+}
+
+#[test]
 fn halts_deadlines_and_rollbacks_leave_each_node_on_one_image() {
     for (what, left) in [
         ("a halt", Budget { halts: 1, ..NONE }),
@@ -260,6 +309,8 @@ fn five_nodes_in_random_orders_with_all_kinds_of_faults_violate_no_requirement()
         timeouts: 1,
         documents: 2,
         rollbacks: 1,
+        missed: 2,
+        refusals: 1,
     };
     let images: &[&[Image]] = &[
         GOOD,
@@ -269,12 +320,15 @@ fn five_nodes_in_random_orders_with_all_kinds_of_faults_violate_no_requirement()
     let walks = if is_wide() { 1000 } else { 20 };
     for nodes in [3, 5] {
         for images in images {
-            for reboots in [false, true] {
+            for (reboots, reinstalls) in [(false, false), (true, false), (false, true)] {
                 let scenario = Scenario {
                     reboots,
+                    reinstalls,
                     ..scenario(nodes, images, left)
                 };
-                let what = format!("{nodes} nodes at random, {images:?}, reboots {reboots}");
+                let what = format!(
+                    "{nodes} nodes at random, {images:?}, reboots {reboots}, reinstalls {reinstalls}"
+                );
                 safe(&what, some(scenario, walks, RULES));
             }
         }

@@ -50,6 +50,7 @@ impl Model {
                     node.at = At::Release;
                 }
             }
+            At::Install | At::Restart | At::Withdraw => return Ok(Some(self.installs(after, at))),
             At::Release | At::Releasing(_) => {
                 if !world.reaches_any(at) {
                     return Ok(None);
@@ -104,9 +105,11 @@ impl Model {
             Phase::Rebooting | Phase::RebootingBack => At::Reboot,
             Phase::Proving => At::Prove,
             Phase::Recovering => At::Recover,
+            Phase::Installing => At::Install,
+            Phase::Withdrawing => At::Withdraw,
             Phase::Waiting | Phase::Replacing | Phase::TakingBack => At::Wait,
         };
-        if node.at != At::Reboot {
+        if !matches!(node.at, At::Reboot | At::Install) {
             node.start_service();
         }
     }
@@ -208,6 +211,10 @@ impl Model {
                     At::Stopped
                 };
                 self.stop(&mut after, at)?;
+            }
+            At::Stopped if self.scenario.reinstalls => {
+                node.enter(Phase::Installing);
+                node.at = At::Install;
             }
             At::Stopped => {
                 node.enter(Phase::Replacing);

@@ -89,6 +89,15 @@ fn continuations() -> Vec<Case> {
             3,
             Budget { power: 1, ..NONE },
         ),
+        (
+            "a node that was not installed again leaves its request at the server",
+            Rules {
+                withdraws: false,
+                ..RULES
+            },
+            1,
+            Budget { missed: 1, ..NONE },
+        ),
     ]
 }
 
@@ -100,6 +109,7 @@ fn wrong_update_rules_are_detected() {
             nodes,
             images: &[Image::Good, Image::Good],
             reboots: false,
+            reinstalls: !rules.withdraws,
             left,
         };
         let explored = every(scenario, rules);

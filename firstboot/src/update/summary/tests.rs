@@ -138,6 +138,7 @@ fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
         order: StoredOrder {
             release: None,
             serial: 7,
+            reinstall: None,
             soak: 60,
             reboot: recipes::update::Reboot::Never,
             until: 0,

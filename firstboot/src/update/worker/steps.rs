@@ -178,16 +178,22 @@ pub(super) fn last_of(state: &UpdateState) -> Result<Vec<String>> {
     })
 }
 
-/// Reboots the node. systemd stops this process, and the updater continues after the reboot.
-pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
-    say(
-        "rebooting this node to apply the changed files; `firstboot status` shows the end of the update",
-    );
+/// Makes systemd reboot the node, which stops this process. Returns if the node did not reboot in
+/// time.
+pub(super) fn request_reboot() {
     if let Err(error) = system_command::run("systemctl", &["reboot"]) {
         say(format!("{error:#}"));
     } else {
         std::thread::sleep(REBOOT_TIMEOUT);
     }
+}
+
+/// Reboots the node. systemd stops this process, and the updater continues after the reboot.
+pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
+    say(
+        "rebooting this node to apply the changed files; `firstboot status` shows the end of the update",
+    );
+    request_reboot();
     // Continue without the reboot, because a member that stays down while its update cannot
     // continue would block the updates of the whole cluster.
     if state.phase == Phase::RebootingBack {

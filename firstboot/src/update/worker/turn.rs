@@ -41,7 +41,10 @@ pub(super) async fn may_begin(
         state.write()?;
     }
     if state.order.release.is_some() {
-        image_integrity::verify_changed()?;
+        // A reinstallation corrects altered files.
+        if state.order.reinstall.is_none() {
+            image_integrity::verify_changed()?;
+        }
         if !*snapshot && !preconditions::has_snapshot(&client).await? {
             say("taking a snapshot first");
             let begun = now();

@@ -15,6 +15,7 @@ pub use repo::{Repo, RepoKey, RepoName};
 use super::ssh::SshKey;
 use super::values::{Base, CryptHash, Size, Word};
 use crate::Sha256;
+use crate::cluster::InstallData;
 use crate::diagnostic::Diagnostic;
 use crate::reader::{Located, Table};
 
@@ -53,17 +54,6 @@ pub struct Install {
     pub packages: Vec<Package>,
     /// A serial console in the kernel's notation (`ttyS0,115200`).
     pub console: Option<Word>,
-}
-
-/// How an installation handles the etcd volume of an earlier installation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum InstallData {
-    /// The installation erases the whole disk.
-    #[default]
-    Wipe,
-    /// The installation keeps the volume and the journal of firstboot. If the installer cannot
-    /// verify that both belong to this node, the installation ends without any change.
-    Keep,
 }
 
 /// The sizes of the partitions.

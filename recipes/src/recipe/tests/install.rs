@@ -1,6 +1,7 @@
 //! Tests of `[install]`: its repositories and its packages.
 
 use super::*;
+use crate::cluster::InstallData;
 
 fn installed(install: &str) -> Install {
     let text = format!("{GOOD}\n[install]\n{install}");
@@ -15,6 +16,9 @@ fn only_the_word_keep_keeps_the_data() {
     assert_eq!(installed("").data, InstallData::Wipe);
     assert_eq!(installed("data = \"wipe\"").data, InstallData::Wipe);
     assert_eq!(installed("data = \"keep\"").data, InstallData::Keep);
+    let recipe = read(&format!("{GOOD}\n[install]\ndata = \"keep\"\n")).recipe;
+    let document = recipe.unwrap().cluster_document();
+    assert_eq!(document.data, InstallData::Keep);
     for wrong in ["\"Keep\"", "\"kep\"", "true"] {
         let said = said(&format!("{GOOD}\n[install]\ndata = {wrong}\n"));
         assert!(said.len() == 1 && said[0].contains("data"), "{said:?}");

@@ -1,0 +1,141 @@
+//! Lets a node ask to be installed again (`firstboot update --reinstall`). The node asks while it
+//! has the turn of its cluster, so the nodes are installed one after the other.
+//!
+//! The server identifies the machine in the same way as for a document, and the machine must prove
+//! that it is the node with the digest of a document. The permission is then the same as that of
+//! `builder allow NAME --install`.
+
+use anyhow::{Context as _, Result};
+use hyper::StatusCode;
+use recipes::reinstallation::{
+    DOCUMENT_FIELD, IMAGE_FIELD, REQUEST_FIELD, ReinstallAnswer, ReinstallRequest,
+};
+use recipes::{NodeIdentity, Sha256};
+
+use super::client_request::ClientRequest;
+use super::identify::identify;
+use super::install::tree_url;
+use super::record::{Installation, Record};
+use super::refusal::{Refusal, RefusalId};
+use super::reply::{Reply, now, refused, text_reply};
+use super::state::{Cluster, ServerState};
+use crate::image_release;
+
+/// Answers the request of a node.
+pub(super) fn reply(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
+    match answer(state, request) {
+        Ok(answer) => Ok(text_reply(StatusCode::OK, serde_json::to_string(&answer)?)),
+        Err(error) => {
+            let refusal = error.downcast::<Refusal>()?;
+            state.log_refusal(request, &refusal);
+            Ok(refused(&refusal))
+        }
+    }
+}
+
+fn answer(state: &ServerState, request: &ClientRequest) -> Result<ReinstallAnswer> {
+    let cluster = state.cluster()?;
+    let origin = request.origin(&state.log)?;
+    let node = identify(&cluster.nodes, &request.machine(), origin)?;
+    let wanted = request.form_value(REQUEST_FIELD).unwrap_or_default();
+    let wanted: ReinstallRequest = wanted
+        .parse()
+        .map_err(|error| Refusal::bad_request(RefusalId::Request, format!("{error}")))?;
+    let unrecorded = |error: anyhow::Error| {
+        state.log.error(&error);
+        Refusal::unavailable(
+            RefusalId::Unrecorded,
+            "the server cannot read or write its record; its console shows why. Ask again",
+        )
+    };
+    let record = &cluster.record;
+    let _lock = record.lock().map_err(unrecorded)?;
+    check_proof(request, &cluster, node)?;
+    if wanted == ReinstallRequest::Withdraw {
+        withdraw(state, request, record, node).map_err(unrecorded)?;
+    } else {
+        check_permitted(state, request, node)?;
+    }
+    if wanted == ReinstallRequest::Install {
+        let name = &node.name;
+        let recorded = record.installation(name).map_err(unrecorded)?;
+        let asked = Installation::asked_by_node(recorded, now());
+        record.put_installation(name, &asked).map_err(unrecorded)?;
+        let what = "asks to be installed again: will be installed at its next network boot, which \
+                    erases its disk";
+        state.log_event(request, Some(name), what);
+    }
+    Ok(ReinstallAnswer {
+        switches_machine: state.power.is_some(),
+    })
+}
+
+/// Refuses a machine that does not name the digest of a document of the node.
+fn check_proof(
+    request: &ClientRequest,
+    cluster: &Cluster,
+    node: &NodeIdentity,
+) -> Result<(), Refusal> {
+    let named: Option<Sha256> = request
+        .form_value(DOCUMENT_FIELD)
+        .and_then(|digest| digest.parse().ok());
+    let name = &node.name;
+    let proves =
+        |named| cluster.digest(node) == Some(named) || cluster.record.served(name).contains(&named);
+    if named.is_some_and(proves) {
+        return Ok(());
+    }
+    let why = format!(
+        "it claims to be {name}, but does not prove that with a document that this server has \
+         served. Run `builder allow {name} --install` on the server to reinstall it"
+    );
+    Err(Refusal::forbidden(RefusalId::ReinstallProof, why))
+}
+
+/// Refuses an installation that the operator has not permitted, or that this server cannot carry
+/// out.
+fn check_permitted(
+    state: &ServerState,
+    request: &ClientRequest,
+    node: &NodeIdentity,
+) -> Result<()> {
+    let name = &node.name;
+    if !state.reinstall {
+        let why = format!(
+            "this server was started without --reinstall, so {name} cannot ask to be installed again"
+        );
+        return Err(Refusal::forbidden(RefusalId::ReinstallOff, why).into());
+    }
+    tree_url(state, name, "")?;
+    let named: Option<Sha256> = request
+        .form_value(IMAGE_FIELD)
+        .and_then(|digest| digest.parse().ok());
+    let release = image_release::read(&state.out)?.context("the output has no release.json")?;
+    if named != Some(release.image) {
+        let why = format!(
+            "{name} expects another image than the one that this server installs, which has the \
+             serial {}. Run `firstboot update --reinstall` on {name} again",
+            release.serial
+        );
+        return Err(Refusal::forbidden(RefusalId::ReinstallImage, why).into());
+    }
+    Ok(())
+}
+
+/// Restores the record from before the node asked. This needs no permission, because it only
+/// prevents an installation.
+fn withdraw(
+    state: &ServerState,
+    request: &ClientRequest,
+    record: &Record,
+    node: &NodeIdentity,
+) -> Result<()> {
+    let name = &node.name;
+    let recorded = record.installation(name)?;
+    if let Some(before) = recorded.and_then(|recorded| recorded.withdrawn()) {
+        record.put_installation(name, &before)?;
+        let what = "runs its old system and is no longer installed again";
+        state.log_event(request, Some(name), what);
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! Asks `builder serve` to install this machine again. The digest of the node's document proves to
+//! the server which node asks.
+
+use anyhow::Result;
+use recipes::Sha256;
+use recipes::reinstallation::{
+    DOCUMENT_FIELD, IMAGE_FIELD, REINSTALL_PAGE, REQUEST_FIELD, ReinstallAnswer, ReinstallRequest,
+};
+use reqwest::Url;
+use reqwest::header::CONTENT_TYPE;
+
+use super::http::{HttpError, client, send};
+use super::url::{address, place_of};
+use crate::exit::{not_ready, refused};
+use crate::machine::Machine;
+use crate::reason::ReasonId;
+
+/// The server that installs this machine, and what this node tells it.
+#[derive(Debug)]
+pub(crate) struct InstallServer<'a> {
+    /// The URL of the server, which is that of a folder.
+    pub(crate) url: &'a Url,
+    pub(crate) machine: &'a Machine,
+    /// The digest of this node's document.
+    pub(crate) document: Sha256,
+    /// The digest of the image that the server must install.
+    pub(crate) image: Sha256,
+}
+
+impl InstallServer<'_> {
+    /// Sends a request once.
+    ///
+    /// # Errors
+    /// Not ready if the server does not answer or cannot answer now. Refused if the server refuses
+    /// the request.
+    pub(crate) fn ask(&self, request: ReinstallRequest) -> Result<ReinstallAnswer> {
+        let url = address(self.url, REINSTALL_PAGE, self.machine)?;
+        let place = place_of(&url);
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair(REQUEST_FIELD, request.as_str())
+            .append_pair(DOCUMENT_FIELD, &self.document.to_string())
+            .append_pair(IMAGE_FIELD, &self.image.to_string())
+            .finish();
+        let post = client()?
+            .post(url)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let answer = runtime.block_on(async { send(post, &place).await?.success(&place, &[]) });
+        let failed = |error: anyhow::Error| {
+            refused(ReasonId::UpdateInstallRefused.because(format!(
+                "the server does not install this machine again: {error:#}"
+            )))
+        };
+        match answer {
+            Ok(answer) => serde_json::from_slice(&answer).map_err(|error| {
+                failed(anyhow::Error::from(error).context(format!("{place} is not builder serve")))
+            }),
+            Err(HttpError::Again(error)) => Err(not_ready(format!("{place}: {error:#}"))),
+            Err(HttpError::Final(error)) => Err(failed(error)),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! `firstboot update --reinstall`: the order to install this machine again from a release, with
+//! etcd's data kept.
+
+use anyhow::Result;
+use recipes::reinstallation::{ReinstallAnswer, ReinstallRequest};
+use recipes::{InstallData, ReleaseDocument};
+use url::Url;
+
+use super::judge_release::judge_reinstallation;
+use super::source::Source;
+use super::stage;
+use super::state::UpdateOrder;
+use super::this_node::ThisNode;
+use crate::exit::refused;
+use crate::machine::Machine;
+use crate::metadata::InstallServer;
+use crate::reason::ReasonId;
+use members::moment::now;
+
+/// Returns the order for a reinstallation from the newest release, which may also be the node's
+/// own image. `deadline` is the number of seconds for which the order waits for its turn.
+///
+/// # Errors
+/// Refused if the reinstallation would erase the data, or if the server does not permit it.
+pub(super) fn order(own: &ThisNode, source: &Source, deadline: u64) -> Result<UpdateOrder> {
+    let Source::Server(server) = source else {
+        return Err(refused(ReasonId::UpdateNoServer.because(format!(
+            "{source} is a folder. `builder serve` must install the machine: pass its URL with --from"
+        ))));
+    };
+    let release = own.fetch(source)?;
+    judge_reinstallation(&release, &own.image)?;
+    // The node does not use these files. They prove that the image is complete and for this node.
+    let staged = stage::stage(source, &release, &own.node)?;
+    if let Some(why) = erases(own.cluster.data, staged.data, release.serial) {
+        return Err(refused(ReasonId::UpdateWipes.because(why)));
+    }
+    ask(own, server, &release, ReinstallRequest::Check)?;
+    let settings = own.cluster.update.clone().unwrap_or_default();
+    Ok(UpdateOrder {
+        serial: release.serial,
+        release: Some(release),
+        reinstall: Some(server.clone()),
+        soak: settings.soak_seconds,
+        reboot: settings.reboot,
+        until: now() + deadline,
+        window: None,
+    })
+}
+
+/// Returns the reason why a reinstallation would erase this node's data, if it would.
+fn erases(own: InstallData, new: InstallData, serial: u64) -> Option<String> {
+    let (image, remedy) = match (own, new) {
+        (InstallData::Keep, InstallData::Keep) => return None,
+        (InstallData::Wipe, InstallData::Keep) => (
+            "this node's image".to_owned(),
+            "Set data = \"keep\" in [install], build without any other change, and run `firstboot \
+             update` on each node first",
+        ),
+        (_, InstallData::Wipe) => (
+            format!("the image {serial}"),
+            "Set data = \"keep\" in [install] and build again",
+        ),
+    };
+    Some(format!(
+        "{image} does not have data = \"keep\", so a reinstallation would erase this member's data. {remedy}"
+    ))
+}
+
+/// Sends a request to the server that installs this machine.
+pub(super) fn ask(
+    own: &ThisNode,
+    server: &Url,
+    release: &ReleaseDocument,
+    request: ReinstallRequest,
+) -> Result<ReinstallAnswer> {
+    InstallServer {
+        url: server,
+        machine: &Machine::observe()?,
+        document: own.envelope().payload_digest()?,
+        image: release.image,
+    }
+    .ask(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_images_must_keep_the_data() {
+        let (keep, wipe) = (InstallData::Keep, InstallData::Wipe);
+        assert_eq!(erases(keep, keep, 7), None);
+        for (own, new, words) in [
+            (wipe, keep, "this node's image does not have data"),
+            (keep, wipe, "the image 7 does not have data"),
+            (wipe, wipe, "the image 7 does not have data"),
+        ] {
+            let said = erases(own, new, 7).unwrap();
+            assert!(said.starts_with(words), "{said}");
+        }
+    }
+}

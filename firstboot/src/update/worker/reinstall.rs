@@ -1,0 +1,117 @@
+//! Restarts the node into the installer, or returns to the old system if the machine was not
+//! installed.
+//!
+//! The order is on the old `/`, which the installation erases. So an order that still exists after
+//! a boot means that the machine was not installed. The server may then still be ready to install
+//! the machine at any later boot, so the node withdraws its request before it releases the turn.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use recipes::ReleaseDocument;
+use recipes::reinstallation::{ReinstallAnswer, ReinstallRequest};
+use url::Url;
+
+use super::super::reinstall::ask;
+use super::super::state::{Phase, UpdateState};
+use super::super::this_node::ThisNode;
+use super::steps::{request_reboot, say, stop};
+use super::turn::WAIT;
+use crate::exit::{Exit, code_of};
+use crate::lock::Lock;
+use crate::reason::ReasonId;
+
+/// The time for which the node repeats a request to a server that does not answer.
+const ASK_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time for which the node repeats the withdrawal of its request.
+const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(600);
+/// The time in which a server that switches the machine must have done so. `builder serve` waits up
+/// to 120 s for each of its four calls.
+const SWITCH_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Stops etcd. From then on the server may be asked to install the machine.
+pub(super) fn begin(state: &mut UpdateState) -> Result<()> {
+    say(format!(
+        "stopping etcd, and asking the server to install this machine again with the image {}",
+        state.order.serial
+    ));
+    stop()?;
+    state.enter(Phase::Installing)
+}
+
+/// Asks the server to install the machine, and restarts the node. systemd stops this process. If
+/// the node does not restart, the order ends on the old system.
+pub(super) fn restart_into_installer(state: &mut UpdateState) -> Result<()> {
+    let _lock = Lock::take()?;
+    // A server with `--power` switches the machine off without a signal to the system.
+    nix::unistd::sync();
+    let why = match ask_patiently(state, ReinstallRequest::Install, ASK_TIMEOUT) {
+        Ok(answer) => {
+            if answer.switches_machine {
+                say("waiting until the server switches this machine off and on");
+                std::thread::sleep(SWITCH_TIMEOUT);
+            }
+            say(
+                "rebooting this node into the installer; `firstboot status` on another node shows \
+                 who has the turn",
+            );
+            request_reboot();
+            ReasonId::UpdateNotInstalled
+                .because("this node did not reboot")
+                .to_string()
+        }
+        Err(error) => format!("{error:#}"),
+    };
+    state.why = Some(why);
+    state.enter(Phase::Withdrawing)
+}
+
+/// Returns the reason for a node that booted its old system after it had asked for the installer.
+pub(super) fn booted_old_system() -> String {
+    ReasonId::UpdateNotInstalled
+        .because(
+            "the machine booted its old system instead of the installer: it must boot from the \
+             network first, and `builder serve` must answer",
+        )
+        .to_string()
+}
+
+/// Withdraws the request, so that the server no longer installs the machine.
+pub(super) fn withdraw(state: &UpdateState) {
+    if let Err(error) = ask_patiently(state, ReinstallRequest::Withdraw, WITHDRAW_TIMEOUT) {
+        say(format!(
+            "the server may still install this machine when it boots from the network, because the \
+             node could not withdraw its request: {error:#}"
+        ));
+    }
+}
+
+/// Repeats a request until the server answers, for at most `patience`.
+fn ask_patiently(
+    state: &UpdateState,
+    request: ReinstallRequest,
+    patience: Duration,
+) -> Result<ReinstallAnswer> {
+    let (own, begun) = (ThisNode::read()?, Instant::now());
+    let (server, release) = order_of(state)?;
+    let mut logged = String::new();
+    loop {
+        match ask(&own, server, release, request) {
+            Err(error) if code_of(&error) != Exit::Refused && begun.elapsed() < patience => {
+                let why = format!("{error:#}");
+                if why != logged {
+                    say(format!("the server does not answer yet: {why}"));
+                    logged = why;
+                }
+                std::thread::sleep(WAIT);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn order_of(state: &UpdateState) -> Result<(&Url, &ReleaseDocument)> {
+    let order = &state.order;
+    let both = order.reinstall.as_ref().zip(order.release.as_ref());
+    both.context("a bug: the order is not a reinstallation")
+}

@@ -1,0 +1,81 @@
+//! The disk of a node whose installation keeps etcd's volume (`data = "keep"`).
+
+use anyhow::Result;
+
+use crate::disk::Disk;
+use crate::host::Host;
+use crate::installer::{Disk as Described, DiskPartition, Hardware};
+
+const MIB: u64 = 1 << 20;
+
+/// Mounts the volume at boot. systemd ignores devices of fstab in a container.
+const MOUNT: &str = "[Unit]\nDefaultDependencies=no\nBefore=systemd-tmpfiles-setup.service local-fs.target\n\
+                     [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/mount -t xfs DEVICE /var/lib/etcd\n";
+
+/// The disk of one machine. The volume is the real one, on which etcd runs. The old `/` holds what
+/// %pre reads of it, because the root of a host is not on a device.
+#[derive(Debug)]
+pub struct NodeDisk {
+    boot: Disk,
+    root: Disk,
+    /// The volume of etcd.
+    pub volume: Disk,
+}
+
+impl NodeDisk {
+    /// Makes a disk with an empty volume.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            boot: Disk::xfs(320 * MIB, "boot")?,
+            root: Disk::xfs(320 * MIB, "root")?,
+            volume: Disk::xfs(1024 * MIB, "etcd")?,
+        })
+    }
+
+    /// Returns the argument with which nspawn shows the volume to a host.
+    pub fn argument(&self) -> String {
+        format!("--bind={}", self.volume.device().display())
+    }
+
+    /// Lets the host mount the volume from its next boot on.
+    pub fn attach(&self, host: &Host) -> Result<()> {
+        let device = self.volume.device().to_string_lossy();
+        let units = "/etc/systemd/system";
+        let unit = MOUNT.replace("DEVICE", &device);
+        host.write(&format!("{units}/volume.service"), &unit, 0o644)?;
+        host.write(
+            &format!("{units}/local-fs.target.d/volume.conf"),
+            "[Unit]\nRequires=volume.service\n",
+            0o644,
+        )
+    }
+
+    /// Copies what %pre reads of a host's `/` to the disk.
+    pub fn copy_root(&self, host: &Host) -> Result<()> {
+        let root = host.root();
+        let copy = format!(
+            "find . -mindepth 1 -delete; cd {:?}; cp -a --parents etc/firstboot var/lib/firstboot \"$2\"",
+            root.display().to_string()
+        );
+        self.root.sh(&copy).map(drop)
+    }
+
+    /// Returns the machine's hardware with this disk.
+    pub fn hardware(&self) -> Hardware {
+        let part = |name: &str, label: &str, start, mib: u64, disk: &Disk| DiskPartition {
+            start,
+            sectors: mib * 2048,
+            label: Some(label.to_owned()),
+            device: Some(disk.device().to_owned()),
+            ..DiskPartition::new(name, "4095:9")
+        };
+        Hardware::with([Described {
+            partitions: vec![
+                part("sda1", "boot", 2048, 1024, &self.boot),
+                part("sda2", "root", 2_099_200, 8192, &self.root),
+                part("sda3", "etcd", 18_876_416, 11_000, &self.volume),
+            ],
+            ..Described::new("sda", 20 << 30)
+        }])
+    }
+}
