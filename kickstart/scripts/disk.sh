@@ -6,7 +6,8 @@
 wanted={{ install.disk }}
 boot_mb={{ install.boot_mb }} root_mb={{ install.root_mb }} etcd_mb={{ install.etcd_mb }}
 # 4096 MiB are etcd's default quota of 2 GiB, and another 2 GiB for its WAL, a snapshot and a defragmentation.
-need_mb=$((boot_mb + root_mb + (etcd_mb > 0 ? etcd_mb : 4096) + 256))
+etcd_min_mb=$((etcd_mb > 0 ? etcd_mb : 4096))
+need_mb=$((boot_mb + root_mb + etcd_min_mb + 256))
 
 # Prints why the installation cannot use a disk of /sys/block. Prints nothing if the disk is suitable.
 objection() {
@@ -32,6 +33,10 @@ objection() {
         number=${number%/dev}
         if grep -q "^/dev/${number##*/} " /proc/swaps; then echo 'is in use' && return; fi
     done
+{% if install.keep %}
+    # The sizes of the partitions are checked one by one (keep.sh).
+    if [ -n "$volume" ]; then return; fi
+{% endif %}
     if [ "$(($(cat "$sys/size") / 2048))" -lt "$need_mb" ]; then echo "has $(($(cat "$sys/size") / 2048)) MiB, but $need_mb MiB are needed"; fi
 }
 
@@ -110,7 +115,7 @@ append+=' console=tty0 console={{ install.console }}'
     echo "$first"
     echo "part /boot --fstype=xfs --size=$boot_mb --label=boot --ondisk=$disk"
     echo "part / --fstype=xfs --size=$root_mb --label=root --ondisk=$disk"
-    if [ "$etcd_mb" -gt 0 ]; then size="--size=$etcd_mb"; else size="--size=4096 --grow"; fi
+    if [ "$etcd_mb" -gt 0 ]; then size="--size=$etcd_mb"; else size="--size=$etcd_min_mb --grow"; fi
     echo "part /var/lib/etcd --fstype=xfs $size --label=etcd --fsoptions={{ tuning.mount_options }} --ondisk=$disk"
 {% if install.keep %}
     fi

@@ -102,17 +102,20 @@ find_partitions() {
         doubt keep-layout "$disk does not have the partitions boot and root of an earlier installation"
     fi
     [ -z "$first" ] || [ -n "$first_part" ] || doubt keep-layout "$disk has no partition for the boot loader"
-    large_enough "$boot_part" "$boot_mb"
-    large_enough "$root_part" "$root_mb"
+    require_size "$boot_part" boot "$boot_mb"
+    require_size "$root_part" root "$root_mb"
+    require_size "$volume" etcd "$etcd_min_mb"
 }
 
-# anaconda aligns partitions, so they can be a few MiB smaller than the recipe's value.
-large_enough() { # PARTITION MIB
+# Refuses a partition that is smaller than the recipe wants. anaconda aligns partitions, so a partition that it made can be a few MiB
+# smaller than the recipe's value.
+require_size() { # PARTITION KEY MIB
     local has
     has=$(place_of "$1")
     has=$((${has#* } / 2048))
-    [ "$has" -ge "$(($2 - 8))" ] ||
-        doubt keep-size "$1 has $has MiB, but the recipe requires $2 MiB: data = \"keep\" does not change partitions"
+    [ "$has" -ge "$(($3 - 8))" ] ||
+        doubt keep-size "$1 has $has MiB, but the recipe requires $3 MiB for $2, and data = \"keep\" does not resize partitions. Set $2 in \
+[install.partitions] to at most $has MiB, or install once with data = \"wipe\", which erases the disk"
 }
 
 # Sets `from` to the folder with the journal: the folder on the old /, or the copy if an earlier installation began to format /.

@@ -12,7 +12,7 @@ use recipes::node::NODE_TYPE;
 use recipes::{Envelope, SigningKey};
 use sha2::{Digest as _, Sha256};
 
-pub use self::status::{MemberError, MemberStatus, status, wait_healthy};
+pub use self::status::{MemberError, MemberStatus, no_downgrade, status, wait_healthy, wait_minor};
 use crate::host::Host;
 use crate::installer::{self, Hardware, Installation, Installer};
 use crate::network::{Link, Network};

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::host::{Host, POLL_INTERVAL};
@@ -73,4 +73,31 @@ pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Ve
         }
         sleep(POLL_INTERVAL);
     }
+}
+
+/// Waits until the cluster version has the minor of this version of etcd, and also the storage
+/// version if etcd reports it.
+pub fn wait_minor(host: &Host, version: &str, timeout: Duration) -> Result<()> {
+    let minor = version.rsplit_once('.').context("not a version")?.0;
+    let agreed = format!(
+        ". /etc/profile.d/etcdctl.sh && curl -s --cacert $ETCDCTL_CACERT --cert $ETCDCTL_CERT --key $ETCDCTL_KEY \
+         https://127.0.0.1:2379/version | grep -F '\"etcdcluster\":\"{minor}.'"
+    );
+    host.wait_for(&agreed, timeout)?;
+    let wrong = format!(
+        ". /etc/profile.d/etcdctl.sh && ! etcdctl endpoint status -w json | grep storageVersion | \
+         grep -vF '\"storageVersion\":\"{minor}.'"
+    );
+    host.wait_for(&wrong, timeout)
+}
+
+/// Checks that no downgrade is enabled, because new members could not join. A member may be down.
+pub fn no_downgrade(host: &Host) -> Result<()> {
+    let ask = ". /etc/profile.d/etcdctl.sh && etcdctl endpoint status -w json --cluster";
+    let seen = host.sh(ask)?.stdout;
+    ensure!(
+        seen.contains("\"Status\"") && !seen.contains("targetVersion"),
+        "a downgrade is enabled, or no member answers: {seen}"
+    );
+    Ok(())
 }

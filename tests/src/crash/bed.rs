@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::order::TracerOrder;
-use super::releases::{self, Releases};
+use super::releases::{self, Releases, Roll};
 use super::state::State;
 use super::traced::CRASH;
 pub use super::traced::Traced;
@@ -37,9 +37,6 @@ tar -C / -xpf /crash/installed.tar";
 /// The paths on a host that firstboot writes to.
 const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/lib/etcd"];
 
-/// The paths of the image's files that an update changes. etcd's part of the image does not change.
-const IMAGE: [&str; 2] = ["etc/firstboot", "etc/own"];
-
 /// The hosts of a cluster that does not exist yet.
 #[derive(Debug)]
 pub struct Bed {
@@ -57,17 +54,16 @@ pub struct Bed {
 
 impl Bed {
     /// Makes three installed nodes of the demo's recipe with their node documents, switched off.
-    /// `ETCD_VERSION` selects a different etcd. `tracer` is the path of the program `tracer`.
-    pub fn new(tracer: &Path) -> Result<Self> {
+    /// `tracer` is the path of the program `tracer`.
+    pub fn new(tracer: &Path, roll: Roll) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
         releases::build(&provisioning)?;
-        let releases = Releases::new(&provisioning)?;
+        let releases = Releases::new(&provisioning, roll)?;
         let (mut hosts, mut folders) = (Vec::new(), Vec::new());
         for name in ["etcd-1", "etcd-2", "etcd-3"] {
             let mut host = provisioning.node(name)?;
             releases.install(&mut host)?;
-            etcd::replace_etcd_binary(&host, &etcd::asked())?;
             let folder = run::current()?.folder("crash")?;
             fs::copy(tracer, folder.join("tracer"))
                 .with_context(|| format!("cannot copy {}", tracer.display()))?;
@@ -79,7 +75,7 @@ impl Bed {
             }
             host.bind(&folder, CRASH);
             let root = host.root().display().to_string();
-            for (name, paths) in [("installed.tar", &WRITTEN[..]), ("image.tar", &IMAGE)] {
+            for (name, paths) in [("installed.tar", &WRITTEN[..]), ("image.tar", roll.paths())] {
                 let tar = folder.join(name).display().to_string();
                 process::check("tar", &[&["-C", &root, "-cpf", &tar][..], paths].concat())?;
             }
@@ -98,15 +94,15 @@ impl Bed {
 
     /// Makes the hosts as [`Bed::new`] does, and switches them on. firstboot and etcd are not
     /// started yet.
-    pub fn booted(tracer: &Path) -> Result<Self> {
-        Self::new(tracer)?.switched_on()
+    pub fn booted(tracer: &Path, roll: Roll) -> Result<Self> {
+        Self::new(tracer, roll)?.switched_on()
     }
 
     /// Makes the hosts on disks that lose all unflushed data. etcd's volume keeps directory
     /// operations in order, as XFS does, because etcd relies on that order. The disk with
     /// firstboot's own files does not keep the order.
-    pub fn lossy(tracer: &Path) -> Result<Self> {
-        let mut bed = Self::new(tracer)?;
+    pub fn lossy(tracer: &Path, roll: Roll) -> Result<Self> {
+        let mut bed = Self::new(tracer, roll)?;
         for host in &mut bed.hosts {
             let (mut own, mut volume) = (Tree::default(), Tree::in_order());
             own.take_in(&host.path("/etc/etcd"), "conf")?;

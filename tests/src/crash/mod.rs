@@ -10,6 +10,7 @@ pub mod bed;
 mod call;
 pub mod clock;
 mod leaving;
+mod minor;
 pub mod order;
 mod releases;
 pub mod scenarios;
@@ -18,3 +19,5 @@ pub mod sweep;
 mod traced;
 pub mod tracer;
 mod updating;
+
+pub use releases::Roll;

@@ -11,14 +11,61 @@ use crate::host::Host;
 use crate::process;
 use crate::programs::recipe;
 use crate::repack::{self, Repack};
-use crate::run;
+use crate::requirement::Requirement;
+use crate::{etcd, run};
 
 /// The operator's files in the first image. An update replaces one of the files and removes the
 /// other.
 const FILES: &str = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n\"/etc/own/gone\" = \"gone\"\n";
-/// An etcd version that no image of the test bed contains. An image that claims to contain this
-/// version fails its health check immediately.
-const CLAIMED: &str = "3.5.99";
+/// Two minor versions of etcd between which etcd can downgrade a cluster.
+pub(super) const NEW_MINOR: &str = "3.6.16";
+pub(super) const OLD_MINOR: &str = "3.5.35";
+
+/// Delays the end of firstboot.service. In this time, the members agree on the newer minor version
+/// (etcd's monitorVersionInterval is 4 s).
+const SLOW: &str = "[Service]\nExecStartPost=/bin/sleep 9\n";
+
+/// The releases between which a bed's nodes change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roll {
+    /// Images with other files, and with the same etcd.
+    Files,
+    /// Images with another minor version of etcd.
+    Minor,
+}
+
+impl Roll {
+    const fn releases(self) -> [Release; 2] {
+        match self {
+            Self::Files => [Release::Good, Release::Bad],
+            Self::Minor => [Release::Older, Release::BadMinor],
+        }
+    }
+
+    /// Returns the paths of the image's files that an update changes. With [`Roll::Files`], etcd's
+    /// part of the image does not change.
+    pub(super) const fn paths(self) -> &'static [&'static str] {
+        match self {
+            Self::Files => &["etc/firstboot", "etc/own"],
+            Self::Minor => &[
+                "etc/firstboot",
+                "etc/own",
+                "usr/local/bin/etcd",
+                "usr/local/bin/etcdctl",
+                "usr/local/bin/etcdutl",
+            ],
+        }
+    }
+
+    /// Returns the requirements of this bed's versions of etcd.
+    #[must_use]
+    pub fn requirements(self) -> Vec<Requirement> {
+        match self {
+            Self::Files => Vec::new(),
+            Self::Minor => [NEW_MINOR, OLD_MINOR].map(etcd::need).to_vec(),
+        }
+    }
+}
 
 /// The release that an update must install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,20 +74,54 @@ pub(super) enum Release {
     Good,
     /// An image that fails its health check, and is rolled back.
     Bad,
+    /// An image with the older minor version of etcd, which passes its health check.
+    Older,
+    /// An image with the newer minor version of etcd. It fails its health check after the members have
+    /// agreed on that version, and is rolled back to [`Release::Older`].
+    BadMinor,
 }
 
 impl Release {
     pub(super) const fn serial(self) -> u64 {
         match self {
-            Self::Good => 2,
-            Self::Bad => 3,
+            Self::Good | Self::Older => 2,
+            Self::Bad | Self::BadMinor => 3,
         }
     }
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Good => "good",
             Self::Bad => "bad",
+            Self::Older => "older",
+            Self::BadMinor => "bad-minor",
+        }
+    }
+
+    /// Returns whether the release fails its health check.
+    pub(super) const fn fails(self) -> bool {
+        matches!(self, Self::Bad | Self::BadMinor)
+    }
+
+    /// Returns the release whose files the node has after the update; None if these are the files of
+    /// the first image.
+    pub(super) const fn remains(self) -> Option<Self> {
+        match self {
+            Self::Good => Some(Self::Good),
+            Self::Bad => None,
+            Self::Older | Self::BadMinor => Some(Self::Older),
+        }
+    }
+
+    /// Returns the etcd version of the image, and the version that the image claims to contain if
+    /// that differs. No image contains a version with the patch number 99, so an image that claims
+    /// this version fails its health check.
+    const fn etcd(self) -> (Option<&'static str>, Option<&'static str>) {
+        match self {
+            Self::Good => (None, None),
+            Self::Bad => (None, Some("3.5.99")),
+            Self::Older => (Some(OLD_MINOR), None),
+            Self::BadMinor => (None, Some("3.6.99")),
         }
     }
 }
@@ -63,22 +144,26 @@ pub(super) fn build(provisioning: &Provisioning) -> Result<()> {
 #[derive(Debug)]
 pub(super) struct Releases {
     folder: PathBuf,
+    roll: Roll,
 }
 
 impl Releases {
     /// Makes the releases from the last build. No image has a soak time, which the sweep does not
     /// test.
-    pub(super) fn new(provisioning: &Provisioning) -> Result<Self> {
+    pub(super) fn new(provisioning: &Provisioning, roll: Roll) -> Result<Self> {
         let folder = run::current()?.folder("releases")?;
         let key = provisioning.signing_key()?;
         copy(&provisioning.out(), &folder.join("first"))?;
-        let image = Repack::of(&folder.join("first"))?;
+        let mut image = Repack::of(&folder.join("first"))?;
+        if roll == Roll::Minor {
+            image.etcd(NEW_MINOR)?;
+        }
         let cluster = image.path("etc/firstboot/cluster.json");
         let mut value: serde_json::Value = serde_json::from_slice(&fs::read(&cluster)?)?;
         value["update"] = serde_json::json!({ "mode": "manual", "soak-seconds": 0 });
         fs::write(&cluster, serde_json::to_vec(&value)?)?;
         image.pack(1, &key)?;
-        for release in [Release::Good, Release::Bad] {
+        for release in roll.releases() {
             let out = folder.join(release.name());
             copy(&folder.join("first"), &out)?;
             let mut image = Repack::of(&out)?;
@@ -86,18 +171,27 @@ impl Releases {
             fs::remove_file(image.path("etc/own/gone"))?;
             fs::create_dir(image.path("etc/own/deep"))?;
             fs::write(image.path("etc/own/deep/new"), release.name())?;
-            if release == Release::Bad {
-                image.claim_etcd(CLAIMED)?;
+            let (etcd, claimed) = release.etcd();
+            etcd.map_or(Ok(()), |version| image.etcd(version))?;
+            claimed.map_or(Ok(()), |version| image.claim_etcd(version))?;
+            if release == Release::BadMinor {
+                let unit = image.path("etc/systemd/system/firstboot.service.d");
+                fs::create_dir(&unit)?;
+                fs::write(unit.join("slow.conf"), SLOW)?;
             }
             image.pack(release.serial(), &key)?;
         }
-        Ok(Self { folder })
+        Ok(Self { folder, roll })
     }
 
     /// Installs the first image on a host that is off, and makes all releases visible in the host.
+    /// `ETCD_VERSION` selects a different etcd if all images have the same one.
     pub(super) fn install(&self, host: &mut Host) -> Result<()> {
         let first = self.folder.join("first");
         repack::install(&first, host)?;
+        if self.roll == Roll::Files {
+            etcd::replace_etcd_binary(host, &etcd::asked())?;
+        }
         host.bind(&self.folder, RELEASES);
         Ok(())
     }

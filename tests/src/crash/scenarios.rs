@@ -7,11 +7,15 @@ use anyhow::{Result, ensure};
 
 use super::bed::Bed;
 use super::leaving::LEAVE;
+use super::minor::{DOWNGRADE, DOWNGRADE_BACK};
 use super::sweep::Scenario;
 use super::traced::Traced;
 use super::updating::{ORDER, ROLLBACK, UPDATE};
 
-/// All scenarios.
+/// The scenarios of a bed with [`Roll::Minor`](super::Roll::Minor).
+pub const MINOR: [Scenario; 2] = [DOWNGRADE, DOWNGRADE_BACK];
+
+/// All scenarios of a bed with [`Roll::Files`](super::Roll::Files).
 pub const ALL: [Scenario; 11] = [
     TOGETHER,
     EARLY,

@@ -16,9 +16,9 @@ use crate::cluster::{etcdctl, wait_healthy};
 use crate::harness::tail;
 use crate::host::{Host, POLL_INTERVAL};
 
-const VICTIM: usize = 0;
+pub(super) const VICTIM: usize = 0;
 /// The other two members, which are enough for a quorum.
-const OTHERS: [usize; 2] = [1, 2];
+pub(super) const OTHERS: [usize; 2] = [1, 2];
 
 /// The command that stages an image and orders the update.
 pub(super) const ORDER: Scenario = Scenario {
@@ -58,13 +58,24 @@ firstboot image";
 
 fn prepare(bed: &Bed, release: Release) -> Result<()> {
     let host = &bed.hosts[VICTIM];
-    host.sh(RESET)?.ok()?;
+    reset(host)?;
     // Another member is the leader, because an election would take seconds.
     bed.make_healthy(OTHERS[0])?;
+    clear_keys(host)?;
+    offer(&bed.orders(VICTIM, Traced::OrderUpdate), release)
+}
+
+/// Restores a host's first image.
+pub(super) fn reset(host: &Host) -> Result<()> {
+    host.sh(RESET)?.ok().map(drop)
+}
+
+/// Removes the traces of earlier updates from etcd.
+pub(super) fn clear_keys(host: &Host) -> Result<()> {
     for key in ["turn", "newest", "failed/2", "failed/3"] {
         etcdctl(host, &format!("del /etcd-image/update/{key}"))?;
     }
-    offer(&bed.orders(VICTIM, Traced::OrderUpdate), release)
+    Ok(())
 }
 
 /// The order on the victim's disk.
@@ -88,7 +99,7 @@ fn serves(bed: &Bed) -> Result<()> {
 
 /// Waits until the update has ended, with no order left and the turn released. The victim must have
 /// exactly one image: the new image, or the previous image with a record that the new image failed.
-fn ends(bed: &Bed, release: Release) -> Result<()> {
+pub(super) fn ends(bed: &Bed, release: Release) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     let failed = format!("/etcd-image/update/failed/{}", release.serial());
@@ -99,9 +110,10 @@ fn ends(bed: &Bed, release: Release) -> Result<()> {
             shown.contains("ActiveState=failed\n") || shown.contains("ActiveState=inactive\n");
         let busy = host.run(&["test", "-e", STATE])?.success();
         if (done || idle) && !busy && ["running", "degraded"].contains(&up.trim()) {
-            let ended = match release {
-                Release::Good => file(host, "word")?.as_deref() == Some("good"),
-                Release::Bad => !etcdctl(host, &format!("get {failed}"))?.is_empty(),
+            let ended = if release.fails() {
+                !etcdctl(host, &format!("get {failed}"))?.is_empty()
+            } else {
+                file(host, "word")?.as_deref() == Some(release.name())
             };
             if ended {
                 break;
@@ -129,24 +141,30 @@ fn ends(bed: &Bed, release: Release) -> Result<()> {
         CONVERGENCE_TIMEOUT,
     )?;
     host.check(&["firstboot", "image"])?;
+    has_files(host, release)?;
+    let turn = etcdctl(host, "get /etcd-image/update/turn")?;
+    ensure!(turn.is_empty(), "the turn is not released: {turn}");
+    let marked = etcdctl(host, &format!("get {failed}"))?;
+    ensure!(
+        marked.is_empty() != release.fails(),
+        "the release is marked as failed: {marked}"
+    );
+    bed.wait_healthy()?;
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
+}
+
+/// Checks that the host has the operator's files of exactly one image.
+fn has_files(host: &Host, release: Release) -> Result<()> {
     let [word, gone, new] = [
         file(host, "word")?,
         file(host, "gone")?,
         file(host, "deep/new")?,
     ];
     let has = [word.as_deref(), gone.as_deref(), new.as_deref()];
-    let expected = match release {
-        Release::Good => [Some("good"), None, Some("good")],
-        Release::Bad => [Some("one\n"), Some("one\n"), None],
+    let expected = match release.remains() {
+        Some(image) => [Some(image.name()), None, Some(image.name())],
+        None => [Some("one\n"), Some("one\n"), None],
     };
     ensure!(has == expected, "the files are {has:?}, not {expected:?}");
-    let turn = etcdctl(host, "get /etcd-image/update/turn")?;
-    ensure!(turn.is_empty(), "the turn is not released: {turn}");
-    let marked = etcdctl(host, &format!("get {failed}"))?;
-    ensure!(
-        marked.is_empty() == (release == Release::Good),
-        "the release is marked as failed: {marked}"
-    );
-    bed.wait_healthy()?;
-    wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
+    Ok(())
 }

@@ -239,6 +239,10 @@ fn none_overlap(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+/// A policy of firewalld that forbids connections to peers.
+const NO_PEERS: &str = "<policy target=\"CONTINUE\"><ingress-zone name=\"HOST\"/><egress-zone name=\"ANY\"/>\
+                        <rule family=\"ipv4\"><port port=\"2380\" protocol=\"tcp\"/><reject/></rule></policy>\n";
+
 /// A function that changes an image so that it fails its health check.
 type Spoil = fn(&Repack) -> Result<()>;
 
@@ -248,7 +252,7 @@ fn fail_late() -> Result<()> {
     let kept = bed.provisioning.copy_output()?;
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
-    let writers = Writers::start(&client, &addresses, "late/");
+    let writers = Writers::start(&client, &addresses, "roll/");
     let spoil: [(&str, Spoil); 3] = [
         ("dies after it was healthy", |image| {
             // systemd kills etcd. A script could not kill etcd, because the system-call filter
@@ -266,7 +270,11 @@ fn fail_late() -> Result<()> {
             let zone = image.path("etc/firewalld/zones/etcd.xml");
             let text = fs::read_to_string(&zone)?;
             ensure!(text.contains("2380"), "the zone does not name 2380: {text}");
-            Ok(fs::write(&zone, text.replace("2380", "2399"))?)
+            fs::write(&zone, text.replace("2380", "2399"))?;
+            // The member could still reach its peers, which would be enough.
+            let policies = image.path("etc/firewalld/policies");
+            fs::create_dir_all(&policies)?;
+            Ok(fs::write(policies.join("peers.xml"), NO_PEERS)?)
         }),
     ];
     for (number, (what, spoil)) in spoil.into_iter().enumerate() {
@@ -306,7 +314,7 @@ fn five() -> Result<()> {
     }
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
-    let writers = Writers::start(&client, &addresses, "five/");
+    let writers = Writers::start(&client, &addresses, "roll/");
     publish(&bed, 2)?;
     for host in &bed.hosts {
         order(host)?;

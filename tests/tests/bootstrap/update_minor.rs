@@ -7,7 +7,7 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::client::{Client, Writers};
-use tests::cluster::{boot_all, etcdctl, status, wait_healthy};
+use tests::cluster::{boot_all, etcdctl, no_downgrade, status, wait_healthy, wait_minor};
 use tests::etcd;
 use tests::harness::long;
 use tests::host::Host;
@@ -86,37 +86,6 @@ fn kill_after_8_s(image: &Repack) -> Result<()> {
     fs::write(&unit, text).context("cannot write the unit")
 }
 
-/// Waits until the cluster version has this minor version number, and also the storage version if
-/// etcd reports a storage version.
-fn wait_minor(host: &Host, version: &str) -> Result<()> {
-    let minor = version
-        .rsplit_once('.')
-        .context("the version has no patch number")?
-        .0;
-    let agreed = format!(
-        ". /etc/profile.d/etcdctl.sh && curl -s --cacert $ETCDCTL_CACERT --cert $ETCDCTL_CERT --key $ETCDCTL_KEY \
-         https://127.0.0.1:2379/version | grep -F '\"etcdcluster\":\"{minor}.'"
-    );
-    host.wait_for(&agreed, CONVERGENCE_TIMEOUT)?;
-    let wrong = format!(
-        ". /etc/profile.d/etcdctl.sh && ! etcdctl endpoint status -w json | grep storageVersion | \
-         grep -vF '\"storageVersion\":\"{minor}.'"
-    );
-    host.wait_for(&wrong, CONVERGENCE_TIMEOUT)
-}
-
-/// Checks that no downgrade is enabled, because new members could not join during a downgrade. A
-/// member may be down.
-fn no_downgrade(host: &Host) -> Result<()> {
-    let ask = ". /etc/profile.d/etcdctl.sh && etcdctl endpoint status -w json --cluster";
-    let seen = host.sh(ask)?.stdout;
-    ensure!(
-        seen.contains("\"Status\"") && !seen.contains("targetVersion"),
-        "a downgrade is enabled, or no member answers: {seen}"
-    );
-    Ok(())
-}
-
 fn last_fails() -> Result<()> {
     let bed = bed(OLD)?;
     publish(&bed, 2, NEW, |_| Ok(()))?;
@@ -150,7 +119,7 @@ fn last_fails() -> Result<()> {
         Ok(fs::write(image.path("etc/chrony.conf"), "# 4\n")?)
     })?;
     ends(&update(&bed.hosts[2], "")?, 0, &[])?;
-    wait_minor(&bed.hosts[2], NEW)?;
+    wait_minor(&bed.hosts[2], NEW, CONVERGENCE_TIMEOUT)?;
     no_write_is_lost(writers, &client, &addresses)
 }
 
@@ -212,7 +181,7 @@ fn roll(bed: &Bed, serial: u64, version: &str, [check, first]: [&str; 2]) -> Res
         no_downgrade(&bed.hosts[2])?;
     }
     for host in &bed.hosts {
-        wait_minor(host, version)?;
+        wait_minor(host, version, CONVERGENCE_TIMEOUT)?;
     }
     all_have(bed, version)
 }
@@ -230,15 +199,14 @@ fn rolls_back(bed: &Bed) -> Result<()> {
         seen.iter().filter(|member| member.version == OLD).count() == 1,
         "not exactly one member runs {OLD}: {seen:?}"
     );
-    wait_minor(host, OLD)?;
+    wait_minor(host, OLD, CONVERGENCE_TIMEOUT)?;
     no_downgrade(host)?;
     ends(&update(host, "--retry")?, 0, &[])?;
-    wait_minor(host, NEW)
+    wait_minor(host, NEW, CONVERGENCE_TIMEOUT)
 }
 
 fn stays() -> Result<()> {
     let mut bed = bed(OLD)?;
-    let first = bed.provisioning.copy_output()?;
     publish(&bed, 2, NEW, |_| Ok(()))?;
     let good = bed.provisioning.copy_output()?;
     for host in &bed.hosts[..2] {
@@ -272,15 +240,10 @@ fn stays() -> Result<()> {
     publish(&bed, 4, NEW, |image| {
         Ok(fs::write(image.path("etc/chrony.conf"), "# 4\n")?)
     })?;
-    let corrected = bed.provisioning.copy_output()?;
     let host = &mut bed.hosts[2];
     host.cut_power()?;
-    host.wipe()?;
-    bed.provisioning.restore_output(&first)?;
-    bed.provisioning.install(host)?;
-    bed.provisioning.restore_output(&corrected)?;
-    repack::install(&corrected, host)?;
-    bed.provisioning.give_document(host, host.name())?;
+    host.revert()?;
+    repack::install(&bed.provisioning.out(), host)?;
     host.boot()?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     let seen = status(host)?;

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use libtest_mimic::Trial;
+use tests::crash::Roll;
 use tests::crash::bed::{Bed, Traced};
 use tests::crash::scenarios;
 use tests::crash::sweep::{Disturbance, Report, Scenario, list, sweep};
-use tests::harness::{is_all, trial};
+use tests::harness::{is_all, long, trial};
 use tests::lossy::Loss;
 use tests::requirement::Requirement;
 
@@ -39,17 +40,30 @@ pub(crate) fn trials() -> Vec<Trial> {
             REQUIREMENTS,
             emptied,
         ),
+        long(
+            "a_downgrade_killed_at_any_point_finishes_the_same_job",
+            &[REQUIREMENTS, &Roll::Minor.requirements()].concat(),
+            downgrade_killed,
+        ),
+        long(
+            "power_lost_at_any_point_of_a_downgrade",
+            &[&with_fuse[..], &Roll::Minor.requirements()].concat(),
+            downgrade_power_lost,
+        ),
     ]
 }
 
 fn killed() -> Result<()> {
     let settings = Settings::read()?;
-    run(
-        &mut Bed::booted(tracer())?,
-        &settings,
-        &settings.share(&scenarios::ALL, 0, 2),
-        |_| Disturbance::Kill,
-    )
+    let scenarios = settings.share(&scenarios::ALL, 0, 2);
+    let bed = || Bed::booted(tracer(), Roll::Files);
+    run(bed, &settings, &scenarios, |_| Disturbance::Kill)
+}
+
+fn downgrade_killed() -> Result<()> {
+    let settings = Settings::read()?;
+    let bed = || Bed::booted(tracer(), Roll::Minor);
+    run(bed, &settings, &scenarios::MINOR, |_| Disturbance::Kill)
 }
 
 /// An operator or an accident removes the data at an arbitrary moment. The scenario in which an
@@ -61,32 +75,42 @@ fn emptied() -> Result<()> {
         .filter(|scenario| scenario.traced == Traced::Firstboot)
         .collect();
     let comes = settings.share(&comes, 0, 4);
-    run(&mut Bed::booted(tracer())?, &settings, &comes, |_| {
-        Disturbance::Empty
-    })
+    let bed = || Bed::booted(tracer(), Roll::Files);
+    run(bed, &settings, &comes, |_| Disturbance::Empty)
 }
 
 fn power_lost() -> Result<()> {
     let settings = Settings::read()?;
+    let scenarios = settings.share(&scenarios::ALL, 1, 2);
+    let bed = || Bed::lossy(tracer(), Roll::Files);
+    run(bed, &settings, &scenarios, losses(settings.seed))
+}
+
+fn downgrade_power_lost() -> Result<()> {
+    let settings = Settings::read()?;
+    let bed = || Bed::lossy(tracer(), Roll::Minor);
+    run(bed, &settings, &scenarios::MINOR, losses(settings.seed))
+}
+
+/// Returns a function that returns the kind of power cut at the point with this number.
+fn losses(seed: u64) -> impl Fn(usize) -> Disturbance {
     let losses = [
         Loss::Unflushed,
         Loss::Contents,
         Loss::Zeros,
-        Loss::Torn(settings.seed),
+        Loss::Torn(seed),
         Loss::Nothing,
     ];
     // The two counts have no common divisor, so each kind of loss affects one node in some cases
     // and all three nodes in other cases.
-    let blow = |number: usize| {
+    move |number| {
         let loss = losses[number % losses.len()];
         if number % 3 == 2 {
             Disturbance::AllPower(loss)
         } else {
             Disturbance::Power(loss)
         }
-    };
-    let scenarios = settings.share(&scenarios::ALL, 1, 2);
-    run(&mut Bed::lossy(tracer())?, &settings, &scenarios, blow)
+    }
 }
 
 /// The part of the sweep that a run covers, as set in the environment.
@@ -160,18 +184,25 @@ impl Settings {
     }
 }
 
+/// Runs the scenarios that `CRASH_SCENARIO` selects, if there are any among these.
 fn run(
-    bed: &mut Bed,
+    bed: impl FnOnce() -> Result<Bed>,
     settings: &Settings,
     scenarios: &[Scenario],
     blow: impl Fn(usize) -> Disturbance,
 ) -> Result<()> {
     let mut total = Report::default();
     let mut known = 0;
-    for scenario in scenarios
+    let mut selected = scenarios
         .iter()
         .filter(|scenario| scenario.name.contains(&settings.only))
-    {
+        .peekable();
+    if selected.peek().is_none() {
+        println!("none of these scenarios is selected");
+        return Ok(());
+    }
+    let bed = &mut bed()?;
+    for scenario in selected {
         let (points, wanted) = list(bed, scenario)?;
         known += points.len();
         println!("{}: {} points", scenario.name, points.len());

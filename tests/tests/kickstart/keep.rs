@@ -4,6 +4,7 @@
 mod machine;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -30,6 +31,21 @@ pub(crate) fn trials() -> Vec<Trial> {
             "a_doubtful_volume_is_left_unchanged",
             REQUIREMENTS,
             doubtful,
+        ),
+        trial(
+            "a_volume_on_another_disk_than_the_recipes_is_refused",
+            REQUIREMENTS,
+            other_disk,
+        ),
+        trial(
+            "a_partition_that_is_too_small_for_the_recipe_is_refused",
+            REQUIREMENTS,
+            too_small,
+        ),
+        trial(
+            "a_volume_whose_data_has_another_owner_is_refused",
+            REQUIREMENTS,
+            other_owner,
         ),
         trial(
             "an_interrupted_installation_that_keeps_the_volume_goes_on",
@@ -120,7 +136,6 @@ fn doubts() -> Vec<(&'static str, Change)> {
         ("keep-layout", |machine| {
             machine.partition(4, 30_000_000, 2048, &[("LABEL", "ESP"), ("TYPE", "vfat")])
         }),
-        ("keep-size", |machine| machine.resize(2, 8_000_000)),
         ("keep-no-volume", |machine| {
             machine.field(VOLUME, "LABEL", "data")
         }),
@@ -203,7 +218,68 @@ fn doubtful() -> Result<()> {
     machine.remove(ROOT, "var/lib/firstboot/journal")?;
     machine.refuses("keep-root")?;
     machine.unmountable(ROOT)?;
-    machine.refuses("keep-root")
+    machine.refuses("keep-root").map(drop)
+}
+
+fn other_disk() -> Result<()> {
+    let rendered = Rendered::with("disk = \"sdb\"")?;
+    let why = rendered.node("other-disk")?.refuses("keep-other-disk")?;
+    ensure!(
+        why.contains("the volume of etcd is sda3, but the recipe wants sdb"),
+        "{why}"
+    );
+    let rendered = Rendered::with("disk = \"sda\"")?;
+    rendered.node("its-disk")?.keeps(&KEPT)
+}
+
+/// anaconda does not resize the partitions of `--onpart`. Each partition of the machine exactly fits
+/// the demo's recipe.
+fn too_small() -> Result<()> {
+    let rendered = Rendered::new()?;
+    for (number, key, wanted) in [(1, "boot", 1024), (2, "root", 8192), (3, "etcd", 4096)] {
+        let machine = rendered.node(key)?;
+        machine.resize(number, (wanted - 9) * 2048)?;
+        let why = machine.refuses("keep-size")?;
+        let has = wanted - 9;
+        for words in [
+            format!("sda{number} has {has} MiB, but the recipe wants {wanted} MiB for {key}"),
+            format!("Set {key} in [install.partitions] to at most {has} MiB"),
+        ] {
+            ensure!(why.contains(&words), "{words}: {why}");
+        }
+        machine.resize(number, (wanted - 8) * 2048)?;
+        machine.keeps(&KEPT).context("an aligned partition")?;
+    }
+    // The recipe wants larger partitions than the disk has space for.
+    let rendered = Rendered::with("partitions = { etcd = \"16 GiB\" }")?;
+    let why = rendered.node("grown")?.refuses("keep-size")?;
+    ensure!(
+        why.contains("sda3 has 4096 MiB, but the recipe wants 16384 MiB for etcd"),
+        "{why}"
+    );
+    let rendered = Rendered::with("partitions = { boot = \"512 MiB\", root = \"6 GiB\" }")?;
+    rendered.node("shrunk")?.keeps(&KEPT)
+}
+
+/// `%post` checks the owner, because the installer has no command for it.
+fn other_owner() -> Result<()> {
+    let rendered = Rendered::new()?;
+    let machine = rendered.node("owner")?;
+    machine.keeps(&KEPT)?;
+    let before = machine.disk_content()?;
+    let data = fs::metadata(machine.path(VOLUME, "files/data"))?;
+    let ids = format!("{}:{}", data.uid(), data.gid());
+    let why = machine.mount_kept("450:451")?.err().unwrap_or_default();
+    ensure!(
+        why.contains(&format!(
+            "the data belongs to {ids}, and etcd has the ids 450:451"
+        )) && why.contains("[keep-owner]"),
+        "{why}"
+    );
+    machine.mount_kept(&ids)?.map_err(anyhow::Error::msg)?;
+    ensure!(machine.disk_content()? == before, "the disk was changed");
+    // The next installation keeps the volume again.
+    machine.keeps(&KEPT)
 }
 
 /// The power fails at each change that `%pre` makes, and in each state in which anaconda and

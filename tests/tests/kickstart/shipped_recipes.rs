@@ -91,7 +91,7 @@ fn shellcheck() -> Result<()> {
             ["guard.sh", "end.sh"].map(|name| planned.folder.join("run/etcd-image").join(name)),
         );
     }
-    let kept = keep::kickstart(folder.path())?;
+    let kept = keep::kickstart(folder.path(), "")?;
     for (number, section) in [Kind::Pre, Kind::Post]
         .iter()
         .flat_map(|kind| kept.sections(*kind))

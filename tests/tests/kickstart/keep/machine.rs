@@ -18,18 +18,22 @@ pub(super) const TRUST: &str = "the key of this cluster\n";
 const MAC: &str = "52:54:00:00:00:11";
 const LIFE: &str = "00000000000000000000000000000001";
 
-/// The %pre script of the demo's recipe with `data = "keep"`.
+/// The scripts of the demo's recipe with `data = "keep"`.
 pub(super) struct Rendered {
     folder: TempDir,
 }
 
-/// Renders the demo's recipe with `data = "keep"` in this folder, and returns the kickstart.
-pub(crate) fn kickstart(folder: &Path) -> Result<Kickstart> {
+/// Renders the demo's recipe with `data = "keep"` and further lines of `[install]` in this folder,
+/// and returns the kickstart.
+pub(crate) fn kickstart(folder: &Path, install: &str) -> Result<Kickstart> {
     let recipe = folder.join("recipe.toml");
     let demo = fs::read_to_string(programs::recipe("demo"))?;
     fs::write(
         &recipe,
-        demo.replace("[install]\n", "[install]\ndata = \"keep\"\n"),
+        demo.replace(
+            "[install]\n",
+            &format!("[install]\ndata = \"keep\"\n{install}\n"),
+        ),
     )?;
     let planned = folder.join("planned");
     let arguments = [&recipe, &planned].map(|path| path.display().to_string());
@@ -40,8 +44,13 @@ pub(crate) fn kickstart(folder: &Path) -> Result<Kickstart> {
 
 impl Rendered {
     pub(super) fn new() -> Result<Self> {
+        Self::with("")
+    }
+
+    /// Renders the recipe with further lines of `[install]`.
+    pub(super) fn with(install: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let read = kickstart(folder.path())?;
+        let read = kickstart(folder.path(), install)?;
         let pre = read.sections(Kind::Pre).next().context("no %pre")?;
         // `builder plan` has no key, so it writes zeros for the key's digest.
         let zeros = Sha256::new([0; 32]).to_string();
@@ -57,9 +66,10 @@ impl Rendered {
             .sections(Kind::Post)
             .find(|post| post.body.contains("restore_journal() {"))
             .context("no %post restores the journal")?;
-        let restore = function(&post.body, "restore_journal")?.to_owned()
-            + function(&post.body, "release_kept")?;
-        fs::write(folder.path().join("restore"), restore)?;
+        let functions = ["mount_kept", "restore_journal", "release_kept"]
+            .map(|name| function(&post.body, name));
+        let functions: String = functions.into_iter().collect::<Result<_>>()?;
+        fs::write(folder.path().join("kept.sh"), functions)?;
         fs::write(folder.path().join("devices.sh"), include_str!("../keep.sh"))?;
         Ok(Self { folder })
     }
@@ -76,7 +86,7 @@ impl Rendered {
         bash.args(["-c", script, "restore"])
             .arg(folder)
             .arg(self.folder.path().join("devices.sh"))
-            .arg(self.folder.path().join("restore"))
+            .arg(self.folder.path().join("kept.sh"))
             .env("CUT", cut.to_string());
         Ok(process::run(&mut bash)?.success())
     }
@@ -325,17 +335,50 @@ impl Machine {
         Ok(())
     }
 
+    /// Mounts the volume that `%pre` has kept, as `%post` does in a system whose etcd has these ids.
+    /// Returns the reason if `%post` refuses the volume.
+    pub(super) fn mount_kept(&self, ids: &str) -> Result<Result<(), String>> {
+        let script = "set -Eeuo pipefail; folder=$1 wanted=$2; . \"$3\"
+            chown() { :; }
+            fail() { echo \"$*\" && exit 1; }
+            functions=$(<\"$4\")
+            functions=${functions//\\/var\\/lib\\/etcd/$folder/etcd}
+            eval \"${functions//\\/run\\//$folder/run/}\"
+            mount_kept";
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script, "mount_kept"])
+            .arg(&self.folder)
+            .arg(ids)
+            .arg(self.rendered.join("devices.sh"))
+            .arg(self.rendered.join("kept.sh"));
+        let ran = process::run(&mut bash)?;
+        let mounted = self.folder.join("etcd");
+        ensure!(mounted.join("data").is_dir(), "not mounted: {ran:?}");
+        fs::remove_file(mounted)?;
+        Ok(if ran.success() {
+            Ok(())
+        } else {
+            Err(ran.stdout)
+        })
+    }
+
     /// Checks that `%pre` refuses the machine for this reason, and changes nothing on the volume.
-    pub(super) fn refuses(&self, id: &str) -> Result<()> {
-        let devices = self.folder.join("devices");
-        let before = content(&devices)?;
-        match self.run(None)? {
+    /// Returns the message.
+    pub(super) fn refuses(&self, id: &str) -> Result<String> {
+        let before = self.disk_content()?;
+        let why = match self.run(None)? {
             Ok(lines) => bail!("{id}: not refused\n{lines}"),
-            Err(why) => ensure!(why.contains(&format!("[{id}]")), "{id}: {why}"),
-        }
-        ensure!(content(&devices)? == before, "{id}: the disk was changed");
+            Err(why) => why,
+        };
+        ensure!(why.contains(&format!("[{id}]")), "{id}: {why}");
+        ensure!(self.disk_content()? == before, "{id}: the disk was changed");
         ensure!(self.read("..", "run/etcd-image/keep").is_err(), "{id}");
-        Ok(())
+        Ok(why)
+    }
+
+    /// Returns the names and contents of all files on the disk.
+    pub(super) fn disk_content(&self) -> Result<String> {
+        content(&self.folder.join("devices"))
     }
 }
 
