@@ -29,6 +29,7 @@ mod judge_release;
 #[cfg(test)]
 mod model;
 mod order;
+mod peer_connections;
 mod preconditions;
 mod probation;
 mod reinstall;

@@ -1,13 +1,14 @@
 //! Checks whether this member passes the health check of its new image. A member passes the health
 //! check if firstboot.service has finished or only waits for the other members to trust a new CA,
-//! if etcd of the right version answers a linearizable read, and if etcd acknowledges a write.
+//! if etcd of the right version answers a linearizable read, if etcd acknowledges a write, and if
+//! the other running members can connect to this member.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use recipes::{EtcdVersion, Label};
 
-use super::cluster;
+use super::{cluster, peer_connections};
 use crate::diagnosis;
 use crate::etcd::{Client, installed_credentials};
 use crate::operator::UNIT;
@@ -17,6 +18,8 @@ use crate::{paths, systemd};
 /// The number of starts of etcd after which the health check has failed.
 const STARTS: u32 = 4;
 const ETCD: &str = "etcd.service";
+/// The time for which a running member may have no connection to this member.
+const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time limit of one check.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -42,6 +45,8 @@ pub(super) struct Probation<'a> {
     process: String,
     /// The number of etcd processes that were observed so far.
     starts: u32,
+    /// Since when a running member has had no connection to this member.
+    unreached: Option<Instant>,
 }
 
 /// Returns whether firstboot has finished with this member and only waits until the other members
@@ -63,6 +68,7 @@ impl<'a> Probation<'a> {
             etcd,
             process: String::new(),
             starts: 0,
+            unreached: None,
         }
     }
 
@@ -80,11 +86,28 @@ impl<'a> Probation<'a> {
         match tokio::time::timeout(ANSWER_TIMEOUT, self.ask()).await {
             // The previous checks do not apply to a process that was started after them.
             Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd was started"),
-            Ok(Ok(None)) => Ok(Proof::Good),
+            Ok(Ok(None)) => self.reached_by_peers().await,
             Ok(Ok(Some(why))) => Ok(Proof::Failed(why)),
             Ok(Err(error)) => self.not_yet(&format!("etcd: {error:#}")),
             Err(_) => self.not_yet("etcd: no answer in time"),
         }
+    }
+
+    /// Checks whether all running members are connected to this member's peer port.
+    async fn reached_by_peers(&mut self) -> Result<Proof> {
+        let (cluster, credentials) = (crate::identity::cluster()?, installed_credentials()?);
+        let Some(name) = peer_connections::missing(&cluster, self.node, &credentials).await? else {
+            self.unreached = None;
+            return Ok(Proof::Good);
+        };
+        let why = format!(
+            "{name} has no connection to port {} of this member; check the firewall of this image",
+            paths::PEER_PORT
+        );
+        if self.unreached.get_or_insert_with(Instant::now).elapsed() > PEER_TIMEOUT {
+            return Ok(Proof::Failed(why));
+        }
+        self.not_yet(&why)
     }
 
     fn not_yet(&mut self, why: &str) -> Result<Proof> {

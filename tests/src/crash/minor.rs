@@ -1,6 +1,7 @@
-//! Updates to another minor version of etcd on one node: a downgrade by an older image, and the return to
-//! the older image after a newer one has failed its health check. In both, firstboot lets etcd downgrade
-//! the cluster before it replaces the node's etcd. The other members run the newer minor version.
+//! Updates to another minor version of etcd on one node: a downgrade by an older image, and the
+//! return to the older image after a newer one has failed its health check. In both, firstboot lets
+//! etcd downgrade the cluster before it replaces the node's etcd. The other members run the newer
+//! minor version.
 
 use anyhow::{Result, ensure};
 
@@ -21,8 +22,8 @@ pub(super) const DOWNGRADE: Scenario = Scenario {
     ..UPDATE
 };
 
-/// The unit, with an image that contains the newer minor version and fails its health check. By then the members
-/// have agreed on the newer minor version.
+/// The unit, with an image that contains the newer minor version and fails its health check. By
+/// then the members have agreed on the newer minor version.
 pub(super) const DOWNGRADE_BACK: Scenario = Scenario {
     name: "take-back by a downgrade, the unit",
     prepare: |bed| {
@@ -33,7 +34,8 @@ pub(super) const DOWNGRADE_BACK: Scenario = Scenario {
     ..UPDATE
 };
 
-/// Makes all three hosts a healthy cluster of the newer minor version, with the victim on its first image.
+/// Makes all three hosts a healthy cluster of the newer minor version, with the victim on its first
+/// image.
 fn make_newer(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     host.check(&["systemctl", "stop", "firstboot.service", "etcd.service"])?;
@@ -51,8 +53,8 @@ fn make_newer(bed: &Bed) -> Result<()> {
     clear_keys(host)
 }
 
-/// Does the same, and then installs the older minor version on the victim, unless the victim already has
-/// it.
+/// Does the same, and then installs the older minor version on the victim, unless the victim
+/// already has it.
 fn make_older(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     if has_older(bed).is_err() {
@@ -66,8 +68,8 @@ fn make_older(bed: &Bed) -> Result<()> {
     clear_keys(host)
 }
 
-/// Waits until the update has ended. Checks that only the victim runs the older minor version, and that the
-/// cluster's downgrade has ended.
+/// Waits until the update has ended. Checks that only the victim runs the older minor version, and
+/// that the cluster's downgrade has ended.
 fn ends(bed: &Bed, release: Release) -> Result<()> {
     updating::ends(bed, release)?;
     has_older(bed)

@@ -76,8 +76,8 @@ pub(super) enum Release {
     Bad,
     /// An image with the older minor version of etcd, which passes its health check.
     Older,
-    /// An image with the newer minor version of etcd. It fails its health check after the members have
-    /// agreed on that version, and is rolled back to [`Release::Older`].
+    /// An image with the newer minor version of etcd. It fails its health check after the members
+    /// have agreed on that version, and is rolled back to [`Release::Older`].
     BadMinor,
 }
 
@@ -103,8 +103,8 @@ impl Release {
         matches!(self, Self::Bad | Self::BadMinor)
     }
 
-    /// Returns the release whose files the node has after the update; None if these are the files of
-    /// the first image.
+    /// Returns the release whose files the node has after the update; None if these are the files
+    /// of the first image.
     pub(super) const fn remains(self) -> Option<Self> {
         match self {
             Self::Good => Some(Self::Good),
