@@ -11,6 +11,7 @@ mod fuzz;
 mod install_once;
 mod installation;
 mod load;
+mod loaders;
 mod mirror;
 mod renewal;
 mod short_lifetimes;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             attack::trials(),
             enrolment::trials(),
             load::trials(),
+            loaders::trials(),
             mirror::trials(),
             renewal::trials(),
             short_lifetimes::trials(),
