@@ -15,6 +15,7 @@ mod loaders;
 mod mirror;
 mod renewal;
 mod short_lifetimes;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             short_lifetimes::trials(),
             fuzz::trials(),
             firmware::trials(),
+            vm::trials(),
         ]
         .into_iter()
         .flatten()
