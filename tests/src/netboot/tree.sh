@@ -17,6 +17,7 @@ cp "$kernel/boot/vmlinuz-$version" "$tree/images/pxeboot/vmlinuz"
 cp "$busybox" "$work/initramfs/bin/busybox"
 cp "$init" "$work/initramfs/init"
 chmod 755 "$work/initramfs/init"
+# shellcheck disable=SC2013 # The line contains several words.
 for module in $(sed -n 's/^modules="\(.*\)"$/\1/p' "$init"); do
     find "$kernel/lib/modules/$version" -name "$module.ko" -exec cp -t "$work/initramfs/modules" {} +
 done
