@@ -1,6 +1,7 @@
 # make demo         turns a recipe into a cluster of three hosts
 # make test         runs the tests
 # make test-all     runs the tests on larger samples: more versions, more crash points, more firmware
+# make test-vm      installs virtual machines with empty disks from the network, and makes a cluster of them; takes up to an hour
 # make build        builds both programs in target/dist
 # make lint         checks the format, clippy, import cycles and dependencies
 # make bench        measures the figures in the README
@@ -20,7 +21,7 @@ SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
 DIST := target/dist
 
-.PHONY: build dist demo test test-all lint bench soak crash-sweep clean tools
+.PHONY: build dist demo test test-all test-vm lint bench soak crash-sweep clean tools
 
 # The sources of the programs, and the commit from which they are built. Only the .git of this folder counts, because
 # a source archive may be unpacked inside another repository. A change after the commit adds "-dirty".
@@ -56,6 +57,9 @@ test: tools lint build
 
 test-all: tools lint build
 	ETCD_IMAGE_ALL=1 tests/run.sh
+
+test-vm: tools build
+	cargo test --locked -q -p tests --test serve -- vm
 
 crash-sweep: tools build
 	CRASH_POINTS=all cargo test --locked -q -p tests --test crash -- point

@@ -22,6 +22,7 @@ pub mod installer;
 pub mod kernel;
 pub mod linearizability;
 pub mod lossy;
+pub mod netboot;
 pub mod network;
 pub mod node_disk;
 pub mod overlay;

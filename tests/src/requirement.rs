@@ -24,6 +24,10 @@ pub enum Requirement {
     Apt,
     /// QEMU for x86.
     Qemu,
+    /// mksquashfs, to make the root of an installer.
+    Squashfs,
+    /// OpenSSH's client.
+    Ssh,
     /// dnsmasq, to assign addresses by DHCP.
     Dnsmasq,
     /// Support for TAP interfaces in the kernel, to connect a virtual machine to a network of the
@@ -77,16 +81,19 @@ impl Requirement {
                 }
                 program("debootstrap", "debootstrap")
             }
-            Requirement::Network => {
-                let python = || program("python3", "python3");
-                program("ip", "iproute2")
-                    .or_else(|| program("nft", "nftables"))
-                    .or_else(python)
-            }
+            Requirement::Network => program("ip", "iproute2")
+                .or_else(|| program("nft", "nftables"))
+                .or_else(|| program("python3", "python3")),
             Requirement::Go(minor) => go(minor),
             Requirement::Pip => answers("pip", "--version", "python3-pip"),
             Requirement::Apt => program("apt-get", "apt").or_else(|| program("dpkg-deb", "dpkg")),
             Requirement::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
+            Requirement::Squashfs => {
+                program("mksquashfs", "squashfs-tools").or_else(|| program("strip", "binutils"))
+            }
+            Requirement::Ssh => {
+                program("ssh", "openssh-client").or_else(|| program("ssh-keygen", "openssh-client"))
+            }
             Requirement::Dnsmasq => program("dnsmasq", "dnsmasq-base"),
             Requirement::Tun => device(
                 "/dev/net/tun",

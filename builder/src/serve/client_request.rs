@@ -254,20 +254,22 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
         .authority()
         .map(hyper::http::uri::Authority::as_str)
         .or(header);
-    // The host becomes part of an iPXE script and of a kernel's command line.
-    let fits = |host: &str| {
-        !host.is_empty()
-            && host.len() <= 255
-            && host
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || ".:-[]".contains(c))
-    };
     match named {
-        Some(host) if !fits(host) => Err(bad(
+        Some(host) if !is_host(host) => Err(bad(
             "the request's Host is not a name or an address with a port",
         )),
         other => Ok(other.map(str::to_owned)),
     }
+}
+
+/// Returns whether a string may be the host of this server. The host becomes part of a boot loader's
+/// script and of a kernel's command line.
+pub(super) fn is_host(host: &str) -> bool {
+    !host.is_empty()
+        && host.len() <= 255
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".:-[]".contains(c))
 }
 
 /// Returns the name of a header that shows that a proxy forwarded the request on behalf of another

@@ -1,5 +1,5 @@
-//! Installs a node's machine once: decides what iPXE receives, and what the server records about
-//! the installation.
+//! Installs a node's machine once: decides what a network boot loader receives, and what the server
+//! records about the installation.
 
 use std::time::SystemTime;
 
@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use hyper::StatusCode;
 use recipes::{Label, NodeIdentity, Stage};
 
-use super::boot::{self, Install};
-use super::client_request::ClientRequest;
-use super::identify::{check_location, identify};
+use super::boot::{self, GRUB_SCRIPT_BYTES, Install, Loader};
+use super::client_request::{ClientRequest, is_host};
+use super::identify::{Machine, check_location, identify};
 use super::log::printable;
 use super::record::{Installation, NextBoot, Record, time};
 use super::refusal::{Refusal, RefusalId};
@@ -17,19 +17,82 @@ use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
 use super::tree::Tree;
 
-/// Answers a machine that boots from the network. Every answer is a script, because iPXE does not
-/// show the text of an error.
-pub(super) fn boot_script(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
+/// Answers a boot loader that requests its first script, which is the same for all machines.
+pub(super) fn first_script(state: &ServerState, request: &ClientRequest, loader: Loader) -> Reply {
     let server = state.own_url(request);
+    text_reply(StatusCode::OK, loader.identify_script(&server))
+}
+
+/// Answers a HEAD for one of grub's scripts. It has no effect, because all scripts have the same
+/// length.
+pub(super) fn grub_head() -> Reply {
+    text_reply(StatusCode::OK, "\n".repeat(GRUB_SCRIPT_BYTES))
+}
+
+/// Answers a machine that boots from the network and has stated its identity. Every answer is a
+/// script, because no boot loader shows the text of an error.
+pub(super) fn boot_script(
+    state: &ServerState,
+    request: &ClientRequest,
+    loader: Loader,
+) -> Result<Reply> {
     if request.query.is_empty() {
-        return Ok(text_reply(StatusCode::OK, boot::identify_script(&server)));
+        return Ok(first_script(state, request, loader));
     }
+    machine_script(state, request, loader, &request.machine())
+}
+
+/// Answers pxelinux, which requests one file after another until one exists.
+pub(super) fn pxelinux_file(
+    state: &ServerState,
+    request: &ClientRequest,
+    name: &str,
+) -> Result<Reply> {
+    let not_found = || refused(&Refusal::not_found(RefusalId::NotFound, "not found"));
+    let Some(machine) = boot::pxelinux_machine(name) else {
+        return Ok(not_found());
+    };
+    // pxelinux states its UUID first. If that does not identify a node, its next request states its
+    // MAC address.
+    if machine.macs.is_empty() {
+        let cluster = state.cluster()?;
+        let origin = request.origin(&state.log);
+        let found = origin.and_then(|origin| identify(&cluster.nodes, &machine, origin));
+        if found.is_err_and(|refusal| refusal.id == RefusalId::UnknownMachine) {
+            return Ok(not_found());
+        }
+    }
+    machine_script(state, request, Loader::Pxelinux, &machine)
+}
+
+/// Returns the script for a machine with this identity.
+fn machine_script(
+    state: &ServerState,
+    request: &ClientRequest,
+    loader: Loader,
+    machine: &Machine,
+) -> Result<Reply> {
+    let host = request
+        .query_value("host")
+        .filter(|host| loader == Loader::Grub && is_host(host));
+    let server = match host {
+        Some(host) => format!("{}://{host}/", state.scheme),
+        None => state.own_url(request),
+    };
     let cluster = state.cluster()?;
     let decided = request
         .origin(&state.log)
-        .and_then(|origin| identify(&cluster.nodes, &request.machine(), origin))
+        .and_then(|origin| identify(&cluster.nodes, machine, origin))
         .map_err(anyhow::Error::from)
-        .and_then(|node| decide(state, request, &cluster.record, node, &server));
+        .and_then(|node| {
+            let asked = Asked {
+                request,
+                loader,
+                machine,
+                server: &server,
+            };
+            decide(state, &asked, &cluster.record, node)
+        });
     let script = match decided {
         Ok(script) => script,
         Err(error) => {
@@ -39,23 +102,32 @@ pub(super) fn boot_script(state: &ServerState, request: &ClientRequest) -> Resul
                 .and_then(|count| count.parse().ok())
                 .unwrap_or_default();
             let again = (refusal.status == StatusCode::SERVICE_UNAVAILABLE)
-                .then(|| boot::retry_script(&server, asked))
+                .then(|| loader.retry_script(&server, machine, asked))
                 .flatten();
             state.log_refusal(request, &refusal);
-            again.unwrap_or_else(|| boot::boot_disk_script(&refusal.why))
+            again.unwrap_or_else(|| loader.boot_disk_script(&refusal.why))
         }
     };
     Ok(text_reply(StatusCode::OK, script))
 }
 
+/// A machine's request for a script.
+struct Asked<'a> {
+    request: &'a ClientRequest,
+    loader: Loader,
+    machine: &'a Machine,
+    /// This server's URL, with a trailing slash.
+    server: &'a str,
+}
+
 /// Chooses the script for a node's machine.
 fn decide(
     state: &ServerState,
-    request: &ClientRequest,
+    asked: &Asked<'_>,
     record: &Record,
     node: &NodeIdentity,
-    server: &str,
 ) -> Result<String> {
+    let (request, server) = (asked.request, asked.server);
     let name = &node.name;
     let tree = tree_url(state, name, server)?;
     let _lock = record
@@ -91,15 +163,15 @@ fn decide(
                 Some(name),
                 format!("receives the installer, attempt {attempt} of {last}"),
             );
-            let attempt = (attempt, last);
-            Ok(boot::install_script(Install {
+            let install = Install {
                 node: name,
                 server,
                 tree: &tree,
                 token: &token,
-                attempt,
+                attempt: (attempt, last),
                 append: &state.append,
-            }))
+            };
+            Ok(asked.loader.install_script(install, asked.machine))
         }
         NextBoot::Disk(at) => {
             state.log_event(
@@ -107,7 +179,7 @@ fn decide(
                 Some(name),
                 "was installed, and boots from its disk",
             );
-            Ok(boot::boot_disk_script(&format!(
+            Ok(asked.loader.boot_disk_script(&format!(
                 "{name} was installed at {}. {again}",
                 time::text(at)
             )))

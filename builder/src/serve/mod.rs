@@ -1,13 +1,14 @@
 //! `builder serve`: serves an output over http, so that a machine becomes a node as soon as it is
 //! switched on, without an operator. The image is public. A node's document goes only to the node's
-//! machine, and only for a limited time. iPXE installs a machine once.
+//! machine, and only for a limited time. A network boot loader (iPXE, grub or pxelinux) installs a
+//! machine once.
 //!
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
 //! to the module that answers it: `node_document` answers with a document, `install` with a script
-//! for iPXE, and `files` with a public file. `reinstallation` lets a node ask to be installed again.
-//! `peer_link` queries the kernel about how a machine is connected, and `identify` determines which
-//! node the machine is. `power` switches machines on and off. `record` stores the state that
-//! outlives the server, and `board` shows the state.
+//! for a boot loader, and `files` with a public file. `reinstallation` lets a node ask to be
+//! installed again. `peer_link` queries the kernel about how a machine is connected, and `identify`
+//! determines which node the machine is. `power` switches machines on and off. `record` stores the
+//! state that outlives the server, and `board` shows the state.
 
 mod board;
 mod body;
@@ -81,14 +82,18 @@ pub(crate) struct Options {
     /// `firstboot update --reinstall` asks
     #[arg(long)]
     reinstall: bool,
-    /// The tree of CentOS 7.9 from which iPXE installs: a folder, which the server then serves, or
-    /// a URL
+    /// The tree of CentOS 7.9 from which machines are installed: a folder, which the server then
+    /// serves, or a URL
     #[arg(long, value_name = "FOLDER|URL")]
     tree: Option<Tree>,
     /// A folder that `builder mirror` has written. The server serves this folder below /mirror/,
     /// and its tree is the default for --tree
     #[arg(long, value_name = "DIR")]
     mirror: Option<PathBuf>,
+    /// A folder with network boot loaders (grub with shim, pxelinux). It is served below /loaders/,
+    /// where the server also generates their configurations
+    #[arg(long, value_name = "DIR")]
+    loaders: Option<PathBuf>,
     /// Additional words for the installer's kernel line
     #[arg(long, value_name = "WORDS", default_value = "")]
     append: String,
@@ -186,6 +191,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         reinstall: options.reinstall,
         tree: options.tree.clone(),
         mirror: options.mirror.clone(),
+        loaders: options.loaders.clone(),
         append: options.append.clone(),
         scheme: if endpoints[0].tls.is_some() {
             "https"

@@ -10,6 +10,7 @@ use recipes::image_release::RELEASE_FILE;
 use recipes::reinstallation::REINSTALL_PAGE;
 
 use super::board;
+use super::boot::Loader;
 use super::client_request::{ClientRequest, Verb, method_refused};
 use super::enrolment;
 use super::files;
@@ -25,11 +26,6 @@ use super::tree::Tree;
 /// Answers a request.
 pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
     let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();
-    let identity = |reply: &dyn Fn() -> Result<Reply>| match request.verb {
-        Verb::Get => reply().unwrap_or_else(|error| failed(state, &error)),
-        // A HEAD request is refused, because it would have the side effects of a GET request.
-        Verb::Head | Verb::Post => not_allowed("GET"),
-    };
     match parts.as_slice() {
         ["report"] if request.verb == Verb::Post => {
             install::report(state, request).unwrap_or_else(|error| failed(state, &error))
@@ -45,8 +41,11 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
             Some(_) => not_allowed("POST"),
             None => not_found(),
         },
-        ["node.json"] => identity(&|| node_document::document(state, request)),
-        ["boot.ipxe"] => identity(&|| install::boot_script(state, request)),
+        ["node.json"] => identity(state, request, || node_document::document(state, request)),
+        ["boot.ipxe" | "boot.grub" | "boot.pxelinux"]
+        | ["loaders", .., "pxelinux.cfg" | "grub.cfg"]
+        | ["loaders", .., "pxelinux.cfg", _]
+        | ["grub", "grub.cfg"] => loader_page(state, request, &parts),
         _ if request.verb == Verb::Post => not_allowed("GET, HEAD"),
         ["board", path @ ..] => match request.verb {
             Verb::Get => {
@@ -71,6 +70,10 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
             Some(Tree::Folder(folder)) => files::open(folder, &request.path[1..]),
             _ => Ok(None),
         }),
+        ["loaders", ..] => public(state, request, || match &state.loaders {
+            Some(folder) => files::open(folder, &request.path[1..]),
+            None => Ok(None),
+        }),
         // The mirror's record and lock file are not served, because they are only for the operator.
         ["mirror", "etcd" | "tree" | "repos", ..] => {
             public(state, request, || match &state.mirror {
@@ -79,6 +82,42 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
             })
         }
         _ => not_found(),
+    }
+}
+
+/// Answers a boot loader.
+fn loader_page(state: &ServerState, request: &ClientRequest, parts: &[&str]) -> Reply {
+    let script = |loader| {
+        identity(state, request, || {
+            install::boot_script(state, request, loader)
+        })
+    };
+    match parts {
+        ["boot.ipxe"] => script(Loader::Ipxe),
+        ["boot.grub"] if request.verb == Verb::Head => install::grub_head(),
+        ["boot.grub"] => script(Loader::Grub),
+        ["boot.pxelinux"] => script(Loader::Pxelinux),
+        [.., "grub.cfg"] if request.verb != Verb::Post => {
+            install::first_script(state, request, Loader::Grub)
+        }
+        [.., "pxelinux.cfg", name] => identity(state, request, || {
+            install::pxelinux_file(state, request, name)
+        }),
+        [.., "grub.cfg"] => not_allowed("GET, HEAD"),
+        _ => not_found(),
+    }
+}
+
+/// Answers with a page that depends on the machine.
+fn identity(
+    state: &ServerState,
+    request: &ClientRequest,
+    reply: impl FnOnce() -> Result<Reply>,
+) -> Reply {
+    match request.verb {
+        Verb::Get => reply().unwrap_or_else(|error| failed(state, &error)),
+        // A HEAD is refused, because it would have the side effects of a GET.
+        Verb::Head | Verb::Post => not_allowed("GET"),
     }
 }
 

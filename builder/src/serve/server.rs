@@ -218,6 +218,9 @@ async fn serve(
         .header_read_timeout(CLIENT_TIMEOUT)
         .max_header_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS);
+    // grub compares the name `Content-Length` with its case (grub-core/net/http.c, and in Red Hat's
+    // grub also net/efi/http.c).
+    server.title_case_headers(true);
     // Bodies are written from their own buffers and not copied together. `stream::SendfileStream`
     // requires this.
     server.writev(true);

@@ -39,8 +39,10 @@ pub(super) struct ServerState {
     pub(super) retries: u32,
     /// Whether a node may ask to be installed again.
     pub(super) reinstall: bool,
-    /// The tree from which iPXE installs.
+    /// The tree from which machines are installed.
     pub(super) tree: Option<Tree>,
+    /// The folder of the network boot loaders.
+    pub(super) loaders: Option<PathBuf>,
     /// The folder of the mirror, which contains etcd, the tree and the repositories.
     pub(super) mirror: Option<PathBuf>,
     /// Additional words for the installer's kernel.
@@ -164,7 +166,7 @@ fn read(out: &Path, name: &str, file: &str) -> Result<Option<String>> {
 }
 
 impl ServerState {
-    /// Returns whether there is a tree from which iPXE installs.
+    /// Returns whether there is a tree from which machines are installed.
     pub(super) fn installs(&self) -> bool {
         self.tree.is_some() || self.mirror.is_some()
     }

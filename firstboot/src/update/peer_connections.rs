@@ -42,7 +42,7 @@ pub(super) async fn missing<'a>(
 
 async fn is_running(url: &str, credentials: &Credentials) -> bool {
     let ask = async { Client::connect(url, credentials).await?.healthy().await };
-    matches!(tokio::time::timeout(ANSWER_TIMEOUT, ask).await, Ok(Ok(_)))
+    matches!(tokio::time::timeout(ANSWER_TIMEOUT, ask).await, Ok(Ok(())))
 }
 
 /// Returns the remote addresses of the connections to this machine's peer port, from the text of

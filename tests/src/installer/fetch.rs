@@ -19,12 +19,21 @@ pub struct Machine {
 /// Fetches the kickstart that the kernel command line names. Tries several `inst.ks=` in order, as
 /// on CentOS 7.
 pub fn fetch(cmdline: &str, machine: &Machine, namespace: &Namespace) -> Result<String> {
+    fetch_with(cmdline, machine, &|| namespace.command("curl"))
+}
+
+/// Does the same as [`fetch`] with this curl.
+pub(super) fn fetch_with(
+    cmdline: &str,
+    machine: &Machine,
+    curl: &dyn Fn() -> Command,
+) -> Result<String> {
     let mut errors = Vec::new();
     for url in cmdline
         .split_whitespace()
         .filter_map(|word| word.strip_prefix("inst.ks="))
     {
-        let mut curl: Command = namespace.command("curl");
+        let mut curl = curl();
         curl.args([
             "--silent",
             "--show-error",

@@ -17,20 +17,23 @@ mod environment;
 mod execute;
 mod fetch;
 mod hardware;
+mod here;
+mod include;
 mod installation;
 mod kickstart;
 mod log;
 mod outcome;
 mod script;
+mod storage;
 mod tree;
 mod words;
 mod yum;
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::network::Namespace;
 use crate::run;
@@ -39,6 +42,7 @@ pub use anaconda::{Effect, End, Partition, Plan, Selection, User, Volume};
 pub use environment::is_present;
 pub use fetch::{Machine, fetch};
 pub use hardware::{Disk, DiskPartition, Hardware, Quirk};
+pub use here::install_this_machine;
 pub use installation::{Installation, Outcome};
 pub use kickstart::{Command, Include, Kickstart, Kind, Section};
 pub use script::{Ended, Script};
@@ -46,6 +50,7 @@ pub use tree::{IMAGES, PACKAGES, package_path, write_repository, write_tree};
 
 use anaconda::{Data, Stop};
 use environment::Environment;
+use include::included;
 use outcome::{Break, end};
 use script::Stage;
 use yum::Yum;
@@ -246,14 +251,4 @@ fn scripts(
         }
     }
     Ok(Ok(()))
-}
-
-/// Returns the text of an included file, which must be a file of the installer.
-fn included(root: &Path, file: &str) -> Result<String> {
-    let path = Path::new(file);
-    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
-        bail!("the stand-in includes files with an absolute path, not {file}");
-    }
-    let real = root.join(file.trim_start_matches('/'));
-    fs::read_to_string(&real).with_context(|| format!("the installer has no file {file}"))
 }

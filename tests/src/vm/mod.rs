@@ -21,7 +21,7 @@ use crate::base::hex;
 use crate::disk::Disk;
 use crate::harness::tail;
 use crate::process::KillOnDrop;
-use crate::{cache, process, run};
+use crate::{cache, packages, process, run};
 
 /// The kernel's metapackage; its only dependency is the package that contains the kernel.
 const KERNEL: &str = "linux-image-cloud-amd64";
@@ -187,24 +187,34 @@ pub fn installer(folder: &Path, init: &str) -> Result<()> {
     process::run(&mut sh)?.ok().map(drop)
 }
 
+/// Returns the folder of the kernel's unpacked package.
+pub fn kernel_package() -> Result<PathBuf> {
+    packages::unpacked(&kernel_name()?)
+}
+
+/// Returns the name of the package that contains the kernel.
+fn kernel_name() -> Result<String> {
+    let said = process::check("apt-cache", &["depends", KERNEL])?;
+    let package = said
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Depends: "));
+    let package = package.with_context(|| format!("apt has no {KERNEL}: run apt-get update"))?;
+    Ok(package.to_owned())
+}
+
 /// Returns a folder with `vmlinuz`, `initrd` and `busybox`.
 fn kernel() -> Result<PathBuf> {
     let key = hex(&Sha256::digest(INIT.as_bytes()));
     cache::entry(&format!("vm-kernel-{}", &key[..12]), |folder| {
         let work = tempfile::tempdir()?;
-        let said = process::check("apt-cache", &["depends", KERNEL])?;
-        let package = said
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("Depends: "));
-        let package =
-            package.with_context(|| format!("apt has no {KERNEL}: run apt-get update"))?;
+        let package = kernel_name()?;
         let mut apt = Command::new("apt-get");
         apt.current_dir(work.path()).args([
             "-q",
             "-o",
             "APT::Sandbox::User=root",
             "download",
-            package,
+            &package,
             "busybox-static",
         ]);
         process::run(&mut apt)?.ok()?;

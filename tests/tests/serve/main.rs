@@ -11,10 +11,12 @@ mod fuzz;
 mod install_once;
 mod installation;
 mod load;
+mod loaders;
 mod mirror;
 mod reinstall;
 mod renewal;
 mod short_lifetimes;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -27,12 +29,14 @@ fn main() -> ExitCode {
             attack::trials(),
             enrolment::trials(),
             load::trials(),
+            loaders::trials(),
             mirror::trials(),
             reinstall::trials(),
             renewal::trials(),
             short_lifetimes::trials(),
             fuzz::trials(),
             firmware::trials(),
+            vm::trials(),
         ]
         .into_iter()
         .flatten()

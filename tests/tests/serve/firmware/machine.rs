@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use tests::process::{self, KillOnDrop};
 use tests::{cache, packages, run};
 
 use super::disk;
-use crate::bed::{SERVER, Server};
+use crate::bed::{SERVER, Server, expect};
 
 /// etcd-1's MAC address.
 pub(super) const MAC: &str = "52:54:0a:65:0f:65";
@@ -29,6 +29,29 @@ pub(super) enum Firmware {
     Uefi,
 }
 
+/// The way in which a machine loads the program that requests its boot script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loading {
+    /// iPXE from the ROM of the network card.
+    Rom,
+    /// iPXE by TFTP.
+    Ipxe,
+    /// pxelinux by TFTP on BIOS, and shim with grub by TFTP on UEFI.
+    Tftp,
+    /// iPXE by UEFI's HTTP boot.
+    Http,
+}
+
+impl Loading {
+    /// Returns text that only the configuration of docs/serve.md for this way contains.
+    fn in_documents(self) -> &'static str {
+        match self {
+            Self::Rom | Self::Ipxe | Self::Http => "boot.ipxe",
+            Self::Tftp => "lpxelinux.0",
+        }
+    }
+}
+
 fn ovmf() -> Result<PathBuf> {
     Ok(packages::unpacked("ovmf")?.join("usr/share/OVMF"))
 }
@@ -38,8 +61,7 @@ fn ovmf() -> Result<PathBuf> {
 pub(super) struct Machine {
     folder: PathBuf,
     firmware: Firmware,
-    /// Whether iPXE is loaded by TFTP and not from the card's ROM.
-    chained: bool,
+    pub(super) loading: Loading,
     /// The machine's network cards, in their order on the bus. Only the last network card is
     /// connected to the network.
     cards: Vec<String>,
@@ -56,15 +78,15 @@ impl Machine {
         Ok(Self {
             folder,
             firmware,
-            chained: false,
+            loading: Loading::Rom,
             cards: vec![MAC.to_owned()],
             more: Vec::new(),
         })
     }
 
-    /// Makes the machine load iPXE by TFTP.
-    pub(super) fn chained(mut self) -> Self {
-        self.chained = true;
+    /// Makes the machine load its boot loader in a different way.
+    pub(super) fn loading(mut self, loading: Loading) -> Self {
+        self.loading = loading;
         self
     }
 
@@ -168,6 +190,10 @@ impl Machine {
                 "name=opt/org.tianocore/IPv6PXESupport,string=n",
             ]),
         };
+        if self.loading == Loading::Http {
+            // Otherwise the firmware tries PXE first.
+            qemu.args(["-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"]);
+        }
         Ok(())
     }
 
@@ -180,9 +206,11 @@ impl Machine {
                 "user,restrict=on".to_owned()
             };
             qemu.args(["-netdev", &format!("{backend},id=n{number}")]);
-            let rom = match (is_last, self.chained) {
-                (false, _) | (true, true) if self.firmware == Firmware::Uefi => ",romfile=",
-                _ => "",
+            let own_rom = is_last && self.loading == Loading::Rom;
+            let rom = if self.firmware == Firmware::Uefi && !own_rom {
+                ",romfile="
+            } else {
+                ""
             };
             let boots = if is_last { ",bootindex=1" } else { "" };
             qemu.args([
@@ -193,25 +221,77 @@ impl Machine {
     }
 }
 
-/// Starts dnsmasq with the lines from docs/serve.md, adapted to this network's addresses.
-pub(super) fn dhcp(ours: &Provisioning) -> Result<KillOnDrop> {
-    let folder = run::current()?.folder("dhcp")?;
-    let tftp = folder.join("tftp");
-    fs::create_dir(&tftp)?;
-    for name in ["undionly.kpxe", "snponly.efi"] {
-        fs::copy(
-            packages::unpacked("ipxe")?.join("usr/lib/ipxe").join(name),
-            tftp.join(name),
-        )?;
+/// Returns the folder of the boot loaders, as docs/serve.md describes it: it is both the root of
+/// TFTP and the folder for `--loaders`.
+pub(super) fn loaders() -> Result<PathBuf> {
+    let folder = run::current()?.folder("loaders")?;
+    for (package, file, name) in [
+        ("ipxe", "usr/lib/ipxe/undionly.kpxe", "undionly.kpxe"),
+        ("ipxe", "usr/lib/ipxe/snponly.efi", "snponly.efi"),
+        ("pxelinux", "usr/lib/PXELINUX/lpxelinux.0", "lpxelinux.0"),
+        (
+            "syslinux-common",
+            "usr/lib/syslinux/modules/bios/ldlinux.c32",
+            "ldlinux.c32",
+        ),
+        (
+            "shim-signed",
+            "usr/lib/shim/shimx64.efi.signed",
+            "shimx64.efi",
+        ),
+    ] {
+        let file = packages::unpacked(package)?.join(file);
+        fs::copy(&file, folder.join(name))
+            .with_context(|| format!("cannot copy {}", file.display()))?;
     }
+    make_grub(&folder.join("grubx64.efi"))?;
+    Ok(folder)
+}
+
+/// Makes grub with the modules that the scripts need. Debian's own signed grub has no `http`.
+fn make_grub(path: &Path) -> Result<()> {
+    let modules = packages::unpacked("grub-efi-amd64-bin")?.join("usr/lib/grub/x86_64-efi");
+    let mut mkimage = Command::new(packages::unpacked("grub-common")?.join("usr/bin/grub-mkimage"));
+    mkimage.args(["--format=x86_64-efi", "--prefix=/grub", "--directory"]);
+    mkimage.arg(modules).arg("--output").arg(path);
+    mkimage.args([
+        "boot",
+        "chain",
+        "configfile",
+        "echo",
+        "efinet",
+        "fat",
+        "http",
+        "linux",
+        "minicmd",
+        "net",
+        "normal",
+        "part_gpt",
+        "part_msdos",
+        "regexp",
+        "search",
+        "search_fs_file",
+        "sleep",
+        "smbios",
+        "test",
+        "tftp",
+    ]);
+    process::run(&mut mkimage)?.ok().map(drop)
+}
+
+/// Starts dnsmasq with the lines from docs/serve.md, adapted to this network's addresses. The
+/// server that serves the first script of grub runs already.
+pub(super) fn dhcp(ours: &Provisioning, loaders: &Path, loading: Loading) -> Result<KillOnDrop> {
+    let folder = run::current()?.folder("dhcp")?;
+    fs::create_dir_all(loaders.join("grub"))?;
+    let script = expect(ours.network.world(), "loaders/grub.cfg", 200, "configfile")?;
+    fs::write(loaders.join("grub/grub.cfg"), script)?;
     let page = fs::read_to_string(cache::workspace().join("docs/serve.md"))?;
     let lines = page.split("```text\n").find_map(|block| {
-        block
-            .split("```")
-            .next()
-            .filter(|block| block.contains("dhcp-boot"))
+        let block = block.split("```").next()?;
+        (block.contains("dhcp-boot") && block.contains(loading.in_documents())).then_some(block)
     });
-    let lines = lines.context("docs/serve.md shows no dhcp-boot")?;
+    let lines = lines.context("docs/serve.md does not contain the configuration")?;
     let own = lines
         .replace("10.0.0.5:8080", SERVER)
         .replace(
@@ -219,13 +299,15 @@ pub(super) fn dhcp(ours: &Provisioning) -> Result<KillOnDrop> {
             &format!("{MAC},10.101.15.101"),
         )
         .replace("10.0.0.100,10.0.0.200", "10.101.15.150,10.101.15.160")
-        .replace("/srv/tftp", &tftp.to_string_lossy());
+        .replace("/srv/tftp", &loaders.to_string_lossy());
     ensure!(
         !own.contains("10.0.0."),
         "docs/serve.md has an address that the test does not replace:\n{own}"
     );
     let conf = folder.join("dnsmasq.conf");
     fs::write(&conf, own)?;
+    let conf = format!("--conf-file={}", conf.display());
+    process::check("dnsmasq", &["--test", &conf])?;
     let mut dnsmasq = ours.network.world().command("dnsmasq");
     dnsmasq.args([
         "--keep-in-foreground",
@@ -234,8 +316,8 @@ pub(super) fn dhcp(ours: &Provisioning) -> Result<KillOnDrop> {
         "--user=root",
         "--log-facility=-",
         "--log-dhcp",
+        &conf,
     ]);
-    dnsmasq.arg(format!("--conf-file={}", conf.display()));
     dnsmasq.arg(format!(
         "--dhcp-leasefile={}",
         folder.join("leases").display()

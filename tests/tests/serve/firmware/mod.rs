@@ -1,5 +1,6 @@
-//! Tests real firmware. A machine boots from its network card into the installer, with iPXE in the
-//! card's ROM or loaded by TFTP. After the installation, the machine boots from its disk.
+//! Tests real firmware. A machine boots from its network card into the installer: with iPXE in the
+//! card's ROM or loaded by TFTP or HTTP, with pxelinux, or with shim and grub. After the
+//! installation, the machine boots from its disk.
 
 mod disk;
 mod machine;
@@ -15,7 +16,7 @@ use tests::requirement::Requirement;
 use tests::{run, vm};
 
 use crate::bed::{Server, allow, built, built_with, document_of, expect, get};
-use machine::{Firmware, Machine, dhcp};
+use machine::{Firmware, Loading, Machine, dhcp, loaders};
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -36,6 +37,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("bios_installs_once_and_boots_its_disk", REQUIREMENTS, bios),
         long("uefi_installs_once_and_boots_its_disk", REQUIREMENTS, uefi),
         long("bios_loads_ipxe_by_tftp", REQUIREMENTS, bios_chained),
+        long("bios_loads_pxelinux_by_tftp", REQUIREMENTS, bios_pxelinux),
+        long("uefi_loads_grub_by_tftp", REQUIREMENTS, uefi_grub_tftp),
+        long("uefi_loads_ipxe_by_http", REQUIREMENTS, uefi_ipxe_http),
         long("uefi_has_ipxe_in_its_network_card", REQUIREMENTS, uefi_rom),
         long("bios_reports_the_serial_number", REQUIREMENTS, bios_serial),
         long("uefi_reports_the_uuid", REQUIREMENTS, uefi_uuid),
@@ -103,11 +107,11 @@ fn tree() -> Result<std::path::PathBuf> {
     Ok(tree)
 }
 
-/// A server, together with DHCP and TFTP as in docs/serve.md.
+/// A server for one machine, together with DHCP and TFTP as in docs/serve.md.
 struct Bed {
     ours: Provisioning,
     server: Server,
-    _dhcp: KillOnDrop,
+    loaders: std::path::PathBuf,
 }
 
 impl Bed {
@@ -119,20 +123,27 @@ impl Bed {
         } else {
             &["--append", "console=ttyS0"]
         };
-        let server = Server::start(&ours, &[&["--tree", &tree], append, options].concat())?;
-        let dhcp = dhcp(&ours)?;
+        let loaders = loaders()?;
+        let folder = loaders.to_string_lossy().into_owned();
+        let own = ["--tree", &tree, "--loaders", &folder];
+        let server = Server::start(&ours, &[&own[..], append, options].concat())?;
         Ok(Self {
             ours,
             server,
-            _dhcp: dhcp,
+            loaders,
         })
+    }
+
+    /// Starts DHCP and TFTP for a machine, and runs the machine until a condition holds for its
+    /// console output and the server's output.
+    fn run(&self, machine: &Machine, holds: impl Fn(&str, &str) -> bool) -> Result<String> {
+        let _dhcp: KillOnDrop = dhcp(&self.ours, &self.loaders, machine.loading)?;
+        machine.run(&self.ours, &self.server, holds)
     }
 
     /// Installs an empty machine, which from then on boots from its disk.
     fn install_once(&self, machine: &Machine) -> Result<()> {
-        let console = machine.run(&self.ours, &self.server, |console, _| {
-            console.contains(disk::BOOTED)
-        })?;
+        let console = self.run(machine, |console, _| console.contains(disk::BOOTED))?;
         let said = self.server.output()?;
         let line = console
             .lines()
@@ -177,11 +188,26 @@ fn bios() -> Result<()> {
 }
 
 fn uefi() -> Result<()> {
-    Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?.chained())
+    Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?.loading(Loading::Ipxe))
 }
 
 fn bios_chained() -> Result<()> {
-    Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Bios)?.chained())
+    Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Bios)?.loading(Loading::Ipxe))
+}
+
+fn bios_pxelinux() -> Result<()> {
+    let machine = Machine::new(Firmware::Bios)?.loading(Loading::Tftp);
+    Bed::new(built()?, &[])?.install_once(&machine)
+}
+
+fn uefi_grub_tftp() -> Result<()> {
+    let machine = Machine::new(Firmware::Uefi)?.loading(Loading::Tftp);
+    Bed::new(built()?, &[])?.install_once(&machine)
+}
+
+fn uefi_ipxe_http() -> Result<()> {
+    let machine = Machine::new(Firmware::Uefi)?.loading(Loading::Http);
+    Bed::new(built()?, &[])?.install_once(&machine)
 }
 
 fn uefi_rom() -> Result<()> {
@@ -211,7 +237,7 @@ fn bios_serial() -> Result<()> {
 fn uefi_uuid() -> Result<()> {
     let uuid = "4c4c4544-0042-3010-8052-b4c04f563232";
     let machine = Machine::new(Firmware::Uefi)?
-        .chained()
+        .loading(Loading::Ipxe)
         .with(&["-uuid", uuid]);
     by_firmware(&format!("uuid = \"{uuid}\""))?.install_once(&machine)
 }
@@ -224,8 +250,11 @@ fn bios_two_cards() -> Result<()> {
 }
 
 fn uefi_two_cards() -> Result<()> {
-    Bed::new(built()?, &[])?
-        .install_once(&Machine::new(Firmware::Uefi)?.chained().cards(&TWO_CARDS))
+    Bed::new(built()?, &[])?.install_once(
+        &Machine::new(Firmware::Uefi)?
+            .loading(Loading::Ipxe)
+            .cards(&TWO_CARDS),
+    )
 }
 
 fn power_cut() -> Result<()> {
@@ -239,9 +268,7 @@ fn power_cut() -> Result<()> {
         ],
     )?;
     let machine = Machine::new(Firmware::Bios)?;
-    let console = machine.run(&bed.ours, &bed.server, |console, _| {
-        console.contains(disk::BOOTED)
-    })?;
+    let console = bed.run(&machine, |console, _| console.contains(disk::BOOTED))?;
     let said = bed.server.output()?;
     ensure!(
         said.contains("attempt 1 of 2") && said.contains("attempt 2 of 2"),
@@ -256,7 +283,7 @@ fn power_cut() -> Result<()> {
         "{console}"
     );
     allow(&bed.ours, &["etcd-1", "--install"])?;
-    machine.run(&bed.ours, &bed.server, |_, said| {
+    bed.run(&machine, |_, said| {
         said.matches("attempt 1 of 2").count() == 2
     })?;
     Ok(())
@@ -279,9 +306,7 @@ fn window() -> Result<()> {
     allow(&bed.ours, &["etcd-1", "--document"])?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     bed.ours.network.unplug("etcd-1")?;
-    machine.run(&bed.ours, &bed.server, |console, _| {
-        console.contains(disk::BOOTED)
-    })?;
+    bed.run(&machine, |console, _| console.contains(disk::BOOTED))?;
     let said = bed.server.output()?;
     ensure!(
         said.matches("receives the installer").count() == 1,

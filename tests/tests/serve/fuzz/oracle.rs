@@ -137,6 +137,9 @@ impl Oracle {
         if text.starts_with("#!ipxe\n") {
             return judge_script(asker, text);
         }
+        if let Some((_, commands)) = LOADERS.iter().find(|(first, _)| text.starts_with(first)) {
+            return judge_commands(asker, text, commands);
+        }
         if text == "recorded\n" {
             let tokens = self.known.tokens.lock().ok().context("a worker panicked")?;
             let sent = String::from_utf8_lossy(&request.bytes);
@@ -168,27 +171,82 @@ impl Oracle {
     }
 }
 
+/// The commands of the scripts for grub and pxelinux, by the first words of a script.
+const LOADERS: [(&str, &[&str]); 5] = [
+    ("echo \"etcd-image: ", &GRUB),
+    ("set uuid=", &GRUB),
+    ("sleep 2\nset uuid=", &GRUB),
+    ("SAY etcd-image: ", &PXELINUX),
+    ("DEFAULT again\n", &PXELINUX),
+];
+const GRUB: [&str; 19] = [
+    "boot",
+    "if chainloader $file; then boot; fi",
+    "configfile \"(http",
+    "done",
+    "for try in ",
+    "echo \"",
+    "else",
+    "exit 1",
+    "fi",
+    "for file in ",
+    "if linux '",
+    "regexp --set=0:plain ",
+    "if search ",
+    "initrd '",
+    "initrdefi '",
+    "linuxefi '",
+    "set ",
+    "sleep 2",
+    "smbios ",
+];
+const PXELINUX: [&str; 12] = [
+    "APPEND ",
+    "CONFIG http",
+    "DEFAULT ",
+    "INITRD ",
+    "LABEL ",
+    "LINUX ",
+    "LOCALBOOT -1",
+    "ONERROR disk",
+    "PROMPT ",
+    "SAY etcd-image: ",
+    "SYSAPPEND 2",
+    "TIMEOUT 20",
+];
+
 /// Checks a script for iPXE. The script must not contain a command that the client wrote, and may
 /// only install the requesting machine's own node.
 fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
-    for line in text.lines() {
-        let known = [
-            "#!ipxe",
-            "chain ",
-            "sleep 2",
-            "echo ",
-            "exit 1",
-            "kernel ",
-            "initrd ",
-            "boot || exit 1",
-        ];
+    let known = [
+        "#!ipxe",
+        "chain ",
+        "sleep 2",
+        "echo ",
+        "exit 1",
+        "kernel ",
+        "initrd ",
+        "boot || exit 1",
+    ];
+    judge_commands(asker, text, &known)
+}
+
+/// Judges a script for a boot loader. It must not contain a command that the client wrote, and may
+/// only install the requesting machine's own node.
+fn judge_commands(asker: &Asker, text: &str, known: &[&str]) -> Result<Kind> {
+    for line in text.lines().map(str::trim_start) {
         ensure!(
-            known.iter().any(|word| line.starts_with(word)),
+            line.is_empty() || known.iter().any(|word| line.starts_with(word)),
             "an unexpected command: {line}"
         );
-        ensure!(!line.contains("evil") || !line.contains("${evil"), "{line}");
+        ensure!(!line.contains("${evil"), "{line}");
     }
-    let Some(kernel) = text.lines().find(|line| line.starts_with("kernel ")) else {
+    let installs = ["kernel ", "if linux ", "APPEND "];
+    let Some(kernel) = text
+        .lines()
+        .map(str::trim_start)
+        .find(|line| installs.iter().any(|word| line.starts_with(word)))
+    else {
         return Ok(Kind::Script);
     };
     let own = format!("?node={}&token=", asker.name);
@@ -196,7 +254,11 @@ fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
         .split_once(&own)
         .context("another node is installed")?;
     Ok(Kind::Installer(
-        token.split(' ').next().unwrap_or_default().to_owned(),
+        token
+            .split([' ', '\''])
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
     ))
 }
 

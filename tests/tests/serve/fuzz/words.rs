@@ -1,7 +1,7 @@
 //! The words of hostile requests.
 
 /// The paths of pages, and paths that must not be pages.
-pub(super) const PATHS: [&str; 26] = [
+pub(super) const PATHS: [&str; 30] = [
     "/",
     "/image/centos7.ks",
     "/image/overlay.tar.gz",
@@ -18,6 +18,10 @@ pub(super) const PATHS: [&str; 26] = [
     "/mirror/.lock",
     "/boot.ipxe",
     "/boot.ipxe",
+    "/boot.grub",
+    "/boot.pxelinux",
+    "/loaders/pxelinux.cfg/01-52-54-0a-65-0f-65",
+    "/loaders/grub.cfg",
     "/node.json",
     "/node.json",
     "/report",

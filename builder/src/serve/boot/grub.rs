@@ -1,0 +1,183 @@
+//! The scripts for grub 2 on UEFI.
+//!
+//! Each script has the same length. grub on Red Hat's and CentOS's network stack asks for the
+//! length with a HEAD, and then reads that many bytes (rhboot/grub2, grub-core/net/efi/http.c). The
+//! server can therefore answer a HEAD without a decision about the machine.
+//!
+//! All words are quoted, because grub expands `?` and `*` in other words as file names
+//! (grub-core/commands/wildcard.c).
+
+use super::install::{Install, bootif, one_line};
+use crate::serve::identify::Machine;
+
+/// The length of a script.
+pub(crate) const SCRIPT_BYTES: usize = 4096;
+
+/// The boot loaders that an installation leaves on the disk, in the order in which the script tries
+/// them. The last one is UEFI's default.
+const ON_DISK: [&str; 6] = [
+    "/EFI/centos/shimx64.efi",
+    "/EFI/redhat/shimx64.efi",
+    "/EFI/centos/grubx64.efi",
+    "/EFI/redhat/grubx64.efi",
+    "/EFI/BOOT/BOOTX64.EFI",
+    "/efi/boot/bootx64.efi",
+];
+
+/// Returns the first script, with which the machine requests a script again and states its
+/// identity. It is the same for all machines.
+pub(super) fn identify_script(server: &str) -> String {
+    padded(request(server, ""))
+}
+
+/// Returns the script that makes the machine request a script again after a moment.
+pub(super) fn retry_script(server: &str, next: u32) -> String {
+    padded(format!(
+        "sleep 2\n{}",
+        request(server, &format!("&again={next}"))
+    ))
+}
+
+/// Returns the script that installs the node's machine.
+pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String {
+    let tree = on_network(install.tree);
+    let bootif = machine
+        .macs
+        .first()
+        .map_or_else(String::new, |mac| format!("BOOTIF={} ", bootif(*mac)));
+    let words: Vec<String> = format!("{bootif}{}", install.kernel_words())
+        .split(' ')
+        .map(|word| format!("'{}'", word.replace('\'', "")))
+        .collect();
+    let words = words.join(" ");
+    // With Secure Boot, `linux` fails in builds of grub in which only `linuxefi` asks shim to check
+    // the kernel. `linux` comes first, because grub counts a command that does not exist as a
+    // success (tried with grub 2.06).
+    padded(format!(
+        "echo \"{}\"\n\
+         if linux '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
+             initrd '{tree}images/pxeboot/initrd.img'\n\
+         else\n    \
+             linuxefi '{tree}images/pxeboot/vmlinuz' {words}\n    \
+             initrdefi '{tree}images/pxeboot/initrd.img'\n\
+         fi\n\
+         boot\n\
+         exit 1\n",
+        install.message()
+    ))
+}
+
+/// Returns the script that boots the machine from its disk, after showing `why`.
+///
+/// `exit 1` returns an error to the firmware only in builds of grub with Red Hat's patch. Other
+/// builds return a success, after which UEFI firmware stays in its setup menu. Therefore the script
+/// first tries the disk's own boot loader.
+pub(super) fn boot_disk_script(why: &str) -> String {
+    let files = ON_DISK.join(" ");
+    padded(format!(
+        "echo \"etcd-image: {}\"\n\
+         for file in {files}; do\n    \
+             if search --no-floppy --file --set=root $file; then\n        \
+                 if chainloader $file; then boot; fi\n    \
+             fi\n\
+         done\n\
+         exit 1\n",
+        one_line(why)
+    ))
+}
+
+/// Returns the commands that request a script. They try several times, because grub uses the same
+/// source ports after each start of the machine, and the server may still have the connections of
+/// an earlier start. They state the server's host, because some builds of
+/// grub omit the port in the header `Host` (tried with Debian's 2.06). Builds of grub without `smbios` omit the serial
+/// number and the UUID. A serial number with special characters is omitted, because grub does not
+/// escape the characters of a path.
+fn request(server: &str, more: &str) -> String {
+    let host = server
+        .split("://")
+        .nth(1)
+        .unwrap_or_default()
+        .trim_end_matches('/');
+    format!(
+        "set uuid=\nset serial=\nset plain=\n\
+         smbios --type 1 --get-uuid 8 --set uuid\n\
+         smbios --type 1 --get-string 7 --set serial\n\
+         regexp --set=0:plain '^[A-Za-z0-9._-]+$' \"$serial\"\n\
+         for try in 1 2 3 4 5 6 7 8; do\n    \
+             configfile \"{}boot.grub?mac=$net_default_mac&serial=$plain&uuid=$uuid&host={host}{more}\"\n    \
+             sleep 2\n\
+         done\n\
+         exit 1\n",
+        on_network(server)
+    )
+}
+
+/// Returns grub's name for a URL: `(http,HOST:PORT)/PATH`.
+fn on_network(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    format!("({scheme},{host})/{path}")
+}
+
+/// Appends empty lines up to the length of all scripts.
+fn padded(mut script: String) -> String {
+    let missing = SCRIPT_BYTES.saturating_sub(script.len());
+    script.extend(std::iter::repeat_n('\n', missing));
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installed() -> String {
+        let node = "etcd-1".parse().unwrap();
+        let machine = Machine::read([("mac", "52:54:00:00:00:01")].into_iter());
+        let install = Install {
+            node: &node,
+            server: "http://10.0.0.5/",
+            tree: "http://10.0.0.5/tree/",
+            token: "abc",
+            attempt: (2, 4),
+            append: "console=ttyS0",
+        };
+        install_script(install, &machine)
+    }
+
+    #[test]
+    fn a_node_is_installed_by_either_command() {
+        let script = installed();
+        for command in ["linuxefi", "linux"] {
+            let line = format!(
+                "{command} '(http,10.0.0.5)/tree/images/pxeboot/vmlinuz' 'BOOTIF=01-52-54-00-00-00-01' \
+                 'inst.ks=http://10.0.0.5/image/centos7.ks?node=etcd-1' \
+                 'etcd-image.report=http://10.0.0.5/report?node=etcd-1&token=abc' \
+                 'inst.stage2=http://10.0.0.5/tree' 'ip=dhcp' 'inst.nosave=all_ks' 'console=ttyS0'"
+            );
+            assert!(script.contains(&line), "{script}");
+        }
+    }
+
+    #[test]
+    fn all_scripts_have_the_same_length() {
+        for script in [
+            identify_script("http://10.0.0.5/"),
+            retry_script("http://10.0.0.5:8080/", 5),
+            installed(),
+            boot_disk_script("etcd-1 was installed"),
+        ] {
+            assert_eq!(script.len(), SCRIPT_BYTES, "{script}");
+        }
+    }
+
+    #[test]
+    fn a_url_becomes_a_network_device() {
+        for (url, name) in [
+            ("http://10.0.0.5/", "(http,10.0.0.5)/"),
+            ("http://h:8080/tree/", "(http,h:8080)/tree/"),
+            ("http://h", "(http,h)/"),
+        ] {
+            assert_eq!(on_network(url), name);
+        }
+    }
+}

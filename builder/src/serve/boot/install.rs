@@ -1,0 +1,68 @@
+//! The parts that the scripts of all boot loaders share.
+
+use recipes::{Label, Mac};
+
+/// One installation.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::serve) struct Install<'a> {
+    pub(in crate::serve) node: &'a Label,
+    /// This server's URL, with a trailing slash.
+    pub(in crate::serve) server: &'a str,
+    /// The tree of CentOS 7.9, with a trailing slash.
+    pub(in crate::serve) tree: &'a str,
+    /// The token that proves that a report belongs to this attempt.
+    pub(in crate::serve) token: &'a str,
+    /// The number of this attempt, and the number of the last attempt allowed.
+    pub(in crate::serve) attempt: (u32, u32),
+    /// Additional words for the installer's kernel.
+    pub(in crate::serve) append: &'a str,
+}
+
+impl Install<'_> {
+    /// Returns the message that the machine shows.
+    pub(super) fn message(&self) -> String {
+        let Self {
+            node,
+            attempt: (attempt, last),
+            ..
+        } = self;
+        format!(
+            "etcd-image: installing {node} (attempt {attempt} of {last}), which wipes this machine's disk"
+        )
+    }
+
+    /// Returns the kernel's arguments, except `BOOTIF`.
+    ///
+    /// UEFI kernels find the initrd by the name in `initrd=`. `etcd-image.report` is for the
+    /// kickstart's scripts. dracut appends a slash to the tree's URL (dracut/anaconda-netroot.sh),
+    /// and not every server accepts two slashes.
+    pub(super) fn kernel_words(&self) -> String {
+        let Self {
+            node,
+            server,
+            tree,
+            token,
+            append,
+            ..
+        } = self;
+        let stage2 = tree.trim_end_matches('/');
+        let words = format!(
+            "inst.ks={server}image/centos7.ks?node={node} \
+             etcd-image.report={server}report?node={node}&token={token} inst.stage2={stage2} ip=dhcp inst.nosave=all_ks"
+        );
+        [&words, *append].join(" ").trim_end().to_owned()
+    }
+}
+
+/// Returns a text as one line without the characters that are special to a loader.
+pub(super) fn one_line(text: &str) -> String {
+    let safe = |c: char| c.is_ascii_graphic() && !"${}|&;\\\"'".contains(c);
+    text.chars()
+        .map(|c| if safe(c) { c } else { ' ' })
+        .collect()
+}
+
+/// Returns a hardware address as in the kernel's argument `BOOTIF`, after `01` for Ethernet.
+pub(super) fn bootif(mac: Mac) -> String {
+    format!("01-{}", mac.to_string().replace(':', "-"))
+}

@@ -1,0 +1,115 @@
+//! The scripts for iPXE.
+//!
+//! Each script ends with `exit 1`, a failure. After a success, UEFI firmware stays in its setup
+//! menu. After a failure, UEFI firmware continues with the next entry of its boot order. BIOS
+//! firmware continues in both cases (tried with OVMF and SeaBIOS).
+
+use std::fmt::Write as _;
+
+use super::install::{Install, one_line};
+
+/// The query with which a machine identifies itself. `netX` is the network card that iPXE booted
+/// from, which need not be the first card. `:uristring` escapes a value for a query (iPXE,
+/// settings).
+const IDENTITY_QUERY: &str = "mac=${netX/mac}&serial=${serial:uristring}&uuid=${uuid}";
+
+/// Returns the first script, with which the machine requests a script again and states its
+/// identity.
+pub(super) fn identify_script(server: &str) -> String {
+    // The URL is absolute, because in a relative URL iPXE would read the first colon of the
+    // machine's hardware address as the end of a scheme.
+    format!("#!ipxe\nchain {server}boot.ipxe?{IDENTITY_QUERY} || exit 1\n")
+}
+
+/// Returns the script that makes the machine request a script again after a short pause.
+pub(super) fn retry_script(server: &str, next: u32) -> String {
+    format!("#!ipxe\nsleep 2\nchain {server}boot.ipxe?{IDENTITY_QUERY}&again={next} || exit 1\n")
+}
+
+/// Returns the script that installs the node's machine.
+pub(super) fn install_script(install: Install<'_>) -> String {
+    let tree = install.tree;
+    let mut script = format!("#!ipxe\necho {}\n", install.message());
+    // `BOOTIF` makes the installer use the card that booted, by which this server identifies the
+    // machine (anaconda, dracut/parse-anaconda-net.sh).
+    let _ = writeln!(
+        script,
+        "kernel {tree}images/pxeboot/vmlinuz initrd=initrd.img BOOTIF=01-${{netX/mac:hexhyp}} {} || exit 1",
+        install.kernel_words()
+    );
+    let _ = writeln!(
+        script,
+        "initrd {tree}images/pxeboot/initrd.img || exit 1\nboot || exit 1"
+    );
+    script
+}
+
+/// Returns the script that boots the machine from its disk, after showing `why`.
+pub(super) fn boot_disk_script(why: &str) -> String {
+    format!("#!ipxe\necho etcd-image: {}\nexit 1\n", one_line(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_installed_from_the_tree_by_the_kickstart_and_reports() {
+        let node = "etcd-1".parse().unwrap();
+        let script = install_script(Install {
+            node: &node,
+            server: "http://10.0.0.5:8080/",
+            tree: "http://10.0.0.5/tree/",
+            token: "abc",
+            attempt: (2, 4),
+            append: "console=ttyS0",
+        });
+        let kernel = script
+            .lines()
+            .find(|line| line.starts_with("kernel "))
+            .unwrap();
+        assert_eq!(
+            kernel,
+            "kernel http://10.0.0.5/tree/images/pxeboot/vmlinuz initrd=initrd.img BOOTIF=01-${netX/mac:hexhyp} \
+             inst.ks=http://10.0.0.5:8080/image/centos7.ks?node=etcd-1 \
+             etcd-image.report=http://10.0.0.5:8080/report?node=etcd-1&token=abc inst.stage2=http://10.0.0.5/tree ip=dhcp \
+             inst.nosave=all_ks console=ttyS0 || exit 1"
+        );
+        assert!(
+            script.starts_with("#!ipxe\n") && script.contains("(attempt 2 of 4)"),
+            "{script}"
+        );
+    }
+
+    #[test]
+    fn no_script_ends_in_success_which_would_stop_uefi_in_its_menu() {
+        let node = "etcd-1".parse().unwrap();
+        let all = Install {
+            node: &node,
+            server: "s/",
+            tree: "t/",
+            token: "",
+            attempt: (1, 1),
+            append: "",
+        };
+        for script in [
+            identify_script("s/"),
+            retry_script("s/", 1),
+            install_script(all),
+            boot_disk_script("why"),
+        ] {
+            let exits: Vec<&str> = script
+                .lines()
+                .filter(|line| line.contains("exit"))
+                .collect();
+            assert!(
+                !exits.is_empty() && exits.iter().all(|line| line.ends_with("exit 1")),
+                "{script}"
+            );
+            assert!(
+                script.lines().last().unwrap().ends_with("exit 1"),
+                "{script}"
+            );
+        }
+    }
+}

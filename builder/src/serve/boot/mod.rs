@@ -1,0 +1,112 @@
+//! The scripts for the network boot loaders. A machine must first identify itself. The server then
+//! installs it if it is the machine of a node that has not been installed, and otherwise boots it
+//! from its disk.
+
+mod grub;
+mod install;
+mod ipxe;
+mod pxelinux;
+
+use super::identify::Machine;
+
+pub(super) use grub::SCRIPT_BYTES as GRUB_SCRIPT_BYTES;
+pub(super) use install::Install;
+
+/// How often a machine whose card is not known yet can ask again.
+const MAX_RETRIES: u32 = 5;
+
+/// The program that a machine loads from the network, and that requests a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loader {
+    Ipxe,
+    Grub,
+    Pxelinux,
+}
+
+impl Loader {
+    /// Returns the first script, with which the machine requests a script again and states its
+    /// identity. pxelinux states its identity in its first request.
+    pub(super) fn identify_script(self, server: &str) -> String {
+        match self {
+            Self::Ipxe => ipxe::identify_script(server),
+            Self::Grub => grub::identify_script(server),
+            Self::Pxelinux => pxelinux::boot_disk_script("the machine does not identify itself"),
+        }
+    }
+
+    /// Returns the script that makes the machine request a script again after a moment, or `None`
+    /// after too many requests.
+    pub(super) fn retry_script(
+        self,
+        server: &str,
+        machine: &Machine,
+        asked: u32,
+    ) -> Option<String> {
+        let next = asked.checked_add(1).filter(|next| *next <= MAX_RETRIES)?;
+        Some(match self {
+            Self::Ipxe => ipxe::retry_script(server, next),
+            Self::Grub => grub::retry_script(server, next),
+            Self::Pxelinux => pxelinux::retry_script(server, machine, next),
+        })
+    }
+
+    /// Returns the script that installs the node's machine from a tree of CentOS 7.9, with this
+    /// server's kickstart.
+    pub(super) fn install_script(self, install: Install<'_>, machine: &Machine) -> String {
+        match self {
+            Self::Ipxe => ipxe::install_script(install),
+            Self::Grub => grub::install_script(install, machine),
+            Self::Pxelinux => pxelinux::install_script(install),
+        }
+    }
+
+    /// Returns the script that boots the machine from its disk, after showing `why`.
+    pub(super) fn boot_disk_script(self, why: &str) -> String {
+        match self {
+            Self::Ipxe => ipxe::boot_disk_script(why),
+            Self::Grub => grub::boot_disk_script(why),
+            Self::Pxelinux => pxelinux::boot_disk_script(why),
+        }
+    }
+}
+
+/// Returns the machine that a file in `pxelinux.cfg/` is for.
+pub(super) use pxelinux::machine as pxelinux_machine;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Loader; 3] = [Loader::Ipxe, Loader::Grub, Loader::Pxelinux];
+
+    #[test]
+    fn a_machine_asks_again_a_bounded_number_of_times() {
+        let machine = Machine::default();
+        for loader in ALL {
+            let first = loader.retry_script("http://s/", &machine, 0).unwrap();
+            assert!(first.contains("again=1"), "{first}");
+            assert_eq!(
+                loader.retry_script("http://s/", &machine, MAX_RETRIES),
+                None
+            );
+            assert_eq!(loader.retry_script("http://s/", &machine, u32::MAX), None);
+        }
+    }
+
+    #[test]
+    fn words_stay_words() {
+        for loader in ALL {
+            let plain = loader.boot_disk_script("no node is");
+            let script = loader.boot_disk_script("no node is ${x} || boot\nkernel 'http://evil'");
+            assert_eq!(
+                script.trim_end().lines().count(),
+                plain.trim_end().lines().count(),
+                "{script}"
+            );
+            assert!(
+                !script.contains("${x}") && !script.contains("'http"),
+                "{script}"
+            );
+        }
+    }
+}

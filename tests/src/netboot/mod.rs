@@ -1,0 +1,179 @@
+//! Virtual machines with empty disks that are installed from the network.
+//!
+//! Unlike [`crate::vm::Vm`], such a machine has its own firmware, boot loader and partitions. It
+//! boots from the network first, and fetches everything from the network. Its installer is
+//! [`crate::installer::install_this_machine`], which runs under systemd in a Debian root.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use sha2::{Digest as _, Sha256};
+
+use crate::base::hex;
+use crate::network::Network;
+use crate::process::KillOnDrop;
+use crate::{base, cache, installer, packages, process, run, vm};
+
+const TREE: &str = include_str!("tree.sh");
+const INIT: &str = include_str!("init.sh");
+
+/// Each machine's memory, in which the installer keeps its own root.
+const MEMORY_MIB: u32 = 1536;
+
+/// Makes an installation tree whose installer runs the program `anaconda`.
+pub fn tree(anaconda: &Path) -> Result<PathBuf> {
+    let folder = run::current()?.folder("tree")?;
+    installer::write_tree(&folder, &installer::PACKAGES)?;
+    let images = images(anaconda)?;
+    for path in installer::IMAGES {
+        let path = Path::new(path);
+        fs::remove_file(folder.join(path))?;
+        // The server does not follow links.
+        fs::hard_link(images.join(path), folder.join(path))
+            .with_context(|| format!("cannot link {}", path.display()))?;
+    }
+    Ok(folder)
+}
+
+/// Returns a folder with the images of a tree, from the cache.
+fn images(anaconda: &Path) -> Result<PathBuf> {
+    let mut key = Sha256::new();
+    for part in [TREE.as_bytes(), INIT.as_bytes(), &fs::read(anaconda)?] {
+        key.update(part);
+    }
+    let key = hex(&key.finalize());
+    cache::entry(&format!("netboot-{}", &key[..12]), |folder| {
+        let work = tempfile::tempdir()?;
+        let init = work.path().join("init");
+        fs::write(&init, INIT)?;
+        let program = work.path().join("anaconda");
+        process::check(
+            "strip",
+            &[
+                "-o",
+                &program.to_string_lossy(),
+                &anaconda.to_string_lossy(),
+            ],
+        )?;
+        let mut bash = Command::new("bash");
+        bash.args(["-c", TREE, "tree.sh"])
+            .arg(folder)
+            .arg(base::base()?)
+            .arg(vm::kernel_package()?)
+            .arg(packages::unpacked("grub-pc-bin")?)
+            .arg(packages::unpacked("grub-common")?)
+            .arg(vm::busybox()?)
+            .arg(&init)
+            .arg(&program);
+        process::run(&mut bash)?.ok().map(drop)
+    })
+}
+
+/// A machine that is off, with an empty disk.
+#[derive(Debug)]
+pub struct Machine {
+    folder: PathBuf,
+    name: String,
+    mac: String,
+    disk_bytes: u64,
+}
+
+impl Machine {
+    /// Makes a machine with this MAC address.
+    pub fn new(name: &str, mac: &str, disk_bytes: u64) -> Result<Self> {
+        let machine = Self {
+            folder: run::current()?.folder(name)?,
+            name: name.to_owned(),
+            mac: mac.to_owned(),
+            disk_bytes,
+        };
+        machine.blank()?;
+        // The harness prints the consoles after a failure.
+        let console = run::current()?.consoles().join(format!("{name}.vm"));
+        File::create(&console)?;
+        symlink(&console, machine.console_path())?;
+        Ok(machine)
+    }
+
+    /// Replaces the disk with an empty one.
+    pub fn blank(&self) -> Result<()> {
+        let disk = self.folder.join("disk");
+        let _ = fs::remove_file(&disk);
+        File::create(&disk)?
+            .set_len(self.disk_bytes)
+            .context("cannot make the disk")
+    }
+
+    fn console_path(&self) -> PathBuf {
+        self.folder.join("console")
+    }
+
+    /// Returns everything that the machine has printed since it was switched on.
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.console_path()).unwrap_or_default()).into_owned()
+    }
+
+    /// Switches the machine on. Its power is cut when the result is dropped.
+    pub fn power_on(&self, network: &Network) -> Result<KillOnDrop> {
+        let world = network.world().name();
+        let tap = format!("vm-{}", self.name);
+        if process::check("ip", &["-n", world, "link", "show", &tap]).is_err() {
+            process::check("ip", &["-n", world, "tuntap", "add", &tap, "mode", "tap"])?;
+            process::check(
+                "ip",
+                &["-n", world, "link", "set", &tap, "master", "br0", "up"],
+            )?;
+        }
+        let mut qemu = network.world().command("qemu-system-x86_64");
+        qemu.args(["-machine", "q35,graphics=off", "-nodefaults"]);
+        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]);
+        qemu.args(["-m", &MEMORY_MIB.to_string()]);
+        qemu.args(["-display", "none", "-serial", "stdio"]);
+        qemu.args([
+            "-netdev",
+            &format!("tap,id=n,ifname={tap},script=no,downscript=no"),
+            "-device",
+            &format!("virtio-net-pci,netdev=n,mac={},bootindex=1", self.mac),
+        ]);
+        let disk = self.folder.join("disk");
+        qemu.args([
+            "-drive",
+            &format!(
+                "if=none,id=d,format=raw,cache=unsafe,discard=unmap,file={}",
+                disk.display()
+            ),
+            "-device",
+            "virtio-blk-pci,drive=d,bootindex=2",
+        ]);
+        KillOnDrop::spawn(&qemu, &File::create(self.console_path())?)
+    }
+}
+
+/// Starts DHCP for machines with these MAC addresses and addresses, which boot the server's script
+/// with iPXE.
+pub fn dhcp(network: &Network, machines: &[(&str, &str)], script: &str) -> Result<KillOnDrop> {
+    let folder = run::current()?.folder("dhcp")?;
+    let mut conf = format!(
+        "dhcp-option=option:router,10.101.15.1\ndhcp-range=10.101.15.150,10.101.15.160\ndhcp-match=set:ipxe,175\ndhcp-boot=tag:ipxe,{script}\n"
+    );
+    for (mac, address) in machines {
+        let _ = writeln!(conf, "dhcp-host={mac},{address}");
+    }
+    let path = folder.join("dnsmasq.conf");
+    fs::write(&path, conf)?;
+    let mut dnsmasq = network.world().command("dnsmasq");
+    dnsmasq.args(["--keep-in-foreground", "--port=0", "--interface=br0"]);
+    dnsmasq.args(["--user=root", "--log-facility=-"]);
+    dnsmasq.arg(format!("--conf-file={}", path.display()));
+    dnsmasq.arg(format!(
+        "--dhcp-leasefile={}",
+        folder.join("leases").display()
+    ));
+    let mut dnsmasq = KillOnDrop::spawn(&dnsmasq, &File::create(folder.join("log"))?)?;
+    ensure!(dnsmasq.ended()?.is_none(), "dnsmasq does not start");
+    Ok(dnsmasq)
+}

@@ -1,0 +1,86 @@
+#!/bin/bash
+# Makes an installation tree for virtual machines: a kernel, an initramfs with the role of dracut, and an installer's root with the
+# role of lorax's. The installer's root is also the content of the packages.
+#
+#   tree.sh TREE BASE KERNEL GRUB TOOLS BUSYBOX INIT ANACONDA
+#
+# KERNEL, GRUB and TOOLS are unpacked packages: the kernel, grub-pc-bin and grub-common. BUSYBOX, INIT and ANACONDA are programs.
+set -euo pipefail
+tree=$1 base=$2 kernel=$3 grub=$4 tools=$5 busybox=$6 init=$7 anaconda=$8
+version=$(basename "$kernel"/lib/modules/*)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$tree/images/pxeboot" "$tree/LiveOS" "$work/initramfs/bin" "$work/initramfs/modules"
+
+# The initramfs. It contains only modules, because the names of their files are unique.
+cp "$kernel/boot/vmlinuz-$version" "$tree/images/pxeboot/vmlinuz"
+cp "$busybox" "$work/initramfs/bin/busybox"
+cp "$init" "$work/initramfs/init"
+chmod 755 "$work/initramfs/init"
+# shellcheck disable=SC2013 # The line contains several words.
+for module in $(sed -n 's/^modules="\(.*\)"$/\1/p' "$init"); do
+    find "$kernel/lib/modules/$version" -name "$module.ko" -exec cp -t "$work/initramfs/modules" {} +
+done
+(cd "$work/initramfs" && find . | ./bin/busybox cpio -o -H newc 2> /dev/null | gzip -1 > "$tree/images/pxeboot/initrd.img")
+
+# The root: the base system, the kernel, and the boot loader's two files, which are written to the disk.
+root=$work/root
+cp -a "$base" "$root"
+# Every file takes time to unpack without KVM, so this removes those that no node uses.
+rm -rf "$root"/usr/share/{doc,man,locale,i18n,info,bash-completion,lintian}/* "$root"/usr/lib/x86_64-linux-gnu/gconv/* "$root"/var/cache/*/*
+mkdir -p "$root/usr/lib/modules" "$root/boot/grub2" "$root/usr/lib/installer"
+cp -a "$kernel/lib/modules/$version" "$root/usr/lib/modules/"
+(
+    cd "$root/usr/lib/modules/$version/kernel"
+    rm -rf drivers/{gpu,hv,iio,infiniband,input,md,media,net/ethernet,nvme,scsi,target,usb,xen} \
+        fs/{9p,afs,btrfs,ceph,cifs,dlm,ext4,f2fs,gfs2,hfs,hfsplus,jfs,nfs,nfsd,nilfs2,ocfs2,orangefs,reiserfs,smbfs_common,udf,ufs} \
+        net/{ceph,mptcp,openvswitch,rds,rxrpc,sctp,smc,sunrpc,tipc,vmw_vsock,xfrm}
+)
+depmod -b "$root" "$version" 2> /dev/null
+cp "$kernel/boot/vmlinuz-$version" "$root/boot/vmlinuz"
+cp "$tree/images/pxeboot/initrd.img" "$root/boot/initrd.img"
+cp "$grub/usr/lib/grub/i386-pc/boot.img" "$root/usr/lib/installer/"
+cat > "$work/grub.cfg" <<'CFG'
+search --no-floppy --label --set=root boot
+configfile ($root)/grub2/grub.cfg
+CFG
+"$tools/usr/bin/grub-mkimage" --format=i386-pc --directory="$grub/usr/lib/grub/i386-pc" --prefix=/grub2 --config="$work/grub.cfg" \
+    --output="$root/usr/lib/installer/core.img" biosdisk part_msdos xfs search search_label normal configfile linux echo serial terminal
+cp "$anaconda" "$root/usr/lib/installer/anaconda"
+
+# The installed system gets its address by DHCP. systemd-networkd has the role of NetworkManager.
+cat > "$root/etc/systemd/network/80-dhcp.network" <<'NETWORK'
+[Match]
+Name=e*
+
+[Network]
+DHCP=ipv4
+NETWORK
+ln -sf /lib/systemd/system/systemd-networkd.service "$root/etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
+mkdir -p "$root/etc/systemd/system/network-online.target.wants"
+ln -sf /lib/systemd/system/systemd-networkd-wait-online.service "$root/etc/systemd/system/network-online.target.wants/"
+
+# chronyd of CentOS reads /etc/chrony.conf.
+ln -sf ../chrony.conf "$root/etc/chrony/chrony.conf"
+
+# The installer's own units, as in anaconda's packages. The installation removes them from the new system.
+cat > "$root/etc/systemd/system/anaconda.service" <<'UNIT'
+[Unit]
+Description=Anaconda
+Conflicts=shutdown.target
+
+[Service]
+Type=simple
+Environment=PATH=/usr/bin:/bin:/sbin:/usr/sbin HOME=/root LANG=C ETCD_IMAGE_PAUSE=2
+ExecStart=/usr/lib/installer/anaconda
+StandardOutput=journal+console
+StandardError=journal+console
+UNIT
+cat > "$root/etc/systemd/system/anaconda.target" <<'UNIT'
+[Unit]
+Description=Anaconda System Services
+Requires=basic.target anaconda.service
+After=basic.target
+UNIT
+ln -sf anaconda.target "$root/etc/systemd/system/default.target"
+mksquashfs "$root" "$tree/LiveOS/squashfs.img" -comp lz4 -noappend -no-progress -quiet > /dev/null

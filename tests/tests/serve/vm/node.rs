@@ -1,0 +1,74 @@
+//! A virtual machine that becomes a node, and a shell on it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use tests::cluster::Provisioning;
+use tests::harness::tail;
+use tests::netboot::Machine;
+use tests::process::{self, KillOnDrop};
+
+/// A machine and its identity.
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) mac: String,
+    pub(super) address: String,
+    key: PathBuf,
+    machine: Machine,
+    running: Option<KillOnDrop>,
+}
+
+impl Node {
+    /// Makes a machine whose address ends with this byte. `key` is the key that may log in.
+    pub(super) fn new(name: &str, last: u8, key: &Path, disk_bytes: u64) -> Result<Self> {
+        let mac = format!("52:54:0a:65:0f:{last:02x}");
+        Ok(Self {
+            name: name.to_owned(),
+            address: format!("10.101.15.{last}"),
+            key: key.to_owned(),
+            machine: Machine::new(name, &mac, disk_bytes)?,
+            mac,
+            running: None,
+        })
+    }
+
+    pub(super) fn power_on(&mut self, ours: &Provisioning) -> Result<()> {
+        self.running = Some(self.machine.power_on(&ours.network)?);
+        Ok(())
+    }
+
+    pub(super) fn cut_power(&mut self) {
+        self.running = None;
+    }
+
+    /// Returns whether the machine runs, or has not been switched on.
+    pub(super) fn is_running(&mut self) -> Result<bool> {
+        match &mut self.running {
+            Some(running) => Ok(running.ended()?.is_none()),
+            None => Ok(true),
+        }
+    }
+
+    /// Returns the end of the machine's console output.
+    pub(super) fn tail(&self) -> String {
+        format!("--- {}\n{}\n", self.name, tail(&self.machine.console(), 40))
+    }
+
+    /// Runs a script with a login shell as root on the node, by ssh from the provisioning server.
+    pub(super) fn shell(&self, ours: &Provisioning, script: &str) -> Result<String> {
+        let mut ssh = ours.network.world().command("ssh");
+        ssh.arg("-i").arg(&self.key);
+        for option in [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+            "ConnectTimeout=60",
+        ] {
+            ssh.args(["-o", option]);
+        }
+        ssh.arg(format!("root@{}", self.address));
+        let quoted = script.replace('\'', r"'\''");
+        process::run(ssh.arg(format!("bash -lc '{quoted}'")))?.ok()
+    }
+}
