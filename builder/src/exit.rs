@@ -5,7 +5,7 @@
 pub(crate) enum Exit {
     /// The command failed. A build leaves the output unchanged.
     Failed = 1,
-    /// The recipe has errors.
+    /// The recipe, or a file that `check` read, has errors.
     Recipe = 3,
     /// `verify` or `pki show` found a problem.
     Different = 4,

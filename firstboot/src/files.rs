@@ -1,5 +1,4 @@
-//! Provides the only access to the disk. A write of a file is complete and durable, or has no
-//! effect. In a folder to which another user can write, firstboot does not follow that user's links
+//! Writes files on the node. A write of a file is complete and durable, or has no effect. In a folder to which another user can write, firstboot does not follow that user's links
 //! (`dir`).
 
 mod about;

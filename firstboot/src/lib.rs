@@ -1,12 +1,13 @@
 //! Turns a machine installed from the image into an etcd member.
 //!
 //! `run` contains the flow, from top to bottom:
-//! - `node` determines which node this machine is, with `image_integrity`, `machine`, `metadata`
-//!   and `identity`;
 //! - `own_keys` manages the private keys that the node generated itself, and `csr` requests
 //!   certificates;
+//! - `node` determines which node this machine is, with `image_integrity`, `machine`, `metadata`
+//!   and `identity`;
 //! - `steps` determines the missing changes on the host, and `change` makes them;
 //! - `duplicate` looks for a second machine with the same identity;
+//! - `restore::resume` finishes an interrupted restore;
 //! - `barrier` ensures that a cluster is bootstrapped only once, and `rebuild` brings a node with a
 //!   new disk back into its cluster;
 //! - `data` checks etcd's data, and `guard` checks the data again before each start of etcd;
@@ -19,8 +20,8 @@
 //!
 //! These modules build on a few others: `journal` records every decision before firstboot acts on
 //! it, `membership` queries the other members, and `domain` defines the types that all modules
-//! share. `files`, `systemd` and `etcd` provide the only access to the disk, to systemd and to
-//! etcd.
+//! share. `files` writes files durably, `systemd` controls the units, and `etcd` is the client of
+//! etcd's API.
 
 // Tests write damaged files on purpose.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]

@@ -1,5 +1,5 @@
-//! Defines the paths and ports on the node. docs/guide.md lists the step of the guide to which each
-//! path and port belongs.
+//! Defines the paths and ports on the node. docs/guide.md lists the steps of the guide to which
+//! etcd's own paths and ports belong.
 
 /// The cluster document, which is the same on every node.
 pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";

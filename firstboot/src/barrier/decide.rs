@@ -14,8 +14,8 @@
 //!
 //! A node with an order to restore follows the same rule, while etcd is stopped and its data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
-//! is replaced before all nodes have the order. Until all nodes have the order, a node may abandon
-//! it at any time and continue with its previous data. A node with an order to roll back does not
+//! is replaced before all nodes have the order. Until a node replaces its data, it may abandon the
+//! order and continue with its previous data. A node with an order to roll back does not
 //! need the agreement of members that have already returned to the previous cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,8 @@ pub(crate) struct PeerObservation {
 /// The observed states of all other members of the recipe.
 pub(crate) type PeerObservations = BTreeMap<Label, PeerObservation>;
 
-/// The state of this node in the barrier. All of this state is in the journal.
+/// The state of this node in the barrier. The names come from the cluster document and the node
+/// document; all other state is in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalState {
     /// The name of this member.

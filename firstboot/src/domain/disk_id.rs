@@ -9,9 +9,9 @@ use recipes::Label;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-/// The id of a disk. firstboot generates a random id when it finds the disk empty, and writes the
-/// id to the journal before it sends the id to any other member. The id of a lost disk is also
-/// lost.
+/// The id of a disk in one agreement of the members. firstboot generates a random id when it finds
+/// the disk without etcd's data, and for each order to restore. firstboot writes the id to the
+/// journal before it sends the id to any other member. The id of a lost disk is also lost.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct DiskId(u128);

@@ -135,8 +135,8 @@ pub(crate) enum Event {
         /// The id that the member had.
         member: u64,
     },
-    /// firstboot archives the data directory that an interrupted first start or a removed member
-    /// left behind.
+    /// firstboot archives a data directory that the node no longer uses: after an interrupted first
+    /// start, after the member was removed, or because part of the data is lost.
     #[serde(rename = "aside")]
     DataArchived {
         /// The path in the archive.
@@ -145,8 +145,8 @@ pub(crate) enum Event {
     /// The operator ordered a restore or a rollback, so etcd stops.
     #[serde(rename = "told")]
     RestoreOrdered(Box<RestoreOrder>),
-    /// All members have agreed, and the data swap starts. From now on, firstboot can only complete
-    /// the swap.
+    /// All members have agreed, and the data swap starts. After a restart, firstboot completes the
+    /// swap. If the swap itself fails, firstboot undoes it and abandons the restore.
     #[serde(rename = "exchange")]
     SwapBegun(Box<DataSwap>),
     /// The swap is complete.
@@ -177,7 +177,8 @@ pub(crate) struct RestoreOrder {
     pub(crate) without: BTreeSet<Label>,
     /// The snapshot to restore, or `None` for a rollback.
     pub(crate) source: Option<SnapshotFile>,
-    /// The time at which firstboot abandons the order, in seconds since 1970.
+    /// The time at which firstboot abandons the order, in seconds since 1970. After a boot,
+    /// firstboot waits longer if necessary, so that the other members can boot too.
     pub(crate) until: u64,
 }
 

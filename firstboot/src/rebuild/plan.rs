@@ -5,8 +5,8 @@
 //! etcd's own checks (server/etcdserver/server.go) refuse too late, or with messages that are too
 //! vague for an operator. Therefore, this module makes an equivalent check before any change.
 //! firstboot removes the old member before it adds the new member, because etcd refuses two members
-//! with the same peer URL, and because the new member would raise the quorum if the dead member
-//! were still listed.
+//! with the same peer URL, and because the promoted new member would raise the quorum if the dead
+//! member were still listed.
 
 use std::collections::BTreeSet;
 
