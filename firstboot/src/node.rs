@@ -152,7 +152,7 @@ fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
 }
 
 /// Refuses a disk that belongs to a different node or machine.
-pub(crate) fn check_before(
+pub(crate) fn refuse_other_disk(
     identity: &Identity,
     machine: &Machine,
     journal: &Journal,

@@ -17,7 +17,7 @@ use crate::identity::Identity;
 use crate::journal::{Event, Journal, MembershipIntent, NodeState, remove_installer_copy};
 use crate::lock::Lock;
 use crate::metadata::SourceLog;
-use crate::node::{adopt_identity, check_before, identify};
+use crate::node::{adopt_identity, identify, refuse_other_disk};
 use crate::output::{say, show, show_json};
 use crate::report::report;
 use crate::steps;
@@ -107,7 +107,7 @@ fn converge(options: &Options) -> Result<()> {
     }
     let mut journal = Journal::open(paths::JOURNAL)?;
     remove_installer_copy(&journal)?;
-    check_before(&identity, &machine, &journal)?;
+    refuse_other_disk(&identity, &machine, &journal)?;
     if let MembershipIntent::Left(member) = NodeState::of(&journal).intent {
         leave::enforce_left(&mut journal)?;
         return Err(refused(leave::left_reason(member)));
@@ -117,7 +117,7 @@ fn converge(options: &Options) -> Result<()> {
     }
     // The machine accepts its identity only after it has the address that its document names.
     steps::network::wait_for_address(&identity)?;
-    check_source(&identity, &journal)?;
+    check_source_address(&identity, &journal)?;
     // If etcd was already allowed to start in this boot, an earlier run has probed the address.
     let probe =
         (!start_permit::is_granted()).then(|| duplicate::start_probe(identity.node.address));
@@ -170,7 +170,7 @@ fn converge(options: &Options) -> Result<()> {
 
 /// A new member waits until its source address is correct. A member with data starts anyway,
 /// because the other members can reach it.
-fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
+fn check_source_address(identity: &Identity, journal: &Journal) -> Result<()> {
     match diagnosis::wrong_source(&identity.cluster, &identity.node.name) {
         Some(why) if NodeState::of(journal).data.is_none() => Err(not_ready(why)),
         why => {

@@ -107,7 +107,7 @@ find_partitions() {
     require_size "$volume" etcd "$etcd_min_mb"
 }
 
-# Refuses a partition that is smaller than the recipe wants. anaconda aligns partitions, so a partition that it made can be a few MiB
+# Refuses a partition that is smaller than the recipe requires. anaconda aligns partitions, so a partition that it made can be a few MiB
 # smaller than the recipe's value.
 require_size() { # PARTITION KEY MIB
     local has

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::peer_tracker::PeerTracker;
-use super::server::{ChangeNotifier, Listener};
+use super::server::{ChangeCounters, Listener};
 use crate::identity::Identity;
 use crate::membership::{PeerClient, ProbeResult};
 
@@ -68,12 +68,12 @@ pub(super) fn probe_all(
 async fn probe_repeatedly(
     peer_client: PeerClient,
     member: Member,
-    mut notifier: watch::Receiver<ChangeNotifier>,
+    mut notifier: watch::Receiver<ChangeCounters>,
     send: mpsc::Sender<(Label, ProbeResult)>,
 ) {
     let mut delivered = 0;
     loop {
-        let ChangeNotifier { answers, news, .. } = notifier.borrow_and_update().clone();
+        let ChangeCounters { answers, news, .. } = notifier.borrow_and_update().clone();
         let heard = peer_client.probe(&member, answers > delivered).await;
         if matches!(heard, ProbeResult::State(_)) {
             delivered = answers;
@@ -81,8 +81,9 @@ async fn probe_repeatedly(
         if send.send((member.name.clone(), heard)).await.is_err() {
             return;
         }
-        let rung = notifier.wait_for(|notifier| notifier.answers > answers || notifier.news > news);
+        let woken =
+            notifier.wait_for(|notifier| notifier.answers > answers || notifier.news > news);
         // Wait until the pause is over or a notification arrives.
-        let _ = tokio::time::timeout(PAUSE, rung).await;
+        let _ = tokio::time::timeout(PAUSE, woken).await;
     }
 }

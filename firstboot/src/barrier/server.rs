@@ -47,12 +47,12 @@ struct ServerState {
     answer: Mutex<Bytes>,
     /// The file that the server sends to a peer that requests the file's digest.
     file: Mutex<Option<(Sha256, PathBuf)>>,
-    notifier: watch::Sender<ChangeNotifier>,
+    notifier: watch::Sender<ChangeCounters>,
 }
 
 /// A value that changes whenever the next probe must not wait for the end of the pause.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct ChangeNotifier {
+pub(crate) struct ChangeCounters {
     /// The number of times that the answer has changed.
     pub(crate) answers: u64,
     /// The number of probes from peers whose state has changed.
@@ -82,9 +82,9 @@ impl Listener {
                 "cannot listen on {address}, etcd's peer port: {error}. `ss -tlnp` shows which process uses the port"
             )))
         })?;
-        let notifier = watch::Sender::new(ChangeNotifier {
+        let notifier = watch::Sender::new(ChangeCounters {
             answers: 1,
-            ..ChangeNotifier::default()
+            ..ChangeCounters::default()
         });
         let state = Arc::new(ServerState {
             answer: Mutex::new(Bytes::from(first)),
@@ -120,7 +120,7 @@ impl Listener {
     }
 
     /// Returns a receiver that is notified of changes.
-    pub(crate) fn notifier(&self) -> watch::Receiver<ChangeNotifier> {
+    pub(crate) fn notifier(&self) -> watch::Receiver<ChangeCounters> {
         self.state.notifier.subscribe()
     }
 
@@ -142,7 +142,7 @@ impl Drop for Listener {
 /// Accepts every connection immediately, because a connection that waits in the kernel's queue
 /// would delay the peers that connect after it.
 async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) {
-    let (unproven, peers) = (
+    let (unverified, peers) = (
         UnverifiedConnections::default(),
         Arc::new(Semaphore::new(PEERS)),
     );
@@ -151,7 +151,7 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) 
             Ok((stream, from)) => {
                 let (tls, state, peers, from) =
                     (tls.clone(), state.clone(), peers.clone(), from.ip());
-                unproven.admit(from, |place| {
+                unverified.admit(from, |place| {
                     tokio::spawn(async move {
                         let Ok(Ok(stream)) =
                             tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await

@@ -37,7 +37,7 @@ struct Connection {
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     id: u64,
-    unproven: UnverifiedConnections,
+    unverified: UnverifiedConnections,
 }
 
 impl UnverifiedConnections {
@@ -55,7 +55,7 @@ impl UnverifiedConnections {
         // is removed only after it was added.
         let task = serve(ConnectionSlot {
             id,
-            unproven: self.clone(),
+            unverified: self.clone(),
         });
         list.all.push(Connection { id, from, task });
     }
@@ -64,7 +64,7 @@ impl UnverifiedConnections {
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut list = self
-            .unproven
+            .unverified
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +110,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_number_of_connections_is_limited_and_the_newest_is_accepted() {
-        let (unproven, peer) = (
+        let (unverified, peer) = (
             UnverifiedConnections::default(),
             IpAddr::from([10, 0, 0, 2]),
         );
@@ -121,12 +121,12 @@ mod tests {
             })
             .abort_handle()
         };
-        unproven.admit(peer, wait);
+        unverified.admit(peer, wait);
         for _ in 0..3 * LIMIT {
-            unproven.admit(IpAddr::from([10, 0, 0, 1]), wait);
+            unverified.admit(IpAddr::from([10, 0, 0, 1]), wait);
             tokio::task::yield_now().await;
         }
-        let list = || unproven.0.lock().unwrap();
+        let list = || unverified.0.lock().unwrap();
         assert_eq!(list().all.len(), LIMIT);
         assert!(
             list().all[0].from == peer && !list().all[0].task.is_finished(),

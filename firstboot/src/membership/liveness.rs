@@ -43,9 +43,9 @@ pub(crate) struct RaftTraffic {
     /// Whether the member is the leader.
     leads: bool,
     /// Whether the member has a leader.
-    led: bool,
+    has_leader: bool,
     /// The number of bytes that the member has received from each other member since it started.
-    heard: BTreeMap<u64, u64>,
+    received: BTreeMap<u64, u64>,
 }
 
 impl RaftTraffic {
@@ -58,16 +58,16 @@ impl RaftTraffic {
                     .is_some_and(|value| value.trim() == "1")
             })
         };
-        let heard = labelled(metrics, "etcd_network_peer_received_bytes_total{", "From");
+        let received = labelled(metrics, "etcd_network_peer_received_bytes_total{", "From");
         // Compare the bits of the numbers, because only growth matters. Read as integers, the bits
         // of positive floating-point numbers have the same order as the numbers.
-        let heard = heard
+        let received = received
             .map(|(member, bytes)| (member, bytes.to_bits()))
             .collect();
         Self {
             leads: is("etcd_server_is_leader "),
-            led: is("etcd_server_has_leader "),
-            heard,
+            has_leader: is("etcd_server_has_leader "),
+            received,
         }
     }
 }
@@ -110,7 +110,7 @@ pub(crate) enum Liveness {
 #[derive(Debug, Default)]
 pub(crate) struct LivenessDetector {
     before: BTreeMap<String, u64>,
-    beats: u32,
+    increases: u32,
 }
 
 impl LivenessDetector {
@@ -118,31 +118,32 @@ impl LivenessDetector {
     pub(crate) fn observe(
         &mut self,
         member: u64,
-        ears: &BTreeMap<String, RaftTraffic>,
+        reports: &BTreeMap<String, RaftTraffic>,
     ) -> Liveness {
-        let heard = |ear: &RaftTraffic| ear.heard.get(&member).copied().unwrap_or_default();
-        let now: BTreeMap<String, u64> = ears
+        let received =
+            |report: &RaftTraffic| report.received.get(&member).copied().unwrap_or_default();
+        let now: BTreeMap<String, u64> = reports
             .iter()
-            .map(|(name, ear)| (name.clone(), heard(ear)))
+            .map(|(name, report)| (name.clone(), received(report)))
             .collect();
         let witness = now
             .iter()
             .find(|(name, bytes)| self.before.get(*name).is_some_and(|before| *bytes > before));
         if let Some((name, _)) = witness {
-            self.beats += 1;
+            self.increases += 1;
             let name = name.clone();
             self.before.extend(now);
-            return if self.beats < PROOF {
+            return if self.increases < PROOF {
                 Liveness::Unknown
             } else {
                 Liveness::Alive(name)
             };
         }
         // Count only the leader's observation. If no member has a leader, count all observations.
-        let led = ears.values().any(|ear| ear.led);
-        let counts = ears
+        let has_leader = reports.values().any(|report| report.has_leader);
+        let counts = reports
             .iter()
-            .filter(|(_, ear)| ear.leads || !led)
+            .filter(|(_, report)| report.leads || !has_leader)
             .map(|(name, _)| name);
         // A member that has never received traffic from this node's member does not need a second
         // observation.
@@ -165,34 +166,34 @@ mod tests {
 
     const OWN: u64 = 0xab;
 
-    fn ear(leads: bool, led: bool, bytes: u64) -> RaftTraffic {
+    fn report(leads: bool, has_leader: bool, bytes: u64) -> RaftTraffic {
         RaftTraffic {
             leads,
-            led,
-            heard: BTreeMap::from([(OWN, bytes), (0xcd, 7 * bytes)]),
+            has_leader,
+            received: BTreeMap::from([(OWN, bytes), (0xcd, 7 * bytes)]),
         }
     }
 
     fn leader(bytes: u64) -> RaftTraffic {
-        ear(true, true, bytes)
+        report(true, true, bytes)
     }
 
     fn follower(bytes: u64) -> RaftTraffic {
-        ear(false, true, bytes)
+        report(false, true, bytes)
     }
 
     fn astray(bytes: u64) -> RaftTraffic {
-        ear(false, false, bytes)
+        report(false, false, bytes)
     }
 
     fn verdicts<const N: usize>(looks: [&[(&str, RaftTraffic)]; N]) -> [Liveness; N] {
         let mut pulse = LivenessDetector::default();
-        looks.map(|ears| {
+        looks.map(|reports| {
             pulse.observe(
                 OWN,
-                &ears
+                &reports
                     .iter()
-                    .map(|(name, ear)| ((*name).to_owned(), ear.clone()))
+                    .map(|(name, report)| ((*name).to_owned(), report.clone()))
                     .collect(),
             )
         })
@@ -208,9 +209,11 @@ mod tests {
             .replace("678e", "679e")
             .replace("is_leader 1", "is_leader 0");
         let (before, now) = (RaftTraffic::read(metrics), RaftTraffic::read(&later));
-        assert!(before.heard[&OWN] < now.heard[&OWN] && before.heard[&0] == now.heard[&0]);
+        assert!(
+            before.received[&OWN] < now.received[&OWN] && before.received[&0] == now.received[&0]
+        );
         assert_eq!(
-            (before.leads, before.led, now.leads, now.led),
+            (before.leads, before.has_leader, now.leads, now.has_leader),
             (true, true, false, true)
         );
         assert_eq!(RaftTraffic::read(""), RaftTraffic::default());

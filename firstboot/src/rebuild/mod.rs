@@ -41,19 +41,19 @@ pub(crate) enum JoinProgress {
 pub(crate) struct Rebuild {
     peer_client: PeerClient,
     streams: ActiveStreams,
-    rival: DuplicateTimeout,
-    alone: DuplicateProbe,
+    duplicate_timeout: DuplicateTimeout,
+    arp_probe: DuplicateProbe,
 }
 
 impl Rebuild {
     /// Starts the rebuild, and probes the network for a second machine in the background.
     pub(crate) fn new(identity: &Identity, peer_client: PeerClient) -> Self {
-        let alone = duplicate::start_probe(identity.node.address);
+        let arp_probe = duplicate::start_probe(identity.node.address);
         Self {
             peer_client,
             streams: ActiveStreams::default(),
-            rival: DuplicateTimeout::default(),
-            alone,
+            duplicate_timeout: DuplicateTimeout::default(),
+            arp_probe,
         }
     }
 
@@ -94,15 +94,15 @@ impl Rebuild {
         let helper = observed.peers.first().map(|peer| peer.url.as_str());
         let step = plan(&observed);
         if !matches!(step, RebuildStep::DuplicateMember(_)) {
-            self.rival = DuplicateTimeout::default();
+            self.duplicate_timeout = DuplicateTimeout::default();
         }
         let done = match (step, helper) {
             (RebuildStep::Wait(why), _) => return Ok(Some(JoinProgress::Wait(why))),
             (RebuildStep::DuplicateMember(why), _) => {
                 // If a second machine is in the same network, the probe detects it immediately, so
                 // no further wait is needed.
-                self.alone.current_result()?;
-                self.rival.still_suspected(&why)?;
+                self.arp_probe.current_result()?;
+                self.duplicate_timeout.still_suspected(&why)?;
                 return Ok(Some(JoinProgress::Wait(why)));
             }
             (RebuildStep::Join(members), _) => {
@@ -113,7 +113,7 @@ impl Rebuild {
             (RebuildStep::Remove(member), Some(helper)) => {
                 // Probe again, because this node may have waited for days, and closed connections
                 // are otherwise the only evidence that no other machine runs its member.
-                self.alone.current_result()?;
+                self.arp_probe.current_result()?;
                 let line =
                     format!("removing this node's former member {member:x}, whose data is lost");
                 journal.record_intent(Event::Remove { member }, &line)?;

@@ -29,7 +29,7 @@ use crate::exit::refused;
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState, RestoreOrder, SnapshotFile};
 use crate::metadata::SourceLog;
-use crate::node::{check_before, identify};
+use crate::node::{identify, refuse_other_disk};
 use crate::operator::{self, UNIT};
 use crate::output::{say, show, show_json};
 use crate::paths;
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return archive::prune(&journal, days);
     }
     let (identity, machine) = identify(&mut SourceLog::default())?;
-    check_before(&identity, &machine, &journal)?;
+    refuse_other_disk(&identity, &machine, &journal)?;
     let state = NodeState::of(&journal);
     drop(journal);
     if state.swap.is_some() {

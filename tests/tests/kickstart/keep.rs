@@ -225,7 +225,7 @@ fn other_disk() -> Result<()> {
     let rendered = Rendered::with("disk = \"sdb\"")?;
     let why = rendered.node("other-disk")?.refuses("keep-other-disk")?;
     ensure!(
-        why.contains("the volume of etcd is sda3, but the recipe wants sdb"),
+        why.contains("the volume of etcd is sda3, but the recipe requires sdb"),
         "{why}"
     );
     let rendered = Rendered::with("disk = \"sda\"")?;
@@ -242,7 +242,7 @@ fn too_small() -> Result<()> {
         let why = machine.refuses("keep-size")?;
         let has = wanted - 9;
         for words in [
-            format!("sda{number} has {has} MiB, but the recipe wants {wanted} MiB for {key}"),
+            format!("sda{number} has {has} MiB, but the recipe requires {wanted} MiB for {key}"),
             format!("Set {key} in [install.partitions] to at most {has} MiB"),
         ] {
             ensure!(why.contains(&words), "{words}: {why}");
@@ -250,11 +250,11 @@ fn too_small() -> Result<()> {
         machine.resize(number, (wanted - 8) * 2048)?;
         machine.keeps(&KEPT).context("an aligned partition")?;
     }
-    // The recipe wants larger partitions than the disk has space for.
+    // The recipe requires larger partitions than the disk has space for.
     let rendered = Rendered::with("partitions = { etcd = \"16 GiB\" }")?;
     let why = rendered.node("grown")?.refuses("keep-size")?;
     ensure!(
-        why.contains("sda3 has 4096 MiB, but the recipe wants 16384 MiB for etcd"),
+        why.contains("sda3 has 4096 MiB, but the recipe requires 16384 MiB for etcd"),
         "{why}"
     );
     let rendered = Rendered::with("partitions = { boot = \"512 MiB\", root = \"6 GiB\" }")?;

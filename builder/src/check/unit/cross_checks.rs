@@ -112,7 +112,7 @@ fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize
     for (name, unit) in units {
         out.extend(unknown_names(name, unit, units, whole));
         out.extend(installs_nothing(unit, files));
-        out.extend(timer_without_service(name, unit, units).filter(|_| whole));
+        out.extend(trigger_without_unit(name, unit, units).filter(|_| whole));
         out.extend(second_trigger(unit, files));
         if unit.complete && !unit.void && is_loadable(name) {
             out.extend(verify::check(name, unit));
@@ -244,7 +244,7 @@ fn installs_nothing(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Findi
     ))
 }
 
-fn timer_without_service(
+fn trigger_without_unit(
     name: &str,
     unit: &Unit<'_>,
     units: &Units<'_>,
