@@ -290,7 +290,7 @@ fn stops_and_listens() -> Result<()> {
     refused(
         &["--state", "/etc/passwd"],
         1,
-        "/etc/passwd: it is not a folder; name the folder of the server's records",
+        "/etc/passwd is not a folder; name the folder of the server's records",
     )?;
     refused(
         &["--tree", "https://vault.centos.org/7.9.2009/os/x86_64/"],
