@@ -295,7 +295,7 @@ fn stops_and_listens() -> Result<()> {
     refused(
         &["--tree", "https://vault.centos.org/7.9.2009/os/x86_64/"],
         2,
-        "the usual iPXE builds do not support https",
+        "the usual iPXE builds do not support HTTPS",
     )?;
     let own = ours.pki().join("nodes/etcd-1");
     let [cert, key] =
