@@ -163,7 +163,7 @@ fn one() -> Result<()> {
     bed.wait("etcd-1: reports healthy", 1)?;
     let said = bed.server.output()?;
     for words in [
-        "is sent the installer, attempt 1 of 4",
+        "receives the installer, attempt 1 of 4",
         "downloads the kickstart",
         "reports started",
         "reports installing",
@@ -192,7 +192,7 @@ fn power_cut() -> Result<()> {
     bed.wait("etcd-1: was installed, and boots from its disk", 1)?;
     let said = bed.server.output()?;
     ensure!(
-        said.contains("etcd-1: is sent the installer, attempt 2 of 4"),
+        said.contains("etcd-1: receives the installer, attempt 2 of 4"),
         "{said}"
     );
     bed.wait("etcd-1: reports healthy", 1)
