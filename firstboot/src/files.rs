@@ -1,5 +1,5 @@
-//! Writes files on the node. A write of a file is complete and durable, or has no effect. In a folder to which another user can write, firstboot does not follow that user's links
-//! (`dir`).
+//! Writes files on the node. A write of a file is complete and durable, or has no effect. In a
+//! folder to which another user can write, firstboot does not follow that user's links (`dir`).
 
 mod about;
 mod dir;

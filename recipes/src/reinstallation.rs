@@ -24,13 +24,13 @@ pub const IMAGE_FIELD: &str = "image";
 pub enum ReinstallRequest {
     /// Answer whether the server would install the machine. The server changes nothing.
     Check,
-    /// Install the machine at its next network boot, which erases its disk.
+    /// Install the machine at its next network boot. The installation keeps only etcd's volume.
     Install,
     /// Do not install the machine, because it still runs its old system.
     Withdraw,
 }
 
-/// The error for a text that is not the name of a request.
+/// The error for a string that is not the name of a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a request: expected check, install or withdraw")]
 pub struct ReinstallRequestError(String);

@@ -160,9 +160,9 @@ impl Mismatch {
         matches!(self, Self::Expired(_) | Self::ExpiresSoon(_))
     }
 
-    /// Returns whether TLS or etcd would fail with the mismatched certificate, whoever issued it.
-    /// Any other mismatch is acceptable in a ready-made certificate, but is a reason to reissue a
-    /// certificate that the builder issued.
+    /// Returns whether TLS or etcd would fail with the mismatched certificate, whether or not the
+    /// builder issued it. Any other mismatch is acceptable in a ready-made certificate, but is a
+    /// reason to reissue a certificate that the builder issued.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Self::ExpiresSoon(_) | Self::ExtraSans(_) | Self::CommonName { .. } => false,

@@ -1,12 +1,11 @@
 //! Tests that the rendered files can be parsed and contain the recipe's values unchanged.
 
+mod kickstart;
 mod renewal;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-
-use recipes::Sha256;
 
 use super::*;
 
@@ -235,48 +234,10 @@ fn only_a_recipe_that_keeps_the_data_has_the_script_that_keeps_it() {
     }
 }
 
-#[test]
-fn the_kickstart_names_its_overlay_and_its_scripts_parse() {
-    let digests = OverlayDigests {
-        sha256: Sha256::of(b"x"),
-        trust: Sha256::of(b"y"),
-    };
-    let text = kickstart(&recipe(""), digests).unwrap();
-    assert_eq!(text.matches(&digests.sha256.to_string()).count(), 3);
-    let scripts = scripts(&text);
-    assert_eq!(scripts.len(), 5);
-    assert!(scripts.iter().all(|script| bash_accepts(script)));
-    assert!(!text.contains("PRIVATE KEY"));
-}
-
 /// Returns the lines between the lines `first` and `last`.
 fn between<'t>(text: &'t str, first: &str, last: &str) -> Vec<&'t str> {
     let lines = text.lines().skip_while(|line| *line != first).skip(1);
     lines.take_while(|line| *line != last).collect()
-}
-
-#[test]
-fn each_ssh_key_is_one_line_of_roots_keys_whatever_it_contains() {
-    let one = format!(
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} it's \\\"me\\\" $HOME `id` %end ü",
-        "C".repeat(43)
-    );
-    let two = format!(
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} two",
-        "D".repeat(43)
-    );
-    let text = kickstart(
-        &recipe(&format!("[install]\nssh-keys = [\"{one}\", \"{two}\"]\n")),
-        OverlayDigests::NONE,
-    )
-    .unwrap();
-    let keys = between(&text, "cat > /root/.ssh/authorized_keys <<'KEYS'", "KEYS");
-    assert_eq!(keys, [one.replace("\\\"", "\""), two]);
-    assert!(
-        !text.lines().any(|line| line.starts_with("sshkey ")),
-        "two sshkey lines crash pykickstart"
-    );
-    assert!(scripts(&text).iter().all(|script| bash_accepts(script)));
 }
 
 #[test]
@@ -353,43 +314,6 @@ fn a_node_keeps_the_repositories_of_its_installation() {
         "{text}"
     );
     assert!(text.contains("\nused els ''\nused more ''\n"));
-}
-
-/// Each line that this test excludes is valid syntax, but would abort or break the installation in
-/// anaconda.
-#[test]
-fn the_kickstart_has_no_line_that_anaconda_treats_differently() {
-    for mode in ["", "[network]\nmode = \"static\""] {
-        let text = GOOD.replace(
-            "[network]",
-            if mode.is_empty() { "[network]" } else { mode },
-        );
-        let text = kickstart(
-            &recipes::recipe::read(&text).recipe.unwrap(),
-            OverlayDigests::NONE,
-        )
-        .unwrap();
-        let commands: Vec<&str> = text
-            .lines()
-            .take_while(|line| *line != "%packages")
-            .collect();
-        let is = |start: &str| commands.iter().any(|line| line.starts_with(start));
-        assert!(
-            is("timezone UTC --isUtc")
-                && !commands
-                    .iter()
-                    .any(|line| line.starts_with("timezone") && line.contains("--nontp"))
-        );
-        assert!(
-            is("poweroff") && !is("reboot"),
-            "anaconda would also reboot after an error"
-        );
-        assert!(
-            !is("network"),
-            "`network` would override the address on the kernel line"
-        );
-        assert!(!is("sshkey") && !is("services"));
-    }
 }
 
 #[test]

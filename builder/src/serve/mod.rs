@@ -92,10 +92,10 @@ pub(crate) struct Options {
     mirror: Option<PathBuf>,
     /// A folder with network boot loaders (grub with shim, pxelinux). It is served below /loaders/,
     /// where the server also generates their configurations
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = folder)]
     loaders: Option<PathBuf>,
     /// Additional words for the installer's kernel line
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    #[arg(long, value_name = "WORDS", default_value = "", value_parser = kernel_words)]
     append: String,
     /// Serve over HTTPS with this certificate chain (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -206,6 +206,26 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         out,
     };
     server::run(&Arc::new(state), &endpoints)
+}
+
+/// Parses the path of a folder that must exist.
+fn folder(path: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(path);
+    let is_folder = path.is_dir();
+    is_folder
+        .then_some(path)
+        .ok_or_else(|| "expected an existing folder".to_owned())
+}
+
+/// Parses words for the kernel's command line, which also become part of the boot loaders' scripts.
+fn kernel_words(words: &str) -> Result<String, String> {
+    match words.chars().find(|c| c.is_control() || *c == '\'') {
+        Some(c) => Err(format!(
+            "the boot loaders cannot pass the character {c:?} to the kernel: expected words \
+             separated by spaces, without quotes or line breaks"
+        )),
+        None => Ok(words.to_owned()),
+    }
 }
 
 /// Returns the addresses on which the server listens: for all requests, and for certificate

@@ -62,7 +62,7 @@ fn answer(state: &ServerState, request: &ClientRequest) -> Result<ReinstallAnswe
         let asked = Installation::asked_by_node(recorded, now());
         record.put_installation(name, &asked).map_err(unrecorded)?;
         let what = "asks to be installed again: will be installed at its next network boot, which \
-                    erases its disk";
+                    erases its disk except etcd's volume";
         state.log_event(request, Some(name), what);
     }
     Ok(ReinstallAnswer {

@@ -132,6 +132,10 @@ impl<'a> Probation<'a> {
             .unwrap_or_default();
         let again = process != self.process;
         self.starts += u32::from(again && process != "0");
+        if again {
+            // The peers connect again after each start.
+            self.unreached = None;
+        }
         self.process = process;
         Ok(again)
     }

@@ -297,6 +297,12 @@ fn stops_and_listens() -> Result<()> {
         2,
         "the usual iPXE builds do not support HTTPS",
     )?;
+    refused(
+        &["--append", "quiet\nboot"],
+        2,
+        "the boot loaders cannot pass the character '\\n' to the kernel",
+    )?;
+    refused(&["--loaders", "/nowhere"], 2, "expected an existing folder")?;
     let own = ours.pki().join("nodes/etcd-1");
     let [cert, key] =
         ["server.crt", "server.key"].map(|name| own.join(name).to_string_lossy().into_owned());

@@ -263,7 +263,7 @@ fn wait_restarted(bed: &mut Machines) -> Result<usize> {
     }
 }
 
-/// All nodes are told to reinstall at the same time, and do so one after the other.
+/// All nodes get the order to reinstall at the same time, and reinstall one after the other.
 fn roll(bed: &mut Machines) -> Result<()> {
     for host in &bed.hosts {
         host.check(&["sh", "-c", REINSTALL])?;

@@ -38,7 +38,8 @@ pub(super) fn retry_script(server: &str, next: u32) -> String {
     ))
 }
 
-/// Returns the script that installs the node's machine.
+/// Returns the script that installs the node's machine. If the kernel's arguments are too long for
+/// a script, the script shows that instead, because grub would read only the first part of them.
 pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String {
     let tree = on_network(install.tree);
     let bootif = machine
@@ -47,13 +48,13 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
         .map_or_else(String::new, |mac| format!("BOOTIF={} ", bootif(*mac)));
     let words: Vec<String> = format!("{bootif}{}", install.kernel_words())
         .split(' ')
-        .map(|word| format!("'{}'", word.replace('\'', "")))
+        .map(|word| format!("'{}'", word.replace('\'', "%27")))
         .collect();
     let words = words.join(" ");
     // With Secure Boot, `linux` fails in builds of grub in which only `linuxefi` asks shim to check
     // the kernel. `linux` comes first, because grub counts a command that does not exist as a
     // success (tried with grub 2.06).
-    padded(format!(
+    let script = format!(
         "echo \"{}\"\n\
          if linux '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
              initrd '{tree}images/pxeboot/initrd.img'\n\
@@ -64,7 +65,14 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
          boot\n\
          exit 1\n",
         install.message()
-    ))
+    );
+    if script.len() > SCRIPT_BYTES {
+        return boot_disk_script(
+            "the arguments of the installer's kernel are too long for grub: shorten --append of \
+             builder serve",
+        );
+    }
+    padded(script)
 }
 
 /// Returns the script that boots the machine from its disk, after showing `why`.
@@ -86,12 +94,12 @@ pub(super) fn boot_disk_script(why: &str) -> String {
     ))
 }
 
-/// Returns the commands that request a script. They try several times, because grub uses the same
-/// source ports after each start of the machine, and the server may still have the connections of
-/// an earlier start. They state the server's host, because some builds of
-/// grub omit the port in the header `Host` (tried with Debian's 2.06). Builds of grub without `smbios` omit the serial
-/// number and the UUID. A serial number with special characters is omitted, because grub does not
-/// escape the characters of a path.
+/// Returns the commands that request a script. The commands try several times, because grub uses
+/// the same source ports after each start of the machine, and the server may still have the
+/// connections of an earlier start. The query contains the server's host, because some builds of
+/// grub omit the port in the header `Host` (tried with Debian's 2.06). Builds of grub without
+/// `smbios` omit the serial number and the UUID. The commands omit a serial number with special
+/// characters, because grub does not escape the characters of a path.
 fn request(server: &str, more: &str) -> String {
     let host = server
         .split("://")
@@ -130,28 +138,34 @@ fn padded(mut script: String) -> String {
 mod tests {
     use super::*;
 
-    fn installed() -> String {
+    fn installed(append: &str) -> String {
         let node = "etcd-1".parse().unwrap();
         let machine = Machine::read([("mac", "52:54:00:00:00:01")].into_iter());
         let install = Install {
-            node: &node,
-            server: "http://10.0.0.5/",
-            tree: "http://10.0.0.5/tree/",
-            token: "abc",
-            attempt: (2, 4),
-            append: "console=ttyS0",
+            append,
+            ..Install::example(&node)
         };
         install_script(install, &machine)
     }
 
     #[test]
+    fn arguments_that_do_not_fit_are_reported_and_not_truncated() {
+        let script = installed(&"x".repeat(SCRIPT_BYTES / 2));
+        assert_eq!(script.len(), SCRIPT_BYTES);
+        assert!(
+            script.contains("shorten --append") && !script.contains("vmlinuz"),
+            "{script}"
+        );
+    }
+
+    #[test]
     fn a_node_is_installed_by_either_command() {
-        let script = installed();
+        let script = installed("console=ttyS0");
         for command in ["linuxefi", "linux"] {
             let line = format!(
                 "{command} '(http,10.0.0.5)/tree/images/pxeboot/vmlinuz' 'BOOTIF=01-52-54-00-00-00-01' \
-                 'inst.ks=http://10.0.0.5/image/centos7.ks?node=etcd-1' \
-                 'etcd-image.report=http://10.0.0.5/report?node=etcd-1&token=abc' \
+                 'inst.ks=http://10.0.0.5:8080/image/centos7.ks?node=etcd-1' \
+                 'etcd-image.report=http://10.0.0.5:8080/report?node=etcd-1&token=abc' \
                  'inst.stage2=http://10.0.0.5/tree' 'ip=dhcp' 'inst.nosave=all_ks' 'console=ttyS0'"
             );
             assert!(script.contains(&line), "{script}");
@@ -163,7 +177,7 @@ mod tests {
         for script in [
             identify_script("http://10.0.0.5/"),
             retry_script("http://10.0.0.5:8080/", 5),
-            installed(),
+            installed("console=ttyS0"),
             boot_disk_script("etcd-1 was installed"),
         ] {
             assert_eq!(script.len(), SCRIPT_BYTES, "{script}");

@@ -18,6 +18,21 @@ pub(in crate::serve) struct Install<'a> {
     pub(in crate::serve) append: &'a str,
 }
 
+#[cfg(test)]
+impl<'a> Install<'a> {
+    /// Returns an installation for the tests of the scripts.
+    pub(super) fn example(node: &'a Label) -> Self {
+        Self {
+            node,
+            server: "http://10.0.0.5:8080/",
+            tree: "http://10.0.0.5/tree/",
+            token: "abc",
+            attempt: (2, 4),
+            append: "console=ttyS0",
+        }
+    }
+}
+
 impl Install<'_> {
     /// Returns the message that the machine shows.
     pub(super) fn message(&self) -> String {
@@ -54,7 +69,7 @@ impl Install<'_> {
     }
 }
 
-/// Returns a text as one line without the characters that are special to a loader.
+/// Returns a string as one line without the characters that are special to a loader.
 pub(super) fn one_line(text: &str) -> String {
     let safe = |c: char| c.is_ascii_graphic() && !"${}|&;\\\"'".contains(c);
     text.chars()

@@ -56,14 +56,7 @@ mod tests {
     #[test]
     fn a_node_is_installed_from_the_tree_by_the_kickstart_and_reports() {
         let node = "etcd-1".parse().unwrap();
-        let script = install_script(Install {
-            node: &node,
-            server: "http://10.0.0.5:8080/",
-            tree: "http://10.0.0.5/tree/",
-            token: "abc",
-            attempt: (2, 4),
-            append: "console=ttyS0",
-        });
+        let script = install_script(Install::example(&node));
         let kernel = script
             .lines()
             .find(|line| line.starts_with("kernel "))
@@ -84,14 +77,7 @@ mod tests {
     #[test]
     fn no_script_ends_in_success_which_would_stop_uefi_in_its_menu() {
         let node = "etcd-1".parse().unwrap();
-        let all = Install {
-            node: &node,
-            server: "s/",
-            tree: "t/",
-            token: "",
-            attempt: (1, 1),
-            append: "",
-        };
+        let all = Install::example(&node);
         for script in [
             identify_script("s/"),
             retry_script("s/", 1),

@@ -1,6 +1,6 @@
-//! The scripts for the network boot loaders. A machine must first identify itself. The server then
-//! installs it if it is the machine of a node that has not been installed, and otherwise boots it
-//! from its disk.
+//! The scripts for the network boot loaders. A machine must first identify itself. If the machine
+//! belongs to a node that the server must install, the script installs the machine. Otherwise, the
+//! machine boots from its disk.
 
 mod grub;
 mod install;
@@ -12,7 +12,7 @@ use super::identify::Machine;
 pub(super) use grub::SCRIPT_BYTES as GRUB_SCRIPT_BYTES;
 pub(super) use install::Install;
 
-/// How often a machine whose card is not known yet can ask again.
+/// The maximum number of repeated requests from a machine whose network card is not known yet.
 const MAX_RETRIES: u32 = 5;
 
 /// The program that a machine loads from the network, and that requests a script.
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn words_stay_words() {
+    fn a_reason_cannot_become_a_command() {
         for loader in ALL {
             let plain = loader.boot_disk_script("no node is");
             let script = loader.boot_disk_script("no node is ${x} || boot\nkernel 'http://evil'");

@@ -1,7 +1,7 @@
-//! The configurations for lpxelinux, the pxelinux that supports http.
+//! The configurations for lpxelinux, the pxelinux that supports HTTP.
 //!
-//! pxelinux requests `pxelinux.cfg/UUID`, then `pxelinux.cfg/01-MAC`, and then names that are not
-//! those of a machine (syslinux, core/fs/pxe/pxe.c). It continues with the next name after a 404.
+//! pxelinux requests `pxelinux.cfg/UUID`, then `pxelinux.cfg/01-MAC`, and then names that do not
+//! identify a machine (syslinux, core/fs/pxe/pxe.c). It continues with the next name after a 404.
 
 use super::install::{Install, one_line};
 use crate::serve::identify::Machine;
@@ -41,7 +41,7 @@ pub(super) fn boot_disk_script(why: &str) -> String {
 }
 
 /// Returns the machine that a file in `pxelinux.cfg/` is for. Names that contain neither an
-/// Ethernet address nor a UUID are not those of a machine.
+/// Ethernet address nor a UUID do not identify a machine.
 pub(in crate::serve) fn machine(name: &str) -> Option<Machine> {
     let is_uuid = |name: &str| {
         let lengths: Vec<usize> = name.split('-').map(str::len).collect();
