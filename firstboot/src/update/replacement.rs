@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use recipes::ImageStamp;
+use recipes::ImageFileList;
 
 use super::file_changes::{FileChange, Kind, UNLISTED, changes};
 use super::state::FileChanges;
@@ -44,7 +44,7 @@ impl Places {
 
     /// Plans the replacement according to the files on the disk, because a file that is new in the
     /// image may already exist in the base system.
-    pub(super) fn plan(&self, old: &ImageStamp, new: &ImageStamp) -> Result<FileChanges> {
+    pub(super) fn plan(&self, old: &ImageFileList, new: &ImageFileList) -> Result<FileChanges> {
         let mut list = Vec::new();
         for FileChange { path, kind } in changes(old, new) {
             let there = files::look(&self.place(&path))?;
@@ -70,7 +70,7 @@ impl Places {
                 }),
             }
         }
-        // Replace the stamp after the other files, and the marker of a complete image last.
+        // Replace the file list after the other files, and the marker of a complete image last.
         list.extend(UNLISTED.map(|path| FileChange {
             path: path.to_owned(),
             kind: Kind::Replaced,
@@ -189,7 +189,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::MetadataExt as _;
 
-    use recipes::{Sha256, StampedFile};
+    use recipes::{ImageFile, Sha256};
 
     use super::*;
 
@@ -222,8 +222,8 @@ mod tests {
         found
     }
 
-    fn stamp(files: &[(&str, &str)]) -> ImageStamp {
-        let file = |(path, content): &(&str, &str)| StampedFile {
+    fn file_list(files: &[(&str, &str)]) -> ImageFileList {
+        let file = |(path, content): &(&str, &str)| ImageFile {
             path: (*path).to_owned(),
             mode: 0o644,
             uid: 0,
@@ -232,7 +232,7 @@ mod tests {
             sha256: Sha256::of(content.as_bytes()),
             mutable: false,
         };
-        ImageStamp {
+        ImageFileList {
             files: files.iter().map(file).collect(),
         }
     }
@@ -272,7 +272,7 @@ mod tests {
     fn a_replacement_installs_the_new_files_and_keeps_the_rest() {
         let folder = tempfile::tempdir().unwrap();
         let (places, new) = node(folder.path());
-        let replacement = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
+        let replacement = places.plan(&file_list(&OLD), &file_list(&NEW)).unwrap();
         places.keep_previous(&replacement).unwrap();
         places.replace(&replacement, &new).unwrap();
         assert_eq!(all(&places.root), all(&new));
@@ -287,14 +287,18 @@ mod tests {
         let steps = {
             let folder = tempfile::tempdir().unwrap();
             let (places, _) = node(folder.path());
-            places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap().files.len()
+            places
+                .plan(&file_list(&OLD), &file_list(&NEW))
+                .unwrap()
+                .files
+                .len()
         };
         for done in 0..=steps {
             for undone in [0, 1, steps / 2, steps] {
                 let folder = tempfile::tempdir().unwrap();
                 let (places, new) = node(folder.path());
                 let before = all(&places.root);
-                let replacement = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
+                let replacement = places.plan(&file_list(&OLD), &file_list(&NEW)).unwrap();
                 places.keep_previous(&replacement).unwrap();
                 assert_eq!(
                     all(&places.root),

@@ -37,7 +37,7 @@ pub(super) fn say(line: impl AsRef<str>) {
     }
 }
 
-/// Compares the new image with its stamp once more, and keeps the files that it replaces. Does
+/// Compares the new image with its file list once more, and keeps the files that it replaces. Does
 /// nothing for a rollback.
 pub(super) fn prepare(state: &mut UpdateState) -> Result<()> {
     let Some(release) = &state.order.release else {
@@ -45,7 +45,7 @@ pub(super) fn prepare(state: &mut UpdateState) -> Result<()> {
     };
     let staged = stage::staged(release, &state.node)?;
     let places = Places::of_node();
-    state.replacement = places.plan(&check::own_stamp()?, &staged.stamp)?;
+    state.replacement = places.plan(&check::own_file_list()?, &staged.file_list)?;
     // The files that were kept for the last update are deleted, so the last update can no longer be
     // rolled back.
     if let Some(updated) = Updated::read()?.filter(|updated| updated.replacement.is_some()) {
