@@ -14,7 +14,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore};
 
-pub(crate) use members::moment::date;
+pub(crate) use members::timestamp::date;
 
 use crate::exit::not_ready;
 use crate::reason::ReasonId;

@@ -6,7 +6,7 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use members::keys::{ImageCheck, Key, image_check_key};
-use members::moment::now;
+use members::timestamp::now;
 
 use crate::etcd::{Client, installed_credentials};
 use crate::exit::refused;

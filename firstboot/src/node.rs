@@ -68,7 +68,7 @@ fn renewed(
     trusted: &PublicKey,
     log: &mut SourceLog,
 ) -> Result<Option<Found>> {
-    let now = members::moment::now();
+    let now = members::timestamp::now();
     let at = UnixTime::since_unix_epoch(Duration::from_secs(now));
     // A later check reports faults in the certificates.
     let Ok((until, _)) = certificates::expiry(&identity.node.tls, at) else {

@@ -9,8 +9,8 @@ use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::Client;
-use crate::moment::stamp;
 use crate::reason::{Reason, ReasonId};
+use crate::timestamp::rfc3339;
 
 /// The key of the restart lock. The key has a lease, and its value is the node's name.
 pub const RESTART: &str = "/etcd-image/restart";
@@ -110,7 +110,7 @@ impl UpdateTurn {
             "{} has held the turn, for image {}, since {}",
             self.node,
             self.serial,
-            stamp(self.since)
+            rfc3339(self.since)
         ))
     }
 }

@@ -8,9 +8,9 @@ use members::etcd::{Client, Credentials, Member};
 use members::keys::{
     Failed, HALT, Halt, Key, NEWEST_RELEASE, Newest, RESTART, TURN, UpdateTurn, failed_key,
 };
-use members::moment::{now, stamp};
 use members::reason::Reason;
 use members::survey::{Backup, Comparison, Row, Verdict, add_image_checks, survey, verdict};
+use members::timestamp::{now, rfc3339};
 use serde::Serialize;
 
 use super::Desk;
@@ -113,7 +113,7 @@ impl Report {
         let lists: Vec<List> = rows.iter().map(List::of).collect();
         Self {
             cluster: cluster.name.to_string(),
-            at: stamp(now()),
+            at: rfc3339(now()),
             verdict: if rows.is_empty() {
                 Verdict::NoQuorum
             } else {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use members::keys::{NEWEST_SNAPSHOT, SnapshotRecord};
-use members::moment::{now, stamp};
+use members::timestamp::{now, rfc3339};
 use recipes::{ClusterDocument, Label, Sha256};
 
 use super::agreement::Agreement;
@@ -88,7 +88,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
             say(format!(
                 "{} has taken the snapshot of {}: {}",
                 record.host,
-                stamp(slot),
+                rfc3339(slot),
                 record.file
             ));
             return Ok(exit);
@@ -114,7 +114,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
     }
     Err(not_ready(ReasonId::SnapshotOverdue.because(format!(
         "no member took the snapshot of {} before the next snapshot was due",
-        stamp(slot)
+        rfc3339(slot)
     ))))
 }
 
@@ -125,7 +125,7 @@ async fn wait_turn(rank: usize, first: &Label, slot: u64, spread: Duration) {
     if rank > 0 {
         say(format!(
             "{1} is first in the order for the snapshot of {0}; checking again in {2} s",
-            stamp(slot),
+            rfc3339(slot),
             first,
             turn.as_secs()
         ));

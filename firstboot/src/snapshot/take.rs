@@ -23,7 +23,7 @@ use crate::files::partial_file::PartialFile;
 use crate::machine::host;
 use crate::paths;
 use crate::reason::ReasonId;
-use members::moment::{now, stamp};
+use members::timestamp::{now, rfc3339};
 
 /// Warns if a member's data differs from the data of the other members, or if the data was not
 /// compared. Returns the exit code of the command.
@@ -265,7 +265,7 @@ impl SnapshotContext<'_> {
                 .contents
                 .storage_version
                 .or_else(|| received.storage_version.clone()),
-            taken_at: stamp(self.time),
+            taken_at: rfc3339(self.time),
             time: self.time,
             host: host(),
             checked,

@@ -21,7 +21,7 @@ use crate::output::{say, show, show_json};
 use crate::reason::ReasonId;
 use crate::{paths, systemd};
 use members::keys::Halt;
-use members::moment::now;
+use members::timestamp::now;
 
 /// The command line of `firstboot update`.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
@@ -360,7 +360,7 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
             }
             say(format!(
                 "{node} had held the turn since {}; now no node holds it",
-                members::moment::stamp(turn.since)
+                members::timestamp::rfc3339(turn.since)
             ));
             Ok(())
         }

@@ -13,7 +13,7 @@ use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others};
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, rotation, status};
 use members::keys::SnapshotRecord;
-use members::moment::now;
+use members::timestamp::now;
 
 /// The maximum difference between the clocks of two members, in seconds.
 const CLOCKS: i64 = 5;

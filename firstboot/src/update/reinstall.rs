@@ -15,7 +15,7 @@ use crate::exit::refused;
 use crate::machine::Machine;
 use crate::metadata::InstallServer;
 use crate::reason::ReasonId;
-use members::moment::now;
+use members::timestamp::now;
 
 /// Returns the order for a reinstallation from the newest release, which may also be the node's
 /// own image. `deadline` is the number of seconds for which the order waits for its turn.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use members::moment::{date, now};
+use members::timestamp::{date, now};
 use reqwest::Url;
 use rustls::pki_types::UnixTime;
 

@@ -22,7 +22,7 @@ use crate::lock::Lock;
 use crate::output::say;
 use crate::reason::{Reason, ReasonId};
 use crate::systemd;
-use members::moment::now;
+use members::timestamp::now;
 
 /// The minimum time for which an order waits for its turn, in seconds.
 const WAIT: u64 = 600;

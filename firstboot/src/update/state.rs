@@ -227,7 +227,7 @@ impl UpdateState {
             end,
             why,
             boot: needs_reboot.then(boot).transpose()?,
-            at: members::moment::now(),
+            at: members::timestamp::now(),
         };
         write(paths::UPDATE_OUTCOME, &outcome)?;
         files::remove(paths::UPDATE_STATE)?;

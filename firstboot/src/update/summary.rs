@@ -11,7 +11,7 @@ use crate::etcd::{Client, Credentials};
 use crate::reason::{Reason, ReasonId};
 use crate::{files, paths};
 use members::keys::{Failed, Halt, UpdateTurn};
-use members::moment::stamp;
+use members::timestamp::rfc3339;
 
 /// The state of updates on this node and in the cluster.
 #[derive(Debug, Serialize)]
@@ -196,14 +196,14 @@ impl Local {
                     reasons.push(ReasonId::UpdateTakenBack.because(format!(
                         "this node rolled the image {} back on {}: {}",
                         last.serial,
-                        stamp(last.at),
+                        rfc3339(last.at),
                         last.why
                     )));
                 }
                 UpdateResult::Kept => reasons.push(ReasonId::UpdateKept.because(format!(
                     "the image {} failed on this node on {}, but the node keeps it: {}",
                     last.serial,
-                    stamp(last.at),
+                    rfc3339(last.at),
                     last.why
                 ))),
                 UpdateResult::GivenUp | UpdateResult::Refused

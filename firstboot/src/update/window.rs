@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use recipes::Window;
 
 use crate::reason::{Reason, ReasonId};
-use members::moment::now;
+use members::timestamp::now;
 
 /// Returns the time at which the window closes, in seconds since 1970, or `None` if the window is
 /// closed now.

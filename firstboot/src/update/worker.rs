@@ -24,7 +24,7 @@ use crate::lock::Lock;
 use crate::{files, paths, systemd};
 use downgrade::{end_interrupted_downgrade, older_etcd, prepare_cluster};
 use members::keys::Failed;
-use members::moment::now;
+use members::timestamp::now;
 use reinstall::{booted_old_system, restart_into_installer, withdraw};
 use steps::{give_up_leadership, last_of, prepare, put_back, put_new, reboot, say};
 use take_back::{Return, wait_for_return};

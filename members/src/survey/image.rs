@@ -6,8 +6,8 @@ use anyhow::Result;
 use super::row::Row;
 use crate::etcd::{Client, Credentials};
 use crate::keys::{ImageCheck, Key, image_check_key};
-use crate::moment::{now, span};
 use crate::reason::ReasonId;
+use crate::timestamp::{duration, now};
 
 /// The age after which a result is too old. A node records a result at least every hour.
 const MAX_AGE_SECONDS: u64 = 3 * 3600;
@@ -58,7 +58,7 @@ fn add(row: &mut Row, check: Result<Key<ImageCheck>>, now: u64) {
                 row.notes.push(ReasonId::ImageUnchecked.because(format!(
                     "its files were last checked {} ago: see `systemctl status \
                      firstboot-image.timer` on the node",
-                    span(age)
+                    duration(age)
                 )));
             }
             row.image_check = Some(check);

@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 
 use crate::compare::{Compared, Voter, compare};
 use crate::etcd::{AlarmMember, Client, Credentials, Member, StatusResponse};
-use crate::moment::date;
 use crate::reason::Reason;
+use crate::timestamp::date;
 pub use backup::Backup;
 pub use image::add_image_checks;
 use member_list::Roster;

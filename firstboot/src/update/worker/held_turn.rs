@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use members::keys::UpdateTurn;
-use members::moment::now;
+use members::timestamp::now;
 
 use super::super::cluster::{Agreed, Decision};
 use super::super::preconditions;

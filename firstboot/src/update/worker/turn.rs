@@ -16,7 +16,7 @@ use crate::etcd::{Client, installed_credentials};
 use crate::image_integrity;
 use crate::reason::{Reason, ReasonId};
 use members::keys::Failed;
-use members::moment::now;
+use members::timestamp::now;
 
 /// The pause between two checks of the cluster.
 pub(super) const WAIT: Duration = Duration::from_secs(2);
