@@ -221,12 +221,12 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
 
 /// Returns the fingerprint of the file at a path. The fingerprint changes when the file is replaced
 /// or rewritten.
-pub(crate) fn stamp(path: &Path) -> Result<FileFingerprint> {
+pub(crate) fn fingerprint(path: &Path) -> Result<FileFingerprint> {
     let looked = dir::target(path).and_then(|(folder, name)| folder.look(&name));
     let there = looked.and_then(|there| there.ok_or_else(|| io::ErrorKind::NotFound.into()));
     Ok(there
         .with_context(|| format!("cannot read the attributes of {}", path.display()))?
-        .stamp())
+        .fingerprint())
 }
 
 /// Returns whether an entry exists at a path.

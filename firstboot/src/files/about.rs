@@ -84,7 +84,7 @@ impl About {
     }
 
     /// Returns the fingerprint of the file.
-    pub(super) fn stamp(&self) -> FileFingerprint {
+    pub(super) fn fingerprint(&self) -> FileFingerprint {
         FileFingerprint {
             inode: self.inode,
             size: self.size,

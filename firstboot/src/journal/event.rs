@@ -195,7 +195,8 @@ pub(crate) struct SnapshotFile {
     pub(crate) digest: bool,
     /// The file's fingerprint at the time of verification, by which firstboot detects a replacement
     /// without reading the file again.
-    pub(crate) stamp: FileFingerprint,
+    #[serde(rename = "stamp")]
+    pub(crate) fingerprint: FileFingerprint,
 }
 
 /// A data swap: the replacement of etcd's data with other data.

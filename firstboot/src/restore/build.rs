@@ -142,10 +142,10 @@ impl DataDirBuilder {
         let SnapshotFile {
             path,
             sha256,
-            stamp,
+            fingerprint,
             ..
         } = &self.source;
-        if files::stamp(path)? == *stamp {
+        if files::fingerprint(path)? == *fingerprint {
             return Ok(());
         }
         let now = files::digest(path)?;
@@ -252,7 +252,7 @@ mod tests {
             sha256: Sha256::of(b"s"),
             revision: 50,
             digest: true,
-            stamp: files::stamp(Path::new("/etc/passwd")).unwrap(),
+            fingerprint: files::fingerprint(Path::new("/etc/passwd")).unwrap(),
         };
         let restore = |seen| BootstrapMode::Restore {
             snapshot: source.sha256,

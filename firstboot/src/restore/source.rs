@@ -33,7 +33,7 @@ pub(super) fn get(
             return Err(refused(ReasonId::RestoreSource.because(why)));
         }
     };
-    let stamp = files::stamp(&path)?;
+    let fingerprint = files::fingerprint(&path)?;
     let hash = if options.skip_hash_check {
         Hash::Optional
     } else {
@@ -54,7 +54,7 @@ pub(super) fn get(
         sha256: verified.sha256,
         revision,
         digest: verified.digest == Digest::Good,
-        stamp,
+        fingerprint,
     })
 }
 
