@@ -29,7 +29,7 @@ pub(crate) use exclusion::{objection, too_late};
 pub(crate) use proposal::Proposal;
 pub(crate) use restore_session::{BarrierOutcome, RestoreSession};
 
-use crate::data::Lost;
+use crate::data::UnusableData;
 use crate::domain::{DiskId, InitialCluster};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
@@ -114,21 +114,21 @@ fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
         )?;
         return Ok(DiskState::Existing { start, begun: None });
     }
-    let judge = || -> Result<DiskState> {
-        let (contents, verdict) = data::inspect(&expected)?;
+    let classify = || -> Result<DiskState> {
+        let (contents, check) = data::inspect(&expected)?;
         Ok(classify_disk(
             state,
             contents,
-            verdict,
+            check,
             journal::disk_id_file(state.disk_id)?,
         ))
     };
-    let standing = judge()?;
+    let standing = classify()?;
     if matches!(standing, DiskState::Existing { .. }) {
         return Ok(standing);
     }
     start_permit::revoke_if_granted()?;
-    judge()
+    classify()
 }
 
 /// Lets a node without data bootstrap the cluster together with all other members, or join the
@@ -139,7 +139,7 @@ fn begin_or_join(
     disk_id: Option<DiskId>,
 ) -> Result<InitialCluster> {
     if NodeState::of(journal).was_member {
-        duplicate::refuse_only_member(identity, &Lost::Emptied)?;
+        duplicate::refuse_only_member(identity, &UnusableData::Deleted)?;
     }
     let disk_id = match disk_id {
         // An earlier run may have been killed before it wrote the disk id file.

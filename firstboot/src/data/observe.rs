@@ -26,7 +26,7 @@ pub(crate) enum Contents {
     HasWal,
 }
 
-/// The observed facts on which the verdict depends.
+/// The observed facts on which the check depends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DataDirState {
     pub(crate) contents: Contents,

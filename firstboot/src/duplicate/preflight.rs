@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use super::address::SuspectedDuplicate;
 use super::conflict_monitor::ConflictMonitor;
 use super::duplicate_timeout::DuplicateTimeout;
-use crate::data::Lost;
+use crate::data::UnusableData;
 use crate::etcd::{Credentials, installed_credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
@@ -55,7 +55,7 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
 }
 
 /// Refuses if this node is the only member, because no other member has the data that it lost.
-pub(crate) fn refuse_only_member(identity: &Identity, why: &Lost) -> Result<()> {
+pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Result<()> {
     if identity.cluster.members.len() > 1 {
         return Ok(());
     }
@@ -78,7 +78,7 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &Lost) -> Result<()> 
 pub(crate) fn wait_until_replaceable(
     identity: &Identity,
     state: &NodeState,
-    why: &Lost,
+    why: &UnusableData,
 ) -> Result<()> {
     refuse_only_member(identity, why)?;
     say(why

@@ -2,7 +2,7 @@
 
 use super::disk_id_file::DiskIdFile;
 use super::state::{MembershipIntent, NodeState};
-use crate::data::{Contents, DataIdentity, Lost, Verdict};
+use crate::data::{Contents, DataCheck, DataIdentity, UnusableData};
 use crate::domain::{DiskId, InitialCluster};
 use crate::reason::{Reason, ReasonId};
 
@@ -28,7 +28,7 @@ pub(crate) enum DiskState {
         archive_data: bool,
     },
     /// etcd ran on this disk as a member, but must not start as that member with the current data.
-    Lost(Lost),
+    Lost(UnusableData),
     /// The disk contains data that the journal does not record. firstboot never touches unrecorded
     /// data.
     Foreign(Unknown),
@@ -74,7 +74,7 @@ impl Unknown {
 pub(crate) fn classify_disk(
     state: &NodeState,
     contents: Contents,
-    verdict: Verdict,
+    check: DataCheck,
     volume: DiskIdFile,
 ) -> DiskState {
     let Some(start) = &state.initial_cluster else {
@@ -84,38 +84,38 @@ pub(crate) fn classify_disk(
         return DiskState::Foreign(Unknown::OtherVolume);
     }
     let first_start = !state.healthy && volume == DiskIdFile::Matches;
-    match verdict {
-        Verdict::Intact => DiskState::Existing {
+    match check {
+        DataCheck::Intact => DiskState::Existing {
             start: start.clone(),
             begun: None,
         },
-        Verdict::Begun(known) => DiskState::Existing {
+        DataCheck::WalCreated(known) => DiskState::Existing {
             start: start.clone(),
             begun: Some(known),
         },
         // Add a node that was about to join again, because the member list may have changed.
-        Verdict::Fresh | Verdict::Incomplete if first_start && start.state == "existing" => {
+        DataCheck::Unused | DataCheck::Incomplete if first_start && start.state == "existing" => {
             DiskState::Fresh {
                 disk_id: None,
                 archive_data: contents == Contents::NoWal,
             }
         }
-        Verdict::Fresh | Verdict::Incomplete if first_start => DiskState::RetryFirstStart {
+        DataCheck::Unused | DataCheck::Incomplete if first_start => DiskState::RetryFirstStart {
             start: start.clone(),
             archive_data: contents == Contents::NoWal,
         },
         // This node was a member, and its data is lost, so the node joins its cluster again as a
         // new member.
-        Verdict::Fresh | Verdict::Lost(Lost::Emptied) => DiskState::Fresh {
+        DataCheck::Unused | DataCheck::Unusable(UnusableData::Deleted) => DiskState::Fresh {
             disk_id: None,
             archive_data: false,
         },
         _ if volume == DiskIdFile::Differs => DiskState::Foreign(Unknown::OtherVolume),
-        Verdict::Incomplete if !state.healthy => DiskState::Foreign(Unknown::Unmarked),
-        Verdict::Incomplete => {
-            DiskState::Lost(Lost::MissingPart("member/wal is missing".to_owned()))
-        }
-        Verdict::Lost(why) => DiskState::Lost(why),
+        DataCheck::Incomplete if !state.healthy => DiskState::Foreign(Unknown::Unmarked),
+        DataCheck::Incomplete => DiskState::Lost(UnusableData::MissingPart(
+            "member/wal is missing".to_owned(),
+        )),
+        DataCheck::Unusable(why) => DiskState::Lost(why),
     }
 }
 
@@ -162,17 +162,20 @@ mod tests {
         }
     }
 
-    /// Returns the possible verdicts on data with these contents.
-    fn verdicts(contents: Contents) -> Vec<Verdict> {
-        let replaced = Verdict::Lost(Lost::Replaced("data"));
+    /// Returns the possible results of the check of data with these contents.
+    fn checks(contents: Contents) -> Vec<DataCheck> {
+        let replaced = DataCheck::Unusable(UnusableData::Replaced("data"));
         match contents {
-            Contents::Empty => vec![Verdict::Fresh, Verdict::Lost(Lost::Emptied)],
-            Contents::NoWal => vec![
-                Verdict::Incomplete,
-                replaced,
-                Verdict::Lost(Lost::MissingPart("x".into())),
+            Contents::Empty => vec![
+                DataCheck::Unused,
+                DataCheck::Unusable(UnusableData::Deleted),
             ],
-            Contents::HasWal => vec![Verdict::Intact, Verdict::Begun(known()), replaced],
+            Contents::NoWal => vec![
+                DataCheck::Incomplete,
+                replaced,
+                DataCheck::Unusable(UnusableData::MissingPart("x".into())),
+            ],
+            Contents::HasWal => vec![DataCheck::Intact, DataCheck::WalCreated(known()), replaced],
         }
     }
 
@@ -200,8 +203,8 @@ mod tests {
                                 healthy,
                                 ..NodeState::default()
                             };
-                            for verdict in verdicts(contents) {
-                                check(&state, contents, &verdict, volume);
+                            for check in checks(contents) {
+                                assert_safe(&state, contents, &check, volume);
                             }
                             rejoins(
                                 &NodeState {
@@ -220,8 +223,8 @@ mod tests {
     }
 
     fn rejoins(state: &NodeState, contents: Contents, volume: DiskIdFile) {
-        for verdict in verdicts(contents) {
-            let standing = classify_disk(state, contents, verdict, volume);
+        for check in checks(contents) {
+            let standing = classify_disk(state, contents, check, volume);
             if contents != Contents::Empty && volume == DiskIdFile::Differs {
                 assert!(matches!(standing, DiskState::Foreign(_)), "{standing:?}");
             } else {
@@ -236,15 +239,15 @@ mod tests {
         }
     }
 
-    fn check(state: &NodeState, contents: Contents, verdict: &Verdict, volume: DiskIdFile) {
-        let what = classify_disk(state, contents, verdict.clone(), volume);
-        let said = format!("{what:?} from {state:?}, {contents:?}, {verdict:?}, {volume:?}");
-        let never_voted = matches!(verdict, Verdict::Fresh | Verdict::Incomplete)
+    fn assert_safe(state: &NodeState, contents: Contents, check: &DataCheck, volume: DiskIdFile) {
+        let what = classify_disk(state, contents, check.clone(), volume);
+        let said = format!("{what:?} from {state:?}, {contents:?}, {check:?}, {volume:?}");
+        let never_voted = matches!(check, DataCheck::Unused | DataCheck::Incomplete)
             && !state.healthy
             && volume == DiskIdFile::Matches;
         match what {
             DiskState::Existing { .. } => {
-                let whole = matches!(verdict, Verdict::Intact | Verdict::Begun(_));
+                let whole = matches!(check, DataCheck::Intact | DataCheck::WalCreated(_));
                 assert!(
                     state.initial_cluster.is_some() && whole && volume != DiskIdFile::Differs,
                     "{said}"
@@ -281,7 +284,7 @@ mod tests {
                     "{said}"
                 );
                 assert!(
-                    !matches!(verdict, Verdict::Intact | Verdict::Begun(_)),
+                    !matches!(check, DataCheck::Intact | DataCheck::WalCreated(_)),
                     "{said}"
                 );
             }

@@ -3,7 +3,7 @@
 use super::super::disk_id_file::DiskIdFile;
 use super::super::disk_state::{DiskState, classify_disk};
 use super::*;
-use crate::data::{Contents, Verdict};
+use crate::data::{Contents, DataCheck};
 
 fn state(events: Vec<Event>) -> NodeState {
     NodeState::from(
@@ -95,11 +95,11 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
     );
     // A member that has lost its data must not start as an empty member, because the other members
     // would mistake its new log for the old log.
-    for (contents, verdict) in [
-        (Contents::Empty, Verdict::Fresh),
-        (Contents::NoWal, Verdict::Incomplete),
+    for (contents, check) in [
+        (Contents::Empty, DataCheck::Unused),
+        (Contents::NoWal, DataCheck::Incomplete),
     ] {
-        let standing = classify_disk(&state, contents, verdict, DiskIdFile::Matches);
+        let standing = classify_disk(&state, contents, check, DiskIdFile::Matches);
         assert_eq!(
             standing,
             DiskState::Fresh {
