@@ -60,8 +60,11 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
         start_permit::revoke_and_stop_etcd()?;
     }
     let disk_id = match disk_state(identity, &state)? {
-        DiskState::Existing { start, begun } => {
-            if let Some(known) = begun {
+        DiskState::Existing {
+            start,
+            new_identity,
+        } => {
+            if let Some(known) = new_identity {
                 journal.add(Event::DataBegun(known))?;
             }
             // An operator may have moved the data to a new volume manually.
@@ -77,12 +80,12 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             }
             return Ok(start);
         }
-        DiskState::Lost(why) => {
+        DiskState::UnusableData(why) => {
             duplicate::wait_until_replaceable(identity, &state, &why)?;
             archive_data("lost", journal)?;
             None
         }
-        DiskState::Fresh {
+        DiskState::NewDisk {
             disk_id,
             archive_data: has_data,
         } => {
@@ -93,7 +96,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             }
             disk_id
         }
-        DiskState::Foreign(why) => {
+        DiskState::UnrecordedData(why) => {
             return Err(refused(
                 why.reason().map(|why| format!("{}: {why}", paths::DATA)),
             ));
@@ -112,7 +115,10 @@ fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
         let start = state.initial_cluster.clone().context(
             "a bug: etcd's data is recorded, but the journal does not record a start of etcd",
         )?;
-        return Ok(DiskState::Existing { start, begun: None });
+        return Ok(DiskState::Existing {
+            start,
+            new_identity: None,
+        });
     }
     let classify = || -> Result<DiskState> {
         let (contents, check) = data::inspect(&expected)?;
@@ -123,9 +129,9 @@ fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
             journal::disk_id_file(state.disk_id)?,
         ))
     };
-    let standing = classify()?;
-    if matches!(standing, DiskState::Existing { .. }) {
-        return Ok(standing);
+    let disk = classify()?;
+    if matches!(disk, DiskState::Existing { .. }) {
+        return Ok(disk);
     }
     start_permit::revoke_if_granted()?;
     classify()

@@ -10,10 +10,10 @@ use crate::reason::{Reason, ReasonId};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DiskState {
     /// The member's data exists, so etcd uses it and ignores the `initial-cluster` settings.
-    /// `begun` is the data's identity if the journal does not contain it yet.
+    /// `new_identity` is the data's identity if the journal does not contain it yet.
     Existing {
         start: InitialCluster,
-        begun: Option<DataIdentity>,
+        new_identity: Option<DataIdentity>,
     },
     /// Power was lost before etcd had created its first data, so etcd starts again with the same
     /// parameters. `archive_data` is set if there is partial data to archive.
@@ -23,33 +23,33 @@ pub(crate) enum DiskState {
     },
     /// There is no data that etcd can use. `disk_id` is the id to keep, or `None` if firstboot must
     /// generate a new id.
-    Fresh {
+    NewDisk {
         disk_id: Option<DiskId>,
         archive_data: bool,
     },
     /// etcd ran on this disk as a member, but must not start as that member with the current data.
-    Lost(UnusableData),
+    UnusableData(UnusableData),
     /// The disk contains data that the journal does not record. firstboot never touches unrecorded
     /// data.
-    Foreign(Unknown),
+    UnrecordedData(UnrecordedData),
 }
 
 /// The reason why the data cannot be attributed to this disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unknown {
+pub(crate) enum UnrecordedData {
     /// firstboot has never started etcd on this disk.
-    Foreign,
+    NeverStarted,
     /// The volume belongs to a different disk.
     OtherVolume,
     /// etcd's first start may have been interrupted, and the volume has no disk id.
-    Unmarked,
+    NoDiskId,
 }
 
-impl Unknown {
+impl UnrecordedData {
     /// Returns the reason to show to the operator.
     pub(crate) fn reason(self) -> Reason {
         let (id, what) = match self {
-            Self::Foreign => (
+            Self::NeverStarted => (
                 ReasonId::DataUnknown,
                 "the journal has no record of this data",
             ),
@@ -57,7 +57,7 @@ impl Unknown {
                 ReasonId::DataOtherVolume,
                 "the data is on the volume of another disk",
             ),
-            Self::Unmarked => (
+            Self::NoDiskId => (
                 ReasonId::DataUnmarked,
                 "the data has no write-ahead log, and its volume does not contain the id of this \
                 disk",
@@ -78,24 +78,24 @@ pub(crate) fn classify_disk(
     volume: DiskIdFile,
 ) -> DiskState {
     let Some(start) = &state.initial_cluster else {
-        return before(state, contents, volume);
+        return classify_unstarted_disk(state, contents, volume);
     };
     if volume == DiskIdFile::Differs && contents == Contents::HasWal {
-        return DiskState::Foreign(Unknown::OtherVolume);
+        return DiskState::UnrecordedData(UnrecordedData::OtherVolume);
     }
     let first_start = !state.healthy && volume == DiskIdFile::Matches;
     match check {
         DataCheck::Intact => DiskState::Existing {
             start: start.clone(),
-            begun: None,
+            new_identity: None,
         },
         DataCheck::WalCreated(known) => DiskState::Existing {
             start: start.clone(),
-            begun: Some(known),
+            new_identity: Some(known),
         },
         // Add a node that was about to join again, because the member list may have changed.
         DataCheck::Unused | DataCheck::Incomplete if first_start && start.state == "existing" => {
-            DiskState::Fresh {
+            DiskState::NewDisk {
                 disk_id: None,
                 archive_data: contents == Contents::NoWal,
             }
@@ -106,40 +106,44 @@ pub(crate) fn classify_disk(
         },
         // This node was a member, and its data is lost, so the node joins its cluster again as a
         // new member.
-        DataCheck::Unused | DataCheck::Unusable(UnusableData::Deleted) => DiskState::Fresh {
+        DataCheck::Unused | DataCheck::Unusable(UnusableData::Deleted) => DiskState::NewDisk {
             disk_id: None,
             archive_data: false,
         },
-        _ if volume == DiskIdFile::Differs => DiskState::Foreign(Unknown::OtherVolume),
-        DataCheck::Incomplete if !state.healthy => DiskState::Foreign(Unknown::Unmarked),
-        DataCheck::Incomplete => DiskState::Lost(UnusableData::MissingPart(
+        _ if volume == DiskIdFile::Differs => {
+            DiskState::UnrecordedData(UnrecordedData::OtherVolume)
+        }
+        DataCheck::Incomplete if !state.healthy => {
+            DiskState::UnrecordedData(UnrecordedData::NoDiskId)
+        }
+        DataCheck::Incomplete => DiskState::UnusableData(UnusableData::MissingPart(
             "member/wal is missing".to_owned(),
         )),
-        DataCheck::Unusable(why) => DiskState::Lost(why),
+        DataCheck::Unusable(why) => DiskState::UnusableData(why),
     }
 }
 
 /// Classifies a disk on which etcd was never started.
-fn before(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
+fn classify_unstarted_disk(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
     match (contents, volume) {
         // Generate a new disk id, because the agreements that were made with the old id are void.
-        (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::Fresh {
+        (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::NewDisk {
             disk_id: None,
             archive_data: false,
         },
         (_, DiskIdFile::Matches | DiskIdFile::Missing)
             if state.intent == MembershipIntent::Rejoining =>
         {
-            DiskState::Fresh {
+            DiskState::NewDisk {
                 disk_id: None,
                 archive_data: true,
             }
         }
-        (Contents::Empty, _) => DiskState::Fresh {
+        (Contents::Empty, _) => DiskState::NewDisk {
             disk_id: state.disk_id.filter(|_| volume == DiskIdFile::Matches),
             archive_data: false,
         },
-        _ => DiskState::Foreign(Unknown::Foreign),
+        _ => DiskState::UnrecordedData(UnrecordedData::NeverStarted),
     }
 }
 
@@ -224,13 +228,16 @@ mod tests {
 
     fn rejoins(state: &NodeState, contents: Contents, volume: DiskIdFile) {
         for check in checks(contents) {
-            let standing = classify_disk(state, contents, check, volume);
+            let disk_state = classify_disk(state, contents, check, volume);
             if contents != Contents::Empty && volume == DiskIdFile::Differs {
-                assert!(matches!(standing, DiskState::Foreign(_)), "{standing:?}");
+                assert!(
+                    matches!(disk_state, DiskState::UnrecordedData(_)),
+                    "{disk_state:?}"
+                );
             } else {
                 assert_eq!(
-                    standing,
-                    DiskState::Fresh {
+                    disk_state,
+                    DiskState::NewDisk {
                         disk_id: None,
                         archive_data: contents != Contents::Empty
                     }
@@ -263,7 +270,7 @@ mod tests {
                 );
                 assert_eq!(archive_data, contents == Contents::NoWal, "{said}");
             }
-            DiskState::Fresh {
+            DiskState::NewDisk {
                 disk_id,
                 archive_data,
             } => {
@@ -276,7 +283,7 @@ mod tests {
                     && disk_id == state.disk_id;
                 assert!(disk_id.is_none() || goes_on, "{said}");
             }
-            DiskState::Lost(_) => {
+            DiskState::UnusableData(_) => {
                 assert!(
                     state.initial_cluster.is_some()
                         && contents != Contents::Empty
@@ -288,7 +295,7 @@ mod tests {
                     "{said}"
                 );
             }
-            DiskState::Foreign(_) => assert_ne!(contents, Contents::Empty, "{said}"),
+            DiskState::UnrecordedData(_) => assert_ne!(contents, Contents::Empty, "{said}"),
         }
     }
 }

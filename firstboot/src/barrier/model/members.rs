@@ -212,7 +212,9 @@ impl World {
                     next.push(after);
                 }
                 DiskState::Existing { .. } => {}
-                DiskState::Fresh { .. } | DiskState::Lost(_) => next.extend(self.rebuild(at)?),
+                DiskState::NewDisk { .. } | DiskState::UnusableData(_) => {
+                    next.extend(self.rebuild(at)?);
+                }
                 other => return Err(format!("n{at} would continue as {other:?}: {self:?}")),
             }
         }

@@ -99,10 +99,10 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
         (Contents::Empty, DataCheck::Unused),
         (Contents::NoWal, DataCheck::Incomplete),
     ] {
-        let standing = classify_disk(&state, contents, check, DiskIdFile::Matches);
+        let disk_state = classify_disk(&state, contents, check, DiskIdFile::Matches);
         assert_eq!(
-            standing,
-            DiskState::Fresh {
+            disk_state,
+            DiskState::NewDisk {
                 disk_id: None,
                 archive_data: contents == Contents::NoWal
             }
