@@ -33,14 +33,14 @@ fn certificates_for_another_key_or_for_another_purpose_are_not_usable() {
     let (keys, other) = (set(), set());
     let mut exchanged = certified(&keys);
     std::mem::swap(&mut exchanged.server, &mut exchanged.client);
-    let foreign = certified(&other);
+    let of_other_keys = certified(&other);
     let mut half = certified(&keys);
-    half.peer = foreign.peer.clone();
+    half.peer = of_other_keys.peer.clone();
     let own = OwnKeys {
         current: Some(keys),
         next: None,
     };
-    for document in [exchanged, foreign, half] {
+    for document in [exchanged, of_other_keys, half] {
         assert_eq!(own.complete(&document), None);
     }
     assert_eq!(OwnKeys::default().complete(&certified(&other)), None);

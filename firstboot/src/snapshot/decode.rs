@@ -26,7 +26,7 @@ const BEGIN: usize = 64;
 
 /// The formats that firstboot does not read, each with its magic number, a description, and the
 /// remedy.
-const FOREIGN: [(&[u8], &str, &str); 9] = [
+const UNSUPPORTED: [(&[u8], &str, &str); 9] = [
     (
         &[0x1f, 0x8b],
         "compressed with gzip",
@@ -76,15 +76,15 @@ const FOREIGN: [(&[u8], &str, &str); 9] = [
 
 /// The format of a file, which firstboot determines from the file's first bytes, not from its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Format {
     Plain,
     Zstd,
     Age,
     /// A format that firstboot does not read, with its description and the remedy.
-    Foreign(&'static str, &'static str),
+    Unsupported(&'static str, &'static str),
 }
 
-impl Kind {
+impl Format {
     fn of(begin: &[u8]) -> Self {
         if begin.starts_with(age::MAGIC) {
             return Self::Age;
@@ -94,13 +94,17 @@ impl Kind {
         if begin.starts_with(ZSTD) || skipped {
             return Self::Zstd;
         }
-        let foreign = FOREIGN.iter().find(|(magic, ..)| begin.starts_with(magic));
-        foreign.map_or(Self::Plain, |(_, what, remedy)| Self::Foreign(what, remedy))
+        let unsupported = UNSUPPORTED
+            .iter()
+            .find(|(magic, ..)| begin.starts_with(magic));
+        unsupported.map_or(Self::Plain, |(_, what, remedy)| {
+            Self::Unsupported(what, remedy)
+        })
     }
 
     /// Refuses a format that firstboot does not read.
-    fn known(self, path: &Path) -> Result<Self> {
-        let Self::Foreign(what, remedy) = self else {
+    fn supported(self, path: &Path) -> Result<Self> {
+        let Self::Unsupported(what, remedy) = self else {
             return Ok(self);
         };
         let path = path.display();
@@ -129,7 +133,7 @@ pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
     let read = file
         .read_at(&mut begin, 0)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Kind::of(&begin[..read]).known(path)? != Kind::Plain)
+    Ok(Format::of(&begin[..read]).supported(path)? != Format::Plain)
 }
 
 /// Writes the decoded snapshot of a stored file. After an error, the caller must not use the
@@ -164,14 +168,18 @@ fn open(
     identity: Option<&Path>,
 ) -> Result<Box<dyn Read>> {
     let opened: Box<dyn Read> =
-        match Kind::of(stored.fill_buf().map_err(|error| damaged(path, error))?).known(path)? {
-            Kind::Age => Box::new(unlocked(path, stored, identity)?),
+        match Format::of(stored.fill_buf().map_err(|error| damaged(path, error))?)
+            .supported(path)?
+        {
+            Format::Age => Box::new(unlocked(path, stored, identity)?),
             _ => Box::new(stored),
         };
     let mut opened = BufReader::with_capacity(PIECE, opened);
     Ok(
-        match Kind::of(opened.fill_buf().map_err(|error| damaged(path, error))?).known(path)? {
-            Kind::Zstd => {
+        match Format::of(opened.fill_buf().map_err(|error| damaged(path, error))?)
+            .supported(path)?
+        {
+            Format::Zstd => {
                 let mut larger = zstd::Decoder::with_buffer(opened)?;
                 larger.window_log_max(WINDOW)?;
                 Box::new(larger)

@@ -333,7 +333,7 @@ fn the_owner_of_a_file_with_a_second_name_cannot_be_changed() {
 }
 
 #[test]
-fn the_owner_of_foreign_and_unreadable_files_is_changed_once() {
+fn the_owner_of_unreadable_files_and_files_of_others_is_changed_once() {
     let bed = Bed::new();
     let tree = bed.volume().join("tree");
     fs::create_dir_all(tree.join("member/wal")).unwrap();

@@ -102,8 +102,8 @@ fn openstack_returns_the_user_data() {
         }
     });
     assert_eq!(nothing(ask(&without)), "the instance u-1 has no user data");
-    let foreign = Server::start(|_| ok("<html>"));
-    assert!(error(ask(&foreign)).contains("is not OpenStack's meta_data.json"));
+    let not_openstack = Server::start(|_| ok("<html>"));
+    assert!(error(ask(&not_openstack)).contains("is not OpenStack's meta_data.json"));
     let refusing = Server::start(|_| status(403));
     assert!(error(ask(&refusing)).contains("answered 403 Forbidden: no"));
     let cloud_config = Server::start(|request| {

@@ -221,8 +221,8 @@ fn the_key_usage_and_the_issuer_of_a_certificate_are_checked() {
         answer.contains("does not allow it to act as a client"),
         "{answer}"
     );
-    let foreign = pair(&other, &NAMES, &BOTH);
-    let answer = said(&ca, |tls| tls.server = foreign);
+    let other_ca = pair(&other, &NAMES, &BOTH);
+    let answer = said(&ca, |tls| tls.server = other_ca);
     assert!(
         answer.contains("the CA in the same document did not sign it"),
         "{answer}"
