@@ -88,7 +88,7 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
                     if let (Some(disk_id), Ok(wal)) = (past.disk_id, found.wal) {
                         Progress::starting(disk_id, wal).write()?;
                     }
-                    journal.add(Event::DataBegun(known))?;
+                    journal.add(Event::WalCreated(known))?;
                 }
                 DataCheck::Unusable(why) => {
                     return Err(not_ready(

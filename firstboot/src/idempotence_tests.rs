@@ -99,7 +99,7 @@ fn rejoined() -> Vec<Event> {
         Event::Trust {
             authorities: [CaSubject::of("a"), CaSubject::of("b")].into(),
         },
-        Event::CertificatesCleared {
+        Event::CertificatesTrustedByAll {
             authorities: [CaSubject::of("b")].into(),
         },
     ]

@@ -65,7 +65,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             new_identity,
         } => {
             if let Some(known) = new_identity {
-                journal.add(Event::DataBegun(known))?;
+                journal.add(Event::WalCreated(known))?;
             }
             // An operator may have moved the data to a new volume manually.
             state.disk_id.map_or(Ok(()), journal::write_disk_id)?;

@@ -39,7 +39,7 @@ pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
     selinux::one(path)
         .iter()
         .try_for_each(crate::change::Change::apply)?;
-    journal.add(Event::DataMade { directory })
+    journal.add(Event::DataDirCreated { directory })
 }
 
 fn open(path: &Path) -> io::Result<Option<(Dir, Inode)>> {

@@ -124,12 +124,12 @@ fn join_events() -> Vec<(Event, &'static str)> {
             "one of 2 members",
         ),
         (
-            Event::DataMade {
+            Event::DataDirCreated {
                 directory: Inode::numbered(1),
             },
             "an empty data directory",
         ),
-        (Event::DataBegun(known), "as member ab of cluster c"),
+        (Event::WalCreated(known), "as member ab of cluster c"),
         (Event::DataAccepted, "contains this member's newest data"),
         (Event::Promote { member: 0xab }, "learner ab"),
     ]
@@ -144,7 +144,7 @@ fn membership_events() -> Vec<(Event, &'static str)> {
             "trusts a, b",
         ),
         (
-            Event::CertificatesCleared {
+            Event::CertificatesTrustedByAll {
                 authorities: [CaSubject::of("b")].into(),
             },
             "members trust b",

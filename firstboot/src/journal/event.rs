@@ -88,12 +88,14 @@ pub(crate) enum Event {
         members: Vec<(String, String)>,
     },
     /// firstboot created an empty directory for etcd's first start.
-    DataMade {
+    #[serde(rename = "data-made")]
+    DataDirCreated {
         /// The directory's identity.
         directory: Inode,
     },
     /// etcd has created its WAL, so from now on, these directories are the member's data.
-    DataBegun(DataIdentity),
+    #[serde(rename = "data-begun")]
+    WalCreated(DataIdentity),
     /// The operator confirmed that the data directory contains this member's newest data.
     DataAccepted,
     /// firstboot promotes this node to a voter.
@@ -109,7 +111,7 @@ pub(crate) enum Event {
     /// All other members trust these CAs, so this node installs its document's certificates, which
     /// these CAs signed.
     #[serde(rename = "show")]
-    CertificatesCleared {
+    CertificatesTrustedByAll {
         /// The subjects of the CAs that signed the certificates.
         authorities: BTreeSet<CaSubject>,
     },
@@ -225,6 +227,7 @@ pub(crate) struct DataSwap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Directories;
 
     /// Earlier versions wrote lines in this format, and read them again after a downgrade of
     /// firstboot.
@@ -304,7 +307,7 @@ mod tests {
                 r#"{"event":"uses","etcd":"3.5.1"}"#,
             ),
             (
-                Event::CertificatesCleared {
+                Event::CertificatesTrustedByAll {
                     authorities: BTreeSet::new(),
                 },
                 r#"{"event":"show","authorities":[]}"#,
@@ -323,6 +326,36 @@ mod tests {
             ),
             (Event::SwapDone, r#"{"event":"exchanged"}"#),
             (Event::RestoreAbandoned, r#"{"event":"given-up"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&event).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Event>(line).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn the_tags_of_the_events_of_etcds_data_are_the_same_as_in_earlier_versions() {
+        let [root, member, snap, wal] = [1, 2, 3, 4].map(Inode::numbered);
+        let data = DataIdentity {
+            directories: Directories {
+                data: root,
+                member,
+                snap,
+                wal,
+            },
+            member: 7,
+            cluster: 9,
+        };
+        for (event, line) in [
+            (
+                Event::DataDirCreated {
+                    directory: Inode::numbered(1),
+                },
+                r#"{"event":"data-made","directory":{"number":1,"generation":1}}"#,
+            ),
+            (
+                Event::WalCreated(data),
+                r#"{"event":"data-begun","directories":{"data":{"number":1,"generation":1},"member":{"number":2,"generation":1},"snap":{"number":3,"generation":1},"wal":{"number":4,"generation":1}},"member":7,"cluster":9}"#,
+            ),
         ] {
             assert_eq!(serde_json::to_string(&event).unwrap(), line);
             assert_eq!(serde_json::from_str::<Event>(line).unwrap(), event);

@@ -131,10 +131,10 @@ impl NodeState {
             Event::Bootstrap { token, members } => self.begin("new", token, members),
             Event::Join { token, members } => self.begin("existing", token, members),
             Event::Add { cluster } => self.joining = Some(*cluster),
-            Event::DataMade { directory } => {
+            Event::DataDirCreated { directory } => {
                 (self.created, self.data) = (Some(*directory), None);
             }
-            Event::DataBegun(known) => self.data = Some(*known),
+            Event::WalCreated(known) => self.data = Some(*known),
             Event::DataAccepted => (self.created, self.data) = (None, None),
             Event::Added { member } => {
                 (self.added, self.member) = (Some(*member), Some(*member));
@@ -150,7 +150,7 @@ impl NodeState {
             Event::RestoreAbandoned => (self.order, self.swap) = (None, None),
             Event::SwapBegun(data_swap) => self.swap = Some((**data_swap).clone()),
             Event::SwapDone => self.finish_swap(),
-            Event::CertificatesCleared { authorities } => {
+            Event::CertificatesTrustedByAll { authorities } => {
                 self.trusted_by_all.clone_from(authorities);
             }
             Event::Leave { member } => self.intent = MembershipIntent::Leaving(*member),

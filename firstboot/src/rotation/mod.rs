@@ -92,7 +92,7 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
         "the other members trust {} and no longer trust the previous CA",
         list(&next)
     );
-    journal.record_intent(Event::CertificatesCleared { authorities: next }, &line)?;
+    journal.record_intent(Event::CertificatesTrustedByAll { authorities: next }, &line)?;
     defer_certificates(identity, journal)
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             }
             RotationStep::SwitchCertificates => {
                 journal.record_intent(
-                    Event::CertificatesCleared {
+                    Event::CertificatesTrustedByAll {
                         authorities: observed.issuers.clone(),
                     },
                     &format!(
