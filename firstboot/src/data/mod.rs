@@ -5,16 +5,16 @@
 //! etcd.service uses it before each start. `inode` distinguishes a directory from a copy, `wal`
 //! reads the write-ahead log, `v2_requests` finds entries of that log that etcd 3.7 cannot read,
 //! `observe` collects all facts about the directory, and `progress` records the end of the WAL at
-//! etcd's last start and stop. `prepare` creates the directory for the first start.
+//! etcd's last start and stop. `create` creates the directory for the first start.
 //!
 //! The directory belongs to etcd's user, which can replace any entry in it. Therefore, firstboot
 //! accesses the content only through open directories.
 
 mod check;
+mod create;
 mod expected;
 mod inode;
 mod observe;
-mod prepare;
 mod progress;
 mod v2_requests;
 mod wal;
@@ -24,10 +24,10 @@ use std::path::Path;
 use anyhow::Result;
 
 pub(crate) use check::{DataCheck, UnusableData, check_data};
+pub(crate) use create::create_data_dir;
 pub(crate) use expected::{DataIdentity, Expected, Ids};
 pub(crate) use inode::Inode;
 pub(crate) use observe::{Contents, DataDirState, contents, flush_wal};
-pub(crate) use prepare::prepare;
 pub(crate) use progress::Progress;
 pub(crate) use v2_requests::reads_v2_requests;
 #[cfg(test)]
