@@ -238,7 +238,7 @@ pub(crate) async fn negotiate(
             Action::AcceptProposal(disk_ids, mode) => {
                 let proposal = Proposal::new(cluster, disk_ids.clone(), mode);
                 if let Some(session) = &session
-                    && let Err(why) = session.prepare(&proposal).await
+                    && let Err(why) = session.ensure_data(&proposal).await
                 {
                     return Ok(BarrierOutcome::Abandoned(why));
                 }

@@ -60,7 +60,7 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
 }
 
 /// Builds the new data while etcd is still running, if the restore does not wait for any other
-/// member. In this case, the proposal is known in advance. `prepare` later uses that data, or
+/// member. In this case, the proposal is known in advance. `ensure_data` later uses that data, or
 /// builds the data again if another firstboot has run in the meantime.
 pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
@@ -179,9 +179,9 @@ fn negotiate(
     let local = LocalState::of_order(state, &identity.cluster, &identity.node.name, order);
     let build = build_of(identity, order)?;
     let archived = state.archived.clone();
-    let prepare = {
+    let ensure_data = {
         let (build, archived) = (build.clone(), archived.clone());
-        move |proposal: &Proposal| prepare(build.as_ref(), archived.as_ref(), proposal)
+        move |proposal: &Proposal| ensure_data(build.as_ref(), archived.as_ref(), proposal)
     };
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -202,7 +202,8 @@ fn negotiate(
         .build()?;
     // Shutting down the runtime closes the port, which etcd needs, and all its connections.
     let agreed = runtime.block_on(async {
-        let session = RestoreSession::new(Arc::new(prepare.clone()), file, patience, at_terminal)?;
+        let session =
+            RestoreSession::new(Arc::new(ensure_data.clone()), file, patience, at_terminal)?;
         barrier::negotiate(identity, journal, local, Some(session)).await
     })?;
     let proposal = match agreed {
@@ -217,7 +218,7 @@ fn negotiate(
     };
     // The other members may have started with an earlier proposal than the newest prepared
     // proposal.
-    prepare(&proposal)?;
+    ensure_data(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path("before-restore"))
         .transpose()?;
@@ -303,7 +304,7 @@ fn plan_swap(
 }
 
 /// Ensures that the data for a proposal exists.
-fn prepare(
+fn ensure_data(
     build: Option<&DataDirBuilder>,
     archived: Option<&ArchivedData>,
     proposal: &Proposal,
