@@ -161,7 +161,7 @@ fn begin_or_join(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let agreed = runtime.block_on(negotiate(identity, journal, local, None))?;
+    let agreed = runtime.block_on(reach_agreement(identity, journal, local, None))?;
     // Close the peer port and all its connections, because etcd needs the port.
     drop(runtime);
     match agreed {
@@ -214,7 +214,7 @@ fn begin(
 /// Repeatedly probes the other members, decides, writes the decision to the journal and announces
 /// it, until the outcome of the barrier is known. If the node has an order to restore, `session`
 /// carries it out.
-pub(crate) async fn negotiate(
+pub(crate) async fn reach_agreement(
     identity: &Identity,
     journal: &mut Journal,
     mut local: LocalState,

@@ -109,13 +109,13 @@ pub(super) fn execute(
     start_permit::revoke_and_stop_etcd()?;
     let data_swap = match &state.swap {
         Some(begun) => begun.clone(),
-        None => match negotiate(identity, journal, &state, &order, at_terminal) {
-            Ok(Negotiation::Agreed(data_swap)) => {
+        None => match agree_on_swap(identity, journal, &state, &order, at_terminal) {
+            Ok(SwapAgreement::Agreed(data_swap)) => {
                 journal.add(Event::SwapBegun(data_swap.clone()))?;
                 *data_swap
             }
-            Ok(Negotiation::HandedOver) => return Ok(RestoreOutcome::HandedOver),
-            Ok(Negotiation::Abandoned(why)) | Err(why) => return give_up(journal, why),
+            Ok(SwapAgreement::HandedOver) => return Ok(RestoreOutcome::HandedOver),
+            Ok(SwapAgreement::Abandoned(why)) | Err(why) => return give_up(journal, why),
         },
     };
     if let Err(error) = swap::finish(&data_swap) {
@@ -159,7 +159,7 @@ fn clean() {
 }
 
 /// The outcome of the negotiation with the other members.
-enum Negotiation {
+enum SwapAgreement {
     /// All members agreed on the order, and this node performs this swap.
     Agreed(Box<DataSwap>),
     /// The members did not agree, for this reason.
@@ -169,13 +169,13 @@ enum Negotiation {
 }
 
 /// Meets the other members at the barrier, until all agree on the order or the order is abandoned.
-fn negotiate(
+fn agree_on_swap(
     identity: &Identity,
     journal: &mut Journal,
     state: &NodeState,
     order: &RestoreOrder,
     at_terminal: bool,
-) -> Result<Negotiation> {
+) -> Result<SwapAgreement> {
     let local = LocalState::of_order(state, &identity.cluster, &identity.node.name, order);
     let build = build_of(identity, order)?;
     let archived = state.archived.clone();
@@ -204,12 +204,12 @@ fn negotiate(
     let agreed = runtime.block_on(async {
         let session =
             RestoreSession::new(Arc::new(ensure_data.clone()), file, patience, at_terminal)?;
-        barrier::negotiate(identity, journal, local, Some(session)).await
+        barrier::reach_agreement(identity, journal, local, Some(session)).await
     })?;
     let proposal = match agreed {
         BarrierOutcome::Agreed(proposal) => proposal,
-        BarrierOutcome::Abandoned(why) => return Ok(Negotiation::Abandoned(why)),
-        BarrierOutcome::HandedOver => return Ok(Negotiation::HandedOver),
+        BarrierOutcome::Abandoned(why) => return Ok(SwapAgreement::Abandoned(why)),
+        BarrierOutcome::HandedOver => return Ok(SwapAgreement::HandedOver),
         BarrierOutcome::Join(_) => {
             return Err(anyhow!(
                 "a bug: a node with an order to restore cannot join a cluster"
@@ -234,7 +234,7 @@ fn negotiate(
         order.mode,
         data_swap.cluster
     ));
-    Ok(Negotiation::Agreed(Box::new(data_swap)))
+    Ok(SwapAgreement::Agreed(Box::new(data_swap)))
 }
 
 /// Returns the swap that moves the data of this proposal into place, and the previous data to
