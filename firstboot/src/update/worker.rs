@@ -26,7 +26,7 @@ use downgrade::{end_interrupted_downgrade, older_etcd, prepare_cluster};
 use members::keys::Failed;
 use members::timestamp::now;
 use reinstall::{booted_old_system, restart_into_installer, withdraw};
-use steps::{give_up_leadership, last_of, prepare, put_back, put_new, reboot, say};
+use steps::{give_up_leadership, last_of, plan_replacement, put_back, put_new, reboot, say};
 use take_back::{Return, wait_for_return};
 use turn::{WAIT, may_begin, may_stop, release_turn_patiently, wait_until_spared};
 
@@ -172,7 +172,7 @@ fn decide(
         return Ok(decision);
     }
     if state.order.reinstall.is_none() {
-        prepare(state)?;
+        plan_replacement(state)?;
     }
     runtime.block_on(async {
         give_up_leadership(own).await;

@@ -110,7 +110,7 @@ fn promotion() -> Result<()> {
         "there are too few points between start and promotion: {points:?}"
     );
     for point in points {
-        (REBUILD.prepare)(&bed)?;
+        (REBUILD.setup)(&bed)?;
         TracerOrder::Hold(point.clone()).submit(&bed.orders(victim, Traced::Firstboot))?;
         (REBUILD.begin)(&bed)?;
         let reached = bed.reaches_point(victim, Traced::Firstboot)?;

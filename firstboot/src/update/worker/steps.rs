@@ -39,7 +39,7 @@ pub(super) fn say(line: impl AsRef<str>) {
 
 /// Compares the new image with its file list once more, and keeps the files that it replaces. Does
 /// nothing for a rollback.
-pub(super) fn prepare(state: &mut UpdateState) -> Result<()> {
+pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
     let Some(release) = &state.order.release else {
         return Ok(());
     };
