@@ -158,7 +158,7 @@ fn clean() {
     }
 }
 
-/// The outcome of the negotiation with the other members.
+/// The outcome of the agreement with the other members.
 enum SwapAgreement {
     /// All members agreed on the order, and this node performs this swap.
     Agreed(Box<DataSwap>),
