@@ -20,7 +20,9 @@ use crate::change::Change;
 use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
 use crate::files::{DesiredDir, ROOT};
 use crate::interface::Interface;
-use crate::journal::{Entry, Event, Journal, NodeState, archive_data, restored, write_disk_id};
+use crate::journal::{
+    ArchiveReason, Entry, Event, Journal, NodeState, archive_data, restored, write_disk_id,
+};
 use crate::machine::Machine;
 use crate::system_command::run;
 use crate::{paths, start_permit, steps};
@@ -185,7 +187,9 @@ fn all() -> Result<()> {
     journal.add(Event::DiskIdDrawn { disk_id })?;
     twice("the disk id file", || write_disk_id(disk_id))?;
     fs::create_dir_all("/var/lib/etcd/data/member/wal")?;
-    twice("archiving data", || archive_data("left", &mut journal))?;
+    twice("archiving data", || {
+        archive_data(ArchiveReason::Left, &mut journal)
+    })?;
     fs::create_dir_all("/run/firstboot")?;
     fs::write(paths::START_PERMIT, "")?;
     twice("revoking the start permit", start_permit::revoke)

@@ -34,7 +34,8 @@ use crate::domain::{DiskId, InitialCluster};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{
-    self, DiskState, Event, Journal, MembershipIntent, NodeState, archive_data, classify_disk,
+    self, ArchiveReason, DiskState, Event, Journal, MembershipIntent, NodeState, archive_data,
+    classify_disk,
 };
 use crate::membership::{PeerClient, peer_tls, protocol};
 use crate::output::say;
@@ -82,7 +83,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
         }
         DiskState::UnusableData(why) => {
             duplicate::wait_until_replaceable(identity, &state, &why)?;
-            archive_data("lost", journal)?;
+            archive_data(ArchiveReason::Unusable, journal)?;
             None
         }
         DiskState::NewDisk {
@@ -91,7 +92,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
         } => {
             match (has_data, state.intent == MembershipIntent::Rejoining) {
                 (false, _) => {}
-                (true, true) => archive_data("removed", journal)?,
+                (true, true) => archive_data(ArchiveReason::Removed, journal)?,
                 (true, false) => archive_partial_data(journal)?,
             }
             disk_id
@@ -183,7 +184,7 @@ fn begin_or_join(
 
 fn archive_partial_data(journal: &mut Journal) -> Result<()> {
     say("etcd's first start was interrupted; archiving the partial data, which etcd would refuse");
-    archive_data("half-born", journal)
+    archive_data(ArchiveReason::FirstStartInterrupted, journal)
 }
 
 fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {

@@ -14,7 +14,9 @@ use crate::data;
 use crate::domain::{BootstrapMode, DiskIds, InitialCluster, member_id};
 use crate::files;
 use crate::identity::Identity;
-use crate::journal::{self, ArchivedData, DataSwap, Event, Journal, NodeState, RestoreOrder};
+use crate::journal::{
+    self, ArchiveReason, ArchivedData, DataSwap, Event, Journal, NodeState, RestoreOrder,
+};
 use crate::lock::Lock;
 use crate::output::say;
 use crate::{paths, start_permit};
@@ -220,7 +222,7 @@ fn agree_on_swap(
     // proposal.
     ensure_data(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
-        .then(|| journal::archive_path("before-restore"))
+        .then(|| journal::archive_path(ArchiveReason::Restore))
         .transpose()?;
     let data_swap = plan_swap(identity, order, archived, &proposal, archive_to)?;
     let who: Vec<&str> = proposal
