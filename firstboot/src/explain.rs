@@ -154,7 +154,7 @@ fn sentence(event: &Event) -> String {
         Event::DiskIdDrawn { disk_id } => {
             format!("The disk was empty, and firstboot gave it the id {disk_id}.")
         }
-        Event::ProposalAccepted { disk_ids, mode } => {
+        Event::ProposalAccepted { nonces, mode } => {
             let seen = if mode.is_new() {
                 "are empty"
             } else {
@@ -162,7 +162,7 @@ fn sentence(event: &Event) -> String {
             };
             format!(
                 "This node is ready to start: all initial members {seen} ({}).",
-                list(disk_ids.keys())
+                list(nonces.keys())
             )
         }
         Event::RestoreOrdered(order) => {

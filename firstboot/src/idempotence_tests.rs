@@ -17,7 +17,7 @@ use nix::sched::{CloneFlags, unshare};
 use recipes::Sha256;
 
 use crate::change::Change;
-use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
+use crate::domain::{BootstrapMode, CaSubject, DiskId, Nonce, Nonces};
 use crate::files::{DesiredDir, ROOT};
 use crate::interface::Interface;
 use crate::journal::{
@@ -55,7 +55,7 @@ fn an_effect_applied_twice_equals_the_effect_applied_once() {
 /// Returns the events of a node that bootstraps, leaves and joins again.
 fn rejoined() -> Vec<Event> {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
-    let disk_ids = DiskIds::from([("a".parse().unwrap(), DiskId::of(1))]);
+    let nonces = Nonces::from([("a".parse().unwrap(), Nonce::of(1))]);
     vec![
         Event::MembersExcluded {
             names: ["b".parse().unwrap()].into(),
@@ -64,7 +64,7 @@ fn rejoined() -> Vec<Event> {
             disk_id: DiskId::of(1),
         },
         Event::ProposalAccepted {
-            disk_ids,
+            nonces,
             mode: BootstrapMode::New,
         },
         Event::Bootstrap {

@@ -201,7 +201,7 @@ fn begin(
     proposal: &Proposal,
 ) -> Result<InitialCluster> {
     let start =
-        InitialCluster::new_cluster(&identity.cluster, &proposal.token, proposal.disk_ids.keys());
+        InitialCluster::new_cluster(&identity.cluster, &proposal.token, proposal.nonces.keys());
     let count = start.members.len();
     say(format!(
         "all {count} initial members agree on a new cluster with the token {}",
@@ -236,8 +236,8 @@ pub(crate) async fn reach_agreement(
         }
         let action = decide(&local, &tracker.views());
         match action {
-            Action::AcceptProposal(disk_ids, mode) => {
-                let proposal = Proposal::new(cluster, disk_ids.clone(), mode);
+            Action::AcceptProposal(nonces, mode) => {
+                let proposal = Proposal::new(cluster, nonces.clone(), mode);
                 if let Some(session) = &session
                     && let Err(why) = session.ensure_data(&proposal).await
                 {
@@ -245,7 +245,7 @@ pub(crate) async fn reach_agreement(
                 }
                 // The decision is written to the disk before it is announced, so a node that
                 // accepted a proposal never forgets it.
-                journal.add(Event::ProposalAccepted { disk_ids, mode })?;
+                journal.add(Event::ProposalAccepted { nonces, mode })?;
                 local.proposals.push(proposal);
                 listener.announce(announcement(identity, &local));
             }

@@ -8,7 +8,7 @@ use recipes::{EtcdVersion, Label, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataIdentity, Inode};
-use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
+use crate::domain::{BootstrapMode, CaSubject, DiskId, Nonce, Nonces};
 use crate::files::FileFingerprint;
 use crate::machine::Machine;
 
@@ -37,13 +37,13 @@ pub(crate) enum Event {
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// This node has accepted a proposal, because the members reported these disk ids. The node
+    /// This node has accepted a proposal, because the members reported these nonces. The node
     /// announces the acceptance next.
     #[serde(rename = "ready")]
     ProposalAccepted {
-        /// The disk ids of all initial members.
+        /// The nonces of all initial members.
         #[serde(rename = "lives")]
-        disk_ids: DiskIds,
+        nonces: Nonces,
         /// Whether the members bootstrap a new cluster or restore data.
         #[serde(
             rename = "task",
@@ -169,9 +169,8 @@ pub(crate) enum Event {
 /// An operator's order to restore or to roll back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RestoreOrder {
-    /// The random disk id that firstboot generated only for this order.
-    #[serde(rename = "nonce")]
-    pub(crate) disk_id: DiskId,
+    /// The nonce that firstboot generated only for this order.
+    pub(crate) nonce: Nonce,
     /// Whether the node restores a snapshot or returns to its previous data.
     #[serde(rename = "task")]
     pub(crate) mode: BootstrapMode,
@@ -234,10 +233,10 @@ mod tests {
     #[test]
     fn the_names_in_a_line_are_the_same_as_in_earlier_versions() {
         let disk_id = DiskId::of(1);
-        let disk_ids = DiskIds::from([("a".parse().unwrap(), disk_id)]);
+        let nonces = Nonces::from([("a".parse().unwrap(), disk_id.nonce())]);
         let mode = BootstrapMode::Rollback { cluster: 7 };
         let order = RestoreOrder {
-            disk_id,
+            nonce: disk_id.nonce(),
             mode,
             without: BTreeSet::new(),
             source: None,
@@ -251,13 +250,13 @@ mod tests {
             ),
             (
                 Event::ProposalAccepted {
-                    disk_ids: disk_ids.clone(),
+                    nonces: nonces.clone(),
                     mode: BootstrapMode::New,
                 },
                 format!(r#"{{"event":"ready","lives":{{"a":"{id}"}}}}"#),
             ),
             (
-                Event::ProposalAccepted { disk_ids, mode },
+                Event::ProposalAccepted { nonces, mode },
                 format!(
                     r#"{{"event":"ready","lives":{{"a":"{id}"}},"task":{{"rollback":{{"cluster":7}}}}}}"#
                 ),

@@ -126,7 +126,7 @@ impl DataDirBuilder {
                 .map(|member| member_id(&member.peer_url(), &proposal.token))
         };
         let members = proposal
-            .disk_ids
+            .nonces
             .keys()
             .map(|name| format!("{name} {:x}", id(name).unwrap_or_default()));
         format!(
@@ -165,7 +165,7 @@ impl DataDirBuilder {
             own,
             source,
         } = self;
-        let start = InitialCluster::new_cluster(cluster, &proposal.token, proposal.disk_ids.keys());
+        let start = InitialCluster::new_cluster(cluster, &proposal.token, proposal.nonces.keys());
         let members: Vec<String> = start
             .members
             .iter()

@@ -11,7 +11,7 @@ use super::build::{self, DataDirBuilder};
 use super::{archive, swap};
 use crate::barrier::{self, BarrierOutcome, LocalState, Proposal, RestoreSession};
 use crate::data;
-use crate::domain::{BootstrapMode, DiskIds, InitialCluster, member_id};
+use crate::domain::{BootstrapMode, InitialCluster, Nonces, member_id};
 use crate::files;
 use crate::identity::Identity;
 use crate::journal::{
@@ -78,7 +78,7 @@ pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOr
     };
     let proposal = Proposal::new(
         cluster,
-        DiskIds::from([(own.clone(), order.disk_id)]),
+        Nonces::from([(own.clone(), order.nonce)]),
         order.mode,
     );
     build.make(&proposal).inspect_err(|_| clean())
@@ -225,11 +225,7 @@ fn agree_on_swap(
         .then(|| journal::archive_path(ArchiveReason::Restore))
         .transpose()?;
     let data_swap = plan_swap(identity, order, archived, &proposal, archive_to)?;
-    let who: Vec<&str> = proposal
-        .disk_ids
-        .keys()
-        .map(recipes::Label::as_str)
-        .collect();
+    let who: Vec<&str> = proposal.nonces.keys().map(recipes::Label::as_str).collect();
     say(format!(
         "all members ({}) are ready to {}: the cluster {:x}",
         who.join(", "),
@@ -257,7 +253,7 @@ fn plan_swap(
             let InitialCluster { token, members, .. } = InitialCluster::new_cluster(
                 &identity.cluster,
                 &proposal.token,
-                proposal.disk_ids.keys(),
+                proposal.nonces.keys(),
             );
             let member = Some(member_id(&own.peer_url(), &token));
             let (from, revision) = (

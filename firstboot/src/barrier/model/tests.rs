@@ -261,10 +261,10 @@ fn a_wrong_restore_rule_is_detected() {
     assert!(alone.violation.is_some(), "{alone:?}");
 }
 
-/// Returns the disk ids and phases of the other members, if all have reported them.
-fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, Phase)>> {
+/// Returns the nonces and phases of the other members, if all have reported them.
+fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(Nonce, Phase)>> {
     let reported = local.others().map(|name| match &views[name].state {
-        Some(PeerState::Firstboot { disk_id, phase, .. }) => Some((*disk_id, *phase)),
+        Some(PeerState::Firstboot { nonce, phase, .. }) => Some((*nonce, *phase)),
         _ => None,
     });
     reported.collect()
@@ -279,7 +279,7 @@ fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Ac
     let same = local
         .others()
         .zip(&reported)
-        .all(|(name, (disk_id, _))| proposal.disk_ids[name] == *disk_id);
+        .all(|(name, (nonce, _))| proposal.nonces[name] == *nonce);
     if same {
         Action::StartEtcd(proposal.id)
     } else {
@@ -289,7 +289,7 @@ fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Ac
 
 /// A wrong rule: the node starts etcd once all members have accepted a proposal, even if it is an
 /// old proposal.
-fn starts_with_stale_disk_ids(local: &LocalState, views: &PeerObservations) -> Action {
+fn starts_with_stale_nonces(local: &LocalState, views: &PeerObservations) -> Action {
     let (Some(proposal), Some(reported)) = (local.proposals.last(), phases(local, views)) else {
         return decide(local, views);
     };
@@ -315,7 +315,7 @@ fn overlooks_living_clusters(local: &LocalState, views: &PeerObservations) -> Ac
 fn wrong_bootstrap_rules_are_detected() {
     let rules: [(&str, Rule); 3] = [
         ("empty is enough", starts_when_all_are_empty),
-        ("stale disk ids", starts_with_stale_disk_ids),
+        ("stale nonces", starts_with_stale_nonces),
         ("running clusters are overlooked", overlooks_living_clusters),
     ];
     for (what, rule) in rules {

@@ -4,6 +4,7 @@ use super::super::disk_id_file::DiskIdFile;
 use super::super::disk_state::{DiskState, classify_disk};
 use super::*;
 use crate::data::{Contents, DataCheck};
+use crate::domain::Nonce;
 
 fn state(events: Vec<Event>) -> NodeState {
     NodeState::from(
@@ -20,7 +21,7 @@ pub(crate) fn restored() -> Vec<Event> {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
     let snapshot = recipes::Sha256::of(b"s");
     let order = RestoreOrder {
-        disk_id: DiskId::of(2),
+        nonce: Nonce::of(2),
         mode: BootstrapMode::Restore {
             snapshot,
             seen: Some(5),
@@ -39,7 +40,7 @@ pub(crate) fn restored() -> Vec<Event> {
         revision: 9,
         data: None,
     };
-    let disk_ids = DiskIds::from([("a".parse().unwrap(), DiskId::of(2))]);
+    let nonces = Nonces::from([("a".parse().unwrap(), Nonce::of(2))]);
     vec![
         Event::DiskIdDrawn {
             disk_id: DiskId::of(1),
@@ -56,12 +57,12 @@ pub(crate) fn restored() -> Vec<Event> {
             member: 10,
         },
         Event::ProposalAccepted {
-            disk_ids: disk_ids.clone(),
+            nonces: nonces.clone(),
             mode: BootstrapMode::New,
         },
         Event::RestoreOrdered(Box::new(order.clone())),
         Event::ProposalAccepted {
-            disk_ids,
+            nonces,
             mode: order.mode,
         },
         Event::SwapBegun(Box::new(data_swap)),
