@@ -16,16 +16,16 @@ pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
 }
 
 /// Returns why these members cannot be excluded, or `None` if they can.
-pub(crate) fn objection(
+pub(crate) fn exclusion_obstacle(
     names: &BTreeSet<Label>,
     cluster: &ClusterDocument,
     own: Option<&Label>,
     state: &NodeState,
 ) -> Option<Reason> {
-    text(names, cluster, own, state).map(|why| ReasonId::ExclusionRefused.because(why))
+    obstacle(names, cluster, own, state).map(|why| ReasonId::ExclusionRefused.because(why))
 }
 
-fn text(
+fn obstacle(
     names: &BTreeSet<Label>,
     cluster: &ClusterDocument,
     own: Option<&Label>,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     fn said(names: &[&str], count: usize, state: &NodeState) -> Option<String> {
-        objection(
+        exclusion_obstacle(
             &labels(names),
             &cluster(count),
             labels(&["etcd-1"]).first(),

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 pub(crate) use decide::LocalState;
-pub(crate) use exclusion::{objection, too_late};
+pub(crate) use exclusion::{exclusion_obstacle, too_late};
 pub(crate) use proposal::Proposal;
 pub(crate) use restore_session::{BarrierOutcome, RestoreSession};
 
@@ -256,7 +256,7 @@ pub(crate) async fn reach_agreement(
             }
             Action::AbandonOrder(name) => {
                 return Ok(BarrierOutcome::Abandoned(refused(
-                    tracker.objection(&local, &name),
+                    tracker.abandon_reason(&local, &name),
                 )));
             }
             Action::Wait | Action::JoinRunningCluster => {

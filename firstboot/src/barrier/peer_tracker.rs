@@ -116,7 +116,7 @@ impl PeerTracker {
     }
 
     /// Explains why the state of the named member makes this node abandon its order.
-    pub(crate) fn objection(&self, local: &LocalState, name: &Label) -> Reason {
+    pub(crate) fn abandon_reason(&self, local: &LocalState, name: &Label) -> Reason {
         match self.0.get(name).map(|peer| &peer.now) {
             Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => ReasonId::OrdersDiffer.because(format!(
                 "this node was ordered to {}, but {name} was ordered to {mode}. Both orders are \

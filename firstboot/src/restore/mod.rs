@@ -158,7 +158,7 @@ fn without(options: &Options, identity: &Identity, state: &NodeState) -> Result<
         return Ok(names.filter(|name| name != own).collect());
     }
     let names: BTreeSet<Label> = options.without.iter().cloned().collect();
-    match barrier::objection(&names, cluster, Some(own), state) {
+    match barrier::exclusion_obstacle(&names, cluster, Some(own), state) {
         Some(why) if !names.is_empty() => Err(refused(why)),
         _ => Ok(names),
     }

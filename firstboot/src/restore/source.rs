@@ -41,7 +41,7 @@ pub(super) fn get(
     };
     say(format!("verifying {}", path.display()));
     let verified = examine::verify(&path, hash)?;
-    if let Some(why) = verified.objection_of(identity.cluster.etcd.version) {
+    if let Some(why) = verified.version_obstacle(identity.cluster.etcd.version) {
         return Err(refused(
             ReasonId::EtcdVersion.because(format!("{}: {why}", path.display())),
         ));

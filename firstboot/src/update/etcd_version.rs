@@ -41,7 +41,7 @@ pub(super) enum NextStep {
 
 /// Returns the reason why a node with this version of etcd may not run alongside the other members,
 /// if there is a reason. A node calls this function before it takes its turn.
-pub(super) fn objection(target: EtcdVersion, others: &[Peer]) -> Option<Reason> {
+pub(super) fn obstacle(target: EtcdVersion, others: &[Peer]) -> Option<Reason> {
     let apart = others
         .iter()
         .find_map(|peer| coexistence_obstacle(target, &peer.name, peer.version));
@@ -176,7 +176,7 @@ mod tests {
             ("3.7.1", ["3.6.14"; 3], 6),
         ] {
             let members = cluster(versions, agreed);
-            assert_eq!(objection(version(target), &members.others), None);
+            assert_eq!(obstacle(version(target), &members.others), None);
             assert_eq!(next_step(version(target), &members), NextStep::Replace);
         }
     }
@@ -187,7 +187,7 @@ mod tests {
             ("3.6.14", "3.5.1", "runs 3.5.32 or later"),
             ("3.7.1", "3.5.33", "does not support skipping a minor"),
         ] {
-            let why = objection(version(target), &[member(1, other, 5)]).unwrap();
+            let why = obstacle(version(target), &[member(1, other, 5)]).unwrap();
             assert_eq!(why.id, Some(ReasonId::EtcdVersion));
             assert!(why.text.starts_with("etcd-1 is etcd") && why.text.contains(words));
         }
@@ -216,7 +216,7 @@ mod tests {
         waits(&next_step(target, &members), "storage version 3.6 to 3.5");
         members.own.as_mut().unwrap().storage = Some(5);
         assert_eq!(next_step(target, &members), NextStep::Replace);
-        assert_eq!(objection(target, &members.others), None);
+        assert_eq!(obstacle(target, &members.others), None);
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
             &next_step(version("3.6.16"), &members),
             "etcdctl downgrade cancel",
         );
-        assert!(objection(version("3.6.16"), &members.others).is_some());
+        assert!(obstacle(version("3.6.16"), &members.others).is_some());
     }
     #[test]
     fn a_downgrade_to_another_minor_version_is_not_mistaken_for_the_enabled_downgrade() {

@@ -40,7 +40,7 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
 
 /// Returns the reason why this member must not stop now to start with the etcd version `target`, if
 /// there is a reason. With `may_be_ill`, this member itself may be unhealthy.
-pub(super) async fn objection(
+pub(super) async fn obstacle(
     own: &ThisNode,
     credentials: &Credentials,
     may_be_ill: bool,
@@ -63,7 +63,7 @@ pub(super) async fn objection(
     )
     .await
     .0;
-    if let Some(why) = etcd_version::objection(target, &peers) {
+    if let Some(why) = etcd_version::obstacle(target, &peers) {
         return Ok(Some(why));
     }
     let wrong = peers.iter().find(|peer| peer.ahead.abs() > CLOCKS);

@@ -163,7 +163,7 @@ async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Re
     let agreed = Agreed::read(&client, serial).await?;
     Ok(match agreed.decide(&own.node, serial, false) {
         Decision::Take | Decision::Mine => {
-            preconditions::objection(own, &credentials, false, release.etcd).await?
+            preconditions::obstacle(own, &credentials, false, release.etcd).await?
         }
         // Do not wait for the turn, because the order itself waits for it, and then starts as soon
         // as the other node has finished.

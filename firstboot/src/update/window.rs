@@ -15,7 +15,7 @@ pub(super) fn closes_at(window: Window) -> Result<Option<u64>> {
 }
 
 /// Returns the reason why an update must not start now, if there is a reason.
-pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
+pub(super) fn obstacle(window: Option<Window>) -> Result<Option<Reason>> {
     let Some(window) = window else {
         return Ok(None);
     };

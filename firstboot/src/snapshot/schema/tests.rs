@@ -323,13 +323,13 @@ fn an_etcd_that_does_not_start_from_the_data_is_reported() {
         (wrote(6, 7), &["3.5.35", "3.7.3"], &["3.6.16"]),
         (wrote(7, 6), &["3.7.3"], &["3.6.16"]),
     ] {
-        let objection = |etcd: &str| contents.objection_of(etcd.parse().unwrap());
+        let obstacle = |etcd: &str| contents.version_obstacle(etcd.parse().unwrap());
         for etcd in starts {
-            assert_eq!(objection(etcd), None, "{etcd} {contents:?}");
+            assert_eq!(obstacle(etcd), None, "{etcd} {contents:?}");
         }
         for etcd in does_not {
             assert!(
-                objection(etcd).unwrap().contains(etcd),
+                obstacle(etcd).unwrap().contains(etcd),
                 "{etcd} {contents:?}"
             );
         }
@@ -338,14 +338,14 @@ fn an_etcd_that_does_not_start_from_the_data_is_reported() {
         downgrade: Some(target.into()),
         ..wrote(6, 6)
     };
-    let objection = |target, etcd: &str| downgrade(target).objection_of(etcd.parse().unwrap());
+    let obstacle = |target, etcd: &str| downgrade(target).version_obstacle(etcd.parse().unwrap());
     assert!(
-        objection("3.6.0", "3.5.35")
+        obstacle("3.6.0", "3.5.35")
             .unwrap()
             .contains("downgraded to etcd 3.6")
     );
     for (target, etcd) in [("3.5.0", "3.5.35"), ("3.6.0", "3.6.16"), ("3.6.0", "3.7.3")] {
-        assert_eq!(objection(target, etcd), None, "{target} {etcd}");
+        assert_eq!(obstacle(target, etcd), None, "{target} {etcd}");
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn may_begin(
         }
     }
     // Check the window last, because a snapshot may have taken a long time.
-    if let Some(why) = window::objection(state.order.window)? {
+    if let Some(why) = window::obstacle(state.order.window)? {
         return Ok(Decision::Wait(why));
     }
     if decision == Decision::Take {
@@ -102,7 +102,7 @@ async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, Agreed, Dec
     let mut decision = agreed.decide(&state.node, state.order.serial, back);
     if matches!(decision, Decision::Take | Decision::Mine)
         && let Some(why) =
-            preconditions::objection(own, &credentials, back, target(state, own)?).await?
+            preconditions::obstacle(own, &credentials, back, target(state, own)?).await?
     {
         decision = Decision::Wait(why);
     }
