@@ -6,13 +6,14 @@
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
 //! to the module that answers it: `node_document` answers with a document, `install` with a script
 //! for a boot loader, and `files` with a public file. `reinstallation` lets a node ask to be
-//! installed again. `peer_link` queries the kernel about how a machine is connected, and `identify`
-//! determines which node the machine is. `power` switches machines on and off. `record` stores the
-//! state that outlives the server, and `board` shows the state.
+//! installed again. `client_link` queries the kernel about how a machine is connected, and
+//! `identify` determines which node the machine is. `power` switches machines on and off. `record`
+//! stores the state that outlives the server, and `board` shows the state.
 
 mod board;
 mod body;
 mod boot;
+mod client_link;
 mod client_request;
 mod conditions;
 mod connections;
@@ -26,7 +27,6 @@ mod log;
 mod netlink;
 mod node_document;
 mod pages;
-mod peer_link;
 mod power;
 pub(crate) mod record;
 mod refusal;
