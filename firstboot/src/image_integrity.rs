@@ -72,7 +72,7 @@ pub(crate) struct AlteredFile {
 /// not be complete, because the installation runs this command as its last step.
 pub(crate) fn verify_all(options: &Options) -> Result<()> {
     let file_list = file_list()?;
-    let count = judge(compare(&file_list, &VerifiedFiles::new()))?;
+    let count = refuse_altered(compare(&file_list, &VerifiedFiles::new()))?;
     let line = if options.json {
         format!("{:#}", serde_json::json!({ "unchanged": count }))
     } else {
@@ -95,7 +95,7 @@ pub(crate) fn verify_changed() -> Result<()> {
         ))));
     }
     let file_list = file_list()?;
-    judge(compare(&file_list, &known_files()?)).map(drop)
+    refuse_altered(compare(&file_list, &known_files()?)).map(drop)
 }
 
 /// Returns the inode states of the last comparison.
@@ -148,7 +148,7 @@ pub(crate) fn compare(
 }
 
 /// Refuses altered files.
-fn judge(compared: Result<Result<usize, Vec<AlteredFile>>>) -> Result<usize> {
+fn refuse_altered(compared: Result<Result<usize, Vec<AlteredFile>>>) -> Result<usize> {
     compared?.map_err(|altered| refused(reason(&altered)))
 }
 

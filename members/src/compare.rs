@@ -118,7 +118,7 @@ pub async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool
             newest(voters, credentials).await.unwrap_or(revision)
         };
         last = match query_all(voters, credentials, revision).await {
-            Ok(answers) => judge(revision, &answers),
+            Ok(answers) => compare_hashes(revision, &answers),
             Err(error) => Compared::Unknown(format!("{error:#}")),
         };
         if last == Compared::Same {
@@ -163,7 +163,7 @@ async fn query_all(
 }
 
 /// Compares the hashes, unless the members were compacted at different revisions.
-fn judge(revision: i64, answers: &[(String, HashKv)]) -> Compared {
+fn compare_hashes(revision: i64, answers: &[(String, HashKv)]) -> Compared {
     let compacted = |answer: &HashKv| answer.compact_revision.max(0);
     let mut answered = answers.iter().map(|(_, answer)| compacted(answer));
     let first = answered.next();
@@ -201,22 +201,22 @@ mod tests {
     #[test]
     fn a_member_whose_data_differs_from_the_majority_is_reported() {
         assert_eq!(
-            judge(9, &answers(&[("a", 1, -1), ("b", 1, 0), ("c", 1, 0)])),
+            compare_hashes(9, &answers(&[("a", 1, -1), ("b", 1, 0), ("c", 1, 0)])),
             Compared::Same
         );
-        let differ = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 1, 3)]));
+        let differ = compare_hashes(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 1, 3)]));
         assert_eq!(differ.apart("a"), None);
         let why = differ.apart("b").unwrap().text;
         assert!(
             why.contains("at revision 9 its hash is 00000002, not 00000001 of a, c"),
             "{why}"
         );
-        let none = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3)]));
+        let none = compare_hashes(9, &answers(&[("a", 1, 3), ("b", 2, 3)]));
         assert!(
             none.apart("a").is_some() && none.apart("b").is_some(),
             "of two members neither is the majority"
         );
-        let three = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 3, 3)]));
+        let three = compare_hashes(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 3, 3)]));
         assert!(
             three
                 .apart("c")
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn hashes_after_different_compactions_are_not_compared() {
         assert!(matches!(
-            judge(9, &answers(&[("a", 1, 3), ("b", 2, 4)])),
+            compare_hashes(9, &answers(&[("a", 1, 3), ("b", 2, 4)])),
             Compared::Unknown(_)
         ));
         assert_eq!(Compared::Unknown("x".into()).apart("a"), None);

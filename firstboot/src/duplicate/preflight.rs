@@ -179,7 +179,7 @@ fn wait_until_unique(
         check_peers(identity, state, &peers)?;
         member = member
             .or_else(|| membership::listed_member_id(&peers, own.name.as_str(), &own.peer_url()));
-        streams.judge(&mut peers, Instant::now());
+        streams.retain_active(&mut peers, Instant::now());
         let connected = member.and_then(|member| membership::find_duplicate(&peers, member));
         if suspected.is_none() {
             suspected.clone_from(&connected);

@@ -90,7 +90,8 @@ impl Rebuild {
         )
         .await?;
         observed.clusters.extend(live_clusters.iter());
-        self.streams.judge(&mut observed.peers, Instant::now());
+        self.streams
+            .retain_active(&mut observed.peers, Instant::now());
         let helper = observed.peers.first().map(|peer| peer.url.as_str());
         let step = plan(&observed);
         if !matches!(step, RebuildStep::DuplicateMember(_)) {

@@ -9,7 +9,7 @@ use super::agreement::Agreement;
 use super::choose::best_member;
 use super::scheduled;
 use super::source::{ClientUrl, Endpoint};
-use super::take::{describe, judge, take};
+use super::take::{describe, take, warn_of_disagreement};
 use super::target::{GivenTarget, Target};
 use crate::etcd::installed_credentials;
 use crate::exit::Exit;
@@ -74,7 +74,7 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
     };
     // If the operator names a member, take the snapshot from exactly that member, even if its data
     // differs, for example to examine the data.
-    let exit = judge(&agreement, &source, options.endpoint.is_some())?;
+    let exit = warn_of_disagreement(&agreement, &source, options.endpoint.is_some())?;
     let manifest = take(&cluster, &target, &source, &agreement).await?;
     scheduled::record_manual(&cluster, &source, &target.place, &manifest).await;
     if options.json {

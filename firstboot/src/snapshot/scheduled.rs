@@ -20,7 +20,7 @@ use super::manifest::Manifest;
 use super::prune::prune;
 use super::source::Endpoint;
 use super::store::Store;
-use super::take::{describe, judge, take};
+use super::take::{describe, take, warn_of_disagreement};
 use super::target::Target;
 use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::exit::{Exit, not_ready, refused};
@@ -97,7 +97,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
             let work = async {
                 // If this member's data differs, another member must take the snapshot.
                 let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
-                let exit = judge(&agreement, &source, false)?;
+                let exit = warn_of_disagreement(&agreement, &source, false)?;
                 let done = take_and_record(&cluster, &target, &source, &agreement, slot).await?;
                 Ok::<_, anyhow::Error>((done, exit))
             };
@@ -148,7 +148,7 @@ async fn take_alone(
         "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
     ));
     let agreement = Agreement::ask(cluster, credentials, any_size).await;
-    let exit = judge(&agreement, source, false)?;
+    let exit = warn_of_disagreement(&agreement, source, false)?;
     let manifest = take(cluster, target, source, &agreement).await?;
     say(describe(&target.place, &manifest));
 

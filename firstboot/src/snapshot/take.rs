@@ -31,7 +31,11 @@ use members::timestamp::{now, rfc3339};
 /// # Errors
 /// Returns a refusal if a majority of the members has different data, unless the operator `named`
 /// this member.
-pub(super) fn judge(agreement: &Agreement, source: &Endpoint, named: bool) -> Result<Option<Exit>> {
+pub(super) fn warn_of_disagreement(
+    agreement: &Agreement,
+    source: &Endpoint,
+    named: bool,
+) -> Result<Option<Exit>> {
     if let Some(why) = agreement.unknown() {
         eprintln!("firstboot: the members' data was not compared: {why}");
     }

@@ -4,10 +4,10 @@ use anyhow::{Context as _, Result};
 use recipes::{Label, ReleaseDocument};
 use serde::Serialize;
 
+use super::check_release::{ReleaseCheck, check_release};
 use super::cluster::{self, Agreed};
 use super::document::{self, Newer};
 use super::follow::follow;
-use super::judge_release::{ReleaseVerdict, judge};
 use super::order::begin;
 use super::source::Source;
 use super::state::{LastCheck, OrderOutcome, UpdateOrder, UpdateState, Updated};
@@ -210,10 +210,10 @@ enum Next {
 
 /// Looks for a release. If the release is the node's own image, records its serial, which
 /// `firstboot status` shows.
-fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseVerdict)> {
+fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseCheck)> {
     let release = own.fetch(source)?;
-    let verdict = judge(&release, &own.image)?;
-    if verdict == ReleaseVerdict::Current {
+    let check = check_release(&release, &own.image)?;
+    if check == ReleaseCheck::Current {
         LastCheck {
             overlay: own.image.overlay,
             at: now(),
@@ -223,7 +223,7 @@ fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseV
         }
         .write()?;
     }
-    Ok((release, verdict))
+    Ok((release, check))
 }
 
 /// Looks for a release, and stages it if it is newer than this node's image.
@@ -233,8 +233,8 @@ fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
         return Ok(Next::Order(Box::new(order)));
     }
     let settings = own.cluster.update.clone().unwrap_or_default();
-    let (release, verdict) = release(own, source)?;
-    if verdict == ReleaseVerdict::Current {
+    let (release, check) = release(own, source)?;
+    if check == ReleaseCheck::Current {
         return Ok(Next::Current(release.serial));
     }
     stage::stage(source, &release, &own.node)?;
@@ -263,8 +263,8 @@ fn compare(
     if let (Some(newer), false) = (newer, options.json) {
         show(&newer.text())?;
     }
-    let (release, verdict) = looked?;
-    let report = if verdict == ReleaseVerdict::Newer {
+    let (release, check) = looked?;
+    let report = if check == ReleaseCheck::Newer {
         let staged = stage::stage(source, &release, &own.node)?;
         Some(check::report(
             &release,

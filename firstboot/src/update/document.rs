@@ -92,7 +92,7 @@ impl Answer {
 fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
     let machine = Machine::observe()?;
     match find(own, source, &machine)? {
-        Some(found) => judge(own, found, &machine),
+        Some(found) => verify_newer(own, found, &machine),
         None => Ok(None),
     }
 }
@@ -101,7 +101,7 @@ fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
 /// document is newer than the accepted document.
 pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<Newer>> {
     let machine = Machine::observe()?;
-    judge(own, request(own, server, &machine)?, &machine)
+    verify_newer(own, request(own, server, &machine)?, &machine)
 }
 
 /// Sends a request for each of the node's key sets, until the server signs a request. An operator
@@ -120,7 +120,7 @@ fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<Found> {
 
 /// Verifies a document, and compares it with the accepted document. Returns `None` if both are the
 /// same.
-fn judge(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<Newer>> {
+fn verify_newer(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<Newer>> {
     if found.envelope.payload == own.envelope().payload {
         return Ok(None);
     }

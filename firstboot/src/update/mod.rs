@@ -1,7 +1,7 @@
 //! `firstboot update`: installs a newer image on this node while the cluster continues to serve
 //! clients.
 //!
-//! `source` fetches a release, and `judge_release` compares it with this node. `stage` unpacks the
+//! `source` fetches a release, and `check_release` compares it with this node. `stage` unpacks the
 //! image next to the image in use. `worker` then executes the order in a separate unit. The worker
 //! waits until the cluster can spare this member (`preconditions`), and takes the turn, on which
 //! the members agree through etcd (`cluster`, `transaction`). For an older minor version of etcd,
@@ -18,6 +18,7 @@
 
 mod apply;
 mod check;
+mod check_release;
 mod cluster;
 mod command;
 mod document;
@@ -25,7 +26,6 @@ mod effects;
 mod etcd_version;
 mod file_changes;
 mod follow;
-mod judge_release;
 #[cfg(test)]
 mod model;
 mod order;

@@ -9,8 +9,8 @@ use anyhow::Result;
 use recipes::ReleaseDocument;
 use recipes::update::{Auto, Update};
 
+use super::check_release::{ReleaseCheck, check_release};
 use super::cluster::{Agreed, Decision};
-use super::judge_release::{ReleaseVerdict, judge};
 use super::order::begin;
 use super::source::Source;
 use super::state::{LastCheck, UpdateOrder, UpdateState};
@@ -118,12 +118,12 @@ fn decide(
 ) -> Result<Next> {
     let release = own.fetch(source)?;
     seen.serial = Some(release.serial);
-    match judge(&release, &own.image) {
-        Ok(ReleaseVerdict::Current) => {
+    match check_release(&release, &own.image) {
+        Ok(ReleaseCheck::Current) => {
             seen.own = seen.serial;
             return Ok(Next::Nothing);
         }
-        Ok(ReleaseVerdict::Newer) => {}
+        Ok(ReleaseCheck::Newer) => {}
         // Do not let every run fail because of a refusal, because only an operator can correct its
         // cause.
         Err(error) if code_of(&error) == Exit::Refused => return Ok(Next::Wait(reason_of(&error))),

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use recipes::node::NODE_TYPE;
 use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey, ReleaseDocument};
 
-use super::judge_release::OwnImage;
+use super::check_release::OwnImage;
 use super::source::Source;
 use super::state::Updated;
 use crate::exit::refused;

@@ -1,7 +1,7 @@
 //! Checks values in which systemd 219 resolves specifiers before it parses them
 //! (src/core/load-fragment.c).
 
-use super::context::{Context, Resolved};
+use super::context::{Context, Expansion};
 use super::value_error::{ValueError, ValueResult, condition};
 use crate::check::systemd::address::{self, Family, Wrong};
 use crate::check::systemd::name;
@@ -77,7 +77,7 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
     } else {
         text
     };
-    Some(judge(&rule, text, context))
+    Some(check_form(&rule, text, context))
 }
 
 /// Checks the name of one unit.
@@ -103,14 +103,14 @@ fn unit(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
         "slice" => rule("the name of a slice, such as NAME.slice", &is_slice),
         _ => return None,
     };
-    Some(judge(&rule, text, context))
+    Some(check_form(&rule, text, context))
 }
 
-fn judge(form: &Form<'_>, text: &str, context: &Context) -> ValueResult {
-    match context.judge(form.table, text, form.takes) {
-        Resolved::Right => Ok(()),
-        Resolved::Wrong => Err(ValueError::Form(form.rule, form.expected.to_owned())),
-        Resolved::Unresolved(letter) => Err(ValueError::Unresolved(letter)),
+fn check_form(form: &Form<'_>, text: &str, context: &Context) -> ValueResult {
+    match context.check_expanded(form.table, text, form.takes) {
+        Expansion::Accepted => Ok(()),
+        Expansion::Rejected => Err(ValueError::Form(form.rule, form.expected.to_owned())),
+        Expansion::Unresolved(letter) => Err(ValueError::Unresolved(letter)),
     }
 }
 

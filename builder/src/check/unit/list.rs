@@ -2,7 +2,7 @@
 //! ignores a wrong word and keeps the others.
 
 use super::assignment::{Assignment, refuse, refuse_word};
-use super::context::{Context, Resolved};
+use super::context::{Context, Expansion};
 use super::environment;
 use super::split::{quote, words};
 use crate::check::finding::Finding;
@@ -55,9 +55,9 @@ fn string(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
 
 /// Checks the name of a unit in a list of dependencies (`config_parse_unit_deps`).
 fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
-    let right = context.judge(Table::Name, word.text, |text| {
+    let right = context.check_expanded(Table::Name, word.text, |text| {
         name::is_loadable(&context.resolve(text))
-    }) == Resolved::Right;
+    }) == Expansion::Accepted;
     if !right {
         let finding = refuse_word("unit/unit-name", word, "the name of a unit");
         out.push(match name::form(word.text) {
@@ -80,7 +80,7 @@ fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
 
 fn socket(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let test = |text: &str| text.ends_with(".socket") && name::is_loadable(&context.resolve(text));
-    let right = context.judge(Table::Name, word.text, test) == Resolved::Right;
+    let right = context.check_expanded(Table::Name, word.text, test) == Expansion::Accepted;
     if !right {
         out.push(
             refuse_word("unit/unit-name", word, "the name of a socket unit")
@@ -93,8 +93,8 @@ fn socket(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool
 /// Checks the name of a unit in `[Install]`, for which `systemctl enable` creates a link
 /// (src/shared/install.c).
 fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
-    let right =
-        context.judge(Table::Full, word.text, |text| name::form(text).is_some()) == Resolved::Right;
+    let right = context.check_expanded(Table::Full, word.text, |text| name::form(text).is_some())
+        == Expansion::Accepted;
     if !right {
         let finding = Finding::error(
             "unit/enables-nothing",
@@ -117,7 +117,7 @@ fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> b
 fn folder(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let test =
         |text: &str| !matches!(text, "" | "." | "..") && !text.contains('/') && text.len() <= 4096;
-    let right = context.judge(Table::Name, word.text, test) == Resolved::Right;
+    let right = context.check_expanded(Table::Name, word.text, test) == Expansion::Accepted;
     if !right {
         let finding = refuse_word("unit/value-form", word, "the name of one folder");
         out.push(finding.fix(
@@ -182,9 +182,9 @@ fn below_mount(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
 fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
     let (words, rest) = Words::of(assignment.value).all();
     for (at, word) in words.iter().enumerate() {
-        if context.judge(Table::Full, word.text, |text| {
+        if context.check_expanded(Table::Full, word.text, |text| {
             text.starts_with('/') && is_utf8(text.as_bytes())
-        }) != Resolved::Right
+        }) != Expansion::Accepted
         {
             let finding = Finding::error(
                 "unit/relative-path",
