@@ -186,7 +186,7 @@ fn issue_documents(
 /// Writes the documents, each with the serial of the release.
 fn write_documents(output: &Output, nodes: &mut [Node], serial: u64, pki: &Pki) -> Result<()> {
     for node in nodes {
-        if let Node::Issued(document) = node {
+        if let Node::Enrolled(document) = node {
             document.release = Some(serial);
         }
         nodes::write(output.path(), node, pki.signing())?;
@@ -209,7 +209,7 @@ fn warn_of_awaited(
         .iter()
         .filter_map(|node| match node {
             Node::Awaited(identity) => Some(identity.name.as_str()),
-            Node::Issued(_) => None,
+            Node::Enrolled(_) => None,
         })
         .collect();
     if !awaited.is_empty() {

@@ -108,7 +108,7 @@ impl CertificateAuthority {
         let node = node.with_context(|| format!("{name} is not a node of the recipe"))?;
         let mut pki = build::open_pki(self.recipe.path(), &recipe, &self.pki)?;
         pki.enrol(name, keys, self.first)?;
-        let Node::Issued(mut document) = nodes::issue(&recipe, &mut pki, node)? else {
+        let Node::Enrolled(mut document) = nodes::issue(&recipe, &mut pki, node)? else {
             bail!("a bug: {name} is enrolled but has no certificates");
         };
         document.release = pki.newest_serial()?;

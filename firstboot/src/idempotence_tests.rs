@@ -164,7 +164,7 @@ fn all() -> Result<()> {
         DesiredDir::new(paths::STATE, 0o700, ROOT).make()
     })?;
 
-    let identity = steps::issued();
+    let identity = steps::test_identity();
     let changes = steps::plan(&identity)?;
     ensure!(
         changes.len() >= 11,

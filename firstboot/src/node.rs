@@ -191,5 +191,5 @@ pub(crate) fn adopt_identity(
     if !kept.is_current()? {
         kept.write()?;
     }
-    own_keys::promote(&identity.issued)
+    own_keys::promote(&identity.document_tls)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rcgen::SubjectPublicKeyInfo;
 use recipes::Label;
-use recipes::node::{Issued, NodeTls};
+use recipes::node::{DocumentCertificate, NodeTls};
 
 use super::approval::{APPROVED, ASKED, FirstKeys, approved, remove};
 use super::public_keys::{ENROLLED, read};
@@ -15,7 +15,10 @@ use super::{Event, NODES, Pki, PkiError, PublicKeys, files, store};
 
 /// A node's certificates and, while an authority is being replaced, the certificates that the
 /// previous authority signed.
-pub(crate) type Certificates = (NodeTls<Issued>, Option<NodeTls<Issued>>);
+pub(crate) type Certificates = (
+    NodeTls<DocumentCertificate>,
+    Option<NodeTls<DocumentCertificate>>,
+);
 
 impl Pki {
     /// Records the keys of a request as the node's keys.
@@ -97,8 +100,8 @@ impl Pki {
             peer: peer?,
             client: client?,
         };
-        let before = self.previous_ca_certificates(&folder, subject, &keys)?;
-        Ok(Some((tls, before)))
+        let previous_ca_tls = self.previous_ca_certificates(&folder, subject, &keys)?;
+        Ok(Some((tls, previous_ca_tls)))
     }
 
     fn certificate(
@@ -107,16 +110,16 @@ impl Pki {
         role: Role,
         subject: &Subject<'_>,
         public: &[u8],
-    ) -> Result<Issued, PkiError> {
+    ) -> Result<DocumentCertificate, PkiError> {
         let (cert, key) = files(folder, role);
         let held = ExpectedKey::Public(public);
         let found = store::read(&cert)?;
         let wrong = found
             .as_deref()
             .map(|pem| self.mismatches(pem, held, role, subject));
-        let issued = |cert| Issued { cert, key: None };
+        let certificate = |cert| DocumentCertificate { cert, key: None };
         let (found, wrong) = match (found, wrong) {
-            (Some(found), Some(wrong)) if wrong.is_empty() => return Ok(issued(found)),
+            (Some(found), Some(wrong)) if wrong.is_empty() => return Ok(certificate(found)),
             both => both,
         };
         let why = wrong.as_deref();
@@ -127,7 +130,7 @@ impl Pki {
         if why.is_some_and(|why| why.iter().all(Mismatch::is_of_age)) && !key.exists() {
             store::overwrite(&cert, made.as_bytes(), store::PUBLIC)?;
             self.events.push(Event::Renewed { path: cert });
-            return Ok(issued(made));
+            return Ok(certificate(made));
         }
         self.keep_previous(folder, (found.as_deref(), held, why), role, subject)?;
         // A private key next to the certificate means that the builder generated the keys of this
@@ -142,6 +145,6 @@ impl Pki {
         }
         store::put(&cert, made.as_bytes(), store::PUBLIC)?;
         self.events.push(Event::Made { path: cert });
-        Ok(issued(made))
+        Ok(certificate(made))
     }
 }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use recipes::node::{Issued, KeyPair, NodeTls};
+use recipes::node::{DocumentCertificate, KeyPair, NodeTls};
 
 use super::validate::{self, ExpectedKey, Mismatch, Requirements, Role, Subject};
 use super::{Event, Pki, PkiError, PublicKeys, files, store};
@@ -40,12 +40,12 @@ impl Pki {
         node: &Path,
         subject: &Subject<'_>,
         keys: &PublicKeys,
-    ) -> Result<Option<NodeTls<Issued>>, PkiError> {
+    ) -> Result<Option<NodeTls<DocumentCertificate>>, PkiError> {
         self.previous(node, |pki, folder, role| {
             let cert = store::read(&files(folder, role).0)?;
             let key = ExpectedKey::Public(keys.of(role));
             let cert = cert.filter(|cert| pki.is_trusted(cert, key, role, subject));
-            Ok(cert.map(|cert| Issued { cert, key: None }))
+            Ok(cert.map(|cert| DocumentCertificate { cert, key: None }))
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use recipes::NodeDocument;
-use recipes::node::Issued;
+use recipes::node::DocumentCertificate;
 use reqwest::Url;
 use serde::Serialize;
 
@@ -140,7 +140,7 @@ fn verify_newer(own: &ThisNode, found: Found, machine: &Machine) -> Result<Optio
     if let Some(why) = identity::outdated(&identity, own.document()) {
         return Err(refused(why));
     }
-    tls::check(&identity, &identity.issued)
+    tls::check(&identity, &identity.document_tls)
         .with_context(|| format!("the node document from {}", identity.place))?;
     let (changes, changes_ca) = changes(own.document(), &identity.node)?;
     Ok(Some(Newer {
@@ -217,8 +217,8 @@ fn changes(old: &NodeDocument, new: &NodeDocument) -> Result<(Vec<String>, bool)
     Ok((changes, before != after))
 }
 
-fn until(pair: &Issued, ca: &str) -> String {
-    certificates::valid_until(pair, ca)
+fn until(pair: &DocumentCertificate, ca: &str) -> String {
+    certificates::not_after(pair, ca)
         .map_or_else(|| "an unknown time".to_owned(), certificates::date)
 }
 
@@ -340,11 +340,11 @@ fn follow(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steps::issued_in;
+    use crate::steps::test_identity_from;
 
     #[test]
     fn a_later_build_serial_alone_changes_nothing() {
-        let old = issued_in(2025).node;
+        let old = test_identity_from(2025).node;
         let mut new = old.clone();
         assert_eq!(changes(&old, &new).unwrap(), (vec![], false));
         new.release = Some(9);
@@ -353,8 +353,8 @@ mod tests {
 
     #[test]
     fn each_change_is_listed_including_a_change_of_cas() {
-        let old = issued_in(2025).node;
-        let mut both = issued_in(2026).node;
+        let old = test_identity_from(2025).node;
+        let mut both = test_identity_from(2026).node;
         both.tls.ca.push_str(&old.tls.ca);
         let (said, changes_ca) = changes(&old, &both).unwrap();
         assert!(changes_ca);
@@ -382,7 +382,11 @@ mod tests {
 
     #[test]
     fn messages_do_not_contain_keys() {
-        let (said, _) = changes(&issued_in(2025).node, &issued_in(2026).node).unwrap();
+        let (said, _) = changes(
+            &test_identity_from(2025).node,
+            &test_identity_from(2026).node,
+        )
+        .unwrap();
         assert!(!said.join("\n").contains("PRIVATE"), "{said:?}");
     }
 }

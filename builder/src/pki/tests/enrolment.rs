@@ -40,9 +40,9 @@ fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_created() {
     folder.enrol("etcd-1", &keys).unwrap();
     let (tls, before) = folder.certificates().unwrap();
     assert_eq!(before, None);
-    for (role, issued) in Role::ALL.into_iter().zip(tls.pairs()) {
-        assert_eq!(issued.key, None);
-        let leaf = Certificate::all(&issued.cert).unwrap().remove(0);
+    for (role, certificate) in Role::ALL.into_iter().zip(tls.pairs()) {
+        assert_eq!(certificate.key, None);
+        let leaf = Certificate::all(&certificate.cert).unwrap().remove(0);
         assert_eq!(leaf.public_key, keys.of(role));
         assert_eq!(leaf.sans, role.sans(&Node::new("etcd-1").at(101)));
     }
