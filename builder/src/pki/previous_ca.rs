@@ -11,7 +11,7 @@ use super::{Event, Pki, PkiError, PublicKeys, files, store};
 
 /// The name of the folder, inside the node's folder, with the certificates from the previous
 /// authority.
-const BEFORE: &str = "before";
+const PREVIOUS_FOLDER: &str = "before";
 
 impl Pki {
     /// Returns all three certificates, with their keys, from the previous authority. A certificate
@@ -54,7 +54,7 @@ impl Pki {
         node: &Path,
         read: impl Fn(&Self, &Path, Role) -> Result<Option<P>, PkiError>,
     ) -> Result<Option<NodeTls<P>>, PkiError> {
-        let folder = node.join(BEFORE);
+        let folder = node.join(PREVIOUS_FOLDER);
         if !folder.exists() {
             return Ok(None);
         }
@@ -99,7 +99,7 @@ impl Pki {
         if !self.is_trusted(pem, held, role, subject) {
             return Ok(());
         }
-        let ((cert, key), folder) = (files(node, role), node.join(BEFORE));
+        let ((cert, key), folder) = (files(node, role), node.join(PREVIOUS_FOLDER));
         let (second, second_key) = files(&folder, role);
         store::folder(&folder)?;
         if let ExpectedKey::Private(_) = held {
