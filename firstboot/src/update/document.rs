@@ -10,7 +10,7 @@ use recipes::node::DocumentCertificate;
 use reqwest::Url;
 use serde::Serialize;
 
-use super::probation::waits_for_others;
+use super::health_check::waits_for_others;
 use super::source::Source;
 use super::state::UpdateState;
 use super::this_node::ThisNode;

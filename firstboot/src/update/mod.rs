@@ -8,7 +8,7 @@
 //! the members first downgrade the cluster (`etcd_version`). The worker replaces the files
 //! (`replacement`) that `file_changes` lists, and makes the running system use them (`apply`) with
 //! the actions that `effects` lists. Then the worker waits until the member has passed its health
-//! check (`probation`), or restores the previous image. With `--reinstall`, the worker has the
+//! check (`health_check`), or restores the previous image. With `--reinstall`, the worker has the
 //! machine installed again instead (`reinstall`). `state` is stored on the disk, from which the
 //! unit continues after a power cut (`resume`). `follow` shows the unit's messages to the operator.
 //! `document` adopts a newer node document from the same source. `renew` requests a document with
@@ -26,12 +26,12 @@ mod effects;
 mod etcd_version;
 mod file_changes;
 mod follow;
+mod health_check;
 #[cfg(test)]
 mod model;
 mod order;
 mod peer_connections;
 mod preconditions;
-mod probation;
 mod reinstall;
 mod renew;
 pub(crate) mod renewal_failure;

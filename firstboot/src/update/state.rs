@@ -89,7 +89,8 @@ pub(super) enum Phase {
     /// All files belong to the new image, and the node must reboot to apply them.
     Rebooting,
     /// All files belong to the new image, and the member must pass the health check.
-    Proving,
+    #[serde(rename = "proving")]
+    CheckingHealth,
     /// The files of the previous image are being restored.
     TakingBack,
     /// All files belong to the previous image, and the node must reboot to apply them.

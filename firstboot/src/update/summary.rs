@@ -259,13 +259,15 @@ fn under_way(state: &UpdateState) -> Reason {
         }
         Phase::Replacing => format!("this node is installing the image {serial}"),
         Phase::Rebooting => format!("this node is rebooting to apply the image {serial}"),
-        Phase::Proving if state.why.is_some() => {
+        Phase::CheckingHealth if state.why.is_some() => {
             format!(
                 "this node is waiting until it can restore the image that it had before the image \
                  {serial}: {why}"
             )
         }
-        Phase::Proving => format!("this node must pass the health check of the image {serial}"),
+        Phase::CheckingHealth => {
+            format!("this node must pass the health check of the image {serial}")
+        }
         Phase::TakingBack | Phase::RebootingBack | Phase::Recovering => {
             format!("this node is restoring the image that it had before the image {serial}: {why}")
         }

@@ -15,7 +15,7 @@ use anyhow::Result;
 use tokio::runtime::Runtime;
 
 use super::cluster::Decision;
-use super::probation::{Probation, Proof};
+use super::health_check::{HealthCheck, HealthResult};
 use super::resume::{Resumption, resumption};
 use super::state::{Phase, UpdateResult, UpdateState, Updated, boot};
 use super::this_node::ThisNode;
@@ -60,7 +60,9 @@ pub(super) fn run() -> Result<()> {
         let ended = match state.phase {
             Phase::Waiting => wait(&mut state, &runtime)?,
             Phase::Rebooting | Phase::RebootingBack => reboot(&mut state).map(|()| false)?,
-            Phase::Replacing | Phase::Proving => wait_for_proof(&mut state, &runtime)?,
+            Phase::Replacing | Phase::CheckingHealth => {
+                wait_for_health_check(&mut state, &runtime)?
+            }
             Phase::TakingBack | Phase::Recovering => recovered(&state, &runtime)?,
             Phase::Installing => restart_into_installer(&mut state).map(|()| false)?,
             Phase::Withdrawing => return_to_old_system(&state, &runtime)?,
@@ -79,7 +81,12 @@ const fn is_rebooting(state: &UpdateState) -> bool {
 /// Restores a state in which all files belong to one image, after an interruption.
 fn recover(state: &mut UpdateState) -> Result<()> {
     let same_boot = state.boot == boot()?;
-    match resumption(state.phase, state.boots, same_boot, is_proved(state)?) {
+    match resumption(
+        state.phase,
+        state.boots,
+        same_boot,
+        has_passed_health_check(state)?,
+    ) {
         Resumption::Continue => Ok(()),
         Resumption::Enter { phase, counts } => {
             state.boots += u32::from(counts);
@@ -90,10 +97,10 @@ fn recover(state: &mut UpdateState) -> Result<()> {
         }
         Resumption::PutBack { why, blame } => {
             (state.why, state.blame) = (state.why.take().or(Some(why)), blame);
-            if state.phase == Phase::Proving && older_etcd(state)?.is_some() {
+            if state.phase == Phase::CheckingHealth && older_etcd(state)?.is_some() {
                 // Only the other members can report whether the older etcd may start, and the
                 // updater queries them in this phase.
-                return state.enter(Phase::Proving);
+                return state.enter(Phase::CheckingHealth);
             }
             put_back(state)
         }
@@ -102,7 +109,7 @@ fn recover(state: &mut UpdateState) -> Result<()> {
 }
 
 /// Returns whether the image of this order has passed its health check.
-fn is_proved(state: &UpdateState) -> Result<bool> {
+fn has_passed_health_check(state: &UpdateState) -> Result<bool> {
     let is_new = |updated: Updated| updated.serial == state.order.serial;
     Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
 }
@@ -198,22 +205,22 @@ fn end(
 
 /// Waits until the new image has passed its health check, or restores the previous image. Returns
 /// whether the order has ended.
-fn wait_for_proof(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
+fn wait_for_health_check(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
     let soak = Duration::from_secs(state.order.soak.into());
-    let proved = is_proved(state)?;
+    let passed = has_passed_health_check(state)?;
     let why = match state.why.clone() {
         // An interrupted run of this unit has already recorded the failure.
-        Some(why) if proved => return kept(state, runtime, why),
+        Some(why) if passed => return kept(state, runtime, why),
         Some(why) => Some(why),
-        None if proved => None,
+        None if passed => None,
         None => until_good(state, runtime, etcd, soak, Some(HEALTHY + soak))?,
     };
     if let Some(why) = why {
         return take_back(state, runtime, &why);
     }
-    if !proved {
+    if !passed {
         commit(state)?;
     }
     release_turn_patiently(state, runtime, &ThisNode::read()?, None)?;
@@ -353,11 +360,11 @@ fn until_good(
     soak: Duration,
     patience: Option<Duration>,
 ) -> Result<Option<String>> {
-    let mut watch = Probation::new(&state.node, state.order.serial, etcd);
+    let mut check = HealthCheck::new(&state.node, state.order.serial, etcd);
     let (begun, mut good, mut logged) = (Instant::now(), None, String::new());
     loop {
-        let why = match runtime.block_on(watch.look())? {
-            Proof::Good => {
+        let why = match runtime.block_on(check.run())? {
+            HealthResult::Passed => {
                 let since = *good.get_or_insert_with(|| {
                     if !soak.is_zero() {
                         say(format!(
@@ -372,8 +379,8 @@ fn until_good(
                 }
                 String::new()
             }
-            Proof::Failed(why) if patience.is_some() => return Ok(Some(why)),
-            Proof::NotYet(why) | Proof::Failed(why) => {
+            HealthResult::Failed(why) if patience.is_some() => return Ok(Some(why)),
+            HealthResult::Pending(why) | HealthResult::Failed(why) => {
                 good = None;
                 why
             }

@@ -219,9 +219,9 @@ fn orders_and_deadlines(world: &World, at: usize, next: &mut Vec<World>) {
         let has_turn = waiting.is_some_and(|order| order.turn);
         after.nodes[at].at = if has_turn { At::Release } else { At::Ended };
     });
-    let is_proved = node.updated == node.order.as_ref().map(|order| order.serial);
+    let has_passed_health_check = node.updated == node.order.as_ref().map(|order| order.serial);
     with(
-        left.timeouts > 0 && node.at == At::Prove && !is_proved,
+        left.timeouts > 0 && node.at == At::CheckHealth && !has_passed_health_check,
         &|after| {
             after.left.timeouts -= 1;
             after.nodes[at].fails();

@@ -61,7 +61,7 @@ pub(super) enum At {
     Exchange,
     Exchanged,
     Reboot,
-    Prove,
+    CheckHealth,
     BackStop,
     /// The member serves clients, but the cluster can spare it.
     BackSure,

@@ -30,7 +30,7 @@ impl Model {
                 node.power_fails();
                 node.boots();
             }
-            At::Prove => return Ok(self.proves(after, at, &order)),
+            At::CheckHealth => return Ok(self.proves(after, at, &order)),
             At::BackStop if self.rules.waits_to_take_back && world.is_serving(at) => {
                 self.waits_to_take_back(&mut after, at, &order);
             }
@@ -82,28 +82,32 @@ impl Model {
     }
 
     fn resumes(&self, node: &mut Node, order: &Order) {
-        let is_proved = !order.back && node.updated == Some(order.serial);
-        let phase =
-            match (self.rules.resumption)(order.phase, order.boots, order.same_boot, is_proved) {
-                Resumption::Continue => order.phase,
-                Resumption::Enter { phase, counts } => {
-                    node.enter(phase);
-                    node.order.as_mut().unwrap().boots += u32::from(counts);
-                    phase
-                }
-                Resumption::PutBack { blame, .. } => {
-                    node.order.as_mut().unwrap().blame = blame;
-                    node.at = At::BackStop;
-                    return;
-                }
-                Resumption::PutBackAgain => {
-                    node.at = At::BackStop;
-                    return;
-                }
-            };
+        let has_passed_health_check = !order.back && node.updated == Some(order.serial);
+        let phase = match (self.rules.resumption)(
+            order.phase,
+            order.boots,
+            order.same_boot,
+            has_passed_health_check,
+        ) {
+            Resumption::Continue => order.phase,
+            Resumption::Enter { phase, counts } => {
+                node.enter(phase);
+                node.order.as_mut().unwrap().boots += u32::from(counts);
+                phase
+            }
+            Resumption::PutBack { blame, .. } => {
+                node.order.as_mut().unwrap().blame = blame;
+                node.at = At::BackStop;
+                return;
+            }
+            Resumption::PutBackAgain => {
+                node.at = At::BackStop;
+                return;
+            }
+        };
         node.at = match phase {
             Phase::Rebooting | Phase::RebootingBack => At::Reboot,
-            Phase::Proving => At::Prove,
+            Phase::CheckingHealth => At::CheckHealth,
             Phase::Recovering => At::Recover,
             Phase::Installing => At::Install,
             Phase::Withdrawing => At::Withdraw,
@@ -228,7 +232,7 @@ impl Model {
                 let (phase, next) = if self.scenario.reboots {
                     (Phase::Rebooting, At::Reboot)
                 } else {
-                    (Phase::Proving, At::Prove)
+                    (Phase::CheckingHealth, At::CheckHealth)
                 };
                 node.enter(phase);
                 node.at = next;

@@ -82,7 +82,7 @@ pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
         if effects::reboots(state.order.reboot, &state.replacement.files) {
             Phase::Rebooting
         } else {
-            Phase::Proving
+            Phase::CheckingHealth
         },
     )
 }
