@@ -62,7 +62,7 @@ struct Rules {
     checks_again: bool,
     /// Whether a member that serves clients delays a rollback until the cluster can spare the
     /// member.
-    waits_to_take_back: bool,
+    waits_to_revert: bool,
     /// Whether a rebuilt node reads the turn before it looks for an order on its disk.
     reads_turn_first: bool,
     /// Whether a node that was not installed again withdraws its request.
@@ -74,7 +74,7 @@ const RULES: Rules = Rules {
     taking: |agreed, turn| agreed.taking(turn).unwrap(),
     resumption,
     checks_again: true,
-    waits_to_take_back: true,
+    waits_to_revert: true,
     reads_turn_first: true,
     withdraws: true,
 };
@@ -186,7 +186,7 @@ impl Model {
     /// faults.
     fn is_stopping(world: &World) -> bool {
         let stops = |node: &Node| {
-            matches!(node.at, At::Confirmed | At::BackSure) || node.service == Service::Sure
+            matches!(node.at, At::Confirmed | At::RevertSure) || node.service == Service::Sure
         };
         world.nodes.iter().any(stops)
     }

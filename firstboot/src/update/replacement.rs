@@ -121,7 +121,7 @@ impl Places {
     }
 
     /// Replaces all files. If the replacement is interrupted, the caller must call
-    /// [`Places::take_back`] afterwards.
+    /// [`Places::revert`] afterwards.
     pub(super) fn replace(&self, replacement: &FileChanges, new: &Path) -> Result<()> {
         for folder in &replacement.folders {
             let there = files::look(&new.join(folder))?
@@ -139,7 +139,7 @@ impl Places {
     }
 
     /// Restores all kept files, and removes the new files. The operation can be repeated.
-    pub(super) fn take_back(&self, replacement: &FileChanges) -> Result<()> {
+    pub(super) fn revert(&self, replacement: &FileChanges) -> Result<()> {
         for FileChange { path, kind } in replacement.files.iter().rev() {
             files::remove_unfinished(&self.place(path))?;
             if *kind == Kind::Added {
@@ -325,8 +325,8 @@ mod tests {
                     files: replacement.files[steps - undone..].to_vec(),
                     ..replacement.clone()
                 };
-                places.take_back(&last).unwrap();
-                places.take_back(&replacement).unwrap();
+                places.revert(&last).unwrap();
+                places.revert(&replacement).unwrap();
                 assert_eq!(
                     all(&places.root),
                     before,

@@ -15,9 +15,9 @@ pub(super) enum Resumption {
     /// did not pass its health check.
     Enter { phase: Phase, counts: bool },
     /// Restore the previous image, for this reason. If `blame` is set, the release is at fault.
-    PutBack { why: String, blame: bool },
+    Revert { why: String, blame: bool },
     /// Repeat the restoration of the previous image.
-    PutBackAgain,
+    RevertAgain,
 }
 
 /// Decides how the order continues. `boots` is the number of boots that have counted so far.
@@ -27,12 +27,12 @@ pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, passed: bool
     let enter = |phase, counts| Resumption::Enter { phase, counts };
     match phase {
         Phase::Waiting | Phase::Recovering | Phase::Withdrawing => Resumption::Continue,
-        Phase::Replacing => Resumption::PutBack {
+        Phase::Replacing => Resumption::Revert {
             why: "the node stopped while it replaced files, for example because of a power cut. Run `firstboot update` again".to_owned(),
             blame: false,
         },
-        Phase::TakingBack => Resumption::PutBackAgain,
-        Phase::Rebooting | Phase::RebootingBack | Phase::CheckingHealth | Phase::Installing
+        Phase::Reverting => Resumption::RevertAgain,
+        Phase::Rebooting | Phase::RebootingReverted | Phase::CheckingHealth | Phase::Installing
             if same_boot =>
         {
             Resumption::Continue
@@ -41,12 +41,12 @@ pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, passed: bool
         Phase::Installing => enter(Phase::Withdrawing, false),
         // The update ordered this boot, so the boot does not count.
         Phase::Rebooting => enter(Phase::CheckingHealth, false),
-        Phase::RebootingBack => enter(Phase::Recovering, false),
+        Phase::RebootingReverted => enter(Phase::Recovering, false),
         // Do not roll back an image that has passed its health check: the node may no longer have
         // the turn, and other members may already run this image.
         Phase::CheckingHealth if passed => enter(Phase::CheckingHealth, false),
         Phase::CheckingHealth if boots + 1 < BOOTS => enter(Phase::CheckingHealth, true),
-        Phase::CheckingHealth => Resumption::PutBack {
+        Phase::CheckingHealth => Resumption::Revert {
             why: format!("the node booted {BOOTS} times and did not become healthy"),
             blame: true,
         },
@@ -81,7 +81,7 @@ mod tests {
         );
         let last = resumption(Phase::CheckingHealth, 1, false, false);
         assert!(
-            matches!(&last, Resumption::PutBack { blame: true, .. }),
+            matches!(&last, Resumption::Revert { blame: true, .. }),
             "{last:?}"
         );
         assert_eq!(
@@ -116,7 +116,7 @@ mod tests {
         for same_boot in [true, false] {
             let next = resumption(Phase::Replacing, 0, same_boot, false);
             assert!(
-                matches!(&next, Resumption::PutBack { blame: false, .. }),
+                matches!(&next, Resumption::Revert { blame: false, .. }),
                 "{next:?}"
             );
         }

@@ -192,7 +192,7 @@ impl Local {
         if let Some(last) = &self.last {
             let newer_look = self.look.as_ref().is_some_and(|look| look.at > last.at);
             match last.end {
-                UpdateResult::TakenBack if is_newer(last.serial) && failed != Some(last.serial) => {
+                UpdateResult::Reverted if is_newer(last.serial) && failed != Some(last.serial) => {
                     reasons.push(ReasonId::UpdateTakenBack.because(format!(
                         "this node rolled the image {} back on {}: {}",
                         last.serial,
@@ -200,13 +200,13 @@ impl Local {
                         last.why
                     )));
                 }
-                UpdateResult::Kept => reasons.push(ReasonId::UpdateKept.because(format!(
+                UpdateResult::NewImageKept => reasons.push(ReasonId::UpdateKept.because(format!(
                     "the image {} failed on this node on {}, but the node keeps it: {}",
                     last.serial,
                     rfc3339(last.at),
                     last.why
                 ))),
-                UpdateResult::GivenUp | UpdateResult::Refused
+                UpdateResult::NotStarted | UpdateResult::Refused
                     if is_newer(last.serial) && !newer_look =>
                 {
                     reasons.push(Reason::parse(&last.why).map(|why| {
@@ -268,7 +268,7 @@ fn under_way(state: &UpdateState) -> Reason {
         Phase::CheckingHealth => {
             format!("this node must pass the health check of the image {serial}")
         }
-        Phase::TakingBack | Phase::RebootingBack | Phase::Recovering => {
+        Phase::Reverting | Phase::RebootingReverted | Phase::Recovering => {
             format!("this node is restoring the image that it had before the image {serial}: {why}")
         }
     })

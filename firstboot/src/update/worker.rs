@@ -4,8 +4,8 @@
 mod downgrade;
 mod held_turn;
 mod reinstall;
+mod revert;
 mod steps;
-mod take_back;
 mod turn;
 
 use std::path::Path;
@@ -26,8 +26,8 @@ use downgrade::{end_interrupted_downgrade, older_etcd, prepare_cluster};
 use members::keys::Failed;
 use members::timestamp::now;
 use reinstall::{booted_old_system, restart_into_installer, withdraw};
-use steps::{give_up_leadership, last_of, plan_replacement, put_back, put_new, reboot, say};
-use take_back::{Return, wait_for_return};
+use revert::{RevertOption, wait_until_revertible};
+use steps::{give_up_leadership, install_new, last_of, plan_replacement, reboot, revert, say};
 use turn::{WAIT, may_begin, may_stop, release_turn_patiently, wait_until_spared};
 
 /// The unit that executes an order.
@@ -59,11 +59,11 @@ pub(super) fn run() -> Result<()> {
     loop {
         let ended = match state.phase {
             Phase::Waiting => wait(&mut state, &runtime)?,
-            Phase::Rebooting | Phase::RebootingBack => reboot(&mut state).map(|()| false)?,
+            Phase::Rebooting | Phase::RebootingReverted => reboot(&mut state).map(|()| false)?,
             Phase::Replacing | Phase::CheckingHealth => {
                 wait_for_health_check(&mut state, &runtime)?
             }
-            Phase::TakingBack | Phase::Recovering => recovered(&state, &runtime)?,
+            Phase::Reverting | Phase::Recovering => recovered(&state, &runtime)?,
             Phase::Installing => restart_into_installer(&mut state).map(|()| false)?,
             Phase::Withdrawing => return_to_old_system(&state, &runtime)?,
         };
@@ -75,7 +75,7 @@ pub(super) fn run() -> Result<()> {
 
 /// Returns whether the node must reboot before the update can continue.
 const fn is_rebooting(state: &UpdateState) -> bool {
-    matches!(state.phase, Phase::Rebooting | Phase::RebootingBack)
+    matches!(state.phase, Phase::Rebooting | Phase::RebootingReverted)
 }
 
 /// Restores a state in which all files belong to one image, after an interruption.
@@ -95,16 +95,16 @@ fn recover(state: &mut UpdateState) -> Result<()> {
             }
             state.enter(phase)
         }
-        Resumption::PutBack { why, blame } => {
+        Resumption::Revert { why, blame } => {
             (state.why, state.blame) = (state.why.take().or(Some(why)), blame);
             if state.phase == Phase::CheckingHealth && older_etcd(state)?.is_some() {
                 // Only the other members can report whether the older etcd may start, and the
                 // updater queries them in this phase.
                 return state.enter(Phase::CheckingHealth);
             }
-            put_back(state)
+            revert(state)
         }
-        Resumption::PutBackAgain => put_back(state),
+        Resumption::RevertAgain => revert(state),
     }
 }
 
@@ -133,7 +133,13 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
                 return end(state, runtime, &own, UpdateResult::Refused, why.to_string());
             }
             Decision::Wait(why) if now() >= state.order.until => {
-                return end(state, runtime, &own, UpdateResult::GivenUp, why.to_string());
+                return end(
+                    state,
+                    runtime,
+                    &own,
+                    UpdateResult::NotStarted,
+                    why.to_string(),
+                );
             }
             Decision::Wait(why) => {
                 let why = why.to_string();
@@ -148,7 +154,7 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     if state.order.reinstall.is_some() {
         reinstall::begin(state)?;
     } else if state.order.release.is_some() {
-        put_new(state)?;
+        install_new(state)?;
     } else {
         (state.why, state.blame) = (
             Some(format!(
@@ -157,7 +163,7 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
             )),
             true,
         );
-        put_back(state)?;
+        revert(state)?;
     }
     Ok(false)
 }
@@ -218,7 +224,7 @@ fn wait_for_health_check(state: &mut UpdateState, runtime: &Runtime) -> Result<b
         None => until_good(state, runtime, etcd, soak, Some(HEALTHY + soak))?,
     };
     if let Some(why) = why {
-        return take_back(state, runtime, &why);
+        return revert_failed_image(state, runtime, &why);
     }
     if !passed {
         commit(state)?;
@@ -255,7 +261,7 @@ fn commit(state: &UpdateState) -> Result<()> {
 
 /// Restores the previous image, if its etcd can start with the member's data. Returns whether the
 /// order has ended.
-fn take_back(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bool> {
+fn revert_failed_image(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bool> {
     say(format!(
         "the health check of the image {} failed: {why}",
         state.order.serial
@@ -263,7 +269,7 @@ fn take_back(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bo
     (state.why, state.blame) = (Some(why.to_owned()), true);
     if let Some(target) = older_etcd(state)? {
         state.write()?;
-        if let Return::Impossible(reason) = wait_for_return(state, runtime, target)? {
+        if let RevertOption::Impossible(reason) = wait_until_revertible(state, runtime, target)? {
             let why = format!("{why}. The previous image is not restored: {}", reason.text);
             state.why = Some(why.clone());
             state.write()?;
@@ -273,7 +279,7 @@ fn take_back(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bo
     } else {
         wait_until_spared(state, runtime, &ThisNode::read()?);
     }
-    put_back(state)?;
+    revert(state)?;
     Ok(false)
 }
 
@@ -290,7 +296,7 @@ fn kept(state: &UpdateState, runtime: &Runtime, why: String) -> Result<bool> {
     };
     release_turn_patiently(state, runtime, &ThisNode::read()?, Some(&failed))?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
-    state.end(UpdateResult::Kept, why).map(|_| true)
+    state.end(UpdateResult::NewImageKept, why).map(|_| true)
 }
 
 /// After the previous image has been restored, waits until the member is healthy, and then releases
@@ -327,7 +333,7 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
             if rollback {
                 UpdateResult::RolledBack
             } else {
-                UpdateResult::TakenBack
+                UpdateResult::Reverted
             },
             why,
         )
@@ -346,7 +352,7 @@ fn return_to_old_system(state: &UpdateState, runtime: &Runtime) -> Result<bool> 
         state,
         runtime,
         &ThisNode::read()?,
-        UpdateResult::GivenUp,
+        UpdateResult::NotStarted,
         why,
     )
 }

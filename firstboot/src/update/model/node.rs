@@ -35,7 +35,7 @@ pub(super) struct Order {
     /// Whether the node is still in the boot in which the phase began.
     pub(super) same_boot: bool,
     /// Whether the node is still in the boot in which the files were replaced.
-    pub(super) same_boot_as_exchange: bool,
+    pub(super) same_boot_as_replacement: bool,
     pub(super) turn: bool,
     pub(super) blame: bool,
     /// The image that is restored if the new image fails.
@@ -58,16 +58,16 @@ pub(super) enum At {
     /// The last check before the stop of etcd has passed.
     Confirmed,
     Stopped,
-    Exchange,
-    Exchanged,
+    ReplaceFiles,
+    ReplacedFiles,
     Reboot,
     CheckHealth,
-    BackStop,
+    RevertStop,
     /// The member serves clients, but the cluster can spare it.
-    BackSure,
-    BackStopped,
-    BackExchange,
-    BackExchanged,
+    RevertSure,
+    RevertStopped,
+    RevertFiles,
+    RevertedFiles,
     Recover,
     /// The node asks the server to install the machine.
     Install,
@@ -151,7 +151,7 @@ impl Node {
         self.service = Service::Down;
         self.at = At::Rest;
         if let Some(order) = &mut self.order {
-            (order.same_boot, order.same_boot_as_exchange) = (false, false);
+            (order.same_boot, order.same_boot_as_replacement) = (false, false);
         }
     }
 

@@ -23,7 +23,7 @@ impl Model {
             At::Wait | At::Seen(_) | At::Taking(_) | At::Prepared => {
                 return Ok(self.waits(after, at, &order));
             }
-            At::Confirmed | At::Stopped | At::Exchange | At::Exchanged => {
+            At::Confirmed | At::Stopped | At::ReplaceFiles | At::ReplacedFiles => {
                 return self.exchanges(after, at, &order).map(Some);
             }
             At::Reboot => {
@@ -31,14 +31,14 @@ impl Model {
                 node.boots();
             }
             At::CheckHealth => return Ok(self.proves(after, at, &order)),
-            At::BackStop if self.rules.waits_to_take_back && world.is_serving(at) => {
-                self.waits_to_take_back(&mut after, at, &order);
+            At::RevertStop if self.rules.waits_to_revert && world.is_serving(at) => {
+                self.waits_to_revert(&mut after, at, &order);
             }
-            At::BackStop
-            | At::BackSure
-            | At::BackStopped
-            | At::BackExchange
-            | At::BackExchanged => {
+            At::RevertStop
+            | At::RevertSure
+            | At::RevertStopped
+            | At::RevertFiles
+            | At::RevertedFiles => {
                 return self.takes_back(after, at, &order).map(Some);
             }
             At::Recover => {
@@ -95,23 +95,23 @@ impl Model {
                 node.order.as_mut().unwrap().boots += u32::from(counts);
                 phase
             }
-            Resumption::PutBack { blame, .. } => {
+            Resumption::Revert { blame, .. } => {
                 node.order.as_mut().unwrap().blame = blame;
-                node.at = At::BackStop;
+                node.at = At::RevertStop;
                 return;
             }
-            Resumption::PutBackAgain => {
-                node.at = At::BackStop;
+            Resumption::RevertAgain => {
+                node.at = At::RevertStop;
                 return;
             }
         };
         node.at = match phase {
-            Phase::Rebooting | Phase::RebootingBack => At::Reboot,
+            Phase::Rebooting | Phase::RebootingReverted => At::Reboot,
             Phase::CheckingHealth => At::CheckHealth,
             Phase::Recovering => At::Recover,
             Phase::Installing => At::Install,
             Phase::Withdrawing => At::Withdraw,
-            Phase::Waiting | Phase::Replacing | Phase::TakingBack => At::Wait,
+            Phase::Waiting | Phase::Replacing | Phase::Reverting => At::Wait,
         };
         if !matches!(node.at, At::Reboot | At::Install) {
             node.start_service();
@@ -210,7 +210,7 @@ impl Model {
                 node.order.as_mut().unwrap().blame = order.back;
                 node.service = Service::Down;
                 node.at = if order.back {
-                    At::BackStopped
+                    At::RevertStopped
                 } else {
                     At::Stopped
                 };
@@ -222,11 +222,11 @@ impl Model {
             }
             At::Stopped => {
                 node.enter(Phase::Replacing);
-                node.order.as_mut().unwrap().same_boot_as_exchange = true;
-                (node.files, node.at) = (Files::Mixed, At::Exchange);
+                node.order.as_mut().unwrap().same_boot_as_replacement = true;
+                (node.files, node.at) = (Files::Mixed, At::ReplaceFiles);
             }
-            At::Exchange => {
-                (node.files, node.at) = (Files::Whole(order.serial), At::Exchanged);
+            At::ReplaceFiles => {
+                (node.files, node.at) = (Files::Whole(order.serial), At::ReplacedFiles);
             }
             _ => {
                 let (phase, next) = if self.scenario.reboots {
@@ -244,7 +244,7 @@ impl Model {
 
     /// Waits until the cluster can spare this member, which still serves clients although its image
     /// failed.
-    fn waits_to_take_back(&self, after: &mut World, at: usize, order: &Order) {
+    fn waits_to_revert(&self, after: &mut World, at: usize, order: &Order) {
         let agreed = after.read(order.serial);
         match &agreed.turn.value {
             None => {
@@ -252,7 +252,7 @@ impl Model {
                 after.execute(&(self.rules.taking)(&agreed, &turn));
             }
             Some(turn) if turn.node == self.names[at] && after.is_healthy(at, true) => {
-                after.nodes[at].at = At::BackSure;
+                after.nodes[at].at = At::RevertSure;
             }
             Some(_) => {}
         }
@@ -269,27 +269,27 @@ impl Model {
     fn takes_back(&self, mut after: World, at: usize, order: &Order) -> Result<World, String> {
         let node = &mut after.nodes[at];
         match node.at {
-            At::BackStop | At::BackSure => {
-                (node.service, node.at) = (Service::Down, At::BackStopped);
+            At::RevertStop | At::RevertSure => {
+                (node.service, node.at) = (Service::Down, At::RevertStopped);
                 self.stop(&mut after, at)?;
             }
-            At::BackStopped => {
+            At::RevertStopped => {
                 if !order.back && node.updated == Some(order.serial) {
                     return Err(format!(
                         "{} restores the previous image after a passed health check",
                         self.names[at]
                     ));
                 }
-                node.enter(Phase::TakingBack);
-                (node.files, node.at) = (Files::Mixed, At::BackExchange);
+                node.enter(Phase::Reverting);
+                (node.files, node.at) = (Files::Mixed, At::RevertFiles);
             }
-            At::BackExchange => {
-                (node.files, node.at) = (Files::Whole(order.before), At::BackExchanged);
+            At::RevertFiles => {
+                (node.files, node.at) = (Files::Whole(order.before), At::RevertedFiles);
             }
             _ => {
-                let reboots = self.scenario.reboots && !order.same_boot_as_exchange;
+                let reboots = self.scenario.reboots && !order.same_boot_as_replacement;
                 node.enter(if reboots {
-                    Phase::RebootingBack
+                    Phase::RebootingReverted
                 } else {
                     Phase::Recovering
                 });
@@ -328,7 +328,7 @@ impl Node {
             phase: Phase::Waiting,
             boots: 0,
             same_boot: true,
-            same_boot_as_exchange: false,
+            same_boot_as_replacement: false,
             turn: false,
             blame: false,
             before,
@@ -341,6 +341,6 @@ impl Node {
         if let Some(order) = &mut self.order {
             order.blame = true;
         }
-        self.at = At::BackStop;
+        self.at = At::RevertStop;
     }
 }

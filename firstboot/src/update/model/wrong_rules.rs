@@ -70,7 +70,7 @@ fn continuations() -> Vec<Case> {
         (
             "a member that serves restores the previous image at any time",
             Rules {
-                waits_to_take_back: false,
+                waits_to_revert: false,
                 ..RULES
             },
             3,

@@ -120,7 +120,7 @@ fn the_shared_state_of_the_members_is_shown() {
 fn a_node_that_keeps_a_failed_image_reports_it() {
     let why = "etcd died. The previous image is not restored: the cluster's version is 3.6";
     let kept = Local {
-        last: Some(ended(UpdateResult::Kept, 6, why)),
+        last: Some(ended(UpdateResult::NewImageKept, 6, why)),
         ..local()
     };
     says(
@@ -156,7 +156,7 @@ fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
     };
     let busy = Local {
         state: Some(state),
-        last: Some(ended(UpdateResult::TakenBack, 7, "a power cut")),
+        last: Some(ended(UpdateResult::Reverted, 7, "a power cut")),
         look: Some(look(Some(7), Some(6), Some("closed [update-window]"))),
         ..local()
     };
@@ -220,13 +220,13 @@ fn the_outcome_of_the_last_update_is_shown_until_it_is_outdated() {
         ..local()
     };
     says(
-        with(ended(UpdateResult::TakenBack, 7, "a power cut")),
+        with(ended(UpdateResult::Reverted, 7, "a power cut")),
         Agreed::default(),
         &["image: 6", "a power cut [update-taken-back]"],
     );
     says(
         with(ended(
-            UpdateResult::GivenUp,
+            UpdateResult::NotStarted,
             7,
             "etcd-2 has the turn [update-turn]",
         )),
@@ -234,7 +234,7 @@ fn the_outcome_of_the_last_update_is_shown_until_it_is_outdated() {
         &["image: 6", "etcd-2 has the turn [update-turn]"],
     );
     says(
-        with(ended(UpdateResult::TakenBack, 5, "x")),
+        with(ended(UpdateResult::Reverted, 5, "x")),
         Agreed::default(),
         &["image: 6"],
     );

@@ -59,7 +59,7 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
 }
 
 /// Stops etcd, and installs the files of the new image.
-pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
+pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
     let places = Places::of_node();
     say(format!(
         "stopping etcd, and replacing {} files with those of the image {}",
@@ -89,7 +89,7 @@ pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
 
 /// Restores the files of the previous image. Afterwards, the caller must start firstboot.service,
 /// except at boot, when the service starts by itself.
-pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
+pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
     say(format!(
         "restoring the image that this node had before the image {}: {}",
         state.order.serial,
@@ -99,9 +99,9 @@ pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
     let _lock = Lock::take()?;
     let reversed = apply::reversed(&state.replacement.files);
     apply::before(&reversed, &mut say);
-    state.enter(Phase::TakingBack)?;
+    state.enter(Phase::Reverting)?;
     let places = Places::of_node();
-    places.take_back(&state.replacement)?;
+    places.revert(&state.replacement)?;
     apply::after(
         &reversed,
         places.present(&state.replacement, true),
@@ -112,7 +112,7 @@ pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
     let booted = state.replacement_boot != boot()?;
     state.enter(
         if booted && effects::reboots(state.order.reboot, &reversed) {
-            Phase::RebootingBack
+            Phase::RebootingReverted
         } else {
             Phase::Recovering
         },
@@ -196,7 +196,7 @@ pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
     request_reboot();
     // Continue without the reboot, because a member that stays down while its update cannot
     // continue would block the updates of the whole cluster.
-    if state.phase == Phase::RebootingBack {
+    if state.phase == Phase::RebootingReverted {
         say("this node did not reboot. Reboot it to apply the files of the previous image");
         return state.enter(Phase::Recovering);
     }
@@ -204,5 +204,5 @@ pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
         "the node did not reboot within {} s",
         REBOOT_TIMEOUT.as_secs()
     ));
-    put_back(state)
+    revert(state)
 }
