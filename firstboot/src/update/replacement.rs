@@ -16,21 +16,21 @@ use super::state::FileChanges;
 use crate::files::{self, DesiredDir, ROOT};
 use crate::paths;
 
-/// The folders that a replacement uses.
+/// Replaces and restores the files of an image.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Replacer {
     /// The root of the files in use.
     root: PathBuf,
     /// The folder that contains the kept files.
-    before: PathBuf,
+    previous: PathBuf,
 }
 
-impl Places {
+impl Replacer {
     /// Returns the folders of this node.
     pub(super) fn of_node() -> Self {
         Self {
             root: PathBuf::from("/"),
-            before: PathBuf::from(paths::UPDATE_BEFORE),
+            previous: PathBuf::from(paths::UPDATE_PREVIOUS),
         }
     }
 
@@ -39,7 +39,7 @@ impl Places {
     }
 
     fn kept(&self, path: &str) -> PathBuf {
-        self.before.join(path)
+        self.previous.join(path)
     }
 
     /// Plans the replacement according to the files on the disk, because a file that is new in the
@@ -105,8 +105,8 @@ impl Places {
     /// Gives all files that the replacement will replace or remove a second name, durably. Does not
     /// change the system yet.
     pub(super) fn keep_previous(&self, replacement: &FileChanges) -> Result<()> {
-        files::remove_all(&self.before)?;
-        DesiredDir::new(&self.before, 0o700, ROOT).make()?;
+        files::remove_all(&self.previous)?;
+        DesiredDir::new(&self.previous, 0o700, ROOT).make()?;
         for change in replacement
             .files
             .iter()
@@ -121,7 +121,7 @@ impl Places {
     }
 
     /// Replaces all files. If the replacement is interrupted, the caller must call
-    /// [`Places::revert`] afterwards.
+    /// [`Replacer::revert`] afterwards.
     pub(super) fn replace(&self, replacement: &FileChanges, new: &Path) -> Result<()> {
         for folder in &replacement.folders {
             let there = files::look(&new.join(folder))?
@@ -253,30 +253,30 @@ mod tests {
 
     /// Creates a node with the old image. The base system already has a file that the next image
     /// adds.
-    fn node(folder: &Path) -> (Places, PathBuf) {
-        let places = Places {
+    fn node(folder: &Path) -> (Replacer, PathBuf) {
+        let replacer = Replacer {
             root: folder.join("root"),
-            before: folder.join("state/before"),
+            previous: folder.join("state/before"),
         };
         let new = folder.join("state/new");
         let unlisted = |word| UNLISTED.map(|path| (path, word));
-        write(&places.root, &OLD);
-        write(&places.root, &unlisted("old"));
-        write(&places.root, &[("etc/base", "the base system's")]);
+        write(&replacer.root, &OLD);
+        write(&replacer.root, &unlisted("old"));
+        write(&replacer.root, &[("etc/base", "the base system's")]);
         write(&new, &NEW);
         write(&new, &unlisted("new"));
-        (places, new)
+        (replacer, new)
     }
 
     #[test]
     fn a_replacement_installs_the_new_files_and_keeps_the_rest() {
         let folder = tempfile::tempdir().unwrap();
-        let (places, new) = node(folder.path());
-        let replacement = places.plan(&file_list(&OLD), &file_list(&NEW)).unwrap();
-        places.keep_previous(&replacement).unwrap();
-        places.replace(&replacement, &new).unwrap();
-        assert_eq!(all(&places.root), all(&new));
-        for path in places.present(&replacement, false) {
+        let (replacer, new) = node(folder.path());
+        let replacement = replacer.plan(&file_list(&OLD), &file_list(&NEW)).unwrap();
+        replacer.keep_previous(&replacement).unwrap();
+        replacer.replace(&replacement, &new).unwrap();
+        assert_eq!(all(&replacer.root), all(&new));
+        for path in replacer.present(&replacement, false) {
             assert!(path.exists(), "{}", path.display());
         }
     }
@@ -286,8 +286,8 @@ mod tests {
     fn an_interrupted_replacement_can_always_be_undone() {
         let steps = {
             let folder = tempfile::tempdir().unwrap();
-            let (places, _) = node(folder.path());
-            places
+            let (replacer, _) = node(folder.path());
+            replacer
                 .plan(&file_list(&OLD), &file_list(&NEW))
                 .unwrap()
                 .files
@@ -296,12 +296,12 @@ mod tests {
         for done in 0..=steps {
             for undone in [0, 1, steps / 2, steps] {
                 let folder = tempfile::tempdir().unwrap();
-                let (places, new) = node(folder.path());
-                let before = all(&places.root);
-                let replacement = places.plan(&file_list(&OLD), &file_list(&NEW)).unwrap();
-                places.keep_previous(&replacement).unwrap();
+                let (replacer, new) = node(folder.path());
+                let before = all(&replacer.root);
+                let replacement = replacer.plan(&file_list(&OLD), &file_list(&NEW)).unwrap();
+                replacer.keep_previous(&replacement).unwrap();
                 assert_eq!(
-                    all(&places.root),
+                    all(&replacer.root),
                     before,
                     "the files changed when they were kept"
                 );
@@ -309,14 +309,14 @@ mod tests {
                     files: replacement.files[..done].to_vec(),
                     ..replacement.clone()
                 };
-                places.replace(&first, &new).unwrap();
+                replacer.replace(&first, &new).unwrap();
                 // Create the unfinished second name of the next file, as a power cut leaves it.
                 if let Some(next) = replacement
                     .files
                     .get(done)
                     .filter(|next| next.kind != Kind::Removed)
                 {
-                    let place = places.place(&next.path);
+                    let place = replacer.place(&next.path);
                     let temp = place
                         .with_file_name(format!(".{}.new", place.file_name().unwrap().display()));
                     fs::write(temp, "half").unwrap();
@@ -325,14 +325,14 @@ mod tests {
                     files: replacement.files[steps - undone..].to_vec(),
                     ..replacement.clone()
                 };
-                places.revert(&last).unwrap();
-                places.revert(&replacement).unwrap();
+                replacer.revert(&last).unwrap();
+                replacer.revert(&replacement).unwrap();
                 assert_eq!(
-                    all(&places.root),
+                    all(&replacer.root),
                     before,
                     "{done} of {steps} files replaced, {undone} files already restored"
                 );
-                for path in places.present(&replacement, true) {
+                for path in replacer.present(&replacement, true) {
                     assert!(path.exists(), "{}", path.display());
                 }
             }

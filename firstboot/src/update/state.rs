@@ -263,12 +263,12 @@ impl OrderOutcome {
 impl LastCheck {
     /// Returns the last check for a newer image.
     pub(super) fn read() -> Result<Option<Self>> {
-        read(paths::UPDATE_LOOK)
+        read(paths::UPDATE_LAST_CHECK)
     }
 
     /// Writes the result of the check to the disk durably.
     pub(super) fn write(&self) -> Result<()> {
-        write(paths::UPDATE_LOOK, self)
+        write(paths::UPDATE_LAST_CHECK, self)
     }
 }
 

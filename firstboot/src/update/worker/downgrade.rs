@@ -46,7 +46,7 @@ fn kept_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     if !state.replacement.files.iter().any(is_replaced) {
         return Ok(None);
     }
-    let kept = format!("{}{}", paths::UPDATE_BEFORE, paths::CLUSTER);
+    let kept = format!("{}{}", paths::UPDATE_PREVIOUS, paths::CLUSTER);
     let image: VersionOfImage = serde_json::from_slice(&files::read(&kept)?)
         .with_context(|| format!("{kept} does not contain an etcd version"))?;
     Ok(Some(image.etcd.version))

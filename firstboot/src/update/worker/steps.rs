@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::super::replacement::Places;
+use super::super::replacement::Replacer;
 use super::super::state::{Phase, UpdateState, Updated, boot};
 use super::super::this_node::ThisNode;
 use super::super::{apply, check, effects, stage};
@@ -44,8 +44,8 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
         return Ok(());
     };
     let staged = stage::staged(release, &state.node)?;
-    let places = Places::of_node();
-    state.replacement = places.plan(&check::own_file_list()?, &staged.file_list)?;
+    let replacer = Replacer::of_node();
+    state.replacement = replacer.plan(&check::own_file_list()?, &staged.file_list)?;
     // The files that were kept for the last update are deleted, so the last update can no longer be
     // rolled back.
     if let Some(updated) = Updated::read()?.filter(|updated| updated.replacement.is_some()) {
@@ -55,12 +55,12 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
         }
         .write()?;
     }
-    places.keep_previous(&state.replacement)
+    replacer.keep_previous(&state.replacement)
 }
 
 /// Stops etcd, and installs the files of the new image.
 pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
-    let places = Places::of_node();
+    let replacer = Replacer::of_node();
     say(format!(
         "stopping etcd, and replacing {} files with those of the image {}",
         state.replacement.files.len(),
@@ -68,13 +68,13 @@ pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
     ));
     stop()?;
     let _lock = Lock::take()?;
-    apply::before(&state.replacement.files, &mut say);
+    apply::stop_removed_units(&state.replacement.files, &mut say);
     state.replacement_boot = boot()?;
     state.enter(Phase::Replacing)?;
-    places.replace(&state.replacement, Path::new(paths::UPDATE_NEW))?;
-    apply::after(
+    replacer.replace(&state.replacement, Path::new(paths::UPDATE_NEW))?;
+    apply::apply_effects(
         &state.replacement.files,
-        places.present(&state.replacement, false),
+        replacer.present(&state.replacement, false),
         &mut say,
     )?;
     state.boots = 0;
@@ -98,13 +98,13 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
     stop()?;
     let _lock = Lock::take()?;
     let reversed = apply::reversed(&state.replacement.files);
-    apply::before(&reversed, &mut say);
+    apply::stop_removed_units(&reversed, &mut say);
     state.enter(Phase::Reverting)?;
-    let places = Places::of_node();
-    places.revert(&state.replacement)?;
-    apply::after(
+    let replacer = Replacer::of_node();
+    replacer.revert(&state.replacement)?;
+    apply::apply_effects(
         &reversed,
-        places.present(&state.replacement, true),
+        replacer.present(&state.replacement, true),
         &mut say,
     )?;
     // Without a reboot since the replacement, the system still uses the settings of the previous
