@@ -56,4 +56,4 @@ pub(crate) fn in_progress() -> anyhow::Result<bool> {
 
 pub(crate) use command::{Options, run};
 pub(crate) use renew::{Options as RenewOptions, run as renew};
-pub(crate) use update_turn::return_turn_of_previous_self;
+pub(crate) use update_turn::release_turn_of_previous_disk;

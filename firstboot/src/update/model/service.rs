@@ -5,7 +5,7 @@ use super::node::{Files, Service};
 use super::{Image, Model, World};
 use crate::update::cluster::Agreed;
 use crate::update::transaction::Transaction;
-use crate::update::update_turn::is_of_previous_self;
+use crate::update::update_turn::is_of_previous_disk;
 use members::keys::{Key, RESTART, UpdateTurn};
 
 impl Model {
@@ -83,7 +83,7 @@ impl Model {
         let has_order = world.nodes[at].order.is_some() && read.is_some();
         let agreed = read.unwrap_or_else(|| world.read(0));
         world.nodes[at].service = Service::Done;
-        if is_of_previous_self(&agreed.turn, name, has_order)
+        if is_of_previous_disk(&agreed.turn, name, has_order)
             && let Some(release) = agreed.releasing(name, 0, None).unwrap()
         {
             world.execute(&release);
