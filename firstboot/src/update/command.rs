@@ -5,13 +5,13 @@ use recipes::{Label, ReleaseDocument};
 use serde::Serialize;
 
 use super::check_release::{ReleaseCheck, check_release};
-use super::cluster::{self, Agreed};
 use super::document::{self, Newer};
 use super::follow::follow;
 use super::order::begin;
 use super::source::Source;
 use super::state::{LastCheck, OrderOutcome, UpdateOrder, UpdateState, Updated};
 use super::this_node::ThisNode;
+use super::update_keys::{self, UpdateKeys};
 use super::{check, reinstall, scheduled, stage, worker};
 use crate::etcd::{Client, installed_credentials};
 use crate::exit::{Exit, not_ready, refused};
@@ -107,12 +107,12 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
             node: host(),
             since: now(),
         };
-        ask(async |client| cluster::halt(&client, &halt).await)?;
+        ask(async |client| update_keys::halt(&client, &halt).await)?;
         say("from now on, no node begins an update. `firstboot update --resume` ends the halt");
         return Ok(None);
     }
     if options.resume {
-        ask(async |client| cluster::resume(&client).await)?;
+        ask(async |client| update_keys::resume(&client).await)?;
         say("nodes may begin updates again");
         return Ok(None);
     }
@@ -177,7 +177,7 @@ fn install(
     lock: Lock,
 ) -> Result<OrderOutcome> {
     if options.retry {
-        ask(async |client| cluster::clear_failed(&client, order.serial).await)?;
+        ask(async |client| update_keys::clear_failed(&client, order.serial).await)?;
     }
     let state = begin(own, order)?;
     // Release the lock, because the unit needs it.
@@ -350,10 +350,10 @@ fn ask<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
 }
 
 async fn break_turn(client: &Client, node: &Label) -> Result<()> {
-    let agreed = Agreed::read(client, 0).await?;
-    match &agreed.turn.value {
+    let update_keys = UpdateKeys::read(client, 0).await?;
+    match &update_keys.turn.value {
         Some(turn) if turn.node == *node => {
-            let release = agreed.releasing(node, 0, None)?;
+            let release = update_keys.releasing(node, 0, None)?;
             let release = release.context("a bug: a turn that cannot be released")?;
             if !release.execute(client).await? {
                 return Err(not_ready("the turn changed in the meantime. Try again"));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use recipes::{EtcdVersion, Label};
 
-use super::{cluster, peer_connections};
+use super::{peer_connections, update_keys};
 use crate::diagnosis;
 use crate::etcd::{Client, installed_credentials};
 use crate::operator::UNIT;
@@ -157,7 +157,7 @@ impl<'a> HealthCheck<'a> {
                 "etcd {running} runs, but the image has {etcd}"
             )));
         }
-        cluster::write_through(&client, self.node, self.serial).await?;
+        update_keys::write_through(&client, self.node, self.serial).await?;
         Ok(None)
     }
 }

@@ -4,8 +4,8 @@
 //! `source` fetches a release, and `check_release` compares it with this node. `stage` unpacks the
 //! image next to the image in use. `worker` then executes the order in a separate unit. The worker
 //! waits until the cluster can spare this member (`preconditions`), and takes the turn, on which
-//! the members agree through etcd (`cluster`, `transaction`). For an older minor version of etcd,
-//! the members first downgrade the cluster (`etcd_version`). The worker replaces the files
+//! the members agree through etcd (`update_keys`, `transaction`). For an older minor version of
+//! etcd, the members first downgrade the cluster (`etcd_version`). The worker replaces the files
 //! (`replacement`) that `file_changes` lists, and makes the running system use them (`apply`) with
 //! the actions that `effects` lists. Then the worker waits until the member has passed its health
 //! check (`health_check`), or restores the previous image. With `--reinstall`, the worker has the
@@ -19,7 +19,6 @@
 mod apply;
 mod check;
 mod check_release;
-mod cluster;
 mod command;
 mod document;
 mod effects;
@@ -44,6 +43,7 @@ mod state;
 pub(crate) mod summary;
 mod this_node;
 mod transaction;
+mod update_keys;
 mod update_turn;
 mod window;
 mod worker;

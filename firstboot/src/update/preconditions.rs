@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use recipes::{ClusterDocument, EtcdVersion};
 
 use super::this_node::ThisNode;
-use super::{cluster, etcd_version};
+use super::{etcd_version, update_keys};
 use crate::etcd::{Client, Credentials};
 use crate::exit::not_ready;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others};
@@ -103,7 +103,7 @@ pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
         .await?
         .0
         .map(|record| record.time);
-    let newest = scheduled.max(cluster::snapshot_time(client).await?);
+    let newest = scheduled.max(update_keys::snapshot_time(client).await?);
     Ok(newest.is_some_and(|time| time + SNAPSHOT > now()))
 }
 

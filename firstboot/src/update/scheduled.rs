@@ -10,11 +10,11 @@ use recipes::ReleaseDocument;
 use recipes::update::{Auto, Update};
 
 use super::check_release::{ReleaseCheck, check_release};
-use super::cluster::{Agreed, Decision};
 use super::order::begin;
 use super::source::Source;
 use super::state::{LastCheck, UpdateOrder, UpdateState};
 use super::this_node::ThisNode;
+use super::update_keys::{TurnDecision, UpdateKeys};
 use super::{document, preconditions, stage, window, worker};
 use crate::etcd::installed_credentials;
 use crate::exit::{Exit, code_of, reason_of, refused};
@@ -160,14 +160,14 @@ async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Re
     let serial = release.serial;
     let credentials = installed_credentials()?;
     let client = preconditions::own_member(&credentials).await?;
-    let agreed = Agreed::read(&client, serial).await?;
-    Ok(match agreed.decide(&own.node, serial, false) {
-        Decision::Take | Decision::Mine => {
+    let update_keys = UpdateKeys::read(&client, serial).await?;
+    Ok(match update_keys.decide(&own.node, serial, false) {
+        TurnDecision::Take | TurnDecision::Held => {
             preconditions::obstacle(own, &credentials, false, release.etcd).await?
         }
         // Do not wait for the turn, because the order itself waits for it, and then starts as soon
         // as the other node has finished.
-        Decision::Wait(why) if why.id == Some(ReasonId::UpdateTurn) => None,
-        Decision::Wait(why) | Decision::Refuse(why) => Some(why),
+        TurnDecision::Wait(why) if why.id == Some(ReasonId::UpdateTurn) => None,
+        TurnDecision::Wait(why) | TurnDecision::Refuse(why) => Some(why),
     })
 }

@@ -5,8 +5,8 @@ use anyhow::Result;
 use recipes::{ClusterDocument, Sha256};
 use serde::Serialize;
 
-use super::cluster::Agreed;
 use super::state::{LastCheck, OrderOutcome, Phase, UpdateResult, UpdateState, Updated, boot};
+use super::update_keys::UpdateKeys;
 use crate::etcd::{Client, Credentials};
 use crate::reason::{Reason, ReasonId};
 use crate::{files, paths};
@@ -81,40 +81,40 @@ impl Summary {
             errors.push(Reason::from(format!("{error:#}")));
             Local::default()
         });
-        let agreed = async {
+        let update_keys = async {
             let Some(endpoint) = endpoint else {
-                return Ok(Agreed::default());
+                return Ok(UpdateKeys::default());
             };
-            Agreed::latest(&Client::connect(endpoint, credentials).await?).await
+            UpdateKeys::latest(&Client::connect(endpoint, credentials).await?).await
         };
-        let agreed = agreed.await.unwrap_or_else(|error: anyhow::Error| {
+        let update_keys = update_keys.await.unwrap_or_else(|error: anyhow::Error| {
             errors.push(format!("cannot read the state of updates: {error:#}").into());
-            Agreed::default()
+            UpdateKeys::default()
         });
         let auto = cluster
             .update
             .as_ref()
             .is_some_and(|update| update.auto().is_some());
-        let mut summary = Self::of(auto, local, agreed);
+        let mut summary = Self::of(auto, local, update_keys);
         summary.reasons.extend(errors);
         summary
     }
 
     /// Computes the summary from these facts, without I/O.
-    fn of(auto: bool, local: Local, agreed: Agreed) -> Self {
+    fn of(auto: bool, local: Local, update_keys: UpdateKeys) -> Self {
         let serial = local.serial();
         let mut reasons = Vec::new();
         let busy = local.state.as_ref().map(under_way);
         let own = local.state.as_ref().map(|state| &state.node);
         reasons.extend(busy);
-        let turn = agreed.turn.value.as_ref();
+        let turn = update_keys.turn.value.as_ref();
         reasons.extend(
             turn.filter(|turn| Some(&turn.node) != own)
                 .map(UpdateTurn::reason),
         );
-        reasons.extend(agreed.halt.value.as_ref().map(Halt::reason));
-        let newest = agreed.newest.value.map_or(0, |newest| newest.serial);
-        let failed = agreed.failed.value.clone();
+        reasons.extend(update_keys.halt.value.as_ref().map(Halt::reason));
+        let newest = update_keys.newest.value.map_or(0, |newest| newest.serial);
+        let failed = update_keys.failed.value.clone();
         let is_newer = |other: u64| serial.is_none_or(|serial| other > serial);
         if let Some(failed) = failed.as_ref().filter(|_| is_newer(newest)) {
             reasons.push(failed.reason(newest));
@@ -140,8 +140,8 @@ impl Summary {
                 rollback: state.order.release.is_none(),
                 reinstall: state.order.reinstall.is_some(),
             }),
-            turn: agreed.turn.value,
-            halt: agreed.halt.value,
+            turn: update_keys.turn.value,
+            halt: update_keys.halt.value,
             failed: failed.map(|failed| FailedRelease {
                 serial: newest,
                 failed,

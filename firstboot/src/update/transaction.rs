@@ -7,7 +7,7 @@ use recipes::Label;
 
 use members::keys::{Failed, HALT, NEWEST_RELEASE, Newest, failed_key};
 
-use super::cluster::Agreed;
+use super::update_keys::UpdateKeys;
 use crate::etcd::Client;
 use members::keys::{RESTART, TURN, UpdateTurn};
 
@@ -38,7 +38,7 @@ impl Transaction {
     }
 }
 
-impl Agreed {
+impl UpdateKeys {
     /// Returns the transaction that takes the turn. The transaction always writes `NEWEST_RELEASE`,
     /// so that a changed revision of this key shows that another member has taken and released the
     /// turn since the keys were read.

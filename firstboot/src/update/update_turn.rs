@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use recipes::Label;
 
-use super::cluster::Agreed;
+use super::update_keys::UpdateKeys;
 use crate::etcd::{Client, installed_credentials};
 use crate::identity::Identity;
 use crate::output::say;
@@ -42,13 +42,13 @@ fn release(identity: &Identity) -> Result<()> {
         .build()?;
     runtime.block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
-        let agreed = Agreed::read(&client, 0).await?;
+        let update_keys = UpdateKeys::read(&client, 0).await?;
         // An order is stored before the node takes the turn, and deleted after the node has
         // released the turn. Read the turn before the order, because an order that starts after the
         // read takes a new turn.
         let has_order = files::exists(Path::new(paths::UPDATE_STATE))?;
-        if is_of_previous_disk(&agreed.turn, node, has_order)
-            && let Some(release) = agreed.releasing(node, 0, None)?
+        if is_of_previous_disk(&update_keys.turn, node, has_order)
+            && let Some(release) = update_keys.releasing(node, 0, None)?
             && release.execute(&client).await?
         {
             say(

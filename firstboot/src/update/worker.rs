@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::runtime::Runtime;
 
-use super::cluster::Decision;
 use super::health_check::{HealthCheck, HealthResult};
 use super::resume::{Resumption, resumption};
 use super::state::{Phase, UpdateResult, UpdateState, Updated, boot};
 use super::this_node::ThisNode;
+use super::update_keys::TurnDecision;
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
 use crate::{files, paths, systemd};
@@ -124,15 +124,17 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     loop {
         let decision = match decide(state, runtime, &own, &mut snapshot) {
             Ok(decision) => decision,
-            Err(error) if code_of(&error) == Exit::Refused => Decision::Refuse(reason_of(&error)),
-            Err(error) => Decision::Wait(reason_of(&error)),
+            Err(error) if code_of(&error) == Exit::Refused => {
+                TurnDecision::Refuse(reason_of(&error))
+            }
+            Err(error) => TurnDecision::Wait(reason_of(&error)),
         };
         match decision {
-            Decision::Take | Decision::Mine => break,
-            Decision::Refuse(why) => {
+            TurnDecision::Take | TurnDecision::Held => break,
+            TurnDecision::Refuse(why) => {
                 return end(state, runtime, &own, UpdateResult::Refused, why.to_string());
             }
-            Decision::Wait(why) if now() >= state.order.until => {
+            TurnDecision::Wait(why) if now() >= state.order.until => {
                 return end(
                     state,
                     runtime,
@@ -141,7 +143,7 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
                     why.to_string(),
                 );
             }
-            Decision::Wait(why) => {
+            TurnDecision::Wait(why) => {
                 let why = why.to_string();
                 if why != logged {
                     say(format!("waiting: {why}"));
@@ -169,16 +171,16 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
 }
 
 /// Takes the turn and prepares the replacement of files, if this member may start. Returns
-/// [`Decision::Mine`] if the member must stop etcd now.
+/// [`TurnDecision::Held`] if the member must stop etcd now.
 fn decide(
     state: &mut UpdateState,
     runtime: &Runtime,
     own: &ThisNode,
     snapshot: &mut bool,
-) -> Result<Decision> {
+) -> Result<TurnDecision> {
     runtime.block_on(end_interrupted_downgrade(state, own))?;
     let decision = runtime.block_on(may_begin(state, own, snapshot))?;
-    if decision != Decision::Mine {
+    if decision != TurnDecision::Held {
         return Ok(decision);
     }
     if let Some(decision) = runtime.block_on(prepare_cluster(state, own))? {

@@ -83,8 +83,8 @@ impl Model {
 
     /// Returns the state after an operator has released the turn of a node that seems to be lost.
     fn break_turn(&self, world: &World) -> Option<World> {
-        let agreed = world.read(0);
-        let holder = &agreed.turn.value.as_ref()?.node;
+        let update_keys = world.read(0);
+        let holder = &update_keys.turn.value.as_ref()?.node;
         let at = self.names.iter().position(|name| name == holder)?;
         let is_gone = world.nodes[at].power != Power::On || world.nodes[at].cut;
         if world.left.breaks == 0 || !is_gone || !world.has_quorum() {
@@ -92,7 +92,7 @@ impl Model {
         }
         let mut after = world.clone();
         after.left.breaks -= 1;
-        after.execute(&agreed.releasing(holder, 0, None).unwrap()?);
+        after.execute(&update_keys.releasing(holder, 0, None).unwrap()?);
         Some(after)
     }
 

@@ -1,8 +1,8 @@
 //! Defines a node of the model.
 
 use super::STALE;
-use crate::update::cluster::Agreed;
 use crate::update::state::Phase;
+use crate::update::update_keys::UpdateKeys;
 use members::keys::{HALT, NEWEST_RELEASE, failed_key};
 use members::keys::{Key, TURN, UpdateTurn};
 
@@ -51,8 +51,8 @@ pub(super) enum At {
     Start,
     Wait,
     /// According to these keys, the member may start the update. A snapshot may follow.
-    Seen(Agreed),
-    Taking(Agreed),
+    Seen(UpdateKeys),
+    Taking(UpdateKeys),
     /// The node has the turn, and prepares the replacement.
     Prepared,
     /// The last check before the stop of etcd has passed.
@@ -74,7 +74,7 @@ pub(super) enum At {
     Restart,
     Withdraw,
     Release,
-    Releasing(Agreed),
+    Releasing(UpdateKeys),
     Ended,
 }
 
@@ -89,7 +89,7 @@ pub(super) enum Service {
     FindTurn,
     /// The service has read that the node has the turn. With a wrong rule, the service has not read
     /// the turn, and has not found an order.
-    Return(Option<Agreed>),
+    Return(Option<UpdateKeys>),
     /// The service takes the restart lock, unless the turn has changed.
     Claim(Key<UpdateTurn>),
     Locked,
@@ -182,18 +182,20 @@ impl Node {
     pub(super) fn outdate(&mut self, key: &str) {
         let old = |revision: &mut i64| *revision = if *revision == 1 { STALE } else { *revision };
         let serial = self.order.as_ref().map_or(0, |order| order.serial);
-        if let At::Seen(agreed) | At::Taking(agreed) | At::Releasing(agreed) = &mut self.at {
+        if let At::Seen(update_keys) | At::Taking(update_keys) | At::Releasing(update_keys) =
+            &mut self.at
+        {
             match key {
-                TURN => old(&mut agreed.turn.revision),
-                HALT => old(&mut agreed.halt.revision),
-                NEWEST_RELEASE => old(&mut agreed.newest.revision),
-                key if key == failed_key(serial.into()) => old(&mut agreed.failed.revision),
+                TURN => old(&mut update_keys.turn.revision),
+                HALT => old(&mut update_keys.halt.revision),
+                NEWEST_RELEASE => old(&mut update_keys.newest.revision),
+                key if key == failed_key(serial.into()) => old(&mut update_keys.failed.revision),
                 _ => {}
             }
         }
         if key == TURN {
             match &mut self.service {
-                Service::Return(Some(agreed)) => old(&mut agreed.turn.revision),
+                Service::Return(Some(update_keys)) => old(&mut update_keys.turn.revision),
                 Service::Claim(turn) => old(&mut turn.revision),
                 _ => {}
             }

@@ -3,9 +3,9 @@
 use super::node::{At, Files, Node, Order, Service};
 use super::{Image, Model, World};
 use crate::reason::ReasonId;
-use crate::update::cluster::Decision;
 use crate::update::resume::Resumption;
 use crate::update::state::Phase;
+use crate::update::update_keys::TurnDecision;
 use members::keys::UpdateTurn;
 use members::keys::{Failed, failed_key};
 
@@ -74,7 +74,7 @@ impl Model {
         let decision = world
             .read(serial)
             .decide(&self.names[at], serial.into(), false);
-        if matches!(decision, Decision::Refuse(_)) {
+        if matches!(decision, TurnDecision::Refuse(_)) {
             return false;
         }
         world.nodes[at].orders(serial, false, before);
@@ -127,23 +127,25 @@ impl Model {
             after.is_serving(at)
         };
         let name = &self.names[at];
-        let agreed = after.read(serial);
+        let update_keys = after.read(serial);
         let is_healthy = reaches && after.is_healthy(at, order.back) && !after.nodes[at].document;
-        let decision = match agreed.decide(name, serial.into(), order.back) {
-            _ if !reaches => Decision::Wait(ReasonId::UpdateNotHealthy.because("")),
-            Decision::Take | Decision::Mine if !is_healthy => {
-                Decision::Wait(ReasonId::UpdateNotHealthy.because(""))
+        let decision = match update_keys.decide(name, serial.into(), order.back) {
+            _ if !reaches => TurnDecision::Wait(ReasonId::UpdateNotHealthy.because("")),
+            TurnDecision::Take | TurnDecision::Held if !is_healthy => {
+                TurnDecision::Wait(ReasonId::UpdateNotHealthy.because(""))
             }
             decision => decision,
         };
         let next = match after.nodes[at].at.clone() {
             At::Wait => match decision {
-                Decision::Take | Decision::Mine => At::Seen(agreed),
-                Decision::Refuse(_) if order.turn => At::Release,
-                Decision::Refuse(_) => At::Ended,
-                Decision::Wait(_) => return None,
+                TurnDecision::Take | TurnDecision::Held => At::Seen(update_keys),
+                TurnDecision::Refuse(_) if order.turn => At::Release,
+                TurnDecision::Refuse(_) => At::Ended,
+                TurnDecision::Wait(_) => return None,
             },
-            At::Seen(seen) if seen.decide(name, serial.into(), order.back) == Decision::Take => {
+            At::Seen(seen)
+                if seen.decide(name, serial.into(), order.back) == TurnDecision::Take =>
+            {
                 after.nodes[at].order.as_mut().unwrap().turn = true;
                 At::Taking(seen)
             }
@@ -156,7 +158,7 @@ impl Model {
                     At::Wait
                 }
             }
-            _ if decision == Decision::Mine || !self.rules.checks_again => At::Confirmed,
+            _ if decision == TurnDecision::Held || !self.rules.checks_again => At::Confirmed,
             _ => At::Wait,
         };
         let node = &mut after.nodes[at];
@@ -245,11 +247,11 @@ impl Model {
     /// Waits until the cluster can spare this member, which still serves clients although its image
     /// failed.
     fn waits_to_revert(&self, after: &mut World, at: usize, order: &Order) {
-        let agreed = after.read(order.serial);
-        match &agreed.turn.value {
+        let update_keys = after.read(order.serial);
+        match &update_keys.turn.value {
             None => {
                 let turn = self.turn(at, order);
-                after.execute(&(self.rules.taking)(&agreed, &turn));
+                after.execute(&(self.rules.taking)(&update_keys, &turn));
             }
             Some(turn) if turn.node == self.names[at] && after.is_healthy(at, true) => {
                 after.nodes[at].at = At::RevertSure;
@@ -306,12 +308,12 @@ impl Model {
             why: String::new(),
             at: 0,
         });
-        let At::Releasing(agreed) = after.nodes[at].at.clone() else {
-            let agreed = after.read(order.serial);
-            after.nodes[at].at = At::Releasing(agreed);
+        let At::Releasing(update_keys) = after.nodes[at].at.clone() else {
+            let update_keys = after.read(order.serial);
+            after.nodes[at].at = At::Releasing(update_keys);
             return;
         };
-        let release = agreed.releasing(name, order.serial.into(), failed.as_ref());
+        let release = update_keys.releasing(name, order.serial.into(), failed.as_ref());
         let is_released = release
             .unwrap()
             .is_none_or(|release| after.execute(&release));

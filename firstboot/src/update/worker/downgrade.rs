@@ -8,11 +8,11 @@ use anyhow::{Context as _, Result, bail};
 use recipes::EtcdVersion;
 use serde::Deserialize;
 
-use super::super::cluster::Decision;
 use super::super::etcd_version::{Members, NextStep, next_step, reports_downgrade};
 use super::super::file_changes::FileChange;
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
+use super::super::update_keys::TurnDecision;
 use super::held_turn::keep_turn;
 use super::steps::say;
 use crate::etcd::{Client, installed_credentials};
@@ -118,7 +118,7 @@ pub(super) async fn members(own: &ThisNode) -> Result<Members> {
 pub(super) async fn prepare_cluster(
     state: &mut UpdateState,
     own: &ThisNode,
-) -> Result<Option<Decision>> {
+) -> Result<Option<TurnDecision>> {
     let (target, in_use) = (target(state, own)?, own.image.etcd);
     if target.minor >= in_use.minor {
         if in_use.minor < 7 && target.minor >= 7 {
@@ -136,13 +136,13 @@ pub(super) async fn prepare_cluster(
             None => data_obstacle(target),
         };
         if let Some(why) = why {
-            return Ok(Some(Decision::Wait(why)));
+            return Ok(Some(TurnDecision::Wait(why)));
         }
     }
     Ok(match make_ready(state, target, &members).await? {
         NextStep::Replace | NextStep::Enable => None,
-        NextStep::Wait(why) => Some(Decision::Wait(why)),
-        NextStep::Refuse(why) => Some(Decision::Refuse(why)),
+        NextStep::Wait(why) => Some(TurnDecision::Wait(why)),
+        NextStep::Refuse(why) => Some(TurnDecision::Refuse(why)),
     })
 }
 

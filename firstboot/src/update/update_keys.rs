@@ -13,11 +13,11 @@ use crate::reason::{Reason, ReasonId};
 
 /// The key with the time of the last snapshot that a member took for an update.
 const SNAPSHOT: &str = "/etcd-image/update/snapshot";
-const PROOF: &str = "/etcd-image/update/proof";
+const WRITE_CHECK: &str = "/etcd-image/update/proof";
 
 /// All keys that determine which member may take the turn.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Agreed {
+pub(super) struct UpdateKeys {
     pub(super) turn: Key<UpdateTurn>,
     pub(super) halt: Key<Halt>,
     pub(super) failed: Key<Failed>,
@@ -28,19 +28,19 @@ pub(super) struct Agreed {
 
 /// The decision on whether a member may update itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(super) enum TurnDecision {
     /// The member may update itself, because the turn is free.
     Take,
     /// The member already has the turn, for example after a power cut.
-    Mine,
+    Held,
     /// The member must wait.
     Wait(Reason),
     /// The member must not install this release.
     Refuse(Reason),
 }
 
-impl Agreed {
-    /// Returns the keys, in the order in which [`Agreed::parse`] expects their values.
+impl UpdateKeys {
+    /// Returns the keys, in the order in which [`UpdateKeys::parse`] expects their values.
     pub(super) fn keys(serial: u64) -> [String; 5] {
         [
             TURN.to_owned(),
@@ -88,24 +88,24 @@ impl Agreed {
 
     /// Returns the decision on an update to the image with this serial. With `back`, the decision
     /// is about a rollback from that image, which a failed or newer release does not prevent.
-    pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> Decision {
+    pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> TurnDecision {
         if let (Some(failed), false) = (&self.failed.value, back) {
-            return Decision::Refuse(failed.reason(serial));
+            return TurnDecision::Refuse(failed.reason(serial));
         }
         if let (Some(newest), false) = (
             self.newest.value.filter(|newest| newest.serial > serial),
             back,
         ) {
-            return Decision::Refuse(ReasonId::UpdateOlder.because(format!(
+            return TurnDecision::Refuse(ReasonId::UpdateOlder.because(format!(
                 "a member has already started to install the image {}, and this image is {serial}: an older image is never installed",
                 newest.serial
             )));
         }
         if let Some(halt) = &self.halt.value {
-            return Decision::Wait(halt.reason());
+            return TurnDecision::Wait(halt.reason());
         }
         if let Some(member) = &self.restart {
-            return Decision::Wait(ReasonId::UpdateTurn.because(format!(
+            return TurnDecision::Wait(ReasonId::UpdateTurn.because(format!(
                 "{member} is restarting its etcd to trust a different CA"
             )));
         }
@@ -113,11 +113,11 @@ impl Agreed {
     }
 
     /// Returns the decision on whether a member may have the turn, regardless of any image.
-    pub(super) fn decide_turn(&self, node: &Label) -> Decision {
+    pub(super) fn decide_turn(&self, node: &Label) -> TurnDecision {
         match &self.turn.value {
-            None => Decision::Take,
-            Some(turn) if turn.node == *node => Decision::Mine,
-            Some(turn) => Decision::Wait(turn.reason()),
+            None => TurnDecision::Take,
+            Some(turn) if turn.node == *node => TurnDecision::Held,
+            Some(turn) => TurnDecision::Wait(turn.reason()),
         }
     }
 }
@@ -163,7 +163,7 @@ pub(super) async fn write_through(client: &Client, node: &Label, serial: u64) ->
     client
         .transact(
             &[],
-            &[(PROOF, Some(format!("{node} {serial}").into_bytes()))],
+            &[(WRITE_CHECK, Some(format!("{node} {serial}").into_bytes()))],
         )
         .await
         .map(drop)
@@ -209,33 +209,33 @@ pub(super) mod tests {
     }
 
     /// Returns the state after a member has started to install this release.
-    pub(in super::super) fn of_newest(serial: u64) -> Agreed {
-        Agreed {
+    pub(in super::super) fn of_newest(serial: u64) -> UpdateKeys {
+        UpdateKeys {
             newest: key(Newest { serial }),
-            ..Agreed::default()
+            ..UpdateKeys::default()
         }
     }
 
-    fn decide(agreed: &Agreed) -> Decision {
-        agreed.decide(&label("etcd-1"), 7, false)
+    fn decide(update_keys: &UpdateKeys) -> TurnDecision {
+        update_keys.decide(&label("etcd-1"), 7, false)
     }
 
     #[test]
     fn one_member_at_a_time_has_the_turn() {
-        assert_eq!(decide(&Agreed::default()), Decision::Take);
+        assert_eq!(decide(&UpdateKeys::default()), TurnDecision::Take);
         assert_eq!(
-            decide(&Agreed {
+            decide(&UpdateKeys {
                 turn: turn("etcd-1"),
-                ..Agreed::default()
+                ..UpdateKeys::default()
             }),
-            Decision::Mine
+            TurnDecision::Held
         );
-        let other = decide(&Agreed {
+        let other = decide(&UpdateKeys {
             turn: turn("etcd-2"),
-            ..Agreed::default()
+            ..UpdateKeys::default()
         });
         assert!(
-            matches!(&other, Decision::Wait(why) if why.text.contains("etcd-2 has held the turn, for image 7")),
+            matches!(&other, TurnDecision::Wait(why) if why.text.contains("etcd-2 has held the turn, for image 7")),
             "{other:?}"
         );
     }
@@ -243,14 +243,14 @@ pub(super) mod tests {
     #[test]
     fn a_halt_also_stops_a_member_that_has_the_turn() {
         for turn in [Key::default(), turn("etcd-1"), turn("etcd-2")] {
-            let agreed = Agreed {
+            let update_keys = UpdateKeys {
                 turn,
                 halt: halt(),
-                ..Agreed::default()
+                ..UpdateKeys::default()
             };
-            let said = decide(&agreed);
+            let said = decide(&update_keys);
             assert!(
-                matches!(&said, Decision::Wait(why) if why.text.contains("release freeze")),
+                matches!(&said, TurnDecision::Wait(why) if why.text.contains("release freeze")),
                 "{said:?}"
             );
         }
@@ -259,13 +259,13 @@ pub(super) mod tests {
     #[test]
     fn the_update_waits_for_a_member_that_restarts_for_its_ca() {
         for turn in [Key::default(), turn("etcd-1")] {
-            let said = decide(&Agreed {
+            let said = decide(&UpdateKeys {
                 turn,
                 restart: Some("etcd-3".into()),
-                ..Agreed::default()
+                ..UpdateKeys::default()
             });
             assert!(
-                matches!(&said, Decision::Wait(why) if why.text.starts_with("etcd-3 is restarting")),
+                matches!(&said, TurnDecision::Wait(why) if why.text.starts_with("etcd-3 is restarting")),
                 "{said:?}"
             );
         }
@@ -273,25 +273,31 @@ pub(super) mod tests {
 
     #[test]
     fn a_failed_or_older_release_is_refused_and_a_rollback_is_not() {
-        for agreed in [
-            Agreed {
+        for update_keys in [
+            UpdateKeys {
                 failed: failed(),
-                ..Agreed::default()
+                ..UpdateKeys::default()
             },
-            Agreed {
+            UpdateKeys {
                 newest: key(Newest { serial: 8 }),
-                ..Agreed::default()
+                ..UpdateKeys::default()
             },
         ] {
-            assert!(matches!(decide(&agreed), Decision::Refuse(_)), "{agreed:?}");
-            assert_eq!(agreed.decide(&label("etcd-1"), 7, true), Decision::Take);
+            assert!(
+                matches!(decide(&update_keys), TurnDecision::Refuse(_)),
+                "{update_keys:?}"
+            );
+            assert_eq!(
+                update_keys.decide(&label("etcd-1"), 7, true),
+                TurnDecision::Take
+            );
         }
         assert_eq!(
-            decide(&Agreed {
+            decide(&UpdateKeys {
                 newest: key(Newest { serial: 7 }),
-                ..Agreed::default()
+                ..UpdateKeys::default()
             }),
-            Decision::Take
+            TurnDecision::Take
         );
     }
 }
