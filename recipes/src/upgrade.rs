@@ -26,7 +26,7 @@ pub struct ClusterVersions {
     pub members: Vec<RunningMember>,
     /// The minor version that the members have agreed on, if known. This minor version is never
     /// higher than the minor version of any member.
-    pub agreed: Option<u64>,
+    pub cluster_minor: Option<u64>,
     /// Whether a downgrade is enabled (`etcdctl downgrade enable`).
     pub downgrading: bool,
 }
@@ -81,14 +81,14 @@ pub enum Obstacle {
     },
     /// The cluster has agreed on a newer version.
     #[error(
-        "the cluster's version is 3.{agreed}, and {own} is older, so etcd refuses to start. \
-         Install an image with etcd 3.{agreed}, or restore an earlier snapshot"
+        "the cluster's version is 3.{cluster_minor}, and {own} is older, so etcd refuses to start. \
+         Install an image with etcd 3.{cluster_minor}, or restore an earlier snapshot"
     )]
     Older {
         /// The version that cannot run.
         own: EtcdVersion,
         /// The minor version that the cluster has agreed on.
-        agreed: u64,
+        cluster_minor: u64,
     },
     /// A new member is refused while a downgrade is in progress.
     #[error(
@@ -164,13 +164,13 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
         .iter()
         .map(|member| member.version.minor)
         .min();
-    let agreed = match entry {
-        Entry::Join => lowest.max(cluster.agreed),
-        Entry::Data(_) => cluster.agreed.or(lowest),
+    let cluster_minor = match entry {
+        Entry::Join => lowest.max(cluster.cluster_minor),
+        Entry::Data(_) => cluster.cluster_minor.or(lowest),
     };
-    let older = agreed
-        .filter(|agreed| own.minor < *agreed)
-        .map(|agreed| Obstacle::Older { own, agreed });
+    let older = cluster_minor
+        .filter(|cluster_minor| own.minor < *cluster_minor)
+        .map(|cluster_minor| Obstacle::Older { own, cluster_minor });
     pairs.or(data).or(older)
 }
 
@@ -192,8 +192,8 @@ pub enum Roll {
 const FIRST_DOWNGRADE: u64 = 6;
 
 /// Returns whether etcd can lower the version of a cluster that has agreed on this minor version.
-pub const fn is_downgradable(agreed: u64) -> bool {
-    agreed >= FIRST_DOWNGRADE
+pub const fn is_downgradable(cluster_minor: u64) -> bool {
+    cluster_minor >= FIRST_DOWNGRADE
 }
 
 /// Returns how the nodes of an image with one version change to an image with another version.
@@ -210,7 +210,7 @@ pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<Roll, Box<Obstacle>> {
         Ordering::Less if is_downgradable(from.minor) => Ok(Roll::Downgrade),
         Ordering::Less => Err(Box::new(Obstacle::Older {
             own: to,
-            agreed: from.minor,
+            cluster_minor: from.minor,
         })),
     }
 }

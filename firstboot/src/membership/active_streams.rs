@@ -104,7 +104,7 @@ mod tests {
             members: vec![],
             member_id: 1,
             version: "3.5.33".parse().unwrap(),
-            agreed: Some(5),
+            cluster_minor: Some(5),
             downgrade: None,
             storage: None,
             database: 0,

@@ -67,21 +67,21 @@ pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
     if let Some(other) = downgrade.filter(|other| *other != minor) {
         return NextStep::Wait(in_force(other));
     }
-    let agreed = all().filter_map(|peer| peer.agreed).max();
-    if let Some(agreed) = agreed.filter(|agreed| *agreed > minor) {
-        return if !is_downgradable(agreed) || agreed > minor + 1 {
+    let cluster_minor = all().filter_map(|peer| peer.cluster_minor).max();
+    if let Some(cluster_minor) = cluster_minor.filter(|cluster_minor| *cluster_minor > minor) {
+        return if !is_downgradable(cluster_minor) || cluster_minor > minor + 1 {
             NextStep::Refuse(ReasonId::UpdateDowngrade.because(format!(
-                "the cluster's version is 3.{agreed}, and etcd does not downgrade it to {target}. Build an image with etcd \
-                 3.{agreed}"
+                "the cluster's version is 3.{cluster_minor}, and etcd does not downgrade it to {target}. Build an image with etcd \
+                 3.{cluster_minor}"
             )))
         } else if let Some(silent) = silent(members) {
             NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
-                "the cluster's version is 3.{agreed}, and {silent} does not answer: etcd lowers the version of the cluster \
+                "the cluster's version is 3.{cluster_minor}, and {silent} does not answer: etcd lowers the version of the cluster \
                  only while every member is running"
             )))
         } else if downgrade.is_some() {
             NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
-                "etcd lowers the version of the cluster from 3.{agreed} to 3.{minor}"
+                "etcd lowers the version of the cluster from 3.{cluster_minor} to 3.{minor}"
             )))
         } else {
             NextStep::Enable
@@ -128,7 +128,7 @@ mod tests {
     }
 
     /// Returns a member of a cluster of three members.
-    fn member(id: u64, etcd: &str, agreed: u64) -> Peer {
+    fn member(id: u64, etcd: &str, cluster_minor: u64) -> Peer {
         let member = |id| Member {
             id,
             name: format!("etcd-{id}"),
@@ -142,9 +142,9 @@ mod tests {
             member_id: id,
             index: 1,
             version: version(etcd),
-            agreed: Some(agreed),
+            cluster_minor: Some(cluster_minor),
             downgrade: None,
-            storage: (version(etcd).minor >= 6).then_some(agreed),
+            storage: (version(etcd).minor >= 6).then_some(cluster_minor),
             database: 0,
             ahead: 0,
             connected: BTreeMap::new(),
@@ -152,11 +152,11 @@ mod tests {
     }
 
     /// Returns three members, the last of which is this node's member.
-    fn cluster(versions: [&str; 3], agreed: u64) -> Members {
+    fn cluster(versions: [&str; 3], cluster_minor: u64) -> Members {
         let [one, two, own] = versions;
         Members {
-            own: Some(member(3, own, agreed)),
-            others: vec![member(1, one, agreed), member(2, two, agreed)],
+            own: Some(member(3, own, cluster_minor)),
+            others: vec![member(1, one, cluster_minor), member(2, two, cluster_minor)],
         }
     }
 
@@ -170,12 +170,12 @@ mod tests {
 
     #[test]
     fn an_upgrade_requires_no_cluster_step() {
-        for (target, versions, agreed) in [
+        for (target, versions, cluster_minor) in [
             ("3.6.14", ["3.5.33"; 3], 5),
             ("3.6.14", ["3.6.14", "3.6.14", "3.5.33"], 5),
             ("3.7.1", ["3.6.14"; 3], 6),
         ] {
-            let members = cluster(versions, agreed);
+            let members = cluster(versions, cluster_minor);
             assert_eq!(obstacle(version(target), &members.others), None);
             assert_eq!(next_step(version(target), &members), NextStep::Replace);
         }
@@ -211,7 +211,7 @@ mod tests {
         }
         waits(&next_step(target, &members), "from 3.6 to 3.5");
         for peer in members.own.iter_mut().chain(&mut members.others) {
-            peer.agreed = Some(5);
+            peer.cluster_minor = Some(5);
         }
         waits(&next_step(target, &members), "storage version 3.6 to 3.5");
         members.own.as_mut().unwrap().storage = Some(5);
@@ -233,8 +233,8 @@ mod tests {
 
     #[test]
     fn a_downgrade_that_etcd_does_not_support_is_refused() {
-        for (target, runs, agreed) in [("3.4.23", "3.5.33", 5), ("3.5.33", "3.7.1", 7)] {
-            let step = next_step(version(target), &cluster([runs; 3], agreed));
+        for (target, runs, cluster_minor) in [("3.4.23", "3.5.33", 5), ("3.5.33", "3.7.1", 7)] {
+            let step = next_step(version(target), &cluster([runs; 3], cluster_minor));
             assert!(
                 matches!(&step, NextStep::Refuse(why) if why.id == Some(ReasonId::UpdateDowngrade)),
                 "{step:?}"

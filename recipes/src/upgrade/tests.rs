@@ -6,14 +6,14 @@ fn version(text: &str) -> EtcdVersion {
     text.parse().unwrap()
 }
 
-fn cluster(members: &[&str], agreed: Option<u64>) -> ClusterVersions {
+fn cluster(members: &[&str], cluster_minor: Option<u64>) -> ClusterVersions {
     let member = |(at, text): (usize, &&str)| RunningMember {
         name: format!("etcd-{}", at + 1),
         version: version(text),
     };
     ClusterVersions {
         members: members.iter().enumerate().map(member).collect(),
-        agreed,
+        cluster_minor,
         downgrading: false,
     }
 }
@@ -107,11 +107,11 @@ fn an_older_member_is_admitted_unless_the_cluster_version_is_newer() {
         &upgraded,
         "the cluster's version is 3.6, and 3.5.33 is older",
     );
-    let agreed = cluster(&["3.6.14", "3.6.14"], Some(6));
+    let cluster_minor = cluster(&["3.6.14", "3.6.14"], Some(6));
     says(
         "3.5.33",
         Entry::Data(None),
-        &agreed,
+        &cluster_minor,
         "the cluster's version is 3.6",
     );
     says(

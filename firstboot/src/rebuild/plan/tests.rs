@@ -27,7 +27,7 @@ fn observed() -> Observed {
         member_id: id,
         index: 100,
         version: "3.5.33".parse().unwrap(),
-        agreed: Some(5),
+        cluster_minor: Some(5),
         downgrade: None,
         storage: None,
         database: 1 << 20,
@@ -294,7 +294,7 @@ fn a_log_that_may_have_v2_requests_is_compacted_before_3_7_joins() {
         now.version = own.parse().unwrap();
         for (peer, index) in now.peers.iter_mut().zip(index) {
             peer.version = others.parse().unwrap();
-            peer.agreed = Some(6);
+            peer.cluster_minor = Some(6);
             peer.index = index;
         }
         plan(&now)

@@ -192,7 +192,7 @@ async fn wait_agreed(own: &ThisNode, minor: u64) -> Result<()> {
     loop {
         let seen = members(own).await?;
         let mut all = seen.own.iter().chain(&seen.others);
-        if seen.own.is_some() && all.all(|peer| peer.agreed == Some(minor)) {
+        if seen.own.is_some() && all.all(|peer| peer.cluster_minor == Some(minor)) {
             return Ok(());
         }
         if Instant::now() >= end {
