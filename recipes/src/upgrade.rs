@@ -33,12 +33,12 @@ pub struct ClusterVersions {
 
 /// How etcd starts on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub enum EtcdStart {
     /// etcd starts as a new member, without data.
-    Join,
+    AsNewMember,
     /// etcd starts with its existing data. The value is the version that last used the data, if
     /// known.
-    Data(Option<EtcdVersion>),
+    WithData(Option<EtcdVersion>),
 }
 
 /// The reason why a version of etcd cannot run as a member.
@@ -145,16 +145,16 @@ pub fn coexistence_obstacle(
 /// version is lower than the version of the other members is admitted until the cluster agrees on a
 /// newer version. A new member with a lower version is not admitted, because the other members may
 /// agree on a newer version as soon as the old member is removed.
-pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Option<Obstacle> {
-    if entry == Entry::Join && cluster.downgrading {
+pub fn obstacle(own: EtcdVersion, start: EtcdStart, cluster: &ClusterVersions) -> Option<Obstacle> {
+    if start == EtcdStart::AsNewMember && cluster.downgrading {
         return Some(Obstacle::Downgrading);
     }
     let pairs = cluster
         .members
         .iter()
         .find_map(|member| coexistence_obstacle(own, &member.name, member.version));
-    let data = match entry {
-        Entry::Data(Some(version)) => {
+    let data = match start {
+        EtcdStart::WithData(Some(version)) => {
             coexistence_obstacle(own, "the last version on this node's data", version)
         }
         _ => None,
@@ -164,9 +164,9 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
         .iter()
         .map(|member| member.version.minor)
         .min();
-    let cluster_minor = match entry {
-        Entry::Join => lowest.max(cluster.cluster_minor),
-        Entry::Data(_) => cluster.cluster_minor.or(lowest),
+    let cluster_minor = match start {
+        EtcdStart::AsNewMember => lowest.max(cluster.cluster_minor),
+        EtcdStart::WithData(_) => cluster.cluster_minor.or(lowest),
     };
     let older = cluster_minor
         .filter(|cluster_minor| own.minor < *cluster_minor)

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use recipes::upgrade::{self, ClusterVersions, Entry};
+use recipes::upgrade::{self, ClusterVersions, EtcdStart};
 use tokio::runtime::Runtime;
 
 use super::address::SuspectedDuplicate;
@@ -40,7 +40,7 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
     let version = identity.cluster.etcd.version;
     if let Some(obstacle) = upgrade::obstacle(
         version,
-        Entry::Data(state.etcd),
+        EtcdStart::WithData(state.etcd),
         &ClusterVersions::default(),
     ) {
         return Err(refused(ReasonId::EtcdVersion.because(format!(
@@ -248,7 +248,7 @@ fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result
     if state.member.is_some()
         && let Some(obstacle) = upgrade::obstacle(
             identity.cluster.etcd.version,
-            Entry::Data(None),
+            EtcdStart::WithData(None),
             &membership::versions(peers),
         )
     {

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use recipes::upgrade::{self, Entry};
+use recipes::upgrade::{self, EtcdStart};
 use recipes::{EtcdVersion, Label};
 
 use crate::etcd::Member;
@@ -259,7 +259,7 @@ fn sends_uncompacted_log(observed: &Observed) -> bool {
 /// known, because a member that is down may be too old.
 fn other_versions(observed: &Observed) -> Option<String> {
     let (own, peers) = (observed.version, &observed.peers);
-    if let Some(obstacle) = upgrade::obstacle(own, Entry::Join, &versions(peers)) {
+    if let Some(obstacle) = upgrade::obstacle(own, EtcdStart::AsNewMember, &versions(peers)) {
         return Some(obstacle.to_string());
     }
     let other = peers.iter().find(|peer| peer.version.minor != own.minor)?;
