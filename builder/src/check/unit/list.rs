@@ -60,7 +60,7 @@ fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     }) == Expansion::Accepted;
     if !right {
         let finding = refuse_word("unit/unit-name", word, "the name of a unit");
-        out.push(match name::form(word.text) {
+        out.push(match name::kind_of(word.text) {
             Some(_) => finding.fix("a unit of this type cannot have instances"),
             None if word.text.contains(',') => finding.fix("separate units with blanks"),
             None if name::type_of(word.text).is_some() && word.text.contains('%') => {
@@ -93,7 +93,8 @@ fn socket(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool
 /// Checks the name of a unit in `[Install]`, for which `systemctl enable` creates a link
 /// (src/shared/install.c).
 fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
-    let right = context.check_expanded(Table::Full, word.text, |text| name::form(text).is_some())
+    let right = context
+        .check_expanded(Table::Full, word.text, |text| name::kind_of(text).is_some())
         == Expansion::Accepted;
     if !right {
         let finding = Finding::error(
