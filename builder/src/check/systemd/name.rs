@@ -30,7 +30,7 @@ const WITHOUT_INSTANCES: [&str; 7] = [
     "swap",
 ];
 
-/// The form of a name.
+/// The kind of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum NameKind {
     /// A name without an @.
@@ -51,7 +51,7 @@ pub(in crate::check) fn type_of(name: &str) -> Option<&'static str> {
     TYPES.into_iter().find(|known| *known == suffix)
 }
 
-/// Returns the form of a valid name (`unit_name_is_valid`).
+/// Returns the kind of a valid name (`unit_name_is_valid`).
 pub(in crate::check) fn kind_of(name: &str) -> Option<NameKind> {
     type_of(name)?;
     let (stem, _) = name.rsplit_once('.')?;
@@ -202,7 +202,7 @@ mod tests {
                 "a/b.mount",
                 "%n.service"
             ]
-            .map(form)
+            .map(kind_of)
                 == [None; 7]
         );
         assert!(
