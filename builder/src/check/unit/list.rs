@@ -13,15 +13,15 @@ use crate::check::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf
 use crate::check::text::TextSpan;
 
 /// Checks the value of a directive that is a list, and returns how many words systemd 219 accepts.
-/// Returns `None` if the form is not a list.
+/// Returns `None` if the type is not a list.
 pub(super) fn check(
-    form: &str,
+    value_type: &str,
     assignment: &Assignment<'_>,
     context: &Context,
     out: &mut Vec<Finding>,
 ) -> Option<usize> {
     let value = assignment.value;
-    Some(match form {
+    Some(match value_type {
         "strings" => words(value, out, string),
         "units" => words(value, out, |word, out| unit(word, context, out)),
         "sockets" => words(value, out, |word, out| socket(word, context, out)),
