@@ -178,7 +178,7 @@ pub(crate) fn examine(
     let size = file.metadata()?.len();
     let trailer = size % SECTOR == TRAILER;
     let pages = if trailer { size - TRAILER } else { size };
-    let form = if trailer {
+    let file_kind = if trailer {
         FileKind::Snapshot
     } else {
         FileKind::Live
@@ -191,7 +191,7 @@ pub(crate) fn examine(
             _ => hashed.then(|| Digests::of(file, pages, size)).transpose(),
         };
         let digests = scope.spawn(digests);
-        let report = bolt::check(file, pages, form, &mut reader)?;
+        let report = bolt::check(file, pages, file_kind, &mut reader)?;
         let digests = digests
             .join()
             .map_err(|_| anyhow!("a bug: the thread that computes the digest panicked"))??;
