@@ -96,7 +96,7 @@ fn check() -> Result<()> {
 fn give_to_etcd() -> Result<()> {
     let give = || -> std::io::Result<usize> {
         let volume = Dir::open(Path::new(paths::VOLUME))?;
-        let there = volume.about()?;
+        let there = volume.attributes()?;
         if there.owner != (ROOT.0, ETCD.1) || there.mode & 0o050 != 0o050 {
             volume.set_owner_and_mode((ROOT.0, ETCD.1), 0o750)?;
         }
