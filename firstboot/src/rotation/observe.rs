@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{Context as _, Result, bail};
 
 use super::interim;
-use super::plan::{Observation, Observed, RotationStep, plan};
+use super::plan::{Observed, RotationStep, ServedCertificates, plan};
 use super::tls_probe::{probe, trusted};
 use super::trust_bundle::TrustBundle;
 use crate::domain::CaSubject;
@@ -79,7 +79,7 @@ async fn probe_ports(
     identity: &Identity,
     known: &TrustBundle,
     ports: [SocketAddr; 2],
-) -> Observation {
+) -> ServedCertificates {
     let mut seen = Vec::new();
     for port in ports {
         seen.push(
