@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::journal::SnapshotFile;
 use crate::output::say;
 use crate::reason::ReasonId;
-use crate::snapshot::decode::{Locked, decode, is_encoded};
+use crate::snapshot::decode::{NoMatchingKey, decode, is_encoded};
 use crate::snapshot::examine::{self, Digest, Hash};
 use crate::snapshot::remote::Remote;
 
@@ -104,11 +104,11 @@ fn plain_snapshot(
     }
     say(format!("decoding {}", path.display()));
     let mut spool = Spool::begin("decoded")?;
-    decode(&stored, options.identity.as_deref(), &mut spool).map_err(|error| {
-        match error.downcast::<Locked>() {
-            Ok(locked) => refused(locked.0),
-            Err(error) => error,
-        }
+    decode(&stored, options.identity.as_deref(), &mut spool).map_err(|error| match error
+        .downcast::<NoMatchingKey>(
+    ) {
+        Ok(locked) => refused(locked.0),
+        Err(error) => error,
     })?;
     let plain = spool.finish(None)?;
     if remote.is_some() {

@@ -117,15 +117,15 @@ impl Format {
 /// The error for an encrypted file that none of the given keys decrypts. The file is not
 /// necessarily damaged.
 #[derive(Debug)]
-pub(crate) struct Locked(pub(crate) Reason);
+pub(crate) struct NoMatchingKey(pub(crate) Reason);
 
-impl fmt::Display for Locked {
+impl fmt::Display for NoMatchingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl std::error::Error for Locked {}
+impl std::error::Error for NoMatchingKey {}
 
 /// Returns whether the file is encoded, so that it must be decoded with [`decode`].
 pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
@@ -140,7 +140,7 @@ pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
 /// written bytes.
 ///
 /// # Errors
-/// Returns [`Locked`] if a key is missing or wrong.
+/// Returns [`NoMatchingKey`] if a key is missing or wrong.
 pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut plain = open(path, BufReader::with_capacity(PIECE, file), identity)?;
@@ -193,16 +193,17 @@ fn unlocked<R: BufRead>(path: &Path, stored: R, identity: Option<&Path>) -> Resu
     let shown = path.display();
     let Some(identity) = identity else {
         let why = format!("{shown} is encrypted: pass the file with the secret key as --identity");
-        return Err(Locked(ReasonId::SnapshotLocked.because(why)).into());
+        return Err(NoMatchingKey(ReasonId::SnapshotLocked.because(why)).into());
     };
-    let identities = Identities::read(identity).map_err(|error| Locked(reason_of(&error)))?;
+    let identities =
+        Identities::read(identity).map_err(|error| NoMatchingKey(reason_of(&error)))?;
     Decryptor::begin(stored, &identities).map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => {
             let why = format!(
                 "{} does not decrypt {shown}: {error}. Pass a different file as --identity",
                 identity.display()
             );
-            Locked(ReasonId::SnapshotLocked.because(why)).into()
+            NoMatchingKey(ReasonId::SnapshotLocked.because(why)).into()
         }
         _ => damaged(path, error),
     })

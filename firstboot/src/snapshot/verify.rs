@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::decode::{Locked, decode, is_encoded};
+use super::decode::{NoMatchingKey, decode, is_encoded};
 use super::examine::{CheckResult, Digest, Hash, VerifiedSnapshot, at_rest, examine};
 use super::schema::Contents;
 use super::trial_start::{self, TrialReport};
@@ -87,7 +87,7 @@ fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)
             .try_clone()
             .context("cannot duplicate a file descriptor")?;
         decode(path, options.identity.as_deref(), &file).map_err(|error| {
-            match error.downcast::<Locked>() {
+            match error.downcast::<NoMatchingKey>() {
                 Ok(locked) => failed(locked.0),
                 Err(error) => error,
             }

@@ -121,7 +121,7 @@ fn a_file_without_its_key_is_reported_as_locked_and_not_as_damaged() {
         (Some("rubbish"), "AGE-SECRET-KEY-1"),
     ] {
         let error = decoded(&stored, identity).unwrap_err();
-        assert!(error.downcast_ref::<Locked>().is_some(), "{error}");
+        assert!(error.downcast_ref::<NoMatchingKey>().is_some(), "{error}");
         assert!(
             error.to_string().contains(words) && !error.to_string().contains("not a good snapshot"),
             "{error}"
