@@ -9,10 +9,10 @@ use recipes::ClusterDocument;
 use super::agreement::Agreement;
 use super::background_sync::SyncedWriter;
 use super::bucket::Bucket;
-use super::encode::{Encoding, Sink, Stored};
+use super::encode::{Encoding, Sink, StoredFile};
 use super::examine::{self, Hash, VerifiedSnapshot};
 use super::manifest::{Manifest, Plain, Snapshot};
-use super::receive::{Received, check_room, receive};
+use super::receive::{ReceivedSnapshot, check_room, receive};
 use super::source::Endpoint;
 use super::spool_tee::follow;
 use super::store::Store;
@@ -162,7 +162,7 @@ async fn by_spool(
     about: &SnapshotContext<'_>,
     sink: Box<dyn Sink>,
     also: Option<&Path>,
-) -> Result<(Received, VerifiedSnapshot, Stored)> {
+) -> Result<(ReceivedSnapshot, VerifiedSnapshot, StoredFile)> {
     let spool = target::spool()?;
     let (spooled, follower) = follow(&spool).context("cannot duplicate a file descriptor")?;
     let sink = about.encoding.wrap(sink)?;
@@ -193,7 +193,7 @@ async fn by_spool(
 /// consistent database if a page is lost.
 async fn walked(
     file: File,
-    received: &Received,
+    received: &ReceivedSnapshot,
     about: &SnapshotContext<'_>,
 ) -> Result<VerifiedSnapshot> {
     let hash = Hash::Known(received.sha256);
@@ -228,8 +228,8 @@ struct SnapshotContext<'a> {
 impl SnapshotContext<'_> {
     fn manifest(
         &self,
-        received: &Received,
-        stored: Stored,
+        received: &ReceivedSnapshot,
+        stored: StoredFile,
         verified: VerifiedSnapshot,
         how: &str,
     ) -> Manifest {
@@ -243,7 +243,7 @@ impl SnapshotContext<'_> {
             checked.push(how.to_owned());
         }
         checked.extend(self.agreement.checked().map(str::to_owned));
-        let Stored { sha256, size } = stored;
+        let StoredFile { sha256, size } = stored;
         let plain = (stored != received.as_it_came()).then_some(Plain {
             sha256: received.sha256,
             size: received.size,
