@@ -6,12 +6,12 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow};
 use recipes::ClusterDocument;
 
-use super::agreement::Agreement;
 use super::background_sync::SyncedWriter;
 use super::bucket::Bucket;
 use super::encode::{Encoding, Sink, StoredFile};
 use super::examine::{self, Hash, VerifiedSnapshot};
 use super::manifest::{Manifest, Plain, Snapshot};
+use super::member_comparison::MemberComparison;
 use super::receive::{ReceivedSnapshot, check_room, receive};
 use super::source::Endpoint;
 use super::spool_tee::follow;
@@ -31,18 +31,18 @@ use members::timestamp::{now, rfc3339};
 /// # Errors
 /// Returns a refusal if a majority of the members has different data, unless the operator `named`
 /// this member.
-pub(super) fn warn_of_disagreement(
-    agreement: &Agreement,
+pub(super) fn warn_of_differences(
+    comparison: &MemberComparison,
     source: &Endpoint,
     named: bool,
 ) -> Result<Option<Exit>> {
-    if let Some(why) = agreement.unknown() {
+    if let Some(why) = comparison.unknown() {
         eprintln!("firstboot: the members' data was not compared: {why}");
     }
-    let Some(why) = agreement.apart(source) else {
+    let Some(why) = comparison.apart(source) else {
         return Ok(None);
     };
-    if agreement.has_majority() && !named {
+    if comparison.has_majority() && !named {
         return Err(refused(why.map(|why| {
             format!("{why}. Take the snapshot from another member with --from-any")
         })));
@@ -75,7 +75,7 @@ pub(super) async fn take(
     cluster: &ClusterDocument,
     target: &Target,
     source: &Endpoint,
-    agreement: &Agreement,
+    comparison: &MemberComparison,
 ) -> Result<Manifest> {
     let time = now();
     let revision = source.status.header.map_or(0, |header| header.revision);
@@ -84,7 +84,7 @@ pub(super) async fn take(
     let about = SnapshotContext {
         cluster,
         source,
-        agreement,
+        comparison,
         time,
         name: &name,
         encoding,
@@ -219,7 +219,7 @@ async fn walked(
 struct SnapshotContext<'a> {
     cluster: &'a ClusterDocument,
     source: &'a Endpoint,
-    agreement: &'a Agreement,
+    comparison: &'a MemberComparison,
     time: u64,
     name: &'a str,
     encoding: Encoding<'a>,
@@ -242,7 +242,7 @@ impl SnapshotContext<'_> {
         if how != "pages" {
             checked.push(how.to_owned());
         }
-        checked.extend(self.agreement.checked().map(str::to_owned));
+        checked.extend(self.comparison.checked().map(str::to_owned));
         let StoredFile { sha256, size } = stored;
         let plain = (stored != received.as_it_came()).then_some(Plain {
             sha256: received.sha256,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use recipes::backup::{Backup, RetentionPolicy, S3};
 
 use super::super::age::tests::{PUBLIC, SECRET};
-use super::super::encode::{Encoding, Sink, Stored};
+use super::super::encode::{Encoding, Sink, StoredFile};
 use super::*;
 use crate::exit::{Exit, code_of};
 
@@ -23,7 +23,7 @@ impl Write for Shared {
 }
 
 impl Sink for Shared {
-    fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+    fn finish(self: Box<Self>) -> io::Result<Option<StoredFile>> {
         Ok(None)
     }
 }

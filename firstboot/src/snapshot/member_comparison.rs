@@ -11,13 +11,13 @@ use crate::reason::Reason;
 
 /// The comparison of the members' hashes.
 #[derive(Debug)]
-pub(super) struct Agreement {
+pub(super) struct MemberComparison {
     compared: Compared,
     /// The ids and names of the compared members.
     members: Vec<(u64, String)>,
 }
 
-impl Agreement {
+impl MemberComparison {
     /// Compares all voters that answer.
     pub(super) async fn ask(
         cluster: &ClusterDocument,
