@@ -5,7 +5,7 @@ use recipes::{Label, ReleaseDocument};
 use serde::Serialize;
 
 use super::check_release::{ReleaseCheck, check_release};
-use super::document::{self, Newer};
+use super::document::{self, NewerDocument};
 use super::follow::follow;
 use super::order::begin;
 use super::source::Source;
@@ -145,7 +145,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     }
     // A member with a different CA waits for the other members. An update of the image must not
     // wait for them, so the node adopts a document with a different CA last.
-    let (last, first): (Option<&Newer>, Option<&Newer>) = match &newer {
+    let (last, first): (Option<&NewerDocument>, Option<&NewerDocument>) = match &newer {
         Some(newer) if newer.changes_ca => (Some(newer), None),
         newer => (None, newer.as_ref()),
     };
@@ -157,7 +157,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     match look(options, &own, &source) {
         Ok(Next::Order(order)) => {
             let outcome = install(options, &own, *order, lock)?;
-            last.map_or(Ok(()), Newer::take_after_update)?;
+            last.map_or(Ok(()), NewerDocument::take_after_update)?;
             ended(options, &outcome, newer.as_ref())
         }
         Ok(Next::Current(serial)) => {
@@ -187,7 +187,11 @@ fn install(
 }
 
 /// Shows the outcome of an order.
-fn ended(options: &Options, outcome: &OrderOutcome, newer: Option<&Newer>) -> Result<Option<Exit>> {
+fn ended(
+    options: &Options,
+    outcome: &OrderOutcome,
+    newer: Option<&NewerDocument>,
+) -> Result<Option<Exit>> {
     if options.json {
         answer(&JsonOutput {
             newer: true,
@@ -254,7 +258,7 @@ fn compare(
     options: &Options,
     own: &ThisNode,
     source: &Source,
-    newer: Option<&Newer>,
+    newer: Option<&NewerDocument>,
 ) -> Result<Option<Exit>> {
     let newer = newer.filter(|newer| newer.changes_something());
     let settings = own.cluster.update.clone().unwrap_or_default();
@@ -293,7 +297,7 @@ fn compare(
 }
 
 /// Reports that the node has the newest image.
-fn current(options: &Options, serial: u64, newer: Option<&Newer>) -> Result<Option<Exit>> {
+fn current(options: &Options, serial: u64, newer: Option<&NewerDocument>) -> Result<Option<Exit>> {
     if options.json {
         answer(&JsonOutput {
             newer: false,

@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// A verified, newer document of this node.
 #[derive(Debug)]
-pub(super) struct Newer {
+pub(super) struct NewerDocument {
     identity: Identity,
     /// The changes that the document makes on the node. The list is empty if only the serial of the
     /// document's build differs.
@@ -58,26 +58,26 @@ pub(super) struct Report<'a> {
 /// The result of the search for a newer document. A document that cannot be used does not prevent
 /// an update of the image.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum DocumentSearch {
     /// There is no newer document.
     Nothing,
-    Newer(Box<Newer>),
+    Newer(Box<NewerDocument>),
     /// The document cannot be used, or the server refuses to send a document, for this reason.
     Unusable(Reason),
 }
 
 /// Looks for a newer document.
-pub(super) fn look(own: &ThisNode, source: &Source) -> Answer {
+pub(super) fn look(own: &ThisNode, source: &Source) -> DocumentSearch {
     match search(own, source) {
-        Ok(Some(newer)) => Answer::Newer(Box::new(newer)),
-        Ok(None) => Answer::Nothing,
-        Err(error) => Answer::Unusable(reason_of(&error)),
+        Ok(Some(newer)) => DocumentSearch::Newer(Box::new(newer)),
+        Ok(None) => DocumentSearch::Nothing,
+        Err(error) => DocumentSearch::Unusable(reason_of(&error)),
     }
 }
 
-impl Answer {
+impl DocumentSearch {
     /// Returns a usable document. Logs the reason why a document cannot be used.
-    pub(super) fn usable(self) -> Option<Newer> {
+    pub(super) fn usable(self) -> Option<NewerDocument> {
         match self {
             Self::Nothing => None,
             Self::Newer(newer) => Some(*newer),
@@ -89,7 +89,7 @@ impl Answer {
     }
 }
 
-fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
+fn search(own: &ThisNode, source: &Source) -> Result<Option<NewerDocument>> {
     let machine = Machine::observe()?;
     match find(own, source, &machine)? {
         Some(found) => verify_newer(own, found, &machine),
@@ -99,7 +99,7 @@ fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
 
 /// Returns the document with which the server answers this node's request for certificates, if that
 /// document is newer than the accepted document.
-pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<Newer>> {
+pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<NewerDocument>> {
     let machine = Machine::observe()?;
     verify_newer(own, request(own, server, &machine)?, &machine)
 }
@@ -120,7 +120,7 @@ fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<Found> {
 
 /// Verifies a document, and compares it with the accepted document. Returns `None` if both are the
 /// same.
-fn verify_newer(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<Newer>> {
+fn verify_newer(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<NewerDocument>> {
     if found.envelope.payload == own.envelope().payload {
         return Ok(None);
     }
@@ -143,7 +143,7 @@ fn verify_newer(own: &ThisNode, found: Found, machine: &Machine) -> Result<Optio
     tls::check(&identity, &identity.document_tls)
         .with_context(|| format!("the node document from {}", identity.place))?;
     let (changes, changes_ca) = changes(own.document(), &identity.node)?;
-    Ok(Some(Newer {
+    Ok(Some(NewerDocument {
         identity,
         changes,
         changes_ca,
@@ -222,7 +222,7 @@ fn until(pair: &DocumentCertificate, ca: &str) -> String {
         .map_or_else(|| "an unknown time".to_owned(), certificates::date)
 }
 
-impl Newer {
+impl NewerDocument {
     /// Returns whether the document changes anything on the node.
     pub(super) fn changes_something(&self) -> bool {
         !self.changes.is_empty()
