@@ -10,7 +10,7 @@ use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey};
 use crate::domain::CaSubject;
 use crate::exit::refused;
 use crate::machine::Machine;
-use crate::metadata::Found;
+use crate::metadata::FoundDocument;
 use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
 use crate::rotation::trust_bundle::TrustBundle;
@@ -71,13 +71,13 @@ pub(crate) fn trusted() -> Result<PublicKey> {
 /// # Errors
 /// Returns a refusal if the signature, the cluster, the node, the machine or the keys do not match.
 pub(crate) fn verify(
-    found: Found,
+    found: FoundDocument,
     key: &PublicKey,
     cluster: ClusterDocument,
     machine: &Machine,
     own: &OwnKeys,
 ) -> Result<Identity> {
-    let Found { place, envelope } = found;
+    let FoundDocument { place, envelope } = found;
     let remedy = "Give this machine its own nodes/NAME/ from the build that made this image";
     let no = |why: String| {
         let text = format!("the node document from {place} cannot be used: {why}. {remedy}");
@@ -151,7 +151,7 @@ pub(crate) fn newest(
         return Ok((identity, None));
     };
     // Ignore a copy that this image cannot read or does not trust.
-    let Ok(copy) = Found::parse(paths::ACCEPTED, &bytes)
+    let Ok(copy) = FoundDocument::parse(paths::ACCEPTED, &bytes)
         .and_then(|found| verify(found, key, identity.cluster.clone(), machine, own))
     else {
         return Ok((identity, None));

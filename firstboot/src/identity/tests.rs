@@ -45,7 +45,7 @@ fn key() -> SigningKey {
 fn answer(document: &NodeDocument, signer: &SigningKey, trusted: &PublicKey) -> Result<Identity> {
     let envelope = signer.sign(NODE_TYPE, &serde_json::to_vec(document).unwrap());
     verify(
-        Found {
+        FoundDocument {
             place: "test".into(),
             envelope,
         },

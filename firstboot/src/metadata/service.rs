@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use recipes::cluster::Platform;
 use reqwest::{Client, Url};
 
-use super::document::Found;
+use super::document::FoundDocument;
 use super::http::{self, HttpError};
 use super::source::{Patience, Query, SourceResult};
 
@@ -96,7 +96,9 @@ pub(super) fn find(
                      data, or leave {name} out of the recipe's [metadata] sources"
                 )
             };
-            Found::parse(place, &bytes).with_context(remedy)?.into()
+            FoundDocument::parse(place, &bytes)
+                .with_context(remedy)?
+                .into()
         }
     })
 }

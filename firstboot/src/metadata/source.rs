@@ -8,7 +8,7 @@ use anyhow::Result;
 use recipes::cluster::{MetadataSource, Platform};
 use reqwest::Url;
 
-use super::document::Found;
+use super::document::FoundDocument;
 use super::platform::Platforms;
 use crate::machine::Machine;
 
@@ -92,11 +92,11 @@ pub(super) enum SourceResult {
     /// The source does not have a document. The text describes what the source contains.
     Nothing(String),
     /// The source has a document.
-    Found(Found),
+    Found(FoundDocument),
 }
 
-impl From<Found> for SourceResult {
-    fn from(found: Found) -> Self {
+impl From<FoundDocument> for SourceResult {
+    fn from(found: FoundDocument) -> Self {
         Self::Found(found)
     }
 }

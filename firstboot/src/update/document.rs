@@ -19,7 +19,7 @@ use crate::files::{self, DesiredFile};
 use crate::identity::{self, Identity};
 use crate::lock::Lock;
 use crate::machine::Machine;
-use crate::metadata::{self, Found};
+use crate::metadata::{self, FoundDocument};
 use crate::operator::{self, UNIT};
 use crate::output::say;
 use crate::own_keys::OwnKeys;
@@ -106,7 +106,7 @@ pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<NewerDo
 
 /// Sends a request for each of the node's key sets, until the server signs a request. An operator
 /// may not have approved the key set that needs certificates yet.
-fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<Found> {
+fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<FoundDocument> {
     let keys = OwnKeys::read()?;
     let mut failed = refused(ReasonId::DocumentOtherKey.because(keys.no_match()));
     for request in csr::requests(&keys, &own.cluster, machine)? {
@@ -120,7 +120,11 @@ fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<Found> {
 
 /// Verifies a document, and compares it with the accepted document. Returns `None` if both are the
 /// same.
-fn verify_newer(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<NewerDocument>> {
+fn verify_newer(
+    own: &ThisNode,
+    found: FoundDocument,
+    machine: &Machine,
+) -> Result<Option<NewerDocument>> {
     if found.envelope.payload == own.envelope().payload {
         return Ok(None);
     }
@@ -153,7 +157,7 @@ fn verify_newer(own: &ThisNode, found: Found, machine: &Machine) -> Result<Optio
 /// Returns the document next to the release, or else the document of the recipe's metadata server.
 /// If a server signs the node's requests, asks that server, because it has the node's newest
 /// document.
-fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<Found>> {
+fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<FoundDocument>> {
     let known = own.envelope().payload_digest()?;
     let found = match source {
         Source::Folder(folder) => {
@@ -161,7 +165,7 @@ fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<Fou
                 .join("nodes")
                 .join(own.node.as_str())
                 .join("node.json");
-            Found::in_file(&path)?
+            FoundDocument::in_file(&path)?
         }
         Source::Server(_) if own.cluster.enrol.is_some() => None,
         Source::Server(url) => metadata::newer(url, machine, &known)?,
