@@ -43,7 +43,7 @@ pub(crate) use reinstallation::InstallServer;
 pub(crate) use url::newer;
 
 use self::platform::Platforms;
-use self::source::{KNOWN, Patience, Query, Source, SourceResult};
+use self::source::{KNOWN, Query, QueryMode, Source, SourceResult};
 use crate::exit::{Exit, code_of, not_ready, refused};
 use crate::machine::Machine;
 use crate::output::say;
@@ -104,7 +104,7 @@ fn search(
         // Only a node without a document queries the network, because a member that is already set
         // up must be able to start even if the network is down.
         known: accepted.is_some(),
-        patience: Patience::Boot,
+        mode: QueryMode::WaitForNetwork,
         services: &services,
         waiting: &|_| (),
     };
@@ -153,13 +153,13 @@ fn ask(
             log.note(name, Outcome::Asking, line);
             log.save();
         };
-        let patience = if taken.is_some() {
-            Patience::Compare
+        let mode = if taken.is_some() {
+            QueryMode::Once
         } else {
-            query.patience
+            query.mode
         };
         let answer = (source.find)(&Query {
-            patience,
+            mode,
             waiting: &waiting,
             ..*query
         });

@@ -18,7 +18,7 @@ pub(super) fn with_query<T>(act: impl FnOnce(&Query<'_>) -> T) -> T {
         url: None,
         platforms: &platforms,
         known: false,
-        patience: Patience::Boot,
+        mode: QueryMode::WaitForNetwork,
         services: &services,
         waiting: &|_| (),
     })
@@ -39,8 +39,8 @@ const NONE: Source = source(MetadataSource::Cmdline, |_| {
 const SAME: Source = source(MetadataSource::Nocloud, first);
 const DIFFERENT: Source = source(MetadataSource::Ec2, |query| {
     assert_eq!(
-        query.patience,
-        Patience::Compare,
+        query.mode,
+        QueryMode::Once,
         "firstboot must not wait for a service if it already has a document"
     );
     Ok(FoundDocument::parse("there", OTHER.as_bytes())?.into())

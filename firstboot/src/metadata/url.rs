@@ -12,7 +12,7 @@ use reqwest::{Client, StatusCode, Url};
 
 use super::document::FoundDocument;
 use super::http::{HttpError, client, send};
-use super::source::{KNOWN, Patience, Query, Source, SourceResult};
+use super::source::{KNOWN, Query, QueryMode, Source, SourceResult};
 use crate::exit::not_ready;
 use crate::machine::Machine;
 
@@ -88,7 +88,7 @@ pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
     if query.known {
         return Ok(SourceResult::NotAsked(KNOWN.to_owned()));
     }
-    if query.patience == Patience::Compare {
+    if query.mode == QueryMode::Once {
         let why = "another source has a document, and a server may issue its document only once";
         return Ok(SourceResult::NotAsked(why.to_owned()));
     }

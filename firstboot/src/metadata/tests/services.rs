@@ -298,7 +298,7 @@ fn a_service_is_only_compared_with_an_existing_document() {
             let services = services.unwrap_or(query.services);
             (gce::SOURCE.find)(&Query {
                 platforms: &platforms,
-                patience: Patience::Compare,
+                mode: QueryMode::Once,
                 services,
                 ..*query
             })
