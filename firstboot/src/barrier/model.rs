@@ -37,7 +37,7 @@ struct World {
 
 /// The initial state of the nodes.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Begin<'a> {
+pub(super) enum InitialState<'a> {
     /// All disks are empty.
     Empty,
     /// All nodes are members of one cluster, and the operator will order each node to restore the
@@ -242,7 +242,7 @@ impl Explorer {
         after
     }
 
-    fn first(&mut self, begin: Begin<'_>, faults: Faults) -> World {
+    fn first(&mut self, begin: InitialState<'_>, faults: Faults) -> World {
         let count = self.names.len();
         let mut fresh = Node {
             nonce: 0,
@@ -255,7 +255,7 @@ impl Explorer {
             seen: vec![ModelMessage::Nothing; count],
         };
         let (mut accepted, mut orders) = (BTreeSet::new(), vec![0; count]);
-        if let Begin::Ordered(snapshots) = begin {
+        if let InitialState::Ordered(snapshots) = begin {
             let names = self.names.clone().into_iter().enumerate();
             let proposal = self.proposal(
                 &names.map(|(at, name)| (name, Self::nonce(at, 0))).collect(),

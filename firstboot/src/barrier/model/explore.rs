@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use super::{ABSENT, Begin, Explorer, Faults, Node, ProbeScope, Rule, World};
+use super::{ABSENT, Explorer, Faults, InitialState, Node, ProbeScope, Rule, World};
 use crate::barrier::decide::Action;
 
 /// The result of an exploration.
@@ -25,7 +25,7 @@ pub(super) struct Explored {
 /// Explores every order of events.
 pub(super) fn every(
     count: usize,
-    begin: Begin<'_>,
+    begin: InitialState<'_>,
     scope: ProbeScope,
     faults: Faults,
     rule: Rule,
@@ -61,7 +61,7 @@ pub(super) fn every(
 /// orders.
 pub(super) fn some(
     count: usize,
-    begin: Begin<'_>,
+    begin: InitialState<'_>,
     walks: u32,
     faults: Faults,
     rule: Rule,
