@@ -19,7 +19,7 @@ use crate::reason::{Reason, ReasonId};
 
 /// The reports of the members.
 #[derive(Debug, Default)]
-pub(super) struct Members {
+pub(super) struct MemberReports {
     /// This node's member, if it answers a linearizable read.
     pub(super) own: Option<Peer>,
     /// The other members that answer a linearizable read.
@@ -60,7 +60,7 @@ fn in_force(minor: u64) -> Reason {
 }
 
 /// Returns the next step towards this version.
-pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
+pub(super) fn next_step(target: EtcdVersion, members: &MemberReports) -> NextStep {
     let minor = target.minor;
     let all = || members.own.iter().chain(&members.others);
     let downgrade = all().find_map(|peer| peer.downgrade);
@@ -98,13 +98,13 @@ pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
 
 /// Returns a member that reports a downgrade to this minor version, if that downgrade is in force.
 /// A downgrade to another minor version is not the downgrade that was enabled.
-pub(super) fn reports_downgrade(minor: u64, members: &Members) -> Option<&Peer> {
+pub(super) fn reports_downgrade(minor: u64, members: &MemberReports) -> Option<&Peer> {
     let mut all = members.own.iter().chain(&members.others);
     all.find(|peer| peer.downgrade == Some(minor))
 }
 
 /// Returns the name of a member that does not answer, if there is one.
-fn silent(members: &Members) -> Option<String> {
+fn silent(members: &MemberReports) -> Option<String> {
     let Some(own) = &members.own else {
         return Some("etcd on this node".to_owned());
     };
@@ -152,9 +152,9 @@ mod tests {
     }
 
     /// Returns three members, the last of which is this node's member.
-    fn cluster(versions: [&str; 3], cluster_minor: u64) -> Members {
+    fn cluster(versions: [&str; 3], cluster_minor: u64) -> MemberReports {
         let [one, two, own] = versions;
-        Members {
+        MemberReports {
             own: Some(member(3, own, cluster_minor)),
             others: vec![member(1, one, cluster_minor), member(2, two, cluster_minor)],
         }

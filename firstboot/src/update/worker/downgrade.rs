@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use recipes::EtcdVersion;
 use serde::Deserialize;
 
-use super::super::etcd_version::{Members, NextStep, next_step, reports_downgrade};
+use super::super::etcd_version::{MemberReports, NextStep, next_step, reports_downgrade};
 use super::super::file_changes::FileChange;
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
@@ -72,7 +72,7 @@ pub(super) fn target(state: &UpdateState, own: &ThisNode) -> Result<EtcdVersion>
 pub(super) async fn make_ready(
     state: &mut UpdateState,
     target: EtcdVersion,
-    members: &Members,
+    members: &MemberReports,
 ) -> Result<NextStep> {
     let step = next_step(target, members);
     if step != NextStep::Enable {
@@ -102,7 +102,7 @@ pub(super) fn data_obstacle(target: EtcdVersion) -> Option<Reason> {
 }
 
 /// Queries the members.
-pub(super) async fn members(own: &ThisNode) -> Result<Members> {
+pub(super) async fn members(own: &ThisNode) -> Result<MemberReports> {
     let (identity, credentials) = (own.identity()?, installed_credentials()?);
     let client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let (own, others) = tokio::join!(
@@ -110,7 +110,7 @@ pub(super) async fn members(own: &ThisNode) -> Result<Members> {
         query_others(&identity, &client, &credentials, QUERY_TIMEOUT),
     );
     let others = others.0;
-    Ok(Members { own, others })
+    Ok(MemberReports { own, others })
 }
 
 /// Prepares the cluster for another minor version of etcd on this node. Returns a decision if the
