@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::dir_store::manifest_path;
 use super::encode::finished;
 use super::manifest::{self, Manifest};
-use super::schema::{Contents, Reader};
+use super::schema::{DatabaseContents, Reader};
 use crate::exit::{failed, refused};
 use crate::files;
 use crate::reason::ReasonId;
@@ -68,13 +68,13 @@ pub(crate) struct VerifiedSnapshot {
     pub(crate) used: u64,
     pub(crate) page_size: u32,
     #[serde(flatten)]
-    pub(crate) contents: Contents,
+    pub(crate) contents: DatabaseContents,
 }
 
 impl std::ops::Deref for VerifiedSnapshot {
-    type Target = Contents;
+    type Target = DatabaseContents;
 
-    fn deref(&self) -> &Contents {
+    fn deref(&self) -> &DatabaseContents {
         &self.contents
     }
 }

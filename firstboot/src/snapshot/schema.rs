@@ -41,7 +41,7 @@ const MEMBERS: usize = 1000;
 /// The contents of a database, counted during the check.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Contents {
+pub(crate) struct DatabaseContents {
     /// The revision of a member that starts from this database.
     pub(crate) revision: i64,
     /// The revision up to which the history was compacted, or 0 if it was not compacted.
@@ -78,7 +78,7 @@ pub(crate) struct Contents {
     pub(crate) compacting: bool,
 }
 
-impl Contents {
+impl DatabaseContents {
     /// Returns why an etcd of this version does not start from these contents, or `None` if it
     /// starts.
     ///
@@ -115,7 +115,7 @@ impl Contents {
 
 /// Reads and checks all entries of a database.
 pub(crate) struct Reader<'a> {
-    contents: Contents,
+    contents: DatabaseContents,
     /// Whether each of [`BUCKETS`] exists.
     seen: [bool; BUCKETS.len()],
     auth: Auth,
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
     /// Creates a reader that reports the number of checked bytes.
     pub(crate) fn new(progress: &'a mut dyn FnMut(u64)) -> Self {
         Self {
-            contents: Contents::default(),
+            contents: DatabaseContents::default(),
             seen: [false; BUCKETS.len()],
             auth: Auth::default(),
             cluster: Cluster::default(),
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the contents, once all entries have been checked.
-    pub(crate) fn finish(mut self, faults: &mut Faults) -> Contents {
+    pub(crate) fn finish(mut self, faults: &mut Faults) -> DatabaseContents {
         for (name, _) in BUCKETS
             .iter()
             .zip(self.seen)

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::decode::{NoMatchingKey, decode, is_encoded};
 use super::examine::{CheckResult, Digest, Hash, VerifiedSnapshot, at_rest, examine};
-use super::schema::Contents;
+use super::schema::DatabaseContents;
 use super::trial_start::{self, TrialReport};
 use crate::exit::{Exit, failed, reason_of};
 use crate::files::{self, partial_file::PartialFile};
@@ -180,7 +180,7 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
 
 /// Returns the contents of the snapshot, by name.
 fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
-    let Contents {
+    let DatabaseContents {
         revision,
         compacted,
         keys,

@@ -5,9 +5,9 @@ use crate::snapshot::manifest::Plain;
 use crate::snapshot::manifest::tests::some;
 
 fn found(path: &Path, sha256: Sha256, revision: i64) -> Vec<String> {
-    let contents = Contents {
+    let contents = DatabaseContents {
         revision,
-        ..Contents::default()
+        ..DatabaseContents::default()
     };
     let digest = Digest::Good;
     let verified = VerifiedSnapshot {

@@ -2,7 +2,7 @@ use bolt::{Entry, Faults, Offset, Path, Visitor as _};
 use proptest::prelude::*;
 
 use super::record::{Record, Revision};
-use super::{BUCKETS, Contents, Reader};
+use super::{BUCKETS, DatabaseContents, Reader};
 
 type Entries<'a> = Vec<(&'a str, &'a [u8], &'a [u8])>;
 
@@ -13,7 +13,7 @@ const PLACE: Offset = Offset {
 
 /// Reads a database with these entries (bucket, key and value) and all of etcd's buckets. Returns
 /// the database's contents and faults.
-fn read(entries: &[(&str, &[u8], &[u8])]) -> (Contents, Vec<String>) {
+fn read(entries: &[(&str, &[u8], &[u8])]) -> (DatabaseContents, Vec<String>) {
     let mut progress = |_| ();
     let mut reader = Reader::new(&mut progress);
     let mut faults = Faults::default();
@@ -294,10 +294,10 @@ fn the_database_of_another_program_is_refused() {
 /// 3.7.3, each with the data of every other version.
 #[test]
 fn an_etcd_that_does_not_start_from_the_data_is_reported() {
-    let wrote = |storage: u64, cluster: u64| Contents {
+    let wrote = |storage: u64, cluster: u64| DatabaseContents {
         storage_version: (storage > 0).then(|| format!("3.{storage}.0")),
         cluster_version: (cluster > 0).then(|| format!("3.{cluster}.0")),
-        ..Contents::default()
+        ..DatabaseContents::default()
     };
     for (contents, starts, does_not) in [
         (
@@ -334,7 +334,7 @@ fn an_etcd_that_does_not_start_from_the_data_is_reported() {
             );
         }
     }
-    let downgrade = |target: &str| Contents {
+    let downgrade = |target: &str| DatabaseContents {
         downgrade: Some(target.into()),
         ..wrote(6, 6)
     };
