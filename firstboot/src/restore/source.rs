@@ -17,7 +17,7 @@ use crate::output::say;
 use crate::reason::ReasonId;
 use crate::snapshot::decode::{NoMatchingKey, decode, is_encoded};
 use crate::snapshot::examine::{self, Digest, Hash};
-use crate::snapshot::remote::Remote;
+use crate::snapshot::remote::RemoteSnapshot;
 
 /// Returns the verified snapshot on this node's disk.
 pub(super) fn get(
@@ -90,7 +90,7 @@ fn plain_snapshot(
     let backup = identity.cluster.backup.as_ref();
     let remote = path
         .to_str()
-        .map(|text| Remote::of(text, backup))
+        .map(|text| RemoteSnapshot::of(text, backup))
         .transpose()?
         .flatten();
     let stored = match &remote {
