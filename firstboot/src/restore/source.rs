@@ -16,7 +16,7 @@ use crate::journal::SnapshotFile;
 use crate::output::say;
 use crate::reason::ReasonId;
 use crate::snapshot::decode::{NoMatchingKey, decode, is_encoded};
-use crate::snapshot::examine::{self, Digest, Hash};
+use crate::snapshot::examine::{self, DigestCheck, TrailingDigest};
 use crate::snapshot::remote::RemoteSnapshot;
 
 /// Returns the verified snapshot on this node's disk.
@@ -35,9 +35,9 @@ pub(super) fn get(
     };
     let fingerprint = files::fingerprint(&path)?;
     let hash = if options.skip_hash_check {
-        Hash::Optional
+        DigestCheck::Optional
     } else {
-        Hash::Required
+        DigestCheck::Required
     };
     say(format!("verifying {}", path.display()));
     let verified = examine::verify(&path, hash)?;
@@ -53,7 +53,7 @@ pub(super) fn get(
         path,
         sha256: verified.sha256,
         revision,
-        digest: verified.digest == Digest::Good,
+        digest: verified.digest == TrailingDigest::Good,
         fingerprint,
     })
 }

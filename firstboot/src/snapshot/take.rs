@@ -9,7 +9,7 @@ use recipes::ClusterDocument;
 use super::background_sync::SyncedWriter;
 use super::bucket::Bucket;
 use super::encode::{Encoding, Sink, StoredFile};
-use super::examine::{self, Hash, VerifiedSnapshot};
+use super::examine::{self, DigestCheck, VerifiedSnapshot};
 use super::manifest::{Manifest, Plain, Snapshot};
 use super::member_comparison::MemberComparison;
 use super::receive::{ReceivedSnapshot, check_room, receive};
@@ -196,7 +196,7 @@ async fn walked(
     received: &ReceivedSnapshot,
     about: &SnapshotContext<'_>,
 ) -> Result<VerifiedSnapshot> {
-    let hash = Hash::Known(received.sha256);
+    let hash = DigestCheck::Known(received.sha256);
     let examined =
         tokio::task::spawn_blocking(move || examine::examine(&file, hash, &mut |_| ())).await;
     let examined =
