@@ -17,7 +17,7 @@ use recipes::{ClusterDocument, Label};
 use rustls::pki_types::UnixTime;
 use tokio::task::JoinSet;
 
-use crate::compare::{Compared, Voter, compare};
+use crate::compare::{HashComparison, Voter, compare};
 use crate::etcd::{AlarmMember, Client, Credentials, Member, StatusResponse};
 use crate::reason::Reason;
 use crate::timestamp::date;
@@ -230,7 +230,7 @@ async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: boo
             (row.healthy, row.apart) = (false, true);
             row.errors.push(why);
         }
-        if let Compared::Unknown(why) = &compared {
+        if let HashComparison::Unknown(why) = &compared {
             row.notes
                 .push(format!("its data was not compared: {why}").into());
         }
