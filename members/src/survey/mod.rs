@@ -23,7 +23,7 @@ use crate::reason::Reason;
 use crate::timestamp::date;
 pub use backup::Backup;
 pub use image::add_image_checks;
-use member_list::Roster;
+use member_list::FirstMemberList;
 pub use row::Row;
 pub use table::{columns, health, remarks, role, size, table};
 
@@ -58,7 +58,7 @@ pub async fn survey(
     without: &BTreeSet<Label>,
     comparison: Comparison,
 ) -> Vec<Row> {
-    let roster = Roster::ask(&cluster.members, credentials).await;
+    let roster = FirstMemberList::ask(&cluster.members, credentials).await;
     let places = cluster
         .members
         .iter()
