@@ -5,7 +5,7 @@
 //! has changed since the last comparison.
 
 use anyhow::{Context as _, Result, anyhow};
-use members::keys::{ImageCheck, Key, image_check_key};
+use members::keys::{ImageCheck, KeyState, image_check_key};
 use members::timestamp::now;
 
 use crate::etcd::{Client, installed_credentials};
@@ -90,7 +90,7 @@ async fn record(check: &ImageCheck) -> Result<()> {
             let client = Client::connect(&url, &credentials).await?;
             let found = client.get(&key).await?;
             // Replace a damaged record.
-            let parsed = Key::<ImageCheck>::parse(
+            let parsed = KeyState::<ImageCheck>::parse(
                 &key,
                 found
                     .as_ref()

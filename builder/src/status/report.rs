@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use members::etcd::{Client, Credentials, Member};
 use members::keys::{
-    Failed, HALT, Halt, Key, NEWEST_RELEASE, Newest, RESTART, TURN, UpdateTurn, failed_key,
+    FailedRelease, HALT, KeyState, NEWEST_RELEASE, NewestRelease, RESTART, TURN, UpdateHalt,
+    UpdateTurn, failed_key,
 };
 use members::reason::Reason;
 use members::survey::{Backup, Comparison, Row, Verdict, add_image_checks, survey, verdict};
@@ -74,9 +75,9 @@ pub(crate) struct Update {
     /// The member that is updating itself.
     pub(crate) turn: Option<UpdateTurn>,
     /// An operator's order that no member may update itself.
-    pub(crate) halt: Option<Halt>,
+    pub(crate) halt: Option<UpdateHalt>,
     /// The failed update to the newest image, if it failed.
-    pub(crate) failed: Option<Failed>,
+    pub(crate) failed: Option<FailedRelease>,
     /// The member that is restarting its etcd to trust another CA.
     pub(crate) restart: Option<String>,
 }
@@ -171,15 +172,17 @@ impl Update {
             });
         };
         let client = Client::connect(endpoint, credentials).await?;
-        let newest = Key::<Newest>::read(&client, NEWEST_RELEASE).await?.value;
+        let newest = KeyState::<NewestRelease>::read(&client, NEWEST_RELEASE)
+            .await?
+            .value;
         let newest = newest.map(|newest| newest.serial);
         Ok(Self {
             built,
             newest,
-            turn: Key::read(&client, TURN).await?.value,
-            halt: Key::read(&client, HALT).await?.value,
+            turn: KeyState::read(&client, TURN).await?.value,
+            halt: KeyState::read(&client, HALT).await?.value,
             failed: match newest {
-                Some(serial) => Key::read(&client, &failed_key(serial)).await?.value,
+                Some(serial) => KeyState::read(&client, &failed_key(serial)).await?.value,
                 None => None,
             },
             restart: client

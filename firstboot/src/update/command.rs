@@ -20,7 +20,7 @@ use crate::machine::host;
 use crate::output::{say, show, show_json};
 use crate::reason::ReasonId;
 use crate::{paths, systemd};
-use members::keys::Halt;
+use members::keys::UpdateHalt;
 use members::timestamp::now;
 
 /// The command line of `firstboot update`.
@@ -102,7 +102,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         return scheduled::run();
     }
     if let Some(why) = &options.halt {
-        let halt = Halt {
+        let halt = UpdateHalt {
             why: why.clone(),
             node: host(),
             since: now(),

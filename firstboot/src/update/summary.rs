@@ -10,7 +10,7 @@ use super::update_keys::UpdateKeys;
 use crate::etcd::{Client, Credentials};
 use crate::reason::{Reason, ReasonId};
 use crate::{files, paths};
-use members::keys::{Failed, Halt, UpdateTurn};
+use members::keys::{FailedRelease, UpdateHalt, UpdateTurn};
 use members::timestamp::rfc3339;
 
 /// The state of updates on this node and in the cluster.
@@ -26,9 +26,9 @@ pub(crate) struct Summary {
     order: Option<Order>,
     /// The node that has the turn, and the serial of the image that it installs.
     turn: Option<UpdateTurn>,
-    halt: Option<Halt>,
+    halt: Option<UpdateHalt>,
     /// The newest release, if that release has failed.
-    failed: Option<FailedRelease>,
+    failed: Option<FailedSerial>,
     /// The outcome of this node's last update.
     last: Option<OrderOutcome>,
     /// The facts that an operator must know.
@@ -49,10 +49,10 @@ struct Order {
 
 /// A release that failed.
 #[derive(Debug, Serialize)]
-struct FailedRelease {
+struct FailedSerial {
     serial: u64,
     #[serde(flatten)]
-    failed: Failed,
+    failed: FailedRelease,
 }
 
 /// The state of updates on this node's disk.
@@ -112,7 +112,7 @@ impl Summary {
             turn.filter(|turn| Some(&turn.node) != own)
                 .map(UpdateTurn::reason),
         );
-        reasons.extend(update_keys.halt.value.as_ref().map(Halt::reason));
+        reasons.extend(update_keys.halt.value.as_ref().map(UpdateHalt::reason));
         let newest = update_keys.newest.value.map_or(0, |newest| newest.serial);
         let failed = update_keys.failed.value.clone();
         let is_newer = |other: u64| serial.is_none_or(|serial| other > serial);
@@ -142,7 +142,7 @@ impl Summary {
             }),
             turn: update_keys.turn.value,
             halt: update_keys.halt.value,
-            failed: failed.map(|failed| FailedRelease {
+            failed: failed.map(|failed| FailedSerial {
                 serial: newest,
                 failed,
             }),

@@ -4,7 +4,8 @@
 
 use anyhow::Result;
 use members::keys::{
-    Failed, HALT, Halt, Key, NEWEST_RELEASE, Newest, RESTART, TURN, UpdateTurn, failed_key,
+    FailedRelease, HALT, KeyState, NEWEST_RELEASE, NewestRelease, RESTART, TURN, UpdateHalt,
+    UpdateTurn, failed_key,
 };
 use recipes::Label;
 
@@ -18,10 +19,10 @@ const WRITE_CHECK: &str = "/etcd-image/update/proof";
 /// All keys that determine which member may take the turn.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub(super) struct UpdateKeys {
-    pub(super) turn: Key<UpdateTurn>,
-    pub(super) halt: Key<Halt>,
-    pub(super) failed: Key<Failed>,
-    pub(super) newest: Key<Newest>,
+    pub(super) turn: KeyState<UpdateTurn>,
+    pub(super) halt: KeyState<UpdateHalt>,
+    pub(super) failed: KeyState<FailedRelease>,
+    pub(super) newest: KeyState<NewestRelease>,
     /// The member that is restarting its etcd to trust a different CA.
     pub(super) restart: Option<String>,
 }
@@ -72,17 +73,17 @@ impl UpdateKeys {
                 .map(|(value, revision)| (&**value, *revision))
         };
         Ok(Self {
-            turn: Key::parse(&keys[0], of(0))?,
-            halt: Key::parse(&keys[1], of(1))?,
-            failed: Key::parse(&keys[2], of(2))?,
-            newest: Key::parse(&keys[3], of(3))?,
+            turn: KeyState::parse(&keys[0], of(0))?,
+            halt: KeyState::parse(&keys[1], of(1))?,
+            failed: KeyState::parse(&keys[2], of(2))?,
+            newest: KeyState::parse(&keys[3], of(3))?,
             restart: of(4).map(|(value, _)| String::from_utf8_lossy(value).into_owned()),
         })
     }
 
     /// Reads the keys for the newest release that any member has started to install.
     pub(super) async fn latest(client: &Client) -> Result<Self> {
-        let newest: Key<Newest> = Key::read(client, NEWEST_RELEASE).await?;
+        let newest: KeyState<NewestRelease> = KeyState::read(client, NEWEST_RELEASE).await?;
         Self::read(client, newest.value.map_or(0, |newest| newest.serial)).await
     }
 
@@ -123,7 +124,7 @@ impl UpdateKeys {
 }
 
 /// Prevents every member from starting an update.
-pub(super) async fn halt(client: &Client, halt: &Halt) -> Result<()> {
+pub(super) async fn halt(client: &Client, halt: &UpdateHalt) -> Result<()> {
     client
         .transact(&[], &[(HALT, Some(serde_json::to_vec(halt)?))])
         .await
@@ -145,7 +146,7 @@ pub(super) async fn clear_failed(client: &Client, serial: u64) -> Result<()> {
 
 /// Returns the time of the last snapshot that a member took for an update, in seconds since 1970.
 pub(super) async fn snapshot_time(client: &Client) -> Result<Option<u64>> {
-    Ok(Key::read(client, SNAPSHOT).await?.value)
+    Ok(KeyState::read(client, SNAPSHOT).await?.value)
 }
 
 /// Records the time of a snapshot, so that the members that update themselves next do not take
@@ -177,14 +178,14 @@ pub(super) mod tests {
         name.parse().unwrap()
     }
 
-    fn key<T>(value: T) -> Key<T> {
-        Key {
+    fn key<T>(value: T) -> KeyState<T> {
+        KeyState {
             value: Some(value),
             revision: 1,
         }
     }
 
-    pub(in super::super) fn turn(node: &str) -> Key<UpdateTurn> {
+    pub(in super::super) fn turn(node: &str) -> KeyState<UpdateTurn> {
         key(UpdateTurn {
             node: label(node),
             serial: 7,
@@ -192,16 +193,16 @@ pub(super) mod tests {
         })
     }
 
-    pub(in super::super) fn halt() -> Key<Halt> {
-        key(Halt {
+    pub(in super::super) fn halt() -> KeyState<UpdateHalt> {
+        key(UpdateHalt {
             why: "release freeze".into(),
             node: "etcd-3".into(),
             since: 0,
         })
     }
 
-    pub(in super::super) fn failed() -> Key<Failed> {
-        key(Failed {
+    pub(in super::super) fn failed() -> KeyState<FailedRelease> {
+        key(FailedRelease {
             node: label("etcd-2"),
             why: "etcd died".into(),
             at: 0,
@@ -211,7 +212,7 @@ pub(super) mod tests {
     /// Returns the state after a member has started to install this release.
     pub(in super::super) fn of_newest(serial: u64) -> UpdateKeys {
         UpdateKeys {
-            newest: key(Newest { serial }),
+            newest: key(NewestRelease { serial }),
             ..UpdateKeys::default()
         }
     }
@@ -242,7 +243,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_halt_also_stops_a_member_that_has_the_turn() {
-        for turn in [Key::default(), turn("etcd-1"), turn("etcd-2")] {
+        for turn in [KeyState::default(), turn("etcd-1"), turn("etcd-2")] {
             let update_keys = UpdateKeys {
                 turn,
                 halt: halt(),
@@ -258,7 +259,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_update_waits_for_a_member_that_restarts_for_its_ca() {
-        for turn in [Key::default(), turn("etcd-1")] {
+        for turn in [KeyState::default(), turn("etcd-1")] {
             let said = decide(&UpdateKeys {
                 turn,
                 restart: Some("etcd-3".into()),
@@ -279,7 +280,7 @@ pub(super) mod tests {
                 ..UpdateKeys::default()
             },
             UpdateKeys {
-                newest: key(Newest { serial: 8 }),
+                newest: key(NewestRelease { serial: 8 }),
                 ..UpdateKeys::default()
             },
         ] {
@@ -294,7 +295,7 @@ pub(super) mod tests {
         }
         assert_eq!(
             decide(&UpdateKeys {
-                newest: key(Newest { serial: 7 }),
+                newest: key(NewestRelease { serial: 7 }),
                 ..UpdateKeys::default()
             }),
             TurnDecision::Take

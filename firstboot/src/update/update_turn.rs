@@ -11,7 +11,7 @@ use crate::etcd::{Client, installed_credentials};
 use crate::identity::Identity;
 use crate::output::say;
 use crate::{files, paths};
-use members::keys::{Key, UpdateTurn};
+use members::keys::{KeyState, UpdateTurn};
 
 /// The time for which a rebuilt node tries to release its turn.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -61,6 +61,10 @@ fn release(identity: &Identity) -> Result<()> {
 }
 
 /// Returns whether this node took the turn when it had another disk.
-pub(super) fn is_of_previous_disk(turn: &Key<UpdateTurn>, node: &Label, has_order: bool) -> bool {
+pub(super) fn is_of_previous_disk(
+    turn: &KeyState<UpdateTurn>,
+    node: &Label,
+    has_order: bool,
+) -> bool {
     turn.is_of(node) && !has_order
 }

@@ -23,7 +23,7 @@ use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
 use crate::{files, paths, systemd};
 use downgrade::{end_interrupted_downgrade, older_etcd, prepare_cluster};
-use members::keys::Failed;
+use members::keys::FailedRelease;
 use members::timestamp::now;
 use reinstall::{booted_old_system, restart_into_installer, withdraw};
 use revert::{RevertOption, wait_until_revertible};
@@ -291,7 +291,7 @@ fn kept(state: &UpdateState, runtime: &Runtime, why: String) -> Result<bool> {
         "{} keeps the image {}: {why}",
         state.node, state.order.serial
     ));
-    let failed = Failed {
+    let failed = FailedRelease {
         node: state.node.clone(),
         why: why.clone(),
         at: now(),
@@ -308,7 +308,7 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
     let rollback = state.order.release.is_none();
     until_good(state, runtime, None, Duration::ZERO, None)?;
     let why = state.why.clone().unwrap_or_default();
-    let failed = state.blame.then(|| Failed {
+    let failed = state.blame.then(|| FailedRelease {
         node: state.node.clone(),
         why: why.clone(),
         at: now(),

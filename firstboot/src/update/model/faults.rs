@@ -3,7 +3,7 @@
 use super::node::{At, Files, Node, Power, Service};
 use super::{Image, Model, World};
 use members::keys::RESTART;
-use members::keys::{HALT, Halt};
+use members::keys::{HALT, UpdateHalt};
 
 /// The number of events of each kind that can still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,7 +69,7 @@ impl Model {
         if world.left.halts > 0 && !world.keys.contains_key(HALT) && world.has_quorum() {
             let mut after = world.clone();
             after.left.halts -= 1;
-            let halt = Halt {
+            let halt = UpdateHalt {
                 why: String::new(),
                 node: String::new(),
                 since: 0,

@@ -4,7 +4,7 @@ use super::STALE;
 use crate::update::state::Phase;
 use crate::update::update_keys::UpdateKeys;
 use members::keys::{HALT, NEWEST_RELEASE, failed_key};
-use members::keys::{Key, TURN, UpdateTurn};
+use members::keys::{KeyState, TURN, UpdateTurn};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Power {
@@ -91,7 +91,7 @@ pub(super) enum Service {
     /// the turn, and has not found an order.
     Return(Option<UpdateKeys>),
     /// The service takes the restart lock, unless the turn has changed.
-    Claim(Key<UpdateTurn>),
+    Claim(KeyState<UpdateTurn>),
     Locked,
     /// The check before the restart of etcd has passed.
     Sure,

@@ -6,7 +6,7 @@ use super::{Image, Model, World};
 use crate::update::transaction::Transaction;
 use crate::update::update_keys::UpdateKeys;
 use crate::update::update_turn::is_of_previous_disk;
-use members::keys::{Key, RESTART, UpdateTurn};
+use members::keys::{KeyState, RESTART, UpdateTurn};
 
 impl Model {
     /// Returns the state after the next event of this node's service, if there is one.
@@ -91,7 +91,7 @@ impl Model {
     }
 
     /// Takes the restart lock.
-    fn claims(&self, world: &mut World, at: usize, turn: &Key<UpdateTurn>) {
+    fn claims(&self, world: &mut World, at: usize, turn: &KeyState<UpdateTurn>) {
         let name = &self.names[at];
         let condition = turn.restart_condition(name).unwrap_or_default();
         let own = condition

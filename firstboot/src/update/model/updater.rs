@@ -7,7 +7,7 @@ use crate::update::resume::Resumption;
 use crate::update::state::Phase;
 use crate::update::update_keys::TurnDecision;
 use members::keys::UpdateTurn;
-use members::keys::{Failed, failed_key};
+use members::keys::{FailedRelease, failed_key};
 
 impl Model {
     /// Returns the state after the next event of this node's updater, if there is one.
@@ -303,7 +303,7 @@ impl Model {
 
     fn releases(&self, after: &mut World, at: usize, order: &Order) {
         let name = &self.names[at];
-        let failed = order.blame.then(|| Failed {
+        let failed = order.blame.then(|| FailedRelease {
             node: name.clone(),
             why: String::new(),
             at: 0,

@@ -15,7 +15,7 @@ use super::steps::say;
 use crate::etcd::{Client, installed_credentials};
 use crate::image_integrity;
 use crate::reason::{Reason, ReasonId};
-use members::keys::Failed;
+use members::keys::FailedRelease;
 use members::timestamp::now;
 
 /// The pause between two checks of the cluster.
@@ -174,7 +174,7 @@ pub(super) fn release_turn_patiently(
     state: &UpdateState,
     runtime: &Runtime,
     own: &ThisNode,
-    failed: Option<&Failed>,
+    failed: Option<&FailedRelease>,
 ) -> Result<()> {
     loop {
         let Err(error) = runtime.block_on(release_turn(state, own, failed)) else {
@@ -188,7 +188,11 @@ pub(super) fn release_turn_patiently(
 /// Releases the turn, and cancels a downgrade that the order enabled. If etcd on this node is down,
 /// sends the requests to another member, because an order that ends before it has changed anything
 /// must not wait for etcd.
-async fn release_turn(state: &UpdateState, own: &ThisNode, failed: Option<&Failed>) -> Result<()> {
+async fn release_turn(
+    state: &UpdateState,
+    own: &ThisNode,
+    failed: Option<&FailedRelease>,
+) -> Result<()> {
     let client = any_client(own).await?;
     // Do not cancel the downgrade if another node has the turn, because the downgrade may belong to
     // that node.
