@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use members::survey::{Comparison, Verdict};
+use members::survey::{DataComparison, Verdict};
 
 use crate::console;
 use crate::exit::{Exit, exit_error};
@@ -66,9 +66,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         options.client.as_deref(),
     )?;
     let comparison = if options.compare {
-        Comparison::Always
+        DataComparison::Always
     } else {
-        Comparison::Skip
+        DataComparison::Skip
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

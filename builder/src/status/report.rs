@@ -10,7 +10,7 @@ use members::keys::{
     UpdateTurn, failed_key,
 };
 use members::reason::Reason;
-use members::survey::{Backup, Comparison, Row, Verdict, add_image_checks, survey, verdict};
+use members::survey::{Backup, DataComparison, Row, Verdict, add_image_checks, survey, verdict};
 use members::timestamp::{now, rfc3339};
 use serde::Serialize;
 
@@ -84,7 +84,7 @@ pub(crate) struct Update {
 
 impl Report {
     /// Queries all members in parallel.
-    pub(crate) async fn ask(desk: &Desk, comparison: Comparison) -> Self {
+    pub(crate) async fn ask(desk: &Desk, comparison: DataComparison) -> Self {
         let cluster = &desk.cluster;
         let mut errors = Vec::new();
         let (rows, backup, update) = match desk.credentials() {

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use anyhow::Result;
-use members::survey::Comparison;
+use members::survey::DataComparison;
 
 use super::desk::Desk;
 use super::report::Report;
@@ -16,7 +16,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 /// Prints the report repeatedly.
 pub(super) async fn run(
     desk: &Desk,
-    comparison: Comparison,
+    comparison: DataComparison,
     json: bool,
     pause: Duration,
 ) -> Result<()> {

@@ -29,7 +29,7 @@ pub use table::{columns, health, remarks, role, size, table};
 
 /// Whether the survey compares the members' data, which blocks writes on each member for a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Comparison {
+pub enum DataComparison {
     /// Do not compare.
     Skip,
     /// Compare only if the database is small.
@@ -56,7 +56,7 @@ pub async fn survey(
     cluster: &ClusterDocument,
     credentials: &Credentials,
     without: &BTreeSet<Label>,
-    comparison: Comparison,
+    comparison: DataComparison,
 ) -> Vec<Row> {
     let roster = FirstMemberList::ask(&cluster.members, credentials).await;
     let places = cluster
@@ -73,8 +73,8 @@ pub async fn survey(
     rows.extend(strangers.into_iter().map(|row| roster.note(row)));
     agreement::check(&mut rows);
     alarm::check(&mut rows, &cluster.etcd);
-    if comparison != Comparison::Skip {
-        let any_size = comparison == Comparison::Always;
+    if comparison != DataComparison::Skip {
+        let any_size = comparison == DataComparison::Always;
         compare_data(&mut rows, credentials, any_size).await;
     }
     rows

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use members::survey::Comparison;
+use members::survey::DataComparison;
 
 use super::html::fragment;
 use super::subscribers::Events;
@@ -77,7 +77,7 @@ async fn follow_members(state: &Arc<ServerState>) {
         return;
     };
     loop {
-        let report = Report::ask(desk, Comparison::Skip).await;
+        let report = Report::ask(desk, DataComparison::Skip).await;
         state.board.set_report(report);
         tokio::time::sleep(ASK_INTERVAL).await;
     }
