@@ -176,7 +176,7 @@ pub fn obstacle(own: EtcdVersion, start: EtcdStart, cluster: &ClusterVersions) -
 
 /// How the members of a cluster change, one at a time, from one version of etcd to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Roll {
+pub enum VersionChange {
     /// Both versions have the same minor version number.
     Patch,
     /// The new version is of the next minor version. The cluster version rises as soon as every
@@ -200,14 +200,14 @@ pub const fn is_downgradable(cluster_minor: u64) -> bool {
 ///
 /// # Errors
 /// Returns the obstacle if the nodes cannot change to that image.
-pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<Roll, Box<Obstacle>> {
+pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<VersionChange, Box<Obstacle>> {
     if let Some(obstacle) = coexistence_obstacle(to, "a node of the old image", from) {
         return Err(Box::new(obstacle));
     }
     match to.minor.cmp(&from.minor) {
-        Ordering::Equal => Ok(Roll::Patch),
-        Ordering::Greater => Ok(Roll::Upgrade),
-        Ordering::Less if is_downgradable(from.minor) => Ok(Roll::Downgrade),
+        Ordering::Equal => Ok(VersionChange::Patch),
+        Ordering::Greater => Ok(VersionChange::Upgrade),
+        Ordering::Less if is_downgradable(from.minor) => Ok(VersionChange::Downgrade),
         Ordering::Less => Err(Box::new(Obstacle::Older {
             own: to,
             cluster_minor: from.minor,
@@ -217,7 +217,7 @@ pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<Roll, Box<Obstacle>> {
 
 /// A fault in a release that is known to damage data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault {
+pub struct KnownFault {
     /// The first patch of the minor version that does not have this fault.
     pub fixed_in: u64,
     /// The effect of the fault.
@@ -226,9 +226,9 @@ pub struct Fault {
 
 /// All known faults that lose data or make the data of members differ, each with its minor version
 /// and the patch that fixes the fault (etcd's changelogs for 3.4 to 3.7).
-const FAULTS: [(u64, Fault); 10] = {
-    const fn fault(minor: u64, fixed_in: u64, what: &'static str) -> (u64, Fault) {
-        (minor, Fault { fixed_in, what })
+const FAULTS: [(u64, KnownFault); 10] = {
+    const fn fault(minor: u64, fixed_in: u64, what: &'static str) -> (u64, KnownFault) {
+        (minor, KnownFault { fixed_in, what })
     }
     const ALONE: &str = "a single member can lose acknowledged writes (etcd-io/etcd#14370)";
     const AUTH: &str = "members can differ after a member recovers from a snapshot while \
@@ -261,7 +261,7 @@ const FAULTS: [(u64, Fault); 10] = {
 
 /// Returns the known faults of a release that damage data, the worst first. Most releases have
 /// none.
-pub fn faults(version: EtcdVersion) -> Vec<Fault> {
+pub fn faults(version: EtcdVersion) -> Vec<KnownFault> {
     let of = FAULTS
         .iter()
         .filter(|(minor, fault)| *minor == version.minor && version.patch < fault.fixed_in);

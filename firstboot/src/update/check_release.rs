@@ -1,6 +1,6 @@
 //! Decides whether this node may install a release. The decision is a pure function.
 
-use recipes::upgrade::{Roll, roll};
+use recipes::upgrade::{VersionChange, roll};
 use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
 
 use crate::exit::refused;
@@ -74,7 +74,7 @@ pub(super) fn check_reinstallation(
         return Ok(());
     }
     refuse_older(release, own)?;
-    if check_etcd(release, own)? == Roll::Downgrade {
+    if check_etcd(release, own)? == VersionChange::Downgrade {
         return Err(refused(ReasonId::UpdateMinor.because(format!(
             "the image {} has etcd {}, but this node has {}: a reinstallation that keeps the data \
              cannot downgrade etcd. Install the older etcd with `firstboot update` first",
@@ -104,7 +104,7 @@ fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()>
 
 /// Returns how the release changes etcd, and refuses a release whose etcd cannot follow this
 /// node's.
-fn check_etcd(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<Roll> {
+fn check_etcd(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<VersionChange> {
     roll(own.etcd, release.etcd).map_err(|obstacle| {
         refused(ReasonId::UpdateMinor.because(format!(
             "the image {} has etcd {}, but this node has {}: {obstacle}",

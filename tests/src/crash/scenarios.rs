@@ -12,10 +12,10 @@ use super::sweep::Scenario;
 use super::traced::Traced;
 use super::updating::{ORDER, ROLLBACK, UPDATE};
 
-/// The scenarios of a bed with [`Roll::Minor`](super::Roll::Minor).
+/// The scenarios of a bed with [`UpdateKind::Minor`](super::UpdateKind::Minor).
 pub const MINOR: [Scenario; 2] = [DOWNGRADE, DOWNGRADE_BACK];
 
-/// All scenarios of a bed with [`Roll::Files`](super::Roll::Files).
+/// All scenarios of a bed with [`UpdateKind::Files`](super::UpdateKind::Files).
 pub const ALL: [Scenario; 11] = [
     TOGETHER,
     EARLY,
