@@ -7,7 +7,7 @@
 
 use anyhow::Result;
 use recipes::ReleaseDocument;
-use recipes::update::{Auto, Update};
+use recipes::update::{AutoUpdatePolicy, Update};
 
 use super::check_release::{ReleaseCheck, check_release};
 use super::order::begin;
@@ -93,7 +93,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
 }
 
 /// Returns whether an update may begin now.
-fn is_open(auto: Auto) -> Result<bool> {
+fn is_open(auto: AutoUpdatePolicy) -> Result<bool> {
     auto.window
         .map_or(Ok(true), |window| Ok(window::closes_at(window)?.is_some()))
 }
@@ -113,7 +113,7 @@ fn decide(
     own: &ThisNode,
     source: &Source,
     settings: &Update,
-    auto: Auto,
+    auto: AutoUpdatePolicy,
     seen: &mut LastCheck,
 ) -> Result<Next> {
     let release = own.fetch(source)?;
