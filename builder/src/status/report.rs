@@ -14,7 +14,7 @@ use members::survey::{Backup, DataComparison, Row, Verdict, add_image_checks, su
 use members::timestamp::{now, rfc3339};
 use serde::Serialize;
 
-use super::Desk;
+use super::ClusterAccess;
 
 /// The state of a cluster at one time.
 #[derive(Debug, Clone, Serialize)]
@@ -84,10 +84,10 @@ pub(crate) struct Update {
 
 impl Report {
     /// Queries all members in parallel.
-    pub(crate) async fn ask(desk: &Desk, comparison: DataComparison) -> Self {
-        let cluster = &desk.cluster;
+    pub(crate) async fn ask(access: &ClusterAccess, comparison: DataComparison) -> Self {
+        let cluster = &access.cluster;
         let mut errors = Vec::new();
-        let (rows, backup, update) = match desk.credentials() {
+        let (rows, backup, update) = match access.credentials() {
             Ok(credentials) => {
                 let mut rows = survey(cluster, &credentials, &BTreeSet::new(), comparison).await;
                 add_image_checks(&mut rows, &credentials).await;
@@ -95,7 +95,7 @@ impl Report {
                 let endpoint = voter.map(|row| row.endpoint.as_str());
                 let (backup, update) = tokio::join!(
                     Backup::ask(cluster, &credentials),
-                    Update::ask(desk.built, endpoint, &credentials)
+                    Update::ask(access.built, endpoint, &credentials)
                 );
                 (rows, backup, update)
             }
@@ -107,7 +107,7 @@ impl Report {
         let update = update.unwrap_or_else(|error| {
             errors.push(format!("cannot read the state of updates: {error:#}").into());
             Update {
-                built: desk.built,
+                built: access.built,
                 ..Update::default()
             }
         });
