@@ -26,7 +26,7 @@ use crate::pki::{self, Authority, Lifetimes, Pki};
 use crate::release::{self, Binaries, Progress, ReleaseRequest};
 use crate::render::OverlayDigests;
 use crate::serve::record::Record;
-use crate::tree::{self, Tree};
+use crate::tree::{self, OverlayTree};
 use crate::{console, elf, etcd_roll, image_release, newfile, nodes, render, text_file};
 
 /// The size limit for a firstboot binary. Even a binary with all its debug symbols is smaller.
@@ -113,7 +113,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         &render::kickstart(&recipe, OverlayDigests::NONE)?,
         &user_files,
     )?;
-    let tree = Tree::new(
+    let tree = OverlayTree::new(
         &recipe,
         user_files,
         &binaries,

@@ -21,14 +21,14 @@ const MUTABLE: [&str; 1] = ["etc/hosts"];
 
 /// The contents of the overlay.
 #[derive(Debug, Default)]
-pub(crate) struct Tree {
+pub(crate) struct OverlayTree {
     /// The entries for the packer.
     pub(crate) entries: Vec<Entry>,
     /// The entries for the manifest.
     pub(crate) listed: Vec<OverlayEntry>,
 }
 
-impl Tree {
+impl OverlayTree {
     /// Builds the tree of a recipe, including the user's files and these programs.
     pub(crate) fn new(
         recipe: &Recipe,

@@ -15,7 +15,7 @@ use super::record::{Installation, NextBoot, Record, time};
 use super::refusal::{Refusal, RefusalId};
 use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
-use super::tree::Tree;
+use super::tree::InstallTree;
 
 /// Answers a boot loader that requests its first script, which is the same for all machines.
 pub(super) fn first_script(state: &ServerState, request: &ClientRequest, loader: Loader) -> Reply {
@@ -192,8 +192,8 @@ fn decide(
 /// Returns the URL of the installation tree.
 pub(super) fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
     match (&state.tree, &state.mirror) {
-        (Some(Tree::Url(url)), _) => Ok(url.url().to_string()),
-        (Some(Tree::Folder(_)), _) => Ok(format!("{server}tree/")),
+        (Some(InstallTree::Url(url)), _) => Ok(url.url().to_string()),
+        (Some(InstallTree::Folder(_)), _) => Ok(format!("{server}tree/")),
         (None, Some(_)) => Ok(format!("{server}mirror/tree/")),
         (None, None) => {
             let why = format!(

@@ -57,7 +57,7 @@ use power::Power;
 use server::Endpoint;
 pub(crate) use state::Cluster;
 use state::ServerState;
-use tree::Tree;
+use tree::InstallTree;
 
 /// The command-line options.
 #[derive(Debug, clap::Args)]
@@ -85,7 +85,7 @@ pub(crate) struct Options {
     /// The tree of CentOS 7.9 from which machines are installed: a folder, which the server then
     /// serves, or a URL
     #[arg(long, value_name = "FOLDER|URL")]
-    tree: Option<Tree>,
+    tree: Option<InstallTree>,
     /// A folder that `builder mirror` has written. The server serves this folder below /mirror/,
     /// and its tree is the default for --tree
     #[arg(long, value_name = "DIR")]

@@ -19,7 +19,7 @@ use super::log::{Line, Log};
 use super::power::Power;
 use super::record::{DocumentDelivery, Record};
 use super::refusal::{Refusal, RefusalId};
-use super::tree::Tree;
+use super::tree::InstallTree;
 use crate::nodes;
 use crate::sign::CertificateAuthority;
 
@@ -40,7 +40,7 @@ pub(super) struct ServerState {
     /// Whether a node may ask to be installed again.
     pub(super) reinstall: bool,
     /// The tree from which machines are installed.
-    pub(super) tree: Option<Tree>,
+    pub(super) tree: Option<InstallTree>,
     /// The folder of the network boot loaders.
     pub(super) loaders: Option<PathBuf>,
     /// The folder of the mirror, which contains etcd, the tree and the repositories.
