@@ -85,7 +85,7 @@ fn machine_script(
         .and_then(|origin| identify(&cluster.nodes, machine, origin))
         .map_err(anyhow::Error::from)
         .and_then(|node| {
-            let asked = Asked {
+            let asked = ScriptRequest {
                 request,
                 loader,
                 machine,
@@ -112,7 +112,7 @@ fn machine_script(
 }
 
 /// A machine's request for a script.
-struct Asked<'a> {
+struct ScriptRequest<'a> {
     request: &'a ClientRequest,
     loader: Loader,
     machine: &'a Machine,
@@ -123,7 +123,7 @@ struct Asked<'a> {
 /// Chooses the script for a node's machine.
 fn decide(
     state: &ServerState,
-    asked: &Asked<'_>,
+    asked: &ScriptRequest<'_>,
     record: &Record,
     node: &NodeIdentity,
 ) -> Result<String> {
