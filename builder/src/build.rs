@@ -21,7 +21,7 @@ use crate::check::{self, CheckedRecipe};
 use crate::manifest::{self, FileDigest, ManifestInputs};
 use crate::nodes::Node;
 use crate::output::{self, Output, Replaceable};
-use crate::overlay::{self, Content, Packed};
+use crate::overlay::{self, Content, PackedOverlay};
 use crate::pki::{self, Authority, Lifetimes, Pki};
 use crate::release::{self, Binaries, Progress, ReleaseRequest};
 use crate::render::OverlayDigests;
@@ -371,7 +371,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 fn report(
     options: &Options,
     recipe: &Recipe,
-    packed: &Packed,
+    packed: &PackedOverlay,
     pki: &Path,
     (trust, serial): (PublicKey, u64),
 ) -> Result<()> {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::nodes::{self, Node};
-use crate::pki::{self, Event, FirstKeys, PublicKeys, REQUEST_LIMIT};
+use crate::pki::{self, Event, FirstKeyPolicy, PublicKeys, REQUEST_LIMIT};
 use crate::recipe_file::RecipeFile;
 use crate::{build, console, text_file};
 
@@ -74,7 +74,7 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     let ca = CertificateAuthority {
         recipe,
         pki: options.pki.clone(),
-        first: FirstKeys::Any,
+        first: FirstKeyPolicy::Any,
     };
     let (document, events) = ca.answer(name, &keys, |error| console::error(error))?;
     events.iter().for_each(console::note);
@@ -88,7 +88,7 @@ pub(crate) struct CertificateAuthority {
     pub(crate) recipe: RecipeFile,
     pub(crate) pki: PathBuf,
     /// The policy that decides which keys may be recorded as a node's first keys.
-    pub(crate) first: FirstKeys,
+    pub(crate) first: FirstKeyPolicy,
 }
 
 impl CertificateAuthority {

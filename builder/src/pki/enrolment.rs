@@ -8,7 +8,7 @@ use rcgen::SubjectPublicKeyInfo;
 use recipes::Label;
 use recipes::node::{DocumentCertificate, NodeTls};
 
-use super::approval::{APPROVED, ASKED, FirstKeys, approved, remove};
+use super::approval::{APPROVED, ASKED, FirstKeyPolicy, approved, remove};
 use super::public_keys::{ENROLLED, read};
 use super::validate::{ExpectedKey, Mismatch, Role, Subject};
 use super::{Event, NODES, Pki, PkiError, PublicKeys, files, store};
@@ -31,7 +31,7 @@ impl Pki {
         &mut self,
         name: &Label,
         keys: &PublicKeys,
-        first: FirstKeys,
+        first: FirstKeyPolicy,
     ) -> Result<(), PkiError> {
         let folder = self.node_folder(name)?;
         let (record, fingerprint) = (folder.join(ENROLLED), keys.fingerprint());
@@ -44,7 +44,7 @@ impl Pki {
             return Err(PkiError::KeyOfAnotherNode { name, owner });
         }
         let approved = approved(&folder)?;
-        let by_right = enrolled.is_none() && approved.is_none() && first == FirstKeys::Any;
+        let by_right = enrolled.is_none() && approved.is_none() && first == FirstKeyPolicy::Any;
         if !by_right && approved != Some(fingerprint) {
             let asked = format!("{fingerprint}\n");
             store::overwrite(&folder.join(ASKED), asked.as_bytes(), store::PUBLIC)?;

@@ -45,7 +45,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::exit::{Exit, exit_error};
-use crate::pki::{self, FirstKeys};
+use crate::pki::{self, FirstKeyPolicy};
 use crate::recipe_file::RecipeFile;
 use crate::sign::CertificateAuthority;
 use crate::{manifest, mirror};
@@ -258,9 +258,9 @@ fn authority(pki: &Path, recipe_path: &Path, approve: bool) -> Result<Certificat
         recipe: RecipeFile::open(recipe_path)?,
         pki: pki.to_owned(),
         first: if approve {
-            FirstKeys::Approved
+            FirstKeyPolicy::Approved
         } else {
-            FirstKeys::Any
+            FirstKeyPolicy::Any
         },
     })
 }

@@ -18,7 +18,7 @@ fn request() -> PublicKeys {
 impl Folder {
     fn enrol(&self, name: &str, keys: &PublicKeys) -> Result<(), PkiError> {
         self.open(now())?
-            .enrol(&name.parse().unwrap(), keys, FirstKeys::Any)
+            .enrol(&name.parse().unwrap(), keys, FirstKeyPolicy::Any)
     }
 
     fn certificates(&self) -> Option<super::super::enrolment::Certificates> {
@@ -117,7 +117,7 @@ fn the_first_key_requires_approval_if_the_operator_requests_it() {
     let name = "etcd-1".parse().unwrap();
     let enrol = || {
         let mut pki = folder.open(now()).unwrap();
-        pki.enrol(&name, &keys, FirstKeys::Approved)
+        pki.enrol(&name, &keys, FirstKeyPolicy::Approved)
     };
     let error = enrol().unwrap_err().to_string();
     assert!(
