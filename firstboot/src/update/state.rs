@@ -181,7 +181,7 @@ pub(super) enum UpdateResult {
     NewImageKept,
     /// The node did not start the update before the deadline.
     #[serde(rename = "given-up")]
-    NotStarted,
+    Expired,
     /// The node must not install this release.
     Refused,
 }
@@ -301,7 +301,7 @@ mod tests {
         for (result, text) in [
             (UpdateResult::Reverted, "taken-back"),
             (UpdateResult::NewImageKept, "kept"),
-            (UpdateResult::NotStarted, "given-up"),
+            (UpdateResult::Expired, "given-up"),
         ] {
             assert_eq!(name(result), text);
         }

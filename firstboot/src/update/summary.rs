@@ -206,7 +206,7 @@ impl Local {
                     rfc3339(last.at),
                     last.why
                 ))),
-                UpdateResult::NotStarted | UpdateResult::Refused
+                UpdateResult::Expired | UpdateResult::Refused
                     if is_newer(last.serial) && !newer_look =>
                 {
                     reasons.push(Reason::parse(&last.why).map(|why| {

@@ -60,9 +60,7 @@ pub(super) fn run() -> Result<()> {
         let ended = match state.phase {
             Phase::Waiting => wait(&mut state, &runtime)?,
             Phase::Rebooting | Phase::RebootingReverted => reboot(&mut state).map(|()| false)?,
-            Phase::Replacing | Phase::CheckingHealth => {
-                wait_for_health_check(&mut state, &runtime)?
-            }
+            Phase::Replacing | Phase::CheckingHealth => wait_for_health(&mut state, &runtime)?,
             Phase::Reverting | Phase::Recovering => recovered(&state, &runtime)?,
             Phase::Installing => restart_into_installer(&mut state).map(|()| false)?,
             Phase::Withdrawing => return_to_old_system(&state, &runtime)?,
@@ -81,12 +79,7 @@ const fn is_rebooting(state: &UpdateState) -> bool {
 /// Restores a state in which all files belong to one image, after an interruption.
 fn recover(state: &mut UpdateState) -> Result<()> {
     let same_boot = state.boot == boot()?;
-    match resumption(
-        state.phase,
-        state.boots,
-        same_boot,
-        has_passed_health_check(state)?,
-    ) {
+    match resumption(state.phase, state.boots, same_boot, has_passed(state)?) {
         Resumption::Continue => Ok(()),
         Resumption::Enter { phase, counts } => {
             state.boots += u32::from(counts);
@@ -109,7 +102,7 @@ fn recover(state: &mut UpdateState) -> Result<()> {
 }
 
 /// Returns whether the image of this order has passed its health check.
-fn has_passed_health_check(state: &UpdateState) -> Result<bool> {
+fn has_passed(state: &UpdateState) -> Result<bool> {
     let is_new = |updated: Updated| updated.serial == state.order.serial;
     Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
 }
@@ -135,13 +128,7 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
                 return end(state, runtime, &own, UpdateResult::Refused, why.to_string());
             }
             TurnDecision::Wait(why) if now() >= state.order.until => {
-                return end(
-                    state,
-                    runtime,
-                    &own,
-                    UpdateResult::NotStarted,
-                    why.to_string(),
-                );
+                return end(state, runtime, &own, UpdateResult::Expired, why.to_string());
             }
             TurnDecision::Wait(why) => {
                 let why = why.to_string();
@@ -213,11 +200,11 @@ fn end(
 
 /// Waits until the new image has passed its health check, or restores the previous image. Returns
 /// whether the order has ended.
-fn wait_for_health_check(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
+fn wait_for_health(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
     let soak = Duration::from_secs(state.order.soak.into());
-    let passed = has_passed_health_check(state)?;
+    let passed = has_passed(state)?;
     let why = match state.why.clone() {
         // An interrupted run of this unit has already recorded the failure.
         Some(why) if passed => return kept(state, runtime, why),
@@ -354,7 +341,7 @@ fn return_to_old_system(state: &UpdateState, runtime: &Runtime) -> Result<bool> 
         state,
         runtime,
         &ThisNode::read()?,
-        UpdateResult::NotStarted,
+        UpdateResult::Expired,
         why,
     )
 }

@@ -230,7 +230,7 @@ fn the_outcome_of_the_last_update_is_shown_until_it_is_outdated() {
     );
     says(
         with(ended(
-            UpdateResult::NotStarted,
+            UpdateResult::Expired,
             7,
             "etcd-2 has the turn [update-turn]",
         )),
