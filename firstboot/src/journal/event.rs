@@ -360,4 +360,14 @@ mod tests {
             assert_eq!(serde_json::from_str::<Event>(line).unwrap(), event);
         }
     }
+
+    #[test]
+    fn the_keys_of_a_snapshot_file_are_the_same_as_in_earlier_versions() {
+        let digest = "0".repeat(64);
+        let text = format!(
+            r#"{{"path":"/a","sha256":"{digest}","revision":1,"digest":true,"stamp":{{"inode":1,"size":2,"modified":[3,4],"changed":[5,6]}}}}"#
+        );
+        let file: SnapshotFile = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&file).unwrap(), text);
+    }
 }
