@@ -18,7 +18,8 @@ use super::{Event, NODES, Pki, PkiError, PublicKeys, files, store};
 pub(crate) type Certificates = (NodeTls<Issued>, Option<NodeTls<Issued>>);
 
 impl Pki {
-    /// Records the keys of a request as the node's keys.
+    /// Records the keys of a request as the node's keys. Returns whether the node had other keys or
+    /// no keys before.
     ///
     /// # Errors
     /// If an operator must first approve these keys, because the node has other keys or because
@@ -29,12 +30,12 @@ impl Pki {
         name: &Label,
         keys: &PublicKeys,
         first: FirstKeys,
-    ) -> Result<(), PkiError> {
+    ) -> Result<bool, PkiError> {
         let folder = self.node_folder(name)?;
         let (record, fingerprint) = (folder.join(ENROLLED), keys.fingerprint());
         let enrolled = read(&folder)?;
         if enrolled.as_ref() == Some(keys) {
-            return Ok(());
+            return Ok(false);
         }
         if let Some(owner) = self.owner(name, keys)? {
             let name = name.clone();
@@ -65,7 +66,8 @@ impl Pki {
             });
         }
         remove(&folder.join(APPROVED))?;
-        remove(&folder.join(ASKED))
+        remove(&folder.join(ASKED))?;
+        Ok(true)
     }
 
     /// Returns another node that has one of these keys.
