@@ -21,7 +21,8 @@ pub(crate) type Certificates = (
 );
 
 impl Pki {
-    /// Records the keys of a request as the node's keys.
+    /// Records the keys of a request as the node's keys. Returns whether the node had other keys or
+    /// no keys before.
     ///
     /// # Errors
     /// If an operator must first approve these keys, because the node has other keys or because
@@ -32,12 +33,12 @@ impl Pki {
         name: &Label,
         keys: &PublicKeys,
         first: FirstKeyPolicy,
-    ) -> Result<(), PkiError> {
+    ) -> Result<bool, PkiError> {
         let folder = self.node_folder(name)?;
         let (record, fingerprint) = (folder.join(ENROLLED), keys.fingerprint());
         let enrolled = read(&folder)?;
         if enrolled.as_ref() == Some(keys) {
-            return Ok(());
+            return Ok(false);
         }
         if let Some(owner) = self.owner(name, keys)? {
             let name = name.clone();
@@ -68,7 +69,8 @@ impl Pki {
             });
         }
         remove(&folder.join(APPROVED))?;
-        remove(&folder.join(ASKED))
+        remove(&folder.join(ASKED))?;
+        Ok(true)
     }
 
     /// Returns another node that has one of these keys.

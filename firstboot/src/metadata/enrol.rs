@@ -84,7 +84,7 @@ impl Server {
             .with_context(|| format!("{base} is not a folder"))?;
         let place = url.to_string();
         url.query_pairs_mut().extend_pairs(machine.describe());
-        let client = pinned(trusted)?;
+        let client = pinned(trusted, &url)?;
         Ok(Self { client, url, place })
     }
 
@@ -111,8 +111,8 @@ impl Server {
     }
 }
 
-/// Returns a client that accepts only a server with this key.
-fn pinned(key: &PublicKey) -> Result<Client> {
+/// Returns a client for this URL that accepts only a server with this key.
+fn pinned(key: &PublicKey, url: &Url) -> Result<Client> {
     let provider = Arc::new(ring::default_provider());
     let verifier = PinnedServer {
         key: key.subject_public_key_info(),
@@ -123,7 +123,7 @@ fn pinned(key: &PublicKey) -> Result<Client> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    let client = builder().tls_backend_preconfigured(config).build();
+    let client = builder(url).tls_backend_preconfigured(config).build();
     client.context("cannot create an HTTPS client")
 }
 

@@ -75,7 +75,7 @@ pub(super) fn find(
     }
     let place = format!("the user data of {}", platform.name());
     let endpoint = Endpoint {
-        client: http::client()?,
+        client: http::client(query.services)?,
         base: query.services.clone(),
         mode: query.mode,
     };

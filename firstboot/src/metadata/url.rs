@@ -63,7 +63,7 @@ pub(crate) fn newer(
 ) -> Result<Option<FoundDocument>> {
     let url = address(base, DOCUMENT, machine)?;
     let place = place_of(&url);
-    let request = client()?
+    let request = client(&url)?
         .get(url)
         .header(IF_NONE_MATCH, format!("\"{known}\""));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -101,7 +101,7 @@ pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
 }
 
 async fn patiently(url: &Url, place: &str, query: &Query<'_>) -> Result<Vec<u8>> {
-    let client = client()?;
+    let client = client(url)?;
     for pause in PAUSES {
         match attempt(&client, url, place).await {
             Ok(bytes) => return Ok(bytes),

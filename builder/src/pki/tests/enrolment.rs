@@ -16,7 +16,7 @@ fn request() -> PublicKeys {
 }
 
 impl Folder {
-    fn enrol(&self, name: &str, keys: &PublicKeys) -> Result<(), PkiError> {
+    fn enrol(&self, name: &str, keys: &PublicKeys) -> Result<bool, PkiError> {
         self.open(now())?
             .enrol(&name.parse().unwrap(), keys, FirstKeyPolicy::Any)
     }
@@ -37,7 +37,8 @@ fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_created() {
     let folder = Folder::new();
     assert_eq!(folder.certificates(), None, "not enrolled");
     let keys = request();
-    folder.enrol("etcd-1", &keys).unwrap();
+    assert!(folder.enrol("etcd-1", &keys).unwrap(), "new keys");
+    assert!(!folder.enrol("etcd-1", &keys).unwrap(), "the same keys");
     let (tls, before) = folder.certificates().unwrap();
     assert_eq!(before, None);
     for (role, certificate) in Role::ALL.into_iter().zip(tls.pairs()) {
