@@ -10,7 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::nodes::{self, Node};
-use crate::pki::{self, Event, FirstKeys, PublicKeys, REQUEST_LIMIT};
+use crate::pki::{self, Event, FirstKeyPolicy, PublicKeys, REQUEST_LIMIT};
 use crate::recipe_file::RecipeFile;
 use crate::{build, console, text_file};
 
@@ -74,7 +74,7 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     let ca = CertificateAuthority {
         recipe,
         pki: options.pki.clone(),
-        first: FirstKeys::Any,
+        first: FirstKeyPolicy::Any,
     };
     let signed = ca.answer(name, &keys, |error| console::error(error))?;
     signed.events.iter().for_each(console::note);
@@ -99,7 +99,7 @@ pub(crate) struct CertificateAuthority {
     pub(crate) recipe: RecipeFile,
     pub(crate) pki: PathBuf,
     /// The policy that decides which keys may be recorded as a node's first keys.
-    pub(crate) first: FirstKeys,
+    pub(crate) first: FirstKeyPolicy,
 }
 
 impl CertificateAuthority {
@@ -118,7 +118,7 @@ impl CertificateAuthority {
         let node = node.with_context(|| format!("{name} is not a node of the recipe"))?;
         let mut pki = build::open_pki(self.recipe.path(), &recipe, &self.pki)?;
         let has_new_keys = pki.enrol(name, keys, self.first)?;
-        let Node::Issued(mut document) = nodes::issue(&recipe, &mut pki, node)? else {
+        let Node::Enrolled(mut document) = nodes::issue(&recipe, &mut pki, node)? else {
             bail!("a bug: {name} is enrolled but has no certificates");
         };
         document.release = pki.newest_serial()?;

@@ -6,16 +6,19 @@ use std::path::Path;
 
 use rcgen::SubjectPublicKeyInfo;
 use recipes::Label;
-use recipes::node::{Issued, NodeTls};
+use recipes::node::{DocumentCertificate, NodeTls};
 
-use super::approval::{APPROVED, ASKED, FirstKeys, approved, remove};
+use super::approval::{APPROVED, ASKED, FirstKeyPolicy, approved, remove};
 use super::public_keys::{ENROLLED, read};
 use super::validate::{ExpectedKey, Mismatch, Role, Subject};
 use super::{Event, NODES, Pki, PkiError, PublicKeys, files, store};
 
 /// A node's certificates and, while an authority is being replaced, the certificates that the
 /// previous authority signed.
-pub(crate) type Certificates = (NodeTls<Issued>, Option<NodeTls<Issued>>);
+pub(crate) type Certificates = (
+    NodeTls<DocumentCertificate>,
+    Option<NodeTls<DocumentCertificate>>,
+);
 
 impl Pki {
     /// Records the keys of a request as the node's keys. Returns whether the node had other keys or
@@ -29,7 +32,7 @@ impl Pki {
         &mut self,
         name: &Label,
         keys: &PublicKeys,
-        first: FirstKeys,
+        first: FirstKeyPolicy,
     ) -> Result<bool, PkiError> {
         let folder = self.node_folder(name)?;
         let (record, fingerprint) = (folder.join(ENROLLED), keys.fingerprint());
@@ -42,7 +45,7 @@ impl Pki {
             return Err(PkiError::KeyOfAnotherNode { name, owner });
         }
         let approved = approved(&folder)?;
-        let by_right = enrolled.is_none() && approved.is_none() && first == FirstKeys::Any;
+        let by_right = enrolled.is_none() && approved.is_none() && first == FirstKeyPolicy::Any;
         if !by_right && approved != Some(fingerprint) {
             let asked = format!("{fingerprint}\n");
             store::overwrite(&folder.join(ASKED), asked.as_bytes(), store::PUBLIC)?;
@@ -99,8 +102,8 @@ impl Pki {
             peer: peer?,
             client: client?,
         };
-        let before = self.previous_ca_certificates(&folder, subject, &keys)?;
-        Ok(Some((tls, before)))
+        let previous_ca_tls = self.previous_ca_certificates(&folder, subject, &keys)?;
+        Ok(Some((tls, previous_ca_tls)))
     }
 
     fn certificate(
@@ -109,16 +112,16 @@ impl Pki {
         role: Role,
         subject: &Subject<'_>,
         public: &[u8],
-    ) -> Result<Issued, PkiError> {
+    ) -> Result<DocumentCertificate, PkiError> {
         let (cert, key) = files(folder, role);
         let held = ExpectedKey::Public(public);
         let found = store::read(&cert)?;
         let wrong = found
             .as_deref()
             .map(|pem| self.mismatches(pem, held, role, subject));
-        let issued = |cert| Issued { cert, key: None };
+        let certificate = |cert| DocumentCertificate { cert, key: None };
         let (found, wrong) = match (found, wrong) {
-            (Some(found), Some(wrong)) if wrong.is_empty() => return Ok(issued(found)),
+            (Some(found), Some(wrong)) if wrong.is_empty() => return Ok(certificate(found)),
             both => both,
         };
         let why = wrong.as_deref();
@@ -129,7 +132,7 @@ impl Pki {
         if why.is_some_and(|why| why.iter().all(Mismatch::is_of_age)) && !key.exists() {
             store::overwrite(&cert, made.as_bytes(), store::PUBLIC)?;
             self.events.push(Event::Renewed { path: cert });
-            return Ok(issued(made));
+            return Ok(certificate(made));
         }
         self.keep_previous(folder, (found.as_deref(), held, why), role, subject)?;
         // A private key next to the certificate means that the builder generated the keys of this
@@ -144,6 +147,6 @@ impl Pki {
         }
         store::put(&cert, made.as_bytes(), store::PUBLIC)?;
         self.events.push(Event::Made { path: cert });
-        Ok(issued(made))
+        Ok(certificate(made))
     }
 }

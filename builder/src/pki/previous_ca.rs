@@ -4,14 +4,14 @@
 
 use std::path::Path;
 
-use recipes::node::{Issued, KeyPair, NodeTls};
+use recipes::node::{DocumentCertificate, KeyPair, NodeTls};
 
 use super::validate::{self, ExpectedKey, Mismatch, Requirements, Role, Subject};
 use super::{Event, Pki, PkiError, PublicKeys, files, store};
 
 /// The name of the folder, inside the node's folder, with the certificates from the previous
 /// authority.
-const BEFORE: &str = "before";
+const PREVIOUS_FOLDER: &str = "before";
 
 impl Pki {
     /// Returns all three certificates, with their keys, from the previous authority. A certificate
@@ -40,12 +40,12 @@ impl Pki {
         node: &Path,
         subject: &Subject<'_>,
         keys: &PublicKeys,
-    ) -> Result<Option<NodeTls<Issued>>, PkiError> {
+    ) -> Result<Option<NodeTls<DocumentCertificate>>, PkiError> {
         self.previous(node, |pki, folder, role| {
             let cert = store::read(&files(folder, role).0)?;
             let key = ExpectedKey::Public(keys.of(role));
             let cert = cert.filter(|cert| pki.is_trusted(cert, key, role, subject));
-            Ok(cert.map(|cert| Issued { cert, key: None }))
+            Ok(cert.map(|cert| DocumentCertificate { cert, key: None }))
         })
     }
 
@@ -54,7 +54,7 @@ impl Pki {
         node: &Path,
         read: impl Fn(&Self, &Path, Role) -> Result<Option<P>, PkiError>,
     ) -> Result<Option<NodeTls<P>>, PkiError> {
-        let folder = node.join(BEFORE);
+        let folder = node.join(PREVIOUS_FOLDER);
         if !folder.exists() {
             return Ok(None);
         }
@@ -99,7 +99,7 @@ impl Pki {
         if !self.is_trusted(pem, held, role, subject) {
             return Ok(());
         }
-        let ((cert, key), folder) = (files(node, role), node.join(BEFORE));
+        let ((cert, key), folder) = (files(node, role), node.join(PREVIOUS_FOLDER));
         let (second, second_key) = files(&folder, role);
         store::folder(&folder)?;
         if let ExpectedKey::Private(_) = held {

@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
-use super::document::Found;
+use super::document::FoundDocument;
 use super::http::{HttpError, builder, send};
 use crate::exit::{not_ready, refused};
 use crate::machine::Machine;
@@ -36,7 +36,7 @@ pub(crate) fn enrol(
     machine: &Machine,
     request: &str,
     trusted: &PublicKey,
-) -> Result<Found> {
+) -> Result<FoundDocument> {
     let server = Server::of(base, machine, trusted)?;
     runtime()?.block_on(server.patiently(request))
 }
@@ -51,7 +51,7 @@ pub(crate) fn enrol_once(
     machine: &Machine,
     request: &str,
     trusted: &PublicKey,
-) -> Result<Found> {
+) -> Result<FoundDocument> {
     let server = Server::of(base, machine, trusted)?;
     let answer = runtime()?.block_on(server.ask(request));
     answer.map_err(|error| match error {
@@ -88,13 +88,13 @@ impl Server {
         Ok(Self { client, url, place })
     }
 
-    async fn ask(&self, request: &str) -> Result<Found, HttpError> {
+    async fn ask(&self, request: &str) -> Result<FoundDocument, HttpError> {
         let post = self.client.post(self.url.clone()).body(request.to_owned());
         let bytes = send(post, &self.place).await?.success(&self.place, &[])?;
-        Found::parse(self.place.clone(), &bytes).map_err(HttpError::Final)
+        FoundDocument::parse(self.place.clone(), &bytes).map_err(HttpError::Final)
     }
 
-    async fn patiently(&self, request: &str) -> Result<Found> {
+    async fn patiently(&self, request: &str) -> Result<FoundDocument> {
         let mut last = String::new();
         for pause in PAUSES {
             match self.ask(request).await {

@@ -41,9 +41,14 @@ fn once() -> Result<()> {
     for host in &bed.hosts {
         // Makes the timer's last run appear long past, so that systemd makes up for the missed run
         // at boot (Persistent=).
-        let stamp = host.path("/var/lib/systemd/timers/stamp-firstboot-snapshot.timer");
-        fs::create_dir_all(stamp.parent().context("the stamp has no folder")?)?;
-        File::create(&stamp)?.set_modified(SystemTime::now() - Duration::from_secs(3 * 86_400))?;
+        let stamp_file = host.path("/var/lib/systemd/timers/stamp-firstboot-snapshot.timer");
+        fs::create_dir_all(
+            stamp_file
+                .parent()
+                .context("the stamp file has no folder")?,
+        )?;
+        File::create(&stamp_file)?
+            .set_modified(SystemTime::now() - Duration::from_secs(3 * 86_400))?;
     }
     bed.boot()?;
     is_made_up_for(&bed.hosts)?;

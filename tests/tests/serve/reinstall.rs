@@ -40,7 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial(
             "a_machine_is_installed_again_at_its_own_request_only",
             NETWORK,
-            request::judged,
+            request::checked,
         ),
         long(
             "another_base_rolls_through_a_cluster_while_clients_write",
