@@ -36,8 +36,8 @@ pub(crate) fn newest_not_before(tls: &NodeTls<DocumentCertificate>) -> Result<Un
     )
 }
 
-/// Returns the time from which a certificate is valid. The verifier reports this time if it checks
-/// the certificate as of the year 1970.
+/// Returns the time from which a certificate is valid. The function verifies the certificate as of
+/// the year 1970, because the verifier's error then contains the time.
 fn not_before(cert: &str, ca: &str) -> Result<UnixTime> {
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<_, _>>()?;
@@ -83,7 +83,8 @@ fn is_due(from: UnixTime, until: UnixTime, now: UnixTime) -> bool {
 }
 
 /// Returns the time until which a certificate is valid, or `None` if none of the CAs signed it. The
-/// verifier reports this time if it checks the certificate as of the latest possible time.
+/// function verifies the certificate as of the latest possible time, because the verifier's error
+/// then contains the time.
 pub(crate) fn not_after(pair: &DocumentCertificate, ca: &str) -> Option<UnixTime> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes())
         .collect::<Result<_, _>>()

@@ -221,8 +221,8 @@ fn look() -> Result<BTreeMap<String, String>> {
         nix::unistd::gethostname()?.to_string_lossy().into_owned(),
     );
     for what in ["address", "route"] {
-        // Reads only IPv4, and ignores the carrier state, because the kernel changes the other
-        // state asynchronously.
+        // Read only the IPv4 state, and ignore the carrier state, because the kernel changes the
+        // other state asynchronously.
         let said = Command::new("ip")
             .args(["-4", "-o", what, "show"])
             .output()?;

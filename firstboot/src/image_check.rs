@@ -1,8 +1,8 @@
 //! `firstboot image --scheduled`: checks this node's files, and records the result in etcd, where
 //! `builder status`, the board and `firstboot status` read the result.
 //!
-//! The check reads the attributes of all files, but the content of a file only if the file's inode
-//! has changed since the last comparison.
+//! The check reads the attributes of all files, but it reads the content of a file only if the
+//! file's inode has changed since the last comparison.
 
 use anyhow::{Context as _, Result, anyhow};
 use members::keys::{ImageCheck, KeyState, image_check_key};
@@ -45,7 +45,8 @@ fn scheduled() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // Without a quorum, the result cannot be recorded, and the next run records the result.
+    // Without a quorum, this run cannot record its result, but the next run records the result of
+    // its own check.
     if let Err(error) = runtime.block_on(record(&ImageCheck::new(now(), paths))) {
         eprintln!("firstboot: cannot record the result of the image check in etcd: {error:#}");
     }
@@ -115,7 +116,7 @@ async fn record(check: &ImageCheck) -> Result<()> {
     Err(last)
 }
 
-/// Returns whether the recorded result may remain and need not be replaced by the new result.
+/// Returns whether the recorded result is still valid, so that the new result need not replace it.
 fn is_current(known: &ImageCheck, new: &ImageCheck) -> bool {
     let age = new.at.checked_sub(known.at);
     known.agrees_with(new) && age.is_some_and(|age| age < MAX_RECORD_AGE)

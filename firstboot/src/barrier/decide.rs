@@ -52,7 +52,7 @@ pub(crate) struct LocalState {
     /// The nonce of this node.
     pub(crate) nonce: Nonce,
     /// Whether this node may only join a running cluster, because it has already been a member. If
-    /// all members lost their data, an empty cluster in its place would hide the loss.
+    /// all members lost their data, a new, empty cluster would hide the loss.
     pub(crate) only_joins: bool,
     /// The proposals that this node accepted with this nonce, oldest first.
     pub(crate) proposals: Vec<Proposal>,
@@ -186,7 +186,7 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     if let (BootstrapMode::Restore { .. }, [proposal]) = (local.mode, own.as_slice()) {
         return Some(Action::StartEtcd(proposal.id));
     }
-    // This decision also requires an observation of every excluded member.
+    // Wait until this node has also observed every excluded member.
     if local.without.iter().any(|name| !views.contains_key(name)) {
         return Some(Action::Wait);
     }
@@ -194,8 +194,8 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     for (name, PeerObservation { state, fresh }) in views {
         let takes_part = local.initial.contains(name);
         match state {
-            // Either that member withdrew its agreement, or this node has not accepted a proposal.
-            // A member that started with the new data was already handled above.
+            // Either the other member withdrew its agreement, or this node has not accepted a
+            // proposal. The code above has already handled a member that started with the new data.
             Some(state @ PeerState::Etcd { .. })
                 if *fresh && !already_rolled_back(local, state) =>
             {

@@ -4,8 +4,8 @@
 //! A node probes its peers in turn and decides after each answer, so a delayed answer has the same
 //! effect as a late decision. A probe of one peer and a decision are separate events in the model,
 //! and any event can happen on other nodes between them. Lost messages, partitions and slow nodes
-//! are modelled as probes that do not happen. A crash loses the observations but keeps the journal.
-//! A wipe loses the observations and the journal.
+//! are modelled as probes that do not happen. In a crash, a node loses its observations but keeps
+//! its journal. In a wipe, a node loses both its observations and its journal.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -40,8 +40,8 @@ struct World {
 pub(super) enum InitialState<'a> {
     /// All disks are empty.
     Empty,
-    /// All nodes are members of one cluster, and the operator will order each node to restore the
-    /// snapshot with the number in this list.
+    /// All nodes are members of one cluster. For each node, the list contains the number of the
+    /// snapshot that the operator will order the node to restore.
     Ordered(&'a [u8]),
 }
 

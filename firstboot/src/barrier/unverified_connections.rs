@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::AbortHandle;
 
-/// The maximum number of connections without a verified certificate. More connections are allowed
-/// than arrive during one handshake, and far fewer than the 1024 file descriptors that systemd
-/// allows a service.
+/// The maximum number of connections without a verified certificate. The limit is higher than the
+/// number of connections that arrive during one handshake, and far lower than the 1024 file
+/// descriptors that systemd allows a service.
 const LIMIT: usize = 256;
 
 /// All connections without a verified certificate, oldest first.

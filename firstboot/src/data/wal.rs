@@ -2,7 +2,7 @@
 //! because each file begins with the ids and the hard state (server/storage/wal/wal.go, cut). etcd
 //! itself reads all files.
 //!
-//! A record consists of a length of 8 bytes and a protocol buffer. The highest byte of the length
+//! A record consists of its length (8 bytes) and a protocol buffer. The highest byte of the length
 //! contains the size of the padding to a multiple of 8, and the protocol buffer contains a checksum
 //! over all records since the beginning of the file (encoder.go, decoder.go; the same from 3.4 to
 //! 3.7).
@@ -307,7 +307,8 @@ pub(super) mod tests {
                 .rev()
                 .find(|(end, _)| *end <= cut)
                 .map_or(0, |(_, commit)| *commit);
-            // In a preallocated file, zeros follow the cut, and may complete a record.
+            // In a preallocated file, zeros follow the point at which the file was cut, and may
+            // complete a record.
             let torn = [&writer.bytes[..cut], &[0; 512]].concat();
             for (bytes, most) in [(&torn[..cut], commit), (&torn, commit + 1)] {
                 match read(bytes, 0) {

@@ -196,8 +196,8 @@ mod tests {
         );
     }
 
-    /// The test reads the log of etcd 3.5.1 after its database was emptied. The reason is in the
-    /// line before the line from Go's runtime.
+    /// The test reads the log of an etcd 3.5.1 whose database had been emptied. etcd's reason is on
+    /// the line before the line from Go's runtime.
     #[test]
     fn etcds_reason_is_preferred_to_that_of_the_go_runtime() {
         let panic = r#"{"level":"panic","msg":"failed to recover v3 backend from snapshot","error":"failed to find database snapshot file (snap: snapshot file doesn't exist)"}"#;

@@ -72,7 +72,8 @@ fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     before.map(words) == now.map(words)
 }
 
-/// Returns all reasons why this node is not a healthy member, as far as this machine shows them.
+/// Returns the reasons why this node is not a healthy member, as far as firstboot can detect them
+/// on this machine.
 pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
     etcd()
         .into_iter()
@@ -86,7 +87,7 @@ pub(crate) fn text(reasons: &[Reason]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// Returns the reason why etcd does not run, and any other problem of etcd's unit.
+/// Returns the reason why etcd is not running, and any other problem of etcd's unit.
 fn etcd() -> Vec<Reason> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

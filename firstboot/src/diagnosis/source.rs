@@ -21,7 +21,7 @@ pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Re
     find_wrong_source(own, &used)
 }
 
-/// Returns the source address that the kernel uses towards another address, or `None` if there is
+/// Returns the source address that the kernel uses to reach another address, or `None` if there is
 /// no route. The caller need not report a missing route, because every connection attempt reports
 /// it. Connecting a UDP socket does not send any packets.
 fn towards(other: Ipv4Addr) -> Option<Ipv4Addr> {

@@ -70,7 +70,7 @@ pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
 }
 
 impl DuplicateProbe {
-    /// Waits for an answer to the first packets. Returns the remaining suspicion, if any.
+    /// Waits for the result of the first packet. Returns the remaining suspicion, if any.
     ///
     /// # Errors
     /// Returns a refusal if another machine has the address.
@@ -81,7 +81,7 @@ impl DuplicateProbe {
         }
     }
 
-    /// Waits for an answer to all packets.
+    /// Waits for the result of all packets.
     ///
     /// # Errors
     /// Returns a refusal if another machine has the address.

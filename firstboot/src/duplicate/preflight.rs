@@ -32,9 +32,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// etcd does not run refuses the connection immediately.
 const SILENCES: u32 = 5;
 
-/// Refuses to start etcd with its old data if its member was removed while etcd was stopped, or
-/// runs on another machine. No answer is required: when a whole rack boots, the first member finds
-/// no other member running.
+/// Refuses to start etcd with its old data if its member was removed while etcd was stopped, or if
+/// its member is running on another machine. No answer is required: when a whole rack boots, the
+/// first member finds no other member running.
 pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
@@ -54,7 +54,8 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
     }
 }
 
-/// Refuses if this node is the only member, because no other member has the data that it lost.
+/// Returns a refusal if this node is the only member, because no other member has the data that
+/// this node lost.
 pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Result<()> {
     if identity.cluster.members.len() > 1 {
         return Ok(());
@@ -122,9 +123,10 @@ pub(crate) fn wait_until_replaceable(
     }
 }
 
-/// If a duplicate is suspected, checks that no copy of this machine runs as its member. During the
-/// check, etcd is stopped on this machine, so any traffic that the other members receive from its
-/// member comes from a copy. The check waits long enough to detect a copy that is just starting.
+/// If a duplicate is suspected, checks that no copy of this machine is running as its member.
+/// During the check, etcd is stopped on this machine, so any traffic that the other members receive
+/// from its member comes from a copy. The check waits long enough to detect a copy that is just
+/// starting.
 ///
 /// # Errors
 /// Returns a refusal if a copy of this machine is running or starting, or if there is no other
@@ -266,8 +268,8 @@ fn suspicion(why: &Reason) -> String {
     line.to_string()
 }
 
-/// Returns true if too many members refuse connections for a quorum to exist, even if a duplicate
-/// of this member counts as running.
+/// Returns whether so many members refuse connections that no quorum can exist, even if a duplicate
+/// of this node's member is running.
 fn cannot_have_quorum(identity: &Identity) -> bool {
     let members = &identity.cluster.members;
     let runs = |url: &str| {

@@ -96,8 +96,9 @@ fn matches(name: &str, sockets: &[SocketKind]) -> Result<Vec<SeccompRule>> {
             rule([prot(libc::PROT_WRITE)]),
             rule([prot(libc::PROT_EXEC)]),
         ],
-        // No allowed program needs mprotect to make memory executable. The kernel maps the code of
-        // a static program, and a dynamic linker maps code with its final permissions.
+        // No program that runs with this filter needs mprotect to make memory executable. The
+        // kernel maps the code of a static program, and a dynamic linker maps code with its final
+        // permissions.
         "mprotect" => vec![rule([prot(libc::PROT_EXEC)])],
         "ioctl" => {
             let requests = [

@@ -37,8 +37,7 @@ pub(crate) struct Options {
     arguments: Vec<OsString>,
 }
 
-/// Loads the filter and executes the program. Returns only if one of these steps fails, so that the
-/// program does not run.
+/// Loads the filter and executes the program. Returns only if one of these steps fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let Options {
         sockets,

@@ -35,8 +35,8 @@ impl PartialFile {
         let path = folder.join(&name);
         let begin = || -> Result<(Dir, Flock<File>)> {
             let folder = Dir::open(folder)?;
-            // Each further attempt means that another process created or deleted the file, so the
-            // number of attempts is limited.
+            // A further attempt is needed only if another process created or deleted the file
+            // during the previous attempt, so a few attempts are enough.
             for _ in 0..10 {
                 if let Some(file) = attempt(&folder, &name)? {
                     return Ok((folder, file));

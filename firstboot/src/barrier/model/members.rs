@@ -81,8 +81,8 @@ impl World {
         }
     }
 
-    /// Returns the voters that run. etcd reads its own member id from its WAL, so a voter runs only
-    /// if the WAL is the voter's own.
+    /// Returns the voters that are running. etcd reads its own member id from its WAL, so a voter
+    /// runs only if the WAL is the voter's own.
     fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()
     }
