@@ -152,7 +152,7 @@ pub(crate) fn links() -> Result<Vec<(String, LinkAddr)>> {
     Ok(all.filter_map(link).collect())
 }
 
-/// Returns the IPv4 addresses of this machine, each with its interface, without loopback.
+/// Returns the IPv4 addresses of this machine, each with its interface, except loopback addresses.
 pub(crate) fn addresses() -> Result<Vec<(String, Ipv4Addr)>> {
     let all = nix::ifaddrs::getifaddrs().context("cannot list the addresses of this machine")?;
     let address = |entry: nix::ifaddrs::InterfaceAddress| {

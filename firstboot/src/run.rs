@@ -144,8 +144,8 @@ fn converge(options: &Options) -> Result<()> {
     let expected = NodeState::of(&journal).expected(&identity.node.name);
     let patience = Duration::from_secs(options.deadline);
     if let MembershipIntent::Leaving(member) = NodeState::of(&journal).intent {
-        // Power was lost during the removal of this node's member. Start etcd, because the other
-        // members may need the vote of this member until it is removed.
+        // An earlier run was interrupted during the removal of this node's member. Start etcd,
+        // because the other members may need the vote of this member until they remove it.
         allow_etcd(&identity, &mut journal, &expected)?;
         match leave::leave(&identity, &mut journal, patience) {
             Ok(()) => return Err(refused(leave::left_reason(member))),

@@ -101,8 +101,8 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 
 impl Journal {
     /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
-    /// line and flushes the rest, because the last line of a killed writer may not be on the disk
-    /// yet, and other members will rely on that line.
+    /// line. Flushes the rest, because the last line of a killed writer may not be on the disk yet,
+    /// although other members will rely on that line.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };

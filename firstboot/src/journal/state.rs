@@ -44,7 +44,7 @@ pub(crate) struct NodeState {
     /// data was restored.
     pub(crate) healthy: bool,
     /// Whether etcd has been a healthy member on this node since its installation, even if its data
-    /// was lost since then.
+    /// has been lost since then.
     pub(crate) was_member: bool,
     /// The revision from which the restored data continued, or 0 if the data was not restored.
     pub(crate) revision: u64,

@@ -15,8 +15,8 @@ pub(crate) struct Observed {
     pub(crate) member: u64,
     /// The cluster of this node, if the node was ever healthy in one.
     pub(crate) cluster: Option<u64>,
-    /// The leader according to etcd on this node, or `None` if etcd does not run or does not have a
-    /// leader.
+    /// The leader according to etcd on this node, or `None` if etcd is not running or does not have
+    /// a leader.
     pub(crate) leader: Option<u64>,
     /// Whether etcd on this node reports, by a linearizable read, that it is the only voter.
     pub(crate) alone: bool,

@@ -21,7 +21,7 @@ pub(super) const SOURCE: Source = Source {
     find,
 };
 
-/// The page with a machine's document.
+/// The path of a machine's document, below the server's folder.
 const DOCUMENT: &str = "node.json";
 
 /// The pauses between attempts, for a network that has just come up or a server that is still
@@ -38,8 +38,7 @@ fn find(query: &Query<'_>) -> Result<SourceResult> {
     get(&address(base, DOCUMENT, query.machine)?, query)
 }
 
-/// Returns the address of a page in a folder of a server, with a query that identifies this
-/// machine.
+/// Returns the URL of a path below a server's folder, with a query that identifies this machine.
 pub(super) fn address(base: &Url, page: &str, machine: &Machine) -> Result<Url> {
     let mut url = base
         .join(page)
@@ -126,7 +125,7 @@ async fn attempt(client: &Client, url: &Url, place: &str) -> Result<Vec<u8>, Htt
         .success(place, &[StatusCode::NOT_FOUND])
 }
 
-/// Returns the address without its query, for messages.
+/// Returns the URL without its query, for messages.
 pub(super) fn place_of(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

@@ -137,7 +137,7 @@ impl DataDirBuilder {
         )
     }
 
-    /// Checks that the snapshot is still the same file that was verified.
+    /// Checks that the snapshot is still the file that firstboot verified.
     fn same_file(&self) -> Result<()> {
         let SnapshotFile {
             path,

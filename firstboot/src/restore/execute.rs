@@ -97,7 +97,7 @@ fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirB
     }))
 }
 
-/// Executes the order to its end, starting where an earlier run stopped.
+/// Executes the order, or continues it from the point at which an earlier run stopped.
 pub(super) fn execute(
     identity: &Identity,
     journal: &mut Journal,
@@ -202,7 +202,7 @@ fn agree_on_swap(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // Shutting down the runtime closes the port, which etcd needs, and all its connections.
+    // Shutting down the runtime closes all connections and the peer port, which etcd needs next.
     let agreed = runtime.block_on(async {
         let session =
             RestoreSession::new(Arc::new(ensure_data.clone()), file, patience, at_terminal)?;

@@ -97,7 +97,7 @@ impl TrustBundle {
         self.0.values().map(|root| &root.certificate)
     }
 
-    /// Merges these CAs with the CAs in `other`.
+    /// Merges these CAs with the CAs in `others`.
     ///
     /// # Errors
     /// Returns a refusal if two CAs with the same subject have different keys, because firstboot
