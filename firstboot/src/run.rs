@@ -168,8 +168,9 @@ fn converge(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A new member waits until its source address is correct. A member with data starts anyway,
-/// because the other members can reach it.
+/// Returns a "not ready" error if a new member would reach the other members from a wrong source
+/// address. Only logs the fault if the member has data, because the other members can still reach
+/// such a member.
 fn check_source_address(identity: &Identity, journal: &Journal) -> Result<()> {
     match diagnosis::wrong_source(&identity.cluster, &identity.node.name) {
         Some(why) if NodeState::of(journal).data.is_none() => Err(not_ready(why)),

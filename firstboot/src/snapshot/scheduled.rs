@@ -95,7 +95,8 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         }
         if let Some(claim) = LeaseLock::get(&source.client, CLAIM, host(), &[]).await? {
             let work = async {
-                // If this member's data differs, another member must take the snapshot.
+                // If this member's data differs from the majority's data, another member must take
+                // the snapshot.
                 let comparison = MemberComparison::ask(&cluster, &credentials, any_size).await;
                 let exit = warn_of_differences(&comparison, &source, false)?;
                 let done = take_and_record(&cluster, &target, &source, &comparison, slot).await?;

@@ -22,7 +22,7 @@ use meta::Meta;
 use record::{Record, Revision};
 
 /// etcd's buckets. etcd creates all of its buckets when it starts. `etcdutl snapshot restore` of
-/// 3.5 omits `cluster`.
+/// etcd 3.5 does not create the bucket `cluster`.
 const BUCKETS: [&[u8]; 10] = [
     b"alarm",
     b"auth",
@@ -83,9 +83,9 @@ impl DatabaseContents {
     /// starts.
     ///
     /// etcd 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor version. etcd 3.5 refuses
-    /// the data of a cluster that is being downgraded to a different minor version. All other
-    /// combinations start. Each minor version was tested with the data of every other minor
-    /// version.
+    /// the data of a cluster that is being downgraded to a different minor version. With every
+    /// other combination, etcd starts. Each minor version was tested with the data of every other
+    /// minor version.
     pub(crate) fn version_obstacle(&self, etcd: EtcdVersion) -> Option<String> {
         let minor = |version: &Option<String>| cluster::minor(version.as_deref()?.as_bytes());
         if etcd.minor == 5

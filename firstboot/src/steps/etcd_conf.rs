@@ -50,7 +50,7 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
         ("PEER_TRUSTED_CA_FILE", tls("ca.crt")),
         ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
         // Only peers may connect to a peer port. The peer certificates of all nodes contain this
-        // name (step 3.2.4), and client certificates do not.
+        // name (step 3.2.4), but client certificates do not.
         ("PEER_CERT_ALLOWED_HOSTNAME", PEER.to_owned()),
         (
             "HEARTBEAT_INTERVAL",
@@ -82,12 +82,12 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
 fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let mut pairs = Vec::new();
     if !settings.version.at_least(5) {
-        // Both settings are the defaults since 3.5.
+        // Since etcd 3.5, both values are the defaults.
         pairs.push(("LOGGER", "zap".to_owned()));
         pairs.push(("PRE_VOTE", "true".to_owned()));
     }
-    // The setting for the minimum TLS version was introduced in 3.5.9, so earlier versions do not
-    // have the key.
+    // The setting for the minimum TLS version was introduced in 3.5.9. Write it only from 3.6 on,
+    // because every version of 3.6 has it.
     if settings.version.at_least(6) {
         pairs.push(("TLS_MIN_VERSION", "TLS1.2".to_owned()));
     }
