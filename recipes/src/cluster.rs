@@ -64,11 +64,11 @@ impl ClusterDocument {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstallData {
-    /// It erases the whole disk.
+    /// The installation erases the whole disk.
     #[default]
     Wipe,
-    /// It keeps the volume and the journal of firstboot. If it is not certain that they belong to
-    /// this node, it ends without any change.
+    /// The installation keeps the volume and firstboot's journal. If the volume and the journal may
+    /// not belong to this node, the installation ends without any change.
     Keep,
 }
 
@@ -149,7 +149,7 @@ pub struct Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
-    /// The address comes from a DHCP server that has a lease for the machine, or from another
+    /// The address comes from a DHCP server that has a reservation for the machine, or from another
     /// source. firstboot waits for the address and checks the address.
     Dhcp,
     /// firstboot writes the address into the configuration of the interface that matches the node.

@@ -1,5 +1,5 @@
-//! the overlay's file list: the files that the image put on the node. The list is stored in
-//! `/etc/firstboot/image.json`.
+//! The overlay's file list, which lists the files that the image put on the node. The list is
+//! stored in `/etc/firstboot/image.json`.
 
 use serde::{Deserialize, Serialize};
 

@@ -18,7 +18,8 @@ pub struct Recipient {
 /// The error for a string that is not a recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
-    /// The text is the secret key of the pair. The secret key may exist only where restores run.
+    /// The text is the secret key of the pair. The secret key may exist only on machines that
+    /// restore snapshots.
     #[error(
         "this is a secret key: write the public key, as `age-keygen -y` prints it, and replace the \
          pair, which is no longer secret"

@@ -341,7 +341,7 @@ fn answer(answer: &JsonOutput<'_>) -> Result<()> {
     show_json(answer)
 }
 
-/// Runs an operation on etcd on this node.
+/// Runs an operation with a client for etcd on this node.
 fn ask<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -8,7 +8,7 @@
 //! `downgrade enable`, the leader lowers the cluster version if every member answers the leader
 //! (server/etcdserver/version/monitor.go), and then each member migrates its storage. Once one
 //! member runs the older minor version, the leader cannot raise the cluster version. So firstboot
-//! can cancel the downgrade, and the other members return to the older minor version without
+//! can cancel the downgrade, and the other members can change to the older minor version without
 //! another downgrade.
 
 use recipes::EtcdVersion;

@@ -90,7 +90,7 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     Ok(staged)
 }
 
-/// Compares the image that the command staged once more.
+/// Compares the staged image with its file list and with the release once more.
 pub(super) fn staged(release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     examine(PathBuf::from(paths::UPDATE_NEW), release, node)
 }
@@ -113,7 +113,7 @@ fn open(archive: &Path) -> Result<File> {
                 .with_context(|| format!("cannot create {}", archive.display()))?,
         );
     }
-    // Only root can enter this folder.
+    // A link cannot redirect this path, because only root can write to this folder.
     File::options()
         .read(true)
         .write(true)

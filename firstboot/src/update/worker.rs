@@ -329,8 +329,8 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
         .map(|_| true)
 }
 
-/// Returns to the old system of a machine that was not installed. Returns whether the order has
-/// ended.
+/// Continues with the old system of a machine that the server did not install. Returns whether the
+/// order has ended.
 fn return_to_old_system(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
     let why = state.why.clone().unwrap_or_default();
     say(format!("the machine was not installed: {why}"));

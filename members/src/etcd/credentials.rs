@@ -28,7 +28,7 @@ pub struct Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The key is a secret.
+        // Omit the key, which is a secret.
         f.write_str("Credentials")
     }
 }
@@ -54,8 +54,7 @@ impl Credentials {
     /// Returns the start and the end of the validity of the certificate that a server presents in a
     /// TLS handshake.
     ///
-    /// # Errors
-    /// If the handshake fails, or if no trusted CA signed the server's certificate.
+    /// # Errors Fails if the handshake fails, or if no trusted CA signed the server's certificate.
     pub async fn served_validity(&self, address: SocketAddr) -> Result<(UnixTime, UnixTime)> {
         let roots = self.roots()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -61,7 +61,7 @@ pub struct DowngradeInfo {
 
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct DowngradeRequest {
-    /// 1: enable; 2: cancel.
+    /// The action: 1 enables a downgrade, and 2 cancels it.
     #[prost(int32, tag = "1")]
     pub(crate) action: i32,
     /// The target version, if the action is to enable.
@@ -158,7 +158,7 @@ pub(crate) struct MoveLeaderRequest {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MoveLeaderResponse {}
 
-/// The answer to both requests: the new member list.
+/// The answer to `MemberRemove` and `MemberPromote`: the new member list.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MembersResponse {
     #[prost(message, repeated, tag = "2")]
@@ -182,7 +182,7 @@ pub(crate) struct AlarmResponse {
 pub struct AlarmMember {
     #[prost(uint64, tag = "1")]
     pub member_id: u64,
-    /// The kind of alarm. 1: no space; 2: corrupt.
+    /// The kind of alarm: 1 means NOSPACE, and 2 means CORRUPT.
     #[prost(int32, tag = "2")]
     pub alarm: i32,
 }
@@ -241,10 +241,10 @@ pub(crate) struct PutRequest {
 /// A condition: the key was last changed in this revision; 0 means that the key does not exist.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Compare {
-    /// How the property is compared. 0: equal.
+    /// How etcd compares the property: 0 means that the values must be equal.
     #[prost(int32, tag = "1")]
     pub(crate) result: i32,
-    /// The compared property. 2: the revision of the last change.
+    /// The property that etcd compares: 2 means the revision of the last change.
     #[prost(int32, tag = "2")]
     pub(crate) target: i32,
     #[prost(bytes = "vec", tag = "3")]

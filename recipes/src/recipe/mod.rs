@@ -76,7 +76,7 @@ pub struct Recipe {
 pub struct RecipeReport {
     /// The recipe, if there are no errors.
     pub recipe: Option<Recipe>,
-    /// Errors and warnings, sorted by their places.
+    /// Errors and warnings, sorted by their positions.
     pub findings: Vec<Diagnostic>,
 }
 
