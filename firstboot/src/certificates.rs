@@ -90,8 +90,8 @@ pub(crate) fn not_after(pair: &DocumentCertificate, ca: &str) -> Option<UnixTime
         .collect::<Result<_, _>>()
         .ok()?;
     let (leaf, intermediates) = chain.split_first()?;
-    // This time is one second after the last second that a certificate can name (RFC 5280,
-    // 4.1.2.5).
+    // The latest possible time is one second after the last second that a certificate can name (RFC
+    // 5280, 4.1.2.5).
     let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));
     match Authority::new(ca)
         .ok()?

@@ -32,7 +32,8 @@ pub(super) struct ExitLog {
     /// The time in microseconds since 1970.
     pub(super) at: u64,
     pub(super) pid: u32,
-    /// Whether the line reports that etcd exits. Otherwise, the line is the newest warning.
+    /// Whether the line reports that etcd exits. If the value is false, the line is the newest
+    /// warning.
     pub(super) ends: bool,
     /// The text as one line without control characters.
     pub(super) text: String,

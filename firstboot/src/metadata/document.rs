@@ -19,7 +19,7 @@ pub(super) const LIMIT: u64 = 1 << 20;
 /// The first bytes of a gzip file (RFC 1952, 2.3.1).
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 
-/// The base64 decoder. It does not require padding, because some tools omit the padding.
+/// The base64 decoder. The decoder does not require padding, because some tools omit the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),

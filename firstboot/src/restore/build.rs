@@ -22,8 +22,8 @@ use crate::steps::selinux;
 /// number after the observed revision.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
-/// The number of bytes that etcdutl writes in addition to the database. This number covers two
-/// segments of the log, and rounding.
+/// The number of bytes that etcdutl writes in addition to the database. The number covers two
+/// segments of the WAL, and rounding.
 ///
 /// A manual restore can need 61 MiB less, because the operator stops etcd first, and a stopping
 /// etcd deletes its preallocated log segment of 64 MB. firstboot builds the data while etcd is

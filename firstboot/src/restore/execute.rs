@@ -62,8 +62,8 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
 }
 
 /// Builds the new data while etcd is still running, if the restore does not wait for any other
-/// member. In this case, the proposal is known in advance. `ensure_data` later uses that data, or
-/// builds the data again if another firstboot has run in the meantime.
+/// member. If no other member takes part, the proposal is known in advance. `ensure_data` later
+/// uses that data, or builds the data again if another firstboot has run in the meantime.
 pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     let alone = LocalState::of_order(state, cluster, own, order)

@@ -84,7 +84,7 @@ pub(super) fn check_reinstallation(
     Ok(())
 }
 
-/// Refuses a release that is older than one that this node has seen.
+/// Refuses a release that is older than the newest release that this node knows.
 fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()> {
     let serial = release.serial;
     if let Some(newest) = own.updated_to.filter(|newest| serial <= *newest) {
