@@ -140,8 +140,8 @@ fn a_journal_with_every_line_twice_has_the_same_meaning() {
     }
 }
 
-/// Makes all changes of a node's first boot in their order, followed by the changes of a member
-/// that leaves.
+/// Makes all changes of a node's first boot in order, followed by the changes of a member that
+/// leaves.
 fn all() -> Result<()> {
     run(
         "ip",
@@ -249,8 +249,8 @@ fn list(path: &Path, seen: &mut BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-/// Gives the calling thread a root directory that contains only the machine's programs, an empty
-/// network, and its own host name. This environment disappears when the thread ends.
+/// Gives the calling thread its own host name, an empty network, and a root directory that contains
+/// only the machine's programs. This environment disappears when the thread ends.
 fn on_own_root(root: &Path, act: impl FnOnce() -> Result<()>) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNET)?;
     let none = None::<&str>;

@@ -10,7 +10,7 @@ use crate::page::HEADER;
 use crate::read::{ReadAt, u64_at};
 use crate::types::FileKind;
 
-/// The maximum depth of a tree. Real trees are far less deep.
+/// The maximum depth of a tree. Real trees are much shallower.
 const DEEPEST: usize = 64;
 /// The maximum length of a page with its overflow. Pages with buckets and small values are far
 /// shorter.

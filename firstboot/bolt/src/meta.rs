@@ -90,8 +90,8 @@ impl Meta {
 }
 
 /// Finds the meta page that is in force. In a [`FileKind::Snapshot`], faults of the other meta page
-/// also count. In a live file, those faults do not count, because bbolt keeps two meta pages so
-/// that one of them remains valid if power fails while bbolt writes the other meta page.
+/// also count. In a live file, faults of the other meta page do not count, because a power cut can
+/// leave one of the two meta pages half-written.
 pub(crate) fn find<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,

@@ -11,7 +11,7 @@ use crate::page::{self, HEADER};
 use crate::read::{Pages, ReadAt, u64_at};
 use crate::types::{Entry, Offset, Path, Visitor};
 
-/// The maximum depth of a tree, including nested buckets. Real trees are far less deep, because a
+/// The maximum depth of a tree, including nested buckets. Real trees are much shallower, because a
 /// page has room for dozens of keys, and bbolt splits a full page in half.
 const DEEPEST: usize = 64;
 /// The maximum total length of the pages from the root to the current page. One page can hold two

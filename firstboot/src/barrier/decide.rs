@@ -2,16 +2,16 @@
 //! observed states of the other members to the next action. The safety of the barrier depends on
 //! this rule alone. `model.rs` explores every order of events on nodes that apply this rule.
 //!
-//! The following argument shows that the rule is safe. A proposal names the nonces of all
-//! members. A node accepts a proposal only after the node itself has received every nonce of that
-//! proposal, and it never replaces its view of a peer with an older view. So all disks that
-//! accepted the same two proposals accepted them in the same order, and no node returns from the
-//! later proposal to the earlier one. A node bootstraps the cluster of its newest proposal once
-//! *all* nodes have announced that they accepted the proposal. From then on, every other node
-//! starts as a member of that cluster, but only if its own disk accepted the proposal under its
-//! current nonce. A disk that has accepted the proposal has never voted. The clusters of two
-//! proposals could both exist only if a node changed from one proposal to the other proposal and
-//! back.
+//! The following argument shows that the rule is safe. A proposal names the nonces of all members.
+//! A node accepts a proposal only after the node itself has received every nonce of that proposal,
+//! and it never replaces its view of a peer with an older view. So all disks that accepted the same
+//! two proposals accepted them in the same order, and no node returns from the later proposal to
+//! the earlier one. A node bootstraps the cluster of its newest proposal once *all* nodes have
+//! announced that they accepted the proposal. Once one node has bootstrapped a cluster, every other
+//! node starts as a member of that cluster, but only if its own disk accepted the cluster's
+//! proposal under its current nonce. A disk that has accepted the proposal has never voted. The
+//! clusters of two proposals could both exist only if a node changed from one proposal to the other
+//! proposal and back.
 //!
 //! A node with an order to restore follows the same rule, while etcd is stopped and its data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
@@ -95,7 +95,7 @@ pub(crate) enum Action {
     /// Accept the proposal with these nonces, because all other members have just answered with
     /// these nonces and with the same order.
     AcceptProposal(Nonces, BootstrapMode),
-    /// Start etcd as an initial member of the cluster of the proposal with this hash.
+    /// Start etcd as an initial member of the cluster that the proposal with this hash describes.
     StartEtcd(Sha256),
     /// Join the running cluster instead of bootstrapping a new cluster. A cluster is running, or
     /// was running when it was last observed.

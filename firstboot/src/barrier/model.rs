@@ -19,7 +19,7 @@ use faults::Faults;
 use node::{ModelMessage, Node};
 use table::Table;
 
-/// All nodes by number, and the number of faults that can still happen.
+/// The states of all nodes, each as a number, and the number of faults that can still happen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<u32>,
@@ -28,10 +28,10 @@ struct World {
     exclusions: u8,
     give_ups: u8,
     unexpected_orders: u8,
-    /// The orders that a slow operator has not yet given, for each node.
+    /// For each node, the order that a slow operator has not given yet.
     orders: Vec<u8>,
-    /// The nodes that have ever accepted each proposal, as the number of an entry in a table. Only
-    /// the checks use this value.
+    /// For each proposal, the nodes that have ever accepted it, as the number of an entry in a
+    /// table. Only the checks use this value.
     ever_accepted: u32,
 }
 
@@ -70,7 +70,7 @@ struct Explorer {
     /// a node that does not take part.
     proposals: Table<(Vec<u8>, u8)>,
     real: Vec<Proposal>,
-    /// Sets of pairs, each a proposal and a node that accepted it.
+    /// Sets of pairs, each of which consists of a proposal and a node that accepted it.
     accepted: Table<BTreeSet<(u8, usize)>>,
     decided: HashMap<(usize, u32), Option<u32>>,
 }

@@ -50,7 +50,7 @@ struct ServerState {
     notifier: watch::Sender<ChangeCounters>,
 }
 
-/// A value that changes whenever the next probe must not wait for the end of the pause.
+/// Counters that change whenever the next probe must be sent before the end of the pause.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct ChangeCounters {
     /// The number of times that the answer has changed.
@@ -110,7 +110,7 @@ impl Listener {
         });
     }
 
-    /// Sends the file from now on to every peer that requests this digest.
+    /// From now on, sends the file to every peer that requests this digest.
     pub(crate) fn offer(&self, digest: Sha256, path: PathBuf) {
         *self
             .state

@@ -40,7 +40,7 @@ impl Inode {
     }
 
     /// Returns whether both identities belong to the same directory. Compares only the values that
-    /// both contain, because a newer kernel may report more values than an older one.
+    /// both identities contain, because a newer kernel may report more values than an older one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.zip(other).is_none_or(|(one, other)| one == other)

@@ -74,8 +74,8 @@ impl Progress {
             .write()
     }
 
-    /// Checks that the WAL can have grown from the recorded WAL. If it cannot, returns an error
-    /// that explains why.
+    /// Checks that the WAL can have grown from the recorded WAL. If the WAL cannot have grown from
+    /// the recorded WAL, returns an error that explains why.
     pub(super) fn compare(&self, now: &WalEnd) -> Result<(), String> {
         let before = &self.wal;
         if !self.running {

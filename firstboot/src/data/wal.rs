@@ -3,7 +3,7 @@
 //! itself reads all files.
 //!
 //! A record consists of its length (8 bytes) and a protocol buffer. The highest byte of the length
-//! contains the size of the padding to a multiple of 8, and the protocol buffer contains a checksum
+//! contains the size of the padding to a multiple of 8. The protocol buffer contains a checksum
 //! over all records since the beginning of the file (encoder.go, decoder.go; the same from 3.4 to
 //! 3.7).
 
@@ -235,7 +235,8 @@ pub(super) mod tests {
             self
         }
 
-        /// Returns the file, with zeros appended up to this number of preallocated bytes.
+        /// Returns the content of a preallocated file, in which this number of zero bytes follows
+        /// the WAL.
         pub(crate) fn file(&self, ahead: usize) -> Vec<u8> {
             let mut bytes = self.bytes.clone();
             bytes.resize(bytes.len() + ahead, 0);

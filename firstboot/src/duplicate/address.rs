@@ -122,8 +122,8 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
             "another machine uses this node's address {address} and its MAC {mac}: it may be a copy of this machine. \
              Switch the wrong machine off, then `systemctl restart firstboot`"
         )))),
-        // A failure of ARP must not keep a member down, and firstboot also asks the other members
-        // about a duplicate.
+        // A failure of ARP must not prevent a member from starting. firstboot also asks the other
+        // members about a duplicate.
         Err(error) => {
             eprintln!("firstboot: cannot check whether another machine uses {address}: {error:#}");
             Ok(None)

@@ -25,7 +25,7 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
-/// The time limit for the answer of each other member before etcd starts.
+/// The time limit for the answer of every other member before etcd starts.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of times that the query is repeated if no member answers in time. A machine on which
@@ -71,7 +71,7 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Res
 }
 
 /// Waits until the other members have a quorum without this node's old member, and until no other
-/// machine runs as that member. After this wait, the member's data may be archived.
+/// machine runs as that member. After this wait, firstboot may archive the member's data.
 ///
 /// # Errors
 /// Returns a refusal if this node is the only member, or if the other members report that its
@@ -299,8 +299,8 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// Returns the message for a node that learns of its removal through raft. etcd then exits with
-/// success, and only its log contains the reason.
+/// Returns the message for a node that learns of its removal through raft. After the removal, etcd
+/// exits with success, and only its log contains the reason.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

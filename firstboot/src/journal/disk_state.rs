@@ -6,7 +6,7 @@ use crate::data::{Contents, DataCheck, DataIdentity, UnusableData};
 use crate::domain::{DiskId, InitialCluster};
 use crate::reason::{Reason, ReasonId};
 
-/// The state of the disk, which decides how etcd starts.
+/// The state of the disk, which determines how etcd starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DiskState {
     /// The member's data exists, so etcd uses it and ignores the `initial-cluster` settings.

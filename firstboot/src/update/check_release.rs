@@ -84,7 +84,8 @@ pub(super) fn check_reinstallation(
     Ok(())
 }
 
-/// Refuses a release that is older than the newest release that this node knows.
+/// Refuses a release that is not newer than this node's last update, or that is older than the
+/// release in this node's document.
 fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()> {
     let serial = release.serial;
     if let Some(newest) = own.updated_to.filter(|newest| serial <= *newest) {

@@ -133,8 +133,8 @@ impl Bed {
 /// An operation of firstboot on a path.
 type Deed = (&'static str, fn(&Path) -> bool);
 
-/// The operations. Each returns `true` if it succeeds, whether it uses the planted entry or
-/// replaces it.
+/// The operations. Each operation returns `true` if it succeeds, whether it uses the planted entry
+/// or replaces it.
 const DEEDS: [Deed; 13] = [
     ("read a file", |at| files::read(at).is_ok()),
     ("read a file that may be missing", |at| {
