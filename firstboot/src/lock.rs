@@ -1,4 +1,4 @@
-//! Implements the lock with which only one firstboot at a time changes the node.
+//! Implements the lock that allows only one firstboot at a time to change the node.
 
 use std::fs::File;
 use std::path::Path;
@@ -36,7 +36,8 @@ impl Lock {
         )
     }
 
-    /// Acquires the lock for updates. Returns a "not ready" error if another process holds it.
+    /// Acquires the lock for updates. Returns a "not ready" error if another process holds the
+    /// lock.
     pub(crate) fn take_updates() -> Result<Self> {
         Self::at(
             paths::UPDATE_LOCK,

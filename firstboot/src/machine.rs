@@ -81,10 +81,10 @@ impl Machine {
         None
     }
 
-    /// Explains why a disk that was set up on the machine `before` is now in a different machine.
-    /// Returns `None` if the machine is the same. A machine whose network cards were replaced or
-    /// added is still the same machine. A machine that has none of the earlier network cards, or
-    /// has a different UUID, is a different machine.
+    /// Explains why this machine is not the machine `before`, on which the disk was set up. Returns
+    /// `None` if both are the same machine. A machine whose network cards were replaced or added is
+    /// still the same machine. A machine that has none of the earlier network cards, or has a
+    /// different UUID, is a different machine.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
             && was != is

@@ -101,8 +101,8 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 
 impl Journal {
     /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
-    /// line. Flushes the rest, because the last line of a killed writer may not be on the disk yet,
-    /// although other members will rely on that line.
+    /// line. Flushes the rest, because a killed writer may not have flushed the last line, and
+    /// other members will rely on that line.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
@@ -169,8 +169,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Prints and records the step that firstboot takes next. Repeated attempts at the same step
-    /// are recorded only once.
+    /// Prints and records the step that firstboot takes next. Records repeated attempts at the same
+    /// step only once.
     pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
         if self
             .entries

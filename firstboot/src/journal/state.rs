@@ -26,7 +26,7 @@ pub(crate) struct NodeState {
     pub(crate) accepted_ever: Vec<Nonces>,
     /// The initial-cluster settings with which etcd starts on this disk.
     pub(crate) initial_cluster: Option<InitialCluster>,
-    /// The member id with which this disk was added to a running cluster.
+    /// The member id that etcd assigned when it added this disk to a running cluster.
     pub(crate) added: Option<u64>,
     /// The cluster to which this disk was added.
     pub(crate) joining: Option<u64>,

@@ -1,9 +1,9 @@
 //! Decides whether a member may leave. The decision is a pure function that maps the observation to
 //! the next step. firstboot observes the cluster again after each step.
 //!
-//! etcd's own check counts only the members to which it is connected. So etcd allows a removal even
-//! if one of the other members is down, which can leave a cluster without fault tolerance. The rule
-//! in this module requires that all other members be healthy.
+//! etcd's own check of a removal counts only the members to which etcd is connected. So etcd allows
+//! a removal even if one of the other members is down, which can leave a cluster without fault
+//! tolerance. The rule in this module requires that all other members be healthy.
 
 use crate::membership::{Peer, another_cluster, is_listed, same_member_list, unhealthy};
 use crate::reason::{Reason, ReasonId};

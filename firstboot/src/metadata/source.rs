@@ -1,5 +1,5 @@
-//! Defines a source of node documents, its query and its answer. Each source is a file with one
-//! [`Source`], and `mod.rs` lists all sources.
+//! Defines a source of node documents, its query and its answer. Each source is implemented in a
+//! file with one [`Source`], and `mod.rs` lists all sources.
 
 use std::fmt;
 use std::time::Duration;

@@ -52,9 +52,9 @@ pub(super) fn address(base: &Url, page: &str, machine: &Machine) -> Result<Url> 
     Ok(url)
 }
 
-/// Requests a newer document than the document with the digest `known`, once. The digest shows the
-/// server which document this node has. Returns `None` if the server does not have a newer
-/// document, or if it only serves files and does not issue documents.
+/// Sends one request for a newer document than the document with the digest `known`. The digest
+/// shows the server which document this node has. Returns `None` if the server does not have a
+/// newer document, or if it only serves files and does not issue documents.
 pub(crate) fn newer(
     base: &Url,
     machine: &Machine,

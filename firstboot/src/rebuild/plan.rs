@@ -256,7 +256,7 @@ fn sends_uncompacted_log(observed: &Observed) -> bool {
 }
 
 /// Returns why this node's etcd must not run with the versions of the other members, or `None` if
-/// it may run. A change to a different minor version requires that the version of every member is
+/// it may run. A change to a different minor version requires that the version of every member be
 /// known, because a member that is down may be too old.
 fn other_versions(observed: &Observed) -> Option<String> {
     let (own, peers) = (observed.version, &observed.peers);
