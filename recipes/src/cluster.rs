@@ -101,8 +101,8 @@ impl Member {
     }
 }
 
-/// etcd's settings, named for their purpose. firstboot writes them under the keys that the
-/// installed version of etcd has.
+/// etcd's settings, named for their purpose. firstboot writes these settings under the keys that
+/// the installed version of etcd has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct EtcdSettings {
@@ -122,7 +122,8 @@ pub struct EtcdSettings {
     pub snapshot_count: u64,
     /// The maximum size of a request, in bytes.
     pub max_request_bytes: u32,
-    /// Whether a member compares its data with that of its peers before it starts to serve.
+    /// Whether a member compares its data with that of its peers before the member starts to serve
+    /// clients.
     pub initial_corrupt_check: bool,
     /// Whether the leader compares the data of the members at each compaction, on versions that
     /// support it.

@@ -52,7 +52,7 @@ impl FromStr for Window {
         if !number.bytes().all(|c| c.is_ascii_digit()) {
             return Err(WindowError::Syntax);
         }
-        // A number too large to parse is also a length that is too long.
+        // A number that is too large to parse is also too large for a length.
         let number: u64 = number.parse().map_err(|_| WindowError::Length)?;
         let length = number.checked_mul(unit).ok_or(WindowError::Length)?;
         if length == 0 || length >= opens.period() {

@@ -4,9 +4,9 @@
 //! The members coordinate through two keys in etcd itself, which all members can reach. The members
 //! cannot coordinate through the destination, because a folder belongs to one member, and an object
 //! store does not have locks. The key `newest` contains the newest snapshot and its slot of the
-//! schedule. The member that takes the snapshot holds the key `claim` with a lease. If that member
-//! dies, the lease expires, and another member takes the snapshot. Each slot has a different order
-//! of the members, so that all disks fill evenly.
+//! schedule. The member that takes the snapshot holds the key `claim` with a lease. If the holder
+//! of the key dies, the lease expires, and another member takes the snapshot. Each slot has a
+//! different order of the members, so that all disks fill evenly.
 
 use std::time::Duration;
 
@@ -143,8 +143,8 @@ async fn take_alone(
     any_size: bool,
     error: &anyhow::Error,
 ) -> Result<Option<Exit>> {
-    // Without a quorum, the members cannot coordinate. A snapshot is most valuable in that
-    // situation, so each member takes its own snapshot.
+    // Without a quorum, the members cannot coordinate, and a snapshot is most valuable. Therefore,
+    // each member takes its own snapshot.
     say(format!(
         "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
     ));

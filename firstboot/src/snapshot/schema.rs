@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
     /// Returns the fault in the combination of the storage version and the cluster version, if
     /// there is one. Since 3.6, etcd migrates the storage as soon as the cluster version changes
     /// (etcdserver/version/monitor.go). etcd 3.6 does not start if either version is higher than
-    /// its own.
+    /// the version of etcd itself.
     fn versions_fault(&self) -> Option<&'static str> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
         let differ =

@@ -35,8 +35,8 @@ const PEER: &str = "localhost:2";
 const BESIDE: u64 = 160 << 20;
 /// The time limit of the drill for an empty database.
 const BASE_TIMEOUT: Duration = Duration::from_secs(120);
-/// The number of bytes of the database for which the time limit grows by one second, to allow for a
-/// slow disk.
+/// The time limit grows by one second for each group of this many bytes of the database, to allow
+/// for a slow disk.
 const BYTES_PER_SECOND: u64 = 10 << 20;
 
 /// The result of a successful drill.

@@ -86,8 +86,8 @@ fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
         pairs.push(("LOGGER", "zap".to_owned()));
         pairs.push(("PRE_VOTE", "true".to_owned()));
     }
-    // The setting for the minimum TLS version was introduced in 3.5.9. Write it only from 3.6 on,
-    // because every version of 3.6 has it.
+    // The setting for the minimum TLS version was introduced in 3.5.9. Write the setting only from
+    // 3.6 on, because every patch version of 3.6 has it.
     if settings.version.at_least(6) {
         pairs.push(("TLS_MIN_VERSION", "TLS1.2".to_owned()));
     }
@@ -97,8 +97,8 @@ fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
 
 /// Returns the settings for the two corruption checks, which are off by default in every version.
 /// The check at each compaction was introduced in 3.5.5 (CHANGELOG-3.5, etcd-io/etcd#14039). In
-/// 3.6, both became feature gates (server/features/etcd_features.go), and 3.7 removed the old
-/// names.
+/// 3.6, both checks became feature gates (server/features/etcd_features.go), and 3.7 removed the
+/// old names.
 fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let (initial, compact) = (settings.initial_corrupt_check, settings.compact_hash_check);
     let version = settings.version;

@@ -97,7 +97,7 @@ pub(super) fn next_step(target: EtcdVersion, members: &MemberReports) -> NextSte
 }
 
 /// Returns a member that reports a downgrade to this minor version, if that downgrade is in force.
-/// A downgrade to another minor version is not the downgrade that was enabled.
+/// A downgrade to another minor version is not the downgrade that firstboot enabled.
 pub(super) fn reports_downgrade(minor: u64, members: &MemberReports) -> Option<&Peer> {
     let mut all = members.own.iter().chain(&members.others);
     all.find(|peer| peer.downgrade == Some(minor))

@@ -182,8 +182,8 @@ impl Model {
         Ok(next)
     }
 
-    /// Returns whether a node is about to stop etcd. At this moment, the model does not generate
-    /// faults.
+    /// Returns whether a node is about to stop etcd. While a node is about to stop etcd, the model
+    /// does not generate faults.
     fn is_stopping(world: &World) -> bool {
         let stops = |node: &Node| {
             matches!(node.at, At::Confirmed | At::RevertSure) || node.service == Service::Sure

@@ -26,7 +26,7 @@ pub(super) struct UpdateState {
     pub(super) order: UpdateOrder,
     /// The progress of the order.
     pub(super) phase: Phase,
-    /// The planned replacement of files, which is empty until it has been planned.
+    /// The planned replacement of files, which is empty until firstboot has planned it.
     #[serde(rename = "exchange")]
     pub(super) replacement: FileChanges,
     /// Whether the node may be holding the turn.

@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The time limit for the member to become healthy on a new image.
 const HEALTHY: Duration = Duration::from_secs(300);
 
-/// Executes the order on the disk to its end.
+/// Executes the order on the disk until the order has ended.
 pub(super) fn run() -> Result<()> {
     let _lock = Lock::take_updates()?;
     let Some(mut state) = UpdateState::read()? else {

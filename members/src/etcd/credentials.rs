@@ -89,9 +89,9 @@ impl Credentials {
             .with_context(|| format!("{address} does not present a certificate"))?;
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-        // The errors of the verifier contain these times if it verifies the certificate at the
-        // earliest and at the latest possible time. The latest time is one second after the last
-        // second that a certificate can name (RFC 5280, 4.1.2.5).
+        // Verify the certificate at the earliest and at the latest possible time, because the
+        // verifier's errors then contain the start and the end of the validity. The latest time is
+        // one second after the last second that a certificate can name (RFC 5280, 4.1.2.5).
         let name = ServerName::from(address.ip());
         let at = |seconds| {
             let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));

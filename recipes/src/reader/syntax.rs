@@ -1,5 +1,5 @@
 //! Explains the errors that the TOML parser reports for a broken file. The parser reports only the
-//! characters that it expected. The line itself usually shows the text that the user meant to
+//! characters that it expected. The faulty line usually shows the text that the user meant to
 //! write.
 
 use std::ops::Range;

@@ -55,7 +55,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Returns the fields of a message in which only the field with the number `repeated` may occur
-    /// more than once. With 0, no field may occur more than once.
+    /// more than once. If `repeated` is 0, no field may occur more than once.
     pub(super) fn of(bytes: &'a [u8], repeated: u64) -> Self {
         Self {
             rest: bytes,
