@@ -11,7 +11,7 @@ use crate::files::{self, DesiredDir};
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// The lock on the node. The kernel releases it when the process ends.
+/// The lock on the node. The kernel releases the lock when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 

@@ -1,4 +1,4 @@
-//! Names of things on the network. A value of these types is always valid.
+//! Names of things on the network. Every value of these types is a valid name.
 
 use std::fmt;
 use std::str::FromStr;

@@ -163,7 +163,7 @@ fn already_rolled_back(local: &LocalState, state: &PeerState) -> bool {
 }
 
 /// Returns the action that follows if etcd runs on another member or if another member has a
-/// different order. Returns `None` if neither is the case.
+/// different order. Returns `None` if no other member runs etcd or has a different order.
 fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Option<Action> {
     let live_clusters: BTreeSet<u64> = views
         .values()

@@ -214,7 +214,7 @@ fn begin(
 
 /// Repeatedly probes the other members, decides, writes the decision to the journal and announces
 /// it, until the outcome of the barrier is known. If the node has an order to restore, `session`
-/// carries it out.
+/// carries out the order.
 pub(crate) async fn reach_agreement(
     identity: &Identity,
     journal: &mut Journal,

@@ -175,8 +175,8 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) 
 }
 
 /// Serves one peer. Clients that close the connection early, or that have no certificate of the
-/// cluster, never reach this function. The server does not log such clients, because a port scanner
-/// would fill the log.
+/// cluster, never reach this function. The server does not log these clients, because a port
+/// scanner would fill the log.
 async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, state: &ServerState) {
     let service = service_fn(move |request| {
         let response = respond(&request, from, state);

@@ -81,7 +81,7 @@ pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
         .collect()
 }
 
-/// Joins all of these reasons on one line. Returns `None` if there are none.
+/// Joins all of these reasons on one line. Returns `None` if there are no reasons.
 pub(crate) fn text(reasons: &[Reason]) -> Option<String> {
     let parts: Vec<String> = reasons.iter().map(ToString::to_string).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
@@ -100,7 +100,7 @@ fn etcd() -> Vec<Reason> {
     unit.diagnose(last_words(&unit).as_ref(), now)
 }
 
-/// Returns the last log line of the etcd processes that have exited.
+/// Returns the most informative log line of the etcd processes that have exited.
 fn last_words(unit: &Unit) -> Option<ExitLog> {
     let mut search = Search::default();
     let read = systemd::journal(UNIT, |line| match Entry::parse(line) {

@@ -2,10 +2,10 @@
 //! answers regardless of its software. The answer contains the second machine's hardware address,
 //! by which an operator can find the machine.
 //!
-//! A copy of this machine may also have the same hardware address. firstboot receives the answer of
-//! such a copy too, because the probe requests a broadcast reply. An answer from the same hardware
-//! address raises a suspicion but proves nothing, because a network that answers on behalf of its
-//! machines might send the same reply.
+//! A copy of this machine may also have the same hardware address. firstboot also receives the
+//! answer of a copy with the same hardware address, because the probe requests a broadcast reply.
+//! An answer from the same hardware address raises a suspicion but proves nothing, because a
+//! network that answers on behalf of its machines might send the same reply.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;

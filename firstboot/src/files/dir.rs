@@ -206,7 +206,7 @@ enum Last {
     Directory,
     /// Return the last name, which may be any entry of a directory. Do not follow a link.
     Entry,
-    /// Return the last name. If it is a link, follow it to its final target.
+    /// Return the last name. If the last name is a link, follow the link to its final target.
     Target,
 }
 

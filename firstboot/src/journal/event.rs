@@ -218,7 +218,8 @@ pub(crate) struct DataSwap {
     pub(crate) member: Option<u64>,
     /// The revision from which the cluster continues.
     pub(crate) revision: u64,
-    /// The directories of the new data. Journals of earlier versions do not contain them.
+    /// The directories of the new data. Journals of earlier versions do not contain the
+    /// directories.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<DataIdentity>,
 }

@@ -242,10 +242,10 @@ fn unfit(observed: &Observed) -> Option<Reason> {
 
 /// Returns whether a member could send its log from the first entry on. The etcd of this node may
 /// not be able to read the first entries. A new member receives the complete log as long as the
-/// leader still has all entries. Later, it receives a snapshot, which is newer than all requests of
-/// the v2 API, because only etcd 3.5 writes these requests. In a test with a log that etcd 3.5.35
-/// started and etcd 3.6.16 continued, a new member with etcd 3.7.3 panicked if the log had 69
-/// entries, and ran if the log had 129 entries.
+/// leader still has all entries. Once the leader has compacted its log, a new member receives a
+/// snapshot, which is newer than all requests of the v2 API, because only etcd 3.5 writes these
+/// requests. In a test with a log that etcd 3.5.35 started and etcd 3.6.16 continued, a new member
+/// with etcd 3.7.3 panicked if the log had 69 entries, and ran if the log had 129 entries.
 fn sends_uncompacted_log(observed: &Observed) -> bool {
     let mut older = observed
         .peers

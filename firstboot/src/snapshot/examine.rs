@@ -163,7 +163,7 @@ pub(super) fn at_rest(path: &Path) -> Result<()> {
             "a running etcd uses {} and changes it. Stop etcd first, or take a snapshot with `firstboot snapshot`",
             path.display()
         )))),
-        // On a file system without locks, etcd cannot hold a lock.
+        // On a file system without locks, this check cannot detect a running etcd.
         _ => Ok(()),
     }
 }

@@ -105,7 +105,8 @@ fn month(time: u64) -> i64 {
     })
 }
 
-/// Deletes the snapshots that `keep` does not retain, and logs each of them. Returns their names.
+/// Deletes the snapshots that `keep` does not retain, and logs each of them. Returns the names of
+/// the deleted snapshots.
 pub(super) async fn prune(
     place: &Store,
     cluster: &Label,

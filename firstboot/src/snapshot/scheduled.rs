@@ -156,7 +156,8 @@ async fn take_alone(
     Ok(exit)
 }
 
-/// Takes the snapshot and records it in etcd. Returns `false` if another member took it first.
+/// Takes the snapshot and records it in etcd. Returns `false` if another member took the snapshot
+/// first.
 async fn take_and_record(
     cluster: &recipes::ClusterDocument,
     target: &Target,

@@ -28,7 +28,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) enum HealthResult {
     /// The member is healthy on the image.
     Passed,
-    /// The member may still become healthy. The text is the reason why it is not healthy yet.
+    /// The member may still become healthy. The text is the reason why the member is not healthy
+    /// yet.
     Pending(String),
     /// The member will not become healthy.
     Failed(String),

@@ -19,7 +19,7 @@ pub struct Etcd {
     pub sha256: Sha256,
     /// The position of the digest in the recipe.
     pub sha256_span: Range<usize>,
-    /// The mirrors to try, in order. Each of them serves `vVERSION/FILE`.
+    /// The mirrors to try, in order. Each mirror serves `vVERSION/FILE`.
     pub mirrors: Vec<Url>,
 }
 

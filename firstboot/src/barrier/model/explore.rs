@@ -148,7 +148,7 @@ impl Explorer {
             })
     }
 
-    /// Checks one state against the requirements, and returns the first violation.
+    /// Checks one state against the requirements, and returns the first violation, if there is one.
     fn wrong(&self, world: &World) -> Option<String> {
         let count = self.names.len();
         let started: Vec<(usize, u8)> = (0..count)

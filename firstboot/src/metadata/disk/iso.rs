@@ -97,8 +97,8 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
 }
 
 impl Entry {
-    /// Parses a directory record (ECMA-119, 9.1). Its numbers are stored in both byte orders,
-    /// little-endian first.
+    /// Parses a directory record (ECMA-119, 9.1). The numbers in a record are stored in both byte
+    /// orders, little-endian first.
     fn parse(record: &[u8]) -> Result<Self> {
         let attributes: [u8; 1] = array(record, 1)?;
         let flags: [u8; 1] = array(record, 25)?;

@@ -1,5 +1,5 @@
 //! Tests that encryption and decryption are compatible with each other and, if the `age` program is
-//! installed, with that program. tests/tools.sh installs it.
+//! installed, with that program. tests/tools.sh installs this program.
 
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};

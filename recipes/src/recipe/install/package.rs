@@ -1,4 +1,4 @@
-//! Packages in addition to the image's own.
+//! The packages that a recipe adds to the image's own packages.
 
 use std::fmt;
 use std::ops::Range;
