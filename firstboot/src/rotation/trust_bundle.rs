@@ -146,7 +146,7 @@ impl TrustBundle {
             .map(|(name, _)| name.clone())
     }
 
-    /// Does the same as `issuer` for a PEM chain that starts with the leaf.
+    /// Returns the CA that signed the first certificate of a PEM chain, if `issuer` finds the CA.
     pub(super) fn issuer_of(&self, chain: &str) -> Option<CaSubject> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
             .collect::<Result<_, _>>()

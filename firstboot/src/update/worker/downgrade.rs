@@ -78,8 +78,7 @@ pub(super) async fn make_ready(
     if step != NextStep::Enable {
         return Ok(step);
     }
-    // Write the minor version first, so that after a power cut, the node knows that it must cancel
-    // the downgrade.
+    // Write the minor version first, so that the node cancels the downgrade even after a power cut.
     let minor = target.minor;
     state.downgrade = Some(minor);
     state.write()?;

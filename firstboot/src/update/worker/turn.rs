@@ -58,8 +58,7 @@ pub(super) async fn may_begin(
         return Ok(TurnDecision::Wait(why));
     }
     if decision == TurnDecision::Take {
-        // Write the state first, so that the node still knows after a power cut that it may have
-        // the turn.
+        // Write the state first, so that the node releases the turn even after a power cut.
         state.turn = true;
         state.write()?;
         if !update_keys
