@@ -165,7 +165,7 @@ impl DesiredDir {
     }
 
     /// Creates the folder and its missing parents, or corrects its mode and owner. Does not change
-    /// its content.
+    /// the folder's content.
     pub(crate) fn make(&self) -> Result<()> {
         let make = || -> io::Result<()> {
             let (parent, name) = entry_in_new(&self.path)?;
@@ -307,8 +307,8 @@ pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The size limit for a file that is read completely. No firstboot file is larger. Without the
-/// limit, a sparse file of any length could fill the memory.
+/// The size limit for a file that is read completely. No file of firstboot is larger than this
+/// limit. Without the limit, a sparse file of any length could fill the memory.
 const WHOLE: u64 = 64 << 20;
 
 fn whole(path: &Path) -> io::Result<Vec<u8>> {

@@ -37,7 +37,7 @@ pub struct UpdateTurn {
     pub node: Label,
     /// The serial of the image that the member installs.
     pub serial: u64,
-    /// When the turn started, in seconds since 1970.
+    /// The time at which the turn started, in seconds since 1970.
     pub since: u64,
 }
 

@@ -18,7 +18,7 @@ const DEEPEST: usize = 64;
 /// long records, so the limit allows all records of up to 32 MiB. etcd accepts requests of 1.5 MiB,
 /// and warns if it is configured to accept more than 10 MiB.
 const LONGEST: u64 = 64 << 20;
-/// Buffers up to this length are reused.
+/// The maximum length of a buffer that the walk reuses.
 const SPARE: usize = 64 << 10;
 /// The length of a bucket's value: the root page (8 bytes) and the sequence (8). If the root is 0,
 /// a leaf page follows.

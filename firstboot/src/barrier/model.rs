@@ -50,8 +50,8 @@ pub(super) enum InitialState<'a> {
 pub(super) enum ProbeScope {
     /// One peer.
     AtOne,
-    /// All peers in one event. With fewer possible orders of events, the model can explore larger
-    /// clusters.
+    /// The probe reaches all peers in one event. With fewer possible orders of events, the model
+    /// can explore larger clusters.
     AtAll,
 }
 

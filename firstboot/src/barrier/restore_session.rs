@@ -60,7 +60,8 @@ struct Signals {
 pub(crate) enum Cancellation {
     /// The terminal was closed.
     HandOver,
-    /// The operator interrupted the restore, or the deadline passed. The text states which.
+    /// The operator interrupted the restore, or the deadline passed. The text states which of the
+    /// two happened.
     Abandon(String),
 }
 

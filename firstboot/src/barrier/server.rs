@@ -261,8 +261,8 @@ mod tests {
     /// An address in the loopback network 127.0.0.0/8 at which no other program uses port 2380.
     const OWN: Ipv4Addr = Ipv4Addr::new(127, 93, 80, 1);
 
-    /// Keeps 400 silent connections from one address open. Replaces every connection that is
-    /// closed.
+    /// Keeps 400 silent connections from one address open. Replaces every connection that the
+    /// server closes.
     fn flood(over: &AtomicBool) {
         let open = || {
             Silent::connect_timeout(

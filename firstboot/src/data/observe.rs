@@ -89,7 +89,7 @@ pub(crate) fn flush_wal(folder: &Path) -> Result<()> {
 }
 
 /// Returns the directories of the member, or `None` if one is missing. The function also works
-/// while etcd runs.
+/// while etcd is running.
 pub(crate) fn directories_of(folder: &Path) -> Result<Option<Directories>> {
     let look = || match open(folder)? {
         None => Ok(None),

@@ -36,7 +36,7 @@ struct V2Request {
 }
 
 /// Returns whether the next start of etcd on this data directory reads a request of the v2 API. The
-/// function also works while etcd runs.
+/// function also works while etcd is running.
 pub(crate) fn reads_v2_requests(folder: &Path) -> Result<bool> {
     let look = || -> io::Result<bool> {
         let mut found = Found::default();

@@ -73,8 +73,8 @@ pub(crate) enum MembershipIntent {
     Leaving(u64),
     /// The member has left and has been removed.
     Left(u64),
-    /// The node, which is no longer a member, was ordered to join again. Its old data may still
-    /// exist.
+    /// The node, which is no longer a member, was ordered to join again. The node's old data may
+    /// still exist.
     Rejoining,
 }
 

@@ -43,8 +43,8 @@ pub(crate) fn client(url: &Url) -> Result<Client> {
     }
 }
 
-/// Sends a request and reads the answer, up to the size limit of a node document. Messages use
-/// `place` as the name of the server.
+/// Sends a request and reads the answer, up to the size limit of a node document. `place` is the
+/// address for messages.
 pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, HttpError> {
     // Omit the URL from the error, because its query may contain the machine's identifiers. The
     // error's chain names the cause.

@@ -30,8 +30,9 @@ pub(crate) struct InstallServer<'a> {
 impl InstallServer<'_> {
     /// Sends a request once.
     ///
-    /// # Errors Returns a "not ready" error if the server does not answer or cannot answer now, and
-    /// a refusal if the server refuses the request.
+    /// # Errors
+    /// Returns a "not ready" error if the server does not answer or cannot answer now, and a
+    /// refusal if the server refuses the request.
     pub(crate) fn ask(&self, request: ReinstallRequest) -> Result<ReinstallAnswer> {
         let url = address(self.url, REINSTALL_PAGE, self.machine)?;
         let place = place_of(&url);

@@ -177,7 +177,7 @@ impl DataDirBuilder {
             paths::ETCDCTL
         };
         let mut command = Command::new(program);
-        // Enable the self-checks of etcd's programs (server/verify, since 3.5).
+        // Enable the self-checks of etcd's programs (server/verify, in 3.5 and later).
         command.env("ETCDCTL_API", "3").env("ETCD_VERIFY", "all");
         command
             .args(["snapshot", "restore"])

@@ -146,7 +146,8 @@ impl TrustBundle {
             .map(|(name, _)| name.clone())
     }
 
-    /// Returns the CA that signed the first certificate of a PEM chain, if `issuer` finds the CA.
+    /// Returns the CA that signed the leaf of a PEM chain, or `None` if none of these CAs signed
+    /// the leaf. The chain starts with the leaf.
     pub(super) fn issuer_of(&self, chain: &str) -> Option<CaSubject> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
             .collect::<Result<_, _>>()

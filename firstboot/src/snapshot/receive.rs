@@ -139,7 +139,8 @@ pub(super) async fn receive(
             }
             together.push(what);
             let enough = together.len() == BATCH || count.digest;
-            // `send` fails if the writer has stopped. The writer's own error is returned below.
+            // `send` fails if the writer has stopped. The code below returns the writer's own
+            // error.
             if enough
                 && pieces
                     .send(std::mem::replace(&mut together, Vec::with_capacity(BATCH)))

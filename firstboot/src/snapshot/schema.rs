@@ -56,7 +56,7 @@ pub(crate) struct DatabaseContents {
     pub(crate) index: u64,
     /// The raft term of the last applied entry, or 0 if etcd does not write the term (3.4).
     pub(crate) term: u64,
-    /// The storage version, which etcd writes since 3.6.
+    /// The storage version, which etcd 3.6 and later write.
     pub(crate) storage_version: Option<String>,
     /// The version on which the cluster has agreed, which is the lowest version of its members.
     pub(crate) cluster_version: Option<String>,
@@ -186,7 +186,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the fault in the combination of the storage version and the cluster version, if
-    /// there is one. Since 3.6, etcd migrates the storage as soon as the cluster version changes
+    /// there is one. From 3.6 on, etcd migrates the storage as soon as the cluster version changes
     /// (etcdserver/version/monitor.go). etcd 3.6 does not start if either version is higher than
     /// the version of etcd itself.
     fn versions_fault(&self) -> Option<&'static str> {

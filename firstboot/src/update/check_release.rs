@@ -64,8 +64,9 @@ pub(super) fn check_release(
 /// Checks whether this node may be installed again from a release, with any base. The release can
 /// also be the node's own image.
 ///
-/// # Errors Returns a refusal if the release is older, or has an etcd that cannot start with this
-/// node's data.
+/// # Errors
+/// Returns a refusal if the release is older, or has an etcd that cannot start with this node's
+/// data.
 pub(super) fn check_reinstallation(
     release: &ReleaseDocument,
     own: &OwnImage,

@@ -90,7 +90,7 @@ fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
     Ok(())
 }
 
-/// Requests a newer document. Returns whether its certificates must be installed.
+/// Requests a newer document. Returns whether the caller must install the document's certificates.
 fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
     let failed = |why: String| {
         not_ready(ReasonId::RenewalFailed.because(format!(

@@ -54,7 +54,8 @@ impl Credentials {
     /// Returns the start and the end of the validity of the certificate that a server presents in a
     /// TLS handshake.
     ///
-    /// # Errors Fails if the handshake fails, or if no trusted CA signed the server's certificate.
+    /// # Errors
+    /// Fails if the handshake fails, or if no trusted CA signed the server's certificate.
     pub async fn served_validity(&self, address: SocketAddr) -> Result<(UnixTime, UnixTime)> {
         let roots = self.roots()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -214,7 +214,7 @@ pub struct SnapshotResponse {
     pub remaining_bytes: u64,
     #[prost(bytes = "bytes", tag = "3")]
     pub blob: Bytes,
-    /// The storage version, sent since 3.6.
+    /// The storage version, which etcd 3.6 and later send.
     #[prost(string, tag = "4")]
     pub version: String,
 }

@@ -34,9 +34,9 @@ pub struct Tls {
 /// The files of an authority, which can be at any path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityFiles {
-    /// `ca-cert`: its certificate.
+    /// `ca-cert`: the authority's certificate.
     pub cert: LocalFile,
-    /// `ca-key`: its private key.
+    /// `ca-key`: the authority's private key.
     pub key: LocalFile,
 }
 

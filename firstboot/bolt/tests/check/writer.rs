@@ -17,9 +17,9 @@ pub(crate) type Element = (u32, Vec<u8>, Vec<u8>);
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     bytes: Vec<u8>,
-    /// The ranges of bytes that a reader interprets: headers, tables and pointers. Keys and values
-    /// are excluded. The lengths of a page's last key and last value are also excluded, because no
-    /// element follows whose position would be wrong.
+    /// The ranges of bytes that a reader interprets: headers, tables and pointers. The ranges
+    /// exclude keys and values. The ranges also exclude the lengths of a page's last key and last
+    /// value, because no element follows whose position would be wrong.
     pub(crate) structure: Vec<std::ops::Range<usize>>,
 }
 
