@@ -14,6 +14,7 @@ use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState};
 use crate::output::say;
 use crate::reason::ReasonId;
+use crate::runtime::block_on;
 use crate::steps::etcd_conf::configure;
 use crate::{duplicate, paths, rebuild, start_permit};
 
@@ -49,10 +50,7 @@ pub(crate) fn promote_and_wait_until_healthy(
         // The promotion does not end the wait, because the new voter must still become healthy.
         std::future::pending().await
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (cluster, member) = runtime.block_on(async {
+    let (cluster, member) = block_on(async {
         tokio::select! {
             ids = wait_until_healthy(identity, journal, &credentials, patience) => ids,
             error = promotion => error,

@@ -13,6 +13,7 @@ use crate::exit::refused;
 use crate::image_integrity::{Options, compare, file_list, known_files, reason, verify_all};
 use crate::machine::host;
 use crate::reason::{Reason, ReasonId};
+use crate::runtime::block_on;
 use crate::update::in_progress;
 use crate::{files, identity, paths};
 
@@ -42,12 +43,9 @@ fn scheduled() -> Result<()> {
     if in_progress()? {
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     // Without a quorum, this run cannot record its result, but the next run records the result of
     // its own check.
-    if let Err(error) = runtime.block_on(record(&ImageCheck::new(now(), paths))) {
+    if let Err(error) = block_on(record(&ImageCheck::new(now(), paths))) {
         eprintln!("firstboot: cannot record the result of the image check in etcd: {error:#}");
     }
     why.map_or(Ok(()), |why| Err(refused(why)))

@@ -71,6 +71,7 @@ mod report;
 mod restore;
 mod rotation;
 mod run;
+mod runtime;
 mod snapshot;
 mod start_permit;
 mod status;

@@ -12,6 +12,7 @@ use recipes::Stage;
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 
+use crate::runtime::block_on;
 use crate::{files, metadata, paths};
 
 /// The time limit for a report.
@@ -57,10 +58,7 @@ fn file() -> Result<Option<Url>> {
 
 fn send(url: &Url, stage: Stage, why: Option<&str>) -> Result<()> {
     let body = body(stage, why);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    block_on(async {
         let request = metadata::http_client(url)?
             .post(url.clone())
             .timeout(REPORT_TIMEOUT);

@@ -14,6 +14,7 @@ use crate::etcd::{Credentials, installed_credentials};
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
 use crate::output::show;
+use crate::runtime::block_on;
 use crate::update::renewal_failure::RenewalFailure;
 use crate::update::summary::Summary;
 use crate::{diagnosis, files, identity, paths};
@@ -50,15 +51,12 @@ struct JsonOutput<'a> {
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let credentials = installed_credentials()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let comparison = if options.compare {
         DataComparison::Always
     } else {
         DataComparison::IfSmall
     };
-    let (mut rows, backup, update) = runtime.block_on(async {
+    let (mut rows, backup, update) = block_on(async {
         let mut rows = survey(&cluster, &credentials, &without(), comparison).await;
         add_image_checks(&mut rows, &credentials).await;
         let voter = rows.iter().find(|row| row.votes);
@@ -67,8 +65,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
             Backup::ask(&cluster, &credentials),
             Summary::ask(&cluster, endpoint, &credentials),
         );
-        (rows, backup, update)
-    });
+        anyhow::Ok((rows, backup, update))
+    })?;
     diagnose(&mut rows, &cluster);
     // If this image does not renew certificates, ignore a failure that an earlier image recorded.
     let renewal = RenewalFailure::read()?.filter(|_| cluster.enrol.is_some());

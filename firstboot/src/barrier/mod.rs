@@ -41,6 +41,7 @@ use crate::membership::{PeerClient, peer_tls, protocol};
 use crate::output::say;
 use crate::reason::ReasonId;
 use crate::rebuild::{JoinProgress, Rebuild};
+use crate::runtime::block_on;
 use crate::{data, duplicate, paths, rotation, start_permit};
 use answers::{Answers, PAUSE, probe_all};
 use decide::{Action, decide};
@@ -159,12 +160,8 @@ fn begin_or_join(
         &identity.node.name,
         disk_id,
     );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let agreed = runtime.block_on(reach_agreement(identity, journal, local, None))?;
+    let agreed = block_on(reach_agreement(identity, journal, local, None))?;
     // Close the peer port and all its connections, because etcd needs the port.
-    drop(runtime);
     match agreed {
         BarrierOutcome::Join(start) => Ok(start),
         BarrierOutcome::Agreed(proposal) => {

@@ -18,6 +18,7 @@ use crate::metadata::SourceLog;
 use crate::node::identify;
 use crate::output::{say, show_json};
 use crate::reason::{Reason, ReasonId};
+use crate::runtime::block_on;
 use crate::{files, operator, paths, start_permit};
 use plan::{LeaveStep, Observed, plan};
 
@@ -101,10 +102,7 @@ pub(crate) fn left_reason(member: u64) -> Reason {
 /// Returns a refusal or a "not ready" error if the node remains a member.
 pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let member = own_member_id(journal)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(remove_member(identity, journal, member, patience))?;
+    block_on(remove_member(identity, journal, member, patience))?;
     enforce_left(journal)?;
     say(left_reason(member).to_string());
     Ok(())
@@ -251,10 +249,7 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
 /// # Errors
 /// Returns a "not ready" error if no other member answers.
 pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) -> Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let observed = runtime.block_on(observe(identity, &NodeState::of(journal), member))?;
+    let observed = block_on(observe(identity, &NodeState::of(journal), member))?;
     if observed.alone || is_listed(&observed.peers, member) {
         return Ok(false);
     }
@@ -276,11 +271,12 @@ fn plan_only(identity: &Identity) -> Result<JsonOutput> {
         return Ok(JsonOutput::left(member));
     }
     let member = own_member_id(&journal)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let mut planned = Vec::new();
-    match plan(&runtime.block_on(observe(identity, &NodeState::of(&journal), member))?) {
+    match plan(&block_on(observe(
+        identity,
+        &NodeState::of(&journal),
+        member,
+    ))?) {
         LeaveStep::AlreadyRemoved => {
             say(removed_reason(member).to_string());
             return Ok(JsonOutput::left(member));

@@ -20,6 +20,7 @@ use crate::exit::{not_ready, refused};
 use crate::machine::Machine;
 use crate::output::say;
 use crate::reason::ReasonId;
+use crate::runtime::block_on;
 
 /// The pauses between attempts, in seconds. An operator may have to approve the key first. After
 /// the last attempt, firstboot exits, and systemd restarts it without a limit.
@@ -38,7 +39,7 @@ pub(crate) fn enrol(
     trusted: &PublicKey,
 ) -> Result<FoundDocument> {
     let server = Server::of(base, machine, trusted)?;
-    runtime()?.block_on(server.patiently(request))
+    block_on(server.patiently(request))
 }
 
 /// Sends a request for certificates once.
@@ -53,16 +54,11 @@ pub(crate) fn enrol_once(
     trusted: &PublicKey,
 ) -> Result<FoundDocument> {
     let server = Server::of(base, machine, trusted)?;
-    let answer = runtime()?.block_on(server.ask(request));
+    let answer = block_on(server.ask(request));
     answer.map_err(|error| match error {
         HttpError::Again(error) => not_ready(format!("{error:#}")),
         HttpError::Final(error) => refusal(&error),
     })
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    Ok(builder.enable_all().build()?)
 }
 
 fn refusal(error: &anyhow::Error) -> anyhow::Error {

@@ -20,6 +20,12 @@ pub(super) enum HttpError {
     Final(anyhow::Error),
 }
 
+impl From<std::io::Error> for HttpError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Final(error.into())
+    }
+}
+
 /// A server's answer with any status.
 #[derive(Debug)]
 pub(super) struct Reply {

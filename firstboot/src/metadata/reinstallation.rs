@@ -14,6 +14,7 @@ use super::url::{address, place_of};
 use crate::exit::{not_ready, refused};
 use crate::machine::Machine;
 use crate::reason::ReasonId;
+use crate::runtime::block_on;
 
 /// The server that installs this machine, and the data that this node sends to the server.
 #[derive(Debug)]
@@ -45,10 +46,7 @@ impl InstallServer<'_> {
             .post(url)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let answer = runtime.block_on(async { send(post, &place).await?.success(&place, &[]) });
+        let answer = block_on(async { send(post, &place).await?.success(&place, &[]) });
         let failed = |error: anyhow::Error| {
             refused(ReasonId::UpdateInstallRefused.because(format!(
                 "the server does not install this machine again: {error:#}"

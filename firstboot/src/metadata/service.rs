@@ -10,6 +10,7 @@ use reqwest::{Client, Url};
 use super::document::FoundDocument;
 use super::http::{self, HttpError};
 use super::source::{Query, QueryMode, SourceResult};
+use crate::runtime::block_on;
 
 /// The link-local address of all metadata services (RFC 3927).
 pub(super) const ADDRESS: &str = "http://169.254.169.254/";
@@ -79,10 +80,7 @@ pub(super) fn find(
         base: query.services.clone(),
         mode: query.mode,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let asked = runtime.block_on(patiently(query, &place, &async || ask(&endpoint).await))?;
+    let asked = block_on(patiently(query, &place, &async || ask(&endpoint).await))?;
     Ok(match asked {
         UserData::Nothing(instead) => SourceResult::Nothing(instead),
         UserData::Some(bytes) => {

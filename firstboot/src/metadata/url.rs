@@ -15,6 +15,7 @@ use super::http::{HttpError, client, send};
 use super::source::{KNOWN, Query, QueryMode, Source, SourceResult};
 use crate::exit::not_ready;
 use crate::machine::Machine;
+use crate::runtime::block_on;
 
 pub(super) const SOURCE: Source = Source {
     name: MetadataSource::Url,
@@ -65,10 +66,7 @@ pub(crate) fn newer(
     let request = client(&url)?
         .get(url)
         .header(IF_NONE_MATCH, format!("\"{known}\""));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let body = runtime.block_on(async {
+    let body = block_on(async {
         let reply = send(request, &place).await?;
         match reply.status {
             StatusCode::NOT_MODIFIED | StatusCode::NOT_FOUND => Ok(None),
@@ -92,10 +90,7 @@ pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
         return Ok(SourceResult::NotAsked(why.to_owned()));
     }
     let place = place_of(url);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let bytes = runtime.block_on(patiently(url, &place, query))?;
+    let bytes = block_on(patiently(url, &place, query))?;
     Ok(FoundDocument::parse(place, &bytes)?.into())
 }
 

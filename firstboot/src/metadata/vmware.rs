@@ -12,6 +12,7 @@ use tokio::process::Command;
 
 use super::document::{FoundDocument, LIMIT};
 use super::source::{Query, Source, SourceResult};
+use crate::runtime::block_on;
 
 pub(super) const SOURCE: Source = Source {
     name: MetadataSource::Vmware,
@@ -39,11 +40,8 @@ fn find(query: &Query<'_>) -> Result<SourceResult> {
 }
 
 fn read(tools: &[&[&str]]) -> Result<SourceResult> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     for tool in tools {
-        match runtime.block_on(value(tool, KEY))? {
+        match block_on(value(tool, KEY))? {
             Value::NoTool => {}
             Value::Empty => return Ok(SourceResult::Nothing(format!("{KEY} is empty"))),
             Value::Text(text) => {

@@ -18,6 +18,7 @@ use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 use crate::output::say;
 use crate::reason::ReasonId;
+use crate::runtime::block_on;
 use crate::snapshot::remote::RemoteSnapshot;
 
 /// The time after which a download that receives no data is treated as stalled.
@@ -50,10 +51,7 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
     })?;
     let end = Instant::now() + patience;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    block_on(async {
         let snapshot = ordered(&peer_client, member, end).await?;
         let mut file = Spool::begin("fetched")?;
         say(format!("downloading the snapshot {snapshot} from {peer}"));
@@ -84,10 +82,7 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
 /// Downloads a snapshot from an object store or a web server, and compares it with its manifest.
 pub(super) fn fetch_remote(remote: &RemoteSnapshot, patience: Duration) -> Result<PathBuf> {
     let end = Instant::now() + patience;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    block_on(async {
         let manifest = remote.manifest().await?;
         match &manifest {
             Some(manifest) => say(format!(

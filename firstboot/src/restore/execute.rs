@@ -19,6 +19,7 @@ use crate::journal::{
 };
 use crate::lock::Lock;
 use crate::output::say;
+use crate::runtime::block_on;
 use crate::{paths, start_permit};
 
 /// The minimum time to wait for the other members after a power cut, because not all machines boot
@@ -199,11 +200,8 @@ fn agree_on_swap(
         .as_ref()
         .map(|source| (source.sha256, source.path.clone()));
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    // Shutting down the runtime closes all connections and the peer port, which etcd needs next.
-    let agreed = runtime.block_on(async {
+    // The end of `block_on` closes all connections and the peer port, which etcd needs next.
+    let agreed = block_on(async {
         let session =
             RestoreSession::new(Arc::new(ensure_data.clone()), file, patience, at_terminal)?;
         barrier::reach_agreement(identity, journal, local, Some(session)).await

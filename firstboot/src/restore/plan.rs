@@ -16,6 +16,7 @@ use crate::etcd::{Client, installed_credentials};
 use crate::identity::Identity;
 use crate::journal::{NodeState, SnapshotFile};
 use crate::output::say;
+use crate::runtime::block_on;
 
 /// Returns the mode for a restore of this snapshot, given the newest revision that any member
 /// reports.
@@ -53,13 +54,10 @@ pub(super) fn mode(
 /// Returns the newest revision that any member reports. A member reports its revision even without
 /// a quorum.
 fn newest(cluster: &ClusterDocument) -> Result<u64> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let Ok(credentials) = installed_credentials() else {
         return Ok(0);
     };
-    Ok(runtime.block_on(async {
+    block_on(async {
         let mut asked = JoinSet::new();
         for member in &cluster.members {
             let (url, credentials) = (member.client_url(), credentials.clone());
@@ -74,8 +72,9 @@ fn newest(cluster: &ClusterDocument) -> Result<u64> {
                 u64::try_from(header.revision).unwrap_or_default()
             });
         }
-        asked.join_all().await.into_iter().max().unwrap_or_default()
-    }))
+        let revisions = asked.join_all().await;
+        Ok(revisions.into_iter().max().unwrap_or_default())
+    })
 }
 
 /// The plan of a restore.

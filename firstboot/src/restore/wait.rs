@@ -13,6 +13,7 @@ use crate::journal::{Journal, NodeState};
 use crate::output::say;
 use crate::paths;
 use crate::reason::ReasonId;
+use crate::runtime::block_on;
 
 /// Waits until the cluster has a quorum.
 pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
@@ -20,10 +21,7 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
     let cluster = NodeState::of(&Journal::look(paths::JOURNAL)?)
         .cluster
         .unwrap_or_default();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    block_on(async {
         let credentials = installed_credentials()?;
         let mut logged = String::new();
         let mut asked = Instant::now();
@@ -42,10 +40,14 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
                 return Ok(());
             }
             if asked.elapsed() > Duration::from_secs(2) {
-                let missing = missing(&identity.cluster.members, cluster, &credentials).await.join(", ");
+                let missing = missing(&identity.cluster.members, cluster, &credentials)
+                    .await
+                    .join(", ");
                 if missing != logged {
-                    say(format!("etcd has started; waiting until it has a quorum. Missing members: \
-                         {missing}"));
+                    say(format!(
+                        "etcd has started; waiting until it has a quorum. Missing members: \
+                         {missing}"
+                    ));
                     logged = missing;
                 }
                 asked = Instant::now();

@@ -25,6 +25,7 @@ use crate::domain::CaSubject;
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState};
 use crate::output::say;
+use crate::runtime::block_on;
 use crate::steps::{self, tls};
 use observe::{member, observe};
 use plan::{RotationStep, plan};
@@ -84,10 +85,7 @@ pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
 /// Installs the document's certificates if the other members no longer trust the current
 /// certificates.
 pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    if !runtime.block_on(is_left_behind(identity))? {
+    if !block_on(is_left_behind(identity))? {
         return Ok(());
     }
     let (_, next) = issuers(identity)?;
@@ -121,16 +119,13 @@ pub(crate) fn is_complete(identity: &Identity) -> bool {
 /// Continues the rotation, without a time limit, until this member trusts the CAs and presents the
 /// certificates in its document.
 pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let (mut logged, mut since) = (String::new(), Instant::now());
     loop {
         if end_expired_deferral(identity, journal)? {
             apply_certificates(identity)?;
             since = Instant::now();
         }
-        let observed = runtime.block_on(observe(identity, journal))?;
+        let observed = block_on(observe(identity, journal))?;
         let why = match plan(&observed) {
             RotationStep::Done => return Ok(()),
             RotationStep::Wait(why) => Some(why),
@@ -138,7 +133,8 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
                 let authorities = observed.installed.clone();
                 let line = format!("restarting etcd so that it trusts {}", list(&authorities));
                 journal.record_intent(Event::Trust { authorities }, &line)?;
-                runtime.block_on(restart::restart(identity, member(journal)?))
+                let member = member(journal)?;
+                block_on(async { anyhow::Ok(restart::restart(identity, member).await) })?
             }
             RotationStep::SwitchCertificates => {
                 journal.record_intent(

@@ -13,6 +13,7 @@ use crate::exit::not_ready;
 use crate::identity::Identity;
 use crate::paths;
 use crate::reason::ReasonId;
+use crate::runtime::block_on;
 
 /// Checks the ports of etcd on this node. Returns whether etcd listens on both ports.
 ///
@@ -20,10 +21,7 @@ use crate::reason::ReasonId;
 /// Returns a "not ready" error if a port presents an unusable certificate, or a certificate other
 /// than the installed certificate.
 pub(crate) fn check_presented(identity: &Identity) -> Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(check(identity)).map_err(|error| {
+    block_on(check(identity)).map_err(|error| {
         not_ready(ReasonId::CertificateNotPresented.because(format!(
             "etcd on this node does not present its installed certificate: {error:#}"
         )))

@@ -25,6 +25,7 @@ use super::examine::VerifiedSnapshot;
 use crate::exit::{not_ready, refused};
 use crate::files;
 use crate::reason::ReasonId;
+use crate::runtime::block_on;
 
 /// etcd requires `HOST:PORT` in every URL, and uses that text as the name of the socket in its
 /// working folder.
@@ -62,10 +63,7 @@ pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> R
     let etcd = program("etcd")?;
     let folder = ScratchDir::new(beside, verified.size)?;
     let limit = BASE_TIMEOUT + Duration::from_secs(verified.size / BYTES_PER_SECOND);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let said = runtime.block_on(async {
+    let said = block_on(async {
         let drill = async {
             restore(&restorer, path, &folder.0).await?;
             let mut running = Running::start(&etcd, &folder.0, limit)?;
@@ -73,7 +71,10 @@ pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> R
             running.stop().await;
             said
         };
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) = (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        );
         // When one branch finishes, the other branches are dropped, together with the processes
         // that they started.
         tokio::select! {

@@ -19,6 +19,7 @@ use crate::lock::Lock;
 use crate::machine::host;
 use crate::output::{say, show, show_json};
 use crate::reason::ReasonId;
+use crate::runtime::block_on;
 use crate::{paths, systemd};
 use members::keys::UpdateHalt;
 use members::timestamp::now;
@@ -343,10 +344,7 @@ fn answer(answer: &JsonOutput<'_>) -> Result<()> {
 
 /// Runs an operation with a client for etcd on this node.
 fn ask<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await;
         let client = client.context("etcd on this node does not answer")?;
         work(client).await

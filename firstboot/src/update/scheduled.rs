@@ -21,6 +21,7 @@ use crate::exit::{Exit, code_of, reason_of, refused};
 use crate::lock::Lock;
 use crate::output::say;
 use crate::reason::{Reason, ReasonId};
+use crate::runtime::block_on;
 use crate::systemd;
 use members::timestamp::now;
 
@@ -137,10 +138,7 @@ fn decide(
         },
     };
     // Check for an obstacle before the download, because many runs may find the same obstacle.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    if let Some(why) = runtime.block_on(obstacle(own, &release))? {
+    if let Some(why) = block_on(obstacle(own, &release))? {
         return Ok(Next::Wait(why));
     }
     stage::stage(source, &release, &own.node)?;

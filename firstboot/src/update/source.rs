@@ -19,6 +19,7 @@ use crate::exit::{not_ready, refused};
 use crate::files;
 use crate::http_client;
 use crate::reason::ReasonId;
+use crate::runtime::block_on;
 
 /// The time after which a download that receives no data is treated as stalled.
 const STALL: Duration = Duration::from_secs(20);
@@ -61,7 +62,7 @@ impl Source {
                         "{error:#}. The folder must be an output of `builder build`"
                     ))
                 }),
-            Self::Server(url) => block_on(async {
+            Self::Server(url) => fetch(async {
                 let mut response = get(&client(url)?, &url.join(RELEASE_FILE)?, 0).await?;
                 let mut text = Vec::new();
                 while let Some(piece) = chunk(&mut response).await? {
@@ -94,7 +95,7 @@ impl Source {
                     .with_context(|| format!("cannot copy {}", path.display()))
                     .map(drop)
             }
-            Self::Server(url) => block_on(download(&url.join(RELEASE_OVERLAY)?, wanted, file)),
+            Self::Server(url) => fetch(download(&url.join(RELEASE_OVERLAY)?, wanted, file)),
         }
     }
 }
@@ -108,12 +109,9 @@ impl fmt::Display for Source {
     }
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+fn fetch<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     // Another attempt may succeed, unless the work returned an error with an exit code.
-    runtime.block_on(work).map_err(
+    block_on(work).map_err(
         |error| match error.downcast_ref::<crate::exit::ExitError>() {
             Some(_) => error,
             None => not_ready(format!("{error:#}")),

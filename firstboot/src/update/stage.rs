@@ -44,6 +44,9 @@ pub(super) struct Staged {
 pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     DesiredDir::new(paths::UPDATE, 0o700, ROOT).make()?;
     let overlay = release.overlay;
+    if let Some(staged) = staged_before(release, node) {
+        return Ok(staged);
+    }
     let archive = Path::new(paths::UPDATE).join(format!(
         "overlay-{}.tar.gz",
         &overlay.sha256.to_string()[..16]
@@ -93,6 +96,18 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
 /// Compares the staged image with its file list and with the release once more.
 pub(super) fn staged(release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     examine(PathBuf::from(paths::UPDATE_NEW), release, node)
+}
+
+/// Returns the image that an earlier command, such as `--check`, has staged for this release.
+fn staged_before(release: &ReleaseDocument, node: &Label) -> Option<Staged> {
+    let marker = files::read(Path::new(paths::UPDATE_NEW).join(UNLISTED[2])).ok()?;
+    let is_of_release = marker == marker_of(release).into_bytes();
+    is_of_release.then(|| staged(release, node).ok()).flatten()
+}
+
+/// Returns the content of the installation marker, which is the last file of a staged image.
+fn marker_of(release: &ReleaseDocument) -> String {
+    format!("{}\n", release.overlay.sha256)
 }
 
 /// Removes the downloads of other releases.
@@ -175,11 +190,7 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
             format!("the image {} is refused: {why}", release.serial)
         })));
     }
-    DesiredFile::new(
-        root.join(UNLISTED[2]),
-        format!("{}\n", release.overlay.sha256),
-    )
-    .write()?;
+    DesiredFile::new(root.join(UNLISTED[2]), marker_of(release)).write()?;
     Ok(Staged {
         root,
         file_list,

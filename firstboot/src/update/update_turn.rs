@@ -10,6 +10,7 @@ use super::update_keys::UpdateKeys;
 use crate::etcd::{Client, installed_credentials};
 use crate::identity::Identity;
 use crate::output::say;
+use crate::runtime::block_on;
 use crate::{files, paths};
 use members::keys::{KeyState, UpdateTurn};
 
@@ -38,10 +39,7 @@ pub(crate) fn release_turn_of_previous_disk(identity: &Identity) {
 
 fn release(identity: &Identity) -> Result<()> {
     let node = &identity.node.name;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         let update_keys = UpdateKeys::read(&client, 0).await?;
         // An order is stored before the node takes the turn, and deleted after the node has

@@ -12,7 +12,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tokio::runtime::Runtime;
 
 use super::health_check::{HealthCheck, HealthResult};
 use super::resume::{Resumption, resumption};
@@ -21,6 +20,7 @@ use super::this_node::ThisNode;
 use super::update_keys::TurnDecision;
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
+use crate::runtime::block_on;
 use crate::{files, paths, systemd};
 use downgrade::{end_interrupted_downgrade, older_etcd, prepare_cluster};
 use members::keys::FailedRelease;
@@ -34,7 +34,7 @@ use turn::{WAIT, may_begin, may_stop, release_turn_patiently, wait_until_spared}
 pub(super) const UNIT: &str = "firstboot-update.service";
 
 /// The pause between two checks of this member.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(200);
 /// The time limit for the member to become healthy on a new image.
 const HEALTHY: Duration = Duration::from_secs(300);
 
@@ -53,17 +53,14 @@ pub(super) fn run() -> Result<()> {
     // All files now belong to one image, so firstboot.service, which waits for this notification,
     // may start.
     systemd::notify_ready();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     loop {
         let ended = match state.phase {
-            Phase::Waiting => wait(&mut state, &runtime)?,
+            Phase::Waiting => wait(&mut state)?,
             Phase::Rebooting | Phase::RebootingReverted => reboot(&mut state).map(|()| false)?,
-            Phase::Replacing | Phase::CheckingHealth => wait_for_health(&mut state, &runtime)?,
-            Phase::Reverting | Phase::Recovering => recovered(&state, &runtime)?,
+            Phase::Replacing | Phase::CheckingHealth => wait_for_health(&mut state)?,
+            Phase::Reverting | Phase::Recovering => recovered(&state)?,
             Phase::Installing => restart_into_installer(&mut state).map(|()| false)?,
-            Phase::Withdrawing => return_to_old_system(&state, &runtime)?,
+            Phase::Withdrawing => return_to_old_system(&state)?,
         };
         if ended {
             return Ok(());
@@ -108,14 +105,14 @@ fn has_passed(state: &UpdateState) -> Result<bool> {
 }
 
 /// Waits for this node's turn, and then replaces the files. Returns whether the order has ended.
-fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
+fn wait(state: &mut UpdateState) -> Result<bool> {
     // An interrupted run of this unit may have stopped firstboot.service before it replaced any
     // files.
     systemd::start(crate::operator::UNIT)?;
     let own = ThisNode::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
     loop {
-        let decision = match decide(state, runtime, &own, &mut snapshot) {
+        let decision = match decide(state, &own, &mut snapshot) {
             Ok(decision) => decision,
             Err(error) if code_of(&error) == Exit::Refused => {
                 TurnDecision::Refuse(reason_of(&error))
@@ -125,10 +122,10 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
         match decision {
             TurnDecision::Take | TurnDecision::Held => break,
             TurnDecision::Refuse(why) => {
-                return end(state, runtime, &own, UpdateResult::Refused, why.to_string());
+                return end(state, &own, UpdateResult::Refused, why.to_string());
             }
             TurnDecision::Wait(why) if now() >= state.order.until => {
-                return end(state, runtime, &own, UpdateResult::Expired, why.to_string());
+                return end(state, &own, UpdateResult::Expired, why.to_string());
             }
             TurnDecision::Wait(why) => {
                 let why = why.to_string();
@@ -159,40 +156,29 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
 
 /// Takes the turn and prepares the replacement of files, if this member may start. Returns
 /// [`TurnDecision::Held`] if the member must stop etcd now.
-fn decide(
-    state: &mut UpdateState,
-    runtime: &Runtime,
-    own: &ThisNode,
-    snapshot: &mut bool,
-) -> Result<TurnDecision> {
-    runtime.block_on(end_interrupted_downgrade(state, own))?;
-    let decision = runtime.block_on(may_begin(state, own, snapshot))?;
+fn decide(state: &mut UpdateState, own: &ThisNode, snapshot: &mut bool) -> Result<TurnDecision> {
+    block_on(end_interrupted_downgrade(state, own))?;
+    let decision = block_on(may_begin(state, own, snapshot))?;
     if decision != TurnDecision::Held {
         return Ok(decision);
     }
-    if let Some(decision) = runtime.block_on(prepare_cluster(state, own))? {
+    if let Some(decision) = block_on(prepare_cluster(state, own))? {
         return Ok(decision);
     }
     if state.order.reinstall.is_none() {
         plan_replacement(state)?;
     }
-    runtime.block_on(async {
+    block_on(async {
         give_up_leadership(own).await;
         may_stop(state, own).await
     })
 }
 
 /// Ends an order that has not changed anything yet.
-fn end(
-    state: &UpdateState,
-    runtime: &Runtime,
-    own: &ThisNode,
-    end: UpdateResult,
-    why: String,
-) -> Result<bool> {
+fn end(state: &UpdateState, own: &ThisNode, end: UpdateResult, why: String) -> Result<bool> {
     say(format!("the node was not changed: {why}"));
     if state.turn {
-        release_turn_patiently(state, runtime, own, None)?;
+        release_turn_patiently(state, own, None)?;
     }
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
     state.end(end, why).map(|_| true)
@@ -200,25 +186,25 @@ fn end(
 
 /// Waits until the new image has passed its health check, or restores the previous image. Returns
 /// whether the order has ended.
-fn wait_for_health(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
+fn wait_for_health(state: &mut UpdateState) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
     let soak = Duration::from_secs(state.order.soak.into());
     let passed = has_passed(state)?;
     let why = match state.why.clone() {
         // An interrupted run of this unit has already recorded the failure.
-        Some(why) if passed => return kept(state, runtime, why),
+        Some(why) if passed => return kept(state, why),
         Some(why) => Some(why),
         None if passed => None,
-        None => until_good(state, runtime, etcd, soak, Some(HEALTHY + soak))?,
+        None => until_good(state, etcd, soak, Some(HEALTHY + soak))?,
     };
     if let Some(why) = why {
-        return revert_failed_image(state, runtime, &why);
+        return revert_failed_image(state, &why);
     }
     if !passed {
         commit(state)?;
     }
-    release_turn_patiently(state, runtime, &ThisNode::read()?, None)?;
+    release_turn_patiently(state, &ThisNode::read()?, None)?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
     let files = last_of(state)?;
     let note = if files.is_empty() {
@@ -250,7 +236,7 @@ fn commit(state: &UpdateState) -> Result<()> {
 
 /// Restores the previous image, if its etcd can start with the member's data. Returns whether the
 /// order has ended.
-fn revert_failed_image(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bool> {
+fn revert_failed_image(state: &mut UpdateState, why: &str) -> Result<bool> {
     say(format!(
         "the health check of the image {} failed: {why}",
         state.order.serial
@@ -258,22 +244,22 @@ fn revert_failed_image(state: &mut UpdateState, runtime: &Runtime, why: &str) ->
     (state.why, state.blame) = (Some(why.to_owned()), true);
     if let Some(target) = older_etcd(state)? {
         state.write()?;
-        if let RevertOption::Impossible(reason) = wait_until_revertible(state, runtime, target)? {
+        if let RevertOption::Impossible(reason) = wait_until_revertible(state, target)? {
             let why = format!("{why}. The previous image is not restored: {}", reason.text);
             state.why = Some(why.clone());
             state.write()?;
             commit(state)?;
-            return kept(state, runtime, why);
+            return kept(state, why);
         }
     } else {
-        wait_until_spared(state, runtime, &ThisNode::read()?);
+        wait_until_spared(state, &ThisNode::read()?);
     }
     revert(state)?;
     Ok(false)
 }
 
 /// Ends an order whose image failed but stays in use.
-fn kept(state: &UpdateState, runtime: &Runtime, why: String) -> Result<bool> {
+fn kept(state: &UpdateState, why: String) -> Result<bool> {
     say(format!(
         "{} keeps the image {}: {why}",
         state.node, state.order.serial
@@ -283,17 +269,17 @@ fn kept(state: &UpdateState, runtime: &Runtime, why: String) -> Result<bool> {
         why: why.clone(),
         at: now(),
     };
-    release_turn_patiently(state, runtime, &ThisNode::read()?, Some(&failed))?;
+    release_turn_patiently(state, &ThisNode::read()?, Some(&failed))?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
     state.end(UpdateResult::NewImageKept, why).map(|_| true)
 }
 
 /// After the previous image has been restored, waits until the member is healthy, and then releases
 /// the turn.
-fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
+fn recovered(state: &UpdateState) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let rollback = state.order.release.is_none();
-    until_good(state, runtime, None, Duration::ZERO, None)?;
+    until_good(state, None, Duration::ZERO, None)?;
     let why = state.why.clone().unwrap_or_default();
     let failed = state.blame.then(|| FailedRelease {
         node: state.node.clone(),
@@ -311,7 +297,7 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
             None => files::remove(paths::UPDATED)?,
         }
     }
-    release_turn_patiently(state, runtime, &ThisNode::read()?, failed.as_ref())?;
+    release_turn_patiently(state, &ThisNode::read()?, failed.as_ref())?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
     say(format!(
         "{} is a healthy member on its previous image",
@@ -331,26 +317,19 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
 
 /// Continues with the old system of a machine that the server did not install. Returns whether the
 /// order has ended.
-fn return_to_old_system(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
+fn return_to_old_system(state: &UpdateState) -> Result<bool> {
     let why = state.why.clone().unwrap_or_default();
     say(format!("the machine was not installed: {why}"));
     systemd::start(crate::operator::UNIT)?;
     withdraw(state);
-    until_good(state, runtime, None, Duration::ZERO, None)?;
-    end(
-        state,
-        runtime,
-        &ThisNode::read()?,
-        UpdateResult::Expired,
-        why,
-    )
+    until_good(state, None, Duration::ZERO, None)?;
+    end(state, &ThisNode::read()?, UpdateResult::Expired, why)
 }
 
 /// Waits until the member has been healthy for `soak` without interruption. Returns the reason if
 /// the member failed or took too long.
 fn until_good(
     state: &UpdateState,
-    runtime: &Runtime,
     etcd: Option<recipes::EtcdVersion>,
     soak: Duration,
     patience: Option<Duration>,
@@ -358,7 +337,7 @@ fn until_good(
     let mut check = HealthCheck::new(&state.node, state.order.serial, etcd);
     let (begun, mut good, mut logged) = (Instant::now(), None, String::new());
     loop {
-        let why = match runtime.block_on(check.run())? {
+        let why = match block_on(check.run())? {
             HealthResult::Passed => {
                 let since = *good.get_or_insert_with(|| {
                     if !soak.is_zero() {

@@ -179,6 +179,7 @@ fn rolls() -> Result<()> {
         7,
         &["changed  /etc/own/word", "removed  /etc/own/gone"],
     )?;
+    is_fetched_once(&bed.hosts[2])?;
     roll(&bed)?;
     all_have(&bed, PATCH)?;
     ensure!(
@@ -199,6 +200,22 @@ fn rolls() -> Result<()> {
     is_at_rest(&bed.hosts[2])?;
     rolls_back(&bed.hosts[2])?;
     all_have(&bed, PATCH)
+}
+
+/// Checks that a node does not download an image again that it has already unpacked, unless a file
+/// has been altered.
+fn is_fetched_once(host: &Host) -> Result<()> {
+    let fetches = || -> Result<bool> {
+        let check = update(host, "--check")?;
+        ends(&check, 7, &["changed  /etc/own/word"])?;
+        Ok(check.stderr.contains("fetching the image 3"))
+    };
+    ensure!(!fetches()?, "the unpacked image is downloaded again");
+    host.sh("echo >> /var/lib/firstboot/update/new/usr/local/bin/etcdctl")?
+        .ok()?;
+    ensure!(fetches()?, "an altered image is used");
+    ensure!(!fetches()?, "the image is downloaded each time");
+    Ok(())
 }
 
 /// nspawn makes all of /proc/sys read-only, but the part below net belongs to the network

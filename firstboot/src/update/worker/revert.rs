@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use recipes::EtcdVersion;
-use tokio::runtime::Runtime;
 
 use super::super::etcd_version::{NextStep, next_step};
 use super::super::preconditions::own_member;
@@ -18,6 +17,7 @@ use crate::etcd::installed_credentials;
 use crate::exit::reason_of;
 use crate::operator::UNIT;
 use crate::reason::Reason;
+use crate::runtime::block_on;
 use crate::systemd;
 
 /// The time limit for the cluster to become ready for the previous minor version of etcd. etcd
@@ -43,19 +43,18 @@ pub(super) enum RevertOption {
 /// member.
 pub(super) fn wait_until_revertible(
     state: &mut UpdateState,
-    runtime: &Runtime,
     target: EtcdVersion,
 ) -> Result<RevertOption> {
     let (mut begun, mut logged) = (Instant::now(), String::new());
     loop {
         let own = ThisNode::read()?;
-        if runtime.block_on(answers()) {
+        if block_on(ask_own_etcd()).is_ok() {
             let asked = Instant::now();
-            wait_until_spared(state, runtime, &own);
+            wait_until_spared(state, &own);
             // Do not count the time for which the cluster needed this member.
             begun += asked.elapsed();
         }
-        let step = try_to_stop(state, runtime, &own, target, begun.elapsed());
+        let step = try_to_stop(state, &own, target, begun.elapsed());
         let why = match step.unwrap_or_else(|error| NextStep::Wait(reason_of(&error))) {
             NextStep::Replace => return Ok(RevertOption::Possible),
             NextStep::Refuse(why) => return Ok(RevertOption::Impossible(why)),
@@ -75,12 +74,9 @@ pub(super) fn wait_until_revertible(
     }
 }
 
-/// Returns whether etcd on this node answers.
-async fn answers() -> bool {
-    match installed_credentials() {
-        Ok(credentials) => own_member(&credentials).await.is_ok(),
-        Err(_) => false,
-    }
+/// Fails if etcd on this node does not answer.
+async fn ask_own_etcd() -> Result<()> {
+    own_member(&installed_credentials()?).await.map(drop)
 }
 
 /// Stops etcd if the older version may replace it. The leader may raise the cluster version until
@@ -88,16 +84,15 @@ async fn answers() -> bool {
 /// stop.
 fn try_to_stop(
     state: &mut UpdateState,
-    runtime: &Runtime,
     own: &ThisNode,
     target: EtcdVersion,
     waited: Duration,
 ) -> Result<NextStep> {
-    let seen = runtime.block_on(members(own))?;
+    let seen = block_on(members(own))?;
     if seen.own.is_none() && seen.others.is_empty() && waited < SILENCE_TIMEOUT {
         return Ok(NextStep::Wait("no member answers".to_owned().into()));
     }
-    let step = runtime.block_on(make_ready(state, target, &seen))?;
+    let step = block_on(make_ready(state, target, &seen))?;
     if step != NextStep::Replace {
         return Ok(step);
     }
@@ -107,7 +102,7 @@ fn try_to_stop(
     }
     let step = match data_obstacle(target) {
         Some(why) => NextStep::Wait(why),
-        None => next_step(target, &runtime.block_on(members(own))?),
+        None => next_step(target, &block_on(members(own))?),
     };
     if step != NextStep::Replace {
         // The cluster changed while etcd was stopping, for example because the members agreed on

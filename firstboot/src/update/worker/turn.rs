@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::runtime::Runtime;
 
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
@@ -15,6 +14,7 @@ use super::steps::say;
 use crate::etcd::{Client, installed_credentials};
 use crate::image_integrity;
 use crate::reason::{Reason, ReasonId};
+use crate::runtime::block_on;
 use members::keys::FailedRelease;
 use members::timestamp::now;
 
@@ -115,11 +115,11 @@ async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, UpdateKeys,
 
 /// Waits while this member serves clients and the cluster cannot spare it. The quorum may still
 /// need a member whose image failed its health check, if another member has failed in the meantime.
-pub(super) fn wait_until_spared(state: &UpdateState, runtime: &Runtime, own: &ThisNode) {
+pub(super) fn wait_until_spared(state: &UpdateState, own: &ThisNode) {
     let mut logged = String::new();
     let mut errors = 0;
     loop {
-        let why = match runtime.block_on(is_needed(state, own)) {
+        let why = match block_on(is_needed(state, own)) {
             Ok(None) => return,
             Ok(Some(why)) => {
                 errors = 0;
@@ -172,12 +172,11 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
 /// member may start an update until the turn is released.
 pub(super) fn release_turn_patiently(
     state: &UpdateState,
-    runtime: &Runtime,
     own: &ThisNode,
     failed: Option<&FailedRelease>,
 ) -> Result<()> {
     loop {
-        let Err(error) = runtime.block_on(release_turn(state, own, failed)) else {
+        let Err(error) = block_on(release_turn(state, own, failed)) else {
             return Ok(());
         };
         say(format!("cannot release the turn yet: {error:#}"));

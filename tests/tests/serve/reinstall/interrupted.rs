@@ -98,7 +98,7 @@ fn turn_of_an_absent_node(bed: &mut Machines) -> Result<()> {
         etcdctl(&bed.hosts[1], TURN)?.trim().is_empty(),
         "the turn is kept"
     );
-    waits(&bed.hosts[1], "[members-unhealthy]")?;
+    waits(&bed.hosts[1], "[update-not-healthy]")?;
     // The first attempt sent the installer. This is the second attempt.
     ensure!(bed.boot_from_network(0)?, "etcd-1 was not installed");
     wait_healthy(&bed.hosts[0], 3, START_TIMEOUT)?;

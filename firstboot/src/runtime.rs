@@ -1,0 +1,16 @@
+//! Runs asynchronous work from synchronous code.
+
+use std::io;
+
+use tokio::runtime::Builder;
+
+/// Runs work on this thread to its end. All connections of the work are closed before the function
+/// returns, because etcd waits a second for each open connection when it stops.
+pub(crate) fn block_on<T, E: From<io::Error>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
