@@ -200,7 +200,8 @@ fn agree_on_swap(
         .as_ref()
         .map(|source| (source.sha256, source.path.clone()));
 
-    // The end of `block_on` closes all connections and the peer port, which etcd needs next.
+    // Before it returns, `block_on` closes all connections and the peer port, which etcd needs
+    // next.
     let agreed = block_on(async {
         let session =
             RestoreSession::new(Arc::new(ensure_data.clone()), file, patience, at_terminal)?;
