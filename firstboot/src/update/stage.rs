@@ -36,7 +36,7 @@ pub(super) struct Staged {
     pub(super) data: InstallData,
 }
 
-/// Fetches and unpacks a release.
+/// Fetches and unpacks a release, unless an earlier command has already staged it.
 ///
 /// # Errors
 /// Returns a refusal if any byte differs from the signed release, or if the image is not meant for
@@ -98,7 +98,8 @@ pub(super) fn staged(release: &ReleaseDocument, node: &Label) -> Result<Staged> 
     examine(PathBuf::from(paths::UPDATE_NEW), release, node)
 }
 
-/// Returns the image that an earlier command, such as `--check`, has staged for this release.
+/// Returns the image that an earlier command, such as `--check`, has staged for this release, if
+/// there is one.
 fn staged_before(release: &ReleaseDocument, node: &Label) -> Option<Staged> {
     let marker = files::read(Path::new(paths::UPDATE_NEW).join(UNLISTED[2])).ok()?;
     let is_of_release = marker == marker_of(release).into_bytes();

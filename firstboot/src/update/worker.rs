@@ -104,7 +104,8 @@ fn has_passed(state: &UpdateState) -> Result<bool> {
     Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
 }
 
-/// Waits for this node's turn, and then replaces the files. Returns whether the order has ended.
+/// Waits for this node's turn, and then replaces the files or prepares the reinstallation. Returns
+/// whether the order has ended.
 fn wait(state: &mut UpdateState) -> Result<bool> {
     // An interrupted run of this unit may have stopped firstboot.service before it replaced any
     // files.
