@@ -32,9 +32,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// etcd does not run refuses the connection immediately.
 const SILENCES: u32 = 5;
 
-/// Refuses to start etcd with its old data if its member was removed while etcd was stopped, or if
-/// its member is running on another machine. No answer is required: when a whole rack boots, the
-/// first member finds no other member running.
+/// Refuses to start etcd with its old data if this version of etcd must not use the data, if its
+/// member was removed while etcd was stopped, or if its member is running on another machine. No
+/// answer is required: when a whole rack boots, the first member finds no other member running.
 pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;

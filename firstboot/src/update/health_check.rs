@@ -52,8 +52,8 @@ pub(super) struct HealthCheck<'a> {
 
 /// Returns whether firstboot has finished with this member and only waits until the other members
 /// trust a new CA or no longer use the old CA. The operator may have given this node a document
-/// with a new CA during its turn, and the other members receive their documents only after the
-/// turn.
+/// with a new CA during the node's turn, and the other members receive their documents only after
+/// the turn.
 pub(super) fn waits_for_others(status: &str) -> bool {
     let waits = [ReasonId::CaNotTrusted, ReasonId::CaInUse];
     Reason::parse(status)

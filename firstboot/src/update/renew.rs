@@ -126,8 +126,8 @@ fn install(identity: &Identity) -> Result<bool> {
     Ok(!changes.is_empty())
 }
 
-/// Restarts firstboot.service if the service refused the certificates that the node has since
-/// renewed. Without this restart, a node that was off until its certificates had expired would not
+/// Starts firstboot.service again if the service refused the certificates that the node has since
+/// renewed. Without this start, a node that was off until its certificates had expired would not
 /// start etcd.
 fn restart_refused() -> Result<()> {
     let seen = systemd::properties(UNIT, &["ActiveState", "StatusText"])?;
