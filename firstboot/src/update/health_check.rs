@@ -15,7 +15,7 @@ use crate::operator::UNIT;
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, systemd};
 
-/// The number of starts of etcd after which the health check has failed.
+/// The health check has failed once etcd has started this many times.
 const STARTS: u32 = 4;
 const ETCD: &str = "etcd.service";
 /// The time for which a running member may have no connection to this member.
