@@ -128,8 +128,8 @@ fn a_journal_with_every_line_twice_has_the_same_meaning() {
                     })
                     .collect();
                 let mut past = NodeState::from(&entries);
-                // A repeated event does not change the state, so repetitions are removed before the
-                // events are compared.
+                // Remove repetitions before the comparison, because a repeated event does not
+                // change the state.
                 past.accepted.dedup();
                 past.accepted_ever.dedup();
                 past.accepted_for_order.dedup();

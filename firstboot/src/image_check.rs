@@ -55,7 +55,7 @@ fn scheduled() -> Result<()> {
 fn check() -> Result<(Vec<String>, Option<Reason>)> {
     let file_list = match file_list() {
         Ok(file_list) => file_list,
-        // Without the list, no other file can be checked.
+        // Without the list, firstboot cannot check any other file.
         Err(error) => {
             let why = Reason::parse(&format!("{error:#}"));
             return Ok((vec![paths::IMAGE.to_owned()], Some(why)));

@@ -12,7 +12,7 @@ use serde::Serialize;
 pub enum Severity {
     /// A warning: the file works, but probably not as intended.
     Warning,
-    /// The file is refused, and nothing is built.
+    /// The builder refuses the file, and builds nothing.
     Error,
 }
 
@@ -70,8 +70,8 @@ impl Diagnostic {
         self
     }
 
-    /// Returns the line and the column at which the finding begins, both counted from 1. The column
-    /// is counted in characters.
+    /// Returns the line and the column at which the finding begins, both counted from 1. Counts the
+    /// column in characters.
     pub fn position(&self, text: &str) -> (usize, usize) {
         let before = &text[..floor(text, self.span.start)];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);

@@ -90,7 +90,7 @@ pub enum Obstacle {
         /// The minor version that the cluster has agreed on.
         cluster_minor: u64,
     },
-    /// A new member is refused while a downgrade is in progress.
+    /// etcd refuses a new member while a downgrade is in progress.
     #[error(
         "a downgrade is in progress, and etcd does not admit a new member until the downgrade \
          ends: `etcdctl downgrade cancel` ends it"
@@ -140,11 +140,12 @@ pub fn coexistence_obstacle(
 
 /// Returns why this version of etcd cannot start as a member of a cluster, or `None` if it can.
 ///
-/// The versions are compared in pairs, including the version that last used the data: if no member
-/// is running, only that version reveals that a minor version was skipped. An existing member whose
-/// version is lower than the version of the other members is admitted until the cluster agrees on a
-/// newer version. A new member with a lower version is not admitted, because the other members may
-/// agree on a newer version as soon as the old member is removed.
+/// The function compares the versions in pairs, including the version that last used the data: if
+/// no member is running, only that version reveals that a minor version was skipped. The function
+/// admits an existing member whose version is lower than the version of the other members until the
+/// cluster agrees on a newer version. The function does not admit a new member with a lower
+/// version, because the other members may agree on a newer version as soon as the old member is
+/// removed.
 pub fn obstacle(own: EtcdVersion, start: EtcdStart, cluster: &ClusterVersions) -> Option<Obstacle> {
     if start == EtcdStart::AsNewMember && cluster.downgrading {
         return Some(Obstacle::Downgrading);

@@ -183,7 +183,7 @@ fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
 /// A file of the WAL: its number, the index of its first entry, and its name.
 type WalFile = (u64, u64, OsString);
 
-/// Returns the directory of the WAL, and the WAL's files in order. The files are numbered without
+/// Returns the directory of the WAL, and the WAL's files in order. etcd numbers the files without
 /// gaps (server/storage/wal/util.go, isValidSeq).
 fn all_wal_files(data: &Dir) -> io::Result<(Dir, Vec<WalFile>)> {
     let wal = below(data, &["member", "wal"])?.ok_or_else(|| other("member/wal is missing"))?;

@@ -172,7 +172,7 @@ pub(super) fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Re
     let bytes = head & !(0xff << 56);
     let filling = if head >> 63 == 1 { head >> 56 & 7 } else { 0 };
     *left -= 8;
-    // The file is preallocated, so zeros follow the last record.
+    // etcd preallocates the file, so zeros follow the last record.
     if head == 0 || bytes + filling > *left || bytes > LONGEST {
         return Ok(None);
     }

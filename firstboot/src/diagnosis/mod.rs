@@ -22,8 +22,8 @@ pub(crate) use source::wrong_source;
 /// The pause between two diagnoses while firstboot waits.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The log of the reasons why etcd is not healthy while firstboot waits for it. A reason is logged
-/// again only when it changes.
+/// The log of the reasons why etcd is not healthy while firstboot waits for it. firstboot logs a
+/// reason again only when the reason changes.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     looked: Instant,

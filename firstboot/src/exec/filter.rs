@@ -42,8 +42,8 @@ pub(super) fn compile(sockets: &[SocketKind]) -> Result<BpfProgram> {
         match verdict {
             FilterAction::Allow => rules.insert(number, Vec::new()),
             FilterAction::Match => match matches(name, sockets)? {
-                // A call without rules is omitted, because the filter would otherwise allow it with
-                // any arguments.
+                // Omit a call without rules, because the filter would otherwise allow it with any
+                // arguments.
                 none if none.is_empty() => None,
                 some => rules.insert(number, some),
             },

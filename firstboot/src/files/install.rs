@@ -12,7 +12,7 @@ use super::{absent_or, look, successor};
 
 /// Durably gives a file a second name. If another file has that name, the new file replaces it in
 /// one step. The file also keeps its first name, its owner, its mode and its label. Within one file
-/// system, the content is not copied.
+/// system, the function does not copy the content.
 pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
     // A rename between two names of the same file would have no effect and keep both names.
     if let (Some(from), Some(there)) = (look(source)?, look(target)?)

@@ -1,6 +1,6 @@
-//! Reads and writes the journal. The journal is append-only. Each line has a checksum and is
-//! flushed before the next action. After a power cut, the journal therefore shows which actions had
-//! begun and which were complete.
+//! Reads and writes the journal. The journal is append-only. Each line has a checksum, and
+//! firstboot flushes the line before the next action. After a power cut, the journal therefore
+//! shows which actions had begun and which were complete.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -246,7 +246,7 @@ mod tests {
     }
 
     /// A power cut can leave any prefix of the file, possibly padded with zeros to the file's
-    /// length. Every complete line must be read.
+    /// length. The reader must return every complete line.
     #[test]
     fn a_torn_end_loses_at_most_one_line() {
         let line = |text: &str| {

@@ -25,7 +25,7 @@ pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeS
 
 /// Returns the certificates and CAs to install on a member that uses the certificates and CAs in
 /// `installed` and has received a new `document`. The member trusts the CAs in `installed` and in
-/// `document`. Certificates of a new CA are deferred until all other members trust that CA.
+/// `document`. The member defers certificates of a new CA until all other members trust that CA.
 /// `cleared` contains the CAs that all other members already trust.
 pub(super) fn interim_certificates(
     document: &NodeTls,

@@ -1,6 +1,6 @@
-//! Writes a temporary file that another thread reads while the file grows. A snapshot is uploaded
-//! or encoded from this file, so that a slow store does not slow down the transfer from the member.
-//! The transfer must be fast, because etcd cannot reuse old pages while a member sends its
+//! Writes a temporary file that another thread reads while the file grows. firstboot uploads or
+//! encodes a snapshot from this file, so that a slow store does not slow down the transfer from the
+//! member. The transfer must be fast, because etcd cannot reuse old pages while a member sends its
 //! database.
 
 use std::fs::File;

@@ -42,7 +42,7 @@ fn release(identity: &Identity) -> Result<()> {
     block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         let update_keys = UpdateKeys::read(&client, 0).await?;
-        // An order is stored before the node takes the turn, and deleted after the node has
+        // A node stores an order before it takes the turn, and deletes the order after it has
         // released the turn. Read the turn before the order, because an order that starts after the
         // read takes a new turn.
         let has_order = files::exists(Path::new(paths::UPDATE_STATE))?;

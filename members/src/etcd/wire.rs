@@ -249,8 +249,8 @@ pub(crate) struct Compare {
     pub(crate) target: i32,
     #[prost(bytes = "vec", tag = "3")]
     pub(crate) key: Vec<u8>,
-    // Upstream's file has a `oneof` for this field. With `optional`, the value 0 is also encoded,
-    // as upstream does.
+    // Upstream's file has a `oneof` for this field. With `optional`, prost also encodes the value
+    // 0, as upstream does.
     #[prost(int64, optional, tag = "6")]
     pub(crate) mod_revision: Option<i64>,
 }

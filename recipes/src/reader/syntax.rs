@@ -296,8 +296,7 @@ impl<'a> Line<'a> {
         Some(inner[..inner.find(']')?].trim())
     }
 
-    /// Returns the key and the value if the line is `key = value`. A comment after the value is
-    /// omitted.
+    /// Returns the key and the value if the line is `key = value`. Omits a comment after the value.
     fn pair(&self) -> Option<(&'a str, &'a str)> {
         let (key, value) = self.text.split_once('=')?;
         let value = value.trim();

@@ -85,7 +85,7 @@ pub(super) fn some(
                 explorer.end(&world, &mut found);
             }
             let mut faults = explorer.faults(&world);
-            // Faults are chosen rarely, because otherwise all of them would happen before the nodes
+            // Choose faults rarely, because otherwise all of them would happen before the nodes
             // agree on anything.
             if !faults.is_empty() && (done || random_below(25) == 0) {
                 steps = std::mem::take(&mut faults);

@@ -115,8 +115,7 @@ impl Bed {
             } else {
                 String::new()
             };
-            // The number of hard links is omitted, because a hard link in the volume changes this
-            // number.
+            // Omit the number of hard links, because a hard link in the volume changes this number.
             picture.push((
                 path,
                 attributes.mode(),
@@ -204,7 +203,7 @@ fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'stat
 fn no_planted_entry_changes_anything_outside_or_blocks() {
     for (what, deed) in DEEDS {
         for planted in ALL {
-            // The entry is planted at the path itself, at its temporary name, or at a folder on the
+            // Plant the entry at the path itself, at its temporary name, or at a folder on the
             // path.
             for (place, at) in [
                 ("x", "x"),
