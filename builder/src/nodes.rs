@@ -48,7 +48,7 @@ pub(crate) enum NodesError {
     },
 }
 
-/// The file of a node that is not enrolled yet. `builder serve` reads it.
+/// The file of a node that is not enrolled yet. `builder serve` reads this file.
 pub(crate) const IDENTITY: &str = "identity.json";
 
 /// A node in a build, with or without certificates.

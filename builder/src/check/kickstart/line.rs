@@ -38,7 +38,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Returns the place of the command's name.
+    /// Returns the position of the command's name.
     pub(super) fn span(&self) -> Range<usize> {
         self.name.span.clone()
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::assignment::Assignment;
 use crate::check::text::TextSpan;
 
-/// A place in one of the files.
+/// A position in one of the files.
 pub(super) type LocatedSpan<'a> = (usize, TextSpan<'a>);
 
 /// A unit, with its drop-ins.

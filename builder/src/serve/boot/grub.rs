@@ -25,7 +25,7 @@ const ON_DISK: [&str; 6] = [
 ];
 
 /// Returns the first script, with which the machine requests a script again and states its
-/// identity. It is the same for all machines.
+/// identity. The script is the same for all machines.
 pub(super) fn identify_script(server: &str) -> String {
     padded(request(server, ""))
 }
