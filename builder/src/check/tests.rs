@@ -352,7 +352,7 @@ proptest! {
         check_robustly(path, &String::from_utf8_lossy(&bytes));
     }
 
-    /// Inserts the lines of one faulty input into another.
+    /// Inserts the lines of one faulty input into another faulty input.
     #[test]
     fn no_mixture_of_wrong_inputs_makes_a_checker_panic(which in any::<prop::sample::Index>(), other in any::<prop::sample::Index>(), at in any::<prop::sample::Index>()) {
         static ALL: LazyLock<Vec<String>> =

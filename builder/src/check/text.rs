@@ -42,7 +42,7 @@ impl<'a> TextSpan<'a> {
             .map(|line| line.slice(0..line.text.strip_suffix('\r').unwrap_or(line.text).len()))
     }
 
-    /// Returns the pieces between the occurrences of a character, including empty ones.
+    /// Returns the pieces between the occurrences of a character, including empty pieces.
     pub(super) fn split(self, separator: char) -> impl Iterator<Item = Self> {
         let mut at = self.at;
         self.text.split(separator).map(move |text| {

@@ -13,7 +13,8 @@ pub(super) type LocatedSpan<'a> = (usize, TextSpan<'a>);
 pub(super) struct Unit<'a> {
     /// The section headers, each with the file that contains it.
     pub(super) sections: Vec<LocatedSpan<'a>>,
-    /// The lines that systemd 219 accepts, in its order, each with the file that contains it.
+    /// The lines that systemd 219 accepts, in the order in which systemd reads them, each with its
+    /// file.
     pub(super) lines: Vec<(usize, Line<'a>)>,
     /// Whether the unit's own file is among the files. If the unit's own file is missing, only
     /// drop-ins are known.

@@ -106,7 +106,7 @@ pub(super) fn join(text: &str) -> JoinedLines {
 }
 
 /// Returns the findings about the continuation of a line. `within` is true if the line itself
-/// continues the previous one.
+/// continues the previous line.
 fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
     let span = line.span();
     let mut findings = Vec::new();
