@@ -58,7 +58,7 @@ impl RecipeFile {
             return Arc::clone(&kept.1);
         };
         match read(&self.path) {
-            // The nodes do not have the changed recipe yet, so the next call reads the file again.
+            // No build has used the changed recipe yet, so the next call reads the file again.
             Ok(recipe) if !built(&recipe) => return Arc::clone(&kept.1),
             Ok(recipe) => kept.1 = Arc::new(recipe),
             Err(error) => report(&error.context(format!(

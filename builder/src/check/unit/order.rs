@@ -265,7 +265,8 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
     out
 }
 
-/// Returns the shortest cycle from a unit back to itself, in which each unit waits for the next.
+/// Returns the shortest cycle from a unit back to itself, in which each unit waits for the next
+/// unit.
 fn shortest_cycle<'a>(name: &'a str, waits: &Waits<'a>) -> Option<Vec<&'a str>> {
     let mut came: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = std::collections::VecDeque::from([name]);
