@@ -3,11 +3,11 @@
 # make test-all     runs the tests on larger samples: more versions, more crash points, more firmware
 # make test-vm      installs a virtual machine with an empty disk from the network, once with a power cut; takes a quarter of an hour
 # make build        builds both programs in target/dist
-# make lint         checks the format, clippy, import cycles and dependencies
+# make lint         checks the formatting, clippy, import cycles and dependencies
 # make bench        measures the figures in the README
 # make dist         builds the packages in target/packages: tar.gz, deb and rpm
 # make soak         rebuilds members under load, for hours
-# make crash-sweep  kills firstboot, and cuts its power, at every point, for hours. CRASH_SCENARIO=rebuild runs one
+# make crash-sweep  kills firstboot, or cuts the power, at every point, for hours. CRASH_SCENARIO=rebuild runs one
 #                   scenario, and CRASH_PART=1/4 runs a quarter of the points. The four parts can run in parallel
 # make clean        removes everything that was built and cached
 #
@@ -24,7 +24,7 @@ DIST := target/dist
 .PHONY: build dist demo test test-all test-vm lint bench soak crash-sweep clean tools
 
 # The sources of the programs, and the commit from which they are built. Only the .git of this folder counts, because
-# a source archive may be unpacked inside another repository. A change after the commit adds "-dirty".
+# a source archive may be unpacked inside another repository. Uncommitted changes add "-dirty".
 SOURCES := Cargo.toml Cargo.lock Makefile builder firstboot kickstart recipes
 GIT := git --git-dir=.git --work-tree=.
 COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exit; \

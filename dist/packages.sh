@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the packages of both programs. Usage: packages.sh PROGRAMS OUT. The script replaces the folder OUT at
-# its end.
+# Builds the packages of both programs. Usage: packages.sh PROGRAMS OUT. At its end, the script
+# replaces the folder OUT.
 #
 # The same programs and documents produce the same bytes: owners, modes, order and times are fixed. The time is
 # SOURCE_DATE_EPOCH, the commit's time, or 2000-01-01. ETCD_IMAGE_DIST is the path of an already built `dist` program.

@@ -72,7 +72,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Returns the earlier outputs that this build may replace if it signs with this key.
+    /// Returns the earlier outputs that a build that signs with this key may replace.
     fn replaceable(&self, key: Option<PublicKey>) -> Replaceable {
         if self.replace {
             Replaceable::Any
@@ -93,8 +93,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let date = date(&recipe)?;
     let folders = folders(options)?;
     let (cache, pki_folder) = (&folders.cache, &folders.pki);
-    // Check before any download, because a folder that cannot be replaced before the build cannot
-    // be replaced after it either.
+    // Check before any download, because a folder that the build may not replace now is also a
+    // folder that it may not replace at its end.
     let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
     if let Some(etcd) = replaced {
         warn_of_roll(&recipe, etcd, &folders.place, &*progress);
@@ -141,8 +141,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         overlay: tree.listed,
     };
     let manifest = manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
-    // The serial is assigned before the output is moved into place, so that two images never share
-    // a serial.
+    // Assign the serial before the output is moved into place, so that two images never share a
+    // serial.
     let serial = pki.serial(manifest.image())?;
     let release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
     image_release::write(output.path(), &release, pki.signing())?;
@@ -247,8 +247,8 @@ fn folders(options: &Options) -> Result<Folders> {
     Ok(Folders { place, cache, pki })
 }
 
-/// Warns about anything that prevents or restricts the update from the image in `place`, which
-/// contains etcd of the version `etcd`, to the new image.
+/// Warns about anything that prevents or restricts an update to the new image. The nodes may run
+/// the image in `place`, which contains the version `etcd` of etcd.
 fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
     if let Some(warning) = etcd_roll::warning(etcd, recipe.etcd.settings.version) {
         let path = place.display();
@@ -280,7 +280,7 @@ fn begin_record(recipe: &Recipe, pki: &Path) -> Result<Record> {
     Ok(record)
 }
 
-/// Reads the firstboot to pack, and checks that CentOS 7 can run it.
+/// Reads the firstboot binary to pack, and checks that CentOS 7 can run it.
 fn firstboot(options: &Options) -> Result<(Content, FileDigest)> {
     let path = match &options.firstboot {
         Some(path) => path.clone(),

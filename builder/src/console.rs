@@ -34,7 +34,7 @@ pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Prints an error on standard error. Like [`note`], it ignores a failure to print.
+/// Prints an error on standard error. Like [`note`], this function ignores a failure to print.
 pub(crate) fn error(text: impl Display) {
     note(format_args!("builder: {text}"));
 }

@@ -48,7 +48,7 @@ pub(crate) enum NodesError {
     },
 }
 
-/// The file of a node that is not enrolled yet. `builder serve` reads it.
+/// The file of a node that is not enrolled yet. `builder serve` reads this file.
 pub(crate) const IDENTITY: &str = "identity.json";
 
 /// A node in a build, with or without certificates.
@@ -181,7 +181,7 @@ fn lines<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
 
 /// Writes a node's files into `nodes/NAME` in the output. The folder has mode 0700, and the files
 /// have mode 0600 from the start, under any umask. The files must not exist yet. The commit of the
-/// output syncs them.
+/// output syncs the files.
 pub(crate) fn write(output: &Path, node: &Node, key: &SigningKey) -> Result<(), NodesError> {
     let (name, files) = match node {
         Node::Enrolled(document) => (&document.name, documents(document, key)?),

@@ -49,7 +49,8 @@ impl RecipeFile {
         report: impl FnOnce(&anyhow::Error),
     ) -> Arc<Recipe> {
         let mut kept = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        // If the file is missing, another program is replacing it at this moment.
+        // Keep the earlier recipe if the file is missing, because an editor may be replacing the
+        // file.
         let Some(found) = fingerprint(&self.path)
             .ok()
             .filter(|found| *found != kept.0)
@@ -57,7 +58,7 @@ impl RecipeFile {
             return Arc::clone(&kept.1);
         };
         match read(&self.path) {
-            // The next call reads the file again.
+            // No build has used the changed recipe yet, so the next call reads the file again.
             Ok(recipe) if !built(&recipe) => return Arc::clone(&kept.1),
             Ok(recipe) => kept.1 = Arc::new(recipe),
             Err(error) => report(&error.context(format!(

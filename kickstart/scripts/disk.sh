@@ -9,7 +9,8 @@ boot_mb={{ install.boot_mb }} root_mb={{ install.root_mb }} etcd_mb={{ install.e
 etcd_min_mb=$((etcd_mb > 0 ? etcd_mb : 4096))
 need_mb=$((boot_mb + root_mb + etcd_min_mb + 256))
 
-# Prints why the installation cannot use a disk of /sys/block. Prints nothing if the disk is suitable.
+# Prints why the installation cannot use a disk in /sys/block. Prints nothing if the disk is
+# suitable.
 obstacle() {
     local sys=/sys/block/$1 number holder
     # loop, zram, md and device-mapper devices have no device folder.

@@ -7,7 +7,7 @@ use super::unit;
 pub(crate) struct File<'a> {
     /// The name that findings show.
     pub(crate) shown: String,
-    /// The path on the node. For a kickstart, which is not stored on the node, only its name.
+    /// The path on the node, or only the file name of a kickstart, which is not stored on the node.
     pub(crate) path: String,
     pub(crate) text: &'a str,
     /// The file's permissions, if known.

@@ -11,7 +11,7 @@ use super::text::TextSpan;
 pub(crate) struct Finding {
     /// The rule, such as `unit/unknown-directive`; rules.rs lists them all.
     pub(crate) rule: &'static str,
-    /// The fault, its place, and how to correct the fault.
+    /// The fault, its position, and its correction.
     pub(crate) diagnostic: Diagnostic,
 }
 
@@ -58,7 +58,7 @@ impl Finding {
     }
 }
 
-/// A place in a file.
+/// A position in a file.
 #[derive(Debug)]
 pub(super) struct Span(Range<usize>);
 

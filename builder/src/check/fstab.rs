@@ -88,7 +88,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             pass: rest.get(3).copied(),
         };
         out.extend(count(line, rest));
-        // Two lines for one path become one unit. The path of a swap line is its source.
+        // systemd generates one unit for all lines with the same path. The path of a swap line is
+        // its source.
         let path = if entry.kind.text == "swap" {
             source.text
         } else {
@@ -114,8 +115,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     out
 }
 
-/// Checks the number of fields, and that the last two are numbers. systemd accepts some lines that
-/// mount(8) cannot read.
+/// Checks the number of fields, and that the last two fields are numbers. systemd accepts some
+/// lines that mount(8) cannot read.
 fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
     let unreadable = |place: TextSpan<'_>, message: &str, instead: &str| {
         let finding = Finding::warning("fstab/fields", place, message);

@@ -187,7 +187,7 @@ fn rendered(
 
 /// Returns a finding for each user's file that has the path of one of the image's own files, or
 /// that cannot exist together with another file because one of the two is a folder in the path of
-/// the other. The first `rendered` of `files` are the image's own.
+/// the other. The first `rendered` files in `files` are the image's own files.
 fn conflict_findings(
     file: &UserFile,
     path: &str,

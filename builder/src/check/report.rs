@@ -24,7 +24,7 @@ pub(super) struct CheckedFile {
 #[derive(Debug)]
 pub(crate) struct Report(pub(super) Vec<CheckedFile>);
 
-/// A finding with its place, for JSON and SARIF.
+/// A finding with its position, for JSON and SARIF.
 #[derive(Debug, Serialize)]
 struct LocatedFinding<'a> {
     file: &'a str,

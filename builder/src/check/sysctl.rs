@@ -136,7 +136,7 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
         (path == "/etc/sysctl.conf", name)
     };
     let mut out = Vec::new();
-    // All settings: the rank and name of the file, the key, the value.
+    // All settings, each with the rank and name of its file, its key and its value.
     let stock = tables::SYSCTL_STOCK
         .iter()
         .map(|(file, key, value)| (rank(file), *file, (*key).to_owned(), *value));

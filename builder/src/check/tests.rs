@@ -181,7 +181,7 @@ fn json_distinguishes_refusals_from_advice() {
     assert_eq!(kinds, expected.map(|(rule, kind)| (Some(rule), Some(kind))));
 }
 
-/// These texts look wrong or incomplete, but on CentOS 7.9 they have exactly the stated effect.
+/// These inputs look wrong or incomplete, but on CentOS 7.9 they have exactly the stated effect.
 #[test]
 fn text_that_works_as_written_on_7_9_has_no_finding() {
     let minimal = "cmdline\ntimezone UTC\nrootpw --lock\nauthconfig --own=1 word\nzerombr\nclearpart --all\n\
@@ -293,8 +293,8 @@ fn all_files_that_the_ready_recipes_render_have_no_finding() {
     }
 }
 
-/// Asserts that nothing panics, that every place is within the text, and that every finding can be
-/// shown.
+/// Asserts that nothing panics, that every position is within the text, and that every finding can
+/// be shown.
 pub(super) fn check_robustly(path: &str, text: &str) {
     let files = [File {
         shown: path.into(),
@@ -352,7 +352,7 @@ proptest! {
         check_robustly(path, &String::from_utf8_lossy(&bytes));
     }
 
-    /// Inserts the lines of one faulty input into another.
+    /// Inserts the lines of one faulty input into another faulty input.
     #[test]
     fn no_mixture_of_wrong_inputs_makes_a_checker_panic(which in any::<prop::sample::Index>(), other in any::<prop::sample::Index>(), at in any::<prop::sample::Index>()) {
         static ALL: LazyLock<Vec<String>> =

@@ -1,8 +1,8 @@
-//! Pieces of a file's text, each with its place in the file.
+//! Pieces of a file's text, each with its position in the file.
 
 use std::ops::Range;
 
-/// A piece of a file's text, and the place of the piece in the file.
+/// A piece of a file's text, and the position of the piece in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TextSpan<'a> {
     /// The text of the piece.
@@ -16,7 +16,7 @@ impl<'a> TextSpan<'a> {
         Self { text, at: 0 }
     }
 
-    /// Returns the place of the piece, in bytes from the start of the file.
+    /// Returns the position of the piece, in bytes from the start of the file.
     pub(super) fn span(self) -> Range<usize> {
         self.at..self.at + self.text.len()
     }
@@ -42,7 +42,7 @@ impl<'a> TextSpan<'a> {
             .map(|line| line.slice(0..line.text.strip_suffix('\r').unwrap_or(line.text).len()))
     }
 
-    /// Returns the pieces between the occurrences of a character, including empty ones.
+    /// Returns the pieces between the occurrences of a character, including empty pieces.
     pub(super) fn split(self, separator: char) -> impl Iterator<Item = Self> {
         let mut at = self.at;
         self.text.split(separator).map(move |text| {

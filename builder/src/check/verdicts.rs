@@ -1,6 +1,6 @@
-//! Compares the verdicts of the checker on several thousand texts with those of the real programs.
-//! Each table names its program. Findings of the kinds advice and effect are ignored, because they
-//! concern texts that the program accepts.
+//! Compares the verdicts of the checker on several thousand inputs with the verdicts of the real
+//! programs. Each table names its program. The comparison ignores findings of the kinds advice and
+//! effect, because they concern inputs that the program accepts.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use super::checker::check;
 use super::file::File;
 use super::rules::{self, RuleKind};
 
-/// A text, its path on the node, and the verdict.
+/// An input, its path on the node, and the program's verdict.
 struct Judged {
     path: String,
     text: String,
@@ -42,7 +42,7 @@ fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
         .filter(|line| !line.is_empty() && !line.starts_with("# "))
 }
 
-/// Parses a table of verdicts and texts that share one path.
+/// Parses a table of verdicts and inputs that share one path.
 fn of_one(table: &'static str, path: &str) -> Vec<Judged> {
     let recorded = |line: &'static str| {
         let (verdict, text) = line.split_once('\t').unwrap();
@@ -79,7 +79,7 @@ fn firewalld() -> Vec<Judged> {
         .collect()
 }
 
-/// Returns the texts on which the checker and the program disagree.
+/// Returns the inputs on which the checker and the program disagree.
 fn disagreements(all: &[Judged]) -> Vec<String> {
     let mut out = Vec::new();
     for recorded in all {
@@ -109,8 +109,8 @@ fn disagreements(all: &[Judged]) -> Vec<String> {
     out
 }
 
-/// Asserts that there are at least `least` texts, that each verdict applies to at least a tenth of
-/// them, and that there is no disagreement.
+/// Asserts that there are at least `least` inputs, that each verdict applies to at least a tenth of
+/// the inputs, and that there is no disagreement.
 fn agrees(all: &[Judged], least: usize) {
     assert!(all.len() >= least, "only {} texts", all.len());
     let taken = all
@@ -148,7 +148,7 @@ fn firewalld_files_are_checked_as_firewalld_checks_them() {
 }
 
 proptest! {
-    /// Inserts a piece of one text that has a verdict into another such text.
+    /// Inserts a piece of one input that has a verdict into another input that has a verdict.
     #[test]
     fn no_mixture_of_texts_with_verdicts_makes_a_checker_panic(
         which in any::<prop::sample::Index>(),

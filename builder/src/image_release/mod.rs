@@ -44,8 +44,8 @@ pub(crate) fn document(
     ))
 }
 
-/// Reads the release of an output, or `None` if the output has no release. This does not check the
-/// signature. The nodes check it.
+/// Reads the release of an output, or `None` if the output has no release. This function does not
+/// check the signature, because the nodes check it.
 pub(crate) fn read(output: &Path) -> Result<Option<ReleaseDocument>> {
     let path = output.join(RELEASE_FILE);
     if !path.is_file() {

@@ -245,7 +245,7 @@ fn signature(
     };
     let opened = envelope.open(MANIFEST_TYPE, key);
     // The image is unchanged since it was signed. The user must decide whether to trust the key
-    // that signed it.
+    // that signed the image.
     if let (Err(EnvelopeError::Untrusted { .. }), Some(own)) = (&opened, own)
         && envelope
             .open(MANIFEST_TYPE, own)

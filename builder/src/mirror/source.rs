@@ -64,7 +64,7 @@ impl Source<'_> {
     }
 
     /// Downloads a small file without a listed digest. If `accept` refuses the content from one
-    /// address, the next address is tried.
+    /// address, this function tries the next address.
     pub(super) fn small(
         &self,
         fetch: Fetch<'_>,

@@ -21,7 +21,7 @@ pub(super) struct TreeInfo {
     /// The files with listed digests that an installation needs.
     pub(super) files: Vec<ListedFile>,
     /// The files without listed digests that an installation needs. CentOS 7's trees are made by
-    /// lorax, which lists no digests; RHEL 7's trees are made by productmd, which lists them.
+    /// lorax, which lists no digests; RHEL 7's trees are made by productmd, which lists digests.
     pub(super) unlisted: Vec<RelativePath>,
     /// The digest that `.treeinfo` lists for the tree's repomd.xml.
     pub(super) repomd_sha256: Option<Sha256>,

@@ -30,8 +30,8 @@ pub(super) const SECRET: u32 = 0o600;
 pub(super) const PUBLIC: u32 = 0o644;
 
 /// Creates a folder that only its owner can access, if it does not exist. An existing folder keeps
-/// its mode, because it may be shared on purpose. A folder that other users can write is refused,
-/// because they could replace the authority.
+/// its mode, because it may be shared on purpose. A folder that other users can write to is
+/// refused, because these users could replace the authority.
 pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {

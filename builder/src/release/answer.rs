@@ -30,9 +30,9 @@ pub(crate) enum Step {
         /// The size of the whole file, if known.
         total: Option<u64>,
     },
-    /// All bytes have already been downloaded. Verify them.
+    /// Verify the bytes, all of which have already been downloaded.
     Complete,
-    /// The existing bytes do not match the server's file. Discard them, and repeat the request
+    /// Discard the existing bytes, which do not match the server's file, and repeat the request
     /// without a Range.
     Discard,
     /// Try again, after the pause that the server requested, if any.

@@ -46,10 +46,10 @@ pub(crate) enum Origin {
 /// The result from SHA256SUMS for a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sums {
-    /// SHA256SUMS agrees with the recipe. The text is the URL or path of SHA256SUMS.
+    /// SHA256SUMS agrees with the recipe. The string is the URL or path of SHA256SUMS.
     Agrees(String),
-    /// SHA256SUMS could not be obtained. The first text is the URL or path, and the second text is
-    /// the reason.
+    /// SHA256SUMS could not be obtained. The first string is the URL or path of SHA256SUMS, and the
+    /// second string is the reason.
     Missing(String, String),
     /// SHA256SUMS was not consulted, because the bytes were in the cache, or the operator's file
     /// has no SHA256SUMS next to it.

@@ -203,8 +203,8 @@ impl Fetch<'_> {
         let mut request = self.client.get(url.clone());
         if have > 0 {
             request = request.header(RANGE, format!("bytes={have}-"));
-            // The range is requested even without an ETag, or with an ETag from another mirror. If
-            // the file differs, its digest shows this.
+            // Request the range even if there is no ETag, or if the ETag is from another mirror. If
+            // the mirror's file differs, the digest reveals the difference.
             if let Some(etag) = part.etag(url) {
                 request = request.header(IF_RANGE, etag);
             }

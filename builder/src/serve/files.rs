@@ -143,8 +143,8 @@ pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Res
 /// The bytes that a `Range` header requests.
 #[derive(Debug, PartialEq, Eq)]
 enum Range {
-    /// The whole file. The header does not specify a range of bytes, or it specifies several, which
-    /// a server need not support (RFC 9110, 14.2).
+    /// The whole file. The header does not specify a range of bytes, or specifies several ranges,
+    /// which a server need not support (RFC 9110, 14.2).
     Whole,
     /// The start and the number of bytes.
     Part(u64, u64),

@@ -10,8 +10,8 @@ use super::client_link::{ClientLink, find};
 use super::log::Log;
 use super::refusal::{Refusal, RefusalId};
 
-/// The maximum number of network cards that a request can name. No real machine has more cards than
-/// this.
+/// The maximum number of network cards that a request can name. No real machine has more network
+/// cards.
 const MAX_CARDS: usize = 64;
 
 /// The identity that a machine states. Facts that the machine does not state are empty or `None`.
@@ -128,9 +128,9 @@ pub(super) fn identify<'a>(
 
 /// Checks that the request of a machine that claims to be a node comes from that node's location.
 ///
-/// If the address is on a network of this host, the card that answers for the address must be the
-/// node's. Another machine can use the node's address, but then the card of that machine answers.
-/// Behind a router, the machine must have the node's address.
+/// If the address is on a network of this host, the network card that answers for the address must
+/// be the node's card. If another machine uses the node's address, the card of that machine
+/// answers. Behind a router, the machine must have the node's address.
 pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Result<(), Refusal> {
     let (name, address) = (&node.name, origin.address);
     match (origin.link, node.machine.mac) {

@@ -23,8 +23,8 @@ pub(super) fn first_script(state: &ServerState, request: &ClientRequest, loader:
     text_reply(StatusCode::OK, loader.identify_script(&server))
 }
 
-/// Answers a HEAD for one of grub's scripts. It has no effect, because all scripts have the same
-/// length.
+/// Answers a HEAD for one of grub's scripts. The answer does not depend on the machine, because all
+/// scripts have the same length.
 pub(super) fn grub_head() -> Reply {
     text_reply(StatusCode::OK, "\n".repeat(GRUB_SCRIPT_BYTES))
 }
@@ -42,7 +42,7 @@ pub(super) fn boot_script(
     machine_script(state, request, loader, &request.machine())
 }
 
-/// Answers pxelinux, which requests one file after another until one exists.
+/// Answers pxelinux, which requests one file after another until a file exists.
 pub(super) fn pxelinux_file(
     state: &ServerState,
     request: &ClientRequest,
@@ -52,8 +52,8 @@ pub(super) fn pxelinux_file(
     let Some(machine) = boot::pxelinux_machine(name) else {
         return Ok(not_found());
     };
-    // pxelinux states its UUID first. If that does not identify a node, its next request states its
-    // MAC address.
+    // The first request of pxelinux states the machine's UUID. If the UUID does not identify a
+    // node, the next request states the MAC address.
     if machine.macs.is_empty() {
         let cluster = state.cluster()?;
         let origin = request.origin(&state.log);

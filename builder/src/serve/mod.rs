@@ -1,4 +1,4 @@
-//! `builder serve`: serves an output over http, so that a machine becomes a node as soon as it is
+//! `builder serve`: serves an output over HTTP, so that a machine becomes a node as soon as it is
 //! switched on, without an operator. The image is public. A node's document goes only to the node's
 //! machine, and only for a limited time. A network boot loader (iPXE, grub or pxelinux) installs a
 //! machine once.

@@ -1,7 +1,7 @@
 //! `--power`: calls the operator's command to boot a machine from the network when its installation
 //! is allowed, and again after an attempt that failed. The command gets the node's name and an
-//! action as its arguments. There is no shell, and nothing that a machine reports becomes an
-//! argument.
+//! action as its arguments. The server does not use a shell, and nothing that a machine reports
+//! becomes an argument.
 //!
 //! A failure is shown but has no other effect: the machine is still installed at its next network
 //! boot.

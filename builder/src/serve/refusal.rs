@@ -76,7 +76,7 @@ pub(super) struct Refusal {
     /// The reason's id.
     pub(super) id: RefusalId,
     /// The status of the answer. After a 404 or a 503, firstboot and the kickstart repeat the
-    /// request. After a 403, they stop.
+    /// request; after a 403, they stop.
     pub(super) status: StatusCode,
     /// The fault and the remedy.
     pub(super) why: String,

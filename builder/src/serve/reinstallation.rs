@@ -1,8 +1,8 @@
 //! Lets a node ask to be installed again (`firstboot update --reinstall`). The node asks while it
 //! has the turn of its cluster, so the nodes are installed one after the other.
 //!
-//! The server identifies the machine in the same way as for a document, and the machine must prove
-//! that it is the node with the digest of a document. The permission is then the same as that of
+//! The server identifies the machine in the same way as for a document, and the machine must send
+//! the digest of a document to prove that it is the node. The permission has the same effect as
 //! `builder allow NAME --install`.
 
 use anyhow::{Context as _, Result};
@@ -122,8 +122,8 @@ fn check_permitted(
     Ok(())
 }
 
-/// Restores the record from before the node asked. This needs no permission, because it only
-/// prevents an installation.
+/// Restores the record from before the node asked. The withdrawal needs no permission, because it
+/// only prevents an installation.
 fn withdraw(
     state: &ServerState,
     request: &ClientRequest,

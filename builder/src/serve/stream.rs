@@ -36,8 +36,8 @@ pub(super) struct StallGuard {
 
 impl StallGuard {
     pub(super) fn new(inner: TcpStream) -> Self {
-        // If this call fails, only the minimum rate applies. Only the minimum rate also applies on
-        // kernels before 5.11 if a client keeps its window closed.
+        // If this call fails, only the minimum rate applies. On kernels before 5.11, only the
+        // minimum rate applies to a client that keeps its window closed.
         let _ = set_tcp_user_timeout(
             &inner,
             u32::try_from(STALL_TIMEOUT.as_millis()).unwrap_or(u32::MAX),

@@ -76,7 +76,7 @@ pub(crate) struct Update {
     pub(crate) turn: Option<UpdateTurn>,
     /// An operator's order that no member may update itself.
     pub(crate) halt: Option<UpdateHalt>,
-    /// The failed update to the newest image, if it failed.
+    /// The failure of the update to the newest image, if the update failed.
     pub(crate) failed: Option<FailedRelease>,
     /// The member that is restarting its etcd to trust another CA.
     pub(crate) restart: Option<String>,

@@ -112,7 +112,7 @@ fn directive(
     rest: TextSpan<'_>,
     out: &mut Vec<Finding>,
 ) {
-    // A message must point to a place that is not empty.
+    // A message must point to at least one character.
     let place = if rest.text.is_empty() { first } else { rest };
     match syntax {
         DirectiveSyntax::Ignored => {}

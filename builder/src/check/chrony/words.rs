@@ -1,4 +1,5 @@
-//! Splits a line of chrony.conf into words, as C's isspace separates them.
+//! Splits a line of chrony.conf into words at the characters that C's isspace counts as white
+//! space.
 
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;

@@ -8,11 +8,11 @@ use roxmltree::Node;
 use super::value::ports;
 use crate::check::finding::Finding;
 
-/// An element, and its place.
+/// An element, and its position.
 #[derive(Debug)]
 pub(super) struct Element<'a> {
     pub(super) node: Node<'a, 'a>,
-    /// The place of the name in its opening tag.
+    /// The position of the name in its opening tag.
     pub(super) span: Range<usize>,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Element<'a> {
         self.get(attribute).unwrap_or_default()
     }
 
-    /// Returns the place of an attribute's value.
+    /// Returns the position of an attribute's value.
     pub(super) fn place(&self, attribute: &str) -> Range<usize> {
         let found = self
             .node
@@ -89,7 +89,7 @@ impl<'a> Element<'a> {
             .fix("remove it")
     }
 
-    /// Returns an error about an element that is wrong in this place.
+    /// Returns an error about an element that is wrong at this position.
     pub(super) fn misplaced(
         &self,
         message: impl Into<String>,

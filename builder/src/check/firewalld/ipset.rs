@@ -42,7 +42,7 @@ const ICMPV6_TYPES: &str =
 pub(super) struct IpSet {
     kind: String,
     options: BTreeMap<String, String>,
-    /// The entries, and the place of each.
+    /// The entries, and the position of each.
     entries: Vec<(String, Range<usize>)>,
     seen: SeenElements,
 }

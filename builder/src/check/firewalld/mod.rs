@@ -195,7 +195,7 @@ fn offset(text: &str, at: roxmltree::TextPos) -> usize {
     line.span().start + within
 }
 
-/// Returns the place of the name in an element's opening tag.
+/// Returns the position of the name in an element's opening tag.
 fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
     let start = node.range().start + 1;
     let end = text[start..]

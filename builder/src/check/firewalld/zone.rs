@@ -24,7 +24,8 @@ enum LimitTarget {
 #[derive(Debug, Default)]
 pub(super) struct Zone {
     rule: Option<Rule>,
-    /// Whether the rule has a fault. If so, firewalld skips everything up to the end of the rule.
+    /// Whether the rule has a fault, after which firewalld skips everything up to the end of the
+    /// rule.
     broken: bool,
     limited: Option<LimitTarget>,
     seen: SeenElements,

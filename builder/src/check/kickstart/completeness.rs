@@ -63,7 +63,7 @@ fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         (has(&["timezone"]), "timezone"),
         (root, "rootpw"),
         (disk, "part or autopart"),
-        // storage_utils.py, verify_root.
+        // anaconda requires a device for / (storage_utils.py, verify_root).
         (mounted || !disk, "part / or autopart"),
     ] {
         if !there {

@@ -38,7 +38,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Returns the place of the command's name.
+    /// Returns the position of the command's name.
     pub(super) fn span(&self) -> Range<usize> {
         self.name.span.clone()
     }
@@ -109,7 +109,7 @@ impl EarlierLines {
         self.seen.contains(&(command, option))
     }
 
-    /// Returns the value that applies for an option, from this line or an earlier one.
+    /// Returns the value that applies for an option, from this line or an earlier line.
     pub(super) fn value<'s>(&'s self, line: &'s Line<'_>, option: &KsOption) -> Option<&'s str> {
         let own = line
             .given

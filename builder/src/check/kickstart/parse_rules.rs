@@ -140,7 +140,8 @@ fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding
 }
 
 fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
-    // --nolvm also sets the type. If both --nolvm and --type are present, the first one applies.
+    // --nolvm also sets the type. If both --nolvm and --type are present, the first of the two
+    // options applies.
     let first = line
         .given
         .iter()

@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use crate::check::text::TextSpan;
 
-/// A word as the command receives it, and its place in the file. The place includes the quotes.
+/// A word as the command receives it, and its position in the file. The position includes the
+/// quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) value: String,
@@ -17,17 +18,17 @@ pub(super) struct Token {
 /// The reason why a line cannot be split.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::check) enum SplitError {
-    /// A quote is not closed. The value is the place of the quote.
+    /// A quote is not closed. The value is the position of the quote.
     Quote(usize),
-    /// The text ends with a backslash. The value is the place of the backslash.
+    /// The text ends with a backslash. The value is the position of the backslash.
     Escape(usize),
 }
 
 /// The characters that shlex counts as white space.
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// Splits a line into words. Also returns the place of a comment that cuts off a word. `comments`
-/// is true if # begins a comment.
+/// Splits a line into words. Also returns the position of a comment that cuts off a word.
+/// `comments` is true if # begins a comment.
 pub(super) fn split(
     line: TextSpan<'_>,
     comments: bool,

@@ -163,7 +163,8 @@ fn check_numbers(setting: &Setting<'_>, value_type: &str, numbers: &[i64]) -> Op
             &format!("{count} numbers"),
         ));
     }
-    // net/ipv4/sysctl_net_ipv4.c, ipv4_local_port_range.
+    // The kernel requires two ports in ascending order (net/ipv4/sysctl_net_ipv4.c,
+    // ipv4_local_port_range).
     if value_type == "range"
         && !matches!(numbers[..], [low, high] if 0 < low && low <= high && high <= 65535)
     {
@@ -255,8 +256,8 @@ mod tests {
         all.join("\n")
     }
 
-    /// Each value was written to a kernel with the same functions as 3.10.0-1160, in calls of the
-    /// same lengths as systemd's.
+    /// The expected results are those of a kernel with the same functions as 3.10.0-1160. Each
+    /// value was written to this kernel in calls of the same lengths as systemd's calls.
     #[test]
     fn a_value_is_checked_as_the_kernel_checks_it() {
         for accepted in [

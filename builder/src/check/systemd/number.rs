@@ -103,7 +103,7 @@ pub(in crate::check) fn mode(text: &str) -> Option<i64> {
     scan.signed().filter(|mode| (0..=0o7777).contains(mode))
 }
 
-/// Parses a range: one number, or two with a - between them (`parse_range`).
+/// Parses a range: one number, or two numbers with a - between them (`parse_range`).
 pub(in crate::check) fn range(text: &str) -> Option<(u32, u32)> {
     let mut fields = Extract::fields(TextSpan::whole(text), "-");
     let low = unsigned(&fields.next().ok()??.0)?;

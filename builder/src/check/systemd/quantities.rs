@@ -77,7 +77,8 @@ pub(in crate::check) enum LimitValue {
     Reversed,
 }
 
-/// Parses one limit, or two as `soft:hard`. systemd 219 ignores the text after a second colon.
+/// Parses one limit, or two limits as `soft:hard`. systemd 219 ignores the text after a second
+/// colon.
 pub(in crate::check) fn limit(text: &str, kind: Limit) -> LimitValue {
     let mut fields = Extract::fields(TextSpan::whole(text), ":");
     let mut next = || {

@@ -97,7 +97,7 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// A word without its quotes, and its place in the file. The place includes the quotes.
+/// A word without its quotes, and its position in the file. The position includes the quotes.
 pub(in crate::check) type Extracted<'a> = (String, TextSpan<'a>);
 
 /// The words of a value, with quotes and backslashes removed.

@@ -16,7 +16,7 @@ pub(super) struct Context {
     subjects: Vec<Subject>,
     /// The priorities that the scheduling policy allows.
     pub(super) priorities: std::ops::RangeInclusive<i32>,
-    /// Whether a unit to trigger has already been set.
+    /// Whether an earlier line has set the unit to trigger.
     pub(super) triggers: bool,
 }
 

@@ -26,7 +26,7 @@ pub(in crate::check) fn section_of(path: &str) -> Option<&'static str> {
         .map(|(_, section)| *section)
 }
 
-/// Checks one of these files.
+/// Checks a configuration file of one of systemd's daemons.
 pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
     let Some(section) = section_of(path) else {
         return Vec::new();

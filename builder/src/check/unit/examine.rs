@@ -19,7 +19,7 @@ pub(in crate::check) struct Examined<'a> {
     pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) lines: Vec<Line<'a>>,
     pub(super) findings: Vec<Finding>,
-    /// The place where systemd stops reading, or `None` if it reads the whole file.
+    /// The position where systemd stops reading, or `None` if it reads the whole file.
     pub(super) stopped: Option<usize>,
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::assignment::Assignment;
 use crate::check::text::TextSpan;
 
-/// A place in one of the files.
+/// A position in one of the files.
 pub(super) type LocatedSpan<'a> = (usize, TextSpan<'a>);
 
 /// A unit, with its drop-ins.
@@ -13,7 +13,8 @@ pub(super) type LocatedSpan<'a> = (usize, TextSpan<'a>);
 pub(super) struct Unit<'a> {
     /// The section headers, each with the file that contains it.
     pub(super) sections: Vec<LocatedSpan<'a>>,
-    /// The lines that systemd 219 accepts, in its order, each with the file that contains it.
+    /// The lines that systemd 219 accepts, in the order in which systemd reads them, each with its
+    /// file.
     pub(super) lines: Vec<(usize, Line<'a>)>,
     /// Whether the unit's own file is among the files. If the unit's own file is missing, only
     /// drop-ins are known.

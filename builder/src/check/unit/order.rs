@@ -201,7 +201,7 @@ fn has_defaults(unit: &Unit<'_>) -> bool {
 
 /// Adds the units that targets wait for.
 fn add_targets<'a>(units: &Units<'a>, waits: &mut Waits<'a>) {
-    // A target waits for the units that it wants, unless it is already ordered before them
+    // A target waits for the units that it wants, unless it is already ordered before these units
     // (`unit_add_default_target_dependency`).
     for (name, unit) in units.iter().filter(|(_, unit)| has_defaults(unit)) {
         let wanted = unit
@@ -265,7 +265,8 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
     out
 }
 
-/// Returns the shortest cycle from a unit back to itself, in which each unit waits for the next.
+/// Returns the shortest cycle from a unit back to itself, in which each unit waits for the next
+/// unit.
 fn shortest_cycle<'a>(name: &'a str, waits: &Waits<'a>) -> Option<Vec<&'a str>> {
     let mut came: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = std::collections::VecDeque::from([name]);

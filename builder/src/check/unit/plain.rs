@@ -178,7 +178,7 @@ fn bounded(value_type: &str, text: &str) -> Option<ValueResult> {
     ))
 }
 
-/// Returns whether a number of bytes is positive. systemd 219 reads it as a signed number.
+/// Returns whether a number of bytes is positive. systemd 219 reads the number as a signed number.
 fn is_positive(bytes: u64) -> bool {
     i64::try_from(bytes).is_ok_and(|bytes| bytes > 0)
 }

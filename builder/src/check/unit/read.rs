@@ -37,7 +37,7 @@ pub(super) struct ParsedUnit<'a> {
     pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) assignments: Vec<Assignment<'a>>,
     pub(super) findings: Vec<Finding>,
-    /// The place where systemd stops reading, or `None` if it reads the whole file.
+    /// The position where systemd stops reading, or `None` if it reads the whole file.
     pub(super) stopped: Option<usize>,
 }
 
@@ -54,7 +54,7 @@ fn comment(line: &str) -> bool {
 }
 
 /// The text of a file in which each continued line is joined to the next. Joining does not change
-/// the length of the text, so places stay valid.
+/// the length of the text, so positions stay valid.
 #[derive(Debug)]
 pub(in crate::check) struct JoinedLines {
     pub(super) text: String,
@@ -63,7 +63,7 @@ pub(in crate::check) struct JoinedLines {
     pub(super) dropped: Option<Range<usize>>,
 }
 
-/// Joins the lines of a text.
+/// Joins the continued lines of a file.
 pub(super) fn join(text: &str) -> JoinedLines {
     let mut joined = text.as_bytes().to_vec();
     let (mut findings, mut dropped) = (Vec::new(), None);
@@ -106,7 +106,7 @@ pub(super) fn join(text: &str) -> JoinedLines {
 }
 
 /// Returns the findings about the continuation of a line. `within` is true if the line itself
-/// continues the previous one.
+/// continues the previous line.
 fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
     let span = line.span();
     let mut findings = Vec::new();

@@ -19,7 +19,7 @@ pub(super) fn quote(rest: TextSpan<'_>) -> Finding {
         .fix(instead)
 }
 
-/// Checks each word of a value, and returns the number of valid ones.
+/// Checks each word of a value, and returns the number of valid words.
 pub(super) fn words<'a>(
     value: TextSpan<'a>,
     out: &mut Vec<Finding>,

@@ -229,7 +229,7 @@ fn first_stop(findings: &[Finding], text: &str) -> usize {
 }
 
 proptest! {
-    /// Checks that no value of any directive causes a panic, and that every place is within the
+    /// Checks that no value of any directive causes a panic, and that every position is within the
     /// file.
     #[test]
     fn no_value_makes_a_checker_panic(

@@ -152,7 +152,7 @@ fn specifiers(value_type: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Fi
             "condition-path",
         ]
         .contains(&value_type);
-    // A date format uses the same letters with its own meanings.
+    // A date format uses the same letters with different meanings.
     if !expands || value.text.contains('+') || key == "Description" {
         return;
     }

@@ -206,7 +206,7 @@ fn reply(
         Act::Cut(after) => stream.write_all(&body[..*after.min(&body.len())]),
         Act::Stall(after) => {
             stream.write_all(&body[..*after.min(&body.len())])?;
-            // Wait until the client hangs up, because the tests are about the client.
+            // Wait until the client hangs up, because the tests check how the client reacts.
             stream.set_read_timeout(Some(READ_TIMEOUT))?;
             stream.read(&mut [0]).map(drop)
         }

@@ -14,7 +14,7 @@ use crate::serve::identify::Machine;
 pub(crate) const SCRIPT_BYTES: usize = 4096;
 
 /// The boot loaders that an installation leaves on the disk, in the order in which the script tries
-/// them. The last one is UEFI's default.
+/// them. The last boot loader is UEFI's default.
 const ON_DISK: [&str; 6] = [
     "/EFI/centos/shimx64.efi",
     "/EFI/redhat/shimx64.efi",
@@ -25,7 +25,7 @@ const ON_DISK: [&str; 6] = [
 ];
 
 /// Returns the first script, with which the machine requests a script again and states its
-/// identity. It is the same for all machines.
+/// identity. The script is the same for all machines.
 pub(super) fn identify_script(server: &str) -> String {
     padded(request(server, ""))
 }
@@ -39,7 +39,8 @@ pub(super) fn retry_script(server: &str, next: u32) -> String {
 }
 
 /// Returns the script that installs the node's machine. If the kernel's arguments are too long for
-/// a script, the script shows that instead, because grub would read only the first part of them.
+/// a script, the script shows this error instead, because grub would read only the first part of
+/// the arguments.
 pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String {
     let tree = on_network(install.tree);
     let bootif = machine

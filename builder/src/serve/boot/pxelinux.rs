@@ -1,7 +1,8 @@
 //! The configurations for lpxelinux, the pxelinux that supports HTTP.
 //!
 //! pxelinux requests `pxelinux.cfg/UUID`, then `pxelinux.cfg/01-MAC`, and then names that do not
-//! identify a machine (syslinux, core/fs/pxe/pxe.c). It continues with the next name after a 404.
+//! identify a machine (syslinux, core/fs/pxe/pxe.c). After a 404, pxelinux continues with the next
+//! name.
 
 use super::install::{Install, one_line};
 use crate::serve::identify::Machine;

@@ -183,9 +183,9 @@ impl Installation {
         }
     }
 
-    /// Records that a system with keys that had been enrolled before received its certificates. The
-    /// old system also asks, to renew its certificates, until the machine begins the installation
-    /// that was allowed.
+    /// Records that a system whose keys were enrolled earlier received its certificates. Until the
+    /// machine begins an allowed installation, the old system also requests certificates, to renew
+    /// its own.
     pub(crate) fn renewed(&mut self, now: SystemTime) {
         if self.attempts > 0 {
             self.document(now);

@@ -97,8 +97,8 @@ impl Record {
         &self.folder
     }
 
-    /// Returns whether the record is complete. If so, a document without a record has never been
-    /// handed out.
+    /// Returns whether the record is complete, which means that a document without a record has
+    /// never been handed out.
     pub(crate) fn is_complete(&self) -> bool {
         self.folder.join(FIRST_BUILD).is_file()
     }
@@ -143,8 +143,8 @@ impl Record {
     }
 
     /// Returns the digests of the newest documents of a node in the outputs that were served. Only
-    /// the node and the operator have these digests. A damaged record is treated as empty. The
-    /// machine then receives its document only if the operator allows it.
+    /// the node and the operator have these digests. A damaged record is treated as empty, so the
+    /// machine receives its document only if the operator allows the download.
     pub(crate) fn served(&self, node: &Label) -> Vec<Sha256> {
         let recorded = self.read(node, SERVED, "--document");
         recorded.unwrap_or_default().unwrap_or_default()
