@@ -1,8 +1,8 @@
 //! Decides which releases of etcd can be members of one cluster at the same time, and lists the
 //! releases that are known to damage data.
 //!
-//! Sources: etcd's upgrade guides for 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the promotion of a
-//! learner is not saved in the v3 store), #20967 (removed members reappear),
+//! The sources are etcd's upgrade guides for 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the
+//! promotion of a learner is not saved in the v3 store), #20967 (removed members reappear),
 //! `server/etcdserver/cluster_util.go` and `server/etcdserver/version` at v3.5.33, v3.6.14 and
 //! v3.7.1. The behaviour of joins during a downgrade was tested with 3.6.16, 3.5.35 and 3.7.3.
 
