@@ -1,5 +1,5 @@
 //! `firstboot run --accept-data`: an operator who moved etcd's data to another disk confirms that
-//! this data is the member's newest. The operator must confirm it because the move creates new
+//! this data is the member's newest. The confirmation is necessary because the move creates new
 //! directories, and firstboot cannot distinguish a copy made today from a copy made last week.
 
 use std::path::Path;

@@ -36,8 +36,8 @@ pub(crate) fn newest_not_before(tls: &NodeTls<DocumentCertificate>) -> Result<Un
     )
 }
 
-/// Returns the time from which a certificate is valid. The verifier reports this time if it checks
-/// the certificate as of the year 1970.
+/// Returns the time from which a certificate is valid. The function verifies the certificate as of
+/// the year 1970, because the verifier's error then contains the time.
 fn not_before(cert: &str, ca: &str) -> Result<UnixTime> {
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<_, _>>()?;
@@ -83,14 +83,15 @@ fn is_due(from: UnixTime, until: UnixTime, now: UnixTime) -> bool {
 }
 
 /// Returns the time until which a certificate is valid, or `None` if none of the CAs signed it. The
-/// verifier reports this time if it checks the certificate as of the latest possible time.
+/// function verifies the certificate as of the latest possible time, because the verifier's error
+/// then contains the time.
 pub(crate) fn not_after(pair: &DocumentCertificate, ca: &str) -> Option<UnixTime> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes())
         .collect::<Result<_, _>>()
         .ok()?;
     let (leaf, intermediates) = chain.split_first()?;
-    // This time is one second after the last second that a certificate can name (RFC 5280,
-    // 4.1.2.5).
+    // The latest possible time is one second after the last second that a certificate can name (RFC
+    // 5280, 4.1.2.5).
     let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));
     match Authority::new(ca)
         .ok()?
@@ -214,7 +215,7 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
 }
 
 /// The name that distinguishes peer certificates from client certificates of the same CA. etcd 3.4
-/// and 3.5 accept only one such name for all peers (etcd-io/etcd#10614,
+/// and 3.5 accept only one required name for all peers (etcd-io/etcd#10614,
 /// client/pkg/transport/listener.go), and `localhost` is the only name that all peer certificates
 /// of the recipe have in common.
 pub(crate) const PEER: &str = "localhost";

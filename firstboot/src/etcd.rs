@@ -23,7 +23,7 @@ pub(crate) fn installed_credentials() -> Result<Credentials> {
 /// Fails if etcd does not answer, or has no quorum.
 pub(crate) async fn probe_local(credentials: &Credentials) -> Result<(u64, u64)> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
-    // This request is a linearizable read, so it fails on a learner, which must not serve
+    // The health check is a linearizable read, so it fails on a learner, which must not serve
     // linearizable reads.
     client.healthy().await?;
     let header = client.status().await?.header.unwrap_or_default();

@@ -12,8 +12,8 @@ pub(crate) enum Exit {
     Failed = 1,
     /// This machine, its image or its metadata is wrong, so another attempt would also fail.
     Refused = 3,
-    /// A precondition is not met yet: another member does not answer, or another firstboot runs,
-    /// for instance. Another attempt may succeed, and systemd starts firstboot again.
+    /// A precondition is not met yet: for example, another member does not answer, or another
+    /// firstboot is running. Another attempt may succeed, and systemd starts firstboot again.
     NotReady = 4,
     /// `status`: the cluster has its quorum, but not every member is healthy.
     Degraded = 5,

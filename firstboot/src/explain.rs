@@ -137,8 +137,8 @@ fn passed(before: u64, now: u64) -> String {
 }
 
 /// Describes an event in one sentence.
-// This function is a table with one row for each event. The table is not split, because its parts
-// would have no separate subjects, and the compiler could no longer check that no event is missing.
+// This function is a table with one row for each event. Do not split the table: the parts would not
+// be easier to read, and the compiler could no longer check that no event is missing.
 #[expect(clippy::too_many_lines)]
 fn sentence(event: &Event) -> String {
     match event {

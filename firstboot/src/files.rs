@@ -1,5 +1,5 @@
 //! Writes files on the node. A write of a file is complete and durable, or has no effect. In a
-//! folder to which another user can write, firstboot does not follow that user's links (`dir`).
+//! folder to which another user can write, firstboot does not follow that user's links (see `dir`).
 
 mod attributes;
 mod dir;
@@ -18,8 +18,8 @@ use recipes::Sha256;
 pub(crate) use attributes::{FileAttributes, FileFingerprint, Kind};
 pub(crate) use dir::Dir;
 
-/// The ids of etcd's user and group. The kickstart sets them, so that they are the same on every
-/// node.
+/// The ids of etcd's user and group. The kickstart sets these ids, so that they are the same on
+/// every node.
 pub(crate) const ETCD: (u32, u32) = (recipes::ETCD_ID, recipes::ETCD_ID);
 /// The ids of root's user and group.
 pub(crate) const ROOT: (u32, u32) = (0, 0);
@@ -165,7 +165,7 @@ impl DesiredDir {
     }
 
     /// Creates the folder and its missing parents, or corrects its mode and owner. Does not change
-    /// its content.
+    /// the folder's content.
     pub(crate) fn make(&self) -> Result<()> {
         let make = || -> io::Result<()> {
             let (parent, name) = entry_in_new(&self.path)?;
@@ -307,8 +307,8 @@ pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The size limit for a file that is read completely. No firstboot file is larger. Without the
-/// limit, a sparse file of any length could fill the memory.
+/// The size limit for a file that is read completely. No file of firstboot is larger than this
+/// limit. Without the limit, a sparse file of any length could fill the memory.
 const WHOLE: u64 = 64 << 20;
 
 fn whole(path: &Path) -> io::Result<Vec<u8>> {

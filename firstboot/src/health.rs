@@ -81,8 +81,8 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
             let found = DataDirState::at(Path::new(paths::DATA))?;
             match check_data(&past.expected(&identity.node.name), &found, None) {
                 DataCheck::WalCreated(known) => {
-                    // This code writes the progress file before the journal's event. If the run is
-                    // interrupted in between, the next run repeats both.
+                    // Write the progress file before the journal's event, so that the next run
+                    // writes both again if this run is interrupted in between.
                     if let (Some(disk_id), Ok(wal)) = (past.disk_id, found.wal) {
                         Progress::starting(disk_id, wal).write()?;
                     }

@@ -128,8 +128,8 @@ fn a_journal_with_every_line_twice_has_the_same_meaning() {
                     })
                     .collect();
                 let mut past = NodeState::from(&entries);
-                // A repeated event does not change the state, so repetitions are removed before the
-                // events are compared.
+                // Remove repetitions before the comparison, because a repeated event does not
+                // change the state.
                 past.accepted.dedup();
                 past.accepted_ever.dedup();
                 past.accepted_for_order.dedup();
@@ -140,8 +140,8 @@ fn a_journal_with_every_line_twice_has_the_same_meaning() {
     }
 }
 
-/// Makes all changes of a node's first boot in their order, followed by the changes of a member
-/// that leaves.
+/// Makes all changes of a node's first boot in order, followed by the changes of a member that
+/// leaves.
 fn all() -> Result<()> {
     run(
         "ip",
@@ -221,8 +221,8 @@ fn look() -> Result<BTreeMap<String, String>> {
         nix::unistd::gethostname()?.to_string_lossy().into_owned(),
     );
     for what in ["address", "route"] {
-        // Reads only IPv4, and ignores the carrier state, because the kernel changes the other
-        // state asynchronously.
+        // Read only the IPv4 state, and ignore the carrier state, because the kernel changes the
+        // other state asynchronously.
         let said = Command::new("ip")
             .args(["-4", "-o", what, "show"])
             .output()?;
@@ -249,8 +249,8 @@ fn list(path: &Path, seen: &mut BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-/// Gives the calling thread a root directory that contains only the machine's programs, an empty
-/// network, and its own host name. This environment disappears when the thread ends.
+/// Gives the calling thread its own host name, an empty network, and a root directory that contains
+/// only the machine's programs. This environment disappears when the thread ends.
 fn on_own_root(root: &Path, act: impl FnOnce() -> Result<()>) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNET)?;
     let none = None::<&str>;

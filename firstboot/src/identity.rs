@@ -1,4 +1,5 @@
-//! Verifies the node document. firstboot accepts node documents only here.
+//! Verifies the node document. firstboot accepts a node document only after this module has
+//! verified it.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -22,7 +23,8 @@ use crate::{certificates, files, paths};
 pub(crate) struct Identity {
     /// The document.
     pub(crate) node: NodeDocument,
-    /// The signed document as it was received, which is stored for the next boot.
+    /// The signed document as firstboot received it. firstboot stores the document for the next
+    /// boot.
     pub(crate) envelope: Envelope,
     /// The source of the document, for use in messages.
     pub(crate) place: String,
@@ -156,8 +158,8 @@ pub(crate) fn newest(
     else {
         return Ok((identity, None));
     };
-    // If the source's document is for a different node, it is returned, and the check against the
-    // journal refuses it.
+    // If the source's document is for a different node, return it, because the check against the
+    // journal then refuses it.
     Ok(match outdated(&identity, &copy.node) {
         Some(why) if copy.node.name == identity.node.name => (copy, Some(why)),
         _ => (identity, None),

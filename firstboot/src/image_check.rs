@@ -1,8 +1,8 @@
 //! `firstboot image --scheduled`: checks this node's files, and records the result in etcd, where
 //! `builder status`, the board and `firstboot status` read the result.
 //!
-//! The check reads the attributes of all files, but the content of a file only if the file's inode
-//! has changed since the last comparison.
+//! The check reads the attributes of all files, but it reads the content of a file only if the
+//! file's inode has changed since the last comparison.
 
 use anyhow::{Context as _, Result, anyhow};
 use members::keys::{ImageCheck, KeyState, image_check_key};
@@ -43,7 +43,8 @@ fn scheduled() -> Result<()> {
     if in_progress()? {
         return Ok(());
     }
-    // Without a quorum, the result cannot be recorded, and the next run records the result.
+    // Without a quorum, this run cannot record its result, but the next run records the result of
+    // its own check.
     if let Err(error) = block_on(record(&ImageCheck::new(now(), paths))) {
         eprintln!("firstboot: cannot record the result of the image check in etcd: {error:#}");
     }
@@ -54,7 +55,7 @@ fn scheduled() -> Result<()> {
 fn check() -> Result<(Vec<String>, Option<Reason>)> {
     let file_list = match file_list() {
         Ok(file_list) => file_list,
-        // Without the list, no other file can be checked.
+        // Without the list, firstboot cannot check any other file.
         Err(error) => {
             let why = Reason::parse(&format!("{error:#}"));
             return Ok((vec![paths::IMAGE.to_owned()], Some(why)));
@@ -113,7 +114,7 @@ async fn record(check: &ImageCheck) -> Result<()> {
     Err(last)
 }
 
-/// Returns whether the recorded result may remain and need not be replaced by the new result.
+/// Returns whether the recorded result is still valid, so that the new result need not replace it.
 fn is_current(known: &ImageCheck, new: &ImageCheck) -> bool {
     let age = new.at.checked_sub(known.at);
     known.agrees_with(new) && age.is_some_and(|age| age < MAX_RECORD_AGE)

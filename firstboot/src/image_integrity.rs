@@ -17,9 +17,9 @@ use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
 /// The state of a file's inode when its digest was compared. An unchanged inode state means that
-/// the content is unchanged, unless an attacker with root privileges forged the state. With this
-/// comparison, firstboot need not read 75 MB at every boot, which would take longer than all other
-/// checks.
+/// the content is unchanged, unless an attacker with root privileges forged the state. Because
+/// firstboot compares inode states, it need not read 75 MB of files at every boot, which would take
+/// longer than all other checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InodeState {
     inode: u64,

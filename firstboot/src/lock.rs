@@ -1,4 +1,4 @@
-//! Implements the lock with which only one firstboot at a time changes the node.
+//! Implements the lock that allows only one firstboot at a time to change the node.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::files::{self, DesiredDir};
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// The lock on the node. The kernel releases it when the process ends.
+/// The lock on the node. The kernel releases the lock when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 
@@ -36,7 +36,8 @@ impl Lock {
         )
     }
 
-    /// Acquires the lock for updates. Returns a "not ready" error if another process holds it.
+    /// Acquires the lock for updates. Returns a "not ready" error if another process holds the
+    /// lock.
     pub(crate) fn take_updates() -> Result<Self> {
         Self::at(
             paths::UPDATE_LOCK,

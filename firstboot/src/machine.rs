@@ -81,10 +81,10 @@ impl Machine {
         None
     }
 
-    /// Explains why a disk that was set up on the machine `before` is now in a different machine.
-    /// Returns `None` if the machine is the same. A machine whose network cards were replaced or
-    /// added is still the same machine. A machine that has none of the earlier network cards, or
-    /// has a different UUID, is a different machine.
+    /// Explains why this machine is not the machine `before`, on which the disk was set up. Returns
+    /// `None` if both are the same machine. A machine whose network cards were replaced or added is
+    /// still the same machine. A machine that has none of the earlier network cards, or has a
+    /// different UUID, is a different machine.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
             && was != is
@@ -152,7 +152,7 @@ pub(crate) fn links() -> Result<Vec<(String, LinkAddr)>> {
     Ok(all.filter_map(link).collect())
 }
 
-/// Returns the IPv4 addresses of this machine, each with its interface, without loopback.
+/// Returns the IPv4 addresses of this machine, each with its interface, except loopback addresses.
 pub(crate) fn addresses() -> Result<Vec<(String, Ipv4Addr)>> {
     let all = nix::ifaddrs::getifaddrs().context("cannot list the addresses of this machine")?;
     let address = |entry: nix::ifaddrs::InterfaceAddress| {

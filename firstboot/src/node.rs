@@ -19,8 +19,7 @@ use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
 use crate::{certificates, csr, image_integrity, metadata, own_keys, paths, rotation};
 
-/// Determines and verifies the identity of this machine. The sources' answers are recorded in
-/// `log`.
+/// Determines and verifies the identity of this machine. Records the sources' answers in `log`.
 pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     image_integrity::verify_changed()?;
     let machine = Machine::observe()?;

@@ -35,8 +35,8 @@ pub(crate) fn report(stage: Stage, why: Option<&str>) {
 
 /// Returns the URL that the installation wrote.
 fn file() -> Result<Option<Url>> {
-    // Only a finished installation reports, because the server concludes from a report that the
-    // installation has finished.
+    // Report only after a complete installation, because the server concludes from the report that
+    // the installation is complete.
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Ok(None);
     }

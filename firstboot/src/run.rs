@@ -144,8 +144,8 @@ fn converge(options: &Options) -> Result<()> {
     let expected = NodeState::of(&journal).expected(&identity.node.name);
     let patience = Duration::from_secs(options.deadline);
     if let MembershipIntent::Leaving(member) = NodeState::of(&journal).intent {
-        // Power was lost during the removal of this node's member. Start etcd, because the other
-        // members may need the vote of this member until it is removed.
+        // An earlier run was interrupted during the removal of this node's member. Start etcd,
+        // because the other members may need the vote of this member until they remove it.
         allow_etcd(&identity, &mut journal, &expected)?;
         match leave::leave(&identity, &mut journal, patience) {
             Ok(()) => return Err(refused(leave::left_reason(member))),
@@ -168,8 +168,9 @@ fn converge(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A new member waits until its source address is correct. A member with data starts anyway,
-/// because the other members can reach it.
+/// Returns a "not ready" error if a new member would reach the other members from a wrong source
+/// address. Only logs the fault if the member has data, because the other members can still reach
+/// such a member.
 fn check_source_address(identity: &Identity, journal: &Journal) -> Result<()> {
     match diagnosis::wrong_source(&identity.cluster, &identity.node.name) {
         Some(why) if NodeState::of(journal).data.is_none() => Err(not_ready(why)),

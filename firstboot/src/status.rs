@@ -68,8 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         anyhow::Ok((rows, backup, update))
     })?;
     diagnose(&mut rows, &cluster);
-    // Ignore a failure that an earlier image recorded if the node with this image does not renew
-    // its certificates.
+    // If this image does not renew certificates, ignore a failure that an earlier image recorded.
     let renewal = RenewalFailure::read()?.filter(|_| cluster.enrol.is_some());
     if options.json {
         show(

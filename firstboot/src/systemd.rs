@@ -46,7 +46,7 @@ pub(crate) fn notify_status(line: &str) {
 }
 
 /// Starts a unit without waiting for the start to finish, because the start of etcd finishes only
-/// once there is a quorum.
+/// after the cluster has a quorum.
 pub(crate) fn start(unit: &str) -> Result<()> {
     run(&["start", "--no-block", unit]).map(|_| ())
 }

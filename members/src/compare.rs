@@ -54,8 +54,8 @@ pub enum HashComparison {
 }
 
 impl HashComparison {
-    /// Returns why this member's data is not reliable: it differs from the data of the majority.
-    /// Returns `None` if the data is reliable.
+    /// Returns a reason not to rely on this member's data, or `None` if there is no such reason.
+    /// The reason is that the data differs from the majority's data, or that there is no majority.
     pub fn apart(&self, name: &str) -> Option<Reason> {
         let Self::Differ { revision, groups } = self else {
             return None;

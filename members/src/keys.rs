@@ -37,18 +37,18 @@ pub struct UpdateTurn {
     pub node: Label,
     /// The serial of the image that the member installs.
     pub serial: u64,
-    /// When the turn started, in seconds since 1970.
+    /// The time at which the turn started, in seconds since 1970.
     pub since: u64,
 }
 
 /// An operator's order that no member may start an update.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UpdateHalt {
-    /// The reason.
+    /// The reason for the halt.
     pub why: String,
     /// The node on which the operator gave the order.
     pub node: String,
-    /// The time, in seconds since 1970.
+    /// The time of the order, in seconds since 1970.
     pub since: u64,
 }
 
@@ -57,9 +57,9 @@ pub struct UpdateHalt {
 pub struct FailedRelease {
     /// The node on which the release failed.
     pub node: Label,
-    /// The reason.
+    /// The reason for the failure.
     pub why: String,
-    /// The time, in seconds since 1970.
+    /// The time of the failure, in seconds since 1970.
     pub at: u64,
 }
 
@@ -149,12 +149,12 @@ pub struct ImageCheck {
     pub at: u64,
     /// The number of files that differ from the image or are missing.
     pub differing: usize,
-    /// The paths of the first of these files.
+    /// The paths of the first files that differ or are missing.
     pub files: Vec<String>,
 }
 
 impl ImageCheck {
-    /// The maximum number of paths. An etcd value must stay small.
+    /// The maximum number of paths, because a value in etcd must stay small.
     const MAX_PATHS: usize = 8;
 
     /// Returns the result of a check at this time that found these files.
@@ -196,7 +196,7 @@ impl ImageCheck {
 pub struct KeyState<T> {
     /// The value, if the key exists.
     pub value: Option<T>,
-    /// The revision of its last change.
+    /// The revision of the key's last change.
     pub revision: i64,
 }
 

@@ -64,11 +64,11 @@ impl ClusterDocument {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstallData {
-    /// It erases the whole disk.
+    /// The installation erases the whole disk.
     #[default]
     Wipe,
-    /// It keeps the volume and the journal of firstboot. If it is not certain that they belong to
-    /// this node, it ends without any change.
+    /// The installation keeps the volume and firstboot's journal. If the volume and the journal may
+    /// not belong to this node, the installation ends without any change.
     Keep,
 }
 
@@ -101,8 +101,8 @@ impl Member {
     }
 }
 
-/// etcd's settings, named for their purpose. firstboot writes them under the keys that the
-/// installed version of etcd has.
+/// etcd's settings, named for their purpose. firstboot writes these settings under the keys that
+/// the installed version of etcd has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct EtcdSettings {
@@ -122,7 +122,8 @@ pub struct EtcdSettings {
     pub snapshot_count: u64,
     /// The maximum size of a request, in bytes.
     pub max_request_bytes: u32,
-    /// Whether a member compares its data with that of its peers before it starts to serve.
+    /// Whether a member compares its data with that of its peers before the member starts to serve
+    /// clients.
     pub initial_corrupt_check: bool,
     /// Whether the leader compares the data of the members at each compaction, on versions that
     /// support it.
@@ -149,7 +150,7 @@ pub struct Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
-    /// The address comes from a DHCP server that has a lease for the machine, or from another
+    /// The address comes from a DHCP server that has a reservation for the machine, or from another
     /// source. firstboot waits for the address and checks the address.
     Dhcp,
     /// firstboot writes the address into the configuration of the interface that matches the node.

@@ -1,4 +1,4 @@
-//! A finding: a fault in a file, the place of the fault, and how to correct it.
+//! A finding: a fault in a file, the position of the fault, and how to correct it.
 
 use std::ops::Range;
 
@@ -12,11 +12,11 @@ use serde::Serialize;
 pub enum Severity {
     /// A warning: the file works, but probably not as intended.
     Warning,
-    /// The file is refused, and nothing is built.
+    /// The builder refuses the file, and builds nothing.
     Error,
 }
 
-/// The maximum number of characters that are shown of a message. The builder's own sentences are
+/// The maximum number of a message's characters that are shown. The builder's own sentences are
 /// shorter, so only a quoted value can make a message longer.
 const LONGEST: usize = 600;
 
@@ -27,17 +27,17 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// The fault, as one sentence without a full stop.
     pub message: String,
-    /// The place of the fault, as byte offsets in the file.
+    /// The position of the fault, as byte offsets in the file.
     pub span: Range<usize>,
-    /// The text that is shown after the caret, which describes what was expected at that place. The
-    /// text may be empty.
+    /// The text that is shown after the caret, which describes what was expected at that position.
+    /// The text may be empty.
     pub label: String,
     /// Advice on how to correct the fault.
     pub help: Option<String>,
 }
 
 impl Diagnostic {
-    /// Creates an error at a place in the file.
+    /// Creates an error at a position in the file.
     pub fn error(span: Range<usize>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
@@ -48,7 +48,7 @@ impl Diagnostic {
         }
     }
 
-    /// Creates a warning at a place in the file.
+    /// Creates a warning at a position in the file.
     pub fn warning(span: Range<usize>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
@@ -70,8 +70,8 @@ impl Diagnostic {
         self
     }
 
-    /// Returns the line and the column of the finding's place, both counted from 1. The column is
-    /// counted in characters.
+    /// Returns the line and the column at which the finding begins, both counted from 1. Counts the
+    /// column in characters.
     pub fn position(&self, text: &str) -> (usize, usize) {
         let before = &text[..floor(text, self.span.start)];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);

@@ -67,7 +67,7 @@ pub enum EnvelopeError {
 
 /// Returns the bytes that a signature covers (DSSE's pre-authentication encoding): the type and the
 /// payload, each preceded by its length, so that no byte can move from the type to the payload or
-/// back.
+/// vice versa.
 fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut out = format!(
         "DSSEv1 {} {payload_type} {} ",
@@ -113,8 +113,8 @@ impl Envelope {
                 .verify(&message, &sig)
                 .is_ok()
             {
-                // The type is compared only after the signature is checked, because before this
-                // check the type is an unverified claim.
+                // Compare the type only after the check of the signature, because before this check
+                // the type is an unverified claim.
                 if self.payload_type != payload_type {
                     let (expected, found) = (payload_type.to_owned(), self.payload_type.clone());
                     return Err(EnvelopeError::Type { expected, found });

@@ -1,5 +1,5 @@
-//! the overlay's file list: the files that the image put on the node. The list is stored in
-//! `/etc/firstboot/image.json`.
+//! The overlay's file list, which lists the files that the image put on the node. The list is
+//! stored in `/etc/firstboot/image.json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +30,8 @@ pub struct ImageFile {
     pub size: u64,
     /// The file's digest.
     pub sha256: Sha256,
-    /// Whether the node itself changes the file later, as it does with `/etc/hosts`. Such a file
-    /// must exist, but its content is not compared.
+    /// Whether the node itself changes the file later, as it does with `/etc/hosts`. firstboot does
+    /// not compare such a file on the node with this list.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mutable: bool,
 }

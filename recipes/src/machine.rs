@@ -83,7 +83,8 @@ impl fmt::Display for Mac {
 }
 
 /// A serial number or UUID from SMBIOS, as firmware prints it. Comparisons ignore case and the
-/// spaces with which vendors pad the text. Placeholders that whole product lines share are refused.
+/// spaces with which vendors pad the text. This type refuses placeholders that whole product lines
+/// share.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FirmwareId(String);

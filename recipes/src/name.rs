@@ -1,4 +1,4 @@
-//! Names of things on the network. A value of these types is always valid.
+//! Names of things on the network. Every value of these types is a valid name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -41,8 +41,8 @@ fn check_label(label: &str) -> Result<(), NameError> {
     if label.len() > 63 {
         return Err(NameError::TooLong(label.to_owned()));
     }
-    // Upper case is refused rather than converted. Otherwise certificates, etcd's member names and
-    // host names could differ in case, and some programs compare them byte by byte.
+    // Refuse upper case instead of converting it, so that certificates, etcd's member names and
+    // host names cannot differ in case. Some programs compare these names byte by byte.
     if label.contains('.') {
         return Err(NameError::Long(label.to_owned()));
     }

@@ -69,8 +69,8 @@ pub struct NodeDocument {
     pub machine: MachineMatch,
     /// The node's certificates.
     pub tls: NodeTls<DocumentCertificate>,
-    /// The node's certificates from the previous CA, during a rotation. The node presents them
-    /// until all members trust the new CA.
+    /// The node's certificates from the previous CA, during a rotation. The node presents these
+    /// certificates until all members trust the new CA.
     #[serde(rename = "before", default, skip_serializing_if = "Option::is_none")]
     pub previous_ca_tls: Option<NodeTls<DocumentCertificate>>,
     /// The credentials for the object store that `[backup]` names, or `None` if an operator puts

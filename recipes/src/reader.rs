@@ -1,6 +1,6 @@
-//! Reads TOML and keeps the place of every value. This module records a mistake and continues to
+//! Reads TOML and keeps the position of every value. This module records a mistake and continues to
 //! read, so that all mistakes in a file are reported together. serde's derive stops at the first
-//! mistake, so this module reads the file without it.
+//! mistake, so this module does not use it.
 
 mod findings;
 mod free_keys;

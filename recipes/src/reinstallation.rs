@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The page of the server that accepts the request, as a POST. The query identifies the machine.
+/// The path on the server that accepts the request, as a POST. The query identifies the machine.
 pub const REINSTALL_PAGE: &str = "reinstall";
 
 /// The form field with the [`ReinstallRequest`].
@@ -39,7 +39,8 @@ pub struct ReinstallRequestError(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ReinstallAnswer {
-    /// Whether the server switches the machine off and on. Otherwise the node must reboot.
+    /// Whether the server switches the machine off and on. If the value is false, the node must
+    /// reboot.
     pub switches_machine: bool,
 }
 

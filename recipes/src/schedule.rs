@@ -17,7 +17,8 @@ const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 /// 02:30`.
 ///
 /// A schedule divides time into slots of equal length, so that machines whose clocks agree also
-/// agree on the slot without communicating. For this reason, monthly schedules do not exist.
+/// agree on the slot without communicating. Monthly schedules do not exist, because months differ
+/// in length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Schedule {

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One stage. The kickstart's scripts report the first four, firstboot reports the others.
+/// One stage. The kickstart's scripts report the first four stages, and firstboot reports the
+/// others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {

@@ -1,8 +1,8 @@
 //! Decides which releases of etcd can be members of one cluster at the same time, and lists the
 //! releases that are known to damage data.
 //!
-//! Sources: etcd's upgrade guides for 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the promotion of a
-//! learner is not saved in the v3 store), #20967 (removed members reappear),
+//! The sources are etcd's upgrade guides for 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the
+//! promotion of a learner is not saved in the v3 store), #20967 (removed members reappear),
 //! `server/etcdserver/cluster_util.go` and `server/etcdserver/version` at v3.5.33, v3.6.14 and
 //! v3.7.1. The behaviour of joins during a downgrade was tested with 3.6.16, 3.5.35 and 3.7.3.
 
@@ -90,7 +90,7 @@ pub enum Obstacle {
         /// The minor version that the cluster has agreed on.
         cluster_minor: u64,
     },
-    /// A new member is refused while a downgrade is in progress.
+    /// etcd refuses a new member while a downgrade is in progress.
     #[error(
         "a downgrade is in progress, and etcd does not admit a new member until the downgrade \
          ends: `etcdctl downgrade cancel` ends it"
@@ -140,11 +140,12 @@ pub fn coexistence_obstacle(
 
 /// Returns why this version of etcd cannot start as a member of a cluster, or `None` if it can.
 ///
-/// The versions are compared in pairs, including the version that last used the data: if no member
-/// is running, only that version reveals that a minor version was skipped. An existing member whose
-/// version is lower than the version of the other members is admitted until the cluster agrees on a
-/// newer version. A new member with a lower version is not admitted, because the other members may
-/// agree on a newer version as soon as the old member is removed.
+/// The function compares the versions in pairs, including the version that last used the data: if
+/// no member is running, only that version reveals that a minor version was skipped. The function
+/// admits an existing member whose version is lower than the version of the other members until the
+/// cluster agrees on a newer version. The function does not admit a new member with a lower
+/// version, because the other members may agree on a newer version as soon as the old member is
+/// removed.
 pub fn obstacle(own: EtcdVersion, start: EtcdStart, cluster: &ClusterVersions) -> Option<Obstacle> {
     if start == EtcdStart::AsNewMember && cluster.downgrading {
         return Some(Obstacle::Downgrading);
@@ -259,8 +260,8 @@ const FAULTS: [(u64, KnownFault); 10] = {
     ]
 };
 
-/// Returns the known faults of a release that damage data, the worst first. Most releases have
-/// none.
+/// Returns the known faults of a release that damage data, the worst first. Most releases have no
+/// such faults.
 pub fn faults(version: EtcdVersion) -> Vec<KnownFault> {
     let of = FAULTS
         .iter()

@@ -52,7 +52,7 @@ impl FromStr for Window {
         if !number.bytes().all(|c| c.is_ascii_digit()) {
             return Err(WindowError::Syntax);
         }
-        // A number too large to parse is also a length that is too long.
+        // A number that is too large to parse is also too large for a length.
         let number: u64 = number.parse().map_err(|_| WindowError::Length)?;
         let length = number.checked_mul(unit).ok_or(WindowError::Length)?;
         if length == 0 || length >= opens.period() {
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_window_is_open_from_its_schedule_for_its_length() {
-        // Sunday, 02:00.
+        // This time is Sunday, 02:00 UTC.
         let two = 1_795_312_800;
         let night = window("Sun 02:30 for 2 hours");
         for (at, end) in [
@@ -127,7 +127,7 @@ mod tests {
         ] {
             assert_eq!(night.closes_at(at), end, "{}", at - two);
         }
-        // Past midnight.
+        // This window extends past midnight.
         let late = window("23:30 for 90 minutes");
         assert_eq!(late.closes_at(two - 90 * MINUTE), Some(two - HOUR));
         assert_eq!(late.closes_at(two - HOUR), None);

@@ -51,9 +51,11 @@ impl Bitmap {
     }
 }
 
-/// Returns the index of the word in its chunk, and the mask of the bit in the word.
+/// Returns the position of an id's bit: the index of the word in its chunk, and the mask of the bit
+/// in the word.
 fn place(id: u64) -> (usize, u64) {
-    // The value is less than WORDS, so the conversion cannot fail.
+    // On every supported platform, an id divided by 64 fits into a usize, so the conversion cannot
+    // fail.
     (
         usize::try_from(id / 64).unwrap_or(usize::MAX) % WORDS,
         1 << (id % 64),

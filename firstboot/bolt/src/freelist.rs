@@ -42,8 +42,8 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     let mut before = 1;
     let mut at = from;
     let end = at + count * 8;
-    // A list with this many faults is not a freelist, and its stated length may be very large. So
-    // the loop stops at this number of faults.
+    // Stop at this number of faults, because a list with so many faults is not a freelist, and its
+    // stated length may be very large.
     while at < end && faults.count() < Faults::KEPT as u64 {
         let bytes = &mut piece[..usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
         file.read_exact_at(bytes, at)?;
@@ -164,8 +164,9 @@ fn extent(
         );
         return None;
     }
-    // bbolt computes the list's length before it takes the list's own pages from the list. So the
-    // list may contain fewer ids than its pages have room for, by the number of those pages.
+    // bbolt computes the length of the list before it removes from the list the pages that store
+    // the list itself. So the list may contain fewer ids than fit into its pages: one id fewer for
+    // each of those pages.
     let needed = (skip + count * 8) / size + 1;
     if span > needed + 1 + span / 64 {
         let expected = format!(

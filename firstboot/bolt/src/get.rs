@@ -10,7 +10,7 @@ use crate::page::HEADER;
 use crate::read::{ReadAt, u64_at};
 use crate::types::FileKind;
 
-/// The maximum depth of a tree. Real trees are far less deep.
+/// The maximum depth of a tree. Real trees are much shallower.
 const DEEPEST: usize = 64;
 /// The maximum length of a page with its overflow. Pages with buckets and small values are far
 /// shorter.
@@ -54,7 +54,8 @@ pub fn get<R: ReadAt + ?Sized>(
         .map(|(_, value)| value))
 }
 
-/// A value that was found, preceded by whether it is a bucket. `None` if the key does not exist.
+/// The result of a lookup: whether the value is a bucket, and the value. `None` if the key does not
+/// exist.
 type Found = Option<(bool, Vec<u8>)>;
 
 struct Pages<'f, R: ReadAt + ?Sized> {

@@ -10,7 +10,7 @@ use crate::types::FileKind;
 
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
-/// The length of the header, the fields and the checksum.
+/// The total length of a meta page's header, fields and checksum.
 const LENGTH: usize = HEADER + 64;
 /// The possible page sizes, which are those of the systems that Go supports.
 const PAGE_SIZES: [u32; 7] = [
@@ -90,8 +90,8 @@ impl Meta {
 }
 
 /// Finds the meta page that is in force. In a [`FileKind::Snapshot`], faults of the other meta page
-/// also count. In a live file, those faults do not count, because bbolt keeps two meta pages so
-/// that one of them remains valid if power fails while bbolt writes the other meta page.
+/// also count. In a live file, faults of the other meta page do not count, because a power cut can
+/// leave one of the two meta pages half-written.
 pub(crate) fn find<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -168,8 +168,8 @@ fn newer(a: Meta, b: Meta) -> Meta {
 /// Compares two valid meta pages of one file. Returns the expected relation if the pages violate
 /// it, and `None` otherwise.
 fn disagreement(file_kind: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
-    // bbolt streams one transaction. Both meta pages contain that transaction's fields, but the
-    // second page contains the previous transaction's id.
+    // When bbolt streams a database, it writes the fields of one transaction into both meta pages,
+    // but it writes the previous transaction's id into the second meta page.
     let streamed = Meta {
         txid: first.txid.wrapping_sub(1),
         ..first.clone()

@@ -40,8 +40,8 @@ const AHEAD: usize = 64 << 10;
 const NEAR: u64 = 32 << 10;
 
 /// A reader of a file's pages. The reader reads ahead while pages are requested in the order in
-/// which they are stored. This order is common, because data that was written in key order is also
-/// stored in key order.
+/// which they are stored. Sequential requests are common, because data that was written in key
+/// order is also stored in key order.
 pub(crate) struct Pages<'f, R: ReadAt + ?Sized> {
     file: &'f R,
     /// The end of the file's last page.

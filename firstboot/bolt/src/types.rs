@@ -7,7 +7,7 @@ use crate::fault::Faults;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// The file was streamed from one transaction. The file ends with its last page, and both meta
-    /// pages are from that transaction.
+    /// pages are from the same transaction.
     Snapshot,
     /// The file is in use by a database. The file may be longer than its pages require, and one of
     /// its meta pages may be half-written.
@@ -53,7 +53,8 @@ pub trait Visitor {
     /// Receives the keys and values of one leaf page in order, each key followed by its value. A
     /// caller can hash these bytes to compute a hash over all keys and values.
     fn data(&mut self, _bucket: &Path<'_>, _bytes: &[u8]) {}
-    /// Receives a key with its value. Adds a fault if they violate the rules of the application.
+    /// Receives a key with its value. Adds a fault if the key or the value violates the rules of
+    /// the application.
     fn entry(&mut self, entry: &Entry<'_>, faults: &mut Faults);
     /// Receives the number of bytes in the pages that have been checked so far.
     fn progress(&mut self, _bytes: u64) {}

@@ -20,7 +20,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub(super) struct Answers {
     answers: mpsc::Receiver<(Label, ProbeResult)>,
-    /// The tasks that probe the other members. Dropping this set aborts them.
+    /// The tasks that probe the other members. Dropping this set aborts the tasks.
     _asking: JoinSet<()>,
 }
 

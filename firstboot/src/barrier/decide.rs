@@ -2,16 +2,16 @@
 //! observed states of the other members to the next action. The safety of the barrier depends on
 //! this rule alone. `model.rs` explores every order of events on nodes that apply this rule.
 //!
-//! The following argument shows that the rule is safe. A proposal names the nonces of all
-//! members. A node accepts a proposal only after the node itself has received every nonce of that
-//! proposal, and it never replaces its view of a peer with an older view. So all disks that
-//! accepted the same two proposals accepted them in the same order, and no node returns from the
-//! later proposal to the earlier one. A node bootstraps the cluster of its newest proposal once
-//! *all* nodes have announced that they accepted the proposal. From then on, every other node
-//! starts as a member of that cluster, but only if its own disk accepted the proposal under its
-//! current nonce. A disk that has accepted the proposal has never voted. The clusters of two
-//! proposals could both exist only if a node changed from one proposal to the other proposal and
-//! back.
+//! The following argument shows that the rule is safe. A proposal names the nonces of all members.
+//! A node accepts a proposal only after the node itself has received every nonce of that proposal,
+//! and it never replaces its view of a peer with an older view. So all disks that accepted the same
+//! two proposals accepted them in the same order, and no node returns from the later proposal to
+//! the earlier one. A node bootstraps the cluster of its newest proposal once *all* nodes have
+//! announced that they accepted the proposal. Once one node has bootstrapped a cluster, every other
+//! node starts as a member of that cluster, but only if its own disk accepted the cluster's
+//! proposal under its current nonce. A disk that has accepted the proposal has never voted. The
+//! clusters of two proposals could both exist only if a node changed from one proposal to the other
+//! proposal and back.
 //!
 //! A node with an order to restore follows the same rule, while etcd is stopped and its data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
@@ -52,7 +52,7 @@ pub(crate) struct LocalState {
     /// The nonce of this node.
     pub(crate) nonce: Nonce,
     /// Whether this node may only join a running cluster, because it has already been a member. If
-    /// all members lost their data, an empty cluster in its place would hide the loss.
+    /// all members lost their data, a new, empty cluster would hide the loss.
     pub(crate) only_joins: bool,
     /// The proposals that this node accepted with this nonce, oldest first.
     pub(crate) proposals: Vec<Proposal>,
@@ -95,7 +95,7 @@ pub(crate) enum Action {
     /// Accept the proposal with these nonces, because all other members have just answered with
     /// these nonces and with the same order.
     AcceptProposal(Nonces, BootstrapMode),
-    /// Start etcd as an initial member of the cluster of the proposal with this hash.
+    /// Start etcd as an initial member of the cluster that the proposal with this hash describes.
     StartEtcd(Sha256),
     /// Join the running cluster instead of bootstrapping a new cluster. A cluster is running, or
     /// was running when it was last observed.
@@ -163,7 +163,7 @@ fn already_rolled_back(local: &LocalState, state: &PeerState) -> bool {
 }
 
 /// Returns the action that follows if etcd runs on another member or if another member has a
-/// different order. Returns `None` if neither is the case.
+/// different order. Returns `None` if no other member runs etcd or has a different order.
 fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Option<Action> {
     let live_clusters: BTreeSet<u64> = views
         .values()
@@ -186,7 +186,7 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     if let (BootstrapMode::Restore { .. }, [proposal]) = (local.mode, own.as_slice()) {
         return Some(Action::StartEtcd(proposal.id));
     }
-    // This decision also requires an observation of every excluded member.
+    // Wait until this node has also observed every excluded member.
     if local.without.iter().any(|name| !views.contains_key(name)) {
         return Some(Action::Wait);
     }
@@ -194,8 +194,8 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     for (name, PeerObservation { state, fresh }) in views {
         let takes_part = local.initial.contains(name);
         match state {
-            // Either that member withdrew its agreement, or this node has not accepted a proposal.
-            // A member that started with the new data was already handled above.
+            // Either the other member withdrew its agreement, or this node has not accepted a
+            // proposal. The code above has already handled a member that started with the new data.
             Some(state @ PeerState::Etcd { .. })
                 if *fresh && !already_rolled_back(local, state) =>
             {

@@ -211,7 +211,7 @@ fn begin(
 
 /// Repeatedly probes the other members, decides, writes the decision to the journal and announces
 /// it, until the outcome of the barrier is known. If the node has an order to restore, `session`
-/// carries it out.
+/// carries out the order.
 pub(crate) async fn reach_agreement(
     identity: &Identity,
     journal: &mut Journal,
@@ -240,8 +240,8 @@ pub(crate) async fn reach_agreement(
                 {
                     return Ok(BarrierOutcome::Abandoned(why));
                 }
-                // The decision is written to the disk before it is announced, so a node that
-                // accepted a proposal never forgets it.
+                // Write the decision to the disk before announcing it, so that a node that accepted
+                // a proposal never forgets the proposal.
                 journal.add(Event::ProposalAccepted { nonces, mode })?;
                 local.proposals.push(proposal);
                 listener.announce(announcement(identity, &local));
@@ -330,7 +330,7 @@ fn cancelled_outcome(why: Cancellation, last_status: &str) -> BarrierOutcome {
     }
 }
 
-/// Returns the proposal with this id, which this node has accepted.
+/// Returns the accepted proposal that has this id.
 fn accepted_proposal(local: &LocalState, id: recipes::Sha256) -> Result<Proposal> {
     let proposal = local
         .proposals

@@ -4,8 +4,8 @@
 //! A node probes its peers in turn and decides after each answer, so a delayed answer has the same
 //! effect as a late decision. A probe of one peer and a decision are separate events in the model,
 //! and any event can happen on other nodes between them. Lost messages, partitions and slow nodes
-//! are modelled as probes that do not happen. A crash loses the observations but keeps the journal.
-//! A wipe loses the observations and the journal.
+//! are modelled as probes that do not happen. In a crash, a node loses its observations but keeps
+//! its journal. In a wipe, a node loses both its observations and its journal.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -19,7 +19,7 @@ use faults::Faults;
 use node::{ModelMessage, Node};
 use table::Table;
 
-/// All nodes by number, and the number of faults that can still happen.
+/// The states of all nodes, each as a number, and the number of faults that can still happen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<u32>,
@@ -28,10 +28,10 @@ struct World {
     exclusions: u8,
     give_ups: u8,
     unexpected_orders: u8,
-    /// The orders that a slow operator has not yet given, for each node.
+    /// For each node, the order that a slow operator has not given yet.
     orders: Vec<u8>,
-    /// The nodes that have ever accepted each proposal, as the number of an entry in a table. Only
-    /// the checks use this value.
+    /// For each proposal, the nodes that have ever accepted it, as the number of an entry in a
+    /// table. Only the checks use this value.
     ever_accepted: u32,
 }
 
@@ -40,8 +40,8 @@ struct World {
 pub(super) enum InitialState<'a> {
     /// All disks are empty.
     Empty,
-    /// All nodes are members of one cluster, and the operator will order each node to restore the
-    /// snapshot with the number in this list.
+    /// All nodes are members of one cluster. For each node, the list contains the number of the
+    /// snapshot that the operator will order the node to restore.
     Ordered(&'a [u8]),
 }
 
@@ -50,8 +50,8 @@ pub(super) enum InitialState<'a> {
 pub(super) enum ProbeScope {
     /// One peer.
     AtOne,
-    /// All peers in one event. With fewer possible orders of events, the model can explore larger
-    /// clusters.
+    /// The probe reaches all peers in one event. With fewer possible orders of events, the model
+    /// can explore larger clusters.
     AtAll,
 }
 
@@ -70,7 +70,7 @@ struct Explorer {
     /// a node that does not take part.
     proposals: Table<(Vec<u8>, u8)>,
     real: Vec<Proposal>,
-    /// Sets of pairs, each a proposal and a node that accepted it.
+    /// Sets of pairs, each of which consists of a proposal and a node that accepted it.
     accepted: Table<BTreeSet<(u8, usize)>>,
     decided: HashMap<(usize, u32), Option<u32>>,
 }

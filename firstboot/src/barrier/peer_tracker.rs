@@ -190,7 +190,8 @@ impl TrackedPeer {
         })
     }
 
-    /// Does the same as `describe`, for a node that has an order to restore.
+    /// Describes the state of one member, for the status line of a node that has an order to
+    /// restore.
     fn describe_for_order(&self, name: &Label, local: &LocalState, since: &str) -> Option<String> {
         let is_excluded = local.without.contains(name);
         Some(match &self.now {

@@ -8,8 +8,8 @@ use crate::domain::{BootstrapMode, Nonces, cluster_id};
 /// The number of hexadecimal digits of the proposal's hash in the token. The resulting 64 bits are
 /// enough to make the tokens of all clusters distinct.
 const IN_TOKEN: usize = 16;
-/// The number of digits of the snapshot's digest that precede the hash in the token. These digits
-/// only help human readers, because the hash covers the whole digest.
+/// The number of digits of the snapshot's digest that precede the hash in the token. The digits
+/// only help human readers, because the proposal's hash covers the whole digest.
 const SNAPSHOT_IN_TOKEN: usize = 8;
 
 /// A possible agreement among the members that these disks form one cluster.

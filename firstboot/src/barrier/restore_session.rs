@@ -27,7 +27,7 @@ pub(crate) enum BarrierOutcome {
     HandedOver,
 }
 
-/// A function that ensures that the data exists with which the cluster of a proposal starts.
+/// A function that ensures that this node has the initial data of a proposal's cluster.
 pub(crate) type EnsureData = Arc<dyn Fn(&Proposal) -> Result<()> + Send + Sync>;
 
 /// A restore in progress.
@@ -60,7 +60,8 @@ struct Signals {
 pub(crate) enum Cancellation {
     /// The terminal was closed.
     HandOver,
-    /// The operator interrupted the restore, or the deadline passed. The text states which.
+    /// The operator interrupted the restore, or the deadline passed. The text states which of the
+    /// two happened.
     Abandon(String),
 }
 

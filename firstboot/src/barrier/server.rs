@@ -50,7 +50,7 @@ struct ServerState {
     notifier: watch::Sender<ChangeCounters>,
 }
 
-/// A value that changes whenever the next probe must not wait for the end of the pause.
+/// Counters that change whenever the next probe must be sent before the end of the pause.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct ChangeCounters {
     /// The number of times that the answer has changed.
@@ -110,7 +110,7 @@ impl Listener {
         });
     }
 
-    /// Sends the file from now on to every peer that requests this digest.
+    /// From now on, sends the file to every peer that requests this digest.
     pub(crate) fn offer(&self, digest: Sha256, path: PathBuf) {
         *self
             .state
@@ -175,8 +175,8 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) 
 }
 
 /// Serves one peer. Clients that close the connection early, or that have no certificate of the
-/// cluster, never reach this function. The server does not log such clients, because a port scanner
-/// would fill the log.
+/// cluster, never reach this function. The server does not log these clients, because a port
+/// scanner would fill the log.
 async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, state: &ServerState) {
     let service = service_fn(move |request| {
         let response = respond(&request, from, state);
@@ -261,8 +261,8 @@ mod tests {
     /// An address in the loopback network 127.0.0.0/8 at which no other program uses port 2380.
     const OWN: Ipv4Addr = Ipv4Addr::new(127, 93, 80, 1);
 
-    /// Keeps 400 silent connections from one address open. Replaces every connection that is
-    /// closed.
+    /// Keeps 400 silent connections from one address open. Replaces every connection that the
+    /// server closes.
     fn flood(over: &AtomicBool) {
         let open = || {
             Silent::connect_timeout(

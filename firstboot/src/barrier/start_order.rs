@@ -19,7 +19,7 @@ use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 
 /// The maximum time for which the other members wait for the first member. Without a start order,
-/// they would wait for each other just as long.
+/// the members would wait for each other just as long.
 const HEAD_START: Duration = Duration::from_secs(1);
 /// The pause between two probes.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -55,7 +55,7 @@ pub(super) fn wait(identity: &Identity, proposal: &Proposal) -> Result<()> {
 /// Waits until etcd on the first member has opened its port. Returns the last probe if etcd has not
 /// answered that probe yet.
 async fn started(peer_client: &PeerClient, first: &Member) -> Option<JoinHandle<ProbeResult>> {
-    // First, wait until firstboot on that member has closed its port.
+    // First, wait until firstboot on the first member has closed its port.
     loop {
         match peer_client.probe(first, false).await {
             ProbeResult::Unreachable(_) => break,

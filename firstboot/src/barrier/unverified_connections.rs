@@ -1,9 +1,10 @@
-//! Limits the connections without a verified certificate. Any client can open such connections, so
-//! their number is limited, but a flood of connections must not keep a peer out. A list of allowed
-//! addresses would not help, because a peer may be behind NAT or have a new address. Instead, the
-//! server always accepts the newest connection, and closes the oldest connection of the source that
-//! has the most connections. A peer's handshake takes milliseconds, so the handshake is complete
-//! before enough other connections arrive from the same address to displace the peer's connection.
+//! Limits the connections without a verified certificate. Any client can open unverified
+//! connections, so the server limits their number. However, a flood of connections must not keep a
+//! peer out. A list of allowed addresses would not help, because a peer may be behind NAT or have a
+//! new address. The server therefore always accepts the newest connection, and closes the oldest
+//! connection of the source that has the most connections. A peer's handshake takes milliseconds,
+//! so the handshake is complete before enough other connections arrive from the same address to
+//! displace the peer's connection.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::AbortHandle;
 
-/// The maximum number of connections without a verified certificate. More connections are allowed
-/// than arrive during one handshake, and far fewer than the 1024 file descriptors that systemd
-/// allows a service.
+/// The maximum number of connections without a verified certificate. The limit is higher than the
+/// number of connections that arrive during one handshake, and far lower than the 1024 file
+/// descriptors that systemd allows a service.
 const LIMIT: usize = 256;
 
 /// All connections without a verified certificate, oldest first.

@@ -1,10 +1,10 @@
 //! Decides whether etcd may run on the content of its data directory, as a pure function.
 //!
 //! A raft member must never forget which entries it has acknowledged and for which candidates it
-//! has voted. Otherwise, writes that were acknowledged to a client can be lost
-//! (etcd-io/etcd#10817). So once etcd has created its WAL, only the data that etcd itself left may
-//! be used for that member. Any other data is treated like a new disk: firstboot removes the member
-//! from its cluster and adds a new member.
+//! has voted. If a member forgets an entry or a vote, writes that were acknowledged to a client can
+//! be lost (etcd-io/etcd#10817). So once etcd has created its WAL, only the data that etcd itself
+//! left may be used for that member. firstboot treats any other data like a new disk: it removes
+//! the member from its cluster and adds a new member.
 
 use std::fmt;
 

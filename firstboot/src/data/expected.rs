@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::inode::{Directories, Inode};
 use crate::domain::DiskId;
 
-/// The recorded facts about this member's data. firstboot reads them from its journal, and the
-/// guard reads them from /run.
+/// The recorded facts about this member's data. firstboot reads these facts from its journal, and
+/// the guard reads them from /run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Expected {
     /// The id of the disk.

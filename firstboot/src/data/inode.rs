@@ -12,7 +12,7 @@ use crate::files::Dir;
 pub(crate) struct Inode {
     number: u64,
     /// The inode's generation, which distinguishes the directory from an earlier one with the same
-    /// number. XFS soon reuses inode numbers. Not every file system provides this value.
+    /// number. XFS soon reuses inode numbers. Not every file system provides a generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     generation: Option<u32>,
     /// The creation time, which CentOS 7's kernel does not report.
@@ -40,7 +40,7 @@ impl Inode {
     }
 
     /// Returns whether both identities belong to the same directory. Compares only the values that
-    /// both contain, because a newer kernel may report more values than an older one.
+    /// both identities contain, because a newer kernel may report more values than an older one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.zip(other).is_none_or(|(one, other)| one == other)
@@ -51,7 +51,8 @@ impl Inode {
     }
 }
 
-/// The directories that etcd creates once for each member. The files in them change.
+/// The directories of a member's data, each of which is created only once. The files in the
+/// directories change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Directories {
     /// `data`, which firstboot itself creates.

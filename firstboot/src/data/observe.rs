@@ -1,5 +1,5 @@
-//! Reads the data directory. etcd must not be running, because firstboot could read a partial
-//! write.
+//! Reads the data directory. etcd must not be running, because firstboot might otherwise read a
+//! partial write.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,8 +18,8 @@ use crate::files::{Dir, Kind};
 pub(crate) enum Contents {
     /// The directory is empty or missing.
     Empty,
-    /// There is no write-ahead log, so etcd never voted with this data. etcd creates the WAL in a
-    /// folder with a temporary name, and renames the folder when the WAL is complete
+    /// There is no write-ahead log, so etcd has never voted with this data. etcd creates the WAL in
+    /// a folder with a temporary name, and renames the folder when the WAL is complete
     /// (server/storage/wal/wal.go, Create).
     NoWal,
     /// There is a write-ahead log.
@@ -36,7 +36,8 @@ pub(crate) struct DataDirState {
     pub(crate) directories: Option<Directories>,
     /// The end of the WAL, or the reason why it cannot be read.
     pub(crate) wal: Result<WalEnd, String>,
-    /// The index of the last entry that the database contains, or the reason why it cannot be read.
+    /// The index of the last entry that etcd applied to the database, or the reason why the index
+    /// cannot be read.
     pub(crate) applied: Result<u64, String>,
 }
 
@@ -88,7 +89,7 @@ pub(crate) fn flush_wal(folder: &Path) -> Result<()> {
 }
 
 /// Returns the directories of the member, or `None` if one is missing. The function also works
-/// while etcd runs.
+/// while etcd is running.
 pub(crate) fn directories_of(folder: &Path) -> Result<Option<Directories>> {
     let look = || match open(folder)? {
         None => Ok(None),
@@ -136,7 +137,7 @@ fn contents_of(data: &Dir) -> io::Result<Contents> {
     }) {
         return Ok(Contents::HasWal);
     }
-    // The root of a volume contains lost+found from the start.
+    // On some file systems, the root of a new volume already contains lost+found.
     let something = data.names()?.iter().any(|name| name != "lost+found");
     Ok(if something {
         Contents::NoWal
@@ -182,7 +183,7 @@ fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
 /// A file of the WAL: its number, the index of its first entry, and its name.
 type WalFile = (u64, u64, OsString);
 
-/// Returns the directory of the WAL, and the WAL's files in their order. Files are numbered without
+/// Returns the directory of the WAL, and the WAL's files in order. etcd numbers the files without
 /// gaps (server/storage/wal/util.go, isValidSeq).
 fn all_wal_files(data: &Dir) -> io::Result<(Dir, Vec<WalFile>)> {
     let wal = below(data, &["member", "wal"])?.ok_or_else(|| other("member/wal is missing"))?;
@@ -199,26 +200,26 @@ fn all_wal_files(data: &Dir) -> io::Result<(Dir, Vec<WalFile>)> {
     Ok((wal, files))
 }
 
-/// Opens all files of the WAL, in their order.
+/// Opens all files of the WAL, in order.
 pub(super) fn wal_files(folder: &Path) -> io::Result<Vec<File>> {
     let (wal, files) = all_wal_files(&Dir::open(folder)?)?;
     files.iter().map(|(_, _, name)| wal.file(name)).collect()
 }
 
-/// Reads the index of the last entry in the database from the key `consistent_index` in the bucket
-/// `meta` (server/storage/schema/schema.go).
+/// Reads the index of the last entry that etcd applied to the database, from the key
+/// `consistent_index` in the bucket `meta` (server/storage/schema/schema.go).
 fn applied(data: &Dir) -> io::Result<u64> {
-    // The database does not contain the key until the first entry is applied.
+    // The database does not contain the key until etcd applies the first entry.
     let index = value(data, b"meta", b"consistent_index")?
         .and_then(|value| value.as_slice().try_into().ok())
         .map(u64::from_be_bytes);
     Ok(index.unwrap_or_default())
 }
 
-/// Returns the lowest minor version of etcd that can open this data. The result is the higher minor
-/// version of the cluster version and the storage version, because etcd migrates the storage some
-/// seconds after the cluster version has decreased (server/storage/schema/membership.go and
-/// schema.go). etcd must not be running.
+/// Returns the lowest minor version of etcd that can open this data. The result is the minor
+/// version of the cluster version or of the storage version, whichever is higher, because etcd
+/// migrates the storage some seconds after the cluster version has decreased
+/// (server/storage/schema/membership.go and schema.go). etcd must not be running.
 pub(super) fn needed_minor(folder: &Path) -> io::Result<Option<u64>> {
     let data = Dir::open(folder)?;
     let minor = |bucket: &[u8], key: &[u8]| -> io::Result<Option<u64>> {

@@ -1,5 +1,5 @@
 //! Records the end of the member's WAL at etcd's last start and stop, in a file on etcd's volume to
-//! which etcd cannot write. From this record, firstboot detects an older copy of the data, even if
+//! which etcd cannot write. With this record, firstboot detects an older copy of the data, even if
 //! the copy was written into the same directories.
 
 use serde::{Deserialize, Serialize};
@@ -74,8 +74,8 @@ impl Progress {
             .write()
     }
 
-    /// Checks that the WAL can have grown from the recorded WAL. Otherwise, returns an error that
-    /// explains why it cannot.
+    /// Checks that the WAL can have grown from the recorded WAL. If the WAL cannot have grown from
+    /// the recorded WAL, returns an error that explains why.
     pub(super) fn compare(&self, now: &WalEnd) -> Result<(), String> {
         let before = &self.wal;
         if !self.running {

@@ -36,7 +36,7 @@ struct V2Request {
 }
 
 /// Returns whether the next start of etcd on this data directory reads a request of the v2 API. The
-/// function also works while etcd runs.
+/// function also works while etcd is running.
 pub(crate) fn reads_v2_requests(folder: &Path) -> Result<bool> {
     let look = || -> io::Result<bool> {
         let mut found = Found::default();
@@ -86,8 +86,9 @@ impl Found {
     }
 }
 
-/// Returns whether an entry is a request of the v2 API. A path of the v2 store begins with a slash,
-/// and no protobuf message does.
+/// Returns whether an entry is a request of the v2 API. The path in a v2 request begins with a
+/// slash. In an `InternalRaftRequest`, the same field contains a protobuf message, which never
+/// begins with a slash.
 fn is_v2(data: &[u8]) -> bool {
     V2Request::decode(data)
         .is_ok_and(|request| !request.method.is_empty() && request.path.starts_with(b"/"))

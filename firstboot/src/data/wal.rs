@@ -2,8 +2,8 @@
 //! because each file begins with the ids and the hard state (server/storage/wal/wal.go, cut). etcd
 //! itself reads all files.
 //!
-//! A record consists of a length of 8 bytes and a protocol buffer. The highest byte of the length
-//! contains the size of the padding to a multiple of 8, and the protocol buffer contains a checksum
+//! A record consists of its length (8 bytes) and a protocol buffer. The highest byte of the length
+//! contains the size of the padding to a multiple of 8. The protocol buffer contains a checksum
 //! over all records since the beginning of the file (encoder.go, decoder.go; the same from 3.4 to
 //! 3.7).
 
@@ -172,7 +172,7 @@ pub(super) fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Re
     let bytes = head & !(0xff << 56);
     let filling = if head >> 63 == 1 { head >> 56 & 7 } else { 0 };
     *left -= 8;
-    // The file is preallocated, so zeros follow the last record.
+    // etcd preallocates the file, so zeros follow the last record.
     if head == 0 || bytes + filling > *left || bytes > LONGEST {
         return Ok(None);
     }
@@ -235,7 +235,8 @@ pub(super) mod tests {
             self
         }
 
-        /// Returns the file, with zeros appended up to this number of preallocated bytes.
+        /// Returns the content of a preallocated file, in which this number of zero bytes follows
+        /// the WAL.
         pub(crate) fn file(&self, ahead: usize) -> Vec<u8> {
             let mut bytes = self.bytes.clone();
             bytes.resize(bytes.len() + ahead, 0);
@@ -307,7 +308,8 @@ pub(super) mod tests {
                 .rev()
                 .find(|(end, _)| *end <= cut)
                 .map_or(0, |(_, commit)| *commit);
-            // In a preallocated file, zeros follow the cut, and may complete a record.
+            // In a preallocated file, zeros follow the point at which the file was cut, and may
+            // complete a record.
             let torn = [&writer.bytes[..cut], &[0; 512]].concat();
             for (bytes, most) in [(&torn[..cut], commit), (&torn, commit + 1)] {
                 match read(bytes, 0) {

@@ -32,7 +32,8 @@ pub(super) struct ExitLog {
     /// The time in microseconds since 1970.
     pub(super) at: u64,
     pub(super) pid: u32,
-    /// Whether the line reports that etcd exits. Otherwise, the line is the newest warning.
+    /// Whether the line reports that etcd exits. If the value is false, the line is the newest
+    /// warning.
     pub(super) ends: bool,
     /// The text as one line without control characters.
     pub(super) text: String,
@@ -196,8 +197,8 @@ mod tests {
         );
     }
 
-    /// The test reads the log of etcd 3.5.1 after its database was emptied. The reason is in the
-    /// line before the line from Go's runtime.
+    /// The test reads the log of an etcd 3.5.1 whose database had been emptied. etcd's reason is on
+    /// the line before the line from Go's runtime.
     #[test]
     fn etcds_reason_is_preferred_to_that_of_the_go_runtime() {
         let panic = r#"{"level":"panic","msg":"failed to recover v3 backend from snapshot","error":"failed to find database snapshot file (snap: snapshot file doesn't exist)"}"#;

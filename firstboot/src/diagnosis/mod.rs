@@ -22,8 +22,8 @@ pub(crate) use source::wrong_source;
 /// The pause between two diagnoses while firstboot waits.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The log of the reasons why etcd is not healthy while firstboot waits for it. A reason is logged
-/// again only when it changes.
+/// The log of the reasons why etcd is not healthy while firstboot waits for it. firstboot logs a
+/// reason again only when the reason changes.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     looked: Instant,
@@ -72,7 +72,8 @@ fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     before.map(words) == now.map(words)
 }
 
-/// Returns all reasons why this node is not a healthy member, as far as this machine shows them.
+/// Returns the reasons why this node is not a healthy member, as far as firstboot can detect them
+/// on this machine.
 pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
     etcd()
         .into_iter()
@@ -80,13 +81,13 @@ pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
         .collect()
 }
 
-/// Joins all of these reasons on one line. Returns `None` if there are none.
+/// Joins all of these reasons on one line. Returns `None` if there are no reasons.
 pub(crate) fn text(reasons: &[Reason]) -> Option<String> {
     let parts: Vec<String> = reasons.iter().map(ToString::to_string).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// Returns the reason why etcd does not run, and any other problem of etcd's unit.
+/// Returns the reason why etcd is not running, and any other problem of etcd's unit.
 fn etcd() -> Vec<Reason> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -99,7 +100,7 @@ fn etcd() -> Vec<Reason> {
     unit.diagnose(last_words(&unit).as_ref(), now)
 }
 
-/// Returns the last log line of the etcd processes that have exited.
+/// Returns the most informative log line of the etcd processes that have exited.
 fn last_words(unit: &Unit) -> Option<ExitLog> {
     let mut search = Search::default();
     let read = systemd::journal(UNIT, |line| match Entry::parse(line) {

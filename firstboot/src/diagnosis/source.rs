@@ -1,7 +1,7 @@
 //! Checks the source address with which the kernel reaches the other members. etcd cannot choose
 //! this address, and a peer refuses a connection from an address that is not in the certificate
-//! (client/pkg/transport/listener_tls.go, checkCertSAN; etcd-io/etcd#8268). The peer closes such a
-//! connection without an answer, so etcd's log does not contain this reason.
+//! (client/pkg/transport/listener_tls.go, checkCertSAN; etcd-io/etcd#8268). The peer closes the
+//! connection without an answer, so the log of this node's etcd does not contain the reason.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
@@ -21,7 +21,7 @@ pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Re
     find_wrong_source(own, &used)
 }
 
-/// Returns the source address that the kernel uses towards another address, or `None` if there is
+/// Returns the source address that the kernel uses to reach another address, or `None` if there is
 /// no route. The caller need not report a missing route, because every connection attempt reports
 /// it. Connecting a UDP socket does not send any packets.
 fn towards(other: Ipv4Addr) -> Option<Ipv4Addr> {

@@ -2,10 +2,10 @@
 //! answers regardless of its software. The answer contains the second machine's hardware address,
 //! by which an operator can find the machine.
 //!
-//! A copy of this machine may also have the same hardware address. firstboot receives the answer of
-//! such a copy too, because the probe requests a broadcast reply. An answer from the same hardware
-//! address raises a suspicion but proves nothing, because a network that answers on behalf of its
-//! machines might send the same reply.
+//! A copy of this machine may also have the same hardware address. firstboot also receives the
+//! answer of a copy with the same hardware address, because the probe requests a broadcast reply.
+//! An answer from the same hardware address raises a suspicion but proves nothing, because a
+//! network that answers on behalf of its machines might send the same reply.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -70,7 +70,7 @@ pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
 }
 
 impl DuplicateProbe {
-    /// Waits for an answer to the first packets. Returns the remaining suspicion, if any.
+    /// Waits for the result of the first packet. Returns the remaining suspicion, if any.
     ///
     /// # Errors
     /// Returns a refusal if another machine has the address.
@@ -81,7 +81,7 @@ impl DuplicateProbe {
         }
     }
 
-    /// Waits for an answer to all packets.
+    /// Waits for the result of all packets.
     ///
     /// # Errors
     /// Returns a refusal if another machine has the address.
@@ -122,8 +122,8 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
             "another machine uses this node's address {address} and its MAC {mac}: it may be a copy of this machine. \
              Switch the wrong machine off, then `systemctl restart firstboot`"
         )))),
-        // A failure of ARP must not keep a member down, and firstboot also asks the other members
-        // about a duplicate.
+        // A failure of ARP must not prevent a member from starting. firstboot also asks the other
+        // members about a duplicate.
         Err(error) => {
             eprintln!("firstboot: cannot check whether another machine uses {address}: {error:#}");
             Ok(None)

@@ -25,16 +25,16 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
-/// The time limit for the answer of each other member before etcd starts.
+/// The time limit for the answer of every other member before etcd starts.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of times that the query is repeated if no member answers in time. A machine on which
 /// etcd does not run refuses the connection immediately.
 const SILENCES: u32 = 5;
 
-/// Refuses to start etcd with its old data if its member was removed while etcd was stopped, or
-/// runs on another machine. No answer is required: when a whole rack boots, the first member finds
-/// no other member running.
+/// Refuses to start etcd with its old data if this version of etcd must not use the data, if its
+/// member was removed while etcd was stopped, or if its member is running on another machine. No
+/// answer is required: when a whole rack boots, the first member finds no other member running.
 pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
@@ -54,7 +54,8 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
     }
 }
 
-/// Refuses if this node is the only member, because no other member has the data that it lost.
+/// Returns a refusal if this node is the only member, because no other member has the data that
+/// this node lost.
 pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Result<()> {
     if identity.cluster.members.len() > 1 {
         return Ok(());
@@ -70,7 +71,7 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Res
 }
 
 /// Waits until the other members have a quorum without this node's old member, and until no other
-/// machine runs as that member. After this wait, the member's data may be archived.
+/// machine runs as that member. After this wait, firstboot may archive the member's data.
 ///
 /// # Errors
 /// Returns a refusal if this node is the only member, or if the other members report that its
@@ -122,9 +123,10 @@ pub(crate) fn wait_until_replaceable(
     }
 }
 
-/// If a duplicate is suspected, checks that no copy of this machine runs as its member. During the
-/// check, etcd is stopped on this machine, so any traffic that the other members receive from its
-/// member comes from a copy. The check waits long enough to detect a copy that is just starting.
+/// If a duplicate is suspected, checks that no copy of this machine is running as its member.
+/// During the check, etcd is stopped on this machine, so any traffic that the other members receive
+/// from its member comes from a copy. The check waits long enough to detect a copy that is just
+/// starting.
 ///
 /// # Errors
 /// Returns a refusal if a copy of this machine is running or starting, or if there is no other
@@ -266,8 +268,8 @@ fn suspicion(why: &Reason) -> String {
     line.to_string()
 }
 
-/// Returns true if too many members refuse connections for a quorum to exist, even if a duplicate
-/// of this member counts as running.
+/// Returns whether so many members refuse connections that no quorum can exist, even if a duplicate
+/// of this node's member is running.
 fn cannot_have_quorum(identity: &Identity) -> bool {
     let members = &identity.cluster.members;
     let runs = |url: &str| {
@@ -297,8 +299,8 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// Returns the message for a node that learns of its removal through raft. etcd then exits with
-/// success, and only its log contains the reason.
+/// Returns the message for a node that learns of its removal through raft. After the removal, etcd
+/// exits with success, and only its log contains the reason.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

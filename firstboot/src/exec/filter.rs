@@ -42,8 +42,8 @@ pub(super) fn compile(sockets: &[SocketKind]) -> Result<BpfProgram> {
         match verdict {
             FilterAction::Allow => rules.insert(number, Vec::new()),
             FilterAction::Match => match matches(name, sockets)? {
-                // A call without rules is omitted, because the filter would otherwise allow it with
-                // any arguments.
+                // Omit a call without rules, because the filter would otherwise allow it with any
+                // arguments.
                 none if none.is_empty() => None,
                 some => rules.insert(number, some),
             },
@@ -96,8 +96,9 @@ fn matches(name: &str, sockets: &[SocketKind]) -> Result<Vec<SeccompRule>> {
             rule([prot(libc::PROT_WRITE)]),
             rule([prot(libc::PROT_EXEC)]),
         ],
-        // No allowed program needs mprotect to make memory executable. The kernel maps the code of
-        // a static program, and a dynamic linker maps code with its final permissions.
+        // No program that runs with this filter needs mprotect to make memory executable. The
+        // kernel maps the code of a static program, and a dynamic linker maps code with its final
+        // permissions.
         "mprotect" => vec![rule([prot(libc::PROT_EXEC)])],
         "ioctl" => {
             let requests = [

@@ -1,5 +1,5 @@
-//! `firstboot exec`: runs a program with only the system calls that a server needs, and with only
-//! known environment variables.
+//! `firstboot exec`: runs a program that may make only the system calls that a server needs, and
+//! passes only known environment variables to the program.
 //!
 //! systemd 219 of CentOS 7 is built without seccomp (its build options contain `-SECCOMP`), so
 //! `SystemCallFilter=`, `SystemCallArchitectures=` and `RestrictAddressFamilies=` have no effect
@@ -37,8 +37,7 @@ pub(crate) struct Options {
     arguments: Vec<OsString>,
 }
 
-/// Loads the filter and executes the program. Returns only if one of these steps fails, so that the
-/// program does not run.
+/// Loads the filter and executes the program. Returns only if one of these steps fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let Options {
         sockets,

@@ -206,7 +206,7 @@ enum Last {
     Directory,
     /// Return the last name, which may be any entry of a directory. Do not follow a link.
     Entry,
-    /// Return the last name. If it is a link, follow it to its final target.
+    /// Return the last name. If the last name is a link, follow the link to its final target.
     Target,
 }
 
@@ -216,8 +216,8 @@ pub(super) fn entry(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Entry)
 }
 
-/// Does the same as `entry` for a file to read. Follows a link at the path's end if only root can
-/// have created the link.
+/// Returns the name of a file to read, and the directory that contains the file. Follows a link at
+/// the path's end if only root can have created the link.
 pub(super) fn target(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Target)
 }

@@ -10,9 +10,9 @@ use nix::errno::Errno;
 use super::dir::{self, Dir};
 use super::{absent_or, look, successor};
 
-/// Gives a file a second name durably, and replaces the previous file with that name in one step.
-/// The file also keeps its first name, its owner, its mode and its label. Within one file system,
-/// the content is not copied.
+/// Durably gives a file a second name. If another file has that name, the new file replaces it in
+/// one step. The file also keeps its first name, its owner, its mode and its label. Within one file
+/// system, the function does not copy the content.
 pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
     // A rename between two names of the same file would have no effect and keep both names.
     if let (Some(from), Some(there)) = (look(source)?, look(target)?)

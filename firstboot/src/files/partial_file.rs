@@ -35,8 +35,8 @@ impl PartialFile {
         let path = folder.join(&name);
         let begin = || -> Result<(Dir, Flock<File>)> {
             let folder = Dir::open(folder)?;
-            // Each further attempt means that another process created or deleted the file, so the
-            // number of attempts is limited.
+            // A further attempt is needed only if another process created or deleted the file
+            // during the previous attempt, so a few attempts are enough.
             for _ in 0..10 {
                 if let Some(file) = attempt(&folder, &name)? {
                     return Ok((folder, file));
@@ -68,8 +68,8 @@ impl PartialFile {
     /// caller must have flushed the content.
     pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
         // This function uses link(2) and not rename(2), because link(2) never replaces a file.
-        // (renameat2 was introduced in Linux 3.15. Red Hat backported it, but not every file system
-        // in CentOS 7's kernel supports its flags: fs/namei.c, vfs_rename.)
+        // (renameat2 was introduced in Linux 3.15. Red Hat backported renameat2, but not every file
+        // system in CentOS 7's kernel supports its flags: fs/namei.c, vfs_rename.)
         let mut link = || -> io::Result<()> {
             let (folder, name) = dir::entry(target)?;
             self.folder.link(&self.name, &folder, &name)?;

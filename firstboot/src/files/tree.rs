@@ -54,9 +54,9 @@ impl Dir {
         Ok(total)
     }
 
-    /// Changes the owner of all entries that belong to another user, and lets the new owner read
-    /// and write them. Returns the number of changed entries. Skips a file with a second name,
-    /// because the second name may be outside the directory.
+    /// Gives the directory and its content this owner, and lets the owner read and write them.
+    /// Returns the number of changed entries. Skips a file with a second name, because the second
+    /// name may be outside the directory.
     pub(crate) fn change_owner(&self, owner: (u32, u32)) -> io::Result<usize> {
         self.give_below(owner, DEEPEST)
     }

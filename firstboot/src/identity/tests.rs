@@ -1,4 +1,5 @@
-//! Tests which documents a node accepts, and the reasons that it reports for the others.
+//! Tests which documents a node accepts, and which reasons the node reports when it refuses a
+//! document.
 
 use recipes::node::{KeyPair, NodeTls};
 use recipes::{MachineMatch, SigningKey};

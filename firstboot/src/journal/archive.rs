@@ -1,4 +1,4 @@
-//! Archives data that etcd no longer uses. firstboot moves such data and never deletes it.
+//! Moves data that etcd no longer uses to the archive, instead of deleting the data.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use crate::data::{Contents, DataCheck, DataIdentity, UnusableData};
 use crate::domain::{DiskId, InitialCluster};
 use crate::reason::{Reason, ReasonId};
 
-/// The state of the disk, which decides how etcd starts.
+/// The state of the disk, which determines how etcd starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DiskState {
     /// The member's data exists, so etcd uses it and ignores the `initial-cluster` settings.
@@ -15,8 +15,8 @@ pub(crate) enum DiskState {
         start: InitialCluster,
         new_identity: Option<DataIdentity>,
     },
-    /// Power was lost before etcd had created its first data, so etcd starts again with the same
-    /// parameters. `archive_data` is set if there is partial data to archive.
+    /// etcd's first start was interrupted before etcd had created its WAL, so etcd starts again
+    /// with the same parameters. `archive_data` is set if there is partial data to archive.
     RetryFirstStart {
         start: InitialCluster,
         archive_data: bool,
@@ -93,7 +93,8 @@ pub(crate) fn classify_disk(
             start: start.clone(),
             new_identity: Some(known),
         },
-        // Add a node that was about to join again, because the member list may have changed.
+        // If the node was about to join its cluster, add the node again, because the member list
+        // may have changed.
         DataCheck::Unused | DataCheck::Incomplete if first_start && start.state == "existing" => {
             DiskState::NewDisk {
                 disk_id: None,
@@ -126,7 +127,8 @@ pub(crate) fn classify_disk(
 /// Classifies a disk on which etcd was never started.
 fn classify_unstarted_disk(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
     match (contents, volume) {
-        // Generate a new disk id, because the agreements that were made with the old id are void.
+        // Generate a new disk id, because agreements in which the node used its old id are no
+        // longer valid.
         (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::NewDisk {
             disk_id: None,
             archive_data: false,

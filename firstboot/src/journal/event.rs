@@ -52,7 +52,7 @@ pub(crate) enum Event {
         )]
         mode: BootstrapMode,
     },
-    /// etcd of this version is about to use the data.
+    /// An etcd of this version is about to use the data.
     #[serde(rename = "uses")]
     EtcdVersionRecorded {
         /// The version.
@@ -103,7 +103,7 @@ pub(crate) enum Event {
         /// The member's id.
         member: u64,
     },
-    /// firstboot restarts etcd, so that it trusts a different set of CAs.
+    /// firstboot restarts etcd, so that etcd trusts a different set of CAs.
     Trust {
         /// All CAs that etcd will trust.
         authorities: BTreeSet<CaSubject>,
@@ -157,7 +157,7 @@ pub(crate) enum Event {
     /// The restore was abandoned, and etcd keeps its previous data.
     #[serde(rename = "given-up")]
     RestoreAbandoned,
-    /// etcd on this node answered a read through raft.
+    /// etcd on this node answered a linearizable read.
     Healthy {
         /// The cluster's id, as etcd reports it.
         cluster: u64,
@@ -218,7 +218,8 @@ pub(crate) struct DataSwap {
     pub(crate) member: Option<u64>,
     /// The revision from which the cluster continues.
     pub(crate) revision: u64,
-    /// The directories of the new data. Journals of earlier versions do not contain them.
+    /// The directories of the new data. Journals of earlier versions do not contain the
+    /// directories.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<DataIdentity>,
 }

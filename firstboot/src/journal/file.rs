@@ -1,6 +1,6 @@
-//! Reads and writes the journal. The journal is append-only. Each line has a checksum and is
-//! flushed before the next action. After a power cut, the journal therefore shows which actions had
-//! begun and which were complete.
+//! Reads and writes the journal. The journal is append-only. Each line has a checksum, and
+//! firstboot flushes the line before the next action. After a power cut, the journal therefore
+//! shows which actions had begun and which were complete.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -101,8 +101,8 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 
 impl Journal {
     /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
-    /// line and flushes the rest, because the last line of a killed writer may not be on the disk
-    /// yet, and other members will rely on that line.
+    /// line. Flushes the rest, because a killed writer may not have flushed the last line, and
+    /// other members will rely on that line.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
@@ -169,8 +169,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Prints and records the step that firstboot takes next. Repeated attempts at the same step
-    /// are recorded only once.
+    /// Prints and records the step that firstboot takes next. Records repeated attempts at the same
+    /// step only once.
     pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
         if self
             .entries
@@ -246,7 +246,7 @@ mod tests {
     }
 
     /// A power cut can leave any prefix of the file, possibly padded with zeros to the file's
-    /// length. Every complete line must be read.
+    /// length. The reader must return every complete line.
     #[test]
     fn a_torn_end_loses_at_most_one_line() {
         let line = |text: &str| {

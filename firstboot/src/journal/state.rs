@@ -26,7 +26,7 @@ pub(crate) struct NodeState {
     pub(crate) accepted_ever: Vec<Nonces>,
     /// The initial-cluster settings with which etcd starts on this disk.
     pub(crate) initial_cluster: Option<InitialCluster>,
-    /// The member id with which this disk was added to a running cluster.
+    /// The member id that etcd assigned when it added this disk to a running cluster.
     pub(crate) added: Option<u64>,
     /// The cluster to which this disk was added.
     pub(crate) joining: Option<u64>,
@@ -44,7 +44,7 @@ pub(crate) struct NodeState {
     /// data was restored.
     pub(crate) healthy: bool,
     /// Whether etcd has been a healthy member on this node since its installation, even if its data
-    /// was lost since then.
+    /// has been lost since then.
     pub(crate) was_member: bool,
     /// The revision from which the restored data continued, or 0 if the data was not restored.
     pub(crate) revision: u64,
@@ -73,8 +73,8 @@ pub(crate) enum MembershipIntent {
     Leaving(u64),
     /// The member has left and has been removed.
     Left(u64),
-    /// The node, which is no longer a member, was ordered to join again. Its old data may still
-    /// exist.
+    /// The node, which is no longer a member, was ordered to join again. The node's old data may
+    /// still exist.
     Rejoining,
 }
 

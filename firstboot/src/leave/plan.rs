@@ -1,8 +1,8 @@
 //! Decides whether a member may leave. The decision is a pure function that maps the observation to
 //! the next step. firstboot observes the cluster again after each step.
 //!
-//! etcd's own check counts only the members to which it is connected. That check therefore allows a
-//! removal even if one of the other members is down, which can leave a cluster without fault
+//! etcd's own check of a removal counts only the members to which etcd is connected. So etcd allows
+//! a removal even if one of the other members is down, which can leave a cluster without fault
 //! tolerance. The rule in this module requires that all other members be healthy.
 
 use crate::membership::{Peer, another_cluster, is_listed, same_member_list, unhealthy};
@@ -15,8 +15,8 @@ pub(crate) struct Observed {
     pub(crate) member: u64,
     /// The cluster of this node, if the node was ever healthy in one.
     pub(crate) cluster: Option<u64>,
-    /// The leader according to etcd on this node, or `None` if etcd does not run or does not have a
-    /// leader.
+    /// The leader according to etcd on this node, or `None` if etcd is not running or does not have
+    /// a leader.
     pub(crate) leader: Option<u64>,
     /// Whether etcd on this node reports, by a linearizable read, that it is the only voter.
     pub(crate) alone: bool,

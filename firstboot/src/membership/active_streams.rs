@@ -4,8 +4,8 @@
 //! leader, as every rebuilt member did, recreates all its peers and never removes the old peers
 //! from the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge
 //! counts dead members indefinitely. This module therefore also checks the number of bytes sent to
-//! each member. That number keeps growing for a running member, because each open stream carries
-//! its own heartbeat.
+//! each member. The number of bytes keeps growing for a running member, because each open stream
+//! carries its own heartbeat.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

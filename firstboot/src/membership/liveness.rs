@@ -1,5 +1,6 @@
-//! Determines whether this node's member runs on another machine. While etcd is stopped here, the
-//! member runs elsewhere if the other members still receive traffic from this node's member.
+//! Determines whether this node's member runs on another machine. While etcd is stopped on this
+//! node, the member runs elsewhere if the other members still receive traffic from this node's
+//! member.
 //!
 //! A connection to the member does not show that the member runs, because a connection stays open
 //! for some seconds after a power cut. A missing connection does not show that the member has
@@ -44,7 +45,7 @@ pub(crate) struct RaftTraffic {
     leads: bool,
     /// Whether the member has a leader.
     has_leader: bool,
-    /// The number of bytes that the member has received from each other member since it started.
+    /// The number of bytes that the member has received from every other member since it started.
     received: BTreeMap<u64, u64>,
 }
 

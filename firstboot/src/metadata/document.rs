@@ -1,4 +1,4 @@
-//! Parses a node document as found in a source, before it is verified.
+//! Parses a node document from a source. firstboot verifies the document afterwards.
 
 use std::borrow::Cow;
 use std::io::Read as _;
@@ -19,7 +19,7 @@ pub(super) const LIMIT: u64 = 1 << 20;
 /// The first bytes of a gzip file (RFC 1952, 2.3.1).
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 
-/// The base64 decoder, which does not require padding, because not all tools pad base64.
+/// The base64 decoder. The decoder does not require padding, because some tools omit the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),

@@ -1,6 +1,6 @@
 //! Requests certificates for this node's own keys from `builder serve --pki`. The server proves
 //! that it has the key that the image trusts, so firstboot does not need a CA certificate to verify
-//! the server. The answer is a signed node document, like the document of any source.
+//! the server. The answer is a signed node document, like the answers of all other sources.
 
 use std::sync::Arc;
 use std::time::Duration;

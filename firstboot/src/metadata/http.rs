@@ -49,8 +49,8 @@ pub(crate) fn client(url: &Url) -> Result<Client> {
     }
 }
 
-/// Sends a request and reads the answer, up to the size limit of a node document. `place` is used
-/// in messages.
+/// Sends a request and reads the answer, up to the size limit of a node document. `place` is the
+/// address for messages.
 pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, HttpError> {
     // Omit the URL from the error, because its query may contain the machine's identifiers. The
     // error's chain names the cause.

@@ -1,6 +1,7 @@
-//! Parses a document location that is given outside the disk: `firstboot.node=PATH-OR-URL` or, in
-//! the syntax of cloud-init's NoCloud, `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and
-//! `seedfrom=`). In NoCloud's syntax, the document is the file `user-data` at that location.
+//! Parses a document location from the kernel's command line or the firmware:
+//! `firstboot.node=PATH-OR-URL` or, in the syntax of cloud-init's NoCloud,
+//! `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`). In NoCloud's syntax, the
+//! document is the file `user-data` at that location.
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::Url;
@@ -30,7 +31,7 @@ pub(super) fn named(word: &str) -> Option<String> {
     Some(format!("{}/user-data", seed.trim_end_matches('/')))
 }
 
-/// Returns the document at this location. `by` describes where the location was given.
+/// Returns the document at this location. `by` describes where firstboot found the location.
 pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<SourceResult> {
     if place.starts_with('/') {
         return Ok(

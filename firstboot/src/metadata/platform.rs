@@ -1,6 +1,6 @@
-//! Determines the platform on which this machine runs from the kernel command line, the recipe or
-//! the firmware. firstboot queries a metadata service only on the service's own platform, because
-//! on other platforms any host on the network could answer at the service's address.
+//! Determines this machine's platform from the kernel command line, the recipe or the firmware.
+//! firstboot queries a metadata service only on the service's own platform, because on other
+//! platforms any host on the network could answer at the service's address.
 
 use std::fs;
 use std::path::Path;

@@ -16,10 +16,10 @@ use crate::machine::Machine;
 use crate::reason::ReasonId;
 use crate::runtime::block_on;
 
-/// The server that installs this machine, and what this node tells it.
+/// The server that installs this machine, and the data that this node sends to the server.
 #[derive(Debug)]
 pub(crate) struct InstallServer<'a> {
-    /// The URL of the server, which is that of a folder.
+    /// The URL of the server's folder.
     pub(crate) url: &'a Url,
     pub(crate) machine: &'a Machine,
     /// The digest of this node's document.
@@ -32,8 +32,8 @@ impl InstallServer<'_> {
     /// Sends a request once.
     ///
     /// # Errors
-    /// Not ready if the server does not answer or cannot answer now. Refused if the server refuses
-    /// the request.
+    /// Returns a "not ready" error if the server does not answer or cannot answer now, and a
+    /// refusal if the server refuses the request.
     pub(crate) fn ask(&self, request: ReinstallRequest) -> Result<ReinstallAnswer> {
         let url = address(self.url, REINSTALL_PAGE, self.machine)?;
         let place = place_of(&url);

@@ -9,7 +9,8 @@ use super::document::FoundDocument;
 use super::source::SourceResult;
 
 /// Returns the document in the file `path` on the disks. If several disks contain a document, all
-/// documents must be the same. `instead` describes a disk without that file.
+/// documents must be the same. For a disk without that file, calls `instead`, which returns a
+/// description of the disk.
 pub(super) fn read(
     disks: &[PathBuf],
     path: &str,

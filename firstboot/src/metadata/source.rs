@@ -1,5 +1,5 @@
-//! Defines a source of node documents, its query and its answer. Each source is a file with one
-//! [`Source`], and `mod.rs` lists all sources.
+//! Defines a source of node documents, its query and its answer. Each source is implemented in a
+//! file with one [`Source`], and `mod.rs` lists all sources.
 
 use std::fmt;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(super) struct Query<'a> {
     pub(super) url: Option<&'a Url>,
     /// The platforms on which the machine runs.
     pub(super) platforms: &'a Platforms,
-    /// Whether the node already has a document, in which case the node starts without any server.
+    /// Whether the node already has a document, in which case the node does not query any server.
     pub(super) known: bool,
     /// How long the source queries a server that does not answer.
     pub(super) mode: QueryMode,

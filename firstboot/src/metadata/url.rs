@@ -22,7 +22,7 @@ pub(super) const SOURCE: Source = Source {
     find,
 };
 
-/// The page with a machine's document.
+/// The path of a machine's document, below the server's folder.
 const DOCUMENT: &str = "node.json";
 
 /// The pauses between attempts, for a network that has just come up or a server that is still
@@ -39,8 +39,7 @@ fn find(query: &Query<'_>) -> Result<SourceResult> {
     get(&address(base, DOCUMENT, query.machine)?, query)
 }
 
-/// Returns the address of a page in a folder of a server, with a query that identifies this
-/// machine.
+/// Returns the URL of a path below a server's folder, with a query that identifies this machine.
 pub(super) fn address(base: &Url, page: &str, machine: &Machine) -> Result<Url> {
     let mut url = base
         .join(page)
@@ -54,9 +53,9 @@ pub(super) fn address(base: &Url, page: &str, machine: &Machine) -> Result<Url> 
     Ok(url)
 }
 
-/// Requests a newer document than the document with the digest `known`, once. The digest shows the
-/// server which document this node has. Returns `None` if the server does not have a newer
-/// document, or if it only serves files and does not issue documents.
+/// Sends one request for a newer document than the document with the digest `known`. The digest
+/// shows the server which document this node has. Returns `None` if the server does not have a
+/// newer document, or if it only serves files and does not issue documents.
 pub(crate) fn newer(
     base: &Url,
     machine: &Machine,
@@ -121,7 +120,7 @@ async fn attempt(client: &Client, url: &Url, place: &str) -> Result<Vec<u8>, Htt
         .success(place, &[StatusCode::NOT_FOUND])
 }
 
-/// Returns the address without its query, for messages.
+/// Returns the URL without its query, for messages.
 pub(super) fn place_of(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

@@ -94,7 +94,7 @@ impl KeySet {
         Self::parse(&bytes).map(Some).map_err(damaged)
     }
 
-    /// Returns the keys in a file. If the file does not exist, creates them and stores them
+    /// Returns the keys in a file. If the file does not exist, creates the keys and stores them
     /// durably. Two processes that call this function at the same time receive the same keys.
     fn ensure(path: &str) -> Result<Self> {
         let _lock = lock()?;

@@ -163,8 +163,8 @@ fn join(
     Ok(start)
 }
 
-/// Writes so many entries that every member compacts its raft log, and no member sends the first
-/// entries to a new member.
+/// Writes so many entries that every member compacts its raft log. After the compaction, no member
+/// sends the first entries to a new member.
 async fn compact_log(url: &str, credentials: &Credentials) -> Result<()> {
     say(
         "the members' logs still contain their first entries, which etcd of this node may not be \

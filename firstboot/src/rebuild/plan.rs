@@ -240,11 +240,12 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     })
 }
 
-/// Returns whether a member could send its log from the first entry on, which etcd of this node may
-/// not be able to read. A new member receives the complete log as long as the leader still has all
-/// entries. Later, it receives a snapshot, which is newer than all requests of the v2 API, because
-/// only etcd 3.5 writes these requests. Observed with a log of 3.5.35 that 3.6.16 continued: a new
-/// member of 3.7.3 panics with 69 entries, and runs with 129.
+/// Returns whether a member could send its log from the first entry on. The etcd of this node may
+/// not be able to read the first entries. A new member receives the complete log as long as the
+/// leader still has all entries. Once the leader has compacted its log, a new member receives a
+/// snapshot, which is newer than all requests of the v2 API, because only etcd 3.5 writes these
+/// requests. In a test with a log that etcd 3.5.35 started and etcd 3.6.16 continued, a new member
+/// with etcd 3.7.3 panicked if the log had 69 entries, and ran if the log had 129 entries.
 fn sends_uncompacted_log(observed: &Observed) -> bool {
     let mut older = observed
         .peers
@@ -255,7 +256,7 @@ fn sends_uncompacted_log(observed: &Observed) -> bool {
 }
 
 /// Returns why this node's etcd must not run with the versions of the other members, or `None` if
-/// it may run. A change to a different minor version requires that the version of every member is
+/// it may run. A change to a different minor version requires that the version of every member be
 /// known, because a member that is down may be too old.
 fn other_versions(observed: &Observed) -> Option<String> {
     let (own, peers) = (observed.version, &observed.peers);
@@ -279,9 +280,9 @@ fn other_versions(observed: &Observed) -> Option<String> {
     ))
 }
 
-/// Returns the value of `initial-cluster`. A member that never started does not have a name yet, so
-/// the value contains an arbitrary name for that member. The arbitrary name must differ from this
-/// node's name, because etcd finds itself in the list by its name.
+/// Returns the value of `initial-cluster`. A member that has never started does not have a name
+/// yet, so the value contains an arbitrary name for that member. The arbitrary name must differ
+/// from this node's name, because etcd finds itself in the list by its name.
 fn names(observed: &Observed, peer: &Peer) -> Vec<(String, String)> {
     let named = peer.members.iter().flat_map(|member| {
         let own = member.peer_urls.contains(&observed.peer_url);

@@ -11,7 +11,7 @@ use crate::journal::{Event, Journal, NodeState};
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 use crate::output::say;
 
-/// The time limit for a call to one voter. This limit is shorter than the usual limit, because the
+/// The time limit for a call to one voter. The limit is shorter than the usual limit, because the
 /// voter may be down.
 const ANSWER: Duration = Duration::from_secs(2);
 

@@ -22,8 +22,8 @@ use crate::steps::selinux;
 /// number after the observed revision.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
-/// The number of bytes that etcdutl writes in addition to the database. This number covers two
-/// segments of the log, and rounding.
+/// The number of bytes that etcdutl writes in addition to the database. The number covers two
+/// segments of the WAL, and rounding.
 ///
 /// A manual restore can need 61 MiB less, because the operator stops etcd first, and a stopping
 /// etcd deletes its preallocated log segment of 64 MB. firstboot builds the data while etcd is
@@ -137,7 +137,7 @@ impl DataDirBuilder {
         )
     }
 
-    /// Checks that the snapshot is still the same file that was verified.
+    /// Checks that the snapshot is still the file that firstboot verified.
     fn same_file(&self) -> Result<()> {
         let SnapshotFile {
             path,
@@ -177,7 +177,7 @@ impl DataDirBuilder {
             paths::ETCDCTL
         };
         let mut command = Command::new(program);
-        // Enable the self-checks of etcd's programs (server/verify, since 3.5).
+        // Enable the self-checks of etcd's programs (server/verify, in 3.5 and later).
         command.env("ETCDCTL_API", "3").env("ETCD_VERIFY", "all");
         command
             .args(["snapshot", "restore"])

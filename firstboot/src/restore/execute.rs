@@ -63,8 +63,8 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
 }
 
 /// Builds the new data while etcd is still running, if the restore does not wait for any other
-/// member. In this case, the proposal is known in advance. `ensure_data` later uses that data, or
-/// builds the data again if another firstboot has run in the meantime.
+/// member. If no other member takes part, the proposal is known in advance. `ensure_data` later
+/// uses that data, or builds the data again if another firstboot has run in the meantime.
 pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     let alone = LocalState::of_order(state, cluster, own, order)
@@ -98,7 +98,7 @@ fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirB
     }))
 }
 
-/// Executes the order to its end, starting where an earlier run stopped.
+/// Executes the order, or continues it from the point at which an earlier run stopped.
 pub(super) fn execute(
     identity: &Identity,
     journal: &mut Journal,
@@ -200,7 +200,8 @@ fn agree_on_swap(
         .as_ref()
         .map(|source| (source.sha256, source.path.clone()));
 
-    // Shutting down the runtime closes the port, which etcd needs, and all its connections.
+    // Before it returns, `block_on` closes all connections and the peer port, which etcd needs
+    // next.
     let agreed = block_on(async {
         let session =
             RestoreSession::new(Arc::new(ensure_data.clone()), file, patience, at_terminal)?;

@@ -88,7 +88,7 @@ pub(super) struct RestorePlan {
     snapshot: Option<PlannedSnapshot>,
     /// The id of the current cluster, in hexadecimal digits.
     cluster_id: Option<String>,
-    /// The cluster after the restore.
+    /// A description of the cluster after the restore.
     then: String,
     /// The members that take part.
     members: Vec<Label>,
@@ -158,7 +158,7 @@ pub(super) fn plan(
     })
 }
 
-/// Returns the cluster after the restore.
+/// Describes the cluster after the restore.
 fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
     match (mode, state.archived.as_ref()) {
         (BootstrapMode::Rollback { cluster }, Some(archived)) => {
@@ -171,8 +171,8 @@ fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
                 archived.path.display()
             )
         }
-        // The ids cannot be known in advance. Otherwise, two restores of the same file would create
-        // one cluster with two histories.
+        // The ids depend on random nonces, so they are not known in advance. Without the nonces,
+        // two restores of the same file would create two clusters with the same id.
         (BootstrapMode::Restore { snapshot, .. }, _) => format!(
             "a new cluster, token {cluster}-r-{}-…; the members agree on the rest of the token once \
              all have the order. firstboot prints the ids, which follow from the token, before it \

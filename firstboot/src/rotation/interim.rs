@@ -24,9 +24,9 @@ pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeS
 }
 
 /// Returns the certificates and CAs to install on a member that uses the certificates and CAs in
-/// `installed` and has received a new `document`. The member trusts the CAs of both. Certificates
-/// of a new CA are deferred until all other members trust that CA. `cleared` contains the CAs that
-/// all other members already trust.
+/// `installed` and has received a new `document`. The member trusts the CAs in `installed` and in
+/// `document`. The member defers certificates of a new CA until all other members trust that CA.
+/// `cleared` contains the CAs that all other members already trust.
 pub(super) fn interim_certificates(
     document: &NodeTls,
     installed: &NodeTls,

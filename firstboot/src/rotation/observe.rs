@@ -122,6 +122,8 @@ pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     .0)
 }
 
+/// Checks that this node's member is the only member of its cluster.
+///
 /// # Errors
 /// Fails unless etcd on this node confirms, by a linearizable read, that this node is the only
 /// member.

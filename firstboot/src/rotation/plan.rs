@@ -30,7 +30,7 @@ pub(super) struct Observed {
     pub(super) deferred: bool,
     /// The CAs and certificates that etcd on this node trusts and presents.
     pub(super) own: ServedCertificates,
-    /// The CAs and certificates that each other member trusts and presents, by the member's name.
+    /// The CAs and certificates that every other member trusts and presents, by the member's name.
     pub(super) others: BTreeMap<String, ServedCertificates>,
     /// The other voters that are not healthy.
     pub(super) unhealthy: Vec<String>,

@@ -97,7 +97,7 @@ impl TrustBundle {
         self.0.values().map(|root| &root.certificate)
     }
 
-    /// Merges these CAs with the CAs in `other`.
+    /// Merges these CAs with the CAs in `others`.
     ///
     /// # Errors
     /// Returns a refusal if two CAs with the same subject have different keys, because firstboot
@@ -146,7 +146,8 @@ impl TrustBundle {
             .map(|(name, _)| name.clone())
     }
 
-    /// Does the same as `issuer` for a PEM chain that starts with the leaf.
+    /// Returns the CA that signed the leaf of a PEM chain, or `None` if none of these CAs signed
+    /// the leaf. The chain starts with the leaf.
     pub(super) fn issuer_of(&self, chain: &str) -> Option<CaSubject> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
             .collect::<Result<_, _>>()

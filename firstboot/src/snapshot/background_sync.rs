@@ -1,4 +1,4 @@
-//! Writes a file that is flushed while it grows, because a single flush at the end would block
+//! Writes a file and flushes it while it grows, because a single flush at the end would block
 //! etcd's own flushes.
 
 use std::fs::File;
@@ -11,7 +11,7 @@ use super::encode::{Sink, StoredFile};
 /// The number of bytes after which a flush starts.
 const FLUSH: usize = 64 << 20;
 
-/// A writer of a file that flushes the file in the background.
+/// A writer that flushes its file in the background.
 pub(super) struct SyncedWriter {
     file: File,
     flusher: Flusher,

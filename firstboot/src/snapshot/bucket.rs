@@ -107,8 +107,8 @@ impl Bucket {
             builder = builder.with_token(token);
         }
         if let Some(endpoint) = &s3.endpoint {
-            // For virtual-hosted requests, the crate expects the bucket in the endpoint's host
-            // name.
+            // For virtual-hosted requests, the crate `object_store` expects the bucket in the
+            // endpoint's host name.
             let mut endpoint = endpoint.clone();
             if let (false, Some(host)) = (s3.path_style, endpoint.host_str()) {
                 let host = format!("{name}.{host}");
@@ -270,8 +270,8 @@ impl Bucket {
         Ok("read back")
     }
 
-    /// Returns the length of an object, and its digest if the store has one. The crate itself does
-    /// not request the digest.
+    /// Returns the length of an object, and its digest if the store has one. The crate
+    /// `object_store` does not request the digest itself.
     async fn stored(&self, name: &str) -> Result<(u64, Option<String>)> {
         const MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
         let enabled = HeaderValue::from_static("ENABLED");

@@ -1,5 +1,5 @@
 //! Reads the keys of the object store from the environment or from a file that only root can read.
-//! The keys are never passed as arguments, and are never part of the image.
+//! firstboot never passes the keys as arguments, and the image never contains them.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;

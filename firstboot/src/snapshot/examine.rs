@@ -36,7 +36,7 @@ pub(crate) enum DigestCheck {
     Required,
     /// The digest may be missing or wrong. The result contains the state of the digest.
     Optional,
-    /// The digest was checked while the file was written. The value is the digest of the whole
+    /// The writer checked the digest while it wrote the file. The value is the digest of the whole
     /// file, so the check does not read the file again.
     Known(Sha256),
 }
@@ -163,7 +163,7 @@ pub(super) fn at_rest(path: &Path) -> Result<()> {
             "a running etcd uses {} and changes it. Stop etcd first, or take a snapshot with `firstboot snapshot`",
             path.display()
         )))),
-        // On a file system without locks, etcd cannot hold a lock.
+        // On a file system without locks, this check cannot detect a running etcd.
         _ => Ok(()),
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Manifest {
     pub(crate) endpoint: String,
     #[serde(alias = "etcd_version")]
     pub(crate) etcd_version: String,
-    /// The storage version, which etcd reports since 3.6.
+    /// The storage version, which etcd 3.6 and later report.
     #[serde(
         alias = "storage_version",
         default,

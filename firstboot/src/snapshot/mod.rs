@@ -3,10 +3,10 @@
 //!
 //! `command` chooses a member (`source`, `choose`) and compares its data with the data of the other
 //! members (`member_comparison`). `take` receives the snapshot (`receive`) and checks its pages
-//! (`examine`). Only then does the snapshot get its name (`target`) and its `manifest`. A `store`
-//! is a folder (`dir_store`) or a `bucket`; `list` and `prune` read it. `scheduled` ensures that
-//! the members take one snapshot for each slot of the schedule. `encode` compresses a snapshot and
-//! encrypts it with `age`; `decode` decrypts and decompresses it.
+//! (`examine`). Only after these checks does the snapshot get its name (`target`) and its
+//! `manifest`. A `store` is a folder (`dir_store`) or a `bucket`; `list` and `prune` read it.
+//! `scheduled` ensures that the members take one snapshot for each slot of the schedule. `encode`
+//! compresses a snapshot and encrypts it with `age`; `decode` decrypts and decompresses it.
 
 mod age;
 mod background_sync;

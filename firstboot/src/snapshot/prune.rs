@@ -49,10 +49,10 @@ struct Candidate {
 
 /// Returns the indices of the snapshots to delete.
 ///
-/// For each of the last N hours, days, weeks and months that have a snapshot, the newest snapshot
-/// is kept. `keep` specifies each N. The newest good snapshot and every file that firstboot did not
-/// create are always kept. A damaged snapshot does not count, and is deleted once there is a newer
-/// good snapshot.
+/// For each of the last N hours, days, weeks and months that have a snapshot, firstboot keeps the
+/// newest snapshot. `keep` specifies each N. firstboot always keeps the newest good snapshot and
+/// every file that it did not create. A damaged snapshot does not count, and firstboot deletes it
+/// once there is a newer good snapshot.
 fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy) -> Vec<usize> {
     let mut newest_first: Vec<usize> = (0..snapshots.len())
         .filter(|at| snapshots[*at].ours && snapshots[*at].good)
@@ -105,7 +105,8 @@ fn month(time: u64) -> i64 {
     })
 }
 
-/// Deletes the snapshots that `keep` does not retain, and logs each of them. Returns their names.
+/// Deletes the snapshots that `keep` does not retain, and logs each of them. Returns the names of
+/// the deleted snapshots.
 pub(super) async fn prune(
     place: &Store,
     cluster: &Label,
@@ -252,7 +253,7 @@ mod tests {
             let own: Vec<&Candidate> = kept.iter().filter(|s| s.ours && s.good).collect();
             prop_assert_eq!(own.iter().map(|s| s.time).max(), newest, "the newest good snapshot is \
                  kept");
-            // At most as many snapshots as requested are kept, but always at least one.
+            // The policy keeps at most as many snapshots as requested, but always at least one.
             prop_assert!(own.len() <= counts.iter().sum::<u32>().max(1) as usize);
             // A second run does not delete any further snapshots.
             prop_assert!(to_delete(&kept, keep).is_empty());

@@ -40,7 +40,7 @@ pub(super) struct ReceivedSnapshot {
 }
 
 impl ReceivedSnapshot {
-    /// Returns the stored file, if it is neither compressed nor encrypted.
+    /// Describes the stored file of a snapshot that is neither compressed nor encrypted.
     pub(super) fn as_it_came(&self) -> StoredFile {
         StoredFile {
             sha256: self.sha256,
@@ -117,7 +117,7 @@ impl Count {
     }
 }
 
-/// Receives a member's database. Calls `announced` with the size before it writes anything.
+/// Receives a member's database. Calls `announced` with the size before writing anything.
 pub(super) async fn receive(
     client: &Client,
     sink: Box<dyn Sink>,
@@ -139,7 +139,8 @@ pub(super) async fn receive(
             }
             together.push(what);
             let enough = together.len() == BATCH || count.digest;
-            // `send` fails if the writer has stopped. The writer's own error is returned below.
+            // `send` fails if the writer has stopped. The code below returns the writer's own
+            // error.
             if enough
                 && pieces
                     .send(std::mem::replace(&mut together, Vec::with_capacity(BATCH)))

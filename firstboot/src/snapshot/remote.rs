@@ -1,4 +1,4 @@
-//! Downloads a snapshot from another machine, as an object in a store or a file on an HTTPS server.
+//! Downloads a snapshot that is an object in a store or a file on an HTTPS server.
 
 use anyhow::{Result, bail, ensure};
 use http::StatusCode;

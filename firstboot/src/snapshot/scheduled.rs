@@ -4,9 +4,9 @@
 //! The members coordinate through two keys in etcd itself, which all members can reach. The members
 //! cannot coordinate through the destination, because a folder belongs to one member, and an object
 //! store does not have locks. The key `newest` contains the newest snapshot and its slot of the
-//! schedule. The member that takes the snapshot holds the key `claim` with a lease. If that member
-//! dies, the lease expires, and another member takes the snapshot. Each slot has a different order
-//! of the members, so that all disks fill evenly.
+//! schedule. The member that takes the snapshot holds the key `claim` with a lease. If the holder
+//! of the key dies, the lease expires, and another member takes the snapshot. Each slot has a
+//! different order of the members, so that all disks fill evenly.
 
 use std::time::Duration;
 
@@ -95,7 +95,8 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         }
         if let Some(claim) = LeaseLock::get(&source.client, CLAIM, host(), &[]).await? {
             let work = async {
-                // If this member's data differs, another member must take the snapshot.
+                // If this member's data differs from the majority's data, another member must take
+                // the snapshot.
                 let comparison = MemberComparison::ask(&cluster, &credentials, any_size).await;
                 let exit = warn_of_differences(&comparison, &source, false)?;
                 let done = take_and_record(&cluster, &target, &source, &comparison, slot).await?;
@@ -142,8 +143,8 @@ async fn take_alone(
     any_size: bool,
     error: &anyhow::Error,
 ) -> Result<Option<Exit>> {
-    // Without a quorum, the members cannot coordinate. A snapshot is most valuable in that
-    // situation, so each member takes its own snapshot.
+    // Without a quorum, the members cannot coordinate, and a snapshot is most valuable. Therefore,
+    // each member takes its own snapshot.
     say(format!(
         "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
     ));
@@ -155,7 +156,8 @@ async fn take_alone(
     Ok(exit)
 }
 
-/// Takes the snapshot and records it in etcd. Returns `false` if another member took it first.
+/// Takes the snapshot and records it in etcd. Returns `false` if another member took the snapshot
+/// first.
 async fn take_and_record(
     cluster: &recipes::ClusterDocument,
     target: &Target,

@@ -22,7 +22,7 @@ use meta::Meta;
 use record::{Record, Revision};
 
 /// etcd's buckets. etcd creates all of its buckets when it starts. `etcdutl snapshot restore` of
-/// 3.5 omits `cluster`.
+/// etcd 3.5 does not create the bucket `cluster`.
 const BUCKETS: [&[u8]; 10] = [
     b"alarm",
     b"auth",
@@ -56,7 +56,7 @@ pub(crate) struct DatabaseContents {
     pub(crate) index: u64,
     /// The raft term of the last applied entry, or 0 if etcd does not write the term (3.4).
     pub(crate) term: u64,
-    /// The storage version, which etcd writes since 3.6.
+    /// The storage version, which etcd 3.6 and later write.
     pub(crate) storage_version: Option<String>,
     /// The version on which the cluster has agreed, which is the lowest version of its members.
     pub(crate) cluster_version: Option<String>,
@@ -83,9 +83,9 @@ impl DatabaseContents {
     /// starts.
     ///
     /// etcd 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor version. etcd 3.5 refuses
-    /// the data of a cluster that is being downgraded to a different minor version. All other
-    /// combinations start. Each minor version was tested with the data of every other minor
-    /// version.
+    /// the data of a cluster that is being downgraded to a different minor version. With every
+    /// other combination, etcd starts. Each minor version was tested with the data of every other
+    /// minor version.
     pub(crate) fn version_obstacle(&self, etcd: EtcdVersion) -> Option<String> {
         let minor = |version: &Option<String>| cluster::minor(version.as_deref()?.as_bytes());
         if etcd.minor == 5
@@ -186,9 +186,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the fault in the combination of the storage version and the cluster version, if
-    /// there is one. Since 3.6, etcd migrates the storage as soon as the cluster version changes
+    /// there is one. From 3.6 on, etcd migrates the storage as soon as the cluster version changes
     /// (etcdserver/version/monitor.go). etcd 3.6 does not start if either version is higher than
-    /// its own.
+    /// the version of etcd itself.
     fn versions_fault(&self) -> Option<&'static str> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
         let differ =

@@ -1,6 +1,6 @@
-//! Writes a temporary file that another thread reads while the file grows. A snapshot is uploaded
-//! or encoded from this file, so that a slow store does not slow down the transfer from the member.
-//! The transfer must be fast, because etcd cannot reuse old pages while a member sends its
+//! Writes a temporary file that another thread reads while the file grows. firstboot uploads or
+//! encodes a snapshot from this file, so that a slow store does not slow down the transfer from the
+//! member. The transfer must be fast, because etcd cannot reuse old pages while a member sends its
 //! database.
 
 use std::fs::File;
@@ -15,14 +15,14 @@ use super::encode::{Sink, StoredFile};
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 128 << 10;
 
-/// The writer of the file, which never flushes, because the file is only temporary.
+/// The writer of the file. The writer never flushes, because the file is only temporary.
 #[derive(Debug)]
 pub(super) struct SpoolWriter {
     file: File,
     length: watch::Sender<u64>,
 }
 
-/// The reader of the file, which waits for more bytes until the writer is dropped.
+/// The reader of the file. The reader waits for more bytes until the writer is dropped.
 #[derive(Debug)]
 pub(super) struct SpoolReader {
     file: File,

@@ -36,8 +36,8 @@ const PEER: &str = "localhost:2";
 const BESIDE: u64 = 160 << 20;
 /// The time limit of the drill for an empty database.
 const BASE_TIMEOUT: Duration = Duration::from_secs(120);
-/// The number of bytes of the database for which the time limit grows by one second, to allow for a
-/// slow disk.
+/// The speed of a slow disk, in bytes per second. The time limits include the time that such a disk
+/// needs for the database.
 const BYTES_PER_SECOND: u64 = 10 << 20;
 
 /// The result of a successful drill.

@@ -50,7 +50,7 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
         ("PEER_TRUSTED_CA_FILE", tls("ca.crt")),
         ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
         // Only peers may connect to a peer port. The peer certificates of all nodes contain this
-        // name (step 3.2.4), and client certificates do not.
+        // name (step 3.2.4), but client certificates do not.
         ("PEER_CERT_ALLOWED_HOSTNAME", PEER.to_owned()),
         (
             "HEARTBEAT_INTERVAL",
@@ -82,12 +82,12 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
 fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let mut pairs = Vec::new();
     if !settings.version.at_least(5) {
-        // Both settings are the defaults since 3.5.
+        // From etcd 3.5 on, both values are the defaults.
         pairs.push(("LOGGER", "zap".to_owned()));
         pairs.push(("PRE_VOTE", "true".to_owned()));
     }
-    // The setting for the minimum TLS version was introduced in 3.5.9, so earlier versions do not
-    // have the key.
+    // The setting for the minimum TLS version was introduced in 3.5.9. Write the setting only from
+    // 3.6 on, because every patch version of 3.6 has it.
     if settings.version.at_least(6) {
         pairs.push(("TLS_MIN_VERSION", "TLS1.2".to_owned()));
     }
@@ -97,8 +97,8 @@ fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
 
 /// Returns the settings for the two corruption checks, which are off by default in every version.
 /// The check at each compaction was introduced in 3.5.5 (CHANGELOG-3.5, etcd-io/etcd#14039). In
-/// 3.6, both became feature gates (server/features/etcd_features.go), and 3.7 removed the old
-/// names.
+/// 3.6, both checks became feature gates (server/features/etcd_features.go), and 3.7 removed the
+/// old names.
 fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let (initial, compact) = (settings.initial_corrupt_check, settings.compact_hash_check);
     let version = settings.version;

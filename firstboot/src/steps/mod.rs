@@ -37,8 +37,8 @@ pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// Returns the change that writes the object store's keys, if the document contains them. Without
-/// keys in the document, keys that an operator copied to the disk are kept.
+/// Returns the change that writes the object store's keys, if the document contains them. If the
+/// document does not contain keys, the node keeps the keys that an operator copied to the disk.
 fn store_keys(node: &NodeDocument) -> Result<Option<Change>> {
     let Some(keys) = &node.store_keys else {
         return Ok(None);

@@ -10,8 +10,8 @@ fn enforced() -> bool {
 }
 
 /// Returns the change that labels a folder that no step created, and its content. The caller
-/// ensures that only root can enter the folder. restorecon follows paths, and another user could
-/// otherwise replace a part of a path with a link.
+/// ensures that only root can enter the folder, because another user could replace a part of a path
+/// with a link, and restorecon would follow the link.
 pub(crate) fn below(folder: &Path) -> Option<Change> {
     enforced().then(|| Change::RelabelAll(folder.to_owned()))
 }
@@ -27,7 +27,7 @@ pub(crate) fn all(paths: Vec<PathBuf>) -> Option<Change> {
 }
 
 /// Returns the change that labels the paths of these changes, if SELinux is active. restorecon
-/// takes the labels from the policy. CentOS 7.9's policy does not have types for etcd
+/// reads the labels from the policy. CentOS 7.9's policy does not have types for etcd
 /// (selinux-policy 3.13.1, file_contexts), but the recipe's `[selinux] module` adds them.
 pub(super) fn plan(changes: &[Change]) -> Option<Change> {
     if !enforced() {

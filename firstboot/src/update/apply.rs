@@ -1,5 +1,5 @@
-//! Makes the running system use the replaced files. A failure is logged but does not stop the
-//! update, because the check of the member's health decides whether the update succeeds.
+//! Makes the running system use the replaced files. The update logs a failure but continues,
+//! because the health check decides whether the update succeeds.
 
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
 use crate::exit::refused;
 use crate::reason::ReasonId;
 
-/// The facts that a node knows about its own image.
+/// The facts about this node's image on which the decision depends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OwnImage {
     /// The digest of the image's overlay.
@@ -65,7 +65,8 @@ pub(super) fn check_release(
 /// also be the node's own image.
 ///
 /// # Errors
-/// Refused if the release is older, or has an etcd that cannot start with this node's data.
+/// Returns a refusal if the release is older, or has an etcd that cannot start with this node's
+/// data.
 pub(super) fn check_reinstallation(
     release: &ReleaseDocument,
     own: &OwnImage,
@@ -84,7 +85,8 @@ pub(super) fn check_reinstallation(
     Ok(())
 }
 
-/// Refuses a release that is older than one that this node has seen.
+/// Refuses a release that is not newer than this node's last update, or that is older than the
+/// release in this node's document.
 fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()> {
     let serial = release.serial;
     if let Some(newest) = own.updated_to.filter(|newest| serial <= *newest) {
@@ -102,8 +104,8 @@ fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Returns how the release changes etcd, and refuses a release whose etcd cannot follow this
-/// node's.
+/// Returns how the release changes etcd. Refuses a release whose etcd may not replace this node's
+/// etcd.
 fn check_etcd(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<VersionChange> {
     roll(own.etcd, release.etcd).map_err(|obstacle| {
         refused(ReasonId::UpdateMinor.because(format!(
@@ -169,7 +171,7 @@ mod tests {
         for old in [1, 4, 5] {
             assert!(says(&new(old), &own()).ends_with("[update-older]"), "{old}");
         }
-        // The document of a node that was installed and never updated may be newer than its image.
+        // If a node was installed and never updated, its document may be newer than its image.
         let installed = OwnImage {
             updated_to: None,
             ..own()
@@ -233,7 +235,8 @@ mod tests {
             ..own()
         };
         assert_eq!(says(&new(6, "3.7.1"), &newer), "reinstalls");
-        // An update can downgrade to 3.5.33, but nothing would cancel the downgrade here.
+        // An update can downgrade the cluster to 3.5.33, but after a reinstallation, nothing would
+        // cancel the downgrade.
         for etcd in ["3.5.33", "3.5.30", "3.4.23"] {
             let said = says(&new(6, etcd), &newer);
             assert!(said.ends_with("[update-minor]"), "{etcd}: {said}");

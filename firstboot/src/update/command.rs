@@ -342,7 +342,7 @@ fn answer(answer: &JsonOutput<'_>) -> Result<()> {
     show_json(answer)
 }
 
-/// Runs an operation on etcd on this node.
+/// Runs an operation with a client for etcd on this node.
 fn ask<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
     block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await;

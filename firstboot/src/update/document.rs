@@ -118,8 +118,8 @@ fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<FoundDocum
     Err(failed)
 }
 
-/// Verifies a document, and compares it with the accepted document. Returns `None` if both are the
-/// same.
+/// Verifies a document, and compares it with the accepted document. Returns `None` if both
+/// documents are the same.
 fn verify_newer(
     own: &ThisNode,
     found: FoundDocument,

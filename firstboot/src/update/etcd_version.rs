@@ -8,7 +8,7 @@
 //! `downgrade enable`, the leader lowers the cluster version if every member answers the leader
 //! (server/etcdserver/version/monitor.go), and then each member migrates its storage. Once one
 //! member runs the older minor version, the leader cannot raise the cluster version. So firstboot
-//! can cancel the downgrade, and the other members return to the older minor version without
+//! can cancel the downgrade, and the other members can change to the older minor version without
 //! another downgrade.
 
 use recipes::EtcdVersion;
@@ -97,7 +97,7 @@ pub(super) fn next_step(target: EtcdVersion, members: &MemberReports) -> NextSte
 }
 
 /// Returns a member that reports a downgrade to this minor version, if that downgrade is in force.
-/// A downgrade to another minor version is not the downgrade that was enabled.
+/// A downgrade to another minor version is not the downgrade that firstboot enabled.
 pub(super) fn reports_downgrade(minor: u64, members: &MemberReports) -> Option<&Peer> {
     let mut all = members.own.iter().chain(&members.others);
     all.find(|peer| peer.downgrade == Some(minor))

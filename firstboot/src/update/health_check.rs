@@ -15,7 +15,7 @@ use crate::operator::UNIT;
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, systemd};
 
-/// The number of starts of etcd after which the health check has failed.
+/// The health check has failed once etcd has started this many times.
 const STARTS: u32 = 4;
 const ETCD: &str = "etcd.service";
 /// The time for which a running member may have no connection to this member.
@@ -28,7 +28,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) enum HealthResult {
     /// The member is healthy on the image.
     Passed,
-    /// The member may still become healthy. The text is the reason why it is not healthy yet.
+    /// The member may still become healthy. The text is the reason why the member is not healthy
+    /// yet.
     Pending(String),
     /// The member will not become healthy.
     Failed(String),
@@ -51,8 +52,8 @@ pub(super) struct HealthCheck<'a> {
 
 /// Returns whether firstboot has finished with this member and only waits until the other members
 /// trust a new CA or no longer use the old CA. The operator may have given this node a document
-/// with a new CA during its turn, and the other members receive their documents only after the
-/// turn.
+/// with a new CA during the node's turn, and the other members receive their documents only after
+/// the turn.
 pub(super) fn waits_for_others(status: &str) -> bool {
     let waits = [ReasonId::CaNotTrusted, ReasonId::CaInUse];
     Reason::parse(status)

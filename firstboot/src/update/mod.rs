@@ -9,12 +9,12 @@
 //! (`replacement`) that `file_changes` lists, and makes the running system use them (`apply`) with
 //! the actions that `effects` lists. Then the worker waits until the member has passed its health
 //! check (`health_check`), or restores the previous image. With `--reinstall`, the worker has the
-//! machine installed again instead (`reinstall`). `state` is stored on the disk, from which the
-//! unit continues after a power cut (`resume`). `follow` shows the unit's messages to the operator.
-//! `document` adopts a newer node document from the same source. `renew` requests a document with
-//! new certificates before the current ones expire, and `renewal_failure` records why a renewal
-//! failed. `summary` contains what `firstboot status` shows about updates. The timer executes
-//! `scheduled`, which updates a node without an operator during its `window`.
+//! machine installed again instead (`reinstall`). `state` stores the progress on the disk, from
+//! which the unit continues after a power cut (`resume`). `follow` shows the unit's messages to the
+//! operator. `document` adopts a newer node document from the same source. `renew` requests a
+//! document with new certificates before the current ones expire, and `renewal_failure` records why
+//! a renewal failed. `summary` contains what `firstboot status` shows about updates. The timer
+//! executes `scheduled`, which updates a node without an operator during its `window`.
 
 mod apply;
 mod check;

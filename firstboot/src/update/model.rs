@@ -1,8 +1,8 @@
 //! A model checker for updates: it explores every order of events on the nodes of a cluster with
 //! the real decisions, and checks every state.
 //!
-//! The real decisions are those of `cluster` (which member may take the turn), `transaction` (the
-//! keys that etcd compares and changes), `resume` (how an interrupted order continues),
+//! The real decisions are those of `update_keys` (which member may take the turn), `transaction`
+//! (the keys that etcd compares and changes), `resume` (how an interrupted order continues),
 //! `update_turn` (a rebuilt node releases its turn) and `members::keys` (a restart for a CA). Every
 //! action between two decisions that takes time, or that ends with a write to the disk or to etcd,
 //! is an event of the model. A node can be killed or lose its power between any two events.
@@ -79,9 +79,9 @@ const RULES: Rules = Rules {
     withdraws: true,
 };
 
-/// etcd's keys. The revision of a key that exists is 1. An observation whose key has changed since
-/// has the revision [`STALE`]. So states that differ only in their revisions are equal in the
-/// model.
+/// etcd's keys. The revision of a key that exists is 1. If a key has changed since a node observed
+/// it, the observation has the revision [`STALE`]. So states that differ only in their revisions
+/// are equal in the model.
 type Keys = BTreeMap<String, Vec<u8>>;
 
 const STALE: i64 = 9;
@@ -182,8 +182,8 @@ impl Model {
         Ok(next)
     }
 
-    /// Returns whether a node is about to stop etcd. At this moment, the model does not generate
-    /// faults.
+    /// Returns whether a node is about to stop etcd. While a node is about to stop etcd, the model
+    /// does not generate faults.
     fn is_stopping(world: &World) -> bool {
         let stops = |node: &Node| {
             matches!(node.at, At::Confirmed | At::RevertSure) || node.service == Service::Sure

@@ -1,4 +1,4 @@
-//! Finds members that cannot connect to this member's peer port, for instance because of the
+//! Finds members that cannot connect to this member's peer port, for example because of the
 //! firewall in a new image. etcd does not report this fault: it still sends messages over the
 //! connections that it opened itself.
 

@@ -21,7 +21,8 @@ use members::timestamp::now;
 /// own image. `deadline` is the number of seconds for which the order waits for its turn.
 ///
 /// # Errors
-/// Refused if the reinstallation would erase the data, or if the server does not permit it.
+/// Returns a refusal if the reinstallation would erase the data, or if the server does not permit
+/// the reinstallation.
 pub(super) fn order(own: &ThisNode, source: &Source, deadline: u64) -> Result<UpdateOrder> {
     let Source::Server(server) = source else {
         return Err(refused(ReasonId::UpdateNoServer.because(format!(
@@ -30,7 +31,8 @@ pub(super) fn order(own: &ThisNode, source: &Source, deadline: u64) -> Result<Up
     };
     let release = own.fetch(source)?;
     check_reinstallation(&release, &own.image)?;
-    // The node does not use these files. They prove that the image is complete and for this node.
+    // Stage the image only to check that it is complete and meant for this node. The node does not
+    // use the staged files.
     let staged = stage::stage(source, &release, &own.node)?;
     if let Some(why) = erases(own.cluster.data, staged.data, release.serial) {
         return Err(refused(ReasonId::UpdateWipes.because(why)));

@@ -1,6 +1,6 @@
 //! `firstboot renew`: renews the certificates of an enrolled node before they expire. When a third
 //! of the certificates' lifetime is left, the command sends the node's request to the server in
-//! `[tls] enrol` again. The request is signed with the node's keys, which the server knows, so no
+//! `[tls] enrol` again. The node signs the request with keys that the server already knows, so no
 //! operator has to approve the request. etcd reads the new certificates at the next handshake, and
 //! firstboot probes the ports until etcd presents the new certificates. Each run checks every step
 //! again, so the command does not need to record the progress of earlier runs.
@@ -90,7 +90,7 @@ fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
     Ok(())
 }
 
-/// Requests a newer document. Returns whether its certificates must be installed.
+/// Requests a newer document. Returns whether the caller must install the document's certificates.
 fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
     let failed = |why: String| {
         not_ready(ReasonId::RenewalFailed.because(format!(
@@ -126,8 +126,8 @@ fn install(identity: &Identity) -> Result<bool> {
     Ok(!changes.is_empty())
 }
 
-/// Restarts firstboot.service if the service refused the certificates that the node has since
-/// renewed. Without this restart, a node that was off until its certificates had expired would not
+/// Starts firstboot.service again if the service refused the certificates that the node has since
+/// renewed. Without this start, a node that was off until its certificates had expired would not
 /// start etcd.
 fn restart_refused() -> Result<()> {
     let seen = systemd::properties(UNIT, &["ActiveState", "StatusText"])?;

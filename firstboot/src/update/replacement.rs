@@ -102,8 +102,8 @@ impl Replacer {
         Ok(folders)
     }
 
-    /// Gives all files that the replacement will replace or remove a second name, durably. Does not
-    /// change the system yet.
+    /// Durably gives a second name to each file that the replacement will replace or remove. Does
+    /// not change the system yet.
     pub(super) fn keep_previous(&self, replacement: &FileChanges) -> Result<()> {
         files::remove_all(&self.previous)?;
         DesiredDir::new(&self.previous, 0o700, ROOT).make()?;

@@ -3,7 +3,7 @@
 
 use super::state::Phase;
 
-/// The number of boots after which a new image has failed, if it has not passed its health check.
+/// A new image has failed if it has not passed its health check after this number of boots.
 const BOOTS: u32 = 2;
 
 /// The way in which the updater continues after an interruption.

@@ -163,8 +163,8 @@ async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Re
         TurnDecision::Take | TurnDecision::Held => {
             preconditions::obstacle(own, &credentials, false, release.etcd).await?
         }
-        // Do not wait for the turn, because the order itself waits for it, and then starts as soon
-        // as the other node has finished.
+        // Another node's turn is not an obstacle, because the order itself waits for its turn, and
+        // then starts as soon as the other node has finished.
         TurnDecision::Wait(why) if why.id == Some(ReasonId::UpdateTurn) => None,
         TurnDecision::Wait(why) | TurnDecision::Refuse(why) => Some(why),
     })

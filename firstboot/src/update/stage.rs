@@ -36,7 +36,7 @@ pub(super) struct Staged {
     pub(super) data: InstallData,
 }
 
-/// Fetches and unpacks a release.
+/// Fetches and unpacks a release, unless an earlier command has already staged it.
 ///
 /// # Errors
 /// Returns a refusal if any byte differs from the signed release, or if the image is not meant for
@@ -93,12 +93,13 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     Ok(staged)
 }
 
-/// Compares the image that the command staged once more.
+/// Compares the staged image with its file list and with the release once more.
 pub(super) fn staged(release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     examine(PathBuf::from(paths::UPDATE_NEW), release, node)
 }
 
-/// Returns the image that an earlier command, such as `--check`, has staged for this release.
+/// Returns the image that an earlier command, such as `--check`, has staged for this release, if
+/// there is one.
 fn staged_before(release: &ReleaseDocument, node: &Label) -> Option<Staged> {
     let marker = files::read(Path::new(paths::UPDATE_NEW).join(UNLISTED[2])).ok()?;
     let is_of_release = marker == marker_of(release).into_bytes();
@@ -128,7 +129,7 @@ fn open(archive: &Path) -> Result<File> {
                 .with_context(|| format!("cannot create {}", archive.display()))?,
         );
     }
-    // Only root can enter this folder.
+    // A link cannot redirect this path, because only root can write to this folder.
     File::options()
         .read(true)
         .write(true)

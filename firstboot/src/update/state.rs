@@ -26,7 +26,7 @@ pub(super) struct UpdateState {
     pub(super) order: UpdateOrder,
     /// The progress of the order.
     pub(super) phase: Phase,
-    /// The planned replacement of files, which is empty until it has been planned.
+    /// The planned replacement of files, which is empty until firstboot has planned it.
     #[serde(rename = "exchange")]
     pub(super) replacement: FileChanges,
     /// Whether the node may be holding the turn.
@@ -136,7 +136,7 @@ pub(super) struct Updated {
 pub(super) struct LastCheck {
     /// The digest of the overlay of this node's image.
     pub(super) overlay: Sha256,
-    /// x
+    /// The time of the check, in seconds since 1970.
     pub(super) at: u64,
     /// The serial of the release, or `None` if no release could be read.
     pub(super) serial: Option<u64>,
@@ -160,7 +160,7 @@ pub(super) struct OrderOutcome {
     /// The boot in which the order ended, if the node must still reboot after that boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) boot: Option<String>,
-    /// x
+    /// The time at which the order ended, in seconds since 1970.
     pub(super) at: u64,
 }
 

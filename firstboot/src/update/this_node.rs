@@ -95,7 +95,7 @@ impl ThisNode {
         })
     }
 
-    /// Returns the node's identity, as other members see it.
+    /// Returns the node's identity, with the certificates that the node currently presents.
     pub(super) fn identity(&self) -> Result<Identity> {
         let own = OwnKeys::read()?;
         let document_tls = own.complete(&self.document.tls);

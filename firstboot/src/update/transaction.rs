@@ -1,6 +1,6 @@
 //! Defines the transactions with which the members change the state that they share in etcd. Each
 //! transaction is a pure function of the keys that a member has read. etcd executes the transaction
-//! only if the keys on which the decision depends have not changed since then.
+//! only if the keys on which the decision depends have not changed since the member read them.
 
 use anyhow::Result;
 use recipes::Label;

@@ -19,10 +19,11 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(300);
 /// The pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// Releases a turn that this node took when it had its previous disk. The node was then reinstalled
-/// during an update, and its image is complete. If etcd does not answer, the function tries again
-/// for some minutes, because no member starts an update until the turn is released. If all attempts
-/// fail, the function only logs the failure, because the operator can release the turn.
+/// Releases a turn that this node took when it had its previous disk. A node that still has this
+/// turn was reinstalled during an update, and its image is complete. If etcd does not answer, the
+/// function tries again for some minutes, because no member starts an update until the turn is
+/// released. If all attempts fail, the function only logs the failure, because the operator can
+/// release the turn.
 pub(crate) fn release_turn_of_previous_disk(identity: &Identity) {
     let begun = Instant::now();
     while let Err(error) = release(identity) {
@@ -41,7 +42,7 @@ fn release(identity: &Identity) -> Result<()> {
     block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         let update_keys = UpdateKeys::read(&client, 0).await?;
-        // An order is stored before the node takes the turn, and deleted after the node has
+        // A node stores an order before it takes the turn, and deletes the order after it has
         // released the turn. Read the turn before the order, because an order that starts after the
         // read takes a new turn.
         let has_order = files::exists(Path::new(paths::UPDATE_STATE))?;

@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The time limit for the member to become healthy on a new image.
 const HEALTHY: Duration = Duration::from_secs(300);
 
-/// Executes the order on the disk to its end.
+/// Executes the order on the disk until the order has ended.
 pub(super) fn run() -> Result<()> {
     let _lock = Lock::take_updates()?;
     let Some(mut state) = UpdateState::read()? else {
@@ -104,7 +104,8 @@ fn has_passed(state: &UpdateState) -> Result<bool> {
     Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
 }
 
-/// Waits for this node's turn, and then replaces the files. Returns whether the order has ended.
+/// Waits for this node's turn, and then replaces the files or prepares the reinstallation. Returns
+/// whether the order has ended.
 fn wait(state: &mut UpdateState) -> Result<bool> {
     // An interrupted run of this unit may have stopped firstboot.service before it replaced any
     // files.
@@ -315,8 +316,8 @@ fn recovered(state: &UpdateState) -> Result<bool> {
         .map(|_| true)
 }
 
-/// Returns to the old system of a machine that was not installed. Returns whether the order has
-/// ended.
+/// Continues with the old system of a machine that the server did not install. Returns whether the
+/// order has ended.
 fn return_to_old_system(state: &UpdateState) -> Result<bool> {
     let why = state.why.clone().unwrap_or_default();
     say(format!("the machine was not installed: {why}"));

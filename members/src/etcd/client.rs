@@ -187,8 +187,8 @@ impl Client {
         Ok(answer.alarms)
     }
 
-    /// Reads through raft, as `etcdctl endpoint health` does. Only a member with a quorum answers
-    /// such a read.
+    /// Reads through raft, as `etcdctl endpoint health` does. Only a member with a quorum answers a
+    /// read through raft.
     pub async fn healthy(&self) -> Result<()> {
         let request = wire::RangeRequest {
             key: b"health".to_vec(),

@@ -28,7 +28,7 @@ pub struct Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The key is a secret.
+        // Omit the key, which is a secret.
         f.write_str("Credentials")
     }
 }
@@ -55,7 +55,7 @@ impl Credentials {
     /// TLS handshake.
     ///
     /// # Errors
-    /// If the handshake fails, or if no trusted CA signed the server's certificate.
+    /// Fails if the handshake fails, or if no trusted CA signed the server's certificate.
     pub async fn served_validity(&self, address: SocketAddr) -> Result<(UnixTime, UnixTime)> {
         let roots = self.roots()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -90,9 +90,9 @@ impl Credentials {
             .with_context(|| format!("{address} does not present a certificate"))?;
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-        // The errors of the verifier contain these times if it verifies the certificate at the
-        // earliest and at the latest possible time. The latest time is one second after the last
-        // second that a certificate can name (RFC 5280, 4.1.2.5).
+        // Verify the certificate at the earliest and at the latest possible time, because the
+        // verifier's errors then contain the start and the end of the validity. The latest time is
+        // one second after the last second that a certificate can name (RFC 5280, 4.1.2.5).
         let name = ServerName::from(address.ip());
         let at = |seconds| {
             let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));

@@ -61,7 +61,7 @@ pub struct DowngradeInfo {
 
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct DowngradeRequest {
-    /// 1: enable; 2: cancel.
+    /// The action: 1 enables a downgrade, and 2 cancels it.
     #[prost(int32, tag = "1")]
     pub(crate) action: i32,
     /// The target version, if the action is to enable.
@@ -158,7 +158,7 @@ pub(crate) struct MoveLeaderRequest {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MoveLeaderResponse {}
 
-/// The answer to both requests: the new member list.
+/// The answer to `MemberRemove` and `MemberPromote`: the new member list.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MembersResponse {
     #[prost(message, repeated, tag = "2")]
@@ -182,7 +182,7 @@ pub(crate) struct AlarmResponse {
 pub struct AlarmMember {
     #[prost(uint64, tag = "1")]
     pub member_id: u64,
-    /// The kind of alarm. 1: no space; 2: corrupt.
+    /// The kind of alarm: 1 means NOSPACE, and 2 means CORRUPT.
     #[prost(int32, tag = "2")]
     pub alarm: i32,
 }
@@ -214,7 +214,7 @@ pub struct SnapshotResponse {
     pub remaining_bytes: u64,
     #[prost(bytes = "bytes", tag = "3")]
     pub blob: Bytes,
-    /// The storage version, sent since 3.6.
+    /// The storage version, which etcd 3.6 and later send.
     #[prost(string, tag = "4")]
     pub version: String,
 }
@@ -241,16 +241,16 @@ pub(crate) struct PutRequest {
 /// A condition: the key was last changed in this revision; 0 means that the key does not exist.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Compare {
-    /// How the property is compared. 0: equal.
+    /// How etcd compares the property: 0 means that the values must be equal.
     #[prost(int32, tag = "1")]
     pub(crate) result: i32,
-    /// The compared property. 2: the revision of the last change.
+    /// The property that etcd compares: 2 means the revision of the last change.
     #[prost(int32, tag = "2")]
     pub(crate) target: i32,
     #[prost(bytes = "vec", tag = "3")]
     pub(crate) key: Vec<u8>,
-    // Upstream's file has a `oneof` for this field. With `optional`, the value 0 is also encoded,
-    // as upstream does.
+    // Upstream's file has a `oneof` for this field. With `optional`, prost also encodes the value
+    // 0, as upstream does.
     #[prost(int64, optional, tag = "6")]
     pub(crate) mod_revision: Option<i64>,
 }

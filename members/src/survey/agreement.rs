@@ -64,7 +64,8 @@ fn differences(usual: &[Member], own: &[Member]) -> String {
         match find(usual, member.id) {
             None => parts.push(format!("it also has {}", describe(member))),
             Some(other) if other != *member => {
-                // The name may be in only one of the two lists.
+                // Use the name from either list, because one of the lists may not contain the name
+                // yet.
                 let known = if member.name.is_empty() {
                     &other
                 } else {

@@ -1,5 +1,5 @@
-//! The newest good snapshot. The status shows this snapshot, so that operators notice a failing
-//! `[backup]`.
+//! The newest good snapshot. The status shows this snapshot, so that operators notice if the
+//! scheduled snapshots fail.
 
 use recipes::ClusterDocument;
 use serde::Serialize;
@@ -43,7 +43,8 @@ impl Backup {
         let newest = answer.ok().flatten();
         let now = now();
         let due = backup.schedule.slot(now);
-        // A run may wait for every member before it, and the snapshot itself takes time.
+        // A run may wait for every member that precedes this member in the order, and the snapshot
+        // itself takes time.
         let late = now > due + backup.schedule.period() / 2;
         let overdue = late && newest.as_ref().is_none_or(|record| record.slot < due);
         let age_seconds = newest

@@ -12,8 +12,9 @@ use crate::timestamp::{duration, now};
 /// The age after which a result is too old. A node records a result at least every hour.
 const MAX_AGE_SECONDS: u64 = 3 * 3600;
 
-/// Adds the newest image check of each member, and its fault to the member's errors. This function
-/// reads each check through a member that answers through raft, if there is such a member.
+/// Adds the newest image check of each member to the member's row, and the check's fault to the
+/// member's errors. Reads the checks through a voter that answers through raft. Adds nothing if
+/// there is no such voter.
 ///
 /// The survey itself does not add the checks, because altered files are no reason to delay an
 /// update of another member.

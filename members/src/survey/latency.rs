@@ -1,7 +1,8 @@
 //! Checks whether the recipe's heartbeat interval and election timeout suit the network. etcd
 //! recommends a heartbeat interval of 0.5 to 1.5 times the longest round trip between members, and
 //! an election timeout of at least ten round trips (etcd.io, docs v3.6, "Tuning", time parameters).
-//! firstboot only recommends values, because all members must have the same values.
+//! firstboot recommends values but does not change them, because all members must have the same
+//! values.
 
 use std::time::{Duration, Instant};
 

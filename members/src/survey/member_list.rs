@@ -77,7 +77,7 @@ impl FirstMemberList {
     }
 
     /// Returns the members that are not in any of the rows, with their client URLs, or with their
-    /// peer URLs if they never started.
+    /// peer URLs if they have never started.
     pub(super) fn strangers(&self, rows: &[Row]) -> Vec<(String, String)> {
         let strangers = self
             .0
@@ -107,8 +107,8 @@ impl FirstMemberList {
         stranger
     }
 
-    /// Returns the error for a voter that was added and never started. This error replaces the
-    /// error that the member does not answer.
+    /// Returns the error for a voter that was added but has never started. This error replaces the
+    /// error for a member that does not answer.
     fn never_started(&self, title: &str) -> Option<Reason> {
         let voters = self.0.iter().filter(|member| !member.is_learner);
         let stray = voters

@@ -64,8 +64,8 @@ pub fn columns(lines: &[Vec<String>]) -> String {
     lines.iter().map(show).collect()
 }
 
-/// Returns the errors and notes of a member. The errors of an excluded member are omitted, because
-/// that member is expected not to answer.
+/// Returns the errors and notes of a member. Omits the errors of an excluded member, because an
+/// excluded member is not expected to answer.
 pub fn remarks(row: &Row) -> String {
     let errors = row.errors.iter().filter(|_| !row.without);
     errors

@@ -1,16 +1,16 @@
-//! Values with their places, and the findings about them.
+//! Values with their positions, and the findings about them.
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::diagnostic::{Diagnostic, Severity};
 
-/// A value and its place in the file.
+/// A value and its position in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Located<T> {
     /// The value.
     pub(crate) value: T,
-    /// The value's place, as byte offsets in the file.
+    /// The value's position, as byte offsets in the file.
     pub(crate) span: Range<usize>,
 }
 
@@ -31,7 +31,7 @@ impl Findings {
             .any(|finding| finding.severity == Severity::Error)
     }
 
-    /// Returns all findings, sorted by their places.
+    /// Returns all findings, sorted by their positions.
     pub(crate) fn sorted(self) -> Vec<Diagnostic> {
         let mut all = self.0.into_inner();
         all.sort_by_key(|finding| finding.span.start);

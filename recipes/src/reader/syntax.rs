@@ -1,5 +1,5 @@
 //! Explains the errors that the TOML parser reports for a broken file. The parser reports only the
-//! characters that it expected. The line itself usually shows the text that the user meant to
+//! characters that it expected. The faulty line usually shows the text that the user meant to
 //! write.
 
 use std::ops::Range;
@@ -70,7 +70,7 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
         return finding;
     }
     if message.starts_with("missing comma") {
-        // In this case, the parser reports the end of the previous value.
+        // For a missing comma, the parser reports the end of the previous value.
         let next = line
             .text
             .get(span.start.saturating_sub(line.start)..)
@@ -283,7 +283,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Returns the place in the file of a part of this line.
+    /// Returns the position in the file of a part of this line.
     fn place(&self, part: &str) -> Range<usize> {
         let at = self.start + (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
         at..at + part.len()
@@ -296,8 +296,7 @@ impl<'a> Line<'a> {
         Some(inner[..inner.find(']')?].trim())
     }
 
-    /// Returns the key and the value if the line is `key = value`. A comment after the value is
-    /// left out.
+    /// Returns the key and the value if the line is `key = value`. Omits a comment after the value.
     fn pair(&self) -> Option<(&'a str, &'a str)> {
         let (key, value) = self.text.split_once('=')?;
         let value = value.trim();
@@ -313,8 +312,8 @@ impl<'a> Line<'a> {
         self.pair().map(|(key, _)| key)
     }
 
-    /// Returns the word at this place in the file. A comma, a bracket or the end of the line ends
-    /// the word.
+    /// Returns the word at this position in the file. A comma, a bracket or the end of the line
+    /// ends the word.
     fn word(&self, at: usize) -> Option<&'a str> {
         let at = at
             .checked_sub(self.start)

@@ -1,4 +1,4 @@
-//! One table of a file, with its values and the places of those values.
+//! One table of a file, with its values and the positions of those values.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -37,12 +37,12 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Returns the place of the table's header, used for findings about missing keys.
+    /// Returns the position of the table's header, used for findings about missing keys.
     pub(crate) fn header(&self) -> Range<usize> {
         self.header.clone()
     }
 
-    /// Returns the place of a key's value.
+    /// Returns the position of a key's value.
     pub(crate) fn place(&self, key: &str) -> Option<Range<usize>> {
         self.entries.get(key).map(Spanned::span)
     }
@@ -57,7 +57,7 @@ impl<'a> Table<'a> {
         self.findings.has_errors()
     }
 
-    /// Reports a key that users write here although it belongs elsewhere.
+    /// Reports a key that users write in this table although the key belongs to a different table.
     pub(crate) fn reject(&self, key: &'static str, message: &str, help: &str) {
         if let Some((found, _)) = self.entries.get_key_value(key) {
             self.rejected.borrow_mut().push(key);

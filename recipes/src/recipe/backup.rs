@@ -7,7 +7,7 @@ use crate::reader::Table;
 use crate::recipient::Recipient;
 use crate::schedule::Schedule;
 
-/// Names under which users write a store's credentials.
+/// Keys under which users might write a store's credentials in the recipe.
 const SECRETS: [&str; 4] = [
     "access-key",
     "secret-key",

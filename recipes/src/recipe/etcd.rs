@@ -17,9 +17,9 @@ pub struct Etcd {
     pub settings: EtcdSettings,
     /// The digest of `etcd-vVERSION-linux-amd64.tar.gz`.
     pub sha256: Sha256,
-    /// The place of the digest in the recipe.
+    /// The position of the digest in the recipe.
     pub sha256_span: Range<usize>,
-    /// The mirrors to try, in order. Each of them serves `vVERSION/FILE`.
+    /// The mirrors to try, in order. Each mirror serves `vVERSION/FILE`.
     pub mirrors: Vec<Url>,
 }
 

@@ -20,7 +20,7 @@ pub struct Files {
 pub struct LocalFile {
     /// The file's path, relative to the recipe's folder.
     pub source: String,
-    /// The place in the recipe that names the file.
+    /// The position of the file's name in the recipe.
     pub span: Range<usize>,
 }
 
@@ -35,7 +35,7 @@ pub struct OverlayFile {
     pub mode: u32,
     /// The numeric id of both the file's user and its group.
     pub owner: u32,
-    /// The place in the recipe that names the file's path.
+    /// The position of the file's path in the recipe.
     pub span: Range<usize>,
 }
 

@@ -30,7 +30,7 @@ pub struct Node {
     pub address: Ipv4Addr,
     /// How to recognise the machine.
     pub machine: MachineMatch,
-    /// The place in the recipe that names the node.
+    /// The position of the node's name in the recipe.
     pub named: std::ops::Range<usize>,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     })
 }
 
-/// Reads the valid nodes, each with its place.
+/// Reads the valid nodes, each with its position.
 pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     let tables = root.tables("node");
     if tables.is_empty() && !root.has_like("node") {
@@ -153,7 +153,7 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<Lo
     })
 }
 
-/// Returns a value as text, with its place.
+/// Returns a value as text, with its position.
 fn text_and_span<T: ToString>(at: Option<&Located<T>>) -> Option<(String, Range<usize>)> {
     at.map(|at| (at.value.to_string(), at.span.clone()))
 }
@@ -313,7 +313,7 @@ pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<
     }
 }
 
-/// Creates a finding about two nodes that have the same value. `span` is the place of the later
+/// Creates a finding about two nodes that have the same value. `span` is the position of the later
 /// value.
 fn duplicates(
     span: Range<usize>,

@@ -20,7 +20,7 @@ pub struct Time {
 pub struct Tuning {
     /// The profile on which the settings are based.
     pub profile: Profile,
-    /// The recipe's own keys, which override the profile's.
+    /// The recipe's own keys, which override the keys of the profile.
     pub sysctl: Vec<(Word, String)>,
 }
 
@@ -84,8 +84,8 @@ pub(super) fn read_time(root: &Table<'_>) -> Time {
     if let Some(table) = table {
         table.finish();
     }
-    // The public pool. The stock chrony.conf of CentOS names four servers of its vendor zone,
-    // centos.pool.ntp.org.
+    // The default is the public pool. CentOS's own chrony.conf names four servers of its vendor
+    // zone, centos.pool.ntp.org.
     let default = || {
         if servers.is_empty() {
             "pool.ntp.org".parse().into_iter().collect()

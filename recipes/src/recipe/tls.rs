@@ -26,17 +26,17 @@ pub struct Tls {
     pub authority_days: u32,
     /// The lifetime of a node's certificates.
     pub certificate_life: Duration,
-    /// A certificate whose remaining lifetime is shorter than this is reissued by the next build,
-    /// or by the `enrol` server when the node asks.
+    /// The remaining lifetime below which a certificate is renewed. The next build renews the
+    /// certificate, or the `enrol` server renews it when the node requests it.
     pub renew_before: Duration,
 }
 
 /// The files of an authority, which can be at any path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityFiles {
-    /// `ca-cert`: its certificate.
+    /// `ca-cert`: the authority's certificate.
     pub cert: LocalFile,
-    /// `ca-key`: its private key.
+    /// `ca-key`: the authority's private key.
     pub key: LocalFile,
 }
 

@@ -150,8 +150,8 @@ impl FromStr for Base {
                 "`${name}` is a yum variable, which has no value here: write the value itself"
             ));
         }
-        // Characters that the url crate does not escape although they are special in a shell or a
-        // kickstart.
+        // Refuse characters that the crate `url` does not escape although they are special in a
+        // shell or a kickstart.
         if let Some(c) = url
             .as_str()
             .chars()

@@ -64,8 +64,8 @@ fn each_upgrade_requires_a_minimum_patch() {
             &cluster(&[others], None),
             expected,
         );
-        // The order of a pair does not matter, because the lower version must not run next to the
-        // higher version either.
+        // The order of a pair does not matter: if one version must not run next to another version,
+        // the reverse is also true.
         if !expected.is_empty() {
             says(
                 others,

@@ -69,8 +69,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(true)
     }
 
-    /// Reads the overflow of a page if the overflow's length matches the page's elements. So a
-    /// wrong length in the header cannot cause a read that is longer than the elements require.
+    /// Reads the overflow of a page, but only if the overflow's length matches the page's elements.
+    /// A wrong length in the header therefore cannot cause a longer read than the elements require.
     fn overflow(&mut self, bytes: &mut Vec<u8>, header: Header, start: Offset) -> io::Result<bool> {
         let at = inside(start, 12);
         let span = u64::from(header.overflow) + 1;
@@ -97,8 +97,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             self.extend(bytes, end, start)?;
         }
         let extent = header.extent(bytes);
-        // bbolt rounds the size up to whole pages. Its early versions added a page even if the size
-        // was already a multiple of the page size.
+        // bbolt rounds the size up to whole pages. Early versions of bbolt added a page even if the
+        // size was already a multiple of the page size.
         let (least, most) = (extent.saturating_sub(1) / self.size, extent / self.size);
         if !(least..=most).contains(&u64::from(header.overflow)) {
             let expected = format!(

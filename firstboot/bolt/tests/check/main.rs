@@ -1,5 +1,5 @@
-//! Tests that good files have no faults, and that each fault of a damaged file is reported with its
-//! location.
+//! Tests that the check finds no faults in good files, and that it reports each fault of a damaged
+//! file with its location.
 
 mod damage;
 mod good;

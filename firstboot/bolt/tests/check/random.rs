@@ -33,7 +33,7 @@ proptest! {
         if cut {
             bytes.truncate(end.index(bytes.len()));
         }
-        // The lookup of one value also terminates, whether it finds the value or not.
+        // The lookup of one value also terminates, whether or not it finds the value.
         for (bucket, key) in [("tree", "b1"), ("tree", "a2"), ("empty", "x")] {
             let _ = bolt::get(&bytes[..], bytes.len() as u64, bucket.as_bytes(), key.as_bytes());
         }

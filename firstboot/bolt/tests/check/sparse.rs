@@ -1,5 +1,5 @@
-//! Tests that the memory and the time of a check do not depend on a file's actual or stated length.
-//! The files are long but almost empty.
+//! Tests that the memory use and the duration of a check do not depend on a file's actual or stated
+//! length. The files are long but almost empty.
 
 use std::collections::BTreeMap;
 use std::io;

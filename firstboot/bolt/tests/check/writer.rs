@@ -17,9 +17,9 @@ pub(crate) type Element = (u32, Vec<u8>, Vec<u8>);
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     bytes: Vec<u8>,
-    /// The ranges of bytes that a reader interprets: headers, tables and pointers. Keys and values
-    /// are excluded. The lengths of a page's last key and last value are also excluded, because no
-    /// element follows whose position would be wrong.
+    /// The ranges of bytes that a reader interprets: headers, tables and pointers. The ranges
+    /// exclude keys and values. The ranges also exclude the lengths of a page's last key and last
+    /// value, because no element follows whose position would be wrong.
     pub(crate) structure: Vec<std::ops::Range<usize>>,
 }
 
@@ -51,8 +51,7 @@ impl Writer {
         for (index, (flags, key, value)) in elements.iter().enumerate() {
             let row = start + 16 + index * 16;
             let last = index + 1 == elements.len();
-            // The bucket flag is excluded, because a bucket whose flag is missing is an ordinary
-            // key.
+            // Exclude the bucket flag, because a bucket whose flag is missing is an ordinary key.
             self.structure
                 .push(row + usize::from(*flags == 1)..row + if last { 8 } else { 16 });
             at += key.len();

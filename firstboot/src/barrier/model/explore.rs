@@ -85,7 +85,7 @@ pub(super) fn some(
                 explorer.end(&world, &mut found);
             }
             let mut faults = explorer.faults(&world);
-            // Faults are chosen rarely, because otherwise all of them would happen before the nodes
+            // Choose faults rarely, because otherwise all of them would happen before the nodes
             // agree on anything.
             if !faults.is_empty() && (done || random_below(25) == 0) {
                 steps = std::mem::take(&mut faults);
@@ -148,7 +148,7 @@ impl Explorer {
             })
     }
 
-    /// Checks one state against the requirements, and returns the first violation.
+    /// Checks one state against the requirements, and returns the first violation, if there is one.
     fn wrong(&self, world: &World) -> Option<String> {
         let count = self.names.len();
         let started: Vec<(usize, u8)> = (0..count)
@@ -177,7 +177,8 @@ impl Explorer {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
                 let theirs = nonces_of(*second);
                 // If a node abandoned a restore after all nodes had accepted it, the node runs in a
-                // different cluster from the nodes that continued. The next check covers that case.
+                // different cluster from the nodes that continued. The next check covers nodes in
+                // different clusters.
                 let both = ordered(*proposal) == 0 && ordered(*second) == 0;
                 if proposal != second && both && nonces.iter().zip(theirs).all(same_members) {
                     return Some(format!("n{at} runs in {nonces:?}, n{other} in {theirs:?}"));

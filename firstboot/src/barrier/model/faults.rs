@@ -65,8 +65,8 @@ impl Explorer {
                 after.crashes -= 1;
                 next.push(after);
             }
-            // The operator excludes the last node by a command on this node. As in run.rs, this
-            // node then gets a new nonce.
+            // The operator excludes the last node with a command on this node. As in run.rs, the
+            // node on which the operator runs the command gets a new nonce.
             let last = self.names.len() - 1;
             let node = self.node(world, at);
             if world.exclusions > 0 && at != last && node.without == 0 {

@@ -1,6 +1,6 @@
-//! A model checker for members that lose their data. At any moment, and while any other members are
-//! down, the data can be deleted or replaced with an older copy or with another member's data. The
-//! checker proves that an elected leader never lacks an acknowledged write.
+//! A model checker for members that lose their data. A member's data can be deleted, or replaced
+//! with an older copy or with another member's data, at any moment, even while other members are
+//! down. The checker proves that an elected leader never lacks an acknowledged write.
 //!
 //! The model includes only the relevant parts of raft. A log is a list of writes. A majority of the
 //! voters, if they run, can elect the voter with the newest log among them. The leader adds a
@@ -81,8 +81,8 @@ impl World {
         }
     }
 
-    /// Returns the voters that run. etcd reads its own member id from its WAL, so a voter runs only
-    /// if the WAL is the voter's own.
+    /// Returns the voters that are running. etcd reads its own member id from its WAL, so a voter
+    /// runs only if the WAL is the voter's own.
     fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()
     }

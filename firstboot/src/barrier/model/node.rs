@@ -24,8 +24,8 @@ pub(super) struct Node {
     pub(super) started: Option<u8>,
     /// The number of the snapshot that the node was ordered to restore, or 0 without an order.
     pub(super) ordered: u8,
-    /// While the node has an order, the proposal from which the data on its disk came, and the
-    /// node's nonce in that proposal.
+    /// The proposal from which the data on the node's disk came, and the node's nonce in that
+    /// proposal. The value exists only while the node has an order.
     pub(super) data: Option<(u8, u8)>,
     pub(super) seen: Vec<ModelMessage>,
 }

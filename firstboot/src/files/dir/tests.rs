@@ -115,8 +115,7 @@ impl Bed {
             } else {
                 String::new()
             };
-            // The number of hard links is omitted, because a hard link in the volume changes this
-            // number.
+            // Omit the number of hard links, because a hard link in the volume changes this number.
             picture.push((
                 path,
                 attributes.mode(),
@@ -133,8 +132,8 @@ impl Bed {
 /// An operation of firstboot on a path.
 type Deed = (&'static str, fn(&Path) -> bool);
 
-/// The operations. Each returns `true` if it succeeds, whether it uses the planted entry or
-/// replaces it.
+/// The operations. Each operation returns `true` if it succeeds, whether it uses the planted entry
+/// or replaces it.
 const DEEDS: [Deed; 13] = [
     ("read a file", |at| files::read(at).is_ok()),
     ("read a file that may be missing", |at| {
@@ -204,7 +203,7 @@ fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'stat
 fn no_planted_entry_changes_anything_outside_or_blocks() {
     for (what, deed) in DEEDS {
         for planted in ALL {
-            // The entry is planted at the path itself, at its temporary name, or at a folder on the
+            // Plant the entry at the path itself, at its temporary name, or at a folder on the
             // path.
             for (place, at) in [
                 ("x", "x"),

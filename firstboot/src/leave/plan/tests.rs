@@ -116,8 +116,7 @@ fn a_member_stays_while_another_member_is_unhealthy() {
 }
 
 proptest! {
-    /// Every observation that leads to a removal leaves a cluster whose voters are all healthy and
-    /// therefore have a quorum.
+    /// Every removal leaves a cluster whose voters are all healthy and therefore have a quorum.
     #[test]
     fn no_removal_breaks_a_quorum(
         lists in prop::collection::vec((any::<bool>(), prop::collection::vec(0..3_u8, 7)), 0..7),

@@ -28,8 +28,8 @@ pub(super) fn is_iso(disk: &Disk) -> bool {
 /// Returns the content of the file, or `None` if the disk does not contain the file.
 pub(super) fn read(disk: &Disk, path: &str) -> Result<Option<Vec<u8>>> {
     let mut trees = trees(disk)?;
-    // The primary tree contains the Rock Ridge names and the plain names. Try the primary tree
-    // before a Joliet tree, which a disk without Rock Ridge may contain in addition.
+    // Try the primary tree, which contains the Rock Ridge names and the plain names, before a
+    // Joliet tree, which the disk may also contain.
     trees.sort_by_key(|tree| tree.names);
     for tree in trees {
         if let Some(content) = tree.read(path)? {
@@ -97,8 +97,8 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
 }
 
 impl Entry {
-    /// Parses a directory record (ECMA-119, 9.1). Its numbers are stored in both byte orders,
-    /// little-endian first.
+    /// Parses a directory record (ECMA-119, 9.1). The numbers in a record are stored in both byte
+    /// orders, little-endian first.
     fn parse(record: &[u8]) -> Result<Self> {
         let attributes: [u8; 1] = array(record, 1)?;
         let flags: [u8; 1] = array(record, 25)?;

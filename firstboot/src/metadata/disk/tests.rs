@@ -21,7 +21,7 @@ fn fat(
         for name in folders.split('/').filter(|name| !name.is_empty()) {
             folder = folder.create_dir(name).unwrap();
         }
-        // Entries that firstboot must skip: a deleted file, and other files.
+        // Add entries that firstboot must skip: a deleted file and other files.
         folder.create_file("removed with a long name").unwrap();
         folder.remove("removed with a long name").unwrap();
         for number in 0..others {
@@ -205,7 +205,7 @@ fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8>
         let file = record(&name, false, 21, content.len(), fields);
         put(sector, 0, &[own.clone(), own, file].concat());
     }
-    // The continuation area of the Rock Ridge fields.
+    // Write the continuation area of the Rock Ridge fields.
     put(22, 100, b"NM\x0a\x01\0-data");
     put(21, 0, content);
     image

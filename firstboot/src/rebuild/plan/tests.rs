@@ -305,7 +305,7 @@ fn a_log_that_may_have_v2_requests_is_compacted_before_3_7_joins() {
         ("3.7.3", "3.6.16", [101, 100], &compact),
         ("3.7.3", "3.6.16", [101, 101], &goes_on),
         ("3.6.16", "3.6.16", [9, 9], &goes_on),
-        // These members run 3.7, so they have already read the log.
+        // These members run etcd 3.7, so they have already read the log.
         ("3.7.3", "3.7.3", [9, 9], &goes_on),
     ] {
         assert_eq!(

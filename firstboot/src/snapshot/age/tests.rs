@@ -1,5 +1,5 @@
 //! Tests that encryption and decryption are compatible with each other and, if the `age` program is
-//! installed, with that program. tests/tools.sh installs it.
+//! installed, with that program. tests/tools.sh installs this program.
 
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
@@ -227,7 +227,7 @@ fn the_recipients_stanza_must_be_valid() {
     );
 }
 
-/// If none of the secret keys decrypts the file, the file need not be damaged.
+/// A file that none of the secret keys decrypts is not necessarily damaged.
 #[test]
 fn a_wrong_identity_is_distinguished_from_a_damaged_header() {
     let error = opened(&sealed(b"x", &[OTHER, OTHER]), &SECRET).unwrap_err();

@@ -169,7 +169,7 @@ fn other_formats_are_refused_with_a_remedy() {
     assert!(
         open(&encoded(b"x", true, false)).unwrap() && open(&encoded(b"x", true, true)).unwrap()
     );
-    // Output of pzstd starts with a skippable frame.
+    // The output of pzstd starts with a skippable frame.
     let skipped = [
         &[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4],
         &encoded(&database(2, 0), true, false)[..],

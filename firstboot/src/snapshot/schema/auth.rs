@@ -17,7 +17,7 @@ const ROOT: &[u8] = b"root";
 /// the reader does not check whether the roles of all users exist.
 const REMEMBERED: usize = 1 << 17;
 
-/// The entries that have been read so far. `authRoles` is read before `authUsers`.
+/// The entries that have been read so far. The reader reads `authRoles` before `authUsers`.
 #[derive(Debug, Default)]
 pub(super) struct Auth {
     pub(super) enabled: bool,

@@ -34,8 +34,8 @@ impl History {
         self.last = Some(revision);
     }
 
-    /// Records a revision without content. `etcdutl snapshot restore --bump-revision` creates such
-    /// a revision, and marks all revisions up to it as compacted.
+    /// Records a revision without content. `etcdutl snapshot restore --bump-revision` creates a
+    /// revision without content, and marks all revisions up to this revision as compacted.
     pub(super) fn empty(&mut self, revision: Revision, place: Offset) {
         self.empty = Some((revision, place));
     }

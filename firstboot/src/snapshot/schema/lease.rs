@@ -42,7 +42,7 @@ pub(super) fn alarm_fault(key: &[u8], value: &[u8]) -> Option<&'static str> {
         return Some("an empty value for the alarm");
     }
     // The known alarms are NOSPACE and CORRUPT. At a client's request, etcd 3.4 raises an alarm
-    // without a kind, and is never healthy again.
+    // without a kind, after which the member is never healthy again.
     let known = matches!(alarm(key), Ok((_, 1 | 2)));
     (!known).then_some("a member's alarm, as etcd encodes it")
 }

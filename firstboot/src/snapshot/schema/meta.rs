@@ -110,7 +110,7 @@ impl Meta {
             () if self.term.is_some() && self.index.is_none() => {
                 Some("`consistent_index`, because there is a `term`")
             }
-            // Since 3.5, etcd writes the index and the term together.
+            // From 3.5 on, etcd writes the index and the term together.
             () if self.storage.is_some() && self.term.is_none() => {
                 Some("`term`, because there is a `storageVersion`")
             }

@@ -84,7 +84,7 @@ impl<'a> Record<'a> {
         if modified != revision.main {
             return Some("the mod_revision in the entry's key");
         }
-        // Each put increments the version and has a new revision.
+        // Each put of a key increments the key's version and has a new revision.
         let fits = created >= 1 && version >= 1 && version - 1 <= modified - created;
         (!fits).then_some("a create_revision of at least 1, and a version not above mod_revision - create_revision + 1")
     }

@@ -46,7 +46,7 @@ fn read(entries: &[(&str, &[u8], &[u8])]) -> (DatabaseContents, Vec<String>) {
     )
 }
 
-/// Adds the entries that every valid etcd database contains to these entries.
+/// Returns these entries together with the entries that every valid etcd database contains.
 fn with<'a>(entries: &[(&'a str, &'a [u8], &'a [u8])]) -> Entries<'a> {
     [
         entries,

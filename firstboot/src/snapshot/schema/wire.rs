@@ -55,7 +55,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Returns the fields of a message in which only the field with the number `repeated` may occur
-    /// more than once. With 0, no field may occur more than once.
+    /// more than once. If `repeated` is 0, no field may occur more than once.
     pub(super) fn of(bytes: &'a [u8], repeated: u64) -> Self {
         Self {
             rest: bytes,
@@ -143,15 +143,15 @@ mod tests {
             Ok(vec![two, (2, Value::Bytes(b""))])
         );
         for wrong in [
-            &[0x12, 2, b'a', b'b', 0x12, 0][..],                     // twice
-            &[0x12, 0, 0x08, 1],                                     // descending
-            &[0x08, 0],                                              // a default
-            &[0x08, 0x80, 0],       // a number in more bytes than needed
-            &[0x88, 0, 1],          // a tag in more bytes than needed
-            &[0x08],                // truncated
-            &[0x12, 3, b'a', b'b'], // truncated
-            &[0x0D, 0, 0, 0, 0],    // a kind that etcd does not use
-            &[0x00, 1],             // field 0
+            &[0x12, 2, b'a', b'b', 0x12, 0][..], // a field that occurs twice
+            &[0x12, 0, 0x08, 1],                 // fields in descending order
+            &[0x08, 0],                          // a field with its default value
+            &[0x08, 0x80, 0],                    // a number in more bytes than needed
+            &[0x88, 0, 1],                       // a tag in more bytes than needed
+            &[0x08],                             // a truncated number
+            &[0x12, 3, b'a', b'b'],              // a truncated string
+            &[0x0D, 0, 0, 0, 0],                 // a kind that etcd does not use
+            &[0x00, 1],                          // a field with the number 0
             &[0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 2], // more than 64 bits
         ] {
             assert_eq!(all(wrong, 0), Err(Malformed), "{wrong:?}");

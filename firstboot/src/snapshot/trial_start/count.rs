@@ -1,4 +1,4 @@
-//! Computes the values that a running etcd reports from the file: the number of live keys, and the
+//! Computes from the file the values that a running etcd reports: the number of live keys, and the
 //! hash.
 
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ pub(super) struct Counted {
     pub(super) hash: u32,
 }
 
-/// Reads the file as many times as needed.
+/// Computes the values, and reads the file as many times as needed.
 pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let (pages, form) = match verified.digest {

@@ -28,9 +28,10 @@ pub(super) struct Budget {
     pub(super) documents: u8,
     /// The number of rollbacks by an operator.
     pub(super) rollbacks: u8,
-    /// Boots of the old system of a machine that the server would install.
+    /// The number of times that a machine boots its old system although the server would install
+    /// the machine.
     pub(super) missed: u8,
-    /// Requests to the server, or restarts after them, that fail.
+    /// The number of requests to the server, or of restarts after a request, that fail.
     pub(super) refusals: u8,
 }
 

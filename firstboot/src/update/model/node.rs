@@ -87,8 +87,8 @@ pub(super) enum Service {
     /// The service waits for a healthy member, replaces the CA, and looks for a turn that the node
     /// held before it lost its disk.
     FindTurn,
-    /// The service has read that the node has the turn. With a wrong rule, the service has not read
-    /// the turn, and has not found an order.
+    /// The service has read that the node has the turn. `None` is for a wrong rule: the service has
+    /// found no order, and has not read the turn yet.
     Return(Option<UpdateKeys>),
     /// The service takes the restart lock, unless the turn has changed.
     Claim(KeyState<UpdateTurn>),

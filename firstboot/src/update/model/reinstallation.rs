@@ -25,7 +25,7 @@ impl Model {
     }
 
     /// Returns the states after a machine that is off has booted. A machine that the server
-    /// installs can miss the server, and boots its old system then.
+    /// installs may fail to reach the server, and then boots its old system.
     pub(super) fn boots(world: &World, at: usize) -> Vec<World> {
         let mut from_disk = world.clone();
         from_disk.nodes[at].boots();
@@ -55,7 +55,7 @@ impl Model {
         Some(after)
     }
 
-    /// Returns the violation if the server would install a machine at any time, without an order.
+    /// Returns a violation if the server would install a machine that does not have an order.
     pub(super) fn forgotten_request(&self, world: &World) -> Option<String> {
         let mut nodes = world.nodes.iter().zip(&self.names);
         let forgotten =

@@ -206,7 +206,7 @@ fn the_reason_why_a_newer_image_is_not_installed_is_shown() {
         UpdateKeys::default(),
         &["image: 6"],
     );
-    // The halt is also in etcd, so it must be shown only once.
+    // etcd also contains the halt, so the summary must show the halt only once.
     says(
         with(look(Some(7), Some(6), Some("halted [update-halted]"))),
         UpdateKeys {

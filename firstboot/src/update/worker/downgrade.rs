@@ -67,8 +67,8 @@ pub(super) fn target(state: &UpdateState, own: &ThisNode) -> Result<EtcdVersion>
     }
 }
 
-/// Prepares the cluster for this etcd version on this node, if the state of these members requires
-/// it. Returns the remaining step, which is never [`NextStep::Enable`].
+/// Prepares the cluster for this etcd version on this node, if the members' state requires a
+/// preparation. Returns the remaining step, which is never [`NextStep::Enable`].
 pub(super) async fn make_ready(
     state: &mut UpdateState,
     target: EtcdVersion,
@@ -78,8 +78,7 @@ pub(super) async fn make_ready(
     if step != NextStep::Enable {
         return Ok(step);
     }
-    // Write the minor version first, so that after a power cut, the node knows that it must cancel
-    // the downgrade.
+    // Write the minor version first, so that the node cancels the downgrade even after a power cut.
     let minor = target.minor;
     state.downgrade = Some(minor);
     state.write()?;
@@ -217,11 +216,11 @@ async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
 /// again if an operator has released it. A downgrade to another minor version does not belong to
 /// this order.
 ///
-/// etcd cannot compare the turn in the request that cancels. An operator may release the turn
-/// between the check and that request, and another node may take the turn and enable a downgrade to
-/// the same minor version. In this case, the request cancels the other node's downgrade, and that
-/// node enables the downgrade again, or its update waits. The request also cancels a downgrade to
-/// the same minor version that an operator enabled.
+/// etcd cannot check the turn in the same request in which it cancels the downgrade. An operator
+/// may release the turn between the check and the request, and another node may take the turn and
+/// enable a downgrade to the same minor version. In this case, the request cancels the other node's
+/// downgrade, and that node enables the downgrade again, or its update waits. The request also
+/// cancels a downgrade to the same minor version that an operator enabled.
 ///
 /// # Errors
 /// Returns a "not ready" error if another node has the turn.

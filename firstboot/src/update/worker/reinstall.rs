@@ -25,11 +25,11 @@ use crate::reason::ReasonId;
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time for which the node repeats the withdrawal of its request.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(600);
-/// The time in which a server that switches the machine must have done so. `builder serve` waits up
-/// to 120 s for each of its four calls.
+/// The time within which a server with `--power` has switched the machine off and on. `builder
+/// serve` waits up to 120 s for each of its four calls.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Stops etcd. From then on the server may be asked to install the machine.
+/// Stops etcd. After this step, the node may ask the server to install the machine.
 pub(super) fn begin(state: &mut UpdateState) -> Result<()> {
     say(format!(
         "stopping etcd, and asking the server to install this machine again with the image {}",
@@ -43,7 +43,8 @@ pub(super) fn begin(state: &mut UpdateState) -> Result<()> {
 /// the node does not restart, the order ends on the old system.
 pub(super) fn restart_into_installer(state: &mut UpdateState) -> Result<()> {
     let _lock = Lock::take()?;
-    // A server with `--power` switches the machine off without a signal to the system.
+    // Flush all file systems, because a server with `--power` switches the machine off without a
+    // shutdown.
     nix::unistd::sync();
     let why = match ask_patiently(state, ReinstallRequest::Install, ASK_TIMEOUT) {
         Ok(answer) => {

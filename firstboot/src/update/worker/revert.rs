@@ -26,20 +26,21 @@ use crate::systemd;
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// The time after which the previous image is restored even if no member has answered.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The time after which every decision on the cluster version that the leader made while this
-/// member was running is visible. The leader decides every 4 s (etcd's monitorVersionInterval).
+/// The time to wait until the leader's last decision on the cluster version is visible. The leader
+/// may have made this decision while this member was still running. The leader decides every 4 s
+/// (etcd's monitorVersionInterval).
 const DECISION_TIME: Duration = Duration::from_secs(6);
 
-/// The possibility of a return to the previous etcd, for a member whose image failed.
+/// Whether a member whose image failed can return to its previous etcd.
 pub(super) enum RevertOption {
     /// The previous etcd can start with the member's data. The current etcd has been stopped.
     Possible,
-    /// etcd of the previous image would not start, for this reason.
+    /// The etcd of the previous image would not start, for this reason.
     Impossible(Reason),
 }
 
-/// Waits until this older etcd may replace this node's etcd, and until the cluster can do without
-/// this member.
+/// Waits until this older etcd may replace this node's etcd, and until the cluster can spare this
+/// member.
 pub(super) fn wait_until_revertible(
     state: &mut UpdateState,
     target: EtcdVersion,

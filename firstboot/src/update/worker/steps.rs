@@ -37,8 +37,8 @@ pub(super) fn say(line: impl AsRef<str>) {
     }
 }
 
-/// Compares the new image with its file list once more, and keeps the files that it replaces. Does
-/// nothing for a rollback.
+/// Compares the new image with its file list once more, and keeps the files that the new image
+/// replaces. Does nothing for a rollback.
 pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
     let Some(release) = &state.order.release else {
         return Ok(());
@@ -127,8 +127,8 @@ pub(super) fn stop() -> Result<()> {
             .get("ActiveState")
             .is_some_and(|state| state != "inactive"))
     };
-    // Stop only active units. At boot, neither unit is active yet, and stopping it would remove its
-    // queued start job.
+    // Stop only active units. At boot, neither unit is active yet, and stopping a unit would remove
+    // its queued start job.
     if is_up(UNIT)? {
         systemd::stop(UNIT)?;
     }

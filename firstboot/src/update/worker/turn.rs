@@ -58,8 +58,7 @@ pub(super) async fn may_begin(
         return Ok(TurnDecision::Wait(why));
     }
     if decision == TurnDecision::Take {
-        // Write the state first, so that the node still knows after a power cut that it may have
-        // the turn.
+        // Write the state first, so that the node releases the turn even after a power cut.
         state.turn = true;
         state.write()?;
         if !update_keys
@@ -90,8 +89,9 @@ pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Turn
     })
 }
 
-/// Returns the shared state, and the decision on whether this node may take the turn, or use its
-/// turn, if the cluster can spare this member.
+/// Returns the shared state, and the decision on whether this node may take the turn or use the
+/// turn that it already has. The decision also depends on whether the cluster can spare this
+/// member.
 async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, UpdateKeys, TurnDecision)> {
     let credentials = installed_credentials()?;
     // Query any member for a rollback, because a node whose etcd is not running can also be rolled

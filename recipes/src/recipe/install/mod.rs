@@ -31,7 +31,7 @@ pub struct Install {
     pub repomd_sha256: Option<Sha256>,
     /// Additional repositories, for the installation and on the node.
     pub repos: Vec<Repo>,
-    /// The URLs of the folder image/. If there are none, the installer uses the folder of the
+    /// The URLs of the folder image/. If the list is empty, the installer uses the folder of the
     /// kickstart (`inst.ks=`).
     pub servers: Vec<Base>,
     /// The disk to install on. `None` means the first disk that the installer finds.

@@ -1,5 +1,5 @@
-//! Names of time zones, locales and keymaps. Only names that CentOS 7.9's installer supports are
-//! accepted, because the installer silently replaces any other name.
+//! Names of time zones, locales and keymaps. The reader accepts only names that CentOS 7.9's
+//! installer supports, because the installer silently replaces any other name.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Packages in addition to the image's own.
+//! The packages that a recipe adds to the image's own packages.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,12 +8,12 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
     text: String,
-    /// The place in the recipe that names the package.
+    /// The position of the package's name in the recipe.
     pub span: Range<usize>,
 }
 
 impl Package {
-    /// Returns the same package with its place in the recipe.
+    /// Returns the same package with its position in the recipe.
     pub(super) fn at(self, span: Range<usize>) -> Self {
         Self { span, ..self }
     }

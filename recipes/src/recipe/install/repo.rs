@@ -21,7 +21,7 @@ pub struct Repo {
     /// The digest of the repository's `repodata/repomd.xml`.
     pub repomd_sha256: Option<Sha256>,
     /// The key that signs the repository's packages. `None` means that yum on the node does not
-    /// check their signatures.
+    /// check the signatures of the packages.
     pub key: Option<RepoKey>,
 }
 
@@ -66,11 +66,11 @@ impl FromStr for RepoName {
                 "expected letters, digits and any of _ . : -, as in \"updates\"".to_owned(),
             );
         }
-        // anaconda uses the name "anaconda" for the tree. If it cannot fetch the tree's metadata, a
-        // repository with the product's name becomes the base repository in place of the tree
-        // (yumpayload.py, _refreshBaseRepo). anaconda removes repositories that it considers to
-        // contain sources or unfinished releases (updateBaseRepo). "main" and "base" are sections
-        // of the node's own file.
+        // anaconda uses the name "anaconda" for the tree. If anaconda cannot fetch the tree's
+        // metadata, a repository with the product's name becomes the base repository in place of
+        // the tree (yumpayload.py, _refreshBaseRepo). anaconda removes repositories that it
+        // considers to contain sources or unfinished releases (updateBaseRepo). "main" and "base"
+        // are sections of the node's own file.
         let taken = ["anaconda", "main", "base", "centos"];
         if taken.contains(&text) {
             return Err(format!(
@@ -96,7 +96,7 @@ impl fmt::Display for RepoName {
     }
 }
 
-/// Reads the repositories in `[[install.repo]]`. By default, these are the repositories that belong
+/// Reads the repositories in `[[install.repo]]`. By default, returns the repositories that belong
 /// to the trees.
 pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) -> Vec<Repo> {
     let Some(table) = table.filter(|table| table.place("repo").is_some()) else {

@@ -100,7 +100,7 @@ fn snapshots_can_be_compressed_and_encrypted_for_recipients() {
         &with("age = [\"AGE-SECRET-KEY-1X\"]"),
         "this is a secret key",
     );
-    // The finding marks the place of the wrong recipient.
+    // The finding marks the position of the wrong recipient.
     let text = with(&format!(
         "age = [\n  \"{ONE}\",\n  \"{}\",\n]",
         TWO.replace('k', "m")

@@ -6,7 +6,8 @@ use super::*;
 
 const PAGE: &str = include_str!("../../../../docs/recipe.md");
 
-/// The common prefix of all ed25519 keys, which is the only part of a key that the page shows.
+/// The common prefix of all ed25519 keys, which is the only part of a key that docs/recipe.md
+/// shows.
 const SHORT: &str = "AAAAC3NzaC1lZDI1NTE5AAAA";
 
 /// Every section.
@@ -59,8 +60,8 @@ fn asked() -> BTreeMap<String, BTreeSet<String>> {
         .collect()
 }
 
-/// Returns the keys of each section of the page: the names in the first column of the section's
-/// tables, and its subsections.
+/// Returns the keys of each section of docs/recipe.md: the names in the first column of the
+/// section's tables, and its subsections.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let mut sections: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let (mut section, mut in_table) = (String::new(), false);
@@ -114,7 +115,7 @@ fn the_manual_lists_exactly_the_keys_that_the_reader_requests() {
     }
 }
 
-/// Reads each example on the page, with the missing sections added.
+/// Reads each example in docs/recipe.md, with the missing sections added.
 #[test]
 fn each_example_in_the_manual_is_valid() {
     let examples: Vec<&str> = PAGE
@@ -141,7 +142,7 @@ fn each_example_in_the_manual_is_valid() {
                 ),
             ),
         ];
-        // The key is shortened on the page.
+        // Complete the key, which docs/recipe.md shortens.
         let key = format!("{SHORT}IHJ1c3R5a2V5cnVzdHlrZXlydXN0eWtleXJ1c3R5a2V5");
         let mut text = example.replace(&format!("{SHORT}…"), &key);
         for (section, lines) in needed {

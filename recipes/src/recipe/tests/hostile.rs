@@ -1,4 +1,5 @@
-//! Tests that no text makes the reader panic, and that each finding marks a place within the text.
+//! Tests that no text makes the reader panic, and that each finding marks a position within the
+//! text.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -199,7 +200,7 @@ fn no_truncated_file_makes_the_reader_panic() {
     }
 }
 
-/// Returns the last character boundary at or before a place.
+/// Returns the last character boundary at or before a position.
 fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len()))
         .rev()

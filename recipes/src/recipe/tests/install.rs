@@ -63,7 +63,7 @@ fn a_recipe_without_updates_is_warned_about() {
         );
         assert!(repos(install).is_empty());
     }
-    // [[install.repo]] replaces the default.
+    // The repositories in `[[install.repo]]` replace the default repository.
     let one = |name: &str, url: &str| {
         format!("{GOOD}\n[[install.repo]]\nname = \"{name}\"\nurls = [\"{url}\"]")
     };
