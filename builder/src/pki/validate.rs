@@ -114,6 +114,9 @@ pub(crate) enum Mismatch {
     /// The private key next to the certificate does not match.
     #[error("it does not match the key next to it")]
     WrongKey,
+    /// The certificate is not for the recorded key that the node generated.
+    #[error("it is not for the key that the node generated")]
+    NotNodesKey,
     /// The certificate has expired.
     #[error("it expired on {}", utc(*.0))]
     Expired(OffsetDateTime),
@@ -223,14 +226,14 @@ pub(super) fn mismatches(
     };
     let leaf = &chain[0];
     let mut out = Vec::new();
-    let public = match key {
-        ExpectedKey::Private(pem) => pem.map(public_half),
-        ExpectedKey::Public(der) => Some(Ok(der.to_vec())),
+    let (public, wrong_key) = match key {
+        ExpectedKey::Private(pem) => (pem.map(public_half), Mismatch::WrongKey),
+        ExpectedKey::Public(der) => (Some(Ok(der.to_vec())), Mismatch::NotNodesKey),
     };
     match public {
         None => out.push(Mismatch::NoKey),
         Some(Err(why)) => out.push(Mismatch::KeyUnreadable(why)),
-        Some(Ok(public)) if public != leaf.public_key => out.push(Mismatch::WrongKey),
+        Some(Ok(public)) if public != leaf.public_key => out.push(wrong_key),
         Some(Ok(_)) => {}
     }
     out.extend(names(leaf, requirements));

@@ -98,6 +98,20 @@ fn approve(ours: &Provisioning, words: &[&str]) -> Result<String> {
     programs::run_builder(&[&["pki", "approve", &pki], words].concat())?.ok()
 }
 
+/// Approves the key that waits for an operator, if the node has printed the same key.
+pub(crate) fn approve_printed(ours: &Provisioning, name: &str, printed: &str) -> Result<()> {
+    let shown = approve(ours, &[name])?;
+    let key = shown.lines().next().and_then(|line| {
+        line.strip_prefix(&format!("{name} is waiting for the approval of the key "))
+    });
+    let key = key.with_context(|| format!("no key of {name} is waiting: {shown}"))?;
+    ensure!(
+        printed.contains(&format!(" for the key {key}")),
+        "{name} has not printed the key {key}:\n{printed}"
+    );
+    approve(ours, &[name, key]).map(drop)
+}
+
 fn cluster() -> Result<()> {
     let (ours, recipe) = built_with("")?;
     let server = served(&ours, &recipe, &["--approve"])?;
@@ -114,24 +128,11 @@ fn cluster() -> Result<()> {
         let waits = "journalctl --no-pager -u firstboot | grep -qF '[key-not-approved]'";
         host.wait_for(waits, TIMEOUT)?;
         let journal = host.journal("firstboot")?;
-        let key = journal
-            .lines()
-            .find_map(|line| line.split_once(" for the key "))
-            .context("the node does not print its key")?
-            .1
-            .trim();
-        let shown = approve(&ours, &[name])?;
-        ensure!(
-            shown.contains(&format!(
-                "{name} is waiting for the approval of the key {key}"
-            )),
-            "{shown}"
-        );
         ensure!(
             !ours.pki().join(format!("nodes/{name}/server.crt")).exists(),
             "{name} has certificates before an operator approved its key"
         );
-        approve(&ours, &[name, key])?;
+        approve_printed(&ours, name, &journal)?;
     }
     for host in &hosts {
         wait_healthy(host, 3, TIMEOUT)?;

@@ -104,8 +104,16 @@ fn another_key_is_refused_until_it_is_approved() {
         "an approved key is not enrolled yet"
     );
     folder.enrol("etcd-1", &second).unwrap();
-    let (new, _) = folder.certificates().unwrap();
+    let mut pki = folder.open(now()).unwrap();
+    let issued = pki.certificates(&Node::new("etcd-1").at(101)).unwrap();
+    let (new, _) = issued.unwrap();
     assert!(new.server != old.server && new.ca == old.ca);
+    let events: Vec<String> = pki.events.iter().map(Event::to_string).collect();
+    assert!(
+        events[0].contains("replaced, because it is not for the key that the node generated"),
+        "{events:?}"
+    );
+    drop(pki);
     // An approval covers only one change.
     let error = folder.enrol("etcd-1", &first).unwrap_err();
     assert!(matches!(error, PkiError::KeyNotApproved { .. }), "{error}");

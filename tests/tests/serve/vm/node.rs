@@ -1,8 +1,9 @@
 //! A virtual machine that becomes a node, and a shell on it.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tests::cluster::Provisioning;
 use tests::harness::tail;
 use tests::netboot::Machine;
@@ -49,9 +50,24 @@ impl Node {
         }
     }
 
+    /// Replaces the disk of the machine, which is off, with an empty one.
+    pub(super) fn blank_disk(&self) -> Result<()> {
+        ensure!(self.running.is_none(), "{} is on", self.name);
+        self.machine.blank()
+    }
+
+    pub(super) fn ip(&self) -> Result<Ipv4Addr> {
+        Ok(self.address.parse()?)
+    }
+
+    /// Returns everything that the machine has printed since it was switched on.
+    pub(super) fn console(&self) -> String {
+        self.machine.console()
+    }
+
     /// Returns the end of the machine's console output.
     pub(super) fn tail(&self) -> String {
-        format!("--- {}\n{}\n", self.name, tail(&self.machine.console(), 40))
+        format!("--- {}\n{}\n", self.name, tail(&self.console(), 40))
     }
 
     /// Runs a script with a login shell as root on the node, by ssh from the provisioning server.
