@@ -55,6 +55,7 @@ demo: tools build
 test: tools lint build
 	tests/run.sh
 
+test-all: TOOLS := all
 test-all: tools lint build
 	ETCD_IMAGE_ALL=1 tests/run.sh
 

@@ -54,6 +54,7 @@ async fn follow_records(state: &Arc<ServerState>) {
         tokio::time::sleep(LOOK_INTERVAL).await;
         let pages = &state.board.pages;
         if !pages.are_open() {
+            shown.clear();
             continue;
         }
         let looking = Arc::clone(state);
@@ -76,8 +77,9 @@ async fn follow_members(state: &Arc<ServerState>) {
     let Some(desk) = &state.board.desk else {
         return;
     };
+    let mut desk = desk.clone();
     loop {
-        let report = Report::ask(desk, Comparison::Skip).await;
+        let report = Report::ask_again(&mut desk, Comparison::Skip).await;
         state.board.set_report(report);
         tokio::time::sleep(ASK_INTERVAL).await;
     }

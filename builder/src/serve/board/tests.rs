@@ -8,7 +8,8 @@ use members::survey::{Row, Verdict};
 
 use super::access::Access;
 use super::client_ca::tests::TestCa;
-use super::html::{Escaped, fragment, page};
+use super::elements::Escaped;
+use super::html::{fragment, page};
 use super::metrics;
 use super::view::{Machine, MachineStage, View};
 use crate::serve::client_request::ClientRequest;
@@ -61,6 +62,7 @@ fn hostile_texts_are_escaped_everywhere() {
         message: Some(HOSTILE.to_owned()),
         power: Some(PowerResult {
             text: HOSTILE.to_owned(),
+            at: HOSTILE.to_owned(),
             failed: true,
         }),
         document: Some(HOSTILE.to_owned()),
@@ -127,7 +129,7 @@ fn the_page_names_its_language_tables_and_columns() {
         "scope=\"row\"",
         "<noscript><meta http-equiv=\"refresh\"",
         "3.6.14",
-        "12/-",
+        "12 <small>client port</small>",
         "leader",
     ] {
         assert!(text.contains(expected), "{expected} in {text}");
