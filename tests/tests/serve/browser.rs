@@ -38,7 +38,7 @@ const PICTURES: &str = "ETCD_IMAGE_SCREENSHOTS";
 const LIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The widths at which the layout is about to change, and the width to which a page at 1280 pixels
 /// shrinks if it is magnified by four, in CSS pixels.
-const OTHER_WIDTHS: [u32; 3] = [320, 960, 961];
+const OTHER_WIDTHS: [u32; 3] = [320, 1200, 1201];
 
 /// The number of CSS pixels by which the page is wider than the screen.
 const OVERFLOW: &str =
