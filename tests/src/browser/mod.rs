@@ -24,6 +24,8 @@ use crate::run;
 /// The time limit for the start of the driver, and for one command. A loaded machine needs a while
 /// to start a browser.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// The number of times that a function is run again because the page was loaded again.
+const MAX_RELOADS: u32 = 2;
 /// The height of a screen, in CSS pixels.
 const HEIGHT: u32 = 900;
 /// The options with which Chromium runs as root, and sends nothing on its own.
@@ -131,13 +133,19 @@ impl Browser {
         self.command("Emulation.setEmulatedMedia", &media).map(drop)
     }
 
-    /// Runs a function body in the page, and returns its result or the result of its promise.
+    /// Runs a function body in the page, and returns its result or the result of its promise. A page
+    /// that reloads itself ends the function, which is then run again.
     pub fn evaluate(&self, script: &str) -> Result<Value> {
-        self.ask(
-            Method::POST,
-            "/execute/sync",
-            &json!({ "script": script, "args": [] }),
-        )
+        let body = json!({ "script": script, "args": [] });
+        let run = || self.ask(Method::POST, "/execute/sync", &body);
+        let mut answer = run();
+        for _ in 0..MAX_RELOADS {
+            match answer {
+                Err(error) if error.to_string().contains("aborted by navigation") => answer = run(),
+                _ => break,
+            }
+        }
+        answer
     }
 
     /// Returns the visible text of the element with this id.

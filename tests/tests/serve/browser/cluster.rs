@@ -64,7 +64,8 @@ fn built() -> Result<Provisioning> {
 
 /// Installs the machines, the first of them in its second attempt.
 fn provisioned(ours: &Provisioning, page: &Page) -> Result<Vec<Host>> {
-    page.check("waiting", &["3 allowed", "✕ NO QUORUM"])?;
+    page.follows(&["✕ NO QUORUM"], MEMBERS_TIMEOUT)?;
+    page.check("waiting", &["3 allowed", "0 of 3 members are healthy"])?;
     let mut hosts = Vec::new();
     for name in ["etcd-1", "etcd-2", "etcd-3"] {
         hosts.push(ours.machine(name)?);
