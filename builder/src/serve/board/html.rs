@@ -55,7 +55,10 @@ fn overview(view: &View) -> String {
         let count = count.count();
         (count > 0).then(|| chip(tone(stage), &format!("{count} {}", stage.word())))
     });
-    known.push(("Machines", stages.collect::<Vec<_>>().join(" ")));
+    known.push((
+        "Machines, by their last stage",
+        stages.collect::<Vec<_>>().join(" "),
+    ));
     if let Some(report) = &view.report {
         known.extend(progress(report));
     }
@@ -81,7 +84,7 @@ fn machines(machines: &[Machine]) -> String {
     let mut table = Table::new(
         "Machines",
         &[
-            "Machine", "Stage", "Since", "Message", "Address", "Image", "Attempts", "Document",
+            "Machine", "Stage", "Since", "Message", "Address", "Attempts", "Document",
         ],
     );
     for machine in machines {
@@ -97,12 +100,24 @@ fn machines(machines: &[Machine]) -> String {
                 "<span class=\"fixed\">{}{card}</span>",
                 Escaped(&machine.address)
             ),
-            machine.image.map_or_else(dash, |image| image.to_string()),
             machine.attempts.to_string(),
-            moment(machine.document.as_deref()),
+            document(machine),
         ]);
     }
     table.end()
+}
+
+/// Renders the time at which the machine fetched its document, and the newest image at the time
+/// when the document was issued. An update does not change the document.
+fn document(machine: &Machine) -> String {
+    let fetched = match &machine.document {
+        Some(time) => moment(Some(time)),
+        None => "not fetched".to_owned(),
+    };
+    match machine.image {
+        Some(serial) => format!("{fetched}<br><small>issued with image {serial}</small>"),
+        None => fetched,
+    }
 }
 
 /// Renders the stage as a word, with the detail if the detail adds information.

@@ -159,7 +159,7 @@ fn taken_back(ours: &Provisioning, page: &Page, host: &Host) -> Result<()> {
     page.follows(&down, MEMBERS_TIMEOUT)?;
     page.follows(&["2 of 3 members are healthy"], MEMBERS_TIMEOUT)?;
     page.check("down-in-its-turn", &["✕ UNHEALTHY"])?;
-    wait_end(host, "rolled-back")?;
+    wait_end(host, "taken-back")?;
     wait_healthy(host, 3, START_TIMEOUT)?;
     let failed = ["✕ failed", "the image 3 failed on etcd-2", "3 of 3 members"];
     page.follows(&failed, MEMBERS_TIMEOUT)?;
