@@ -1,6 +1,6 @@
 # make demo         turns a recipe into a cluster of three hosts
 # make test         runs the tests
-# make test-all     runs the tests on larger samples: more versions, more crash points, more firmware
+# make test-all     runs the tests on larger samples: more versions, more crash points, more firmware, and the board in Chromium
 # make test-vm      installs a virtual machine with an empty disk from the network, once with a power cut; takes a quarter of an hour
 # make build        builds both programs in target/dist
 # make lint         checks the format, clippy, import cycles and dependencies
