@@ -11,7 +11,7 @@ use tests::installer::Outcome;
 use tests::programs;
 use tests::repack::Repack;
 
-use super::{LIVE_TIMEOUT, Page};
+use super::page::{LIVE_TIMEOUT, Page};
 use crate::bed::{SERVER, START_TIMEOUT, Server, allow, by_card, recipe_with};
 use crate::board::token;
 use crate::installation::{install, words};

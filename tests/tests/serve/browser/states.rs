@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use tests::network::Link;
 use tests::programs;
 
-use super::{LIVE_TIMEOUT, Page};
+use super::page::{LIVE_TIMEOUT, Page};
 use crate::bed::{SERVER, Server, allow, built, connect, document_of, expect, report, script_of};
 use crate::board::{TOKEN, power, token};
 
