@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the missing programs that the tests need, or with the argument "demo" those that the demo needs. Without root, the
-# script only prints the missing packages. The tests that need these packages are then ignored, and print the reason.
+# Installs the missing programs that the tests need, with the argument "demo" those that the demo needs, or with the argument
+# "all" also those that only `make test-all` needs. Without root, the script only prints the missing packages. The tests that
+# need these packages are then ignored, and print the reason.
 set -euo pipefail
 
 # Each program is listed with its Debian package. The tests themselves fetch pip's etcd 3.5.1 and the base system.
@@ -14,6 +15,9 @@ if [ "${1-}" != demo ]; then
         qemu-system-x86_64:qemu-system-x86 dnsmasq:dnsmasq-base sesearch:setools age:age zstd:zstd dpkg-deb:dpkg rpmbuild:rpm mandoc:mandoc git:git
         createrepo_c:createrepo-c genisoimage:genisoimage xorriso:xorriso mksquashfs:squashfs-tools strip:binutils ssh:openssh-client
     )
+fi
+if [ "${1-}" = all ]; then
+    needs+=(chromium:chromium chromedriver:chromium-driver npm:npm)
 fi
 packages=()
 for need in "${needs[@]}"; do

@@ -8,6 +8,7 @@
 
 pub mod base;
 pub mod bench;
+pub mod browser;
 pub mod cache;
 mod cgroup;
 pub mod client;

@@ -59,6 +59,8 @@ pub enum Requirement {
     Packaging,
     /// mandoc, to render manual pages.
     Mandoc,
+    /// Chromium with its driver, to show pages, and npm, to fetch the rules that check them.
+    Browser,
     /// git and make, to find out from the Makefile which commit `make build` builds.
     Make,
 }
@@ -73,26 +75,30 @@ impl Requirement {
             }
             // In a container, root may not be allowed to make mount namespaces.
             Requirement::Root => program("unshare", "util-linux").or_else(namespaces),
-            Requirement::Nspawn => program("systemd-nspawn", "systemd-container")
-                .or_else(|| program("setpriv", "util-linux")),
+            Requirement::Nspawn => programs(&[
+                ("systemd-nspawn", "systemd-container"),
+                ("setpriv", "util-linux"),
+            ]),
             Requirement::Debootstrap => {
                 if std::env::var_os("ETCD_IMAGE_BASE_ROOT").is_some() {
                     return None;
                 }
                 program("debootstrap", "debootstrap")
             }
-            Requirement::Network => program("ip", "iproute2")
-                .or_else(|| program("nft", "nftables"))
-                .or_else(|| program("python3", "python3")),
+            Requirement::Network => programs(&[
+                ("ip", "iproute2"),
+                ("nft", "nftables"),
+                ("python3", "python3"),
+            ]),
             Requirement::Go(minor) => go(minor),
             Requirement::Pip => answers("pip", "--version", "python3-pip"),
-            Requirement::Apt => program("apt-get", "apt").or_else(|| program("dpkg-deb", "dpkg")),
+            Requirement::Apt => programs(&[("apt-get", "apt"), ("dpkg-deb", "dpkg")]),
             Requirement::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
             Requirement::Squashfs => {
-                program("mksquashfs", "squashfs-tools").or_else(|| program("strip", "binutils"))
+                programs(&[("mksquashfs", "squashfs-tools"), ("strip", "binutils")])
             }
             Requirement::Ssh => {
-                program("ssh", "openssh-client").or_else(|| program("ssh-keygen", "openssh-client"))
+                programs(&[("ssh", "openssh-client"), ("ssh-keygen", "openssh-client")])
             }
             Requirement::Dnsmasq => program("dnsmasq", "dnsmasq-base"),
             Requirement::Tun => device(
@@ -101,31 +107,28 @@ impl Requirement {
             ),
             Requirement::Setools => program("sesearch", "setools"),
             Requirement::Curl => program("curl", "curl"),
-            Requirement::Age => program("age", "age").or_else(|| program("age-keygen", "age")),
+            Requirement::Age => programs(&[("age", "age"), ("age-keygen", "age")]),
             Requirement::Zstd => program("zstd", "zstd"),
             Requirement::Strace => program("strace", "strace"),
-            Requirement::Xfs => {
-                program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount"))
-            }
+            Requirement::Xfs => programs(&[("mkfs.xfs", "xfsprogs"), ("losetup", "mount")]),
             Requirement::Shellcheck => program("shellcheck", "shellcheck"),
             Requirement::Createrepo => {
-                program("createrepo_c", "createrepo-c").or_else(|| program("rpmbuild", "rpm"))
+                programs(&[("createrepo_c", "createrepo-c"), ("rpmbuild", "rpm")])
             }
-            Requirement::Packaging => {
-                program("dpkg-deb", "dpkg").or_else(|| program("rpmbuild", "rpm"))
-            }
+            Requirement::Packaging => programs(&[("dpkg-deb", "dpkg"), ("rpmbuild", "rpm")]),
             Requirement::Mandoc => program("mandoc", "mandoc"),
-            Requirement::Make => program("git", "git").or_else(|| program("make", "make")),
+            Requirement::Browser => programs(&[
+                ("chromium", "chromium"),
+                ("chromedriver", "chromium-driver"),
+                ("npm", "npm"),
+            ]),
+            Requirement::Make => programs(&[("git", "git"), ("make", "make")]),
             Requirement::Fuse => device(
                 "/dev/fuse",
                 "it needs FUSE: modprobe fuse, and /dev/fuse in a container",
             ),
-            Requirement::Iso => {
-                program("genisoimage", "genisoimage").or_else(|| program("xorriso", "xorriso"))
-            }
-            Requirement::Fat => {
-                program("mkfs.vfat", "dosfstools").or_else(|| program("mcopy", "mtools"))
-            }
+            Requirement::Iso => programs(&[("genisoimage", "genisoimage"), ("xorriso", "xorriso")]),
+            Requirement::Fat => programs(&[("mkfs.vfat", "dosfstools"), ("mcopy", "mtools")]),
         }
     }
 }
@@ -150,6 +153,13 @@ pub fn missing(requirements: &[Requirement]) -> Option<String> {
         .filter_map(|requirement| requirement.missing())
         .collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// Returns the remedy for the first of these programs that is missing.
+fn programs(needed: &[(&str, &str)]) -> Option<String> {
+    needed
+        .iter()
+        .find_map(|(name, package)| program(name, package))
 }
 
 fn program(name: &str, package: &str) -> Option<String> {

@@ -61,6 +61,8 @@ impl fmt::Display for Action {
 pub(super) struct PowerResult {
     /// The completed actions, or the failure.
     pub(super) text: String,
+    /// The time of the newest call, as in RFC 3339.
+    pub(super) at: String,
     pub(super) failed: bool,
 }
 
@@ -169,19 +171,18 @@ impl Power {
 
     fn note(&self, node: &Label, result: &Result<String, String>) {
         let now = SystemTime::now();
-        let text = match result {
-            Ok(text) | Err(text) => format!("power: {text}"),
-        };
+        let (Ok(text) | Err(text)) = result;
         self.0.log.add(Line {
             time: now,
             from: None,
             card: None,
             node: Some(node.to_string()),
             refused: None,
-            what: text.clone(),
+            what: format!("power: {text}"),
         });
         let result = PowerResult {
-            text: format!("{}, {}", printable(&text), time::text(now)),
+            text: printable(text),
+            at: time::text(now),
             failed: result.is_err(),
         };
         let results = self.0.results.lock();

@@ -15,8 +15,10 @@ use crate::{check, image_release, manifest};
 const CLUSTER: &str = "etc/firstboot/cluster.json";
 
 /// The facts that are known before any member is queried.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ClusterAccess {
+    /// The output of `builder build`, or a recipe.
+    out: PathBuf,
     /// The cluster's description from its newest image or its recipe.
     pub(super) cluster: ClusterDocument,
     /// The serial of the newest built image, or `None` for a recipe.
@@ -32,10 +34,7 @@ impl ClusterAccess {
             let recipe = check::checked_recipe(out, false)?.recipe;
             (recipe.cluster_document(), None)
         } else {
-            (
-                cluster(out)?,
-                image_release::read(out)?.map(|release| release.serial),
-            )
+            (cluster(out)?, serial(out)?)
         };
         let client = if let Some(folder) = client {
             folder.to_owned()
@@ -50,12 +49,22 @@ impl ClusterAccess {
             })?
         };
         let access = Self {
+            out: out.to_owned(),
             cluster,
             built,
             client,
         };
         access.credentials()?;
         Ok(access)
+    }
+
+    /// Reads the facts again if the output has a newer image.
+    pub(crate) fn refresh(&mut self) -> Result<()> {
+        if self.built == serial(&self.out)? {
+            return Ok(());
+        }
+        *self = Self::open(&self.out, None, Some(&self.client))?;
+        Ok(())
     }
 
     /// Reads the client certificate, which may be replaced while a command runs.
@@ -78,6 +87,11 @@ fn default_pki(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".pki");
     out.with_file_name(name)
+}
+
+/// Returns the serial of the newest image in an output.
+fn serial(out: &Path) -> Result<Option<u64>> {
+    Ok(image_release::read(out)?.map(|release| release.serial))
 }
 
 fn cluster(out: &Path) -> Result<ClusterDocument> {

@@ -21,7 +21,7 @@ pub(crate) use cluster_access::ClusterAccess;
 pub(crate) use report::Report;
 #[cfg(test)]
 pub(crate) use report::Update;
-pub(crate) use text::{days, word};
+pub(crate) use text::word;
 
 /// The command-line options.
 #[derive(Debug, clap::Args)]
@@ -60,7 +60,7 @@ pub(crate) struct Options {
 /// Prints the state of the cluster. If the cluster is not healthy, returns an error with the
 /// matching exit code.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let access = ClusterAccess::open(
+    let mut access = ClusterAccess::open(
         &options.out,
         options.pki.as_deref(),
         options.client.as_deref(),
@@ -75,7 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .build()?;
     if options.watch {
         return runtime.block_on(watch::run(
-            &access,
+            &mut access,
             comparison,
             options.json,
             Duration::from_secs(options.interval),

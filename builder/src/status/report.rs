@@ -129,6 +129,18 @@ impl Report {
         }
     }
 
+    /// Queries all members of the newest image, for a caller that repeats this while images are
+    /// built.
+    pub(crate) async fn ask_again(access: &mut ClusterAccess, comparison: DataComparison) -> Self {
+        let refreshed = access.refresh();
+        let mut report = Self::ask(access, comparison).await;
+        if let Err(error) = refreshed {
+            let fault = format!("cannot read the newest image: {error:#}");
+            report.errors.push(fault.into());
+        }
+        report
+    }
+
     /// Returns the names of the members that are not healthy voters, or that have faults.
     pub(super) fn faulty(&self) -> Vec<&str> {
         let healthy = |row: &&Row| !row.healthy || row.learner || !row.errors.is_empty();

@@ -92,7 +92,7 @@ fn table(rows: &[Row]) -> String {
 
 /// Returns the days that remain for the certificates that a member presents to clients and to its
 /// peers.
-pub(crate) fn days(row: &Row) -> String {
+fn days(row: &Row) -> String {
     let days = |left: Option<i64>| left.map_or_else(|| "-".to_owned(), |days| days.to_string());
     match (row.certificate_days_left, row.peer_certificate_days_left) {
         (None, None) => "-".to_owned(),

@@ -15,14 +15,14 @@ const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
 /// Prints the report repeatedly.
 pub(super) async fn run(
-    access: &ClusterAccess,
+    access: &mut ClusterAccess,
     comparison: DataComparison,
     json: bool,
     pause: Duration,
 ) -> Result<()> {
     let redraw = io::stdout().is_terminal() && !json;
     loop {
-        let report = Report::ask(access, comparison).await;
+        let report = Report::ask_again(access, comparison).await;
         let text = if json {
             serde_json::to_string(&report)? + "\n"
         } else if redraw {

@@ -115,6 +115,11 @@ fn shows_an_altered_file(bed: &Bed) -> Result<()> {
     let table = status(bed, &[])?;
     let words = format!("image check failed: {FILE}");
     ensure!(table.stdout.contains(&words), "{table:?}");
+    let line = first_watched(bed)?;
+    ensure!(
+        line.contains(" DEGRADED ") && line.contains(&format!(" ({words}")),
+        "{line}"
+    );
     let on_node = bed.hosts[0].run(&["firstboot", "status"])?;
     ensure!(
         on_node.code() == 5 && on_node.stdout.contains(&words),
@@ -126,6 +131,15 @@ fn shows_an_altered_file(bed: &Bed) -> Result<()> {
     let (good, code) = report(bed)?;
     ensure!(code == 0 && differing(&good) == Some(0), "{code} {good:#}");
     Ok(())
+}
+
+/// Returns the first line of `builder status --watch`, which ends when its reader has ended.
+fn first_watched(bed: &Bed) -> Result<String> {
+    let [out, pki] = [bed.provisioning.out(), bed.provisioning.pki()];
+    let mut shell = bed.hosts[0].network().world().command("sh");
+    shell.args(["-c", "\"$@\" --watch --interval 1 | head -n 1", "sh"]);
+    shell.arg(programs::builder()?).arg("status");
+    process::run(shell.arg(out).arg("--pki").arg(pki))?.ok()
 }
 
 fn shows_all_members(bed: &Bed) -> Result<()> {

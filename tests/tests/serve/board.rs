@@ -14,7 +14,7 @@ use tests::{programs, run};
 
 use crate::bed::{SERVER, allow, connect, curl, expect, read_all};
 
-const TOKEN: &str = "b3a1f9c0d4e57788";
+pub(crate) const TOKEN: &str = "b3a1f9c0d4e57788";
 /// `any:TOKEN` in base64.
 const BASIC: &str = "YW55OmIzYTFmOWMwZDRlNTc3ODg=";
 
@@ -177,7 +177,7 @@ pub(crate) fn switches(ours: &Provisioning, from: &Link, notes: &str) -> Result<
     }
     for text in [
         "power: netboot and cycle are done, ",
-        "power failed</span> power: netboot failed: the command failed (exit status: 1): no route to the BMC, ",
+        "power failed</span> netboot failed: the command failed (exit status: 1): no route to the BMC, ",
     ] {
         shows(from, text)?;
     }

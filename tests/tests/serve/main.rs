@@ -5,6 +5,7 @@ mod arp;
 mod attack;
 mod bed;
 mod board;
+mod browser;
 mod enrolment;
 mod firmware;
 mod fuzz;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
             install_once::trials(),
             arp::trials(),
             attack::trials(),
+            browser::trials(),
             enrolment::trials(),
             load::trials(),
             loaders::trials(),

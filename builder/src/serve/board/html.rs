@@ -1,35 +1,10 @@
 //! Renders the page. Every string that does not come from the server itself is escaped.
 
-use std::fmt::{self, Display, Write as _};
+use members::survey::{Row, Verdict, health, role, size};
 
-use members::survey::{Row, health, role, size};
-
+use super::elements::{Escaped, Table, Tone, chip, dash, facts, moment, or_dash};
 use super::view::{Machine, MachineStage, View};
-use crate::status::{Report, days, word};
-
-/// A string in which the characters that are special in HTML are escaped.
-pub(super) struct Escaped<T>(pub(super) T);
-
-impl<T: Display> Display for Escaped<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.to_string().chars() {
-            match c {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                // A control character, or a character that reverses the direction of the text,
-                // could disguise the text that follows.
-                c if c.is_control() || "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}".contains(c) => {
-                    f.write_char('\u{fffd}')?;
-                }
-                c => f.write_char(c)?,
-            }
-        }
-        Ok(())
-    }
-}
+use crate::status::{Report, word};
 
 /// Renders the whole page.
 pub(super) fn page(view: &View) -> String {
@@ -42,7 +17,7 @@ pub(super) fn page(view: &View) -> String {
          <link rel=\"stylesheet\" href=\"/board/board.css\">\n\
          <noscript><meta http-equiv=\"refresh\" content=\"10\"></noscript>\n\
          <script src=\"/board/board.js\" defer></script>\n</head>\n<body>\n\
-         <header><h1>Cluster {name}</h1>\n<p id=\"live\" role=\"status\">This page shows the state at the time when it was loaded.</p></header>\n\
+         <header><h1>Cluster {name}</h1>\n<p id=\"live\" role=\"status\">Without JavaScript, this page reloads every 10 seconds.</p></header>\n\
          <main id=\"board\">\n{main}</main>\n</body>\n</html>\n",
         name = Escaped(&view.cluster),
         main = fragment(view)
@@ -51,9 +26,9 @@ pub(super) fn page(view: &View) -> String {
 
 /// Renders the part of the page that changes.
 pub(super) fn fragment(view: &View) -> String {
-    let mut text = machines(&view.machines);
+    let mut text = overview(view) + &machines(&view.machines);
     match &view.report {
-        Some(report) => text += &report_sections(report),
+        Some(report) => text += &(members(report) + &lists(report) + &images(report)),
         None if view.asks_members => {
             text += "<h2>Members</h2>\n<p>The members have not answered yet.</p>\n";
         }
@@ -65,11 +40,51 @@ pub(super) fn fragment(view: &View) -> String {
     text
 }
 
+/// Renders what an operator must know first: the verdict, the number of machines in each stage, and
+/// everything that is in progress or failed.
+fn overview(view: &View) -> String {
+    let mut known = Vec::new();
+    if let Some(report) = &view.report {
+        known.push(("Cluster", verdict(report)));
+    }
+    let stages = MachineStage::ALL.into_iter().rev().filter_map(|stage| {
+        let count = view
+            .machines
+            .iter()
+            .filter(|machine| machine.stage == stage);
+        let count = count.count();
+        (count > 0).then(|| chip(tone(stage), &format!("{count} {}", stage.word())))
+    });
+    known.push((
+        "Machines, by their last stage",
+        stages.collect::<Vec<_>>().join(" "),
+    ));
+    if let Some(report) = &view.report {
+        known.extend(progress(report));
+    }
+    facts("Overview", &known)
+}
+
+fn verdict(report: &Report) -> String {
+    let tone = match report.verdict {
+        Verdict::Healthy => Tone::Good,
+        Verdict::Degraded => Tone::Warning,
+        Verdict::NoQuorum => Tone::Bad,
+    };
+    let healthy = report.members.iter().filter(|row| row.healthy).count();
+    format!(
+        "{} {healthy} of {} members are healthy at {}",
+        chip(tone, word(report.verdict)),
+        report.members.len(),
+        moment(Some(&report.at))
+    )
+}
+
 fn machines(machines: &[Machine]) -> String {
     let mut table = Table::new(
         "Machines",
         &[
-            "Machine", "Stage", "Since", "Message", "Address", "Image", "Attempts", "Document",
+            "Machine", "Stage", "Since", "Message", "Address", "Attempts", "Document",
         ],
     );
     for machine in machines {
@@ -85,12 +100,24 @@ fn machines(machines: &[Machine]) -> String {
                 "<span class=\"fixed\">{}{card}</span>",
                 Escaped(&machine.address)
             ),
-            machine.image.map_or_else(dash, |image| image.to_string()),
             machine.attempts.to_string(),
-            moment(machine.document.as_deref()),
+            document(machine),
         ]);
     }
     table.end()
+}
+
+/// Renders the time at which the machine fetched its document, and the newest image at the time
+/// when the document was issued. An update does not change the document.
+fn document(machine: &Machine) -> String {
+    let fetched = match &machine.document {
+        Some(time) => moment(Some(time)),
+        None => "not fetched".to_owned(),
+    };
+    match machine.image {
+        Some(serial) => format!("{fetched}<br><small>issued with image {serial}</small>"),
+        None => fetched,
+    }
 }
 
 /// Renders the stage as a word, with the detail if the detail adds information.
@@ -112,56 +139,40 @@ fn message(machine: &Machine) -> String {
         .iter()
         .map(|message| Escaped(message).to_string())
         .collect();
+    let (text, at) = (Escaped(&power.text), moment(Some(&power.at)));
     lines.push(if power.failed {
-        format!(
-            "{} {}",
-            chip(Tone::Warning, "power failed"),
-            Escaped(&power.text)
-        )
+        format!("{} {text}, {at}", chip(Tone::Warning, "power failed"))
     } else {
-        format!("<small>{}</small>", Escaped(&power.text))
+        format!("<small>power: {text}, {at}</small>")
     });
     lines.join("<br>")
 }
 
-fn report_sections(report: &Report) -> String {
-    let verdict = match report.verdict {
-        members::survey::Verdict::Healthy => Tone::Good,
-        members::survey::Verdict::Degraded => Tone::Warning,
-        members::survey::Verdict::NoQuorum => Tone::Bad,
-    };
+fn members(report: &Report) -> String {
     let mut table = Table::new(
         "Members",
         &[
             "Member",
             "Health",
             "Role",
+            "Remarks",
             "Version",
             "Database",
             "Term",
             "Index",
             "Certificate days left",
-            "Remarks",
         ],
     );
     for row in &report.members {
         table.row(&member(row));
     }
-    let mut text = table.end();
-    let _ = writeln!(
-        text,
-        "<p>The cluster is {} at {}.</p>",
-        chip(verdict, word(report.verdict)),
-        moment(Some(&report.at))
-    );
-    text += &lists(report);
-    text += &facts(report);
-    text
+    table.end()
 }
 
 fn member(row: &Row) -> Vec<String> {
-    let answered = !row.version.is_empty();
-    let number = |text: String| if answered { text } else { dash() };
+    let answered = |text: String| {
+        if row.version.is_empty() { dash() } else { text }
+    };
     let remarks: Vec<String> = row
         .errors
         .iter()
@@ -171,18 +182,38 @@ fn member(row: &Row) -> Vec<String> {
     vec![
         Escaped(&row.name).to_string(),
         chip(member_tone(row), health(row)),
-        format!("<span class=\"fixed\">{}</span>", Escaped(role(row))),
-        number(Escaped(&row.version).to_string()),
-        number(size(row.db_size)),
-        number(row.raft_term.to_string()),
-        number(row.raft_index.to_string()),
-        Escaped(days(row)).to_string(),
+        answered(format!("<span class=\"fixed\">{}</span>", role(row))),
         if remarks.is_empty() {
             dash()
         } else {
             remarks.join("<br>")
         },
+        answered(Escaped(&row.version).to_string()),
+        answered(format!(
+            "<span class=\"fixed\">{}</span>",
+            size(row.db_size)
+        )),
+        answered(row.raft_term.to_string()),
+        answered(row.raft_index.to_string()),
+        days(row),
     ]
+}
+
+/// Renders the days that remain for the certificates that a member presents at its two ports.
+fn days(row: &Row) -> String {
+    let ports = [
+        ("client port", row.certificate_days_left),
+        ("peer port", row.peer_certificate_days_left),
+    ];
+    let known: Vec<String> = ports
+        .iter()
+        .filter_map(|(port, days)| Some(format!("{} <small>{port}</small>", (*days)?)))
+        .collect();
+    if known.is_empty() {
+        dash()
+    } else {
+        known.join("<br>")
+    }
 }
 
 /// Renders the member lists side by side, if they differ.
@@ -210,58 +241,58 @@ fn lists(report: &Report) -> String {
     table.end()
 }
 
-fn facts(report: &Report) -> String {
+/// Renders the update that is in progress, and everything that has failed.
+fn progress(report: &Report) -> Vec<(&'static str, String)> {
     let update = &report.update;
-    let mut facts: Vec<(&str, String)> = Vec::new();
-    let serial = |serial: Option<u64>| serial.map_or_else(dash, |serial| serial.to_string());
-    facts.push(("Newest image built here", serial(update.built)));
-    facts.push((
-        "Newest image that an update has begun to install",
-        serial(update.newest),
-    ));
-    facts.push((
-        "Turn",
-        match (&update.turn, &update.restart) {
-            (Some(turn), _) => format!(
-                "{} has been installing image {} since {}",
-                Escaped(&turn.node),
-                turn.serial,
-                moment(Some(&members::timestamp::rfc3339(turn.since)))
-            ),
-            (None, Some(member)) => format!("{} is restarting its etcd", Escaped(member)),
-            (None, None) => "no member".to_owned(),
-        },
-    ));
+    let mut known = Vec::new();
+    if let Some(turn) = &update.turn {
+        let text = format!(
+            "{} {} has been installing image {} since {}",
+            chip(Tone::Busy, "updating"),
+            Escaped(&turn.node),
+            turn.serial,
+            moment(Some(&members::timestamp::rfc3339(turn.since)))
+        );
+        known.push(("Turn", text));
+    } else if let Some(member) = &update.restart {
+        let chip = chip(Tone::Busy, "restarting");
+        known.push((
+            "Turn",
+            format!("{chip} {} is restarting its etcd", Escaped(member)),
+        ));
+    }
     if let Some(halt) = &update.halt {
-        facts.push(("Updates halted", Escaped(halt.reason()).to_string()));
+        let chip = chip(Tone::Warning, "halted");
+        known.push(("Updates", format!("{chip} {}", Escaped(halt.reason()))));
     }
     if let (Some(failed), Some(serial)) = (&update.failed, update.newest) {
-        facts.push(("Failed image", Escaped(failed.reason(serial)).to_string()));
-    }
-    if let Some(backup) = &report.backup {
-        facts.push(("Newest snapshot", Escaped(backup.line().trim()).to_string()));
+        let chip = chip(Tone::Bad, "failed");
+        let reason = failed.reason(serial);
+        known.push(("Newest image", format!("{chip} {}", Escaped(reason))));
     }
     for error in &report.errors {
-        facts.push(("Error", Escaped(error).to_string()));
+        let chip = chip(Tone::Bad, "error");
+        known.push(("Server", format!("{chip} {}", Escaped(error))));
     }
-    let mut text = "<h2>Images, updates and snapshots</h2>\n<dl>\n".to_owned();
-    for (name, value) in facts {
-        let _ = writeln!(text, "<div><dt>{name}</dt><dd>{value}</dd></div>");
-    }
-    text + "</dl>\n"
+    known
 }
 
-/// The importance of a state. Each tone also has its own sign, for readers who cannot see its
-/// colour.
-#[derive(Debug, Clone, Copy)]
-enum Tone {
-    Neutral,
-    Busy,
-    Good,
-    Warning,
-    Bad,
+fn images(report: &Report) -> String {
+    let serial = |serial: Option<u64>| serial.map_or_else(dash, |serial| serial.to_string());
+    let mut known = vec![
+        ("Newest image built here", serial(report.update.built)),
+        (
+            "Newest image that an update has begun to install",
+            serial(report.update.newest),
+        ),
+    ];
+    if let Some(backup) = &report.backup {
+        known.push(("Newest snapshot", Escaped(backup.line().trim()).to_string()));
+    }
+    facts("Images and snapshots", &known)
 }
 
+/// Returns the tone of a machine's stage.
 fn tone(stage: MachineStage) -> Tone {
     match stage {
         MachineStage::Unknown | MachineStage::Allowed => Tone::Neutral,
@@ -277,81 +308,5 @@ fn member_tone(row: &Row) -> Tone {
         (false, _) => Tone::Bad,
         (true, false) => Tone::Warning,
         (true, true) => Tone::Good,
-    }
-}
-
-fn chip(tone: Tone, text: &str) -> String {
-    let (class, sign) = match tone {
-        Tone::Neutral => ("neutral", '○'),
-        Tone::Busy => ("busy", '◐'),
-        Tone::Good => ("good", '✓'),
-        Tone::Warning => ("warning", '!'),
-        Tone::Bad => ("bad", '✕'),
-    };
-    format!(
-        "<span class=\"chip {class}\"><span aria-hidden=\"true\">{sign}</span> {}</span>",
-        Escaped(text)
-    )
-}
-
-fn dash() -> String {
-    "–".to_owned()
-}
-
-fn or_dash(text: Option<&str>) -> String {
-    text.map_or_else(dash, |text| Escaped(text).to_string())
-}
-
-fn moment(time: Option<&str>) -> String {
-    time.map_or_else(dash, |time| {
-        let time = Escaped(time);
-        format!("<time datetime=\"{time}\">{time}</time>")
-    })
-}
-
-/// A table with its heading. On a narrow screen, each row becomes a list in which each cell shows
-/// its column's name. This layout removes the implicit ARIA roles of the elements, so each element
-/// states its role explicitly.
-struct Table {
-    text: String,
-    head: Vec<String>,
-}
-
-impl Table {
-    fn new(title: &str, head: &[&str]) -> Self {
-        let id = title.to_lowercase().replace(' ', "-");
-        let head: Vec<String> = head.iter().map(|name| Escaped(name).to_string()).collect();
-        let mut text = format!(
-            "<h2 id=\"{id}\">{title}</h2>\n<table role=\"table\" aria-labelledby=\"{id}\">\n\
-             <thead role=\"rowgroup\"><tr role=\"row\">"
-        );
-        for name in &head {
-            let _ = write!(text, "<th role=\"columnheader\" scope=\"col\">{name}</th>");
-        }
-        text += "</tr></thead>\n<tbody role=\"rowgroup\">\n";
-        Self { text, head }
-    }
-
-    /// Adds a row of cells in HTML.
-    fn row(&mut self, cells: &[String]) {
-        self.text += "<tr role=\"row\">";
-        for (at, (cell, name)) in cells.iter().zip(&self.head).enumerate() {
-            let _ = if at == 0 {
-                write!(
-                    self.text,
-                    "<th role=\"rowheader\" scope=\"row\">{cell}</th>"
-                )
-            } else {
-                write!(
-                    self.text,
-                    "<td role=\"cell\" data-label=\"{name}\"><span>{cell}</span></td>"
-                )
-            };
-        }
-        self.text += "</tr>\n";
-    }
-
-    fn end(self) -> String {
-        self.text + "</tbody>\n</table>\n"
     }
 }

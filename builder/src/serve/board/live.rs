@@ -54,6 +54,7 @@ async fn follow_records(state: &Arc<ServerState>) {
         tokio::time::sleep(LOOK_INTERVAL).await;
         let pages = &state.board.pages;
         if !pages.are_open() {
+            shown.clear();
             continue;
         }
         let looking = Arc::clone(state);
@@ -76,8 +77,9 @@ async fn follow_members(state: &Arc<ServerState>) {
     let Some(access) = &state.board.cluster_access else {
         return;
     };
+    let mut access = access.clone();
     loop {
-        let report = Report::ask(access, DataComparison::Skip).await;
+        let report = Report::ask_again(&mut access, DataComparison::Skip).await;
         state.board.set_report(report);
         tokio::time::sleep(ASK_INTERVAL).await;
     }

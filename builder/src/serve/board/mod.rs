@@ -2,12 +2,13 @@
 //! board is read-only.
 //!
 //! `access` decides who may view the board, and `client_ca` checks client certificates. `view`
-//! collects the server's information, and `html` and `metrics` render it. `live` sends each change
-//! to the open pages, which `subscribers` manages. `hook` calls the operator's command for each
-//! event.
+//! collects the server's information, and `html` and `metrics` render it; `elements` has the parts
+//! of the page. `live` sends each change to the open pages, which `subscribers` manages. `hook`
+//! calls the operator's command for each event.
 
 mod access;
 mod client_ca;
+mod elements;
 pub(super) mod hook;
 mod html;
 mod live;
@@ -34,7 +35,7 @@ pub(super) use subscribers::Events;
 /// The style of the page. The server sends it as a separate file, so the page needs no inline
 /// style.
 const STYLE: &str = include_str!("board.css");
-/// The script of the page. Without the script, the page reloads itself.
+/// The script of the page. If the browser does not run the script, the page reloads itself.
 const SCRIPT: &str = include_str!("board.js");
 
 /// Answers a request for the board. `path` is the path below `/board`.

@@ -65,9 +65,14 @@ impl Pages {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
     }
 
-    /// Returns whether any page is open.
+    /// Returns whether any page is open. If there is none, forgets the newest event, which would be
+    /// outdated when the next page opens.
     pub(super) fn are_open(&self) -> bool {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|page| !page.is_closed());
+        if open.is_empty() {
+            *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         !open.is_empty()
     }
 }

@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use hyper::Request;
 use members::survey::{Row, Verdict};
 
 use super::access::Access;
 use super::client_ca::tests::TestCa;
-use super::html::{Escaped, fragment, page};
+use super::elements::Escaped;
+use super::html::{fragment, page};
 use super::metrics;
+use super::subscribers::{Events, Pages};
 use super::view::{Machine, MachineStage, View};
 use crate::serve::client_request::ClientRequest;
 use crate::serve::power::PowerResult;
@@ -61,6 +64,7 @@ fn hostile_texts_are_escaped_everywhere() {
         message: Some(HOSTILE.to_owned()),
         power: Some(PowerResult {
             text: HOSTILE.to_owned(),
+            at: HOSTILE.to_owned(),
             failed: true,
         }),
         document: Some(HOSTILE.to_owned()),
@@ -127,7 +131,7 @@ fn the_page_names_its_language_tables_and_columns() {
         "scope=\"row\"",
         "<noscript><meta http-equiv=\"refresh\"",
         "3.6.14",
-        "12/-",
+        "12 <small>client port</small>",
         "leader",
     ] {
         assert!(text.contains(expected), "{expected} in {text}");
@@ -166,6 +170,43 @@ fn altered_files_of_a_healthy_member_are_shown() {
         metrics.contains("etcd_image_member_altered_files{member=\"etcd-1\"} 1\n"),
         "{metrics}"
     );
+}
+
+#[test]
+fn a_page_receives_no_event_from_before_a_pause_without_pages() {
+    let newest = |page: &mut Events| page.poll(&mut Context::from_waker(Waker::noop()));
+    let pages = Pages::default();
+    let first = pages.open().unwrap();
+    pages.publish("shown".into());
+    assert!(pages.are_open());
+    let mut second = pages.open().unwrap();
+    assert_eq!(newest(&mut second), Poll::Ready(Some("shown".into())));
+    drop((first, second));
+    assert!(!pages.are_open());
+    let mut third = pages.open().unwrap();
+    assert_eq!(newest(&mut third), Poll::Ready(Some(":\n\n".into())));
+}
+
+#[test]
+fn the_overview_comes_first_and_counts_the_machines_in_each_stage() {
+    let machines = [
+        MachineStage::Healthy,
+        MachineStage::Held,
+        MachineStage::Healthy,
+    ];
+    let machines = machines.map(|stage| machine("etcd-1", stage)).to_vec();
+    let mut report = report(vec![Row::default()]);
+    report.update.restart = Some("etcd-3".to_owned());
+    let text = fragment(&view(machines, Some(report)));
+    let (overview, _) = text.split_once("<h2 id=\"machines\">").unwrap();
+    for expected in [
+        "DEGRADED</span> 0 of 1 members are healthy",
+        "✕</span> 1 held</span> <span class=\"chip good\"><span aria-hidden=\"true\">✓</span> 2 healthy",
+        "restarting</span> etcd-3 is restarting its etcd",
+        "error</span> &lt;script&gt;",
+    ] {
+        assert!(overview.contains(expected), "{expected} in {overview}");
+    }
 }
 
 fn request(from: &str, local: &str, headers: &[(&str, &str)]) -> ClientRequest {

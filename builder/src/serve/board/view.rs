@@ -162,7 +162,9 @@ impl Machine {
             Some(Step::ByHand | Step::Document) => MachineStage::Installed,
             Some(Step::Reported(report)) => reported(report),
         };
-        self.detail = last.map_or("allowed to be installed", |last| last.step.as_str());
+        self.detail = last.map_or("will be installed at its next network boot", |last| {
+            last.step.as_str()
+        });
         self.since = last.map(|last| time::text(last.at));
         self.message = last.and_then(|last| last.why.clone());
         Ok(())
