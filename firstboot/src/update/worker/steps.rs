@@ -68,9 +68,11 @@ pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
     ));
     stop()?;
     let _lock = Lock::take()?;
-    apply::before(&state.replacement.files, &mut say);
+    // Write the phase before the first change to a unit, because an interruption must never leave
+    // the units of one image with the files of the other image.
     state.replacement_boot = boot()?;
     state.enter(Phase::Replacing)?;
+    apply::before(&state.replacement.files, &mut say);
     places.replace(&state.replacement, Path::new(paths::UPDATE_NEW))?;
     apply::after(
         &state.replacement.files,
@@ -97,9 +99,9 @@ pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
     ));
     stop()?;
     let _lock = Lock::take()?;
+    state.enter(Phase::TakingBack)?;
     let reversed = apply::reversed(&state.replacement.files);
     apply::before(&reversed, &mut say);
-    state.enter(Phase::TakingBack)?;
     let places = Places::of_node();
     places.take_back(&state.replacement)?;
     apply::after(
