@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::certificate::Certificate;
-use super::{Event, PkiError, store};
+use super::{Event, Pki, PkiError, store};
 
 /// The record's name in the folder.
 pub(super) const FILE: &str = "cluster.json";
@@ -70,6 +70,16 @@ impl Cluster {
         (&self.name, &self.domain) == (&other.name, &other.domain)
             && !addresses(self).is_disjoint(&addresses(other))
     }
+}
+
+/// The program that opens a PKI folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opener {
+    /// A build, which records the nodes and addresses of its recipe.
+    Build,
+    /// A program that answers a request. Its recipe may be older than the last build, for example if
+    /// it waited until that build had ended, so it records nothing.
+    Signer,
 }
 
 /// Refuses a folder of another cluster. Returns the record if it must be written.
@@ -261,4 +271,18 @@ pub(crate) fn assign(
 /// Writes the record into the folder.
 pub(super) fn record(dir: &Path, text: &str) -> Result<(), PkiError> {
     store::overwrite(&dir.join(FILE), text.as_bytes(), store::PUBLIC)
+}
+
+impl Pki {
+    /// Refuses a node whose name or address in the recipe is not that of the last build.
+    pub(crate) fn check_built(&self, name: &Label, address: Ipv4Addr) -> Result<(), PkiError> {
+        match recorded(&self.dir)? {
+            Some(built) if built.nodes.get(name) != Some(&address) => Err(PkiError::NotBuilt {
+                folder: self.dir.clone(),
+                name: name.clone(),
+                address,
+            }),
+            _ => Ok(()),
+        }
+    }
 }
