@@ -299,13 +299,9 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
         at: now(),
     });
     if rollback {
-        match Updated::read()?.and_then(|updated| updated.serial_before) {
-            Some(serial) => Updated {
-                serial,
-                serial_before: None,
-                replacement: None,
-            }
-            .write()?,
+        let serial = state.order.serial;
+        match Updated::read()?.and_then(|updated| updated.after_rollback(serial)) {
+            Some(updated) => updated.write()?,
             None => files::remove(paths::UPDATED)?,
         }
     }
