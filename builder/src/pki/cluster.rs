@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::certificate::Certificate;
-use super::{Event, Pki, PkiError, store};
+use super::{Event, PkiError, store};
 
 /// The record's name in the folder.
 pub(super) const FILE: &str = "cluster.json";
@@ -271,18 +271,4 @@ pub(crate) fn assign(
 /// Writes the record into the folder.
 pub(super) fn record(dir: &Path, text: &str) -> Result<(), PkiError> {
     store::overwrite(&dir.join(FILE), text.as_bytes(), store::PUBLIC)
-}
-
-impl Pki {
-    /// Refuses a node whose name or address in the recipe is not that of the last build.
-    pub(crate) fn check_built(&self, name: &Label, address: Ipv4Addr) -> Result<(), PkiError> {
-        match recorded(&self.dir)? {
-            Some(built) if built.nodes.get(name) != Some(&address) => Err(PkiError::NotBuilt {
-                folder: self.dir.clone(),
-                name: name.clone(),
-                address,
-            }),
-            _ => Ok(()),
-        }
-    }
 }
