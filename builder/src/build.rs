@@ -21,12 +21,12 @@ use crate::check::{self, CheckedRecipe};
 use crate::manifest::{self, FileDigest, ManifestInputs};
 use crate::nodes::Node;
 use crate::output::{self, Output, Replaceable};
-use crate::overlay::{self, Content, Packed};
+use crate::overlay::{self, Content, PackedOverlay};
 use crate::pki::{self, Authority, Lifetimes, Opener, Pki};
 use crate::release::{self, Binaries, Progress, ReleaseRequest};
 use crate::render::OverlayDigests;
 use crate::serve::record::Record;
-use crate::tree::{self, Tree};
+use crate::tree::{self, OverlayTree};
 use crate::{console, elf, etcd_roll, image_release, newfile, nodes, render, text_file};
 
 /// The size limit for a firstboot binary. Even a binary with all its debug symbols is smaller.
@@ -113,7 +113,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         &render::kickstart(&recipe, OverlayDigests::NONE)?,
         &user_files,
     )?;
-    let tree = Tree::new(
+    let tree = OverlayTree::new(
         &recipe,
         user_files,
         &binaries,
@@ -186,7 +186,7 @@ fn issue_documents(
 /// Writes the documents, each with the serial of the release.
 fn write_documents(output: &Output, nodes: &mut [Node], serial: u64, pki: &Pki) -> Result<()> {
     for node in nodes {
-        if let Node::Issued(document) = node {
+        if let Node::Enrolled(document) = node {
             document.release = Some(serial);
         }
         nodes::write(output.path(), node, pki.signing())?;
@@ -209,7 +209,7 @@ fn warn_of_awaited(
         .iter()
         .filter_map(|node| match node {
             Node::Awaited(identity) => Some(identity.name.as_str()),
-            Node::Issued(_) => None,
+            Node::Enrolled(_) => None,
         })
         .collect();
     if !awaited.is_empty() {
@@ -377,7 +377,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 fn report(
     options: &Options,
     recipe: &Recipe,
-    packed: &Packed,
+    packed: &PackedOverlay,
     pki: &Path,
     (trust, serial): (PublicKey, u64),
 ) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `builder diff`: shows the differences between two images in readable form: settings line by
-//! line, programs by version and digest. The output omits derived data (the stamp, the manifest,
-//! the overlay's own digest).
+//! line, programs by version and digest. The output omits derived data (the file list, the
+//! manifest, the overlay's own digest).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};

@@ -1,13 +1,13 @@
 //! Warns an operator about the update of nodes to an image with another version of etcd.
 
 use recipes::EtcdVersion;
-use recipes::upgrade::{Roll, roll};
+use recipes::upgrade::{VersionChange, roll};
 
 /// Returns the warning, if any, about the change from one version of etcd to another.
 pub(crate) fn warning(from: EtcdVersion, to: EtcdVersion) -> Option<String> {
     match roll(from, to) {
-        Ok(Roll::Patch | Roll::Upgrade) => None,
-        Ok(Roll::Downgrade) => Some(format!(
+        Ok(VersionChange::Patch | VersionChange::Upgrade) => None,
+        Ok(VersionChange::Downgrade) => Some(format!(
             "etcd {from} to {to} is a downgrade, which `firstboot update` performs node by node. \
              Do not reinstall a node before every node has the new image: etcd does not admit a \
              member with an older version"

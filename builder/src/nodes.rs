@@ -55,7 +55,7 @@ pub(crate) const IDENTITY: &str = "identity.json";
 #[derive(Debug)]
 pub(crate) enum Node {
     /// The node has certificates.
-    Issued(Box<NodeDocument>),
+    Enrolled(Box<NodeDocument>),
     /// The node generates its keys itself, and none of its requests has been signed yet.
     Awaited(NodeIdentity),
 }
@@ -78,26 +78,26 @@ pub(crate) fn issue(
         address: node.address,
         machine: node.machine.clone(),
     };
-    let (tls, before, store_keys) = match recipe.tls.keys {
+    let (tls, previous_ca_tls, store_keys) = match recipe.tls.keys {
         KeyOrigin::Document => {
             let store_keys = pki.store_keys()?;
-            let (tls, before) = pki.node_tls(&subject)?;
-            (tls.into(), before.map(Into::into), store_keys)
+            let (tls, previous_ca_tls) = pki.node_tls(&subject)?;
+            (tls.into(), previous_ca_tls.map(Into::into), store_keys)
         }
         // The document of a node that generates its keys may be public, so the document does not
         // contain the object store's credentials.
         KeyOrigin::Node => match pki.certificates(&subject)? {
-            Some((tls, before)) => (tls, before, None),
+            Some((tls, previous_ca_tls)) => (tls, previous_ca_tls, None),
             None => return Ok(Node::Awaited(identity)),
         },
     };
-    Ok(Node::Issued(Box::new(NodeDocument {
+    Ok(Node::Enrolled(Box::new(NodeDocument {
         cluster: identity.cluster,
         name: identity.name,
         address: identity.address,
         machine: identity.machine,
         tls,
-        before,
+        previous_ca_tls,
         store_keys,
         release: None,
     })))
@@ -184,7 +184,7 @@ fn lines<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
 /// output syncs them.
 pub(crate) fn write(output: &Path, node: &Node, key: &SigningKey) -> Result<(), NodesError> {
     let (name, files) = match node {
-        Node::Issued(document) => (&document.name, documents(document, key)?),
+        Node::Enrolled(document) => (&document.name, documents(document, key)?),
         Node::Awaited(identity) => (&identity.name, vec![(IDENTITY, sign(identity, key)?)]),
     };
     let nodes = output.join("nodes");

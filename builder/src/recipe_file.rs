@@ -12,26 +12,26 @@ use recipes::Recipe;
 use crate::check;
 
 /// The attributes that change when a file is written or replaced: its device, inode, size and time.
-type Stamp = (u64, u64, u64, i64, i64);
+type Fingerprint = (u64, u64, u64, i64, i64);
 
 /// A recipe whose nodes generate their keys themselves, with the recipe's file.
 #[derive(Debug)]
 pub(crate) struct RecipeFile {
     path: PathBuf,
-    read: Mutex<(Stamp, Arc<Recipe>)>,
+    read: Mutex<(Fingerprint, Arc<Recipe>)>,
 }
 
 impl RecipeFile {
     /// Reads the recipe from its file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        // The stamp is taken before the content is read, so that the next call detects a change in
-        // between.
-        let stamp = stamp(path);
+        // The fingerprint is taken before the content is read, so that the next call detects a
+        // change in between.
+        let fingerprint = fingerprint(path);
         let recipe = read(path)?;
-        let stamp = stamp.with_context(|| format!("cannot read {}", path.display()))?;
+        let fingerprint = fingerprint.with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self {
             path: path.to_owned(),
-            read: Mutex::new((stamp, Arc::new(recipe))),
+            read: Mutex::new((fingerprint, Arc::new(recipe))),
         })
     }
 
@@ -50,7 +50,10 @@ impl RecipeFile {
     ) -> Arc<Recipe> {
         let mut kept = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         // If the file is missing, another program is replacing it at this moment.
-        let Some(found) = stamp(&self.path).ok().filter(|found| *found != kept.0) else {
+        let Some(found) = fingerprint(&self.path)
+            .ok()
+            .filter(|found| *found != kept.0)
+        else {
             return Arc::clone(&kept.1);
         };
         match read(&self.path) {
@@ -67,7 +70,7 @@ impl RecipeFile {
     }
 }
 
-fn stamp(path: &Path) -> io::Result<Stamp> {
+fn fingerprint(path: &Path) -> io::Result<Fingerprint> {
     let about = fs::metadata(path)?;
     let time = (about.mtime(), about.mtime_nsec());
     Ok((about.dev(), about.ino(), about.size(), time.0, time.1))

@@ -10,7 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::nodes::{self, Node};
-use crate::pki::{self, Event, FirstKeys, Opener, PublicKeys, REQUEST_LIMIT};
+use crate::pki::{self, Event, FirstKeyPolicy, Opener, PublicKeys, REQUEST_LIMIT};
 use crate::recipe_file::RecipeFile;
 use crate::{build, console, text_file};
 
@@ -74,12 +74,23 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     let ca = CertificateAuthority {
         recipe,
         pki: options.pki.clone(),
-        first: FirstKeys::Any,
+        first: FirstKeyPolicy::Any,
     };
-    let (document, events) = ca.answer(name, &keys, |error| console::error(error))?;
-    events.iter().for_each(console::note);
+    let signed = ca.answer(name, &keys, |error| console::error(error))?;
+    signed.events.iter().for_each(console::note);
     console::note(format!("{name}: signed for the key {}", keys.fingerprint()));
-    Ok(console::result(document)?)
+    Ok(console::result(signed.document)?)
+}
+
+/// The answer to a certificate request.
+#[derive(Debug)]
+pub(crate) struct SignedRequest {
+    /// The node document, which contains the certificates.
+    pub(crate) document: String,
+    /// Whether the node had other keys or no keys before the request.
+    pub(crate) has_new_keys: bool,
+    /// The changes to the PKI folder.
+    pub(crate) events: Vec<Event>,
 }
 
 /// A signer of the requests of a cluster's nodes.
@@ -88,18 +99,17 @@ pub(crate) struct CertificateAuthority {
     pub(crate) recipe: RecipeFile,
     pub(crate) pki: PathBuf,
     /// The policy that decides which keys may be recorded as a node's first keys.
-    pub(crate) first: FirstKeys,
+    pub(crate) first: FirstKeyPolicy,
 }
 
 impl CertificateAuthority {
-    /// Signs a request. Returns the node document, and the changes to the PKI folder. `report`
-    /// receives the error if the recipe has changed and cannot be used.
+    /// Signs a request. `report` receives the error if the recipe has changed and cannot be used.
     pub(crate) fn answer(
         &self,
         name: &Label,
         keys: &PublicKeys,
         report: impl FnOnce(&anyhow::Error),
-    ) -> Result<(String, Vec<Event>)> {
+    ) -> Result<SignedRequest> {
         // Changed nodes and addresses take effect only with the next build, because the nodes'
         // image also contains them.
         let built = |recipe: &Recipe| pki::is_of(&self.pki, &pki::Cluster::from(recipe));
@@ -109,15 +119,19 @@ impl CertificateAuthority {
         let mut pki = build::open_pki(Opener::Signer, self.recipe.path(), &recipe, &self.pki)?;
         // A build may have ended since the recipe was read.
         pki.check_built(name, node.address)?;
-        pki.enrol(name, keys, self.first)?;
-        let Node::Issued(mut document) = nodes::issue(&recipe, &mut pki, node)? else {
+        let has_new_keys = pki.enrol(name, keys, self.first)?;
+        let Node::Enrolled(mut document) = nodes::issue(&recipe, &mut pki, node)? else {
             bail!("a bug: {name} is enrolled but has no certificates");
         };
         document.release = pki.newest_serial()?;
         let files = nodes::documents(&document, pki.signing())?;
         let text = files.into_iter().find(|(name, _)| *name == "node.json");
         let text = text.map(|(_, bytes)| bytes).unwrap_or_default();
-        Ok((String::from_utf8(text)?, pki.events().to_vec()))
+        Ok(SignedRequest {
+            document: String::from_utf8(text)?,
+            has_new_keys,
+            events: pki.events().to_vec(),
+        })
     }
 }
 

@@ -1,12 +1,12 @@
 //! Everything in the overlay: the rendered files, the programs, the files that firstboot reads, the
-//! stamp of all these files, and the folders above them. This module also creates the list for the
+//! file list of the image, and the folders above them. This module also creates the list for the
 //! manifest, so that the list cannot differ from the overlay.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use recipes::{ImageBase, ImageStamp, PublicKey, Recipe, Sha256, StampedFile};
+use recipes::{ImageBase, ImageFile, ImageFileList, PublicKey, Recipe, Sha256};
 use serde::Serialize;
 
 use crate::files::UserFile;
@@ -21,14 +21,14 @@ const MUTABLE: [&str; 1] = ["etc/hosts"];
 
 /// The contents of the overlay.
 #[derive(Debug, Default)]
-pub(crate) struct Tree {
+pub(crate) struct OverlayTree {
     /// The entries for the packer.
     pub(crate) entries: Vec<Entry>,
     /// The entries for the manifest.
     pub(crate) listed: Vec<OverlayEntry>,
 }
 
-impl Tree {
+impl OverlayTree {
     /// Builds the tree of a recipe, including the user's files and these programs.
     pub(crate) fn new(
         recipe: &Recipe,
@@ -82,7 +82,7 @@ impl Tree {
                 source,
             )?;
         }
-        tree.stamp()?;
+        tree.add_file_list()?;
         tree.folders()?;
         Ok(tree)
     }
@@ -130,10 +130,10 @@ impl Tree {
         Ok(())
     }
 
-    /// Adds the stamp with which the node checks the files that it received. The stamp is JSON for
-    /// firstboot, and a list for `sha256sum -c`, which the kickstart runs.
-    fn stamp(&mut self) -> Result<()> {
-        let stamped = |entry: &OverlayEntry| {
+    /// Adds the file list with which the node checks the files that it received. The list is JSON
+    /// for firstboot, and text for `sha256sum -c`, which the kickstart runs.
+    fn add_file_list(&mut self) -> Result<()> {
+        let listed_file = |entry: &OverlayEntry| {
             let (sha256, size) = (entry.sha256?, entry.size?);
             let mutable = MUTABLE.contains(&entry.path.as_str());
             // The conversion cannot fail, because both ids were u32 values when the entry was
@@ -142,7 +142,7 @@ impl Tree {
                 u32::try_from(entry.uid).ok()?,
                 u32::try_from(entry.gid).ok()?,
             );
-            Some(StampedFile {
+            Some(ImageFile {
                 path: entry.path.clone(),
                 mode: entry.mode.0,
                 uid,
@@ -152,7 +152,7 @@ impl Tree {
                 mutable,
             })
         };
-        let mut files: Vec<_> = self.listed.iter().filter_map(stamped).collect();
+        let mut files: Vec<_> = self.listed.iter().filter_map(listed_file).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let mut sums = String::new();
         for file in &files {
@@ -161,7 +161,7 @@ impl Tree {
         self.file(
             "etc/firstboot/image.json",
             0o644,
-            Content::Bytes(json(&ImageStamp { files })?),
+            Content::Bytes(json(&ImageFileList { files })?),
         )?;
         self.file(
             "etc/firstboot/SHA256SUMS",

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::data::{DataDirState, Expected, Verdict, judge};
+use crate::data::{DataCheck, DataDirState, Expected, check_data};
 use crate::exit::refused;
 use crate::journal::{Event, Journal, NodeState};
 use crate::metadata::SourceLog;
@@ -30,7 +30,7 @@ pub(crate) fn accept() -> Result<()> {
         start_permit::revoke_and_stop_etcd()?;
         let known = state.expected(&identity.node.name);
         let ids = known.identity.map_or(known.ids, |known| known.ids());
-        match judge(
+        match check_data(
             &Expected {
                 ids,
                 ..Expected::default()
@@ -38,8 +38,8 @@ pub(crate) fn accept() -> Result<()> {
             &DataDirState::at(Path::new(paths::DATA))?,
             None,
         ) {
-            Verdict::Begun(_) => {}
-            Verdict::Lost(why) => {
+            DataCheck::WalCreated(_) => {}
+            DataCheck::Unusable(why) => {
                 return Err(refused(
                     why.reason().map(|why| format!("{}: {why}", paths::DATA)),
                 ));

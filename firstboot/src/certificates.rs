@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use recipes::node::{Issued, KeyPair, NodeTls};
+use recipes::node::{DocumentCertificate, KeyPair, NodeTls};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::PemObject as _;
@@ -14,7 +14,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore};
 
-pub(crate) use members::moment::date;
+pub(crate) use members::timestamp::date;
 
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
@@ -28,8 +28,8 @@ fn refused(why: impl Into<String>) -> anyhow::Error {
 ///
 /// # Errors
 /// Fails if the node's CA did not sign one of the certificates, or if a certificate cannot be read.
-pub(crate) fn issued(tls: &NodeTls<Issued>) -> Result<UnixTime> {
-    let newest = tls.pairs().map(|pair| valid_from(&pair.cert, &tls.ca));
+pub(crate) fn newest_not_before(tls: &NodeTls<DocumentCertificate>) -> Result<UnixTime> {
+    let newest = tls.pairs().map(|pair| not_before(&pair.cert, &tls.ca));
     newest.into_iter().try_fold(
         UnixTime::since_unix_epoch(Duration::ZERO),
         |newest, from| Ok(newest.max(from?)),
@@ -38,7 +38,7 @@ pub(crate) fn issued(tls: &NodeTls<Issued>) -> Result<UnixTime> {
 
 /// Returns the time from which a certificate is valid. The verifier reports this time if it checks
 /// the certificate as of the year 1970.
-fn valid_from(cert: &str, ca: &str) -> Result<UnixTime> {
+fn not_before(cert: &str, ca: &str) -> Result<UnixTime> {
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<_, _>>()?;
     let (leaf, intermediates) = chain.split_first().context("there is no certificate")?;
@@ -61,12 +61,15 @@ fn valid_from(cert: &str, ca: &str) -> Result<UnixTime> {
 ///
 /// # Errors
 /// Fails if the node's CA did not sign one of the certificates, or if a certificate cannot be read.
-pub(crate) fn expiry(tls: &NodeTls<Issued>, now: UnixTime) -> Result<(UnixTime, bool)> {
+pub(crate) fn expiry(
+    tls: &NodeTls<DocumentCertificate>,
+    now: UnixTime,
+) -> Result<(UnixTime, bool)> {
     let mut first: Option<(UnixTime, UnixTime)> = None;
     for pair in tls.pairs() {
-        let until = valid_until(pair, &tls.ca).context("a certificate does not expire")?;
+        let until = not_after(pair, &tls.ca).context("a certificate does not expire")?;
         if first.is_none_or(|(_, earliest)| until < earliest) {
-            first = Some((valid_from(&pair.cert, &tls.ca)?, until));
+            first = Some((not_before(&pair.cert, &tls.ca)?, until));
         }
     }
     let (from, until) = first.context("there is no certificate")?;
@@ -81,7 +84,7 @@ fn is_due(from: UnixTime, until: UnixTime, now: UnixTime) -> bool {
 
 /// Returns the time until which a certificate is valid, or `None` if none of the CAs signed it. The
 /// verifier reports this time if it checks the certificate as of the latest possible time.
-pub(crate) fn valid_until(pair: &Issued, ca: &str) -> Option<UnixTime> {
+pub(crate) fn not_after(pair: &DocumentCertificate, ca: &str) -> Option<UnixTime> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes())
         .collect::<Result<_, _>>()
         .ok()?;
@@ -219,7 +222,7 @@ pub(crate) const PEER: &str = "localhost";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steps::issued_in;
+    use crate::steps::test_identity_from;
 
     #[test]
     fn a_renewal_is_due_when_a_third_of_the_lifetime_is_left() {
@@ -232,15 +235,18 @@ mod tests {
 
     #[test]
     fn the_first_certificate_to_expire_decides() {
-        let (old, new) = (issued_in(2020).node.tls, issued_in(2025).node.tls);
+        let (old, new) = (
+            test_identity_from(2020).node.tls,
+            test_identity_from(2025).node.tls,
+        );
         let until = |tls| expiry(tls, UnixTime::now()).unwrap().0;
-        assert_eq!(until(&new), valid_until(&new.server, &new.ca).unwrap());
+        assert_eq!(until(&new), not_after(&new.server, &new.ca).unwrap());
         let mixed = NodeTls {
             ca: format!("{}{}", new.ca, old.ca),
             client: old.client.clone(),
             ..new.clone()
         };
-        let first = [&new.server, &old.client].map(|pair| valid_until(pair, &mixed.ca).unwrap());
+        let first = [&new.server, &old.client].map(|pair| not_after(pair, &mixed.ca).unwrap());
         assert_eq!(until(&mixed), *first.iter().min().unwrap());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use recipes::Label;
 
-use crate::barrier::{objection, too_late};
+use crate::barrier::{exclusion_obstacle, too_late};
 use crate::exit::refused;
 use crate::identity;
 use crate::journal::{Event, NodeState};
@@ -22,7 +22,7 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
         });
         let state = NodeState::of(journal);
         if let Some(why) =
-            too_late(&state).or_else(|| objection(names, &cluster, own.as_ref(), &state))
+            too_late(&state).or_else(|| exclusion_obstacle(names, &cluster, own.as_ref(), &state))
         {
             return Err(refused(why));
         }

@@ -22,7 +22,7 @@ pub(crate) enum Exit {
     /// `update --check`: a newer image or node document is available.
     Newer = 7,
     /// `update`: the new image failed its health check, and the node runs its previous image again.
-    TakenBack = 8,
+    Reverted = 8,
     /// `update`: the new image failed its health check, but the node keeps the new image, because
     /// the etcd of the previous image cannot start with the member's data.
     Kept = 9,

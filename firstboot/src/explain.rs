@@ -154,7 +154,7 @@ fn sentence(event: &Event) -> String {
         Event::DiskIdDrawn { disk_id } => {
             format!("The disk was empty, and firstboot gave it the id {disk_id}.")
         }
-        Event::ProposalAccepted { disk_ids, mode } => {
+        Event::ProposalAccepted { nonces, mode } => {
             let seen = if mode.is_new() {
                 "are empty"
             } else {
@@ -162,7 +162,7 @@ fn sentence(event: &Event) -> String {
             };
             format!(
                 "This node is ready to start: all initial members {seen} ({}).",
-                list(disk_ids.keys())
+                list(nonces.keys())
             )
         }
         Event::RestoreOrdered(order) => {
@@ -207,10 +207,10 @@ fn sentence(event: &Event) -> String {
                 count(members.len())
             )
         }
-        Event::DataMade { .. } => {
+        Event::DataDirCreated { .. } => {
             "firstboot created an empty data directory for etcd's first start.".to_owned()
         }
-        Event::DataBegun(known) => {
+        Event::WalCreated(known) => {
             let DataIdentity {
                 member, cluster, ..
             } = known;
@@ -231,7 +231,7 @@ fn sentence(event: &Event) -> String {
         Event::Trust { authorities } => {
             format!("Restarting etcd so that it trusts {}.", join(authorities))
         }
-        Event::CertificatesCleared { authorities } => {
+        Event::CertificatesTrustedByAll { authorities } => {
             format!(
                 "All other members trust {}: installing the document's certificates.",
                 join(authorities)

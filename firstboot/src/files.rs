@@ -1,7 +1,7 @@
 //! Writes files on the node. A write of a file is complete and durable, or has no effect. In a
 //! folder to which another user can write, firstboot does not follow that user's links (`dir`).
 
-mod about;
+mod attributes;
 mod dir;
 pub(crate) mod install;
 pub(crate) mod partial_file;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use recipes::Sha256;
 
-pub(crate) use about::{About, FileFingerprint, Kind};
+pub(crate) use attributes::{FileAttributes, FileFingerprint, Kind};
 pub(crate) use dir::Dir;
 
 /// The ids of etcd's user and group. The kickstart sets them, so that they are the same on every
@@ -197,7 +197,7 @@ fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
 
 /// Returns the attributes of an entry, or `None` if there is no entry. Does not follow a link at
 /// the path's end.
-pub(crate) fn look(path: &Path) -> Result<Option<About>> {
+pub(crate) fn look(path: &Path) -> Result<Option<FileAttributes>> {
     let looked = dir::entry(path).and_then(|(folder, name)| folder.look(&name));
     match looked {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -221,12 +221,12 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
 
 /// Returns the fingerprint of the file at a path. The fingerprint changes when the file is replaced
 /// or rewritten.
-pub(crate) fn stamp(path: &Path) -> Result<FileFingerprint> {
+pub(crate) fn fingerprint(path: &Path) -> Result<FileFingerprint> {
     let looked = dir::target(path).and_then(|(folder, name)| folder.look(&name));
     let there = looked.and_then(|there| there.ok_or_else(|| io::ErrorKind::NotFound.into()));
     Ok(there
         .with_context(|| format!("cannot read the attributes of {}", path.display()))?
-        .stamp())
+        .fingerprint())
 }
 
 /// Returns whether an entry exists at a path.

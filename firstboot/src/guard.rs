@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::data::{DataDirState, Progress, Verdict, flush_wal, judge};
+use crate::data::{DataCheck, DataDirState, Progress, check_data, flush_wal};
 use crate::exit::refused;
 use crate::files::{Dir, ETCD, ROOT};
 use crate::journal::{DiskIdFile, disk_id_file};
@@ -69,16 +69,16 @@ fn check() -> Result<()> {
         ))));
     }
     let found = DataDirState::at(path)?;
-    let why = match judge(&expected, &found, Progress::read(&expected)?.as_ref()) {
-        Verdict::Intact => {
+    let why = match check_data(&expected, &found, Progress::read(&expected)?.as_ref()) {
+        DataCheck::Intact => {
             let wal = found.wal.map_err(anyhow::Error::msg)?;
             give_to_etcd()?;
             flush_wal(path)?;
             return Progress::starting(disk_id, wal).write();
         }
-        Verdict::Fresh if expected.created.is_some() => return give_to_etcd(),
-        Verdict::Lost(why) => why.reason(),
-        Verdict::Fresh | Verdict::Incomplete | Verdict::Begun(_) => {
+        DataCheck::Unused if expected.created.is_some() => return give_to_etcd(),
+        DataCheck::Unusable(why) => why.reason(),
+        DataCheck::Unused | DataCheck::Incomplete | DataCheck::WalCreated(_) => {
             ReasonId::DataNotJudged.because("firstboot has not checked this data yet")
         }
     };
@@ -96,7 +96,7 @@ fn check() -> Result<()> {
 fn give_to_etcd() -> Result<()> {
     let give = || -> std::io::Result<usize> {
         let volume = Dir::open(Path::new(paths::VOLUME))?;
-        let there = volume.about()?;
+        let there = volume.attributes()?;
         if there.owner != (ROOT.0, ETCD.1) || there.mode & 0o050 != 0o050 {
             volume.set_owner_and_mode((ROOT.0, ETCD.1), 0o750)?;
         }
@@ -128,7 +128,7 @@ fn stopped() -> Result<()> {
     };
     let path = Path::new(paths::DATA);
     let found = DataDirState::at(path)?;
-    if judge(&expected, &found, Some(&progress)) != Verdict::Intact {
+    if check_data(&expected, &found, Some(&progress)) != DataCheck::Intact {
         return Ok(());
     }
     let wal = found.wal.map_err(anyhow::Error::msg)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::backoff::pause;
-use crate::data::{self, Contents, DataDirState, Progress, Verdict, contents, judge};
+use crate::data::{self, Contents, DataCheck, DataDirState, Progress, check_data, contents};
 use crate::diagnosis::Diagnosis;
 use crate::etcd::{Credentials, installed_credentials, probe_local};
 use crate::exit::{not_ready, refused};
@@ -81,16 +81,16 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
         let past = NodeState::of(journal);
         if contents(Path::new(paths::DATA))? == Contents::HasWal {
             let found = DataDirState::at(Path::new(paths::DATA))?;
-            match judge(&past.expected(&identity.node.name), &found, None) {
-                Verdict::Begun(known) => {
+            match check_data(&past.expected(&identity.node.name), &found, None) {
+                DataCheck::WalCreated(known) => {
                     // This code writes the progress file before the journal's event. If the run is
                     // interrupted in between, the next run repeats both.
                     if let (Some(disk_id), Ok(wal)) = (past.disk_id, found.wal) {
                         Progress::starting(disk_id, wal).write()?;
                     }
-                    journal.add(Event::DataBegun(known))?;
+                    journal.add(Event::WalCreated(known))?;
                 }
-                Verdict::Lost(why) => {
+                DataCheck::Unusable(why) => {
                     return Err(not_ready(
                         why.reason().map(|why| format!("{}: {why}", paths::DATA)),
                     ));

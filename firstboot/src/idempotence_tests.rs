@@ -17,10 +17,12 @@ use nix::sched::{CloneFlags, unshare};
 use recipes::Sha256;
 
 use crate::change::Change;
-use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
+use crate::domain::{BootstrapMode, CaSubject, DiskId, Nonce, Nonces};
 use crate::files::{DesiredDir, ROOT};
 use crate::interface::Interface;
-use crate::journal::{Entry, Event, Journal, NodeState, archive_data, restored, write_disk_id};
+use crate::journal::{
+    ArchiveReason, Entry, Event, Journal, NodeState, archive_data, restored, write_disk_id,
+};
 use crate::machine::Machine;
 use crate::system_command::run;
 use crate::{paths, start_permit, steps};
@@ -53,7 +55,7 @@ fn an_effect_applied_twice_equals_the_effect_applied_once() {
 /// Returns the events of a node that bootstraps, leaves and joins again.
 fn rejoined() -> Vec<Event> {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
-    let disk_ids = DiskIds::from([("a".parse().unwrap(), DiskId::of(1))]);
+    let nonces = Nonces::from([("a".parse().unwrap(), Nonce::of(1))]);
     vec![
         Event::MembersExcluded {
             names: ["b".parse().unwrap()].into(),
@@ -62,7 +64,7 @@ fn rejoined() -> Vec<Event> {
             disk_id: DiskId::of(1),
         },
         Event::ProposalAccepted {
-            disk_ids,
+            nonces,
             mode: BootstrapMode::New,
         },
         Event::Bootstrap {
@@ -99,7 +101,7 @@ fn rejoined() -> Vec<Event> {
         Event::Trust {
             authorities: [CaSubject::of("a"), CaSubject::of("b")].into(),
         },
-        Event::CertificatesCleared {
+        Event::CertificatesTrustedByAll {
             authorities: [CaSubject::of("b")].into(),
         },
     ]
@@ -162,7 +164,7 @@ fn all() -> Result<()> {
         DesiredDir::new(paths::STATE, 0o700, ROOT).make()
     })?;
 
-    let identity = steps::issued();
+    let identity = steps::test_identity();
     let changes = steps::plan(&identity)?;
     ensure!(
         changes.len() >= 11,
@@ -185,7 +187,9 @@ fn all() -> Result<()> {
     journal.add(Event::DiskIdDrawn { disk_id })?;
     twice("the disk id file", || write_disk_id(disk_id))?;
     fs::create_dir_all("/var/lib/etcd/data/member/wal")?;
-    twice("archiving data", || archive_data("left", &mut journal))?;
+    twice("archiving data", || {
+        archive_data(ArchiveReason::Left, &mut journal)
+    })?;
     fs::create_dir_all("/run/firstboot")?;
     fs::write(paths::START_PERMIT, "")?;
     twice("revoking the start permit", start_permit::revoke)

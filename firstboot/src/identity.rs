@@ -10,7 +10,7 @@ use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey};
 use crate::domain::CaSubject;
 use crate::exit::refused;
 use crate::machine::Machine;
-use crate::metadata::Found;
+use crate::metadata::FoundDocument;
 use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
 use crate::rotation::trust_bundle::TrustBundle;
@@ -30,9 +30,9 @@ pub(crate) struct Identity {
     pub(crate) cluster: ClusterDocument,
     /// The document's certificates with their keys. The keys come from the document or from this
     /// node.
-    pub(crate) issued: NodeTls,
+    pub(crate) document_tls: NodeTls,
     /// While a CA is being replaced: the certificates that the previous CA issued, with their keys.
-    pub(crate) before: Option<NodeTls>,
+    pub(crate) previous_ca_tls: Option<NodeTls>,
     /// The certificates in use, which are the document's certificates unless `rotation` defers
     /// them.
     pub(crate) tls: NodeTls,
@@ -71,13 +71,13 @@ pub(crate) fn trusted() -> Result<PublicKey> {
 /// # Errors
 /// Returns a refusal if the signature, the cluster, the node, the machine or the keys do not match.
 pub(crate) fn verify(
-    found: Found,
+    found: FoundDocument,
     key: &PublicKey,
     cluster: ClusterDocument,
     machine: &Machine,
     own: &OwnKeys,
 ) -> Result<Identity> {
-    let Found { place, envelope } = found;
+    let FoundDocument { place, envelope } = found;
     let remedy = "Give this machine its own nodes/NAME/ from the build that made this image";
     let no = |why: String| {
         let text = format!("the node document from {place} cannot be used: {why}. {remedy}");
@@ -116,7 +116,7 @@ pub(crate) fn verify(
     if let Some(why) = machine.differs_from(&node.machine) {
         return Err(no(why));
     }
-    let Some(issued) = own.complete(&node.tls) else {
+    let Some(document_tls) = own.complete(&node.tls) else {
         let text = format!(
             "the node document from {place} cannot be used: {}",
             own.no_match()
@@ -124,9 +124,12 @@ pub(crate) fn verify(
         return Err(refused(ReasonId::DocumentOtherKey.because(text)));
     };
     Ok(Identity {
-        before: node.before.as_ref().and_then(|tls| own.complete(tls)),
-        tls: issued.clone(),
-        issued,
+        previous_ca_tls: node
+            .previous_ca_tls
+            .as_ref()
+            .and_then(|tls| own.complete(tls)),
+        tls: document_tls.clone(),
+        document_tls,
         node,
         envelope,
         place,
@@ -148,7 +151,7 @@ pub(crate) fn newest(
         return Ok((identity, None));
     };
     // Ignore a copy that this image cannot read or does not trust.
-    let Ok(copy) = Found::parse(paths::ACCEPTED, &bytes)
+    let Ok(copy) = FoundDocument::parse(paths::ACCEPTED, &bytes)
         .and_then(|found| verify(found, key, identity.cluster.clone(), machine, own))
     else {
         return Ok((identity, None));
@@ -166,8 +169,8 @@ pub(crate) fn newest(
 /// image at the time of their build. The builder issues new certificates for each change of keys or
 /// names, so the date also changes.
 pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<Reason> {
-    let new = certificates::issued(&identity.node.tls).ok()?;
-    let old = certificates::issued(&accepted.tls).ok()?;
+    let new = certificates::newest_not_before(&identity.node.tls).ok()?;
+    let old = certificates::newest_not_before(&accepted.tls).ok()?;
     let dates = (new, identity.node.release).cmp(&(old, accepted.release));
     let retired = match dates {
         Ordering::Less => BTreeSet::new(),
@@ -186,11 +189,11 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
             paths::ACCEPTED
         )));
     }
-    let age = |issued, release: Option<u64>| {
+    let age = |not_before, release: Option<u64>| {
         let image = release.map(|serial| format!(", from the build of the image {serial}"));
         format!(
             "{}{}",
-            certificates::date(issued),
+            certificates::date(not_before),
             image.unwrap_or_default()
         )
     };

@@ -5,12 +5,12 @@
 //! has changed since the last comparison.
 
 use anyhow::{Context as _, Result, anyhow};
-use members::keys::{ImageCheck, Key, image_check_key};
-use members::moment::now;
+use members::keys::{ImageCheck, KeyState, image_check_key};
+use members::timestamp::now;
 
 use crate::etcd::{Client, installed_credentials};
 use crate::exit::refused;
-use crate::image_integrity::{Options, compare, known_files, reason, stamp, verify_all};
+use crate::image_integrity::{Options, compare, file_list, known_files, reason, verify_all};
 use crate::machine::host;
 use crate::reason::{Reason, ReasonId};
 use crate::update::in_progress;
@@ -54,8 +54,8 @@ fn scheduled() -> Result<()> {
 
 /// Returns the paths of the files that differ, and the reason to refuse them.
 fn check() -> Result<(Vec<String>, Option<Reason>)> {
-    let stamp = match stamp() {
-        Ok(stamp) => stamp,
+    let file_list = match file_list() {
+        Ok(file_list) => file_list,
         // Without the list, no other file can be checked.
         Err(error) => {
             let why = Reason::parse(&format!("{error:#}"));
@@ -66,7 +66,7 @@ fn check() -> Result<(Vec<String>, Option<Reason>)> {
         let why = ReasonId::ImageIncomplete.because(format!("{} is missing", paths::INSTALLED));
         return Ok((vec![paths::INSTALLED.to_owned()], Some(why)));
     }
-    Ok(match compare(&stamp, &known_files()?)? {
+    Ok(match compare(&file_list, &known_files()?)? {
         Ok(_) => (Vec::new(), None),
         Err(altered) => {
             let paths = altered.iter().map(|file| file.path.display().to_string());
@@ -90,7 +90,7 @@ async fn record(check: &ImageCheck) -> Result<()> {
             let client = Client::connect(&url, &credentials).await?;
             let found = client.get(&key).await?;
             // Replace a damaged record.
-            let parsed = Key::<ImageCheck>::parse(
+            let parsed = KeyState::<ImageCheck>::parse(
                 &key,
                 found
                     .as_ref()

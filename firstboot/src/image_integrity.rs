@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use recipes::{ImageStamp, Sha256, StampedFile};
+use recipes::{ImageFile, ImageFileList, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::refused;
@@ -71,8 +71,8 @@ pub(crate) struct AlteredFile {
 /// Returns a refusal for the same reasons as [`verify_changed`], except that the installation need
 /// not be complete, because the installation runs this command as its last step.
 pub(crate) fn verify_all(options: &Options) -> Result<()> {
-    let stamp = stamp()?;
-    let count = judge(compare(&stamp, &VerifiedFiles::new()))?;
+    let file_list = file_list()?;
+    let count = refuse_altered(compare(&file_list, &VerifiedFiles::new()))?;
     let line = if options.json {
         format!("{:#}", serde_json::json!({ "unchanged": count }))
     } else {
@@ -82,7 +82,7 @@ pub(crate) fn verify_all(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Compares every file of the overlay with the image's stamp.
+/// Compares every file of the overlay with the image's file list.
 ///
 /// # Errors
 /// Returns a refusal if the kickstart did not finish, or if a file is missing or altered. The
@@ -94,8 +94,8 @@ pub(crate) fn verify_changed() -> Result<()> {
             paths::INSTALLED
         ))));
     }
-    let stamp = stamp()?;
-    judge(compare(&stamp, &known_files()?)).map(drop)
+    let file_list = file_list()?;
+    refuse_altered(compare(&file_list, &known_files()?)).map(drop)
 }
 
 /// Returns the inode states of the last comparison.
@@ -105,7 +105,7 @@ pub(crate) fn known_files() -> Result<VerifiedFiles> {
     Ok(known.unwrap_or_default())
 }
 
-pub(crate) fn stamp() -> Result<ImageStamp> {
+pub(crate) fn file_list() -> Result<ImageFileList> {
     let no = |why: String| {
         refused(ReasonId::ImageIncomplete.because(format!("{why}. Reinstall this node")))
     };
@@ -121,12 +121,12 @@ pub(crate) fn stamp() -> Result<ImageStamp> {
 /// Compares all files whose inodes have changed, and stores the inode states unless a file is
 /// altered. Returns the number of files, or the altered files.
 pub(crate) fn compare(
-    stamp: &ImageStamp,
+    file_list: &ImageFileList,
     known: &VerifiedFiles,
 ) -> Result<Result<usize, Vec<AlteredFile>>> {
     let mut now = VerifiedFiles::new();
     let mut altered = Vec::new();
-    for file in stamp.files.iter().filter(|file| !file.mutable) {
+    for file in file_list.files.iter().filter(|file| !file.mutable) {
         let path = Path::new("/").join(&file.path);
         match look(&path, file, known.get(&file.path)) {
             Ok(seen) => {
@@ -148,7 +148,7 @@ pub(crate) fn compare(
 }
 
 /// Refuses altered files.
-fn judge(compared: Result<Result<usize, Vec<AlteredFile>>>) -> Result<usize> {
+fn refuse_altered(compared: Result<Result<usize, Vec<AlteredFile>>>) -> Result<usize> {
     compared?.map_err(|altered| refused(reason(&altered)))
 }
 
@@ -176,7 +176,7 @@ fn masked(path: &Path) -> Option<String> {
 
 fn look(
     path: &Path,
-    file: &StampedFile,
+    file: &ImageFile,
     known: Option<&(Sha256, InodeState)>,
 ) -> Result<InodeState, String> {
     let seen = InodeState::at(path).map_err(|error| format!("{error:#}"))?;

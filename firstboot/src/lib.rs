@@ -46,6 +46,7 @@ mod explain;
 mod files;
 mod guard;
 mod health;
+mod http_client;
 #[cfg(test)]
 mod idempotence_tests;
 mod identity;

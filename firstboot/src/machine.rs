@@ -116,9 +116,9 @@ impl fmt::Display for Machine {
     }
 }
 
-/// An Ethernet interface.
+/// An Ethernet network card.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Card {
+pub(crate) struct NetworkCard {
     /// The interface's name.
     pub(crate) name: String,
     /// The interface's MAC address.
@@ -126,14 +126,14 @@ pub(crate) struct Card {
 }
 
 /// Returns the Ethernet interfaces of this machine, sorted by name.
-pub(crate) fn cards() -> Result<Vec<Card>> {
+pub(crate) fn cards() -> Result<Vec<NetworkCard>> {
     let card = |(name, link): (String, LinkAddr)| {
-        Some(Card {
+        Some(NetworkCard {
             name,
             mac: Mac::try_from(link.addr()?).ok()?,
         })
     };
-    let mut cards: Vec<Card> = links()?.into_iter().filter_map(card).collect();
+    let mut cards: Vec<NetworkCard> = links()?.into_iter().filter_map(card).collect();
     cards.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(cards)
 }

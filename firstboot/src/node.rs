@@ -13,7 +13,7 @@ use crate::files::{self, DesiredFile};
 use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::machine::Machine;
-use crate::metadata::{Found, SourceLog};
+use crate::metadata::{FoundDocument, SourceLog};
 use crate::output::say;
 use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
@@ -67,8 +67,8 @@ fn renewed(
     own: &OwnKeys,
     trusted: &PublicKey,
     log: &mut SourceLog,
-) -> Result<Option<Found>> {
-    let now = members::moment::now();
+) -> Result<Option<FoundDocument>> {
+    let now = members::timestamp::now();
     let at = UnixTime::since_unix_epoch(Duration::from_secs(now));
     // A later check reports faults in the certificates.
     let Ok((until, _)) = certificates::expiry(&identity.node.tls, at) else {
@@ -94,10 +94,10 @@ fn other_document(
     own: &OwnKeys,
     trusted: &PublicKey,
     log: &mut SourceLog,
-) -> Result<Option<Found>> {
+) -> Result<Option<FoundDocument>> {
     if let Some(bytes) = files::read_if_there(paths::ACCEPTED)? {
         log.use_copy();
-        return Found::parse(paths::ACCEPTED, &bytes).map(Some);
+        return FoundDocument::parse(paths::ACCEPTED, &bytes).map(Some);
     }
     enrol(cluster, machine, own, trusted, log).transpose()
 }
@@ -110,7 +110,7 @@ fn enrol(
     own: &OwnKeys,
     trusted: &PublicKey,
     log: &mut SourceLog,
-) -> Option<Result<Found>> {
+) -> Option<Result<FoundDocument>> {
     let url = cluster.enrol.as_ref()?;
     let (request, key) = match csr::request(own, cluster, machine).transpose()? {
         Ok(request) => request,
@@ -191,5 +191,5 @@ pub(crate) fn adopt_identity(
     if !kept.is_current()? {
         kept.write()?;
     }
-    own_keys::promote(&identity.issued)
+    own_keys::promote(&identity.document_tls)
 }

@@ -44,13 +44,13 @@ pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
 /// The unpacked new image.
 pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";
 /// The previous image's versions of the files that differ.
-pub(crate) const UPDATE_BEFORE: &str = "/var/lib/firstboot/update/before";
+pub(crate) const UPDATE_PREVIOUS: &str = "/var/lib/firstboot/update/before";
 /// The progress of an update. firstboot-update.service starts only while this file exists.
 pub(crate) const UPDATE_STATE: &str = "/var/lib/firstboot/update/state.json";
 /// The image to which this node was updated, and the data for a return to the previous image.
 pub(crate) const UPDATED: &str = "/var/lib/firstboot/update/updated.json";
 /// The result of the last check for a newer image.
-pub(crate) const UPDATE_LOOK: &str = "/var/lib/firstboot/update/look.json";
+pub(crate) const UPDATE_LAST_CHECK: &str = "/var/lib/firstboot/update/look.json";
 /// The result of the last update.
 pub(crate) const UPDATE_OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
 /// The path of this program.

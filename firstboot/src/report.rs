@@ -61,7 +61,7 @@ fn send(url: &Url, stage: Stage, why: Option<&str>) -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let request = metadata::http_client()?
+        let request = metadata::http_client(url)?
             .post(url.clone())
             .timeout(REPORT_TIMEOUT);
         let request = request

@@ -140,7 +140,7 @@ fn converge(options: &Options) -> Result<()> {
     let start = start?;
     duplicate::rule_out_duplicate(&identity, &journal, suspected)?;
     etcd_conf::configure(&identity, &start, NodeState::of(&journal).data.is_some())?;
-    data::prepare(&mut journal)?;
+    data::create_data_dir(&mut journal)?;
     let expected = NodeState::of(&journal).expected(&identity.node.name);
     let patience = Duration::from_secs(options.deadline);
     if let MembershipIntent::Leaving(member) = NodeState::of(&journal).intent {
@@ -163,7 +163,7 @@ fn converge(options: &Options) -> Result<()> {
     health::promote_and_wait_until_healthy(&identity, &mut journal, patience)?;
     // Release the turn first, because the rotation waits for members that cannot restart while this
     // member holds the turn.
-    update::return_turn_of_previous_self(&identity);
+    update::release_turn_of_previous_disk(&identity);
     rotation::complete(&mut identity, &mut journal)?;
     Ok(())
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use members::survey::{Backup, Comparison, Row, Verdict, add_image_checks, survey, table, verdict};
+use members::survey::{
+    Backup, DataComparison, Row, Verdict, add_image_checks, survey, table, verdict,
+};
 use recipes::{ClusterDocument, Label};
 use serde::Serialize;
 
@@ -52,9 +54,9 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         .enable_all()
         .build()?;
     let comparison = if options.compare {
-        Comparison::Always
+        DataComparison::Always
     } else {
-        Comparison::IfSmall
+        DataComparison::IfSmall
     };
     let (mut rows, backup, update) = runtime.block_on(async {
         let mut rows = survey(&cluster, &credentials, &without(), comparison).await;
@@ -98,7 +100,7 @@ pub(crate) async fn unhealthy_members(
     cluster: &ClusterDocument,
     credentials: &Credentials,
 ) -> Vec<(String, String)> {
-    let rows = survey(cluster, credentials, &without(), Comparison::IfSmall).await;
+    let rows = survey(cluster, credentials, &without(), DataComparison::IfSmall).await;
     let ill = rows
         .into_iter()
         .filter(|row| !row.healthy || row.learner || !row.errors.is_empty());

@@ -10,7 +10,7 @@ etcd_min_mb=$((etcd_mb > 0 ? etcd_mb : 4096))
 need_mb=$((boot_mb + root_mb + etcd_min_mb + 256))
 
 # Prints why the installation cannot use a disk of /sys/block. Prints nothing if the disk is suitable.
-objection() {
+obstacle() {
     local sys=/sys/block/$1 number holder
     # loop, zram, md and device-mapper devices have no device folder.
     if [ ! -e "$sys/device" ]; then echo 'is not a disk' && return; fi
@@ -58,7 +58,7 @@ find_volume
 disk='' refused=''
 for name in "${candidates[@]}"; do
     if [ ! -d "/sys/block/$name" ]; then continue; fi
-    against=$(objection "$name")
+    against=$(obstacle "$name")
     if [ -z "$against" ]; then
         disk=${name//!//}
         break

@@ -11,7 +11,7 @@ fi
 
 {% include "report.sh" %}
 
-# The last script of the kickstart writes this file after the new system has received its stamp.
+# The last script of the kickstart writes this file after the new system has received its installation marker.
 if [ -e /run/etcd-image/finished ]; then
     sync
     exec systemctl --force reboot

@@ -5,8 +5,8 @@
 # The journal is copied to the folder firstboot-kept of the volume, and %post copies it to the new /. The journal is not always on the
 # volume, because a journal on another file system reveals that a volume was replaced or emptied. At any moment, at least one of these is
 # complete: the old /, the copy, the new /. A rename gives the copy its name after the copy is durable. %post removes the copy after the new
-# journal is durable, and before it writes the stamp. An installation that was interrupted by a power failure can therefore continue with
-# the journal that exists.
+# journal is durable, and before it writes the installation marker. An installation that was interrupted by a power failure can therefore
+# continue with the journal that exists.
 volume='' from='' mounted=''
 old=/tmp/etcd-image-root kept=/tmp/etcd-image-volume
 

@@ -39,7 +39,7 @@ pub struct Voter {
 
 /// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Compared {
+pub enum HashComparison {
     /// All members have the same data.
     Same,
     /// The members differ. Members with the same hash form a group. The largest group is first.
@@ -53,7 +53,7 @@ pub enum Compared {
     Unknown(String),
 }
 
-impl Compared {
+impl HashComparison {
     /// Returns why this member's data is not reliable: it differs from the data of the majority.
     /// Returns `None` if the data is reliable.
     pub fn apart(&self, name: &str) -> Option<Reason> {
@@ -86,9 +86,13 @@ impl Compared {
 
 /// Compares the data of the voters. With `any_size`, also compares a large database, although the
 /// comparison blocks writes for a long time.
-pub async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool) -> Compared {
+pub async fn compare(
+    voters: &[Voter],
+    credentials: &Credentials,
+    any_size: bool,
+) -> HashComparison {
     if voters.len() < 2 {
-        return Compared::Same;
+        return HashComparison::Same;
     }
     let largest = voters
         .iter()
@@ -96,12 +100,12 @@ pub async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool
         .max()
         .unwrap_or_default();
     if largest > SMALL && !any_size {
-        return Compared::Unknown(format!(
+        return HashComparison::Unknown(format!(
             "the database has {} MiB; run with `--compare` to compare a database of any size",
             largest >> 20
         ));
     }
-    let mut last = Compared::Unknown("no member was queried".to_owned());
+    let mut last = HashComparison::Unknown("no member was queried".to_owned());
     for again in 0..TRIES {
         if again > 0 {
             tokio::time::sleep(PAUSE).await;
@@ -118,10 +122,10 @@ pub async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool
             newest(voters, credentials).await.unwrap_or(revision)
         };
         last = match query_all(voters, credentials, revision).await {
-            Ok(answers) => judge(revision, &answers),
-            Err(error) => Compared::Unknown(format!("{error:#}")),
+            Ok(answers) => compare_hashes(revision, &answers),
+            Err(error) => HashComparison::Unknown(format!("{error:#}")),
         };
-        if last == Compared::Same {
+        if last == HashComparison::Same {
             break;
         }
     }
@@ -163,23 +167,23 @@ async fn query_all(
 }
 
 /// Compares the hashes, unless the members were compacted at different revisions.
-fn judge(revision: i64, answers: &[(String, HashKv)]) -> Compared {
+fn compare_hashes(revision: i64, answers: &[(String, HashKv)]) -> HashComparison {
     let compacted = |answer: &HashKv| answer.compact_revision.max(0);
     let mut answered = answers.iter().map(|(_, answer)| compacted(answer));
     let first = answered.next();
     if answered.any(|other| Some(other) != first) {
-        return Compared::Unknown("a compaction is in progress".to_owned());
+        return HashComparison::Unknown("a compaction is in progress".to_owned());
     }
     let mut by_hash: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for (name, answer) in answers {
         by_hash.entry(answer.hash).or_default().push(name.clone());
     }
     if by_hash.len() < 2 {
-        return Compared::Same;
+        return HashComparison::Same;
     }
     let mut groups: Vec<(u32, Vec<String>)> = by_hash.into_iter().collect();
     groups.sort_by_key(|(_, members)| std::cmp::Reverse(members.len()));
-    Compared::Differ { revision, groups }
+    HashComparison::Differ { revision, groups }
 }
 
 #[cfg(test)]
@@ -201,22 +205,22 @@ mod tests {
     #[test]
     fn a_member_whose_data_differs_from_the_majority_is_reported() {
         assert_eq!(
-            judge(9, &answers(&[("a", 1, -1), ("b", 1, 0), ("c", 1, 0)])),
-            Compared::Same
+            compare_hashes(9, &answers(&[("a", 1, -1), ("b", 1, 0), ("c", 1, 0)])),
+            HashComparison::Same
         );
-        let differ = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 1, 3)]));
+        let differ = compare_hashes(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 1, 3)]));
         assert_eq!(differ.apart("a"), None);
         let why = differ.apart("b").unwrap().text;
         assert!(
             why.contains("at revision 9 its hash is 00000002, not 00000001 of a, c"),
             "{why}"
         );
-        let none = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3)]));
+        let none = compare_hashes(9, &answers(&[("a", 1, 3), ("b", 2, 3)]));
         assert!(
             none.apart("a").is_some() && none.apart("b").is_some(),
             "of two members neither is the majority"
         );
-        let three = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 3, 3)]));
+        let three = compare_hashes(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 3, 3)]));
         assert!(
             three
                 .apart("c")
@@ -229,9 +233,9 @@ mod tests {
     #[test]
     fn hashes_after_different_compactions_are_not_compared() {
         assert!(matches!(
-            judge(9, &answers(&[("a", 1, 3), ("b", 2, 4)])),
-            Compared::Unknown(_)
+            compare_hashes(9, &answers(&[("a", 1, 3), ("b", 2, 4)])),
+            HashComparison::Unknown(_)
         ));
-        assert_eq!(Compared::Unknown("x".into()).apart("a"), None);
+        assert_eq!(HashComparison::Unknown("x".into()).apart("a"), None);
     }
 }

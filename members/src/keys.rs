@@ -9,8 +9,8 @@ use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::Client;
-use crate::moment::stamp;
 use crate::reason::{Reason, ReasonId};
+use crate::timestamp::rfc3339;
 
 /// The key of the restart lock. The key has a lease, and its value is the node's name.
 pub const RESTART: &str = "/etcd-image/restart";
@@ -43,7 +43,7 @@ pub struct UpdateTurn {
 
 /// An operator's order that no member may start an update.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Halt {
+pub struct UpdateHalt {
     /// The reason.
     pub why: String,
     /// The node on which the operator gave the order.
@@ -54,7 +54,7 @@ pub struct Halt {
 
 /// The record of a release that failed and that no member tries again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Failed {
+pub struct FailedRelease {
     /// The node on which the release failed.
     pub node: Label,
     /// The reason.
@@ -65,7 +65,7 @@ pub struct Failed {
 
 /// The newest release that any member has started to install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Newest {
+pub struct NewestRelease {
     /// The serial of the release.
     pub serial: u64,
 }
@@ -110,12 +110,12 @@ impl UpdateTurn {
             "{} has held the turn, for image {}, since {}",
             self.node,
             self.serial,
-            stamp(self.since)
+            rfc3339(self.since)
         ))
     }
 }
 
-impl Halt {
+impl UpdateHalt {
     /// Returns the reason why no member starts an update.
     pub fn reason(&self) -> Reason {
         ReasonId::UpdateHalted.because(format!(
@@ -125,7 +125,7 @@ impl Halt {
     }
 }
 
-impl Failed {
+impl FailedRelease {
     /// Returns the reason why no member installs the release with this serial.
     pub fn reason(&self, serial: u64) -> Reason {
         ReasonId::UpdateFailedBefore.because(format!(
@@ -193,14 +193,14 @@ impl ImageCheck {
 /// The value of a key and the revision of its last change. The revision is 0 if the key does not
 /// exist.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key<T> {
+pub struct KeyState<T> {
     /// The value, if the key exists.
     pub value: Option<T>,
     /// The revision of its last change.
     pub revision: i64,
 }
 
-impl<T> Default for Key<T> {
+impl<T> Default for KeyState<T> {
     fn default() -> Self {
         Self {
             value: None,
@@ -209,7 +209,7 @@ impl<T> Default for Key<T> {
     }
 }
 
-impl<T: serde::de::DeserializeOwned> Key<T> {
+impl<T: serde::de::DeserializeOwned> KeyState<T> {
     /// Reads the key through raft.
     pub async fn read(client: &Client, key: &str) -> Result<Self> {
         let found = client.get(key).await?;
@@ -239,7 +239,7 @@ impl<T: serde::de::DeserializeOwned> Key<T> {
     }
 }
 
-impl Key<UpdateTurn> {
+impl KeyState<UpdateTurn> {
     /// Returns whether this member has the turn.
     pub fn is_of(&self, node: &Label) -> bool {
         self.value.as_ref().is_some_and(|turn| turn.node == *node)

@@ -5,6 +5,6 @@
 pub mod compare;
 pub mod etcd;
 pub mod keys;
-pub mod moment;
 pub mod reason;
 pub mod survey;
+pub mod timestamp;

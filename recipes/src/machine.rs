@@ -18,7 +18,7 @@ pub enum MacError {
     #[error(
         "`{0}` is not a MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56"
     )]
-    Form(String),
+    Syntax(String),
     /// The address is a multicast or broadcast address, or all zeros, which no network card has.
     #[error(
         "`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)"
@@ -30,17 +30,17 @@ impl FromStr for Mac {
     type Err = MacError;
 
     fn from_str(text: &str) -> Result<Self, MacError> {
-        let form = || MacError::Form(text.to_owned());
+        let syntax = || MacError::Syntax(text.to_owned());
         let parts: Vec<&str> = text.split([':', '-']).collect();
         if parts.len() != 6 {
-            return Err(form());
+            return Err(syntax());
         }
         let mut bytes = [0; 6];
         for (byte, part) in bytes.iter_mut().zip(&parts) {
             if part.len() != 2 || !part.bytes().all(|c| c.is_ascii_hexdigit()) {
-                return Err(form());
+                return Err(syntax());
             }
-            *byte = u8::from_str_radix(part, 16).map_err(|_| form())?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| syntax())?;
         }
         Self::try_from(bytes)
     }

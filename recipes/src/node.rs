@@ -68,11 +68,11 @@ pub struct NodeDocument {
     #[serde(default, skip_serializing_if = "MachineMatch::is_empty")]
     pub machine: MachineMatch,
     /// The node's certificates.
-    pub tls: NodeTls<Issued>,
+    pub tls: NodeTls<DocumentCertificate>,
     /// The node's certificates from the previous CA, during a rotation. The node presents them
     /// until all members trust the new CA.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<NodeTls<Issued>>,
+    #[serde(rename = "before", default, skip_serializing_if = "Option::is_none")]
+    pub previous_ca_tls: Option<NodeTls<DocumentCertificate>>,
     /// The credentials for the object store that `[backup]` names, or `None` if an operator puts
     /// them on the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,10 +120,10 @@ impl<P> NodeTls<P> {
     }
 }
 
-impl From<NodeTls> for NodeTls<Issued> {
+impl From<NodeTls> for NodeTls<DocumentCertificate> {
     fn from(tls: NodeTls) -> Self {
         let [server, peer, client] =
-            [tls.server, tls.peer, tls.client].map(|KeyPair { cert, key }| Issued {
+            [tls.server, tls.peer, tls.client].map(|KeyPair { cert, key }| DocumentCertificate {
                 cert,
                 key: Some(key),
             });
@@ -139,7 +139,7 @@ impl From<NodeTls> for NodeTls<Issued> {
 /// A certificate (as a chain, leaf first) in a node document.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Issued {
+pub struct DocumentCertificate {
     /// The chain in PEM, leaf first.
     pub cert: String,
     /// The key in PEM, or `None` if the node generated the key itself and keeps it.
@@ -148,9 +148,9 @@ pub struct Issued {
 }
 
 // The key must not appear in a log through `{:?}`.
-impl std::fmt::Debug for Issued {
+impl std::fmt::Debug for DocumentCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Issued")
+        f.debug_struct("DocumentCertificate")
             .field("cert", &self.cert)
             .field("key", &self.key.as_ref().map(|_| "(secret)"))
             .finish()

@@ -28,7 +28,7 @@ pub enum RecipientError {
     #[error(
         "expected an X25519 recipient, as `age-keygen` prints it: `age1` and 58 letters and digits"
     )]
-    Form,
+    Syntax,
     /// The text contains a mistyped character.
     #[error("its checksum is wrong: a character is mistyped or missing")]
     Checksum,
@@ -64,7 +64,7 @@ impl FromStr for Recipient {
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         };
         if !letters.is_some_and(small) {
-            return Err(RecipientError::Form);
+            return Err(RecipientError::Syntax);
         }
         let key = key(text, "age").ok_or(RecipientError::Checksum)?;
         Ok(Self {
@@ -108,14 +108,14 @@ mod tests {
             good
         );
         for (bad, why) in [
-            ("", RecipientError::Form),
-            ("age1", RecipientError::Form),
-            ("ssh-ed25519 AAAA", RecipientError::Form),
+            ("", RecipientError::Syntax),
+            ("age1", RecipientError::Syntax),
+            ("ssh-ed25519 AAAA", RecipientError::Syntax),
             (
                 "age1yubikey1q2w7u3vpya839jxxuq8g0sedh3d740d4xvn639sqhr95ejj8vu3hyfumptt",
-                RecipientError::Form,
+                RecipientError::Syntax,
             ),
-            (&GOOD.to_uppercase(), RecipientError::Form),
+            (&GOOD.to_uppercase(), RecipientError::Syntax),
             (&GOOD.replace('q', "p"), RecipientError::Checksum),
             ("AGE-SECRET-KEY-1…", RecipientError::Secret),
         ] {

@@ -32,7 +32,7 @@ pub enum ScheduleError {
     #[error(
         "expected hourly, daily, weekly, `every 15 minutes`, `every 6 hours`, `02:30` or `Sun 02:30`"
     )]
-    Form,
+    Syntax,
     /// The number of minutes does not divide an hour.
     #[error("expected a number of minutes that divides an hour: 5, 6, 10, 12, 15, 20 or 30")]
     Minutes,
@@ -66,20 +66,20 @@ impl FromStr for Schedule {
             },
             [clock] => Ok(Self {
                 period: DAY,
-                offset: time_of_day(clock).ok_or(ScheduleError::Form)?,
+                offset: time_of_day(clock).ok_or(ScheduleError::Syntax)?,
             }),
             [day, clock] => {
                 let day = DAYS
                     .iter()
                     .position(|name| *name == day)
-                    .ok_or(ScheduleError::Form)?;
-                let offset = day as u64 * DAY + time_of_day(clock).ok_or(ScheduleError::Form)?;
+                    .ok_or(ScheduleError::Syntax)?;
+                let offset = day as u64 * DAY + time_of_day(clock).ok_or(ScheduleError::Syntax)?;
                 Ok(Self {
                     period: WEEK,
                     offset,
                 })
             }
-            _ => Err(ScheduleError::Form),
+            _ => Err(ScheduleError::Syntax),
         }
     }
 }

@@ -45,7 +45,7 @@ pub enum UpdateMode {
     /// The operator, with `firstboot update` on each node.
     Manual,
     /// Each node itself, through `firstboot-update.timer`.
-    Auto(Auto),
+    Auto(AutoUpdatePolicy),
 }
 
 /// When an update reboots the node. The reboot happens before the health check of the new image.
@@ -72,7 +72,7 @@ impl Reboot {
 /// When a node updates itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Auto {
+pub struct AutoUpdatePolicy {
     /// When the node looks for a newer image.
     pub every: Schedule,
     /// When an update can begin, in the node's time zone. `None` means at any time.
@@ -82,7 +82,7 @@ pub struct Auto {
 
 impl Update {
     /// Returns when the node updates itself, or `None` if the node does not update itself.
-    pub const fn auto(&self) -> Option<Auto> {
+    pub const fn auto(&self) -> Option<AutoUpdatePolicy> {
         match self.mode {
             UpdateMode::Manual => None,
             UpdateMode::Auto(auto) => Some(auto),

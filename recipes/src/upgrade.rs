@@ -26,19 +26,19 @@ pub struct ClusterVersions {
     pub members: Vec<RunningMember>,
     /// The minor version that the members have agreed on, if known. This minor version is never
     /// higher than the minor version of any member.
-    pub agreed: Option<u64>,
+    pub cluster_minor: Option<u64>,
     /// Whether a downgrade is enabled (`etcdctl downgrade enable`).
     pub downgrading: bool,
 }
 
 /// How etcd starts on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub enum EtcdStart {
     /// etcd starts as a new member, without data.
-    Join,
+    AsNewMember,
     /// etcd starts with its existing data. The value is the version that last used the data, if
     /// known.
-    Data(Option<EtcdVersion>),
+    WithData(Option<EtcdVersion>),
 }
 
 /// The reason why a version of etcd cannot run as a member.
@@ -81,14 +81,14 @@ pub enum Obstacle {
     },
     /// The cluster has agreed on a newer version.
     #[error(
-        "the cluster's version is 3.{agreed}, and {own} is older, so etcd refuses to start. \
-         Install an image with etcd 3.{agreed}, or restore an earlier snapshot"
+        "the cluster's version is 3.{cluster_minor}, and {own} is older, so etcd refuses to start. \
+         Install an image with etcd 3.{cluster_minor}, or restore an earlier snapshot"
     )]
     Older {
         /// The version that cannot run.
         own: EtcdVersion,
         /// The minor version that the cluster has agreed on.
-        agreed: u64,
+        cluster_minor: u64,
     },
     /// A new member is refused while a downgrade is in progress.
     #[error(
@@ -145,16 +145,16 @@ pub fn coexistence_obstacle(
 /// version is lower than the version of the other members is admitted until the cluster agrees on a
 /// newer version. A new member with a lower version is not admitted, because the other members may
 /// agree on a newer version as soon as the old member is removed.
-pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Option<Obstacle> {
-    if entry == Entry::Join && cluster.downgrading {
+pub fn obstacle(own: EtcdVersion, start: EtcdStart, cluster: &ClusterVersions) -> Option<Obstacle> {
+    if start == EtcdStart::AsNewMember && cluster.downgrading {
         return Some(Obstacle::Downgrading);
     }
     let pairs = cluster
         .members
         .iter()
         .find_map(|member| coexistence_obstacle(own, &member.name, member.version));
-    let data = match entry {
-        Entry::Data(Some(version)) => {
+    let data = match start {
+        EtcdStart::WithData(Some(version)) => {
             coexistence_obstacle(own, "the last version on this node's data", version)
         }
         _ => None,
@@ -164,19 +164,19 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
         .iter()
         .map(|member| member.version.minor)
         .min();
-    let agreed = match entry {
-        Entry::Join => lowest.max(cluster.agreed),
-        Entry::Data(_) => cluster.agreed.or(lowest),
+    let cluster_minor = match start {
+        EtcdStart::AsNewMember => lowest.max(cluster.cluster_minor),
+        EtcdStart::WithData(_) => cluster.cluster_minor.or(lowest),
     };
-    let older = agreed
-        .filter(|agreed| own.minor < *agreed)
-        .map(|agreed| Obstacle::Older { own, agreed });
+    let older = cluster_minor
+        .filter(|cluster_minor| own.minor < *cluster_minor)
+        .map(|cluster_minor| Obstacle::Older { own, cluster_minor });
     pairs.or(data).or(older)
 }
 
 /// How the members of a cluster change, one at a time, from one version of etcd to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Roll {
+pub enum VersionChange {
     /// Both versions have the same minor version number.
     Patch,
     /// The new version is of the next minor version. The cluster version rises as soon as every
@@ -192,32 +192,32 @@ pub enum Roll {
 const FIRST_DOWNGRADE: u64 = 6;
 
 /// Returns whether etcd can lower the version of a cluster that has agreed on this minor version.
-pub const fn is_downgradable(agreed: u64) -> bool {
-    agreed >= FIRST_DOWNGRADE
+pub const fn is_downgradable(cluster_minor: u64) -> bool {
+    cluster_minor >= FIRST_DOWNGRADE
 }
 
 /// Returns how the nodes of an image with one version change to an image with another version.
 ///
 /// # Errors
 /// Returns the obstacle if the nodes cannot change to that image.
-pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<Roll, Box<Obstacle>> {
+pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<VersionChange, Box<Obstacle>> {
     if let Some(obstacle) = coexistence_obstacle(to, "a node of the old image", from) {
         return Err(Box::new(obstacle));
     }
     match to.minor.cmp(&from.minor) {
-        Ordering::Equal => Ok(Roll::Patch),
-        Ordering::Greater => Ok(Roll::Upgrade),
-        Ordering::Less if is_downgradable(from.minor) => Ok(Roll::Downgrade),
+        Ordering::Equal => Ok(VersionChange::Patch),
+        Ordering::Greater => Ok(VersionChange::Upgrade),
+        Ordering::Less if is_downgradable(from.minor) => Ok(VersionChange::Downgrade),
         Ordering::Less => Err(Box::new(Obstacle::Older {
             own: to,
-            agreed: from.minor,
+            cluster_minor: from.minor,
         })),
     }
 }
 
 /// A fault in a release that is known to damage data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault {
+pub struct KnownFault {
     /// The first patch of the minor version that does not have this fault.
     pub fixed_in: u64,
     /// The effect of the fault.
@@ -226,9 +226,9 @@ pub struct Fault {
 
 /// All known faults that lose data or make the data of members differ, each with its minor version
 /// and the patch that fixes the fault (etcd's changelogs for 3.4 to 3.7).
-const FAULTS: [(u64, Fault); 10] = {
-    const fn fault(minor: u64, fixed_in: u64, what: &'static str) -> (u64, Fault) {
-        (minor, Fault { fixed_in, what })
+const FAULTS: [(u64, KnownFault); 10] = {
+    const fn fault(minor: u64, fixed_in: u64, what: &'static str) -> (u64, KnownFault) {
+        (minor, KnownFault { fixed_in, what })
     }
     const ALONE: &str = "a single member can lose acknowledged writes (etcd-io/etcd#14370)";
     const AUTH: &str = "members can differ after a member recovers from a snapshot while \
@@ -261,7 +261,7 @@ const FAULTS: [(u64, Fault); 10] = {
 
 /// Returns the known faults of a release that damage data, the worst first. Most releases have
 /// none.
-pub fn faults(version: EtcdVersion) -> Vec<Fault> {
+pub fn faults(version: EtcdVersion) -> Vec<KnownFault> {
     let of = FAULTS
         .iter()
         .filter(|(minor, fault)| *minor == version.minor && version.patch < fault.fixed_in);

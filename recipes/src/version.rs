@@ -22,7 +22,7 @@ pub struct EtcdVersion {
 pub enum VersionError {
     /// The text is not three numbers separated by dots.
     #[error("`{0}` is not an etcd version: expected three numbers, as in 3.6.14")]
-    Form(String),
+    Syntax(String),
     /// This project does not support the configuration keys and snapshot tools of this minor
     /// version.
     #[error("etcd {0} is not supported: expected 3.4 to 3.7")]
@@ -46,11 +46,11 @@ impl FromStr for EtcdVersion {
     type Err = VersionError;
 
     fn from_str(text: &str) -> Result<Self, VersionError> {
-        let form = || VersionError::Form(text.to_owned());
+        let syntax = || VersionError::Syntax(text.to_owned());
         let version =
-            semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).map_err(|_| form())?;
+            semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).map_err(|_| syntax())?;
         if !version.pre.is_empty() || !version.build.is_empty() {
-            return Err(form());
+            return Err(syntax());
         }
         if version.major != 3 || !(4..=7).contains(&version.minor) {
             return Err(VersionError::Unsupported(version.to_string()));

@@ -25,7 +25,7 @@ pub enum WindowError {
     #[error(
         "expected a schedule and a length, as in `02:30 for 2 hours` or `Sun 02:30 for 90 minutes`"
     )]
-    Form,
+    Syntax,
     /// The text before `for` is not a schedule.
     #[error("before `for`: {0}")]
     Schedule(ScheduleError),
@@ -38,19 +38,19 @@ impl FromStr for Window {
     type Err = WindowError;
 
     fn from_str(text: &str) -> Result<Self, WindowError> {
-        let (opens, length) = text.split_once(" for ").ok_or(WindowError::Form)?;
+        let (opens, length) = text.split_once(" for ").ok_or(WindowError::Syntax)?;
         let opens: Schedule = opens.parse().map_err(WindowError::Schedule)?;
         let words: Vec<&str> = length.split_whitespace().collect();
         let [number, unit] = words[..] else {
-            return Err(WindowError::Form);
+            return Err(WindowError::Syntax);
         };
         let unit = match unit {
             "minute" | "minutes" => MINUTE,
             "hour" | "hours" => HOUR,
-            _ => return Err(WindowError::Form),
+            _ => return Err(WindowError::Syntax),
         };
         if !number.bytes().all(|c| c.is_ascii_digit()) {
-            return Err(WindowError::Form);
+            return Err(WindowError::Syntax);
         }
         // A number too large to parse is also a length that is too long.
         let number: u64 = number.parse().map_err(|_| WindowError::Length)?;

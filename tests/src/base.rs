@@ -89,8 +89,8 @@ fn of_the_user(own: &Path) -> Result<PathBuf> {
     if data.is_dir() {
         return Ok(own.to_path_buf());
     }
-    let stamp = format!("{}-{}-{}", own.display(), data.len(), data.mtime());
-    let key = hex(&Sha256::digest(stamp.as_bytes()))[..12].to_owned();
+    let identity = format!("{}-{}-{}", own.display(), data.len(), data.mtime());
+    let key = hex(&Sha256::digest(identity.as_bytes()))[..12].to_owned();
     cache::entry(&format!("base/own-{key}"), |folder| {
         let mut tar = Command::new("tar");
         tar.args(["--numeric-owner", "--xattrs", "-C"])

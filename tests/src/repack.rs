@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use recipes::image_release::{RELEASE_TYPE, ReleaseDocument};
-use recipes::{Envelope, ImageStamp, ReleasedFile, Sha256, SigningKey, StampedFile};
+use recipes::{Envelope, ImageFile, ImageFileList, ReleasedFile, Sha256, SigningKey};
 
 use crate::etcd::{self, PROGRAMS};
 use crate::host::Host;
@@ -25,7 +25,7 @@ pub struct Repack {
     version: recipes::EtcdVersion,
 }
 
-const STAMP: &str = "etc/firstboot/image.json";
+const FILE_LIST: &str = "etc/firstboot/image.json";
 const SUMS: &str = "etc/firstboot/SHA256SUMS";
 
 impl Repack {
@@ -82,7 +82,7 @@ impl Repack {
     /// Packs the overlay again as the release with this serial, and replaces the build's overlay
     /// with it.
     pub fn pack(self, serial: u64, key: &SigningKey) -> Result<()> {
-        self.stamp()?;
+        self.write_file_list()?;
         let overlay = self.out.join("image/overlay.tar.gz");
         let root = self.root.to_string_lossy().into_owned();
         fs::remove_file(&overlay)?;
@@ -111,8 +111,8 @@ impl Repack {
         write(&self.out, &release, key)
     }
 
-    /// Writes the stamp for the overlay's current content.
-    fn stamp(&self) -> Result<()> {
+    /// Writes the file list for the overlay's current content.
+    fn write_file_list(&self) -> Result<()> {
         let mut files = Vec::new();
         walk(&self.root, &self.root, &mut files)?;
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -122,21 +122,24 @@ impl Repack {
             .collect::<Vec<_>>()
             .concat();
         fs::write(self.path(SUMS), sums)?;
-        fs::write(self.path(STAMP), serde_json::to_vec(&ImageStamp { files })?)?;
+        fs::write(
+            self.path(FILE_LIST),
+            serde_json::to_vec(&ImageFileList { files })?,
+        )?;
         Ok(())
     }
 }
 
-fn walk(root: &Path, folder: &Path, files: &mut Vec<StampedFile>) -> Result<()> {
+fn walk(root: &Path, folder: &Path, files: &mut Vec<ImageFile>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let about = fs::symlink_metadata(&path)?;
         let name = path.strip_prefix(root)?.to_string_lossy().into_owned();
         if about.is_dir() {
             walk(root, &path, files)?;
-        } else if name != STAMP && name != SUMS {
+        } else if name != FILE_LIST && name != SUMS {
             let bytes = fs::read(&path)?;
-            files.push(StampedFile {
+            files.push(ImageFile {
                 mode: about.permissions().mode() & 0o7777,
                 uid: about.uid(),
                 gid: about.gid(),

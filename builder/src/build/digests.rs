@@ -5,7 +5,7 @@ use std::path::Path;
 use recipes::{Recipe, Sha256};
 
 use crate::manifest::{self, FileDigest};
-use crate::overlay::Packed;
+use crate::overlay::PackedOverlay;
 use crate::release;
 
 /// Returns the recipe as an input of the image, with its file name and digest.
@@ -19,7 +19,7 @@ pub(super) fn recipe_input(path: &Path, text: &str) -> FileDigest {
 }
 
 /// Returns the overlay as an output of the image.
-pub(super) fn packed_overlay(packed: &Packed) -> FileDigest {
+pub(super) fn packed_overlay(packed: &PackedOverlay) -> FileDigest {
     FileDigest {
         name: manifest::OVERLAY.to_owned(),
         size: packed.size,

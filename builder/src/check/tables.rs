@@ -24,7 +24,7 @@ fn pairs(table: &'static str) -> BTreeMap<&'static str, &'static str> {
         .collect()
 }
 
-/// The directives of a section of a unit file, each with the form of its value.
+/// The directives of a section of a unit file, each with the type of its value.
 pub(super) type Directives = BTreeMap<&'static str, &'static str>;
 
 /// Parses a table of sections, each with its directives.
@@ -40,8 +40,8 @@ fn sections(table: &'static str) -> BTreeMap<&'static str, Directives> {
         } else if line.starts_with('+') {
             // The groups are resolved below, when the whole table has been read.
             current.insert(line, "");
-        } else if let Some((name, form)) = line.split_once(' ') {
-            current.insert(name, form);
+        } else if let Some((name, value_type)) = line.split_once(' ') {
+            current.insert(name, value_type);
         }
     }
     for section in sections.values_mut() {
@@ -109,9 +109,9 @@ pub(super) static SYSCTL_KEYS: LazyLock<BTreeSet<&'static str>> =
 pub(super) static SYSCTL_ABSENT: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/sysctl-absent.txt")));
 
-/// The forms of values that are not just a number.
-pub(super) static SYSCTL_FORMS: LazyLock<BTreeMap<&'static str, &'static str>> =
-    LazyLock::new(|| pairs(include_str!("known/sysctl-forms.txt")));
+/// The types of values that are not just a number.
+pub(super) static SYSCTL_TYPES: LazyLock<BTreeMap<&'static str, &'static str>> =
+    LazyLock::new(|| pairs(include_str!("known/sysctl-types.txt")));
 
 /// Keys that tuned also writes.
 pub(super) static SYSCTL_TUNED: LazyLock<BTreeSet<&'static str>> =
@@ -165,9 +165,11 @@ mod tests {
     #[test]
     fn each_hint_names_only_directives_that_centos_7_supports() {
         let works = |name: &str| {
-            let forms: Vec<_> = UNITS.values().filter_map(|keys| keys.get(name)).collect();
-            let is_unit_key =
-                !forms.is_empty() && forms.iter().all(|form| **form != "compiled-out");
+            let types: Vec<_> = UNITS.values().filter_map(|keys| keys.get(name)).collect();
+            let is_unit_key = !types.is_empty()
+                && types
+                    .iter()
+                    .all(|value_type| **value_type != "compiled-out");
             is_unit_key || DAEMONS.values().any(|keys| keys.contains_key(name))
         };
         for (later, hint) in LATER.iter() {
@@ -205,7 +207,7 @@ mod tests {
                 .all(|key| DAEMONS.values().all(|section| !section.contains_key(key)))
         );
         assert!(SYSCTL_KEYS.len() > 380 && SYSCTL_KEYS.contains("vm.swappiness"));
-        assert!(SYSCTL_FORMS.keys().all(|key| SYSCTL_KEYS.contains(key)));
+        assert!(SYSCTL_TYPES.keys().all(|key| SYSCTL_KEYS.contains(key)));
         assert!(SYSCTL_ABSENT.keys().all(|key| !SYSCTL_KEYS.contains(key)));
         assert!(SYSCTL_TUNED.iter().all(|key| SYSCTL_KEYS.contains(key)));
         assert!(CHRONY_LATER.contains("nts"));

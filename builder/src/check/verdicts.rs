@@ -44,7 +44,7 @@ fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
 
 /// Parses a table of verdicts and texts that share one path.
 fn of_one(table: &'static str, path: &str) -> Vec<Judged> {
-    let judged = |line: &'static str| {
+    let recorded = |line: &'static str| {
         let (verdict, text) = line.split_once('\t').unwrap();
         Judged {
             path: path.to_owned(),
@@ -52,7 +52,7 @@ fn of_one(table: &'static str, path: &str) -> Vec<Judged> {
             verdict,
         }
     };
-    lines(table).map(judged).collect()
+    lines(table).map(recorded).collect()
 }
 
 fn kickstarts() -> Vec<Judged> {
@@ -64,7 +64,7 @@ fn chrony() -> Vec<Judged> {
 }
 
 fn firewalld() -> Vec<Judged> {
-    let judged = |line: &'static str| {
+    let recorded = |line: &'static str| {
         let mut cells = line.splitn(3, '\t');
         let verdict = cells.next().unwrap();
         let path = format!("/etc/firewalld/{}", cells.next().unwrap());
@@ -75,34 +75,34 @@ fn firewalld() -> Vec<Judged> {
         }
     };
     lines(include_str!("verdicts/firewalld.tsv"))
-        .map(judged)
+        .map(recorded)
         .collect()
 }
 
 /// Returns the texts on which the checker and the program disagree.
 fn disagreements(all: &[Judged]) -> Vec<String> {
     let mut out = Vec::new();
-    for judged in all {
+    for recorded in all {
         let files = [File {
             shown: String::new(),
-            path: judged.path.clone(),
-            text: &judged.text,
+            path: recorded.path.clone(),
+            text: &recorded.text,
             mode: None,
         }];
         let findings = check(&files, false).remove(0);
         let said = findings.iter().any(|finding| {
-            let part = judged.verdict == "ignored-in-part";
+            let part = recorded.verdict == "ignored-in-part";
             rules::kind(finding.rule) == RuleKind::Parser
                 && (part || finding.diagnostic.severity == Severity::Error)
         });
-        if said != (judged.verdict != "accepted") {
+        if said != (recorded.verdict != "accepted") {
             let found: Vec<_> = findings
                 .iter()
                 .map(|finding| (finding.rule, &finding.diagnostic.message))
                 .collect();
             out.push(format!(
                 "{}: the program {} {:?}; the checker found {found:?}",
-                judged.path, judged.verdict, judged.text
+                recorded.path, recorded.verdict, recorded.text
             ));
         }
     }
@@ -115,7 +115,7 @@ fn agrees(all: &[Judged], least: usize) {
     assert!(all.len() >= least, "only {} texts", all.len());
     let taken = all
         .iter()
-        .filter(|judged| judged.verdict == "accepted")
+        .filter(|recorded| recorded.verdict == "accepted")
         .count();
     assert!(
         taken * 10 > all.len() && (all.len() - taken) * 10 > all.len(),

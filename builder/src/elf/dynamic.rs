@@ -48,7 +48,7 @@ impl Version {
 
 /// Checks the symbol versions and libraries that a program needs. Each symbol version is paired
 /// with its library's name.
-pub(super) fn judge(
+pub(super) fn check_versions(
     libraries: &[String],
     versions: &[(String, String)],
 ) -> Result<Linkage, NotForCentos7> {
@@ -145,7 +145,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
             }
         }
     }
-    judge(&libraries, &versions)
+    check_versions(&libraries, &versions)
 }
 
 /// Returns the file offset of the byte that is loaded at this address.

@@ -1,4 +1,4 @@
-use super::dynamic::judge;
+use super::dynamic::check_versions;
 use super::test_elf::TestElf;
 use super::*;
 
@@ -11,7 +11,7 @@ fn asks(versions: &[&str]) -> Result<Linkage, NotForCentos7> {
         .iter()
         .map(|name| ("libc.so.6".to_owned(), (*name).to_owned()))
         .collect();
-    judge(&["libc.so.6".to_owned()], &versions)
+    check_versions(&["libc.so.6".to_owned()], &versions)
 }
 
 #[test]
@@ -89,7 +89,8 @@ fn symbol_versions_up_to_glibc_2_17_are_accepted_and_newer_versions_are_refused(
 
 #[test]
 fn a_library_that_a_minimal_system_does_not_have_is_named() {
-    let error = judge(&["libc.so.6".to_owned(), "libssl.so.3".to_owned()], &[]).unwrap_err();
+    let error =
+        check_versions(&["libc.so.6".to_owned(), "libssl.so.3".to_owned()], &[]).unwrap_err();
     assert!(error.to_string().contains("libssl.so.3"), "{error}");
 }
 

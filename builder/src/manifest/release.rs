@@ -39,10 +39,10 @@ pub(super) fn check(
         Err(error) => return Err(ManifestError::io("read it", &path)(error)),
     };
     let Some(key) = key else { return Ok(None) };
-    Ok(objection(&text, key, manifest).map(|why| Problem::new(RELEASE_FILE, why)))
+    Ok(fault(&text, key, manifest).map(|why| Problem::new(RELEASE_FILE, why)))
 }
 
-fn objection(text: &[u8], key: &PublicKey, manifest: &Manifest) -> Option<String> {
+fn fault(text: &[u8], key: &PublicKey, manifest: &Manifest) -> Option<String> {
     // The manifest does not name the image's cluster, so the release can name any cluster.
     let named = || {
         let envelope: Envelope =

@@ -33,8 +33,8 @@ use self::folder::Folder;
 use self::metadata::ListedFile;
 use self::record::{Record, RecordedRepository};
 use self::report::{Count, Report, size};
-use self::repository::{List, Reader, Repository, Survey};
-use self::source::{Source, Whole};
+use self::repository::{FileListing, MissingFiles, Reader, Repository};
+use self::source::{Source, TotalProgress};
 use crate::console::counted;
 use crate::release::{self, Fetch, Progress, RetryPolicy};
 use crate::{build, check, console};
@@ -225,7 +225,7 @@ fn complete(
 fn announce(
     folder: &Folder,
     repositories: &[Repository<'_>],
-    surveys: &[Survey],
+    surveys: &[MissingFiles],
     progress: &dyn Progress,
 ) -> Result<()> {
     let mut total = 0;
@@ -258,7 +258,7 @@ fn announce(
 fn download(
     reader: &Reader<'_>,
     repository: &Repository<'_>,
-    survey: &Survey,
+    survey: &MissingFiles,
     progress: &dyn Progress,
     count: &mut Count,
 ) -> Result<()> {
@@ -289,7 +289,7 @@ fn download(
     }
     if !listed.is_empty() {
         let total = listed.iter().filter_map(|file| file.size).sum();
-        let whole = Whole::begin(progress, &source.name, total);
+        let whole = TotalProgress::begin(progress, &source.name, total);
         let fetch = Fetch {
             progress: &whole,
             ..reader.fetch
@@ -315,7 +315,7 @@ fn entry(repository: &Repository<'_>, name: Option<String>) -> RecordedRepositor
         path: repository.source.area.to_string(),
         repomd_sha256: repository.repomd.sha256(),
         pinned: repository.source.pin.is_some(),
-        treeinfo_sha256: repository.treeinfo.as_ref().map(List::sha256),
+        treeinfo_sha256: repository.treeinfo.as_ref().map(FileListing::sha256),
         images: repository.images.clone(),
         packages,
         bytes,

@@ -38,9 +38,9 @@ pub(super) struct Repository<'a> {
     pub(super) packages: (usize, u64),
     /// The list of the repository's metadata. Lists are written last, so that they never list a
     /// missing file.
-    pub(super) repomd: List,
+    pub(super) repomd: FileListing,
     /// The list of a tree's other files, if the repository is a tree.
-    pub(super) treeinfo: Option<List>,
+    pub(super) treeinfo: Option<FileListing>,
     /// The digests of the images that the tree does not list.
     pub(super) images: BTreeMap<String, Sha256>,
     /// The sizes of the files that were downloaded while the lists were read: the list of packages,
@@ -50,21 +50,21 @@ pub(super) struct Repository<'a> {
 
 impl Repository<'_> {
     /// Returns the repository's lists.
-    pub(super) fn lists(&self) -> impl Iterator<Item = &List> {
+    pub(super) fn lists(&self) -> impl Iterator<Item = &FileListing> {
         std::iter::once(&self.repomd).chain(&self.treeinfo)
     }
 }
 
 /// A list of files, with its content.
 #[derive(Debug)]
-pub(super) struct List {
+pub(super) struct FileListing {
     pub(super) path: RelativePath,
     pub(super) bytes: Vec<u8>,
     /// Whether the mirror already contains this list.
     pub(super) is_present: bool,
 }
 
-impl List {
+impl FileListing {
     /// Returns the digest of the list.
     pub(super) fn sha256(&self) -> Sha256 {
         Sha256::of(&self.bytes)
@@ -73,7 +73,7 @@ impl List {
 
 /// The files of a repository that the mirror does not have.
 #[derive(Debug, Default)]
-pub(super) struct Survey {
+pub(super) struct MissingFiles {
     pub(super) wanted: Vec<ListedFile>,
     /// The number of wanted files that exist with other content.
     pub(super) wrong: usize,
@@ -155,7 +155,7 @@ impl Reader<'_> {
         source: &Source<'_>,
         recorded: Option<&RecordedRepository>,
         repomd: Sha256,
-    ) -> Result<(List, TreeInfo)> {
+    ) -> Result<(FileListing, TreeInfo)> {
         let known = recorded.and_then(|recorded| recorded.treeinfo_sha256);
         let info = self.list(source, ".treeinfo", None, known, |bytes| {
             treeinfo::read(&String::from_utf8_lossy(bytes)).map(drop)
@@ -202,12 +202,12 @@ impl Reader<'_> {
         pin: Option<Sha256>,
         known: Option<Sha256>,
         check: impl Fn(&[u8]) -> Result<(), String>,
-    ) -> Result<List> {
+    ) -> Result<FileListing> {
         let path: RelativePath = path.parse().map_err(anyhow::Error::msg)?;
         if let Some(sha256) = pin.or(known.filter(|_| !self.refresh))
             && let Some(bytes) = self.folder.verified(&source.area, &path, sha256)?
         {
-            return Ok(List {
+            return Ok(FileListing {
                 path,
                 bytes,
                 is_present: true,
@@ -221,7 +221,7 @@ impl Reader<'_> {
             check(bytes).map_err(MirrorError::Content)
         })?;
         self.folder.begin_change(&source.area, &path, &bytes)?;
-        Ok(List {
+        Ok(FileListing {
             path,
             bytes,
             is_present: false,
@@ -254,8 +254,8 @@ impl Reader<'_> {
     }
 
     /// Compares all files of a repository with the mirror's folder.
-    pub(super) fn survey(&self, repository: &Repository<'_>) -> Result<Survey> {
-        let mut survey = Survey::default();
+    pub(super) fn survey(&self, repository: &Repository<'_>) -> Result<MissingFiles> {
+        let mut survey = MissingFiles::default();
         for file in &repository.files {
             match self.folder.status(&repository.source.area, file)? {
                 Status::Present(_) => survey.present += 1,

@@ -146,12 +146,12 @@ impl Source<'_> {
 }
 
 /// A progress report that combines many downloads into one transfer.
-pub(super) struct Whole<'a> {
+pub(super) struct TotalProgress<'a> {
     inner: &'a dyn Progress,
     done: AtomicU64,
 }
 
-impl<'a> Whole<'a> {
+impl<'a> TotalProgress<'a> {
     /// Begins a transfer of files with a total of `total` bytes.
     pub(super) fn begin(inner: &'a dyn Progress, what: &str, total: u64) -> Self {
         inner.begin(what, 0, Some(total));
@@ -168,13 +168,13 @@ impl<'a> Whole<'a> {
     }
 }
 
-impl Drop for Whole<'_> {
+impl Drop for TotalProgress<'_> {
     fn drop(&mut self) {
         self.inner.end();
     }
 }
 
-impl Progress for Whole<'_> {
+impl Progress for TotalProgress<'_> {
     fn say(&self, line: &str) {
         self.inner.say(line);
     }

@@ -3,7 +3,7 @@ use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
 use recipes::Envelope;
-use recipes::node::{Issued, NodeTls};
+use recipes::node::{DocumentCertificate, NodeTls};
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn key() -> SigningKey {
 }
 
 fn document() -> NodeDocument {
-    let pair = || Issued {
+    let pair = || DocumentCertificate {
         cert: "cert\n".repeat(200),
         key: Some("key\n".repeat(60)),
     };
@@ -30,7 +30,7 @@ fn document() -> NodeDocument {
             peer: pair(),
             client: pair(),
         },
-        before: None,
+        previous_ca_tls: None,
         store_keys: None,
         release: None,
     }
@@ -106,7 +106,7 @@ fn ask(program: &str, args: &[&str]) -> Option<String> {
 #[test]
 fn other_programs_read_the_seed() {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), &Node::Issued(Box::new(document())), &key()).unwrap();
+    write(dir.path(), &Node::Enrolled(Box::new(document())), &key()).unwrap();
     let folder = dir.path().join("nodes/etcd-1");
     let seed = folder.join("seed.img");
     let seed = seed.to_str().unwrap();
@@ -172,7 +172,7 @@ fn only_the_owner_can_read_the_files_under_any_umask() {
 fn child() {
     write(
         &PathBuf::from(std::env::var_os("NODES_TEST_FOLDER").unwrap()),
-        &Node::Issued(Box::new(document())),
+        &Node::Enrolled(Box::new(document())),
         &key(),
     )
     .unwrap();

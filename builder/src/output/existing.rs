@@ -27,7 +27,7 @@ pub(crate) enum Replaceable {
 
 impl Replaceable {
     /// Refuses the output with this manifest unless it may be replaced.
-    fn judge(&self, manifest: &Manifest) -> Result<(), (String, &'static str)> {
+    fn check_manifest(&self, manifest: &Manifest) -> Result<(), (String, &'static str)> {
         let Self::SignedBy(own) = self else {
             return Ok(());
         };
@@ -109,7 +109,7 @@ pub(super) fn check_replaceable(
         )),
         ExistingOutput::Folder(names, Some(manifest)) => {
             match names.iter().find(|name| !OURS.contains(&name.as_str())) {
-                None => replaceable.judge(manifest),
+                None => replaceable.check_manifest(manifest),
                 Some(strange) => Err((
                     format!(
                         "it contains `{strange}`, which is not the builder's, and a build replaces \

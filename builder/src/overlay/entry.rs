@@ -51,7 +51,7 @@ pub(crate) enum Content {
 
 /// The archive that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Packed {
+pub(crate) struct PackedOverlay {
     /// The archive's digest.
     pub(crate) sha256: Sha256,
     /// The archive's size in bytes.

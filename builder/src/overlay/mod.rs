@@ -21,7 +21,7 @@ mod path;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use entry::{Content, Entry, Kind, Packed};
+pub(crate) use entry::{Content, Entry, Kind, PackedOverlay};
 pub(crate) use error::OverlayError;
 pub(crate) use header::LATEST;
 pub(crate) use pack::{cached_size, pack};

@@ -12,7 +12,7 @@ use super::compressed_cache::CompressedCache;
 use super::gzip::{members, parallel};
 use super::header::{BLOCK, header};
 use super::order::order;
-use super::{Content, Entry, Kind, OverlayError, Packed};
+use super::{Content, Entry, Kind, OverlayError, PackedOverlay};
 use crate::digest::Hash;
 use crate::newfile;
 
@@ -54,7 +54,7 @@ pub(crate) fn pack(
     mtime: u64,
     cache: &Path,
     out: &Path,
-) -> Result<Packed, OverlayError> {
+) -> Result<PackedOverlay, OverlayError> {
     let entries = order(entries)?;
     let cache = CompressedCache::new(cache);
     let loaded = parallel(&entries, |entry| load(entry, &cache))
@@ -198,7 +198,7 @@ fn compress(
 }
 
 /// Writes the members one after the other, and returns the digest and size of the archive.
-fn write(compressed: &[Vec<u8>], out: &Path) -> Result<Packed, OverlayError> {
+fn write(compressed: &[Vec<u8>], out: &Path) -> Result<PackedOverlay, OverlayError> {
     let put = || -> io::Result<()> {
         let mut file = File::create(out)?;
         compressed
@@ -224,7 +224,7 @@ fn write(compressed: &[Vec<u8>], out: &Path) -> Result<Packed, OverlayError> {
         let _ = fs::remove_file(out);
         OverlayError::io("write", out)(error)
     })?;
-    Ok(Packed {
+    Ok(PackedOverlay {
         sha256: hash.finish(),
         size: compressed.iter().map(|bytes| bytes.len() as u64).sum(),
     })

@@ -57,7 +57,7 @@ impl Bench {
         self.0.path().join(name)
     }
 
-    fn pack(&self, entries: Vec<Entry>) -> (Packed, Vec<u8>) {
+    fn pack(&self, entries: Vec<Entry>) -> (PackedOverlay, Vec<u8>) {
         let out = self.path("overlay.tar.gz");
         let packed = pack(entries, MTIME, &self.path("cache"), &out).unwrap();
         let bytes = fs::read(out).unwrap();

@@ -11,7 +11,7 @@ use super::{cluster, store};
 
 /// The policy that decides which keys may be recorded as a node's first keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FirstKeys {
+pub(crate) enum FirstKeyPolicy {
     /// The keys of the first request.
     Any,
     /// Only keys that an operator approved.

@@ -70,8 +70,8 @@ impl Signer {
 }
 
 impl Signer {
-    /// Returns the issuer that is being replaced, if it is still trusted and the folder has kept its
-    /// key.
+    /// Returns the issuer that is being replaced, if it is still trusted and the folder has kept
+    /// its key.
     pub(super) fn previous_issuer(
         &self,
         dir: &Path,

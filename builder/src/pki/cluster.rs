@@ -77,8 +77,8 @@ impl Cluster {
 pub(crate) enum Opener {
     /// A build, which records the nodes and addresses of its recipe.
     Build,
-    /// A program that answers a request. Its recipe may be older than the last build, for example if
-    /// it waited until that build had ended, so it records nothing.
+    /// A program that answers a request. Its recipe may be older than the last build, for example
+    /// if it waited until that build had ended, so it records nothing.
     Signer,
 }
 

@@ -7,16 +7,19 @@ use std::path::Path;
 
 use rcgen::SubjectPublicKeyInfo;
 use recipes::Label;
-use recipes::node::{Issued, NodeTls};
+use recipes::node::{DocumentCertificate, NodeTls};
 
-use super::approval::{APPROVED, ASKED, FirstKeys, approved, remove};
+use super::approval::{APPROVED, ASKED, FirstKeyPolicy, approved, remove};
 use super::public_keys::{ENROLLED, read};
 use super::validate::{ExpectedKey, Mismatch, Role, Subject};
 use super::{Event, NODES, Pki, PkiError, PublicKeys, cluster, files, store};
 
 /// A node's certificates and, while an authority is being replaced, the certificates that the
 /// previous authority signed.
-pub(crate) type Certificates = (NodeTls<Issued>, Option<NodeTls<Issued>>);
+pub(crate) type Certificates = (
+    NodeTls<DocumentCertificate>,
+    Option<NodeTls<DocumentCertificate>>,
+);
 
 impl Pki {
     /// Refuses a node whose name or address in the recipe is not that of the last build.
@@ -31,7 +34,8 @@ impl Pki {
         }
     }
 
-    /// Records the keys of a request as the node's keys.
+    /// Records the keys of a request as the node's keys. Returns whether the node had other keys or
+    /// no keys before.
     ///
     /// # Errors
     /// If an operator must first approve these keys, because the node has other keys or because
@@ -41,20 +45,20 @@ impl Pki {
         &mut self,
         name: &Label,
         keys: &PublicKeys,
-        first: FirstKeys,
-    ) -> Result<(), PkiError> {
+        first: FirstKeyPolicy,
+    ) -> Result<bool, PkiError> {
         let folder = self.node_folder(name)?;
         let (record, fingerprint) = (folder.join(ENROLLED), keys.fingerprint());
         let enrolled = read(&folder)?;
         if enrolled.as_ref() == Some(keys) {
-            return Ok(());
+            return Ok(false);
         }
         if let Some(owner) = self.owner(name, keys)? {
             let name = name.clone();
             return Err(PkiError::KeyOfAnotherNode { name, owner });
         }
         let approved = approved(&folder)?;
-        let by_right = enrolled.is_none() && approved.is_none() && first == FirstKeys::Any;
+        let by_right = enrolled.is_none() && approved.is_none() && first == FirstKeyPolicy::Any;
         if !by_right && approved != Some(fingerprint) {
             let asked = format!("{fingerprint}\n");
             store::overwrite(&folder.join(ASKED), asked.as_bytes(), store::PUBLIC)?;
@@ -78,7 +82,8 @@ impl Pki {
             });
         }
         remove(&folder.join(APPROVED))?;
-        remove(&folder.join(ASKED))
+        remove(&folder.join(ASKED))?;
+        Ok(true)
     }
 
     /// Returns another node that has one of these keys.
@@ -110,8 +115,8 @@ impl Pki {
             peer: peer?,
             client: client?,
         };
-        let before = self.previous_ca_certificates(&folder, subject, &keys)?;
-        Ok(Some((tls, before)))
+        let previous_ca_tls = self.previous_ca_certificates(&folder, subject, &keys)?;
+        Ok(Some((tls, previous_ca_tls)))
     }
 
     fn certificate(
@@ -120,16 +125,16 @@ impl Pki {
         role: Role,
         subject: &Subject<'_>,
         public: &[u8],
-    ) -> Result<Issued, PkiError> {
+    ) -> Result<DocumentCertificate, PkiError> {
         let (cert, key) = files(folder, role);
         let held = ExpectedKey::Public(public);
         let found = store::read(&cert)?;
         let wrong = found
             .as_deref()
             .map(|pem| self.mismatches(pem, held, role, subject));
-        let issued = |cert| Issued { cert, key: None };
+        let certificate = |cert| DocumentCertificate { cert, key: None };
         let (found, wrong) = match (found, wrong) {
-            (Some(found), Some(wrong)) if wrong.is_empty() => return Ok(issued(found)),
+            (Some(found), Some(wrong)) if wrong.is_empty() => return Ok(certificate(found)),
             both => both,
         };
         let why = wrong.as_deref();
@@ -140,7 +145,7 @@ impl Pki {
         if why.is_some_and(|why| why.iter().all(Mismatch::is_of_age)) && !key.exists() {
             store::overwrite(&cert, made.as_bytes(), store::PUBLIC)?;
             self.events.push(Event::Renewed { path: cert });
-            return Ok(issued(made));
+            return Ok(certificate(made));
         }
         self.keep_previous(folder, (found.as_deref(), held, why), role, subject)?;
         // A private key next to the certificate means that the builder generated the keys of this
@@ -155,6 +160,6 @@ impl Pki {
         }
         store::put(&cert, made.as_bytes(), store::PUBLIC)?;
         self.events.push(Event::Made { path: cert });
-        Ok(issued(made))
+        Ok(certificate(made))
     }
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use rcgen::{Issuer, KeyPair as IssuerKey, SubjectPublicKeyInfo};
-use recipes::node::{Issued, KeyPair, NodeTls};
+use recipes::node::{DocumentCertificate, KeyPair, NodeTls};
 
 use super::certificate::Certificate;
 use super::validate::{self, ExpectedKey, Mismatch, Requirements, Role, Subject};
@@ -13,7 +13,7 @@ use super::{Event, Pki, PkiError, PublicKeys, files, issue, store};
 
 /// The name of the folder, inside the node's folder, with the certificates from the previous
 /// authority.
-const BEFORE: &str = "before";
+const PREVIOUS_FOLDER: &str = "before";
 
 impl Pki {
     /// Returns all three certificates, with their keys, from the previous authority. A certificate
@@ -36,19 +36,19 @@ impl Pki {
     }
 
     /// Returns the certificates from the previous authority for a node that generated its keys
-    /// itself. If the node has other keys than before, the previous authority signs them. Otherwise a
-    /// node that is reinstalled during the rotation could not connect to the members that do not trust
-    /// the new authority yet, and these members do not restart while another member is missing.
+    /// itself. If the node has other keys than before, the previous authority signs them. Otherwise
+    /// a node that is reinstalled during the rotation could not connect to the members that do not
+    /// trust the new authority yet, and these members do not restart while a member is missing.
     pub(super) fn previous_ca_certificates(
         &mut self,
         node: &Path,
         subject: &Subject<'_>,
         keys: &PublicKeys,
-    ) -> Result<Option<NodeTls<Issued>>, PkiError> {
+    ) -> Result<Option<NodeTls<DocumentCertificate>>, PkiError> {
         let found = self.found_certificates(node, subject, keys)?;
         match self.signer.previous_issuer(&self.dir)? {
             Some(issuer) if found.is_none() => {
-                self.sign_by_previous(&issuer, &node.join(BEFORE), subject, keys)?;
+                self.sign_by_previous(&issuer, &node.join(PREVIOUS_FOLDER), subject, keys)?;
                 self.found_certificates(node, subject, keys)
             }
             _ => Ok(found),
@@ -82,12 +82,12 @@ impl Pki {
         node: &Path,
         subject: &Subject<'_>,
         keys: &PublicKeys,
-    ) -> Result<Option<NodeTls<Issued>>, PkiError> {
+    ) -> Result<Option<NodeTls<DocumentCertificate>>, PkiError> {
         self.previous(node, |pki, folder, role| {
             let cert = store::read(&files(folder, role).0)?;
             let key = ExpectedKey::Public(keys.of(role));
             let cert = cert.filter(|cert| pki.is_trusted(cert, key, role, subject));
-            Ok(cert.map(|cert| Issued { cert, key: None }))
+            Ok(cert.map(|cert| DocumentCertificate { cert, key: None }))
         })
     }
 
@@ -96,7 +96,7 @@ impl Pki {
         node: &Path,
         read: impl Fn(&Self, &Path, Role) -> Result<Option<P>, PkiError>,
     ) -> Result<Option<NodeTls<P>>, PkiError> {
-        let folder = node.join(BEFORE);
+        let folder = node.join(PREVIOUS_FOLDER);
         if !folder.exists() {
             return Ok(None);
         }
@@ -141,7 +141,7 @@ impl Pki {
         if !self.is_trusted(pem, held, role, subject) {
             return Ok(());
         }
-        let ((cert, key), folder) = (files(node, role), node.join(BEFORE));
+        let ((cert, key), folder) = (files(node, role), node.join(PREVIOUS_FOLDER));
         let (second, second_key) = files(&folder, role);
         store::folder(&folder)?;
         if let ExpectedKey::Private(_) = held {

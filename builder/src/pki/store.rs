@@ -179,10 +179,10 @@ pub(super) fn archive(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiEr
 }
 
 fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
-    let stamp = utc(now).replace(['-', ':'], "");
+    let timestamp = utc(now).replace(['-', ':'], "");
     let name = |suffix: String| {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".old-{stamp}{suffix}"));
+        name.push(format!(".old-{timestamp}{suffix}"));
         PathBuf::from(name)
     };
     // The lock prevents all other processes from writing here, so there is no race between this

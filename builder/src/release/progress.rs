@@ -51,8 +51,8 @@ impl Progress for Bar {
 
     fn begin(&self, what: &str, from: u64, total: Option<u64>) {
         let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
-        let form = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-        if let Ok(style) = ProgressStyle::with_template(form) {
+        let format = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        if let Ok(style) = ProgressStyle::with_template(format) {
             bar.set_style(style);
         }
         bar.set_message(what.to_owned());

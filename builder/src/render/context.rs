@@ -4,7 +4,7 @@ use anyhow::Result;
 use recipes::backup::{self, Destination};
 use recipes::cluster::NetworkMode;
 use recipes::recipe::{self, RepoKey};
-use recipes::update::{Auto, Update};
+use recipes::update::{AutoUpdatePolicy, Update};
 use recipes::{ETCD_ID, Recipe, Sha256};
 use serde::Serialize;
 
@@ -331,7 +331,7 @@ fn backup(backup: &backup::Backup) -> Backup {
     }
 }
 
-fn auto_update(auto: Auto) -> AutoUpdate {
+fn auto_update(auto: AutoUpdatePolicy) -> AutoUpdate {
     AutoUpdate {
         on_calendar: auto.every.on_calendar(),
         // docs/recipe.md documents this fraction.

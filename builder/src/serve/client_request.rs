@@ -13,10 +13,10 @@ use hyper::{Method, Version};
 use recipes::Mac;
 use rustls::pki_types::CertificateDer;
 
+use super::client_link::ClientLink;
 use super::conditions::Conditions;
 use super::identify::{Machine, RequestOrigin};
 use super::log::Log;
-use super::peer_link::PeerLink;
 use super::refusal::{Refusal, RefusalId};
 
 /// The maximum size of a body. A body is a report or a certificate request, which has about 1.5 KB.
@@ -69,7 +69,11 @@ pub(super) struct ClientRequest {
 
 impl ClientRequest {
     /// Reads the head of a request.
-    pub(super) fn read(head: &Parts, peer: SocketAddr, local: SocketAddr) -> Result<Self, Refusal> {
+    pub(super) fn read(
+        head: &Parts,
+        remote: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<Self, Refusal> {
         let headers = &head.headers;
         let verb = verb(&head.method)?;
         let has_body = headers.contains_key(TRANSFER_ENCODING)
@@ -97,7 +101,7 @@ impl ClientRequest {
             path,
             query,
             host: host(head)?,
-            from: peer.ip().to_canonical(),
+            from: remote.ip().to_canonical(),
             local,
             proxy: proxy(headers),
             installer: installer(headers),
@@ -139,8 +143,8 @@ impl ClientRequest {
     /// Returns the network card that the request came from, if [`ClientRequest::origin`] found one.
     pub(super) fn card(&self) -> Option<Mac> {
         match self.origin.get()?.as_ref().ok()?.link {
-            PeerLink::Card(card) => Some(card),
-            PeerLink::NoCard | PeerLink::Routed | PeerLink::Local => None,
+            ClientLink::Neighbour(card) => Some(card),
+            ClientLink::NoNeighbour | ClientLink::Routed | ClientLink::Local => None,
         }
     }
 

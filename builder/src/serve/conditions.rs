@@ -84,9 +84,10 @@ impl Conditions {
 /// Converts a date in the format of servers (RFC 9110, 5.6.7) to seconds since 1970. Returns `None`
 /// for any other text, and the condition is then ignored.
 fn http_date(text: &str) -> Option<i64> {
-    let form = "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT";
-    let form = time::format_description::parse_borrowed::<2>(form).ok()?;
-    let date = PrimitiveDateTime::parse(text, &form).ok()?;
+    let format =
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT";
+    let format = time::format_description::parse_borrowed::<2>(format).ok()?;
+    let date = PrimitiveDateTime::parse(text, &format).ok()?;
     Some(date.assume_utc().unix_timestamp())
 }
 

@@ -79,7 +79,7 @@ impl Connections {
     pub(super) fn admit(&self, from: IpAddr) -> Option<Slot> {
         let source = source(from);
         let mut table = lock(&self.0);
-        match table.judge(source) {
+        match table.admission(source) {
             Admission::Refuse => return None,
             Admission::InSlotOf(other) => table.end_oldest(other),
             Admission::Admit => {}
@@ -125,7 +125,7 @@ impl Drop for Slot {
 }
 
 impl Table {
-    fn judge(&self, source: IpAddr) -> Admission {
+    fn admission(&self, source: IpAddr) -> Admission {
         let own = self.by_source.get(&source).map_or(0, VecDeque::len);
         if own >= self.source {
             return Admission::Refuse;

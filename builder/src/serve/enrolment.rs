@@ -8,12 +8,12 @@ use recipes::Envelope;
 
 use super::client_request::ClientRequest;
 use super::identify::identify;
-use super::node_document::note_installed;
+use super::node_document::change_installation;
 use super::refusal::{Refusal, RefusalId};
 use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
 use crate::pki::{Event, PkiError, PublicKeys};
-use crate::sign::CertificateAuthority;
+use crate::sign::{CertificateAuthority, SignedRequest};
 
 /// Answers a certificate request with the document of the requesting machine.
 pub(super) fn enrol(
@@ -47,7 +47,11 @@ fn signed(
             ),
         )
     })?;
-    let (document, events) = ca
+    let SignedRequest {
+        document,
+        has_new_keys,
+        events,
+    } = ca
         .answer(&node.name, &keys, |error| state.log.error(error))
         .map_err(refusal)?;
     let is_new = events
@@ -67,7 +71,20 @@ fn signed(
         state.log.error(&error);
     }
     let installation = cluster.record.installation(&node.name)?.unwrap_or_default();
-    note_installed(state, &cluster.record, node, installation, now());
+    let now = now();
+    change_installation(
+        state,
+        &cluster.record,
+        node,
+        &installation,
+        |installation| {
+            if has_new_keys {
+                installation.document(now);
+            } else {
+                installation.renewed(now);
+            }
+        },
+    );
     let what = if is_new {
         "receives new certificates for"
     } else {

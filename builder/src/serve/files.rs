@@ -194,9 +194,10 @@ fn kind(name: &str) -> HeaderValue {
 
 /// Formats a time as an HTTP date (RFC 9110, 5.6.7).
 fn http_date(time: SystemTime) -> Option<String> {
-    let form = "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT";
-    let form = time::format_description::parse_borrowed::<2>(form).ok()?;
-    OffsetDateTime::from(time).format(&form).ok()
+    let format =
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT";
+    let format = time::format_description::parse_borrowed::<2>(format).ok()?;
+    OffsetDateTime::from(time).format(&format).ok()
 }
 
 #[cfg(test)]

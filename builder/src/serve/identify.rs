@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use hyper::header::HeaderName;
 use recipes::{FirmwareId, Mac, NodeIdentity};
 
+use super::client_link::{ClientLink, find};
 use super::log::Log;
-use super::peer_link::{PeerLink, find};
 use super::refusal::{Refusal, RefusalId};
 
 /// The maximum number of network cards that a request can name. No real machine has more cards than
@@ -29,17 +29,17 @@ pub(super) struct Machine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RequestOrigin {
     pub(super) address: Ipv4Addr,
-    pub(super) link: PeerLink,
+    pub(super) link: ClientLink,
 }
 
 impl RequestOrigin {
-    /// Finds the origin of a request that arrived from `peer` at this server's address `local`.
+    /// Finds the origin of a request that arrived from `remote` at this server's address `local`.
     /// `proxy` is the header that shows that a proxy forwarded the request.
     ///
     /// # Errors
     /// If the origin does not identify the machine that sent the request.
     pub(super) fn find(
-        peer: IpAddr,
+        remote: IpAddr,
         local: SocketAddr,
         proxy: Option<&HeaderName>,
         log: &Log,
@@ -51,7 +51,7 @@ impl RequestOrigin {
             );
             return Err(Refusal::forbidden(RefusalId::Proxied, why));
         }
-        let (IpAddr::V4(address), IpAddr::V4(local)) = (peer, local.ip().to_canonical()) else {
+        let (IpAddr::V4(address), IpAddr::V4(local)) = (remote, local.ip().to_canonical()) else {
             let why = "nodes have IPv4 addresses, but this request came over IPv6: use the \
                 server's IPv4 address";
             return Err(Refusal::forbidden(RefusalId::Ipv6, why));
@@ -134,7 +134,7 @@ pub(super) fn identify<'a>(
 pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Result<(), Refusal> {
     let (name, address) = (&node.name, origin.address);
     match (origin.link, node.machine.mac) {
-        (PeerLink::Local, _) => Err(Refusal::forbidden(
+        (ClientLink::Local, _) => Err(Refusal::forbidden(
             RefusalId::ThisHost,
             format!(
                 "the machine claims to be {name}, but its request comes from {address}, which is \
@@ -142,14 +142,14 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
                  connect to this server directly"
             ),
         )),
-        (PeerLink::NoCard, _) => Err(Refusal::unavailable(
+        (ClientLink::NoNeighbour, _) => Err(Refusal::unavailable(
             RefusalId::CardUnknown,
             format!(
                 "the machine claims to be {name}, but no network card has answered for {address} \
                  by ARP yet. Ask again"
             ),
         )),
-        (PeerLink::Card(card), Some(mac)) if card != mac => Err(Refusal::forbidden(
+        (ClientLink::Neighbour(card), Some(mac)) if card != mac => Err(Refusal::forbidden(
             RefusalId::WrongCard,
             format!(
                 "the machine claims to be {name}, whose card is {mac}, but {address} is at {card}. \
@@ -157,7 +157,7 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
                  this server"
             ),
         )),
-        (PeerLink::Card(_), Some(_)) => Ok(()),
+        (ClientLink::Neighbour(_), Some(_)) => Ok(()),
         _ if node.address == address => Ok(()),
         _ => Err(Refusal::forbidden(
             RefusalId::WrongAddress,
@@ -230,7 +230,9 @@ mod tests {
     fn from(address: Ipv4Addr, card: &str) -> RequestOrigin {
         RequestOrigin {
             address,
-            link: card.parse().map_or(PeerLink::Routed, PeerLink::Card),
+            link: card
+                .parse()
+                .map_or(ClientLink::Routed, ClientLink::Neighbour),
         }
     }
 
@@ -298,7 +300,7 @@ mod tests {
         for (query, last) in queries.iter().zip(1..) {
             let origin = RequestOrigin {
                 address: Ipv4Addr::new(10, 0, 0, last),
-                link: PeerLink::NoCard,
+                link: ClientLink::NoNeighbour,
             };
             let no = identify(&nodes, &says(query), origin).unwrap_err();
             assert_eq!(
@@ -318,7 +320,7 @@ mod tests {
         for (query, last) in [(&[("mac", ONE)][..], 1), (&[], 2)] {
             let origin = RequestOrigin {
                 address: Ipv4Addr::new(10, 0, 0, last),
-                link: PeerLink::Local,
+                link: ClientLink::Local,
             };
             assert_eq!(name(&nodes, &says(query), origin), Err(RefusalId::ThisHost));
         }

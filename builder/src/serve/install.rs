@@ -15,7 +15,7 @@ use super::record::{Installation, NextBoot, Record, time};
 use super::refusal::{Refusal, RefusalId};
 use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
-use super::tree::Tree;
+use super::tree::InstallTree;
 use crate::image_release;
 
 /// Answers a boot loader that requests its first script, which is the same for all machines.
@@ -86,7 +86,7 @@ fn machine_script(
         .and_then(|origin| identify(&cluster.nodes, machine, origin))
         .map_err(anyhow::Error::from)
         .and_then(|node| {
-            let asked = Asked {
+            let asked = ScriptRequest {
                 request,
                 loader,
                 machine,
@@ -113,7 +113,7 @@ fn machine_script(
 }
 
 /// A machine's request for a script.
-struct Asked<'a> {
+struct ScriptRequest<'a> {
     request: &'a ClientRequest,
     loader: Loader,
     machine: &'a Machine,
@@ -124,7 +124,7 @@ struct Asked<'a> {
 /// Chooses the script for a node's machine.
 fn decide(
     state: &ServerState,
-    asked: &Asked<'_>,
+    asked: &ScriptRequest<'_>,
     record: &Record,
     node: &NodeIdentity,
 ) -> Result<String> {
@@ -210,8 +210,8 @@ fn check_image(state: &ServerState, name: &Label, installation: &Installation) -
 /// Returns the URL of the installation tree.
 pub(super) fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
     match (&state.tree, &state.mirror) {
-        (Some(Tree::Url(url)), _) => Ok(url.url().to_string()),
-        (Some(Tree::Folder(_)), _) => Ok(format!("{server}tree/")),
+        (Some(InstallTree::Url(url)), _) => Ok(url.url().to_string()),
+        (Some(InstallTree::Folder(_)), _) => Ok(format!("{server}tree/")),
         (None, Some(_)) => Ok(format!("{server}mirror/tree/")),
         (None, None) => {
             let why = format!(

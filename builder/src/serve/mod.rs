@@ -6,13 +6,14 @@
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
 //! to the module that answers it: `node_document` answers with a document, `install` with a script
 //! for a boot loader, and `files` with a public file. `reinstallation` lets a node ask to be
-//! installed again. `peer_link` queries the kernel about how a machine is connected, and `identify`
-//! determines which node the machine is. `power` switches machines on and off. `record` stores the
-//! state that outlives the server, and `board` shows the state.
+//! installed again. `client_link` queries the kernel about how a machine is connected, and
+//! `identify` determines which node the machine is. `power` switches machines on and off. `record`
+//! stores the state that outlives the server, and `board` shows the state.
 
 mod board;
 mod body;
 mod boot;
+mod client_link;
 mod client_request;
 mod conditions;
 mod connections;
@@ -26,7 +27,6 @@ mod log;
 mod netlink;
 mod node_document;
 mod pages;
-mod peer_link;
 mod power;
 pub(crate) mod record;
 mod refusal;
@@ -45,7 +45,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::exit::{Exit, exit_error};
-use crate::pki::{self, FirstKeys};
+use crate::pki::{self, FirstKeyPolicy};
 use crate::recipe_file::RecipeFile;
 use crate::sign::CertificateAuthority;
 use crate::{manifest, mirror};
@@ -57,7 +57,7 @@ use power::Power;
 use server::Endpoint;
 pub(crate) use state::Cluster;
 use state::ServerState;
-use tree::Tree;
+use tree::InstallTree;
 
 /// The command-line options.
 #[derive(Debug, clap::Args)]
@@ -85,7 +85,7 @@ pub(crate) struct Options {
     /// The tree of CentOS 7.9 from which machines are installed: a folder, which the server then
     /// serves, or a URL
     #[arg(long, value_name = "FOLDER|URL")]
-    tree: Option<Tree>,
+    tree: Option<InstallTree>,
     /// A folder that `builder mirror` has written. The server serves this folder below /mirror/,
     /// and its tree is the default for --tree
     #[arg(long, value_name = "DIR")]
@@ -258,9 +258,9 @@ fn authority(pki: &Path, recipe_path: &Path, approve: bool) -> Result<Certificat
         recipe: RecipeFile::open(recipe_path)?,
         pki: pki.to_owned(),
         first: if approve {
-            FirstKeys::Approved
+            FirstKeyPolicy::Approved
         } else {
-            FirstKeys::Any
+            FirstKeyPolicy::Any
         },
     })
 }

@@ -74,7 +74,10 @@ fn deliver(
     let what = if is_proven {
         "receives its newer document, because it proved that it has an earlier document"
     } else {
-        note_installed(state, record, node, installation, now);
+        // After this, iPXE does not install the machine again, even if its report was lost.
+        change_installation(state, record, node, &installation, |installation| {
+            installation.document(now);
+        });
         "receives its document"
     };
     state.log_event(request, Some(name), what);
@@ -122,21 +125,21 @@ fn tagged(mut reply: Reply, digest: Option<Sha256>) -> Reply {
     reply
 }
 
-/// Records that the machine has been installed, because only an installed machine requests its
-/// document. After that, iPXE does not install the machine again, even if the machine's report was
-/// lost.
-pub(super) fn note_installed(
+/// Changes the record of an installation. The machine receives its document even if the record
+/// cannot be written.
+pub(super) fn change_installation(
     state: &ServerState,
     record: &Record,
     node: &NodeIdentity,
-    mut installation: Installation,
-    now: SystemTime,
+    installation: &Installation,
+    change: impl FnOnce(&mut Installation),
 ) {
-    if installation.installed.is_some() {
+    let mut changed = installation.clone();
+    change(&mut changed);
+    if changed == *installation {
         return;
     }
-    installation.document(now);
-    if let Err(error) = record.put_installation(&node.name, &installation) {
+    if let Err(error) = record.put_installation(&node.name, &changed) {
         state.log.error(&error);
     }
 }

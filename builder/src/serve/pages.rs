@@ -21,7 +21,7 @@ use super::refusal::{Refusal, RefusalId};
 use super::reinstallation;
 use super::reply::{Content, Reply, refused};
 use super::state::ServerState;
-use super::tree::Tree;
+use super::tree::InstallTree;
 
 /// Answers a request.
 pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
@@ -67,7 +67,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
             public(state, request, || files::open(&state.out, &request.path))
         }
         ["tree", ..] => public(state, request, || match &state.tree {
-            Some(Tree::Folder(folder)) => files::open(folder, &request.path[1..]),
+            Some(InstallTree::Folder(folder)) => files::open(folder, &request.path[1..]),
             _ => Ok(None),
         }),
         ["loaders", ..] => public(state, request, || match &state.loaders {

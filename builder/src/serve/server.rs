@@ -47,7 +47,7 @@ pub(super) struct Endpoint {
 /// The client of a connection.
 #[derive(Clone)]
 struct Client {
-    peer: SocketAddr,
+    remote: SocketAddr,
     /// The address of this server that the client is connected to.
     local: SocketAddr,
     certificates: ClientChain,
@@ -137,30 +137,30 @@ async fn accept(
     tls: Option<TlsAcceptor>,
 ) {
     loop {
-        let Ok((stream, peer)) = listener.accept().await else {
+        let Ok((stream, remote)) = listener.accept().await else {
             // Most likely, too many files are open. Other connections will soon close their files.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         // A connection without a slot is closed immediately.
-        let Some(slot) = connections.admit(peer.ip()) else {
+        let Some(slot) = connections.admit(remote.ip()) else {
             continue;
         };
         let id = slot.id();
         let task = tokio::spawn(connection(
             stream,
-            peer,
+            remote,
             Arc::clone(&state),
             tls.clone(),
             slot,
         ));
-        Slot::attach_task(&connections, peer.ip(), id, task.abort_handle());
+        Slot::attach_task(&connections, remote.ip(), id, task.abort_handle());
     }
 }
 
 async fn connection(
     stream: TcpStream,
-    peer: SocketAddr,
+    remote: SocketAddr,
     state: Arc<ServerState>,
     tls: Option<TlsAcceptor>,
     _slot: Slot,
@@ -178,7 +178,7 @@ async fn connection(
                 SendfileStream::new(stream, outbox.clone()),
                 state,
                 Client {
-                    peer,
+                    remote,
                     local,
                     certificates: ClientChain::default(),
                 },
@@ -190,7 +190,7 @@ async fn connection(
             if let Ok(Ok(stream)) = timeout(CLIENT_TIMEOUT, tls.accept(stream)).await {
                 let chain = stream.get_ref().1.peer_certificates();
                 let client = Client {
-                    peer,
+                    remote,
                     local,
                     certificates: chain.unwrap_or_default().into(),
                 };
@@ -235,7 +235,7 @@ async fn respond(
     outbox: Option<Outbox>,
 ) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
-    let request = ClientRequest::read(&head, client.peer, client.local)
+    let request = ClientRequest::read(&head, client.remote, client.local)
         .map(|request| request.with_certificates(&client.certificates));
     let request = match request {
         Ok(request) if request.verb == Verb::Post => {

@@ -12,14 +12,14 @@ use anyhow::{Context as _, Result};
 use recipes::{Envelope, Label, NodeDocument, NodeIdentity, Sha256};
 
 use super::board::Board;
+use super::client_link::{ClientLink, find};
 use super::client_request::ClientRequest;
 use super::files;
 use super::log::{Line, Log};
-use super::peer_link::{PeerLink, find};
 use super::power::Power;
 use super::record::{DocumentDelivery, Record};
 use super::refusal::{Refusal, RefusalId};
-use super::tree::Tree;
+use super::tree::InstallTree;
 use crate::nodes;
 use crate::sign::CertificateAuthority;
 
@@ -40,7 +40,7 @@ pub(super) struct ServerState {
     /// Whether a node may ask to be installed again.
     pub(super) reinstall: bool,
     /// The tree from which machines are installed.
-    pub(super) tree: Option<Tree>,
+    pub(super) tree: Option<InstallTree>,
     /// The folder of the network boot loaders.
     pub(super) loaders: Option<PathBuf>,
     /// The folder of the mirror, which contains etcd, the tree and the repositories.
@@ -319,16 +319,16 @@ fn how_recognised(node: &NodeIdentity) -> String {
     // The address that the node will connect to is not known yet, so the check uses the source
     // address that the kernel would choose.
     match (find(Ipv4Addr::UNSPECIFIED, node.address), node.machine.mac) {
-        (Ok(PeerLink::Local), _) => {
+        (Ok(ClientLink::Local), _) => {
             "warning: this is the host's own address, so the node receives no document".to_owned()
         }
-        (Ok(PeerLink::Card(_) | PeerLink::NoCard), Some(mac)) => {
+        (Ok(ClientLink::Neighbour(_) | ClientLink::NoNeighbour), Some(mac)) => {
             format!("in this host's network, identified by its MAC address {mac}")
         }
-        (Ok(PeerLink::Card(_) | PeerLink::NoCard), None) => {
+        (Ok(ClientLink::Neighbour(_) | ClientLink::NoNeighbour), None) => {
             format!("in this host's network, identified {address}: a `mac` in the recipe is safer")
         }
-        (Ok(PeerLink::Routed), _) => format!("behind a router, identified {address}"),
+        (Ok(ClientLink::Routed), _) => format!("behind a router, identified {address}"),
         (Err(error), _) => format!("warning: this host has no route to the node ({error})"),
     }
 }

@@ -7,12 +7,12 @@ use recipes::recipe::Base;
 
 /// The tree of CentOS 7.9 from which iPXE installs.
 #[derive(Debug, Clone)]
-pub(super) enum Tree {
+pub(super) enum InstallTree {
     Folder(PathBuf),
     Url(Base),
 }
 
-impl FromStr for Tree {
+impl FromStr for InstallTree {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

@@ -1,10 +1,10 @@
 //! `builder status`: the state of a running cluster, from the operator's own machine, with the
 //! operator's own client certificate.
 //!
-//! `desk` finds the cluster, the certificate and the newest built image. `report` queries the
-//! members. `text` formats the report, and `watch` repeats it.
+//! `cluster_access` finds the cluster, the certificate and the newest built image. `report` queries
+//! the members. `text` formats the report, and `watch` repeats it.
 
-mod desk;
+mod cluster_access;
 mod report;
 mod text;
 mod watch;
@@ -13,11 +13,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use members::survey::{Comparison, Verdict};
+use members::survey::{DataComparison, Verdict};
 
 use crate::console;
 use crate::exit::{Exit, exit_error};
-pub(crate) use desk::Desk;
+pub(crate) use cluster_access::ClusterAccess;
 pub(crate) use report::Report;
 #[cfg(test)]
 pub(crate) use report::Update;
@@ -60,28 +60,28 @@ pub(crate) struct Options {
 /// Prints the state of the cluster. If the cluster is not healthy, returns an error with the
 /// matching exit code.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let desk = Desk::open(
+    let access = ClusterAccess::open(
         &options.out,
         options.pki.as_deref(),
         options.client.as_deref(),
     )?;
     let comparison = if options.compare {
-        Comparison::Always
+        DataComparison::Always
     } else {
-        Comparison::Skip
+        DataComparison::Skip
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     if options.watch {
         return runtime.block_on(watch::run(
-            &desk,
+            &access,
             comparison,
             options.json,
             Duration::from_secs(options.interval),
         ));
     }
-    let report = runtime.block_on(Report::ask(&desk, comparison));
+    let report = runtime.block_on(Report::ask(&access, comparison));
     console::report(&report, options.json, text::full)?;
     verdict(&report)
 }

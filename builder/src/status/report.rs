@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use members::etcd::{Client, Credentials, Member};
 use members::keys::{
-    Failed, HALT, Halt, Key, NEWEST_RELEASE, Newest, RESTART, TURN, UpdateTurn, failed_key,
+    FailedRelease, HALT, KeyState, NEWEST_RELEASE, NewestRelease, RESTART, TURN, UpdateHalt,
+    UpdateTurn, failed_key,
 };
-use members::moment::{now, stamp};
 use members::reason::Reason;
-use members::survey::{Backup, Comparison, Row, Verdict, add_image_checks, survey, verdict};
+use members::survey::{Backup, DataComparison, Row, Verdict, add_image_checks, survey, verdict};
+use members::timestamp::{now, rfc3339};
 use serde::Serialize;
 
-use super::Desk;
+use super::ClusterAccess;
 
 /// The state of a cluster at one time.
 #[derive(Debug, Clone, Serialize)]
@@ -74,19 +75,19 @@ pub(crate) struct Update {
     /// The member that is updating itself.
     pub(crate) turn: Option<UpdateTurn>,
     /// An operator's order that no member may update itself.
-    pub(crate) halt: Option<Halt>,
+    pub(crate) halt: Option<UpdateHalt>,
     /// The failed update to the newest image, if it failed.
-    pub(crate) failed: Option<Failed>,
+    pub(crate) failed: Option<FailedRelease>,
     /// The member that is restarting its etcd to trust another CA.
     pub(crate) restart: Option<String>,
 }
 
 impl Report {
     /// Queries all members in parallel.
-    pub(crate) async fn ask(desk: &Desk, comparison: Comparison) -> Self {
-        let cluster = &desk.cluster;
+    pub(crate) async fn ask(access: &ClusterAccess, comparison: DataComparison) -> Self {
+        let cluster = &access.cluster;
         let mut errors = Vec::new();
-        let (rows, backup, update) = match desk.credentials() {
+        let (rows, backup, update) = match access.credentials() {
             Ok(credentials) => {
                 let mut rows = survey(cluster, &credentials, &BTreeSet::new(), comparison).await;
                 add_image_checks(&mut rows, &credentials).await;
@@ -94,7 +95,7 @@ impl Report {
                 let endpoint = voter.map(|row| row.endpoint.as_str());
                 let (backup, update) = tokio::join!(
                     Backup::ask(cluster, &credentials),
-                    Update::ask(desk.built, endpoint, &credentials)
+                    Update::ask(access.built, endpoint, &credentials)
                 );
                 (rows, backup, update)
             }
@@ -106,14 +107,14 @@ impl Report {
         let update = update.unwrap_or_else(|error| {
             errors.push(format!("cannot read the state of updates: {error:#}").into());
             Update {
-                built: desk.built,
+                built: access.built,
                 ..Update::default()
             }
         });
         let lists: Vec<List> = rows.iter().map(List::of).collect();
         Self {
             cluster: cluster.name.to_string(),
-            at: stamp(now()),
+            at: rfc3339(now()),
             verdict: if rows.is_empty() {
                 Verdict::NoQuorum
             } else {
@@ -171,15 +172,17 @@ impl Update {
             });
         };
         let client = Client::connect(endpoint, credentials).await?;
-        let newest = Key::<Newest>::read(&client, NEWEST_RELEASE).await?.value;
+        let newest = KeyState::<NewestRelease>::read(&client, NEWEST_RELEASE)
+            .await?
+            .value;
         let newest = newest.map(|newest| newest.serial);
         Ok(Self {
             built,
             newest,
-            turn: Key::read(&client, TURN).await?.value,
-            halt: Key::read(&client, HALT).await?.value,
+            turn: KeyState::read(&client, TURN).await?.value,
+            halt: KeyState::read(&client, HALT).await?.value,
             failed: match newest {
-                Some(serial) => Key::read(&client, &failed_key(serial)).await?.value,
+                Some(serial) => KeyState::read(&client, &failed_key(serial)).await?.value,
                 None => None,
             },
             restart: client

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use members::moment::{now, stamp};
 use members::survey::{Row, Verdict, columns, health, remarks, role, size};
+use members::timestamp::{now, rfc3339};
 
 use super::Report;
 use super::report::{List, Update};
@@ -170,7 +170,7 @@ fn update(update: &Update) -> String {
             "turn: {} has been installing image {} since {} ({} s)",
             turn.node,
             turn.serial,
-            stamp(turn.since),
+            rfc3339(turn.since),
             now().saturating_sub(turn.since)
         );
     }

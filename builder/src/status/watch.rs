@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use anyhow::Result;
-use members::survey::Comparison;
+use members::survey::DataComparison;
 
-use super::desk::Desk;
+use super::cluster_access::ClusterAccess;
 use super::report::Report;
 use super::text;
 
@@ -15,14 +15,14 @@ const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
 /// Prints the report repeatedly.
 pub(super) async fn run(
-    desk: &Desk,
-    comparison: Comparison,
+    access: &ClusterAccess,
+    comparison: DataComparison,
     json: bool,
     pause: Duration,
 ) -> Result<()> {
     let redraw = io::stdout().is_terminal() && !json;
     loop {
-        let report = Report::ask(desk, comparison).await;
+        let report = Report::ask(access, comparison).await;
         let text = if json {
             serde_json::to_string(&report)? + "\n"
         } else if redraw {

@@ -95,7 +95,7 @@ impl Meta {
 pub(crate) fn find<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
-    form: FileKind,
+    file_kind: FileKind,
     faults: &mut Faults,
 ) -> io::Result<Option<Meta>> {
     let Some(first) = Page::read(file, len, 0)? else {
@@ -142,14 +142,14 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
             Err((at, expected, found)) => wrong.push((number, page.offset + at, expected, found)),
         }
     }
-    if metas.is_empty() || form == FileKind::Snapshot {
+    if metas.is_empty() || file_kind == FileKind::Snapshot {
         for (number, offset, expected, found) in wrong {
             faults.add(Some(number), offset, expected, found);
         }
     }
     if let [first, second] = metas.as_slice() {
         let at = u64::from(first.page_size);
-        if let Some(expected) = disagreement(form, first, second) {
+        if let Some(expected) = disagreement(file_kind, first, second) {
             faults.add(
                 Some(1),
                 at,
@@ -167,14 +167,14 @@ fn newer(a: Meta, b: Meta) -> Meta {
 
 /// Compares two valid meta pages of one file. Returns the expected relation if the pages violate
 /// it, and `None` otherwise.
-fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
+fn disagreement(file_kind: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
     // bbolt streams one transaction. Both meta pages contain that transaction's fields, but the
     // second page contains the previous transaction's id.
     let streamed = Meta {
         txid: first.txid.wrapping_sub(1),
         ..first.clone()
     };
-    match form {
+    match file_kind {
         FileKind::Snapshot => (*second != streamed)
             .then_some("the first meta page's fields with the previous transaction's id"),
         FileKind::Live => {

@@ -32,11 +32,11 @@ pub struct Report {
 pub fn check<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
-    form: FileKind,
+    file_kind: FileKind,
     visit: &mut dyn Visitor,
 ) -> io::Result<Report> {
     let mut faults = Faults::default();
-    let Some(meta) = meta::find(file, len, form, &mut faults)? else {
+    let Some(meta) = meta::find(file, len, file_kind, &mut faults)? else {
         return Ok(Report {
             meta: None,
             used: 0,
@@ -45,7 +45,7 @@ pub fn check<R: ReadAt + ?Sized>(
         });
     };
     let size = u64::from(meta.page_size);
-    let pages = length(&meta, len, form, &mut faults);
+    let pages = length(&meta, len, file_kind, &mut faults);
     let mut used = Bitmap::default();
     for id in 0..pages.min(2) {
         used.insert(id);
@@ -96,7 +96,7 @@ pub fn check<R: ReadAt + ?Sized>(
 
 /// Compares the high-water mark with the file's length. Returns the number of pages that are really
 /// in the file.
-fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
+fn length(meta: &Meta, len: u64, file_kind: FileKind, faults: &mut Faults) -> u64 {
     let size = u64::from(meta.page_size);
     let there = len / size;
     let wanted = meta.pages.checked_mul(size);
@@ -104,13 +104,13 @@ fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
         "{} pages of {size} bytes, as the meta page states",
         meta.pages
     );
-    let right = match form {
+    let right = match file_kind {
         FileKind::Snapshot => wanted == Some(len),
         FileKind::Live => wanted.is_some_and(|wanted| wanted <= len) && len.is_multiple_of(size),
     };
     if !right {
         // The fault's offset is the smaller of the two lengths.
-        let said = if form == FileKind::Live {
+        let said = if file_kind == FileKind::Live {
             format!("{said}, or more whole pages")
         } else {
             said

@@ -2,15 +2,16 @@
 //! observed states of the other members to the next action. The safety of the barrier depends on
 //! this rule alone. `model.rs` explores every order of events on nodes that apply this rule.
 //!
-//! The following argument shows that the rule is safe. A proposal names the disk ids of all
-//! members. A node accepts a proposal only after the node itself has received every disk id of that
+//! The following argument shows that the rule is safe. A proposal names the nonces of all
+//! members. A node accepts a proposal only after the node itself has received every nonce of that
 //! proposal, and it never replaces its view of a peer with an older view. So all disks that
 //! accepted the same two proposals accepted them in the same order, and no node returns from the
 //! later proposal to the earlier one. A node bootstraps the cluster of its newest proposal once
 //! *all* nodes have announced that they accepted the proposal. From then on, every other node
 //! starts as a member of that cluster, but only if its own disk accepted the proposal under its
-//! current id. A disk that has accepted the proposal has never voted. The clusters of two proposals
-//! could both exist only if a node changed from one proposal to the other proposal and back.
+//! current nonce. A disk that has accepted the proposal has never voted. The clusters of two
+//! proposals could both exist only if a node changed from one proposal to the other proposal and
+//! back.
 //!
 //! A node with an order to restore follows the same rule, while etcd is stopped and its data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use recipes::{Label, Sha256};
 
 use super::proposal::Proposal;
-use crate::domain::{BootstrapMode, DiskId, DiskIds};
+use crate::domain::{BootstrapMode, Nonce, Nonces};
 use crate::membership::{Announcement, PeerState, Phase};
 
 /// The observed state of another member.
@@ -48,12 +49,12 @@ pub(crate) struct LocalState {
     pub(crate) initial: BTreeSet<Label>,
     /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
-    /// The id of this disk.
-    pub(crate) disk_id: DiskId,
+    /// The nonce of this node.
+    pub(crate) nonce: Nonce,
     /// Whether this node may only join a running cluster, because it has already been a member. If
     /// all members lost their data, an empty cluster in its place would hide the loss.
     pub(crate) only_joins: bool,
-    /// The proposals that this node accepted with this disk id, oldest first.
+    /// The proposals that this node accepted with this nonce, oldest first.
     pub(crate) proposals: Vec<Proposal>,
     /// Whether the node bootstraps a new cluster, restores a snapshot or rolls back.
     pub(crate) mode: BootstrapMode,
@@ -64,7 +65,7 @@ impl LocalState {
     pub(crate) fn announcement(&self) -> Announcement<'_> {
         Announcement {
             name: &self.name,
-            disk_id: self.disk_id,
+            nonce: self.nonce,
             phase: self.phase(),
             without: &self.without,
             mode: self.mode,
@@ -96,9 +97,9 @@ impl LocalState {
 pub(crate) enum Action {
     /// Wait, and probe the other members again.
     Wait,
-    /// Accept the proposal with these disk ids, because all other members have just answered with
-    /// these ids and with the same order.
-    AcceptProposal(DiskIds, BootstrapMode),
+    /// Accept the proposal with these nonces, because all other members have just answered with
+    /// these nonces and with the same order.
+    AcceptProposal(Nonces, BootstrapMode),
     /// Start etcd as an initial member of the cluster of the proposal with this hash.
     StartEtcd(Sha256),
     /// Join the running cluster instead of bootstrapping a new cluster. A cluster is running, or
@@ -114,7 +115,7 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
     if let Some(step) = decide_with_live_cluster(local, views) {
         return step;
     }
-    let mut disk_ids = DiskIds::from([(local.name.clone(), local.disk_id)]);
+    let mut nonces = Nonces::from([(local.name.clone(), local.nonce)]);
     let mut mode = local.mode;
     let (mut all_accepted, mut all_fresh) = (true, true);
     for name in local.others() {
@@ -128,7 +129,7 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
         all_fresh &= fresh;
         match state {
             PeerState::Firstboot {
-                disk_id,
+                nonce,
                 phase,
                 without,
                 mode: theirs,
@@ -137,7 +138,7 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
                     return Action::Wait;
                 };
                 mode = both;
-                disk_ids.insert(name.clone(), *disk_id);
+                nonces.insert(name.clone(), *nonce);
                 all_accepted &= *phase == local.phase();
             }
             PeerState::Etcd { .. } if already_rolled_back(local, state) => {}
@@ -151,14 +152,14 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
         _ if local
             .proposals
             .iter()
-            .any(|proposal| proposal.disk_ids == disk_ids) =>
+            .any(|proposal| proposal.nonces == nonces) =>
         {
             Action::Wait
         }
         // The operator excludes a member that does not run, so the node first finds out whether an
         // excluded member answers. If etcd runs on that member, its cluster exists.
         _ if local.lacks_excluded(views) => Action::Wait,
-        _ if all_fresh && !local.only_joins => Action::AcceptProposal(disk_ids, mode),
+        _ if all_fresh && !local.only_joins => Action::AcceptProposal(nonces, mode),
         _ => Action::Wait,
     }
 }

@@ -16,16 +16,16 @@ pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
 }
 
 /// Returns why these members cannot be excluded, or `None` if they can.
-pub(crate) fn objection(
+pub(crate) fn exclusion_obstacle(
     names: &BTreeSet<Label>,
     cluster: &ClusterDocument,
     own: Option<&Label>,
     state: &NodeState,
 ) -> Option<Reason> {
-    text(names, cluster, own, state).map(|why| ReasonId::ExclusionRefused.because(why))
+    obstacle(names, cluster, own, state).map(|why| ReasonId::ExclusionRefused.because(why))
 }
 
-fn text(
+fn obstacle(
     names: &BTreeSet<Label>,
     cluster: &ClusterDocument,
     own: Option<&Label>,
@@ -60,11 +60,11 @@ fn text(
     let before: BTreeSet<&Label> = state
         .accepted_ever
         .iter()
-        .flat_map(|disk_ids| disk_ids.keys())
+        .flat_map(|nonces| nonces.keys())
         .collect();
-    let could = state.accepted_ever.iter().find(|disk_ids| {
-        let staying_behind = disk_ids.keys().filter(|name| !left.contains(*name)).count();
-        staying_behind > disk_ids.len() / 2
+    let could = state.accepted_ever.iter().find(|nonces| {
+        let staying_behind = nonces.keys().filter(|name| !left.contains(*name)).count();
+        staying_behind > nonces.len() / 2
     });
     could.map(|_| {
         let before: Vec<&str> = before.into_iter().map(Label::as_str).collect();
@@ -79,7 +79,7 @@ fn text(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{DiskId, DiskIds, InitialCluster};
+    use crate::domain::{InitialCluster, Nonce, Nonces};
 
     fn labels(names: &[&str]) -> BTreeSet<Label> {
         names.iter().map(|name| name.parse().unwrap()).collect()
@@ -100,7 +100,7 @@ mod tests {
     }
 
     fn said(names: &[&str], count: usize, state: &NodeState) -> Option<String> {
-        objection(
+        exclusion_obstacle(
             &labels(names),
             &cluster(count),
             labels(&["etcd-1"]).first(),
@@ -156,12 +156,12 @@ mod tests {
     #[test]
     fn excluded_members_must_not_be_able_to_form_a_quorum() {
         let accepted = |names: &[&str]| -> NodeState {
-            let disk_ids: DiskIds = labels(names)
+            let nonces: Nonces = labels(names)
                 .into_iter()
-                .map(|name| (name, DiskId::of(1)))
+                .map(|name| (name, Nonce::of(1)))
                 .collect();
             NodeState {
-                accepted_ever: vec![disk_ids],
+                accepted_ever: vec![nonces],
                 ..NodeState::default()
             }
         };

@@ -4,7 +4,7 @@ use recipes::{ClusterDocument, Label};
 
 use super::decide::LocalState;
 use super::proposal::Proposal;
-use crate::domain::{BootstrapMode, DiskId, DiskIds};
+use crate::domain::{BootstrapMode, DiskId, Nonces};
 use crate::journal::{NodeState, RestoreOrder};
 
 impl LocalState {
@@ -16,14 +16,14 @@ impl LocalState {
         order: &RestoreOrder,
     ) -> Self {
         let names = cluster.members.iter().map(|member| member.name.clone());
-        let proposal = |(disk_ids, mode): &(DiskIds, BootstrapMode)| {
-            Proposal::new(cluster, disk_ids.clone(), *mode)
+        let proposal = |(nonces, mode): &(Nonces, BootstrapMode)| {
+            Proposal::new(cluster, nonces.clone(), *mode)
         };
         Self {
             name: name.clone(),
             initial: names.filter(|name| !order.without.contains(name)).collect(),
             without: order.without.clone(),
-            disk_id: order.disk_id,
+            nonce: order.nonce,
             only_joins: false,
             proposals: state.accepted_for_order.iter().map(proposal).collect(),
             mode: order.mode,
@@ -38,7 +38,7 @@ impl LocalState {
         disk_id: DiskId,
     ) -> Self {
         let names = cluster.members.iter().map(|member| member.name.clone());
-        let proposals: &[DiskIds] = if state.disk_id == Some(disk_id) {
+        let proposals: &[Nonces] = if state.disk_id == Some(disk_id) {
             &state.accepted
         } else {
             &[]
@@ -47,11 +47,11 @@ impl LocalState {
             name: name.clone(),
             initial: names.filter(|name| !state.without.contains(name)).collect(),
             without: state.without.clone(),
-            disk_id,
+            nonce: disk_id.nonce(),
             only_joins: state.was_member,
             proposals: proposals
                 .iter()
-                .map(|disk_ids| Proposal::new(cluster, disk_ids.clone(), BootstrapMode::New))
+                .map(|nonces| Proposal::new(cluster, nonces.clone(), BootstrapMode::New))
                 .collect(),
             mode: BootstrapMode::New,
         }

@@ -25,16 +25,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 pub(crate) use decide::LocalState;
-pub(crate) use exclusion::{objection, too_late};
+pub(crate) use exclusion::{exclusion_obstacle, too_late};
 pub(crate) use proposal::Proposal;
 pub(crate) use restore_session::{BarrierOutcome, RestoreSession};
 
-use crate::data::Lost;
+use crate::data::UnusableData;
 use crate::domain::{DiskId, InitialCluster};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{
-    self, DiskState, Event, Journal, MembershipIntent, NodeState, archive_data, classify_disk,
+    self, ArchiveReason, DiskState, Event, Journal, MembershipIntent, NodeState, archive_data,
+    classify_disk,
 };
 use crate::membership::{PeerClient, peer_tls, protocol};
 use crate::output::say;
@@ -60,9 +61,12 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
         start_permit::revoke_and_stop_etcd()?;
     }
     let disk_id = match disk_state(identity, &state)? {
-        DiskState::Existing { start, begun } => {
-            if let Some(known) = begun {
-                journal.add(Event::DataBegun(known))?;
+        DiskState::Existing {
+            start,
+            new_identity,
+        } => {
+            if let Some(known) = new_identity {
+                journal.add(Event::WalCreated(known))?;
             }
             // An operator may have moved the data to a new volume manually.
             state.disk_id.map_or(Ok(()), journal::write_disk_id)?;
@@ -77,23 +81,23 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             }
             return Ok(start);
         }
-        DiskState::Lost(why) => {
+        DiskState::UnusableData(why) => {
             duplicate::wait_until_replaceable(identity, &state, &why)?;
-            archive_data("lost", journal)?;
+            archive_data(ArchiveReason::Unusable, journal)?;
             None
         }
-        DiskState::Fresh {
+        DiskState::NewDisk {
             disk_id,
             archive_data: has_data,
         } => {
             match (has_data, state.intent == MembershipIntent::Rejoining) {
                 (false, _) => {}
-                (true, true) => archive_data("removed", journal)?,
+                (true, true) => archive_data(ArchiveReason::Removed, journal)?,
                 (true, false) => archive_partial_data(journal)?,
             }
             disk_id
         }
-        DiskState::Foreign(why) => {
+        DiskState::UnrecordedData(why) => {
             return Err(refused(
                 why.reason().map(|why| format!("{}: {why}", paths::DATA)),
             ));
@@ -112,23 +116,26 @@ fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
         let start = state.initial_cluster.clone().context(
             "a bug: etcd's data is recorded, but the journal does not record a start of etcd",
         )?;
-        return Ok(DiskState::Existing { start, begun: None });
+        return Ok(DiskState::Existing {
+            start,
+            new_identity: None,
+        });
     }
-    let judge = || -> Result<DiskState> {
-        let (contents, verdict) = data::inspect(&expected)?;
+    let classify = || -> Result<DiskState> {
+        let (contents, check) = data::inspect(&expected)?;
         Ok(classify_disk(
             state,
             contents,
-            verdict,
+            check,
             journal::disk_id_file(state.disk_id)?,
         ))
     };
-    let standing = judge()?;
-    if matches!(standing, DiskState::Existing { .. }) {
-        return Ok(standing);
+    let disk = classify()?;
+    if matches!(disk, DiskState::Existing { .. }) {
+        return Ok(disk);
     }
     start_permit::revoke_if_granted()?;
-    judge()
+    classify()
 }
 
 /// Lets a node without data bootstrap the cluster together with all other members, or join the
@@ -139,7 +146,7 @@ fn begin_or_join(
     disk_id: Option<DiskId>,
 ) -> Result<InitialCluster> {
     if NodeState::of(journal).was_member {
-        duplicate::refuse_only_member(identity, &Lost::Emptied)?;
+        duplicate::refuse_only_member(identity, &UnusableData::Deleted)?;
     }
     let disk_id = match disk_id {
         // An earlier run may have been killed before it wrote the disk id file.
@@ -155,7 +162,7 @@ fn begin_or_join(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let agreed = runtime.block_on(negotiate(identity, journal, local, None))?;
+    let agreed = runtime.block_on(reach_agreement(identity, journal, local, None))?;
     // Close the peer port and all its connections, because etcd needs the port.
     drop(runtime);
     match agreed {
@@ -177,7 +184,7 @@ fn begin_or_join(
 
 fn archive_partial_data(journal: &mut Journal) -> Result<()> {
     say("etcd's first start was interrupted; archiving the partial data, which etcd would refuse");
-    archive_data("half-born", journal)
+    archive_data(ArchiveReason::FirstStartInterrupted, journal)
 }
 
 fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
@@ -194,7 +201,7 @@ fn begin(
     proposal: &Proposal,
 ) -> Result<InitialCluster> {
     let start =
-        InitialCluster::new_cluster(&identity.cluster, &proposal.token, proposal.disk_ids.keys());
+        InitialCluster::new_cluster(&identity.cluster, &proposal.token, proposal.nonces.keys());
     let count = start.members.len();
     say(format!(
         "all {count} initial members agree on a new cluster with the token {}",
@@ -208,7 +215,7 @@ fn begin(
 /// Repeatedly probes the other members, decides, writes the decision to the journal and announces
 /// it, until the outcome of the barrier is known. If the node has an order to restore, `session`
 /// carries it out.
-pub(crate) async fn negotiate(
+pub(crate) async fn reach_agreement(
     identity: &Identity,
     journal: &mut Journal,
     mut local: LocalState,
@@ -229,16 +236,16 @@ pub(crate) async fn negotiate(
         }
         let action = decide(&local, &tracker.views());
         match action {
-            Action::AcceptProposal(disk_ids, mode) => {
-                let proposal = Proposal::new(cluster, disk_ids.clone(), mode);
+            Action::AcceptProposal(nonces, mode) => {
+                let proposal = Proposal::new(cluster, nonces.clone(), mode);
                 if let Some(session) = &session
-                    && let Err(why) = session.prepare(&proposal).await
+                    && let Err(why) = session.ensure_data(&proposal).await
                 {
                     return Ok(BarrierOutcome::Abandoned(why));
                 }
                 // The decision is written to the disk before it is announced, so a node that
                 // accepted a proposal never forgets it.
-                journal.add(Event::ProposalAccepted { disk_ids, mode })?;
+                journal.add(Event::ProposalAccepted { nonces, mode })?;
                 local.proposals.push(proposal);
                 listener.announce(announcement(identity, &local));
             }
@@ -249,7 +256,7 @@ pub(crate) async fn negotiate(
             }
             Action::AbandonOrder(name) => {
                 return Ok(BarrierOutcome::Abandoned(refused(
-                    tracker.objection(&local, &name),
+                    tracker.abandon_reason(&local, &name),
                 )));
             }
             Action::Wait | Action::JoinRunningCluster => {

@@ -13,7 +13,7 @@ use recipes::{ClusterDocument, Label, Sha256};
 
 use super::decide::{Action, LocalState, PeerObservation, PeerObservations, decide};
 use super::proposal::Proposal;
-use crate::domain::{BootstrapMode, DiskId, DiskIds};
+use crate::domain::{BootstrapMode, Nonce, Nonces};
 use crate::membership::{PeerState, Phase};
 use faults::Faults;
 use node::{ModelMessage, Node};
@@ -37,7 +37,7 @@ struct World {
 
 /// The initial state of the nodes.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Begin<'a> {
+pub(super) enum InitialState<'a> {
     /// All disks are empty.
     Empty,
     /// All nodes are members of one cluster, and the operator will order each node to restore the
@@ -66,7 +66,7 @@ struct Explorer {
     names: Vec<Label>,
     rule: Rule,
     nodes: Table<Node>,
-    /// The proposals, each as the disk ids of all nodes and the snapshot. The number 255 stands for
+    /// The proposals, each as the nonces of all nodes and the snapshot. The number 255 stands for
     /// a node that does not take part.
     proposals: Table<(Vec<u8>, u8)>,
     real: Vec<Proposal>,
@@ -106,8 +106,8 @@ impl Explorer {
         }
     }
 
-    fn disk_id(node: usize, disk: u8) -> DiskId {
-        DiskId::of((node as u128) << 8 | u128::from(disk))
+    fn nonce(node: usize, nonce: u8) -> Nonce {
+        Nonce::of((node as u128) << 8 | u128::from(nonce))
     }
 
     fn mode(ordered: u8) -> BootstrapMode {
@@ -121,21 +121,17 @@ impl Explorer {
         }
     }
 
-    fn proposal(&mut self, disk_ids: &DiskIds, ordered: u8) -> u8 {
+    fn proposal(&mut self, nonces: &Nonces, ordered: u8) -> u8 {
         let short = self
             .names
             .iter()
-            .map(|name| {
-                disk_ids
-                    .get(name)
-                    .map_or(ABSENT, |disk_id| low_byte(*disk_id))
-            })
+            .map(|name| nonces.get(name).map_or(ABSENT, |nonce| low_byte(*nonce)))
             .collect();
         let number = self.proposals.number((short, ordered));
         if self.real.len() == number as usize {
             self.real.push(Proposal::new(
                 &self.cluster,
-                disk_ids.clone(),
+                nonces.clone(),
                 Self::mode(ordered),
             ));
         }
@@ -158,12 +154,12 @@ impl Explorer {
                 cluster_id: self.real[usize::from(proposal)].cluster_id,
             }),
             ModelMessage::Firstboot {
-                disk,
+                nonce,
                 accepted,
                 without,
                 ordered,
             } => Some(PeerState::Firstboot {
-                disk_id: Self::disk_id(of, disk),
+                nonce: Self::nonce(of, nonce),
                 phase: accepted.map_or(Phase::Empty, |proposal| Phase::Accepted {
                     proposal: self.real[usize::from(proposal)].id,
                 }),
@@ -189,7 +185,7 @@ impl Explorer {
                 .cloned()
                 .collect(),
             without,
-            disk_id: Self::disk_id(at, node.disk),
+            nonce: Self::nonce(at, node.nonce),
             only_joins: false,
             proposals: node
                 .proposals
@@ -219,9 +215,9 @@ impl Explorer {
         let mut after = self.nodes.values[number as usize].clone();
         match self.step(at, number) {
             Action::Wait | Action::JoinRunningCluster => {}
-            Action::AcceptProposal(disk_ids, _) => after
-                .proposals
-                .push(self.proposal(&disk_ids, after.ordered)),
+            Action::AcceptProposal(nonces, _) => {
+                after.proposals.push(self.proposal(&nonces, after.ordered));
+            }
             Action::StartEtcd(id) => {
                 let proposal = self
                     .real
@@ -246,10 +242,10 @@ impl Explorer {
         after
     }
 
-    fn first(&mut self, begin: Begin<'_>, faults: Faults) -> World {
+    fn first(&mut self, begin: InitialState<'_>, faults: Faults) -> World {
         let count = self.names.len();
         let mut fresh = Node {
-            disk: 0,
+            nonce: 0,
             newest: 0,
             without: 0,
             proposals: Vec::new(),
@@ -259,12 +255,10 @@ impl Explorer {
             seen: vec![ModelMessage::Nothing; count],
         };
         let (mut accepted, mut orders) = (BTreeSet::new(), vec![0; count]);
-        if let Begin::Ordered(snapshots) = begin {
+        if let InitialState::Ordered(snapshots) = begin {
             let names = self.names.clone().into_iter().enumerate();
             let proposal = self.proposal(
-                &names
-                    .map(|(at, name)| (name, Self::disk_id(at, 0)))
-                    .collect(),
+                &names.map(|(at, name)| (name, Self::nonce(at, 0))).collect(),
                 0,
             );
             fresh.started = Some(proposal);
@@ -358,8 +352,8 @@ impl Explorer {
     }
 }
 
-fn low_byte(disk_id: DiskId) -> u8 {
-    u8::from_str_radix(&disk_id.to_string()[30..], 16).unwrap()
+fn low_byte(nonce: Nonce) -> u8 {
+    u8::from_str_radix(&nonce.to_string()[30..], 16).unwrap()
 }
 
 mod explore;

@@ -116,7 +116,7 @@ impl PeerTracker {
     }
 
     /// Explains why the state of the named member makes this node abandon its order.
-    pub(crate) fn objection(&self, local: &LocalState, name: &Label) -> Reason {
+    pub(crate) fn abandon_reason(&self, local: &LocalState, name: &Label) -> Reason {
         match self.0.get(name).map(|peer| &peer.now) {
             Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => ReasonId::OrdersDiffer.because(format!(
                 "this node was ordered to {}, but {name} was ordered to {mode}. Both orders are \
@@ -282,7 +282,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::domain::DiskId;
+    use crate::domain::Nonce;
 
     fn label(name: &str) -> Label {
         name.parse().unwrap()
@@ -295,7 +295,7 @@ mod tests {
             name: label("a"),
             initial,
             without,
-            disk_id: DiskId::of(1),
+            nonce: Nonce::of(1),
             only_joins: false,
             proposals: vec![],
             mode: BootstrapMode::New,
@@ -305,7 +305,7 @@ mod tests {
     fn empty(without: &[&str]) -> ProbeResult {
         let without = without.iter().map(|name| label(name)).collect();
         ProbeResult::State(PeerState::Firstboot {
-            disk_id: DiskId::of(2),
+            nonce: Nonce::of(2),
             phase: Phase::Empty,
             without,
             mode: BootstrapMode::New,

@@ -1,9 +1,9 @@
-//! Defines the proposal on which the members agree: the disk ids of all initial members, and
+//! Defines the proposal on which the members agree: the nonces of all initial members, and
 //! whether they start a new cluster or restore a snapshot.
 
 use recipes::{ClusterDocument, Sha256};
 
-use crate::domain::{BootstrapMode, DiskIds, cluster_id};
+use crate::domain::{BootstrapMode, Nonces, cluster_id};
 
 /// The number of hexadecimal digits of the proposal's hash in the token. The resulting 64 bits are
 /// enough to make the tokens of all clusters distinct.
@@ -15,10 +15,10 @@ const SNAPSHOT_IN_TOKEN: usize = 8;
 /// A possible agreement among the members that these disks form one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Proposal {
-    /// The hash of all disk ids and of the mode.
+    /// The hash of all nonces and of the mode.
     pub(crate) id: Sha256,
-    /// The ids of all disks that are part of the proposal.
-    pub(crate) disk_ids: DiskIds,
+    /// The nonces of all members that take part.
+    pub(crate) nonces: Nonces,
     /// Whether the members start a new cluster or restore a snapshot.
     pub(crate) mode: BootstrapMode,
     /// etcd's `initial-cluster-token` for this proposal. No other proposal has the same token.
@@ -29,10 +29,10 @@ pub(crate) struct Proposal {
 
 impl Proposal {
     /// Creates the proposal that these disks form this cluster.
-    pub(crate) fn new(cluster: &ClusterDocument, disk_ids: DiskIds, mode: BootstrapMode) -> Self {
-        let mut parts: Vec<String> = disk_ids
+    pub(crate) fn new(cluster: &ClusterDocument, nonces: Nonces, mode: BootstrapMode) -> Self {
+        let mut parts: Vec<String> = nonces
             .iter()
-            .map(|(name, disk_id)| format!("{name} {disk_id}\n"))
+            .map(|(name, nonce)| format!("{name} {nonce}\n"))
             .collect();
         match mode {
             BootstrapMode::New => {}
@@ -56,7 +56,7 @@ impl Proposal {
         let members = cluster
             .members
             .iter()
-            .filter(|member| disk_ids.contains_key(&member.name));
+            .filter(|member| nonces.contains_key(&member.name));
         let urls: Vec<String> = members.map(recipes::cluster::Member::peer_url).collect();
         let cluster_id = match mode {
             BootstrapMode::Rollback { cluster } => cluster,
@@ -64,7 +64,7 @@ impl Proposal {
         };
         Self {
             id,
-            disk_ids,
+            nonces,
             mode,
             token,
             cluster_id,
@@ -75,20 +75,20 @@ impl Proposal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::DiskId;
+    use crate::domain::Nonce;
 
     #[test]
-    fn new_disk_ids_give_a_new_token_and_a_new_cluster_id() {
+    fn new_nonces_give_a_new_token_and_a_new_cluster_id() {
         let cluster = recipes::recipe::read(include_str!("../../../recipes/three-node.toml"))
             .recipe
             .unwrap()
             .cluster_document();
-        let disk_ids = |numbers: [u128; 3]| -> DiskIds {
+        let nonces = |numbers: [u128; 3]| -> Nonces {
             cluster
                 .members
                 .iter()
                 .map(|member| member.name.clone())
-                .zip(numbers.map(DiskId::of))
+                .zip(numbers.map(Nonce::of))
                 .collect()
         };
         let restore = |content: &[u8]| BootstrapMode::Restore {
@@ -96,11 +96,11 @@ mod tests {
             seen: Some(1),
         };
         let mut proposals = [[1, 2, 3], [1, 2, 4], [2, 1, 3]]
-            .map(|numbers| Proposal::new(&cluster, disk_ids(numbers), BootstrapMode::New))
+            .map(|numbers| Proposal::new(&cluster, nonces(numbers), BootstrapMode::New))
             .to_vec();
         proposals.extend(
             [b"a", b"b"]
-                .map(|snapshot| Proposal::new(&cluster, disk_ids([1, 2, 3]), restore(snapshot))),
+                .map(|snapshot| Proposal::new(&cluster, nonces([1, 2, 3]), restore(snapshot))),
         );
         for (i, one) in proposals.iter().enumerate() {
             for other in &proposals[..i] {

@@ -27,12 +27,12 @@ pub(crate) enum BarrierOutcome {
     HandedOver,
 }
 
-/// A function that prepares the data with which the cluster of a proposal starts.
-pub(crate) type Prepare = Arc<dyn Fn(&Proposal) -> Result<()> + Send + Sync>;
+/// A function that ensures that the data exists with which the cluster of a proposal starts.
+pub(crate) type EnsureData = Arc<dyn Fn(&Proposal) -> Result<()> + Send + Sync>;
 
 /// A restore in progress.
 pub(crate) struct RestoreSession {
-    prepare: Prepare,
+    ensure_data: EnsureData,
     /// The snapshot, for members that request it.
     pub(crate) file: Option<(Sha256, PathBuf)>,
     until: Instant,
@@ -68,7 +68,7 @@ impl RestoreSession {
     /// Creates a session that is cancelled after `patience`, or by ^C if it runs `at_terminal`. The
     /// caller must be inside an async runtime.
     pub(crate) fn new(
-        prepare: Prepare,
+        ensure_data: EnsureData,
         file: Option<(Sha256, PathBuf)>,
         patience: Duration,
         at_terminal: bool,
@@ -84,7 +84,7 @@ impl RestoreSession {
             None
         };
         Ok(Self {
-            prepare,
+            ensure_data,
             file,
             until: Instant::now() + patience,
             signals,
@@ -92,9 +92,9 @@ impl RestoreSession {
     }
 
     /// Prepares the data, while the server continues to answer the other members.
-    pub(crate) async fn prepare(&self, proposal: &Proposal) -> Result<()> {
-        let (prepare, proposal) = (self.prepare.clone(), proposal.clone());
-        tokio::task::spawn_blocking(move || prepare(&proposal))
+    pub(crate) async fn ensure_data(&self, proposal: &Proposal) -> Result<()> {
+        let (ensure_data, proposal) = (self.ensure_data.clone(), proposal.clone());
+        tokio::task::spawn_blocking(move || ensure_data(&proposal))
             .await
             .context("a bug: the preparation of the data was aborted")?
     }

@@ -301,7 +301,7 @@ mod tests {
     /// connections of one host kept a peer waiting for 6 to 13 s.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn silent_connections_do_not_delay_peers() {
-        let identity = crate::steps::issued();
+        let identity = crate::steps::test_identity();
         let _listener = Listener::open(
             OWN,
             peer_tls::server(&identity.tls).unwrap(),

@@ -33,7 +33,7 @@ pub(super) fn wait(identity: &Identity, proposal: &Proposal) -> Result<()> {
         .cluster
         .members
         .iter()
-        .filter(|member| proposal.disk_ids.contains_key(&member.name));
+        .filter(|member| proposal.nonces.contains_key(&member.name));
     let first = members.min_by_key(|member| member.peer_url());
     let Some(first) = first.filter(|first| first.name != identity.node.name) else {
         return Ok(());

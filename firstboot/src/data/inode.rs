@@ -24,7 +24,7 @@ impl Inode {
     /// Reads the identity of an open directory.
     pub(crate) fn of(dir: &Dir) -> io::Result<Self> {
         Ok(Self {
-            number: dir.about()?.inode,
+            number: dir.attributes()?.inode,
             generation: dir.generation(),
             born: dir.born(),
         })

@@ -1,20 +1,20 @@
 //! Decides whether etcd's data directory contains the data that this member left, and whether etcd
 //! may run on that data.
 //!
-//! `judge` contains the rule. firstboot uses it to decide how etcd starts, and the guard of
+//! `check` contains the rule. firstboot uses it to decide how etcd starts, and the guard of
 //! etcd.service uses it before each start. `inode` distinguishes a directory from a copy, `wal`
 //! reads the write-ahead log, `v2_requests` finds entries of that log that etcd 3.7 cannot read,
 //! `observe` collects all facts about the directory, and `progress` records the end of the WAL at
-//! etcd's last start and stop. `prepare` creates the directory for the first start.
+//! etcd's last start and stop. `create` creates the directory for the first start.
 //!
 //! The directory belongs to etcd's user, which can replace any entry in it. Therefore, firstboot
 //! accesses the content only through open directories.
 
+mod check;
+mod create;
 mod expected;
 mod inode;
-mod judge;
 mod observe;
-mod prepare;
 mod progress;
 mod v2_requests;
 mod wal;
@@ -23,11 +23,11 @@ use std::path::Path;
 
 use anyhow::Result;
 
+pub(crate) use check::{DataCheck, UnusableData, check_data};
+pub(crate) use create::create_data_dir;
 pub(crate) use expected::{DataIdentity, Expected, Ids};
 pub(crate) use inode::Inode;
-pub(crate) use judge::{Lost, Verdict, judge};
 pub(crate) use observe::{Contents, DataDirState, contents, flush_wal};
-pub(crate) use prepare::prepare;
 pub(crate) use progress::Progress;
 pub(crate) use v2_requests::reads_v2_requests;
 #[cfg(test)]
@@ -36,10 +36,13 @@ pub(crate) use {inode::Directories, wal::WalEnd};
 use crate::paths;
 
 /// Reads etcd's data directory and checks the data. etcd must not be running.
-pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, Verdict)> {
+pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, DataCheck)> {
     let found = DataDirState::at(Path::new(paths::DATA))?;
     let progress = Progress::read(expected)?;
-    Ok((found.contents, judge(expected, &found, progress.as_ref())))
+    Ok((
+        found.contents,
+        check_data(expected, &found, progress.as_ref()),
+    ))
 }
 
 /// Returns whether the directories of etcd's data are the recorded directories, or false if no
@@ -63,10 +66,10 @@ pub(crate) fn needed_minor() -> Option<u64> {
 /// # Errors
 /// Fails if a part of the data is missing.
 pub(crate) fn identity_of(folder: &Path) -> Result<DataIdentity> {
-    match judge(&Expected::default(), &DataDirState::at(folder)?, None) {
-        Verdict::Begun(known) => Ok(known),
-        verdict => anyhow::bail!(
-            "{} does not contain a member's data: {verdict:?}",
+    match check_data(&Expected::default(), &DataDirState::at(folder)?, None) {
+        DataCheck::WalCreated(known) => Ok(known),
+        check => anyhow::bail!(
+            "{} does not contain a member's data: {check:?}",
             folder.display()
         ),
     }

@@ -26,7 +26,7 @@ pub(crate) enum Contents {
     HasWal,
 }
 
-/// The observed facts on which the verdict depends.
+/// The observed facts on which the check depends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DataDirState {
     pub(crate) contents: Contents,
@@ -235,12 +235,12 @@ fn value(data: &Dir, bucket: &[u8], key: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let found = snap
         .look(OsStr::new("db"))?
         .filter(|there| there.kind == Kind::File);
-    let Some(about) = found else {
+    let Some(attributes) = found else {
         return Err(other("member/snap/db is missing"));
     };
     let value = snap
         .file(OsStr::new("db"))
-        .and_then(|file| bolt::get(&file, about.size, bucket, key));
+        .and_then(|file| bolt::get(&file, attributes.size, bucket, key));
     value.map_err(|error| other(&format!("member/snap/db: {error}")))
 }
 

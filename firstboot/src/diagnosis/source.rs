@@ -18,7 +18,7 @@ pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Re
     let used: Vec<(&str, Ipv4Addr)> = others
         .filter_map(|member| Some((member.name.as_str(), towards(member.address)?)))
         .collect();
-    judge(own, &used)
+    find_wrong_source(own, &used)
 }
 
 /// Returns the source address that the kernel uses towards another address, or `None` if there is
@@ -33,7 +33,7 @@ fn towards(other: Ipv4Addr) -> Option<Ipv4Addr> {
     }
 }
 
-fn judge(own: Ipv4Addr, used: &[(&str, Ipv4Addr)]) -> Option<Reason> {
+fn find_wrong_source(own: Ipv4Addr, used: &[(&str, Ipv4Addr)]) -> Option<Reason> {
     let (_, wrong) = used.iter().find(|(_, used)| *used != own)?;
     let names: Vec<&str> = used
         .iter()
@@ -56,8 +56,8 @@ mod tests {
     fn a_route_with_another_source_address_is_reported() {
         let own = Ipv4Addr::new(10, 0, 0, 1);
         let other = Ipv4Addr::new(192, 168, 1, 9);
-        assert_eq!(judge(own, &[("b", own), ("c", own)]), None);
-        let why = judge(own, &[("b", other), ("c", other), ("d", own)])
+        assert_eq!(find_wrong_source(own, &[("b", own), ("c", own)]), None);
+        let why = find_wrong_source(own, &[("b", other), ("c", other), ("d", own)])
             .unwrap()
             .text;
         assert!(

@@ -7,13 +7,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use recipes::upgrade::{self, ClusterVersions, Entry};
+use recipes::upgrade::{self, ClusterVersions, EtcdStart};
 use tokio::runtime::Runtime;
 
 use super::address::SuspectedDuplicate;
 use super::conflict_monitor::ConflictMonitor;
 use super::duplicate_timeout::DuplicateTimeout;
-use crate::data::Lost;
+use crate::data::UnusableData;
 use crate::etcd::{Credentials, installed_credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
@@ -40,7 +40,7 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
     let version = identity.cluster.etcd.version;
     if let Some(obstacle) = upgrade::obstacle(
         version,
-        Entry::Data(state.etcd),
+        EtcdStart::WithData(state.etcd),
         &ClusterVersions::default(),
     ) {
         return Err(refused(ReasonId::EtcdVersion.because(format!(
@@ -55,7 +55,7 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
 }
 
 /// Refuses if this node is the only member, because no other member has the data that it lost.
-pub(crate) fn refuse_only_member(identity: &Identity, why: &Lost) -> Result<()> {
+pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Result<()> {
     if identity.cluster.members.len() > 1 {
         return Ok(());
     }
@@ -78,7 +78,7 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &Lost) -> Result<()> 
 pub(crate) fn wait_until_replaceable(
     identity: &Identity,
     state: &NodeState,
-    why: &Lost,
+    why: &UnusableData,
 ) -> Result<()> {
     refuse_only_member(identity, why)?;
     say(why
@@ -179,7 +179,7 @@ fn wait_until_unique(
         check_peers(identity, state, &peers)?;
         member = member
             .or_else(|| membership::listed_member_id(&peers, own.name.as_str(), &own.peer_url()));
-        streams.judge(&mut peers, Instant::now());
+        streams.retain_active(&mut peers, Instant::now());
         let connected = member.and_then(|member| membership::find_duplicate(&peers, member));
         if suspected.is_none() {
             suspected.clone_from(&connected);
@@ -248,7 +248,7 @@ fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result
     if state.member.is_some()
         && let Some(obstacle) = upgrade::obstacle(
             identity.cluster.etcd.version,
-            Entry::Data(None),
+            EtcdStart::WithData(None),
             &membership::versions(peers),
         )
     {

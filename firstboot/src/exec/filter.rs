@@ -14,7 +14,7 @@ const CALLS: &str = include_str!("calls.txt");
 
 /// A kind of socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Sockets {
+pub(crate) enum SocketKind {
     /// TCP and UDP, over IPv4 and IPv6
     Inet,
     /// UNIX sockets, for systemd and its journal
@@ -36,7 +36,7 @@ enum FilterAction {
 /// The filter lists the allowed calls. All other calls fail with ENOSYS, as on an older kernel, so
 /// Go and Rust fall back to an older call. The kernel kills a program that makes a system call of a
 /// different architecture.
-pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
+pub(super) fn compile(sockets: &[SocketKind]) -> Result<BpfProgram> {
     let mut rules = BTreeMap::new();
     for (number, name, verdict) in calls()? {
         match verdict {
@@ -88,7 +88,7 @@ fn calls() -> Result<Vec<(i64, &'static str, FilterAction)>> {
 
 /// Returns the rules for the arguments of a call. A call is allowed if all conditions of at least
 /// one rule are true.
-fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
+fn matches(name: &str, sockets: &[SocketKind]) -> Result<Vec<SeccompRule>> {
     let prot = |flag: i32| bits(2, flag, 0);
     match name {
         // Memory must not be both writable and executable.
@@ -137,13 +137,13 @@ fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
 }
 
 /// Returns the rules for sockets of a kind: their domains, types and protocols.
-fn openable(kind: Sockets) -> Vec<Result<SeccompRule>> {
+fn openable(kind: SocketKind) -> Vec<Result<SeccompRule>> {
     // The kernel also accepts flags in the type (include/linux/net.h, SOCK_TYPE_MASK).
     let of_type = |number: i32| bits(1, 0xf, number);
     match kind {
-        Sockets::Unix => vec![rule([is(0, libc::AF_UNIX)])],
-        Sockets::Netlink => vec![rule([is(0, libc::AF_NETLINK), is(2, libc::NETLINK_ROUTE)])],
-        Sockets::Inet => {
+        SocketKind::Unix => vec![rule([is(0, libc::AF_UNIX)])],
+        SocketKind::Netlink => vec![rule([is(0, libc::AF_NETLINK), is(2, libc::NETLINK_ROUTE)])],
+        SocketKind::Inet => {
             let protocols = [
                 (libc::SOCK_STREAM, libc::IPPROTO_TCP),
                 (libc::SOCK_DGRAM, libc::IPPROTO_UDP),

@@ -17,7 +17,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-pub(crate) use filter::Sockets;
+pub(crate) use filter::SocketKind;
 
 use crate::exit::failed;
 
@@ -29,7 +29,7 @@ use crate::exit::failed;
 pub(crate) struct Options {
     /// The kinds of sockets that the program may open
     #[arg(long, value_delimiter = ',', value_name = "KINDS")]
-    sockets: Vec<Sockets>,
+    sockets: Vec<SocketKind>,
     /// The absolute path of the program
     program: PathBuf,
     /// The arguments of the program

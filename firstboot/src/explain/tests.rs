@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::data::{Directories, Inode};
-use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
+use crate::domain::{BootstrapMode, CaSubject, DiskId, Nonce, Nonces};
 use crate::journal;
 use crate::machine::Machine;
 
 fn bootstrap_events() -> Vec<(Event, &'static str)> {
     let name: Label = "etcd-3".parse().unwrap();
-    let disk_ids = DiskIds::from([(name.clone(), DiskId::of(1))]);
+    let nonces = Nonces::from([(name.clone(), Nonce::of(1))]);
     let mode = BootstrapMode::Rollback { cluster: 0xc };
     vec![
         (
@@ -34,13 +34,13 @@ fn bootstrap_events() -> Vec<(Event, &'static str)> {
         ),
         (
             Event::ProposalAccepted {
-                disk_ids: disk_ids.clone(),
+                nonces: nonces.clone(),
                 mode: BootstrapMode::New,
             },
             "are empty (etcd-3)",
         ),
         (
-            Event::ProposalAccepted { disk_ids, mode },
+            Event::ProposalAccepted { nonces, mode },
             "the same order (etcd-3)",
         ),
         (
@@ -60,7 +60,7 @@ fn members(name: &str) -> Vec<(String, String)> {
 fn restore_events() -> Vec<(Event, &'static str)> {
     let mode = BootstrapMode::Rollback { cluster: 0xc };
     let order = journal::RestoreOrder {
-        disk_id: DiskId::of(2),
+        nonce: Nonce::of(2),
         mode,
         without: BTreeSet::new(),
         source: None,
@@ -124,12 +124,12 @@ fn join_events() -> Vec<(Event, &'static str)> {
             "one of 2 members",
         ),
         (
-            Event::DataMade {
+            Event::DataDirCreated {
                 directory: Inode::numbered(1),
             },
             "an empty data directory",
         ),
-        (Event::DataBegun(known), "as member ab of cluster c"),
+        (Event::WalCreated(known), "as member ab of cluster c"),
         (Event::DataAccepted, "contains this member's newest data"),
         (Event::Promote { member: 0xab }, "learner ab"),
     ]
@@ -144,7 +144,7 @@ fn membership_events() -> Vec<(Event, &'static str)> {
             "trusts a, b",
         ),
         (
-            Event::CertificatesCleared {
+            Event::CertificatesTrustedByAll {
                 authorities: [CaSubject::of("b")].into(),
             },
             "members trust b",

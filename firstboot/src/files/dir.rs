@@ -17,7 +17,7 @@ use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat, renameat};
 use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, unlinkat};
 
-use super::about::{About, Kind};
+use super::attributes::{FileAttributes, Kind};
 
 /// The maximum number of links in a path, which is the kernel's own limit (linux/namei.h,
 /// MAXSYMLINKS).
@@ -47,14 +47,14 @@ impl Dir {
     }
 
     /// Returns the attributes of the directory itself.
-    pub(crate) fn about(&self) -> io::Result<About> {
-        Ok(About::of(&fstat(&self.fd)?))
+    pub(crate) fn attributes(&self) -> io::Result<FileAttributes> {
+        Ok(FileAttributes::of(&fstat(&self.fd)?))
     }
 
     /// Returns the attributes of an entry, or `None` if there is no entry with this name.
-    pub(crate) fn look(&self, name: &OsStr) -> io::Result<Option<About>> {
+    pub(crate) fn look(&self, name: &OsStr) -> io::Result<Option<FileAttributes>> {
         match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(About::of(&stat))),
+            Ok(stat) => Ok(Some(FileAttributes::of(&stat))),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
@@ -93,7 +93,7 @@ impl Dir {
             | OFlag::O_NOCTTY
             | OFlag::O_CLOEXEC;
         let file = File::from(openat(&self.fd, name, flags, Mode::empty())?);
-        if !About::of(&fstat(&file)?).is_same(&there) {
+        if !FileAttributes::of(&fstat(&file)?).is_same(&there) {
             return Err(io::Error::other(
                 "it was replaced while firstboot opened it",
             ));
@@ -171,7 +171,7 @@ impl Dir {
 
     /// Returns the generation of the directory's inode, if the file system has generations.
     pub(crate) fn generation(&self) -> Option<u32> {
-        super::about::generation(&self.fd)
+        super::attributes::generation(&self.fd)
     }
 
     /// Returns the creation time of the directory in nanoseconds since 1970, if the kernel and the
@@ -248,12 +248,12 @@ fn walk(path: &Path, last: Last) -> io::Result<(OwnedFd, Option<OsString>)> {
             Err(Errno::ENOENT) if is_last => return Ok((at, Some(name))),
             next => next?,
         };
-        let there = About::of(&fstat(&next)?);
+        let there = FileAttributes::of(&fstat(&next)?);
         match there.kind {
             Kind::Link if !is_last || last == Last::Target => {
                 // Even if the directory now belongs to root, another user may have created a link
                 // in it earlier.
-                if !there.is_ours() || !About::of(&fstat(&at)?).only_we_write() {
+                if !there.is_ours() || !FileAttributes::of(&fstat(&at)?).only_we_write() {
                     return Err(io::Error::new(
                         io::ErrorKind::PermissionDenied,
                         format!(

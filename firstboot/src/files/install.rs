@@ -58,10 +58,10 @@ pub(crate) fn install_copy(source: &Path, target: &Path) -> Result<()> {
 
 /// Makes a durable copy with the same owner and mode.
 fn copy(from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
-    let about = from.look(name)?.ok_or(io::ErrorKind::NotFound)?;
+    let attributes = from.look(name)?.ok_or(io::ErrorKind::NotFound)?;
     let mut copy = to.create(new)?;
-    io::copy(&mut from.file(name)?.take(about.size), &mut copy)?;
-    dir::own(&copy, about.owner, about.mode)?;
+    io::copy(&mut from.file(name)?.take(attributes.size), &mut copy)?;
+    dir::own(&copy, attributes.owner, attributes.mode)?;
     copy.sync_all()
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::about::About;
+use super::attributes::FileAttributes;
 use super::dir::{self, Dir};
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
@@ -99,7 +99,7 @@ fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
             ReasonId::FirstbootBusy.because("another firstboot is writing this file"),
         ));
     };
-    let own = About::of(&nix::sys::stat::fstat(&*file)?);
+    let own = FileAttributes::of(&nix::sys::stat::fstat(&*file)?);
     let still_there = folder.look(name)?.is_some_and(|there| there.is_same(&own));
     match (still_there, fresh) {
         (true, true) => Ok(Some(file)),

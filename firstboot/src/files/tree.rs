@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::about::{About, Kind};
+use super::attributes::{FileAttributes, Kind};
 use super::dir::{Dir, own};
 
 /// The maximum depth of nested directories. etcd's data has a depth of three.
@@ -63,7 +63,7 @@ impl Dir {
 
     fn give_below(&self, owner: (u32, u32), levels: usize) -> io::Result<usize> {
         let below = levels.checked_sub(1).ok_or_else(|| too_deep(&self.path))?;
-        let there = self.about()?;
+        let there = self.attributes()?;
         let mut changed = give(&self.fd, &there, owner, 0o700)?;
         for name in self.names()? {
             changed += match self.look(&name)? {
@@ -110,7 +110,7 @@ impl Dir {
 
 /// Sets the owner of an open file and grants at least these permissions. Returns 1 if the file's
 /// owner or mode has changed, and 0 otherwise.
-fn give(fd: impl AsFd, there: &About, owner: (u32, u32), least: u32) -> io::Result<usize> {
+fn give(fd: impl AsFd, there: &FileAttributes, owner: (u32, u32), least: u32) -> io::Result<usize> {
     if there.owner == owner && there.mode & least == least {
         return Ok(0);
     }

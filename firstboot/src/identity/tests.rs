@@ -32,7 +32,7 @@ fn document() -> NodeDocument {
         address: member.address,
         machine: MachineMatch::default(),
         tls: tls.into(),
-        before: None,
+        previous_ca_tls: None,
         store_keys: None,
         release: None,
     }
@@ -45,7 +45,7 @@ fn key() -> SigningKey {
 fn answer(document: &NodeDocument, signer: &SigningKey, trusted: &PublicKey) -> Result<Identity> {
     let envelope = signer.sign(NODE_TYPE, &serde_json::to_vec(document).unwrap());
     verify(
-        Found {
+        FoundDocument {
             place: "test".into(),
             envelope,
         },
@@ -117,8 +117,8 @@ fn a_document_for_another_node_is_refused() {
 
 #[test]
 fn an_outdated_document_is_recognised() {
-    let issued = |year| crate::steps::issued_in(year);
-    let said = outdated(&issued(2024), &issued(2025).node).unwrap();
+    let from = |year| crate::steps::test_identity_from(year);
+    let said = outdated(&from(2024), &from(2025).node).unwrap();
     assert_eq!(said.id, Some(ReasonId::DocumentOutdated));
     for words in [
         "from a test is older",
@@ -129,7 +129,7 @@ fn an_outdated_document_is_recognised() {
         assert!(said.text.contains(words), "{words}: {}", said.text);
     }
     let of_build = |release| {
-        let mut identity = issued(2025);
+        let mut identity = from(2025);
         identity.node.release = release;
         identity
     };
@@ -146,8 +146,8 @@ fn an_outdated_document_is_recognised() {
 
 #[test]
 fn a_document_that_still_trusts_a_retired_ca_is_outdated() {
-    let now = crate::steps::issued_in(2025);
-    let mut before = crate::steps::issued_in(2025);
+    let now = crate::steps::test_identity_from(2025);
+    let mut before = crate::steps::test_identity_from(2025);
     before.node.tls.ca =
         now.node.tls.ca.clone() + &crate::rotation::trust_bundle::tests::ca("the retired one");
     let said = outdated(&before, &now.node).unwrap();
@@ -162,10 +162,10 @@ fn a_document_that_still_trusts_a_retired_ca_is_outdated() {
 
 #[test]
 fn a_document_of_the_same_date_or_newer_or_without_a_date_is_not_outdated() {
-    let issued = |year| crate::steps::issued_in(year);
-    assert_eq!(outdated(&issued(2025), &issued(2025).node), None);
-    assert_eq!(outdated(&issued(2026), &issued(2025).node), None);
+    let from = |year| crate::steps::test_identity_from(year);
+    assert_eq!(outdated(&from(2025), &from(2025).node), None);
+    assert_eq!(outdated(&from(2026), &from(2025).node), None);
     // A faulty certificate does not make a document outdated, because other checks report the
     // fault.
-    assert_eq!(outdated(&issued(2024), &document()), None);
+    assert_eq!(outdated(&from(2024), &document()), None);
 }

@@ -2,7 +2,7 @@
 
 use super::disk_id_file::DiskIdFile;
 use super::state::{MembershipIntent, NodeState};
-use crate::data::{Contents, DataIdentity, Lost, Verdict};
+use crate::data::{Contents, DataCheck, DataIdentity, UnusableData};
 use crate::domain::{DiskId, InitialCluster};
 use crate::reason::{Reason, ReasonId};
 
@@ -10,10 +10,10 @@ use crate::reason::{Reason, ReasonId};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DiskState {
     /// The member's data exists, so etcd uses it and ignores the `initial-cluster` settings.
-    /// `begun` is the data's identity if the journal does not contain it yet.
+    /// `new_identity` is the data's identity if the journal does not contain it yet.
     Existing {
         start: InitialCluster,
-        begun: Option<DataIdentity>,
+        new_identity: Option<DataIdentity>,
     },
     /// Power was lost before etcd had created its first data, so etcd starts again with the same
     /// parameters. `archive_data` is set if there is partial data to archive.
@@ -23,33 +23,33 @@ pub(crate) enum DiskState {
     },
     /// There is no data that etcd can use. `disk_id` is the id to keep, or `None` if firstboot must
     /// generate a new id.
-    Fresh {
+    NewDisk {
         disk_id: Option<DiskId>,
         archive_data: bool,
     },
     /// etcd ran on this disk as a member, but must not start as that member with the current data.
-    Lost(Lost),
+    UnusableData(UnusableData),
     /// The disk contains data that the journal does not record. firstboot never touches unrecorded
     /// data.
-    Foreign(Unknown),
+    UnrecordedData(UnrecordedData),
 }
 
 /// The reason why the data cannot be attributed to this disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unknown {
+pub(crate) enum UnrecordedData {
     /// firstboot has never started etcd on this disk.
-    Foreign,
+    NeverStarted,
     /// The volume belongs to a different disk.
     OtherVolume,
     /// etcd's first start may have been interrupted, and the volume has no disk id.
-    Unmarked,
+    NoDiskId,
 }
 
-impl Unknown {
+impl UnrecordedData {
     /// Returns the reason to show to the operator.
     pub(crate) fn reason(self) -> Reason {
         let (id, what) = match self {
-            Self::Foreign => (
+            Self::NeverStarted => (
                 ReasonId::DataUnknown,
                 "the journal has no record of this data",
             ),
@@ -57,7 +57,7 @@ impl Unknown {
                 ReasonId::DataOtherVolume,
                 "the data is on the volume of another disk",
             ),
-            Self::Unmarked => (
+            Self::NoDiskId => (
                 ReasonId::DataUnmarked,
                 "the data has no write-ahead log, and its volume does not contain the id of this \
                 disk",
@@ -74,72 +74,76 @@ impl Unknown {
 pub(crate) fn classify_disk(
     state: &NodeState,
     contents: Contents,
-    verdict: Verdict,
+    check: DataCheck,
     volume: DiskIdFile,
 ) -> DiskState {
     let Some(start) = &state.initial_cluster else {
-        return before(state, contents, volume);
+        return classify_unstarted_disk(state, contents, volume);
     };
     if volume == DiskIdFile::Differs && contents == Contents::HasWal {
-        return DiskState::Foreign(Unknown::OtherVolume);
+        return DiskState::UnrecordedData(UnrecordedData::OtherVolume);
     }
     let first_start = !state.healthy && volume == DiskIdFile::Matches;
-    match verdict {
-        Verdict::Intact => DiskState::Existing {
+    match check {
+        DataCheck::Intact => DiskState::Existing {
             start: start.clone(),
-            begun: None,
+            new_identity: None,
         },
-        Verdict::Begun(known) => DiskState::Existing {
+        DataCheck::WalCreated(known) => DiskState::Existing {
             start: start.clone(),
-            begun: Some(known),
+            new_identity: Some(known),
         },
         // Add a node that was about to join again, because the member list may have changed.
-        Verdict::Fresh | Verdict::Incomplete if first_start && start.state == "existing" => {
-            DiskState::Fresh {
+        DataCheck::Unused | DataCheck::Incomplete if first_start && start.state == "existing" => {
+            DiskState::NewDisk {
                 disk_id: None,
                 archive_data: contents == Contents::NoWal,
             }
         }
-        Verdict::Fresh | Verdict::Incomplete if first_start => DiskState::RetryFirstStart {
+        DataCheck::Unused | DataCheck::Incomplete if first_start => DiskState::RetryFirstStart {
             start: start.clone(),
             archive_data: contents == Contents::NoWal,
         },
         // This node was a member, and its data is lost, so the node joins its cluster again as a
         // new member.
-        Verdict::Fresh | Verdict::Lost(Lost::Emptied) => DiskState::Fresh {
+        DataCheck::Unused | DataCheck::Unusable(UnusableData::Deleted) => DiskState::NewDisk {
             disk_id: None,
             archive_data: false,
         },
-        _ if volume == DiskIdFile::Differs => DiskState::Foreign(Unknown::OtherVolume),
-        Verdict::Incomplete if !state.healthy => DiskState::Foreign(Unknown::Unmarked),
-        Verdict::Incomplete => {
-            DiskState::Lost(Lost::MissingPart("member/wal is missing".to_owned()))
+        _ if volume == DiskIdFile::Differs => {
+            DiskState::UnrecordedData(UnrecordedData::OtherVolume)
         }
-        Verdict::Lost(why) => DiskState::Lost(why),
+        DataCheck::Incomplete if !state.healthy => {
+            DiskState::UnrecordedData(UnrecordedData::NoDiskId)
+        }
+        DataCheck::Incomplete => DiskState::UnusableData(UnusableData::MissingPart(
+            "member/wal is missing".to_owned(),
+        )),
+        DataCheck::Unusable(why) => DiskState::UnusableData(why),
     }
 }
 
 /// Classifies a disk on which etcd was never started.
-fn before(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
+fn classify_unstarted_disk(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
     match (contents, volume) {
         // Generate a new disk id, because the agreements that were made with the old id are void.
-        (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::Fresh {
+        (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::NewDisk {
             disk_id: None,
             archive_data: false,
         },
         (_, DiskIdFile::Matches | DiskIdFile::Missing)
             if state.intent == MembershipIntent::Rejoining =>
         {
-            DiskState::Fresh {
+            DiskState::NewDisk {
                 disk_id: None,
                 archive_data: true,
             }
         }
-        (Contents::Empty, _) => DiskState::Fresh {
+        (Contents::Empty, _) => DiskState::NewDisk {
             disk_id: state.disk_id.filter(|_| volume == DiskIdFile::Matches),
             archive_data: false,
         },
-        _ => DiskState::Foreign(Unknown::Foreign),
+        _ => DiskState::UnrecordedData(UnrecordedData::NeverStarted),
     }
 }
 
@@ -162,17 +166,20 @@ mod tests {
         }
     }
 
-    /// Returns the possible verdicts on data with these contents.
-    fn verdicts(contents: Contents) -> Vec<Verdict> {
-        let replaced = Verdict::Lost(Lost::Replaced("data"));
+    /// Returns the possible results of the check of data with these contents.
+    fn checks(contents: Contents) -> Vec<DataCheck> {
+        let replaced = DataCheck::Unusable(UnusableData::Replaced("data"));
         match contents {
-            Contents::Empty => vec![Verdict::Fresh, Verdict::Lost(Lost::Emptied)],
-            Contents::NoWal => vec![
-                Verdict::Incomplete,
-                replaced,
-                Verdict::Lost(Lost::MissingPart("x".into())),
+            Contents::Empty => vec![
+                DataCheck::Unused,
+                DataCheck::Unusable(UnusableData::Deleted),
             ],
-            Contents::HasWal => vec![Verdict::Intact, Verdict::Begun(known()), replaced],
+            Contents::NoWal => vec![
+                DataCheck::Incomplete,
+                replaced,
+                DataCheck::Unusable(UnusableData::MissingPart("x".into())),
+            ],
+            Contents::HasWal => vec![DataCheck::Intact, DataCheck::WalCreated(known()), replaced],
         }
     }
 
@@ -200,8 +207,8 @@ mod tests {
                                 healthy,
                                 ..NodeState::default()
                             };
-                            for verdict in verdicts(contents) {
-                                check(&state, contents, &verdict, volume);
+                            for check in checks(contents) {
+                                assert_safe(&state, contents, &check, volume);
                             }
                             rejoins(
                                 &NodeState {
@@ -220,14 +227,17 @@ mod tests {
     }
 
     fn rejoins(state: &NodeState, contents: Contents, volume: DiskIdFile) {
-        for verdict in verdicts(contents) {
-            let standing = classify_disk(state, contents, verdict, volume);
+        for check in checks(contents) {
+            let disk_state = classify_disk(state, contents, check, volume);
             if contents != Contents::Empty && volume == DiskIdFile::Differs {
-                assert!(matches!(standing, DiskState::Foreign(_)), "{standing:?}");
+                assert!(
+                    matches!(disk_state, DiskState::UnrecordedData(_)),
+                    "{disk_state:?}"
+                );
             } else {
                 assert_eq!(
-                    standing,
-                    DiskState::Fresh {
+                    disk_state,
+                    DiskState::NewDisk {
                         disk_id: None,
                         archive_data: contents != Contents::Empty
                     }
@@ -236,15 +246,15 @@ mod tests {
         }
     }
 
-    fn check(state: &NodeState, contents: Contents, verdict: &Verdict, volume: DiskIdFile) {
-        let what = classify_disk(state, contents, verdict.clone(), volume);
-        let said = format!("{what:?} from {state:?}, {contents:?}, {verdict:?}, {volume:?}");
-        let never_voted = matches!(verdict, Verdict::Fresh | Verdict::Incomplete)
+    fn assert_safe(state: &NodeState, contents: Contents, check: &DataCheck, volume: DiskIdFile) {
+        let what = classify_disk(state, contents, check.clone(), volume);
+        let said = format!("{what:?} from {state:?}, {contents:?}, {check:?}, {volume:?}");
+        let never_voted = matches!(check, DataCheck::Unused | DataCheck::Incomplete)
             && !state.healthy
             && volume == DiskIdFile::Matches;
         match what {
             DiskState::Existing { .. } => {
-                let whole = matches!(verdict, Verdict::Intact | Verdict::Begun(_));
+                let whole = matches!(check, DataCheck::Intact | DataCheck::WalCreated(_));
                 assert!(
                     state.initial_cluster.is_some() && whole && volume != DiskIdFile::Differs,
                     "{said}"
@@ -260,7 +270,7 @@ mod tests {
                 );
                 assert_eq!(archive_data, contents == Contents::NoWal, "{said}");
             }
-            DiskState::Fresh {
+            DiskState::NewDisk {
                 disk_id,
                 archive_data,
             } => {
@@ -273,7 +283,7 @@ mod tests {
                     && disk_id == state.disk_id;
                 assert!(disk_id.is_none() || goes_on, "{said}");
             }
-            DiskState::Lost(_) => {
+            DiskState::UnusableData(_) => {
                 assert!(
                     state.initial_cluster.is_some()
                         && contents != Contents::Empty
@@ -281,11 +291,11 @@ mod tests {
                     "{said}"
                 );
                 assert!(
-                    !matches!(verdict, Verdict::Intact | Verdict::Begun(_)),
+                    !matches!(check, DataCheck::Intact | DataCheck::WalCreated(_)),
                     "{said}"
                 );
             }
-            DiskState::Foreign(_) => assert_ne!(contents, Contents::Empty, "{said}"),
+            DiskState::UnrecordedData(_) => assert_ne!(contents, Contents::Empty, "{said}"),
         }
     }
 }

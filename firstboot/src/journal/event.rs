@@ -8,7 +8,7 @@ use recipes::{EtcdVersion, Label, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataIdentity, Inode};
-use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
+use crate::domain::{BootstrapMode, CaSubject, DiskId, Nonce, Nonces};
 use crate::files::FileFingerprint;
 use crate::machine::Machine;
 
@@ -37,13 +37,13 @@ pub(crate) enum Event {
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// This node has accepted a proposal, because the members reported these disk ids. The node
+    /// This node has accepted a proposal, because the members reported these nonces. The node
     /// announces the acceptance next.
     #[serde(rename = "ready")]
     ProposalAccepted {
-        /// The disk ids of all initial members.
+        /// The nonces of all initial members.
         #[serde(rename = "lives")]
-        disk_ids: DiskIds,
+        nonces: Nonces,
         /// Whether the members bootstrap a new cluster or restore data.
         #[serde(
             rename = "task",
@@ -88,12 +88,14 @@ pub(crate) enum Event {
         members: Vec<(String, String)>,
     },
     /// firstboot created an empty directory for etcd's first start.
-    DataMade {
+    #[serde(rename = "data-made")]
+    DataDirCreated {
         /// The directory's identity.
         directory: Inode,
     },
     /// etcd has created its WAL, so from now on, these directories are the member's data.
-    DataBegun(DataIdentity),
+    #[serde(rename = "data-begun")]
+    WalCreated(DataIdentity),
     /// The operator confirmed that the data directory contains this member's newest data.
     DataAccepted,
     /// firstboot promotes this node to a voter.
@@ -109,7 +111,7 @@ pub(crate) enum Event {
     /// All other members trust these CAs, so this node installs its document's certificates, which
     /// these CAs signed.
     #[serde(rename = "show")]
-    CertificatesCleared {
+    CertificatesTrustedByAll {
         /// The subjects of the CAs that signed the certificates.
         authorities: BTreeSet<CaSubject>,
     },
@@ -167,9 +169,8 @@ pub(crate) enum Event {
 /// An operator's order to restore or to roll back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RestoreOrder {
-    /// The random disk id that firstboot generated only for this order.
-    #[serde(rename = "nonce")]
-    pub(crate) disk_id: DiskId,
+    /// The nonce that firstboot generated only for this order.
+    pub(crate) nonce: Nonce,
     /// Whether the node restores a snapshot or returns to its previous data.
     #[serde(rename = "task")]
     pub(crate) mode: BootstrapMode,
@@ -195,7 +196,8 @@ pub(crate) struct SnapshotFile {
     pub(crate) digest: bool,
     /// The file's fingerprint at the time of verification, by which firstboot detects a replacement
     /// without reading the file again.
-    pub(crate) stamp: FileFingerprint,
+    #[serde(rename = "stamp")]
+    pub(crate) fingerprint: FileFingerprint,
 }
 
 /// A data swap: the replacement of etcd's data with other data.
@@ -224,16 +226,17 @@ pub(crate) struct DataSwap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Directories;
 
     /// Earlier versions wrote lines in this format, and read them again after a downgrade of
     /// firstboot.
     #[test]
     fn the_names_in_a_line_are_the_same_as_in_earlier_versions() {
         let disk_id = DiskId::of(1);
-        let disk_ids = DiskIds::from([("a".parse().unwrap(), disk_id)]);
+        let nonces = Nonces::from([("a".parse().unwrap(), disk_id.nonce())]);
         let mode = BootstrapMode::Rollback { cluster: 7 };
         let order = RestoreOrder {
-            disk_id,
+            nonce: disk_id.nonce(),
             mode,
             without: BTreeSet::new(),
             source: None,
@@ -247,13 +250,13 @@ mod tests {
             ),
             (
                 Event::ProposalAccepted {
-                    disk_ids: disk_ids.clone(),
+                    nonces: nonces.clone(),
                     mode: BootstrapMode::New,
                 },
                 format!(r#"{{"event":"ready","lives":{{"a":"{id}"}}}}"#),
             ),
             (
-                Event::ProposalAccepted { disk_ids, mode },
+                Event::ProposalAccepted { nonces, mode },
                 format!(
                     r#"{{"event":"ready","lives":{{"a":"{id}"}},"task":{{"rollback":{{"cluster":7}}}}}}"#
                 ),
@@ -303,7 +306,7 @@ mod tests {
                 r#"{"event":"uses","etcd":"3.5.1"}"#,
             ),
             (
-                Event::CertificatesCleared {
+                Event::CertificatesTrustedByAll {
                     authorities: BTreeSet::new(),
                 },
                 r#"{"event":"show","authorities":[]}"#,
@@ -326,5 +329,45 @@ mod tests {
             assert_eq!(serde_json::to_string(&event).unwrap(), line);
             assert_eq!(serde_json::from_str::<Event>(line).unwrap(), event);
         }
+    }
+
+    #[test]
+    fn the_tags_of_the_events_of_etcds_data_are_the_same_as_in_earlier_versions() {
+        let [root, member, snap, wal] = [1, 2, 3, 4].map(Inode::numbered);
+        let data = DataIdentity {
+            directories: Directories {
+                data: root,
+                member,
+                snap,
+                wal,
+            },
+            member: 7,
+            cluster: 9,
+        };
+        for (event, line) in [
+            (
+                Event::DataDirCreated {
+                    directory: Inode::numbered(1),
+                },
+                r#"{"event":"data-made","directory":{"number":1,"generation":1}}"#,
+            ),
+            (
+                Event::WalCreated(data),
+                r#"{"event":"data-begun","directories":{"data":{"number":1,"generation":1},"member":{"number":2,"generation":1},"snap":{"number":3,"generation":1},"wal":{"number":4,"generation":1}},"member":7,"cluster":9}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&event).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Event>(line).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn the_keys_of_a_snapshot_file_are_the_same_as_in_earlier_versions() {
+        let digest = "0".repeat(64);
+        let text = format!(
+            r#"{{"path":"/a","sha256":"{digest}","revision":1,"digest":true,"stamp":{{"inode":1,"size":2,"modified":[3,4],"changed":[5,6]}}}}"#
+        );
+        let file: SnapshotFile = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&file).unwrap(), text);
     }
 }

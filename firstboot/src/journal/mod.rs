@@ -13,7 +13,7 @@ mod file;
 mod installer_copy;
 mod state;
 
-pub(crate) use archive::{archive_data, archive_path};
+pub(crate) use archive::{ArchiveReason, archive_data, archive_path};
 pub(crate) use disk_id_file::{DiskIdFile, disk_id_file, write_disk_id};
 pub(crate) use disk_state::{DiskState, classify_disk};
 pub(crate) use event::{DataSwap, Event, RestoreOrder, SnapshotFile};

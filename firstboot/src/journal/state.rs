@@ -9,7 +9,7 @@ use super::event::{DataSwap, Event, RestoreOrder};
 use super::file::{Entry, Journal};
 use crate::data::{DataIdentity, Expected, Ids, Inode};
 use crate::domain::{
-    BootstrapMode, CaSubject, DiskId, DiskIds, InitialCluster, cluster_id, member_id,
+    BootstrapMode, CaSubject, DiskId, InitialCluster, Nonces, cluster_id, member_id,
 };
 
 /// The state of this node according to its journal.
@@ -20,10 +20,10 @@ pub(crate) struct NodeState {
     /// The id of the disk. The value is `None` until firstboot has generated an id, and again after
     /// the operator has excluded a member.
     pub(crate) disk_id: Option<DiskId>,
-    /// The sets of disk ids that this node has accepted since it received its current disk id.
-    pub(crate) accepted: Vec<DiskIds>,
-    /// The sets of disk ids that this node has accepted since the journal began.
-    pub(crate) accepted_ever: Vec<DiskIds>,
+    /// The sets of nonces that this node has accepted since it received its current disk id.
+    pub(crate) accepted: Vec<Nonces>,
+    /// The sets of nonces that this node has accepted since the journal began.
+    pub(crate) accepted_ever: Vec<Nonces>,
     /// The initial-cluster settings with which etcd starts on this disk.
     pub(crate) initial_cluster: Option<InitialCluster>,
     /// The member id with which this disk was added to a running cluster.
@@ -50,9 +50,9 @@ pub(crate) struct NodeState {
     pub(crate) revision: u64,
     /// The operator's order that has not been completed or abandoned yet.
     pub(crate) order: Option<RestoreOrder>,
-    /// The disk ids and the mode of each proposal that this node has accepted for the current
+    /// The nonces and the mode of each proposal that this node has accepted for the current
     /// order.
-    pub(crate) accepted_for_order: Vec<(DiskIds, BootstrapMode)>,
+    pub(crate) accepted_for_order: Vec<(Nonces, BootstrapMode)>,
     /// The data swap that has begun but is not complete.
     pub(crate) swap: Option<DataSwap>,
     /// The data that the last swap archived.
@@ -127,14 +127,14 @@ impl NodeState {
                     ..Self::default()
                 };
             }
-            Event::ProposalAccepted { disk_ids, mode } => self.add_accepted(disk_ids, *mode),
+            Event::ProposalAccepted { nonces, mode } => self.add_accepted(nonces, *mode),
             Event::Bootstrap { token, members } => self.begin("new", token, members),
             Event::Join { token, members } => self.begin("existing", token, members),
             Event::Add { cluster } => self.joining = Some(*cluster),
-            Event::DataMade { directory } => {
+            Event::DataDirCreated { directory } => {
                 (self.created, self.data) = (Some(*directory), None);
             }
-            Event::DataBegun(known) => self.data = Some(*known),
+            Event::WalCreated(known) => self.data = Some(*known),
             Event::DataAccepted => (self.created, self.data) = (None, None),
             Event::Added { member } => {
                 (self.added, self.member) = (Some(*member), Some(*member));
@@ -150,7 +150,7 @@ impl NodeState {
             Event::RestoreAbandoned => (self.order, self.swap) = (None, None),
             Event::SwapBegun(data_swap) => self.swap = Some((**data_swap).clone()),
             Event::SwapDone => self.finish_swap(),
-            Event::CertificatesCleared { authorities } => {
+            Event::CertificatesTrustedByAll { authorities } => {
                 self.trusted_by_all.clone_from(authorities);
             }
             Event::Leave { member } => self.intent = MembershipIntent::Leaving(*member),
@@ -184,13 +184,13 @@ impl NodeState {
         });
     }
 
-    fn add_accepted(&mut self, disk_ids: &DiskIds, mode: BootstrapMode) {
+    fn add_accepted(&mut self, nonces: &Nonces, mode: BootstrapMode) {
         if self.order.is_some() {
-            self.accepted_for_order.push((disk_ids.clone(), mode));
+            self.accepted_for_order.push((nonces.clone(), mode));
         } else {
-            self.accepted.push(disk_ids.clone());
+            self.accepted.push(nonces.clone());
         }
-        self.accepted_ever.push(disk_ids.clone());
+        self.accepted_ever.push(nonces.clone());
     }
 
     /// Applies a complete swap: the previous data has been archived, and the new data is in place.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, MembershipIntent, NodeState, archive_data};
+use crate::journal::{ArchiveReason, Event, Journal, MembershipIntent, NodeState, archive_data};
 use crate::membership::{PeerClient, QUERY_TIMEOUT, is_listed, query_others, removed_reason};
 use crate::metadata::SourceLog;
 use crate::node::identify;
@@ -118,7 +118,7 @@ pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
     // etcd's guard writes the progress file when etcd stops. The guard does not run again on a node
     // that has left, so it would never remove an unfinished file.
     files::remove_unfinished(Path::new(paths::PROGRESS))?;
-    archive_data("left", journal)
+    archive_data(ArchiveReason::Left, journal)
 }
 
 /// Returns the member id of this node.

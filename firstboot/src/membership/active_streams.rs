@@ -23,7 +23,7 @@ pub(crate) struct ActiveStreams(BTreeMap<(String, u64), (u64, Instant)>);
 
 impl ActiveStreams {
     /// Removes from each peer the connections that exist only in the gauge.
-    pub(crate) fn judge(&mut self, peers: &mut [Peer], now: Instant) {
+    pub(crate) fn retain_active(&mut self, peers: &mut [Peer], now: Instant) {
         for peer in peers {
             let name = &peer.name;
             peer.connected.retain(|member, sent| {
@@ -104,7 +104,7 @@ mod tests {
             members: vec![],
             member_id: 1,
             version: "3.5.33".parse().unwrap(),
-            agreed: Some(5),
+            cluster_minor: Some(5),
             downgrade: None,
             storage: None,
             database: 0,
@@ -115,7 +115,7 @@ mod tests {
         let (mut streams, begun) = (ActiveStreams::default(), Instant::now());
         let mut connected = |sent: u64, seconds| {
             peer.connected = BTreeMap::from([(0xab, sent)]);
-            streams.judge(
+            streams.retain_active(
                 std::slice::from_mut(&mut peer),
                 begun + Duration::from_secs(seconds),
             );

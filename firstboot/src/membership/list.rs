@@ -28,7 +28,7 @@ pub(crate) struct Peer {
     /// The version of the member's etcd.
     pub(crate) version: EtcdVersion,
     /// The minor version in the cluster version that the member reports.
-    pub(crate) agreed: Option<u64>,
+    pub(crate) cluster_minor: Option<u64>,
     /// The target minor version of the downgrade that is in force, if a downgrade is in force (3.6
     /// and later report it).
     pub(crate) downgrade: Option<u64>,
@@ -148,7 +148,7 @@ pub(crate) fn versions(peers: &[Peer]) -> ClusterVersions {
                 version: peer.version,
             })
             .collect(),
-        agreed: peers.iter().filter_map(|peer| peer.agreed).max(),
+        cluster_minor: peers.iter().filter_map(|peer| peer.cluster_minor).max(),
         downgrading: peers.iter().any(|peer| peer.downgrade.is_some()),
     }
 }

@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_peer_is_accepted_and_a_client_of_the_same_ca_is_refused() {
-        let tls = crate::steps::issued().issued;
+        let tls = crate::steps::test_identity().document_tls;
         let peers = Peers::of(&tls).unwrap();
         let ask = |pair: &recipes::node::KeyPair| {
             let leaf = CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap();
@@ -134,7 +134,7 @@ mod tests {
             "{:?}",
             ask(&tls.client)
         );
-        let stranger = crate::steps::issued().issued;
+        let stranger = crate::steps::test_identity().document_tls;
         ask(&stranger.peer).unwrap_err();
     }
 }

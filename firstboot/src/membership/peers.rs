@@ -148,7 +148,7 @@ async fn one(
         Ok::<_, anyhow::Error>(Peer {
             name,
             cluster_id: header.cluster_id,
-            agreed: agreed(peer_client, &url).await,
+            cluster_minor: cluster_minor(peer_client, &url).await,
             downgrade: status
                 .downgrade_info
                 .filter(|downgrade| downgrade.enabled)
@@ -177,7 +177,7 @@ fn minor(version: &str) -> Option<u64> {
 
 /// Returns the minor version in the cluster version, or `None` if the members have not agreed on it
 /// yet or if the member does not report it.
-async fn agreed(peer_client: &PeerClient, url: &str) -> Option<u64> {
+async fn cluster_minor(peer_client: &PeerClient, url: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Versions {
         etcdcluster: EtcdVersion,

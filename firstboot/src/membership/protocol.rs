@@ -7,7 +7,7 @@ use recipes::upgrade;
 use recipes::{EtcdVersion, Label, Sha256};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{BootstrapMode, DiskId};
+use crate::domain::{BootstrapMode, Nonce};
 
 /// The path of the request. etcd serves nothing at this path.
 pub(crate) const PATH: &str = "/firstboot/barrier";
@@ -31,8 +31,7 @@ struct Document {
     format: u32,
     cluster: Label,
     name: Label,
-    #[serde(rename = "nonce")]
-    disk_id: DiskId,
+    nonce: Nonce,
     #[serde(flatten)]
     phase: Phase,
     without: BTreeSet<Label>,
@@ -48,8 +47,8 @@ struct Document {
 pub(crate) struct Announcement<'a> {
     /// The name of the node's member.
     pub(crate) name: &'a Label,
-    /// The id of the node's disk.
-    pub(crate) disk_id: DiskId,
+    /// The nonce of the node.
+    pub(crate) nonce: Nonce,
     /// The progress of the node at the barrier.
     pub(crate) phase: Phase,
     /// The members that the node's operator excluded.
@@ -64,7 +63,7 @@ pub(crate) fn write(cluster: &Label, etcd: EtcdVersion, own: &Announcement<'_>) 
         format: FORMAT,
         cluster: cluster.clone(),
         name: own.name.clone(),
-        disk_id: own.disk_id,
+        nonce: own.nonce,
         phase: own.phase,
         without: own.without.clone(),
         mode: own.mode,
@@ -97,7 +96,7 @@ pub(crate) fn read(
     let Document {
         cluster: theirs,
         name: said,
-        disk_id,
+        nonce,
         phase,
         without,
         mode,
@@ -116,7 +115,7 @@ pub(crate) fn read(
         return Err(obstacle.to_string());
     }
     Ok(PeerState::Firstboot {
-        disk_id,
+        nonce,
         phase,
         without,
         mode,
@@ -129,7 +128,7 @@ pub(crate) fn read(
 pub(crate) enum Phase {
     /// The node's disk is empty.
     Empty,
-    /// The node has received all disk ids of this proposal, and has recorded the proposal in its
+    /// The node has received all nonces of this proposal, and has recorded the proposal in its
     /// journal.
     #[serde(rename = "ready")]
     Accepted {
@@ -144,8 +143,8 @@ pub(crate) enum Phase {
 pub(crate) enum PeerState {
     /// firstboot is waiting at the barrier.
     Firstboot {
-        /// The id of the node's disk.
-        disk_id: DiskId,
+        /// The nonce of the node.
+        nonce: Nonce,
         /// The progress of the node at the barrier.
         phase: Phase,
         /// The members that the node's operator excluded.
@@ -174,13 +173,13 @@ mod tests {
         let mode = BootstrapMode::Rollback { cluster: 7 };
         let own_state = Announcement {
             name: &name,
-            disk_id: DiskId::of(7),
+            nonce: Nonce::of(7),
             phase: Phase::Empty,
             without: &without,
             mode,
         };
         let state = |phase| PeerState::Firstboot {
-            disk_id: DiskId::of(7),
+            nonce: Nonce::of(7),
             phase,
             without: without.clone(),
             mode,

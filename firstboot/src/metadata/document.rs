@@ -27,14 +27,14 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A document that a source contains.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundDocument {
     /// The location of the document, for messages.
     pub(crate) place: String,
     /// The envelope, whose signature has not been verified yet.
     pub(crate) envelope: Envelope,
 }
 
-impl Found {
+impl FoundDocument {
     /// Returns the document in a file, or `None` if there is no such file.
     pub(crate) fn in_file(path: &Path) -> Result<Option<Self>> {
         if !files::exists(path)? {
@@ -135,8 +135,8 @@ mod tests {
             STANDARD.encode(gzip(bytes)).into_bytes(),
         ];
         for encoded in encodings {
-            let found = Found::parse("here", &encoded).unwrap();
-            assert!(found.agrees_with(&Found::parse("there", bytes).unwrap()));
+            let found = FoundDocument::parse("here", &encoded).unwrap();
+            assert!(found.agrees_with(&FoundDocument::parse("there", bytes).unwrap()));
         }
     }
 
@@ -150,7 +150,10 @@ mod tests {
             b"\x1f\x8b damaged",
             &bomb,
         ] {
-            let error = format!("{:#}", Found::parse("user data of EC2", bytes).unwrap_err());
+            let error = format!(
+                "{:#}",
+                FoundDocument::parse("user data of EC2", bytes).unwrap_err()
+            );
             assert!(
                 error.starts_with("user data of EC2 is not a node document"),
                 "{error}"
@@ -164,7 +167,7 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..300),
             prefix in prop::sample::select(vec![&b""[..], b"{", b"\x1f\x8b\x08\0", b"H4sI"]),
         ) {
-            let _ = Found::parse("here", &[prefix, &bytes].concat());
+            let _ = FoundDocument::parse("here", &[prefix, &bytes].concat());
         }
     }
 }

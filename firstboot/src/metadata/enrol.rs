@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
-use super::document::Found;
+use super::document::FoundDocument;
 use super::http::{HttpError, builder, send};
 use crate::exit::{not_ready, refused};
 use crate::machine::Machine;
@@ -36,7 +36,7 @@ pub(crate) fn enrol(
     machine: &Machine,
     request: &str,
     trusted: &PublicKey,
-) -> Result<Found> {
+) -> Result<FoundDocument> {
     let server = Server::of(base, machine, trusted)?;
     runtime()?.block_on(server.patiently(request))
 }
@@ -51,7 +51,7 @@ pub(crate) fn enrol_once(
     machine: &Machine,
     request: &str,
     trusted: &PublicKey,
-) -> Result<Found> {
+) -> Result<FoundDocument> {
     let server = Server::of(base, machine, trusted)?;
     let answer = runtime()?.block_on(server.ask(request));
     answer.map_err(|error| match error {
@@ -84,17 +84,17 @@ impl Server {
             .with_context(|| format!("{base} is not a folder"))?;
         let place = url.to_string();
         url.query_pairs_mut().extend_pairs(machine.describe());
-        let client = pinned(trusted)?;
+        let client = pinned(trusted, &url)?;
         Ok(Self { client, url, place })
     }
 
-    async fn ask(&self, request: &str) -> Result<Found, HttpError> {
+    async fn ask(&self, request: &str) -> Result<FoundDocument, HttpError> {
         let post = self.client.post(self.url.clone()).body(request.to_owned());
         let bytes = send(post, &self.place).await?.success(&self.place, &[])?;
-        Found::parse(self.place.clone(), &bytes).map_err(HttpError::Final)
+        FoundDocument::parse(self.place.clone(), &bytes).map_err(HttpError::Final)
     }
 
-    async fn patiently(&self, request: &str) -> Result<Found> {
+    async fn patiently(&self, request: &str) -> Result<FoundDocument> {
         let mut last = String::new();
         for pause in PAUSES {
             match self.ask(request).await {
@@ -111,8 +111,8 @@ impl Server {
     }
 }
 
-/// Returns a client that accepts only a server with this key.
-fn pinned(key: &PublicKey) -> Result<Client> {
+/// Returns a client for this URL that accepts only a server with this key.
+fn pinned(key: &PublicKey, url: &Url) -> Result<Client> {
     let provider = Arc::new(ring::default_provider());
     let verifier = PinnedServer {
         key: key.subject_public_key_info(),
@@ -123,7 +123,7 @@ fn pinned(key: &PublicKey) -> Result<Client> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    let client = builder().tls_backend_preconfigured(config).build();
+    let client = builder(url).tls_backend_preconfigured(config).build();
     client.context("cannot create an HTTPS client")
 }
 

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use recipes::cluster::MetadataSource;
 
-use super::document::{Found, LIMIT};
+use super::document::{FoundDocument, LIMIT};
 use super::source::{Source, SourceResult};
 use crate::{files, paths};
 
@@ -17,5 +17,5 @@ fn find(path: &str) -> Result<SourceResult> {
     if !std::path::Path::new(path).exists() {
         return Ok(SourceResult::Nothing(format!("{path} does not exist")));
     }
-    Ok(Found::parse(path, &files::read_bounded(path.as_ref(), LIMIT)?)?.into())
+    Ok(FoundDocument::parse(path, &files::read_bounded(path.as_ref(), LIMIT)?)?.into())
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use recipes::cluster::MetadataSource;
 
-use super::document::{Found, LIMIT};
+use super::document::{FoundDocument, LIMIT};
 use super::source::{Source, SourceResult};
 use crate::{files, paths};
 
@@ -23,5 +23,5 @@ fn find(path: &str) -> Result<SourceResult> {
         ));
     }
     let place = "opt/etcd-image/node.json of the firmware's configuration";
-    Ok(Found::parse(place, &files::read_bounded(path.as_ref(), LIMIT)?)?.into())
+    Ok(FoundDocument::parse(place, &files::read_bounded(path.as_ref(), LIMIT)?)?.into())
 }

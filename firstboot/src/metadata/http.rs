@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use reqwest::header::HeaderMap;
-use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
 
 use super::document::LIMIT;
+use crate::http_client;
 
 /// A failed request.
 #[derive(Debug)]
@@ -28,17 +29,15 @@ pub(super) struct Reply {
 }
 
 /// Returns the settings that all clients of this module share.
-pub(super) fn builder() -> ClientBuilder {
-    Client::builder()
-        .no_proxy()
+pub(super) fn builder(url: &Url) -> ClientBuilder {
+    http_client::builder(url)
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(5))
         .timeout(Duration::from_secs(20))
 }
 
-/// Returns a client for metadata.
-pub(crate) fn client() -> Result<Client> {
-    match builder().build() {
+/// Returns a client for metadata from the server with this URL.
+pub(crate) fn client(url: &Url) -> Result<Client> {
+    match builder(url).build() {
         Ok(client) => Ok(client),
         Err(error) => bail!("cannot create an HTTP client: {error}"),
     }

@@ -5,7 +5,7 @@
 use anyhow::{Context as _, Result, bail};
 use reqwest::Url;
 
-use super::document::{Found, LIMIT};
+use super::document::{FoundDocument, LIMIT};
 use super::source::{Query, SourceResult};
 use super::url;
 use crate::files;
@@ -33,7 +33,9 @@ pub(super) fn named(word: &str) -> Option<String> {
 /// Returns the document at this location. `by` describes where the location was given.
 pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<SourceResult> {
     if place.starts_with('/') {
-        return Ok(Found::parse(place, &files::read_bounded(place.as_ref(), LIMIT)?)?.into());
+        return Ok(
+            FoundDocument::parse(place, &files::read_bounded(place.as_ref(), LIMIT)?)?.into(),
+        );
     }
     let address = Url::parse(place).with_context(|| format!("`{place}`, named by {by}"))?;
     match address.scheme() {

@@ -35,7 +35,7 @@ use anyhow::{Result, bail};
 use recipes::cluster::{MetadataPolicy, MetadataSource};
 use reqwest::Url;
 
-pub(crate) use document::Found;
+pub(crate) use document::FoundDocument;
 pub(crate) use enrol::{enrol, enrol_once};
 pub(crate) use http::client as http_client;
 pub(crate) use log::{Outcome, SourceLog};
@@ -43,7 +43,7 @@ pub(crate) use reinstallation::InstallServer;
 pub(crate) use url::newer;
 
 use self::platform::Platforms;
-use self::source::{KNOWN, Patience, Query, Source, SourceResult};
+use self::source::{KNOWN, Query, QueryMode, Source, SourceResult};
 use crate::exit::{Exit, code_of, not_ready, refused};
 use crate::machine::Machine;
 use crate::output::say;
@@ -73,7 +73,7 @@ pub(crate) fn find(
     policy: &MetadataPolicy,
     machine: &Machine,
     log: &mut SourceLog,
-) -> Result<Found> {
+) -> Result<FoundDocument> {
     log.clear();
     let found = search(policy, machine, log);
     // The error is a refusal, because reading the source again would return the same content.
@@ -89,7 +89,11 @@ pub(crate) fn find(
     found
 }
 
-fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Result<Found> {
+fn search(
+    policy: &MetadataPolicy,
+    machine: &Machine,
+    log: &mut SourceLog,
+) -> Result<FoundDocument> {
     let accepted = files::read_if_there(paths::ACCEPTED)?;
     let platforms = Platforms::observe(Path::new("/"), policy.platform)?;
     let services = Url::parse(service::ADDRESS)?;
@@ -100,7 +104,7 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
         // Only a node without a document queries the network, because a member that is already set
         // up must be able to start even if the network is down.
         known: accepted.is_some(),
-        patience: Patience::Boot,
+        mode: QueryMode::WaitForNetwork,
         services: &services,
         waiting: &|_| (),
     };
@@ -114,7 +118,7 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
     }
     // Use the document that firstboot accepted in an earlier boot.
     if let Some(bytes) = accepted {
-        return Found::parse(paths::ACCEPTED, &bytes);
+        return FoundDocument::parse(paths::ACCEPTED, &bytes);
     }
     let saw = log
         .sources
@@ -130,8 +134,12 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
 }
 
 /// Queries the sources in order.
-fn ask(sources: &[&Source], query: &Query<'_>, log: &mut SourceLog) -> Result<Option<Found>> {
-    let mut taken: Option<(MetadataSource, Found)> = None;
+fn ask(
+    sources: &[&Source],
+    query: &Query<'_>,
+    log: &mut SourceLog,
+) -> Result<Option<FoundDocument>> {
+    let mut taken: Option<(MetadataSource, FoundDocument)> = None;
     let log = RefCell::new(log);
     for source in sources {
         let name = source.name;
@@ -145,13 +153,13 @@ fn ask(sources: &[&Source], query: &Query<'_>, log: &mut SourceLog) -> Result<Op
             log.note(name, Outcome::Asking, line);
             log.save();
         };
-        let patience = if taken.is_some() {
-            Patience::Compare
+        let mode = if taken.is_some() {
+            QueryMode::Once
         } else {
-            query.patience
+            query.mode
         };
         let answer = (source.find)(&Query {
-            patience,
+            mode,
             waiting: &waiting,
             ..*query
         });

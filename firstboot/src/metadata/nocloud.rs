@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use recipes::cluster::MetadataSource;
 
-use super::document::{Found, LIMIT};
+use super::document::{FoundDocument, LIMIT};
 use super::source::{Source, SourceResult};
 use super::{disk, seed};
 use crate::files;
@@ -26,7 +26,7 @@ fn find() -> Result<SourceResult> {
     for folder in FOLDERS {
         let path = Path::new(folder).join("user-data");
         if path.exists() {
-            return Ok(Found::parse(
+            return Ok(FoundDocument::parse(
                 path.display().to_string(),
                 &files::read_bounded(&path, LIMIT)?,
             )?

@@ -41,7 +41,7 @@ impl InstallServer<'_> {
             .append_pair(DOCUMENT_FIELD, &self.document.to_string())
             .append_pair(IMAGE_FIELD, &self.image.to_string())
             .finish();
-        let post = client()?
+        let post = client(&url)?
             .post(url)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::disk;
-use super::document::Found;
+use super::document::FoundDocument;
 use super::source::SourceResult;
 
 /// Returns the document in the file `path` on the disks. If several disks contain a document, all
@@ -15,7 +15,7 @@ pub(super) fn read(
     path: &str,
     instead: impl Fn(&Path) -> Result<String>,
 ) -> Result<SourceResult> {
-    let mut found: Option<Found> = None;
+    let mut found: Option<FoundDocument> = None;
     let mut others = Vec::new();
     for disk in disks {
         let place = format!("{path} on the disk {}", disk.display());
@@ -26,7 +26,7 @@ pub(super) fn read(
             others.push(instead(disk)?);
             continue;
         };
-        let next = Found::parse(place, &bytes)?;
+        let next = FoundDocument::parse(place, &bytes)?;
         match &found {
             Some(first) if !first.agrees_with(&next) => {
                 bail!(

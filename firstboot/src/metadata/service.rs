@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use recipes::cluster::Platform;
 use reqwest::{Client, Url};
 
-use super::document::Found;
+use super::document::FoundDocument;
 use super::http::{self, HttpError};
-use super::source::{Patience, Query, SourceResult};
+use super::source::{Query, QueryMode, SourceResult};
 
 /// The link-local address of all metadata services (RFC 3927).
 pub(super) const ADDRESS: &str = "http://169.254.169.254/";
@@ -32,7 +32,7 @@ pub(super) enum UserData {
 pub(super) struct Endpoint {
     client: Client,
     base: Url,
-    patience: Patience,
+    mode: QueryMode,
 }
 
 impl Endpoint {
@@ -49,9 +49,9 @@ impl Endpoint {
         let mut place = url.clone();
         place.set_query(None);
         let request = self.client.request(method, url);
-        let request = match self.patience {
-            Patience::Boot => request,
-            Patience::Compare => request.timeout(self.patience.limit()),
+        let request = match self.mode {
+            QueryMode::WaitForNetwork => request,
+            QueryMode::Once => request.timeout(self.mode.limit()),
         };
         Ok((request, place.into()))
     }
@@ -75,9 +75,9 @@ pub(super) fn find(
     }
     let place = format!("the user data of {}", platform.name());
     let endpoint = Endpoint {
-        client: http::client()?,
+        client: http::client(query.services)?,
         base: query.services.clone(),
-        patience: query.patience,
+        mode: query.mode,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -96,7 +96,9 @@ pub(super) fn find(
                      data, or leave {name} out of the recipe's [metadata] sources"
                 )
             };
-            Found::parse(place, &bytes).with_context(remedy)?.into()
+            FoundDocument::parse(place, &bytes)
+                .with_context(remedy)?
+                .into()
         }
     })
 }
@@ -107,7 +109,7 @@ async fn patiently(
     place: &str,
     ask: &impl AsyncFn() -> Result<UserData, HttpError>,
 ) -> Result<UserData> {
-    let (start, limit) = (Instant::now(), query.patience.limit());
+    let (start, limit) = (Instant::now(), query.mode.limit());
     let mut last = String::new();
     let mut pauses = PAUSES
         .into_iter()
@@ -118,7 +120,7 @@ async fn patiently(
         let trouble = match tokio::time::timeout(left, ask()).await {
             Ok(Ok(data)) => return Ok(data),
             // A disabled service has no document to compare.
-            Ok(Err(HttpError::Final(error))) if query.patience == Patience::Compare => {
+            Ok(Err(HttpError::Final(error))) if query.mode == QueryMode::Once => {
                 return Ok(UserData::Nothing(format!(
                     "it refused the request: {error:#}"
                 )));
@@ -129,7 +131,7 @@ async fn patiently(
             Err(_) => last.clone(),
         };
         let pause = pauses.next().unwrap_or_default();
-        if query.patience == Patience::Compare || start.elapsed() + pause >= limit {
+        if query.mode == QueryMode::Once || start.elapsed() + pause >= limit {
             return Ok(UserData::Nothing(format!(
                 "it did not return any user data within {} s: {trouble}",
                 limit.as_secs()

@@ -8,7 +8,7 @@ use anyhow::Result;
 use recipes::cluster::{MetadataSource, Platform};
 use reqwest::Url;
 
-use super::document::Found;
+use super::document::FoundDocument;
 use super::platform::Platforms;
 use crate::machine::Machine;
 
@@ -37,7 +37,7 @@ pub(super) struct Query<'a> {
     /// Whether the node already has a document, in which case the node starts without any server.
     pub(super) known: bool,
     /// How long the source queries a server that does not answer.
-    pub(super) patience: Patience,
+    pub(super) mode: QueryMode,
     /// The base URL of metadata services.
     pub(super) services: &'a Url,
     /// A function that is called with the reason why a source waits.
@@ -46,12 +46,12 @@ pub(super) struct Query<'a> {
 
 /// The time for which a source keeps querying a server that does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum QueryMode {
     /// The source keeps querying for as long as a network may need to come up.
-    Boot,
+    WaitForNetwork,
     /// The source queries once, with a short time limit, because firstboot only compares this
     /// source's document with the document of another source.
-    Compare,
+    Once,
 }
 
 /// The time limit for a network that is still coming up. An interface may get its address from DHCP
@@ -60,12 +60,12 @@ pub(super) enum Patience {
 const SLOW_NETWORK: Duration = Duration::from_secs(150);
 const COMPARE: Duration = Duration::from_secs(2);
 
-impl Patience {
+impl QueryMode {
     /// Returns the time for which to query a server before the next source is tried.
     pub(super) fn limit(self) -> Duration {
         match self {
-            Self::Boot => SLOW_NETWORK,
-            Self::Compare => COMPARE,
+            Self::WaitForNetwork => SLOW_NETWORK,
+            Self::Once => COMPARE,
         }
     }
 }
@@ -92,11 +92,11 @@ pub(super) enum SourceResult {
     /// The source does not have a document. The text describes what the source contains.
     Nothing(String),
     /// The source has a document.
-    Found(Found),
+    Found(FoundDocument),
 }
 
-impl From<Found> for SourceResult {
-    fn from(found: Found) -> Self {
+impl From<FoundDocument> for SourceResult {
+    fn from(found: FoundDocument) -> Self {
         Self::Found(found)
     }
 }

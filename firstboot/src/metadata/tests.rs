@@ -18,7 +18,7 @@ pub(super) fn with_query<T>(act: impl FnOnce(&Query<'_>) -> T) -> T {
         url: None,
         platforms: &platforms,
         known: false,
-        patience: Patience::Boot,
+        mode: QueryMode::WaitForNetwork,
         services: &services,
         waiting: &|_| (),
     })
@@ -29,7 +29,7 @@ const fn source(name: MetadataSource, find: fn(&Query<'_>) -> Result<SourceResul
 }
 
 fn first(_: &Query<'_>) -> Result<SourceResult> {
-    Ok(Found::parse("here", FIRST.as_bytes())?.into())
+    Ok(FoundDocument::parse("here", FIRST.as_bytes())?.into())
 }
 
 const FILE: Source = source(MetadataSource::File, first);
@@ -39,20 +39,23 @@ const NONE: Source = source(MetadataSource::Cmdline, |_| {
 const SAME: Source = source(MetadataSource::Nocloud, first);
 const DIFFERENT: Source = source(MetadataSource::Ec2, |query| {
     assert_eq!(
-        query.patience,
-        Patience::Compare,
+        query.mode,
+        QueryMode::Once,
         "firstboot must not wait for a service if it already has a document"
     );
-    Ok(Found::parse("there", OTHER.as_bytes())?.into())
+    Ok(FoundDocument::parse("there", OTHER.as_bytes())?.into())
 });
 const BROKEN: Source = source(MetadataSource::FwCfg, |_| {
-    Ok(Found::parse("firmware", b"?")?.into())
+    Ok(FoundDocument::parse("firmware", b"?")?.into())
 });
 
 fn search(
     sources: &[&Source],
     known: bool,
-) -> (Result<Option<Found>>, Vec<(MetadataSource, Outcome)>) {
+) -> (
+    Result<Option<FoundDocument>>,
+    Vec<(MetadataSource, Outcome)>,
+) {
     let mut log = SourceLog::default();
     let found = with_query(|query| ask(sources, &Query { known, ..*query }, &mut log));
     (

@@ -10,9 +10,9 @@ use recipes::cluster::MetadataSource;
 use reqwest::header::IF_NONE_MATCH;
 use reqwest::{Client, StatusCode, Url};
 
-use super::document::Found;
+use super::document::FoundDocument;
 use super::http::{HttpError, client, send};
-use super::source::{KNOWN, Patience, Query, Source, SourceResult};
+use super::source::{KNOWN, Query, QueryMode, Source, SourceResult};
 use crate::exit::not_ready;
 use crate::machine::Machine;
 
@@ -56,10 +56,14 @@ pub(super) fn address(base: &Url, page: &str, machine: &Machine) -> Result<Url> 
 /// Requests a newer document than the document with the digest `known`, once. The digest shows the
 /// server which document this node has. Returns `None` if the server does not have a newer
 /// document, or if it only serves files and does not issue documents.
-pub(crate) fn newer(base: &Url, machine: &Machine, known: &Sha256) -> Result<Option<Found>> {
+pub(crate) fn newer(
+    base: &Url,
+    machine: &Machine,
+    known: &Sha256,
+) -> Result<Option<FoundDocument>> {
     let url = address(base, DOCUMENT, machine)?;
     let place = place_of(&url);
-    let request = client()?
+    let request = client(&url)?
         .get(url)
         .header(IF_NONE_MATCH, format!("\"{known}\""));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -73,7 +77,7 @@ pub(crate) fn newer(base: &Url, machine: &Machine, known: &Sha256) -> Result<Opt
         }
     });
     match body {
-        Ok(Some(bytes)) => Found::parse(place, &bytes).map(Some),
+        Ok(Some(bytes)) => FoundDocument::parse(place, &bytes).map(Some),
         Ok(None) => Ok(None),
         Err(HttpError::Again(error) | HttpError::Final(error)) => Err(error),
     }
@@ -84,7 +88,7 @@ pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
     if query.known {
         return Ok(SourceResult::NotAsked(KNOWN.to_owned()));
     }
-    if query.patience == Patience::Compare {
+    if query.mode == QueryMode::Once {
         let why = "another source has a document, and a server may issue its document only once";
         return Ok(SourceResult::NotAsked(why.to_owned()));
     }
@@ -93,11 +97,11 @@ pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
         .enable_all()
         .build()?;
     let bytes = runtime.block_on(patiently(url, &place, query))?;
-    Ok(Found::parse(place, &bytes)?.into())
+    Ok(FoundDocument::parse(place, &bytes)?.into())
 }
 
 async fn patiently(url: &Url, place: &str, query: &Query<'_>) -> Result<Vec<u8>> {
-    let client = client()?;
+    let client = client(url)?;
     for pause in PAUSES {
         match attempt(&client, url, place).await {
             Ok(bytes) => return Ok(bytes),

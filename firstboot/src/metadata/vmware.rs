@@ -10,7 +10,7 @@ use recipes::cluster::{MetadataSource, Platform};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
-use super::document::{Found, LIMIT};
+use super::document::{FoundDocument, LIMIT};
 use super::source::{Query, Source, SourceResult};
 
 pub(super) const SOURCE: Source = Source {
@@ -46,7 +46,9 @@ fn read(tools: &[&[&str]]) -> Result<SourceResult> {
         match runtime.block_on(value(tool, KEY))? {
             Value::NoTool => {}
             Value::Empty => return Ok(SourceResult::Nothing(format!("{KEY} is empty"))),
-            Value::Text(text) => return Ok(Found::parse(format!("{KEY} of VMware"), &text)?.into()),
+            Value::Text(text) => {
+                return Ok(FoundDocument::parse(format!("{KEY} of VMware"), &text)?.into());
+            }
         }
     }
     let remedy = "Add `open-vm-tools` to `packages` in the recipe's [install]";

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::fcntl::{Flock, FlockArg};
-use recipes::node::{Issued, KeyPair, NodeTls, key_fingerprint};
+use recipes::node::{DocumentCertificate, KeyPair, NodeTls, key_fingerprint};
 use recipes::{Sha256, pem};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -156,18 +156,18 @@ impl OwnKeys {
 
     /// Adds this node's keys to the certificates of a document. Returns `None` if a certificate is
     /// for a key that this node does not have.
-    pub(crate) fn complete(&self, tls: &NodeTls<Issued>) -> Option<NodeTls> {
+    pub(crate) fn complete(&self, tls: &NodeTls<DocumentCertificate>) -> Option<NodeTls> {
         let pair = |purpose: usize| {
-            let issued = tls.pairs()[purpose];
+            let certificate = tls.pairs()[purpose];
             let own = || {
                 let mut matching = self
                     .sets()
-                    .filter(|keys| keys.matches(purpose, &issued.cert));
+                    .filter(|keys| keys.matches(purpose, &certificate.cert));
                 matching.next().map(|keys| keys.pem(purpose))
             };
             Some(KeyPair {
-                cert: issued.cert.clone(),
-                key: issued.key.clone().or_else(own)?,
+                cert: certificate.cert.clone(),
+                key: certificate.key.clone().or_else(own)?,
             })
         };
         Some(NodeTls {

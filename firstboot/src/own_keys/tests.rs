@@ -1,15 +1,15 @@
 //! Tests that a node pairs its own keys with the certificates of a document.
 
 use super::*;
-use crate::steps::issued_for;
+use crate::steps::test_certificates;
 
 fn set() -> KeySet {
     KeySet::generate().unwrap()
 }
 
 /// Returns certificates for the keys of a set, without the keys.
-fn certified(keys: &KeySet) -> NodeTls<Issued> {
-    issued_for([0, 1, 2].map(|purpose| keys.pem(purpose)))
+fn certified(keys: &KeySet) -> NodeTls<DocumentCertificate> {
+    test_certificates([0, 1, 2].map(|purpose| keys.pem(purpose)))
 }
 
 #[test]
@@ -33,14 +33,14 @@ fn certificates_for_another_key_or_for_another_purpose_are_not_usable() {
     let (keys, other) = (set(), set());
     let mut exchanged = certified(&keys);
     std::mem::swap(&mut exchanged.server, &mut exchanged.client);
-    let foreign = certified(&other);
+    let of_other_keys = certified(&other);
     let mut half = certified(&keys);
-    half.peer = foreign.peer.clone();
+    half.peer = of_other_keys.peer.clone();
     let own = OwnKeys {
         current: Some(keys),
         next: None,
     };
-    for document in [exchanged, foreign, half] {
+    for document in [exchanged, of_other_keys, half] {
         assert_eq!(own.complete(&document), None);
     }
     assert_eq!(OwnKeys::default().complete(&certified(&other)), None);
@@ -48,7 +48,7 @@ fn certificates_for_another_key_or_for_another_purpose_are_not_usable() {
 
 #[test]
 fn a_key_in_the_document_is_used_unchanged() {
-    let tls = crate::steps::issued().issued;
+    let tls = crate::steps::test_identity().document_tls;
     assert_eq!(OwnKeys::default().complete(&tls.clone().into()), Some(tls));
 }
 

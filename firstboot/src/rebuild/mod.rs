@@ -21,11 +21,11 @@ use crate::membership::{ActiveStreams, PeerClient};
 use crate::output::say;
 use crate::reason::{Reason, ReasonId};
 use observe::observe;
-use plan::{FULL_LOG, RebuildStep, plan};
+use plan::{ENTRIES_BEFORE_COMPACTION, RebuildStep, plan};
 pub(crate) use promote::{learner_to_promote, promote_learner};
 
-/// The key that a node writes only to lengthen the log.
-const FILLER: &str = "/etcd-image/join";
+/// The key that a node writes only so that the members compact their raft logs.
+const FILLER_KEY: &str = "/etcd-image/join";
 
 /// The result of one round.
 #[derive(Debug)]
@@ -90,7 +90,8 @@ impl Rebuild {
         )
         .await?;
         observed.clusters.extend(live_clusters.iter());
-        self.streams.judge(&mut observed.peers, Instant::now());
+        self.streams
+            .retain_active(&mut observed.peers, Instant::now());
         let helper = observed.peers.first().map(|peer| peer.url.as_str());
         let step = plan(&observed);
         if !matches!(step, RebuildStep::DuplicateMember(_)) {
@@ -109,7 +110,7 @@ impl Rebuild {
                 let start = join(identity, journal, members)?;
                 return Ok(Some(JoinProgress::Join(start)));
             }
-            (RebuildStep::LengthenLog, Some(helper)) => lengthen_log(helper, &credentials).await,
+            (RebuildStep::CompactRaftLog, Some(helper)) => compact_log(helper, &credentials).await,
             (RebuildStep::Remove(member), Some(helper)) => {
                 // Probe again, because this node may have waited for days, and closed connections
                 // are otherwise the only evidence that no other machine runs its member.
@@ -162,19 +163,19 @@ fn join(
     Ok(start)
 }
 
-/// Writes so many entries that every member shortens its log, and no member sends the first entries
-/// to a new member.
-async fn lengthen_log(url: &str, credentials: &Credentials) -> Result<()> {
+/// Writes so many entries that every member compacts its raft log, and no member sends the first
+/// entries to a new member.
+async fn compact_log(url: &str, credentials: &Credentials) -> Result<()> {
     say(
         "the members' logs still contain their first entries, which etcd of this node may not be \
-         able to read: writing until the members have shortened their logs",
+         able to read: writing until the members have compacted their raft logs",
     );
     let client = Client::connect(url, credentials).await?;
-    for entry in 0..FULL_LOG {
+    for entry in 0..ENTRIES_BEFORE_COMPACTION {
         let value = entry.to_string().into_bytes();
-        client.transact(&[], &[(FILLER, Some(value))]).await?;
+        client.transact(&[], &[(FILLER_KEY, Some(value))]).await?;
     }
-    client.transact(&[], &[(FILLER, None)]).await.map(drop)
+    client.transact(&[], &[(FILLER_KEY, None)]).await.map(drop)
 }
 
 /// Removes the member through a request to another member.

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use recipes::upgrade::{self, Entry};
+use recipes::upgrade::{self, EtcdStart};
 use recipes::{EtcdVersion, Label};
 
 use crate::etcd::Member;
@@ -46,8 +46,8 @@ pub(crate) enum RebuildStep {
     /// Wait, because another machine runs this node's member, or ran it until a moment ago,
     /// according to the member that the text names.
     DuplicateMember(Reason),
-    /// Write to the cluster until its members have shortened their logs.
-    LengthenLog,
+    /// Write to the cluster until its members have compacted their raft logs.
+    CompactRaftLog,
     /// Remove this node's former member.
     Remove(u64),
     /// Add this node as a learner to this cluster.
@@ -65,9 +65,9 @@ const ROOM: u64 = 256 << 20;
 /// more, and the date of an HTTP response has a resolution of one second.
 const CLOCK: i64 = 5;
 
-/// The number of entries after which a member of 3.6 or later has shortened its log in memory for
-/// the first time (server/etcdserver/server.go, memorySnapshotCount).
-pub(crate) const FULL_LOG: u64 = 100;
+/// The number of entries after which a member of 3.6 or later has compacted its raft log in memory
+/// for the first time (server/etcdserver/server.go, memorySnapshotCount).
+pub(crate) const ENTRIES_BEFORE_COMPACTION: u64 = 100;
 /// The first minor version that cannot read requests of the v2 API in the log.
 const FIRST_WITHOUT_V2: u64 = 7;
 
@@ -123,8 +123,8 @@ pub(crate) fn plan(observed: &Observed) -> RebuildStep {
             format!("{learner} is still a learner, and etcd adds one member at a time"),
         );
     }
-    if sends_whole_log(observed) {
-        return RebuildStep::LengthenLog;
+    if sends_uncompacted_log(observed) {
+        return RebuildStep::CompactRaftLog;
     }
     match own.as_slice() {
         [] => RebuildStep::Add(first.cluster_id),
@@ -245,12 +245,13 @@ fn unfit(observed: &Observed) -> Option<Reason> {
 /// entries. Later, it receives a snapshot, which is newer than all requests of the v2 API, because
 /// only etcd 3.5 writes these requests. Observed with a log of 3.5.35 that 3.6.16 continued: a new
 /// member of 3.7.3 panics with 69 entries, and runs with 129.
-fn sends_whole_log(observed: &Observed) -> bool {
+fn sends_uncompacted_log(observed: &Observed) -> bool {
     let mut older = observed
         .peers
         .iter()
         .filter(|peer| peer.version.minor < FIRST_WITHOUT_V2);
-    observed.version.minor >= FIRST_WITHOUT_V2 && older.any(|peer| peer.index <= FULL_LOG)
+    observed.version.minor >= FIRST_WITHOUT_V2
+        && older.any(|peer| peer.index <= ENTRIES_BEFORE_COMPACTION)
 }
 
 /// Returns why this node's etcd must not run with the versions of the other members, or `None` if
@@ -258,7 +259,7 @@ fn sends_whole_log(observed: &Observed) -> bool {
 /// known, because a member that is down may be too old.
 fn other_versions(observed: &Observed) -> Option<String> {
     let (own, peers) = (observed.version, &observed.peers);
-    if let Some(obstacle) = upgrade::obstacle(own, Entry::Join, &versions(peers)) {
+    if let Some(obstacle) = upgrade::obstacle(own, EtcdStart::AsNewMember, &versions(peers)) {
         return Some(obstacle.to_string());
     }
     let other = peers.iter().find(|peer| peer.version.minor != own.minor)?;

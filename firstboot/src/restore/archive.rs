@@ -56,7 +56,7 @@ fn unusable(path: &Path, why: &str) -> anyhow::Error {
 /// One folder of the archive, as shown to the operator.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Archived {
+pub(super) struct ArchiveRow {
     path: PathBuf,
     /// The time at which the data was archived, in the format of RFC 3339.
     time: String,
@@ -71,7 +71,7 @@ pub(super) struct Archived {
 }
 
 /// Lists the archive, oldest first.
-pub(super) fn list(journal: &Journal) -> Result<Vec<Archived>> {
+pub(super) fn list(journal: &Journal) -> Result<Vec<ArchiveRow>> {
     let back = NodeState::of(journal).archived.map(|folder| folder.path);
     let archived = |folder: ArchivedFolder| {
         let size = Dir::open(&folder.path).and_then(|folder| folder.size());
@@ -83,7 +83,7 @@ pub(super) fn list(journal: &Journal) -> Result<Vec<Archived>> {
                 _ => false,
             })
             .find_map(|(number, _)| NodeState::from(&journal.entries[..number]).cluster);
-        Ok(Archived {
+        Ok(ArchiveRow {
             time: folder.at.assume_utc().format(&Rfc3339)?,
             at: folder.at.assume_utc(),
             size,
@@ -96,12 +96,12 @@ pub(super) fn list(journal: &Journal) -> Result<Vec<Archived>> {
 }
 
 /// Returns the list as text.
-pub(super) fn table(archived: &[Archived]) -> Result<String> {
+pub(super) fn table(archived: &[ArchiveRow]) -> Result<String> {
     if archived.is_empty() {
         return Ok("no data is archived\n".to_owned());
     }
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-    let line = |archived: &Archived| {
+    let line = |archived: &ArchiveRow| {
         let of = archived.cluster_id.as_ref();
         let of = of.map_or_else(String::new, |id| format!(", of the cluster {id}"));
         Ok(format!(

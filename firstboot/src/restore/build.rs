@@ -126,7 +126,7 @@ impl DataDirBuilder {
                 .map(|member| member_id(&member.peer_url(), &proposal.token))
         };
         let members = proposal
-            .disk_ids
+            .nonces
             .keys()
             .map(|name| format!("{name} {:x}", id(name).unwrap_or_default()));
         format!(
@@ -142,10 +142,10 @@ impl DataDirBuilder {
         let SnapshotFile {
             path,
             sha256,
-            stamp,
+            fingerprint,
             ..
         } = &self.source;
-        if files::stamp(path)? == *stamp {
+        if files::fingerprint(path)? == *fingerprint {
             return Ok(());
         }
         let now = files::digest(path)?;
@@ -165,7 +165,7 @@ impl DataDirBuilder {
             own,
             source,
         } = self;
-        let start = InitialCluster::new_cluster(cluster, &proposal.token, proposal.disk_ids.keys());
+        let start = InitialCluster::new_cluster(cluster, &proposal.token, proposal.nonces.keys());
         let members: Vec<String> = start
             .members
             .iter()
@@ -252,7 +252,7 @@ mod tests {
             sha256: Sha256::of(b"s"),
             revision: 50,
             digest: true,
-            stamp: files::stamp(Path::new("/etc/passwd")).unwrap(),
+            fingerprint: files::fingerprint(Path::new("/etc/passwd")).unwrap(),
         };
         let restore = |seen| BootstrapMode::Restore {
             snapshot: source.sha256,

@@ -18,7 +18,7 @@ use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 use crate::output::say;
 use crate::reason::ReasonId;
-use crate::snapshot::remote::Remote;
+use crate::snapshot::remote::RemoteSnapshot;
 
 /// The time after which a download that receives no data is treated as stalled.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -82,7 +82,7 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
 }
 
 /// Downloads a snapshot from an object store or a web server, and compares it with its manifest.
-pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBuf> {
+pub(super) fn fetch_remote(remote: &RemoteSnapshot, patience: Duration) -> Result<PathBuf> {
     let end = Instant::now() + patience;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

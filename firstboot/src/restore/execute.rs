@@ -11,10 +11,12 @@ use super::build::{self, DataDirBuilder};
 use super::{archive, swap};
 use crate::barrier::{self, BarrierOutcome, LocalState, Proposal, RestoreSession};
 use crate::data;
-use crate::domain::{BootstrapMode, DiskIds, InitialCluster, member_id};
+use crate::domain::{BootstrapMode, InitialCluster, Nonces, member_id};
 use crate::files;
 use crate::identity::Identity;
-use crate::journal::{self, ArchivedData, DataSwap, Event, Journal, NodeState, RestoreOrder};
+use crate::journal::{
+    self, ArchiveReason, ArchivedData, DataSwap, Event, Journal, NodeState, RestoreOrder,
+};
 use crate::lock::Lock;
 use crate::output::say;
 use crate::{paths, start_permit};
@@ -60,7 +62,7 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
 }
 
 /// Builds the new data while etcd is still running, if the restore does not wait for any other
-/// member. In this case, the proposal is known in advance. `prepare` later uses that data, or
+/// member. In this case, the proposal is known in advance. `ensure_data` later uses that data, or
 /// builds the data again if another firstboot has run in the meantime.
 pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
@@ -76,7 +78,7 @@ pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOr
     };
     let proposal = Proposal::new(
         cluster,
-        DiskIds::from([(own.clone(), order.disk_id)]),
+        Nonces::from([(own.clone(), order.nonce)]),
         order.mode,
     );
     build.make(&proposal).inspect_err(|_| clean())
@@ -109,13 +111,13 @@ pub(super) fn execute(
     start_permit::revoke_and_stop_etcd()?;
     let data_swap = match &state.swap {
         Some(begun) => begun.clone(),
-        None => match negotiate(identity, journal, &state, &order, at_terminal) {
-            Ok(Negotiation::Agreed(data_swap)) => {
+        None => match agree_on_swap(identity, journal, &state, &order, at_terminal) {
+            Ok(SwapAgreement::Agreed(data_swap)) => {
                 journal.add(Event::SwapBegun(data_swap.clone()))?;
                 *data_swap
             }
-            Ok(Negotiation::HandedOver) => return Ok(RestoreOutcome::HandedOver),
-            Ok(Negotiation::Abandoned(why)) | Err(why) => return give_up(journal, why),
+            Ok(SwapAgreement::HandedOver) => return Ok(RestoreOutcome::HandedOver),
+            Ok(SwapAgreement::Abandoned(why)) | Err(why) => return give_up(journal, why),
         },
     };
     if let Err(error) = swap::finish(&data_swap) {
@@ -158,8 +160,8 @@ fn clean() {
     }
 }
 
-/// The outcome of the negotiation with the other members.
-enum Negotiation {
+/// The outcome of the agreement with the other members.
+enum SwapAgreement {
     /// All members agreed on the order, and this node performs this swap.
     Agreed(Box<DataSwap>),
     /// The members did not agree, for this reason.
@@ -169,19 +171,19 @@ enum Negotiation {
 }
 
 /// Meets the other members at the barrier, until all agree on the order or the order is abandoned.
-fn negotiate(
+fn agree_on_swap(
     identity: &Identity,
     journal: &mut Journal,
     state: &NodeState,
     order: &RestoreOrder,
     at_terminal: bool,
-) -> Result<Negotiation> {
+) -> Result<SwapAgreement> {
     let local = LocalState::of_order(state, &identity.cluster, &identity.node.name, order);
     let build = build_of(identity, order)?;
     let archived = state.archived.clone();
-    let prepare = {
+    let ensure_data = {
         let (build, archived) = (build.clone(), archived.clone());
-        move |proposal: &Proposal| prepare(build.as_ref(), archived.as_ref(), proposal)
+        move |proposal: &Proposal| ensure_data(build.as_ref(), archived.as_ref(), proposal)
     };
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -202,13 +204,14 @@ fn negotiate(
         .build()?;
     // Shutting down the runtime closes the port, which etcd needs, and all its connections.
     let agreed = runtime.block_on(async {
-        let session = RestoreSession::new(Arc::new(prepare.clone()), file, patience, at_terminal)?;
-        barrier::negotiate(identity, journal, local, Some(session)).await
+        let session =
+            RestoreSession::new(Arc::new(ensure_data.clone()), file, patience, at_terminal)?;
+        barrier::reach_agreement(identity, journal, local, Some(session)).await
     })?;
     let proposal = match agreed {
         BarrierOutcome::Agreed(proposal) => proposal,
-        BarrierOutcome::Abandoned(why) => return Ok(Negotiation::Abandoned(why)),
-        BarrierOutcome::HandedOver => return Ok(Negotiation::HandedOver),
+        BarrierOutcome::Abandoned(why) => return Ok(SwapAgreement::Abandoned(why)),
+        BarrierOutcome::HandedOver => return Ok(SwapAgreement::HandedOver),
         BarrierOutcome::Join(_) => {
             return Err(anyhow!(
                 "a bug: a node with an order to restore cannot join a cluster"
@@ -217,23 +220,19 @@ fn negotiate(
     };
     // The other members may have started with an earlier proposal than the newest prepared
     // proposal.
-    prepare(&proposal)?;
+    ensure_data(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
-        .then(|| journal::archive_path("before-restore"))
+        .then(|| journal::archive_path(ArchiveReason::Restore))
         .transpose()?;
     let data_swap = plan_swap(identity, order, archived, &proposal, archive_to)?;
-    let who: Vec<&str> = proposal
-        .disk_ids
-        .keys()
-        .map(recipes::Label::as_str)
-        .collect();
+    let who: Vec<&str> = proposal.nonces.keys().map(recipes::Label::as_str).collect();
     say(format!(
         "all members ({}) are ready to {}: the cluster {:x}",
         who.join(", "),
         order.mode,
         data_swap.cluster
     ));
-    Ok(Negotiation::Agreed(Box::new(data_swap)))
+    Ok(SwapAgreement::Agreed(Box::new(data_swap)))
 }
 
 /// Returns the swap that moves the data of this proposal into place, and the previous data to
@@ -254,7 +253,7 @@ fn plan_swap(
             let InitialCluster { token, members, .. } = InitialCluster::new_cluster(
                 &identity.cluster,
                 &proposal.token,
-                proposal.disk_ids.keys(),
+                proposal.nonces.keys(),
             );
             let member = Some(member_id(&own.peer_url(), &token));
             let (from, revision) = (
@@ -303,7 +302,7 @@ fn plan_swap(
 }
 
 /// Ensures that the data for a proposal exists.
-fn prepare(
+fn ensure_data(
     build: Option<&DataDirBuilder>,
     archived: Option<&ArchivedData>,
     proposal: &Proposal,

@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result};
 use recipes::Label;
 
 use crate::barrier;
-use crate::domain::{BootstrapMode, DiskId};
+use crate::domain::{BootstrapMode, Nonce};
 use crate::exit::refused;
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState, RestoreOrder, SnapshotFile};
@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         };
     }
     let mut order = RestoreOrder {
-        disk_id: DiskId::draw()?,
+        nonce: Nonce::draw()?,
         mode,
         without,
         source,
@@ -158,7 +158,7 @@ fn without(options: &Options, identity: &Identity, state: &NodeState) -> Result<
         return Ok(names.filter(|name| name != own).collect());
     }
     let names: BTreeSet<Label> = options.without.iter().cloned().collect();
-    match barrier::objection(&names, cluster, Some(own), state) {
+    match barrier::exclusion_obstacle(&names, cluster, Some(own), state) {
         Some(why) if !names.is_empty() => Err(refused(why)),
         _ => Ok(names),
     }

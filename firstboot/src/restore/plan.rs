@@ -81,7 +81,7 @@ fn newest(cluster: &ClusterDocument) -> Result<u64> {
 /// The plan of a restore.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Planned {
+pub(super) struct RestorePlan {
     node: Label,
     cluster: Label,
     /// What this node will do.
@@ -134,7 +134,7 @@ pub(super) fn plan(
     mode: BootstrapMode,
     source: Option<&SnapshotFile>,
     without: &BTreeSet<Label>,
-) -> Result<Planned> {
+) -> Result<RestorePlan> {
     if let Some(source) = source {
         let size = std::fs::metadata(&source.path).context("the snapshot no longer exists")?;
         build::check_room(size.len())?;
@@ -147,7 +147,7 @@ pub(super) fn plan(
         .filter(|name| !without.contains(name))
         .collect();
     members.sort_unstable();
-    Ok(Planned {
+    Ok(RestorePlan {
         node: identity.node.name.clone(),
         cluster: cluster.name.clone(),
         action: mode.to_string(),
@@ -184,7 +184,7 @@ fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
     }
 }
 
-impl fmt::Display for Planned {
+impl fmt::Display for RestorePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,

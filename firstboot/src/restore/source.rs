@@ -15,9 +15,9 @@ use crate::identity::Identity;
 use crate::journal::SnapshotFile;
 use crate::output::say;
 use crate::reason::ReasonId;
-use crate::snapshot::decode::{Locked, decode, is_encoded};
-use crate::snapshot::examine::{self, Digest, Hash};
-use crate::snapshot::remote::Remote;
+use crate::snapshot::decode::{NoMatchingKey, decode, is_encoded};
+use crate::snapshot::examine::{self, DigestCheck, TrailingDigest};
+use crate::snapshot::remote::RemoteSnapshot;
 
 /// Returns the verified snapshot on this node's disk.
 pub(super) fn get(
@@ -33,15 +33,15 @@ pub(super) fn get(
             return Err(refused(ReasonId::RestoreSource.because(why)));
         }
     };
-    let stamp = files::stamp(&path)?;
+    let fingerprint = files::fingerprint(&path)?;
     let hash = if options.skip_hash_check {
-        Hash::Optional
+        DigestCheck::Optional
     } else {
-        Hash::Required
+        DigestCheck::Required
     };
     say(format!("verifying {}", path.display()));
     let verified = examine::verify(&path, hash)?;
-    if let Some(why) = verified.objection_of(identity.cluster.etcd.version) {
+    if let Some(why) = verified.version_obstacle(identity.cluster.etcd.version) {
         return Err(refused(
             ReasonId::EtcdVersion.because(format!("{}: {why}", path.display())),
         ));
@@ -53,8 +53,8 @@ pub(super) fn get(
         path,
         sha256: verified.sha256,
         revision,
-        digest: verified.digest == Digest::Good,
-        stamp,
+        digest: verified.digest == TrailingDigest::Good,
+        fingerprint,
     })
 }
 
@@ -90,7 +90,7 @@ fn plain_snapshot(
     let backup = identity.cluster.backup.as_ref();
     let remote = path
         .to_str()
-        .map(|text| Remote::of(text, backup))
+        .map(|text| RemoteSnapshot::of(text, backup))
         .transpose()?
         .flatten();
     let stored = match &remote {
@@ -104,11 +104,11 @@ fn plain_snapshot(
     }
     say(format!("decoding {}", path.display()));
     let mut spool = Spool::begin("decoded")?;
-    decode(&stored, options.identity.as_deref(), &mut spool).map_err(|error| {
-        match error.downcast::<Locked>() {
-            Ok(locked) => refused(locked.0),
-            Err(error) => error,
-        }
+    decode(&stored, options.identity.as_deref(), &mut spool).map_err(|error| match error
+        .downcast::<NoMatchingKey>(
+    ) {
+        Ok(locked) => refused(locked.0),
+        Err(error) => error,
     })?;
     let plain = spool.finish(None)?;
     if remote.is_some() {

@@ -58,7 +58,7 @@ pub(super) fn interim_certificates(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steps::{issued, issued_in};
+    use crate::steps::{test_identity, test_identity_from};
 
     fn names(tls: &NodeTls) -> BTreeSet<CaSubject> {
         TrustBundle::read(&tls.ca).unwrap().names()
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn certificates_of_another_ca_wait_until_the_ca_is_cleared() {
-        let (old, new) = (issued().tls, issued().tls);
+        let (old, new) = (test_identity().tls, test_identity().tls);
         let none = BTreeSet::new();
         for document in [new.clone(), with_ca(&new, format!("{}{}", new.ca, old.ca))] {
             let held = interim_certificates(&document, &old, &none).unwrap();
@@ -95,7 +95,7 @@ mod tests {
                 shown
             );
         }
-        let another = issued().tls;
+        let another = test_identity().tls;
         assert!(
             same_pairs(
                 &interim_certificates(&another, &new, &names(&new)).unwrap(),
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_renewal_by_the_same_ca_does_not_wait() {
-        let old = issued_in(2020).tls;
+        let old = test_identity_from(2020).tls;
         // The CA stays the same. Swapping the two pairs changes both certificates.
         let renewed = NodeTls {
             server: old.peer.clone(),

@@ -45,17 +45,20 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     } else {
         None
     };
-    if installed.as_ref() == Some(&identity.issued) {
+    if installed.as_ref() == Some(&identity.document_tls) {
         return Ok(());
     }
     let works = |tls: &NodeTls| tls::check(identity, tls).is_ok();
     let meanwhile = installed
         .filter(works)
-        .or_else(|| identity.before.clone().filter(works));
+        .or_else(|| identity.previous_ca_tls.clone().filter(works));
     // Do not defer unusable certificates, so that a later check reports the document's faults.
-    if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.issued)) {
-        identity.tls =
-            interim::interim_certificates(&identity.issued, &meanwhile, &state.trusted_by_all)?;
+    if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.document_tls)) {
+        identity.tls = interim::interim_certificates(
+            &identity.document_tls,
+            &meanwhile,
+            &state.trusted_by_all,
+        )?;
     }
     Ok(())
 }
@@ -65,7 +68,7 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
 /// can be left behind. Between its removal and its return, the node is not a member, so the other
 /// members complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
-    if interim::same_pairs(&identity.tls, &identity.issued) {
+    if interim::same_pairs(&identity.tls, &identity.document_tls) {
         return Ok(false);
     }
     let (known, next) = issuers(identity)?;
@@ -92,7 +95,7 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
         "the other members trust {} and no longer trust the previous CA",
         list(&next)
     );
-    journal.record_intent(Event::CertificatesCleared { authorities: next }, &line)?;
+    journal.record_intent(Event::CertificatesTrustedByAll { authorities: next }, &line)?;
     defer_certificates(identity, journal)
 }
 
@@ -100,7 +103,7 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
 /// certificates.
 fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     let known = TrustBundle::read(&identity.tls.ca)?;
-    let next = interim::issuers(&identity.issued, &known)
+    let next = interim::issuers(&identity.document_tls, &known)
         .context("no CA in the document signed its certificates")?;
     Ok((known, next))
 }
@@ -112,7 +115,7 @@ pub(crate) fn authorities(pem: &str) -> Result<BTreeSet<CaSubject>> {
 
 /// Returns whether the CAs and certificates on the disk are exactly those in the document.
 pub(crate) fn is_complete(identity: &Identity) -> bool {
-    identity.tls == identity.issued
+    identity.tls == identity.document_tls
 }
 
 /// Continues the rotation, without a time limit, until this member trusts the CAs and presents the
@@ -139,7 +142,7 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             }
             RotationStep::SwitchCertificates => {
                 journal.record_intent(
-                    Event::CertificatesCleared {
+                    Event::CertificatesTrustedByAll {
                         authorities: observed.issuers.clone(),
                     },
                     &format!(
@@ -157,7 +160,7 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
                     "no member presents a certificate of {dropped} any longer: this node stops \
                     trusting {dropped}"
                 ));
-                identity.tls = identity.issued.clone();
+                identity.tls = identity.document_tls.clone();
                 apply_certificates(identity)?;
                 None
             }
@@ -180,10 +183,10 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
 /// certificates in use have changed.
 fn end_expired_deferral(identity: &mut Identity, journal: &Journal) -> Result<bool> {
     let works = |tls: &NodeTls| tls::check(identity, tls).is_ok();
-    if works(&identity.tls) || !works(&identity.issued) {
+    if works(&identity.tls) || !works(&identity.document_tls) {
         return Ok(false);
     }
-    let ca = std::mem::replace(&mut identity.tls, identity.issued.clone()).ca;
+    let ca = std::mem::replace(&mut identity.tls, identity.document_tls.clone()).ca;
     defer_certificates(identity, journal)?;
     identity.tls.ca = ca;
     say(

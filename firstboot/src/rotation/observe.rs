@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{Context as _, Result, bail};
 
 use super::interim;
-use super::plan::{Observation, Observed, RotationStep, plan};
+use super::plan::{Observed, RotationStep, ServedCertificates, plan};
 use super::tls_probe::{probe, trusted};
 use super::trust_bundle::TrustBundle;
 use crate::domain::CaSubject;
@@ -25,11 +25,11 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
         (Ipv4Addr::LOCALHOST, paths::CLIENT_PORT),
     ];
     let mut observed = Observed {
-        wanted: TrustBundle::read(&identity.issued.ca)?.names(),
+        wanted: TrustBundle::read(&identity.document_tls.ca)?.names(),
         installed: known.names(),
-        issuers: interim::issuers(&identity.issued, &known)
+        issuers: interim::issuers(&identity.document_tls, &known)
             .context("no CA in the node document signed its certificates")?,
-        deferred: !interim::same_pairs(&identity.tls, &identity.issued),
+        deferred: !interim::same_pairs(&identity.tls, &identity.document_tls),
         own: probe_ports(identity, &known, own.map(SocketAddr::from)).await,
         others: BTreeMap::new(),
         unhealthy: Vec::new(),
@@ -79,7 +79,7 @@ async fn probe_ports(
     identity: &Identity,
     known: &TrustBundle,
     ports: [SocketAddr; 2],
-) -> Observation {
+) -> ServedCertificates {
     let mut seen = Vec::new();
     for port in ports {
         seen.push(

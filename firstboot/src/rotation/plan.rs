@@ -14,7 +14,7 @@ use crate::reason::{Reason, ReasonId};
 
 /// The CAs and certificates that one member trusts and presents at its ports, or the reason why the
 /// ports cannot be probed.
-pub(super) type Observation = Result<Vec<ServedCertificate>, String>;
+pub(super) type ServedCertificates = Result<Vec<ServedCertificate>, String>;
 
 /// The observed state of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +29,9 @@ pub(super) struct Observed {
     /// Whether the document's certificates are deferred.
     pub(super) deferred: bool,
     /// The CAs and certificates that etcd on this node trusts and presents.
-    pub(super) own: Observation,
+    pub(super) own: ServedCertificates,
     /// The CAs and certificates that each other member trusts and presents, by the member's name.
-    pub(super) others: BTreeMap<String, Observation>,
+    pub(super) others: BTreeMap<String, ServedCertificates>,
     /// The other voters that are not healthy.
     pub(super) unhealthy: Vec<String>,
 }
@@ -79,7 +79,7 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
         };
     }
     if observed.deferred {
-        let lacks = |seen: &Observation| match seen {
+        let lacks = |seen: &ServedCertificates| match seen {
             Ok(ports) if ports.iter().all(|port| port.trusts.is_superset(issuers)) => None,
             Ok(_) => Some(format!("does not trust {} yet", list(issuers))),
             Err(why) => Some(format!("cannot be probed ({why})")),
@@ -95,7 +95,7 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
         return RotationStep::Done;
     }
     let dropped = || list(installed.difference(wanted));
-    let shows = |seen: &Observation| match seen {
+    let shows = |seen: &ServedCertificates| match seen {
         Ok(ports) => {
             let old = ports.iter().find(|port| !wanted.contains(&port.issuer))?;
             Some(format!("presents a certificate of {}", old.issuer))
@@ -127,8 +127,8 @@ pub(super) fn is_left_behind(
 
 /// Returns the members that are not ready, each with the reason.
 fn missing(
-    others: &BTreeMap<String, Observation>,
-    why: impl Fn(&Observation) -> Option<String>,
+    others: &BTreeMap<String, ServedCertificates>,
+    why: impl Fn(&ServedCertificates) -> Option<String>,
 ) -> Option<String> {
     let all: Vec<String> = others
         .iter()

@@ -14,7 +14,7 @@ use crate::membership::{transfer_leadership, unhealthy};
 use crate::output::say;
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, systemd};
-use members::keys::{Key, RESTART, TURN, UpdateTurn};
+use members::keys::{KeyState, RESTART, TURN, UpdateTurn};
 
 const UNIT: &str = "etcd.service";
 
@@ -41,7 +41,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     // etcd on this node is stopped.
     let client = Client::connect(&helper.url, &credentials).await?;
     let name = &identity.node.name;
-    let turn = Key::<UpdateTurn>::read(&client, TURN).await?;
+    let turn = KeyState::<UpdateTurn>::read(&client, TURN).await?;
     let seen = match turn.restart_condition(name) {
         Ok(seen) => seen,
         Err(turn) => {

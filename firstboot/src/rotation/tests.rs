@@ -1,14 +1,15 @@
 //! Tests which certificates a member uses during the replacement of a CA.
 
 use super::*;
-use crate::steps::{issued, issued_until};
+use crate::steps::{test_identity, test_identity_until};
 
 /// Returns a member whose certificates are valid until the first of January of the year `until`,
 /// and whose document contains certificates of a new CA.
 fn deferring(until: i32) -> (Identity, NodeTls) {
-    let old = issued_until(until).tls;
-    let mut identity = issued();
-    identity.tls = interim::interim_certificates(&identity.issued, &old, &BTreeSet::new()).unwrap();
+    let old = test_identity_until(until).tls;
+    let mut identity = test_identity();
+    identity.tls =
+        interim::interim_certificates(&identity.document_tls, &old, &BTreeSet::new()).unwrap();
     assert!(interim::same_pairs(&identity.tls, &old));
     (identity, old)
 }
@@ -24,7 +25,7 @@ fn certificates_that_expire_while_others_are_deferred_are_replaced() {
     let (mut identity, old) = deferring(2021);
     let trusted = identity.tls.ca.clone();
     assert!(end_deferral(&mut identity));
-    assert!(interim::same_pairs(&identity.tls, &identity.issued));
+    assert!(interim::same_pairs(&identity.tls, &identity.document_tls));
     assert_eq!(identity.tls.ca, trusted, "a CA was added or dropped");
     assert!(trusted.contains(&old.ca));
     assert!(!end_deferral(&mut identity), "it is done once");
@@ -35,8 +36,8 @@ fn valid_certificates_of_the_previous_ca_are_preferred() {
     let (mut identity, _) = deferring(2021);
     // The document also contains certificates of the previous CA, which were issued later than the
     // certificates in use.
-    let before = issued().tls;
-    identity.before = Some(before.clone());
+    let before = test_identity().tls;
+    identity.previous_ca_tls = Some(before.clone());
     assert!(end_deferral(&mut identity));
     assert!(interim::same_pairs(&identity.tls, &before));
 }
@@ -52,7 +53,7 @@ fn valid_certificates_remain_in_use() {
 #[test]
 fn expired_certificates_remain_if_those_of_the_document_have_also_expired() {
     let (mut identity, old) = deferring(2021);
-    identity.issued = issued_until(2021).tls;
+    identity.document_tls = test_identity_until(2021).tls;
     assert!(!end_deferral(&mut identity));
     assert!(interim::same_pairs(&identity.tls, &old));
 }

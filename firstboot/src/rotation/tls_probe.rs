@@ -178,11 +178,11 @@ async fn connect(
 mod tests {
     use super::*;
     use crate::membership::peer_tls;
-    use crate::steps::issued;
+    use crate::steps::test_identity;
 
     #[test]
     fn a_server_names_the_cas_it_trusts_and_presents_a_certificate_of_a_known_ca() {
-        let (tls, other) = (issued().tls, issued().tls);
+        let (tls, other) = (test_identity().tls, test_identity().tls);
         let served = NodeTls {
             ca: format!("{}{}", tls.ca, other.ca),
             ..tls.clone()
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_server_that_rejects_the_certificate_names_the_cas_it_trusts() {
-        let (old, new) = (issued().tls, issued().tls);
+        let (old, new) = (test_identity().tls, test_identity().tls);
         let both = TrustBundle::read(&format!("{}{}", old.ca, new.ca)).unwrap();
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
             let runtime = tokio::runtime::Builder::new_current_thread()

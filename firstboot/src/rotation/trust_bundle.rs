@@ -171,7 +171,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::exit::{Exit, code_of};
-    use crate::steps::issued;
+    use crate::steps::test_identity;
 
     pub(crate) fn ca(common_name: &str) -> String {
         let mut params = rcgen::CertificateParams::default();
@@ -187,7 +187,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_written_bundle_is_read_back() {
-        let (one, other) = (issued().tls, issued().tls);
+        let (one, other) = (test_identity().tls, test_identity().tls);
         let all = TrustBundle::read(&format!("{}{}", one.ca, other.ca)).unwrap();
         assert_eq!(all.names().len(), 2);
         assert_eq!(TrustBundle::read(&all.pem()).unwrap(), all);
@@ -208,13 +208,13 @@ pub(crate) mod tests {
 
     #[test]
     fn the_issuer_of_a_certificate_is_found() {
-        let (one, other) = (issued().tls, issued().tls);
+        let (one, other) = (test_identity().tls, test_identity().tls);
         let all = TrustBundle::read(&format!("{}{}", one.ca, other.ca)).unwrap();
         let names =
             |tls: &recipes::node::NodeTls| TrustBundle::read(&tls.ca).unwrap().names().pop_first();
         assert_eq!(all.issuer_of(&one.peer.cert), names(&one));
         assert_eq!(all.issuer_of(&other.client.cert), names(&other));
-        assert_eq!(all.issuer_of(&issued().tls.peer.cert), None);
+        assert_eq!(all.issuer_of(&test_identity().tls.peer.cert), None);
         assert_eq!(all.issuer_of("no certificate"), None);
     }
 

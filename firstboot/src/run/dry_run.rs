@@ -16,7 +16,7 @@ use crate::{paths, rotation, steps};
 /// The output of `--dry-run`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Planned {
+pub(super) struct DryRun {
     node: Label,
     cluster: Label,
     address: Ipv4Addr,
@@ -33,7 +33,7 @@ enum Next {
     SwitchCertificates,
 }
 
-impl fmt::Display for Planned {
+impl fmt::Display for DryRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (node, cluster, address) = (&self.node, &self.cluster, self.address);
         writeln!(f, "{node} of cluster {cluster} at {address}")?;
@@ -57,7 +57,7 @@ impl fmt::Display for Planned {
 }
 
 /// Plans the run.
-pub(super) fn plan(identity: &Identity) -> Result<Planned> {
+pub(super) fn plan(identity: &Identity) -> Result<DryRun> {
     let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
     changes.extend(steps::plan(identity)?);
     let journal = Journal::look(paths::JOURNAL)?;
@@ -73,7 +73,7 @@ pub(super) fn plan(identity: &Identity) -> Result<Planned> {
         None
     };
     let node = &identity.node;
-    Ok(Planned {
+    Ok(DryRun {
         node: node.name.clone(),
         cluster: node.cluster.clone(),
         address: node.address,

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use super::encode::{Sink, Stored};
+use super::encode::{Sink, StoredFile};
 
 /// The number of bytes after which a flush starts.
 const FLUSH: usize = 64 << 20;
@@ -46,7 +46,7 @@ impl Write for SyncedWriter {
 }
 
 impl Sink for SyncedWriter {
-    fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+    fn finish(self: Box<Self>) -> io::Result<Option<StoredFile>> {
         self.flusher.end().map(|()| None)
     }
 }

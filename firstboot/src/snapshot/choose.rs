@@ -3,7 +3,7 @@
 use anyhow::Result;
 use recipes::ClusterDocument;
 
-use super::agreement::Agreement;
+use super::member_comparison::MemberComparison;
 use super::source::Endpoint;
 use crate::etcd::{Credentials, StatusResponse};
 use crate::exit::not_ready;
@@ -13,7 +13,7 @@ use crate::reason::ReasonId;
 pub(super) async fn best_member(
     cluster: &ClusterDocument,
     credentials: &Credentials,
-    agreement: &Agreement,
+    comparison: &MemberComparison,
 ) -> Result<Endpoint> {
     let mut found = Vec::new();
     let mut unfit = Vec::new();
@@ -24,8 +24,8 @@ pub(super) async fn best_member(
             anyhow::Ok(source)
         };
         match asked.await {
-            Ok(source) if agreement.has_majority() && agreement.apart(&source).is_some() => {
-                unfit.extend(agreement.apart(&source).map(|why| why.text));
+            Ok(source) if comparison.has_majority() && comparison.apart(&source).is_some() => {
+                unfit.extend(comparison.apart(&source).map(|why| why.text));
             }
             Ok(source) => found.push(source),
             Err(error) => unfit.push(format!("{}: {error:#}", member.name)),

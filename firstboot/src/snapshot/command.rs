@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::agreement::Agreement;
 use super::choose::best_member;
+use super::member_comparison::MemberComparison;
 use super::scheduled;
 use super::source::{ClientUrl, Endpoint};
-use super::take::{describe, judge, take};
+use super::take::{describe, take, warn_of_differences};
 use super::target::{GivenTarget, Target};
 use crate::etcd::installed_credentials;
 use crate::exit::Exit;
@@ -62,9 +62,9 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let target = Target::of(options.target.as_ref(), cluster.backup.as_ref())?;
     let credentials = installed_credentials()?;
-    let agreement = Agreement::ask(&cluster, &credentials, options.compare).await;
+    let comparison = MemberComparison::ask(&cluster, &credentials, options.compare).await;
     let source = if options.from_any {
-        best_member(&cluster, &credentials, &agreement).await?
+        best_member(&cluster, &credentials, &comparison).await?
     } else {
         Endpoint::at(
             options.endpoint.as_ref().map(ClientUrl::as_str),
@@ -74,8 +74,8 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
     };
     // If the operator names a member, take the snapshot from exactly that member, even if its data
     // differs, for example to examine the data.
-    let exit = judge(&agreement, &source, options.endpoint.is_some())?;
-    let manifest = take(&cluster, &target, &source, &agreement).await?;
+    let exit = warn_of_differences(&comparison, &source, options.endpoint.is_some())?;
+    let manifest = take(&cluster, &target, &source, &comparison).await?;
     scheduled::record_manual(&cluster, &source, &target.place, &manifest).await;
     if options.json {
         show(&String::from_utf8_lossy(&manifest.text()?))?;

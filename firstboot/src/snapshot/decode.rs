@@ -26,7 +26,7 @@ const BEGIN: usize = 64;
 
 /// The formats that firstboot does not read, each with its magic number, a description, and the
 /// remedy.
-const FOREIGN: [(&[u8], &str, &str); 9] = [
+const UNSUPPORTED: [(&[u8], &str, &str); 9] = [
     (
         &[0x1f, 0x8b],
         "compressed with gzip",
@@ -76,15 +76,15 @@ const FOREIGN: [(&[u8], &str, &str); 9] = [
 
 /// The format of a file, which firstboot determines from the file's first bytes, not from its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Format {
     Plain,
     Zstd,
     Age,
     /// A format that firstboot does not read, with its description and the remedy.
-    Foreign(&'static str, &'static str),
+    Unsupported(&'static str, &'static str),
 }
 
-impl Kind {
+impl Format {
     fn of(begin: &[u8]) -> Self {
         if begin.starts_with(age::MAGIC) {
             return Self::Age;
@@ -94,13 +94,17 @@ impl Kind {
         if begin.starts_with(ZSTD) || skipped {
             return Self::Zstd;
         }
-        let foreign = FOREIGN.iter().find(|(magic, ..)| begin.starts_with(magic));
-        foreign.map_or(Self::Plain, |(_, what, remedy)| Self::Foreign(what, remedy))
+        let unsupported = UNSUPPORTED
+            .iter()
+            .find(|(magic, ..)| begin.starts_with(magic));
+        unsupported.map_or(Self::Plain, |(_, what, remedy)| {
+            Self::Unsupported(what, remedy)
+        })
     }
 
     /// Refuses a format that firstboot does not read.
-    fn known(self, path: &Path) -> Result<Self> {
-        let Self::Foreign(what, remedy) = self else {
+    fn supported(self, path: &Path) -> Result<Self> {
+        let Self::Unsupported(what, remedy) = self else {
             return Ok(self);
         };
         let path = path.display();
@@ -113,15 +117,15 @@ impl Kind {
 /// The error for an encrypted file that none of the given keys decrypts. The file is not
 /// necessarily damaged.
 #[derive(Debug)]
-pub(crate) struct Locked(pub(crate) Reason);
+pub(crate) struct NoMatchingKey(pub(crate) Reason);
 
-impl fmt::Display for Locked {
+impl fmt::Display for NoMatchingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl std::error::Error for Locked {}
+impl std::error::Error for NoMatchingKey {}
 
 /// Returns whether the file is encoded, so that it must be decoded with [`decode`].
 pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
@@ -129,14 +133,14 @@ pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
     let read = file
         .read_at(&mut begin, 0)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Kind::of(&begin[..read]).known(path)? != Kind::Plain)
+    Ok(Format::of(&begin[..read]).supported(path)? != Format::Plain)
 }
 
 /// Writes the decoded snapshot of a stored file. After an error, the caller must not use the
 /// written bytes.
 ///
 /// # Errors
-/// Returns [`Locked`] if a key is missing or wrong.
+/// Returns [`NoMatchingKey`] if a key is missing or wrong.
 pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut plain = open(path, BufReader::with_capacity(PIECE, file), identity)?;
@@ -164,14 +168,18 @@ fn open(
     identity: Option<&Path>,
 ) -> Result<Box<dyn Read>> {
     let opened: Box<dyn Read> =
-        match Kind::of(stored.fill_buf().map_err(|error| damaged(path, error))?).known(path)? {
-            Kind::Age => Box::new(unlocked(path, stored, identity)?),
+        match Format::of(stored.fill_buf().map_err(|error| damaged(path, error))?)
+            .supported(path)?
+        {
+            Format::Age => Box::new(unlocked(path, stored, identity)?),
             _ => Box::new(stored),
         };
     let mut opened = BufReader::with_capacity(PIECE, opened);
     Ok(
-        match Kind::of(opened.fill_buf().map_err(|error| damaged(path, error))?).known(path)? {
-            Kind::Zstd => {
+        match Format::of(opened.fill_buf().map_err(|error| damaged(path, error))?)
+            .supported(path)?
+        {
+            Format::Zstd => {
                 let mut larger = zstd::Decoder::with_buffer(opened)?;
                 larger.window_log_max(WINDOW)?;
                 Box::new(larger)
@@ -185,16 +193,17 @@ fn unlocked<R: BufRead>(path: &Path, stored: R, identity: Option<&Path>) -> Resu
     let shown = path.display();
     let Some(identity) = identity else {
         let why = format!("{shown} is encrypted: pass the file with the secret key as --identity");
-        return Err(Locked(ReasonId::SnapshotLocked.because(why)).into());
+        return Err(NoMatchingKey(ReasonId::SnapshotLocked.because(why)).into());
     };
-    let identities = Identities::read(identity).map_err(|error| Locked(reason_of(&error)))?;
+    let identities =
+        Identities::read(identity).map_err(|error| NoMatchingKey(reason_of(&error)))?;
     Decryptor::begin(stored, &identities).map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => {
             let why = format!(
                 "{} does not decrypt {shown}: {error}. Pass a different file as --identity",
                 identity.display()
             );
-            Locked(ReasonId::SnapshotLocked.because(why)).into()
+            NoMatchingKey(ReasonId::SnapshotLocked.because(why)).into()
         }
         _ => damaged(path, error),
     })

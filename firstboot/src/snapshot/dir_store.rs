@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::listed::{ListedSnapshot, is_snapshot};
 use super::manifest::{self, Manifest};
-use crate::files::{self, About, Dir, Kind};
+use crate::files::{self, Dir, FileAttributes, Kind};
 
 /// A folder of snapshots.
 #[derive(Debug, Clone)]
@@ -16,12 +16,12 @@ pub(super) struct DirStore(pub(super) PathBuf);
 
 impl DirStore {
     pub(super) fn list(&self) -> Result<Vec<ListedSnapshot>> {
-        let listed = || -> io::Result<Vec<(OsString, About)>> {
+        let listed = || -> io::Result<Vec<(OsString, FileAttributes)>> {
             let folder = Dir::open(&self.0)?;
             let mut listed = Vec::new();
             for name in folder.names()? {
                 // Skip a file that another process has deleted since the listing.
-                listed.extend(folder.look(&name)?.map(|about| (name, about)));
+                listed.extend(folder.look(&name)?.map(|attributes| (name, attributes)));
             }
             Ok(listed)
         };
@@ -30,11 +30,11 @@ impl DirStore {
             other => other.with_context(|| format!("cannot list {}", self.0.display()))?,
         };
         let mut found = Vec::new();
-        for (name, about) in listed {
+        for (name, attributes) in listed {
             let Ok(name) = name.into_string() else {
                 continue;
             };
-            if is_snapshot(&name) && about.kind == Kind::File {
+            if is_snapshot(&name) && attributes.kind == Kind::File {
                 let manifest =
                     files::read_bounded(&manifest_path(&self.0.join(&name)), manifest::LIMIT).ok();
                 let manifest = manifest.and_then(|content| Manifest::parse(&content));
@@ -43,7 +43,7 @@ impl DirStore {
                 let manifest = manifest.filter(|manifest| manifest.file == name);
                 found.push(ListedSnapshot {
                     name,
-                    size: about.size,
+                    size: attributes.size,
                     manifest,
                 });
             }

@@ -14,7 +14,7 @@ const LEVEL: i32 = 1;
 
 /// The properties of a stored file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(super) struct StoredFile {
     pub(super) sha256: Sha256,
     pub(super) size: u64,
 }
@@ -22,7 +22,7 @@ pub(super) struct Stored {
 /// A destination for bytes.
 pub(super) trait Sink: Write + Send {
     /// Ends the stream. Returns the stored file, if it differs from the bytes that were written.
-    fn finish(self: Box<Self>) -> io::Result<Option<Stored>>;
+    fn finish(self: Box<Self>) -> io::Result<Option<StoredFile>>;
 }
 
 /// The encoding of a snapshot.
@@ -93,13 +93,13 @@ pub(super) fn stem(name: &str) -> Option<&str> {
 }
 
 impl Sink for Encryptor<Box<dyn Sink>> {
-    fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+    fn finish(self: Box<Self>) -> io::Result<Option<StoredFile>> {
         Self::finish(*self)?.finish()
     }
 }
 
 impl Sink for zstd::Encoder<'static, Box<dyn Sink>> {
-    fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+    fn finish(self: Box<Self>) -> io::Result<Option<StoredFile>> {
         Self::finish(*self)?.finish()
     }
 }
@@ -125,9 +125,9 @@ impl Write for Digested {
 }
 
 impl Sink for Digested {
-    fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+    fn finish(self: Box<Self>) -> io::Result<Option<StoredFile>> {
         self.to.finish()?;
-        Ok(Some(Stored {
+        Ok(Some(StoredFile {
             sha256: finished(self.hash),
             size: self.size,
         }))

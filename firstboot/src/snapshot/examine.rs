@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::dir_store::manifest_path;
 use super::encode::finished;
 use super::manifest::{self, Manifest};
-use super::schema::{Contents, Reader};
+use super::schema::{DatabaseContents, Reader};
 use crate::exit::{failed, refused};
 use crate::files;
 use crate::reason::ReasonId;
@@ -31,7 +31,7 @@ const SECTOR: u64 = 512;
 
 /// How to treat the digest at the end of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hash {
+pub(crate) enum DigestCheck {
     /// The digest must be present and correct.
     Required,
     /// The digest may be missing or wrong. The result contains the state of the digest.
@@ -44,7 +44,7 @@ pub(crate) enum Hash {
 /// The digest at the end of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Digest {
+pub(crate) enum TrailingDigest {
     /// The digest is correct.
     Good,
     /// The digest is wrong.
@@ -61,20 +61,20 @@ pub(crate) struct VerifiedSnapshot {
     pub(crate) sha256: Sha256,
     /// The size of the whole file in bytes.
     pub(crate) size: u64,
-    pub(crate) digest: Digest,
+    pub(crate) digest: TrailingDigest,
     /// The number of pages of the database.
     pub(crate) pages: u64,
     /// The number of pages in use.
     pub(crate) used: u64,
     pub(crate) page_size: u32,
     #[serde(flatten)]
-    pub(crate) contents: Contents,
+    pub(crate) contents: DatabaseContents,
 }
 
 impl std::ops::Deref for VerifiedSnapshot {
-    type Target = Contents;
+    type Target = DatabaseContents;
 
-    fn deref(&self) -> &Contents {
+    fn deref(&self) -> &DatabaseContents {
         &self.contents
     }
 }
@@ -145,7 +145,7 @@ impl CheckResult {
 /// # Errors
 /// Returns a refusal with the first fault if the snapshot is damaged. Fails if the snapshot cannot
 /// be read.
-pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
+pub(crate) fn verify(path: &Path, hash: DigestCheck) -> Result<VerifiedSnapshot> {
     at_rest(path)?;
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut examined = examine(&file, hash, &mut |_| ())
@@ -172,13 +172,13 @@ pub(super) fn at_rest(path: &Path) -> Result<()> {
 /// A second thread computes the digest at the same time.
 pub(crate) fn examine(
     file: &File,
-    hash: Hash,
+    hash: DigestCheck,
     progress: &mut dyn FnMut(u64),
 ) -> Result<CheckResult> {
     let size = file.metadata()?.len();
     let trailer = size % SECTOR == TRAILER;
     let pages = if trailer { size - TRAILER } else { size };
-    let form = if trailer {
+    let file_kind = if trailer {
         FileKind::Snapshot
     } else {
         FileKind::Live
@@ -187,11 +187,11 @@ pub(crate) fn examine(
     let mut reader = Reader::new(progress);
     let (report, digests) = thread::scope(|scope| {
         let digests = || match hash {
-            Hash::Known(whole) => Ok(Some(Digests { whole, right: true })),
+            DigestCheck::Known(whole) => Ok(Some(Digests { whole, right: true })),
             _ => hashed.then(|| Digests::of(file, pages, size)).transpose(),
         };
         let digests = scope.spawn(digests);
-        let report = bolt::check(file, pages, form, &mut reader)?;
+        let report = bolt::check(file, pages, file_kind, &mut reader)?;
         let digests = digests
             .join()
             .map_err(|_| anyhow!("a bug: the thread that computes the digest panicked"))??;
@@ -204,15 +204,15 @@ pub(crate) fn examine(
         reader.finish(&mut Faults::default())
     };
     let digest = match (trailer, &digests) {
-        (false, _) | (true, None) => Digest::Absent,
-        (true, Some(Digests { right: true, .. })) => Digest::Good,
-        (true, Some(_)) => Digest::Wrong,
+        (false, _) | (true, None) => TrailingDigest::Absent,
+        (true, Some(Digests { right: true, .. })) => TrailingDigest::Good,
+        (true, Some(_)) => TrailingDigest::Wrong,
     };
-    if hash != Hash::Optional && hashed {
+    if hash != DigestCheck::Optional && hashed {
         match digest {
-            Digest::Good => {}
-            Digest::Wrong => faults.add(None, pages, "the SHA-256 of all bytes before it", "a different digest"),
-            Digest::Absent => faults.add(
+            TrailingDigest::Good => {}
+            TrailingDigest::Wrong => faults.add(None, pages, "the SHA-256 of all bytes before it", "a different digest"),
+            TrailingDigest::Absent => faults.add(
                 None,
                 size,
                 "a SHA-256 after the last page (use --skip-hash-check if the file was copied from member/snap/db)",

@@ -1,7 +1,7 @@
 //! `firstboot snapshot list`: lists the snapshots in a folder or bucket.
 
 use anyhow::Result;
-use members::moment::{now, span};
+use members::timestamp::{duration, now};
 use recipes::backup::Destination;
 use serde::Serialize;
 
@@ -78,7 +78,7 @@ fn table(found: &[ListedSnapshot], now: u64) -> String {
             found.name.clone(),
             manifest.map_or_else(
                 || "-".to_owned(),
-                |manifest| span(now.saturating_sub(manifest.time)),
+                |manifest| duration(now.saturating_sub(manifest.time)),
             ),
             found.size.to_string(),
             manifest.map_or_else(

@@ -1,7 +1,7 @@
 //! Defines the manifest of a snapshot: a JSON file that describes the snapshot's contents, its
 //! origin and its checks.
 
-use members::moment::stamp;
+use members::timestamp::rfc3339;
 use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
@@ -104,7 +104,7 @@ impl Manifest {
 pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> String {
     format!(
         "{}-{cluster}-{host}-r{revision}.db",
-        stamp(time).replace(['-', ':'], "")
+        rfc3339(time).replace(['-', ':'], "")
     )
 }
 
@@ -134,7 +134,7 @@ pub(crate) mod tests {
             endpoint: "https://127.0.0.1:2379".into(),
             etcd_version: "3.5.1".into(),
             storage_version: None,
-            taken_at: stamp(time),
+            taken_at: rfc3339(time),
             time,
             host: "etcd-1".into(),
             checked: vec!["pages".into()],

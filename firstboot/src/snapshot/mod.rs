@@ -2,14 +2,13 @@
 //! final name is complete and has been checked.
 //!
 //! `command` chooses a member (`source`, `choose`) and compares its data with the data of the other
-//! members (`agreement`). `take` receives the snapshot (`receive`) and checks its pages
+//! members (`member_comparison`). `take` receives the snapshot (`receive`) and checks its pages
 //! (`examine`). Only then does the snapshot get its name (`target`) and its `manifest`. A `store`
 //! is a folder (`dir_store`) or a `bucket`; `list` and `prune` read it. `scheduled` ensures that
 //! the members take one snapshot for each slot of the schedule. `encode` compresses a snapshot and
 //! encrypts it with `age`; `decode` decrypts and decompresses it.
 
 mod age;
-mod agreement;
 mod background_sync;
 mod bucket;
 mod choose;
@@ -23,6 +22,7 @@ pub(crate) mod examine;
 pub(crate) mod list;
 mod listed;
 pub(crate) mod manifest;
+mod member_comparison;
 mod prune;
 mod receive;
 pub(crate) mod remote;

@@ -12,7 +12,7 @@ use recipes::Sha256;
 use ring::digest;
 use tokio::sync::mpsc;
 
-use super::encode::{Sink, Stored, finished};
+use super::encode::{Sink, StoredFile, finished};
 use crate::etcd::{Client, SnapshotResponse};
 use crate::exit::{ExitError, failed, not_ready};
 use crate::reason::ReasonId;
@@ -32,17 +32,17 @@ const SECTOR: u64 = 512;
 
 /// A received snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Received {
+pub(super) struct ReceivedSnapshot {
     /// The digest of all bytes, including etcd's digest at the end.
     pub(super) sha256: Sha256,
     pub(super) size: u64,
     pub(super) storage_version: Option<String>,
 }
 
-impl Received {
+impl ReceivedSnapshot {
     /// Returns the stored file, if it is neither compressed nor encrypted.
-    pub(super) fn as_it_came(&self) -> Stored {
-        Stored {
+    pub(super) fn as_it_came(&self) -> StoredFile {
+        StoredFile {
             sha256: self.sha256,
             size: self.size,
         }
@@ -122,7 +122,7 @@ pub(super) async fn receive(
     client: &Client,
     sink: Box<dyn Sink>,
     announced: impl FnOnce(u64) -> Result<()>,
-) -> Result<Received> {
+) -> Result<ReceivedSnapshot> {
     let (pieces, incoming) = mpsc::channel(QUEUE);
     let writer = tokio::task::spawn_blocking(move || write(sink, incoming));
     let stream = async move {
@@ -165,7 +165,7 @@ pub(super) async fn receive(
     let written = written?;
     count.end().map_err(interrupted)?;
     let sha256 = written.ok_or_else(|| anyhow!("the writer ended without a digest"))?;
-    Ok(Received {
+    Ok(ReceivedSnapshot {
         sha256,
         size: count.received + 32,
         storage_version,

@@ -17,7 +17,7 @@ use crate::reason::ReasonId;
 
 /// The location of the snapshot.
 #[derive(Debug)]
-pub(crate) enum Remote {
+pub(crate) enum RemoteSnapshot {
     /// An object in a store, which is accessed with the settings of the recipe and the keys of this
     /// node.
     Object { bucket: Bucket, name: String },
@@ -25,7 +25,7 @@ pub(crate) enum Remote {
     Page { http: Client, url: Url },
 }
 
-impl Remote {
+impl RemoteSnapshot {
     /// Parses a URL. Returns `None` for a string that is not a URL.
     pub(crate) fn of(text: &str, backup: Option<&Backup>) -> Result<Option<Self>> {
         let no = |why: String| refused(ReasonId::RestoreSource.because(why));
@@ -135,7 +135,7 @@ impl Remote {
     }
 }
 
-impl std::fmt::Display for Remote {
+impl std::fmt::Display for RemoteSnapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Object { bucket, name } => write!(f, "{bucket}{name}"),

@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 use members::keys::{NEWEST_SNAPSHOT, SnapshotRecord};
-use members::moment::{now, stamp};
+use members::timestamp::{now, rfc3339};
 use recipes::{ClusterDocument, Label, Sha256};
 
-use super::agreement::Agreement;
 use super::manifest::Manifest;
+use super::member_comparison::MemberComparison;
 use super::prune::prune;
 use super::source::Endpoint;
 use super::store::Store;
-use super::take::{describe, judge, take};
+use super::take::{describe, take, warn_of_differences};
 use super::target::Target;
 use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::exit::{Exit, not_ready, refused};
@@ -88,7 +88,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
             say(format!(
                 "{} has taken the snapshot of {}: {}",
                 record.host,
-                stamp(slot),
+                rfc3339(slot),
                 record.file
             ));
             return Ok(exit);
@@ -96,9 +96,9 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         if let Some(claim) = LeaseLock::get(&source.client, CLAIM, host(), &[]).await? {
             let work = async {
                 // If this member's data differs, another member must take the snapshot.
-                let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
-                let exit = judge(&agreement, &source, false)?;
-                let done = take_and_record(&cluster, &target, &source, &agreement, slot).await?;
+                let comparison = MemberComparison::ask(&cluster, &credentials, any_size).await;
+                let exit = warn_of_differences(&comparison, &source, false)?;
+                let done = take_and_record(&cluster, &target, &source, &comparison, slot).await?;
                 Ok::<_, anyhow::Error>((done, exit))
             };
             let done = claim.hold(work).await;
@@ -114,7 +114,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
     }
     Err(not_ready(ReasonId::SnapshotOverdue.because(format!(
         "no member took the snapshot of {} before the next snapshot was due",
-        stamp(slot)
+        rfc3339(slot)
     ))))
 }
 
@@ -125,7 +125,7 @@ async fn wait_turn(rank: usize, first: &Label, slot: u64, spread: Duration) {
     if rank > 0 {
         say(format!(
             "{1} is first in the order for the snapshot of {0}; checking again in {2} s",
-            stamp(slot),
+            rfc3339(slot),
             first,
             turn.as_secs()
         ));
@@ -147,9 +147,9 @@ async fn take_alone(
     say(format!(
         "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
     ));
-    let agreement = Agreement::ask(cluster, credentials, any_size).await;
-    let exit = judge(&agreement, source, false)?;
-    let manifest = take(cluster, target, source, &agreement).await?;
+    let comparison = MemberComparison::ask(cluster, credentials, any_size).await;
+    let exit = warn_of_differences(&comparison, source, false)?;
+    let manifest = take(cluster, target, source, &comparison).await?;
     say(describe(&target.place, &manifest));
 
     Ok(exit)
@@ -160,7 +160,7 @@ async fn take_and_record(
     cluster: &recipes::ClusterDocument,
     target: &Target,
     source: &Endpoint,
-    agreement: &Agreement,
+    comparison: &MemberComparison,
     slot: u64,
 ) -> Result<bool> {
     // Another member may have finished its snapshot between the last check and the claim.
@@ -171,7 +171,7 @@ async fn take_and_record(
     {
         return Ok(false);
     }
-    let manifest = take(cluster, target, source, agreement).await?;
+    let manifest = take(cluster, target, source, comparison).await?;
     say(describe(&target.place, &manifest));
     record(&source.client, &record_of(slot, &target.place, &manifest)).await?;
     Ok(true)

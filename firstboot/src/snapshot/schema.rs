@@ -41,7 +41,7 @@ const MEMBERS: usize = 1000;
 /// The contents of a database, counted during the check.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Contents {
+pub(crate) struct DatabaseContents {
     /// The revision of a member that starts from this database.
     pub(crate) revision: i64,
     /// The revision up to which the history was compacted, or 0 if it was not compacted.
@@ -78,7 +78,7 @@ pub(crate) struct Contents {
     pub(crate) compacting: bool,
 }
 
-impl Contents {
+impl DatabaseContents {
     /// Returns why an etcd of this version does not start from these contents, or `None` if it
     /// starts.
     ///
@@ -86,7 +86,7 @@ impl Contents {
     /// the data of a cluster that is being downgraded to a different minor version. All other
     /// combinations start. Each minor version was tested with the data of every other minor
     /// version.
-    pub(crate) fn objection_of(&self, etcd: EtcdVersion) -> Option<String> {
+    pub(crate) fn version_obstacle(&self, etcd: EtcdVersion) -> Option<String> {
         let minor = |version: &Option<String>| cluster::minor(version.as_deref()?.as_bytes());
         if etcd.minor == 5
             && let Some(target) = minor(&self.downgrade).filter(|target| *target != 5)
@@ -115,7 +115,7 @@ impl Contents {
 
 /// Reads and checks all entries of a database.
 pub(crate) struct Reader<'a> {
-    contents: Contents,
+    contents: DatabaseContents,
     /// Whether each of [`BUCKETS`] exists.
     seen: [bool; BUCKETS.len()],
     auth: Auth,
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
     /// Creates a reader that reports the number of checked bytes.
     pub(crate) fn new(progress: &'a mut dyn FnMut(u64)) -> Self {
         Self {
-            contents: Contents::default(),
+            contents: DatabaseContents::default(),
             seen: [false; BUCKETS.len()],
             auth: Auth::default(),
             cluster: Cluster::default(),
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the contents, once all entries have been checked.
-    pub(crate) fn finish(mut self, faults: &mut Faults) -> Contents {
+    pub(crate) fn finish(mut self, faults: &mut Faults) -> DatabaseContents {
         for (name, _) in BUCKETS
             .iter()
             .zip(self.seen)
@@ -157,8 +157,8 @@ impl<'a> Reader<'a> {
         self.history.check(compacted, faults);
         self.auth.finish(faults);
         for expected in [
-            self.meta.objection(self.history.newest()),
-            self.versions_objection(),
+            self.meta.fault(self.history.newest()),
+            self.versions_fault(),
         ]
         .into_iter()
         .flatten()
@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
     /// there is one. Since 3.6, etcd migrates the storage as soon as the cluster version changes
     /// (etcdserver/version/monitor.go). etcd 3.6 does not start if either version is higher than
     /// its own.
-    fn versions_objection(&self) -> Option<&'static str> {
+    fn versions_fault(&self) -> Option<&'static str> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
         let differ =
             cluster.is_some() && self.meta.storage != cluster && self.cluster.downgrade.is_none();
@@ -206,7 +206,7 @@ impl<'a> Reader<'a> {
         }
         let record =
             Record::parse(entry.value).ok_or("a key with its value, as etcd encodes it")?;
-        record.objection(revision).map_or(Ok(()), Err)
+        record.fault(revision).map_or(Ok(()), Err)
     }
 
     fn member(&mut self, entry: &Entry<'_>) -> Result<(), &'static str> {
@@ -219,12 +219,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the fault in an entry, if it has one, as a description of the expected content.
-    fn objection(&mut self, entry: &Entry<'_>) -> Option<&'static str> {
+    fn entry_fault(&mut self, entry: &Entry<'_>) -> Option<&'static str> {
         let Entry { key, value, .. } = *entry;
         let count = match entry.bucket.name {
             b"key" => return self.revision(entry).err(),
             b"members" => return self.member(entry).err(),
-            b"members_removed" => return cluster::removed_objection(key, value),
+            b"members_removed" => return cluster::removed_fault(key, value),
             b"meta" => return self.meta.setting(key, value),
             b"cluster" => return self.cluster.setting(key, value),
             b"auth" => return self.auth.setting(key, value),
@@ -238,8 +238,8 @@ impl<'a> Reader<'a> {
         match entry.bucket.name {
             b"authUsers" => self.auth.user(key, value),
             b"authRoles" => self.auth.role(key, value),
-            b"alarm" => lease::alarm_objection(key, value),
-            _ => lease::objection(key, value),
+            b"alarm" => lease::alarm_fault(key, value),
+            _ => lease::lease_fault(key, value),
         }
     }
 }
@@ -268,13 +268,13 @@ impl Visitor for Reader<'_> {
     }
 
     fn entry(&mut self, entry: &Entry<'_>, faults: &mut Faults) {
-        let objection = if entry.bucket.parent.is_some() {
+        let fault = if entry.bucket.parent.is_some() {
             Some("no bucket within a bucket")
         } else {
             self.contents.keys += 1;
-            self.objection(entry)
+            self.entry_fault(entry)
         };
-        if let Some(expected) = objection {
+        if let Some(expected) = fault {
             note(entry, expected, faults);
         }
     }

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::encode::{Sink, Stored};
+use super::encode::{Sink, StoredFile};
 
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 128 << 10;
@@ -57,14 +57,14 @@ impl Write for SpoolWriter {
 }
 
 impl Sink for SpoolWriter {
-    fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+    fn finish(self: Box<Self>) -> io::Result<Option<StoredFile>> {
         Ok(None)
     }
 }
 
 impl SpoolReader {
     /// Copies all bytes until the writer is dropped. Blocks the calling thread.
-    pub(super) fn copy(mut self, mut sink: Box<dyn Sink>) -> io::Result<Option<Stored>> {
+    pub(super) fn copy(mut self, mut sink: Box<dyn Sink>) -> io::Result<Option<StoredFile>> {
         let mut chunk = vec![0; CHUNK];
         let mut at = 0;
         while Handle::current().block_on(self.length.changed()).is_ok() {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     impl Sink for ProgressWriter {
-        fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+        fn finish(self: Box<Self>) -> io::Result<Option<StoredFile>> {
             Ok(None)
         }
     }

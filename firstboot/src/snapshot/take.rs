@@ -6,13 +6,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow};
 use recipes::ClusterDocument;
 
-use super::agreement::Agreement;
 use super::background_sync::SyncedWriter;
 use super::bucket::Bucket;
-use super::encode::{Encoding, Sink, Stored};
-use super::examine::{self, Hash, VerifiedSnapshot};
+use super::encode::{Encoding, Sink, StoredFile};
+use super::examine::{self, DigestCheck, VerifiedSnapshot};
 use super::manifest::{Manifest, Plain, Snapshot};
-use super::receive::{Received, check_room, receive};
+use super::member_comparison::MemberComparison;
+use super::receive::{ReceivedSnapshot, check_room, receive};
 use super::source::Endpoint;
 use super::spool_tee::follow;
 use super::store::Store;
@@ -23,7 +23,7 @@ use crate::files::partial_file::PartialFile;
 use crate::machine::host;
 use crate::paths;
 use crate::reason::ReasonId;
-use members::moment::{now, stamp};
+use members::timestamp::{now, rfc3339};
 
 /// Warns if a member's data differs from the data of the other members, or if the data was not
 /// compared. Returns the exit code of the command.
@@ -31,14 +31,18 @@ use members::moment::{now, stamp};
 /// # Errors
 /// Returns a refusal if a majority of the members has different data, unless the operator `named`
 /// this member.
-pub(super) fn judge(agreement: &Agreement, source: &Endpoint, named: bool) -> Result<Option<Exit>> {
-    if let Some(why) = agreement.unknown() {
+pub(super) fn warn_of_differences(
+    comparison: &MemberComparison,
+    source: &Endpoint,
+    named: bool,
+) -> Result<Option<Exit>> {
+    if let Some(why) = comparison.unknown() {
         eprintln!("firstboot: the members' data was not compared: {why}");
     }
-    let Some(why) = agreement.apart(source) else {
+    let Some(why) = comparison.apart(source) else {
         return Ok(None);
     };
-    if agreement.has_majority() && !named {
+    if comparison.has_majority() && !named {
         return Err(refused(why.map(|why| {
             format!("{why}. Take the snapshot from another member with --from-any")
         })));
@@ -71,7 +75,7 @@ pub(super) async fn take(
     cluster: &ClusterDocument,
     target: &Target,
     source: &Endpoint,
-    agreement: &Agreement,
+    comparison: &MemberComparison,
 ) -> Result<Manifest> {
     let time = now();
     let revision = source.status.header.map_or(0, |header| header.revision);
@@ -80,7 +84,7 @@ pub(super) async fn take(
     let about = SnapshotContext {
         cluster,
         source,
-        agreement,
+        comparison,
         time,
         name: &name,
         encoding,
@@ -158,7 +162,7 @@ async fn by_spool(
     about: &SnapshotContext<'_>,
     sink: Box<dyn Sink>,
     also: Option<&Path>,
-) -> Result<(Received, VerifiedSnapshot, Stored)> {
+) -> Result<(ReceivedSnapshot, VerifiedSnapshot, StoredFile)> {
     let spool = target::spool()?;
     let (spooled, follower) = follow(&spool).context("cannot duplicate a file descriptor")?;
     let sink = about.encoding.wrap(sink)?;
@@ -189,10 +193,10 @@ async fn by_spool(
 /// consistent database if a page is lost.
 async fn walked(
     file: File,
-    received: &Received,
+    received: &ReceivedSnapshot,
     about: &SnapshotContext<'_>,
 ) -> Result<VerifiedSnapshot> {
-    let hash = Hash::Known(received.sha256);
+    let hash = DigestCheck::Known(received.sha256);
     let examined =
         tokio::task::spawn_blocking(move || examine::examine(&file, hash, &mut |_| ())).await;
     let examined =
@@ -215,7 +219,7 @@ async fn walked(
 struct SnapshotContext<'a> {
     cluster: &'a ClusterDocument,
     source: &'a Endpoint,
-    agreement: &'a Agreement,
+    comparison: &'a MemberComparison,
     time: u64,
     name: &'a str,
     encoding: Encoding<'a>,
@@ -224,8 +228,8 @@ struct SnapshotContext<'a> {
 impl SnapshotContext<'_> {
     fn manifest(
         &self,
-        received: &Received,
-        stored: Stored,
+        received: &ReceivedSnapshot,
+        stored: StoredFile,
         verified: VerifiedSnapshot,
         how: &str,
     ) -> Manifest {
@@ -238,8 +242,8 @@ impl SnapshotContext<'_> {
         if how != "pages" {
             checked.push(how.to_owned());
         }
-        checked.extend(self.agreement.checked().map(str::to_owned));
-        let Stored { sha256, size } = stored;
+        checked.extend(self.comparison.checked().map(str::to_owned));
+        let StoredFile { sha256, size } = stored;
         let plain = (stored != received.as_it_came()).then_some(Plain {
             sha256: received.sha256,
             size: received.size,
@@ -265,7 +269,7 @@ impl SnapshotContext<'_> {
                 .contents
                 .storage_version
                 .or_else(|| received.storage_version.clone()),
-            taken_at: stamp(self.time),
+            taken_at: rfc3339(self.time),
             time: self.time,
             host: host(),
             checked,

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::bucket::{Bucket, Parts};
 use super::cleanup;
-use super::encode::{Sink, Stored};
+use super::encode::{Sink, StoredFile};
 
 /// The minimum size of a part in S3. S3's limit of 10,000 parts then allows 48 GiB.
 const PART: usize = 5 << 20;
@@ -116,7 +116,7 @@ impl Write for UploadWriter {
 }
 
 impl Sink for UploadWriter {
-    fn finish(mut self: Box<Self>) -> io::Result<Option<Stored>> {
+    fn finish(mut self: Box<Self>) -> io::Result<Option<StoredFile>> {
         self.send().map(|()| None)
     }
 }

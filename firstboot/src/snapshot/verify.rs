@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::decode::{Locked, decode, is_encoded};
-use super::examine::{CheckResult, Digest, Hash, VerifiedSnapshot, at_rest, examine};
-use super::schema::Contents;
+use super::decode::{NoMatchingKey, decode, is_encoded};
+use super::examine::{
+    CheckResult, DigestCheck, TrailingDigest, VerifiedSnapshot, at_rest, examine,
+};
+use super::schema::DatabaseContents;
 use super::trial_start::{self, TrialReport};
 use crate::exit::{Exit, failed, reason_of};
 use crate::files::{self, partial_file::PartialFile};
@@ -67,9 +69,9 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
 /// Examines the snapshot, and with `--boot` starts an etcd from it.
 fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)> {
     let hash = if options.skip_hash_check {
-        Hash::Optional
+        DigestCheck::Optional
     } else {
-        Hash::Required
+        DigestCheck::Required
     };
     let path = &options.path;
     let beside = path
@@ -87,7 +89,7 @@ fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)
             .try_clone()
             .context("cannot duplicate a file descriptor")?;
         decode(path, options.identity.as_deref(), &file).map_err(|error| {
-            match error.downcast::<Locked>() {
+            match error.downcast::<NoMatchingKey>() {
                 Ok(locked) => failed(locked.0),
                 Err(error) => error,
             }
@@ -180,7 +182,7 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
 
 /// Returns the contents of the snapshot, by name.
 fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
-    let Contents {
+    let DatabaseContents {
         revision,
         compacted,
         keys,
@@ -197,9 +199,9 @@ fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
         .map(|member| format!("{} ({:x})", member.name, member.id))
         .collect();
     let digest = match verified.digest {
-        Digest::Good => "correct",
-        Digest::Wrong => "WRONG",
-        Digest::Absent => "absent",
+        TrailingDigest::Good => "correct",
+        TrailingDigest::Wrong => "WRONG",
+        TrailingDigest::Absent => "absent",
     };
     let auth = match (verified.auth_enabled, verified.users) {
         (true, _) => "on",

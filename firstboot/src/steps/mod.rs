@@ -12,7 +12,9 @@ use std::path::Path;
 use anyhow::Result;
 use recipes::NodeDocument;
 #[cfg(test)]
-pub(crate) use tls::tests::{issued, issued_for, issued_in, issued_until};
+pub(crate) use tls::tests::{
+    test_certificates, test_identity, test_identity_from, test_identity_until,
+};
 
 use crate::change::{self, Change, folder};
 use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
@@ -22,7 +24,7 @@ use crate::paths;
 /// Returns the changes that `run` makes before it configures etcd, in order. `run` assigns the
 /// address before these changes, because the address shows whether this is the right machine.
 pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
-    tls::check(identity, &identity.issued)?;
+    tls::check(identity, &identity.document_tls)?;
     let mut changes = Vec::new();
     changes.extend(host::name(identity)?);
     changes.extend(host::hosts(identity)?);

@@ -13,7 +13,7 @@ use crate::system_command::run;
 
 /// Stops and disables the units whose files the replacement will remove. The caller must call this
 /// function before the replacement.
-pub(super) fn before(changes: &[FileChange], say: &mut impl FnMut(String)) {
+pub(super) fn stop_removed_units(changes: &[FileChange], say: &mut impl FnMut(String)) {
     for effect in effects(changes) {
         if let Effect::RemoveUnit(name) = effect {
             attempt(say, &["stop", &name]);
@@ -23,7 +23,7 @@ pub(super) fn before(changes: &[FileChange], say: &mut impl FnMut(String)) {
 }
 
 /// Sets the SELinux labels of the files, and applies every effect.
-pub(super) fn after(
+pub(super) fn apply_effects(
     changes: &[FileChange],
     present: Vec<PathBuf>,
     say: &mut impl FnMut(String),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use recipes::update::Reboot;
-use recipes::{EtcdVersion, ImageStamp, ReleaseDocument};
+use recipes::{EtcdVersion, ImageFileList, ReleaseDocument};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
@@ -55,8 +55,8 @@ struct Shown {
     lines: Vec<String>,
 }
 
-/// Returns the stamp of this node's image.
-pub(super) fn own_stamp() -> Result<ImageStamp> {
+/// Returns the file list of this node's image.
+pub(super) fn own_file_list() -> Result<ImageFileList> {
     Ok(serde_json::from_slice(&files::read(paths::IMAGE)?)?)
 }
 
@@ -67,7 +67,7 @@ pub(super) fn report(
     rule: Reboot,
     own: EtcdVersion,
 ) -> Result<Report> {
-    let changes = changes(&own_stamp()?, &staged.stamp);
+    let changes = changes(&own_file_list()?, &staged.file_list);
     let all = effects(&changes);
     let files = changes
         .iter()

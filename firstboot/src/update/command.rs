@@ -4,14 +4,14 @@ use anyhow::{Context as _, Result};
 use recipes::{Label, ReleaseDocument};
 use serde::Serialize;
 
-use super::cluster::{self, Agreed};
-use super::document::{self, Newer};
+use super::check_release::{ReleaseCheck, check_release};
+use super::document::{self, NewerDocument};
 use super::follow::follow;
-use super::judge_release::{ReleaseVerdict, judge};
 use super::order::begin;
 use super::source::Source;
 use super::state::{LastCheck, OrderOutcome, UpdateOrder, UpdateState, Updated};
 use super::this_node::ThisNode;
+use super::update_keys::{self, UpdateKeys};
 use super::{check, reinstall, scheduled, stage, worker};
 use crate::etcd::{Client, installed_credentials};
 use crate::exit::{Exit, not_ready, refused};
@@ -20,8 +20,8 @@ use crate::machine::host;
 use crate::output::{say, show, show_json};
 use crate::reason::ReasonId;
 use crate::{paths, systemd};
-use members::keys::Halt;
-use members::moment::now;
+use members::keys::UpdateHalt;
+use members::timestamp::now;
 
 /// The command line of `firstboot update`.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
@@ -102,17 +102,17 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         return scheduled::run();
     }
     if let Some(why) = &options.halt {
-        let halt = Halt {
+        let halt = UpdateHalt {
             why: why.clone(),
             node: host(),
             since: now(),
         };
-        ask(async |client| cluster::halt(&client, &halt).await)?;
+        ask(async |client| update_keys::halt(&client, &halt).await)?;
         say("from now on, no node begins an update. `firstboot update --resume` ends the halt");
         return Ok(None);
     }
     if options.resume {
-        ask(async |client| cluster::resume(&client).await)?;
+        ask(async |client| update_keys::resume(&client).await)?;
         say("nodes may begin updates again");
         return Ok(None);
     }
@@ -145,7 +145,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     }
     // A member with a different CA waits for the other members. An update of the image must not
     // wait for them, so the node adopts a document with a different CA last.
-    let (last, first): (Option<&Newer>, Option<&Newer>) = match &newer {
+    let (last, first): (Option<&NewerDocument>, Option<&NewerDocument>) = match &newer {
         Some(newer) if newer.changes_ca => (Some(newer), None),
         newer => (None, newer.as_ref()),
     };
@@ -157,7 +157,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     match look(options, &own, &source) {
         Ok(Next::Order(order)) => {
             let outcome = install(options, &own, *order, lock)?;
-            last.map_or(Ok(()), Newer::take_after_update)?;
+            last.map_or(Ok(()), NewerDocument::take_after_update)?;
             ended(options, &outcome, newer.as_ref())
         }
         Ok(Next::Current(serial)) => {
@@ -177,7 +177,7 @@ fn install(
     lock: Lock,
 ) -> Result<OrderOutcome> {
     if options.retry {
-        ask(async |client| cluster::clear_failed(&client, order.serial).await)?;
+        ask(async |client| update_keys::clear_failed(&client, order.serial).await)?;
     }
     let state = begin(own, order)?;
     // Release the lock, because the unit needs it.
@@ -187,7 +187,11 @@ fn install(
 }
 
 /// Shows the outcome of an order.
-fn ended(options: &Options, outcome: &OrderOutcome, newer: Option<&Newer>) -> Result<Option<Exit>> {
+fn ended(
+    options: &Options,
+    outcome: &OrderOutcome,
+    newer: Option<&NewerDocument>,
+) -> Result<Option<Exit>> {
     if options.json {
         answer(&JsonOutput {
             newer: true,
@@ -210,10 +214,10 @@ enum Next {
 
 /// Looks for a release. If the release is the node's own image, records its serial, which
 /// `firstboot status` shows.
-fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseVerdict)> {
+fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseCheck)> {
     let release = own.fetch(source)?;
-    let verdict = judge(&release, &own.image)?;
-    if verdict == ReleaseVerdict::Current {
+    let check = check_release(&release, &own.image)?;
+    if check == ReleaseCheck::Current {
         LastCheck {
             overlay: own.image.overlay,
             at: now(),
@@ -223,7 +227,7 @@ fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseV
         }
         .write()?;
     }
-    Ok((release, verdict))
+    Ok((release, check))
 }
 
 /// Looks for a release, and stages it if it is newer than this node's image.
@@ -233,8 +237,8 @@ fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
         return Ok(Next::Order(Box::new(order)));
     }
     let settings = own.cluster.update.clone().unwrap_or_default();
-    let (release, verdict) = release(own, source)?;
-    if verdict == ReleaseVerdict::Current {
+    let (release, check) = release(own, source)?;
+    if check == ReleaseCheck::Current {
         return Ok(Next::Current(release.serial));
     }
     stage::stage(source, &release, &own.node)?;
@@ -254,7 +258,7 @@ fn compare(
     options: &Options,
     own: &ThisNode,
     source: &Source,
-    newer: Option<&Newer>,
+    newer: Option<&NewerDocument>,
 ) -> Result<Option<Exit>> {
     let newer = newer.filter(|newer| newer.changes_something());
     let settings = own.cluster.update.clone().unwrap_or_default();
@@ -263,8 +267,8 @@ fn compare(
     if let (Some(newer), false) = (newer, options.json) {
         show(&newer.text())?;
     }
-    let (release, verdict) = looked?;
-    let report = if verdict == ReleaseVerdict::Newer {
+    let (release, check) = looked?;
+    let report = if check == ReleaseCheck::Newer {
         let staged = stage::stage(source, &release, &own.node)?;
         Some(check::report(
             &release,
@@ -293,7 +297,7 @@ fn compare(
 }
 
 /// Reports that the node has the newest image.
-fn current(options: &Options, serial: u64, newer: Option<&Newer>) -> Result<Option<Exit>> {
+fn current(options: &Options, serial: u64, newer: Option<&NewerDocument>) -> Result<Option<Exit>> {
     if options.json {
         answer(&JsonOutput {
             newer: false,
@@ -350,17 +354,17 @@ fn ask<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
 }
 
 async fn break_turn(client: &Client, node: &Label) -> Result<()> {
-    let agreed = Agreed::read(client, 0).await?;
-    match &agreed.turn.value {
+    let update_keys = UpdateKeys::read(client, 0).await?;
+    match &update_keys.turn.value {
         Some(turn) if turn.node == *node => {
-            let release = agreed.releasing(node, 0, None)?;
+            let release = update_keys.releasing(node, 0, None)?;
             let release = release.context("a bug: a turn that cannot be released")?;
             if !release.execute(client).await? {
                 return Err(not_ready("the turn changed in the meantime. Try again"));
             }
             say(format!(
                 "{node} had held the turn since {}; now no node holds it",
-                members::moment::stamp(turn.since)
+                members::timestamp::rfc3339(turn.since)
             ));
             Ok(())
         }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use recipes::NodeDocument;
-use recipes::node::Issued;
+use recipes::node::DocumentCertificate;
 use reqwest::Url;
 use serde::Serialize;
 
-use super::probation::waits_for_others;
+use super::health_check::waits_for_others;
 use super::source::Source;
 use super::state::UpdateState;
 use super::this_node::ThisNode;
@@ -19,7 +19,7 @@ use crate::files::{self, DesiredFile};
 use crate::identity::{self, Identity};
 use crate::lock::Lock;
 use crate::machine::Machine;
-use crate::metadata::{self, Found};
+use crate::metadata::{self, FoundDocument};
 use crate::operator::{self, UNIT};
 use crate::output::say;
 use crate::own_keys::OwnKeys;
@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// A verified, newer document of this node.
 #[derive(Debug)]
-pub(super) struct Newer {
+pub(super) struct NewerDocument {
     identity: Identity,
     /// The changes that the document makes on the node. The list is empty if only the serial of the
     /// document's build differs.
@@ -58,26 +58,26 @@ pub(super) struct Report<'a> {
 /// The result of the search for a newer document. A document that cannot be used does not prevent
 /// an update of the image.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum DocumentSearch {
     /// There is no newer document.
     Nothing,
-    Newer(Box<Newer>),
+    Newer(Box<NewerDocument>),
     /// The document cannot be used, or the server refuses to send a document, for this reason.
     Unusable(Reason),
 }
 
 /// Looks for a newer document.
-pub(super) fn look(own: &ThisNode, source: &Source) -> Answer {
+pub(super) fn look(own: &ThisNode, source: &Source) -> DocumentSearch {
     match search(own, source) {
-        Ok(Some(newer)) => Answer::Newer(Box::new(newer)),
-        Ok(None) => Answer::Nothing,
-        Err(error) => Answer::Unusable(reason_of(&error)),
+        Ok(Some(newer)) => DocumentSearch::Newer(Box::new(newer)),
+        Ok(None) => DocumentSearch::Nothing,
+        Err(error) => DocumentSearch::Unusable(reason_of(&error)),
     }
 }
 
-impl Answer {
+impl DocumentSearch {
     /// Returns a usable document. Logs the reason why a document cannot be used.
-    pub(super) fn usable(self) -> Option<Newer> {
+    pub(super) fn usable(self) -> Option<NewerDocument> {
         match self {
             Self::Nothing => None,
             Self::Newer(newer) => Some(*newer),
@@ -89,24 +89,24 @@ impl Answer {
     }
 }
 
-fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
+fn search(own: &ThisNode, source: &Source) -> Result<Option<NewerDocument>> {
     let machine = Machine::observe()?;
     match find(own, source, &machine)? {
-        Some(found) => judge(own, found, &machine),
+        Some(found) => verify_newer(own, found, &machine),
         None => Ok(None),
     }
 }
 
 /// Returns the document with which the server answers this node's request for certificates, if that
 /// document is newer than the accepted document.
-pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<Newer>> {
+pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<NewerDocument>> {
     let machine = Machine::observe()?;
-    judge(own, request(own, server, &machine)?, &machine)
+    verify_newer(own, request(own, server, &machine)?, &machine)
 }
 
 /// Sends a request for each of the node's key sets, until the server signs a request. An operator
 /// may not have approved the key set that needs certificates yet.
-fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<Found> {
+fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<FoundDocument> {
     let keys = OwnKeys::read()?;
     let mut failed = refused(ReasonId::DocumentOtherKey.because(keys.no_match()));
     for request in csr::requests(&keys, &own.cluster, machine)? {
@@ -120,7 +120,11 @@ fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<Found> {
 
 /// Verifies a document, and compares it with the accepted document. Returns `None` if both are the
 /// same.
-fn judge(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<Newer>> {
+fn verify_newer(
+    own: &ThisNode,
+    found: FoundDocument,
+    machine: &Machine,
+) -> Result<Option<NewerDocument>> {
     if found.envelope.payload == own.envelope().payload {
         return Ok(None);
     }
@@ -140,10 +144,10 @@ fn judge(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<Newer
     if let Some(why) = identity::outdated(&identity, own.document()) {
         return Err(refused(why));
     }
-    tls::check(&identity, &identity.issued)
+    tls::check(&identity, &identity.document_tls)
         .with_context(|| format!("the node document from {}", identity.place))?;
     let (changes, changes_ca) = changes(own.document(), &identity.node)?;
-    Ok(Some(Newer {
+    Ok(Some(NewerDocument {
         identity,
         changes,
         changes_ca,
@@ -153,7 +157,7 @@ fn judge(own: &ThisNode, found: Found, machine: &Machine) -> Result<Option<Newer
 /// Returns the document next to the release, or else the document of the recipe's metadata server.
 /// If a server signs the node's requests, asks that server, because it has the node's newest
 /// document.
-fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<Found>> {
+fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<FoundDocument>> {
     let known = own.envelope().payload_digest()?;
     let found = match source {
         Source::Folder(folder) => {
@@ -161,7 +165,7 @@ fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<Fou
                 .join("nodes")
                 .join(own.node.as_str())
                 .join("node.json");
-            Found::in_file(&path)?
+            FoundDocument::in_file(&path)?
         }
         Source::Server(_) if own.cluster.enrol.is_some() => None,
         Source::Server(url) => metadata::newer(url, machine, &known)?,
@@ -217,12 +221,12 @@ fn changes(old: &NodeDocument, new: &NodeDocument) -> Result<(Vec<String>, bool)
     Ok((changes, before != after))
 }
 
-fn until(pair: &Issued, ca: &str) -> String {
-    certificates::valid_until(pair, ca)
+fn until(pair: &DocumentCertificate, ca: &str) -> String {
+    certificates::not_after(pair, ca)
         .map_or_else(|| "an unknown time".to_owned(), certificates::date)
 }
 
-impl Newer {
+impl NewerDocument {
     /// Returns whether the document changes anything on the node.
     pub(super) fn changes_something(&self) -> bool {
         !self.changes.is_empty()
@@ -340,11 +344,11 @@ fn follow(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steps::issued_in;
+    use crate::steps::test_identity_from;
 
     #[test]
     fn a_later_build_serial_alone_changes_nothing() {
-        let old = issued_in(2025).node;
+        let old = test_identity_from(2025).node;
         let mut new = old.clone();
         assert_eq!(changes(&old, &new).unwrap(), (vec![], false));
         new.release = Some(9);
@@ -353,8 +357,8 @@ mod tests {
 
     #[test]
     fn each_change_is_listed_including_a_change_of_cas() {
-        let old = issued_in(2025).node;
-        let mut both = issued_in(2026).node;
+        let old = test_identity_from(2025).node;
+        let mut both = test_identity_from(2026).node;
         both.tls.ca.push_str(&old.tls.ca);
         let (said, changes_ca) = changes(&old, &both).unwrap();
         assert!(changes_ca);
@@ -382,7 +386,11 @@ mod tests {
 
     #[test]
     fn messages_do_not_contain_keys() {
-        let (said, _) = changes(&issued_in(2025).node, &issued_in(2026).node).unwrap();
+        let (said, _) = changes(
+            &test_identity_from(2025).node,
+            &test_identity_from(2026).node,
+        )
+        .unwrap();
         assert!(!said.join("\n").contains("PRIVATE"), "{said:?}");
     }
 }

@@ -19,7 +19,7 @@ use crate::reason::{Reason, ReasonId};
 
 /// The reports of the members.
 #[derive(Debug, Default)]
-pub(super) struct Members {
+pub(super) struct MemberReports {
     /// This node's member, if it answers a linearizable read.
     pub(super) own: Option<Peer>,
     /// The other members that answer a linearizable read.
@@ -41,7 +41,7 @@ pub(super) enum NextStep {
 
 /// Returns the reason why a node with this version of etcd may not run alongside the other members,
 /// if there is a reason. A node calls this function before it takes its turn.
-pub(super) fn objection(target: EtcdVersion, others: &[Peer]) -> Option<Reason> {
+pub(super) fn obstacle(target: EtcdVersion, others: &[Peer]) -> Option<Reason> {
     let apart = others
         .iter()
         .find_map(|peer| coexistence_obstacle(target, &peer.name, peer.version));
@@ -60,28 +60,28 @@ fn in_force(minor: u64) -> Reason {
 }
 
 /// Returns the next step towards this version.
-pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
+pub(super) fn next_step(target: EtcdVersion, members: &MemberReports) -> NextStep {
     let minor = target.minor;
     let all = || members.own.iter().chain(&members.others);
     let downgrade = all().find_map(|peer| peer.downgrade);
     if let Some(other) = downgrade.filter(|other| *other != minor) {
         return NextStep::Wait(in_force(other));
     }
-    let agreed = all().filter_map(|peer| peer.agreed).max();
-    if let Some(agreed) = agreed.filter(|agreed| *agreed > minor) {
-        return if !is_downgradable(agreed) || agreed > minor + 1 {
+    let cluster_minor = all().filter_map(|peer| peer.cluster_minor).max();
+    if let Some(cluster_minor) = cluster_minor.filter(|cluster_minor| *cluster_minor > minor) {
+        return if !is_downgradable(cluster_minor) || cluster_minor > minor + 1 {
             NextStep::Refuse(ReasonId::UpdateDowngrade.because(format!(
-                "the cluster's version is 3.{agreed}, and etcd does not downgrade it to {target}. Build an image with etcd \
-                 3.{agreed}"
+                "the cluster's version is 3.{cluster_minor}, and etcd does not downgrade it to {target}. Build an image with etcd \
+                 3.{cluster_minor}"
             )))
         } else if let Some(silent) = silent(members) {
             NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
-                "the cluster's version is 3.{agreed}, and {silent} does not answer: etcd lowers the version of the cluster \
+                "the cluster's version is 3.{cluster_minor}, and {silent} does not answer: etcd lowers the version of the cluster \
                  only while every member is running"
             )))
         } else if downgrade.is_some() {
             NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
-                "etcd lowers the version of the cluster from 3.{agreed} to 3.{minor}"
+                "etcd lowers the version of the cluster from 3.{cluster_minor} to 3.{minor}"
             )))
         } else {
             NextStep::Enable
@@ -98,13 +98,13 @@ pub(super) fn next_step(target: EtcdVersion, members: &Members) -> NextStep {
 
 /// Returns a member that reports a downgrade to this minor version, if that downgrade is in force.
 /// A downgrade to another minor version is not the downgrade that was enabled.
-pub(super) fn reports_downgrade(minor: u64, members: &Members) -> Option<&Peer> {
+pub(super) fn reports_downgrade(minor: u64, members: &MemberReports) -> Option<&Peer> {
     let mut all = members.own.iter().chain(&members.others);
     all.find(|peer| peer.downgrade == Some(minor))
 }
 
 /// Returns the name of a member that does not answer, if there is one.
-fn silent(members: &Members) -> Option<String> {
+fn silent(members: &MemberReports) -> Option<String> {
     let Some(own) = &members.own else {
         return Some("etcd on this node".to_owned());
     };
@@ -128,7 +128,7 @@ mod tests {
     }
 
     /// Returns a member of a cluster of three members.
-    fn member(id: u64, etcd: &str, agreed: u64) -> Peer {
+    fn member(id: u64, etcd: &str, cluster_minor: u64) -> Peer {
         let member = |id| Member {
             id,
             name: format!("etcd-{id}"),
@@ -142,9 +142,9 @@ mod tests {
             member_id: id,
             index: 1,
             version: version(etcd),
-            agreed: Some(agreed),
+            cluster_minor: Some(cluster_minor),
             downgrade: None,
-            storage: (version(etcd).minor >= 6).then_some(agreed),
+            storage: (version(etcd).minor >= 6).then_some(cluster_minor),
             database: 0,
             ahead: 0,
             connected: BTreeMap::new(),
@@ -152,11 +152,11 @@ mod tests {
     }
 
     /// Returns three members, the last of which is this node's member.
-    fn cluster(versions: [&str; 3], agreed: u64) -> Members {
+    fn cluster(versions: [&str; 3], cluster_minor: u64) -> MemberReports {
         let [one, two, own] = versions;
-        Members {
-            own: Some(member(3, own, agreed)),
-            others: vec![member(1, one, agreed), member(2, two, agreed)],
+        MemberReports {
+            own: Some(member(3, own, cluster_minor)),
+            others: vec![member(1, one, cluster_minor), member(2, two, cluster_minor)],
         }
     }
 
@@ -170,13 +170,13 @@ mod tests {
 
     #[test]
     fn an_upgrade_requires_no_cluster_step() {
-        for (target, versions, agreed) in [
+        for (target, versions, cluster_minor) in [
             ("3.6.14", ["3.5.33"; 3], 5),
             ("3.6.14", ["3.6.14", "3.6.14", "3.5.33"], 5),
             ("3.7.1", ["3.6.14"; 3], 6),
         ] {
-            let members = cluster(versions, agreed);
-            assert_eq!(objection(version(target), &members.others), None);
+            let members = cluster(versions, cluster_minor);
+            assert_eq!(obstacle(version(target), &members.others), None);
             assert_eq!(next_step(version(target), &members), NextStep::Replace);
         }
     }
@@ -187,7 +187,7 @@ mod tests {
             ("3.6.14", "3.5.1", "runs 3.5.32 or later"),
             ("3.7.1", "3.5.33", "does not support skipping a minor"),
         ] {
-            let why = objection(version(target), &[member(1, other, 5)]).unwrap();
+            let why = obstacle(version(target), &[member(1, other, 5)]).unwrap();
             assert_eq!(why.id, Some(ReasonId::EtcdVersion));
             assert!(why.text.starts_with("etcd-1 is etcd") && why.text.contains(words));
         }
@@ -211,12 +211,12 @@ mod tests {
         }
         waits(&next_step(target, &members), "from 3.6 to 3.5");
         for peer in members.own.iter_mut().chain(&mut members.others) {
-            peer.agreed = Some(5);
+            peer.cluster_minor = Some(5);
         }
         waits(&next_step(target, &members), "storage version 3.6 to 3.5");
         members.own.as_mut().unwrap().storage = Some(5);
         assert_eq!(next_step(target, &members), NextStep::Replace);
-        assert_eq!(objection(target, &members.others), None);
+        assert_eq!(obstacle(target, &members.others), None);
     }
 
     #[test]
@@ -233,8 +233,8 @@ mod tests {
 
     #[test]
     fn a_downgrade_that_etcd_does_not_support_is_refused() {
-        for (target, runs, agreed) in [("3.4.23", "3.5.33", 5), ("3.5.33", "3.7.1", 7)] {
-            let step = next_step(version(target), &cluster([runs; 3], agreed));
+        for (target, runs, cluster_minor) in [("3.4.23", "3.5.33", 5), ("3.5.33", "3.7.1", 7)] {
+            let step = next_step(version(target), &cluster([runs; 3], cluster_minor));
             assert!(
                 matches!(&step, NextStep::Refuse(why) if why.id == Some(ReasonId::UpdateDowngrade)),
                 "{step:?}"
@@ -250,7 +250,7 @@ mod tests {
             &next_step(version("3.6.16"), &members),
             "etcdctl downgrade cancel",
         );
-        assert!(objection(version("3.6.16"), &members.others).is_some());
+        assert!(obstacle(version("3.6.16"), &members.others).is_some());
     }
     #[test]
     fn a_downgrade_to_another_minor_version_is_not_mistaken_for_the_enabled_downgrade() {

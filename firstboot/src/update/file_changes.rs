@@ -1,13 +1,13 @@
 //! Determines the files that differ between two images. The result depends only on the images'
-//! stamps.
+//! file lists.
 
 use std::collections::BTreeMap;
 
-use recipes::{ImageStamp, StampedFile};
+use recipes::{ImageFile, ImageFileList};
 use serde::{Deserialize, Serialize};
 
-/// The files of an image that the stamp does not list: the stamp itself in its two forms, and the
-/// marker of a complete installation, which contains the digest of the overlay.
+/// The files of an image that the file list does not list: the list itself in its two forms, and
+/// the marker of a complete installation, which contains the digest of the overlay.
 pub(super) const UNLISTED: [&str; 3] = [
     "etc/firstboot/image.json",
     "etc/firstboot/SHA256SUMS",
@@ -36,9 +36,9 @@ pub(super) struct FileChange {
 }
 
 /// Returns all listed files that differ, sorted by path.
-pub(super) fn changes(old: &ImageStamp, new: &ImageStamp) -> Vec<FileChange> {
-    fn by_path(stamp: &ImageStamp) -> BTreeMap<&str, &StampedFile> {
-        stamp
+pub(super) fn changes(old: &ImageFileList, new: &ImageFileList) -> Vec<FileChange> {
+    fn by_path(file_list: &ImageFileList) -> BTreeMap<&str, &ImageFile> {
+        file_list
             .files
             .iter()
             .map(|file| (file.path.as_str(), file))
@@ -63,7 +63,7 @@ pub(super) fn changes(old: &ImageStamp, new: &ImageStamp) -> Vec<FileChange> {
         .collect()
 }
 
-fn is_same(one: &StampedFile, other: &StampedFile) -> bool {
+fn is_same(one: &ImageFile, other: &ImageFile) -> bool {
     (one.sha256, one.mode, one.uid, one.gid) == (other.sha256, other.mode, other.uid, other.gid)
 }
 
@@ -73,8 +73,8 @@ mod tests {
 
     use super::*;
 
-    fn stamp(files: &[(&str, &str, u32)]) -> ImageStamp {
-        let file = |(path, content, mode): &(&str, &str, u32)| StampedFile {
+    fn file_list(files: &[(&str, &str, u32)]) -> ImageFileList {
+        let file = |(path, content, mode): &(&str, &str, u32)| ImageFile {
             path: (*path).to_owned(),
             mode: *mode,
             uid: 0,
@@ -83,20 +83,20 @@ mod tests {
             sha256: Sha256::of(content.as_bytes()),
             mutable: false,
         };
-        ImageStamp {
+        ImageFileList {
             files: files.iter().map(file).collect(),
         }
     }
 
     #[test]
     fn each_changed_file_is_listed_with_the_kind_of_its_change() {
-        let old = stamp(&[
+        let old = file_list(&[
             ("a", "1", 0o644),
             ("b", "1", 0o644),
             ("c", "1", 0o644),
             ("e", "1", 0o644),
         ]);
-        let new = stamp(&[
+        let new = file_list(&[
             ("b", "2", 0o644),
             ("c", "1", 0o600),
             ("d", "1", 0o644),

@@ -78,18 +78,18 @@ impl OrderOutcome {
     pub(super) fn exit(&self) -> Result<Option<Exit>> {
         match self.end {
             UpdateResult::Updated | UpdateResult::RolledBack => Ok(None),
-            UpdateResult::TakenBack => {
+            UpdateResult::Reverted => {
                 eprintln!(
                     "firstboot: the image {} was rolled back: {}",
                     self.serial, self.why
                 );
-                Ok(Some(Exit::TakenBack))
+                Ok(Some(Exit::Reverted))
             }
-            UpdateResult::Kept => {
+            UpdateResult::NewImageKept => {
                 eprintln!("firstboot: the image {} failed: {}", self.serial, self.why);
                 Ok(Some(Exit::Kept))
             }
-            UpdateResult::GivenUp => {
+            UpdateResult::Expired => {
                 Err(not_ready(format!("the node was not updated: {}", self.why)))
             }
             UpdateResult::Refused => Err(refused(self.why.clone())),

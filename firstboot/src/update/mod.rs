@@ -1,14 +1,14 @@
 //! `firstboot update`: installs a newer image on this node while the cluster continues to serve
 //! clients.
 //!
-//! `source` fetches a release, and `judge_release` compares it with this node. `stage` unpacks the
+//! `source` fetches a release, and `check_release` compares it with this node. `stage` unpacks the
 //! image next to the image in use. `worker` then executes the order in a separate unit. The worker
 //! waits until the cluster can spare this member (`preconditions`), and takes the turn, on which
-//! the members agree through etcd (`cluster`, `transaction`). For an older minor version of etcd,
-//! the members first downgrade the cluster (`etcd_version`). The worker replaces the files
+//! the members agree through etcd (`update_keys`, `transaction`). For an older minor version of
+//! etcd, the members first downgrade the cluster (`etcd_version`). The worker replaces the files
 //! (`replacement`) that `file_changes` lists, and makes the running system use them (`apply`) with
 //! the actions that `effects` lists. Then the worker waits until the member has passed its health
-//! check (`probation`), or restores the previous image. With `--reinstall`, the worker has the
+//! check (`health_check`), or restores the previous image. With `--reinstall`, the worker has the
 //! machine installed again instead (`reinstall`). `state` is stored on the disk, from which the
 //! unit continues after a power cut (`resume`). `follow` shows the unit's messages to the operator.
 //! `document` adopts a newer node document from the same source. `renew` requests a document with
@@ -18,20 +18,19 @@
 
 mod apply;
 mod check;
-mod cluster;
+mod check_release;
 mod command;
 mod document;
 mod effects;
 mod etcd_version;
 mod file_changes;
 mod follow;
-mod judge_release;
+mod health_check;
 #[cfg(test)]
 mod model;
 mod order;
 mod peer_connections;
 mod preconditions;
-mod probation;
 mod reinstall;
 mod renew;
 pub(crate) mod renewal_failure;
@@ -44,6 +43,7 @@ mod state;
 pub(crate) mod summary;
 mod this_node;
 mod transaction;
+mod update_keys;
 mod update_turn;
 mod window;
 mod worker;
@@ -74,4 +74,4 @@ pub(crate) fn prevent() -> anyhow::Result<Lock> {
 
 pub(crate) use command::{Options, run};
 pub(crate) use renew::{Options as RenewOptions, run as renew};
-pub(crate) use update_turn::return_turn_of_previous_self;
+pub(crate) use update_turn::release_turn_of_previous_disk;

@@ -17,10 +17,10 @@ use std::collections::BTreeMap;
 
 use recipes::Label;
 
-use super::cluster::Agreed;
 use super::resume::{Resumption, resumption};
 use super::state::Phase;
 use super::transaction::Transaction;
+use super::update_keys::UpdateKeys;
 use crate::barrier::model::table::Table;
 use faults::Budget;
 use members::keys::{RESTART, TURN, UpdateTurn};
@@ -56,13 +56,13 @@ struct Scenario {
     reason = "each can be wrong on its own"
 )]
 struct Rules {
-    taking: fn(&Agreed, &UpdateTurn) -> Transaction,
+    taking: fn(&UpdateKeys, &UpdateTurn) -> Transaction,
     resumption: fn(Phase, u32, bool, bool) -> Resumption,
     /// Whether the member checks the cluster once more before it stops etcd.
     checks_again: bool,
     /// Whether a member that serves clients delays a rollback until the cluster can spare the
     /// member.
-    waits_to_take_back: bool,
+    waits_to_revert: bool,
     /// Whether a rebuilt node reads the turn before it looks for an order on its disk.
     reads_turn_first: bool,
     /// Whether a node that was not installed again withdraws its request.
@@ -71,10 +71,10 @@ struct Rules {
 
 /// The rules that firstboot really uses.
 const RULES: Rules = Rules {
-    taking: |agreed, turn| agreed.taking(turn).unwrap(),
+    taking: |update_keys, turn| update_keys.taking(turn).unwrap(),
     resumption,
     checks_again: true,
-    waits_to_take_back: true,
+    waits_to_revert: true,
     reads_turn_first: true,
     withdraws: true,
 };
@@ -186,7 +186,7 @@ impl Model {
     /// faults.
     fn is_stopping(world: &World) -> bool {
         let stops = |node: &Node| {
-            matches!(node.at, At::Confirmed | At::BackSure) || node.service == Service::Sure
+            matches!(node.at, At::Confirmed | At::RevertSure) || node.service == Service::Sure
         };
         world.nodes.iter().any(stops)
     }
@@ -259,12 +259,12 @@ impl World {
         (0..self.nodes.len()).all(|other| self.is_serving(other) || other == at && may_be_ill)
     }
 
-    fn read(&self, serial: u8) -> Agreed {
-        let keys = Agreed::keys(serial.into());
+    fn read(&self, serial: u8) -> UpdateKeys {
+        let keys = UpdateKeys::keys(serial.into());
         let found = keys
             .each_ref()
             .map(|key| self.keys.get(key).map(|value| (value.clone(), 1)));
-        Agreed::parse(&keys, &found).unwrap()
+        UpdateKeys::parse(&keys, &found).unwrap()
     }
 
     /// Executes a transaction, as etcd does.

@@ -6,14 +6,14 @@ use anyhow::{Context as _, Result};
 use recipes::{ClusterDocument, EtcdVersion};
 
 use super::this_node::ThisNode;
-use super::{cluster, etcd_version};
+use super::{etcd_version, update_keys};
 use crate::etcd::{Client, Credentials};
 use crate::exit::not_ready;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others};
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, rotation, status};
 use members::keys::SnapshotRecord;
-use members::moment::now;
+use members::timestamp::now;
 
 /// The maximum difference between the clocks of two members, in seconds.
 const CLOCKS: i64 = 5;
@@ -40,7 +40,7 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
 
 /// Returns the reason why this member must not stop now to start with the etcd version `target`, if
 /// there is a reason. With `may_be_ill`, this member itself may be unhealthy.
-pub(super) async fn objection(
+pub(super) async fn obstacle(
     own: &ThisNode,
     credentials: &Credentials,
     may_be_ill: bool,
@@ -63,7 +63,7 @@ pub(super) async fn objection(
     )
     .await
     .0;
-    if let Some(why) = etcd_version::objection(target, &peers) {
+    if let Some(why) = etcd_version::obstacle(target, &peers) {
         return Ok(Some(why));
     }
     let wrong = peers.iter().find(|peer| peer.ahead.abs() > CLOCKS);
@@ -103,7 +103,7 @@ pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
         .await?
         .0
         .map(|record| record.time);
-    let newest = scheduled.max(cluster::snapshot_time(client).await?);
+    let newest = scheduled.max(update_keys::snapshot_time(client).await?);
     Ok(newest.is_some_and(|time| time + SNAPSHOT > now()))
 }
 

@@ -6,7 +6,7 @@ use recipes::reinstallation::{ReinstallAnswer, ReinstallRequest};
 use recipes::{InstallData, ReleaseDocument};
 use url::Url;
 
-use super::judge_release::judge_reinstallation;
+use super::check_release::check_reinstallation;
 use super::source::Source;
 use super::stage;
 use super::state::UpdateOrder;
@@ -15,7 +15,7 @@ use crate::exit::refused;
 use crate::machine::Machine;
 use crate::metadata::InstallServer;
 use crate::reason::ReasonId;
-use members::moment::now;
+use members::timestamp::now;
 
 /// Returns the order for a reinstallation from the newest release, which may also be the node's
 /// own image. `deadline` is the number of seconds for which the order waits for its turn.
@@ -29,7 +29,7 @@ pub(super) fn order(own: &ThisNode, source: &Source, deadline: u64) -> Result<Up
         ))));
     };
     let release = own.fetch(source)?;
-    judge_reinstallation(&release, &own.image)?;
+    check_reinstallation(&release, &own.image)?;
     // The node does not use these files. They prove that the image is complete and for this node.
     let staged = stage::stage(source, &release, &own.node)?;
     if let Some(why) = erases(own.cluster.data, staged.data, release.serial) {

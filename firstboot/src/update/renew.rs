@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use members::moment::{date, now};
+use members::timestamp::{date, now};
 use reqwest::Url;
 use rustls::pki_types::UnixTime;
 
@@ -119,10 +119,10 @@ fn install(identity: &Identity) -> Result<bool> {
     }
     let changes = steps::certificates(identity)?;
     if !changes.is_empty() {
-        tls::check(identity, &identity.issued)?;
+        tls::check(identity, &identity.document_tls)?;
         changes.iter().try_for_each(Change::apply_and_log)?;
     }
-    own_keys::promote(&identity.issued)?;
+    own_keys::promote(&identity.document_tls)?;
     Ok(!changes.is_empty())
 }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use members::moment::stamp;
+use members::timestamp::rfc3339;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, DesiredFile};
@@ -79,7 +79,7 @@ impl RenewalFailure {
 
     /// Returns the line for `firstboot status`.
     pub(crate) fn line(&self) -> String {
-        let (since, next) = (stamp(self.since), stamp(self.next));
+        let (since, next) = (rfc3339(self.since), rfc3339(self.next));
         let times = if self.attempts == 1 { "time" } else { "times" };
         format!(
             "renewal: failed {} {times} since {since}, next attempt at {next}: {}\n",

@@ -9,28 +9,28 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use recipes::ImageStamp;
+use recipes::ImageFileList;
 
 use super::file_changes::{FileChange, Kind, UNLISTED, changes};
 use super::state::FileChanges;
 use crate::files::{self, DesiredDir, ROOT};
 use crate::paths;
 
-/// The folders that a replacement uses.
+/// Replaces and restores the files of an image.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Replacer {
     /// The root of the files in use.
     root: PathBuf,
     /// The folder that contains the kept files.
-    before: PathBuf,
+    previous: PathBuf,
 }
 
-impl Places {
+impl Replacer {
     /// Returns the folders of this node.
     pub(super) fn of_node() -> Self {
         Self {
             root: PathBuf::from("/"),
-            before: PathBuf::from(paths::UPDATE_BEFORE),
+            previous: PathBuf::from(paths::UPDATE_PREVIOUS),
         }
     }
 
@@ -39,12 +39,12 @@ impl Places {
     }
 
     fn kept(&self, path: &str) -> PathBuf {
-        self.before.join(path)
+        self.previous.join(path)
     }
 
     /// Plans the replacement according to the files on the disk, because a file that is new in the
     /// image may already exist in the base system.
-    pub(super) fn plan(&self, old: &ImageStamp, new: &ImageStamp) -> Result<FileChanges> {
+    pub(super) fn plan(&self, old: &ImageFileList, new: &ImageFileList) -> Result<FileChanges> {
         let mut list = Vec::new();
         for FileChange { path, kind } in changes(old, new) {
             let there = files::look(&self.place(&path))?;
@@ -70,7 +70,7 @@ impl Places {
                 }),
             }
         }
-        // Replace the stamp after the other files, and the marker of a complete image last.
+        // Replace the file list after the other files, and the marker of a complete image last.
         list.extend(UNLISTED.map(|path| FileChange {
             path: path.to_owned(),
             kind: Kind::Replaced,
@@ -105,8 +105,8 @@ impl Places {
     /// Gives all files that the replacement will replace or remove a second name, durably. Does not
     /// change the system yet.
     pub(super) fn keep_previous(&self, replacement: &FileChanges) -> Result<()> {
-        files::remove_all(&self.before)?;
-        DesiredDir::new(&self.before, 0o700, ROOT).make()?;
+        files::remove_all(&self.previous)?;
+        DesiredDir::new(&self.previous, 0o700, ROOT).make()?;
         for change in replacement
             .files
             .iter()
@@ -121,7 +121,7 @@ impl Places {
     }
 
     /// Replaces all files. If the replacement is interrupted, the caller must call
-    /// [`Places::take_back`] afterwards.
+    /// [`Replacer::revert`] afterwards.
     pub(super) fn replace(&self, replacement: &FileChanges, new: &Path) -> Result<()> {
         for folder in &replacement.folders {
             let there = files::look(&new.join(folder))?
@@ -139,7 +139,7 @@ impl Places {
     }
 
     /// Restores all kept files, and removes the new files. The operation can be repeated.
-    pub(super) fn take_back(&self, replacement: &FileChanges) -> Result<()> {
+    pub(super) fn revert(&self, replacement: &FileChanges) -> Result<()> {
         for FileChange { path, kind } in replacement.files.iter().rev() {
             files::remove_unfinished(&self.place(path))?;
             if *kind == Kind::Added {
@@ -189,7 +189,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::MetadataExt as _;
 
-    use recipes::{Sha256, StampedFile};
+    use recipes::{ImageFile, Sha256};
 
     use super::*;
 
@@ -222,8 +222,8 @@ mod tests {
         found
     }
 
-    fn stamp(files: &[(&str, &str)]) -> ImageStamp {
-        let file = |(path, content): &(&str, &str)| StampedFile {
+    fn file_list(files: &[(&str, &str)]) -> ImageFileList {
+        let file = |(path, content): &(&str, &str)| ImageFile {
             path: (*path).to_owned(),
             mode: 0o644,
             uid: 0,
@@ -232,7 +232,7 @@ mod tests {
             sha256: Sha256::of(content.as_bytes()),
             mutable: false,
         };
-        ImageStamp {
+        ImageFileList {
             files: files.iter().map(file).collect(),
         }
     }
@@ -253,30 +253,30 @@ mod tests {
 
     /// Creates a node with the old image. The base system already has a file that the next image
     /// adds.
-    fn node(folder: &Path) -> (Places, PathBuf) {
-        let places = Places {
+    fn node(folder: &Path) -> (Replacer, PathBuf) {
+        let replacer = Replacer {
             root: folder.join("root"),
-            before: folder.join("state/before"),
+            previous: folder.join("state/before"),
         };
         let new = folder.join("state/new");
         let unlisted = |word| UNLISTED.map(|path| (path, word));
-        write(&places.root, &OLD);
-        write(&places.root, &unlisted("old"));
-        write(&places.root, &[("etc/base", "the base system's")]);
+        write(&replacer.root, &OLD);
+        write(&replacer.root, &unlisted("old"));
+        write(&replacer.root, &[("etc/base", "the base system's")]);
         write(&new, &NEW);
         write(&new, &unlisted("new"));
-        (places, new)
+        (replacer, new)
     }
 
     #[test]
     fn a_replacement_installs_the_new_files_and_keeps_the_rest() {
         let folder = tempfile::tempdir().unwrap();
-        let (places, new) = node(folder.path());
-        let replacement = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
-        places.keep_previous(&replacement).unwrap();
-        places.replace(&replacement, &new).unwrap();
-        assert_eq!(all(&places.root), all(&new));
-        for path in places.present(&replacement, false) {
+        let (replacer, new) = node(folder.path());
+        let replacement = replacer.plan(&file_list(&OLD), &file_list(&NEW)).unwrap();
+        replacer.keep_previous(&replacement).unwrap();
+        replacer.replace(&replacement, &new).unwrap();
+        assert_eq!(all(&replacer.root), all(&new));
+        for path in replacer.present(&replacement, false) {
             assert!(path.exists(), "{}", path.display());
         }
     }
@@ -286,18 +286,22 @@ mod tests {
     fn an_interrupted_replacement_can_always_be_undone() {
         let steps = {
             let folder = tempfile::tempdir().unwrap();
-            let (places, _) = node(folder.path());
-            places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap().files.len()
+            let (replacer, _) = node(folder.path());
+            replacer
+                .plan(&file_list(&OLD), &file_list(&NEW))
+                .unwrap()
+                .files
+                .len()
         };
         for done in 0..=steps {
             for undone in [0, 1, steps / 2, steps] {
                 let folder = tempfile::tempdir().unwrap();
-                let (places, new) = node(folder.path());
-                let before = all(&places.root);
-                let replacement = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
-                places.keep_previous(&replacement).unwrap();
+                let (replacer, new) = node(folder.path());
+                let before = all(&replacer.root);
+                let replacement = replacer.plan(&file_list(&OLD), &file_list(&NEW)).unwrap();
+                replacer.keep_previous(&replacement).unwrap();
                 assert_eq!(
-                    all(&places.root),
+                    all(&replacer.root),
                     before,
                     "the files changed when they were kept"
                 );
@@ -305,14 +309,14 @@ mod tests {
                     files: replacement.files[..done].to_vec(),
                     ..replacement.clone()
                 };
-                places.replace(&first, &new).unwrap();
+                replacer.replace(&first, &new).unwrap();
                 // Create the unfinished second name of the next file, as a power cut leaves it.
                 if let Some(next) = replacement
                     .files
                     .get(done)
                     .filter(|next| next.kind != Kind::Removed)
                 {
-                    let place = places.place(&next.path);
+                    let place = replacer.place(&next.path);
                     let temp = place
                         .with_file_name(format!(".{}.new", place.file_name().unwrap().display()));
                     fs::write(temp, "half").unwrap();
@@ -321,14 +325,14 @@ mod tests {
                     files: replacement.files[steps - undone..].to_vec(),
                     ..replacement.clone()
                 };
-                places.take_back(&last).unwrap();
-                places.take_back(&replacement).unwrap();
+                replacer.revert(&last).unwrap();
+                replacer.revert(&replacement).unwrap();
                 assert_eq!(
-                    all(&places.root),
+                    all(&replacer.root),
                     before,
                     "{done} of {steps} files replaced, {undone} files already restored"
                 );
-                for path in places.present(&replacement, true) {
+                for path in replacer.present(&replacement, true) {
                     assert!(path.exists(), "{}", path.display());
                 }
             }

@@ -15,24 +15,24 @@ pub(super) enum Resumption {
     /// did not pass its health check.
     Enter { phase: Phase, counts: bool },
     /// Restore the previous image, for this reason. If `blame` is set, the release is at fault.
-    PutBack { why: String, blame: bool },
+    Revert { why: String, blame: bool },
     /// Repeat the restoration of the previous image.
-    PutBackAgain,
+    RevertAgain,
 }
 
 /// Decides how the order continues. `boots` is the number of boots that have counted so far.
-/// `same_boot` is set if the node is still in the boot in which the phase began. `proved` is set if
+/// `same_boot` is set if the node is still in the boot in which the phase began. `passed` is set if
 /// the new image has passed its health check, so that only the release of the turn remains.
-pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, proved: bool) -> Resumption {
+pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, passed: bool) -> Resumption {
     let enter = |phase, counts| Resumption::Enter { phase, counts };
     match phase {
         Phase::Waiting | Phase::Recovering | Phase::Withdrawing => Resumption::Continue,
-        Phase::Replacing => Resumption::PutBack {
+        Phase::Replacing => Resumption::Revert {
             why: "the node stopped while it replaced files, for example because of a power cut. Run `firstboot update` again".to_owned(),
             blame: false,
         },
-        Phase::TakingBack => Resumption::PutBackAgain,
-        Phase::Rebooting | Phase::RebootingBack | Phase::Proving | Phase::Installing
+        Phase::Reverting => Resumption::RevertAgain,
+        Phase::Rebooting | Phase::RebootingReverted | Phase::CheckingHealth | Phase::Installing
             if same_boot =>
         {
             Resumption::Continue
@@ -40,13 +40,13 @@ pub(super) fn resumption(phase: Phase, boots: u32, same_boot: bool, proved: bool
         // The installation would have erased the order, so this is the old system.
         Phase::Installing => enter(Phase::Withdrawing, false),
         // The update ordered this boot, so the boot does not count.
-        Phase::Rebooting => enter(Phase::Proving, false),
-        Phase::RebootingBack => enter(Phase::Recovering, false),
+        Phase::Rebooting => enter(Phase::CheckingHealth, false),
+        Phase::RebootingReverted => enter(Phase::Recovering, false),
         // Do not roll back an image that has passed its health check: the node may no longer have
         // the turn, and other members may already run this image.
-        Phase::Proving if proved => enter(Phase::Proving, false),
-        Phase::Proving if boots + 1 < BOOTS => enter(Phase::Proving, true),
-        Phase::Proving => Resumption::PutBack {
+        Phase::CheckingHealth if passed => enter(Phase::CheckingHealth, false),
+        Phase::CheckingHealth if boots + 1 < BOOTS => enter(Phase::CheckingHealth, true),
+        Phase::CheckingHealth => Resumption::Revert {
             why: format!("the node booted {BOOTS} times and did not become healthy"),
             blame: true,
         },
@@ -61,9 +61,9 @@ mod tests {
     fn an_image_that_has_passed_its_health_check_stays_after_any_number_of_power_cuts() {
         for boots in 0..=BOOTS {
             assert_eq!(
-                resumption(Phase::Proving, boots, false, true),
+                resumption(Phase::CheckingHealth, boots, false, true),
                 Resumption::Enter {
-                    phase: Phase::Proving,
+                    phase: Phase::CheckingHealth,
                     counts: false
                 }
             );
@@ -73,19 +73,19 @@ mod tests {
     #[test]
     fn an_image_that_fails_its_health_check_in_two_boots_is_to_blame() {
         assert_eq!(
-            resumption(Phase::Proving, 0, false, false),
+            resumption(Phase::CheckingHealth, 0, false, false),
             Resumption::Enter {
-                phase: Phase::Proving,
+                phase: Phase::CheckingHealth,
                 counts: true
             }
         );
-        let last = resumption(Phase::Proving, 1, false, false);
+        let last = resumption(Phase::CheckingHealth, 1, false, false);
         assert!(
-            matches!(&last, Resumption::PutBack { blame: true, .. }),
+            matches!(&last, Resumption::Revert { blame: true, .. }),
             "{last:?}"
         );
         assert_eq!(
-            resumption(Phase::Proving, 1, true, false),
+            resumption(Phase::CheckingHealth, 1, true, false),
             Resumption::Continue,
             "the updater was started again in the same boot"
         );
@@ -116,7 +116,7 @@ mod tests {
         for same_boot in [true, false] {
             let next = resumption(Phase::Replacing, 0, same_boot, false);
             assert!(
-                matches!(&next, Resumption::PutBack { blame: false, .. }),
+                matches!(&next, Resumption::Revert { blame: false, .. }),
                 "{next:?}"
             );
         }

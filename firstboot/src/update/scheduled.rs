@@ -7,14 +7,14 @@
 
 use anyhow::Result;
 use recipes::ReleaseDocument;
-use recipes::update::{Auto, Update};
+use recipes::update::{AutoUpdatePolicy, Update};
 
-use super::cluster::{Agreed, Decision};
-use super::judge_release::{ReleaseVerdict, judge};
+use super::check_release::{ReleaseCheck, check_release};
 use super::order::begin;
 use super::source::Source;
 use super::state::{LastCheck, UpdateOrder, UpdateState};
 use super::this_node::ThisNode;
+use super::update_keys::{TurnDecision, UpdateKeys};
 use super::{document, preconditions, stage, window, worker};
 use crate::etcd::installed_credentials;
 use crate::exit::{Exit, code_of, reason_of, refused};
@@ -22,7 +22,7 @@ use crate::lock::Lock;
 use crate::output::say;
 use crate::reason::{Reason, ReasonId};
 use crate::systemd;
-use members::moment::now;
+use members::timestamp::now;
 
 /// The minimum time for which an order waits for its turn, in seconds.
 const WAIT: u64 = 600;
@@ -93,7 +93,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
 }
 
 /// Returns whether an update may begin now.
-fn is_open(auto: Auto) -> Result<bool> {
+fn is_open(auto: AutoUpdatePolicy) -> Result<bool> {
     auto.window
         .map_or(Ok(true), |window| Ok(window::closes_at(window)?.is_some()))
 }
@@ -113,17 +113,17 @@ fn decide(
     own: &ThisNode,
     source: &Source,
     settings: &Update,
-    auto: Auto,
+    auto: AutoUpdatePolicy,
     seen: &mut LastCheck,
 ) -> Result<Next> {
     let release = own.fetch(source)?;
     seen.serial = Some(release.serial);
-    match judge(&release, &own.image) {
-        Ok(ReleaseVerdict::Current) => {
+    match check_release(&release, &own.image) {
+        Ok(ReleaseCheck::Current) => {
             seen.own = seen.serial;
             return Ok(Next::Nothing);
         }
-        Ok(ReleaseVerdict::Newer) => {}
+        Ok(ReleaseCheck::Newer) => {}
         // Do not let every run fail because of a refusal, because only an operator can correct its
         // cause.
         Err(error) if code_of(&error) == Exit::Refused => return Ok(Next::Wait(reason_of(&error))),
@@ -160,14 +160,14 @@ async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Re
     let serial = release.serial;
     let credentials = installed_credentials()?;
     let client = preconditions::own_member(&credentials).await?;
-    let agreed = Agreed::read(&client, serial).await?;
-    Ok(match agreed.decide(&own.node, serial, false) {
-        Decision::Take | Decision::Mine => {
-            preconditions::objection(own, &credentials, false, release.etcd).await?
+    let update_keys = UpdateKeys::read(&client, serial).await?;
+    Ok(match update_keys.decide(&own.node, serial, false) {
+        TurnDecision::Take | TurnDecision::Held => {
+            preconditions::obstacle(own, &credentials, false, release.etcd).await?
         }
         // Do not wait for the turn, because the order itself waits for it, and then starts as soon
         // as the other node has finished.
-        Decision::Wait(why) if why.id == Some(ReasonId::UpdateTurn) => None,
-        Decision::Wait(why) | Decision::Refuse(why) => Some(why),
+        TurnDecision::Wait(why) if why.id == Some(ReasonId::UpdateTurn) => None,
+        TurnDecision::Wait(why) | TurnDecision::Refuse(why) => Some(why),
     })
 }

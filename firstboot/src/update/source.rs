@@ -11,11 +11,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use recipes::ReleasedFile;
 use recipes::image_release::{RELEASE_FILE, RELEASE_LIMIT, RELEASE_OVERLAY};
 use reqwest::header::RANGE;
+use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
 use crate::exit::{not_ready, refused};
 use crate::files;
+use crate::http_client;
 use crate::reason::ReasonId;
 
 /// The time after which a download that receives no data is treated as stalled.
@@ -60,7 +62,7 @@ impl Source {
                     ))
                 }),
             Self::Server(url) => block_on(async {
-                let mut response = get(&client()?, &url.join(RELEASE_FILE)?, 0).await?;
+                let mut response = get(&client(url)?, &url.join(RELEASE_FILE)?, 0).await?;
                 let mut text = Vec::new();
                 while let Some(piece) = chunk(&mut response).await? {
                     text.extend_from_slice(&piece);
@@ -119,16 +121,25 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     )
 }
 
-fn client() -> Result<Client> {
-    let client = Client::builder()
-        .no_proxy()
-        .connect_timeout(Duration::from_secs(5))
-        .build();
+/// Returns a client that follows redirects, except from HTTP to HTTPS. The operator should then
+/// name the HTTPS URL, so that the first request is also protected.
+fn client(url: &Url) -> Result<Client> {
+    let redirects = Policy::custom(|attempt| {
+        let https = attempt.url().scheme() == "https";
+        match attempt.previous().last() {
+            Some(from) if https && from.scheme() == "http" => {
+                let to = attempt.url().clone();
+                attempt.error(format!("it redirects to {to}; name that URL instead"))
+            }
+            _ => Policy::default().redirect(attempt),
+        }
+    });
+    let client = http_client::builder(url).redirect(redirects).build();
     client.context("cannot create an HTTP client")
 }
 
 async fn download(url: &Url, wanted: &ReleasedFile, file: &mut File) -> Result<()> {
-    let client = client()?;
+    let client = client(url)?;
     let mut failures = 0;
     loop {
         let have = file.stream_position()?;

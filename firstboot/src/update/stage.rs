@@ -1,6 +1,6 @@
 //! Fetches a release, unpacks its image next to the image in use, compares each file of the image
-//! with the image's stamp, and flushes the files to the disk. The system does not use the new image
-//! yet.
+//! with the image's file list, and flushes the files to the disk. The system does not use the new
+//! image yet.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use recipes::{
-    ClusterDocument, ImageBase, ImageStamp, InstallData, Label, ReleaseDocument, StampedFile,
+    ClusterDocument, ImageBase, ImageFile, ImageFileList, InstallData, Label, ReleaseDocument,
 };
 
 use super::file_changes::UNLISTED;
@@ -25,13 +25,13 @@ const UNIT: &str = "etc/systemd/system/firstboot-update.service";
 /// the overlay's size.
 const ROOM: u64 = 4;
 
-/// An unpacked image that matches its stamp.
+/// An unpacked image that matches its file list.
 #[derive(Debug)]
 pub(super) struct Staged {
     /// The folder that contains the image's files.
     pub(super) root: PathBuf,
-    /// The image's stamp, which lists its files.
-    pub(super) stamp: ImageStamp,
+    /// The image's file list.
+    pub(super) file_list: ImageFileList,
     /// What an installation from the image does with etcd's volume.
     pub(super) data: InstallData,
 }
@@ -54,7 +54,7 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     check_room(Path::new(paths::UPDATE), overlay.size.saturating_mul(ROOM))?;
 
     let mut file = open(&archive)?;
-    if files::stamp(&archive).is_ok() && file.metadata()?.len() < overlay.size {
+    if files::fingerprint(&archive).is_ok() && file.metadata()?.len() < overlay.size {
         eprintln!(
             "fetching the image {} from {source}: {} MiB",
             release.serial,
@@ -121,8 +121,8 @@ fn open(archive: &Path) -> Result<File> {
         .with_context(|| format!("cannot open {}", archive.display()))
 }
 
-/// Compares an unpacked image with its own stamp and with the release, and flushes the image to the
-/// disk.
+/// Compares an unpacked image with its own file list and with the release, and flushes the image to
+/// the disk.
 fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     let broken = |why: String| {
         refused(
@@ -132,12 +132,12 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     };
     let read =
         |path: &str| files::read(root.join(path)).map_err(|error| broken(format!("{error:#}")));
-    let stamp: ImageStamp = serde_json::from_slice(&read(UNLISTED[0])?)
-        .map_err(|error| broken(format!("{} is not a stamp: {error}", UNLISTED[0])))?;
-    for file in &stamp.files {
+    let file_list: ImageFileList = serde_json::from_slice(&read(UNLISTED[0])?)
+        .map_err(|error| broken(format!("{} is not a file list: {error}", UNLISTED[0])))?;
+    for file in &file_list.files {
         is_whole(&root, file).map_err(broken)?;
     }
-    let listed: BTreeSet<&str> = stamp
+    let listed: BTreeSet<&str> = file_list
         .files
         .iter()
         .map(|file| file.path.as_str())
@@ -182,7 +182,7 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     .write()?;
     Ok(Staged {
         root,
-        stamp,
+        file_list,
         data: cluster.data,
     })
 }
@@ -199,7 +199,7 @@ fn other_node(new: &ClusterDocument, own: &ClusterDocument, node: &Label) -> Opt
 }
 
 /// Compares a single file, and makes it durable.
-fn is_whole(root: &Path, file: &StampedFile) -> Result<(), String> {
+fn is_whole(root: &Path, file: &ImageFile) -> Result<(), String> {
     let path = root.join(&file.path);
     let there = files::look(&path).map_err(|error| format!("{error:#}"))?;
     let there = there.ok_or_else(|| format!("{} is missing", file.path))?;
@@ -208,20 +208,20 @@ fn is_whole(root: &Path, file: &StampedFile) -> Result<(), String> {
     }
     if (there.mode, there.owner, there.size) != (file.mode, (file.uid, file.gid), file.size) {
         return Err(format!(
-            "{} does not have the mode, owner and size in its stamp",
+            "{} does not have the mode, owner and size in its file list",
             file.path
         ));
     }
     if files::digest(&path).map_err(|error| format!("{error:#}"))? != file.sha256 {
         return Err(format!(
-            "{} does not have the content in its stamp",
+            "{} does not have the content in its file list",
             file.path
         ));
     }
     files::install::sync_file(&path).map_err(|error| format!("{error:#}"))
 }
 
-/// Refuses files that the stamp does not list, and makes the folders durable.
+/// Refuses files that the file list does not list, and makes the folders durable.
 fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>) -> Result<()> {
     for name in files::install::names(folder)? {
         let name = name
@@ -234,7 +234,7 @@ fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>) -> Result<()> {
             Some(Kind::File) if listed.contains(listed_as.as_str()) => {
                 files::install::sync_file(&path)?;
             }
-            _ => anyhow::bail!("{listed_as} is not in its stamp"),
+            _ => anyhow::bail!("{listed_as} is not in its file list"),
         }
     }
     files::sync(folder).with_context(|| format!("cannot flush {}", folder.display()))

@@ -76,7 +76,7 @@ pub(super) struct UpdateOrder {
     pub(super) window: Option<Window>,
 }
 
-/// The progress of an order. In the phases `Replacing` and `TakingBack`, the files may belong to
+/// The progress of an order. In the phases `Replacing` and `Reverting`, the files may belong to
 /// two images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -89,11 +89,14 @@ pub(super) enum Phase {
     /// All files belong to the new image, and the node must reboot to apply them.
     Rebooting,
     /// All files belong to the new image, and the member must pass the health check.
-    Proving,
+    #[serde(rename = "proving")]
+    CheckingHealth,
     /// The files of the previous image are being restored.
-    TakingBack,
+    #[serde(rename = "taking-back")]
+    Reverting,
     /// All files belong to the previous image, and the node must reboot to apply them.
-    RebootingBack,
+    #[serde(rename = "rebooting-back")]
+    RebootingReverted,
     /// All files belong to the previous image, and the member must become healthy.
     Recovering,
     /// The server may install the machine, and the node must restart.
@@ -170,12 +173,15 @@ pub(super) enum UpdateResult {
     /// The node restored the previous image, as ordered.
     RolledBack,
     /// The new image failed, and the node has its previous image again.
-    TakenBack,
+    #[serde(rename = "taken-back")]
+    Reverted,
     /// The new image failed, but the node keeps the new image, because the previous etcd cannot
     /// start with the member's data.
-    Kept,
+    #[serde(rename = "kept")]
+    NewImageKept,
     /// The node did not start the update before the deadline.
-    GivenUp,
+    #[serde(rename = "given-up")]
+    Expired,
     /// The node must not install this release.
     Refused,
 }
@@ -227,7 +233,7 @@ impl UpdateState {
             end,
             why,
             boot: needs_reboot.then(boot).transpose()?,
-            at: members::moment::now(),
+            at: members::timestamp::now(),
         };
         write(paths::UPDATE_OUTCOME, &outcome)?;
         files::remove(paths::UPDATE_STATE)?;
@@ -271,12 +277,12 @@ impl OrderOutcome {
 impl LastCheck {
     /// Returns the last check for a newer image.
     pub(super) fn read() -> Result<Option<Self>> {
-        read(paths::UPDATE_LOOK)
+        read(paths::UPDATE_LAST_CHECK)
     }
 
     /// Writes the result of the check to the disk durably.
     pub(super) fn write(&self) -> Result<()> {
-        write(paths::UPDATE_LOOK, self)
+        write(paths::UPDATE_LAST_CHECK, self)
     }
 }
 
@@ -305,5 +311,27 @@ mod tests {
         let again = once.clone().and_then(|updated| updated.after_rollback(7));
         assert_eq!(again, once);
         assert_eq!(updated(None).after_rollback(7), None);
+    }
+
+    /// An updater of an earlier version may have written the state.
+    #[test]
+    fn the_names_of_phases_and_results_are_the_same_as_in_earlier_versions() {
+        let name = |phase: Phase| serde_json::to_value(phase).unwrap();
+        for (phase, text) in [
+            (Phase::Replacing, "exchanging"),
+            (Phase::CheckingHealth, "proving"),
+            (Phase::Reverting, "taking-back"),
+            (Phase::RebootingReverted, "rebooting-back"),
+        ] {
+            assert_eq!(name(phase), text);
+        }
+        let name = |result: UpdateResult| serde_json::to_value(result).unwrap();
+        for (result, text) in [
+            (UpdateResult::Reverted, "taken-back"),
+            (UpdateResult::NewImageKept, "kept"),
+            (UpdateResult::Expired, "given-up"),
+        ] {
+            assert_eq!(name(result), text);
+        }
     }
 }

@@ -5,13 +5,13 @@ use anyhow::Result;
 use recipes::{ClusterDocument, Sha256};
 use serde::Serialize;
 
-use super::cluster::Agreed;
 use super::state::{LastCheck, OrderOutcome, Phase, UpdateResult, UpdateState, Updated, boot};
+use super::update_keys::UpdateKeys;
 use crate::etcd::{Client, Credentials};
 use crate::reason::{Reason, ReasonId};
 use crate::{files, paths};
-use members::keys::{Failed, Halt, UpdateTurn};
-use members::moment::stamp;
+use members::keys::{FailedRelease, UpdateHalt, UpdateTurn};
+use members::timestamp::rfc3339;
 
 /// The state of updates on this node and in the cluster.
 #[derive(Debug, Serialize)]
@@ -26,9 +26,9 @@ pub(crate) struct Summary {
     order: Option<Order>,
     /// The node that has the turn, and the serial of the image that it installs.
     turn: Option<UpdateTurn>,
-    halt: Option<Halt>,
+    halt: Option<UpdateHalt>,
     /// The newest release, if that release has failed.
-    failed: Option<FailedRelease>,
+    failed: Option<FailedSerial>,
     /// The outcome of this node's last update.
     last: Option<OrderOutcome>,
     /// The facts that an operator must know.
@@ -49,10 +49,10 @@ struct Order {
 
 /// A release that failed.
 #[derive(Debug, Serialize)]
-struct FailedRelease {
+struct FailedSerial {
     serial: u64,
     #[serde(flatten)]
-    failed: Failed,
+    failed: FailedRelease,
 }
 
 /// The state of updates on this node's disk.
@@ -81,40 +81,40 @@ impl Summary {
             errors.push(Reason::from(format!("{error:#}")));
             Local::default()
         });
-        let agreed = async {
+        let update_keys = async {
             let Some(endpoint) = endpoint else {
-                return Ok(Agreed::default());
+                return Ok(UpdateKeys::default());
             };
-            Agreed::latest(&Client::connect(endpoint, credentials).await?).await
+            UpdateKeys::latest(&Client::connect(endpoint, credentials).await?).await
         };
-        let agreed = agreed.await.unwrap_or_else(|error: anyhow::Error| {
+        let update_keys = update_keys.await.unwrap_or_else(|error: anyhow::Error| {
             errors.push(format!("cannot read the state of updates: {error:#}").into());
-            Agreed::default()
+            UpdateKeys::default()
         });
         let auto = cluster
             .update
             .as_ref()
             .is_some_and(|update| update.auto().is_some());
-        let mut summary = Self::of(auto, local, agreed);
+        let mut summary = Self::of(auto, local, update_keys);
         summary.reasons.extend(errors);
         summary
     }
 
     /// Computes the summary from these facts, without I/O.
-    fn of(auto: bool, local: Local, agreed: Agreed) -> Self {
+    fn of(auto: bool, local: Local, update_keys: UpdateKeys) -> Self {
         let serial = local.serial();
         let mut reasons = Vec::new();
         let busy = local.state.as_ref().map(under_way);
         let own = local.state.as_ref().map(|state| &state.node);
         reasons.extend(busy);
-        let turn = agreed.turn.value.as_ref();
+        let turn = update_keys.turn.value.as_ref();
         reasons.extend(
             turn.filter(|turn| Some(&turn.node) != own)
                 .map(UpdateTurn::reason),
         );
-        reasons.extend(agreed.halt.value.as_ref().map(Halt::reason));
-        let newest = agreed.newest.value.map_or(0, |newest| newest.serial);
-        let failed = agreed.failed.value.clone();
+        reasons.extend(update_keys.halt.value.as_ref().map(UpdateHalt::reason));
+        let newest = update_keys.newest.value.map_or(0, |newest| newest.serial);
+        let failed = update_keys.failed.value.clone();
         let is_newer = |other: u64| serial.is_none_or(|serial| other > serial);
         if let Some(failed) = failed.as_ref().filter(|_| is_newer(newest)) {
             reasons.push(failed.reason(newest));
@@ -140,9 +140,9 @@ impl Summary {
                 rollback: state.order.release.is_none(),
                 reinstall: state.order.reinstall.is_some(),
             }),
-            turn: agreed.turn.value,
-            halt: agreed.halt.value,
-            failed: failed.map(|failed| FailedRelease {
+            turn: update_keys.turn.value,
+            halt: update_keys.halt.value,
+            failed: failed.map(|failed| FailedSerial {
                 serial: newest,
                 failed,
             }),
@@ -192,21 +192,21 @@ impl Local {
         if let Some(last) = &self.last {
             let newer_look = self.look.as_ref().is_some_and(|look| look.at > last.at);
             match last.end {
-                UpdateResult::TakenBack if is_newer(last.serial) && failed != Some(last.serial) => {
+                UpdateResult::Reverted if is_newer(last.serial) && failed != Some(last.serial) => {
                     reasons.push(ReasonId::UpdateTakenBack.because(format!(
                         "this node rolled the image {} back on {}: {}",
                         last.serial,
-                        stamp(last.at),
+                        rfc3339(last.at),
                         last.why
                     )));
                 }
-                UpdateResult::Kept => reasons.push(ReasonId::UpdateKept.because(format!(
+                UpdateResult::NewImageKept => reasons.push(ReasonId::UpdateKept.because(format!(
                     "the image {} failed on this node on {}, but the node keeps it: {}",
                     last.serial,
-                    stamp(last.at),
+                    rfc3339(last.at),
                     last.why
                 ))),
-                UpdateResult::GivenUp | UpdateResult::Refused
+                UpdateResult::Expired | UpdateResult::Refused
                     if is_newer(last.serial) && !newer_look =>
                 {
                     reasons.push(Reason::parse(&last.why).map(|why| {
@@ -259,14 +259,16 @@ fn under_way(state: &UpdateState) -> Reason {
         }
         Phase::Replacing => format!("this node is installing the image {serial}"),
         Phase::Rebooting => format!("this node is rebooting to apply the image {serial}"),
-        Phase::Proving if state.why.is_some() => {
+        Phase::CheckingHealth if state.why.is_some() => {
             format!(
                 "this node is waiting until it can restore the image that it had before the image \
                  {serial}: {why}"
             )
         }
-        Phase::Proving => format!("this node must pass the health check of the image {serial}"),
-        Phase::TakingBack | Phase::RebootingBack | Phase::Recovering => {
+        Phase::CheckingHealth => {
+            format!("this node must pass the health check of the image {serial}")
+        }
+        Phase::Reverting | Phase::RebootingReverted | Phase::Recovering => {
             format!("this node is restoring the image that it had before the image {serial}: {why}")
         }
     })

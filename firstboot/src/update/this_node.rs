@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use recipes::node::NODE_TYPE;
 use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey, ReleaseDocument};
 
-use super::judge_release::OwnImage;
+use super::check_release::OwnImage;
 use super::source::Source;
 use super::state::Updated;
 use crate::exit::refused;
@@ -98,15 +98,15 @@ impl ThisNode {
     /// Returns the node's identity, as other members see it.
     pub(super) fn identity(&self) -> Result<Identity> {
         let own = OwnKeys::read()?;
-        let issued = own.complete(&self.document.tls);
-        let issued =
-            issued.ok_or_else(|| refused(ReasonId::DocumentOtherKey.because(own.no_match())))?;
-        let before = self.document.before.as_ref();
+        let document_tls = own.complete(&self.document.tls);
+        let document_tls = document_tls
+            .ok_or_else(|| refused(ReasonId::DocumentOtherKey.because(own.no_match())))?;
+        let previous = self.document.previous_ca_tls.as_ref();
         let mut identity = Identity {
             node: self.document.clone(),
-            before: before.and_then(|tls| own.complete(tls)),
-            tls: issued.clone(),
-            issued,
+            previous_ca_tls: previous.and_then(|tls| own.complete(tls)),
+            tls: document_tls.clone(),
+            document_tls,
             envelope: self.envelope.clone(),
             place: paths::ACCEPTED.to_owned(),
             cluster: self.cluster.clone(),

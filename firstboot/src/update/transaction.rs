@@ -5,9 +5,9 @@
 use anyhow::Result;
 use recipes::Label;
 
-use members::keys::{Failed, HALT, NEWEST_RELEASE, Newest, failed_key};
+use members::keys::{FailedRelease, HALT, NEWEST_RELEASE, NewestRelease, failed_key};
 
-use super::cluster::Agreed;
+use super::update_keys::UpdateKeys;
 use crate::etcd::Client;
 use members::keys::{RESTART, TURN, UpdateTurn};
 
@@ -38,12 +38,12 @@ impl Transaction {
     }
 }
 
-impl Agreed {
+impl UpdateKeys {
     /// Returns the transaction that takes the turn. The transaction always writes `NEWEST_RELEASE`,
     /// so that a changed revision of this key shows that another member has taken and released the
     /// turn since the keys were read.
     pub(super) fn taking(&self, turn: &UpdateTurn) -> Result<Transaction> {
-        let newest = Newest {
+        let newest = NewestRelease {
             serial: turn
                 .serial
                 .max(self.newest.value.map_or(0, |newest| newest.serial)),
@@ -73,7 +73,7 @@ impl Agreed {
         &self,
         node: &Label,
         serial: u64,
-        failed: Option<&Failed>,
+        failed: Option<&FailedRelease>,
     ) -> Result<Option<Transaction>> {
         let mut changes = Vec::new();
         if self.turn.is_of(node) {

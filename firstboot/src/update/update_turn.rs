@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use recipes::Label;
 
-use super::cluster::Agreed;
+use super::update_keys::UpdateKeys;
 use crate::etcd::{Client, installed_credentials};
 use crate::identity::Identity;
 use crate::output::say;
 use crate::{files, paths};
-use members::keys::{Key, UpdateTurn};
+use members::keys::{KeyState, UpdateTurn};
 
 /// The time for which a rebuilt node tries to release its turn.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -22,9 +22,9 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// during an update, and its image is complete. If etcd does not answer, the function tries again
 /// for some minutes, because no member starts an update until the turn is released. If all attempts
 /// fail, the function only logs the failure, because the operator can release the turn.
-pub(crate) fn return_turn_of_previous_self(identity: &Identity) {
+pub(crate) fn release_turn_of_previous_disk(identity: &Identity) {
     let begun = Instant::now();
-    while let Err(error) = give_back(identity) {
+    while let Err(error) = release(identity) {
         say(format!(
             "cannot determine whether this node has the turn to update itself: {error:#}"
         ));
@@ -35,20 +35,20 @@ pub(crate) fn return_turn_of_previous_self(identity: &Identity) {
     }
 }
 
-fn give_back(identity: &Identity) -> Result<()> {
+fn release(identity: &Identity) -> Result<()> {
     let node = &identity.node.name;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
-        let agreed = Agreed::read(&client, 0).await?;
+        let update_keys = UpdateKeys::read(&client, 0).await?;
         // An order is stored before the node takes the turn, and deleted after the node has
         // released the turn. Read the turn before the order, because an order that starts after the
         // read takes a new turn.
         let has_order = files::exists(Path::new(paths::UPDATE_STATE))?;
-        if is_of_previous_self(&agreed.turn, node, has_order)
-            && let Some(release) = agreed.releasing(node, 0, None)?
+        if is_of_previous_disk(&update_keys.turn, node, has_order)
+            && let Some(release) = update_keys.releasing(node, 0, None)?
             && release.execute(&client).await?
         {
             say(
@@ -61,6 +61,10 @@ fn give_back(identity: &Identity) -> Result<()> {
 }
 
 /// Returns whether this node took the turn when it had another disk.
-pub(super) fn is_of_previous_self(turn: &Key<UpdateTurn>, node: &Label, has_order: bool) -> bool {
+pub(super) fn is_of_previous_disk(
+    turn: &KeyState<UpdateTurn>,
+    node: &Label,
+    has_order: bool,
+) -> bool {
     turn.is_of(node) && !has_order
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use recipes::Window;
 
 use crate::reason::{Reason, ReasonId};
-use members::moment::now;
+use members::timestamp::now;
 
 /// Returns the time at which the window closes, in seconds since 1970, or `None` if the window is
 /// closed now.
@@ -15,7 +15,7 @@ pub(super) fn closes_at(window: Window) -> Result<Option<u64>> {
 }
 
 /// Returns the reason why an update must not start now, if there is a reason.
-pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
+pub(super) fn obstacle(window: Option<Window>) -> Result<Option<Reason>> {
     let Some(window) = window else {
         return Ok(None);
     };

@@ -4,8 +4,8 @@
 mod downgrade;
 mod held_turn;
 mod reinstall;
+mod revert;
 mod steps;
-mod take_back;
 mod turn;
 
 use std::path::Path;
@@ -14,20 +14,20 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::runtime::Runtime;
 
-use super::cluster::Decision;
-use super::probation::{Probation, Proof};
+use super::health_check::{HealthCheck, HealthResult};
 use super::resume::{Resumption, resumption};
 use super::state::{Phase, UpdateResult, UpdateState, Updated, boot};
 use super::this_node::ThisNode;
+use super::update_keys::TurnDecision;
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
 use crate::{files, paths, systemd};
 use downgrade::{end_interrupted_downgrade, older_etcd, prepare_cluster};
-use members::keys::Failed;
-use members::moment::now;
+use members::keys::FailedRelease;
+use members::timestamp::now;
 use reinstall::{booted_old_system, restart_into_installer, withdraw};
-use steps::{give_up_leadership, last_of, prepare, put_back, put_new, reboot, say};
-use take_back::{Return, wait_for_return};
+use revert::{RevertOption, wait_until_revertible};
+use steps::{give_up_leadership, install_new, last_of, plan_replacement, reboot, revert, say};
 use turn::{WAIT, may_begin, may_stop, release_turn_patiently, wait_until_spared};
 
 /// The unit that executes an order.
@@ -59,9 +59,9 @@ pub(super) fn run() -> Result<()> {
     loop {
         let ended = match state.phase {
             Phase::Waiting => wait(&mut state, &runtime)?,
-            Phase::Rebooting | Phase::RebootingBack => reboot(&mut state).map(|()| false)?,
-            Phase::Replacing | Phase::Proving => wait_for_proof(&mut state, &runtime)?,
-            Phase::TakingBack | Phase::Recovering => recovered(&state, &runtime)?,
+            Phase::Rebooting | Phase::RebootingReverted => reboot(&mut state).map(|()| false)?,
+            Phase::Replacing | Phase::CheckingHealth => wait_for_health(&mut state, &runtime)?,
+            Phase::Reverting | Phase::Recovering => recovered(&state, &runtime)?,
             Phase::Installing => restart_into_installer(&mut state).map(|()| false)?,
             Phase::Withdrawing => return_to_old_system(&state, &runtime)?,
         };
@@ -73,13 +73,13 @@ pub(super) fn run() -> Result<()> {
 
 /// Returns whether the node must reboot before the update can continue.
 const fn is_rebooting(state: &UpdateState) -> bool {
-    matches!(state.phase, Phase::Rebooting | Phase::RebootingBack)
+    matches!(state.phase, Phase::Rebooting | Phase::RebootingReverted)
 }
 
 /// Restores a state in which all files belong to one image, after an interruption.
 fn recover(state: &mut UpdateState) -> Result<()> {
     let same_boot = state.boot == boot()?;
-    match resumption(state.phase, state.boots, same_boot, is_proved(state)?) {
+    match resumption(state.phase, state.boots, same_boot, has_passed(state)?) {
         Resumption::Continue => Ok(()),
         Resumption::Enter { phase, counts } => {
             state.boots += u32::from(counts);
@@ -88,21 +88,21 @@ fn recover(state: &mut UpdateState) -> Result<()> {
             }
             state.enter(phase)
         }
-        Resumption::PutBack { why, blame } => {
+        Resumption::Revert { why, blame } => {
             (state.why, state.blame) = (state.why.take().or(Some(why)), blame);
-            if state.phase == Phase::Proving && older_etcd(state)?.is_some() {
+            if state.phase == Phase::CheckingHealth && older_etcd(state)?.is_some() {
                 // Only the other members can report whether the older etcd may start, and the
                 // updater queries them in this phase.
-                return state.enter(Phase::Proving);
+                return state.enter(Phase::CheckingHealth);
             }
-            put_back(state)
+            revert(state)
         }
-        Resumption::PutBackAgain => put_back(state),
+        Resumption::RevertAgain => revert(state),
     }
 }
 
 /// Returns whether the image of this order has passed its health check.
-fn is_proved(state: &UpdateState) -> Result<bool> {
+fn has_passed(state: &UpdateState) -> Result<bool> {
     let is_new = |updated: Updated| updated.serial == state.order.serial;
     Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
 }
@@ -117,18 +117,20 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     loop {
         let decision = match decide(state, runtime, &own, &mut snapshot) {
             Ok(decision) => decision,
-            Err(error) if code_of(&error) == Exit::Refused => Decision::Refuse(reason_of(&error)),
-            Err(error) => Decision::Wait(reason_of(&error)),
+            Err(error) if code_of(&error) == Exit::Refused => {
+                TurnDecision::Refuse(reason_of(&error))
+            }
+            Err(error) => TurnDecision::Wait(reason_of(&error)),
         };
         match decision {
-            Decision::Take | Decision::Mine => break,
-            Decision::Refuse(why) => {
+            TurnDecision::Take | TurnDecision::Held => break,
+            TurnDecision::Refuse(why) => {
                 return end(state, runtime, &own, UpdateResult::Refused, why.to_string());
             }
-            Decision::Wait(why) if now() >= state.order.until => {
-                return end(state, runtime, &own, UpdateResult::GivenUp, why.to_string());
+            TurnDecision::Wait(why) if now() >= state.order.until => {
+                return end(state, runtime, &own, UpdateResult::Expired, why.to_string());
             }
-            Decision::Wait(why) => {
+            TurnDecision::Wait(why) => {
                 let why = why.to_string();
                 if why != logged {
                     say(format!("waiting: {why}"));
@@ -141,7 +143,7 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     if state.order.reinstall.is_some() {
         reinstall::begin(state)?;
     } else if state.order.release.is_some() {
-        put_new(state)?;
+        install_new(state)?;
     } else {
         (state.why, state.blame) = (
             Some(format!(
@@ -150,29 +152,29 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
             )),
             true,
         );
-        put_back(state)?;
+        revert(state)?;
     }
     Ok(false)
 }
 
 /// Takes the turn and prepares the replacement of files, if this member may start. Returns
-/// [`Decision::Mine`] if the member must stop etcd now.
+/// [`TurnDecision::Held`] if the member must stop etcd now.
 fn decide(
     state: &mut UpdateState,
     runtime: &Runtime,
     own: &ThisNode,
     snapshot: &mut bool,
-) -> Result<Decision> {
+) -> Result<TurnDecision> {
     runtime.block_on(end_interrupted_downgrade(state, own))?;
     let decision = runtime.block_on(may_begin(state, own, snapshot))?;
-    if decision != Decision::Mine {
+    if decision != TurnDecision::Held {
         return Ok(decision);
     }
     if let Some(decision) = runtime.block_on(prepare_cluster(state, own))? {
         return Ok(decision);
     }
     if state.order.reinstall.is_none() {
-        prepare(state)?;
+        plan_replacement(state)?;
     }
     runtime.block_on(async {
         give_up_leadership(own).await;
@@ -198,22 +200,22 @@ fn end(
 
 /// Waits until the new image has passed its health check, or restores the previous image. Returns
 /// whether the order has ended.
-fn wait_for_proof(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
+fn wait_for_health(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
     let soak = Duration::from_secs(state.order.soak.into());
-    let proved = is_proved(state)?;
+    let passed = has_passed(state)?;
     let why = match state.why.clone() {
         // An interrupted run of this unit has already recorded the failure.
-        Some(why) if proved => return kept(state, runtime, why),
+        Some(why) if passed => return kept(state, runtime, why),
         Some(why) => Some(why),
-        None if proved => None,
+        None if passed => None,
         None => until_good(state, runtime, etcd, soak, Some(HEALTHY + soak))?,
     };
     if let Some(why) = why {
-        return take_back(state, runtime, &why);
+        return revert_failed_image(state, runtime, &why);
     }
-    if !proved {
+    if !passed {
         commit(state)?;
     }
     release_turn_patiently(state, runtime, &ThisNode::read()?, None)?;
@@ -248,7 +250,7 @@ fn commit(state: &UpdateState) -> Result<()> {
 
 /// Restores the previous image, if its etcd can start with the member's data. Returns whether the
 /// order has ended.
-fn take_back(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bool> {
+fn revert_failed_image(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bool> {
     say(format!(
         "the health check of the image {} failed: {why}",
         state.order.serial
@@ -256,7 +258,7 @@ fn take_back(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bo
     (state.why, state.blame) = (Some(why.to_owned()), true);
     if let Some(target) = older_etcd(state)? {
         state.write()?;
-        if let Return::Impossible(reason) = wait_for_return(state, runtime, target)? {
+        if let RevertOption::Impossible(reason) = wait_until_revertible(state, runtime, target)? {
             let why = format!("{why}. The previous image is not restored: {}", reason.text);
             state.why = Some(why.clone());
             state.write()?;
@@ -266,7 +268,7 @@ fn take_back(state: &mut UpdateState, runtime: &Runtime, why: &str) -> Result<bo
     } else {
         wait_until_spared(state, runtime, &ThisNode::read()?);
     }
-    put_back(state)?;
+    revert(state)?;
     Ok(false)
 }
 
@@ -276,14 +278,14 @@ fn kept(state: &UpdateState, runtime: &Runtime, why: String) -> Result<bool> {
         "{} keeps the image {}: {why}",
         state.node, state.order.serial
     ));
-    let failed = Failed {
+    let failed = FailedRelease {
         node: state.node.clone(),
         why: why.clone(),
         at: now(),
     };
     release_turn_patiently(state, runtime, &ThisNode::read()?, Some(&failed))?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
-    state.end(UpdateResult::Kept, why).map(|_| true)
+    state.end(UpdateResult::NewImageKept, why).map(|_| true)
 }
 
 /// After the previous image has been restored, waits until the member is healthy, and then releases
@@ -293,7 +295,7 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
     let rollback = state.order.release.is_none();
     until_good(state, runtime, None, Duration::ZERO, None)?;
     let why = state.why.clone().unwrap_or_default();
-    let failed = state.blame.then(|| Failed {
+    let failed = state.blame.then(|| FailedRelease {
         node: state.node.clone(),
         why: why.clone(),
         at: now(),
@@ -316,7 +318,7 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
             if rollback {
                 UpdateResult::RolledBack
             } else {
-                UpdateResult::TakenBack
+                UpdateResult::Reverted
             },
             why,
         )
@@ -335,7 +337,7 @@ fn return_to_old_system(state: &UpdateState, runtime: &Runtime) -> Result<bool> 
         state,
         runtime,
         &ThisNode::read()?,
-        UpdateResult::GivenUp,
+        UpdateResult::Expired,
         why,
     )
 }
@@ -349,11 +351,11 @@ fn until_good(
     soak: Duration,
     patience: Option<Duration>,
 ) -> Result<Option<String>> {
-    let mut watch = Probation::new(&state.node, state.order.serial, etcd);
+    let mut check = HealthCheck::new(&state.node, state.order.serial, etcd);
     let (begun, mut good, mut logged) = (Instant::now(), None, String::new());
     loop {
-        let why = match runtime.block_on(watch.look())? {
-            Proof::Good => {
+        let why = match runtime.block_on(check.run())? {
+            HealthResult::Passed => {
                 let since = *good.get_or_insert_with(|| {
                     if !soak.is_zero() {
                         say(format!(
@@ -368,8 +370,8 @@ fn until_good(
                 }
                 String::new()
             }
-            Proof::Failed(why) if patience.is_some() => return Ok(Some(why)),
-            Proof::NotYet(why) | Proof::Failed(why) => {
+            HealthResult::Failed(why) if patience.is_some() => return Ok(Some(why)),
+            HealthResult::Pending(why) | HealthResult::Failed(why) => {
                 good = None;
                 why
             }

@@ -9,7 +9,7 @@ mod wire;
 pub use client::Client;
 pub use credentials::Credentials;
 pub use shared::Lease;
-pub use stream::Pieces;
+pub use stream::SnapshotStream;
 pub use wire::{
     AlarmMember, DowngradeInfo, HashKv, KeyValue, Member, ResponseHeader, SnapshotResponse,
     StatusResponse,

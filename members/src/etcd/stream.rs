@@ -18,7 +18,7 @@ const WINDOW: u32 = 2 << 20;
 
 /// A database that is being received.
 #[derive(Debug)]
-pub struct Pieces(Streaming<SnapshotResponse>);
+pub struct SnapshotStream(Streaming<SnapshotResponse>);
 
 impl Client {
     /// Connects without a time limit for the whole call, because a snapshot can be of any size.
@@ -32,7 +32,7 @@ impl Client {
     }
 
     /// Requests the current database of the member.
-    pub async fn snapshot(&self, patience: Duration) -> Result<Pieces> {
+    pub async fn snapshot(&self, patience: Duration) -> Result<SnapshotStream> {
         let mut grpc = Grpc::new(self.channel.clone());
         let codec: ProstCodec<SnapshotRequest, SnapshotResponse> = ProstCodec::default();
         let path = PathAndQuery::from_static("/etcdserverpb.Maintenance/Snapshot");
@@ -43,7 +43,7 @@ impl Client {
             let begun = grpc
                 .server_streaming(Request::new(SnapshotRequest {}), path, codec)
                 .await;
-            Ok(Pieces(
+            Ok(SnapshotStream(
                 begun
                     .map_err(|status| anyhow!("{}", status.message()))?
                     .into_inner(),
@@ -59,7 +59,7 @@ impl Client {
     }
 }
 
-impl Pieces {
+impl SnapshotStream {
     /// Returns the next piece, or `None` at the end. Fails if the sender sends nothing for longer
     /// than `patience`.
     pub async fn next(&mut self, patience: Duration) -> Result<Option<SnapshotResponse>> {

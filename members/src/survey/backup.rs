@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::etcd::{Client, Credentials};
 use crate::keys::SnapshotRecord;
-use crate::moment::{now, span};
 use crate::reason::ReasonId;
+use crate::timestamp::{duration, now};
 
 /// The state of the scheduled snapshots.
 #[derive(Debug, Clone, Serialize)]
@@ -76,7 +76,7 @@ impl Backup {
         match (&self.newest, self.age_seconds, &self.error) {
             (Some(record), Some(age), _) => format!(
                 "snapshot: {} old, revision {}, {} by {} in {}{late}\n",
-                span(age),
+                duration(age),
                 record.revision,
                 record.file,
                 record.host,

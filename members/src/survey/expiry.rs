@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use rustls::pki_types::UnixTime;
 
 use crate::etcd::Credentials;
-use crate::moment::date;
 use crate::reason::{Reason, ReasonId};
+use crate::timestamp::date;
 
 const DAY: u64 = 86400;
 /// How many days before the expiry the warning appears. By default, the builder renews certificates

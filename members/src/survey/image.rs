@@ -5,9 +5,9 @@ use anyhow::Result;
 
 use super::row::Row;
 use crate::etcd::{Client, Credentials};
-use crate::keys::{ImageCheck, Key, image_check_key};
-use crate::moment::{now, span};
+use crate::keys::{ImageCheck, KeyState, image_check_key};
 use crate::reason::ReasonId;
+use crate::timestamp::{duration, now};
 
 /// The age after which a result is too old. A node records a result at least every hour.
 const MAX_AGE_SECONDS: u64 = 3 * 3600;
@@ -27,7 +27,7 @@ pub async fn add_image_checks(rows: &mut [Row], credentials: &Credentials) {
         let mut checks = Vec::new();
         for row in &*rows {
             let key = image_check_key(&row.name);
-            checks.push(Key::<ImageCheck>::read(&client, &key).await);
+            checks.push(KeyState::<ImageCheck>::read(&client, &key).await);
         }
         Ok::<_, anyhow::Error>(checks)
     };
@@ -45,10 +45,10 @@ pub async fn add_image_checks(rows: &mut [Row], credentials: &Credentials) {
     }
 }
 
-fn add(row: &mut Row, check: Result<Key<ImageCheck>>, now: u64) {
+fn add(row: &mut Row, check: Result<KeyState<ImageCheck>>, now: u64) {
     match check {
-        Ok(Key { value: None, .. }) => {}
-        Ok(Key {
+        Ok(KeyState { value: None, .. }) => {}
+        Ok(KeyState {
             value: Some(check), ..
         }) => {
             row.errors.extend(check.fault());
@@ -58,7 +58,7 @@ fn add(row: &mut Row, check: Result<Key<ImageCheck>>, now: u64) {
                 row.notes.push(ReasonId::ImageUnchecked.because(format!(
                     "its files were last checked {} ago: see `systemctl status \
                      firstboot-image.timer` on the node",
-                    span(age)
+                    duration(age)
                 )));
             }
             row.image_check = Some(check);
@@ -78,7 +78,7 @@ mod tests {
             healthy,
             ..Row::default()
         };
-        let key = Key {
+        let key = KeyState {
             value: check,
             revision: 1,
         };

@@ -12,9 +12,9 @@ use crate::reason::{Reason, ReasonId};
 
 /// The member list of the first member that answers. The list is empty if no member answers.
 #[derive(Debug)]
-pub(super) struct Roster(Vec<etcd::Member>);
+pub(super) struct FirstMemberList(Vec<etcd::Member>);
 
-impl Roster {
+impl FirstMemberList {
     pub(super) async fn ask(members: &[Member], credentials: &Credentials) -> Self {
         for member in members {
             if let Ok(client) = Client::connect(&member.client_url(), credentials).await
@@ -184,7 +184,7 @@ mod tests {
                 .parse()
                 .unwrap(),
         });
-        let roster = Roster(vec![
+        let roster = FirstMemberList(vec![
             listed("a", "10.0.0.1"),
             listed("d", "10.0.0.44"),
             listed("", "10.0.0.9"),
@@ -241,7 +241,7 @@ mod tests {
             "https://10.0.0.1:2390",
             "https://10.0.0.7:2380",
         ] {
-            let roster = Roster(vec![etcd::Member {
+            let roster = FirstMemberList(vec![etcd::Member {
                 peer_urls: vec![wrong.to_owned()],
                 ..listed("a", "10.0.0.1")
             }]);

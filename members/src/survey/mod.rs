@@ -17,19 +17,19 @@ use recipes::{ClusterDocument, Label};
 use rustls::pki_types::UnixTime;
 use tokio::task::JoinSet;
 
-use crate::compare::{Compared, Voter, compare};
+use crate::compare::{HashComparison, Voter, compare};
 use crate::etcd::{AlarmMember, Client, Credentials, Member, StatusResponse};
-use crate::moment::date;
 use crate::reason::Reason;
+use crate::timestamp::date;
 pub use backup::Backup;
 pub use image::add_image_checks;
-use member_list::Roster;
+use member_list::FirstMemberList;
 pub use row::Row;
 pub use table::{columns, health, remarks, role, size, table};
 
 /// Whether the survey compares the members' data, which blocks writes on each member for a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Comparison {
+pub enum DataComparison {
     /// Do not compare.
     Skip,
     /// Compare only if the database is small.
@@ -56,9 +56,9 @@ pub async fn survey(
     cluster: &ClusterDocument,
     credentials: &Credentials,
     without: &BTreeSet<Label>,
-    comparison: Comparison,
+    comparison: DataComparison,
 ) -> Vec<Row> {
-    let roster = Roster::ask(&cluster.members, credentials).await;
+    let roster = FirstMemberList::ask(&cluster.members, credentials).await;
     let places = cluster
         .members
         .iter()
@@ -73,8 +73,8 @@ pub async fn survey(
     rows.extend(strangers.into_iter().map(|row| roster.note(row)));
     agreement::check(&mut rows);
     alarm::check(&mut rows, &cluster.etcd);
-    if comparison != Comparison::Skip {
-        let any_size = comparison == Comparison::Always;
+    if comparison != DataComparison::Skip {
+        let any_size = comparison == DataComparison::Always;
         compare_data(&mut rows, credentials, any_size).await;
     }
     rows
@@ -230,7 +230,7 @@ async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: boo
             (row.healthy, row.apart) = (false, true);
             row.errors.push(why);
         }
-        if let Compared::Unknown(why) = &compared {
+        if let HashComparison::Unknown(why) = &compared {
             row.notes
                 .push(format!("its data was not compared: {why}").into());
         }

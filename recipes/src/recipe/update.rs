@@ -6,7 +6,7 @@ use super::values::Base;
 use crate::diagnostic::Diagnostic;
 use crate::reader::Table;
 use crate::schedule::Schedule;
-use crate::update::{Auto, Reboot, SOAK, Update, UpdateMode};
+use crate::update::{AutoUpdatePolicy, Reboot, SOAK, Update, UpdateMode};
 use crate::window::Window;
 
 /// The default interval at which a node looks for a newer image.
@@ -78,7 +78,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Update> {
 
 /// Reads `every` and `window`. A window must be long enough for two checks for a newer image,
 /// because one check may be late, and the cluster may be unhealthy during the other check.
-fn read_auto(table: &Table<'_>) -> Option<Auto> {
+fn read_auto(table: &Table<'_>) -> Option<AutoUpdatePolicy> {
     let every = table.value::<Every>("every");
     let window = table.value::<Window>("window");
     let looks = every.map_or_else(|| EVERY.parse().ok(), |at| Some(at.value))?;
@@ -94,7 +94,7 @@ fn read_auto(table: &Table<'_>) -> Option<Auto> {
             "lengthen the window, or set `every` to a shorter interval (default: {EVERY})"
         )));
     }
-    Some(Auto {
+    Some(AutoUpdatePolicy {
         every: looks.0,
         window: window.map(|at| at.value),
     })

@@ -6,21 +6,21 @@ fn version(text: &str) -> EtcdVersion {
     text.parse().unwrap()
 }
 
-fn cluster(members: &[&str], agreed: Option<u64>) -> ClusterVersions {
+fn cluster(members: &[&str], cluster_minor: Option<u64>) -> ClusterVersions {
     let member = |(at, text): (usize, &&str)| RunningMember {
         name: format!("etcd-{}", at + 1),
         version: version(text),
     };
     ClusterVersions {
         members: members.iter().enumerate().map(member).collect(),
-        agreed,
+        cluster_minor,
         downgrading: false,
     }
 }
 
 #[track_caller]
-fn says(own: &str, entry: Entry, cluster: &ClusterVersions, expected: &str) {
-    let said = obstacle(version(own), entry, cluster)
+fn says(own: &str, start: EtcdStart, cluster: &ClusterVersions, expected: &str) {
+    let said = obstacle(version(own), start, cluster)
         .map_or_else(String::new, |obstacle| obstacle.to_string());
     assert!(
         if expected.is_empty() {
@@ -28,7 +28,7 @@ fn says(own: &str, entry: Entry, cluster: &ClusterVersions, expected: &str) {
         } else {
             said.contains(expected)
         },
-        "{own} {entry:?}: {said:?}"
+        "{own} {start:?}: {said:?}"
     );
 }
 
@@ -58,13 +58,18 @@ fn each_upgrade_requires_a_minimum_patch() {
         ),
         ("3.7.1", "3.7.0", ""),
     ] {
-        says(own, Entry::Join, &cluster(&[others], None), expected);
+        says(
+            own,
+            EtcdStart::AsNewMember,
+            &cluster(&[others], None),
+            expected,
+        );
         // The order of a pair does not matter, because the lower version must not run next to the
         // higher version either.
         if !expected.is_empty() {
             says(
                 others,
-                Entry::Data(None),
+                EtcdStart::WithData(None),
                 &cluster(&[own], Some(version(others).minor)),
                 "cannot run alongside it",
             );
@@ -76,47 +81,52 @@ fn each_upgrade_requires_a_minimum_patch() {
 fn one_incompatible_member_is_an_obstacle() {
     says(
         "3.6.14",
-        Entry::Join,
+        EtcdStart::AsNewMember,
         &cluster(&["3.6.14", "3.5.33", "3.5.1"], Some(5)),
         "etcd-3 is etcd 3.5.1",
     );
     says(
         "3.6.14",
-        Entry::Join,
+        EtcdStart::AsNewMember,
         &cluster(&["3.6.14", "3.5.33", "3.5.32"], Some(5)),
         "",
     );
-    says("3.6.14", Entry::Join, &cluster(&[], None), "");
+    says("3.6.14", EtcdStart::AsNewMember, &cluster(&[], None), "");
 }
 
 #[test]
 fn an_older_member_is_admitted_unless_the_cluster_version_is_newer() {
     let mixed = cluster(&["3.6.14", "3.5.33"], Some(5));
-    says("3.5.33", Entry::Join, &mixed, "");
-    says("3.5.33", Entry::Data(Some(version("3.5.33"))), &mixed, "");
+    says("3.5.33", EtcdStart::AsNewMember, &mixed, "");
+    says(
+        "3.5.33",
+        EtcdStart::WithData(Some(version("3.5.33"))),
+        &mixed,
+        "",
+    );
     let upgraded = cluster(&["3.6.14", "3.6.14"], Some(5));
     says(
         "3.5.33",
-        Entry::Data(Some(version("3.5.33"))),
+        EtcdStart::WithData(Some(version("3.5.33"))),
         &upgraded,
         "",
     );
     says(
         "3.5.33",
-        Entry::Join,
+        EtcdStart::AsNewMember,
         &upgraded,
         "the cluster's version is 3.6, and 3.5.33 is older",
     );
-    let agreed = cluster(&["3.6.14", "3.6.14"], Some(6));
+    let cluster_minor = cluster(&["3.6.14", "3.6.14"], Some(6));
     says(
         "3.5.33",
-        Entry::Data(None),
-        &agreed,
+        EtcdStart::WithData(None),
+        &cluster_minor,
         "the cluster's version is 3.6",
     );
     says(
         "3.5.33",
-        Entry::Data(None),
+        EtcdStart::WithData(None),
         &cluster(&["3.6.14"], None),
         "the cluster's version is 3.6",
     );
@@ -127,19 +137,29 @@ fn the_version_that_last_used_the_data_counts() {
     let off = ClusterVersions::default();
     says(
         "3.6.14",
-        Entry::Data(Some(version("3.5.1"))),
+        EtcdStart::WithData(Some(version("3.5.1"))),
         &off,
         "the last version on this node's data is etcd 3.5.1",
     );
-    says("3.6.14", Entry::Data(Some(version("3.5.33"))), &off, "");
-    says("3.6.14", Entry::Data(Some(version("3.6.0"))), &off, "");
+    says(
+        "3.6.14",
+        EtcdStart::WithData(Some(version("3.5.33"))),
+        &off,
+        "",
+    );
+    says(
+        "3.6.14",
+        EtcdStart::WithData(Some(version("3.6.0"))),
+        &off,
+        "",
+    );
     says(
         "3.7.1",
-        Entry::Data(Some(version("3.5.33"))),
+        EtcdStart::WithData(Some(version("3.5.33"))),
         &off,
         "does not support skipping a minor version",
     );
-    says("3.6.14", Entry::Data(None), &off, "");
+    says("3.6.14", EtcdStart::WithData(None), &off, "");
 }
 
 #[test]
@@ -189,8 +209,13 @@ fn no_member_joins_during_a_downgrade() {
         ..cluster(&["3.6.14", "3.6.14"], Some(5))
     };
     for own in ["3.5.33", "3.6.14"] {
-        says(own, Entry::Join, &down, "etcdctl downgrade cancel");
-        says(own, Entry::Data(None), &down, "");
+        says(
+            own,
+            EtcdStart::AsNewMember,
+            &down,
+            "etcdctl downgrade cancel",
+        );
+        says(own, EtcdStart::WithData(None), &down, "");
     }
 }
 

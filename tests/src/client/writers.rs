@@ -47,6 +47,17 @@ impl Writers {
     /// member when a write fails. No key is written twice, so a failed write reveals nothing about
     /// any other key.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
+        Self::with_interval(client, members, prefix, WRITE_INTERVAL)
+    }
+
+    /// Starts writers that pause for `interval` after each write. Longer intervals need less CPU
+    /// time.
+    pub fn with_interval(
+        client: &Client,
+        members: &[Ipv4Addr],
+        prefix: &str,
+        interval: Duration,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let trouble = Arc::new(Mutex::new(String::new()));
         let counts: Arc<Vec<AtomicUsize>> =
@@ -80,7 +91,7 @@ impl Writers {
                             at += 1;
                         }
                     }
-                    sleep(WRITE_INTERVAL);
+                    sleep(interval);
                 }
                 (acknowledged, failed)
             })

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::order::TracerOrder;
-use super::releases::{self, Releases, Roll};
+use super::releases::{self, Releases, UpdateKind};
 use super::state::State;
 use super::traced::CRASH;
 pub use super::traced::Traced;
@@ -55,7 +55,7 @@ pub struct Bed {
 impl Bed {
     /// Makes three installed nodes of the demo's recipe with their node documents, switched off.
     /// `tracer` is the path of the program `tracer`.
-    pub fn new(tracer: &Path, roll: Roll) -> Result<Self> {
+    pub fn new(tracer: &Path, roll: UpdateKind) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
         releases::build(&provisioning)?;
@@ -94,14 +94,14 @@ impl Bed {
 
     /// Makes the hosts as [`Bed::new`] does, and switches them on. firstboot and etcd are not
     /// started yet.
-    pub fn booted(tracer: &Path, roll: Roll) -> Result<Self> {
+    pub fn booted(tracer: &Path, roll: UpdateKind) -> Result<Self> {
         Self::new(tracer, roll)?.switched_on()
     }
 
     /// Makes the hosts on disks that lose all unflushed data. etcd's volume keeps directory
     /// operations in order, as XFS does, because etcd relies on that order. The disk with
     /// firstboot's own files does not keep the order.
-    pub fn lossy(tracer: &Path, roll: Roll) -> Result<Self> {
+    pub fn lossy(tracer: &Path, roll: UpdateKind) -> Result<Self> {
         let mut bed = Self::new(tracer, roll)?;
         for host in &mut bed.hosts {
             let (mut own, mut volume) = (Tree::default(), Tree::in_order());

@@ -20,7 +20,7 @@ pub(super) const LEAVE: Scenario = Scenario {
     name: "leave",
     victim: 0,
     traced: Traced::Leave,
-    prepare: |bed| {
+    setup: |bed| {
         bed.make_healthy(LEAVE.victim)?;
         // etcd does not remove a member until all members have been connected for five seconds
         // (etcdserver, HealthInterval). Most of that time passes here, because the sweep does not

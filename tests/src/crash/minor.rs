@@ -14,7 +14,7 @@ use crate::cluster::{etcdctl, no_downgrade, status, wait_minor};
 /// The unit, with an image that contains the older minor version.
 pub(super) const DOWNGRADE: Scenario = Scenario {
     name: "downgrade, the unit",
-    prepare: |bed| {
+    setup: |bed| {
         make_newer(bed)?;
         offer(&bed.orders(VICTIM, Traced::OrderUpdate), Release::Older)
     },
@@ -26,7 +26,7 @@ pub(super) const DOWNGRADE: Scenario = Scenario {
 /// then the members have agreed on the newer minor version.
 pub(super) const DOWNGRADE_BACK: Scenario = Scenario {
     name: "take-back by a downgrade, the unit",
-    prepare: |bed| {
+    setup: |bed| {
         make_older(bed)?;
         offer(&bed.orders(VICTIM, Traced::OrderUpdate), Release::BadMinor)
     },

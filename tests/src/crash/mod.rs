@@ -20,4 +20,4 @@ mod traced;
 pub mod tracer;
 mod updating;
 
-pub use releases::Roll;
+pub use releases::UpdateKind;

@@ -27,14 +27,14 @@ const SLOW: &str = "[Service]\nExecStartPost=/bin/sleep 9\n";
 
 /// The releases between which a bed's nodes change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Roll {
+pub enum UpdateKind {
     /// Images with other files, and with the same etcd.
     Files,
     /// Images with another minor version of etcd.
     Minor,
 }
 
-impl Roll {
+impl UpdateKind {
     const fn releases(self) -> [Release; 2] {
         match self {
             Self::Files => [Release::Good, Release::Bad],
@@ -42,8 +42,8 @@ impl Roll {
         }
     }
 
-    /// Returns the paths of the image's files that an update changes. With [`Roll::Files`], etcd's
-    /// part of the image does not change.
+    /// Returns the paths of the image's files that an update changes. With [`UpdateKind::Files`],
+    /// etcd's part of the image does not change.
     pub(super) const fn paths(self) -> &'static [&'static str] {
         match self {
             Self::Files => &["etc/firstboot", "etc/own"],
@@ -144,18 +144,18 @@ pub(super) fn build(provisioning: &Provisioning) -> Result<()> {
 #[derive(Debug)]
 pub(super) struct Releases {
     folder: PathBuf,
-    roll: Roll,
+    roll: UpdateKind,
 }
 
 impl Releases {
     /// Makes the releases from the last build. No image has a soak time, which the sweep does not
     /// test.
-    pub(super) fn new(provisioning: &Provisioning, roll: Roll) -> Result<Self> {
+    pub(super) fn new(provisioning: &Provisioning, roll: UpdateKind) -> Result<Self> {
         let folder = run::current()?.folder("releases")?;
         let key = provisioning.signing_key()?;
         copy(&provisioning.out(), &folder.join("first"))?;
         let mut image = Repack::of(&folder.join("first"))?;
-        if roll == Roll::Minor {
+        if roll == UpdateKind::Minor {
             image.etcd(NEW_MINOR)?;
         }
         let cluster = image.path("etc/firstboot/cluster.json");
@@ -189,7 +189,7 @@ impl Releases {
     pub(super) fn install(&self, host: &mut Host) -> Result<()> {
         let first = self.folder.join("first");
         repack::install(&first, host)?;
-        if self.roll == Roll::Files {
+        if self.roll == UpdateKind::Files {
             etcd::replace_etcd_binary(host, &etcd::asked())?;
         }
         host.bind(&self.folder, RELEASES);

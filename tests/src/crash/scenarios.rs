@@ -12,10 +12,10 @@ use super::sweep::Scenario;
 use super::traced::Traced;
 use super::updating::{ORDER, ROLLBACK, UPDATE};
 
-/// The scenarios of a bed with [`Roll::Minor`](super::Roll::Minor).
+/// The scenarios of a bed with [`UpdateKind::Minor`](super::UpdateKind::Minor).
 pub const MINOR: [Scenario; 2] = [DOWNGRADE, DOWNGRADE_BACK];
 
-/// All scenarios of a bed with [`Roll::Files`](super::Roll::Files).
+/// All scenarios of a bed with [`UpdateKind::Files`](super::UpdateKind::Files).
 pub const ALL: [Scenario; 11] = [
     TOGETHER,
     EARLY,
@@ -35,7 +35,7 @@ pub const TOGETHER: Scenario = Scenario {
     name: "first boot, all at once",
     victim: 0,
     traced: Traced::Firstboot,
-    prepare: Bed::forget_all,
+    setup: Bed::forget_all,
     begin: |bed| bed.start(&[0, 1, 2]),
     between: |_| Ok(()),
     end: Bed::wait_healthy,
@@ -47,7 +47,7 @@ pub const EARLY: Scenario = Scenario {
     name: "first boot, before the others",
     victim: 1,
     traced: Traced::Firstboot,
-    prepare: Bed::forget_all,
+    setup: Bed::forget_all,
     begin: |bed| {
         bed.start(&[1])?;
         sleep(Duration::from_secs(1));
@@ -63,7 +63,7 @@ pub const LATE: Scenario = Scenario {
     name: "first boot, after the others",
     victim: 2,
     traced: Traced::Firstboot,
-    prepare: |bed| {
+    setup: |bed| {
         bed.forget_all()?;
         bed.start(&[0, 1])?;
         sleep(Duration::from_secs(1));
@@ -79,7 +79,7 @@ pub const REBUILD: Scenario = Scenario {
     name: "rebuild",
     victim: 0,
     traced: Traced::Firstboot,
-    prepare: |bed| {
+    setup: |bed| {
         // Another member is the leader, because an election would take seconds.
         bed.make_healthy(1)?;
         bed.forget(0)
@@ -95,7 +95,7 @@ pub const EMPTIED: Scenario = Scenario {
     name: "emptied",
     victim: 0,
     traced: Traced::Firstboot,
-    prepare: |bed| bed.make_healthy(1),
+    setup: |bed| bed.make_healthy(1),
     begin: |bed| bed.call_firstboot(0),
     between: |_| Ok(()),
     end: Bed::wait_healthy,
@@ -107,7 +107,7 @@ pub const EMPTIED_ALONE: Scenario = Scenario {
     name: "emptied, with another member down",
     victim: 0,
     traced: Traced::Firstboot,
-    prepare: |bed| {
+    setup: |bed| {
         bed.make_healthy(1)?;
         bed.hosts[2]
             .check(&["systemctl", "stop", "firstboot.service", "etcd.service"])
@@ -149,7 +149,7 @@ pub const ROTATE: Scenario = Scenario {
     name: "rotation",
     victim: 0,
     traced: Traced::Firstboot,
-    prepare: |bed| {
+    setup: |bed| {
         bed.forget_all()?;
         bed.start(&[0, 1, 2])?;
         bed.wait_healthy()

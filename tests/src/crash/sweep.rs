@@ -21,7 +21,7 @@ pub struct Scenario {
     /// The traced program: the unit that runs at every boot, or a command.
     pub traced: Traced,
     /// Brings the hosts to the initial state.
-    pub prepare: fn(&Bed) -> Result<()>,
+    pub setup: fn(&Bed) -> Result<()>,
     /// Starts the scenario. The tracer already has its order.
     pub begin: fn(&Bed) -> Result<()>,
     /// Checks the conditions that must be true while firstboot is stopped at a point. firstboot has
@@ -96,7 +96,7 @@ impl fmt::Display for Report {
 /// first start are listed.
 pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
     let folder = bed.orders(scenario.victim, scenario.traced);
-    (scenario.prepare)(bed).with_context(|| format!("{}: preparing", scenario.name))?;
+    (scenario.setup)(bed).with_context(|| format!("{}: preparing", scenario.name))?;
     TracerOrder::List.submit(&folder)?;
     (scenario.begin)(bed)?;
     (scenario.end)(bed).with_context(|| format!("{}, undisturbed", scenario.name))?;
@@ -245,7 +245,7 @@ fn run_point(
     wanted: &State,
 ) -> Result<Option<usize>> {
     let folder = bed.orders(scenario.victim, scenario.traced);
-    (scenario.prepare)(bed).context("preparing")?;
+    (scenario.setup)(bed).context("preparing")?;
     bed.flush_disks();
     let order = if matches!(blow, Disturbance::Kill | Disturbance::Empty) {
         TracerOrder::Kill(point.clone())

@@ -25,7 +25,7 @@ pub(super) const ORDER: Scenario = Scenario {
     name: "update, the command",
     victim: VICTIM,
     traced: Traced::OrderUpdate,
-    prepare: |bed| prepare(bed, Release::Good),
+    setup: |bed| setup(bed, Release::Good),
     begin: |bed| bed.launch(VICTIM, Traced::OrderUpdate),
     between: serves,
     end: |bed| ends(bed, Release::Good),
@@ -42,7 +42,7 @@ pub(super) const UPDATE: Scenario = Scenario {
 pub(super) const ROLLBACK: Scenario = Scenario {
     name: "rollback, the unit",
     traced: Traced::Update,
-    prepare: |bed| prepare(bed, Release::Bad),
+    setup: |bed| setup(bed, Release::Bad),
     end: |bed| ends(bed, Release::Bad),
     ..ORDER
 };
@@ -56,7 +56,7 @@ tar -C / -xpf /crash/image.tar
 systemctl daemon-reload
 firstboot image";
 
-fn prepare(bed: &Bed, release: Release) -> Result<()> {
+fn setup(bed: &Bed, release: Release) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     reset(host)?;
     // Another member is the leader, because an election would take seconds.

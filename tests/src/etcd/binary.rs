@@ -3,18 +3,18 @@
 //! The builder packs only releases that upstream has published and that run on CentOS 7; a release
 //! built here or by Debian does not meet these conditions. Therefore this module changes an
 //! installed machine that is off as if it had been installed from an image of that release. The
-//! module replaces the machine's programs, the version in the cluster's document, and the stamp
+//! module replaces the machine's programs, the version in the cluster's document, and the file list
 //! that covers both.
 
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use recipes::{ImageStamp, Sha256};
+use recipes::{ImageFileList, Sha256};
 
 use super::programs::{PROGRAMS, binaries};
 use crate::host::Host;
 
-const STAMP: &str = "/etc/firstboot/image.json";
+const FILE_LIST: &str = "/etc/firstboot/image.json";
 const CLUSTER: &str = "/etc/firstboot/cluster.json";
 
 /// Installs the release of the given version on the machine, unless the machine already has that
@@ -25,27 +25,41 @@ pub fn replace_etcd_binary(host: &Host, version: &str) -> Result<()> {
     if cluster["etcd"]["version"] == version {
         return Ok(());
     }
-    let mut stamp: ImageStamp = serde_json::from_str(&host.read(STAMP)?).context(STAMP)?;
+    let mut file_list: ImageFileList =
+        serde_json::from_str(&host.read(FILE_LIST)?).context(FILE_LIST)?;
     let release = binaries(version)?;
     for program in PROGRAMS {
         let (from, to) = (release.join(program), format!("/usr/local/bin/{program}"));
         if from.exists() {
             let bytes =
                 fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
-            stamped(host, &mut stamp, &to, &bytes)?;
+            replace_listed(host, &mut file_list, &to, &bytes)?;
         } else {
             fs::remove_file(host.path(&to)).with_context(|| format!("cannot remove {to}"))?;
-            stamp.files.retain(|file| file.path != to[1..]);
+            file_list.files.retain(|file| file.path != to[1..]);
         }
     }
     cluster["etcd"]["version"] = version.into();
-    stamped(host, &mut stamp, CLUSTER, &serde_json::to_vec(&cluster)?)?;
-    write_over(host, STAMP, &serde_json::to_vec(&stamp)?)
+    replace_listed(
+        host,
+        &mut file_list,
+        CLUSTER,
+        &serde_json::to_vec(&cluster)?,
+    )?;
+    write_over(host, FILE_LIST, &serde_json::to_vec(&file_list)?)
 }
 
-fn stamped(host: &Host, stamp: &mut ImageStamp, path: &str, bytes: &[u8]) -> Result<()> {
-    let entry = stamp.files.iter_mut().find(|entry| entry.path == path[1..]);
-    let entry = entry.with_context(|| format!("the stamp does not contain {path}"))?;
+fn replace_listed(
+    host: &Host,
+    file_list: &mut ImageFileList,
+    path: &str,
+    bytes: &[u8],
+) -> Result<()> {
+    let entry = file_list
+        .files
+        .iter_mut()
+        .find(|entry| entry.path == path[1..]);
+    let entry = entry.with_context(|| format!("the file list does not contain {path}"))?;
     (entry.size, entry.sha256) = (bytes.len() as u64, Sha256::of(bytes));
     write_over(host, path, bytes)
 }

@@ -36,14 +36,20 @@ fn snapshots(hosts: &[Host]) -> Result<BTreeSet<String>> {
     Ok(all)
 }
 
+/// Makes the timer's last run appear long past, so that systemd makes up for the missed run at boot
+/// (Persistent=).
+fn make_timer_overdue(host: &Host) -> Result<()> {
+    let stamp = host.path("/var/lib/systemd/timers/stamp-firstboot-snapshot.timer");
+    fs::create_dir_all(stamp.parent().context("the file has no folder")?)?;
+    let three_days_ago = SystemTime::now() - Duration::from_secs(3 * 86_400);
+    File::create(&stamp)?.set_modified(three_days_ago)?;
+    Ok(())
+}
+
 fn once() -> Result<()> {
     let mut bed = Bed::new(3, &far())?;
     for host in &bed.hosts {
-        // Makes the timer's last run appear long past, so that systemd makes up for the missed run
-        // at boot (Persistent=).
-        let stamp = host.path("/var/lib/systemd/timers/stamp-firstboot-snapshot.timer");
-        fs::create_dir_all(stamp.parent().context("the stamp has no folder")?)?;
-        File::create(&stamp)?.set_modified(SystemTime::now() - Duration::from_secs(3 * 86_400))?;
+        make_timer_overdue(host)?;
     }
     bed.boot()?;
     is_made_up_for(&bed.hosts)?;

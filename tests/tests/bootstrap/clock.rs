@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::etcdctl;
-use tests::crash::Roll;
+use tests::crash::UpdateKind;
 use tests::crash::bed::{Bed, Traced};
 use tests::crash::clock;
 use tests::harness::trial;
@@ -25,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// certificates are not valid yet. Then the clock is fast, which a comparison with the members'
 /// clocks reveals.
 fn off() -> Result<()> {
-    let bed = Bed::booted(Path::new(env!("CARGO_BIN_EXE_tracer")), Roll::Files)?;
+    let bed = Bed::booted(Path::new(env!("CARGO_BIN_EXE_tracer")), UpdateKind::Files)?;
     bed.make_healthy(0)?;
     let before = etcdctl(&bed.hosts[0], "member list")?;
     let own = |line: &&str| line.contains(" etcd-3,");

@@ -7,7 +7,7 @@ use tests::cluster::{etcdctl, wait_healthy};
 use tests::harness::trial;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, token, wait_said};
-use crate::desk;
+use crate::builder_status;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
@@ -71,5 +71,5 @@ fn without() -> Result<()> {
             && said.contains("this node is now a voter"),
         "{said}"
     );
-    desk::shows_a_cluster_that_loses_its_members(&mut bed)
+    builder_status::shows_a_cluster_that_loses_its_members(&mut bed)
 }

@@ -102,7 +102,7 @@ fn refused(bed: &Bed, disk: &NodeDisk) -> Result<()> {
     )?;
     let before = disk.volume.sh(LIST)?;
     let host = &bed.hosts[0];
-    let stamp = host.read("/etc/firstboot/installed")?;
+    let marker = host.read("/etc/firstboot/installed")?;
     let installation = bed.provisioning.try_install_on(host, disk.hardware())?;
     let log = installation.log();
     ensure!(
@@ -116,7 +116,7 @@ fn refused(bed: &Bed, disk: &NodeDisk) -> Result<()> {
         "{:?}",
         installation.plan
     );
-    ensure!(host.read("/etc/firstboot/installed")? == stamp);
+    ensure!(host.read("/etc/firstboot/installed")? == marker);
     let after = disk.volume.sh(LIST)?;
     ensure!(after == before, "the volume was changed:\n{after}");
     disk.volume

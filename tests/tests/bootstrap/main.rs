@@ -2,10 +2,10 @@
 //! must be bootstrapped only once under all circumstances.
 
 mod bed;
+mod builder_status;
 mod clock;
 mod damaged;
 mod data_removed;
-mod desk;
 mod disasters;
 mod diverged;
 mod duplicate_machine;

@@ -35,7 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         way("3.4.23", trial, || path("3.4.23")),
         way("3.5.1", long, || path("3.5.1")),
         way("3.5.35", long, || path("3.5.35")),
-        way("3.6.16", trial, || path("3.6.16")),
+        way("3.6.16", long, || path("3.6.16")),
         way("3.7.3", trial, || path("3.7.3")),
     ]
 }

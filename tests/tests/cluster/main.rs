@@ -3,7 +3,6 @@
 mod certificates;
 mod clouds;
 mod disks;
-mod foreign_data;
 mod lifecycle;
 mod outdated_document;
 mod own_keys;
@@ -11,6 +10,7 @@ mod refusal;
 mod refusals;
 mod sources;
 mod switch_keys;
+mod unrecorded_data;
 
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
             refusals::trials(),
             certificates::trials(),
             outdated_document::trials(),
-            foreign_data::trials(),
+            unrecorded_data::trials(),
             own_keys::trials(),
             switch_keys::trials(),
         ];

@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 struct Operator {
     provisioning: Provisioning,
     /// The folder with the recipe, and with the requests that the operator fetched.
-    desk: tempfile::TempDir,
+    workstation: tempfile::TempDir,
 }
 
 impl Operator {
@@ -40,7 +40,7 @@ impl Operator {
         etcd::release("3.5.1")?;
         let this = Self {
             provisioning: Provisioning::new()?,
-            desk: tempfile::tempdir()?,
+            workstation: tempfile::tempdir()?,
         };
         let recipe = fs::read_to_string(programs::recipe("demo"))?;
         fs::write(this.recipe(), recipe + "\n[tls]\nkeys = \"node\"\n")?;
@@ -53,14 +53,14 @@ impl Operator {
     }
 
     fn recipe(&self) -> PathBuf {
-        self.desk.path().join("recipe.toml")
+        self.workstation.path().join("recipe.toml")
     }
 
     /// Fetches a node's request, which contains no private key, and lets the CA answer it.
     fn sign(&self, host: &Host, options: &[&str]) -> Result<Output> {
         let request = host.check(&[&["firstboot", "csr"], options].concat())?;
         ensure!(!request.contains("PRIVATE"), "{request}");
-        let path = self.desk.path().join(format!("{}.csr", host.name()));
+        let path = self.workstation.path().join(format!("{}.csr", host.name()));
         fs::write(&path, request)?;
         let (recipe, pki) = (self.recipe(), self.provisioning.pki());
         let paths = [&recipe, &path, &pki].map(|path| path.to_string_lossy().into_owned());
@@ -199,13 +199,13 @@ fn private_keys(hosts: &[Host]) -> Result<Vec<String>> {
 fn nothing_tells(ours: &Operator, hosts: &[Host], keys: &[String]) -> Result<()> {
     let own = ["var/lib/firstboot/keys.pem", "etc/etcd/tls/"];
     let mut folders = vec![
-        ours.desk.path().to_owned(),
+        ours.workstation.path().to_owned(),
         ours.provisioning.out(),
         ours.provisioning.pki(),
     ];
     for host in hosts {
         // This folder is on a tmpfs, and is visible only inside the host.
-        let copy = ours.desk.path().join(format!("{}-run", host.name()));
+        let copy = ours.workstation.path().join(format!("{}-run", host.name()));
         fs::create_dir(&copy)?;
         fs::write(
             copy.join("journal"),
@@ -222,7 +222,7 @@ fn nothing_tells(ours: &Operator, hosts: &[Host], keys: &[String]) -> Result<()>
         }
     }
     let patterns = ours
-        .desk
+        .workstation
         .path()
         .join("..")
         .join(format!("keys-{}", std::process::id()));

@@ -236,19 +236,19 @@ fn strangers() -> Result<()> {
         "the cluster's own client is refused: {good:?}"
     );
 
-    let foreign = tempfile::tempdir()?;
+    let other_ca = tempfile::tempdir()?;
     let command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=root \
                    -keyout client.key -out client.crt -days 1";
     let made = process::run(
         std::process::Command::new("bash")
             .args(["-c", command])
-            .current_dir(foreign.path()),
+            .current_dir(other_ca.path()),
     )?;
     made.ok()?;
-    let refused = curl(&with(foreign.path()))?;
+    let refused = curl(&with(other_ca.path()))?;
     ensure!(
         !refused.success(),
-        "a client of a foreign CA is served: {refused:?}"
+        "a client of another CA is served: {refused:?}"
     );
 
     takes_only_peers(&ours, &hosts[1])

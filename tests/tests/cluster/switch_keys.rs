@@ -32,8 +32,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn switched() -> Result<()> {
     etcd::release(etcd::DEMO)?;
-    let (ours, desk) = (Provisioning::new()?, tempfile::tempdir()?);
-    let recipe = desk.path().join("recipe.toml");
+    let (ours, workstation) = (Provisioning::new()?, tempfile::tempdir()?);
+    let recipe = workstation.path().join("recipe.toml");
     let text = fs::read_to_string(programs::recipe("demo"))? + "\n[update]\nsoak-seconds = 10\n";
     fs::write(&recipe, &text)?;
     ours.build(&recipe)?;
@@ -60,7 +60,7 @@ fn switched() -> Result<()> {
     let old = certificates(&hosts)?;
     // Step 2.
     for host in &hosts {
-        sign(&ours, (&recipe, desk.path()), host)?;
+        sign(&ours, (&recipe, workstation.path()), host)?;
     }
     let new = certificates(&hosts)?;
     ensure!(
@@ -96,12 +96,12 @@ fn switched() -> Result<()> {
         written.count()
     );
     ensure!(gap < MAX_WRITE_GAP, "no write was acknowledged for {gap:?}");
-    only_the_nodes_have_their_keys(&ours, &hosts, desk.path())
+    only_the_nodes_have_their_keys(&ours, &hosts, workstation.path())
 }
 
 /// Signs the node's request, and checks that the node uses the answer.
-fn sign(ours: &Provisioning, (recipe, desk): (&Path, &Path), host: &Host) -> Result<()> {
-    let request = desk.join(format!("{}.csr", host.name()));
+fn sign(ours: &Provisioning, (recipe, workstation): (&Path, &Path), host: &Host) -> Result<()> {
+    let request = workstation.join(format!("{}.csr", host.name()));
     fs::write(&request, host.check(&["firstboot", "csr"])?)?;
     let pki = ours.pki();
     let [recipe, request, pki] =
@@ -149,14 +149,18 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Checks that the builder's folders and the nodes' documents contain no key that a node generated.
-fn only_the_nodes_have_their_keys(ours: &Provisioning, hosts: &[Host], desk: &Path) -> Result<()> {
+fn only_the_nodes_have_their_keys(
+    ours: &Provisioning,
+    hosts: &[Host],
+    workstation: &Path,
+) -> Result<()> {
     let mut keys = PrivateKeys::default();
     let out = ours.out();
     let world = out
         .parent()
         .context("the output folder has no parent")?
         .to_owned();
-    let mut folders = vec![world, desk.to_owned()];
+    let mut folders = vec![world, workstation.to_owned()];
     for host in hosts {
         keys.add(&host.read("/var/lib/firstboot/keys.pem")?)?;
         folders.extend(["etc", "var", "root", "tmp", "stick"].map(|place| host.path(place)));

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tests::crash::Roll;
+use tests::crash::UpdateKind;
 use tests::crash::bed::{Bed, CONVERGENCE_TIMEOUT, Traced};
 use tests::crash::order::{Point, TracerOrder};
 use tests::harness::trial;
@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// that entry. After its restart, firstboot reads and reports the entry, and then the power fails.
 fn ready() -> Result<()> {
     const JOURNAL: &str = "/var/lib/firstboot/journal";
-    let mut bed = Bed::lossy(tracer(), Roll::Files)?;
+    let mut bed = Bed::lossy(tracer(), UpdateKind::Files)?;
     bed.flush_disks();
     // firstboot accepts its document, draws its disk id and becomes ready, which makes three lines.
     let third = Point {

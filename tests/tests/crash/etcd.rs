@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::crash::Roll;
+use tests::crash::UpdateKind;
 use tests::crash::bed::{Bed, CONVERGENCE_TIMEOUT, Traced};
 use tests::crash::order::{Point, TracerOrder};
 use tests::crash::scenarios::{REBUILD, TOGETHER};
@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// etcd-io/etcd#16596: an etcd that was interrupted while it created its first data refuses this
 /// data at every later start.
 fn half_born() -> Result<()> {
-    let mut bed = Bed::booted(tracer(), Roll::Files)?;
+    let mut bed = Bed::booted(tracer(), UpdateKind::Files)?;
     let victim = TOGETHER.victim;
     let orders = bed.orders(victim, Traced::Etcd);
     // etcd's database exists. The write-ahead log is complete, but has not been renamed into place
@@ -83,7 +83,7 @@ fn half_born() -> Result<()> {
 
 /// Cuts the power between etcd's start as a learner and the end of firstboot.
 fn promotion() -> Result<()> {
-    let mut bed = Bed::booted(tracer(), Roll::Files)?;
+    let mut bed = Bed::booted(tracer(), UpdateKind::Files)?;
     let victim = REBUILD.victim;
     let (points, wanted) = list(&bed, &REBUILD)?;
     let start = points
@@ -110,7 +110,7 @@ fn promotion() -> Result<()> {
         "there are too few points between start and promotion: {points:?}"
     );
     for point in points {
-        (REBUILD.prepare)(&bed)?;
+        (REBUILD.setup)(&bed)?;
         TracerOrder::Hold(point.clone()).submit(&bed.orders(victim, Traced::Firstboot))?;
         (REBUILD.begin)(&bed)?;
         let reached = bed.reaches_point(victim, Traced::Firstboot)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use libtest_mimic::Trial;
-use tests::crash::Roll;
+use tests::crash::UpdateKind;
 use tests::crash::bed::{Bed, Traced};
 use tests::crash::scenarios;
 use tests::crash::sweep::{Disturbance, Report, Scenario, list, sweep};
@@ -42,12 +42,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         long(
             "a_downgrade_killed_at_any_point_finishes_the_same_job",
-            &[REQUIREMENTS, &Roll::Minor.requirements()].concat(),
+            &[REQUIREMENTS, &UpdateKind::Minor.requirements()].concat(),
             downgrade_killed,
         ),
         long(
             "power_lost_at_any_point_of_a_downgrade",
-            &[&with_fuse[..], &Roll::Minor.requirements()].concat(),
+            &[&with_fuse[..], &UpdateKind::Minor.requirements()].concat(),
             downgrade_power_lost,
         ),
     ]
@@ -56,13 +56,13 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn killed() -> Result<()> {
     let settings = Settings::read()?;
     let scenarios = settings.share(&scenarios::ALL, 0, 2);
-    let bed = || Bed::booted(tracer(), Roll::Files);
+    let bed = || Bed::booted(tracer(), UpdateKind::Files);
     run(bed, &settings, &scenarios, |_| Disturbance::Kill)
 }
 
 fn downgrade_killed() -> Result<()> {
     let settings = Settings::read()?;
-    let bed = || Bed::booted(tracer(), Roll::Minor);
+    let bed = || Bed::booted(tracer(), UpdateKind::Minor);
     run(bed, &settings, &scenarios::MINOR, |_| Disturbance::Kill)
 }
 
@@ -75,20 +75,20 @@ fn emptied() -> Result<()> {
         .filter(|scenario| scenario.traced == Traced::Firstboot)
         .collect();
     let comes = settings.share(&comes, 0, 4);
-    let bed = || Bed::booted(tracer(), Roll::Files);
+    let bed = || Bed::booted(tracer(), UpdateKind::Files);
     run(bed, &settings, &comes, |_| Disturbance::Empty)
 }
 
 fn power_lost() -> Result<()> {
     let settings = Settings::read()?;
     let scenarios = settings.share(&scenarios::ALL, 1, 2);
-    let bed = || Bed::lossy(tracer(), Roll::Files);
+    let bed = || Bed::lossy(tracer(), UpdateKind::Files);
     run(bed, &settings, &scenarios, losses(settings.seed))
 }
 
 fn downgrade_power_lost() -> Result<()> {
     let settings = Settings::read()?;
-    let bed = || Bed::lossy(tracer(), Roll::Minor);
+    let bed = || Bed::lossy(tracer(), UpdateKind::Minor);
     run(bed, &settings, &scenarios::MINOR, losses(settings.seed))
 }
 

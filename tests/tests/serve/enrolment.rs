@@ -18,7 +18,7 @@ use tests::programs::{self, recipe};
 use tests::requirement::Requirement;
 use tests::run;
 
-use crate::bed::{SERVER, Server, by_card, curl};
+use crate::bed::{SERVER, Server, allow, by_card, curl, expect, installs, script_of};
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -198,7 +198,7 @@ fn answers((status, text): (u16, String), expected: u16, words: &str) -> Result<
 
 fn hostile() -> Result<()> {
     let (ours, recipe) = built_with("")?;
-    let server = served(&ours, &recipe, &[])?;
+    let server = served(&ours, &recipe, &["--tree", "http://10.101.15.1:8081/none/"])?;
     let [one, two] = ["etcd-1", "etcd-2"].map(|name| ours.network.add(name));
     let (one, two) = (one?, two?);
     let (first, second) = (request("first")?, request("second")?);
@@ -250,6 +250,7 @@ fn hostile() -> Result<()> {
     // A repeated request with the same keys gets the same answer, because the first answer might
     // have been lost.
     answers(post(&one, &one.mac, &first)?, 200, "payload")?;
+    renewed_before_an_installation(&ours, &one, &first)?;
     // The next requests are an intercepted request of another node, and a request with other keys
     // for the same node.
     answers(post(&two, &two.mac, &first)?, 403, "[key-of-another-node]")?;
@@ -262,6 +263,19 @@ fn hostile() -> Result<()> {
     server.wait_for_output("[key-not-approved]")?;
     // firstboot's own tests check that a node refuses a server whose key the image does not trust.
     changed_recipe(&server, &recipe, || post(&two, &two.mac, &second))
+}
+
+/// Checks that a running node that renews its certificates does not end the installation that the
+/// operator has allowed.
+fn renewed_before_an_installation(ours: &Provisioning, node: &Link, request: &Path) -> Result<()> {
+    allow(ours, &["etcd-1", "--install"])?;
+    answers(post(node, &node.mac, request)?, 200, "payload")?;
+    let script = expect(&node.namespace, &script_of(node), 200, "#!ipxe\n")?;
+    ensure!(
+        installs(&script),
+        "the renewal ended the installation: {script}"
+    );
+    Ok(())
 }
 
 /// Checks that the log names a recipe that has become invalid, and that a machine still gets its

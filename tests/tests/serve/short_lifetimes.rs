@@ -35,6 +35,8 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 /// The interval at which the test reads the certificates of the ports. Every certificate is in use
 /// for longer than this interval.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// The pause between two writes of one writer. The test lasts for minutes and measures no gaps.
+const WRITE_INTERVAL: Duration = Duration::from_millis(250);
 const PORTS: [u16; 2] = [2379, 2380];
 const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
 
@@ -77,7 +79,7 @@ fn renewed(minutes: u64, times: usize) -> Result<()> {
     let etcd = etcd_processes(&hosts)?;
     let addresses: Vec<_> = hosts.iter().map(Host::address).collect();
     let client = Client::operator(&ours)?;
-    let writers = Writers::start(&client, &addresses, "renew/");
+    let writers = Writers::with_interval(&client, &addresses, "renew/", WRITE_INTERVAL);
 
     let life = Duration::from_secs(60 * minutes);
     let mut seen = Presented::new(&ours, &hosts);

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::scan::Scan;
-use super::table::Form;
+use super::table::DirectiveSyntax;
 use super::words::{FATAL, comment_or_else, split_word, words};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
@@ -24,16 +24,18 @@ fn is_address(text: &str) -> bool {
 }
 
 /// Returns whether the text after a directive is an address that the directive accepts.
-pub(super) fn fits(form: &Form, rest: TextSpan<'_>) -> bool {
+pub(super) fn fits(syntax: &DirectiveSyntax, rest: TextSpan<'_>) -> bool {
     let all: Vec<&str> = words(rest).map(|word| word.text).collect();
     let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
-    match (form, &all[..]) {
-        (Form::Broadcast, [interval, address]) => number(interval) && is_address(address),
-        (Form::Broadcast, [interval, address, port]) => {
+    match (syntax, &all[..]) {
+        (DirectiveSyntax::Broadcast, [interval, address]) => {
+            number(interval) && is_address(address)
+        }
+        (DirectiveSyntax::Broadcast, [interval, address, port]) => {
             number(interval) && is_address(address) && number(port)
         }
-        (Form::Socket, [path]) if path.starts_with('/') => true,
-        (Form::Address | Form::Socket, [address]) => is_address(address),
+        (DirectiveSyntax::Socket, [path]) if path.starts_with('/') => true,
+        (DirectiveSyntax::Address | DirectiveSyntax::Socket, [address]) => is_address(address),
         _ => false,
     }
 }

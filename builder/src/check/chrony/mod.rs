@@ -10,7 +10,7 @@ mod words;
 use recipes::diagnostic::nearest;
 
 use self::scan::Scan;
-use self::table::Form;
+use self::table::DirectiveSyntax;
 use self::words::{FATAL, comment_or_else, split_word, trim, words, wrong};
 use super::finding::Finding;
 use super::tables;
@@ -28,11 +28,11 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         }
         let (first, rest) = split_word(line);
         let name = first.text.to_ascii_lowercase();
-        let Some(form) = table::directives().get(name.as_str()) else {
+        let Some(syntax) = table::directives().get(name.as_str()) else {
             out.push(unknown(first, &name));
             continue;
         };
-        directive(first, &name, form, rest, &mut out);
+        directive(first, &name, syntax, rest, &mut out);
         match name.as_str() {
             "server" | "pool" | "peer" => {
                 sources += 1;
@@ -108,17 +108,17 @@ fn unknown(word: TextSpan<'_>, name: &str) -> Finding {
 fn directive(
     first: TextSpan<'_>,
     name: &str,
-    form: &'static Form,
+    syntax: &'static DirectiveSyntax,
     rest: TextSpan<'_>,
     out: &mut Vec<Finding>,
 ) {
     // A message must point to a place that is not empty.
     let place = if rest.text.is_empty() { first } else { rest };
-    match form {
-        Form::Ignored => {}
-        Form::Words(forms) => out.extend(exactly(first, name, forms, rest)),
-        Form::Options(count, group) => options(first, name, *count, group, rest, out),
-        Form::One(known) => {
+    match syntax {
+        DirectiveSyntax::Ignored => {}
+        DirectiveSyntax::Words(forms) => out.extend(exactly(first, name, forms, rest)),
+        DirectiveSyntax::Options(count, group) => options(first, name, *count, group, rest, out),
+        DirectiveSyntax::One(known) => {
             if !known
                 .split('|')
                 .any(|word| word.eq_ignore_ascii_case(rest.text))
@@ -131,7 +131,7 @@ fn directive(
                 ));
             }
         }
-        Form::Any(known) => {
+        DirectiveSyntax::Any(known) => {
             for word in words(rest).filter(|word| !known.split('|').any(|known| known == word.text))
             {
                 out.push(comment_or_else(word, || {
@@ -147,12 +147,12 @@ fn directive(
                 }));
             }
         }
-        Form::Access => out.extend(address::access(first, name, rest)),
-        Form::Address | Form::Socket | Form::Broadcast => {
-            if !address::fits(form, rest) {
-                let expected = match form {
-                    Form::Broadcast => "seconds, an address, and optionally a port",
-                    Form::Socket => "an address, or the path of a socket",
+        DirectiveSyntax::Access => out.extend(address::access(first, name, rest)),
+        DirectiveSyntax::Address | DirectiveSyntax::Socket | DirectiveSyntax::Broadcast => {
+            if !address::fits(syntax, rest) {
+                let expected = match syntax {
+                    DirectiveSyntax::Broadcast => "seconds, an address, and optionally a port",
+                    DirectiveSyntax::Socket => "an address, or the path of a socket",
                     _ => "an address without a prefix",
                 };
                 out.push(wrong(
@@ -162,7 +162,7 @@ fn directive(
                 ));
             }
         }
-        Form::InitStepSlew => {
+        DirectiveSyntax::InitStepSlew => {
             if Scan::Float.take(rest.text).is_none() {
                 out.push(wrong(
                     place,
@@ -182,7 +182,7 @@ fn exactly(
     rest: TextSpan<'_>,
 ) -> Option<Finding> {
     let given = words(rest).count();
-    let Some(form) = forms.iter().find(|form| form.len() == given) else {
+    let Some(syntax) = forms.iter().find(|syntax| syntax.len() == given) else {
         let (least, most) = (forms[0].len(), forms[forms.len() - 1].len());
         if given < most {
             let counts = if least == most {
@@ -200,7 +200,7 @@ fn exactly(
         }));
     };
     let mut left = rest;
-    for (at, scan) in form.iter().enumerate() {
+    for (at, scan) in syntax.iter().enumerate() {
         if matches!(scan, Scan::Literal(_)) {
             left = words(rest).nth(at).unwrap_or(left);
         }

@@ -8,7 +8,7 @@ use crate::check::tables;
 
 /// The form of the text after a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum DirectiveSyntax {
     /// The words of one of these lists, each in the listed form.
     Words(Vec<Vec<Scan>>),
     /// A fixed number of words, then options of a group.
@@ -25,7 +25,7 @@ pub(super) enum Form {
     InitStepSlew,
 }
 
-impl Form {
+impl DirectiveSyntax {
     fn of(text: &'static str) -> Option<Self> {
         let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
         Some(match kind {
@@ -57,7 +57,7 @@ pub(super) type Options = BTreeMap<&'static str, Option<Scan>>;
 /// The directives, and the groups of options.
 #[derive(Debug, Default)]
 struct Table {
-    directives: BTreeMap<&'static str, Form>,
+    directives: BTreeMap<&'static str, DirectiveSyntax>,
     groups: BTreeMap<&'static str, Options>,
 }
 
@@ -78,7 +78,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
             (None, None) => {
                 table
                     .directives
-                    .extend(Form::of(rest).map(|form| (name, form)));
+                    .extend(DirectiveSyntax::of(rest).map(|syntax| (name, syntax)));
             }
         }
     }
@@ -86,7 +86,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 });
 
 /// Returns the directives, each with the form of the text after it.
-pub(super) fn directives() -> &'static BTreeMap<&'static str, Form> {
+pub(super) fn directives() -> &'static BTreeMap<&'static str, DirectiveSyntax> {
     &TABLE.directives
 }
 
@@ -105,15 +105,15 @@ mod tests {
         let lines = tables::lines(text).count();
         let options: usize = TABLE.groups.values().map(BTreeMap::len).sum();
         assert_eq!(directives().len() + options + TABLE.groups.len(), lines);
-        for form in directives().values() {
-            if let Form::Options(_, group) = form {
+        for syntax in directives().values() {
+            if let DirectiveSyntax::Options(_, group) = syntax {
                 assert!(super::options(group).is_some(), "{group}");
             }
         }
         assert_eq!(
             directives()["makestep"],
-            Form::Words(vec![vec![Scan::Float, Scan::of("d")]])
+            DirectiveSyntax::Words(vec![vec![Scan::Float, Scan::of("d")]])
         );
-        assert_eq!(directives()["manual"], Form::Words(vec![vec![]]));
+        assert_eq!(directives()["manual"], DirectiveSyntax::Words(vec![vec![]]));
     }
 }

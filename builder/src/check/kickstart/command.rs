@@ -6,7 +6,7 @@ use recipes::diagnostic::nearest;
 
 use super::line::{EarlierLines, Line, stops_anaconda};
 use super::split::Token;
-use super::table::{self, Form, Rule, Words};
+use super::table::{self, KsRule, KsType, Words};
 use super::{options, parse_rules};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
@@ -44,7 +44,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Findi
     for option in line.command.options.iter().filter(|option| option.needed) {
         let name = option.names[0];
         // If a rule of the table covers the option, that rule reports the missing option.
-        let is_ruled = |rule: &Rule| matches!(rule, Rule::Any(names) if names[..] == [name]);
+        let is_ruled = |rule: &KsRule| matches!(rule, KsRule::Any(names) if names[..] == [name]);
         if line.has(name) || line.command.rules.iter().any(is_ruled) {
             continue;
         }
@@ -114,12 +114,12 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
 }
 
 /// Reports a violation of a rule in the table.
-fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Finding> {
+fn violation(line: &Line<'_>, rule: &KsRule, earlier: &EarlierLines) -> Option<Finding> {
     let shown = &line.name.value;
     let says = |name: &str| earlier.is_set(line, name);
     let all = |names: &[&str]| spelled_out(line, names);
     match rule {
-        Rule::Any(names) if !names.iter().any(|name| says(name)) => Some(stops_anaconda(
+        KsRule::Any(names) if !names.iter().any(|name| says(name)) => Some(stops_anaconda(
             "kickstart/needed-option",
             line,
             format!("{shown} needs {}", all(names)),
@@ -129,7 +129,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
                 "add one of them"
             },
         )),
-        Rule::One(names) => {
+        KsRule::One(names) => {
             let given = |name: &&&str| earlier.text(line, name).is_some();
             let message = match names.iter().filter(given).count() {
                 1 => return None,
@@ -143,7 +143,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
                 "write exactly one of them",
             ))
         }
-        Rule::Apart(one, other) if says(one) && says(other) => {
+        KsRule::Apart(one, other) if says(one) && says(other) => {
             let message = format!("{} with {}", spelled(line, one), spelled(line, other));
             Some(stops_anaconda(
                 "kickstart/contradiction",
@@ -152,7 +152,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
                 "remove one of them",
             ))
         }
-        Rule::Needs(one, others) if says(one) && !others.iter().any(|name| says(name)) => {
+        KsRule::Needs(one, others) if says(one) && !others.iter().any(|name| says(name)) => {
             let message = format!("{} without {}", spelled(line, one), all(others));
             Some(stops_anaconda(
                 "kickstart/needed-option",
@@ -161,7 +161,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
                 "add it",
             ))
         }
-        Rule::After(commands) => {
+        KsRule::After(commands) => {
             let other = commands
                 .iter()
                 .find(|name| earlier.commands.contains(**name))?;
@@ -183,7 +183,7 @@ fn spelled(line: &Line<'_>, name: &str) -> String {
         .command
         .options
         .iter()
-        .any(|option| option.names.contains(&name) && option.form == Form::Flag);
+        .any(|option| option.names.contains(&name) && option.value_type == KsType::Flag);
     if is_flag {
         name.to_owned()
     } else {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::options::{Arguments, GivenOption};
 use super::split::Token;
-use super::table::{Command, Form, KsOption};
+use super::table::{Command, KsOption, KsType};
 use crate::check::finding::Finding;
 use crate::check::python;
 use crate::check::text::TextSpan;
@@ -116,14 +116,14 @@ impl EarlierLines {
             .iter()
             .filter(|given| given.option.names[0] == option.names[0]);
         let mut own = own.map(|given| given.value.as_deref().unwrap_or_default());
-        let own = match option.form {
+        let own = match option.value_type {
             // The callback for this form sets a value only once, so the first value applies.
-            Form::Lenient(words) => own.find(|value| {
+            KsType::Lenient(words) => own.find(|value| {
                 words
                     .split('|')
                     .any(|word| word.eq_ignore_ascii_case(value))
             }),
-            Form::Device => own.next(),
+            KsType::Device => own.next(),
             _ => own.next_back(),
         };
         own.or_else(|| {
@@ -147,12 +147,12 @@ impl EarlierLines {
         let Some(value) = self.value(line, option) else {
             return false;
         };
-        match option.form {
-            Form::Flag | Form::List | Form::Lenient(_) | Form::Boolean => true,
-            Form::Text | Form::Choice(_) | Form::Dropped => !value.is_empty(),
-            Form::Items => value.split(',').any(|item| !item.is_empty()),
-            Form::Device => !value.strip_prefix("/dev/").unwrap_or(value).is_empty(),
-            Form::Int(..) => python::optparse(value).is_some_and(|number| number != 0),
+        match option.value_type {
+            KsType::Flag | KsType::List | KsType::Lenient(_) | KsType::Boolean => true,
+            KsType::Text | KsType::Choice(_) | KsType::Dropped => !value.is_empty(),
+            KsType::Items => value.split(',').any(|item| !item.is_empty()),
+            KsType::Device => !value.strip_prefix("/dev/").unwrap_or(value).is_empty(),
+            KsType::Int(..) => python::optparse(value).is_some_and(|number| number != 0),
         }
     }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use recipes::diagnostic::nearest;
 
 use super::split::Token;
-use super::table::{Command, Form, KsOption};
+use super::table::{Command, KsOption, KsType};
 use crate::check::finding::Finding;
 use crate::check::python;
 
@@ -53,8 +53,8 @@ pub(super) fn read(
         let Some(option) = matching(command, shown, word, name, out) else {
             continue;
         };
-        let value = match (option.form, inline) {
-            (Form::Dropped, _) => {
+        let value = match (option.value_type, inline) {
+            (KsType::Dropped, _) => {
                 out.push(refused(
                     word,
                     format!("{shown} no longer accepts {name}"),
@@ -62,17 +62,17 @@ pub(super) fn read(
                 ));
                 continue;
             }
-            (Form::Flag, Some(_)) => {
+            (KsType::Flag, Some(_)) => {
                 let message = format!("{name} accepts no value");
                 out.push(bad_value(word, message, format!("write {name} alone")));
                 None
             }
-            (Form::Flag, None) => None,
+            (KsType::Flag, None) => None,
             (_, Some(value)) => Some(value),
             // optparse uses the next word as the value, regardless of its content.
             (_, None) => words.next().map(|next| next.value.clone()),
         };
-        if option.form != Form::Flag {
+        if option.value_type != KsType::Flag {
             out.extend(value_mismatch(word, name, option, value.as_deref()));
         }
         read.given.push(GivenOption {
@@ -182,8 +182,8 @@ fn value_mismatch(
     // If the value looks like an option, pykickstart assumes that the real value is missing
     // (options.py, _check_string).
     let swallowed = value.len() > 2 && value.starts_with("--");
-    let (message, expected) = match option.form {
-        Form::Int(least, most) => match python::optparse(value) {
+    let (message, expected) = match option.value_type {
+        KsType::Int(least, most) => match python::optparse(value) {
             None => (
                 format!("{name} accepts only a whole number, not `{value}`"),
                 whole_number(name).into(),
@@ -201,7 +201,7 @@ fn value_mismatch(
             }
             Some(_) => return None,
         },
-        Form::Boolean
+        KsType::Boolean
             if !["on", "yes", "true", "1", "off", "no", "false", "0"]
                 .contains(&value.to_lowercase().as_str()) =>
         {
@@ -210,15 +210,15 @@ fn value_mismatch(
                 "write yes or no".into(),
             )
         }
-        Form::Choice(words) if !words.split('|').any(|known| known == value) => (
+        KsType::Choice(words) if !words.split('|').any(|known| known == value) => (
             format!("{name} does not accept `{value}`"),
             one_of(value, words),
         ),
-        Form::Text | Form::List | Form::Items | Form::Device | Form::Lenient(_) if swallowed => (
+        text if swallowed && text.accepts_any_text() => (
             format!("{name} has no value, so `{value}` is read as its value"),
             format!("write {name}=VALUE"),
         ),
-        Form::Lenient(words)
+        KsType::Lenient(words)
             if !words
                 .split('|')
                 .any(|known| known.eq_ignore_ascii_case(value)) =>

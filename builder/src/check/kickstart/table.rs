@@ -16,7 +16,7 @@ pub(super) struct Command {
     /// A description of the command's words, for a message.
     pub(super) wants: &'static str,
     pub(super) options: Vec<KsOption>,
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: Vec<KsRule>,
 }
 
 /// How many words a command accepts besides its options.
@@ -35,16 +35,16 @@ pub(super) enum Words {
 pub(super) struct KsOption {
     /// The names of the option, each with its dashes.
     pub(super) names: Vec<&'static str>,
-    pub(super) form: Form,
+    pub(super) value_type: KsType,
     /// Whether pykickstart refuses the command without the option.
     pub(super) needed: bool,
     /// Whether a value from an earlier line of the same command still counts.
     pub(super) kept: bool,
 }
 
-/// The form of an option's value.
+/// The type of an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum KsType {
     /// The option has no value.
     Flag,
     Text,
@@ -67,7 +67,7 @@ pub(super) enum Form {
 
 /// Rules about the options of one command together.
 #[derive(Debug)]
-pub(super) enum Rule {
+pub(super) enum KsRule {
     /// One of these options must have a value.
     Any(Vec<&'static str>),
     /// Exactly one of these options must be given.
@@ -80,7 +80,15 @@ pub(super) enum Rule {
     After(Vec<&'static str>),
 }
 
-impl Form {
+impl KsType {
+    /// Returns whether pykickstart accepts any text as the value.
+    pub(super) fn accepts_any_text(self) -> bool {
+        matches!(
+            self,
+            Self::Text | Self::List | Self::Items | Self::Device | Self::Lenient(_)
+        )
+    }
+
     fn of(word: &'static str) -> Self {
         let bounds = |text: &str| {
             let (least, most) = text.split_once('-').unwrap_or_default();
@@ -110,18 +118,18 @@ impl KsOption {
     fn of(line: &'static str) -> Self {
         let mut words = line.split(' ');
         let names = words.next().unwrap_or_default().split('/').collect();
-        let form = Form::of(words.next().unwrap_or_default());
+        let value_type = KsType::of(words.next().unwrap_or_default());
         let rest: Vec<_> = words.collect();
         Self {
             names,
-            form,
+            value_type,
             needed: rest.contains(&"needed"),
             kept: rest.contains(&"kept"),
         }
     }
 }
 
-impl Rule {
+impl KsRule {
     fn of(line: &'static str) -> Option<Self> {
         let mut words = line.split(' ');
         let kind = words.next()?;
@@ -155,7 +163,7 @@ static TABLE: LazyLock<Vec<(Vec<&'static str>, Command)>> = LazyLock::new(|| {
     for line in tables::lines(include_str!("../known/kickstart-rhel7.txt")) {
         if let (Some(inner), Some((_, command))) = (line.strip_prefix("  "), table.last_mut()) {
             match inner.strip_prefix("= ") {
-                Some(rule) => command.rules.extend(Rule::of(rule)),
+                Some(rule) => command.rules.extend(KsRule::of(rule)),
                 None => command.options.push(KsOption::of(inner)),
             }
         } else {
@@ -215,10 +223,10 @@ mod tests {
             };
             for rule in &command.rules {
                 let named: Vec<&str> = match rule {
-                    Rule::Any(names) | Rule::One(names) => names.clone(),
-                    Rule::Apart(one, other) => vec![one, other],
-                    Rule::Needs(one, others) => others.iter().copied().chain([*one]).collect(),
-                    Rule::After(commands) => {
+                    KsRule::Any(names) | KsRule::One(names) => names.clone(),
+                    KsRule::Apart(one, other) => vec![one, other],
+                    KsRule::Needs(one, others) => others.iter().copied().chain([*one]).collect(),
+                    KsRule::After(commands) => {
                         assert!(
                             commands.iter().all(|name| BY_NAME.contains_key(name)),
                             "{names:?}"
@@ -250,7 +258,7 @@ mod tests {
             .iter()
             .find(|option| option.names[0] == "--percent")
             .unwrap();
-        assert_eq!(percent.form, Form::Int(0, 100));
+        assert_eq!(percent.value_type, KsType::Int(0, 100));
         assert_eq!(command("part").unwrap().words, Words::Between(1, 1));
     }
 }

@@ -13,8 +13,8 @@ const REFUSED: &str = "the kernel refuses the value";
 pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     let value = setting.value;
     let table = in_table(&setting.key)?;
-    let form = tables::SYSCTL_FORMS.get(table.as_str()).copied();
-    match form {
+    let value_type = tables::SYSCTL_TYPES.get(table.as_str()).copied();
+    match value_type {
         Some("text") => return text_value(setting),
         // An empty list of ports is valid (proc_do_large_bitmap).
         Some("ports") if value.text.is_empty() || ports(value.text).is_some() => return None,
@@ -30,7 +30,7 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
         ));
     }
     let comment = value.text.find(['#', ';']).map(|at| value.from(at));
-    if form == Some("ports") {
+    if value_type == Some("ports") {
         return Some(comment.map_or_else(
             || {
                 let message = "this is not a list of ports".to_owned();
@@ -40,7 +40,7 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
             refused_comment,
         ));
     }
-    numbers(setting, form, comment)
+    numbers(setting, value_type, comment)
 }
 
 /// Checks a value of one or more numbers. The kernel reads as many numbers as the key has, and
@@ -48,14 +48,14 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
 /// position other than 0 (kernel/sysctl.c, __do_proc_dointvec and proc_first_pos_non_zero_ignore).
 fn numbers(
     setting: &Setting<'_>,
-    form: Option<&str>,
+    value_type: Option<&str>,
     comment: Option<TextSpan<'_>>,
 ) -> Option<Finding> {
     let value = setting.value;
     let before = comment.map_or(value, |comment| {
         value.slice(0..value.text.len() - comment.text.len())
     });
-    let count = form.and_then(count);
+    let count = value_type.and_then(count);
     let words: Vec<TextSpan<'_>> = before.words().collect();
     let read = &words[..count.unwrap_or(words.len()).min(words.len())];
     let found: Option<Vec<i64>> = read.iter().map(|word| number(word.text)).collect();
@@ -79,7 +79,9 @@ fn numbers(
             "whole numbers without units",
         ));
     };
-    if let Some(finding) = form.and_then(|form| check_numbers(setting, form, &found)) {
+    if let Some(finding) =
+        value_type.and_then(|value_type| check_numbers(setting, value_type, &found))
+    {
         return Some(finding);
     }
     if let Some(extra) = words.get(read.len()) {
@@ -107,12 +109,12 @@ fn plural(count: usize) -> &'static str {
     if count == 1 { "number" } else { "numbers" }
 }
 
-/// Returns how many numbers a key of this form has.
-fn count(form: &str) -> Option<usize> {
-    match form {
+/// Returns how many numbers a key of this type has.
+fn count(value_type: &str) -> Option<usize> {
+    match value_type {
         "range" => Some(2),
-        _ if form.contains(':') => Some(1),
-        _ => form.strip_prefix("rising ")?.parse().ok(),
+        _ if value_type.contains(':') => Some(1),
+        _ => value_type.strip_prefix("rising ")?.parse().ok(),
     }
 }
 
@@ -144,11 +146,11 @@ fn ignored_comment(place: TextSpan<'_>) -> Finding {
         .fix(OWN_LINE)
 }
 
-/// Checks numbers of a form that has bounds: `range`, `rising COUNT`, or `LOW:HIGH`. `numbers`
-/// contains at most as many numbers as the form allows.
-fn check_numbers(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<Finding> {
+/// Checks numbers of a type that has bounds: `range`, `rising COUNT`, or `LOW:HIGH`. `numbers`
+/// contains at most as many numbers as the type allows.
+fn check_numbers(setting: &Setting<'_>, value_type: &str, numbers: &[i64]) -> Option<Finding> {
     let value = setting.value;
-    let count = count(form)?;
+    let count = count(value_type)?;
     if numbers.len() < count {
         return Some(wrong_value(
             setting,
@@ -162,7 +164,7 @@ fn check_numbers(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<F
         ));
     }
     // net/ipv4/sysctl_net_ipv4.c, ipv4_local_port_range.
-    if form == "range"
+    if value_type == "range"
         && !matches!(numbers[..], [low, high] if 0 < low && low <= high && high <= 65535)
     {
         return Some(wrong_value(
@@ -172,7 +174,7 @@ fn check_numbers(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<F
             "two ports, the second not below the first",
         ));
     }
-    if form.starts_with("rising ") && !numbers.is_sorted() {
+    if value_type.starts_with("rising ") && !numbers.is_sorted() {
         let message = format!("the numbers of {} are not in ascending order", setting.key);
         let finding = Finding::warning("sysctl/not-rising", value, message);
         return Some(
@@ -183,7 +185,7 @@ fn check_numbers(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<F
                 .fix("write the numbers from low to high"),
         );
     }
-    let (low, high) = form.split_once(':')?;
+    let (low, high) = value_type.split_once(':')?;
     let bounds = low.parse::<i64>().ok()?..=high.parse().ok()?;
     (!bounds.contains(&numbers[0])).then(|| {
         wrong_value(

@@ -15,34 +15,36 @@ pub(in crate::check) enum Family {
 
 /// The fault in an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::check) enum Wrong {
-    /// The address has an invalid form.
-    Form,
+pub(in crate::check) enum AddressError {
+    /// The address has an invalid syntax.
+    Syntax,
     /// The address names an interface, which must exist when systemd reads the unit.
     Interface,
 }
 
-fn port(text: &str) -> Result<Family, Wrong> {
+fn port(text: &str) -> Result<Family, AddressError> {
     let number = number::unsigned(text).filter(|port| (1..=0xffff).contains(port));
-    number.map(|_| Family::Internet).ok_or(Wrong::Form)
+    number.map(|_| Family::Internet).ok_or(AddressError::Syntax)
 }
 
 /// Parses the address of a socket (`socket_address_parse`).
-pub(in crate::check) fn parse(text: &str) -> Result<Family, Wrong> {
+pub(in crate::check) fn parse(text: &str) -> Result<Family, AddressError> {
     if let Some(rest) = text.strip_prefix('[') {
-        let (address, rest) = rest.split_once(']').ok_or(Wrong::Form)?;
-        address.parse::<Ipv6Addr>().map_err(|_| Wrong::Form)?;
-        return port(rest.strip_prefix(':').ok_or(Wrong::Form)?);
+        let (address, rest) = rest.split_once(']').ok_or(AddressError::Syntax)?;
+        address
+            .parse::<Ipv6Addr>()
+            .map_err(|_| AddressError::Syntax)?;
+        return port(rest.strip_prefix(':').ok_or(AddressError::Syntax)?);
     }
     if text.starts_with('/') {
         return (text.len() < 108)
             .then_some(Family::Unix)
-            .ok_or(Wrong::Form);
+            .ok_or(AddressError::Syntax);
     }
     if let Some(name) = text.strip_prefix('@') {
         return (name.len() < 107)
             .then_some(Family::Unix)
-            .ok_or(Wrong::Form);
+            .ok_or(AddressError::Syntax);
     }
     let Some((host, number)) = text.split_once(':') else {
         return port(text);
@@ -52,9 +54,9 @@ pub(in crate::check) fn parse(text: &str) -> Result<Family, Wrong> {
         "lo" => Ok(family),
         _ if host.parse::<Ipv4Addr>().is_ok() => Ok(family),
         _ if host.is_empty() || host.len() > 15 || host.contains([' ', '*', '.']) => {
-            Err(Wrong::Form)
+            Err(AddressError::Syntax)
         }
-        _ => Err(Wrong::Interface),
+        _ => Err(AddressError::Interface),
     }
 }
 
@@ -114,9 +116,9 @@ mod tests {
             "::1:80",
             "x",
         ] {
-            assert_eq!(parse(text), Err(Wrong::Form), "{text}");
+            assert_eq!(parse(text), Err(AddressError::Syntax), "{text}");
         }
-        assert_eq!(parse("eth0:80"), Err(Wrong::Interface));
+        assert_eq!(parse("eth0:80"), Err(AddressError::Interface));
         assert!(
             ["route", "audit 1", "7", "route x"]
                 .into_iter()

@@ -30,9 +30,9 @@ const WITHOUT_INSTANCES: [&str; 7] = [
     "swap",
 ];
 
-/// The form of a name.
+/// The kind of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::check) enum Form {
+pub(in crate::check) enum NameKind {
     /// A name without an @.
     Plain,
     /// `NAME@INSTANCE.TYPE`.
@@ -51,8 +51,8 @@ pub(in crate::check) fn type_of(name: &str) -> Option<&'static str> {
     TYPES.into_iter().find(|known| *known == suffix)
 }
 
-/// Returns the form of a valid name (`unit_name_is_valid`).
-pub(in crate::check) fn form(name: &str) -> Option<Form> {
+/// Returns the kind of a valid name (`unit_name_is_valid`).
+pub(in crate::check) fn kind_of(name: &str) -> Option<NameKind> {
     type_of(name)?;
     let (stem, _) = name.rsplit_once('.')?;
     if stem.is_empty()
@@ -62,20 +62,22 @@ pub(in crate::check) fn form(name: &str) -> Option<Form> {
         return None;
     }
     match stem.split_once('@') {
-        None => Some(Form::Plain),
+        None => Some(NameKind::Plain),
         Some(("", _)) => None,
-        Some((_, "")) => Some(Form::Template),
-        Some(_) => Some(Form::Instance),
+        Some((_, "")) => Some(NameKind::Template),
+        Some(_) => Some(NameKind::Instance),
     }
 }
 
 /// Returns whether systemd 219 loads a unit of this name (`manager_load_unit_prepare`,
 /// `unit_add_name`).
 pub(in crate::check) fn is_loadable(name: &str) -> bool {
-    match form(name) {
-        Some(Form::Plain) => true,
-        Some(Form::Instance) => type_of(name).is_some_and(|own| !WITHOUT_INSTANCES.contains(&own)),
-        Some(Form::Template) | None => false,
+    match kind_of(name) {
+        Some(NameKind::Plain) => true,
+        Some(NameKind::Instance) => {
+            type_of(name).is_some_and(|own| !WITHOUT_INSTANCES.contains(&own))
+        }
+        Some(NameKind::Template) | None => false,
     }
 }
 
@@ -187,9 +189,9 @@ mod tests {
 
     #[test]
     fn names_are_read_as_systemd_219_reads_them() {
-        assert_eq!(form("a.service"), Some(Form::Plain));
-        assert_eq!(form("a@b@c.service"), Some(Form::Instance));
-        assert_eq!(form("a@.service"), Some(Form::Template));
+        assert_eq!(kind_of("a.service"), Some(NameKind::Plain));
+        assert_eq!(kind_of("a@b@c.service"), Some(NameKind::Instance));
+        assert_eq!(kind_of("a@.service"), Some(NameKind::Template));
         assert!(
             [
                 "a",
@@ -200,7 +202,7 @@ mod tests {
                 "a/b.mount",
                 "%n.service"
             ]
-            .map(form)
+            .map(kind_of)
                 == [None; 7]
         );
         assert!(

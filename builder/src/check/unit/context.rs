@@ -22,11 +22,11 @@ pub(super) struct Context {
 
 /// The verdict of systemd 219 on a string after resolving its specifiers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Resolved {
+pub(super) enum Expansion {
     /// systemd accepts the text.
-    Right,
+    Accepted,
     /// systemd does not accept the string for any unit of this name.
-    Wrong,
+    Rejected,
     /// systemd cannot resolve this specifier.
     Unresolved(char),
 }
@@ -119,17 +119,22 @@ impl Context {
 
     /// Returns whether systemd 219 accepts a string after resolving its specifiers. `takes` decides
     /// whether the result is accepted.
-    pub(super) fn judge(&self, table: Table, text: &str, takes: impl Fn(&str) -> bool) -> Resolved {
+    pub(super) fn check_expanded(
+        &self,
+        table: Table,
+        text: &str,
+        takes: impl Fn(&str) -> bool,
+    ) -> Expansion {
         let all = self.expand(table, text);
         if all
             .iter()
             .any(|one| one.as_ref().is_ok_and(|text| takes(text)))
         {
-            return Resolved::Right;
+            return Expansion::Accepted;
         }
         match all.first() {
-            Some(Err(letter)) => Resolved::Unresolved(*letter),
-            _ => Resolved::Wrong,
+            Some(Err(letter)) => Expansion::Unresolved(*letter),
+            _ => Expansion::Rejected,
         }
     }
 

@@ -54,8 +54,8 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
     let context = Context::of_daemon();
     for assignment in reading.assignments {
         let key = assignment.key.text;
-        if let Some(form) = directives.get(key) {
-            value::check(form, &assignment, &context, &mut out);
+        if let Some(value_type) = directives.get(key) {
+            value::check(value_type, &assignment, &context, &mut out);
             continue;
         }
         if key.starts_with("X-") {

@@ -48,21 +48,27 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
     let mut context = Context::of_unit(id, drop_in);
     for assignment in reading.assignments {
         let section = assignment.section.text;
-        let form = tables::UNITS
+        let value_type = tables::UNITS
             .get(section)
             .and_then(|directives| directives.get(assignment.key.text));
         let before = out.findings.len();
-        let taken = if let Some(form) = form {
-            value::check(form, &assignment, &context, &mut out.findings)
+        let taken = if let Some(value_type) = value_type {
+            value::check(value_type, &assignment, &context, &mut out.findings)
         } else {
             out.findings.extend(unknown(&assignment, own));
             0
         };
         let at = assignment.key.span().start;
-        if form == Some(&"cpus") && taken == 0 && out.stopped.is_none_or(|stopped| stopped > at) {
+        if value_type == Some(&"cpus")
+            && taken == 0
+            && out.stopped.is_none_or(|stopped| stopped > at)
+        {
             out.stopped = Some(at);
         }
-        if form == Some(&"trigger") && taken > 0 && std::mem::replace(&mut context.triggers, true) {
+        if value_type == Some(&"trigger")
+            && taken > 0
+            && std::mem::replace(&mut context.triggers, true)
+        {
             let finding = assignment.refuse("unit/unit-name", "only one Unit=");
             out.findings
                 .push(finding.effect("systemd uses the first Unit= and ignores this line"));

@@ -1,9 +1,9 @@
 //! Checks values in which systemd 219 resolves specifiers before it parses them
 //! (src/core/load-fragment.c).
 
-use super::context::{Context, Resolved};
+use super::context::{Context, Expansion};
 use super::value_error::{ValueError, ValueResult, condition};
-use crate::check::systemd::address::{self, Family, Wrong};
+use crate::check::systemd::address::{self, AddressError, Family};
 use crate::check::systemd::name;
 use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::is_utf8;
@@ -13,26 +13,26 @@ const ADDRESS: &str =
     "a port from 1 to 65535, ADDRESS:PORT, [IPv6]:PORT, a path, or an abstract name after an @";
 const INTERFACE: &str = "an IP address before the port; systemd 219 looks up an interface while it reads the unit, before the network is up";
 
-/// The values of one form that systemd 219 accepts.
-struct Form<'a> {
+/// The values of one type that systemd 219 accepts.
+struct AcceptedValues<'a> {
     table: Table,
     rule: &'static str,
     expected: &'a str,
     takes: &'a dyn Fn(&str) -> bool,
 }
 
-/// Returns whether systemd 219 accepts a value of this form, or `None` if this module does not
-/// handle the form.
-pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
+/// Returns whether systemd 219 accepts a value of this type, or `None` if this module does not
+/// handle the type.
+pub(super) fn check(value_type: &str, text: &str, context: &Context) -> Option<ValueResult> {
     let is_absolute = |text: &str| text.starts_with('/');
     let is_path = |text: &str| text.starts_with('/') && is_utf8(text.as_bytes());
-    let path = |takes| Form {
+    let path = |takes| AcceptedValues {
         table: Table::Full,
         rule: "unit/relative-path",
         expected: PATH,
         takes,
     };
-    let value = |expected, takes| Form {
+    let value = |expected, takes| AcceptedValues {
         table: Table::Full,
         rule: "unit/value-form",
         expected,
@@ -48,10 +48,10 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
         "listen-packet",
         "listen-netlink",
     ];
-    if text.is_empty() && resets.contains(&form) {
+    if text.is_empty() && resets.contains(&value_type) {
         return Some(Ok(()));
     }
-    let rule = match form {
+    let rule = match value_type {
         "string%" => value("valid UTF-8 text", &|text| is_utf8(text.as_bytes())),
         "condition-string" => value("a text", &|_| true),
         "path%" => path(&is_path),
@@ -64,37 +64,39 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
             &address::is_netlink,
         ),
         "listen-packet" => value("a path, or an abstract name after an @", &is_local),
-        "listen" if address::parse(text) == Err(Wrong::Interface) => value(INTERFACE, &|_| false),
+        "listen" if address::parse(text) == Err(AddressError::Interface) => {
+            value(INTERFACE, &|_| false)
+        }
         "listen" => value(ADDRESS, &|text| address::parse(text).is_ok()),
         "instance" => value(
             "a string of letters, digits and :-_.\\@",
             &name::is_instance,
         ),
-        _ => return unit(form, text, context),
+        _ => return unit(value_type, text, context),
     };
-    let text = if form.starts_with("condition") {
+    let text = if value_type.starts_with("condition") {
         condition(text)
     } else {
         text
     };
-    Some(judge(&rule, text, context))
+    Some(check_accepted(&rule, text, context))
 }
 
 /// Checks the name of one unit.
-fn unit(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
+fn unit(value_type: &str, text: &str, context: &Context) -> Option<ValueResult> {
     let is_other = |text: &str| {
         name::type_of(text).is_some_and(|kind| kind != context.kind)
             && name::is_loadable(&context.resolve(text))
     };
     let is_service = |text: &str| name::type_of(text) == Some("service") && name::is_loadable(text);
     let is_slice = |text: &str| name::type_of(text) == Some("slice") && name::is_loadable(text);
-    let rule = |expected, takes| Form {
+    let rule = |expected, takes| AcceptedValues {
         table: Table::Name,
         rule: "unit/unit-name",
         expected,
         takes,
     };
-    let rule = match form {
+    let rule = match value_type {
         "trigger" => rule(
             "the name of a unit of another type, such as NAME.service",
             &is_other,
@@ -103,14 +105,17 @@ fn unit(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
         "slice" => rule("the name of a slice, such as NAME.slice", &is_slice),
         _ => return None,
     };
-    Some(judge(&rule, text, context))
+    Some(check_accepted(&rule, text, context))
 }
 
-fn judge(form: &Form<'_>, text: &str, context: &Context) -> ValueResult {
-    match context.judge(form.table, text, form.takes) {
-        Resolved::Right => Ok(()),
-        Resolved::Wrong => Err(ValueError::Form(form.rule, form.expected.to_owned())),
-        Resolved::Unresolved(letter) => Err(ValueError::Unresolved(letter)),
+fn check_accepted(accepted: &AcceptedValues<'_>, text: &str, context: &Context) -> ValueResult {
+    match context.check_expanded(accepted.table, text, accepted.takes) {
+        Expansion::Accepted => Ok(()),
+        Expansion::Rejected => Err(ValueError::Syntax(
+            accepted.rule,
+            accepted.expected.to_owned(),
+        )),
+        Expansion::Unresolved(letter) => Err(ValueError::Unresolved(letter)),
     }
 }
 

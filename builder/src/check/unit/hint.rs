@@ -47,7 +47,7 @@ pub(super) fn calendar(text: &str) -> String {
 }
 
 /// Returns the finding for a directive that systemd 219 reads and ignores.
-pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding {
+pub(super) fn without_effect(value_type: &str, assignment: &Assignment<'_>) -> Finding {
     let key = assignment.key.text;
     let compiled_out = |without: &str, instead: &str| {
         let message = format!(
@@ -57,7 +57,7 @@ pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding
             .effect("systemd ignores the line, and logs this only at debug level")
             .fix(instead)
     };
-    match (form, key) {
+    match (value_type, key) {
         ("compiled-out", "AppArmorProfile") => {
             compiled_out("AppArmor", "write SELinuxContext=, or remove the line")
         }

@@ -2,7 +2,7 @@
 //! ignores a wrong word and keeps the others.
 
 use super::assignment::{Assignment, refuse, refuse_word};
-use super::context::{Context, Resolved};
+use super::context::{Context, Expansion};
 use super::environment;
 use super::split::{quote, words};
 use crate::check::finding::Finding;
@@ -13,15 +13,15 @@ use crate::check::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf
 use crate::check::text::TextSpan;
 
 /// Checks the value of a directive that is a list, and returns how many words systemd 219 accepts.
-/// Returns `None` if the form is not a list.
+/// Returns `None` if the type is not a list.
 pub(super) fn check(
-    form: &str,
+    value_type: &str,
     assignment: &Assignment<'_>,
     context: &Context,
     out: &mut Vec<Finding>,
 ) -> Option<usize> {
     let value = assignment.value;
-    Some(match form {
+    Some(match value_type {
         "strings" => words(value, out, string),
         "units" => words(value, out, |word, out| unit(word, context, out)),
         "sockets" => words(value, out, |word, out| socket(word, context, out)),
@@ -55,12 +55,12 @@ fn string(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
 
 /// Checks the name of a unit in a list of dependencies (`config_parse_unit_deps`).
 fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
-    let right = context.judge(Table::Name, word.text, |text| {
+    let right = context.check_expanded(Table::Name, word.text, |text| {
         name::is_loadable(&context.resolve(text))
-    }) == Resolved::Right;
+    }) == Expansion::Accepted;
     if !right {
         let finding = refuse_word("unit/unit-name", word, "the name of a unit");
-        out.push(match name::form(word.text) {
+        out.push(match name::kind_of(word.text) {
             Some(_) => finding.fix("a unit of this type cannot have instances"),
             None if word.text.contains(',') => finding.fix("separate units with blanks"),
             None if name::type_of(word.text).is_some() && word.text.contains('%') => {
@@ -80,7 +80,7 @@ fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
 
 fn socket(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let test = |text: &str| text.ends_with(".socket") && name::is_loadable(&context.resolve(text));
-    let right = context.judge(Table::Name, word.text, test) == Resolved::Right;
+    let right = context.check_expanded(Table::Name, word.text, test) == Expansion::Accepted;
     if !right {
         out.push(
             refuse_word("unit/unit-name", word, "the name of a socket unit")
@@ -93,8 +93,9 @@ fn socket(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool
 /// Checks the name of a unit in `[Install]`, for which `systemctl enable` creates a link
 /// (src/shared/install.c).
 fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
-    let right =
-        context.judge(Table::Full, word.text, |text| name::form(text).is_some()) == Resolved::Right;
+    let right = context
+        .check_expanded(Table::Full, word.text, |text| name::kind_of(text).is_some())
+        == Expansion::Accepted;
     if !right {
         let finding = Finding::error(
             "unit/enables-nothing",
@@ -117,7 +118,7 @@ fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> b
 fn folder(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let test =
         |text: &str| !matches!(text, "" | "." | "..") && !text.contains('/') && text.len() <= 4096;
-    let right = context.judge(Table::Name, word.text, test) == Resolved::Right;
+    let right = context.check_expanded(Table::Name, word.text, test) == Expansion::Accepted;
     if !right {
         let finding = refuse_word("unit/value-form", word, "the name of one folder");
         out.push(finding.fix(
@@ -182,9 +183,9 @@ fn below_mount(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
 fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
     let (words, rest) = Words::of(assignment.value).all();
     for (at, word) in words.iter().enumerate() {
-        if context.judge(Table::Full, word.text, |text| {
+        if context.check_expanded(Table::Full, word.text, |text| {
             text.starts_with('/') && is_utf8(text.as_bytes())
-        }) != Resolved::Right
+        }) != Expansion::Accepted
         {
             let finding = Finding::error(
                 "unit/relative-path",

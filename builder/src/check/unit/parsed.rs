@@ -2,7 +2,7 @@
 
 use super::examine::{Examined, examine};
 use super::path::name_of;
-use super::read::{self, Joined};
+use super::read::{self, JoinedLines};
 use super::unit_file;
 use crate::check::file::File;
 use crate::check::finding::Finding;
@@ -10,17 +10,17 @@ use crate::check::finding::Finding;
 /// A unit file as systemd 219 reads it.
 #[derive(Debug)]
 pub(in crate::check) struct UnitFile<'a> {
-    pub(super) joined: &'a Joined,
+    pub(super) joined: &'a JoinedLines,
     pub(super) examined: Examined<'a>,
 }
 
 /// Joins the continued lines of a file. Returns `None` if the file is not a unit file.
-pub(in crate::check) fn join(file: &File<'_>) -> Option<Joined> {
+pub(in crate::check) fn join(file: &File<'_>) -> Option<JoinedLines> {
     name_of(&file.path).map(|_| read::join(file.text))
 }
 
 /// Reads a unit file whose continued lines are joined.
-pub(in crate::check) fn read_unit<'a>(file: &File<'_>, joined: &'a Joined) -> UnitFile<'a> {
+pub(in crate::check) fn read_unit<'a>(file: &File<'_>, joined: &'a JoinedLines) -> UnitFile<'a> {
     UnitFile {
         joined,
         examined: examine(&file.path, &joined.text),

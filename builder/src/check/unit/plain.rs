@@ -8,10 +8,10 @@ use crate::check::systemd::quantities::{self, Limit, LimitValue};
 use crate::check::systemd::words::{is_blank, is_utf8};
 use crate::check::systemd::{calendar, number, time};
 
-/// Returns whether systemd 219 accepts a value of this form, or `None` if this module does not
-/// handle the form.
-pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
-    Some(match form {
+/// Returns whether systemd 219 accepts a value of this type, or `None` if this module does not
+/// handle the type.
+pub(super) fn check(value_type: &str, text: &str, context: &Context) -> Option<ValueResult> {
+    Some(match value_type {
         "bool" => expect(
             number::boolean(text).is_some(),
             "unit/value-word",
@@ -56,7 +56,7 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
             "capabilities in the form of libcap, such as cap_net_raw=ep",
         ),
         "bus-policy" => value(is_bus_policy(text), "a name and one of see, talk, own"),
-        _ => return amount(form, text).or_else(|| number(form, text, context)),
+        _ => return amount(value_type, text).or_else(|| number(value_type, text, context)),
     })
 }
 
@@ -64,8 +64,8 @@ fn value(right: bool, expected: &str) -> ValueResult {
     expect(right, "unit/value-form", expected)
 }
 
-fn number(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
-    Some(match form {
+fn number(value_type: &str, text: &str, context: &Context) -> Option<ValueResult> {
+    Some(match value_type {
         "int" => value(number::int(text).is_some(), "a whole number"),
         "long" => value(number::long(text).is_some(), "a whole number"),
         "unsigned" => value(
@@ -76,16 +76,16 @@ fn number(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
             number::int(text).is_some_and(|number| context.priorities.contains(&number)),
             "a number from 1 to 99, on a line after CPUSchedulingPolicy=fifo or rr; the other policies allow only 0",
         ),
-        _ => return limit(form, text).or_else(|| bounded(form, text)),
+        _ => return limit(value_type, text).or_else(|| bounded(value_type, text)),
     })
 }
 
 /// Checks bytes, percentages, and amounts for a device.
-fn amount(form: &str, text: &str) -> Option<ValueResult> {
+fn amount(value_type: &str, text: &str) -> Option<ValueResult> {
     let weight = |text: &str| {
         number::unsigned_long(text).is_some_and(|weight| (10..=1000).contains(&weight))
     };
-    Some(match form {
+    Some(match value_type {
         "size" => value(
             quantities::size(text, 1024).is_some(),
             "a number of bytes such as 1048576, 512K or 8M",
@@ -126,8 +126,8 @@ fn amount(form: &str, text: &str) -> Option<ValueResult> {
 }
 
 /// Checks resource limits.
-fn limit(form: &str, text: &str) -> Option<ValueResult> {
-    let (kind, expected) = match form {
+fn limit(value_type: &str, text: &str) -> Option<ValueResult> {
+    let (kind, expected) = match value_type {
         "limit" => (
             Limit::Count,
             "a number without a suffix (such as 65536), infinity, or SOFT:HARD",
@@ -157,10 +157,10 @@ fn limit(form: &str, text: &str) -> Option<ValueResult> {
     })
 }
 
-/// Checks a number of the form `int:LOW:HIGH` or `weight:LOW:HIGH`. A weight can be empty and has
+/// Checks a number of the type `int:LOW:HIGH` or `weight:LOW:HIGH`. A weight can be empty and has
 /// no sign.
-fn bounded(form: &str, text: &str) -> Option<ValueResult> {
-    let mut parts = form.split(':');
+fn bounded(value_type: &str, text: &str) -> Option<ValueResult> {
+    let mut parts = value_type.split(':');
     let kind = parts
         .next()
         .filter(|kind| ["int", "weight"].contains(kind))?;

@@ -33,7 +33,7 @@ impl Reader {
 
 /// The contents of a unit file, and the findings about the lines that systemd 219 cannot parse.
 #[derive(Debug, Default)]
-pub(super) struct Reading<'a> {
+pub(super) struct ParsedUnit<'a> {
     pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) assignments: Vec<Assignment<'a>>,
     pub(super) findings: Vec<Finding>,
@@ -56,7 +56,7 @@ fn comment(line: &str) -> bool {
 /// The text of a file in which each continued line is joined to the next. Joining does not change
 /// the length of the text, so places stay valid.
 #[derive(Debug)]
-pub(in crate::check) struct Joined {
+pub(in crate::check) struct JoinedLines {
     pub(super) text: String,
     pub(super) findings: Vec<Finding>,
     /// The last line, if it ends with a continuation. systemd 219 never reads this line.
@@ -64,7 +64,7 @@ pub(in crate::check) struct Joined {
 }
 
 /// Joins the lines of a text.
-pub(super) fn join(text: &str) -> Joined {
+pub(super) fn join(text: &str) -> JoinedLines {
     let mut joined = text.as_bytes().to_vec();
     let (mut findings, mut dropped) = (Vec::new(), None);
     let (mut within, mut start) = (false, 0);
@@ -98,7 +98,7 @@ pub(super) fn join(text: &str) -> Joined {
             }
         }
     }
-    Joined {
+    JoinedLines {
         text: String::from_utf8_lossy(&joined).into_owned(),
         findings,
         dropped,
@@ -148,8 +148,8 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
 
 /// Reads the text that [`join`] returned. systemd 219 skips the lines in sections that are not in
 /// `known`.
-pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -> Reading<'_> {
-    let mut reading = Reading::default();
+pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -> ParsedUnit<'_> {
+    let mut reading = ParsedUnit::default();
     let mut section = None;
     let mut ignored = false;
     let mut marked = false;

@@ -86,11 +86,13 @@ fn every_value_is_checked_as_systemd_219_checks_it() {
         seen.insert(tables::UNITS[section][key]);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let forms = tables::UNITS
+    let types = tables::UNITS
         .iter()
         .filter(|(section, _)| **section != "Install")
         .flat_map(|(_, keys)| keys.values());
-    let unseen: Vec<_> = forms.filter(|form| !seen.contains(**form)).collect();
+    let unseen: Vec<_> = types
+        .filter(|value_type| !seen.contains(**value_type))
+        .collect();
     assert!(unseen.is_empty(), "no verdict for {unseen:?}");
 }
 

@@ -13,7 +13,7 @@ pub(super) fn check(path: &str, text: &str) -> Option<Finding> {
             0..0,
             format!("systemd 219 does not load a unit named `{id}`"),
         );
-        return Some(finding.effect("systemd never reads the file").fix(if name::form(id).is_some() {
+        return Some(finding.effect("systemd never reads the file").fix(if name::kind_of(id).is_some() {
             "a unit of this type cannot have instances; rename the unit without the @"
         } else {
             "a name consists of letters, digits, :-_.\\ and one @; `systemd-escape` encodes other characters"

@@ -1,4 +1,4 @@
-//! Checks the value of a directive by its form. known/systemd-219-units.txt lists the forms, each
+//! Checks the value of a directive by its type. known/systemd-219-units.txt lists the types, each
 //! of which corresponds to one parser of systemd 219.
 
 use recipes::diagnostic::nearest;
@@ -12,17 +12,17 @@ use crate::check::systemd::number;
 use crate::check::systemd::specifier;
 use crate::check::text::TextSpan;
 
-/// Checks the value of a directive of this form, and returns how much of the value systemd 219
-/// accepts: the number of commands or words, or else 1 or 0. A form is a list (`list`), a form with
+/// Checks the value of a directive of this type, and returns how much of the value systemd 219
+/// accepts: the number of commands or words, or else 1 or 0. A type is a list (`list`), a type with
 /// its own parser, or a single value.
 pub(super) fn check(
-    form: &str,
+    value_type: &str,
     assignment: &Assignment<'_>,
     context: &Context,
     out: &mut Vec<Finding>,
 ) -> usize {
     let (key, value) = (assignment.key.text, assignment.value);
-    specifiers(form, key, value, out);
+    specifiers(value_type, key, value, out);
     if key.starts_with("Smack") {
         let finding = Finding::warning(
             "unit/no-effect",
@@ -31,34 +31,35 @@ pub(super) fn check(
         );
         out.push(finding.fix("remove the directive; SELinuxContext= sets an SELinux label"));
     }
-    if let Some(accepted) = list::check(form, assignment, context, out) {
+    if let Some(accepted) = list::check(value_type, assignment, context, out) {
         return accepted;
     }
-    match form {
+    match value_type {
         "exec" => exec::check(assignment, out),
         "cpus" => cpus::check(assignment, context, out),
         "capability-set" => capability::set(assignment, out),
         "secure-bits" => capability::secure_bits(assignment, out),
         "compiled-out" | "removed" | "not-enabled" => {
-            out.push(hint::without_effect(form, assignment));
+            out.push(hint::without_effect(value_type, assignment));
             0
         }
-        _ => usize::from(check_single(form, assignment, context, out)),
+        _ => usize::from(check_single(value_type, assignment, context, out)),
     }
 }
 
-/// Returns whether systemd 219 accepts a single value. `expanded` handles the forms with
-/// specifiers, and `plain` the forms without them. Any other form lists the words that it allows.
+/// Returns whether systemd 219 accepts a single value. `expanded` handles the types with
+/// specifiers, and `plain` the types without them. Any other type lists the words that it allows.
 fn check_single(
-    form: &str,
+    value_type: &str,
     assignment: &Assignment<'_>,
     context: &Context,
     out: &mut Vec<Finding>,
 ) -> bool {
     let text = assignment.value.text;
-    let result = expanded::check(form, text, context).or_else(|| plain::check(form, text, context));
+    let result = expanded::check(value_type, text, context)
+        .or_else(|| plain::check(value_type, text, context));
     let Some(result) = result else {
-        let finding = check_word(form, assignment);
+        let finding = check_word(value_type, assignment);
         let is_allowed = finding.is_none();
         out.extend(finding);
         return is_allowed;
@@ -72,10 +73,10 @@ fn check_single(
             "listen-file",
             "listen-packet",
         ]
-        .contains(&form);
+        .contains(&value_type);
     match result {
         Ok(()) => true,
-        Err(ValueError::Form(rule, expected)) => {
+        Err(ValueError::Syntax(rule, expected)) => {
             out.push(assignment.refuse(rule, &expected));
             false
         }
@@ -89,7 +90,7 @@ fn check_single(
 
 /// Checks a value against a short list of words. In the list, `bool` means all spellings of a
 /// boolean, and `..N` for any number up to N.
-fn check_word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
+fn check_word(value_type: &str, assignment: &Assignment<'_>) -> Option<Finding> {
     let text = assignment.value.text;
     let up_to = |most: &str| {
         number::unsigned(text)
@@ -100,7 +101,7 @@ fn check_word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
         None if word == "bool" => number::boolean(text).is_some(),
         None => word == text,
     };
-    let words: Vec<&str> = form.split('|').collect();
+    let words: Vec<&str> = value_type.split('|').collect();
     if words.iter().any(|word| is(word)) {
         return None;
     }
@@ -135,12 +136,12 @@ fn check_word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
 
 /// Finds specifiers that systemd 219 does not expand: those of later releases, and all specifiers
 /// in a value in which systemd does not expand any.
-fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
-    if form == "path" && value.text.starts_with('/') {
+fn specifiers(value_type: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
+    if value_type == "path" && value.text.starts_with('/') {
         out.extend(list::unexpanded(value));
         return;
     }
-    let expands = form.ends_with('%')
+    let expands = value_type.ends_with('%')
         || [
             "exec",
             "environment",
@@ -150,7 +151,7 @@ fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>
             "watched-path",
             "condition-path",
         ]
-        .contains(&form);
+        .contains(&value_type);
     // A date format uses the same letters with its own meanings.
     if !expands || value.text.contains('+') || key == "Description" {
         return;

@@ -6,8 +6,8 @@ use crate::check::finding::Finding;
 /// A reason why systemd 219 does not accept a value.
 #[derive(Debug)]
 pub(super) enum ValueError {
-    /// The value does not have the expected form: the rule, and what to write.
-    Form(&'static str, String),
+    /// The value does not have the expected syntax: the rule, and what to write.
+    Syntax(&'static str, String),
     /// systemd cannot resolve the specifier.
     Unresolved(char),
 }
@@ -20,7 +20,7 @@ pub(super) fn expect(right: bool, rule: &'static str, expected: &str) -> ValueRe
     if right {
         Ok(())
     } else {
-        Err(ValueError::Form(rule, expected.to_owned()))
+        Err(ValueError::Syntax(rule, expected.to_owned()))
     }
 }
 

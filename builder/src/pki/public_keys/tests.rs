@@ -88,12 +88,12 @@ fn incomplete_surplus_and_unproven_requests_are_refused() {
     );
     unusable(&changed(&|ders| ders[1].clear()), 2, "RFC 2986");
     // The key of another request replaces the request's own key, so the signature does not match.
-    let foreign = peer.subject_public_key_info();
+    let other_key = peer.subject_public_key_info();
     let swapped = changed(&|ders| {
         let own = server.subject_public_key_info();
         let at = ders[0].windows(own.len()).position(|part| part == own);
         let at = at.unwrap();
-        ders[0][at..at + own.len()].copy_from_slice(&foreign);
+        ders[0][at..at + own.len()].copy_from_slice(&other_key);
     });
     unusable(&swapped, 1, "not signed with the key");
 }

@@ -16,9 +16,9 @@ fn request() -> PublicKeys {
 }
 
 impl Folder {
-    fn enrol(&self, name: &str, keys: &PublicKeys) -> Result<(), PkiError> {
+    fn enrol(&self, name: &str, keys: &PublicKeys) -> Result<bool, PkiError> {
         self.open(now())?
-            .enrol(&name.parse().unwrap(), keys, FirstKeys::Any)
+            .enrol(&name.parse().unwrap(), keys, FirstKeyPolicy::Any)
     }
 
     fn certificates(&self) -> Option<super::super::enrolment::Certificates> {
@@ -37,12 +37,13 @@ fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_created() {
     let folder = Folder::new();
     assert_eq!(folder.certificates(), None, "not enrolled");
     let keys = request();
-    folder.enrol("etcd-1", &keys).unwrap();
+    assert!(folder.enrol("etcd-1", &keys).unwrap(), "new keys");
+    assert!(!folder.enrol("etcd-1", &keys).unwrap(), "the same keys");
     let (tls, before) = folder.certificates().unwrap();
     assert_eq!(before, None);
-    for (role, issued) in Role::ALL.into_iter().zip(tls.pairs()) {
-        assert_eq!(issued.key, None);
-        let leaf = Certificate::all(&issued.cert).unwrap().remove(0);
+    for (role, certificate) in Role::ALL.into_iter().zip(tls.pairs()) {
+        assert_eq!(certificate.key, None);
+        let leaf = Certificate::all(&certificate.cert).unwrap().remove(0);
         assert_eq!(leaf.public_key, keys.of(role));
         assert_eq!(leaf.sans, role.sans(&Node::new("etcd-1").at(101)));
     }
@@ -117,7 +118,7 @@ fn the_first_key_requires_approval_if_the_operator_requests_it() {
     let name = "etcd-1".parse().unwrap();
     let enrol = || {
         let mut pki = folder.open(now()).unwrap();
-        pki.enrol(&name, &keys, FirstKeys::Approved)
+        pki.enrol(&name, &keys, FirstKeyPolicy::Approved)
     };
     let error = enrol().unwrap_err().to_string();
     assert!(

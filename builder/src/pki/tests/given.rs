@@ -7,7 +7,7 @@ use time::Duration;
 use super::*;
 
 /// Creates a CA with openssl, like a CA that a user might provide.
-fn foreign_authority(dir: &Path, name: &str, key: &[&str]) -> Option<Authority> {
+fn provided_authority(dir: &Path, name: &str, key: &[&str]) -> Option<Authority> {
     let (cert, key_path) = (
         dir.join(format!("{name}.crt")),
         dir.join(format!("{name}.key")),
@@ -39,7 +39,7 @@ fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
     ];
     for key in keys {
         let folder = Folder::new();
-        let Some(authority) = foreign_authority(folder.0.path(), "given", key) else {
+        let Some(authority) = provided_authority(folder.0.path(), "given", key) else {
             return;
         };
         let mut pki = open(&folder.path(), &cluster(), &authority, LIFETIMES, now()).unwrap();
@@ -71,14 +71,14 @@ fn an_authority_is_replaced_only_through_a_file_with_both_authorities() {
     let Some(Authority::Provided {
         cert: one,
         key: one_key,
-    }) = foreign_authority(folder.0.path(), "one", key)
+    }) = provided_authority(folder.0.path(), "one", key)
     else {
         return;
     };
     let Some(Authority::Provided {
         cert: two,
         key: two_key,
-    }) = foreign_authority(folder.0.path(), "two", key)
+    }) = provided_authority(folder.0.path(), "two", key)
     else {
         return;
     };
@@ -122,11 +122,11 @@ fn a_refused_authority_leaves_nothing_behind() {
     let folder = Folder::new();
     let key = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
     let base = folder.0.path();
-    let Some(Authority::Provided { cert, key: ca_key }) = foreign_authority(base, "good", key)
+    let Some(Authority::Provided { cert, key: ca_key }) = provided_authority(base, "good", key)
     else {
         return;
     };
-    let Some(Authority::Provided { key: other_key, .. }) = foreign_authority(base, "other", key)
+    let Some(Authority::Provided { key: other_key, .. }) = provided_authority(base, "other", key)
     else {
         return;
     };

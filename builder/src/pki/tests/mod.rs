@@ -110,7 +110,7 @@ impl Folder {
     }
 
     /// Returns a node's certificates from the previous authority.
-    fn before(&self) -> Option<NodeTls> {
+    fn previous_ca_tls(&self) -> Option<NodeTls> {
         self.open(now())
             .unwrap()
             .node_tls(&Node::new("etcd-1").at(101))

@@ -47,7 +47,7 @@ fn the_next_authority_signs_and_the_previous_authority_is_trusted_until_it_is_re
         tls.peer.key, before.peer.key,
         "a certificate from the new CA must have a new key"
     );
-    let until_then = folder.before().unwrap();
+    let until_then = folder.previous_ca_tls().unwrap();
     assert_eq!(
         until_then,
         NodeTls {
@@ -69,7 +69,7 @@ fn the_next_authority_signs_and_the_previous_authority_is_trusted_until_it_is_re
         last.peer == tls.peer && events.len() == 1,
         "existing files stay, and leftovers of the old CA are removed: {events:?}"
     );
-    assert!(folder.before().is_none());
+    assert!(folder.previous_ca_tls().is_none());
     assert!(
         retire(&folder.path(), now())
             .unwrap_err()
@@ -150,7 +150,7 @@ fn a_killed_rotation_continues_with_the_same_authority() {
         }
         folder.node(now(), 101).unwrap();
         assert_eq!(folder.leaf("peer").issuer, subjects(&folder)[0]);
-        assert!(folder.before().is_some());
+        assert!(folder.previous_ca_tls().is_some());
     }
 }
 

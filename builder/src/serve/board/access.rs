@@ -76,7 +76,7 @@ impl Access {
         let certificate = match &self.ca {
             None => Err(None),
             Some(ca) => ca
-                .judge(&request.certificates, UnixTime::now())
+                .verify(&request.certificates, UnixTime::now())
                 .map_err(Some),
         };
         match certificate {

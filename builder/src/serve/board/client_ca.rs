@@ -60,7 +60,7 @@ impl ClientCa {
 
     /// Checks a certificate chain that begins with the leaf. Returns the reason if the chain is
     /// refused.
-    pub(super) fn judge(
+    pub(super) fn verify(
         &self,
         chain: &[CertificateDer<'_>],
         now: UnixTime,
@@ -192,7 +192,7 @@ pub(super) mod tests {
         let (ours, other) = (TestCa::new(), TestCa::new());
         let ca = ours.read();
         let now = UnixTime::now();
-        let judge = |certificate| ca.judge(&[certificate], now).err().unwrap_or("good");
+        let verify = |certificate| ca.verify(&[certificate], now).err().unwrap_or("good");
         for (certificate, expected) in [
             (ours.issue(&[ClientAuth], 5), "good"),
             (ours.issue(&[ClientAuth], -5), "expired"),
@@ -201,10 +201,10 @@ pub(super) mod tests {
             (ours.issue(&[ServerAuth], 5), "not a valid client"),
             (vec![0, 1, 2].into(), "not a valid client"),
         ] {
-            let found = judge(certificate);
+            let found = verify(certificate);
             assert!(found.contains(expected), "{found}, not {expected}");
         }
-        assert!(ca.judge(&[], now).is_err());
+        assert!(ca.verify(&[], now).is_err());
     }
 
     #[test]

@@ -226,7 +226,7 @@ fn facts(report: &Report) -> String {
                 "{} has been installing image {} since {}",
                 Escaped(&turn.node),
                 turn.serial,
-                moment(Some(&members::moment::stamp(turn.since)))
+                moment(Some(&members::timestamp::rfc3339(turn.since)))
             ),
             (None, Some(member)) => format!("{} is restarting its etcd", Escaped(member)),
             (None, None) => "no member".to_owned(),

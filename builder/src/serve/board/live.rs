@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use members::survey::Comparison;
+use members::survey::DataComparison;
 
 use super::html::fragment;
 use super::subscribers::Events;
@@ -73,11 +73,11 @@ async fn follow_records(state: &Arc<ServerState>) {
 }
 
 async fn follow_members(state: &Arc<ServerState>) {
-    let Some(desk) = &state.board.desk else {
+    let Some(access) = &state.board.cluster_access else {
         return;
     };
     loop {
-        let report = Report::ask(desk, Comparison::Skip).await;
+        let report = Report::ask(access, DataComparison::Skip).await;
         state.board.set_report(report);
         tokio::time::sleep(ASK_INTERVAL).await;
     }

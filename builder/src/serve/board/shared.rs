@@ -8,14 +8,14 @@ use anyhow::Result;
 use super::access::Access;
 use super::client_ca::ClientCa;
 use super::subscribers::Pages;
-use crate::status::{Desk, Report};
+use crate::status::{ClusterAccess, Report};
 
 /// The state that the board needs in addition to the server's records.
 #[derive(Debug, Default)]
 pub(in crate::serve) struct Board {
     pub(super) access: Access,
     /// The operator's client certificate, with which the server queries the members.
-    pub(super) desk: Option<Desk>,
+    pub(super) cluster_access: Option<ClusterAccess>,
     /// The newest report of the members.
     report: Mutex<Option<Arc<Report>>>,
     /// The open pages.
@@ -32,8 +32,8 @@ impl Board {
     ) -> Result<Self> {
         Ok(Self {
             access: Access::read(token, ca)?,
-            desk: client
-                .map(|client| Desk::open(out, None, Some(client)))
+            cluster_access: client
+                .map(|client| ClusterAccess::open(out, None, Some(client)))
                 .transpose()?,
             ..Self::default()
         })

@@ -116,7 +116,7 @@ impl View {
             cluster: name.unwrap_or_default(),
             machines,
             report: state.board.report(),
-            asks_members: state.board.desk.is_some(),
+            asks_members: state.board.cluster_access.is_some(),
         })
     }
 }

@@ -42,7 +42,7 @@ impl Install<'_> {
             ..
         } = self;
         format!(
-            "etcd-image: installing {node} (attempt {attempt} of {last}), which wipes this machine's disk"
+            "etcd-image: installing {node} onto this machine's disk (attempt {attempt} of {last})"
         )
     }
 

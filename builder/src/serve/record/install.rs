@@ -188,6 +188,15 @@ impl Installation {
         }
     }
 
+    /// Records that a system with keys that had been enrolled before received its certificates. The
+    /// old system also asks, to renew its certificates, until the machine begins the installation
+    /// that was allowed.
+    pub(crate) fn renewed(&mut self, now: SystemTime) {
+        if self.attempts > 0 {
+            self.document(now);
+        }
+    }
+
     fn note_step(&mut self, step: Step, at: SystemTime, why: Option<String>) {
         self.last = Some(Event { step, at, why });
     }
@@ -301,6 +310,20 @@ mod tests {
             record.next(RETRIES),
             NextBoot::Disk(at(7)),
             "something else installed the machine"
+        );
+    }
+
+    #[test]
+    fn a_renewal_by_the_old_system_does_not_end_the_installation() {
+        let mut record = Installation::allowed();
+        record.renewed(at(1));
+        assert_eq!(record.next(RETRIES), NextBoot::Install(1));
+        record.send("t".to_owned(), at(2));
+        record.renewed(at(3));
+        assert_eq!(
+            record.next(RETRIES),
+            NextBoot::Disk(at(3)),
+            "the new system kept the keys, and its report was lost"
         );
     }
 

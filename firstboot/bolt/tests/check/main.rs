@@ -48,9 +48,9 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn look(bytes: &[u8], form: FileKind) -> (Report, Vec<String>) {
+fn look(bytes: &[u8], file_kind: FileKind) -> (Report, Vec<String>) {
     let mut seen = Visited::default();
-    let report = bolt::check(bytes, bytes.len() as u64, form, &mut seen)
+    let report = bolt::check(bytes, bytes.len() as u64, file_kind, &mut seen)
         .expect("bytes in memory can be read");
     (report, seen.pairs)
 }

@@ -46,9 +46,14 @@ impl Sparse {
     }
 
     /// Returns the faults of the file, and the number of bytes read to find them.
-    fn check(&self, stated: u64, form: FileKind) -> (Vec<String>, usize) {
-        let report =
-            bolt::check(self, stated * PAGE as u64, form, &mut Visited::default()).unwrap();
+    fn check(&self, stated: u64, file_kind: FileKind) -> (Vec<String>, usize) {
+        let report = bolt::check(
+            self,
+            stated * PAGE as u64,
+            file_kind,
+            &mut Visited::default(),
+        )
+        .unwrap();
         (
             report
                 .faults

@@ -7,16 +7,16 @@ fn label(name: &str) -> Label {
     name.parse().unwrap()
 }
 
-fn proposal(number: u64, disk_ids: [u128; 3]) -> Proposal {
-    let disk_ids: DiskIds = ["a", "b", "c"]
+fn proposal(number: u64, nonces: [u128; 3]) -> Proposal {
+    let nonces: Nonces = ["a", "b", "c"]
         .map(label)
         .into_iter()
-        .zip(disk_ids.map(DiskId::of))
+        .zip(nonces.map(Nonce::of))
         .collect();
     let (id, token) = (Sha256::of(&number.to_be_bytes()), format!("t{number}"));
     Proposal {
         id,
-        disk_ids,
+        nonces,
         mode: BootstrapMode::New,
         token,
         cluster_id: number,
@@ -39,12 +39,12 @@ fn memories() -> Vec<LocalState> {
         for without in [BTreeSet::new(), BTreeSet::from([label("c")])] {
             let all = BTreeSet::from(["a", "b", "c"].map(label));
             let initial = &all - &without;
-            let (name, disk_id, proposals) = (label("a"), DiskId::of(1), proposals.clone());
+            let (name, nonce, proposals) = (label("a"), Nonce::of(1), proposals.clone());
             memories.push(LocalState {
                 name,
                 initial,
                 without,
-                disk_id,
+                nonce,
                 only_joins: false,
                 proposals,
                 mode: BootstrapMode::New,
@@ -61,12 +61,12 @@ fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
     let accepted = [1, 2, 3].map(|number: u64| Phase::Accepted {
         proposal: Sha256::of(&number.to_be_bytes()),
     });
-    for disk_id in [1, 2].map(DiskId::of) {
+    for nonce in [1, 2].map(Nonce::of) {
         for phase in [Phase::Empty].into_iter().chain(accepted) {
             for without in [BTreeSet::new(), BTreeSet::from([label("c")])] {
                 for mode in tasks.iter().copied() {
                     all.push(Some(PeerState::Firstboot {
-                        disk_id,
+                        nonce,
                         phase,
                         without: without.clone(),
                         mode,
@@ -97,17 +97,17 @@ fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
     views.values().filter_map(id).collect()
 }
 
-/// Returns the disk id and the phase that an initial member reported, if firstboot is running on
+/// Returns the nonce and the phase that an initial member reported, if firstboot is running on
 /// that member and the member agrees on which members take part.
-fn agreed<'a>(local: &LocalState, view: &'a PeerObservation) -> Option<(&'a DiskId, &'a Phase)> {
+fn agreed<'a>(local: &LocalState, view: &'a PeerObservation) -> Option<(&'a Nonce, &'a Phase)> {
     match &view.state {
         Some(PeerState::Firstboot {
-            disk_id,
+            nonce,
             phase,
             without,
             mode,
         }) if *without == local.without && local.mode.merge(*mode).is_some() => {
-            Some((disk_id, phase))
+            Some((nonce, phase))
         }
         _ => None,
     }
@@ -141,23 +141,23 @@ fn check(local: &LocalState, views: &PeerObservations) {
             assert!(follows || begins, "{said}");
         }
         Action::AbandonOrder(_) => panic!("{said}"),
-        Action::AcceptProposal(disk_ids, mode) => {
+        Action::AcceptProposal(nonces, mode) => {
             assert_eq!(mode, BootstrapMode::New);
             assert!(
                 clusters(views).is_empty()
                     && !local
                         .proposals
                         .iter()
-                        .any(|proposal| proposal.disk_ids == disk_ids),
+                        .any(|proposal| proposal.nonces == nonces),
                 "{said}"
             );
             assert!(
-                disk_ids.keys().eq(&local.initial) && disk_ids[&local.name] == local.disk_id,
+                nonces.keys().eq(&local.initial) && nonces[&local.name] == local.nonce,
                 "{said}"
             );
             for name in local.others() {
-                let seen = agreed(local, &views[name]).map(|(disk_id, _)| disk_id);
-                assert!(views[name].fresh && seen == Some(&disk_ids[name]), "{said}");
+                let seen = agreed(local, &views[name]).map(|(nonce, _)| nonce);
+                assert!(views[name].fresh && seen == Some(&nonces[name]), "{said}");
             }
         }
         Action::JoinRunningCluster => assert!(strangers || clusters(views).len() > 1, "{said}"),
@@ -190,12 +190,12 @@ fn every_combination_of_states_leads_to_an_allowed_action() {
 fn a_lone_member_agrees_with_itself() {
     let mut local = memories().remove(0);
     local.initial = BTreeSet::from([label("a")]);
-    let Action::AcceptProposal(disk_ids, _) = decide(&local, &PeerObservations::new()) else {
+    let Action::AcceptProposal(nonces, _) = decide(&local, &PeerObservations::new()) else {
         panic!("not ready")
     };
-    assert_eq!(disk_ids, DiskIds::from([(label("a"), DiskId::of(1))]));
+    assert_eq!(nonces, Nonces::from([(label("a"), Nonce::of(1))]));
     local.proposals.push(Proposal {
-        disk_ids,
+        nonces,
         ..proposal(1, [1, 1, 1])
     });
     assert_eq!(
@@ -210,7 +210,7 @@ fn a_node_that_was_a_member_bootstraps_no_cluster() {
     local.only_joins = true;
     let empty = PeerObservation {
         state: Some(PeerState::Firstboot {
-            disk_id: DiskId::of(1),
+            nonce: Nonce::of(1),
             phase: Phase::Empty,
             without: BTreeSet::new(),
             mode: BootstrapMode::New,
@@ -258,16 +258,16 @@ fn check_ordered(local: &LocalState, views: &PeerObservations) {
                 && others().all(|view| accepted(view) || back(view));
             assert!(follows || begins, "{said}");
         }
-        Action::AcceptProposal(disk_ids, mode) => {
+        Action::AcceptProposal(nonces, mode) => {
             assert!(
-                local.mode.merge(mode) == Some(mode) && disk_ids[&local.name] == local.disk_id,
+                local.mode.merge(mode) == Some(mode) && nonces[&local.name] == local.nonce,
                 "{said}"
             );
             for (name, view) in views {
                 if local.initial.contains(name) {
-                    let seen = agreed(local, view).map(|(disk_id, _)| disk_id);
+                    let seen = agreed(local, view).map(|(nonce, _)| nonce);
                     assert!(
-                        view.fresh && (seen.is_some() && seen == disk_ids.get(name) || back(view)),
+                        view.fresh && (seen.is_some() && seen == nonces.get(name) || back(view)),
                         "{said}"
                     );
                 } else {
@@ -313,7 +313,7 @@ fn orders_for_two_snapshots_are_detected_at_once() {
     local.mode = restore(1);
     let ordered = |mode| {
         let state = PeerState::Firstboot {
-            disk_id: DiskId::of(1),
+            nonce: Nonce::of(1),
             phase: Phase::Empty,
             without: BTreeSet::new(),
             mode,
@@ -347,11 +347,11 @@ fn a_single_member_rolls_back_to_members_that_already_run() {
         fresh: true,
     };
     let views = PeerObservations::from([(label("b"), there()), (label("c"), there())]);
-    let Action::AcceptProposal(disk_ids, mode) = decide(&local, &views) else {
+    let Action::AcceptProposal(nonces, mode) = decide(&local, &views) else {
         panic!("not ready")
     };
     local.proposals.push(Proposal {
-        disk_ids,
+        nonces,
         mode,
         cluster_id: 3,
         ..proposal(1, [1, 1, 1])
@@ -367,7 +367,7 @@ fn a_node_bootstraps_only_after_it_has_probed_the_excluded_members() {
     let local = memories().remove(1);
     assert_eq!(local.without, BTreeSet::from([label("c")]));
     let state = PeerState::Firstboot {
-        disk_id: DiskId::of(1),
+        nonce: Nonce::of(1),
         phase: Phase::Empty,
         without: local.without.clone(),
         mode: BootstrapMode::New,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use super::{ABSENT, Begin, Explorer, Faults, Node, ProbeScope, Rule, World};
+use super::{ABSENT, Explorer, Faults, InitialState, Node, ProbeScope, Rule, World};
 use crate::barrier::decide::Action;
 
 /// The result of an exploration.
@@ -25,7 +25,7 @@ pub(super) struct Explored {
 /// Explores every order of events.
 pub(super) fn every(
     count: usize,
-    begin: Begin<'_>,
+    begin: InitialState<'_>,
     scope: ProbeScope,
     faults: Faults,
     rule: Rule,
@@ -61,7 +61,7 @@ pub(super) fn every(
 /// orders.
 pub(super) fn some(
     count: usize,
-    begin: Begin<'_>,
+    begin: InitialState<'_>,
     walks: u32,
     faults: Faults,
     rule: Rule,
@@ -131,7 +131,7 @@ impl Explorer {
             .find_map(|at| {
                 let (old, new): (&Node, &Node) = (self.node(before, at), self.node(after, at));
                 let kept =
-                    old.started.is_none() || old.started == new.started || new.disk > old.disk;
+                    old.started.is_none() || old.started == new.started || new.nonce > old.nonce;
                 // A restore archives the data that it replaces. Until the restore archives the
                 // data, the data must remain, even if the restore fails.
                 let lost = old.data.is_some() && new.data != old.data && new.ordered == 0 && {
@@ -155,43 +155,41 @@ impl Explorer {
             .filter_map(|at| self.node(world, at).started.map(|proposal| (at, proposal)))
             .collect();
         let accepted = &self.accepted.values[world.ever_accepted as usize];
-        let disk_ids_of = |proposal: u8| &self.proposals.values[usize::from(proposal)].0;
+        let nonces_of = |proposal: u8| &self.proposals.values[usize::from(proposal)].0;
         let ordered = |proposal: u8| self.proposals.values[usize::from(proposal)].1;
         for (at, proposal) in &started {
-            let disk_ids = disk_ids_of(*proposal);
-            let mut members = disk_ids
+            let nonces = nonces_of(*proposal);
+            let mut members = nonces
                 .iter()
                 .enumerate()
-                .filter(|(_, disk)| **disk != ABSENT);
-            if let Some((member, disk)) =
+                .filter(|(_, nonce)| **nonce != ABSENT);
+            if let Some((member, nonce)) =
                 members.find(|(member, _)| !accepted.contains(&(*proposal, *member)))
             {
                 return Some(format!(
-                    "n{at} began {disk_ids:?}, which n{member} (disk {disk}) never accepted"
+                    "n{at} began {nonces:?}, which n{member} (nonce {nonce}) never accepted"
                 ));
             }
-            if disk_ids[*at] != self.node(world, *at).disk {
-                return Some(format!("n{at} began {disk_ids:?} with a different disk id"));
+            if nonces[*at] != self.node(world, *at).nonce {
+                return Some(format!("n{at} began {nonces:?} with a different nonce"));
             }
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
-                let theirs = disk_ids_of(*second);
+                let theirs = nonces_of(*second);
                 // If a node abandoned a restore after all nodes had accepted it, the node runs in a
                 // different cluster from the nodes that continued. The next check covers that case.
                 let both = ordered(*proposal) == 0 && ordered(*second) == 0;
-                if proposal != second && both && disk_ids.iter().zip(theirs).all(same_members) {
-                    return Some(format!(
-                        "n{at} runs in {disk_ids:?}, n{other} in {theirs:?}"
-                    ));
+                if proposal != second && both && nonces.iter().zip(theirs).all(same_members) {
+                    return Some(format!("n{at} runs in {nonces:?}, n{other} in {theirs:?}"));
                 }
             }
         }
         // If the operator used --without, the nodes of a proposal with other members may also have
         // bootstrapped a cluster. At most one cluster may have a quorum.
         let quorate = |proposal: &u8| {
-            let members = disk_ids_of(*proposal)
+            let members = nonces_of(*proposal)
                 .iter()
-                .filter(|disk| **disk != ABSENT)
+                .filter(|nonce| **nonce != ABSENT)
                 .count();
             started.iter().filter(|(_, own)| own == proposal).count() > members / 2
         };

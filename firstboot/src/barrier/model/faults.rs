@@ -32,7 +32,7 @@ impl Explorer {
                         data: None,
                         ..node.clone()
                     };
-                    node.init_disk_id();
+                    node.draw_nonce();
                 });
                 after.wipes -= 1;
                 next.push(after);
@@ -66,13 +66,13 @@ impl Explorer {
                 next.push(after);
             }
             // The operator excludes the last node by a command on this node. As in run.rs, this
-            // node then gets a new disk id.
+            // node then gets a new nonce.
             let last = self.names.len() - 1;
             let node = self.node(world, at);
             if world.exclusions > 0 && at != last && node.without == 0 {
                 let mut after = self.with(world, at, |node| {
                     node.without = 1 << last;
-                    node.init_disk_id();
+                    node.draw_nonce();
                 });
                 after.exclusions -= 1;
                 next.push(after);

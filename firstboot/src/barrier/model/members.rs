@@ -5,14 +5,14 @@
 //! The model includes only the relevant parts of raft. A log is a list of writes. A majority of the
 //! voters, if they run, can elect the voter with the newest log among them. The leader adds a
 //! write, which is acknowledged once a majority has stored it. A new member receives the leader's
-//! log and then becomes a voter. The nodes follow the real rules: `judge` decides whether etcd may
-//! start, and `classify_disk` decides how firstboot continues.
+//! log and then becomes a voter. The nodes follow the real rules: `check_data` decides whether etcd
+//! may start, and `classify_disk` decides how firstboot continues.
 //!
 //! The model makes one simplification. In reality, some milliseconds pass between the creation of
 //! etcd's first log and the entry in firstboot's journal, and etcd can vote in that time. In the
 //! model, both events happen at the same instant.
 
-use crate::data::{DataDirState, Expected, Verdict, judge};
+use crate::data::{DataCheck, DataDirState, Expected, check_data};
 use crate::journal::DiskState;
 use node::{Disk, Node};
 
@@ -51,10 +51,11 @@ pub(super) struct Budget {
 }
 
 /// The rule that decides whether etcd may start.
-pub(super) type Guard = fn(&Expected, &DataDirState) -> bool;
+pub(super) type StartRule = fn(&Expected, &DataDirState) -> bool;
 
 /// The rule that firstboot really uses.
-pub(super) const GUARD: Guard = |expected, seen| judge(expected, seen, None) == Verdict::Intact;
+pub(super) const START_RULE: StartRule =
+    |expected, seen| check_data(expected, seen, None) == DataCheck::Intact;
 
 impl World {
     fn new(count: u8, left: Budget) -> Self {
@@ -191,7 +192,7 @@ impl World {
     }
 
     /// Returns all possible next states.
-    fn next(&self, guard: Guard) -> Result<Vec<Self>, String> {
+    fn next(&self, start_rule: StartRule) -> Result<Vec<Self>, String> {
         let mut next = self.writes()?;
         for at in 0..self.nodes.len() {
             next.extend(self.external_events(at));
@@ -199,7 +200,7 @@ impl World {
             if !node.on || node.running.is_some() {
                 continue;
             }
-            if let Some(started) = node.start(guard) {
+            if let Some(started) = node.start(start_rule) {
                 let mut after = self.clone();
                 after.nodes[at] = started;
                 next.push(after);
@@ -211,7 +212,9 @@ impl World {
                     next.push(after);
                 }
                 DiskState::Existing { .. } => {}
-                DiskState::Fresh { .. } | DiskState::Lost(_) => next.extend(self.rebuild(at)?),
+                DiskState::NewDisk { .. } | DiskState::UnusableData(_) => {
+                    next.extend(self.rebuild(at)?);
+                }
                 other => return Err(format!("n{at} would continue as {other:?}: {self:?}")),
             }
         }

@@ -26,7 +26,7 @@ fn without_faults_all_nodes_become_members_of_one_cluster() {
     for count in 1..=4 {
         let explored = safe(
             &format!("{count} nodes"),
-            every(count, Begin::Empty, ProbeScope::AtOne, NONE, RULE),
+            every(count, InitialState::Empty, ProbeScope::AtOne, NONE, RULE),
         );
         assert_eq!((explored.ends, explored.whole), (1, 1), "{count} nodes");
     }
@@ -41,7 +41,7 @@ fn a_lost_disk_and_a_restart_at_any_moment_form_no_second_cluster() {
     };
     let explored = safe(
         "3 nodes, a wipe and a crash",
-        every(3, Begin::Empty, ProbeScope::AtOne, faults, RULE),
+        every(3, InitialState::Empty, ProbeScope::AtOne, faults, RULE),
     );
     assert_eq!(
         explored.stuck, 0,
@@ -55,7 +55,7 @@ fn excluded_members_that_are_only_slow_form_no_second_quorum() {
         "3 nodes, given up twice",
         every(
             3,
-            Begin::Empty,
+            InitialState::Empty,
             ProbeScope::AtOne,
             Faults {
                 exclusions: 2,
@@ -71,7 +71,7 @@ fn excluded_members_that_are_only_slow_form_no_second_quorum() {
     };
     safe(
         "3 nodes, a wipe and one given up",
-        every(3, Begin::Empty, ProbeScope::AtOne, faults, RULE),
+        every(3, InitialState::Empty, ProbeScope::AtOne, faults, RULE),
     );
 }
 
@@ -81,7 +81,7 @@ fn five_nodes_in_random_orders_of_events_form_no_second_cluster() {
         "5 nodes at random, events",
         some(
             5,
-            Begin::Empty,
+            InitialState::Empty,
             400,
             Faults {
                 wipes: 2,
@@ -100,7 +100,7 @@ fn five_nodes_in_random_orders_of_events_form_no_second_cluster() {
     };
     safe(
         "5 nodes at random, some given up, events",
-        some(5, Begin::Empty, 400, faults, RULE),
+        some(5, InitialState::Empty, 400, faults, RULE),
     );
 }
 
@@ -108,7 +108,7 @@ fn two_lost_disks(scope: ProbeScope) {
     let faults = Faults { wipes: 2, ..NONE };
     safe(
         &format!("3 nodes, two wipes, {scope:?}"),
-        every(3, Begin::Empty, scope, faults, RULE),
+        every(3, InitialState::Empty, scope, faults, RULE),
     );
 }
 
@@ -128,7 +128,7 @@ fn five_nodes(crashes: u8) {
     let what = format!("5 nodes, {crashes} crashes");
     let explored = safe(
         &what,
-        every(5, Begin::Empty, ProbeScope::AtAll, faults, RULE),
+        every(5, InitialState::Empty, ProbeScope::AtAll, faults, RULE),
     );
     assert_eq!(
         (explored.stuck, explored.whole),
@@ -155,7 +155,13 @@ fn nodes_ordered_to_restore_the_same_snapshot_form_one_cluster() {
         let count = orders.len();
         let explored = safe(
             &format!("{count} ordered"),
-            every(count, Begin::Ordered(orders), ProbeScope::AtOne, NONE, RULE),
+            every(
+                count,
+                InitialState::Ordered(orders),
+                ProbeScope::AtOne,
+                NONE,
+                RULE,
+            ),
         );
         assert_eq!(
             (explored.ends, explored.whole, explored.restored),
@@ -170,7 +176,13 @@ fn no_member_restores_if_one_has_another_order_or_none() {
     for orders in [[1, 1, 2], [1, 2, 3], [1, 1, 0], [1, 0, 0]] {
         let explored = safe(
             &format!("{orders:?} ordered"),
-            every(3, Begin::Ordered(&orders), ProbeScope::AtOne, NONE, RULE),
+            every(
+                3,
+                InitialState::Ordered(&orders),
+                ProbeScope::AtOne,
+                NONE,
+                RULE,
+            ),
         );
         assert!(
             explored.ends > 0 && explored.restored == 0,
@@ -181,7 +193,7 @@ fn no_member_restores_if_one_has_another_order_or_none() {
 
 #[test]
 fn an_abandoned_repeated_or_interrupted_restore_neither_mixes_nor_loses_data() {
-    let ordered = Begin::Ordered(&[1, 1, 1]);
+    let ordered = InitialState::Ordered(&[1, 1, 1]);
     let explored = safe(
         "3 ordered, two crashes",
         every(
@@ -228,7 +240,7 @@ fn an_abandoned_repeated_or_interrupted_restore_neither_mixes_nor_loses_data() {
         "3 ordered, one wiped, one ordered again",
         every(3, ordered, ProbeScope::AtAll, faults, RULE),
     );
-    let ordered = Begin::Ordered(&[1, 1, 2, 1, 1]);
+    let ordered = InitialState::Ordered(&[1, 1, 2, 1, 1]);
     let faults = Faults {
         wipes: 1,
         crashes: 2,
@@ -253,7 +265,7 @@ fn restores_alone(local: &LocalState, views: &PeerObservations) -> Action {
 fn a_wrong_restore_rule_is_detected() {
     let alone = every(
         3,
-        Begin::Ordered(&[1, 1, 1]),
+        InitialState::Ordered(&[1, 1, 1]),
         ProbeScope::AtOne,
         NONE,
         restores_alone,
@@ -261,10 +273,10 @@ fn a_wrong_restore_rule_is_detected() {
     assert!(alone.violation.is_some(), "{alone:?}");
 }
 
-/// Returns the disk ids and phases of the other members, if all have reported them.
-fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, Phase)>> {
+/// Returns the nonces and phases of the other members, if all have reported them.
+fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(Nonce, Phase)>> {
     let reported = local.others().map(|name| match &views[name].state {
-        Some(PeerState::Firstboot { disk_id, phase, .. }) => Some((*disk_id, *phase)),
+        Some(PeerState::Firstboot { nonce, phase, .. }) => Some((*nonce, *phase)),
         _ => None,
     });
     reported.collect()
@@ -279,7 +291,7 @@ fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Ac
     let same = local
         .others()
         .zip(&reported)
-        .all(|(name, (disk_id, _))| proposal.disk_ids[name] == *disk_id);
+        .all(|(name, (nonce, _))| proposal.nonces[name] == *nonce);
     if same {
         Action::StartEtcd(proposal.id)
     } else {
@@ -289,7 +301,7 @@ fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Ac
 
 /// A wrong rule: the node starts etcd once all members have accepted a proposal, even if it is an
 /// old proposal.
-fn starts_with_stale_disk_ids(local: &LocalState, views: &PeerObservations) -> Action {
+fn starts_with_stale_nonces(local: &LocalState, views: &PeerObservations) -> Action {
     let (Some(proposal), Some(reported)) = (local.proposals.last(), phases(local, views)) else {
         return decide(local, views);
     };
@@ -315,13 +327,13 @@ fn overlooks_living_clusters(local: &LocalState, views: &PeerObservations) -> Ac
 fn wrong_bootstrap_rules_are_detected() {
     let rules: [(&str, Rule); 3] = [
         ("empty is enough", starts_when_all_are_empty),
-        ("stale disk ids", starts_with_stale_disk_ids),
+        ("stale nonces", starts_with_stale_nonces),
         ("running clusters are overlooked", overlooks_living_clusters),
     ];
     for (what, rule) in rules {
         let explored = every(
             3,
-            Begin::Empty,
+            InitialState::Empty,
             ProbeScope::AtOne,
             Faults { wipes: 1, ..NONE },
             rule,

@@ -54,8 +54,8 @@ fn every_filter_stays_below_the_kernels_limit() -> Result<()> {
     // The kernel's limit is BPF_MAXINSNS (include/uapi/linux/bpf_common.h).
     for sockets in [
         &[][..],
-        &[Sockets::Inet],
-        &[Sockets::Inet, Sockets::Unix, Sockets::Netlink],
+        &[SocketKind::Inet],
+        &[SocketKind::Inet, SocketKind::Unix, SocketKind::Netlink],
     ] {
         assert!(compile(sockets)?.len() < 4096, "{sockets:?}");
     }
@@ -66,7 +66,7 @@ fn every_filter_stays_below_the_kernels_limit() -> Result<()> {
 #[test]
 fn without_socket_kinds_no_socket_can_be_opened() -> Result<()> {
     assert!(matches("socket", &[])?.is_empty());
-    let with = compile(&[Sockets::Inet])?.len();
+    let with = compile(&[SocketKind::Inet])?.len();
     assert!(compile(&[])?.len() < with);
     Ok(())
 }

@@ -102,22 +102,28 @@ impl Bed {
         let mut picture = Vec::new();
         let mut open = vec![self.root.path().join("outside")];
         while let Some(path) = open.pop() {
-            let about = fs::symlink_metadata(&path).unwrap();
-            if about.is_dir() {
+            let attributes = fs::symlink_metadata(&path).unwrap();
+            if attributes.is_dir() {
                 open.extend(
                     fs::read_dir(&path)
                         .unwrap()
                         .map(|entry| entry.unwrap().path()),
                 );
             }
-            let content = if about.is_file() {
+            let content = if attributes.is_file() {
                 fs::read_to_string(&path).unwrap()
             } else {
                 String::new()
             };
             // The number of hard links is omitted, because a hard link in the volume changes this
             // number.
-            picture.push((path, about.mode(), about.uid(), about.ino(), content));
+            picture.push((
+                path,
+                attributes.mode(),
+                attributes.uid(),
+                attributes.ino(),
+                content,
+            ));
         }
         picture.sort();
         picture
@@ -333,7 +339,7 @@ fn the_owner_of_a_file_with_a_second_name_cannot_be_changed() {
 }
 
 #[test]
-fn the_owner_of_foreign_and_unreadable_files_is_changed_once() {
+fn the_owner_of_unreadable_files_and_files_of_others_is_changed_once() {
     let bed = Bed::new();
     let tree = bed.volume().join("tree");
     fs::create_dir_all(tree.join("member/wal")).unwrap();

@@ -3,7 +3,8 @@
 use super::super::disk_id_file::DiskIdFile;
 use super::super::disk_state::{DiskState, classify_disk};
 use super::*;
-use crate::data::{Contents, Verdict};
+use crate::data::{Contents, DataCheck};
+use crate::domain::Nonce;
 
 fn state(events: Vec<Event>) -> NodeState {
     NodeState::from(
@@ -20,7 +21,7 @@ pub(crate) fn restored() -> Vec<Event> {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
     let snapshot = recipes::Sha256::of(b"s");
     let order = RestoreOrder {
-        disk_id: DiskId::of(2),
+        nonce: Nonce::of(2),
         mode: BootstrapMode::Restore {
             snapshot,
             seen: Some(5),
@@ -39,7 +40,7 @@ pub(crate) fn restored() -> Vec<Event> {
         revision: 9,
         data: None,
     };
-    let disk_ids = DiskIds::from([("a".parse().unwrap(), DiskId::of(2))]);
+    let nonces = Nonces::from([("a".parse().unwrap(), Nonce::of(2))]);
     vec![
         Event::DiskIdDrawn {
             disk_id: DiskId::of(1),
@@ -56,12 +57,12 @@ pub(crate) fn restored() -> Vec<Event> {
             member: 10,
         },
         Event::ProposalAccepted {
-            disk_ids: disk_ids.clone(),
+            nonces: nonces.clone(),
             mode: BootstrapMode::New,
         },
         Event::RestoreOrdered(Box::new(order.clone())),
         Event::ProposalAccepted {
-            disk_ids,
+            nonces,
             mode: order.mode,
         },
         Event::SwapBegun(Box::new(data_swap)),
@@ -95,14 +96,14 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
     );
     // A member that has lost its data must not start as an empty member, because the other members
     // would mistake its new log for the old log.
-    for (contents, verdict) in [
-        (Contents::Empty, Verdict::Fresh),
-        (Contents::NoWal, Verdict::Incomplete),
+    for (contents, check) in [
+        (Contents::Empty, DataCheck::Unused),
+        (Contents::NoWal, DataCheck::Incomplete),
     ] {
-        let standing = classify_disk(&state, contents, verdict, DiskIdFile::Matches);
+        let disk_state = classify_disk(&state, contents, check, DiskIdFile::Matches);
         assert_eq!(
-            standing,
-            DiskState::Fresh {
+            disk_state,
+            DiskState::NewDisk {
                 disk_id: None,
                 archive_data: contents == Contents::NoWal
             }

@@ -23,7 +23,7 @@ fn peer(id: u64, members: &[Member]) -> Peer {
         member_id: id,
         index: 100 + id,
         version: "3.5.33".parse().unwrap(),
-        agreed: Some(5),
+        cluster_minor: Some(5),
         downgrade: None,
         storage: None,
         database: 0,

@@ -58,7 +58,7 @@ fn post(url: &Url, trusted: &PublicKey) -> Result<String, HttpError> {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let client = pinned(trusted).map_err(HttpError::Final)?;
+        let client = pinned(trusted, url).map_err(HttpError::Final)?;
         let reply = send(client.post(url.clone()).body("the request"), "a test").await?;
         let body = reply.success("a test", &[])?;
         Ok(String::from_utf8(body).unwrap())

@@ -102,8 +102,8 @@ fn openstack_returns_the_user_data() {
         }
     });
     assert_eq!(nothing(ask(&without)), "the instance u-1 has no user data");
-    let foreign = Server::start(|_| ok("<html>"));
-    assert!(error(ask(&foreign)).contains("is not OpenStack's meta_data.json"));
+    let not_openstack = Server::start(|_| ok("<html>"));
+    assert!(error(ask(&not_openstack)).contains("is not OpenStack's meta_data.json"));
     let refusing = Server::start(|_| status(403));
     assert!(error(ask(&refusing)).contains("answered 403 Forbidden: no"));
     let cloud_config = Server::start(|request| {
@@ -298,7 +298,7 @@ fn a_service_is_only_compared_with_an_existing_document() {
             let services = services.unwrap_or(query.services);
             (gce::SOURCE.find)(&Query {
                 platforms: &platforms,
-                patience: Patience::Compare,
+                mode: QueryMode::Once,
                 services,
                 ..*query
             })

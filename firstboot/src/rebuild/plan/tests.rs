@@ -27,7 +27,7 @@ fn observed() -> Observed {
         member_id: id,
         index: 100,
         version: "3.5.33".parse().unwrap(),
-        agreed: Some(5),
+        cluster_minor: Some(5),
         downgrade: None,
         storage: None,
         database: 1 << 20,
@@ -282,27 +282,27 @@ proptest! {
             RebuildStep::Add(_) => prop_assert!(!own),
             RebuildStep::Join(members) => prop_assert!(own && added == Some(3) && members.len() == listed.len()),
             RebuildStep::DuplicateMember(_) => prop_assert!(own && now.peers.iter().any(|peer| !peer.connected.is_empty())),
-            RebuildStep::Wait(_) | RebuildStep::LengthenLog => {}
+            RebuildStep::Wait(_) | RebuildStep::CompactRaftLog => {}
         }
     }
 }
 
 #[test]
-fn a_log_that_may_have_v2_requests_is_lengthened_before_3_7_joins() {
+fn a_log_that_may_have_v2_requests_is_compacted_before_3_7_joins() {
     let step = |own: &str, others: &str, index: [u64; 2]| {
         let mut now = observed();
         now.version = own.parse().unwrap();
         for (peer, index) in now.peers.iter_mut().zip(index) {
             peer.version = others.parse().unwrap();
-            peer.agreed = Some(6);
+            peer.cluster_minor = Some(6);
             peer.index = index;
         }
         plan(&now)
     };
-    let (lengthen, goes_on) = (RebuildStep::LengthenLog, RebuildStep::Remove(3));
+    let (compact, goes_on) = (RebuildStep::CompactRaftLog, RebuildStep::Remove(3));
     for (own, others, index, expected) in [
-        ("3.7.3", "3.6.16", [9, 9], &lengthen),
-        ("3.7.3", "3.6.16", [101, 100], &lengthen),
+        ("3.7.3", "3.6.16", [9, 9], &compact),
+        ("3.7.3", "3.6.16", [101, 100], &compact),
         ("3.7.3", "3.6.16", [101, 101], &goes_on),
         ("3.6.16", "3.6.16", [9, 9], &goes_on),
         // These members run 3.7, so they have already read the log.

@@ -20,7 +20,7 @@ fn port(trusts: &str, issuer: &str) -> ServedCertificate {
 /// Returns a member that trusts the CAs `trusts`, and presents a certificate of the CA `issuer`, on
 /// both ports.
 #[expect(clippy::unnecessary_wraps, reason = "other observations are errors")]
-fn member(trusts: &str, issuer: &str) -> Observation {
+fn member(trusts: &str, issuer: &str) -> ServedCertificates {
     Ok(vec![port(trusts, issuer); 2])
 }
 
@@ -29,8 +29,8 @@ fn observed(
     wanted: &str,
     installed: &str,
     held: bool,
-    own: Observation,
-    others: [Observation; 2],
+    own: ServedCertificates,
+    others: [ServedCertificates; 2],
 ) -> Observed {
     let [two, three] = others;
     Observed {
@@ -199,7 +199,7 @@ mod explore {
         loaded: String,
     }
 
-    fn look(node: &Node) -> Observation {
+    fn look(node: &Node) -> ServedCertificates {
         member(&node.loaded, &node.issuer)
     }
 

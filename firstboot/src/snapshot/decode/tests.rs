@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use recipes::backup::{Backup, RetentionPolicy, S3};
 
 use super::super::age::tests::{PUBLIC, SECRET};
-use super::super::encode::{Encoding, Sink, Stored};
+use super::super::encode::{Encoding, Sink, StoredFile};
 use super::*;
 use crate::exit::{Exit, code_of};
 
@@ -23,7 +23,7 @@ impl Write for Shared {
 }
 
 impl Sink for Shared {
-    fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+    fn finish(self: Box<Self>) -> io::Result<Option<StoredFile>> {
         Ok(None)
     }
 }
@@ -121,7 +121,7 @@ fn a_file_without_its_key_is_reported_as_locked_and_not_as_damaged() {
         (Some("rubbish"), "AGE-SECRET-KEY-1"),
     ] {
         let error = decoded(&stored, identity).unwrap_err();
-        assert!(error.downcast_ref::<Locked>().is_some(), "{error}");
+        assert!(error.downcast_ref::<NoMatchingKey>().is_some(), "{error}");
         assert!(
             error.to_string().contains(words) && !error.to_string().contains("not a good snapshot"),
             "{error}"

@@ -5,11 +5,11 @@ use crate::snapshot::manifest::Plain;
 use crate::snapshot::manifest::tests::some;
 
 fn found(path: &Path, sha256: Sha256, revision: i64) -> Vec<String> {
-    let contents = Contents {
+    let contents = DatabaseContents {
         revision,
-        ..Contents::default()
+        ..DatabaseContents::default()
     };
-    let digest = Digest::Good;
+    let digest = TrailingDigest::Good;
     let verified = VerifiedSnapshot {
         sha256,
         size: 5,
@@ -84,7 +84,7 @@ fn a_file_that_is_not_regular_is_refused_without_waiting() {
     for path in [&fifo, folder.path(), Path::new("/dev/zero")] {
         for error in [
             at_rest(path).unwrap_err(),
-            verify(path, Hash::Required).unwrap_err(),
+            verify(path, DigestCheck::Required).unwrap_err(),
         ] {
             let said = format!("{error:#}");
             assert!(
@@ -101,7 +101,7 @@ fn a_large_file_that_does_not_begin_like_a_database_is_not_read_to_its_end() {
     let file = tempfile::tempfile().unwrap();
     for length in [1 << 40, (1 << 40) + TRAILER] {
         file.set_len(length).unwrap();
-        let examined = examine(&file, Hash::Required, &mut |_| ()).unwrap();
+        let examined = examine(&file, DigestCheck::Required, &mut |_| ()).unwrap();
         let said = format!(
             "{:#}",
             examined.into_verified(Path::new("huge")).unwrap_err()

@@ -113,7 +113,7 @@ pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
 }
 
 /// Returns the fault in an entry of `members_removed`, if it has one.
-pub(super) fn removed_objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
+pub(super) fn removed_fault(key: &[u8], value: &[u8]) -> Option<&'static str> {
     match (id(key), value) {
         (None, _) => Some("a member's ID in hexadecimal as the key"),
         (_, b"removed") => None,
@@ -215,7 +215,7 @@ mod tests {
                 "{key} {value}"
             );
         }
-        assert_eq!(removed_objection(b"1e54d73227f9a88e", b"removed"), None);
+        assert_eq!(removed_fault(b"1e54d73227f9a88e", b"removed"), None);
         for (key, value) in [
             ("1", "remowed"),
             ("1", ""),
@@ -224,7 +224,7 @@ mod tests {
             ("001", "removed"),
         ] {
             assert!(
-                removed_objection(key.as_bytes(), value.as_bytes()).is_some(),
+                removed_fault(key.as_bytes(), value.as_bytes()).is_some(),
                 "{key} {value}"
             );
         }
@@ -233,7 +233,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_cause_a_panic(key in prop::collection::vec(any::<u8>(), 0..20), value in prop::collection::vec(any::<u8>(), 0..40)) {
-            let _ = (Cluster::default().setting(&key, &value), member(&key, &value).is_ok(), removed_objection(&key, &value));
+            let _ = (Cluster::default().setting(&key, &value), member(&key, &value).is_ok(), removed_fault(&key, &value));
         }
     }
 }

@@ -7,7 +7,7 @@ use super::wire::{Fields, Malformed};
 const LONGEST: i64 = 9_000_000_000;
 
 /// Returns the fault in a lease, if it has one.
-pub(super) fn objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
+pub(super) fn lease_fault(key: &[u8], value: &[u8]) -> Option<&'static str> {
     let Ok(key) = <[u8; 8]>::try_from(key) else {
         return Some("a lease's ID of 8 bytes as the key");
     };
@@ -37,7 +37,7 @@ fn lease(bytes: &[u8]) -> Result<[i64; 3], Malformed> {
 
 /// Returns the fault in an alarm, if it has one. The entry's key contains the alarm, and the value
 /// is empty.
-pub(super) fn alarm_objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
+pub(super) fn alarm_fault(key: &[u8], value: &[u8]) -> Option<&'static str> {
     if !value.is_empty() {
         return Some("an empty value for the alarm");
     }
@@ -81,7 +81,7 @@ mod tests {
             ),
             (9, &[0x08, 9, 0x10, 60, 0x18, 59]),
         ] {
-            assert_eq!(objection(&i64::to_be_bytes(id), value), None, "{id}");
+            assert_eq!(lease_fault(&i64::to_be_bytes(id), value), None, "{id}");
         }
         for (id, value, why) in [
             (5, &[0x08, 6, 0x10, 2][..], "the ID that its key contains"),
@@ -96,33 +96,33 @@ mod tests {
             (5, &[0x08, 5, 0x12, 2], "as etcd encodes it"),
         ] {
             assert!(
-                objection(&i64::to_be_bytes(id), value)
+                lease_fault(&i64::to_be_bytes(id), value)
                     .unwrap()
                     .contains(why),
                 "{id} {value:?}"
             );
         }
         assert!(
-            objection(&[0; 7], &[0x08, 5, 0x10, 2])
+            lease_fault(&[0; 7], &[0x08, 5, 0x10, 2])
                 .unwrap()
                 .contains("8 bytes")
         );
-        assert_eq!(alarm_objection(&[0x08, 5, 0x10, 2], b""), None);
-        assert_eq!(alarm_objection(&[0x10, 1], b""), None);
+        assert_eq!(alarm_fault(&[0x08, 5, 0x10, 2], b""), None);
+        assert_eq!(alarm_fault(&[0x10, 1], b""), None);
         for (key, value) in [
             (&[0x08, 5, 0x10, 3][..], &b""[..]),
             (&[0x08, 5], b""),
             (&[0x08, 5, 0x10, 0], b""),
             (&[0x10, 1], b"x"),
         ] {
-            assert!(alarm_objection(key, value).is_some(), "{key:?}");
+            assert!(alarm_fault(key, value).is_some(), "{key:?}");
         }
     }
 
     proptest! {
         #[test]
         fn no_bytes_cause_a_panic(key in prop::collection::vec(any::<u8>(), 0..20), value in prop::collection::vec(any::<u8>(), 0..40)) {
-            let _ = (objection(&key, &value), alarm_objection(&key, &value));
+            let _ = (lease_fault(&key, &value), alarm_fault(&key, &value));
         }
     }
 }

@@ -96,7 +96,7 @@ impl Meta {
 
     /// Returns the contradiction within the bucket, or between the bucket and the newest revision,
     /// if there is a contradiction.
-    pub(super) fn objection(&self, newest: i64) -> Option<&'static str> {
+    pub(super) fn fault(&self, newest: i64) -> Option<&'static str> {
         match () {
             () if self.finished > self.scheduled => {
                 Some("a compaction that was scheduled before it was finished")
@@ -147,7 +147,7 @@ mod tests {
             assert_eq!(meta.setting(key, value), None, "{key:?}");
         }
         assert_eq!(
-            (meta.compacted(), meta.compacting(), meta.objection(9)),
+            (meta.compacted(), meta.compacting(), meta.fault(9)),
             (9, true, None)
         );
         for (key, value) in [
@@ -184,7 +184,7 @@ mod tests {
                 };
                 assert_eq!(meta.setting(key.as_bytes(), &value), None);
             }
-            meta.objection(9)
+            meta.fault(9)
         };
         for good in [
             &[][..],

@@ -64,7 +64,7 @@ impl<'a> Record<'a> {
     }
 
     /// Returns the reason why the record is invalid for this revision, if it is invalid.
-    pub(crate) fn objection(&self, revision: Revision) -> Option<&'static str> {
+    pub(crate) fn fault(&self, revision: Revision) -> Option<&'static str> {
         let Self {
             created,
             modified,

@@ -2,7 +2,7 @@ use bolt::{Entry, Faults, Offset, Path, Visitor as _};
 use proptest::prelude::*;
 
 use super::record::{Record, Revision};
-use super::{BUCKETS, Contents, Reader};
+use super::{BUCKETS, DatabaseContents, Reader};
 
 type Entries<'a> = Vec<(&'a str, &'a [u8], &'a [u8])>;
 
@@ -13,7 +13,7 @@ const PLACE: Offset = Offset {
 
 /// Reads a database with these entries (bucket, key and value) and all of etcd's buckets. Returns
 /// the database's contents and faults.
-fn read(entries: &[(&str, &[u8], &[u8])]) -> (Contents, Vec<String>) {
+fn read(entries: &[(&str, &[u8], &[u8])]) -> (DatabaseContents, Vec<String>) {
     let mut progress = |_| ();
     let mut reader = Reader::new(&mut progress);
     let mut faults = Faults::default();
@@ -294,10 +294,10 @@ fn the_database_of_another_program_is_refused() {
 /// 3.7.3, each with the data of every other version.
 #[test]
 fn an_etcd_that_does_not_start_from_the_data_is_reported() {
-    let wrote = |storage: u64, cluster: u64| Contents {
+    let wrote = |storage: u64, cluster: u64| DatabaseContents {
         storage_version: (storage > 0).then(|| format!("3.{storage}.0")),
         cluster_version: (cluster > 0).then(|| format!("3.{cluster}.0")),
-        ..Contents::default()
+        ..DatabaseContents::default()
     };
     for (contents, starts, does_not) in [
         (
@@ -323,29 +323,29 @@ fn an_etcd_that_does_not_start_from_the_data_is_reported() {
         (wrote(6, 7), &["3.5.35", "3.7.3"], &["3.6.16"]),
         (wrote(7, 6), &["3.7.3"], &["3.6.16"]),
     ] {
-        let objection = |etcd: &str| contents.objection_of(etcd.parse().unwrap());
+        let obstacle = |etcd: &str| contents.version_obstacle(etcd.parse().unwrap());
         for etcd in starts {
-            assert_eq!(objection(etcd), None, "{etcd} {contents:?}");
+            assert_eq!(obstacle(etcd), None, "{etcd} {contents:?}");
         }
         for etcd in does_not {
             assert!(
-                objection(etcd).unwrap().contains(etcd),
+                obstacle(etcd).unwrap().contains(etcd),
                 "{etcd} {contents:?}"
             );
         }
     }
-    let downgrade = |target: &str| Contents {
+    let downgrade = |target: &str| DatabaseContents {
         downgrade: Some(target.into()),
         ..wrote(6, 6)
     };
-    let objection = |target, etcd: &str| downgrade(target).objection_of(etcd.parse().unwrap());
+    let obstacle = |target, etcd: &str| downgrade(target).version_obstacle(etcd.parse().unwrap());
     assert!(
-        objection("3.6.0", "3.5.35")
+        obstacle("3.6.0", "3.5.35")
             .unwrap()
             .contains("downgraded to etcd 3.6")
     );
     for (target, etcd) in [("3.5.0", "3.5.35"), ("3.6.0", "3.6.16"), ("3.6.0", "3.7.3")] {
-        assert_eq!(objection(target, etcd), None, "{target} {etcd}");
+        assert_eq!(obstacle(target, etcd), None, "{target} {etcd}");
     }
 }
 

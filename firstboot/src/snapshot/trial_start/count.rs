@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use bolt::{Entry, Faults, FileKind, Visitor};
 
-use crate::snapshot::examine::{Digest, TRAILER, VerifiedSnapshot};
+use crate::snapshot::examine::{TRAILER, TrailingDigest, VerifiedSnapshot};
 use crate::snapshot::schema::record::{Record, Revision};
 
 /// The number of keys whose digests are in memory at the same time. firstboot reads the file once
@@ -31,8 +31,10 @@ pub(super) struct Counted {
 pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let (pages, form) = match verified.digest {
-        Digest::Absent => (verified.size, FileKind::Live),
-        Digest::Good | Digest::Wrong => (verified.size - TRAILER, FileKind::Snapshot),
+        TrailingDigest::Absent => (verified.size, FileKind::Live),
+        TrailingDigest::Good | TrailingDigest::Wrong => {
+            (verified.size - TRAILER, FileKind::Snapshot)
+        }
     };
     let walk = |visit: &mut dyn Visitor| {
         bolt::check(&file, pages, form, visit)

@@ -6,7 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose as Eku,
     IsCa, KeyPair as Key,
 };
-use recipes::node::{Issued, NodeTls};
+use recipes::node::{DocumentCertificate, NodeTls};
 use recipes::{NodeDocument, SigningKey};
 
 use super::*;
@@ -63,11 +63,11 @@ fn cert_for(
 }
 
 /// Returns certificates for these keys without the keys, as in a document.
-pub(crate) fn issued_for(keys: [String; 3]) -> NodeTls<Issued> {
+pub(crate) fn test_certificates(keys: [String; 3]) -> NodeTls<DocumentCertificate> {
     let ca = ca();
     let [server, peer, client] = keys.map(|key| {
         let key = Key::from_pem(&key).unwrap();
-        Issued {
+        DocumentCertificate {
             cert: cert_for(&ca, &NAMES, &BOTH, 2020..2040, &key),
             key: None,
         }
@@ -101,15 +101,15 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
         address: member.address,
         machine: recipes::MachineMatch::default(),
         tls: tls.clone().into(),
-        before: None,
+        previous_ca_tls: None,
         store_keys: None,
         release: None,
     };
     let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
     Identity {
         node,
-        issued: tls.clone(),
-        before: None,
+        document_tls: tls.clone(),
+        previous_ca_tls: None,
         envelope: key.sign("t", b""),
         place: "a test".into(),
         cluster,
@@ -118,13 +118,13 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
 }
 
 /// Returns a node with valid certificates.
-pub(crate) fn issued() -> Identity {
-    issued_in(2020)
+pub(crate) fn test_identity() -> Identity {
+    test_identity_from(2020)
 }
 
 /// Returns a node with valid certificates. Its peer certificate is valid from the first of January
 /// of `year` on, and the other certificates are from 2020.
-pub(crate) fn issued_in(year: i32) -> Identity {
+pub(crate) fn test_identity_from(year: i32) -> Identity {
     let ca = ca();
     identity(&ca, |tls| {
         tls.peer = pair_valid(&ca, &NAMES, &BOTH, year..2040);
@@ -132,7 +132,7 @@ pub(crate) fn issued_in(year: i32) -> Identity {
 }
 
 /// Returns a node whose certificates are valid from 2020 until the first of January of this year.
-pub(crate) fn issued_until(year: i32) -> Identity {
+pub(crate) fn test_identity_until(year: i32) -> Identity {
     let ca = ca();
     identity(&ca, |tls| {
         tls.server = pair_valid(&ca, &NAMES, &BOTH, 2020..year);
@@ -146,7 +146,7 @@ const NOW: u64 = 1_795_305_600;
 
 fn check_now(identity: &Identity) -> Result<()> {
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW));
-    check_at(identity, &identity.issued, &names(identity), now)
+    check_at(identity, &identity.document_tls, &names(identity), now)
 }
 
 fn said(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> String {
@@ -221,8 +221,8 @@ fn the_key_usage_and_the_issuer_of_a_certificate_are_checked() {
         answer.contains("does not allow it to act as a client"),
         "{answer}"
     );
-    let foreign = pair(&other, &NAMES, &BOTH);
-    let answer = said(&ca, |tls| tls.server = foreign);
+    let other_ca = pair(&other, &NAMES, &BOTH);
+    let answer = said(&ca, |tls| tls.server = other_ca);
     assert!(
         answer.contains("the CA in the same document did not sign it"),
         "{answer}"

@@ -3,7 +3,7 @@
 use super::node::{At, Files, Node, Power, Service};
 use super::{Image, Model, World};
 use members::keys::RESTART;
-use members::keys::{HALT, Halt};
+use members::keys::{HALT, UpdateHalt};
 
 /// The number of events of each kind that can still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,7 +69,7 @@ impl Model {
         if world.left.halts > 0 && !world.keys.contains_key(HALT) && world.has_quorum() {
             let mut after = world.clone();
             after.left.halts -= 1;
-            let halt = Halt {
+            let halt = UpdateHalt {
                 why: String::new(),
                 node: String::new(),
                 since: 0,
@@ -83,8 +83,8 @@ impl Model {
 
     /// Returns the state after an operator has released the turn of a node that seems to be lost.
     fn break_turn(&self, world: &World) -> Option<World> {
-        let agreed = world.read(0);
-        let holder = &agreed.turn.value.as_ref()?.node;
+        let update_keys = world.read(0);
+        let holder = &update_keys.turn.value.as_ref()?.node;
         let at = self.names.iter().position(|name| name == holder)?;
         let is_gone = world.nodes[at].power != Power::On || world.nodes[at].cut;
         if world.left.breaks == 0 || !is_gone || !world.has_quorum() {
@@ -92,7 +92,7 @@ impl Model {
         }
         let mut after = world.clone();
         after.left.breaks -= 1;
-        after.execute(&agreed.releasing(holder, 0, None).unwrap()?);
+        after.execute(&update_keys.releasing(holder, 0, None).unwrap()?);
         Some(after)
     }
 
@@ -219,9 +219,9 @@ fn orders_and_deadlines(world: &World, at: usize, next: &mut Vec<World>) {
         let has_turn = waiting.is_some_and(|order| order.turn);
         after.nodes[at].at = if has_turn { At::Release } else { At::Ended };
     });
-    let is_proved = node.updated == node.order.as_ref().map(|order| order.serial);
+    let has_passed_health_check = node.updated == node.order.as_ref().map(|order| order.serial);
     with(
-        left.timeouts > 0 && node.at == At::Prove && !is_proved,
+        left.timeouts > 0 && node.at == At::CheckHealth && !has_passed_health_check,
         &|after| {
             after.left.timeouts -= 1;
             after.nodes[at].fails();

@@ -1,10 +1,10 @@
 //! Defines a node of the model.
 
 use super::STALE;
-use crate::update::cluster::Agreed;
 use crate::update::state::Phase;
+use crate::update::update_keys::UpdateKeys;
 use members::keys::{HALT, NEWEST_RELEASE, failed_key};
-use members::keys::{Key, TURN, UpdateTurn};
+use members::keys::{KeyState, TURN, UpdateTurn};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Power {
@@ -35,7 +35,7 @@ pub(super) struct Order {
     /// Whether the node is still in the boot in which the phase began.
     pub(super) same_boot: bool,
     /// Whether the node is still in the boot in which the files were replaced.
-    pub(super) same_boot_as_exchange: bool,
+    pub(super) same_boot_as_replacement: bool,
     pub(super) turn: bool,
     pub(super) blame: bool,
     /// The image that is restored if the new image fails.
@@ -51,30 +51,30 @@ pub(super) enum At {
     Start,
     Wait,
     /// According to these keys, the member may start the update. A snapshot may follow.
-    Seen(Agreed),
-    Taking(Agreed),
+    Seen(UpdateKeys),
+    Taking(UpdateKeys),
     /// The node has the turn, and prepares the replacement.
     Prepared,
     /// The last check before the stop of etcd has passed.
     Confirmed,
     Stopped,
-    Exchange,
-    Exchanged,
+    ReplaceFiles,
+    ReplacedFiles,
     Reboot,
-    Prove,
-    BackStop,
+    CheckHealth,
+    RevertStop,
     /// The member serves clients, but the cluster can spare it.
-    BackSure,
-    BackStopped,
-    BackExchange,
-    BackExchanged,
+    RevertSure,
+    RevertStopped,
+    RevertFiles,
+    RevertedFiles,
     Recover,
     /// The node asks the server to install the machine.
     Install,
     Restart,
     Withdraw,
     Release,
-    Releasing(Agreed),
+    Releasing(UpdateKeys),
     Ended,
 }
 
@@ -89,9 +89,9 @@ pub(super) enum Service {
     FindTurn,
     /// The service has read that the node has the turn. With a wrong rule, the service has not read
     /// the turn, and has not found an order.
-    Return(Option<Agreed>),
+    Return(Option<UpdateKeys>),
     /// The service takes the restart lock, unless the turn has changed.
-    Claim(Key<UpdateTurn>),
+    Claim(KeyState<UpdateTurn>),
     Locked,
     /// The check before the restart of etcd has passed.
     Sure,
@@ -151,7 +151,7 @@ impl Node {
         self.service = Service::Down;
         self.at = At::Rest;
         if let Some(order) = &mut self.order {
-            (order.same_boot, order.same_boot_as_exchange) = (false, false);
+            (order.same_boot, order.same_boot_as_replacement) = (false, false);
         }
     }
 
@@ -182,18 +182,20 @@ impl Node {
     pub(super) fn outdate(&mut self, key: &str) {
         let old = |revision: &mut i64| *revision = if *revision == 1 { STALE } else { *revision };
         let serial = self.order.as_ref().map_or(0, |order| order.serial);
-        if let At::Seen(agreed) | At::Taking(agreed) | At::Releasing(agreed) = &mut self.at {
+        if let At::Seen(update_keys) | At::Taking(update_keys) | At::Releasing(update_keys) =
+            &mut self.at
+        {
             match key {
-                TURN => old(&mut agreed.turn.revision),
-                HALT => old(&mut agreed.halt.revision),
-                NEWEST_RELEASE => old(&mut agreed.newest.revision),
-                key if key == failed_key(serial.into()) => old(&mut agreed.failed.revision),
+                TURN => old(&mut update_keys.turn.revision),
+                HALT => old(&mut update_keys.halt.revision),
+                NEWEST_RELEASE => old(&mut update_keys.newest.revision),
+                key if key == failed_key(serial.into()) => old(&mut update_keys.failed.revision),
                 _ => {}
             }
         }
         if key == TURN {
             match &mut self.service {
-                Service::Return(Some(agreed)) => old(&mut agreed.turn.revision),
+                Service::Return(Some(update_keys)) => old(&mut update_keys.turn.revision),
                 Service::Claim(turn) => old(&mut turn.revision),
                 _ => {}
             }

@@ -3,10 +3,10 @@
 
 use super::node::{Files, Service};
 use super::{Image, Model, World};
-use crate::update::cluster::Agreed;
 use crate::update::transaction::Transaction;
-use crate::update::update_turn::is_of_previous_self;
-use members::keys::{Key, RESTART, UpdateTurn};
+use crate::update::update_keys::UpdateKeys;
+use crate::update::update_turn::is_of_previous_disk;
+use members::keys::{KeyState, RESTART, UpdateTurn};
 
 impl Model {
     /// Returns the state after the next event of this node's service, if there is one.
@@ -67,31 +67,31 @@ impl Model {
     }
 
     fn finds_turn(&self, world: &mut World, at: usize) {
-        let agreed = world.read(0);
+        let update_keys = world.read(0);
         let node = &mut world.nodes[at];
         node.service = if !self.rules.reads_turn_first && node.order.is_none() {
             Service::Return(None)
-        } else if self.rules.reads_turn_first && agreed.turn.is_of(&self.names[at]) {
-            Service::Return(Some(agreed))
+        } else if self.rules.reads_turn_first && update_keys.turn.is_of(&self.names[at]) {
+            Service::Return(Some(update_keys))
         } else {
             Service::Done
         };
     }
 
-    fn returns_turn(&self, world: &mut World, at: usize, read: Option<Agreed>) {
+    fn returns_turn(&self, world: &mut World, at: usize, read: Option<UpdateKeys>) {
         let name = &self.names[at];
         let has_order = world.nodes[at].order.is_some() && read.is_some();
-        let agreed = read.unwrap_or_else(|| world.read(0));
+        let update_keys = read.unwrap_or_else(|| world.read(0));
         world.nodes[at].service = Service::Done;
-        if is_of_previous_self(&agreed.turn, name, has_order)
-            && let Some(release) = agreed.releasing(name, 0, None).unwrap()
+        if is_of_previous_disk(&update_keys.turn, name, has_order)
+            && let Some(release) = update_keys.releasing(name, 0, None).unwrap()
         {
             world.execute(&release);
         }
     }
 
     /// Takes the restart lock.
-    fn claims(&self, world: &mut World, at: usize, turn: &Key<UpdateTurn>) {
+    fn claims(&self, world: &mut World, at: usize, turn: &KeyState<UpdateTurn>) {
         let name = &self.names[at];
         let condition = turn.restart_condition(name).unwrap_or_default();
         let own = condition

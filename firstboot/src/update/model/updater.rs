@@ -3,11 +3,11 @@
 use super::node::{At, Files, Node, Order, Service};
 use super::{Image, Model, World};
 use crate::reason::ReasonId;
-use crate::update::cluster::Decision;
 use crate::update::resume::Resumption;
 use crate::update::state::Phase;
+use crate::update::update_keys::TurnDecision;
 use members::keys::UpdateTurn;
-use members::keys::{Failed, failed_key};
+use members::keys::{FailedRelease, failed_key};
 
 impl Model {
     /// Returns the state after the next event of this node's updater, if there is one.
@@ -23,22 +23,22 @@ impl Model {
             At::Wait | At::Seen(_) | At::Taking(_) | At::Prepared => {
                 return Ok(self.waits(after, at, &order));
             }
-            At::Confirmed | At::Stopped | At::Exchange | At::Exchanged => {
+            At::Confirmed | At::Stopped | At::ReplaceFiles | At::ReplacedFiles => {
                 return self.exchanges(after, at, &order).map(Some);
             }
             At::Reboot => {
                 node.power_fails();
                 node.boots();
             }
-            At::Prove => return Ok(self.proves(after, at, &order)),
-            At::BackStop if self.rules.waits_to_take_back && world.is_serving(at) => {
-                self.waits_to_take_back(&mut after, at, &order);
+            At::CheckHealth => return Ok(self.proves(after, at, &order)),
+            At::RevertStop if self.rules.waits_to_revert && world.is_serving(at) => {
+                self.waits_to_revert(&mut after, at, &order);
             }
-            At::BackStop
-            | At::BackSure
-            | At::BackStopped
-            | At::BackExchange
-            | At::BackExchanged => {
+            At::RevertStop
+            | At::RevertSure
+            | At::RevertStopped
+            | At::RevertFiles
+            | At::RevertedFiles => {
                 return self.takes_back(after, at, &order).map(Some);
             }
             At::Recover => {
@@ -74,7 +74,7 @@ impl Model {
         let decision = world
             .read(serial)
             .decide(&self.names[at], serial.into(), false);
-        if matches!(decision, Decision::Refuse(_)) {
+        if matches!(decision, TurnDecision::Refuse(_)) {
             return false;
         }
         world.nodes[at].orders(serial, false, before);
@@ -82,32 +82,36 @@ impl Model {
     }
 
     fn resumes(&self, node: &mut Node, order: &Order) {
-        let is_proved = !order.back && node.updated == Some(order.serial);
-        let phase =
-            match (self.rules.resumption)(order.phase, order.boots, order.same_boot, is_proved) {
-                Resumption::Continue => order.phase,
-                Resumption::Enter { phase, counts } => {
-                    node.enter(phase);
-                    node.order.as_mut().unwrap().boots += u32::from(counts);
-                    phase
-                }
-                Resumption::PutBack { blame, .. } => {
-                    node.order.as_mut().unwrap().blame = blame;
-                    node.at = At::BackStop;
-                    return;
-                }
-                Resumption::PutBackAgain => {
-                    node.at = At::BackStop;
-                    return;
-                }
-            };
+        let has_passed_health_check = !order.back && node.updated == Some(order.serial);
+        let phase = match (self.rules.resumption)(
+            order.phase,
+            order.boots,
+            order.same_boot,
+            has_passed_health_check,
+        ) {
+            Resumption::Continue => order.phase,
+            Resumption::Enter { phase, counts } => {
+                node.enter(phase);
+                node.order.as_mut().unwrap().boots += u32::from(counts);
+                phase
+            }
+            Resumption::Revert { blame, .. } => {
+                node.order.as_mut().unwrap().blame = blame;
+                node.at = At::RevertStop;
+                return;
+            }
+            Resumption::RevertAgain => {
+                node.at = At::RevertStop;
+                return;
+            }
+        };
         node.at = match phase {
-            Phase::Rebooting | Phase::RebootingBack => At::Reboot,
-            Phase::Proving => At::Prove,
+            Phase::Rebooting | Phase::RebootingReverted => At::Reboot,
+            Phase::CheckingHealth => At::CheckHealth,
             Phase::Recovering => At::Recover,
             Phase::Installing => At::Install,
             Phase::Withdrawing => At::Withdraw,
-            Phase::Waiting | Phase::Replacing | Phase::TakingBack => At::Wait,
+            Phase::Waiting | Phase::Replacing | Phase::Reverting => At::Wait,
         };
         if !matches!(node.at, At::Reboot | At::Install) {
             node.start_service();
@@ -123,23 +127,25 @@ impl Model {
             after.is_serving(at)
         };
         let name = &self.names[at];
-        let agreed = after.read(serial);
+        let update_keys = after.read(serial);
         let is_healthy = reaches && after.is_healthy(at, order.back) && !after.nodes[at].document;
-        let decision = match agreed.decide(name, serial.into(), order.back) {
-            _ if !reaches => Decision::Wait(ReasonId::UpdateNotHealthy.because("")),
-            Decision::Take | Decision::Mine if !is_healthy => {
-                Decision::Wait(ReasonId::UpdateNotHealthy.because(""))
+        let decision = match update_keys.decide(name, serial.into(), order.back) {
+            _ if !reaches => TurnDecision::Wait(ReasonId::UpdateNotHealthy.because("")),
+            TurnDecision::Take | TurnDecision::Held if !is_healthy => {
+                TurnDecision::Wait(ReasonId::UpdateNotHealthy.because(""))
             }
             decision => decision,
         };
         let next = match after.nodes[at].at.clone() {
             At::Wait => match decision {
-                Decision::Take | Decision::Mine => At::Seen(agreed),
-                Decision::Refuse(_) if order.turn => At::Release,
-                Decision::Refuse(_) => At::Ended,
-                Decision::Wait(_) => return None,
+                TurnDecision::Take | TurnDecision::Held => At::Seen(update_keys),
+                TurnDecision::Refuse(_) if order.turn => At::Release,
+                TurnDecision::Refuse(_) => At::Ended,
+                TurnDecision::Wait(_) => return None,
             },
-            At::Seen(seen) if seen.decide(name, serial.into(), order.back) == Decision::Take => {
+            At::Seen(seen)
+                if seen.decide(name, serial.into(), order.back) == TurnDecision::Take =>
+            {
                 after.nodes[at].order.as_mut().unwrap().turn = true;
                 At::Taking(seen)
             }
@@ -152,7 +158,7 @@ impl Model {
                     At::Wait
                 }
             }
-            _ if decision == Decision::Mine || !self.rules.checks_again => At::Confirmed,
+            _ if decision == TurnDecision::Held || !self.rules.checks_again => At::Confirmed,
             _ => At::Wait,
         };
         let node = &mut after.nodes[at];
@@ -206,7 +212,7 @@ impl Model {
                 node.order.as_mut().unwrap().blame = order.back;
                 node.service = Service::Down;
                 node.at = if order.back {
-                    At::BackStopped
+                    At::RevertStopped
                 } else {
                     At::Stopped
                 };
@@ -218,17 +224,17 @@ impl Model {
             }
             At::Stopped => {
                 node.enter(Phase::Replacing);
-                node.order.as_mut().unwrap().same_boot_as_exchange = true;
-                (node.files, node.at) = (Files::Mixed, At::Exchange);
+                node.order.as_mut().unwrap().same_boot_as_replacement = true;
+                (node.files, node.at) = (Files::Mixed, At::ReplaceFiles);
             }
-            At::Exchange => {
-                (node.files, node.at) = (Files::Whole(order.serial), At::Exchanged);
+            At::ReplaceFiles => {
+                (node.files, node.at) = (Files::Whole(order.serial), At::ReplacedFiles);
             }
             _ => {
                 let (phase, next) = if self.scenario.reboots {
                     (Phase::Rebooting, At::Reboot)
                 } else {
-                    (Phase::Proving, At::Prove)
+                    (Phase::CheckingHealth, At::CheckHealth)
                 };
                 node.enter(phase);
                 node.at = next;
@@ -240,15 +246,15 @@ impl Model {
 
     /// Waits until the cluster can spare this member, which still serves clients although its image
     /// failed.
-    fn waits_to_take_back(&self, after: &mut World, at: usize, order: &Order) {
-        let agreed = after.read(order.serial);
-        match &agreed.turn.value {
+    fn waits_to_revert(&self, after: &mut World, at: usize, order: &Order) {
+        let update_keys = after.read(order.serial);
+        match &update_keys.turn.value {
             None => {
                 let turn = self.turn(at, order);
-                after.execute(&(self.rules.taking)(&agreed, &turn));
+                after.execute(&(self.rules.taking)(&update_keys, &turn));
             }
             Some(turn) if turn.node == self.names[at] && after.is_healthy(at, true) => {
-                after.nodes[at].at = At::BackSure;
+                after.nodes[at].at = At::RevertSure;
             }
             Some(_) => {}
         }
@@ -265,27 +271,27 @@ impl Model {
     fn takes_back(&self, mut after: World, at: usize, order: &Order) -> Result<World, String> {
         let node = &mut after.nodes[at];
         match node.at {
-            At::BackStop | At::BackSure => {
-                (node.service, node.at) = (Service::Down, At::BackStopped);
+            At::RevertStop | At::RevertSure => {
+                (node.service, node.at) = (Service::Down, At::RevertStopped);
                 self.stop(&mut after, at)?;
             }
-            At::BackStopped => {
+            At::RevertStopped => {
                 if !order.back && node.updated == Some(order.serial) {
                     return Err(format!(
                         "{} restores the previous image after a passed health check",
                         self.names[at]
                     ));
                 }
-                node.enter(Phase::TakingBack);
-                (node.files, node.at) = (Files::Mixed, At::BackExchange);
+                node.enter(Phase::Reverting);
+                (node.files, node.at) = (Files::Mixed, At::RevertFiles);
             }
-            At::BackExchange => {
-                (node.files, node.at) = (Files::Whole(order.before), At::BackExchanged);
+            At::RevertFiles => {
+                (node.files, node.at) = (Files::Whole(order.before), At::RevertedFiles);
             }
             _ => {
-                let reboots = self.scenario.reboots && !order.same_boot_as_exchange;
+                let reboots = self.scenario.reboots && !order.same_boot_as_replacement;
                 node.enter(if reboots {
-                    Phase::RebootingBack
+                    Phase::RebootingReverted
                 } else {
                     Phase::Recovering
                 });
@@ -297,17 +303,17 @@ impl Model {
 
     fn releases(&self, after: &mut World, at: usize, order: &Order) {
         let name = &self.names[at];
-        let failed = order.blame.then(|| Failed {
+        let failed = order.blame.then(|| FailedRelease {
             node: name.clone(),
             why: String::new(),
             at: 0,
         });
-        let At::Releasing(agreed) = after.nodes[at].at.clone() else {
-            let agreed = after.read(order.serial);
-            after.nodes[at].at = At::Releasing(agreed);
+        let At::Releasing(update_keys) = after.nodes[at].at.clone() else {
+            let update_keys = after.read(order.serial);
+            after.nodes[at].at = At::Releasing(update_keys);
             return;
         };
-        let release = agreed.releasing(name, order.serial.into(), failed.as_ref());
+        let release = update_keys.releasing(name, order.serial.into(), failed.as_ref());
         let is_released = release
             .unwrap()
             .is_none_or(|release| after.execute(&release));
@@ -324,7 +330,7 @@ impl Node {
             phase: Phase::Waiting,
             boots: 0,
             same_boot: true,
-            same_boot_as_exchange: false,
+            same_boot_as_replacement: false,
             turn: false,
             blame: false,
             before,
@@ -337,6 +343,6 @@ impl Node {
         if let Some(order) = &mut self.order {
             order.blame = true;
         }
-        self.at = At::BackStop;
+        self.at = At::RevertStop;
     }
 }

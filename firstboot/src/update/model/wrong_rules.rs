@@ -6,8 +6,8 @@ use super::*;
 use members::keys::NEWEST_RELEASE;
 
 /// A wrong rule: the transaction that takes the turn does not compare these keys.
-fn without(agreed: &Agreed, turn: &UpdateTurn, keys: &[&str]) -> Transaction {
-    let mut transaction = agreed.taking(turn).unwrap();
+fn without(update_keys: &UpdateKeys, turn: &UpdateTurn, keys: &[&str]) -> Transaction {
+    let mut transaction = update_keys.taking(turn).unwrap();
     transaction
         .seen
         .retain(|(seen, _)| !keys.contains(&seen.as_str()));
@@ -23,7 +23,7 @@ fn turns() -> Vec<Case> {
         (
             "the turn is neither compared nor checked again",
             Rules {
-                taking: |agreed, turn| without(agreed, turn, &[TURN, NEWEST_RELEASE]),
+                taking: |update_keys, turn| without(update_keys, turn, &[TURN, NEWEST_RELEASE]),
                 checks_again: false,
                 ..RULES
             },
@@ -33,7 +33,7 @@ fn turns() -> Vec<Case> {
         (
             "the restart lock is neither compared nor checked again",
             Rules {
-                taking: |agreed, turn| without(agreed, turn, &[RESTART]),
+                taking: |update_keys, turn| without(update_keys, turn, &[RESTART]),
                 checks_again: false,
                 ..RULES
             },
@@ -70,7 +70,7 @@ fn continuations() -> Vec<Case> {
         (
             "a member that serves restores the previous image at any time",
             Rules {
-                waits_to_take_back: false,
+                waits_to_revert: false,
                 ..RULES
             },
             3,

@@ -1,7 +1,7 @@
 //! Tests which facts about updates `firstboot status` shows.
 
-use super::super::cluster::tests::{failed, halt, of_newest, turn};
 use super::super::state::{FileChanges, UpdateOrder as StoredOrder};
+use super::super::update_keys::tests::{failed, halt, of_newest, turn};
 use super::*;
 
 const DIGEST: [u8; 32] = [7; 32];
@@ -42,8 +42,8 @@ fn ended(end: UpdateResult, serial: u64, why: &str) -> OrderOutcome {
 }
 
 #[track_caller]
-fn says(local: Local, agreed: Agreed, expected: &[&str]) {
-    let said = Summary::of(true, local, agreed).lines();
+fn says(local: Local, update_keys: UpdateKeys, expected: &[&str]) {
+    let said = Summary::of(true, local, update_keys).lines();
     let mut lines = said.lines();
     for expected in expected {
         let line = lines.next().unwrap_or_default();
@@ -57,7 +57,7 @@ fn says(local: Local, agreed: Agreed, expected: &[&str]) {
 
 #[test]
 fn the_serial_of_a_node_is_from_its_last_update_or_its_last_check() {
-    says(local(), Agreed::default(), &["image: 6"]);
+    says(local(), UpdateKeys::default(), &["image: 6"]);
     let installed = |look| Local {
         updated: None,
         look: Some(look),
@@ -65,26 +65,30 @@ fn the_serial_of_a_node_is_from_its_last_update_or_its_last_check() {
     };
     says(
         installed(look(Some(5), Some(5), None)),
-        Agreed::default(),
+        UpdateKeys::default(),
         &["image: 5"],
     );
     says(
         installed(look(Some(6), Some(5), None)),
-        Agreed::default(),
+        UpdateKeys::default(),
         &["image: 5"],
     );
-    says(installed(look(Some(5), None, None)), Agreed::default(), &[]);
+    says(
+        installed(look(Some(5), None, None)),
+        UpdateKeys::default(),
+        &[],
+    );
     // This check was made with a different image, before an installation or a rollback.
     let other = LastCheck {
         overlay: Sha256::new([8; 32]),
         ..look(Some(5), Some(5), None)
     };
-    says(installed(other), Agreed::default(), &[]);
+    says(installed(other), UpdateKeys::default(), &[]);
 }
 
 #[test]
 fn the_shared_state_of_the_members_is_shown() {
-    let agreed = || Agreed {
+    let update_keys = || UpdateKeys {
         turn: turn("etcd-2"),
         halt: halt(),
         failed: failed(),
@@ -92,7 +96,7 @@ fn the_shared_state_of_the_members_is_shown() {
     };
     says(
         local(),
-        agreed(),
+        update_keys(),
         &[
             "image: 6",
             "update: etcd-2 has held the turn, for image 7",
@@ -109,7 +113,7 @@ fn the_shared_state_of_the_members_is_shown() {
         }),
         ..local()
     };
-    let only_failed = Agreed {
+    let only_failed = UpdateKeys {
         failed: failed(),
         ..of_newest(7)
     };
@@ -120,12 +124,12 @@ fn the_shared_state_of_the_members_is_shown() {
 fn a_node_that_keeps_a_failed_image_reports_it() {
     let why = "etcd died. The previous image is not restored: the cluster's version is 3.6";
     let kept = Local {
-        last: Some(ended(UpdateResult::Kept, 6, why)),
+        last: Some(ended(UpdateResult::NewImageKept, 6, why)),
         ..local()
     };
     says(
         kept,
-        Agreed::default(),
+        UpdateKeys::default(),
         &["image: 6", "the cluster's version is 3.6 [update-kept]"],
     );
 }
@@ -156,17 +160,17 @@ fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
     };
     let busy = Local {
         state: Some(state),
-        last: Some(ended(UpdateResult::TakenBack, 7, "a power cut")),
+        last: Some(ended(UpdateResult::Reverted, 7, "a power cut")),
         look: Some(look(Some(7), Some(6), Some("closed [update-window]"))),
         ..local()
     };
-    let agreed = Agreed {
+    let update_keys = UpdateKeys {
         turn: turn("etcd-1"),
         ..of_newest(7)
     };
     let expected = "restoring the image that it had before the image 7: an operator ordered it \
          [update-busy]";
-    says(busy, agreed, &["image: 6", expected]);
+    says(busy, update_keys, &["image: 6", expected]);
 }
 
 #[test]
@@ -181,7 +185,7 @@ fn the_reason_why_a_newer_image_is_not_installed_is_shown() {
             Some(6),
             Some("the window is closed [update-window]"),
         )),
-        Agreed::default(),
+        UpdateKeys::default(),
         &[
             "image: 6",
             "does not install the image 7: the window is closed [update-window]",
@@ -189,7 +193,7 @@ fn the_reason_why_a_newer_image_is_not_installed_is_shown() {
     );
     says(
         with(look(None, Some(6), Some("no route"))),
-        Agreed::default(),
+        UpdateKeys::default(),
         &["image: 6", "cannot check for a newer image: no route"],
     );
     // The node has installed the newer image since the check.
@@ -199,15 +203,15 @@ fn the_reason_why_a_newer_image_is_not_installed_is_shown() {
             Some(6),
             Some("the window is closed [update-window]"),
         )),
-        Agreed::default(),
+        UpdateKeys::default(),
         &["image: 6"],
     );
     // The halt is also in etcd, so it must be shown only once.
     says(
         with(look(Some(7), Some(6), Some("halted [update-halted]"))),
-        Agreed {
+        UpdateKeys {
             halt: halt(),
-            ..Agreed::default()
+            ..UpdateKeys::default()
         },
         &["image: 6", "release freeze"],
     );
@@ -220,33 +224,33 @@ fn the_outcome_of_the_last_update_is_shown_until_it_is_outdated() {
         ..local()
     };
     says(
-        with(ended(UpdateResult::TakenBack, 7, "a power cut")),
-        Agreed::default(),
+        with(ended(UpdateResult::Reverted, 7, "a power cut")),
+        UpdateKeys::default(),
         &["image: 6", "a power cut [update-taken-back]"],
     );
     says(
         with(ended(
-            UpdateResult::GivenUp,
+            UpdateResult::Expired,
             7,
             "etcd-2 has the turn [update-turn]",
         )),
-        Agreed::default(),
+        UpdateKeys::default(),
         &["image: 6", "etcd-2 has the turn [update-turn]"],
     );
     says(
-        with(ended(UpdateResult::TakenBack, 5, "x")),
-        Agreed::default(),
+        with(ended(UpdateResult::Reverted, 5, "x")),
+        UpdateKeys::default(),
         &["image: 6"],
     );
     let reboot = ended(UpdateResult::Updated, 6, "reboot to apply /etc/fstab");
     says(
         with(reboot.clone()),
-        Agreed::default(),
+        UpdateKeys::default(),
         &["image: 6", "reboot to apply /etc/fstab [update-reboot]"],
     );
     let rebooted = OrderOutcome {
         boot: Some("before".into()),
         ..reboot
     };
-    says(with(rebooted), Agreed::default(), &["image: 6"]);
+    says(with(rebooted), UpdateKeys::default(), &["image: 6"]);
 }

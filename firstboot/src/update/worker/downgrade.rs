@@ -8,11 +8,11 @@ use anyhow::{Context as _, Result, bail};
 use recipes::EtcdVersion;
 use serde::Deserialize;
 
-use super::super::cluster::Decision;
-use super::super::etcd_version::{Members, NextStep, next_step, reports_downgrade};
+use super::super::etcd_version::{MemberReports, NextStep, next_step, reports_downgrade};
 use super::super::file_changes::FileChange;
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
+use super::super::update_keys::TurnDecision;
 use super::held_turn::keep_turn;
 use super::steps::say;
 use crate::etcd::{Client, installed_credentials};
@@ -46,7 +46,7 @@ fn kept_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     if !state.replacement.files.iter().any(is_replaced) {
         return Ok(None);
     }
-    let kept = format!("{}{}", paths::UPDATE_BEFORE, paths::CLUSTER);
+    let kept = format!("{}{}", paths::UPDATE_PREVIOUS, paths::CLUSTER);
     let image: VersionOfImage = serde_json::from_slice(&files::read(&kept)?)
         .with_context(|| format!("{kept} does not contain an etcd version"))?;
     Ok(Some(image.etcd.version))
@@ -72,7 +72,7 @@ pub(super) fn target(state: &UpdateState, own: &ThisNode) -> Result<EtcdVersion>
 pub(super) async fn make_ready(
     state: &mut UpdateState,
     target: EtcdVersion,
-    members: &Members,
+    members: &MemberReports,
 ) -> Result<NextStep> {
     let step = next_step(target, members);
     if step != NextStep::Enable {
@@ -102,7 +102,7 @@ pub(super) fn data_obstacle(target: EtcdVersion) -> Option<Reason> {
 }
 
 /// Queries the members.
-pub(super) async fn members(own: &ThisNode) -> Result<Members> {
+pub(super) async fn members(own: &ThisNode) -> Result<MemberReports> {
     let (identity, credentials) = (own.identity()?, installed_credentials()?);
     let client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let (own, others) = tokio::join!(
@@ -110,7 +110,7 @@ pub(super) async fn members(own: &ThisNode) -> Result<Members> {
         query_others(&identity, &client, &credentials, QUERY_TIMEOUT),
     );
     let others = others.0;
-    Ok(Members { own, others })
+    Ok(MemberReports { own, others })
 }
 
 /// Prepares the cluster for another minor version of etcd on this node. Returns a decision if the
@@ -118,7 +118,7 @@ pub(super) async fn members(own: &ThisNode) -> Result<Members> {
 pub(super) async fn prepare_cluster(
     state: &mut UpdateState,
     own: &ThisNode,
-) -> Result<Option<Decision>> {
+) -> Result<Option<TurnDecision>> {
     let (target, in_use) = (target(state, own)?, own.image.etcd);
     if target.minor >= in_use.minor {
         if in_use.minor < 7 && target.minor >= 7 {
@@ -136,13 +136,13 @@ pub(super) async fn prepare_cluster(
             None => data_obstacle(target),
         };
         if let Some(why) = why {
-            return Ok(Some(Decision::Wait(why)));
+            return Ok(Some(TurnDecision::Wait(why)));
         }
     }
     Ok(match make_ready(state, target, &members).await? {
         NextStep::Replace | NextStep::Enable => None,
-        NextStep::Wait(why) => Some(Decision::Wait(why)),
-        NextStep::Refuse(why) => Some(Decision::Refuse(why)),
+        NextStep::Wait(why) => Some(TurnDecision::Wait(why)),
+        NextStep::Refuse(why) => Some(TurnDecision::Refuse(why)),
     })
 }
 
@@ -192,7 +192,7 @@ async fn wait_agreed(own: &ThisNode, minor: u64) -> Result<()> {
     loop {
         let seen = members(own).await?;
         let mut all = seen.own.iter().chain(&seen.others);
-        if seen.own.is_some() && all.all(|peer| peer.agreed == Some(minor)) {
+        if seen.own.is_some() && all.all(|peer| peer.cluster_minor == Some(minor)) {
             return Ok(());
         }
         if Instant::now() >= end {

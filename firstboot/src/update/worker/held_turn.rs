@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 use members::keys::UpdateTurn;
-use members::moment::now;
+use members::timestamp::now;
 
-use super::super::cluster::{Agreed, Decision};
 use super::super::preconditions;
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
+use super::super::update_keys::{TurnDecision, UpdateKeys};
 use crate::etcd::{Client, installed_credentials};
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
@@ -28,15 +28,20 @@ pub(super) fn turn_of(state: &UpdateState) -> UpdateTurn {
 /// Returns a "not ready" error if another node has the turn.
 pub(super) async fn keep_turn(state: &UpdateState, own: &ThisNode) -> Result<()> {
     let client = any_client(own).await?;
-    let agreed = Agreed::read(&client, state.order.serial).await?;
-    match agreed.decide_turn(&state.node) {
-        Decision::Wait(why) | Decision::Refuse(why) => return Err(not_ready(why)),
-        Decision::Take if !agreed.taking(&turn_of(state))?.execute(&client).await? => {
+    let update_keys = UpdateKeys::read(&client, state.order.serial).await?;
+    match update_keys.decide_turn(&state.node) {
+        TurnDecision::Wait(why) | TurnDecision::Refuse(why) => return Err(not_ready(why)),
+        TurnDecision::Take
+            if !update_keys
+                .taking(&turn_of(state))?
+                .execute(&client)
+                .await? =>
+        {
             return Err(not_ready(
                 ReasonId::UpdateTurn.because("another node took the turn first"),
             ));
         }
-        Decision::Take | Decision::Mine => {}
+        TurnDecision::Take | TurnDecision::Held => {}
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::super::replacement::Places;
+use super::super::replacement::Replacer;
 use super::super::state::{Phase, UpdateState, Updated, boot};
 use super::super::this_node::ThisNode;
 use super::super::{apply, check, effects, stage};
@@ -37,15 +37,15 @@ pub(super) fn say(line: impl AsRef<str>) {
     }
 }
 
-/// Compares the new image with its stamp once more, and keeps the files that it replaces. Does
+/// Compares the new image with its file list once more, and keeps the files that it replaces. Does
 /// nothing for a rollback.
-pub(super) fn prepare(state: &mut UpdateState) -> Result<()> {
+pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
     let Some(release) = &state.order.release else {
         return Ok(());
     };
     let staged = stage::staged(release, &state.node)?;
-    let places = Places::of_node();
-    state.replacement = places.plan(&check::own_stamp()?, &staged.stamp)?;
+    let replacer = Replacer::of_node();
+    state.replacement = replacer.plan(&check::own_file_list()?, &staged.file_list)?;
     // The files that were kept for the last update are deleted, so the last update can no longer be
     // rolled back.
     if let Some(updated) = Updated::read()?.filter(|updated| updated.replacement.is_some()) {
@@ -55,12 +55,12 @@ pub(super) fn prepare(state: &mut UpdateState) -> Result<()> {
         }
         .write()?;
     }
-    places.keep_previous(&state.replacement)
+    replacer.keep_previous(&state.replacement)
 }
 
 /// Stops etcd, and installs the files of the new image.
-pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
-    let places = Places::of_node();
+pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
+    let replacer = Replacer::of_node();
     say(format!(
         "stopping etcd, and replacing {} files with those of the image {}",
         state.replacement.files.len(),
@@ -72,11 +72,11 @@ pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
     // the units of one image with the files of the other image.
     state.replacement_boot = boot()?;
     state.enter(Phase::Replacing)?;
-    apply::before(&state.replacement.files, &mut say);
-    places.replace(&state.replacement, Path::new(paths::UPDATE_NEW))?;
-    apply::after(
+    apply::stop_removed_units(&state.replacement.files, &mut say);
+    replacer.replace(&state.replacement, Path::new(paths::UPDATE_NEW))?;
+    apply::apply_effects(
         &state.replacement.files,
-        places.present(&state.replacement, false),
+        replacer.present(&state.replacement, false),
         &mut say,
     )?;
     state.boots = 0;
@@ -84,14 +84,14 @@ pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
         if effects::reboots(state.order.reboot, &state.replacement.files) {
             Phase::Rebooting
         } else {
-            Phase::Proving
+            Phase::CheckingHealth
         },
     )
 }
 
 /// Restores the files of the previous image. Afterwards, the caller must start firstboot.service,
 /// except at boot, when the service starts by itself.
-pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
+pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
     say(format!(
         "restoring the image that this node had before the image {}: {}",
         state.order.serial,
@@ -99,14 +99,14 @@ pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
     ));
     stop()?;
     let _lock = Lock::take()?;
-    state.enter(Phase::TakingBack)?;
+    state.enter(Phase::Reverting)?;
     let reversed = apply::reversed(&state.replacement.files);
-    apply::before(&reversed, &mut say);
-    let places = Places::of_node();
-    places.take_back(&state.replacement)?;
-    apply::after(
+    apply::stop_removed_units(&reversed, &mut say);
+    let replacer = Replacer::of_node();
+    replacer.revert(&state.replacement)?;
+    apply::apply_effects(
         &reversed,
-        places.present(&state.replacement, true),
+        replacer.present(&state.replacement, true),
         &mut say,
     )?;
     // Without a reboot since the replacement, the system still uses the settings of the previous
@@ -114,7 +114,7 @@ pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
     let booted = state.replacement_boot != boot()?;
     state.enter(
         if booted && effects::reboots(state.order.reboot, &reversed) {
-            Phase::RebootingBack
+            Phase::RebootingReverted
         } else {
             Phase::Recovering
         },
@@ -198,7 +198,7 @@ pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
     request_reboot();
     // Continue without the reboot, because a member that stays down while its update cannot
     // continue would block the updates of the whole cluster.
-    if state.phase == Phase::RebootingBack {
+    if state.phase == Phase::RebootingReverted {
         say("this node did not reboot. Reboot it to apply the files of the previous image");
         return state.enter(Phase::Recovering);
     }
@@ -206,5 +206,5 @@ pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
         "the node did not reboot within {} s",
         REBOOT_TIMEOUT.as_secs()
     ));
-    put_back(state)
+    revert(state)
 }

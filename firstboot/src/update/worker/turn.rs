@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::runtime::Runtime;
 
-use super::super::cluster::{self, Agreed, Decision};
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
+use super::super::update_keys::{self, TurnDecision, UpdateKeys};
 use super::super::{preconditions, window};
 use super::downgrade::{cancel_downgrade, target};
 use super::held_turn::{any_client, turn_of};
@@ -15,8 +15,8 @@ use super::steps::say;
 use crate::etcd::{Client, installed_credentials};
 use crate::image_integrity;
 use crate::reason::{Reason, ReasonId};
-use members::keys::Failed;
-use members::moment::now;
+use members::keys::FailedRelease;
+use members::timestamp::now;
 
 /// The pause between two checks of the cluster.
 pub(super) const WAIT: Duration = Duration::from_secs(2);
@@ -29,12 +29,12 @@ pub(super) async fn may_begin(
     state: &mut UpdateState,
     own: &ThisNode,
     snapshot: &mut bool,
-) -> Result<Decision> {
-    let (client, agreed, decision) = ask(state, own).await?;
-    if !matches!(decision, Decision::Take | Decision::Mine) {
+) -> Result<TurnDecision> {
+    let (client, update_keys, decision) = ask(state, own).await?;
+    if !matches!(decision, TurnDecision::Take | TurnDecision::Held) {
         return Ok(decision);
     }
-    if decision == Decision::Mine && !state.turn {
+    if decision == TurnDecision::Held && !state.turn {
         // The node took this turn when it had another disk. From now on, the turn belongs to this
         // order, which releases it regardless of the outcome.
         state.turn = true;
@@ -49,21 +49,25 @@ pub(super) async fn may_begin(
             say("taking a snapshot first");
             let begun = now();
             preconditions::take_snapshot()?;
-            cluster::record_snapshot(&client, begun).await?;
+            update_keys::record_snapshot(&client, begun).await?;
             *snapshot = true;
         }
     }
     // Check the window last, because a snapshot may have taken a long time.
-    if let Some(why) = window::objection(state.order.window)? {
-        return Ok(Decision::Wait(why));
+    if let Some(why) = window::obstacle(state.order.window)? {
+        return Ok(TurnDecision::Wait(why));
     }
-    if decision == Decision::Take {
+    if decision == TurnDecision::Take {
         // Write the state first, so that the node still knows after a power cut that it may have
         // the turn.
         state.turn = true;
         state.write()?;
-        if !agreed.taking(&turn_of(state))?.execute(&client).await? {
-            return Ok(Decision::Wait(
+        if !update_keys
+            .taking(&turn_of(state))?
+            .execute(&client)
+            .await?
+        {
+            return Ok(TurnDecision::Wait(
                 ReasonId::UpdateTurn.because("another node took the turn first"),
             ));
         }
@@ -71,24 +75,24 @@ pub(super) async fn may_begin(
             say("the cluster has too few members to keep its quorum while this member restarts");
         }
     }
-    Ok(Decision::Mine)
+    Ok(TurnDecision::Held)
 }
 
 /// Checks once more, immediately before etcd stops, that this node has the turn and that the
 /// cluster can spare this member. Since the first check, this node may have taken a snapshot,
 /// another member may have failed, and an operator may have halted updates or released the turn.
-pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Decision> {
+pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<TurnDecision> {
     Ok(match ask(state, own).await?.2 {
-        Decision::Take => {
-            Decision::Wait(ReasonId::UpdateTurn.because("an operator released this node's turn"))
-        }
+        TurnDecision::Take => TurnDecision::Wait(
+            ReasonId::UpdateTurn.because("an operator released this node's turn"),
+        ),
         other => other,
     })
 }
 
 /// Returns the shared state, and the decision on whether this node may take the turn, or use its
 /// turn, if the cluster can spare this member.
-async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, Agreed, Decision)> {
+async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, UpdateKeys, TurnDecision)> {
     let credentials = installed_credentials()?;
     // Query any member for a rollback, because a node whose etcd is not running can also be rolled
     // back.
@@ -98,15 +102,15 @@ async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, Agreed, Dec
     } else {
         preconditions::own_member(&credentials).await?
     };
-    let agreed = Agreed::read(&client, state.order.serial).await?;
-    let mut decision = agreed.decide(&state.node, state.order.serial, back);
-    if matches!(decision, Decision::Take | Decision::Mine)
+    let update_keys = UpdateKeys::read(&client, state.order.serial).await?;
+    let mut decision = update_keys.decide(&state.node, state.order.serial, back);
+    if matches!(decision, TurnDecision::Take | TurnDecision::Held)
         && let Some(why) =
-            preconditions::objection(own, &credentials, back, target(state, own)?).await?
+            preconditions::obstacle(own, &credentials, back, target(state, own)?).await?
     {
-        decision = Decision::Wait(why);
+        decision = TurnDecision::Wait(why);
     }
-    Ok((client, agreed, decision))
+    Ok((client, update_keys, decision))
 }
 
 /// Waits while this member serves clients and the cluster cannot spare it. The quorum may still
@@ -147,15 +151,15 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
     let credentials = installed_credentials()?;
     let client = preconditions::own_member(&credentials).await?;
     client.healthy().await?;
-    let agreed = Agreed::read(&client, state.order.serial).await?;
-    match &agreed.turn.value {
+    let update_keys = UpdateKeys::read(&client, state.order.serial).await?;
+    match &update_keys.turn.value {
         Some(turn) if turn.node == state.node => {
             Ok(preconditions::unhealthy(own, &credentials, true).await)
         }
         Some(turn) => Ok(Some(turn.reason())),
         // The turn is free, because an operator released it.
         None => {
-            let turn = agreed.taking(&turn_of(state))?;
+            let turn = update_keys.taking(&turn_of(state))?;
             turn.execute(&client).await?;
             Ok(Some(
                 ReasonId::UpdateTurn.because("this node takes its turn again"),
@@ -170,7 +174,7 @@ pub(super) fn release_turn_patiently(
     state: &UpdateState,
     runtime: &Runtime,
     own: &ThisNode,
-    failed: Option<&Failed>,
+    failed: Option<&FailedRelease>,
 ) -> Result<()> {
     loop {
         let Err(error) = runtime.block_on(release_turn(state, own, failed)) else {
@@ -184,17 +188,21 @@ pub(super) fn release_turn_patiently(
 /// Releases the turn, and cancels a downgrade that the order enabled. If etcd on this node is down,
 /// sends the requests to another member, because an order that ends before it has changed anything
 /// must not wait for etcd.
-async fn release_turn(state: &UpdateState, own: &ThisNode, failed: Option<&Failed>) -> Result<()> {
+async fn release_turn(
+    state: &UpdateState,
+    own: &ThisNode,
+    failed: Option<&FailedRelease>,
+) -> Result<()> {
     let client = any_client(own).await?;
     // Do not cancel the downgrade if another node has the turn, because the downgrade may belong to
     // that node.
-    let agreed = Agreed::read(&client, state.order.serial).await?;
-    if !matches!(agreed.decide_turn(&state.node), Decision::Wait(_)) {
+    let update_keys = UpdateKeys::read(&client, state.order.serial).await?;
+    if !matches!(update_keys.decide_turn(&state.node), TurnDecision::Wait(_)) {
         cancel_downgrade(state, own).await?;
     }
     loop {
-        let agreed = Agreed::read(&client, state.order.serial).await?;
-        let Some(release) = agreed.releasing(&state.node, state.order.serial, failed)? else {
+        let update_keys = UpdateKeys::read(&client, state.order.serial).await?;
+        let Some(release) = update_keys.releasing(&state.node, state.order.serial, failed)? else {
             return Ok(());
         };
         if release.execute(&client).await? {

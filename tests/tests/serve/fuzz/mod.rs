@@ -116,7 +116,7 @@ fn one(
     };
     let kinds = bed
         .oracle
-        .judge(asker, &request, &reply)
+        .check(asker, &request, &reply)
         .with_context(shown)?;
     let mut counts = counts.lock().ok().context("a worker panicked")?;
     for kind in kinds {

@@ -49,7 +49,7 @@ impl Kind {
 
 impl Oracle {
     /// Checks all answers to a request.
-    pub(super) fn judge(
+    pub(super) fn check(
         &self,
         asker: &Asker,
         request: &Request,
@@ -67,11 +67,11 @@ impl Oracle {
         let all = responses(&reply.bytes, request);
         ensure!(!all.is_empty(), "the answer is not HTTP");
         all.iter()
-            .map(|response| self.judge_response(asker, request, response))
+            .map(|response| self.check_response(asker, request, response))
             .collect()
     }
 
-    fn judge_response(
+    fn check_response(
         &self,
         asker: &Asker,
         request: &Request,
@@ -81,8 +81,8 @@ impl Oracle {
         match response.status {
             200 | 206 if body.is_empty() => Ok(Kind::Empty),
             200 if self.is_public(response) => Ok(Kind::File),
-            200 => self.judge_text(asker, request, response),
-            206 => self.judge_part(response),
+            200 => self.check_text(asker, request, response),
+            206 => self.check_part(response),
             100 | 304 | 400 | 401 | 403 | 404 | 405 | 408 | 412 | 414 | 416 | 431 | 503 => {
                 Ok(Kind::Status(response.status))
             }
@@ -98,7 +98,7 @@ impl Oracle {
     }
 
     /// Checks an answer that must be a part of a public file.
-    fn judge_part(&self, response: &Response<'_>) -> Result<Kind> {
+    fn check_part(&self, response: &Response<'_>) -> Result<Kind> {
         let range = response
             .header("content-range")
             .context("the answer states no range")?;
@@ -124,7 +124,7 @@ impl Oracle {
     }
 
     /// Checks an answer whose text the server generated.
-    fn judge_text(
+    fn check_text(
         &self,
         asker: &Asker,
         request: &Request,
@@ -135,10 +135,10 @@ impl Oracle {
             return Ok(Kind::Index);
         }
         if text.starts_with("#!ipxe\n") {
-            return judge_script(asker, text);
+            return check_script(asker, text);
         }
         if let Some((_, commands)) = LOADERS.iter().find(|(first, _)| text.starts_with(first)) {
-            return judge_commands(asker, text, commands);
+            return check_commands(asker, text, commands);
         }
         if text == "recorded\n" {
             let tokens = self.known.tokens.lock().ok().context("a worker panicked")?;
@@ -153,7 +153,7 @@ impl Oracle {
             return Ok(Kind::Recorded);
         }
         if text.starts_with('{') {
-            return judge_document(asker, text).map(|()| Kind::Document);
+            return check_document(asker, text).map(|()| Kind::Document);
         }
         let sent = String::from_utf8_lossy(&request.bytes);
         let may_see = asker.is_local || sent.contains(&self.known.board_token);
@@ -217,7 +217,7 @@ const PXELINUX: [&str; 12] = [
 
 /// Checks a script for iPXE. The script must not contain a command that the client wrote, and may
 /// only install the requesting machine's own node.
-fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
+fn check_script(asker: &Asker, text: &str) -> Result<Kind> {
     let known = [
         "#!ipxe",
         "chain ",
@@ -228,12 +228,12 @@ fn judge_script(asker: &Asker, text: &str) -> Result<Kind> {
         "initrd ",
         "boot || exit 1",
     ];
-    judge_commands(asker, text, &known)
+    check_commands(asker, text, &known)
 }
 
 /// Judges a script for a boot loader. It must not contain a command that the client wrote, and may
 /// only install the requesting machine's own node.
-fn judge_commands(asker: &Asker, text: &str, known: &[&str]) -> Result<Kind> {
+fn check_commands(asker: &Asker, text: &str, known: &[&str]) -> Result<Kind> {
     for line in text.lines().map(str::trim_start) {
         ensure!(
             line.is_empty() || known.iter().any(|word| line.starts_with(word)),
@@ -264,7 +264,7 @@ fn judge_commands(asker: &Asker, text: &str, known: &[&str]) -> Result<Kind> {
 
 /// Checks a document. The document must be for the requesting machine's node, and its certificates
 /// must be for that node's keys.
-fn judge_document(asker: &Asker, text: &str) -> Result<()> {
+fn check_document(asker: &Asker, text: &str) -> Result<()> {
     let envelope: Envelope =
         serde_json::from_str(text).context("not a public file or a document")?;
     let document: NodeDocument = serde_json::from_slice(&envelope.unverified()?)?;

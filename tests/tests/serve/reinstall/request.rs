@@ -1,4 +1,4 @@
-//! How the server judges a request to be installed again.
+//! Tests how the server checks a request to be installed again.
 
 use std::fs;
 
@@ -50,7 +50,7 @@ fn would_install(machine: &Link) -> Result<bool> {
     Ok(installs(&script))
 }
 
-pub(super) fn judged() -> Result<()> {
+pub(super) fn checked() -> Result<()> {
     let ours = built()?;
     let (one, two) = (ours.network.add("etcd-1")?, ours.network.add("etcd-2")?);
     let image = repack::read(&ours.out())?.image.to_string();

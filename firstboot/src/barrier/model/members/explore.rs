@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::{Budget, Guard, World};
+use super::{Budget, StartRule, World};
 
 /// The result of an exploration.
 #[derive(Debug, Default)]
@@ -15,14 +15,14 @@ pub(super) struct Explored {
 }
 
 /// Explores every order of events.
-pub(super) fn every(count: u8, left: Budget, guard: Guard) -> Explored {
+pub(super) fn every(count: u8, left: Budget, start_rule: StartRule) -> Explored {
     let first = World::new(count, left);
     let mut known = HashSet::from([first.clone()]);
     let mut open = VecDeque::from([first]);
     let mut found = Explored::default();
     while let Some(world) = open.pop_front() {
         found.rebuilt += usize::from(world.members.iter().any(|nth| *nth > 0));
-        match world.next(guard) {
+        match world.next(start_rule) {
             Ok(next) => open.extend(next.into_iter().filter(|next| known.insert(next.clone()))),
             Err(violation) => {
                 found.violation = Some(violation);
@@ -35,7 +35,7 @@ pub(super) fn every(count: u8, left: Budget, guard: Guard) -> Explored {
 }
 
 /// Explores many random orders of events. Every run explores the same orders.
-pub(super) fn some(count: u8, walks: u32, left: Budget, guard: Guard) -> Explored {
+pub(super) fn some(count: u8, walks: u32, left: Budget, start_rule: StartRule) -> Explored {
     let mut found = Explored::default();
     // A xorshift generator (Marsaglia, 2003).
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
@@ -45,7 +45,7 @@ pub(super) fn some(count: u8, walks: u32, left: Budget, guard: Guard) -> Explore
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            let mut next = match world.next(guard) {
+            let mut next = match world.next(start_rule) {
                 Ok(next) => next,
                 Err(violation) => {
                     return Explored {

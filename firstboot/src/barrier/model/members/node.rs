@@ -1,10 +1,10 @@
 //! Defines a node of the model, with its disk, its journal, and its etcd. The node uses the real
 //! rules.
 
-use super::{Entries, Guard, Member};
+use super::{Entries, Member, StartRule};
 
 use crate::data::{
-    Contents, DataDirState, DataIdentity, Directories, Expected, Ids, Inode, WalEnd, judge,
+    Contents, DataDirState, DataIdentity, Directories, Expected, Ids, Inode, WalEnd, check_data,
 };
 use crate::domain::{DiskId, InitialCluster};
 use crate::journal::{DiskIdFile, DiskState, NodeState, classify_disk};
@@ -129,9 +129,9 @@ impl Node {
     }
 
     /// Returns the node after an attempt to start etcd.service, or `None` if etcd does not start.
-    pub(super) fn start(&self, guard: Guard) -> Option<Self> {
+    pub(super) fn start(&self, start_rule: StartRule) -> Option<Self> {
         self.permit?;
-        if !guard(&expected(self.permit), &self.disk.data_dir_state()) {
+        if !start_rule(&expected(self.permit), &self.disk.data_dir_state()) {
             return None;
         }
         let mut started = self.clone();
@@ -170,7 +170,7 @@ impl Node {
         classify_disk(
             &past,
             seen.contents,
-            judge(&known, &seen, None),
+            check_data(&known, &seen, None),
             DiskIdFile::Matches,
         )
     }

@@ -22,7 +22,7 @@ fn safe(what: &str, explored: &Explored) {
 
 #[test]
 fn three_members_lose_no_write_when_data_is_lost_at_any_moment() {
-    safe("3 members, one loss", &every(3, ONE, GUARD));
+    safe("3 members, one loss", &every(3, ONE, START_RULE));
     let two = Budget {
         writes: 2,
         losses: 2,
@@ -30,7 +30,7 @@ fn three_members_lose_no_write_when_data_is_lost_at_any_moment() {
         kills: 2,
         offs: 1,
     };
-    safe("3 members, two losses", &every(3, two, GUARD));
+    safe("3 members, two losses", &every(3, two, START_RULE));
 }
 
 #[test]
@@ -42,7 +42,10 @@ fn five_members_lose_no_write_when_data_is_lost_at_any_moment() {
         kills: 4,
         offs: 4,
     };
-    safe("5 members at random, events", &some(5, 3000, left, GUARD));
+    safe(
+        "5 members at random, events",
+        &some(5, 3000, left, START_RULE),
+    );
 }
 
 /// A wrong rule: etcd starts on any data, as with a unit that has no guard.
@@ -59,7 +62,7 @@ fn by_the_ids(expected: &Expected, seen: &DataDirState) -> bool {
 }
 
 #[test]
-fn a_guard_that_permits_too_much_is_detected() {
+fn a_start_rule_that_permits_too_much_is_detected() {
     // The scenario of etcd-io/etcd#10817: a member loses its data and is killed, and then forms a
     // quorum with a member that was switched off.
     let left = Budget {
@@ -82,5 +85,5 @@ fn a_guard_that_permits_too_much_is_detected() {
         by_the_ids.violation, by_the_ids.states
     );
     assert!(by_the_ids.violation.is_some());
-    assert_eq!(every(3, left, GUARD).violation, None);
+    assert_eq!(every(3, left, START_RULE).violation, None);
 }

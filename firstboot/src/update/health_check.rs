@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use recipes::{EtcdVersion, Label};
 
-use super::{cluster, peer_connections};
+use super::{peer_connections, update_keys};
 use crate::diagnosis;
 use crate::etcd::{Client, installed_credentials};
 use crate::operator::UNIT;
@@ -25,18 +25,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Proof {
+pub(super) enum HealthResult {
     /// The member is healthy on the image.
-    Good,
+    Passed,
     /// The member may still become healthy. The text is the reason why it is not healthy yet.
-    NotYet(String),
+    Pending(String),
     /// The member will not become healthy.
     Failed(String),
 }
 
 /// The observations of the member so far.
 #[derive(Debug)]
-pub(super) struct Probation<'a> {
+pub(super) struct HealthCheck<'a> {
     node: &'a Label,
     serial: u64,
     /// The version of etcd that must run, if it is known.
@@ -60,7 +60,7 @@ pub(super) fn waits_for_others(status: &str) -> bool {
         .is_some_and(|id| waits.contains(&id))
 }
 
-impl<'a> Probation<'a> {
+impl<'a> HealthCheck<'a> {
     pub(super) fn new(node: &'a Label, serial: u64, etcd: Option<EtcdVersion>) -> Self {
         Self {
             node,
@@ -73,11 +73,16 @@ impl<'a> Probation<'a> {
     }
 
     /// Checks the member.
-    pub(super) async fn look(&mut self) -> Result<Proof> {
+    pub(super) async fn run(&mut self) -> Result<HealthResult> {
         let unit = systemd::properties(UNIT, &["ActiveState", "SubState", "StatusText"])?;
         let of = |name: &str| unit.get(name).map(String::as_str).unwrap_or_default();
         match (of("ActiveState"), of("SubState")) {
-            ("failed", _) => return Ok(Proof::Failed(format!("firstboot: {}", of("StatusText")))),
+            ("failed", _) => {
+                return Ok(HealthResult::Failed(format!(
+                    "firstboot: {}",
+                    of("StatusText")
+                )));
+            }
             ("active", "exited") => {}
             _ if waits_for_others(of("StatusText")) => {}
             _ if of("StatusText").is_empty() => return self.not_yet("firstboot starts"),
@@ -87,37 +92,37 @@ impl<'a> Probation<'a> {
             // The previous checks do not apply to a process that was started after them.
             Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd was started"),
             Ok(Ok(None)) => self.reached_by_peers().await,
-            Ok(Ok(Some(why))) => Ok(Proof::Failed(why)),
+            Ok(Ok(Some(why))) => Ok(HealthResult::Failed(why)),
             Ok(Err(error)) => self.not_yet(&format!("etcd: {error:#}")),
             Err(_) => self.not_yet("etcd: no answer in time"),
         }
     }
 
     /// Checks whether all running members are connected to this member's peer port.
-    async fn reached_by_peers(&mut self) -> Result<Proof> {
+    async fn reached_by_peers(&mut self) -> Result<HealthResult> {
         let (cluster, credentials) = (crate::identity::cluster()?, installed_credentials()?);
         let Some(name) = peer_connections::missing(&cluster, self.node, &credentials).await? else {
             self.unreached = None;
-            return Ok(Proof::Good);
+            return Ok(HealthResult::Passed);
         };
         let why = format!(
             "{name} has no connection to port {} of this member; check the firewall of this image",
             paths::PEER_PORT
         );
         if self.unreached.get_or_insert_with(Instant::now).elapsed() > PEER_TIMEOUT {
-            return Ok(Proof::Failed(why));
+            return Ok(HealthResult::Failed(why));
         }
         self.not_yet(&why)
     }
 
-    fn not_yet(&mut self, why: &str) -> Result<Proof> {
+    fn not_yet(&mut self, why: &str) -> Result<HealthResult> {
         self.has_started_again()?;
         if self.starts < STARTS {
-            return Ok(Proof::NotYet(why.to_owned()));
+            return Ok(HealthResult::Pending(why.to_owned()));
         }
         let reasons = diagnosis::node(&crate::identity::cluster()?, self.node);
         let words = diagnosis::text(&reasons).unwrap_or_else(|| why.to_owned());
-        Ok(Proof::Failed(format!(
+        Ok(HealthResult::Failed(format!(
             "etcd exited {} times: {words}",
             self.starts - 1
         )))
@@ -152,7 +157,7 @@ impl<'a> Probation<'a> {
                 "etcd {running} runs, but the image has {etcd}"
             )));
         }
-        cluster::write_through(&client, self.node, self.serial).await?;
+        update_keys::write_through(&client, self.node, self.serial).await?;
         Ok(None)
     }
 }

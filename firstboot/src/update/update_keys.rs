@@ -4,7 +4,8 @@
 
 use anyhow::Result;
 use members::keys::{
-    Failed, HALT, Halt, Key, NEWEST_RELEASE, Newest, RESTART, TURN, UpdateTurn, failed_key,
+    FailedRelease, HALT, KeyState, NEWEST_RELEASE, NewestRelease, RESTART, TURN, UpdateHalt,
+    UpdateTurn, failed_key,
 };
 use recipes::Label;
 
@@ -13,34 +14,34 @@ use crate::reason::{Reason, ReasonId};
 
 /// The key with the time of the last snapshot that a member took for an update.
 const SNAPSHOT: &str = "/etcd-image/update/snapshot";
-const PROOF: &str = "/etcd-image/update/proof";
+const WRITE_CHECK: &str = "/etcd-image/update/proof";
 
 /// All keys that determine which member may take the turn.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Agreed {
-    pub(super) turn: Key<UpdateTurn>,
-    pub(super) halt: Key<Halt>,
-    pub(super) failed: Key<Failed>,
-    pub(super) newest: Key<Newest>,
+pub(super) struct UpdateKeys {
+    pub(super) turn: KeyState<UpdateTurn>,
+    pub(super) halt: KeyState<UpdateHalt>,
+    pub(super) failed: KeyState<FailedRelease>,
+    pub(super) newest: KeyState<NewestRelease>,
     /// The member that is restarting its etcd to trust a different CA.
     pub(super) restart: Option<String>,
 }
 
 /// The decision on whether a member may update itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(super) enum TurnDecision {
     /// The member may update itself, because the turn is free.
     Take,
     /// The member already has the turn, for example after a power cut.
-    Mine,
+    Held,
     /// The member must wait.
     Wait(Reason),
     /// The member must not install this release.
     Refuse(Reason),
 }
 
-impl Agreed {
-    /// Returns the keys, in the order in which [`Agreed::parse`] expects their values.
+impl UpdateKeys {
+    /// Returns the keys, in the order in which [`UpdateKeys::parse`] expects their values.
     pub(super) fn keys(serial: u64) -> [String; 5] {
         [
             TURN.to_owned(),
@@ -72,40 +73,40 @@ impl Agreed {
                 .map(|(value, revision)| (&**value, *revision))
         };
         Ok(Self {
-            turn: Key::parse(&keys[0], of(0))?,
-            halt: Key::parse(&keys[1], of(1))?,
-            failed: Key::parse(&keys[2], of(2))?,
-            newest: Key::parse(&keys[3], of(3))?,
+            turn: KeyState::parse(&keys[0], of(0))?,
+            halt: KeyState::parse(&keys[1], of(1))?,
+            failed: KeyState::parse(&keys[2], of(2))?,
+            newest: KeyState::parse(&keys[3], of(3))?,
             restart: of(4).map(|(value, _)| String::from_utf8_lossy(value).into_owned()),
         })
     }
 
     /// Reads the keys for the newest release that any member has started to install.
     pub(super) async fn latest(client: &Client) -> Result<Self> {
-        let newest: Key<Newest> = Key::read(client, NEWEST_RELEASE).await?;
+        let newest: KeyState<NewestRelease> = KeyState::read(client, NEWEST_RELEASE).await?;
         Self::read(client, newest.value.map_or(0, |newest| newest.serial)).await
     }
 
     /// Returns the decision on an update to the image with this serial. With `back`, the decision
     /// is about a rollback from that image, which a failed or newer release does not prevent.
-    pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> Decision {
+    pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> TurnDecision {
         if let (Some(failed), false) = (&self.failed.value, back) {
-            return Decision::Refuse(failed.reason(serial));
+            return TurnDecision::Refuse(failed.reason(serial));
         }
         if let (Some(newest), false) = (
             self.newest.value.filter(|newest| newest.serial > serial),
             back,
         ) {
-            return Decision::Refuse(ReasonId::UpdateOlder.because(format!(
+            return TurnDecision::Refuse(ReasonId::UpdateOlder.because(format!(
                 "a member has already started to install the image {}, and this image is {serial}: an older image is never installed",
                 newest.serial
             )));
         }
         if let Some(halt) = &self.halt.value {
-            return Decision::Wait(halt.reason());
+            return TurnDecision::Wait(halt.reason());
         }
         if let Some(member) = &self.restart {
-            return Decision::Wait(ReasonId::UpdateTurn.because(format!(
+            return TurnDecision::Wait(ReasonId::UpdateTurn.because(format!(
                 "{member} is restarting its etcd to trust a different CA"
             )));
         }
@@ -113,17 +114,17 @@ impl Agreed {
     }
 
     /// Returns the decision on whether a member may have the turn, regardless of any image.
-    pub(super) fn decide_turn(&self, node: &Label) -> Decision {
+    pub(super) fn decide_turn(&self, node: &Label) -> TurnDecision {
         match &self.turn.value {
-            None => Decision::Take,
-            Some(turn) if turn.node == *node => Decision::Mine,
-            Some(turn) => Decision::Wait(turn.reason()),
+            None => TurnDecision::Take,
+            Some(turn) if turn.node == *node => TurnDecision::Held,
+            Some(turn) => TurnDecision::Wait(turn.reason()),
         }
     }
 }
 
 /// Prevents every member from starting an update.
-pub(super) async fn halt(client: &Client, halt: &Halt) -> Result<()> {
+pub(super) async fn halt(client: &Client, halt: &UpdateHalt) -> Result<()> {
     client
         .transact(&[], &[(HALT, Some(serde_json::to_vec(halt)?))])
         .await
@@ -145,7 +146,7 @@ pub(super) async fn clear_failed(client: &Client, serial: u64) -> Result<()> {
 
 /// Returns the time of the last snapshot that a member took for an update, in seconds since 1970.
 pub(super) async fn snapshot_time(client: &Client) -> Result<Option<u64>> {
-    Ok(Key::read(client, SNAPSHOT).await?.value)
+    Ok(KeyState::read(client, SNAPSHOT).await?.value)
 }
 
 /// Records the time of a snapshot, so that the members that update themselves next do not take
@@ -163,7 +164,7 @@ pub(super) async fn write_through(client: &Client, node: &Label, serial: u64) ->
     client
         .transact(
             &[],
-            &[(PROOF, Some(format!("{node} {serial}").into_bytes()))],
+            &[(WRITE_CHECK, Some(format!("{node} {serial}").into_bytes()))],
         )
         .await
         .map(drop)
@@ -177,14 +178,14 @@ pub(super) mod tests {
         name.parse().unwrap()
     }
 
-    fn key<T>(value: T) -> Key<T> {
-        Key {
+    fn key<T>(value: T) -> KeyState<T> {
+        KeyState {
             value: Some(value),
             revision: 1,
         }
     }
 
-    pub(in super::super) fn turn(node: &str) -> Key<UpdateTurn> {
+    pub(in super::super) fn turn(node: &str) -> KeyState<UpdateTurn> {
         key(UpdateTurn {
             node: label(node),
             serial: 7,
@@ -192,16 +193,16 @@ pub(super) mod tests {
         })
     }
 
-    pub(in super::super) fn halt() -> Key<Halt> {
-        key(Halt {
+    pub(in super::super) fn halt() -> KeyState<UpdateHalt> {
+        key(UpdateHalt {
             why: "release freeze".into(),
             node: "etcd-3".into(),
             since: 0,
         })
     }
 
-    pub(in super::super) fn failed() -> Key<Failed> {
-        key(Failed {
+    pub(in super::super) fn failed() -> KeyState<FailedRelease> {
+        key(FailedRelease {
             node: label("etcd-2"),
             why: "etcd died".into(),
             at: 0,
@@ -209,48 +210,48 @@ pub(super) mod tests {
     }
 
     /// Returns the state after a member has started to install this release.
-    pub(in super::super) fn of_newest(serial: u64) -> Agreed {
-        Agreed {
-            newest: key(Newest { serial }),
-            ..Agreed::default()
+    pub(in super::super) fn of_newest(serial: u64) -> UpdateKeys {
+        UpdateKeys {
+            newest: key(NewestRelease { serial }),
+            ..UpdateKeys::default()
         }
     }
 
-    fn decide(agreed: &Agreed) -> Decision {
-        agreed.decide(&label("etcd-1"), 7, false)
+    fn decide(update_keys: &UpdateKeys) -> TurnDecision {
+        update_keys.decide(&label("etcd-1"), 7, false)
     }
 
     #[test]
     fn one_member_at_a_time_has_the_turn() {
-        assert_eq!(decide(&Agreed::default()), Decision::Take);
+        assert_eq!(decide(&UpdateKeys::default()), TurnDecision::Take);
         assert_eq!(
-            decide(&Agreed {
+            decide(&UpdateKeys {
                 turn: turn("etcd-1"),
-                ..Agreed::default()
+                ..UpdateKeys::default()
             }),
-            Decision::Mine
+            TurnDecision::Held
         );
-        let other = decide(&Agreed {
+        let other = decide(&UpdateKeys {
             turn: turn("etcd-2"),
-            ..Agreed::default()
+            ..UpdateKeys::default()
         });
         assert!(
-            matches!(&other, Decision::Wait(why) if why.text.contains("etcd-2 has held the turn, for image 7")),
+            matches!(&other, TurnDecision::Wait(why) if why.text.contains("etcd-2 has held the turn, for image 7")),
             "{other:?}"
         );
     }
 
     #[test]
     fn a_halt_also_stops_a_member_that_has_the_turn() {
-        for turn in [Key::default(), turn("etcd-1"), turn("etcd-2")] {
-            let agreed = Agreed {
+        for turn in [KeyState::default(), turn("etcd-1"), turn("etcd-2")] {
+            let update_keys = UpdateKeys {
                 turn,
                 halt: halt(),
-                ..Agreed::default()
+                ..UpdateKeys::default()
             };
-            let said = decide(&agreed);
+            let said = decide(&update_keys);
             assert!(
-                matches!(&said, Decision::Wait(why) if why.text.contains("release freeze")),
+                matches!(&said, TurnDecision::Wait(why) if why.text.contains("release freeze")),
                 "{said:?}"
             );
         }
@@ -258,14 +259,14 @@ pub(super) mod tests {
 
     #[test]
     fn the_update_waits_for_a_member_that_restarts_for_its_ca() {
-        for turn in [Key::default(), turn("etcd-1")] {
-            let said = decide(&Agreed {
+        for turn in [KeyState::default(), turn("etcd-1")] {
+            let said = decide(&UpdateKeys {
                 turn,
                 restart: Some("etcd-3".into()),
-                ..Agreed::default()
+                ..UpdateKeys::default()
             });
             assert!(
-                matches!(&said, Decision::Wait(why) if why.text.starts_with("etcd-3 is restarting")),
+                matches!(&said, TurnDecision::Wait(why) if why.text.starts_with("etcd-3 is restarting")),
                 "{said:?}"
             );
         }
@@ -273,25 +274,31 @@ pub(super) mod tests {
 
     #[test]
     fn a_failed_or_older_release_is_refused_and_a_rollback_is_not() {
-        for agreed in [
-            Agreed {
+        for update_keys in [
+            UpdateKeys {
                 failed: failed(),
-                ..Agreed::default()
+                ..UpdateKeys::default()
             },
-            Agreed {
-                newest: key(Newest { serial: 8 }),
-                ..Agreed::default()
+            UpdateKeys {
+                newest: key(NewestRelease { serial: 8 }),
+                ..UpdateKeys::default()
             },
         ] {
-            assert!(matches!(decide(&agreed), Decision::Refuse(_)), "{agreed:?}");
-            assert_eq!(agreed.decide(&label("etcd-1"), 7, true), Decision::Take);
+            assert!(
+                matches!(decide(&update_keys), TurnDecision::Refuse(_)),
+                "{update_keys:?}"
+            );
+            assert_eq!(
+                update_keys.decide(&label("etcd-1"), 7, true),
+                TurnDecision::Take
+            );
         }
         assert_eq!(
-            decide(&Agreed {
-                newest: key(Newest { serial: 7 }),
-                ..Agreed::default()
+            decide(&UpdateKeys {
+                newest: key(NewestRelease { serial: 7 }),
+                ..UpdateKeys::default()
             }),
-            Decision::Take
+            TurnDecision::Take
         );
     }
 }

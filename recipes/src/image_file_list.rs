@@ -1,23 +1,23 @@
-//! The overlay's stamp: a list of the files that the image put on the node. The stamp is stored in
+//! the overlay's file list: the files that the image put on the node. The list is stored in
 //! `/etc/firstboot/image.json`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Sha256;
 
-/// All files of the overlay except the stamp itself, which the overlay's digest in the kickstart
+/// All files of the overlay except the list itself, which the overlay's digest in the kickstart
 /// covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ImageStamp {
+pub struct ImageFileList {
     /// The files, sorted by path.
-    pub files: Vec<StampedFile>,
+    pub files: Vec<ImageFile>,
 }
 
 /// One file of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StampedFile {
+pub struct ImageFile {
     /// The file's path from the root, without a leading slash.
     pub path: String,
     /// The file's permission bits.

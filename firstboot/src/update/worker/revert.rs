@@ -31,7 +31,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const DECISION_TIME: Duration = Duration::from_secs(6);
 
 /// The possibility of a return to the previous etcd, for a member whose image failed.
-pub(super) enum Return {
+pub(super) enum RevertOption {
     /// The previous etcd can start with the member's data. The current etcd has been stopped.
     Possible,
     /// etcd of the previous image would not start, for this reason.
@@ -40,11 +40,11 @@ pub(super) enum Return {
 
 /// Waits until this older etcd may replace this node's etcd, and until the cluster can do without
 /// this member.
-pub(super) fn wait_for_return(
+pub(super) fn wait_until_revertible(
     state: &mut UpdateState,
     runtime: &Runtime,
     target: EtcdVersion,
-) -> Result<Return> {
+) -> Result<RevertOption> {
     let (mut begun, mut logged) = (Instant::now(), String::new());
     loop {
         let own = ThisNode::read()?;
@@ -56,10 +56,10 @@ pub(super) fn wait_for_return(
         }
         let step = try_to_stop(state, runtime, &own, target, begun.elapsed());
         let why = match step.unwrap_or_else(|error| NextStep::Wait(reason_of(&error))) {
-            NextStep::Replace => return Ok(Return::Possible),
-            NextStep::Refuse(why) => return Ok(Return::Impossible(why)),
+            NextStep::Replace => return Ok(RevertOption::Possible),
+            NextStep::Refuse(why) => return Ok(RevertOption::Impossible(why)),
             NextStep::Wait(why) if begun.elapsed() >= READY_TIMEOUT => {
-                return Ok(Return::Impossible(why));
+                return Ok(RevertOption::Impossible(why));
             }
             NextStep::Wait(why) => why.to_string(),
             NextStep::Enable => String::new(),

@@ -1,4 +1,4 @@
-//! Times and spans as text.
+//! The current time, and times and durations as text.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,8 +11,8 @@ pub fn now() -> u64 {
         .map_or(0, |time| time.as_secs())
 }
 
-/// Formats a time span with at most three digits and a unit.
-pub fn span(seconds: u64) -> String {
+/// Formats a duration with at most three digits and a unit.
+pub fn duration(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
@@ -22,17 +22,18 @@ pub fn span(seconds: u64) -> String {
 }
 
 /// Formats a time in seconds since 1970 as in RFC 3339.
-pub fn stamp(time: u64) -> String {
-    let form = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-    let moment = i64::try_from(time)
+pub fn rfc3339(time: u64) -> String {
+    let format =
+        time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    let date_time = i64::try_from(time)
         .ok()
         .and_then(|time| time::OffsetDateTime::from_unix_timestamp(time).ok());
-    moment
-        .and_then(|moment| moment.format(form).ok())
+    date_time
+        .and_then(|date_time| date_time.format(format).ok())
         .unwrap_or_else(|| time.to_string())
 }
 
 /// Formats a time of a certificate as in RFC 3339.
 pub fn date(time: UnixTime) -> String {
-    stamp(time.as_secs())
+    rfc3339(time.as_secs())
 }

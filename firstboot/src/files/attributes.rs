@@ -32,7 +32,7 @@ impl fmt::Display for Kind {
 
 /// The attributes of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct About {
+pub(crate) struct FileAttributes {
     pub(crate) kind: Kind,
     /// The permission bits.
     pub(crate) mode: u32,
@@ -46,7 +46,7 @@ pub(crate) struct About {
     changed: (i64, i64),
 }
 
-impl About {
+impl FileAttributes {
     pub(super) fn of(stat: &FileStat) -> Self {
         let kind = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
             SFlag::S_IFREG => Kind::File,
@@ -84,7 +84,7 @@ impl About {
     }
 
     /// Returns the fingerprint of the file.
-    pub(super) fn stamp(&self) -> FileFingerprint {
+    pub(super) fn fingerprint(&self) -> FileFingerprint {
         FileFingerprint {
             inode: self.inode,
             size: self.size,

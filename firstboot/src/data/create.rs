@@ -17,14 +17,14 @@ use crate::steps::selinux;
 
 /// Creates etcd's data directory, and writes its identity to the journal. Does nothing if the
 /// directory contains etcd's data, or if it is the directory that firstboot created.
-pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
-    let past = NodeState::of(journal);
-    if past.data.is_some() {
+pub(crate) fn create_data_dir(journal: &mut Journal) -> Result<()> {
+    let state = NodeState::of(journal);
+    if state.data.is_some() {
         return Ok(());
     }
     let path = Path::new(paths::DATA);
     let found = open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if let (Some(made), Some((_, there))) = (&past.created, &found)
+    if let (Some(made), Some((_, there))) = (&state.created, &found)
         && made.is_same(there)
     {
         return Ok(());
@@ -39,7 +39,7 @@ pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
     selinux::one(path)
         .iter()
         .try_for_each(crate::change::Change::apply)?;
-    journal.add(Event::DataMade { directory })
+    journal.add(Event::DataDirCreated { directory })
 }
 
 fn open(path: &Path) -> io::Result<Option<(Dir, Inode)>> {

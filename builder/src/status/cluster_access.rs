@@ -16,7 +16,7 @@ const CLUSTER: &str = "etc/firstboot/cluster.json";
 
 /// The facts that are known before any member is queried.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct ClusterAccess {
     /// The cluster's description from its newest image or its recipe.
     pub(super) cluster: ClusterDocument,
     /// The serial of the newest built image, or `None` for a recipe.
@@ -25,7 +25,7 @@ pub(crate) struct Desk {
     client: PathBuf,
 }
 
-impl Desk {
+impl ClusterAccess {
     /// Reads the facts from the output or the recipe, and checks the client certificate.
     pub(crate) fn open(out: &Path, pki: Option<&Path>, client: Option<&Path>) -> Result<Self> {
         let (cluster, built) = if out.is_file() {
@@ -49,13 +49,13 @@ impl Desk {
                 )
             })?
         };
-        let desk = Self {
+        let access = Self {
             cluster,
             built,
             client,
         };
-        desk.credentials()?;
-        Ok(desk)
+        access.credentials()?;
+        Ok(access)
     }
 
     /// Reads the client certificate, which may be replaced while a command runs.

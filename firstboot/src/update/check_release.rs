@@ -1,6 +1,6 @@
 //! Decides whether this node may install a release. The decision is a pure function.
 
-use recipes::upgrade::{Roll, roll};
+use recipes::upgrade::{VersionChange, roll};
 use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
 
 use crate::exit::refused;
@@ -24,7 +24,7 @@ pub(super) struct OwnImage {
 
 /// The relation of a release to this node's image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReleaseVerdict {
+pub(super) enum ReleaseCheck {
     /// The release is the node's own image.
     Current,
     /// The release is a newer image.
@@ -36,9 +36,12 @@ pub(super) enum ReleaseVerdict {
 /// # Errors
 /// Returns a refusal if the release is older, has a different base, or has an etcd that may not
 /// replace this node's etcd.
-pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<ReleaseVerdict> {
+pub(super) fn check_release(
+    release: &ReleaseDocument,
+    own: &OwnImage,
+) -> anyhow::Result<ReleaseCheck> {
     if release.overlay.sha256 == own.overlay {
-        return Ok(ReleaseVerdict::Current);
+        return Ok(ReleaseCheck::Current);
     }
     refuse_older(release, own)?;
     let serial = release.serial;
@@ -55,7 +58,7 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
         ))));
     }
     check_etcd(release, own)?;
-    Ok(ReleaseVerdict::Newer)
+    Ok(ReleaseCheck::Newer)
 }
 
 /// Checks whether this node may be installed again from a release, with any base. The release can
@@ -63,7 +66,7 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
 ///
 /// # Errors
 /// Refused if the release is older, or has an etcd that cannot start with this node's data.
-pub(super) fn judge_reinstallation(
+pub(super) fn check_reinstallation(
     release: &ReleaseDocument,
     own: &OwnImage,
 ) -> anyhow::Result<()> {
@@ -71,7 +74,7 @@ pub(super) fn judge_reinstallation(
         return Ok(());
     }
     refuse_older(release, own)?;
-    if check_etcd(release, own)? == Roll::Downgrade {
+    if check_etcd(release, own)? == VersionChange::Downgrade {
         return Err(refused(ReasonId::UpdateMinor.because(format!(
             "the image {} has etcd {}, but this node has {}: a reinstallation that keeps the data \
              cannot downgrade etcd. Install the older etcd with `firstboot update` first",
@@ -101,7 +104,7 @@ fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()>
 
 /// Returns how the release changes etcd, and refuses a release whose etcd cannot follow this
 /// node's.
-fn check_etcd(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<Roll> {
+fn check_etcd(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<VersionChange> {
     roll(own.etcd, release.etcd).map_err(|obstacle| {
         refused(ReasonId::UpdateMinor.because(format!(
             "the image {} has etcd {}, but this node has {}: {obstacle}",
@@ -155,7 +158,8 @@ mod tests {
     }
 
     fn says(release: &ReleaseDocument, own: &OwnImage) -> String {
-        judge(release, own).map_or_else(|error| error.to_string(), |verdict| format!("{verdict:?}"))
+        check_release(release, own)
+            .map_or_else(|error| error.to_string(), |check| format!("{check:?}"))
     }
 
     #[test]
@@ -211,7 +215,7 @@ mod tests {
     #[test]
     fn a_node_is_reinstalled_from_any_image_that_can_use_its_data() {
         let says = |release: &ReleaseDocument, own: &OwnImage| {
-            judge_reinstallation(release, own)
+            check_reinstallation(release, own)
                 .map_or_else(|error| error.to_string(), |()| "reinstalls".to_owned())
         };
         let new = |serial, etcd| release(serial, b"new", etcd, base("vim"));

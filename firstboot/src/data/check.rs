@@ -13,83 +13,83 @@ use super::observe::{Contents, DataDirState};
 use super::progress::Progress;
 use crate::reason::{Reason, ReasonId};
 
-/// The verdict on a data directory.
+/// The result of checking a data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum DataCheck {
     /// The member's data, as etcd left it.
     Intact,
     /// The member's data, in which etcd has created its WAL. The journal does not record these
     /// directories yet.
-    Begun(DataIdentity),
+    WalCreated(DataIdentity),
     /// The directory is empty, and etcd has never created a WAL in it.
-    Fresh,
+    Unused,
     /// The first start of etcd was interrupted before etcd had created a WAL. etcd refuses to start
     /// on the partial data.
     Incomplete,
     /// etcd must not start as this member with this data.
-    Lost(Lost),
+    Unusable(UnusableData),
 }
 
 /// The reason why etcd must not start as this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Lost {
+pub(crate) enum UnusableData {
     /// The data was deleted.
-    Emptied,
+    Deleted,
     /// A part of the data is missing.
     MissingPart(String),
     /// The named directory is not the directory that etcd created.
     Replaced(&'static str),
     /// The WAL belongs to another member.
-    Foreign { member: u64, cluster: u64 },
+    OtherMember { member: u64, cluster: u64 },
     /// The WAL ends before an entry that this member has acknowledged.
-    Behind(String),
+    Outdated(String),
 }
 
-impl Lost {
+impl UnusableData {
     /// Returns the reason to show to the operator.
     pub(crate) fn reason(&self) -> Reason {
         match self {
-            Self::Emptied => ReasonId::DataEmptied.because("etcd's data was deleted"),
+            Self::Deleted => ReasonId::DataEmptied.because("etcd's data was deleted"),
             Self::MissingPart(what) => {
                 ReasonId::DataIncomplete.because(format!("etcd's data is incomplete: {what}"))
             }
             Self::Replaced(path) => ReasonId::DataExchanged.because(format!(
                 "{path} is not the directory that etcd created: the data was replaced or copied"
             )),
-            Self::Foreign { member, cluster } => ReasonId::DataForeign.because(format!(
+            Self::OtherMember { member, cluster } => ReasonId::DataForeign.because(format!(
                 "the data belongs to another member, {member:x} of the cluster {cluster:x}"
             )),
-            Self::Behind(what) => ReasonId::DataBehind.because(format!(
+            Self::Outdated(what) => ReasonId::DataBehind.because(format!(
                 "the data is older than what this member has acknowledged: {what}"
             )),
         }
     }
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for UnusableData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.reason().fmt(f)
     }
 }
 
 /// Decides whether etcd may run on a data directory.
-pub(crate) fn judge(
+pub(crate) fn check_data(
     expected: &Expected,
     found: &DataDirState,
     progress: Option<&Progress>,
-) -> Verdict {
+) -> DataCheck {
     let Some(known) = &expected.identity else {
-        return judge_first_start(expected, found);
+        return check_first_start(expected, found);
     };
     match check_known_data(known, found, progress) {
-        Ok(()) => Verdict::Intact,
-        Err(lost) => Verdict::Lost(lost),
+        Ok(()) => DataCheck::Intact,
+        Err(why) => DataCheck::Unusable(why),
     }
 }
 
-/// Returns the verdict on a data directory for which the journal does not record yet that etcd has
+/// Checks a data directory for which the journal does not record yet that etcd has
 /// created its WAL.
-fn judge_first_start(expected: &Expected, found: &DataDirState) -> Verdict {
+fn check_first_start(expected: &Expected, found: &DataDirState) -> DataCheck {
     let same = match (&expected.created, &found.data) {
         (Some(made), Some(data)) => made.is_same(data),
         (Some(_), None) => false,
@@ -98,34 +98,36 @@ fn judge_first_start(expected: &Expected, found: &DataDirState) -> Verdict {
         (None, _) => true,
     };
     if !same {
-        return Verdict::Lost(match found.contents {
-            Contents::Empty => Lost::Emptied,
-            _ => Lost::Replaced("data"),
+        return DataCheck::Unusable(match found.contents {
+            Contents::Empty => UnusableData::Deleted,
+            _ => UnusableData::Replaced("data"),
         });
     }
     match (found.contents, found.directories, &found.wal) {
-        (Contents::Empty, ..) => Verdict::Fresh,
-        (Contents::NoWal, ..) => Verdict::Incomplete,
+        (Contents::Empty, ..) => DataCheck::Unused,
+        (Contents::NoWal, ..) => DataCheck::Incomplete,
         (Contents::HasWal, Some(directories), Ok(wal)) => {
             let Ids { member, cluster } = expected.ids;
             if member.is_some_and(|id| id != wal.member)
                 || cluster.is_some_and(|id| id != wal.cluster)
             {
-                return Verdict::Lost(Lost::Foreign {
+                return DataCheck::Unusable(UnusableData::OtherMember {
                     member: wal.member,
                     cluster: wal.cluster,
                 });
             }
-            Verdict::Begun(DataIdentity {
+            DataCheck::WalCreated(DataIdentity {
                 directories,
                 member: wal.member,
                 cluster: wal.cluster,
             })
         }
-        (Contents::HasWal, None, _) => {
-            Verdict::Lost(Lost::MissingPart("member/snap is missing".to_owned()))
+        (Contents::HasWal, None, _) => DataCheck::Unusable(UnusableData::MissingPart(
+            "member/snap is missing".to_owned(),
+        )),
+        (Contents::HasWal, _, Err(why)) => {
+            DataCheck::Unusable(UnusableData::MissingPart(why.clone()))
         }
-        (Contents::HasWal, _, Err(why)) => Verdict::Lost(Lost::MissingPart(why.clone())),
     }
 }
 
@@ -133,35 +135,35 @@ fn check_known_data(
     known: &DataIdentity,
     found: &DataDirState,
     progress: Option<&Progress>,
-) -> Result<(), Lost> {
+) -> Result<(), UnusableData> {
     if found.contents == Contents::Empty {
-        return Err(Lost::Emptied);
+        return Err(UnusableData::Deleted);
     }
-    let part = |what: &str| Lost::MissingPart(what.to_owned());
+    let part = |what: &str| UnusableData::MissingPart(what.to_owned());
     let wal = found.wal.as_ref().map_err(|why| part(why))?;
     let directories = found
         .directories
         .as_ref()
         .ok_or_else(|| part("member/snap is missing"))?;
     if (wal.member, wal.cluster) != (known.member, known.cluster) {
-        return Err(Lost::Foreign {
+        return Err(UnusableData::OtherMember {
             member: wal.member,
             cluster: wal.cluster,
         });
     }
     if let Some(path) = known.directories.first_replaced(directories) {
-        return Err(Lost::Replaced(path));
+        return Err(UnusableData::Replaced(path));
     }
     let applied = *found.applied.as_ref().map_err(|why| part(why))?;
     // etcd always writes the WAL before the database.
     if wal.last < applied {
         let last = wal.last;
-        return Err(Lost::Behind(format!(
+        return Err(UnusableData::Outdated(format!(
             "its WAL ends at entry {last}, but its database contains entry {applied}"
         )));
     }
     progress.map_or(Ok(()), |progress| {
-        progress.compare(wal).map_err(Lost::Behind)
+        progress.compare(wal).map_err(UnusableData::Outdated)
     })
 }
 

@@ -18,11 +18,11 @@ const PERMANENT: u16 = 0x80;
 
 /// The connection of a machine to this host, as the kernel shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PeerLink {
+pub(super) enum ClientLink {
     /// The machine is on a network of this host, and this network card has the address.
-    Card(Mac),
+    Neighbour(Mac),
     /// The machine is on a network of this host, but no card has answered for its address.
-    NoCard,
+    NoNeighbour,
     /// The machine is behind a router, or on a link without hardware addresses, so only its address
     /// is known.
     Routed,
@@ -30,40 +30,40 @@ pub(super) enum PeerLink {
     Local,
 }
 
-/// Queries the kernel about the machine at `peer`, which is connected to the address `local` of
+/// Queries the kernel about the machine at `client`, which is connected to the address `local` of
 /// this host.
-pub(super) fn find(local: Ipv4Addr, peer: Ipv4Addr) -> io::Result<PeerLink> {
+pub(super) fn find(local: Ipv4Addr, client: Ipv4Addr) -> io::Result<ClientLink> {
     let netlink = Netlink::open()?;
-    match netlink.route(local, peer)? {
-        Route::Local => Ok(PeerLink::Local),
-        Route::Router => Ok(PeerLink::Routed),
-        Route::Link(link) if !netlink.has_arp(link)? => Ok(PeerLink::Routed),
-        Route::Link(link) => Ok(judge(&netlink.neighbours()?, link, peer)),
+    match netlink.route(local, client)? {
+        Route::Local => Ok(ClientLink::Local),
+        Route::Router => Ok(ClientLink::Routed),
+        Route::Link(link) if !netlink.has_arp(link)? => Ok(ClientLink::Routed),
+        Route::Link(link) => Ok(link_of(&netlink.neighbours()?, link, client)),
     }
 }
 
 /// Determines from the neighbour table how the machine with an address on a link with ARP is
 /// connected.
-fn judge(table: &[Neighbour], link: u32, peer: Ipv4Addr) -> PeerLink {
+fn link_of(table: &[Neighbour], link: u32, client: Ipv4Addr) -> ClientLink {
     // An INCOMPLETE entry has no card. The card of a FAILED entry no longer answers. NOARP does not
     // mean that the machine has answered.
     let known = |entry: &&Neighbour| {
         entry.link == link
-            && entry.address == peer
+            && entry.address == client
             && entry.state & (REACHABLE | STALE | DELAY | PROBE | PERMANENT) != 0
     };
     table
         .iter()
         .find(known)
         .and_then(|entry| entry.card)
-        .map_or(PeerLink::NoCard, PeerLink::Card)
+        .map_or(ClientLink::NoNeighbour, ClientLink::Neighbour)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     const INCOMPLETE: u16 = 0x01;
     const FAILED: u16 = 0x20;
     const NOARP: u16 = 0x40;
@@ -71,7 +71,7 @@ mod tests {
     fn entry(link: u32, state: u16, card: &str) -> Neighbour {
         Neighbour {
             link,
-            address: PEER,
+            address: CLIENT,
             state,
             card: card.parse().ok(),
         }
@@ -82,20 +82,23 @@ mod tests {
         let card = "52:54:00:00:00:01";
         for state in [REACHABLE, STALE, DELAY, PROBE, PERMANENT] {
             assert_eq!(
-                judge(&[entry(7, state, card)], 7, PEER),
-                PeerLink::Card(card.parse().unwrap()),
+                link_of(&[entry(7, state, card)], 7, CLIENT),
+                ClientLink::Neighbour(card.parse().unwrap()),
                 "{state:#x}"
             );
         }
         // The kernel keeps the last known card in a failed entry.
         for state in [0, INCOMPLETE, FAILED, NOARP] {
             assert_eq!(
-                judge(&[entry(7, state, card)], 7, PEER),
-                PeerLink::NoCard,
+                link_of(&[entry(7, state, card)], 7, CLIENT),
+                ClientLink::NoNeighbour,
                 "{state:#x}"
             );
         }
-        assert_eq!(judge(&[entry(7, STALE, "")], 7, PEER), PeerLink::NoCard);
+        assert_eq!(
+            link_of(&[entry(7, STALE, "")], 7, CLIENT),
+            ClientLink::NoNeighbour
+        );
     }
 
     #[test]
@@ -106,9 +109,9 @@ mod tests {
             ..entry(7, REACHABLE, card)
         };
         assert_eq!(
-            judge(&[entry(8, REACHABLE, card), other], 7, PEER),
-            PeerLink::NoCard
+            link_of(&[entry(8, REACHABLE, card), other], 7, CLIENT),
+            ClientLink::NoNeighbour
         );
-        assert_eq!(judge(&[], 7, PEER), PeerLink::NoCard);
+        assert_eq!(link_of(&[], 7, CLIENT), ClientLink::NoNeighbour);
     }
 }

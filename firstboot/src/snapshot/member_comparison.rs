@@ -5,19 +5,19 @@
 use recipes::ClusterDocument;
 
 use super::source::Endpoint;
-use crate::compare::{Compared, Voter, compare};
+use crate::compare::{HashComparison, Voter, compare};
 use crate::etcd::Credentials;
 use crate::reason::Reason;
 
 /// The comparison of the members' hashes.
 #[derive(Debug)]
-pub(super) struct Agreement {
-    compared: Compared,
+pub(super) struct MemberComparison {
+    compared: HashComparison,
     /// The ids and names of the compared members.
     members: Vec<(u64, String)>,
 }
 
-impl Agreement {
+impl MemberComparison {
     /// Compares all voters that answer.
     pub(super) async fn ask(
         cluster: &ClusterDocument,
@@ -73,13 +73,13 @@ impl Agreement {
 
     /// Returns the entry in the manifest's list of checks, if all members agree.
     pub(super) fn checked(&self) -> Option<&'static str> {
-        (self.compared == Compared::Same && self.members.len() > 1).then_some("members agree")
+        (self.compared == HashComparison::Same && self.members.len() > 1).then_some("members agree")
     }
 
     /// Returns why the data was not compared, or `None` if it was compared.
     pub(super) fn unknown(&self) -> Option<&str> {
         match &self.compared {
-            Compared::Unknown(why) => Some(why),
+            HashComparison::Unknown(why) => Some(why),
             _ => None,
         }
     }

@@ -51,18 +51,18 @@ fn left() -> DataDirState {
     }
 }
 
-fn lost(seen: &DataDirState) -> Lost {
-    match judge(&expected(), seen, None) {
-        Verdict::Lost(lost) => lost,
-        verdict => panic!("{verdict:?} of {seen:?}"),
+fn unusable(seen: &DataDirState) -> UnusableData {
+    match check_data(&expected(), seen, None) {
+        DataCheck::Unusable(why) => why,
+        check => panic!("{check:?} of {seen:?}"),
     }
 }
 
 #[test]
 fn data_as_etcd_left_it_is_intact() {
-    assert_eq!(judge(&expected(), &left(), None), Verdict::Intact);
+    assert_eq!(check_data(&expected(), &left(), None), DataCheck::Intact);
     assert_eq!(
-        judge(
+        check_data(
             &expected(),
             &DataDirState {
                 applied: Ok(0),
@@ -70,17 +70,17 @@ fn data_as_etcd_left_it_is_intact() {
             },
             None
         ),
-        Verdict::Intact,
+        DataCheck::Intact,
         "the database may be behind the WAL"
     );
 }
 
 fn id(seen: &DataDirState) -> Option<ReasonId> {
-    lost(seen).reason().id
+    unusable(seen).reason().id
 }
 
 #[test]
-fn emptied_and_incomplete_data_is_lost() {
+fn deleted_and_incomplete_data_is_unusable() {
     let gone = || Err("it is missing".to_owned());
     let empty = DataDirState {
         contents: Contents::Empty,
@@ -89,13 +89,13 @@ fn emptied_and_incomplete_data_is_lost() {
         wal: gone_log(),
         applied: gone(),
     };
-    assert_eq!(lost(&empty), Lost::Emptied);
+    assert_eq!(unusable(&empty), UnusableData::Deleted);
     assert_eq!(
-        lost(&DataDirState {
+        unusable(&DataDirState {
             data: Some(Inode::numbered(1)),
             ..empty.clone()
         }),
-        Lost::Emptied
+        UnusableData::Deleted
     );
     let no_log = DataDirState {
         contents: Contents::NoWal,
@@ -120,7 +120,7 @@ fn emptied_and_incomplete_data_is_lost() {
 }
 
 #[test]
-fn replaced_foreign_and_older_data_is_lost() {
+fn replaced_data_and_older_data_and_data_of_another_member_are_unusable() {
     for (at, path) in [
         (0, "data"),
         (1, "data/member"),
@@ -130,11 +130,11 @@ fn replaced_foreign_and_older_data_is_lost() {
         let mut numbers = [1, 2, 3, 4];
         numbers[at] = 99;
         assert_eq!(
-            lost(&DataDirState {
+            unusable(&DataDirState {
                 directories: Some(directories(numbers)),
                 ..left()
             }),
-            Lost::Replaced(path)
+            UnusableData::Replaced(path)
         );
     }
     for wal in [WalEnd { member: 8, ..LOG }, WalEnd { cluster: 8, ..LOG }] {
@@ -161,15 +161,16 @@ fn gone_log() -> Result<WalEnd, String> {
 }
 
 #[test]
-fn a_wal_that_is_behind_the_recorded_progress_is_lost() {
+fn a_wal_that_is_behind_the_recorded_progress_is_unusable() {
     let now = |wal: WalEnd| DataDirState {
         wal: Ok(wal),
         applied: Ok(0),
         ..left()
     };
     let starting = Progress::starting(DiskId::of(1), LOG);
-    let follows =
-        |progress: &Progress, wal| judge(&expected(), &now(wal), Some(progress)) == Verdict::Intact;
+    let follows = |progress: &Progress, wal| {
+        check_data(&expected(), &now(wal), Some(progress)) == DataCheck::Intact
+    };
     assert!(follows(&starting, LOG));
     assert!(follows(
         &starting,
@@ -236,33 +237,36 @@ fn a_first_start_is_distinguished_from_removed_data() {
         contents: Contents::NoWal,
         ..empty.clone()
     };
-    assert_eq!(judge(&made, &empty, None), Verdict::Fresh);
-    assert_eq!(judge(&made, &half, None), Verdict::Incomplete);
+    assert_eq!(check_data(&made, &empty, None), DataCheck::Unused);
+    assert_eq!(check_data(&made, &half, None), DataCheck::Incomplete);
     assert!(
-        matches!(judge(&made, &left(), None), Verdict::Begun(known) if known == expected().identity.unwrap())
+        matches!(check_data(&made, &left(), None), DataCheck::WalCreated(known) if known == expected().identity.unwrap())
     );
     for other in [None, Some(Inode::numbered(5))] {
         let seen = DataDirState {
             data: other,
             ..empty.clone()
         };
-        assert_eq!(judge(&made, &seen, None), Verdict::Lost(Lost::Emptied));
+        assert_eq!(
+            check_data(&made, &seen, None),
+            DataCheck::Unusable(UnusableData::Deleted)
+        );
     }
     let seen = DataDirState {
         data: Some(Inode::numbered(5)),
         ..left()
     };
     assert_eq!(
-        judge(&made, &seen, None),
-        Verdict::Lost(Lost::Replaced("data"))
+        check_data(&made, &seen, None),
+        DataCheck::Unusable(UnusableData::Replaced("data"))
     );
-    let foreign = DataDirState {
+    let other_member = DataDirState {
         wal: Ok(WalEnd { member: 8, ..LOG }),
         ..left()
     };
     assert_eq!(
-        judge(&made, &foreign, None),
-        Verdict::Lost(Lost::Foreign {
+        check_data(&made, &other_member, None),
+        DataCheck::Unusable(UnusableData::OtherMember {
             member: 8,
             cluster: 9
         })
@@ -276,22 +280,25 @@ fn the_ids_decide_with_a_journal_of_an_earlier_version() {
         identity: None,
         ..expected()
     };
-    assert!(matches!(judge(&old, &left(), None), Verdict::Begun(_)));
-    let foreign = DataDirState {
+    assert!(matches!(
+        check_data(&old, &left(), None),
+        DataCheck::WalCreated(_)
+    ));
+    let other_member = DataDirState {
         wal: Ok(WalEnd { cluster: 8, ..LOG }),
         ..left()
     };
     assert_eq!(
-        judge(&old, &foreign, None),
-        Verdict::Lost(Lost::Foreign {
+        check_data(&old, &other_member, None),
+        DataCheck::Unusable(UnusableData::OtherMember {
             member: 7,
             cluster: 8
         })
     );
     assert!(
         matches!(
-            judge(&Expected::default(), &foreign, None),
-            Verdict::Begun(_)
+            check_data(&Expected::default(), &other_member, None),
+            DataCheck::WalCreated(_)
         ),
         "no directories are recorded"
     );

@@ -18,7 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
         "data_that_the_journal_does_not_record_stays_unchanged",
         REQUIREMENTS,
-        foreign,
+        unrecorded_data,
     )]
 }
 
@@ -26,7 +26,7 @@ const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 const VOLUME: &str = "/var/lib/etcd";
 const STATE: &str = "/var/lib/firstboot";
 
-fn foreign() -> Result<()> {
+fn unrecorded_data() -> Result<()> {
     etcd::release("3.5.1")?;
     let ours = Provisioning::new()?;
     ours.build(&programs::demo(1, "", "")?)?;

@@ -1,0 +1,134 @@
+//! Reinstallations that are interrupted, of nodes that generate their own keys.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use tests::cluster::{Provisioning, etcdctl, wait_healthy};
+use tests::etcd;
+use tests::host::Host;
+
+use super::machines::{
+    JOURNAL, Machines, REINSTALL, TURN, is_reinstalled, read_all, recipe, script, wait_restarted,
+};
+use crate::bed::{SERVER, START_TIMEOUT, Server, installs};
+use crate::enrolment::{ENROL, served};
+
+const KEYS: &str = "/var/lib/firstboot/keys.pem";
+const TREE: [&str; 2] = ["--tree", "http://10.101.15.1:8081/none/"];
+
+/// Writes a recipe whose nodes keep etcd's volume and generate their own keys.
+fn own_keys(install: &str) -> Result<PathBuf> {
+    let path = recipe(&format!("data = \"keep\"\n{install}"))?;
+    let text = fs::read_to_string(&path)?;
+    let url = format!("[metadata]\nurl = \"http://{SERVER}/\"\n");
+    ensure!(text.contains(&url), "{text}");
+    let tls = format!("[tls]\nkeys = \"node\"\nenrol = \"https://{ENROL}/\"\n");
+    fs::write(&path, text.replace(&url, &tls))?;
+    Ok(path)
+}
+
+fn installed(ours: &Provisioning, name: &str) -> Result<Host> {
+    let mut host = ours.machine(name)?;
+    ours.install(&mut host)?;
+    Ok(host)
+}
+
+/// An installation that does not begin keeps the turn, so no other node stops. A node whose turn an
+/// operator has released, and a node that loses power after its request, are installed at their
+/// next boot from the network. All nodes keep their keys, so no operator approves anything.
+pub(super) fn finished() -> Result<()> {
+    etcd::release(etcd::DEMO)?;
+    let ours = Provisioning::new()?;
+    let path = own_keys("")?;
+    ours.build(&path)?;
+    let server = served(&ours, &path, &TREE)?;
+    let mut bed = Machines::boot(ours, installed)?;
+    drop(server);
+    let path = own_keys("console = \"ttyS0\"\n")?;
+    bed.ours.build(&path)?;
+    let server = served(&bed.ours, &path, &[&TREE[..], &["--reinstall"]].concat())?;
+    let (journals, keys) = (read_all(&bed.hosts, JOURNAL)?, read_all(&bed.hosts, KEYS)?);
+    let members = bed.members()?;
+
+    turn_of_an_absent_node(&mut bed)?;
+    power_cut_after_the_request(&mut bed, &server)?;
+    order(&bed.hosts[1])?;
+    ensure!(wait_restarted(&mut bed)? == 1, "another node restarts");
+    ensure!(bed.boot_from_network(1)?, "etcd-2 was not installed");
+    is_free(&bed.hosts[1])?;
+
+    for (host, journal) in bed.hosts.iter().zip(&journals) {
+        wait_healthy(host, 3, START_TIMEOUT)?;
+        is_reinstalled(&bed.ours, host, journal)?;
+    }
+    ensure!(read_all(&bed.hosts, KEYS)? == keys, "a node has other keys");
+    ensure!(bed.members()? == members, "the members are others");
+    ensure!(
+        !server.output()?.contains("[key-not-approved]"),
+        "a node waited for an operator"
+    );
+    Ok(())
+}
+
+fn order(host: &Host) -> Result<()> {
+    host.check(&["sh", "-c", REINSTALL]).map(drop)
+}
+
+/// Waits until no node has the turn.
+fn is_free(host: &Host) -> Result<()> {
+    let free = format!(". /etc/profile.d/etcdctl.sh; test -z \"$(etcdctl {TURN})\"");
+    host.wait_for(&free, START_TIMEOUT)
+}
+
+/// The machine of etcd-1 stays off. etcd-2 does not start, not even after an operator has released
+/// the turn.
+fn turn_of_an_absent_node(bed: &mut Machines) -> Result<()> {
+    order(&bed.hosts[0])?;
+    ensure!(wait_restarted(bed)? == 0, "another node restarts");
+    ensure!(installs(&script(&bed.hosts[0])?), "it is not installed");
+    waits(&bed.hosts[1], "[update-turn]")?;
+    let early = bed.hosts[1].run(&["firstboot", "update", "--break-turn", "etcd-3"])?;
+    ensure!(
+        early.code() == 3 && early.stderr.contains("etcd-1 has the turn, not etcd-3"),
+        "{early:?}"
+    );
+    bed.hosts[1].check(&["firstboot", "update", "--break-turn", "etcd-1"])?;
+    ensure!(
+        etcdctl(&bed.hosts[1], TURN)?.trim().is_empty(),
+        "the turn is kept"
+    );
+    waits(&bed.hosts[1], "[update-not-healthy]")?;
+    // The first attempt sent the installer. This is the second attempt.
+    ensure!(bed.boot_from_network(0)?, "etcd-1 was not installed");
+    wait_healthy(&bed.hosts[0], 3, START_TIMEOUT)?;
+    is_free(&bed.hosts[0])
+}
+
+/// Checks that a node waits for this reason, does not stop etcd, and gives up at its deadline.
+fn waits(host: &Host, id: &str) -> Result<()> {
+    let ran = host.run(&["firstboot", "update", "--reinstall", "--deadline", "8"])?;
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    println!("{said}");
+    ensure!(
+        ran.code() == 4 && said.contains(id),
+        "no {id} with the exit code 4, but {}:\n{said}",
+        ran.code()
+    );
+    ensure!(
+        !said.contains("stopping etcd"),
+        "{} stops etcd:\n{said}",
+        host.name()
+    );
+    Ok(())
+}
+
+/// etcd-3 loses power between its request and its reboot.
+fn power_cut_after_the_request(bed: &mut Machines, server: &Server) -> Result<()> {
+    order(&bed.hosts[2])?;
+    server.wait_for_output("etcd-3: asks to be installed again")?;
+    bed.hosts[2].cut_power()?;
+    ensure!(bed.boot_from_network(2)?, "etcd-3 was not installed");
+    wait_healthy(&bed.hosts[2], 3, START_TIMEOUT)?;
+    is_free(&bed.hosts[2])
+}
