@@ -75,10 +75,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         );
     }
     if !cluster.record.is_complete() {
+        let folder = cluster.record.folder().display();
+        let wrong = format!("{folder} is not the record that the cluster's first build created");
+        // Without that record, every node looks like a new node.
+        ensure!(
+            !(options.all && options.install),
+            "{wrong}, so it does not show which machines are members of a running cluster. Name \
+             the server's folder with --state, or name each machine whose disk may be erased"
+        );
         console::note(format!(
-            "warning: {} is not the record that the cluster's first build created: check that \
-             --state names the server's folder",
-            cluster.record.folder().display()
+            "warning: {wrong}: check that --state names the server's folder"
         ));
     }
     let _lock = cluster.record.lock()?;

@@ -22,7 +22,7 @@ use crate::manifest::{self, FileDigest, ManifestInputs};
 use crate::nodes::Node;
 use crate::output::{self, Output, Replaceable};
 use crate::overlay::{self, Content, PackedOverlay};
-use crate::pki::{self, Authority, Lifetimes, Pki};
+use crate::pki::{self, Authority, Lifetimes, Opener, Pki};
 use crate::release::{self, Binaries, Progress, ReleaseRequest};
 use crate::render::OverlayDigests;
 use crate::serve::record::Record;
@@ -102,7 +102,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (firstboot, firstboot_input) = firstboot(options)?;
     let (release, binaries) = fetch(options, &recipe, cache, &*progress)?;
 
-    let mut pki = open_pki(&options.recipe, &recipe, pki_folder)?;
+    let mut pki = open_pki(Opener::Build, &options.recipe, &recipe, pki_folder)?;
     let mut documents = issue_documents(&recipe, &mut pki, pki_folder, &*progress)?;
 
     let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;
@@ -343,10 +343,16 @@ fn fetch(
 }
 
 /// Opens the PKI folder of a recipe.
-pub(crate) fn open_pki(recipe_path: &Path, recipe: &Recipe, folder: &Path) -> Result<Pki> {
+pub(crate) fn open_pki(
+    opener: Opener,
+    recipe_path: &Path,
+    recipe: &Recipe,
+    folder: &Path,
+) -> Result<Pki> {
     let authority = Authority::of(&recipe.tls, recipe_path.parent().unwrap_or(Path::new(".")));
     let (cluster, lifetimes) = (pki::Cluster::from(recipe), Lifetimes::from(&recipe.tls));
-    Ok(pki::open(
+    Ok(pki::open_for(
+        opener,
         folder,
         &cluster,
         &authority,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::nodes::{self, Node};
-use crate::pki::{self, Event, FirstKeyPolicy, PublicKeys, REQUEST_LIMIT};
+use crate::pki::{self, Event, FirstKeyPolicy, Opener, PublicKeys, REQUEST_LIMIT};
 use crate::recipe_file::RecipeFile;
 use crate::{build, console, text_file};
 
@@ -116,7 +116,9 @@ impl CertificateAuthority {
         let recipe = self.recipe.current(built, report);
         let node = recipe.nodes.iter().find(|node| node.name == *name);
         let node = node.with_context(|| format!("{name} is not a node of the recipe"))?;
-        let mut pki = build::open_pki(self.recipe.path(), &recipe, &self.pki)?;
+        let mut pki = build::open_pki(Opener::Signer, self.recipe.path(), &recipe, &self.pki)?;
+        // A build may have ended since the recipe was read.
+        pki.check_built(name, node.address)?;
         let has_new_keys = pki.enrol(name, keys, self.first)?;
         let Node::Enrolled(mut document) = nodes::issue(&recipe, &mut pki, node)? else {
             bail!("a bug: {name} is enrolled but has no certificates");

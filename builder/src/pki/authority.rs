@@ -69,6 +69,37 @@ impl Signer {
     }
 }
 
+impl Signer {
+    /// Returns the issuer that is being replaced, if it is still trusted and the folder has kept
+    /// its key.
+    pub(super) fn previous_issuer(
+        &self,
+        dir: &Path,
+    ) -> Result<Option<(Certificate, Issuer<'static, KeyPair>)>, PkiError> {
+        let Some((current, _)) = &self.issuer else {
+            return Ok(None);
+        };
+        let mut previous = self.trusted.clone();
+        previous.retain(|certificate| certificate.public_key != current.public_key);
+        if previous.is_empty() {
+            return Ok(None);
+        }
+        for path in store::list(dir)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if !name.starts_with("ca.key.old-") {
+                continue;
+            }
+            let public = read_key(&path).map(|pair| pair.subject_public_key_info());
+            let is_of =
+                |certificate: &Certificate| public.as_ref().ok() == Some(&certificate.public_key);
+            if previous.iter().any(is_of) {
+                return issuer(&path, &dir.join("ca.crt"), &previous).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
 impl Authority {
     /// Returns the authority that the recipe names. `folder` is the recipe's folder.
     pub(crate) fn of(tls: &Tls, folder: &Path) -> Self {

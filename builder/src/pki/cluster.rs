@@ -72,6 +72,16 @@ impl Cluster {
     }
 }
 
+/// The program that opens a PKI folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opener {
+    /// A build, which records the nodes and addresses of its recipe.
+    Build,
+    /// A program that answers a request. Its recipe may be older than the last build, for example
+    /// if it waited until that build had ended, so it records nothing.
+    Signer,
+}
+
 /// Refuses a folder of another cluster. Returns the record if it must be written.
 pub(super) fn check(
     dir: &Path,

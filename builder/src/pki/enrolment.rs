@@ -2,6 +2,7 @@
 //! node's certificates are signed become the node's recorded keys. Other keys for the node are
 //! refused until an operator approves them.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use rcgen::SubjectPublicKeyInfo;
@@ -11,7 +12,7 @@ use recipes::node::{DocumentCertificate, NodeTls};
 use super::approval::{APPROVED, ASKED, FirstKeyPolicy, approved, remove};
 use super::public_keys::{ENROLLED, read};
 use super::validate::{ExpectedKey, Mismatch, Role, Subject};
-use super::{Event, NODES, Pki, PkiError, PublicKeys, files, store};
+use super::{Event, NODES, Pki, PkiError, PublicKeys, cluster, files, store};
 
 /// A node's certificates and, while an authority is being replaced, the certificates that the
 /// previous authority signed.
@@ -21,6 +22,18 @@ pub(crate) type Certificates = (
 );
 
 impl Pki {
+    /// Refuses a node whose name or address in the recipe is not that of the last build.
+    pub(crate) fn check_built(&self, name: &Label, address: Ipv4Addr) -> Result<(), PkiError> {
+        match cluster::recorded(&self.dir)? {
+            Some(built) if built.nodes.get(name) != Some(&address) => Err(PkiError::NotBuilt {
+                folder: self.dir.clone(),
+                name: name.clone(),
+                address,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Records the keys of a request as the node's keys. Returns whether the node had other keys or
     /// no keys before.
     ///

@@ -1,6 +1,7 @@
 //! Errors about a PKI folder. Every error names the file, the fault, and the remedy.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use recipes::{Label, Sha256};
@@ -48,6 +49,18 @@ pub(crate) enum PkiError {
         path: PathBuf,
         /// The seconds for which this build waited.
         waited: u64,
+    },
+    /// The recipe of a program that answers requests is not the recipe of the last build.
+    #[error(
+        "the last build did not assign {name} the address {address}: build, and ask again [not-built]"
+    )]
+    NotBuilt {
+        /// The folder of the PKI.
+        folder: PathBuf,
+        /// The node for which certificates are requested.
+        name: Label,
+        /// The node's address in the recipe.
+        address: Ipv4Addr,
     },
     /// A request contains keys that an operator must first approve.
     #[error("{name} {has}, but this request is for the key {asked}. {hint} [key-not-approved]",
@@ -102,7 +115,7 @@ impl PkiError {
             | Self::Unfit { path, .. }
             | Self::Busy { path, .. }
             | Self::Make { path, .. } => path,
-            Self::KeyNotApproved { folder, .. } => folder,
+            Self::KeyNotApproved { folder, .. } | Self::NotBuilt { folder, .. } => folder,
             Self::KeyOfAnotherNode { .. } => Path::new("nodes"),
         }
     }

@@ -55,7 +55,7 @@ pub(crate) use approval::{FirstKeyPolicy, approve, asked};
 pub(crate) use authority::Authority;
 pub(crate) use certificate::is_for_servers;
 pub(crate) use client::{ClientFiles, issue_client, newest_client};
-pub(crate) use cluster::{Cluster, assign, is_of};
+pub(crate) use cluster::{Cluster, Opener, assign, is_of};
 pub(crate) use error::{PkiError, approval_hint};
 pub(crate) use event::Event;
 pub(crate) use lifetimes::Lifetimes;
@@ -96,8 +96,21 @@ fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
     )
 }
 
+/// Opens the PKI folder of a cluster for a build.
+#[cfg(test)]
+fn open(
+    dir: &Path,
+    cluster: &Cluster,
+    authority: &Authority,
+    lifetimes: Lifetimes,
+    now: OffsetDateTime,
+) -> Result<Pki, PkiError> {
+    open_for(Opener::Build, dir, cluster, authority, lifetimes, now)
+}
+
 /// Opens the PKI folder of a cluster: creates missing files, and checks existing files.
-pub(crate) fn open(
+pub(crate) fn open_for(
+    opener: Opener,
     dir: &Path,
     cluster: &Cluster,
     authority: &Authority,
@@ -114,7 +127,7 @@ pub(crate) fn open(
     let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
     let record = cluster::check(dir, cluster, plan.is_ready_made())?;
     let signing = signing::read(dir)?;
-    if let Some(record) = record {
+    if let Some(record) = record.filter(|_| opener == Opener::Build) {
         cluster::record(dir, &record)?;
     }
     let signer = plan.execute(dir, lifetimes, now, &mut events)?;

@@ -4,10 +4,12 @@
 
 use std::path::Path;
 
+use rcgen::{Issuer, KeyPair as IssuerKey, SubjectPublicKeyInfo};
 use recipes::node::{DocumentCertificate, KeyPair, NodeTls};
 
+use super::certificate::Certificate;
 use super::validate::{self, ExpectedKey, Mismatch, Requirements, Role, Subject};
-use super::{Event, Pki, PkiError, PublicKeys, files, store};
+use super::{Event, Pki, PkiError, PublicKeys, files, issue, store};
 
 /// The name of the folder, inside the node's folder, with the certificates from the previous
 /// authority.
@@ -34,8 +36,48 @@ impl Pki {
     }
 
     /// Returns the certificates from the previous authority for a node that generated its keys
-    /// itself.
+    /// itself. If the node has other keys than before, the previous authority signs them. Otherwise
+    /// a node that is reinstalled during the rotation could not connect to the members that do not
+    /// trust the new authority yet, and these members do not restart while a member is missing.
     pub(super) fn previous_ca_certificates(
+        &mut self,
+        node: &Path,
+        subject: &Subject<'_>,
+        keys: &PublicKeys,
+    ) -> Result<Option<NodeTls<DocumentCertificate>>, PkiError> {
+        let found = self.found_certificates(node, subject, keys)?;
+        match self.signer.previous_issuer(&self.dir)? {
+            Some(issuer) if found.is_none() => {
+                self.sign_by_previous(&issuer, &node.join(PREVIOUS_FOLDER), subject, keys)?;
+                self.found_certificates(node, subject, keys)
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// Issues all three certificates from the previous authority.
+    fn sign_by_previous(
+        &self,
+        issuer: &(Certificate, Issuer<'static, IssuerKey>),
+        folder: &Path,
+        subject: &Subject<'_>,
+        keys: &PublicKeys,
+    ) -> Result<(), PkiError> {
+        store::folder(folder)?;
+        for role in Role::ALL {
+            let path = files(folder, role).0;
+            let key =
+                SubjectPublicKeyInfo::from_der(keys.of(role)).map_err(PkiError::make(&path))?;
+            let life = self.lifetimes.certificate;
+            let made = issue::issue(issuer, role, subject, &key, life, (None, self.now));
+            let made = made.map_err(PkiError::make(&path))?;
+            store::overwrite(&path, made.as_bytes(), store::PUBLIC)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the certificates from the previous authority in the folder.
+    fn found_certificates(
         &mut self,
         node: &Path,
         subject: &Subject<'_>,

@@ -110,6 +110,13 @@ fn refusal(error: anyhow::Error) -> anyhow::Error {
             RefusalId::KeyOfAnotherNode,
             format!("this is a key of {owner}: was the disk copied?"),
         ),
+        Some(PkiError::NotBuilt { name, .. }) => Refusal::unavailable(
+            RefusalId::NotBuilt,
+            format!(
+                "the recipe of this server gives {name} another address than the last build. Ask \
+                 again"
+            ),
+        ),
         Some(PkiError::Busy { .. }) => Refusal::unavailable(
             RefusalId::PkiBusy,
             "another program is using the PKI folder. Ask again",

@@ -16,6 +16,7 @@ use super::refusal::{Refusal, RefusalId};
 use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
 use super::tree::InstallTree;
+use crate::image_release;
 
 /// Answers a boot loader that requests its first script, which is the same for all machines.
 pub(super) fn first_script(state: &ServerState, request: &ClientRequest, loader: Loader) -> Reply {
@@ -150,6 +151,7 @@ fn decide(
     let again = format!("Run `builder allow {name} --install` on the server to reinstall it");
     match next {
         NextBoot::Install(attempt) => {
+            check_image(state, name, &installation)?;
             let token = token()?;
             installation.send(token.clone(), now());
             // Record the attempt first, because the disk of a machine must not be erased without a
@@ -187,6 +189,22 @@ fn decide(
         NextBoot::Held => Err(attempts_exhausted(name, &installation, &again).into()),
         NextBoot::Unknown => Err(without_record(name).into()),
     }
+}
+
+/// Refuses to install another image than the one that the node asked for.
+fn check_image(state: &ServerState, name: &Label, installation: &Installation) -> Result<()> {
+    let Some(asked) = installation.image else {
+        return Ok(());
+    };
+    let release = image_release::read(&state.out)?;
+    if release.is_some_and(|release| release.image == asked) {
+        return Ok(());
+    }
+    let why = format!(
+        "{name} boots from its disk: it asked for the image {asked}, but the output contains \
+         another image. Run `builder allow {name} --install` on the server to install that image"
+    );
+    Err(Refusal::forbidden(RefusalId::ReinstallImage, why).into())
 }
 
 /// Returns the URL of the installation tree.

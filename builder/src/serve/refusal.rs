@@ -46,6 +46,7 @@ pub(super) enum RefusalId {
     KeyOfAnotherNode,
     KeyNotApproved,
     PkiBusy,
+    NotBuilt,
 
     // Reasons about the board.
     BoardClosed,

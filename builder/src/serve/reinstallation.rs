@@ -23,7 +23,7 @@ use crate::image_release;
 
 /// Answers the request of a node.
 pub(super) fn reply(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
-    match answer(state, request) {
+    match decide(state, request) {
         Ok(answer) => Ok(text_reply(StatusCode::OK, serde_json::to_string(&answer)?)),
         Err(error) => {
             let refusal = error.downcast::<Refusal>()?;
@@ -33,7 +33,7 @@ pub(super) fn reply(state: &ServerState, request: &ClientRequest) -> Result<Repl
     }
 }
 
-fn answer(state: &ServerState, request: &ClientRequest) -> Result<ReinstallAnswer> {
+fn decide(state: &ServerState, request: &ClientRequest) -> Result<ReinstallAnswer> {
     let cluster = state.cluster()?;
     let origin = request.origin(&state.log)?;
     let node = identify(&cluster.nodes, &request.machine(), origin)?;
@@ -53,21 +53,25 @@ fn answer(state: &ServerState, request: &ClientRequest) -> Result<ReinstallAnswe
     check_proof(request, &cluster, node)?;
     if wanted == ReinstallRequest::Withdraw {
         withdraw(state, request, record, node).map_err(unrecorded)?;
-    } else {
-        check_permitted(state, request, node)?;
+        return Ok(answer(state));
     }
+    let image = check_permitted(state, request, node)?;
     if wanted == ReinstallRequest::Install {
         let name = &node.name;
         let recorded = record.installation(name).map_err(unrecorded)?;
-        let asked = Installation::asked_by_node(recorded, now());
+        let asked = Installation::asked_by_node(recorded, image, now());
         record.put_installation(name, &asked).map_err(unrecorded)?;
         let what = "asks to be installed again: will be installed at its next network boot, which \
                     erases its disk except etcd's volume";
         state.log_event(request, Some(name), what);
     }
-    Ok(ReinstallAnswer {
+    Ok(answer(state))
+}
+
+fn answer(state: &ServerState) -> ReinstallAnswer {
+    ReinstallAnswer {
         switches_machine: state.power.is_some(),
-    })
+    }
 }
 
 /// Refuses a machine that does not name the digest of a document of the node.
@@ -93,12 +97,12 @@ fn check_proof(
 }
 
 /// Refuses an installation that the operator has not permitted, or that this server cannot carry
-/// out.
+/// out. Returns the image that the node asks for.
 fn check_permitted(
     state: &ServerState,
     request: &ClientRequest,
     node: &NodeIdentity,
-) -> Result<()> {
+) -> Result<Sha256> {
     let name = &node.name;
     if !state.reinstall {
         let why = format!(
@@ -119,7 +123,7 @@ fn check_permitted(
         );
         return Err(Refusal::forbidden(RefusalId::ReinstallImage, why).into());
     }
-    Ok(())
+    Ok(release.image)
 }
 
 /// Restores the record from before the node asked. The withdrawal needs no permission, because it

@@ -81,6 +81,11 @@ impl LocalState {
             })
     }
 
+    /// Returns whether the node has not probed one of the excluded members yet.
+    fn lacks_excluded(&self, views: &PeerObservations) -> bool {
+        self.without.iter().any(|name| !views.contains_key(name))
+    }
+
     /// Returns the other members that take part.
     pub(crate) fn others(&self) -> impl Iterator<Item = &Label> {
         self.initial.iter().filter(|name| **name != self.name)
@@ -151,6 +156,9 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
         {
             Action::Wait
         }
+        // The operator excludes a member that does not run, so the node first finds out whether an
+        // excluded member answers. If etcd runs on that member, its cluster exists.
+        _ if local.lacks_excluded(views) => Action::Wait,
         _ if all_fresh && !local.only_joins => Action::AcceptProposal(nonces, mode),
         _ => Action::Wait,
     }
@@ -186,8 +194,8 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     if let (BootstrapMode::Restore { .. }, [proposal]) = (local.mode, own.as_slice()) {
         return Some(Action::StartEtcd(proposal.id));
     }
-    // Wait until this node has also observed every excluded member.
-    if local.without.iter().any(|name| !views.contains_key(name)) {
+    // This decision also requires an observation of every excluded member.
+    if local.lacks_excluded(views) {
         return Some(Action::Wait);
     }
     let has_accepted = !local.proposals.is_empty();

@@ -19,7 +19,7 @@ use crate::node::identify;
 use crate::output::{say, show_json};
 use crate::reason::{Reason, ReasonId};
 use crate::runtime::block_on;
-use crate::{files, operator, paths, start_permit};
+use crate::{files, operator, paths, start_permit, update};
 use plan::{LeaveStep, Observed, plan};
 
 /// The pause between two attempts.
@@ -71,6 +71,8 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     let answer = if options.dry_run {
         plan_only(&identity)?
     } else {
+        // The updater would wait for a healthy member indefinitely, and keep the turn.
+        let _updates = update::prevent()?;
         operator::with_journal(|journal| {
             if let MembershipIntent::Left(member) = NodeState::of(journal).intent {
                 enforce_left(journal)?;

@@ -48,10 +48,28 @@ mod update_turn;
 mod window;
 mod worker;
 
+use crate::exit::not_ready;
+use crate::lock::Lock;
+use crate::reason::ReasonId;
+
 /// Returns whether an update of this node is in progress, during which its files may belong to two
 /// images.
 pub(crate) fn in_progress() -> anyhow::Result<bool> {
     Ok(state::UpdateState::read()?.is_some())
+}
+
+/// Prevents updates of this node until the returned lock is dropped.
+///
+/// # Errors
+/// Returns a "not ready" error if an update of this node is in progress.
+pub(crate) fn prevent() -> anyhow::Result<Lock> {
+    let lock = Lock::take_updates()?;
+    if in_progress()? {
+        return Err(not_ready(ReasonId::UpdateBusy.because(
+            "an update of this node is in progress: `systemctl start firstboot-update` continues it",
+        )));
+    }
+    Ok(lock)
 }
 
 pub(crate) use command::{Options, run};

@@ -251,6 +251,20 @@ impl Updated {
     pub(super) fn write(&self) -> Result<()> {
         write(paths::UPDATED, self)
     }
+
+    /// Returns the record after the image with this serial has been rolled back, or `None` if no
+    /// update installed the previous image. A record of another image already shows the rollback,
+    /// for example after an interruption, and stays the same.
+    pub(super) fn after_rollback(self, serial: u64) -> Option<Self> {
+        if self.serial != serial {
+            return Some(self);
+        }
+        Some(Self {
+            serial: self.serial_before?,
+            serial_before: None,
+            replacement: None,
+        })
+    }
 }
 
 impl OrderOutcome {
@@ -284,6 +298,20 @@ pub(super) fn boot() -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repeated_rollback_keeps_the_serial_of_the_previous_image() {
+        let updated = |serial_before| Updated {
+            serial: 7,
+            serial_before,
+            replacement: Some(FileChanges::default()),
+        };
+        let once = updated(Some(6)).after_rollback(7);
+        assert_eq!(once.as_ref().map(|updated| updated.serial), Some(6));
+        let again = once.clone().and_then(|updated| updated.after_rollback(7));
+        assert_eq!(again, once);
+        assert_eq!(updated(None).after_rollback(7), None);
+    }
 
     /// An updater of an earlier version may have written the state.
     #[test]

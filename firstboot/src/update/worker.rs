@@ -288,13 +288,9 @@ fn recovered(state: &UpdateState) -> Result<bool> {
         at: now(),
     });
     if rollback {
-        match Updated::read()?.and_then(|updated| updated.serial_before) {
-            Some(serial) => Updated {
-                serial,
-                serial_before: None,
-                replacement: None,
-            }
-            .write()?,
+        let serial = state.order.serial;
+        match Updated::read()?.and_then(|updated| updated.after_rollback(serial)) {
+            Some(updated) => updated.write()?,
             None => files::remove(paths::UPDATED)?,
         }
     }

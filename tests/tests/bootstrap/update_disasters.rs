@@ -34,6 +34,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             fail_late,
         ),
         long(
+            "an_interrupted_rollback_leaves_units_and_files_of_one_image",
+            REQUIREMENTS,
+            interrupted_rollback,
+        ),
+        long(
             "five_nodes_that_are_ordered_at_the_same_time_take_turns",
             REQUIREMENTS,
             five,
@@ -119,6 +124,9 @@ fn overtaken(bed: &Bed) -> Result<()> {
     publish(bed, 3)?;
     order(&bed.hosts[1])?;
     wait_phase(&bed.hosts[1], "proving")?;
+    // If the node left now, its updater would never release the turn.
+    let leaves = bed.hosts[1].sh("firstboot leave")?;
+    ends(&leaves, 4, &["[update-busy]"])?;
     publish(bed, 4)?;
     order(&bed.hosts[2])?;
     wait_phase(&bed.hosts[2], "waiting")?;
@@ -286,6 +294,47 @@ fn fail_late() -> Result<()> {
         ends(&update(next, "")?, 3, &["[update-failed-before]"]).context(what)?;
     }
     no_write_is_lost(writers, &client, &addresses)
+}
+
+/// A unit that runs until the test lets it stop.
+const UNIT: &str = "[Service]
+ExecStart=/bin/sleep infinity
+ExecStop=/bin/sh -c 'touch /run/own-stops; until test -e /run/own-may-stop; do sleep 0.1; done'
+
+[Install]
+WantedBy=multi-user.target
+";
+
+/// The updater is killed while it stops a unit that the previous image does not have, and an
+/// operator halts all updates. The node must not keep the newer image without its unit.
+fn interrupted_rollback() -> Result<()> {
+    let bed = bed()?;
+    let host = &bed.hosts[0];
+    let image = Repack::of(&bed.provisioning.out())?;
+    fs::write(image.path("etc/systemd/system/own.service"), UNIT)?;
+    image.pack(2, &bed.provisioning.signing_key()?)?;
+    ends(&update(host, "")?, 0, &[])?;
+    host.check(&["systemctl", "start", "own.service"])?;
+
+    host.sh("nohup firstboot update --rollback --deadline 20 > /dev/null 2>&1 &")?
+        .ok()?;
+    host.wait_for("test -e /run/own-stops", CONVERGENCE_TIMEOUT)?;
+    ends(&update(&bed.hosts[2], "--halt 'a freeze'")?, 0, &[])?;
+    let kill = "systemctl kill --kill-who=main --signal=KILL firstboot-update.service";
+    host.check(&["sh", "-c", &format!("{kill}; touch /run/own-may-stop")])?;
+    host.wait_for(&format!("! test -e {STATE}"), CONVERGENCE_TIMEOUT)?;
+
+    let has_unit = host.path("etc/systemd/system/own.service").exists();
+    let is_active = host.run(&["systemctl", "is-active", "own.service"])?;
+    ensure!(
+        has_unit == is_active.success(),
+        "the file exists: {has_unit}, but the unit is {}: {}",
+        is_active.stdout.trim(),
+        host.read(OUTCOME)?
+    );
+    ends(&update(&bed.hosts[2], "--resume")?, 0, &[])?;
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+    is_at_rest(host)
 }
 
 /// All nodes get their orders at the same time.

@@ -219,3 +219,26 @@ fn ready_made_certificates_identify_the_cluster_by_their_names() {
     assert!(error.contains("DNS:etcd-1.cluster.local"), "{error}");
     assert!(!folder.file("cluster.json").exists());
 }
+
+/// A server reads its recipe, and then waits until a build of a newer recipe has ended.
+#[test]
+fn an_answer_to_a_request_does_not_record_an_older_recipe() {
+    let folder = Folder::new();
+    let older = cluster();
+    let newer = other(|cluster| {
+        let added = [10, 101, 15, 104].into();
+        cluster.nodes.insert("etcd-4".parse().unwrap(), added);
+    });
+    open_for(&folder, &newer).unwrap();
+    let (path, own) = (folder.path(), Authority::Own);
+    let answer = |cluster: &Cluster| {
+        super::open_for(Opener::Signer, &path, cluster, &own, LIFETIMES, now()).unwrap()
+    };
+    let pki = answer(&older);
+    assert!(is_of(&path, &newer), "the older recipe is recorded");
+    let name = "etcd-1".parse().unwrap();
+    pki.check_built(&name, [10, 101, 15, 101].into()).unwrap();
+    let moved = pki.check_built(&name, [10, 101, 15, 111].into());
+    let error = moved.unwrap_err().to_string();
+    assert!(error.ends_with("[not-built]"), "{error}");
+}

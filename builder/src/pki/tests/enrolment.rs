@@ -197,11 +197,20 @@ fn during_a_rotation_a_node_has_certificates_from_both_authorities() {
     assert_eq!(before.pairs(), old.pairs());
     assert_ne!(new.server, old.server);
     assert_eq!(before.ca, new.ca);
-    // New keys have no certificates from the previous authority.
+    // The previous authority also signs the new keys of a node that is reinstalled now.
     let other = request();
     approve_key(&folder, &other).unwrap();
     folder.enrol("etcd-1", &other).unwrap();
-    assert_eq!(folder.certificates().unwrap().1, None);
+    let (new, before) = folder.certificates().unwrap();
+    let before = before.unwrap();
+    let leaf = |cert: &str| Certificate::all(cert).unwrap().remove(0);
+    for (pair, previous) in new.pairs().into_iter().zip(before.pairs()) {
+        let (pair, previous) = (leaf(&pair.cert), leaf(&previous.cert));
+        assert_eq!(previous.public_key, pair.public_key);
+        assert_eq!(previous.issuer, leaf(&old.server.cert).issuer);
+        assert_ne!(previous.issuer, pair.issuer);
+    }
+    assert_eq!(folder.certificates().unwrap().1, Some(before));
     retire(&folder.path(), now()).unwrap();
     assert_eq!(folder.certificates().unwrap().1, None);
 }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use recipes::Stage;
+use recipes::{Sha256, Stage};
 use serde::{Deserialize, Serialize};
 
 use super::time;
@@ -39,6 +39,10 @@ pub(crate) struct Installation {
     /// request, the server restores this record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<Box<Self>>,
+    /// The image that the node asked for. The server installs no other image at the node's request,
+    /// because another image may erase the data that the node expects to keep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<Sha256>,
 }
 
 /// An event of an installation.
@@ -96,14 +100,15 @@ impl Installation {
         Self::default()
     }
 
-    /// Returns the record of an installation that the node itself asked for. `recorded` is the
-    /// present record of the node, which runs an installed system.
-    pub(crate) fn asked_by_node(recorded: Option<Self>, now: SystemTime) -> Self {
+    /// Returns the record of an installation of this image that the node itself asked for.
+    /// `recorded` is the present record of the node, which runs an installed system.
+    pub(crate) fn asked_by_node(recorded: Option<Self>, image: Sha256, now: SystemTime) -> Self {
         let recorded = recorded.unwrap_or_default();
         let mut before = recorded.withdrawn().unwrap_or(recorded);
         before.document(now);
         Self {
             before: Some(Box::new(before)),
+            image: Some(image),
             ..Self::default()
         }
     }
@@ -217,6 +222,7 @@ mod tests {
     use super::*;
 
     const RETRIES: u32 = 3;
+    const IMAGE: Sha256 = Sha256::new([7; 32]);
 
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
@@ -333,11 +339,11 @@ mod tests {
         let mut installed = Installation::allowed();
         installed.send("t".to_owned(), at(0));
         installed.report("t", Stage::Healthy, None, at(1)).unwrap();
-        let asked = Installation::asked_by_node(Some(installed.clone()), at(2));
+        let asked = Installation::asked_by_node(Some(installed.clone()), IMAGE, at(2));
         assert_eq!(asked.next(RETRIES), NextBoot::Install(1));
         assert_eq!(asked.withdrawn(), Some(installed.clone()));
         // The node repeats its request, because the answer may get lost.
-        let mut again = Installation::asked_by_node(Some(asked), at(3));
+        let mut again = Installation::asked_by_node(Some(asked), IMAGE, at(3));
         assert_eq!(again.withdrawn(), Some(installed.clone()));
         // The installer stopped without a change, and the old system was started.
         again.send("u".to_owned(), at(4));
@@ -346,7 +352,7 @@ mod tests {
         assert_eq!(again.withdrawn(), None, "the installation is complete");
 
         // A node that this server has not installed.
-        let asked = Installation::asked_by_node(None, at(2));
+        let asked = Installation::asked_by_node(None, IMAGE, at(2));
         assert_eq!(asked.next(RETRIES), NextBoot::Install(1));
         let restored = asked.withdrawn().unwrap();
         assert_eq!(restored.next(RETRIES), NextBoot::Disk(at(2)));
@@ -355,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_back_unchanged() {
-        let mut record = Installation::asked_by_node(None, at(0));
+        let mut record = Installation::asked_by_node(None, IMAGE, at(0));
         record.send("t".to_owned(), at(0));
         record
             .report("t", Stage::Failed, Some("why".to_owned()), at(1))

@@ -361,3 +361,29 @@ fn a_single_member_rolls_back_to_members_that_already_run() {
         Action::StartEtcd(local.proposals[0].id)
     );
 }
+
+#[test]
+fn a_node_bootstraps_only_after_it_has_probed_the_excluded_members() {
+    let local = memories().remove(1);
+    assert_eq!(local.without, BTreeSet::from([label("c")]));
+    let state = PeerState::Firstboot {
+        nonce: Nonce::of(1),
+        phase: Phase::Empty,
+        without: local.without.clone(),
+        mode: BootstrapMode::New,
+    };
+    let b = PeerObservation {
+        state: Some(state),
+        fresh: true,
+    };
+    let mut views = PeerObservations::from([(label("b"), b)]);
+    assert_eq!(decide(&local, &views), Action::Wait);
+    views.insert(label("c"), PeerObservation::default());
+    assert!(matches!(decide(&local, &views), Action::AcceptProposal(..)));
+    let runs = PeerObservation {
+        state: Some(PeerState::Etcd { cluster_id: 1 }),
+        fresh: true,
+    };
+    views.insert(label("c"), runs);
+    assert_eq!(decide(&local, &views), Action::JoinRunningCluster);
+}

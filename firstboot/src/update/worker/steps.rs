@@ -68,9 +68,11 @@ pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
     ));
     stop()?;
     let _lock = Lock::take()?;
-    apply::stop_removed_units(&state.replacement.files, &mut say);
+    // Write the phase before the first change to a unit, because an interruption must never leave
+    // the units of one image with the files of the other image.
     state.replacement_boot = boot()?;
     state.enter(Phase::Replacing)?;
+    apply::stop_removed_units(&state.replacement.files, &mut say);
     replacer.replace(&state.replacement, Path::new(paths::UPDATE_NEW))?;
     apply::apply_effects(
         &state.replacement.files,
@@ -97,9 +99,9 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
     ));
     stop()?;
     let _lock = Lock::take()?;
+    state.enter(Phase::Reverting)?;
     let reversed = apply::reversed(&state.replacement.files);
     apply::stop_removed_units(&reversed, &mut say);
-    state.enter(Phase::Reverting)?;
     let replacer = Replacer::of_node();
     replacer.revert(&state.replacement)?;
     apply::apply_effects(

@@ -82,6 +82,20 @@ fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
         !installs(&script(one)?),
         "permission for a document also allows an installation"
     );
+    let all = allowed(&["--all", "--install"])?;
+    ensure!(
+        all.code() == 1
+            && all
+                .stderr
+                .contains("name each machine whose disk may be erased"),
+        "without the record, all machines may be installed: {all:?}"
+    );
+    for machine in [one, two] {
+        ensure!(
+            !installs(&script(machine)?),
+            "a refused command allows an installation"
+        );
+    }
     allowed(&["etcd-2", "--install"])?.ok()?;
     ensure!(
         installs(&script(two)?),

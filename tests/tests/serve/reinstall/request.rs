@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use recipes::Envelope;
+use recipes::{Envelope, ReleaseDocument, Sha256};
 use tests::cluster::Provisioning;
 use tests::network::Link;
 use tests::repack;
@@ -94,12 +94,36 @@ pub(super) fn checked() -> Result<()> {
     }
     .gets("withdraw", 403, "[reinstall-proof]")?;
     ensure!(would_install(&one)?, "it is not installed");
+    only_the_image_that_it_asked_for(&ours, &one)?;
     good.gets("withdraw", 200, "")?;
     server.wait_for_output("etcd-1: runs its old system and is no longer installed again")?;
     ensure!(!would_install(&one)?, "it has withdrawn its request");
     good.gets("withdraw", 200, "")?;
     let said = server.output()?;
     ensure!(!said.contains(&own), "the proof is in the log");
+    Ok(())
+}
+
+/// A build between the request and the boot replaces the image. The new image may erase the data.
+fn only_the_image_that_it_asked_for(ours: &Provisioning, one: &Link) -> Result<()> {
+    let asked = repack::read(&ours.out())?;
+    let built = ReleaseDocument::new(
+        asked.cluster.clone(),
+        asked.serial + 1,
+        Sha256::of(b"another image"),
+        asked.overlay,
+        asked.etcd,
+        asked.base_parts.clone(),
+    );
+    let key = ours.signing_key()?;
+    repack::write(&ours.out(), &built, &key)?;
+    let script = expect(&one.namespace, &script_of(one), 200, "#!ipxe\n")?;
+    ensure!(
+        !installs(&script) && script.contains("builder allow etcd-1 --install"),
+        "another image is installed:\n{script}"
+    );
+    repack::write(&ours.out(), &asked, &key)?;
+    ensure!(would_install(one)?, "the image is not installed");
     Ok(())
 }
 
