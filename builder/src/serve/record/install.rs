@@ -103,14 +103,23 @@ impl Installation {
     /// Returns the record of an installation of this image that the node itself asked for.
     /// `recorded` is the present record of the node, which runs an installed system.
     pub(crate) fn asked_by_node(recorded: Option<Self>, image: Sha256, now: SystemTime) -> Self {
-        let recorded = recorded.unwrap_or_default();
-        let mut before = recorded.withdrawn().unwrap_or(recorded);
-        before.document(now);
+        let mut before = match recorded {
+            Some(recorded) => recorded.withdrawn().unwrap_or(recorded),
+            None => Self::installed_elsewhere(now),
+        };
+        before.renewed(now);
         Self {
             before: Some(Box::new(before)),
             image: Some(image),
             ..Self::default()
         }
+    }
+
+    /// Returns the record of a running node that this server has not installed.
+    fn installed_elsewhere(now: SystemTime) -> Self {
+        let mut record = Self::default();
+        record.document(now);
+        record
     }
 
     /// Returns the record to restore if the node withdraws its request. Returns `None` if the node
@@ -357,6 +366,12 @@ mod tests {
         let restored = asked.withdrawn().unwrap();
         assert_eq!(restored.next(RETRIES), NextBoot::Disk(at(2)));
         assert_eq!(Installation::allowed().withdrawn(), None);
+    }
+
+    #[test]
+    fn a_node_that_withdraws_its_request_does_not_withdraw_the_operators_permission() {
+        let asked = Installation::asked_by_node(Some(Installation::allowed()), IMAGE, at(1));
+        assert_eq!(asked.withdrawn(), Some(Installation::allowed()));
     }
 
     #[test]
