@@ -214,9 +214,9 @@ mod tests {
         #[test]
         fn an_entry_is_refused_or_stays_inside_the_release(
             entries in prop::collection::vec((
-                "(etcd-v3\\.5\\.33-linux-amd64)?(/|\\.\\.|\\.|etcd|etcdctl|a|\0|é){0,5}",
+                "(etcd-v3\\.5\\.33-linux-amd64)?(/|/\\.\\.|/\\.|/etcd|etcdctl|a|\0|é){0,3}",
                 prop::sample::select(&[b'0', b'1', b'2', b'3', b'5', b'6', b'g', b'x', 0][..]),
-                prop_oneof![Just(1 << 20), any::<u64>()],
+                prop_oneof![9 => Just(1 << 20), 1 => any::<u64>()],
                 0..0o10000_u32,
             ), 0..9),
         ) {

@@ -144,12 +144,12 @@ fn the_installer_states_its_network_cards() {
 proptest! {
     #[test]
     fn no_request_leads_out_of_the_server(
-        path in "(/|\\.|%2e|%2F|%5c|%0a|%00|%c0%ae|%|[a-z]|;|\\?|=|&|\\+){0,20}",
-        host in "[a-z0-9.:\\[\\]$ {}]{0,12}",
+        path in "(/|\\.|\\.\\.|%2e|%2F|[a-z]|\\?|=){0,8}(%5c|%0a|%00|%c0%ae|%|;|&|\\+)?",
+        host in "server:8080|[a-z0-9.:\\[\\]$ {}]{0,12}",
         names in prop::collection::vec(prop::sample::select(&[
             "Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "Authorization",
             "X-RHN-Provisioning-MAC-0", "X-System-Serial-Number", "Content-Length",
-        ][..]), 0..4),
+        ][..]), 0..2),
         value in "(bytes=|[0-9]{1,20}|-|,|\"|eth0 |52:54:00:00:00:01|[ -~]){0,6}",
         body in prop::collection::vec(any::<u8>(), 0..60),
     ) {
