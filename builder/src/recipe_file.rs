@@ -1,8 +1,5 @@
 //! The recipe of a long-running program, which rereads the recipe when the recipe's file changes.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,9 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use recipes::Recipe;
 
 use crate::check;
-
-/// The attributes that change when a file is written or replaced: its device, inode, size and time.
-type Fingerprint = (u64, u64, u64, i64, i64);
+use crate::text_file::{Fingerprint, fingerprint};
 
 /// A recipe whose nodes generate their keys themselves, with the recipe's file.
 #[derive(Debug)]
@@ -71,12 +66,6 @@ impl RecipeFile {
     }
 }
 
-fn fingerprint(path: &Path) -> io::Result<Fingerprint> {
-    let about = fs::metadata(path)?;
-    let time = (about.mtime(), about.mtime_nsec());
-    Ok((about.dev(), about.ino(), about.size(), time.0, time.1))
-}
-
 fn read(path: &Path) -> Result<Recipe> {
     let recipe = check::checked_recipe(path, false)?.recipe;
     ensure!(
@@ -89,6 +78,8 @@ fn read(path: &Path) -> Result<Recipe> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

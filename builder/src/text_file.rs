@@ -1,8 +1,8 @@
 //! Reads a file that the user named: a handwritten file, a certificate, or a key.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -47,6 +47,16 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK, reading waits for the writer of the FIFO.
     fcntl_setfl(&file, fcntl_getfl(&file)? - nonblock)?;
     Ok(file)
+}
+
+/// The attributes that change when a file is written or replaced: its device, inode, size and time.
+pub(crate) type Fingerprint = (u64, u64, u64, i64, i64);
+
+/// Returns the fingerprint of a file.
+pub(crate) fn fingerprint(path: &Path) -> io::Result<Fingerprint> {
+    let about = fs::metadata(path)?;
+    let time = (about.mtime(), about.mtime_nsec());
+    Ok((about.dev(), about.ino(), about.size(), time.0, time.1))
 }
 
 /// Reads a file of at most `limit` bytes.

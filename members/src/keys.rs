@@ -260,6 +260,8 @@ impl KeyState<UpdateTurn> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -286,5 +288,24 @@ mod tests {
         let text = r#"{"at":7,"differing":1,"files":["/etc/a"]}"#;
         assert_eq!(serde_json::to_string(&check).unwrap(), text);
         assert_eq!(serde_json::from_str::<ImageCheck>(text).unwrap(), check);
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_of_a_key_causes_a_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..60),
+            serial: u64,
+            since: u64,
+            differing: usize,
+            why in "\\PC{0,30}",
+        ) {
+            let _ = KeyState::<UpdateTurn>::parse(TURN, Some((&bytes, 1)));
+            let read = |value: serde_json::Value| value.to_string().into_bytes();
+            let turn = read(serde_json::json!({ "node": "a", "serial": serial, "since": since }));
+            let turn = KeyState::<UpdateTurn>::parse(TURN, Some((&turn, 1))).unwrap();
+            let check = read(serde_json::json!({ "at": since, "differing": differing, "files": [why] }));
+            let check = KeyState::<ImageCheck>::parse("k", Some((&check, 1))).unwrap();
+            let _ = (turn.value.unwrap().reason(), check.value.unwrap().fault());
+        }
     }
 }

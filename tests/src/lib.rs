@@ -39,4 +39,5 @@ pub mod s3;
 pub mod secrets;
 pub mod server;
 pub mod suite;
+pub mod tls;
 pub mod vm;

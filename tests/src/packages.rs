@@ -7,7 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{cache, process};
+use crate::overlay::Overlay;
+use crate::{base, cache, process, progress};
 
 /// Returns a folder with the files of a package, laid out as in the root.
 pub fn unpacked(package: &str) -> Result<PathBuf> {
@@ -39,4 +40,40 @@ pub fn unpacked(package: &str) -> Result<PathBuf> {
         }
         Ok(())
     })
+}
+
+/// Installs packages in a root. Services are not started.
+const INSTALL: &str = r#"
+set -eu
+root=$1; shift
+mount --make-rprivate /
+mount -t proc proc "$root/proc"
+printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
+chmod 755 "$root/usr/sbin/policy-rc.d"
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+chroot "$root" apt-get update -q
+chroot "$root" apt-get install -y -q --no-install-recommends "$@"
+chroot "$root" apt-get clean
+rm -rf "$root/usr/sbin/policy-rc.d" "$root"/var/lib/apt/lists/*
+umount "$root/proc"
+"#;
+
+/// Returns a layer for the hosts' base system (see [`crate::host::Host::use_layer`]), in which a
+/// package is installed with all packages that it needs. Nothing is installed on this machine.
+pub fn layer(package: &str) -> Result<PathBuf> {
+    let base = base::base()?;
+    let key = base.file_name().unwrap_or_default().to_string_lossy();
+    let entry = cache::entry(&format!("layers/{key}-{package}"), |folder| {
+        eprintln!("installing Debian's {package} in a copy of the hosts' base system");
+        let overlay = Overlay::new("layer", &base)?;
+        let mut install = Command::new("unshare");
+        install.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c"]);
+        install
+            .args([INSTALL, "install"])
+            .arg(overlay.root())
+            .arg(package);
+        progress::run(package, &mut install)?.ok()?;
+        overlay.into_layer(&folder.join("layer"))
+    })?;
+    Ok(entry.join("layer"))
 }

@@ -215,3 +215,39 @@ pub(super) fn chains(
         Err(error) => Err(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_certificate_causes_a_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            harm in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            // All cases share one certificate, because creating a certificate is slow.
+            static ISSUED: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
+                let names = vec!["etcd-1".to_owned(), "10.0.0.1".to_owned()];
+                let key = rcgen::KeyPair::generate().unwrap();
+                let params = rcgen::CertificateParams::new(names).unwrap();
+                params.self_signed(&key).unwrap().der().to_vec()
+            });
+            let mut altered = ISSUED.clone();
+            for (at, byte) in harm {
+                let at = at.index(altered.len());
+                altered[at] = byte;
+            }
+            for der in [&bytes, &altered] {
+                let pem = recipes::pem::encode("CERTIFICATE", der);
+                if let Ok(found) = Certificate::all(&pem) {
+                    let _ = (chains(&found, &found, found[0].not_before), utc(found[0].not_after));
+                }
+                let _ = Certificate::all(&String::from_utf8_lossy(der));
+                let _ = public_half(&recipes::pem::encode("PRIVATE KEY", der));
+            }
+        }
+    }
+}

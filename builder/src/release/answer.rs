@@ -95,6 +95,8 @@ fn seconds(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn step(have: u64, status: u16, range: Option<&str>) -> Step {
@@ -167,5 +169,25 @@ mod tests {
             ..MirrorResponse::default()
         };
         assert_eq!(decide(0, &answer, 100), Step::TooLarge(101));
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_leads_past_the_limit(
+            status in prop_oneof![Just(200), Just(206), Just(416), 100..1000_u16],
+            have in prop_oneof![Just(0), 1..200_u64],
+            length in prop::option::of(prop_oneof![0..2000_u64, any::<u64>()]),
+            range in prop::option::of("(bytes ?|[0-9*]{1,21}|-|/|\\PC){0,6}"),
+            retry_after in prop::option::of("[0-9]{0,21}|\\PC{0,9}"),
+        ) {
+            let status = StatusCode::from_u16(status).unwrap();
+            let answer = MirrorResponse { status, length, range, retry_after };
+            match decide(have, &answer, 100) {
+                Step::Append { total } => prop_assert!(have > 0 && total.is_none_or(|total| total <= 100)),
+                Step::StartOver { total } => prop_assert!(total.is_none_or(|total| total <= 100)),
+                Step::Complete => prop_assert!(have > 0),
+                _ => {}
+            }
+        }
     }
 }

@@ -203,3 +203,40 @@ fn kind(kind: EntryType) -> &'static str {
         _ => "an entry of unknown type",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_entry_is_refused_or_stays_inside_the_release(
+            entries in prop::collection::vec((
+                "(etcd-v3\\.5\\.33-linux-amd64)?(/|/\\.\\.|/\\.|/etcd|etcdctl|a|\0|é){0,3}",
+                prop::sample::select(&[b'0', b'1', b'2', b'3', b'5', b'6', b'g', b'x', 0][..]),
+                prop_oneof![9 => Just(1 << 20), 1 => any::<u64>()],
+                0..0o10000_u32,
+            ), 0..9),
+        ) {
+            let version = "3.5.33".parse().unwrap();
+            let (mut contents, top) = (Contents::new(version), address::top(version));
+            for (path, kind, size, mode) in &entries {
+                let head = Head {
+                    path: path.as_bytes(),
+                    kind: EntryType::new(*kind),
+                    size: *size,
+                    mode: *mode,
+                };
+                if let Ok(program) = contents.admit(head) {
+                    prop_assert!(contents.bytes <= MOST_BYTES);
+                    prop_assert!(path.starts_with(&top) && path.split('/').all(|name| name != ".."), "{path:?}");
+                    let name = program.map(|program| format!("{top}/{}", program.name()));
+                    let path = path.strip_suffix('/').unwrap_or(path);
+                    prop_assert!(name.is_none_or(|name| name == path), "{path:?}");
+                }
+            }
+        }
+    }
+}

@@ -35,6 +35,8 @@ pub(crate) fn write<'a>(lines: impl IntoIterator<Item = (Sha256, &'a str)>) -> S
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -54,5 +56,14 @@ mod tests {
             lines(&text).collect::<Vec<_>>(),
             [(Sha256::of(b"1"), "etcd"), (Sha256::of(b"2"), "etcdctl")]
         );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_causes_a_panic(text in "([0-9a-f]{62,66}|  | \\*|\\r?\n|etcd|\\PC){0,20}") {
+            let count = lines(&text).count();
+            prop_assert!(count <= text.lines().count());
+            prop_assert_eq!(find(&text, "a\n"), None);
+        }
     }
 }

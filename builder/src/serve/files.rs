@@ -205,6 +205,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parts(path: &str) -> Vec<String> {
@@ -340,5 +342,14 @@ mod tests {
             ..Conditions::default()
         };
         assert_eq!(ask(&other), (StatusCode::PRECONDITION_FAILED, false));
+    }
+
+    proptest! {
+        #[test]
+        fn no_range_leads_out_of_the_file(text in "(bytes=)?([0-9]{1,21}|-|,| |\\PC){0,5}", size in prop_oneof![0..20_u64, any::<u64>()]) {
+            if let Range::Part(start, length) = range(&text, size) {
+                prop_assert!(length > 0 && start.checked_add(length).is_some_and(|end| end <= size));
+            }
+        }
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn page(state: &ServerState) -> Result<Reply> {
         "DOCUMENT",
         "WHY",
     ]);
-    for node in &cluster.nodes {
+    for node in cluster.nodes.iter() {
         // If a record cannot be read, the node's row shows the error, so that the other nodes are
         // still listed.
         let row = row(state, &cluster.record, &node.name).unwrap_or_else(|error| Row {

@@ -15,6 +15,7 @@ mod body;
 mod boot;
 mod client_link;
 mod client_request;
+mod cluster;
 mod conditions;
 mod connections;
 mod enrolment;
@@ -51,11 +52,12 @@ use crate::sign::CertificateAuthority;
 use crate::{manifest, mirror};
 use board::Board;
 use board::hook::Hook;
+pub(crate) use cluster::Cluster;
+use cluster::NodeCache;
 use listen::Listen;
 use log::Log;
 use power::Power;
 use server::Endpoint;
-pub(crate) use state::Cluster;
 use state::ServerState;
 use tree::InstallTree;
 
@@ -185,6 +187,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Power::start(program, record, options.retries, log.clone())
     });
     let state = ServerState {
+        nodes: NodeCache::default(),
         record_dir,
         open: Duration::from_secs(options.open.saturating_mul(60)),
         retries: options.retries,

@@ -8,11 +8,12 @@ use hyper::header::{ETAG, HeaderValue};
 use recipes::{NodeIdentity, Sha256};
 
 use super::client_request::ClientRequest;
+use super::cluster::{self, Cluster};
 use super::identify::identify;
 use super::record::{DocumentDelivery, Installation, Record, time};
 use super::refusal::{Refusal, RefusalId};
 use super::reply::{Content, Reply, now, refused, text_reply};
-use super::state::{self, Cluster, ServerState};
+use super::state::ServerState;
 
 /// Returns the document of the requesting machine. A machine that names the digest of its document
 /// in `If-None-Match` receives a 304 if there is no newer document.
@@ -62,7 +63,7 @@ fn deliver(
         must_be_open(state, record, node, delivery.as_ref(), &installation, now)?;
     }
     let mut delivery = delivery.unwrap_or_else(DocumentDelivery::allowed);
-    let Some(text) = state::document(&state.out, name.as_str())? else {
+    let Some(text) = cluster::document(&state.out, name.as_str())? else {
         let why = format!(
             "{name} has no certificates yet. Run `firstboot csr` on {name}, sign the request with \
              `builder pki sign`, and build again"

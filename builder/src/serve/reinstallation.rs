@@ -13,12 +13,13 @@ use recipes::reinstallation::{
 use recipes::{NodeIdentity, Sha256};
 
 use super::client_request::ClientRequest;
+use super::cluster::Cluster;
 use super::identify::identify;
 use super::install::tree_url;
 use super::record::{Installation, Record};
 use super::refusal::{Refusal, RefusalId};
 use super::reply::{Reply, now, refused, text_reply};
-use super::state::{Cluster, ServerState};
+use super::state::ServerState;
 use crate::image_release;
 
 /// Answers the request of a node.

@@ -1,36 +1,32 @@
 //! The state of the server: the output, the record of the cluster, and the command-line options.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
-use recipes::{Envelope, Label, NodeDocument, NodeIdentity, Sha256};
+use anyhow::Result;
+use recipes::{Label, NodeIdentity};
 
 use super::board::Board;
 use super::client_link::{ClientLink, find};
 use super::client_request::ClientRequest;
-use super::files;
+use super::cluster::{Cluster, NodeCache};
 use super::log::{Line, Log};
 use super::power::Power;
 use super::record::{DocumentDelivery, Record};
 use super::refusal::{Refusal, RefusalId};
 use super::tree::InstallTree;
-use crate::nodes;
 use crate::sign::CertificateAuthority;
-
-/// The maximum size of a node document.
-const MAX_DOCUMENT_BYTES: u64 = 1 << 20;
 
 /// The state on which all answers depend.
 #[derive(Debug)]
 pub(super) struct ServerState {
     /// The folder of the output, which a new build may replace at any time.
     pub(super) out: PathBuf,
+    /// The nodes of the output.
+    pub(super) nodes: NodeCache,
     /// The folder of records.
     pub(super) record_dir: PathBuf,
     /// How long after the first download a document may be downloaded again.
@@ -60,111 +56,6 @@ pub(super) struct ServerState {
     pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
 }
 
-/// The nodes of an output, and the record of their cluster.
-#[derive(Debug)]
-pub(crate) struct Cluster {
-    /// The nodes, sorted by name.
-    pub(crate) nodes: Vec<NodeIdentity>,
-    /// The digest of each node's document. A node that is not enrolled yet has no document.
-    digests: BTreeMap<Label, Sha256>,
-    /// The server's record of the nodes.
-    pub(crate) record: Record,
-}
-
-impl Cluster {
-    /// Reads the cluster of an output.
-    pub(crate) fn read(out: &Path, state: &Path) -> Result<Self> {
-        let all = all_nodes(out)?;
-        let digests = all.iter();
-        let digests = digests.filter_map(|(node, digest)| Some((node.name.clone(), (*digest)?)));
-        let digests = digests.collect();
-        let nodes: Vec<_> = all.into_iter().map(|(node, _)| node).collect();
-        let first = nodes
-            .first()
-            .with_context(|| format!("{} contains no nodes", out.join("nodes").display()))?;
-        let record = Record::new(state, &first.cluster);
-        Ok(Self {
-            nodes,
-            digests,
-            record,
-        })
-    }
-
-    /// Returns the digest of a node's document.
-    pub(super) fn digest(&self, node: &NodeIdentity) -> Option<Sha256> {
-        self.digests.get(&node.name).copied()
-    }
-
-    /// Records the documents of this output. A machine that has one of these documents can later
-    /// prove its identity with that document, even if another server handed it out. The caller
-    /// holds the record's lock.
-    pub(super) fn note_served(&self) -> Result<()> {
-        self.digests
-            .iter()
-            .try_for_each(|(node, digest)| self.record.note_served(node, *digest))
-    }
-
-    /// Returns the node with that name.
-    pub(crate) fn node(&self, name: &str) -> Option<&NodeIdentity> {
-        self.nodes.iter().find(|node| node.name.as_str() == name)
-    }
-}
-
-fn all_nodes(out: &Path) -> Result<Vec<(NodeIdentity, Option<Sha256>)>> {
-    let folder = out.join("nodes");
-    let names = || {
-        fs::read_dir(&folder)?
-            .map(|entry| Ok(entry?.file_name()))
-            .collect::<io::Result<Vec<_>>>()
-    };
-    let mut nodes = Vec::new();
-    for name in names().with_context(|| format!("cannot list {}", folder.display()))? {
-        let name = name.to_string_lossy();
-        let node = node(out, &name);
-        nodes.push(
-            node.with_context(|| format!("{}/{name} is not a node's folder", folder.display()))?,
-        );
-    }
-    nodes.sort_by(|(one, _): &(NodeIdentity, _), (other, _)| one.name.cmp(&other.name));
-    Ok(nodes)
-}
-
-/// Reads the node of a folder in the output, with the digest of its document. This function does
-/// not check the signature. The node checks the signature, because its image determines which key
-/// to trust.
-fn node(out: &Path, name: &str) -> Result<(NodeIdentity, Option<Sha256>)> {
-    let envelope = |text: &str| -> Result<Vec<u8>> {
-        let envelope: Envelope = serde_json::from_str(text)?;
-        Ok(envelope.unverified()?)
-    };
-    if let Some(text) = document(out, name)? {
-        let payload = envelope(&text)?;
-        let document: NodeDocument = serde_json::from_slice(&payload)?;
-        return Ok((document.into(), Some(Sha256::of(&payload))));
-    }
-    let text =
-        read(out, name, nodes::IDENTITY)?.context("it has neither node.json nor identity.json")?;
-    Ok((serde_json::from_slice(&envelope(&text)?)?, None))
-}
-
-/// Reads the text of a node's document. Returns `None` if the node is not enrolled yet.
-pub(super) fn document(out: &Path, name: &str) -> Result<Option<String>> {
-    read(out, name, "node.json")
-}
-
-fn read(out: &Path, name: &str, file: &str) -> Result<Option<String>> {
-    let parts = ["nodes", name, file].map(str::to_owned);
-    let read = || -> io::Result<Option<String>> {
-        let Some(file) = files::open(out, &parts)? else {
-            return Ok(None);
-        };
-        let mut text = String::new();
-        file.take(MAX_DOCUMENT_BYTES).read_to_string(&mut text)?;
-        Ok(Some(text))
-    };
-    read().with_context(|| format!("cannot read {}", out.join(parts.join("/")).display()))
-}
-
 impl ServerState {
     /// Returns whether there is a tree from which machines are installed.
     pub(super) fn installs(&self) -> bool {
@@ -172,7 +63,7 @@ impl ServerState {
     }
 
     pub(super) fn cluster(&self) -> Result<Cluster> {
-        Cluster::read(&self.out, &self.record_dir)
+        Cluster::cached(&self.out, &self.record_dir, &self.nodes)
     }
 
     /// Returns the delivery of a node's document, including deliveries that could not be recorded.
@@ -194,7 +85,14 @@ impl ServerState {
     /// goes only to its own machine.
     pub(super) fn put_delivery(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) {
         let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-        match record.put_delivery(node, delivery) {
+        // A machine that asks again within the window does not change its record.
+        let is_recorded = matches!(record.delivery(node), Ok(Some(before)) if before == *delivery);
+        let written = if is_recorded {
+            Ok(())
+        } else {
+            record.put_delivery(node, delivery)
+        };
+        match written {
             Ok(()) => drop(unsaved.remove(node)),
             Err(error) => {
                 self.log.error(&error.context(
@@ -268,7 +166,7 @@ pub(super) fn startup_notes(
     installs: bool,
 ) -> Vec<String> {
     let mut lines = Vec::new();
-    for node in &cluster.nodes {
+    for node in cluster.nodes.iter() {
         lines.push(format!(
             "{} {}: {}",
             node.name,

@@ -96,6 +96,8 @@ fn is_v2(data: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Returns the request with which etcd 3.5 publishes a member.
@@ -165,6 +167,16 @@ mod tests {
             ),
         ] {
             assert_eq!(found(&records), Found { snapshot, request });
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_record_causes_a_panic(kind in -1..7_i64, data in prop::collection::vec(any::<u8>(), 0..60)) {
+            let mut found = Found::default();
+            found.take(&Record { kind, checksum: 0, data: data.clone() });
+            let entry = Entry { index: 5, data }.encode_to_vec();
+            found.take(&Record { kind: ENTRY, checksum: 0, data: entry });
         }
     }
 }

@@ -187,6 +187,8 @@ pub(super) fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Re
 pub(super) mod tests {
     use std::io::Write as _;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Writes a WAL as etcd would.
@@ -353,6 +355,31 @@ pub(super) mod tests {
             ".wal",
         ] {
             assert_eq!(parse_name(name), None, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_altered_log_is_read_without_a_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            harm in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            name in "[0-9a-f]{0,17}-?[0-9a-fé]{0,17}(\\.wal)?",
+        ) {
+            let mut writer = Writer::new(7, 9);
+            for index in 1..9 {
+                writer.entry(index).state(1, 7, index);
+            }
+            let mut altered = writer.file(64);
+            for (at, byte) in harm {
+                let at = at.index(altered.len());
+                altered[at] = byte;
+            }
+            if let Ok(wal) = read(&altered, 0) {
+                prop_assert!(wal.commit <= 8, "{wal:?}");
+            }
+            let _ = read(&bytes, 0);
+            let _ = read(&[&writer.bytes[..], &bytes].concat(), u64::MAX);
+            let _ = parse_name(&name);
         }
     }
 }

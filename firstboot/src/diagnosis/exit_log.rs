@@ -168,6 +168,8 @@ fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn entry(at: u64, pid: u32, message: &str) -> Entry {
@@ -278,6 +280,23 @@ mod tests {
             r#"{"__REALTIME_TIMESTAMP":"5","_PID":"42","MESSAGE":null}"#,
         ] {
             assert_eq!(Entry::parse(line), None, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_entry_yields_a_short_line_without_control_characters(
+            message in prop_oneof![
+                "(panic: |fatal error: |firstboot: )(?s:.){0,400}",
+                "\\{\"level\":\"(fatal|warn)\",\"msg\":\"[^\"\\\\]{0,400}\"(,\"error\":\"(\\\\u001b|x){0,20}\")?\\}",
+            ],
+            line in "[]{}\\[\",:0-9A-Z_a-z]{0,80}",
+        ) {
+            if let Some(text) = words(&[(7, &message)]) {
+                prop_assert!(text.chars().all(|character| !character.is_control()), "{text:?}");
+                prop_assert!(text.chars().count() <= 10 * LONGEST + 1);
+            }
+            let _ = Entry::parse(&line);
         }
     }
 }

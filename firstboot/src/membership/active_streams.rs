@@ -76,6 +76,8 @@ pub(super) fn labelled(metrics: &str, name: &str, label: &str) -> impl Iterator<
 mod tests {
     use std::collections::BTreeSet;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     const METRICS: &str = "# TYPE etcd_network_active_peers gauge\n\
@@ -134,5 +136,14 @@ mod tests {
             "the stream is closed"
         );
         assert!(connected(8, 15), "the stream is open again");
+    }
+
+    proptest! {
+        #[test]
+        fn no_metrics_cause_a_panic(
+            text in "((etcd_network_active_peers|etcd_network_peer_sent_bytes_total)\\{?|Remote=|To=|\"|\\} |,|[0-9a-fé.+-]|NaN|\n){0,40}",
+        ) {
+            let _ = connected(&text);
+        }
     }
 }

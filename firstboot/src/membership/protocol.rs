@@ -161,6 +161,8 @@ pub(crate) enum PeerState {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn label(name: &str) -> Label {
@@ -241,5 +243,31 @@ mod tests {
                 .contains("is not from firstboot")
         );
         assert!(read(br#"{"format":1}"#, &a, own, &a).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn an_altered_answer_is_read_without_a_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            at: prop::sample::Index,
+            piece in "[]{}\\[\",:a-z0-9-]{0,8}",
+        ) {
+            let (demo, a, own) = (label("demo"), label("a"), "3.5.1".parse().unwrap());
+            let state = Announcement {
+                name: &a,
+                nonce: Nonce::of(7),
+                phase: Phase::Empty,
+                without: &BTreeSet::new(),
+                mode: BootstrapMode::Rollback { cluster: 7 },
+            };
+            let mut altered = write(&demo, own, &state);
+            let at = at.index(altered.len());
+            let end = (at + piece.len()).min(altered.len());
+            altered.splice(at..end, piece.bytes());
+            for bytes in [&bytes, &altered] {
+                let is_etcd = matches!(read(bytes, &demo, own, &a), Ok(PeerState::Etcd { .. }));
+                prop_assert!(!is_etcd, "firstboot claims to be etcd");
+            }
+        }
     }
 }

@@ -110,6 +110,8 @@ pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> Str
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Returns a sample manifest.
@@ -186,5 +188,21 @@ pub(crate) mod tests {
             "{old}"
         );
         assert_eq!(Manifest::parse(old.as_bytes()), Some(own));
+    }
+
+    proptest! {
+        #[test]
+        fn an_altered_manifest_is_read_without_a_panic(
+            at: prop::sample::Index,
+            piece in "[]{}\\[\",:a-z0-9-]{0,8}|18446744073709551615",
+        ) {
+            let mut altered = some(1_795_312_800, 5).text().unwrap();
+            let at = at.index(altered.len());
+            let end = (at + piece.len()).min(altered.len());
+            altered.splice(at..end, piece.bytes());
+            if let Some(manifest) = Manifest::parse(&altered) {
+                prop_assert_eq!(manifest.format, FORMAT);
+            }
+        }
     }
 }

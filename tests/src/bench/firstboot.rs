@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::median;
+use super::spread;
 use crate::cluster::{Provisioning, boot_all, wait_healthy};
 use crate::host::Host;
 use crate::{etcd, process, programs};
@@ -33,17 +33,13 @@ pub fn run(runs: usize) -> Result<String> {
         cpu.push(time);
         memory = memory.max(kib);
     }
-    let (fastest, slowest) = (cpu.iter().min().copied(), cpu.iter().max().copied());
-    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
     let size = fs::metadata(programs::firstboot()?)?.len();
     Ok(format!(
         "firstboot run on a healthy member, {runs} runs\n\
-         CPU, with the systemctl that it runs   {} (fastest {}, slowest {})\n\
+         CPU, with the systemctl that it runs   {}\n\
          peak memory                            {:.1} MiB\n\
          size of the program                    {:.1} MiB\n",
-        ms(median(cpu.clone())),
-        ms(fastest.unwrap_or_default()),
-        ms(slowest.unwrap_or_default()),
+        spread(&cpu),
         mib(memory * 1024),
         mib(size),
     ))

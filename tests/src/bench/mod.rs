@@ -6,12 +6,18 @@
 
 pub mod boot;
 pub mod build;
+pub mod cloud_init;
 pub mod database;
 pub mod dirty;
+pub mod documents;
+pub mod enrol;
 pub mod firstboot;
+pub mod identity;
+mod machines;
 pub mod rebuild;
 pub mod restore;
 pub mod serve;
+mod server;
 pub mod snapshot;
 pub mod update;
 pub mod upload;
@@ -38,6 +44,18 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
         .get(times.len().saturating_sub(1) / 2)
         .copied()
         .unwrap_or_default()
+}
+
+/// Formats the median, the fastest and the slowest of the times.
+pub fn spread(times: &[Duration]) -> String {
+    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
+    let end = |time: Option<&Duration>| ms(time.copied().unwrap_or_default());
+    format!(
+        "{} (fastest {}, slowest {})",
+        ms(median(times.to_vec())),
+        end(times.iter().min()),
+        end(times.iter().max())
+    )
 }
 
 /// The measurements of one program or setup.

@@ -8,19 +8,20 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
 
+use super::server::{cpu, peak_mib, wait};
 use super::{Row, median, table};
 use crate::cluster::Provisioning;
 use crate::network::Namespace;
-use crate::process::{KillOnDrop, children};
+use crate::process::KillOnDrop;
 use crate::{etcd, packages, programs, run};
 
 /// The number of machines that fetch the overlay at the same time.
-const CLIENTS: usize = 250;
+const CLIENTS: usize = 500;
 const OURS: &str = "10.101.15.1:8081";
 const THEIRS: &str = "10.101.15.1:8082";
 
@@ -57,32 +58,40 @@ pub fn run(runs: usize) -> Result<String> {
         crowd(&client, address, 10, size)?;
     }
     let mut elapsed: [Vec<Duration>; 2] = Default::default();
-    let mut cpu: [Vec<Duration>; 2] = Default::default();
+    let mut used: [Vec<Duration>; 2] = Default::default();
     for _ in 0..runs {
         for (nth, (address, server)) in servers.iter().enumerate() {
-            let before = cpu_of(server.id())?;
+            let before = cpu(server.id())?;
             elapsed[nth].push(crowd(&client, address, CLIENTS, size)?);
-            cpu[nth].push(cpu_of(server.id())?.saturating_sub(before));
+            used[nth].push(cpu(server.id())?.saturating_sub(before));
         }
     }
-    let ratio = median(cpu[0].clone()).as_secs_f64() / median(cpu[1].clone()).as_secs_f64();
-    let memory = [&ours, &theirs].map(|server| peak_kib(server.id()).unwrap_or_default() / 1024);
-    let rows = |[one, other]: [Vec<Duration>; 2], what: &str| {
-        let row = |name: &str, times| Row {
-            name: format!("{name}, {what}"),
-            times,
-            bytes: None,
-        };
-        table(&[row("builder serve", one), row("nginx", other)])
-    };
+    let ratios = (1.0 / ratio(&elapsed), ratio(&used));
     Ok(format!(
-        "{}{}{CLIENTS} clients, {:.1} MB each, {runs} runs, alternating; CPU ratio {ratio:.2}; peak memory {} MiB, nginx {} MiB\n",
+        "{}{}{CLIENTS} clients, {:.1} MB each, {runs} runs, alternating; {:.2} of nginx's throughput, \
+         {:.2} of its CPU; peak memory {} MiB, nginx {} MiB\n",
         rows(elapsed, "until all clients have the overlay"),
-        rows(cpu, "CPU"),
+        rows(used, "CPU"),
         megabytes(size),
-        memory[0],
-        memory[1],
+        ratios.0,
+        ratios.1,
+        peak_mib(ours.id())?,
+        peak_mib(theirs.id())?,
     ))
+}
+
+/// Returns the ratio of the medians.
+fn ratio([ours, theirs]: &[Vec<Duration>; 2]) -> f64 {
+    median(ours.clone()).as_secs_f64() / median(theirs.clone()).as_secs_f64()
+}
+
+fn rows([ours, theirs]: [Vec<Duration>; 2], what: &str) -> String {
+    let row = |name: &str, times| Row {
+        name: format!("{name}, {what}"),
+        times,
+        bytes: None,
+    };
+    table(&[row("builder serve", ours), row("nginx", theirs)])
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
@@ -108,20 +117,6 @@ fn nginx(program: &Path, world: &Namespace, out: &Path, folder: &Path) -> Result
     let mut command = world.command(&program.to_string_lossy());
     command.arg("-p").arg(folder).arg("-c").arg(&path);
     KillOnDrop::spawn(&command, &File::create(folder.join("nginx"))?)
-}
-
-fn wait(from: &Namespace, address: &str) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        let address = address.to_owned();
-        match from.within(move || TcpStream::connect(address))? {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() >= end => {
-                return Err(error).context("the server does not start");
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
-        }
-    }
 }
 
 /// Returns the time until this many clients have received the overlay. The clients discard the
@@ -173,31 +168,4 @@ fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<D
         ensure!(error.is_none(), "{address}: {}", error.unwrap_or_default());
     }
     Ok(begun.elapsed())
-}
-
-/// Returns the CPU time that a process and its children have used.
-fn cpu_of(pid: u32) -> Result<Duration> {
-    let mut ticks = 0;
-    for pid in std::iter::once(pid).chain(children(pid)) {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let fields: Vec<&str> = stat
-            .rsplit(") ")
-            .next()
-            .unwrap_or_default()
-            .split(' ')
-            .collect();
-        // proc(5): utime and stime, in ticks of 10 ms.
-        ticks += fields.get(11).context("stat")?.parse::<u64>()?
-            + fields.get(12).context("stat")?.parse::<u64>()?;
-    }
-    Ok(Duration::from_millis(ticks * 10))
-}
-
-fn peak_kib(pid: u32) -> Option<u64> {
-    let peak = |pid: u32| -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
-        line.split_whitespace().nth(1)?.parse().ok()
-    };
-    std::iter::once(pid).chain(children(pid)).map(peak).sum()
 }

@@ -16,7 +16,7 @@ struct Part {
     run: fn(usize) -> Result<String>,
 }
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 16] = [
     Part {
         name: "build",
         what: "builder build with a warm cache, against tar | gzip -6 of the same tree",
@@ -36,6 +36,18 @@ const PARTS: [Part; 12] = [
         run: bench::firstboot::run,
     },
     Part {
+        name: "identity",
+        what: "firstboot from its start to the machine's identity, with a NoCloud disk",
+        runs: 11,
+        run: bench::identity::run,
+    },
+    Part {
+        name: "cloud-init",
+        what: "the CPU time of firstboot at the first boot, against cloud-init that writes the same files",
+        runs: 5,
+        run: bench::cloud_init::run,
+    },
+    Part {
         name: "rebuild",
         what: "a wiped node from power-on to voter, against etcdctl in a script",
         runs: 5,
@@ -49,9 +61,21 @@ const PARTS: [Part; 12] = [
     },
     Part {
         name: "serve",
-        what: "builder serve with 250 machines that fetch the overlay at the same time, against nginx",
+        what: "builder serve with 500 machines that fetch the overlay at the same time, against nginx",
         runs: 5,
         run: bench::serve::run,
+    },
+    Part {
+        name: "documents",
+        what: "builder serve with 500 recorded machines that ask for their documents at the same time",
+        runs: 5,
+        run: bench::documents::run,
+    },
+    Part {
+        name: "enrol",
+        what: "builder serve with 500 machines that request their first certificates at the same time",
+        runs: 5,
+        run: bench::enrol::run,
     },
     Part {
         name: "snapshot",

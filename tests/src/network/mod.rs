@@ -22,7 +22,7 @@ use slow_link::SlowLink;
 
 pub use capture::Capture;
 pub use faults::{Fault, Partition};
-pub use namespace::Namespace;
+pub use namespace::{Namespace, connect_from};
 
 /// The address of the world, in which all programs that are not on a node run.
 pub const WORLD: Ipv4Addr = Ipv4Addr::new(10, 101, 15, 1);

@@ -1,12 +1,14 @@
 //! A network namespace, and ways to act inside it.
 
 use std::fs::File;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
 use crate::process;
 
@@ -81,6 +83,16 @@ impl Namespace {
                 )
             })
     }
+}
+
+/// Connects to a server from one of the addresses of the current namespace.
+pub fn connect_from(own: Ipv4Addr, server: SocketAddrV4) -> nix::Result<TcpStream> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let fd = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+    let own = SocketAddrV4::new(own, 0);
+    bind(fd.as_raw_fd(), &SockaddrIn::from(own))?;
+    connect(fd.as_raw_fd(), &SockaddrIn::from(server))?;
+    Ok(TcpStream::from(fd))
 }
 
 pub(super) fn ip(arguments: &[&str]) -> Result<()> {

@@ -2,15 +2,14 @@
 //! still receive an answer.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use tests::harness::trial;
-use tests::network::Namespace;
+use tests::network::{Namespace, connect_from};
 use tests::process;
 use tests::requirement::Requirement;
 
@@ -38,32 +37,14 @@ fn connections(
     each: usize,
     words: &str,
 ) -> Result<Vec<TcpStream>> {
-    let server: SocketAddr = SERVER.parse()?;
-    let addresses = addresses.to_vec();
-    let words = words.to_owned();
+    let server: SocketAddrV4 = SERVER.parse()?;
+    let own = addresses.iter().map(|address| Ok(address.parse()?));
+    let own = own.collect::<Result<Vec<Ipv4Addr>>>()?;
     from.within(move || -> Result<Vec<TcpStream>> {
-        let SocketAddr::V4(server) = server else {
-            unreachable!("it is IPv4")
-        };
         let mut all = Vec::new();
-        for address in &addresses {
+        for own in own {
             for _ in 0..each {
-                let fd = socket(
-                    AddressFamily::Inet,
-                    SockType::Stream,
-                    SockFlag::SOCK_CLOEXEC,
-                    None,
-                )?;
-                let own: SocketAddr = format!("{address}:0").parse()?;
-                let SocketAddr::V4(own) = own else {
-                    unreachable!("it is IPv4")
-                };
-                bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(own))?;
-                connect(
-                    std::os::fd::AsRawFd::as_raw_fd(&fd),
-                    &SockaddrIn::from(server),
-                )?;
-                let mut stream = TcpStream::from(fd);
+                let mut stream = connect_from(own, server)?;
                 // The server may already have closed the connection.
                 let _ = stream.write_all(words.as_bytes());
                 all.push(stream);

@@ -138,6 +138,7 @@ impl ClientCertVerifier for AnyCertificate {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use proptest::prelude::*;
     use rcgen::{
         BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
         KeyUsagePurpose,
@@ -214,5 +215,22 @@ pub(super) mod tests {
         std::fs::write(&path, "").unwrap();
         let error = ClientCa::read(&path).unwrap_err().to_string();
         assert!(error.contains("contains no certificate"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn an_altered_certificate_is_refused(at: prop::sample::Index, change in 1..=255u8) {
+            // All cases share one certificate, because creating a certificate is slow.
+            static ISSUED: std::sync::LazyLock<(ClientCa, CertificateDer<'static>)> = std::sync::LazyLock::new(|| {
+                let ca = TestCa::new();
+                (ca.read(), ca.issue(&[ExtendedKeyUsagePurpose::ClientAuth], 600))
+            });
+            let (ca, certificate) = &*ISSUED;
+            let mut der = certificate.to_vec();
+            let at = at.index(der.len());
+            der[at] ^= change;
+            prop_assert!(ca.verify(&[der[..at].to_vec().into()], UnixTime::now()).is_err());
+            prop_assert!(ca.verify(&[der.into()], UnixTime::now()).is_err(), "byte {at}");
+        }
     }
 }

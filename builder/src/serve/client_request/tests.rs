@@ -1,4 +1,5 @@
 use hyper::Request;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -138,4 +139,35 @@ fn the_installer_states_its_network_cards() {
     let machine = read(asked).unwrap().installer;
     assert_eq!(machine.macs, ["52:54:00:00:00:01".parse().unwrap()]);
     assert_eq!(machine.serial, "s1".parse().ok());
+}
+
+proptest! {
+    #[test]
+    fn no_request_leads_out_of_the_server(
+        path in "(/|\\.|\\.\\.|%2e|%2F|[a-z]|\\?|=){0,8}(%5c|%0a|%00|%c0%ae|%|;|&|\\+)?",
+        host in "server:8080|[a-z0-9.:\\[\\]$ {}]{0,12}",
+        names in prop::collection::vec(prop::sample::select(&[
+            "Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "Authorization",
+            "X-RHN-Provisioning-MAC-0", "X-System-Serial-Number", "Content-Length",
+        ][..]), 0..2),
+        value in "(bytes=|[0-9]{1,20}|-|,|\"|eth0 |52:54:00:00:00:01|[ -~]){0,6}",
+        body in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let build = names.iter().fold(Request::get(format!("/{path}")).header(HOST, &host), |build, name| {
+            build.header(*name, &value)
+        });
+        // The http crate itself refuses some of these requests.
+        let Ok(request) = build.body(()) else { return Ok(()) };
+        let (head, ()) = request.into_parts();
+        let peer = "10.0.0.1:999".parse().unwrap();
+        if let Ok(request) = ClientRequest::read(&head, peer, "[::]:80".parse().unwrap()) {
+            let is_name = |part: &String| !["", ".", ".."].contains(&part.as_str()) && !part.contains('/');
+            prop_assert!(request.path.iter().all(is_name), "{:?}", request.path);
+            prop_assert!(!request.path.concat().contains(char::is_control));
+            prop_assert!(request.host.as_ref().is_none_or(|host| is_host(host)));
+            let _ = (request.machine(), request.conditions.known_digest());
+            let _ = request.conditions.decide(Some(std::time::SystemTime::UNIX_EPOCH));
+            let _ = request.with_body(&body).form_value("stage");
+        }
+    }
 }

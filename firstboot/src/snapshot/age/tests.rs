@@ -312,6 +312,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
+    fn no_header_causes_a_panic(
+        lines in "(-> (X25519|scrypt|x) ?|--- ?|[A-Za-z0-9+/=]{64}\n|[A-Za-z0-9+/]{0,50}\n| |\n|é){0,12}",
+        bytes in prop::collection::vec(any::<u8>(), 0..100),
+    ) {
+        for rest in [lines.as_bytes(), &bytes] {
+            prop_assert!(opened(&[MAGIC, rest].concat(), &SECRET).is_err());
+            prop_assert!(opened(rest, &SECRET).is_err());
+        }
+    }
+
+    #[test]
     fn every_flipped_bit_is_detected(size in 0..3 * CHUNK, at in any::<prop::sample::Index>(), bit in 0..8u8) {
         let mut file = sealed(&some(size), &[&PUBLIC]);
         let at = at.index(file.len());

@@ -2,13 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use anyhow::Result;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
+use tests::tls;
 
 use super::asker::Asker;
 use super::request::{Port, Request};
@@ -49,7 +48,7 @@ fn send(server: SocketAddr, request: &Request, bytes: &mut Vec<u8>) -> Result<()
     stream.set_write_timeout(Some(Duration::from_secs(2)))?;
     let socket = stream.try_clone()?;
     if request.port == Port::Tls {
-        let connection = ClientConnection::new(config()?, ServerName::try_from("enrol")?)?;
+        let connection = ClientConnection::new(tls::any_server()?, ServerName::try_from("enrol")?)?;
         talk(
             &mut StreamOwned::new(connection, stream),
             &socket,
@@ -153,58 +152,4 @@ pub(super) fn responses<'a>(bytes: &'a [u8], request: &Request) -> Vec<Response<
         all.push(response);
     }
     all
-}
-
-/// Returns the configuration of a client that accepts any certificate, because this test attacks
-/// the server.
-fn config() -> Result<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .context("no TLS")?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyServer))
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-}
-
-#[derive(Debug)]
-struct AnyServer;
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![
-            SignatureScheme::ECDSA_NISTP256_SHA256,
-            SignatureScheme::ED25519,
-        ]
-    }
 }
