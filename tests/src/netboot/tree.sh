@@ -32,7 +32,7 @@ mkdir -p "$root/usr/lib/modules" "$root/boot/grub2" "$root/usr/lib/installer"
 cp -a "$kernel/lib/modules/$version" "$root/usr/lib/modules/"
 (
     cd "$root/usr/lib/modules/$version/kernel"
-    rm -rf drivers/{gpu,hv,iio,infiniband,input,md,media,net/ethernet,nvme,scsi,target,usb,xen} \
+    rm -rf arch/x86/kvm drivers/{gpu,hv,iio,infiniband,input,md,media,net/ethernet,nvme,scsi,target,usb,xen} \
         fs/{9p,afs,btrfs,ceph,cifs,dlm,ext4,f2fs,gfs2,hfs,hfsplus,jfs,nfs,nfsd,nilfs2,ocfs2,orangefs,reiserfs,smbfs_common,udf,ufs} \
         net/{ceph,mptcp,openvswitch,rds,rxrpc,sctp,smc,sunrpc,tipc,vmw_vsock,xfrm}
 )
@@ -59,6 +59,14 @@ NETWORK
 ln -sf /lib/systemd/system/systemd-networkd.service "$root/etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
 mkdir -p "$root/etc/systemd/system/network-online.target.wants"
 ln -sf /lib/systemd/system/systemd-networkd-wait-online.service "$root/etc/systemd/system/network-online.target.wants/"
+
+# Without KVM, udev can need longer than systemd's default of 90 s to find the partitions.
+mkdir -p "$root/etc/systemd/system.conf.d"
+cat > "$root/etc/systemd/system.conf.d/slow.conf" <<'SLOW'
+[Manager]
+DefaultDeviceTimeoutSec=15min
+DefaultTimeoutStartSec=15min
+SLOW
 
 # chronyd of CentOS reads /etc/chrony.conf.
 ln -sf ../chrony.conf "$root/etc/chrony/chrony.conf"
