@@ -96,6 +96,23 @@ pub(crate) struct ClientInfo {
     pub(crate) fingerprint: Sha256,
 }
 
+/// Refuses a folder inside the PKI folder, which may contain other certificates, such as a node's.
+fn refuse_own_folders(dir: &Path, out: &Path) -> Result<(), PkiError> {
+    let absolute = std::path::absolute(out).map_err(PkiError::io("resolve it", out))?;
+    let pki = dir
+        .canonicalize()
+        .map_err(PkiError::io("resolve it", dir))?;
+    let existing = absolute
+        .ancestors()
+        .find_map(|path| path.canonicalize().ok());
+    if existing.is_some_and(|path| path.starts_with(pki)) {
+        let why = "it is in the PKI folder, and may contain other keys";
+        let remedy = "name another folder with --out, or omit --out";
+        return Err(PkiError::wrong(out, why, remedy));
+    }
+    Ok(())
+}
+
 /// Issues a client certificate with a new key. The new certificate replaces an earlier certificate
 /// of the same name. `out` is the folder to write; the default is `clients/NAME` in the PKI folder.
 pub(crate) fn issue_client(
@@ -110,6 +127,7 @@ pub(crate) fn issue_client(
     let signer = signer(dir, provided, now)?;
     let organization = cluster::recorded(dir)?.map(|cluster| cluster.name.to_string());
     let folder = if let Some(out) = out {
+        refuse_own_folders(dir, out)?;
         out.to_owned()
     } else {
         store::folder(&dir.join(CLIENTS))?;

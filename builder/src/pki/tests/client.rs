@@ -80,6 +80,30 @@ fn a_folder_without_the_authoritys_key_issues_no_client_certificate() {
 }
 
 #[test]
+fn a_client_certificate_replaces_no_other_file_of_the_pki() {
+    let folder = Folder::new();
+    folder.open(now()).unwrap();
+    let dir = folder.path();
+    let issue = |out: &Path| {
+        let life = Duration::hours(1);
+        let name = label("alice");
+        issue_client(&dir, &Authority::Own, &name, life, Some(out), now())
+    };
+    let ca = fs::read(dir.join("ca.crt")).unwrap();
+    for out in [
+        "",
+        "nodes/etcd-1",
+        "nodes/../nodes/new",
+        "new/folder",
+        "clients/bob",
+    ] {
+        let error = issue(&dir.join(out)).unwrap_err().to_string();
+        assert!(error.contains("it is in the PKI folder"), "{out}: {error}");
+    }
+    assert_eq!(fs::read(dir.join("ca.crt")).unwrap(), ca);
+}
+
+#[test]
 fn the_operators_own_ca_issues_a_client_certificate() {
     let (given, folder) = (Folder::new(), Folder::new());
     given.open(now()).unwrap();
