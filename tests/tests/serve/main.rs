@@ -16,6 +16,7 @@ mod loaders;
 mod mirror;
 mod reinstall;
 mod renewal;
+mod rotation;
 mod short_lifetimes;
 mod vm;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             mirror::trials(),
             reinstall::trials(),
             renewal::trials(),
+            rotation::trials(),
             short_lifetimes::trials(),
             fuzz::trials(),
             firmware::trials(),

@@ -295,7 +295,7 @@ fn document_of_output(out: &std::path::Path, host: &Host) -> Result<String> {
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn update(host: &Host, words: &str) -> Result<Output> {
+pub(crate) fn update(host: &Host, words: &str) -> Result<Output> {
     let ran = host.sh(&format!("firstboot update {words}"))?;
     println!(
         "{}: firstboot update {words}: {}\n{}{}",
@@ -309,7 +309,7 @@ fn update(host: &Host, words: &str) -> Result<Output> {
 
 /// Checks the exit code, the words that the command prints, and the words that it does not print.
 #[track_caller]
-fn ends(ran: &Output, code: i32, words: &[&str], others: &[&str]) -> Result<()> {
+pub(crate) fn ends(ran: &Output, code: i32, words: &[&str], others: &[&str]) -> Result<()> {
     let said = format!("{}{}", ran.stdout, ran.stderr);
     ensure!(
         ran.code() == code
@@ -323,7 +323,7 @@ fn ends(ran: &Output, code: i32, words: &[&str], others: &[&str]) -> Result<()> 
 }
 
 /// Waits until firstboot has finished.
-fn ended(host: &Host) -> Result<()> {
+pub(crate) fn ended(host: &Host) -> Result<()> {
     host.wait_for(
         "[ \"$(systemctl show --property=SubState --value firstboot.service)\" = exited ]",
         START_TIMEOUT,
@@ -342,7 +342,7 @@ fn etcd_processes(hosts: &[Host]) -> Result<Vec<String>> {
     hosts.iter().map(process).collect()
 }
 
-fn pki(ours: &Provisioning, command: &str) -> Result<()> {
+pub(crate) fn pki(ours: &Provisioning, command: &str) -> Result<()> {
     programs::run_builder(&["pki", command, &text(&ours.pki())])?
         .ok()
         .map(drop)
@@ -353,7 +353,7 @@ fn text(path: &std::path::Path) -> String {
 }
 
 /// Checks that no acknowledged write is lost, and that writes never stop for long.
-fn is_written(
+pub(crate) fn is_written(
     writers: Writers,
     client: &Client,
     addresses: &[Ipv4Addr],
