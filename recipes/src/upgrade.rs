@@ -70,7 +70,7 @@ pub enum Obstacle {
         own: EtcdVersion,
         /// The other version.
         theirs: EtcdVersion,
-        /// The higher minor version, as `3.6`.
+        /// The higher minor version, such as `3.6`.
         higher: String,
         /// The lower minor version.
         lower: String,

@@ -185,8 +185,8 @@ pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     path.into()
 }
 
-/// Refuses a link, because its target could be anywhere, and because `builder serve` does not
-/// follow links.
+/// Refuses a symbolic link, because its target could be anywhere, and because `builder serve` does
+/// not follow symbolic links.
 fn refuse_link(path: &Path) -> Result<()> {
     let is_link = fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink());
     ensure!(

@@ -52,8 +52,8 @@ impl AuthorityPlan {
                 check_replacement(&cert, &signer)?;
                 Ok(Self::Take(signer))
             }
-            // A failed build left this authority, which has signed nothing and which no node
-            // trusts.
+            // If ca.crt exists, a failed build left it behind. That authority has signed nothing,
+            // and no node trusts it.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
             // With a new CA, every running member would lose contact with its cluster at its next
             // rebuild.

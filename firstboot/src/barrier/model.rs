@@ -58,7 +58,7 @@ pub(super) enum ProbeScope {
 /// The rule that one exploration tests.
 pub(super) type Rule = fn(&LocalState, &PeerObservations) -> Action;
 
-/// The rule that firstboot really uses.
+/// The rule that firstboot actually uses.
 pub(super) const RULE: Rule = decide;
 
 struct Explorer {

@@ -69,7 +69,7 @@ struct Rules {
     withdraws: bool,
 }
 
-/// The rules that firstboot really uses.
+/// The rules that firstboot actually uses.
 const RULES: Rules = Rules {
     taking: |update_keys, turn| update_keys.taking(turn).unwrap(),
     resumption,

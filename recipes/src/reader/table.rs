@@ -126,7 +126,7 @@ impl<'a> Table<'a> {
         self.value(key)
     }
 
-    /// Reads one of several words.
+    /// Reads a string that must be one of the words in `choices`.
     pub(crate) fn choice<T: Copy>(
         &self,
         key: &'static str,

@@ -1,4 +1,5 @@
-//! A running server: when it answers, and the CPU time and memory that its processes use.
+//! Waits until a server accepts connections, and measures the CPU time and the peak memory of its
+//! processes.
 
 use std::fs;
 use std::net::TcpStream;

@@ -32,7 +32,7 @@ pub fn tree(anaconda: &Path) -> Result<PathBuf> {
     for path in installer::IMAGES {
         let path = Path::new(path);
         fs::remove_file(folder.join(path))?;
-        // The server does not follow links.
+        // Make a hard link, because the server does not follow symbolic links.
         fs::hard_link(images.join(path), folder.join(path))
             .with_context(|| format!("cannot link {}", path.display()))?;
     }

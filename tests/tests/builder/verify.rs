@@ -151,8 +151,8 @@ fn overlay() -> Result<()> {
         pack(&image, &changed)?;
         differs(&workshop, &format!("overlay.tar.gz: {path}"))?;
     }
-    // The entry gets a different mode and a different owner, and the header's checksum is
-    // corrected.
+    // Give the entry first a different mode and then a different owner, and correct the header's
+    // checksum each time.
     for (place, what) in [(100, "its mode differs"), (108, "its owner differs")] {
         let mut changed = tar.clone();
         let (header, _) = entry(&tar, "etc/fstab")?;

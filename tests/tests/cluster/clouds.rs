@@ -42,8 +42,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Writes the files of /sys and /proc that firstboot.service reads, because the test machine does
-/// not have this firmware.
+/// Replaces files that firstboot.service sees in /sys or /proc, because the test machine does not
+/// have the firmware of a cloud.
 fn set_platform(host: &Host, over: &str, files: &[(&str, &str)]) -> Result<()> {
     for (path, content) in files {
         host.write(&format!("/opt/shown/{path}"), format!("{content}\n"), 0o444)?;

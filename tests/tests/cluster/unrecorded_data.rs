@@ -64,8 +64,8 @@ fn unrecorded_data() -> Result<()> {
     };
     refuses(&mut host, "[data-unknown]")?;
 
-    // The operator moves the data away, as the refusal advises. Then that volume is attached again
-    // to a node whose journal has a new disk id.
+    // The operator moves the data away, as the refusal advises. Then a copy of the old volume is
+    // attached to the node, whose journal now has a new disk id.
     fs::rename(
         host.path("/var/lib/etcd/data"),
         host.path("/var/lib/etcd/moved"),

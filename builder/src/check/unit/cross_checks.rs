@@ -154,7 +154,8 @@ fn exists(name: &str, units: &Units<'_>) -> bool {
         .split_once('@')
         .and_then(|(base, rest)| Some(format!("{base}@.{}", rest.rsplit_once('.')?.1)));
     let there = |name: &str| units.contains_key(name) || tables::STOCK_UNITS.contains(name);
-    // fstab and udev create mounts and devices, and slices need no file.
+    // A mount unit can come from fstab, a device unit comes from udev, and a slice needs no unit
+    // file.
     there(name)
         || template.is_some_and(|name| there(&name))
         || name

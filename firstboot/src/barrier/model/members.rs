@@ -53,7 +53,7 @@ pub(super) struct Budget {
 /// The rule that decides whether etcd may start.
 pub(super) type StartRule = fn(&Expected, &DataDirState) -> bool;
 
-/// The rule that firstboot really uses.
+/// The rule that firstboot actually uses.
 pub(super) const START_RULE: StartRule =
     |expected, seen| check_data(expected, seen, None) == DataCheck::Intact;
 

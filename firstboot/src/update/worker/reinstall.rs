@@ -40,7 +40,7 @@ pub(super) fn begin(state: &mut UpdateState) -> Result<()> {
 }
 
 /// Asks the server to install the machine, and restarts the node. systemd stops this process. If
-/// the node does not restart, the order ends on the old system.
+/// the node does not restart, it withdraws its request and keeps its old system.
 pub(super) fn restart_into_installer(state: &mut UpdateState) -> Result<()> {
     let _lock = Lock::take()?;
     // Flush all file systems, because a server with `--power` switches the machine off without a

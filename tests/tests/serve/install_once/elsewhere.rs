@@ -160,7 +160,7 @@ pub(super) fn another_build() -> Result<()> {
         "a build reinstalls a running machine: {left}"
     );
     server.wait_for_output("[no-record]")?;
-    // The documents of this build are as new as its keys.
+    // This build also created the keys, so no other server can have handed out these documents.
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     Ok(())
 }
