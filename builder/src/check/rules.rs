@@ -113,7 +113,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Effect "kickstart/services" "A services command that has no effect"
     Effect "kickstart/static-network" "An incomplete static address"
     Effect "kickstart/storage" "A storage command that pykickstart accepts but anaconda refuses"
-    Parser "kickstart/twice" "A second command for one name, which crashes pykickstart"
+    Parser "kickstart/twice" "A second command for the same name, which crashes pykickstart"
     Effect "kickstart/undefined" "A device that nothing in the kickstart creates"
     Advice "kickstart/unverified" "A download that nothing verifies"
     Advice "kickstart/waits" "An installer that waits for an operator after an error"

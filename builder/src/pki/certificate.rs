@@ -209,7 +209,7 @@ pub(super) fn chains(
             ))
         }
         Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature)) => Err(format!(
-            "its signature by `{}` was not made with that CA's key",
+            "it names `{}` as its issuer, but that CA's key did not sign it",
             leaf.issuer
         )),
         Err(error) => Err(error.to_string()),

@@ -259,15 +259,15 @@ fn nodes_that_enrol_decide_themselves_when_they_renew() {
     for (lifetimes, words) in [
         (
             "certificate-minutes = 10",
-            "`certificate-minutes` without `enrol`",
+            "`certificate-minutes` is set without `enrol`",
         ),
         (
             "keys = \"node\"\nenrol = \"https://a/\"\ncertificate-minutes = 10\ncertificate-days = 1",
-            "`certificate-minutes` and `certificate-days`",
+            "`certificate-minutes` and `certificate-days` are both set",
         ),
         (
             "keys = \"node\"\nenrol = \"https://a/\"\nrenew-before-days = 9",
-            "`renew-before-days` with `enrol`",
+            "`renew-before-days` is set together with `enrol`",
         ),
     ] {
         let text = format!("[tls]\n{lifetimes}\n[firewall]");

@@ -128,20 +128,22 @@ fn check_renewal(table: &Table<'_>, minutes: Option<&Located<i64>>, enrols: bool
         if table.place("certificate-days").is_some() {
             let finding = Diagnostic::error(
                 at.span.clone(),
-                "`certificate-minutes` and `certificate-days`",
+                "`certificate-minutes` and `certificate-days` are both set",
             );
             table.report(finding.help("set only one of the two"));
         }
         if !enrols {
-            let finding =
-                Diagnostic::error(at.span.clone(), "`certificate-minutes` without `enrol`");
+            let finding = Diagnostic::error(
+                at.span.clone(),
+                "`certificate-minutes` is set without `enrol`",
+            );
             table.report(finding.help(
                 "only nodes that enrol renew their certificates themselves; use `certificate-days` instead",
             ));
         }
     }
     if enrols && let Some(span) = table.place("renew-before-days") {
-        let finding = Diagnostic::error(span, "`renew-before-days` with `enrol`");
+        let finding = Diagnostic::error(span, "`renew-before-days` is set together with `enrol`");
         table.report(finding.help(
             "remove `renew-before-days`: a node requests new certificates when a third of their lifetime is left",
         ));

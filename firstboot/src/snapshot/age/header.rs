@@ -56,7 +56,7 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
     };
     if passphrase && stanzas > 1 {
         return Err(wrong(
-            "its header contains a passphrase and other recipients",
+            "its header has a passphrase recipient and other recipients",
         ));
     }
     let denied = || {
