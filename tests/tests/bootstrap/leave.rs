@@ -104,10 +104,10 @@ fn leave() -> Result<()> {
 /// not carried it out.
 fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
     let name = bed.hosts[leads].name().to_owned();
-    // The program is killed at its sixth flush. Flushes 1 and 2 are of the lock's folder and its
-    // parent. Flushes 3 and 4 are of the journal and its folder when the journal is opened, and
-    // flushes 5 and 6 are of the journal and its folder with the new line.
-    let killed = killed_at_flush(&bed.hosts[leads], 6, &["firstboot", "leave"])?;
+    // The program is killed at its eighth flush. Flushes 1 to 4 are of the locks' folder and its
+    // parent, for each of two locks. Flushes 5 and 6 are of the journal and its folder when the
+    // journal is opened, and flushes 7 and 8 are of the journal and its folder with the new line.
+    let killed = killed_at_flush(&bed.hosts[leads], 8, &["firstboot", "leave"])?;
     let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
     ensure!(
         journal

@@ -115,7 +115,7 @@ def setuid(user):
 
 
 def hurry():
-    os.setpriority(os.PRIO_PROCESS, 0, -5)
+    os.setpriority(os.PRIO_PROCESS, 0, -20)
 
 
 def attempt(text):
