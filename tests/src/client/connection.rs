@@ -63,7 +63,7 @@ impl Client {
     }
 
     /// Makes a client with the certificate in this folder of the PKI.
-    fn with(provisioning: &Provisioning, folder: &str) -> Result<Self> {
+    pub fn with(provisioning: &Provisioning, folder: &str) -> Result<Self> {
         // The first caller installs the provider; an Err only means that it is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pki = provisioning.pki();
