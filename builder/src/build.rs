@@ -351,7 +351,7 @@ pub(crate) fn open_pki(
 ) -> Result<Pki> {
     let authority = Authority::of(&recipe.tls, recipe_path.parent().unwrap_or(Path::new(".")));
     let (cluster, lifetimes) = (pki::Cluster::from(recipe), Lifetimes::from(&recipe.tls));
-    Ok(pki::open_for(
+    Ok(pki::open(
         opener,
         folder,
         &cluster,

@@ -96,20 +96,8 @@ fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
     )
 }
 
-/// Opens the PKI folder of a cluster for a build.
-#[cfg(test)]
-fn open(
-    dir: &Path,
-    cluster: &Cluster,
-    authority: &Authority,
-    lifetimes: Lifetimes,
-    now: OffsetDateTime,
-) -> Result<Pki, PkiError> {
-    open_for(Opener::Build, dir, cluster, authority, lifetimes, now)
-}
-
 /// Opens the PKI folder of a cluster: creates missing files, and checks existing files.
-pub(crate) fn open_for(
+pub(crate) fn open(
     opener: Opener,
     dir: &Path,
     cluster: &Cluster,

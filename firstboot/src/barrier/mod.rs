@@ -160,9 +160,9 @@ fn begin_or_join(
         &identity.node.name,
         disk_id,
     );
-    let agreed = block_on(reach_agreement(identity, journal, local, None))?;
-    // Close the peer port and all its connections, because etcd needs the port.
-    match agreed {
+    // Before it returns, `block_on` closes all connections and the peer port, which etcd needs
+    // next.
+    match block_on(reach_agreement(identity, journal, local, None))? {
         BarrierOutcome::Join(start) => Ok(start),
         BarrierOutcome::Agreed(proposal) => {
             let start = begin(identity, journal, &proposal)?;

@@ -255,6 +255,25 @@ mod tests {
     }
 
     #[test]
+    fn a_redirect_to_https_is_refused_with_the_url_to_use() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let answer = "HTTP/1.1 301 Moved\r\nLocation: https://b.example/release.json\r\n\
+                          Content-Length: 0\r\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let error = format!("{:#}", Source::Server(url).release().unwrap_err());
+        server.join().unwrap();
+        assert!(
+            error.contains("it redirects to https://b.example/release.json; name that URL instead"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_copy_from_a_folder_resumes_where_it_stopped() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("image")).unwrap();

@@ -111,7 +111,7 @@ fn the_operators_own_ca_issues_a_client_certificate() {
         cert: given.path().join("ca.crt"),
         key: given.path().join("ca.key"),
     };
-    super::super::open(&folder.path(), &cluster(), &provided, LIFETIMES, now()).unwrap();
+    open(&folder.path(), &cluster(), &provided, LIFETIMES, now()).unwrap();
     let out = given.0.path().join("desk");
     let life = Duration::hours(1);
     let made = issue_client(

@@ -232,7 +232,7 @@ fn an_answer_to_a_request_does_not_record_an_older_recipe() {
     open_for(&folder, &newer).unwrap();
     let (path, own) = (folder.path(), Authority::Own);
     let answer = |cluster: &Cluster| {
-        super::open_for(Opener::Signer, &path, cluster, &own, LIFETIMES, now()).unwrap()
+        crate::pki::open(Opener::Signer, &path, cluster, &own, LIFETIMES, now()).unwrap()
     };
     let pki = answer(&older);
     assert!(is_of(&path, &newer), "the older recipe is recorded");

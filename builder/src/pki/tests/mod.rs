@@ -150,6 +150,17 @@ impl Folder {
     }
 }
 
+/// Opens the PKI folder of a cluster as a build does.
+fn open(
+    dir: &Path,
+    cluster: &Cluster,
+    authority: &Authority,
+    lifetimes: Lifetimes,
+    now: OffsetDateTime,
+) -> Result<Pki, PkiError> {
+    super::open(Opener::Build, dir, cluster, authority, lifetimes, now)
+}
+
 fn openssl(args: &[&str], paths: &[&Path]) -> Option<String> {
     let output = match Command::new("openssl").args(args).args(paths).output() {
         Ok(output) => output,
