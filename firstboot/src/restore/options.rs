@@ -55,7 +55,7 @@ pub(crate) struct Options {
     /// Print the planned changes without making them
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Print the plan of the restore, or the list, as JSON once the command has succeeded
+    /// After the command has succeeded, print the plan of the restore, or the list, as JSON
     #[arg(long)]
     pub(crate) json: bool,
     /// Wait this many seconds for the other members before the restore is abandoned, and for a

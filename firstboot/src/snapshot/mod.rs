@@ -64,7 +64,7 @@ pub(crate) struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Check every byte and every page of a snapshot; does not need a cluster
+    /// Check every byte and every page of a snapshot, without a cluster
     Verify(verify::Options),
     /// List the snapshots in a folder or bucket
     List(list::Options),
