@@ -49,8 +49,8 @@ pub(crate) struct Options {
     /// Try a failed image again, if the image was not the cause of the failure
     #[arg(long, conflicts_with = "check")]
     retry: bool,
-    /// Ask `builder serve` to install this machine again from the newest image. The installation keeps
-    /// etcd's data (data = "keep"), and erases the rest of the disk
+    /// Ask `builder serve` to install this machine again from the newest image. The installation
+    /// keeps etcd's data (data = "keep"), and erases the rest of the disk
     #[arg(long, conflicts_with = "check")]
     reinstall: bool,
     /// Restore the image that this node had before its last update
