@@ -90,8 +90,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
     version = recipes::program_version(),
     after_help = "The last line on standard error contains the reason for a refusal or a wait, \
         and ends with an id in brackets, which docs/exit-codes.md explains.\n\nExit codes: 0 \
-        done; 1 failed; 2 wrong command line; 3 refused, another attempt changes nothing; 4 not \
-        ready, another attempt may succeed.\n\nExamples:\n  firstboot status\n  firstboot \
+        done; 1 failed; 2 wrong command line; 3 refused, and another attempt gives the same \
+        result; 4 not ready, and another attempt may succeed.\n\nExamples:\n  firstboot status\n  firstboot \
         explain\n  firstboot snapshot --from-any /root/"
 )]
 struct Cli {

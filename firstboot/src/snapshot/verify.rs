@@ -21,7 +21,8 @@ use crate::reason::Reason;
 /// The command line of `firstboot snapshot verify`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 good; 1 cannot be read; 3 not a good snapshot; 4 the temporary etcd did not serve in time (--boot).\n\n\
+    after_help = "Exit codes: 0 the snapshot is good; 1 the file cannot be read; 3 the file is not a good snapshot; \
+    4 the temporary etcd did not serve in time (--boot).\n\n\
     Example: firstboot snapshot verify --boot --dir /var/tmp etcd.db.zst.age --identity backup.key"
 )]
 pub(crate) struct Options {

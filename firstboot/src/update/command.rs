@@ -28,8 +28,8 @@ use members::timestamp::now;
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 done; 1 failed; 3 refused; 4 not ready, worth another attempt; 7 --check found something \
-    newer; 8 rolled back; 9 failed, but the node keeps the new image.\n\n\
+    after_help = "Exit codes: 0 done; 1 failed; 3 refused; 4 not ready, try again; 7 --check found a newer image or \
+    node document; 8 the update failed and was rolled back; 9 the update failed, but the node keeps the new image.\n\n\
     Examples:\n  firstboot update --check\n  firstboot update --reinstall --deadline 7200"
 )]
 pub(crate) struct Options {
