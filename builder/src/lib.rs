@@ -76,7 +76,7 @@ enum Command {
     /// Internet access
     Mirror(mirror::Options),
     /// Serve an output over HTTP: the image to every client, each document to its node's machine,
-    /// and the installer to iPXE
+    /// and the installer to network boot loaders
     Serve(Box<serve::Options>),
     /// Show the state of a running cluster, with your own client certificate
     Status(status::Options),
@@ -84,9 +84,9 @@ enum Command {
     Allow(allow::Options),
     /// Show the differences between two images
     Diff(diff::Options),
-    /// Re-verify every digest in a build output
+    /// Verify every digest in a build output again
     Verify(inspect::VerifyOptions),
-    /// List certificates, issue a client certificate, assign a PKI folder, and replace the CA
+    /// List, issue and sign certificates, approve keys, assign a PKI folder, and replace the CA
     #[command(subcommand)]
     Pki(PkiCommand),
 }
@@ -97,8 +97,8 @@ enum PkiCommand {
     Show(inspect::PkiOptions),
     /// Assign a PKI folder to a recipe's cluster, after its name or addresses have changed
     Assign(assign::Options),
-    /// Sign a node's request for certificates and print its node document. The node's first key is
-    /// recorded
+    /// Sign a node's request for certificates, and print the node document. The first key of a node
+    /// is recorded as the node's key
     Sign(sign::SignOptions),
     /// Approve another key for a node, for example after a reinstallation
     Approve(sign::ApproveOptions),

@@ -17,7 +17,7 @@ use crate::{identity, own_keys};
 /// The command line of `firstboot csr`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 printed; 1 failed; 3 the key file is damaged.\n\n\
+    after_help = "Exit codes: 0 the request is printed; 1 failed; 3 the key file is damaged.\n\n\
     Example: firstboot csr >etcd-1.csr, then on the machine with the CA: builder pki sign recipe.toml etcd-1 etcd-1.csr >node.json"
 )]
 pub(crate) struct Options {

@@ -20,7 +20,7 @@ use crate::{files, paths};
 /// The command line of `firstboot explain`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 printed; 1 the journal cannot be read or has a damaged line.\n\n\
+    after_help = "Exit codes: 0 the journal is printed; 1 the journal cannot be read or has a damaged line.\n\n\
     Example: firstboot explain --json | jq -r '.[] | .time + \" \" + .text'"
 )]
 pub(crate) struct Options {

@@ -84,14 +84,14 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-/// Turns a machine installed from the image into an etcd member
+/// Turn a machine that was installed from the image into an etcd member
 #[derive(Debug, Parser)]
 #[command(
     version = recipes::program_version(),
     after_help = "The last line on standard error contains the reason for a refusal or a wait, \
         and ends with an id in brackets, which docs/exit-codes.md explains.\n\nExit codes: 0 \
-        done; 1 failed; 2 wrong command line; 3 refused, another attempt changes nothing; 4 not \
-        ready, another attempt may succeed.\n\nExamples:\n  firstboot status\n  firstboot \
+        done; 1 failed; 2 wrong command line; 3 refused, and another attempt gives the same \
+        result; 4 not ready, and another attempt may succeed.\n\nExamples:\n  firstboot status\n  firstboot \
         explain\n  firstboot snapshot --from-any /root/"
 )]
 struct Cli {
@@ -104,7 +104,7 @@ enum Command {
     /// Turn this machine into the member named in its node document; on an existing member, check
     /// that it is healthy
     Run(run::Options),
-    /// Restore every member from one snapshot, or roll a restore back
+    /// Restore every member from one snapshot, or roll back a restore
     Restore(restore::Options),
     /// Remove this member from its cluster safely, and keep it out
     Leave(leave::Options),
@@ -121,8 +121,8 @@ enum Command {
     /// Install a newer image and node document on this node without interrupting the cluster, or
     /// return to the previous image
     Update(update::Options),
-    /// Renew this node's certificates, if they expire soon, through the server that signs the
-    /// nodes' requests
+    /// Renew this node's certificates if they expire soon, with the server that signs the nodes'
+    /// requests
     Renew(update::RenewOptions),
     /// Run a program with only the system calls that a server needs. The units of etcd and of the
     /// scheduled snapshot use this command

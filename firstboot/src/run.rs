@@ -34,7 +34,7 @@ use crate::{
     reason = "each is an option of the command line"
 )]
 #[command(
-    after_help = "Exit codes: 0 healthy; 1 failed; 3 refused; 4 not ready, worth another attempt. \
+    after_help = "Exit codes: 0 the member is healthy; 1 failed; 3 refused; 4 not ready, try again. \
     docs/exit-codes.md explains each id in brackets at the end of a message.\n\n\
     Examples:\n  firstboot run --dry-run\n  firstboot run --without etcd-4,etcd-5"
 )]

@@ -22,7 +22,7 @@ use crate::{diagnosis, files, identity, paths};
 /// The command line of `firstboot status`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 every member is healthy; 1 cannot query the cluster; 5 degraded; 6 no quorum.\n\n\
+    after_help = "Exit codes: 0 every member is healthy; 1 the cluster cannot be queried; 5 degraded; 6 no quorum.\n\n\
     Example: firstboot status --json | jq '.members[] | select(.healthy | not) | {name, errors}'"
 )]
 pub(crate) struct Options {

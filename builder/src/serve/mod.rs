@@ -74,14 +74,14 @@ pub(crate) struct Options {
     /// which the cluster's first build creates]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// How many minutes after the first download a node may fetch its document again
+    /// The number of minutes after the first download in which a node may fetch its document again
     #[arg(long, default_value_t = 15, value_name = "MINUTES")]
     open: u64,
-    /// How many times to repeat an unfinished installation before the machine is held
+    /// The number of times that an unfinished installation is repeated before the machine is held
     #[arg(long, default_value_t = 3, value_name = "TIMES")]
     retries: u32,
-    /// Let a node ask to be installed again, which erases its disk except the volume of etcd.
-    /// `firstboot update --reinstall` asks
+    /// Let a node request its own reinstallation, which erases its disk except etcd's volume.
+    /// `firstboot update --reinstall` sends this request
     #[arg(long)]
     reinstall: bool,
     /// The tree of CentOS 7.9 from which machines are installed: a folder, which the server then
@@ -92,8 +92,8 @@ pub(crate) struct Options {
     /// and its tree is the default for --tree
     #[arg(long, value_name = "DIR")]
     mirror: Option<PathBuf>,
-    /// A folder with network boot loaders (grub with shim, pxelinux). It is served below /loaders/,
-    /// where the server also generates their configurations
+    /// A folder with network boot loaders (grub with shim, pxelinux). The server serves this folder
+    /// below /loaders/, and generates the boot loaders' configurations there
     #[arg(long, value_name = "DIR", value_parser = folder)]
     loaders: Option<PathBuf>,
     /// Additional words for the installer's kernel line
@@ -130,7 +130,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     board_token: Option<PathBuf>,
     /// Also show the board and its metrics to other hosts, if they connect over HTTPS with a client
-    /// certificate of a CA in this file (PEM)
+    /// certificate from a CA in this file (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     board_ca: Option<PathBuf>,
     /// Query the cluster's members for the board, with the client certificate in this folder

@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// The command line of `firstboot leave`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 left; 3 refused; 4 not left within the deadline, still a member.\n\n\
+    after_help = "Exit codes: 0 the node left; 3 refused; 4 the node did not leave within the deadline, and is still a member.\n\n\
     Example: firstboot leave --dry-run && firstboot leave"
 )]
 pub(crate) struct Options {

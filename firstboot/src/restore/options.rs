@@ -14,8 +14,8 @@ use recipes::Label;
     group = clap::ArgGroup::new("what").required(true),
     after_help = "Run the command with the same snapshot on every member, in any order. etcd stops \
         only after the snapshot has been verified. After a failure, etcd starts with its previous \
-        data.\n\nExit codes: 0 restored; 1 failed; 3 refused; 4 abandoned or no quorum within the \
-        deadline.\n\nEnvironment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3:// (default: \
+        data.\n\nExit codes: 0 the data is restored; 1 failed; 3 refused; 4 the restore was \
+        abandoned, or there was no quorum within the deadline.\n\nEnvironment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3:// (default: \
         /etc/firstboot/s3-keys).\n\nExamples:\n  firstboot restore --dry-run /root/etcd.db\n  \
         firstboot restore /root/etcd.db\n  firstboot restore --from etcd-1\n  firstboot restore \
         --rollback"
@@ -55,7 +55,7 @@ pub(crate) struct Options {
     /// Print the planned changes without making them
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Print the plan of the restore, or the list, as JSON once the command has succeeded
+    /// After the command has succeeded, print the plan of the restore, or the list, as JSON
     #[arg(long)]
     pub(crate) json: bool,
     /// Wait this many seconds for the other members before the restore is abandoned, and for a

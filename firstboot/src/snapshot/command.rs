@@ -41,7 +41,7 @@ pub(crate) struct Options {
     #[arg(long)]
     compare: bool,
     /// Take the snapshot only if no other member has taken one for this slot of the schedule, and
-    /// then prune. The timer uses this option
+    /// then delete old snapshots. The timer uses this option
     #[arg(long, conflicts_with_all = ["target", "endpoint", "from_any", "json"])]
     scheduled: bool,
     /// Wait this many seconds for each member that precedes this member in the order of the slot

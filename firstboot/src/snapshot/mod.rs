@@ -48,8 +48,8 @@ use crate::exit::Exit;
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Exit codes: 0 taken and checked; 1 failed; 3 refused; 4 not ready, try again; 5 taken, but the members' \
-        data differs.\n\n\
+    after_help = "Exit codes: 0 the snapshot is taken and checked; 1 failed; 3 refused; 4 not ready, try again; \
+        5 the snapshot is taken, but the members' data differs.\n\n\
         Environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN for s3:// (default: \
         /etc/firstboot/s3-keys).\n\n\
         Examples:\n  firstboot snapshot\n  firstboot snapshot --from-any /root/\n  \
@@ -64,7 +64,7 @@ pub(crate) struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Check every byte and every page of a snapshot; does not need a cluster
+    /// Check every byte and every page of a snapshot, without a cluster
     Verify(verify::Options),
     /// List the snapshots in a folder or bucket
     List(list::Options),

@@ -21,7 +21,8 @@ use crate::reason::Reason;
 /// The command line of `firstboot snapshot verify`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 good; 1 cannot be read; 3 not a good snapshot; 4 etcd did not serve in time (--boot).\n\n\
+    after_help = "Exit codes: 0 the snapshot is good; 1 the file cannot be read; 3 the file is not a good snapshot; \
+    4 the temporary etcd did not serve in time (--boot).\n\n\
     Example: firstboot snapshot verify --boot --dir /var/tmp etcd.db.zst.age --identity backup.key"
 )]
 pub(crate) struct Options {
@@ -30,14 +31,15 @@ pub(crate) struct Options {
     /// Accept a file without the digest at its end, such as a copy of member/snap/db
     #[arg(long)]
     skip_hash_check: bool,
-    /// Also start a throw-away etcd from the snapshot, and compare its revision, keys and hash
+    /// Also start a temporary etcd from the snapshot, and compare its revision, number of keys and
+    /// hash with the snapshot
     #[arg(long)]
     boot: bool,
     /// Decrypt the snapshot with the secret key in this age identity file
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
-    /// Scratch directory for the throw-away etcd and the decoded snapshot; removed afterwards
-    /// [default: next to the snapshot]
+    /// Store the temporary etcd's data and the decoded snapshot in this directory. The command
+    /// deletes these files when it ends [default: the snapshot's directory]
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Print JSON

@@ -28,12 +28,12 @@ use members::timestamp::now;
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 done; 1 failed; 3 refused; 4 not ready, worth another attempt; 7 --check found something \
-    newer; 8 rolled back; 9 failed and kept.\n\n\
+    after_help = "Exit codes: 0 done; 1 failed; 3 refused; 4 not ready, try again; 7 --check found a newer image or \
+    node document; 8 the update failed and was rolled back; 9 the update failed, but the node keeps the new image.\n\n\
     Examples:\n  firstboot update --check\n  firstboot update --reinstall --deadline 7200"
 )]
 pub(crate) struct Options {
-    /// Print what the newest image and node document would change on this node, without changing it
+    /// Print the changes that the newest image and node document would make, without making them
     #[arg(long)]
     check: bool,
     /// The folder or URL that contains `release.json` and `image/`; a folder also contains
@@ -49,18 +49,18 @@ pub(crate) struct Options {
     /// Try a failed image again, if the image was not the cause of the failure
     #[arg(long, conflicts_with = "check")]
     retry: bool,
-    /// Have `builder serve` install this machine again from the newest image, with etcd's data kept
-    /// (data = "keep"). Erases the rest of the disk
+    /// Ask `builder serve` to install this machine again from the newest image. The installation
+    /// keeps etcd's data (data = "keep"), and erases the rest of the disk
     #[arg(long, conflicts_with = "check")]
     reinstall: bool,
     /// Restore the image that this node had before its last update
     #[arg(long, conflicts_with_all = ["check", "from", "retry", "reinstall"])]
     rollback: bool,
-    /// Prevent every node from starting an update, for this reason. A node that is already
+    /// Prevent all nodes from starting an update, and record this reason. A node that is already
     /// replacing its files continues
     #[arg(long, value_name = "WHY", conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall"])]
     halt: Option<String>,
-    /// End the halt of updates
+    /// Allow updates again after --halt
     #[arg(long, conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall", "halt"])]
     resume: bool,
     /// Release the turn of a node that will not return with its disk

@@ -29,7 +29,8 @@ use crate::{certificates, files, own_keys, paths, rotation, systemd};
 /// The command line of `firstboot renew`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 renewed, or not due; 1 failed; 3 the recipe names no server; 4 not renewed, worth another attempt.\n\n\
+    after_help = "Exit codes: 0 the certificates are renewed, or no renewal is due; 1 failed; 3 the recipe names no server; \
+    4 the certificates are not renewed, try again.\n\n\
     Example: firstboot renew"
 )]
 pub(crate) struct Options {
