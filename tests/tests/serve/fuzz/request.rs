@@ -25,7 +25,7 @@ pub(super) struct Request {
     pub(super) port: Port,
     /// Whether the client closes its sending side immediately.
     pub(super) is_cut: bool,
-    /// Whether bytes of the request were changed without regard to the grammar.
+    /// Whether random bytes of the request were changed.
     pub(super) is_mutated: bool,
     /// The methods of the requests in `bytes`.
     pub(super) methods: Vec<String>,
