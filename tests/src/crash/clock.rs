@@ -1,5 +1,5 @@
-//! Sets a wrong clock for a single program, because all hosts share the machine's clock, and no
-//! namespace separates it.
+//! Sets a wrong clock for a single program, because all hosts share the machine's real-time clock,
+//! and no namespace isolates it.
 //!
 //! Programs read the clock from memory that the kernel maps into them (vDSO). If the vDSO is hidden
 //! from a program, its libc makes a system call instead, and the tracer changes the result before

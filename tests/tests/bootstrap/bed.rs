@@ -43,7 +43,7 @@ impl Bed {
         Self::with_etcd(&etcd::asked(), count)
     }
 
-    /// Makes a bed whose version of etcd is not the suite's.
+    /// Makes a bed whose nodes run this version of etcd instead of the suite's version.
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
         // With this setting, a joining member soon receives a snapshot of the database instead of
         // the whole log, as in any cluster in use.

@@ -65,7 +65,7 @@ impl Flood {
     }
 }
 
-/// Keeps the number of connections constant: replaces each connection that is cut off.
+/// Keeps the number of connections constant: replaces each connection that the member closes.
 fn flood(to: SocketAddr, over: &AtomicBool, opened: &AtomicUsize) {
     let silent = |stream: &TcpStream| {
         let heard = stream

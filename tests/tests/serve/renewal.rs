@@ -43,7 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// Builds the cluster with these additional sections of the recipe.
 fn build(ours: &Provisioning, sections: &str) -> Result<()> {
     let path = recipe_with(by_card)?;
-    // The timer of the mode `auto` does not expire during the test. The test itself runs the
+    // The timer of the mode `auto` does not elapse during the test. The test itself runs the
     // timer's command.
     let update = format!(
         "[update]\nmode = \"auto\"\nevery = \"24 hours\"\nfrom = \"http://{SERVER}/\"\nsoak-seconds = 10\n"
