@@ -80,7 +80,7 @@ pub(crate) fn program(seed: u64, size: usize) -> Vec<u8> {
     }
     let mut noise = seed;
     while bytes.len() < size {
-        // splitmix64's step.
+        // This is one step of splitmix64.
         noise = noise.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (noise ^ (noise >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bytes.extend(
@@ -120,7 +120,7 @@ fn tarball(path: &Path, parts: &[Part]) -> io::Result<()> {
         header.set_mode(0o755);
         header.set_mtime(0);
         header.set_size(part.bytes.len() as u64);
-        // Does not use set_path, which itself refuses paths that the builder must refuse.
+        // Do not use set_path, because it also refuses the paths that the builder must refuse.
         header.as_old_mut().name[..part.path.len()].copy_from_slice(part.path.as_bytes());
         header.set_cksum();
         tar.append(&header, &part.bytes[..])?;

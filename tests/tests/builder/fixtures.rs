@@ -24,8 +24,8 @@ struct Good {
     sha256: String,
 }
 
-/// Each folder has its own parent folder, so that the tests notice anything left next to the
-/// folder.
+/// The folders that the builder uses. Each folder has its own parent folder, so that the tests can
+/// detect files that the builder leaves next to the folder.
 #[derive(Debug)]
 pub(crate) struct Fixture {
     folder: PathBuf,

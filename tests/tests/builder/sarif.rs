@@ -1,4 +1,4 @@
-//! Tests that other programs can read the SARIF output. Every finding of the corpus is checked
+//! Tests that other programs can read the SARIF output. Every finding in the corpus is checked
 //! against OASIS's own schema, and with another vendor's tool.
 
 use std::fs;

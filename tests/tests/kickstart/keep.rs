@@ -1,5 +1,5 @@
-//! Tests `data = "keep"`. `%pre` keeps the volume of etcd only if nothing is doubtful, and
-//! continues wherever an earlier installation was interrupted.
+//! Tests `data = "keep"`. `%pre` keeps the volume of etcd only if there is no doubt about it, and
+//! continues an interrupted installation from any point.
 
 mod machine;
 
@@ -116,7 +116,7 @@ fn kept() -> Result<()> {
 /// Changes a machine so that its volume is doubtful.
 type Change = fn(&Machine) -> Result<()>;
 
-/// Returns the id of each refusal because of the partitions, with a machine that causes the
+/// Returns the id of each refusal that depends on the partitions, with a change that causes the
 /// refusal.
 fn doubts() -> Vec<(&'static str, Change)> {
     vec![
@@ -145,8 +145,8 @@ fn doubts() -> Vec<(&'static str, Change)> {
     ]
 }
 
-/// Returns the id of each refusal because of the contents of the file systems, with a machine that
-/// causes the refusal.
+/// Returns the id of each refusal that depends on the contents of the file systems, with a change
+/// that causes the refusal.
 fn doubtful_contents() -> Vec<(&'static str, Change)> {
     vec![
         ("keep-journal", |machine| {

@@ -53,7 +53,7 @@ const KINDS: [(&str, &str); 10] = [
 /// An endless device, as in a restored backup. Only root can create it.
 const DEVICE: &str = "a device";
 
-/// Every path of firstboot to which etcd can write, or could write in earlier versions.
+/// Every path that firstboot uses and to which etcd can write, or could write in earlier versions.
 const PATHS: [&str; 12] = [
     "/var/lib/etcd/aside",
     "/var/lib/etcd/restore",

@@ -198,7 +198,7 @@ impl<'a> Item<'a> {
     }
 }
 
-/// Parses a module's statements. No string in the module contains a blank, an unclosed parenthesis,
+/// Parses a module's statements. No string in the module contains a space, an unclosed parenthesis,
 /// or a semicolon.
 fn read(text: &str) -> Result<Vec<Item<'_>>> {
     let mut open = vec![Vec::new()];
