@@ -70,7 +70,7 @@ fn once() -> Result<()> {
         "{status}"
     );
 
-    // Repeats the same run while the member that took the snapshot is off and another member cannot
+    // Repeat the same run while the member that took the snapshot is off and another member cannot
     // take a snapshot.
     etcdctl(&bed.hosts[0], &format!("del {NEWEST}"))?;
     let at = bed

@@ -76,8 +76,8 @@ fn user_data(ours: &Provisioning, node: &str) -> Result<Vec<u8>> {
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Runs `explain --sources --json`. Returns a source's outcome, its description, and the used
-/// location.
+/// Runs `explain --sources --json`. Returns a source's outcome, its description, and the location
+/// that firstboot uses.
 fn explained(host: &Host, source: &str) -> Result<(String, String, Option<String>)> {
     let json: serde_json::Value =
         serde_json::from_str(&host.check(&["firstboot", "explain", "--sources", "--json"])?)?;

@@ -1,5 +1,5 @@
-//! Tests disks as the usual tools make them. firstboot must find the machine's document on each
-//! disk.
+//! Tests metadata disks that the usual tools make. firstboot must find the machine's document on
+//! each disk.
 
 use std::fs;
 use std::path::Path;

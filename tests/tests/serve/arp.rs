@@ -33,7 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             held_back,
         ),
         trial(
-            "only_a_card_that_answered_identifies_a_machine",
+            "only_a_mac_address_that_answered_arp_identifies_a_machine",
             REQUIREMENTS,
             states,
         ),

@@ -55,7 +55,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             another_build,
         ),
         trial(
-            "a_report_needs_its_token_and_its_card",
+            "a_report_needs_its_token_and_its_mac_address",
             REQUIREMENTS,
             forged,
         ),

@@ -43,8 +43,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         long("uefi_has_ipxe_in_its_network_card", REQUIREMENTS, uefi_rom),
         long("bios_reports_the_serial_number", REQUIREMENTS, bios_serial),
         long("uefi_reports_the_uuid", REQUIREMENTS, uefi_uuid),
-        long("the_second_card_boots_bios", REQUIREMENTS, bios_two_cards),
-        long("the_second_card_boots_uefi", REQUIREMENTS, uefi_two_cards),
+        long(
+            "bios_boots_from_its_second_network_card",
+            REQUIREMENTS,
+            bios_two_cards,
+        ),
+        long(
+            "uefi_boots_from_its_second_network_card",
+            REQUIREMENTS,
+            uefi_two_cards,
+        ),
         long(
             "a_power_cut_after_the_kickstart_is_retried_and_then_refused",
             REQUIREMENTS,
