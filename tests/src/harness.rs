@@ -28,7 +28,7 @@ const CONSOLE_TAIL_LINES: usize = 60;
 /// Makes a test with its requirements. If a requirement is not met, lists the test as ignored and
 /// prints the reason.
 pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
-    // Checking the requirements takes a while, and usually only one of many tests is run.
+    // Check the requirements of selected tests only, because the check takes a while.
     let reason = if is_selected(name) {
         requirement::missing(requirements)
     } else {

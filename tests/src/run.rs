@@ -82,8 +82,7 @@ pub fn enter() -> Result<&'static Run> {
     current()
 }
 
-/// Makes and locks the folder of this run, and removes the folders of dead runs.
-///
+/// Makes and locks the folder of this run. Removes the folders of dead runs.
 fn make_folder() -> Result<(PathBuf, Flock<File>)> {
     let _all = lock_all()?;
     remove_dead()?;
@@ -99,8 +98,8 @@ pub fn current() -> Result<&'static Run> {
     )
 }
 
-/// From now on, everything that is expensive and identical for many tests is made only once in this
-/// run, or only once in all runs of this run's suite.
+/// From now on, shares everything that is expensive to make and identical for many tests. It is
+/// made only once in this run, or only once in all runs of this run's suite.
 pub fn share() -> Result<()> {
     let folder = match std::env::var_os(SHARE) {
         Some(folder) => PathBuf::from(folder),

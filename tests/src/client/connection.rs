@@ -64,7 +64,8 @@ impl Client {
 
     /// Makes a client with the certificate in this folder of the PKI.
     pub fn with(provisioning: &Provisioning, folder: &str) -> Result<Self> {
-        // The first caller installs the provider; an Err only means that it is already installed.
+        // The first caller installs the TLS provider. An error only means that it is already
+        // installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pki = provisioning.pki();
         let read = |name: &str| {

@@ -111,7 +111,7 @@ fn from_go(version: &str, folder: &Path) -> Result<()> {
         arguments.extend(wanted.iter().map(String::as_str));
         go(version, module, &arguments)
     })?;
-    // Builds all three programs together, because they share most of their packages. Go names each
+    // Build all three programs together, because they share most of their packages. Go names each
     // program after the last element of its path.
     let out = format!("{}/", folder.display());
     let packages: Vec<String> = packages().collect();

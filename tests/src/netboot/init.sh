@@ -40,7 +40,7 @@ if [ -z "$stage2" ]; then
     start /system
 fi
 
-# BOOTIF names the card (anaconda, dracut/parse-anaconda-net.sh), and ip=dhcp configures it.
+# BOOTIF contains the MAC address of the network card (anaconda, dracut/parse-anaconda-net.sh), and ip=dhcp configures it.
 interface=
 for path in /sys/class/net/*; do
     if [ "$(tr : - < "$path/address")" = "$card" ]; then interface=${path##*/}; fi

@@ -1,8 +1,9 @@
 //! Virtual machines with empty disks that are installed from the network.
 //!
-//! Unlike [`crate::vm::Vm`], such a machine has its own firmware, boot loader and partitions. It
+//! Unlike [`crate::vm::Vm`], a [`Machine`] has its own firmware, boot loader and partitions. It
 //! boots from the network first, and fetches everything from the network. Its installer is
-//! [`crate::installer::install_this_machine`], which runs under systemd in a Debian root.
+//! [`crate::installer::install_this_machine`], which runs under systemd in a Debian root file
+//! system.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -153,8 +154,8 @@ impl Machine {
     }
 }
 
-/// Starts DHCP for machines with these MAC addresses and addresses, which boot the server's script
-/// with iPXE.
+/// Starts DHCP for machines with these MAC and IP addresses. The machines load the server's boot
+/// script with iPXE.
 pub fn dhcp(network: &Network, machines: &[(&str, &str)], script: &str) -> Result<KillOnDrop> {
     let folder = run::current()?.folder("dhcp")?;
     let mut conf = format!(
