@@ -1,4 +1,4 @@
-//! The request of a node to be installed again, which firstboot sends to `builder serve`, and the
+//! The request for a reinstallation that a node's firstboot sends to `builder serve`, and the
 //! server's answer.
 
 use std::fmt;

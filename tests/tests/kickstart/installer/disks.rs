@@ -15,7 +15,7 @@ fn disk(name: &str) -> Disk {
     Disk::new(name, 20 << 30)
 }
 
-/// The hardware, a line of `[install]`, and the disk, partition table and partitions that the
+/// The hardware, a line in `[install]`, and the disk, partition table and partitions that the
 /// installer chooses.
 type DiskCase = (Hardware, &'static str, String);
 
