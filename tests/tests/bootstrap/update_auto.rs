@@ -57,7 +57,7 @@ fn rolls_in_the_window() -> Result<()> {
             && said.ends_with("[update-window]\n"),
         "{said}"
     );
-    // After several checks, each node still has its image, and no order.
+    // After several checks, each node still has its image, and no order is pending.
     std::thread::sleep(Duration::from_secs(5));
     for host in &bed.hosts {
         ensure!(

@@ -1,5 +1,5 @@
 //! Tests failures of other nodes, of the network and of the releases while an image rolls through a
-//! cluster. firstboot must never have etcd stopped on two nodes at the same time.
+//! cluster. etcd must never be stopped on two nodes at the same time.
 
 use std::fs;
 use std::path::Path;
@@ -97,8 +97,8 @@ fn goes_on() -> Result<()> {
     member_goes_down(&mut bed)?;
     holder_is_cut_off(&bed)?;
     let written = writers.stop()?;
-    // The writers of a disconnected member wait for their timeouts, so the longest gap is not
-    // compared.
+    // The writers of a disconnected member wait for their timeouts, so the test does not check the
+    // longest gap.
     for address in &addresses {
         written.kept_in(&tests::client::insist(|| client.all(*address, "roll/"))?)?;
     }

@@ -1,5 +1,5 @@
 //! Tests updates to a new minor version of etcd while clients write, and the return to the previous
-//! minor version by etcd's own downgrade: by a release, at an operator's order, and after the last
+//! minor version by etcd's own downgrade: by a release, on an operator's order, and after the last
 //! member has failed its health check.
 
 use std::fs;

@@ -237,7 +237,7 @@ fn azure() -> Result<()> {
     )?;
     service.state().failures = vec![429, 410, 404];
     let mut host = machine(&ours)?;
-    // Without the firmware and without a setting, firstboot queries no service.
+    // Without the cloud's firmware and without a setting, firstboot queries no service.
     host.boot()?;
     host.wait_for(
         "journalctl -u firstboot | grep -q 'no node document for this machine'",

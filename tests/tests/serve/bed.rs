@@ -198,7 +198,7 @@ impl Server {
     }
 }
 
-/// Returns the status and the text of the answer to a request for a path from a namespace.
+/// Requests a path from a namespace, and returns the status and the text of the answer.
 pub(crate) fn get(from: &Namespace, page: &str) -> Result<(u16, String)> {
     curl(from, &[], &format!("http://{SERVER}/{page}"))
 }

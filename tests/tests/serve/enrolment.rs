@@ -161,8 +161,8 @@ fn cluster() -> Result<()> {
     Ok(())
 }
 
-/// Makes certificate requests with the name of etcd-3 for new keys, and writes them to a file with
-/// this name.
+/// Makes certificate requests with the name of etcd-3 for new keys, and writes the requests to the
+/// file `name`.
 fn request(name: &str) -> Result<PathBuf> {
     let folder = run::current()?.folder("request")?;
     let path = folder.join(name);
@@ -267,7 +267,7 @@ fn hostile() -> Result<()> {
     changed_recipe(&server, &recipe, || post(&two, &two.mac, &second))
 }
 
-/// Checks that a running node that renews its certificates does not end the installation that the
+/// Checks that the renewal of a running node's certificates does not end the installation that the
 /// operator has allowed.
 fn renewed_before_an_installation(ours: &Provisioning, node: &Link, request: &Path) -> Result<()> {
     allow(ours, &["etcd-1", "--install"])?;

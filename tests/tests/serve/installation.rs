@@ -160,8 +160,8 @@ fn cluster() -> Result<()> {
     Ok(())
 }
 
-/// Checks that the server hands a document out again, to a machine that has lost its disk, after
-/// the operator allows it.
+/// Checks that, after the operator allows it, the server hands the document out again to a machine
+/// that has lost its disk.
 fn replace_lost(ours: &Provisioning, server: &Server, lost: &mut Host) -> Result<()> {
     lost.cut_power()?;
     lost.revert()?;

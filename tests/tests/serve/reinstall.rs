@@ -55,7 +55,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Checks that a command refuses with these ids, and that no node has the turn.
+/// Checks that the command fails with these reason ids, and that no node has the turn.
 fn refuses(host: &Host, words: &str, ids: &[&str]) -> Result<()> {
     let ran = host.sh(&format!("firstboot update --reinstall {words}"))?;
     let said = format!("{}{}", ran.stdout, ran.stderr);

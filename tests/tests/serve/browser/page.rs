@@ -21,7 +21,7 @@ const OTHER_WIDTHS: [u32; 3] = [320, 1200, 1201];
 /// The number of CSS pixels by which the page is wider than the screen.
 const OVERFLOW: &str =
     "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
-/// Returns the texts of chips that appear in several colours or that contain no letters.
+/// Returns the labels of chips that appear in several colours or that contain no letters.
 const AMBIGUOUS: &str = r#"
 const classes = {};
 for (const chip of document.querySelectorAll(".chip")) {

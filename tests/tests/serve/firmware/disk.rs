@@ -1,5 +1,5 @@
-//! Makes a disk that both firmwares can boot. The disk prints a message on the first serial port,
-//! in place of an installed system.
+//! Makes a disk that BIOS and UEFI can boot. The disk prints a message on the first serial port, in
+//! place of an installed system.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};

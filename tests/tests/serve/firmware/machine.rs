@@ -43,7 +43,7 @@ pub(super) enum Loading {
 }
 
 impl Loading {
-    /// Returns text that, in docs/serve.md, only the dnsmasq configuration for this way contains.
+    /// Returns text that identifies the dnsmasq configuration for this way in docs/serve.md.
     fn in_documents(self) -> &'static str {
         match self {
             Self::Rom | Self::Ipxe | Self::Http => "boot.ipxe",

@@ -23,7 +23,7 @@ pub(super) const TURN: &str = "get --print-value-only /etcd-image/update/turn";
 pub(super) const REINSTALL: &str =
     "systemd-run --quiet --unit=reinstall firstboot update --reinstall --deadline 900";
 
-/// Writes a recipe with these lines in `[install]`, whose nodes look for releases on the builder's
+/// Writes a recipe with these lines in `[install]`. The nodes look for releases on the builder's
 /// server.
 pub(super) fn recipe(install: &str) -> Result<PathBuf> {
     let path = recipe_with(by_card)?;
