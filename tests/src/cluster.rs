@@ -20,7 +20,7 @@ use crate::overlay::Overlay;
 use crate::server::FileServer;
 use crate::{base, cache, etcd, process, programs, run};
 
-/// The address of the server for a recipe's image and nodes; the test recipes also contain it.
+/// The address of the server that serves the image. The test recipes contain the same address.
 const SERVER: &str = "10.101.15.1:8080";
 /// The path on the server of the tree from which machines are installed.
 pub const TREE: &str = "centos/7.9.2009/os/x86_64";

@@ -13,8 +13,8 @@ use nix::libc;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 
-/// The file that makes the program's clock wrong as long as it exists. The file contains the number
-/// of seconds.
+/// The file that makes the program's clock wrong as long as it exists. The file contains the error
+/// of the clock in seconds.
 #[derive(Debug)]
 pub(super) struct Clock {
     file: PathBuf,

@@ -59,8 +59,8 @@ impl Traced {
     }
 
     /// Installs the program's unit on a host that is off. Existing units are changed to start the
-    /// program under the tracer. systemd restarts firstboot immediately after firstboot is killed,
-    /// and stops any unit immediately.
+    /// program under the tracer. With these changes, systemd restarts firstboot immediately after
+    /// firstboot is killed, and stops any unit immediately.
     pub(super) fn install(self, host: &Host) -> Result<()> {
         let name = self.name();
         let start = |command: &str| {

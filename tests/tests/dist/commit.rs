@@ -46,7 +46,7 @@ pub(crate) fn commit(folder: &Path) -> Result<String> {
         .to_owned())
 }
 
-/// Returns the output of a program of this workspace for `--version`.
+/// Returns what a program of this workspace prints for `--version`.
 pub(crate) fn version_line(program: &str) -> Result<String> {
     let commit = commit(&cache::workspace())?;
     let commit = if commit.is_empty() {

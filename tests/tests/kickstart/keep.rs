@@ -113,7 +113,7 @@ fn kept() -> Result<()> {
     Ok(())
 }
 
-/// Changes a machine so that its volume is doubtful.
+/// A function that changes a machine so that its volume is doubtful.
 type Change = fn(&Machine) -> Result<()>;
 
 /// Returns the id of each refusal that depends on the partitions, with a change that causes the
@@ -232,8 +232,8 @@ fn other_disk() -> Result<()> {
     rendered.node("its-disk")?.keeps(&KEPT)
 }
 
-/// anaconda does not resize the partitions of `--onpart`. Each partition of the machine exactly fits
-/// the demo's recipe.
+/// anaconda does not resize the partitions that `--onpart` names. Each partition of the machine
+/// exactly fits the demo's recipe.
 fn too_small() -> Result<()> {
     let rendered = Rendered::new()?;
     for (number, key, wanted) in [(1, "boot", 1024), (2, "root", 8192), (3, "etcd", 4096)] {

@@ -2,8 +2,8 @@
 //! actions.
 //!
 //! Each part names the function of anaconda, pykickstart or blivet that it models. `said.txt`
-//! contains the output of the real classes for many kickstarts, and a test compares it with this
-//! model's output.
+//! contains the output of the real classes for many kickstarts, and a test compares that output
+//! with the model's output.
 
 mod automatic;
 mod commands;

@@ -104,7 +104,7 @@ fn voters(client: &Client, members: &[Ipv4Addr]) -> Result<Ids> {
     lists.pop_first().context("there are no members")
 }
 
-/// Returns the boot and the process of etcd on the two members that stay on.
+/// Returns the boot id and the process of etcd on the two members that stay on.
 fn etcd_processes(bed: &Bed) -> Result<Vec<String>> {
     let show = |node: &Node| node.shell(&bed.ours, ETCD_PROCESS);
     bed.nodes[..2].iter().map(show).collect()
