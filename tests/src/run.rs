@@ -98,8 +98,8 @@ pub fn current() -> Result<&'static Run> {
     )
 }
 
-/// From now on, shares everything that is expensive to make and identical for many tests. It is
-/// made only once in this run, or only once in all runs of this run's suite.
+/// Makes the tests of this run, or of all runs of this run's suite, share everything that is
+/// expensive to make and identical for many tests.
 pub fn share() -> Result<()> {
     let folder = match std::env::var_os(SHARE) {
         Some(folder) => PathBuf::from(folder),
@@ -121,7 +121,7 @@ pub fn share_with(program: &mut Command) {
     program.envs(shared().map(|folder| (SHARE, folder)));
 }
 
-/// Removes the run's folder. Hosts and networks must have been removed before.
+/// Removes the run's folder. The caller must have removed all hosts and networks.
 pub fn leave() {
     if let Some(run) = RUN.get() {
         let _all = lock_all();

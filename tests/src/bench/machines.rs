@@ -115,7 +115,6 @@ fn copy(from: &Path, into: &Path) -> Result<()> {
     process::check("cp", &["-a", &from, &into]).map(drop)
 }
 
-/// Connects a machine to the server.
 pub(super) fn connect(from: Ipv4Addr, server: SocketAddrV4) -> Result<TcpStream> {
     let stream = connect_from(from, server)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;

@@ -44,7 +44,6 @@ const OPTIONS: [&str; 8] = [
 #[derive(Debug)]
 pub struct Browser {
     http: Client,
-    /// The URL of the session.
     session: String,
     _driver: KillOnDrop,
 }

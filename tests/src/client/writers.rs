@@ -19,7 +19,6 @@ const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Writers {
     stop: Arc<AtomicBool>,
-    /// The number of acknowledged writes of each writer.
     counts: Arc<Vec<AtomicUsize>>,
     /// The error of the most recent failed write.
     trouble: Arc<Mutex<String>>,

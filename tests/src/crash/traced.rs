@@ -27,7 +27,6 @@ pub enum Traced {
 }
 
 impl Traced {
-    /// All programs.
     pub(super) const ALL: [Self; 5] = [
         Self::Firstboot,
         Self::Etcd,

@@ -23,7 +23,6 @@ use crate::process;
 
 /// The new system.
 const TARGET: &str = "/mnt/sysimage";
-/// The content of all packages.
 const PACKAGES: &str = "/run/packages";
 
 /// Installs this machine with the kickstart that its kernel command line names, and then shuts the

@@ -13,7 +13,7 @@ use super::script::{Ended, Stage};
 pub(super) enum Break {
     /// anaconda ends.
     Stop(Stop),
-    /// The machine is switched off or restarted by this command.
+    /// This command switched the machine off or restarted it.
     Power(String),
 }
 
@@ -24,7 +24,7 @@ impl From<Stop> for Break {
 }
 
 impl Break {
-    /// Returns the same break, before anaconda has registered its exit handler.
+    /// Marks the break as one that happens before anaconda has registered its exit handler.
     pub(super) fn early(self) -> Self {
         match self {
             Self::Stop(Stop::Late(reason)) => Self::Stop(Stop::Early(reason)),

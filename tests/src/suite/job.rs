@@ -64,11 +64,9 @@ pub(super) struct Job {
 /// The result of a job.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// The job's name.
     pub(super) name: String,
     /// Whether the exit code is 0.
     pub(super) is_good: bool,
-    /// The job's output.
     pub(super) output: String,
     /// The name of each test, and the time that it took.
     pub(super) times: Vec<(String, Duration)>,
@@ -112,7 +110,6 @@ pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-/// Returns the names of a program's tests.
 fn names(program: &Program) -> Result<Vec<String>> {
     let mut list = Command::new(&program.path);
     let said = process::run(
@@ -146,7 +143,6 @@ impl Job {
         }
     }
 
-    /// Runs the job until it ends.
     pub(super) fn run(&self) -> Result<Ended> {
         let started = Instant::now();
         let log = File::create(&self.log)

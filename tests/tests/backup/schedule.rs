@@ -24,7 +24,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Returns the snapshots on all hosts that are on.
 fn snapshots(hosts: &[Host]) -> Result<BTreeSet<String>> {
     let mut all = BTreeSet::new();
     for host in hosts {

@@ -167,7 +167,6 @@ impl Bed {
         Ok(twin)
     }
 
-    /// Cuts the power of all machines that are on.
     pub(crate) fn cut_power(&mut self) -> Result<()> {
         for host in &mut self.hosts {
             if host.is_on()? {

@@ -24,7 +24,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// The number of connections to each member.
 const CONNECTIONS_PER_MEMBER: usize = 200;
 
 /// A flood of connections that continues until this value is dropped.

@@ -124,13 +124,11 @@ fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
 /// The folders with the state of a node.
 const DISK: [&str; 2] = ["firstboot", "etcd"];
 
-/// Removes the disk from a machine that is off.
 fn take_out(host: &Host, kept: &Path) -> Result<()> {
     DISK.iter()
         .try_for_each(|name| copy(&host.path("/var/lib").join(name), &kept.join(name)))
 }
 
-/// Puts a removed disk back into a machine that is off.
 fn put_in(host: &Host, kept: &Path) -> Result<()> {
     DISK.iter()
         .try_for_each(|name| copy(&kept.join(name), &host.path("/var/lib").join(name)))

@@ -14,10 +14,8 @@ use tests::etcd;
 /// contains it.
 pub(crate) const VERSION: &str = "3.5.99";
 
-/// The release's folder in a mirror.
 pub(crate) const FOLDER: &str = "v3.5.99";
 
-/// The path of the tarball in a mirror.
 pub(crate) const TARBALL: &str = "v3.5.99/etcd-v3.5.99-linux-amd64.tar.gz";
 
 /// The path in a mirror of the list that contains the tarball's digest.
@@ -32,7 +30,6 @@ pub(crate) const SIZE: usize = (1 << 20) + 4096;
 pub(crate) struct Part {
     /// The path of the entry, which is written unchanged.
     pub(crate) path: String,
-    /// The type of the entry.
     pub(crate) kind: EntryType,
     /// The content of the entry.
     pub(crate) bytes: Vec<u8>,
@@ -52,7 +49,6 @@ pub(crate) fn parts(size: usize) -> Vec<Part> {
     parts
 }
 
-/// Returns the part with this name.
 pub(crate) fn part<'a>(parts: &'a mut [Part], name: &str) -> &'a mut Part {
     let end = format!("/{name}");
     parts

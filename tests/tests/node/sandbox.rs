@@ -96,7 +96,6 @@ impl Sandbox {
         names
     }
 
-    /// Returns the sandbox without these directives.
     pub(crate) fn without(&self, directives: &[&str]) -> Self {
         let lines = self
             .lines
@@ -179,7 +178,6 @@ impl Sandbox {
         host.sh(&query)?.ok()
     }
 
-    /// Writes a unit that has this sandbox and runs this program.
     fn write(&self, host: &Host, program: &str) -> Result<()> {
         let text = format!(
             "[Service]\nType=oneshot\nExecStart={}{program}\n{}\n",

@@ -189,7 +189,6 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Returns all words in the list.
     fn words(&self) -> Vec<&'a str> {
         match self {
             Item::Word(word) => vec![word],

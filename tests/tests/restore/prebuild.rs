@@ -40,7 +40,6 @@ fn begin(host: &Host) -> Result<Child> {
         .context("cannot start the command")
 }
 
-/// The state before a restore.
 struct Before(Value, String);
 
 impl Before {

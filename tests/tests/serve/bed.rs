@@ -279,13 +279,11 @@ pub(crate) fn installs(script: &str) -> bool {
     script.lines().any(|line| line.starts_with("kernel "))
 }
 
-/// Runs `builder allow` on an output.
 pub(crate) fn allow(ours: &Provisioning, words: &[&str]) -> Result<String> {
     let out = ours.out().to_string_lossy().into_owned();
     programs::run_builder(&[&["allow", "--out", &out], words].concat())?.ok()
 }
 
-/// Opens a connection to the server from a namespace.
 pub(crate) fn connect(from: &Namespace) -> Result<TcpStream> {
     let server: SocketAddr = SERVER.parse()?;
     let stream =

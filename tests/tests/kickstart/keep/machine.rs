@@ -91,7 +91,6 @@ impl Rendered {
         Ok(process::run(&mut bash)?.success())
     }
 
-    /// Returns a new folder with this name.
     pub(super) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.path().join(name);
         fs::create_dir_all(&folder)?;

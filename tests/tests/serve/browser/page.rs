@@ -31,7 +31,6 @@ const all = Object.entries(classes);
 return all.filter(([text, found]) => found.size > 1 || !/[a-z]/i.test(text)).map(([text]) => text);
 "#;
 
-/// The board in a browser.
 pub(super) struct Page {
     pub(super) browser: Browser,
     /// The name of the test, for its pictures.

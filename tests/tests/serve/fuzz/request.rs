@@ -67,7 +67,6 @@ impl<'a> Generator<'a> {
         all[self.rng.usize(0..all.len())]
     }
 
-    /// Returns the next request.
     pub(super) fn next(&mut self) -> Request {
         let mut request = Request {
             port: match self.rng.u8(0..80) {

@@ -38,7 +38,6 @@ fn time(ours: &Provisioning, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// A file of the overlay.
 struct Entry {
     mode: String,
     text: String,
