@@ -1,4 +1,4 @@
-//! The settings in `[backup]` that the image contains. They do not include credentials.
+//! The settings in `[backup]` that the image contains. These settings do not include credentials.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! A complete cluster as an operator sets it up. The cluster is built from a recipe. Its machines
-//! are installed from the image and receive their node documents.
+//! A complete cluster as an operator sets it up. The builder builds the image from a recipe. The
+//! machines are installed from the image and receive their node documents.
 
 mod status;
 

@@ -13,10 +13,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::requirement::{self, Requirement};
 use crate::{kernel, run};
 
-/// The variable that names the file to which each test appends a line with its duration.
+/// The environment variable that names the file to which each test appends a line with its
+/// duration.
 pub const TIMES: &str = "ETCD_IMAGE_TIMES";
 
-/// The variable that adds the long tests. `make test-all` sets it.
+/// The environment variable that adds the long tests. `make test-all` sets this variable.
 const ALL: &str = "ETCD_IMAGE_ALL";
 
 /// The kind of a trial that runs only on request.

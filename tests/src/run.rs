@@ -23,7 +23,7 @@ use crate::{cache, cgroup, process};
 static RUN: OnceLock<Run> = OnceLock::new();
 static SHARED: OnceLock<PathBuf> = OnceLock::new();
 
-/// The variable with the folder that all runs of a suite share.
+/// The environment variable that names the folder that all runs of a suite share.
 const SHARE: &str = "ETCD_IMAGE_SHARED";
 
 /// The run of this process.
@@ -199,9 +199,9 @@ fn own_namespace() -> Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context("cannot make the mounts of the run private")?;
-    // nspawn keeps its locks and sockets in /run/systemd, and requires it to be a separate file
-    // system. ip keeps the names of network namespaces in /run/netns. New mounts on both paths hide
-    // the machine's own folders and leave them untouched.
+    // nspawn keeps its locks and sockets in /run/systemd, and requires that path to be a separate
+    // file system. ip keeps the names of network namespaces in /run/netns. New mounts on both paths
+    // hide the machine's own folders and leave them untouched.
     for path in ["/run/systemd", "/run/netns"] {
         fs::create_dir_all(path).with_context(|| format!("cannot make {path}"))?;
         mount(

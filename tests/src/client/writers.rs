@@ -37,7 +37,8 @@ struct Acknowledged {
 pub struct Written {
     /// The acknowledged writes, in the order in which each writer wrote them.
     writers: Vec<Vec<Acknowledged>>,
-    /// The number of writes that were not acknowledged. The cluster may have applied some of them.
+    /// The number of writes that were not acknowledged. The cluster may have applied some of these
+    /// writes.
     pub failed: usize,
 }
 

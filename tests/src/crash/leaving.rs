@@ -15,7 +15,7 @@ use crate::cluster::etcdctl;
 use crate::harness::tail;
 use crate::host::{Host, POLL_INTERVAL};
 
-/// The leader leaves. It transfers the leadership, is removed, and does not join again.
+/// The leader transfers the leadership, leaves the cluster, and does not join again.
 pub(super) const LEAVE: Scenario = Scenario {
     name: "leave",
     victim: 0,

@@ -76,8 +76,8 @@ pub(super) enum Release {
     Bad,
     /// An image with the older minor version of etcd, which passes its health check.
     Older,
-    /// An image with the newer minor version of etcd. It fails its health check after the members
-    /// have agreed on that version, and is rolled back to [`Release::Older`].
+    /// An image with the newer minor version of etcd. The image fails its health check after the
+    /// members have agreed on that version, and is rolled back to [`Release::Older`].
     BadMinor,
 }
 

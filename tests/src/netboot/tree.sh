@@ -71,7 +71,7 @@ SLOW
 # chronyd of CentOS reads /etc/chrony.conf.
 ln -sf ../chrony.conf "$root/etc/chrony/chrony.conf"
 
-# The installer's own units, as in anaconda's packages. The installation removes them from the new system.
+# The installer's own units, as in anaconda's packages. The installation removes these units from the new system.
 cat > "$root/etc/systemd/system/anaconda.service" <<'UNIT'
 [Unit]
 Description=Anaconda

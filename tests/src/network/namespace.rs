@@ -12,8 +12,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, conn
 
 use crate::process;
 
-/// The name of a network namespace. [`Namespace::create`] makes the namespace, and its network
-/// removes it.
+/// The name of a network namespace. [`Namespace::create`] makes the namespace, and the namespace's
+/// network removes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace(String);
 

@@ -53,7 +53,8 @@ const LONGEST_JOBS: [&str; 24] = [
 #[derive(Debug)]
 pub(super) struct Job {
     program: Program,
-    /// The only test that the process runs. None means that it runs all tests of the program.
+    /// The only test that the process runs. None means that the process runs all tests of the
+    /// program.
     test: Option<String>,
     /// The file that receives the output.
     log: PathBuf,

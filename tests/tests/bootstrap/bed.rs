@@ -24,7 +24,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
 ];
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// A cluster that has not been started yet. Its machines are installed, have their node documents
+/// A cluster that has not been started yet. The machines are installed, have their node documents
 /// and are off.
 pub(crate) struct Bed {
     // The hosts must be dropped before their network.

@@ -200,14 +200,14 @@ fn wiped_and_parted() -> Result<()> {
 /// One member lags behind, and the other two acknowledge a write. The power fails, and one of these
 /// two members returns with a new disk. If that member is started with the initial cluster state
 /// `new`, it is a voter with its old id that has forgotten the write. Together with the lagging
-/// member, it forms a quorum without the write.
+/// member, that voter forms a quorum without the write.
 fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;
     write_behind(&client, &mut bed)?;
     bed.set_up_by_hand(2)?;
-    // With the initial cluster state `new`, etcd refuses to start while a member that lists it
-    // answers. The victim therefore starts first here.
+    // With the initial cluster state `new`, etcd refuses to start while a member answers that lists
+    // this etcd. The victim therefore starts first here.
     bed.hosts[2].boot()?;
     bed.hosts[2].wait_for(
         "ls /var/lib/etcd/data/member/wal/*.wal",

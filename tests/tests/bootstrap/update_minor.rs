@@ -47,8 +47,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Makes three healthy members that run this version of etcd and have the image 1. Their raft log
-/// keeps all entries, as in a cluster with few writes.
+/// Makes three healthy members that run this version of etcd and have the image 1. The members'
+/// raft logs keep all entries, as in a cluster with few writes.
 fn bed(version: &str) -> Result<Bed> {
     let mut bed = Bed::unbuilt()?;
     let text = fs::read_to_string(recipe("demo"))?;

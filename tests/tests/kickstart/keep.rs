@@ -1,5 +1,5 @@
-//! Tests `data = "keep"`. `%pre` keeps the volume of etcd only if there is no doubt about it, and
-//! continues an interrupted installation from any point.
+//! Tests `data = "keep"`. `%pre` keeps etcd's volume only if there is no doubt that the volume
+//! belongs to the node, and continues an interrupted installation from any point.
 
 mod machine;
 
@@ -261,7 +261,7 @@ fn too_small() -> Result<()> {
     rendered.node("shrunk")?.keeps(&KEPT)
 }
 
-/// `%post` checks the owner, because the installer has no command for it.
+/// `%post` checks the owner, because the installer has no command that shows the owner.
 fn other_owner() -> Result<()> {
     let rendered = Rendered::new()?;
     let machine = rendered.node("owner")?;

@@ -130,7 +130,7 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
 }
 
 /// Models kickstart.py, PartitionData.execute: an existing partition keeps its position and its
-/// size. With --noformat, it also keeps its file system.
+/// size. With --noformat, the partition also keeps its file system.
 fn reuse(made: &mut Partition, part: &Command, name: &str, disks: &[&Disk]) -> Result<(), String> {
     let of_disk = |disk: &&Disk| {
         let found = disk.partitions.iter().find(|found| found.name == name)?;

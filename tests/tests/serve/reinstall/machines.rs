@@ -99,7 +99,8 @@ impl Machines {
         Ok(())
     }
 
-    /// Boots a machine from the network, as its firmware does. Returns whether it was installed.
+    /// Boots a machine from the network, as its firmware does. Returns whether the machine was
+    /// installed.
     pub(super) fn boot_from_network(&mut self, at: usize) -> Result<bool> {
         let (host, disk) = (&mut self.hosts[at], &self.disks[at]);
         let sent = script(host)?;
