@@ -170,8 +170,12 @@ fn only_the_owner_can_read_the_files_under_any_umask() {
 #[test]
 #[ignore = "run by only_the_owner_can_read_the_files_under_any_umask, in its own process"]
 fn child() {
+    // `make test-all` also runs this function as a test of its own, without the variable.
+    let Some(folder) = std::env::var_os("NODES_TEST_FOLDER") else {
+        return;
+    };
     write(
-        &PathBuf::from(std::env::var_os("NODES_TEST_FOLDER").unwrap()),
+        &PathBuf::from(folder),
         &Node::Enrolled(Box::new(document())),
         &key(),
     )

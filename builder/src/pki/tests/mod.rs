@@ -338,7 +338,11 @@ fn only_the_owner_can_read_the_keys_under_any_umask() {
 #[test]
 #[ignore = "run by only_the_owner_can_read_the_keys_under_any_umask, in its own process"]
 fn child() {
-    let dir = PathBuf::from(std::env::var_os("PKI_TEST_FOLDER").unwrap()).join("pki");
+    // `make test-all` also runs this function as a test of its own, without the variable.
+    let Some(folder) = std::env::var_os("PKI_TEST_FOLDER") else {
+        return;
+    };
+    let dir = PathBuf::from(folder).join("pki");
     let mut pki = open(&dir, &cluster(), &Authority::Own, LIFETIMES, now()).unwrap();
     pki.node_tls(&Node::new("etcd-1").at(101)).unwrap();
 }

@@ -82,8 +82,12 @@ impl Record {
         }
     }
 
-    /// Begins the record of a cluster at the cluster's first build.
+    /// Begins the record of a cluster at the cluster's first build. Keeps the record of a first
+    /// build that was interrupted.
     pub(crate) fn begin(&self, now: SystemTime) -> Result<()> {
+        if self.is_complete() {
+            return Ok(());
+        }
         make(&self.folder)?;
         put(
             &self.folder,
@@ -312,8 +316,12 @@ mod tests {
             .put_installation(&"etcd-1".parse().unwrap(), &Installation::allowed())
             .unwrap();
         assert!(!record.is_complete());
-        record.begin(SystemTime::now()).unwrap();
+        record.begin(SystemTime::UNIX_EPOCH).unwrap();
         assert!(record.is_complete());
+        let path = root.path().join("out.state/demo/first-build");
+        let begun = fs::read(&path).unwrap();
+        record.begin(SystemTime::now()).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), begun, "begun a second time");
     }
 
     #[test]
