@@ -206,8 +206,8 @@ fn all_restarted() -> Result<()> {
     let client = start_plain_etcd(&mut bed)?;
     write_behind(&client, &mut bed)?;
     bed.set_up_by_hand(2)?;
-    // With the initial cluster state `new`, etcd refuses to start while a member answers that lists
-    // this etcd. The victim therefore starts first here.
+    // With the initial cluster state `new`, etcd refuses to start if it reaches a member that lists
+    // this etcd as a member. The victim therefore starts first here.
     bed.hosts[2].boot()?;
     bed.hosts[2].wait_for(
         "ls /var/lib/etcd/data/member/wal/*.wal",

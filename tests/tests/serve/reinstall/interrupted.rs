@@ -100,7 +100,8 @@ fn turn_of_an_absent_node(bed: &mut Machines) -> Result<()> {
         "the turn is kept"
     );
     waits(&bed.hosts[1], "[update-not-healthy]")?;
-    // The first attempt sent the installer. This is the second attempt.
+    // The server sent the installer at the first attempt, and sends it again at this second
+    // attempt.
     ensure!(bed.boot_from_network(0)?, "etcd-1 was not installed");
     wait_healthy(&bed.hosts[0], 3, START_TIMEOUT)?;
     is_free(&bed.hosts[0])
