@@ -142,10 +142,11 @@ fn roll(bed: &mut Machines) -> Result<()> {
     while installed.len() < bed.hosts.len() {
         let begun = Instant::now();
         let at = wait_restarted(bed)?;
-        ensure!(bed.boot_from_network(at)?, "node {at} was not installed");
+        let name = bed.hosts[at].name().to_owned();
+        ensure!(bed.boot_from_network(at)?, "{name} was not installed");
         wait_healthy(&bed.hosts[at], 3, START_TIMEOUT)?;
-        println!("{} took {:.1?}", bed.hosts[at].name(), begun.elapsed());
-        ensure!(!installed.contains(&at), "node {at} was installed twice");
+        println!("{name} took {:.1?}", begun.elapsed());
+        ensure!(!installed.contains(&at), "{name} was installed twice");
         installed.push(at);
     }
     let free = format!(". /etc/profile.d/etcdctl.sh; test -z \"$(etcdctl {TURN})\"");
