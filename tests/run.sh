@@ -6,7 +6,7 @@ messages=$(mktemp)
 trap 'rm -f "$messages"' EXIT
 cargo test --workspace --locked --lib --bins --tests --no-run --message-format=json-render-diagnostics > "$messages"
 built() { sed -n "s/.*\"executable\":\"\([^\"]*\/$1\)\".*/\1/p" "$messages"; }
-# Cargo has built this program with the features of all packages. A separate build would compile half of the crates again.
+# Use this build of dist. A separate build would use other features, and compile half of the crates again.
 ETCD_IMAGE_DIST=$(built dist)
 export ETCD_IMAGE_DIST
 "$(built suite)" < "$messages"

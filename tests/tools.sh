@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the missing programs that the tests need, with the argument "demo" those that the demo needs, or with the argument
-# "all" also those that only `make test-all` needs. Without root, the script only prints the missing packages. The tests that
-# need these packages are then ignored, and print the reason.
+# Installs the missing programs that the tests need. With the argument "demo", installs only the programs that the demo
+# needs. With the argument "all", also installs the programs that only `make test-all` needs. Without root, the script only
+# prints the missing packages. The tests that need these packages are then ignored, and print the reason.
 set -euo pipefail
 
 # Each program is listed with its Debian package. The tests themselves fetch pip's etcd 3.5.1 and the base system.

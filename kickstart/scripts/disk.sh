@@ -29,13 +29,13 @@ obstacle() {
     esac
     for number in "$sys/dev" "$sys"/*/dev; do
         if [ ! -e "$number" ]; then continue; fi
-        # The third field is the device's number (proc(5)); /proc/swaps lists its name.
+        # The third field of mountinfo is the device's number (proc(5)), but /proc/swaps lists the device's name.
         if grep -q "^[0-9]* [0-9]* $(cat "$number") " /proc/self/mountinfo; then echo 'is in use' && return; fi
         number=${number%/dev}
         if grep -q "^/dev/${number##*/} " /proc/swaps; then echo 'is in use' && return; fi
     done
 {% if install.keep %}
-    # The sizes of the partitions are checked one by one (keep.sh).
+    # keep.sh checks the size of each partition.
     if [ -n "$volume" ]; then return; fi
 {% endif %}
     if [ "$(($(cat "$sys/size") / 2048))" -lt "$need_mb" ]; then echo "has $(($(cat "$sys/size") / 2048)) MiB, but $need_mb MiB are needed"; fi

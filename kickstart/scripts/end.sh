@@ -23,7 +23,7 @@ say "INSTALLATION FAILED. ${why:-anaconda ended before the installation was fini
 if [ -z "$why" ]; then
     {
         tmux capture-pane -p -t anaconda:main 2> /dev/null | grep . | tail -n 15
-        # The format of the levels in anaconda's logs (anaconda_log.py).
+        # anaconda's logs contain the level in this form (anaconda_log.py).
         grep -hE ' (ERR|CRIT) ' /tmp/anaconda.log /tmp/packaging.log /tmp/storage.log 2> /dev/null | tail -n 5
     } | while read -r line; do say "$line"; done
 fi

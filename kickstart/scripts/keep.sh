@@ -1,14 +1,12 @@
-# Finds the volume of /var/lib/etcd that belongs to this node, and keeps it: anaconda formats the other partitions in place and never
-# mounts this volume. Any doubt ends the installation before anything is written, because anaconda would erase the journal of
-# firstboot, which is on /.
+# Finds the volume of /var/lib/etcd that belongs to this node, and keeps it: anaconda formats the other partitions in place and
+# never mounts this volume. Any doubt ends the installation before anything is written, because anaconda would erase firstboot's
+# journal, which is on /.
 #
-# The journal is copied to the folder firstboot-kept of the volume, and %post copies it to the new
-# /. The journal is not always on the volume, because a journal on another file system reveals that
-# a volume was replaced or emptied. At any moment, at least one of these journals is complete: the
-# journal on the old /, the copy, or the journal on the new /. A rename gives the copy its name
-# after the copy is durable. %post removes the copy after the new journal is durable, and before it
-# writes the installation marker. An installation that was interrupted by a power failure can
-# therefore continue with the journal that exists.
+# %pre copies the journal to the volume's folder firstboot-kept, and %post copies it to the new /. The journal is normally on /,
+# because a journal on another file system reveals that the volume was replaced or emptied. At any moment, at least one of these
+# journals is complete: the journal on the old /, the copy, or the journal on the new /. A rename gives the copy its name after
+# the copy is durable. %post removes the copy after the new journal is durable, and before it writes the installation marker. An
+# installation that was interrupted by a power failure can therefore continue with the journal that exists.
 volume='' from='' mounted=''
 old=/tmp/etcd-image-root kept=/tmp/etcd-image-volume
 
@@ -82,7 +80,7 @@ find_partitions() {
             role=${role%% *}
         else
             role=$(about "$name" LABEL)
-            # The GPT types of the partitions for UEFI and for GRUB on a BIOS machine.
+            # These are the GPT types of the partitions for UEFI, and for GRUB on a BIOS machine.
             case $role:$(about "$name" PART_ENTRY_TYPE) in
                 ESP:* | *:c12a7328-f81f-11d2-ba4b-00a0c93ec93b) role=efi ;;
                 *:21686148-6449-6e6f-744e-656564454649) role=biosboot ;;
@@ -220,7 +218,7 @@ copy_journal() {
     sync
 }
 
-# Mounts the volume to read it, which replays the log of XFS, and refuses a damaged file system.
+# Mounts and unmounts the volume, so that XFS replays its log. Then refuses a damaged file system, and mounts the volume read-only.
 open_volume() {
     mkdir -p "$kept"
     mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || doubt keep-volume "/dev/$volume cannot be mounted"

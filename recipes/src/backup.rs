@@ -1,4 +1,4 @@
-//! The parts of `[backup]` that the image contains. These parts do not include credentials.
+//! The settings in `[backup]` that the image contains. These settings do not include credentials.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use url::Url;
 use crate::recipient::Recipient;
 use crate::schedule::Schedule;
 
-/// The default folder of snapshots.
+/// The default folder for snapshots.
 pub const FOLDER: &str = "/var/backups/etcd";
 
-/// The settings of `[backup]` that the image contains.
+/// The settings in `[backup]` that the image contains.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Backup {

@@ -60,7 +60,7 @@ impl ClusterDocument {
     }
 }
 
-/// What an installation does with the volume of etcd that an earlier installation left.
+/// What an installation does with the volume of etcd that an earlier installation left behind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstallData {
@@ -230,7 +230,7 @@ pub enum MetadataSource {
     Cmdline,
     /// The same parameters in an OEM string of the firmware (SMBIOS type 11).
     Smbios,
-    /// `opt/etcd-image/node.json` of QEMU's firmware configuration.
+    /// `opt/etcd-image/node.json` in QEMU's firmware configuration.
     FwCfg,
     /// A NoCloud seed: a disk labelled `cidata`, or the seed folder.
     Nocloud,

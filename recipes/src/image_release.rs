@@ -74,7 +74,7 @@ pub enum ReleaseError {
     )]
     Format(u32),
     /// The payload is signed, but it cannot be parsed.
-    #[error("it cannot be read ({0})")]
+    #[error("it cannot be parsed ({0})")]
     Content(String),
     /// The digest of the base does not match the base's parts, or the serial is 0.
     #[error("it contradicts itself: {0}")]
@@ -346,7 +346,7 @@ mod tests {
 
         /// For changed text, the reader returns either the signed release or an error.
         #[test]
-        fn a_changed_text_is_never_read_as_another_release(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+        fn changed_text_is_never_read_as_another_release(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
             let key = key();
             let mut text = signed(&key, &serde_json::to_value(release()).unwrap());
             let at = at.index(text.len());

@@ -1,4 +1,4 @@
-//! The request of a node to be installed again, which firstboot sends to `builder serve`, and the
+//! The request for a reinstallation that a node's firstboot sends to `builder serve`, and the
 //! server's answer.
 
 use std::fmt;
@@ -13,7 +13,7 @@ pub const REINSTALL_PAGE: &str = "reinstall";
 pub const REQUEST_FIELD: &str = "request";
 
 /// The form field with the digest of the node's document. Only the node and the operator know the
-/// digest, so it proves that the node sends the request.
+/// digest, so the digest proves that the node sent the request.
 pub const DOCUMENT_FIELD: &str = "document";
 
 /// The form field with the digest of the image that the node expects.

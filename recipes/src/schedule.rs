@@ -1,5 +1,5 @@
-//! When a task is repeated. systemd 219's timers and every member interpret a schedule in the same
-//! way.
+//! The times at which a task is repeated. systemd 219's timers and every member interpret a
+//! schedule in the same way.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! The settings of `[update]` that the image contains.
+//! The settings in `[update]` that the image contains.
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -9,7 +9,7 @@ use crate::window::Window;
 /// The default number of seconds for which a member must stay healthy on a new image.
 pub const SOAK: u32 = 60;
 
-/// The settings of `[update]` in the image.
+/// The settings in `[update]` that apply to running nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Update {
@@ -75,7 +75,7 @@ impl Reboot {
 pub struct AutoUpdatePolicy {
     /// When the node looks for a newer image.
     pub every: Schedule,
-    /// When an update can begin, in the node's time zone. `None` means at any time.
+    /// When an update may begin, in the node's time zone. `None` means at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
 }

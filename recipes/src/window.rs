@@ -1,4 +1,4 @@
-//! When an update can begin: a schedule with a length.
+//! When an update may begin: a schedule with a length.
 
 use std::fmt;
 use std::str::FromStr;

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{cache, process, progress};
 
-/// The variable that names a root supplied by the user.
+/// The environment variable that names a root file system supplied by the user.
 pub const SETTING: &str = "ETCD_IMAGE_BASE_ROOT";
 
 const SUITE: &str = "bookworm";

@@ -1,4 +1,4 @@
-//! Models of the metadata services of clouds: how they answer requests and how they refuse them.
+//! Models of the clouds' metadata services: how they answer requests, and how they refuse requests.
 //! Each rule cites its source.
 
 use std::net::{Shutdown, TcpListener, TcpStream};

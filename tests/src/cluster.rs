@@ -1,5 +1,5 @@
-//! A complete cluster as an operator sets it up. The cluster is built from a recipe. Its machines
-//! are installed from the image and receive their node documents.
+//! A complete cluster as an operator sets it up. The builder builds the image from a recipe. The
+//! machines are installed from the image and receive their node documents.
 
 mod status;
 
@@ -20,7 +20,7 @@ use crate::overlay::Overlay;
 use crate::server::FileServer;
 use crate::{base, cache, etcd, process, programs, run};
 
-/// The address of the server for a recipe's image and nodes; the test recipes also contain it.
+/// The address of the server that serves the image. The test recipes contain the same address.
 const SERVER: &str = "10.101.15.1:8080";
 /// The path on the server of the tree from which machines are installed.
 pub const TREE: &str = "centos/7.9.2009/os/x86_64";

@@ -39,9 +39,9 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Runs a shell script in the root of the XFS on the disk, and returns its output. The mount is
-    /// visible only to the script. Otherwise, a host that boots in the meantime would keep the
-    /// mount.
+    /// Runs a shell script in the root folder of the disk's XFS file system, and returns its
+    /// output. The mount is visible only to the script. Otherwise, a host that boots in the
+    /// meantime would keep the mount.
     pub fn sh(&self, script: &str) -> Result<String> {
         let mount = "mount -t xfs \"$1\" \"$2\"; cd \"$2\"; eval \"$3\"";
         let arguments = [

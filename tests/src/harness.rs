@@ -13,10 +13,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::requirement::{self, Requirement};
 use crate::{kernel, run};
 
-/// The variable that names the file to which each test appends a line with its duration.
+/// The environment variable that names the file to which each test appends a line with its
+/// duration.
 pub const TIMES: &str = "ETCD_IMAGE_TIMES";
 
-/// The variable that adds the long tests. `make test-all` sets it.
+/// The environment variable that adds the long tests. `make test-all` sets this variable.
 const ALL: &str = "ETCD_IMAGE_ALL";
 
 /// The kind of a trial that runs only on request.
@@ -28,7 +29,7 @@ const CONSOLE_TAIL_LINES: usize = 60;
 /// Makes a test with its requirements. If a requirement is not met, lists the test as ignored and
 /// prints the reason.
 pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
-    // Checking the requirements takes a while, and usually only one of many tests is run.
+    // Check the requirements of selected tests only, because the check takes a while.
     let reason = if is_selected(name) {
         requirement::missing(requirements)
     } else {

@@ -8,12 +8,12 @@ use crate::installer::{Disk as Described, DiskPartition, Hardware};
 
 const MIB: u64 = 1 << 20;
 
-/// Mounts the volume at boot. systemd ignores devices of fstab in a container.
+/// A unit that mounts the volume at boot. In a container, systemd ignores the devices in fstab.
 const MOUNT: &str = "[Unit]\nDefaultDependencies=no\nBefore=systemd-tmpfiles-setup.service local-fs.target\n\
                      [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/mount -t xfs DEVICE /var/lib/etcd\n";
 
-/// The disk of one machine. The volume is the real one, on which etcd runs. The old `/` holds what
-/// %pre reads of it, because the root of a host is not on a device.
+/// The disk of one machine. etcd runs on the real volume. The old `/` contains only the files that
+/// %pre reads, because the root file system of a host is not on a device.
 #[derive(Debug)]
 pub struct NodeDisk {
     boot: Disk,
@@ -32,7 +32,7 @@ impl NodeDisk {
         })
     }
 
-    /// Returns the argument with which nspawn shows the volume to a host.
+    /// Returns the nspawn argument that makes the volume visible in a host.
     pub fn argument(&self) -> String {
         format!("--bind={}", self.volume.device().display())
     }
@@ -50,7 +50,7 @@ impl NodeDisk {
         )
     }
 
-    /// Copies what %pre reads of a host's `/` to the disk.
+    /// Copies the files that %pre reads from a host's `/` to the disk.
     pub fn copy_root(&self, host: &Host) -> Result<()> {
         let root = host.root();
         let copy = format!(

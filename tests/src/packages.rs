@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::overlay::Overlay;
 use crate::{base, cache, process, progress};
 
-/// Returns a folder with the files of a package, laid out as in the root.
+/// Returns a folder with the files of a package, at the same paths as in a root file system.
 pub fn unpacked(package: &str) -> Result<PathBuf> {
     cache::entry(&format!("package-{package}"), |folder| {
         let work = tempfile::tempdir()?;

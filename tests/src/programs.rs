@@ -18,7 +18,7 @@ pub fn builder() -> Result<PathBuf> {
     existing(folder().join("builder"))
 }
 
-/// Returns the path of the firstboot that is put into an image.
+/// Returns the path of the firstboot that the builder packs into images.
 pub fn firstboot() -> Result<PathBuf> {
     existing(folder().join("firstboot"))
 }

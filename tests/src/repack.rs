@@ -21,7 +21,6 @@ pub struct Repack {
     out: PathBuf,
     root: PathBuf,
     release: ReleaseDocument,
-    /// The version of etcd in the overlay.
     version: recipes::EtcdVersion,
 }
 

@@ -23,7 +23,7 @@ use crate::{cache, cgroup, process};
 static RUN: OnceLock<Run> = OnceLock::new();
 static SHARED: OnceLock<PathBuf> = OnceLock::new();
 
-/// The variable with the folder that all runs of a suite share.
+/// The environment variable that names the folder that all runs of a suite share.
 const SHARE: &str = "ETCD_IMAGE_SHARED";
 
 /// The run of this process.
@@ -82,8 +82,7 @@ pub fn enter() -> Result<&'static Run> {
     current()
 }
 
-/// Makes and locks the folder of this run, and removes the folders of dead runs.
-///
+/// Makes and locks the folder of this run. Removes the folders of dead runs.
 fn make_folder() -> Result<(PathBuf, Flock<File>)> {
     let _all = lock_all()?;
     remove_dead()?;
@@ -99,8 +98,8 @@ pub fn current() -> Result<&'static Run> {
     )
 }
 
-/// From now on, everything that is expensive and identical for many tests is made only once in this
-/// run, or only once in all runs of this run's suite.
+/// Makes the tests of this run, or of all runs of this run's suite, share everything that is
+/// expensive to make and identical for many tests.
 pub fn share() -> Result<()> {
     let folder = match std::env::var_os(SHARE) {
         Some(folder) => PathBuf::from(folder),
@@ -122,7 +121,7 @@ pub fn share_with(program: &mut Command) {
     program.envs(shared().map(|folder| (SHARE, folder)));
 }
 
-/// Removes the run's folder. Hosts and networks must have been removed before.
+/// Removes the run's folder. The caller must have removed all hosts and networks.
 pub fn leave() {
     if let Some(run) = RUN.get() {
         let _all = lock_all();
@@ -200,9 +199,9 @@ fn own_namespace() -> Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context("cannot make the mounts of the run private")?;
-    // nspawn keeps its locks and sockets in /run/systemd, and requires it to be a separate file
-    // system. ip keeps the names of network namespaces in /run/netns. New mounts on both paths hide
-    // the machine's own folders and leave them untouched.
+    // nspawn keeps its locks and sockets in /run/systemd, and requires that path to be a separate
+    // file system. ip keeps the names of network namespaces in /run/netns. New mounts on both paths
+    // hide the machine's own folders and leave them untouched.
     for path in ["/run/systemd", "/run/netns"] {
         fs::create_dir_all(path).with_context(|| format!("cannot make {path}"))?;
         mount(

@@ -80,7 +80,7 @@ impl Server {
     }
 }
 
-/// An S3 server and a proxy in front of the server. Both are stopped on drop.
+/// An S3 server and a proxy in front of the server. The server and the proxy are stopped on drop.
 #[derive(Debug)]
 pub struct S3 {
     faults: Arc<Mutex<Vec<Fault>>>,

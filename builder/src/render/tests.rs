@@ -286,7 +286,7 @@ fn a_package_that_the_recipe_lists_is_not_excluded() {
     .unwrap();
     assert!(
         oracle.lines().any(|line| line == "-kernel-uek")
-            && oracle.contains("# Oracle Linux 7.9, unattended")
+            && oracle.contains("# Installs Oracle Linux 7.9 unattended")
     );
 }
 

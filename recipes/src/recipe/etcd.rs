@@ -23,7 +23,7 @@ pub struct Etcd {
     pub mirrors: Vec<Url>,
 }
 
-/// The two download sites of upstream, whose CI checks that both contain the same files.
+/// Upstream's two download sites. Upstream's CI checks that both sites contain the same files.
 const UPSTREAM: [&str; 2] = [
     "https://github.com/etcd-io/etcd/releases/download/",
     "https://storage.googleapis.com/etcd/",
@@ -129,7 +129,8 @@ fn read_raft_timing(table: &Table<'_>) -> (i64, i64) {
 /// Reads the size in bytes up to which the database can grow.
 fn read_quota(table: &Table<'_>) -> Option<u64> {
     table.value::<Size>("quota").map(|at| {
-        // etcd itself warns when it starts with more than 8 GiB. etcd's default is 2 GiB.
+        // etcd itself warns when it starts with a quota of more than 8 GiB. etcd's default is 2
+        // GiB.
         if at.value.0 > 8 << 30 {
             table.report(Diagnostic::warning(
                 at.span.clone(),

@@ -86,7 +86,7 @@ pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     }
     if let Some(eighth) = tables.get(7) {
         let message = format!(
-            "{} members: each write waits for a majority of the members",
+            "{} members slow the cluster down: each write waits for a majority of the members",
             tables.len()
         );
         root.report(

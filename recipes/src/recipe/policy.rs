@@ -1,4 +1,4 @@
-//! The sections about a node's behaviour and its sources: time, tuning, SELinux, metadata.
+//! The sections about a node's time servers, kernel settings, SELinux, and sources of metadata.
 
 use super::values::{Base, Host, Word};
 use crate::cluster::{MetadataPolicy, MetadataSource, Platform};

@@ -121,8 +121,8 @@ fn check_authority(
     }
 }
 
-/// Checks the keys about renewal. Only a node that enrols renews its certificates itself, and it
-/// chooses the time.
+/// Checks the keys that concern renewal. Only a node that enrols renews its own certificates, at a
+/// time that the node chooses.
 fn check_renewal(table: &Table<'_>, minutes: Option<&Located<i64>>, enrols: bool) {
     if let Some(at) = minutes {
         if table.place("certificate-days").is_some() {

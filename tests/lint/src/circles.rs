@@ -1,4 +1,4 @@
-//! Finds files of one crate that import each other in a circle.
+//! Finds files of one crate that import each other in a cycle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,15 +10,15 @@ use crate::modules::{CrateMap, ModulePath};
 /// The names that each file imports from every other file.
 type Graph = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
 
-/// A set of files that import each other in a circle, directly or through other files.
+/// A set of files that import each other in a cycle, directly or through other files.
 #[derive(Debug)]
 pub(crate) struct Circle {
-    /// The imports between the circle's files.
+    /// The imports between the cycle's files.
     graph: Graph,
 }
 
 impl Circle {
-    /// Describes the circle: each of its imports, with the names that are imported.
+    /// Describes the cycle: each of its imports, with the names that are imported.
     pub(crate) fn describe(&self, workspace: &Path) -> String {
         let shown = |path: &Path| {
             path.strip_prefix(workspace)
@@ -26,7 +26,7 @@ impl Circle {
                 .display()
                 .to_string()
         };
-        let mut text = format!("{} files import each other in a circle:", self.graph.len());
+        let mut text = format!("{} files import each other in a cycle:", self.graph.len());
         for (file, targets) in &self.graph {
             for (target, names) in targets {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -43,7 +43,7 @@ impl Circle {
     }
 }
 
-/// Finds every circle in the crate, with all files that are part of the circle.
+/// Finds every cycle in the crate, with all files that are part of the cycle.
 pub(crate) fn find(map: &CrateMap) -> Vec<Circle> {
     let mut graph = graph(map);
     let mut circles = Vec::new();

@@ -1,11 +1,11 @@
-//! Tests the linter on small crates in a temporary folder, with and without circles.
+//! Tests the linter on small crates in a temporary folder, with and without cycles.
 
 use std::fs;
 
 use crate::circles;
 use crate::modules::CrateMap;
 
-/// Returns the circles of a crate that consists of these files, each as the linter prints it.
+/// Returns the cycles of a crate that consists of these files, each as the linter prints it.
 fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -21,7 +21,7 @@ fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn a_parent_that_calls_its_child_is_not_in_a_circle() {
+fn a_parent_that_calls_its_child_is_not_in_a_cycle() {
     let found = circles_of(&[
         ("lib.rs", "mod a; fn run() { a::go() }"),
         ("a.rs", "pub(crate) fn go() {}"),
@@ -30,7 +30,7 @@ fn a_parent_that_calls_its_child_is_not_in_a_circle() {
 }
 
 #[test]
-fn a_child_that_uses_its_parents_type_is_in_a_circle() {
+fn a_child_that_uses_its_parents_type_is_in_a_cycle() {
     let found = circles_of(&[
         (
             "lib.rs",
@@ -44,7 +44,7 @@ fn a_child_that_uses_its_parents_type_is_in_a_circle() {
     assert_eq!(
         found,
         [
-            "2 files import each other in a circle:\n  a.rs imports Options from lib.rs\n  lib.rs imports go from a.rs"
+            "2 files import each other in a cycle:\n  a.rs imports Options from lib.rs\n  lib.rs imports go from a.rs"
         ]
     );
 }
@@ -63,7 +63,7 @@ fn a_name_is_followed_through_a_re_export_to_the_file_that_defines_it() {
     assert_eq!(
         found,
         [
-            "2 files import each other in a circle:\n  b.rs imports Type from c.rs\n  c.rs imports run from b.rs"
+            "2 files import each other in a cycle:\n  b.rs imports Type from c.rs\n  c.rs imports run from b.rs"
         ]
     );
 }
@@ -81,7 +81,7 @@ fn a_path_inside_a_macro_counts() {
 }
 
 #[test]
-fn three_files_in_a_ring_are_one_circle() {
+fn three_files_in_a_ring_are_one_cycle() {
     let found = circles_of(&[
         ("lib.rs", "mod a; mod b; mod c;"),
         ("a.rs", "fn f() { crate::b::f() }"),

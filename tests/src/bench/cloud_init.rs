@@ -31,7 +31,7 @@ const SEED: &str = "/var/lib/cloud/seed/nocloud";
 /// does not do this work.
 const SETTINGS: &str = "datasource_list: [ NoCloud ]\nnetwork: { config: disabled }\n\
     ssh_deletekeys: false\nssh_genkeytypes: []\nlocale: false\n";
-/// Leaves cloud-init only the work that firstboot also does.
+/// Limits cloud-init to the work that firstboot also does.
 const FEW: &str = "cloud_init_modules: [ write-files, set_hostname, update_etc_hosts ]\n\
     cloud_config_modules: []\ncloud_final_modules: []\n";
 

@@ -1,5 +1,5 @@
-//! Measures how many machines a second `builder serve` gives their documents, if all machines of a
-//! large cluster ask at the same time, as firstboot's source `url` does.
+//! Measures how many machines per second get their documents from `builder serve`, if all machines
+//! of a large cluster send their requests at the same time, as firstboot's source `url` does.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -53,7 +53,8 @@ fn ask(addresses: &[Ipv4Addr]) -> Result<Duration> {
     let mut streams = own.map(connect).collect::<Result<Vec<TcpStream>>>()?;
     let begun = Instant::now();
     for (stream, number) in streams.iter_mut().zip(1_u32..) {
-        // The machines share one card, so the recipe names no card, and any card is accepted.
+        // The machines share one network card, so the recipe contains no MAC address, and the
+        // server accepts any MAC address.
         let [_, _, high, low] = number.to_be_bytes();
         let query = format!("mac=52%3A54%3A00%3A00%3A{high:02X}%3A{low:02X}&serial=S{number}");
         write!(

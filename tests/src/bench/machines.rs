@@ -1,5 +1,6 @@
 //! Many machines of one cluster, each with its own address on the server's network. All machines
-//! share one network namespace and one network card, so the recipe identifies them by address.
+//! share one network namespace and one network card, so the recipe identifies them by their IP
+//! addresses.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -89,7 +90,7 @@ impl Machines {
             fs::remove_dir_all(folder.join(name))?;
             copy(&self.kept.join(name), &folder)?;
         }
-        // The copies reach the disk now, and not during the measurement.
+        // Flush the copies now, so that they are not written during the measurement.
         nix::unistd::sync();
         let world = self.provisioning.network.world();
         let mut builder = world.command(&programs::builder()?.to_string_lossy());
@@ -114,7 +115,6 @@ fn copy(from: &Path, into: &Path) -> Result<()> {
     process::check("cp", &["-a", &from, &into]).map(drop)
 }
 
-/// Connects a machine to the server.
 pub(super) fn connect(from: Ipv4Addr, server: SocketAddrV4) -> Result<TcpStream> {
     let stream = connect_from(from, server)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;

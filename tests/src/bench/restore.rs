@@ -43,7 +43,6 @@ const TIDY: &str = "rm -rf /var/lib/etcd/before; firstboot restore --prune 0; ! 
 struct Measurement {
     /// The longest time without an acknowledged write.
     gap: Vec<Duration>,
-    /// The duration of the command.
     whole: Vec<Duration>,
     /// The peak of the additional space that the command used on etcd's volume, in bytes.
     disk: u64,

@@ -80,7 +80,6 @@ pub fn run(runs: usize) -> Result<String> {
     ))
 }
 
-/// Returns the ratio of the medians.
 fn ratio([ours, theirs]: &[Vec<Duration>; 2]) -> f64 {
     median(ours.clone()).as_secs_f64() / median(theirs.clone()).as_secs_f64()
 }

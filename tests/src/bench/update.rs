@@ -54,11 +54,13 @@ pub fn run(runs: usize) -> Result<String> {
     let mut seen: [Measurement; 2] = Default::default();
     for number in 0..runs {
         let [old, new] = [number, number + 1].map(|number| PATCHES[number % 2]);
-        // Undoes the script's change, because an update expects the files of an image.
+        // Measure the script, and then undo its change, because an update expects the files of an
+        // image.
         bed.measure(&client, &mut seen[1], |host| script(host, new))?;
         bed.hosts.iter().try_for_each(|host| script(host, old))?;
         bed.publish(new)?;
-        // The files for the script are also on the hosts already.
+        // Stage the image before the measurement, because the script's files are also on the hosts
+        // already.
         bed.hosts.iter().try_for_each(stage)?;
         bed.measure(&client, &mut seen[0], update)?;
     }

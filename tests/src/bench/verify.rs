@@ -1,7 +1,7 @@
-//! Compares `firstboot snapshot verify` with `etcdutl snapshot status` of the newest 3.5 and 3.6.
-//! etcdutl does not compute a SHA-256, which takes most of firstboot's time. `openssl dgst -sha256`
-//! shows the cost of that digest, because it uses the same CPU instructions as firstboot. Debian
-//! 12's `sha256sum` does not use these instructions.
+//! Compares `firstboot snapshot verify` with `etcdutl snapshot status` of the newest 3.5 and 3.6
+//! releases. etcdutl does not compute a SHA-256 digest, but this digest takes most of firstboot's
+//! time. `openssl dgst -sha256` shows the cost of that digest, because it uses the same CPU
+//! instructions as firstboot. Debian 12's `sha256sum` does not use these instructions.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,8 +14,8 @@ use super::firstboot::cost;
 use super::{Row, database, median, table, timed};
 use crate::{etcd, process, programs};
 
-/// The newest 3.5 and 3.6 that Go's module proxy had on 2026-11-28. The last version is the
-/// baseline.
+/// The newest 3.5 and 3.6 releases that Go's module proxy had on 2026-11-28. The last version is
+/// the baseline.
 const ETCDS: [&str; 2] = ["3.6.16", "3.5.35"];
 
 /// Returns the command with which a program checks a snapshot.

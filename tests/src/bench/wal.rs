@@ -22,7 +22,6 @@ const OPTIONS: [&str; 2] = ["noatime", "noatime,allocsize=64m"];
 const RECORD: usize = 2048;
 /// The size of etcd's segments (server/storage/wal, SegmentSizeBytes).
 const SEGMENT: i64 = 64_000_000;
-/// The number of records that each run writes.
 const RECORDS: usize = 300;
 /// The number of log files. The files are written in small pieces and remain open, as on a node
 /// that keeps logs.

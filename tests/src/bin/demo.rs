@@ -75,9 +75,7 @@ fn demo() -> Result<()> {
         println!(
             "\nThe demo runs etcd {version}. A newer version cannot be built here, because {reason}."
         );
-        println!(
-            "Do not use {version} in production: later releases of its line fix data corruption."
-        );
+        println!("Do not use {version} in production: later patch releases fix data corruption.");
     }
     let release = stages.run(&format!("etcd {version} (once; kept in .cache)"), || {
         etcd::release(version)

@@ -1,4 +1,4 @@
-//! Drives Debian's Chromium by chromedriver, to test pages as their readers see them.
+//! Drives Debian's Chromium with chromedriver, to test pages as their readers see them.
 //!
 //! chromedriver implements W3C's WebDriver, which is JSON over HTTP, and passes commands of the
 //! Chrome DevTools Protocol through.
@@ -21,14 +21,14 @@ use crate::network::Namespace;
 use crate::process::KillOnDrop;
 use crate::run;
 
-/// The time limit for the start of the driver, and for one command. A loaded machine needs a while
-/// to start a browser.
+/// The time limit for the start of the driver, and for one command. A busy machine needs a while to
+/// start a browser.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// The number of times that a function is run again because the page was loaded again.
+/// The maximum number of times that a function is run again because the page was reloaded.
 const MAX_RELOADS: u32 = 2;
 /// The height of a screen, in CSS pixels.
 const HEIGHT: u32 = 900;
-/// The options with which Chromium runs as root, and sends nothing on its own.
+/// The options that let Chromium run as root, and stop it from sending requests of its own.
 const OPTIONS: [&str; 8] = [
     "--headless",
     "--no-sandbox",
@@ -40,11 +40,10 @@ const OPTIONS: [&str; 8] = [
     "--disable-sync",
 ];
 
-/// A browser with one open page. Chromium and its driver end with the value.
+/// A browser with one open page. Chromium and its driver are killed on drop.
 #[derive(Debug)]
 pub struct Browser {
     http: Client,
-    /// The URL of the session.
     session: String,
     _driver: KillOnDrop,
 }
@@ -59,7 +58,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// The screens of a phone and of a desk, with light and with dark colours.
+    /// The screens of a phone and of a desktop computer, with light and with dark colours.
     pub const ALL: [Self; 4] = [
         Self::new(400, false),
         Self::new(400, true),
@@ -82,7 +81,8 @@ impl Browser {
     pub fn start(namespace: &Namespace, scripts: bool) -> Result<Self> {
         let folder = run::current()?.folder("browser")?;
         let log = folder.join("log");
-        // All processes of the browser are in a PID namespace of the driver, so they end with it.
+        // All processes of the browser are in a PID namespace of the driver, so they end with the
+        // driver.
         let mut command = namespace.command("unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
         command.args(["chromedriver", "--port=0"]);
@@ -98,7 +98,8 @@ impl Browser {
             ensure!(!over, "chromedriver does not start:\n{said}");
             sleep(Duration::from_millis(20));
         };
-        // The client has no provider for TLS of its own. An Err only means that one is installed.
+        // The client needs a TLS provider. An error only means that a provider is already
+        // installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // The client's thread, which does all the work, is started in the namespace and stays in
         // it.
@@ -133,8 +134,8 @@ impl Browser {
         self.command("Emulation.setEmulatedMedia", &media).map(drop)
     }
 
-    /// Runs a function body in the page, and returns its result or the result of its promise. A page
-    /// that reloads itself ends the function, which is then run again.
+    /// Runs a function body in the page, and returns its result or the result of its promise. If
+    /// the page reloads itself, the function ends, and is run again.
     pub fn evaluate(&self, script: &str) -> Result<Value> {
         let body = json!({ "script": script, "args": [] });
         let run = || self.ask(Method::POST, "/execute/sync", &body);

@@ -39,7 +39,7 @@ pub struct Member {
     /// The member's id, in decimal.
     #[serde(rename = "ID")]
     pub id: String,
-    /// The addresses at which its peers reach it.
+    /// The addresses at which the member's peers reach it.
     #[serde(rename = "peerURLs", default)]
     pub peer_urls: Vec<String>,
     /// Whether the member is a learner.
@@ -64,7 +64,8 @@ impl Client {
 
     /// Makes a client with the certificate in this folder of the PKI.
     pub fn with(provisioning: &Provisioning, folder: &str) -> Result<Self> {
-        // The first caller installs the provider; an Err only means that it is already installed.
+        // The first caller installs the TLS provider. An error only means that a provider is
+        // already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pki = provisioning.pki();
         let read = |name: &str| {

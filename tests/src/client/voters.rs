@@ -29,8 +29,8 @@ impl Voters {
         let seen = thread::spawn(move || {
             let (mut seen, mut at) = (Vec::<(Instant, usize)>::new(), 0);
             loop {
-                // Polls the list once more after the stop signal, because the change that made the
-                // caller stop can be newer than the last poll.
+                // Poll the list once more after the stop signal, because the change that made the
+                // caller stop may be newer than the last poll.
                 let stopped = stopped.load(Ordering::Relaxed);
                 match client.members(members[at % members.len()]) {
                     Ok(list) => {

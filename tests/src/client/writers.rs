@@ -19,7 +19,6 @@ const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Writers {
     stop: Arc<AtomicBool>,
-    /// The number of acknowledged writes of each writer.
     counts: Arc<Vec<AtomicUsize>>,
     /// The error of the most recent failed write.
     trouble: Arc<Mutex<String>>,
@@ -38,7 +37,8 @@ struct Acknowledged {
 pub struct Written {
     /// The acknowledged writes, in the order in which each writer wrote them.
     writers: Vec<Vec<Acknowledged>>,
-    /// The number of writes that were not acknowledged. The cluster may have applied some of them.
+    /// The number of writes that were not acknowledged. The cluster may have applied some of these
+    /// writes.
     pub failed: usize,
 }
 

@@ -75,8 +75,8 @@ pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Ve
     }
 }
 
-/// Waits until the cluster version has the minor of this version of etcd, and also the storage
-/// version if etcd reports it.
+/// Waits until the cluster version has the same minor version as this version of etcd. If etcd
+/// reports a storage version, the storage version must have the same minor version too.
 pub fn wait_minor(host: &Host, version: &str, timeout: Duration) -> Result<()> {
     let minor = version.rsplit_once('.').context("not a version")?.0;
     let agreed = format!(

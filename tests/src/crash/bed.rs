@@ -328,7 +328,7 @@ impl Bed {
     }
 }
 
-/// Replaces the CA in a copy of the cluster's PKI, and builds from it.
+/// Replaces the CA in a copy of the cluster's PKI, and builds from that copy.
 fn rotated(provisioning: &Provisioning) -> Result<PathBuf> {
     let folder = run::current()?.folder("rotated")?;
     let (out, pki) = (folder.join("out"), folder.join("pki"));

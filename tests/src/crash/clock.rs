@@ -1,5 +1,5 @@
-//! Sets a wrong clock for a single program, because all hosts share the machine's clock, and no
-//! namespace separates it.
+//! Sets a wrong clock for a single program, because all hosts share the machine's real-time clock,
+//! and no namespace isolates it.
 //!
 //! Programs read the clock from memory that the kernel maps into them (vDSO). If the vDSO is hidden
 //! from a program, its libc makes a system call instead, and the tracer changes the result before
@@ -13,8 +13,8 @@ use nix::libc;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 
-/// The file that makes the program's clock wrong as long as it exists. The file contains the number
-/// of seconds.
+/// The file that makes the program's clock wrong as long as it exists. The file contains the error
+/// of the clock in seconds.
 #[derive(Debug)]
 pub(super) struct Clock {
     file: PathBuf,

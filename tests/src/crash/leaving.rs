@@ -15,7 +15,7 @@ use crate::cluster::etcdctl;
 use crate::harness::tail;
 use crate::host::{Host, POLL_INTERVAL};
 
-/// The leader leaves. It transfers the leadership, is removed, and does not join again.
+/// The leader transfers the leadership, leaves the cluster, and does not join again.
 pub(super) const LEAVE: Scenario = Scenario {
     name: "leave",
     victim: 0,
@@ -85,8 +85,8 @@ fn insist_on_leaving(bed: &Bed) -> Result<()> {
     }
 }
 
-/// Checks that the unit reports that the node left, etcd is down, and all its data is in one
-/// archive folder.
+/// Checks that the unit reports that the node has left, that etcd is down, and that all its data is
+/// in one archive folder.
 fn is_out(host: &Host) -> Result<()> {
     host.wait_for(
         "systemctl show -p StatusText firstboot.service | grep -q 'has left its cluster'",

@@ -1,7 +1,7 @@
-//! Updates to another minor version of etcd on one node: a downgrade by an older image, and the
-//! return to the older image after a newer one has failed its health check. In both, firstboot lets
-//! etcd downgrade the cluster before it replaces the node's etcd. The other members run the newer
-//! minor version.
+//! The scenarios of updates to another minor version of etcd on one node: a downgrade by an older
+//! image, and the return to the older image after a newer image has failed its health check. In
+//! both scenarios, firstboot lets etcd downgrade the cluster before it replaces the node's etcd.
+//! The other members run the newer minor version.
 
 use anyhow::{Result, ensure};
 
@@ -11,7 +11,7 @@ use super::sweep::Scenario;
 use super::updating::{self, OTHERS, UPDATE, VICTIM, clear_keys, reset};
 use crate::cluster::{etcdctl, no_downgrade, status, wait_minor};
 
-/// The unit, with an image that contains the older minor version.
+/// The unit that carries out an update to an image with the older minor version.
 pub(super) const DOWNGRADE: Scenario = Scenario {
     name: "downgrade, the unit",
     setup: |bed| {
@@ -22,10 +22,10 @@ pub(super) const DOWNGRADE: Scenario = Scenario {
     ..UPDATE
 };
 
-/// The unit, with an image that contains the newer minor version and fails its health check. By
-/// then the members have agreed on the newer minor version.
+/// The unit that carries out an update to an image with the newer minor version. The image fails
+/// its health check after the members have agreed on that version.
 pub(super) const DOWNGRADE_BACK: Scenario = Scenario {
-    name: "take-back by a downgrade, the unit",
+    name: "revert by a downgrade, the unit",
     setup: |bed| {
         make_older(bed)?;
         offer(&bed.orders(VICTIM, Traced::OrderUpdate), Release::BadMinor)
@@ -47,14 +47,14 @@ fn make_newer(bed: &Bed) -> Result<()> {
         let _ = wait_finished(host);
     }
     bed.make_healthy(OTHERS[0])?;
-    // Only a run that has failed leaves a downgrade that is enabled.
+    // Only a failed run leaves the cluster's downgrade enabled.
     let _ = etcdctl(host, "downgrade cancel");
     wait_minor(host, NEW_MINOR, CONVERGENCE_TIMEOUT)?;
     clear_keys(host)
 }
 
-/// Does the same, and then installs the older minor version on the victim, unless the victim
-/// already has it.
+/// Does the same as [`make_newer`], and then installs the older minor version on the victim, unless
+/// the victim already has it.
 fn make_older(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     if has_older(bed).is_err() {

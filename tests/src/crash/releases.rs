@@ -21,7 +21,7 @@ const FILES: &str = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n\"/etc/own/g
 pub(super) const NEW_MINOR: &str = "3.6.16";
 pub(super) const OLD_MINOR: &str = "3.5.35";
 
-/// Delays the end of firstboot.service. In this time, the members agree on the newer minor version
+/// Delays the end of firstboot.service until the members have agreed on the newer minor version
 /// (etcd's monitorVersionInterval is 4 s).
 const SLOW: &str = "[Service]\nExecStartPost=/bin/sleep 9\n";
 
@@ -76,8 +76,8 @@ pub(super) enum Release {
     Bad,
     /// An image with the older minor version of etcd, which passes its health check.
     Older,
-    /// An image with the newer minor version of etcd. It fails its health check after the members
-    /// have agreed on that version, and is rolled back to [`Release::Older`].
+    /// An image with the newer minor version of etcd. The image fails its health check after the
+    /// members have agreed on that version, and is rolled back to [`Release::Older`].
     BadMinor,
 }
 
@@ -148,8 +148,8 @@ pub(super) struct Releases {
 }
 
 impl Releases {
-    /// Makes the releases from the last build. No image has a soak time, which the sweep does not
-    /// test.
+    /// Makes the releases from the last build. No image has a soak time, because the sweep does not
+    /// test it.
     pub(super) fn new(provisioning: &Provisioning, roll: UpdateKind) -> Result<Self> {
         let folder = run::current()?.folder("releases")?;
         let key = provisioning.signing_key()?;
@@ -200,7 +200,7 @@ impl Releases {
 /// The folder on a host that contains the releases.
 const RELEASES: &str = "/releases";
 
-/// From now on, `firstboot update` on this host installs this release.
+/// Makes `firstboot update` on this host install this release from now on.
 pub(super) fn offer(orders: &Path, release: Release) -> Result<()> {
     let path = orders.join(OFFERED);
     fs::write(&path, format!("RELEASE={RELEASES}/{}\n", release.name()))

@@ -122,8 +122,8 @@ pub const EMPTIED_ALONE: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// Checks that no write is acknowledged by members that would have a majority only with the lost
-/// data.
+/// Checks that the first two members acknowledge no write while the third member is down, because
+/// one of the two has lost its data.
 fn no_write(bed: &Bed) -> Result<()> {
     let client = bed.client()?;
     let down = |at: usize| {

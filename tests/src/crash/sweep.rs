@@ -187,7 +187,7 @@ pub fn sweep(
             Err(error) => {
                 let why = format!("{error:#}\n{}", bed.journals());
                 report.failed.push(format!("{name}: {why}"));
-                // Prints the failure immediately, because the remaining points can take hours.
+                // Print the failure immediately, because the remaining points can take hours.
                 format!("FAILED: {why}")
             }
         };

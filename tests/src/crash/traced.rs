@@ -27,7 +27,6 @@ pub enum Traced {
 }
 
 impl Traced {
-    /// All programs.
     pub(super) const ALL: [Self; 5] = [
         Self::Firstboot,
         Self::Etcd,
@@ -59,8 +58,8 @@ impl Traced {
     }
 
     /// Installs the program's unit on a host that is off. Existing units are changed to start the
-    /// program under the tracer. systemd restarts firstboot immediately after firstboot is killed,
-    /// and stops any unit immediately.
+    /// program under the tracer. With these changes, systemd restarts firstboot immediately after
+    /// firstboot is killed, and stops any unit immediately.
     pub(super) fn install(self, host: &Host) -> Result<()> {
         let name = self.name();
         let start = |command: &str| {

@@ -1,6 +1,6 @@
-//! An update, and an update that is rolled back. The command stages the image, and its unit carries
-//! out the order. An operator repeats the command if the command is interrupted, or if the node
-//! rolled the new image back because of the interruption.
+//! The scenarios of an update, and of an update that is rolled back. The command stages the image,
+//! and its unit carries out the order. An operator repeats the command if the command is
+//! interrupted, or if the node rolled the new image back because of the interruption.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ pub(super) const UPDATE: Scenario = Scenario {
     ..ORDER
 };
 
-/// The unit, with an image that fails its health check. The node restores the previous image.
+/// The unit, for an image that fails its health check. The node restores the previous image.
 pub(super) const ROLLBACK: Scenario = Scenario {
     name: "rollback, the unit",
     traced: Traced::Update,

@@ -1,6 +1,7 @@
 //! The sources of a release's programs.
 //!
-//! - 3.5.1: upstream's own static binaries from a pip package. Their digests are known and checked.
+//! - 3.5.1: upstream's own static binaries from a pip package. The digests of these binaries are
+//!   known and checked.
 //! - 3.4.23: Debian 12's build. This build is dynamically linked against glibc 2.34 or later, so it
 //!   runs on a Debian 12 host but not on CentOS 7. The build shows how 3.4 behaves differently, not
 //!   how upstream ships 3.4.
@@ -111,7 +112,7 @@ fn from_go(version: &str, folder: &Path) -> Result<()> {
         arguments.extend(wanted.iter().map(String::as_str));
         go(version, module, &arguments)
     })?;
-    // Builds all three programs together, because they share most of their packages. Go names each
+    // Build all three programs together, because they share most of their packages. Go names each
     // program after the last element of its path.
     let out = format!("{}/", folder.display());
     let packages: Vec<String> = packages().collect();

@@ -31,8 +31,8 @@ pub struct StandaloneEtcd {
 }
 
 impl StandaloneEtcd {
-    /// Starts etcd in a folder (its data is in the subfolder `data`), and waits until it serves.
-    /// The arguments are appended to the usual ones.
+    /// Starts etcd in a folder (its data is in the subfolder `data`), and waits until it serves
+    /// clients. The arguments are appended to the usual ones.
     pub fn start(version: &str, folder: &Path, arguments: &[&str]) -> Result<StandaloneEtcd> {
         Self::start_within(ETCD_TIMEOUT, version, folder, arguments)
     }
@@ -76,7 +76,7 @@ impl StandaloneEtcd {
             process: KillOnDrop::spawn(&etcd, &log)?,
         };
         let begun = Instant::now();
-        // etcd also serves while an alarm is raised.
+        // etcd also serves clients while an alarm is raised.
         while !alone
             .get("/health?exclude=NOSPACE&exclude=CORRUPT")
             .is_ok_and(|body| body.contains("true"))

@@ -40,8 +40,8 @@ pub(super) struct Machine {
     _cgroup: Cgroup,
 }
 
-/// A shell script that moves itself into the control groups before `--`, and then executes the
-/// command after it.
+/// A shell script that moves itself into the control groups that precede `--` in its arguments, and
+/// then executes the command that follows.
 const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {

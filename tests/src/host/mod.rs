@@ -102,8 +102,8 @@ impl Host {
         self.arguments.push(argument.into());
     }
 
-    /// From the next boot on, the host's kernel has only those system calls newer than 3.10 that
-    /// firstboot needs.
+    /// From the next boot on, removes every system call newer than 3.10 from the host's kernel,
+    /// except those that firstboot needs.
     pub fn restrict_to_kernel_3_10(&mut self) {
         self.ported = vec![Ported::Seccomp];
     }

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# This script runs as the first process of separate namespaces. The script makes ROOT look like the installer on a machine,
-# and runs one script of a kickstart in it. The script's mounts and processes end with the namespaces.
+# This script runs as the first process of separate namespaces. It makes ROOT look like the installer on a machine, and runs
+# one script of a kickstart in ROOT. The mounts and processes end with the namespaces.
 #
 #   enter.sh ROOT TARGET IN STATUS CMDLINE SYSRQ HARDWARE [FILE PLACE]... -- PROGRAM...
 #
@@ -21,7 +21,7 @@ mount -t sysfs -o ro sysfs "$root/sys"
 mount --bind "$hardware/block" "$root/sys/block"
 mount --bind "$hardware/firmware" "$root/sys/firmware"
 
-# None of the test machine's disks is visible here, so a script that partitions cannot destroy anything.
+# None of the test machine's disks is visible here, so a script that partitions a disk cannot destroy anything.
 mount -t tmpfs -o mode=755 dev "$root/dev"
 for device in null zero full random urandom tty; do
     : > "$root/dev/$device"

@@ -1,5 +1,5 @@
-//! The installer's own root, a copy of the base with only the programs that CentOS 7.9's installer
-//! has.
+//! The installer's own root file system: a copy of the base with only the programs that CentOS
+//! 7.9's installer has.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -88,7 +88,7 @@ fn keep_what_is_present(folder: &Path) -> Result<()> {
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
         let name = entry.file_name();
-        // sh is also removed, and replaced with bash, because the installer does not have dash.
+        // Also remove sh, which bash then replaces, because the installer does not have dash.
         if name != "sh" && is_present(&name.to_string_lossy()) {
             continue;
         }

@@ -31,7 +31,7 @@ pub struct Disk {
     pub properties: Vec<String>,
     /// The links to the disk in /dev.
     pub links: Vec<String>,
-    /// The partition table of an earlier installation.
+    /// The type of partition table that an earlier installation wrote.
     pub table: &'static str,
     /// The partitions of an earlier installation.
     pub partitions: Vec<DiskPartition>,
@@ -78,7 +78,7 @@ pub enum Quirk {
     Removable,
     /// The disk cannot be written to.
     ReadOnly,
-    /// The disk is not backed by hardware, like a loop or zram device.
+    /// The disk is a loop, zram or other device without hardware.
     Virtual,
     /// multipathd has combined the disk with other devices.
     Multipath,
@@ -113,7 +113,7 @@ impl Disk {
 }
 
 impl Default for Hardware {
-    /// Returns a machine with a BIOS and one disk of the guide's size.
+    /// Returns a machine with a BIOS and one disk of 20 GiB.
     fn default() -> Self {
         Self {
             efi: false,
@@ -138,8 +138,8 @@ impl Hardware {
         self
     }
 
-    /// Writes the kernel's and udev's view of the machine into subfolders of a folder: `block`,
-    /// `firmware`, `dev`, `udev`, `devices`.
+    /// Writes the kernel's and udev's view of the machine into the subfolders `block`, `firmware`,
+    /// `dev`, `udev` and `devices`.
     pub fn lay_out(&self, folder: &Path) -> Result<()> {
         for part in ["block", "firmware", "dev", "udev", "devices"] {
             make(&folder.join(part))?;
@@ -161,7 +161,7 @@ impl Hardware {
             )?;
             write(&sys.join("removable"), &flag(disk.is(Quirk::Removable)))?;
             write(&sys.join("ro"), &flag(disk.is(Quirk::ReadOnly)))?;
-            // A device number that no disk of the test machine has.
+            // Use a device number that no disk of the test machine has.
             write(&sys.join("dev"), &format!("4095:{number}\n"))?;
             if !disk.is(Quirk::Virtual) {
                 make(&sys.join("device"))?;
@@ -190,7 +190,7 @@ impl Hardware {
                 &folder.join("udev").join(&kernel),
                 &(disk.properties.join("\n") + "\n"),
             )?;
-            // The beginning of an empty disk.
+            // Create a sparse file as the beginning of an empty disk.
             let device = folder.join("dev").join(&disk.name);
             make(device.parent().unwrap_or(folder))?;
             fs::File::create(&device)

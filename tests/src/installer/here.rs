@@ -1,9 +1,9 @@
-//! Carries out an installation on the machine that runs this program, which is a virtual machine
-//! whose disk may be erased.
+//! Carries out an installation on the machine that runs this program. The machine is a virtual
+//! machine whose disk may be erased.
 //!
-//! The decisions are those of the model of anaconda, as in [`super::Installer`]. In contrast to it,
-//! the disk is partitioned, the scripts run in the installer's own system under its systemd, and
-//! the machine restarts.
+//! The decisions are those of the model of anaconda, as in [`super::Installer`]. Unlike
+//! [`super::Installer`], this module partitions the disk, runs the scripts in the installer's own
+//! system under its systemd, and restarts the machine.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
@@ -23,17 +23,16 @@ use crate::process;
 
 /// The new system.
 const TARGET: &str = "/mnt/sysimage";
-/// The content of all packages.
 const PACKAGES: &str = "/run/packages";
 
-/// Installs this machine by the kickstart on its kernel's command line, and then shuts it down as
-/// anaconda does. The kickstart's own unit decides whether the machine restarts.
+/// Installs this machine with the kickstart that its kernel command line names, and then shuts the
+/// machine down as anaconda does. The kickstart's own unit decides whether the machine restarts.
 pub fn install_this_machine() -> Result<()> {
     let ended = steps();
     let end = match ended? {
         Ok(()) => "finished".to_owned(),
         Err(Stop::Early(reason)) => {
-            // The machine stays on until the kickstart's guard sees that this process has ended.
+            // The machine stays on until the kickstart's guard detects that this process has ended.
             log::write(Path::new("/"), "anaconda.log", &reason)?;
             bail!("anaconda ends before it has registered its exit handler: {reason}");
         }

@@ -12,7 +12,7 @@ pub enum Outcome {
     /// Every step succeeded, and the machine restarts. Failures of scripts without --erroronfail
     /// are in the log.
     Installed,
-    /// The machine is switched off by this command.
+    /// This command switched the machine off.
     PoweredOff(String),
     /// The machine restarts with an incomplete system on its disk. The text is the reason or the
     /// command.
@@ -26,11 +26,11 @@ pub enum Outcome {
 pub struct Installation {
     /// How the installation ended.
     pub outcome: Outcome,
-    /// The kickstart that was carried out, including the parts that %pre made. Empty if the
-    /// kickstart could not be read.
+    /// The kickstart that was carried out, including the parts that %pre wrote. Empty if the
+    /// kickstart could not be parsed.
     pub kickstart: Kickstart,
-    /// The actions that anaconda derived from the kickstart. Empty if the installation ended before
-    /// that.
+    /// The actions that anaconda derived from the kickstart. Empty if the installation ended
+    /// earlier.
     pub plan: Plan,
     /// The scripts that ran, in order, including those that ran while the machine was shutting
     /// down.

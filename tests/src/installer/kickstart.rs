@@ -58,7 +58,7 @@ pub enum Kind {
     Post,
     /// `%traceback`: runs when the installer crashes.
     Traceback,
-    /// `%onerror`: runs when the installer meets an error.
+    /// `%onerror`: runs when the installer encounters an error.
     OnError,
     /// `%addon`
     Addon,
@@ -192,7 +192,7 @@ impl Command {
 }
 
 impl Section {
-    /// Returns an installer script in place of the program that systemd runs when it stops a unit.
+    /// Returns a script that stops a unit, as systemd does when the installer shuts down.
     pub(super) fn of_unit(unit: &str) -> Section {
         Section {
             place: unit.to_owned(),
@@ -214,8 +214,7 @@ impl Section {
 
 type Header = (BTreeMap<String, String>, Vec<String>);
 
-/// Reads a section's header. Checks only the options of a script; keeps the options of other
-/// sections unchecked.
+/// Reads a section's header. Checks the options of scripts, but not those of other sections.
 fn header(kind: Kind, words: &[String]) -> Result<Header> {
     let (mut options, mut arguments) = Header::default();
     let mut words = words.iter();

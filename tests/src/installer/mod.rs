@@ -1,15 +1,15 @@
-//! The stand-in for anaconda, which carries out a kickstart on a root that already exists.
+//! The stand-in for anaconda, which carries out a kickstart in an existing root file system.
 //!
 //! The module `anaconda` models, function by function, how anaconda handles each command. The
 //! stand-in carries out the steps in anaconda's order: %pre, storage, %pre-install, packages,
 //! configuration, %post, its exit handler. The stand-in makes yum's requests and checks the answers
-//! as yum would, but installs no package and touches no disk. %onerror and %traceback do not run,
-//! as on CentOS 7 in cmdline mode.
+//! as yum would, but does not install packages or write to disks. %onerror and %traceback do not
+//! run, as on CentOS 7 in cmdline mode.
 //!
-//! Scripts run in an environment that contains only the contents of CentOS 7.9's installer: its
-//! programs, its PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the disks as
-//! described, no name service. The order, the log files, the modes and the copies of the kickstart
-//! are those of anaconda 21.48.22.159.
+//! Scripts run in an environment like that of CentOS 7.9's installer: only its programs, its PATH,
+//! bash as sh, the kernel's arguments in /proc/cmdline, the disks that [`Hardware`] describes, and
+//! no name service. The order, the log files, the modes and the copies of the kickstart are those
+//! of anaconda 21.48.22.159.
 
 mod anaconda;
 mod copies;
@@ -68,7 +68,7 @@ pub struct Installer {
 }
 
 impl Installer {
-    /// Makes an installation from the kickstart's text and the root to install into.
+    /// Returns an installation of this kickstart into the root file system `target`.
     pub fn new(kickstart: &str, target: &Path) -> Installer {
         Installer {
             text: kickstart.to_owned(),
@@ -88,8 +88,8 @@ impl Installer {
         self
     }
 
-    /// Sets the network in which the scripts run, which is that of a node. The default is the test
-    /// machine's network.
+    /// Sets the network namespace in which the scripts run. The default is the test machine's
+    /// network.
     #[must_use]
     pub fn namespace(mut self, namespace: &Namespace) -> Installer {
         self.namespace = Some(namespace.clone());
@@ -103,7 +103,7 @@ impl Installer {
         self
     }
 
-    /// Shows all scripts this content instead of an existing file, for instance in /sys or /proc.
+    /// Replaces the content of an existing file for all scripts, for example in /sys or /proc.
     #[must_use]
     pub fn overlay_file(mut self, place: &str, content: &str) -> Installer {
         self.laid.push((place.to_owned(), content.to_owned()));
@@ -117,8 +117,8 @@ impl Installer {
         self
     }
 
-    /// Carries out the installation. Returns an error only for a fault of the test bed. Failures of
-    /// the kickstart are in the [`Outcome`].
+    /// Carries out the installation. Returns an error only if the test bed itself fails; the
+    /// [`Outcome`] reports failures of the kickstart.
     pub fn run(&self) -> Result<Installation> {
         let environment = Environment::new()?;
         let work = run::current()?.folder("anaconda")?;
@@ -174,8 +174,8 @@ impl Installer {
                 }
             };
         }
-        // kickstart.py, preScriptPass: the first reading looks only at the scripts, because the
-        // files that %pre makes do not exist yet.
+        // kickstart.py, preScriptPass: the first pass reads only the scripts, because the files
+        // that %pre creates do not exist yet.
         let first = Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok()));
         let first = go_on!(first.map_err(|error| Stop::Early(format!("{error:#}"))));
         go_on!(scripts(stage, &first, Kind::Pre, installation)?.map_err(Break::early));
@@ -214,8 +214,8 @@ impl Installer {
     }
 }
 
-/// Returns the actions of the model of anaconda for a kickstart whose %pre has run, one action per
-/// line. Tests compare these lines with anaconda's real output.
+/// Returns the actions that the model of anaconda derives from a kickstart whose %pre has run, one
+/// action per line. Tests compare these lines with anaconda's real output.
 pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str) -> String {
     let kickstart = match Kickstart::parse(text, include) {
         Ok(kickstart) => kickstart,

@@ -13,7 +13,7 @@ use super::script::{Ended, Stage};
 pub(super) enum Break {
     /// anaconda ends.
     Stop(Stop),
-    /// The machine is switched off or restarted by this command.
+    /// This command switched the machine off or restarted it.
     Power(String),
 }
 
@@ -24,7 +24,7 @@ impl From<Stop> for Break {
 }
 
 impl Break {
-    /// Converts the break to a break that happens before anaconda has registered its exit handler.
+    /// Marks the break as one that happens before anaconda has registered its exit handler.
     pub(super) fn early(self) -> Self {
         match self {
             Self::Stop(Stop::Late(reason)) => Self::Stop(Stop::Early(reason)),
@@ -33,9 +33,9 @@ impl Break {
     }
 }
 
-/// Returns the outcome for the machine. exitHandler in the program anaconda requests from systemd
-/// the action that the kickstart names. systemd first stops the installer's units, including a unit
-/// that the kickstart may have started.
+/// Returns the outcome for the machine. The function exitHandler of the program anaconda asks
+/// systemd for the action that the kickstart names. systemd first stops the installer's units,
+/// including any unit that the kickstart has started.
 pub(super) fn end(
     stage: &Stage<'_>,
     installation: &mut Installation,

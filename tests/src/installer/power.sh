@@ -1,9 +1,8 @@
 #!/bin/bash
 # The installer's stand-in for poweroff, reboot, halt, shutdown and systemctl. The stand-in records
 # the power action in a file and then waits, because no script continues on a machine that is
-# switched off. The test bed reads the file and ends the installation. The stand-in supports only
-# those functions of systemd that a kickstart needs: the start and the stop of units in
-# /run/systemd/system.
+# switched off. The test bed reads the file and ends the installation. Of systemd, the stand-in
+# supports only what a kickstart needs: it starts and stops units in /run/systemd/system.
 name=${0##*/}
 units=/run/systemd/system
 if [ "$name" = systemctl ]; then
@@ -19,7 +18,7 @@ if [ "$name" = systemctl ]; then
         power) ;;
         daemon-reload) exit ;;
         start)
-            # Units of the installer itself are not started.
+            # Do not start units of the installer itself.
             if [ -e "$units/${words[1]}" ]; then echo "${words[1]}" >> /run/started; fi
             exit
             ;;

@@ -62,7 +62,7 @@ impl Stage<'_> {
         let in_target = section.kind == Kind::Post && !section.has("--nochroot");
         let root = self.environment.root();
         let own_root = if in_target { self.target } else { &root };
-        // anaconda's names are also random. A test finds the name in the log, or sets --log.
+        // anaconda chooses a random name. Tests therefore find the name in the log, or set --log.
         let name = format!("tmp/ks-script-{number:04}");
         let script = own_root.join(&name);
         write_script(&script, &section.body)?;

@@ -44,7 +44,11 @@ pub(super) fn make(plan: &Plan, target: &Path) -> Result<Vec<Mounted>> {
         parts.sort_by_key(|part| part.grows);
         partition(disk, label, &parts)?;
         for (number, part) in (1..).zip(&parts) {
-            ensure!(part.kind == "xfs", "{} is not an XFS", part.mount);
+            ensure!(
+                part.kind == "xfs",
+                "{} is not an XFS file system",
+                part.mount
+            );
             let between = if disk.ends_with(|c: char| c.is_ascii_digit()) {
                 "p"
             } else {
@@ -67,7 +71,7 @@ pub(super) fn make(plan: &Plan, target: &Path) -> Result<Vec<Mounted>> {
             ));
         }
     }
-    // A mount point comes before the mount points below it.
+    // Mount each file system before the file systems below its mount point.
     mounted.sort_by(|(_, one), (_, other)| one.mount.cmp(&other.mount));
     for (device, part) in &mounted {
         let folder = target.join(part.mount.trim_start_matches('/'));
@@ -140,8 +144,8 @@ pub(super) fn write_tables(plan: &Plan, mounted: &[Mounted], target: &Path) -> R
     write_boot_loader(&format!("/dev/{drive}"))
 }
 
-/// Writes the boot code into the first sector, and grub into the gap after it. grub's own defaults
-/// expect it there.
+/// Writes the boot code into the first sector, and grub into the gap after that sector, where grub
+/// expects it by default.
 fn write_boot_loader(device: &str) -> Result<()> {
     let first = fs::read(BOOT_IMAGE)?;
     let grub = fs::read(CORE_IMAGE)?;

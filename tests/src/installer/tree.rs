@@ -1,5 +1,5 @@
-//! A minimal installation tree with its repositories: metadata as createrepo writes it, and
-//! packages that consist of text.
+//! A minimal installation tree with its repositories: metadata as createrepo writes it, and text
+//! files as packages.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -59,7 +59,7 @@ pub fn write_tree(folder: &Path, packages: &[&str]) -> Result<String> {
                     [images-x86_64]\nkernel = images/pxeboot/vmlinuz\ninitrd = images/pxeboot/initrd.img\n\n[checksums]\n"
         .to_owned();
     for path in IMAGES {
-        // The file is larger than one read, so that its download can be interrupted.
+        // The file is too large for a single read, so that tests can interrupt its download.
         let digest = write_file(&folder.join(path), path.repeat(5_000).as_bytes())?;
         let _ = writeln!(info, "{path} = sha256:{digest}");
     }
@@ -69,7 +69,7 @@ pub fn write_tree(folder: &Path, packages: &[&str]) -> Result<String> {
     Ok(repomd)
 }
 
-/// Writes a file with the folders above it. Returns its digest.
+/// Writes a file, creates its parent folders, and returns the file's digest.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<String> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;

@@ -1,5 +1,5 @@
-//! Models the files that yum fetches for an installation under anaconda: the requests, their order,
-//! and the content of its cache.
+//! Models yum in an installation under anaconda: its requests, their order, and the content of its
+//! cache.
 //!
 //! The order of the requests is the order in which a server received them from anaconda's own
 //! YumPayload with yum 3.4.3.
@@ -45,8 +45,8 @@ pub(super) struct Yum<'a> {
 
 impl Yum<'_> {
     /// Models yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error is
-    /// an error that ends anaconda. If a repository fails, anaconda omits the repository and only
-    /// logs that.
+    /// an error that ends anaconda. If a repository fails, anaconda only logs the failure and omits
+    /// the repository.
     pub(super) fn gather(&self, data: &Data) -> Result<Result<Available, String>> {
         let Some(url) = &data.url else {
             return Ok(Ok(Available::default()));
@@ -74,8 +74,8 @@ impl Yum<'_> {
             }
         }
         for (_, url) in &repositories {
-            // RepoMDMetaHash: downloads the file once more; anaconda compares its digest only with
-            // an earlier digest of the same file.
+            // RepoMDMetaHash: anaconda downloads the file again, and compares the new digest only
+            // with an earlier digest of the same file.
             self.get(&format!(
                 "{}//repodata/repomd.xml",
                 url.trim_end_matches('/')
@@ -99,8 +99,8 @@ impl Yum<'_> {
         Ok(Ok(available))
     }
 
-    /// Models install.py, doInstall: the cache is moved to the new system for the transaction, and
-    /// deleted there afterwards (yumpayload.py, install).
+    /// Models install.py, doInstall: anaconda moves the cache to the new system for the
+    /// transaction, and then deletes the cache (yumpayload.py, install).
     pub(super) fn install(&self) -> Result<()> {
         let cache = self.cache();
         if cache.exists() {
@@ -127,7 +127,7 @@ impl Yum<'_> {
         Ok(text.starts_with(b"<"))
     }
 
-    /// Returns the names in primary and group, the two files whose digests are in repomd.xml.
+    /// Returns the names in the repository's metadata files primary and group.
     fn metadata(&self, name: &str, url: &str) -> Result<Metadata> {
         let repomd = fs::read_to_string(self.cache().join(name).join("repomd.xml"))?;
         let mut found = Vec::new();
@@ -207,8 +207,8 @@ impl Yum<'_> {
 }
 
 impl Available {
-    /// Models yumpayload.py, `_applyYumSelections`: if a package that the kickstart lists is
-    /// missing, anaconda ends in cmdline mode (`_handleMissing`).
+    /// Models yumpayload.py, `_applyYumSelections`: in cmdline mode, anaconda ends if a package
+    /// that the kickstart lists is missing (`_handleMissing`).
     pub(super) fn select(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
             // Without a tree, no package is missing, because the stand-in's base contains

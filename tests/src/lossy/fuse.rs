@@ -286,7 +286,7 @@ impl Filesystem for Shared {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        // Pretends to be a disk of 8 GiB that is half full.
+        // Report a disk of 8 GiB that is half full.
         reply.statfs(1 << 21, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 4096, 255, 4096);
     }
 

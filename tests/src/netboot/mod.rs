@@ -1,8 +1,9 @@
 //! Virtual machines with empty disks that are installed from the network.
 //!
-//! Unlike [`crate::vm::Vm`], such a machine has its own firmware, boot loader and partitions. It
-//! boots from the network first, and fetches everything from the network. Its installer is
-//! [`crate::installer::install_this_machine`], which runs under systemd in a Debian root.
+//! Unlike [`crate::vm::Vm`], a [`Machine`] has its own firmware, boot loader and partitions. The
+//! machine boots from the network first, and fetches everything from the network. The machine's
+//! installer is [`crate::installer::install_this_machine`], which runs under systemd in a Debian
+//! root file system.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -21,7 +22,7 @@ use crate::{base, cache, installer, packages, process, run, vm};
 const TREE: &str = include_str!("tree.sh");
 const INIT: &str = include_str!("init.sh");
 
-/// Each machine's memory, in which the installer keeps its own root.
+/// The memory of each machine, in MiB. The installer keeps its own root file system in this memory.
 const MEMORY_MIB: u32 = 1536;
 
 /// Makes an installation tree whose installer runs the program `anaconda`.
@@ -117,7 +118,7 @@ impl Machine {
         String::from_utf8_lossy(&fs::read(self.console_path()).unwrap_or_default()).into_owned()
     }
 
-    /// Switches the machine on. Its power is cut when the result is dropped.
+    /// Switches the machine on. The machine's power is cut when the result is dropped.
     pub fn power_on(&self, network: &Network) -> Result<KillOnDrop> {
         let world = network.world().name();
         let tap = format!("vm-{}", self.name);
@@ -153,8 +154,8 @@ impl Machine {
     }
 }
 
-/// Starts DHCP for machines with these MAC addresses and addresses, which boot the server's script
-/// with iPXE.
+/// Starts DHCP for machines with these MAC and IP addresses. The machines load the server's boot
+/// script with iPXE.
 pub fn dhcp(network: &Network, machines: &[(&str, &str)], script: &str) -> Result<KillOnDrop> {
     let folder = run::current()?.folder("dhcp")?;
     let mut conf = format!(

@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$tree/images/pxeboot" "$tree/LiveOS" "$work/initramfs/bin" "$work/initramfs/modules"
 
-# The initramfs. It contains only modules, because the names of their files are unique.
+# Make the initramfs. All modules are in one folder, because their file names are unique.
 cp "$kernel/boot/vmlinuz-$version" "$tree/images/pxeboot/vmlinuz"
 cp "$busybox" "$work/initramfs/bin/busybox"
 cp "$init" "$work/initramfs/init"
@@ -23,10 +23,10 @@ for module in $(sed -n 's/^modules="\(.*\)"$/\1/p' "$init"); do
 done
 (cd "$work/initramfs" && find . | ./bin/busybox cpio -o -H newc 2> /dev/null | gzip -1 > "$tree/images/pxeboot/initrd.img")
 
-# The root: the base system, the kernel, and the boot loader's two files, which are written to the disk.
+# Make the root file system: the base system, the kernel, and the boot loader's two files, which the installer writes to the disk.
 root=$work/root
 cp -a "$base" "$root"
-# Every file takes time to unpack without KVM, so this removes those that no node uses.
+# Without KVM, every file takes time to unpack, so remove the files that no node uses.
 rm -rf "$root"/usr/share/{doc,man,locale,i18n,info,bash-completion,lintian}/* "$root"/usr/lib/x86_64-linux-gnu/gconv/* "$root"/var/cache/*/*
 mkdir -p "$root/usr/lib/modules" "$root/boot/grub2" "$root/usr/lib/installer"
 cp -a "$kernel/lib/modules/$version" "$root/usr/lib/modules/"
@@ -71,7 +71,7 @@ SLOW
 # chronyd of CentOS reads /etc/chrony.conf.
 ln -sf ../chrony.conf "$root/etc/chrony/chrony.conf"
 
-# The installer's own units, as in anaconda's packages. The installation removes them from the new system.
+# The installer's own units, as in anaconda's packages. The installation removes these units from the new system.
 cat > "$root/etc/systemd/system/anaconda.service" <<'UNIT'
 [Unit]
 Description=Anaconda

@@ -10,8 +10,8 @@ use anyhow::{Result, ensure};
 use super::Namespace;
 use crate::process::KillOnDrop;
 
-/// Writes each IPv4 packet of TCP from or to one of these ports to a file, without headers of its
-/// own.
+/// Writes each frame with an IPv4 TCP packet from or to one of these ports to a file. The file
+/// contains nothing else.
 const SCRIPT: &str = r#"
 import socket, sys
 ports = set(int(port) for port in sys.argv[2:])
@@ -55,7 +55,7 @@ impl Capture {
         })
     }
 
-    /// The recorded packets.
+    /// Returns the recorded packets.
     pub fn packets(&self) -> Result<Vec<u8>> {
         Ok(std::fs::read(&self.file)?)
     }

@@ -62,7 +62,7 @@ impl FileServer {
         })
     }
 
-    /// The address on which the server listens.
+    /// Returns the address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -112,8 +112,8 @@ fn normal(path: &str) -> String {
     format!("/{}", path.trim_start_matches('/'))
 }
 
-/// Locks the mutex, even after another thread has panicked while holding it. The data behind it
-/// stays consistent, because threads only append to it.
+/// Locks the mutex, even after another thread has panicked while holding it. The data behind the
+/// mutex stays consistent, because threads only append to it.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()

@@ -53,7 +53,8 @@ const LONGEST_JOBS: [&str; 24] = [
 #[derive(Debug)]
 pub(super) struct Job {
     program: Program,
-    /// The only test that the process runs. None means that it runs all tests of the program.
+    /// The only test that the process runs. None means that the process runs all tests of the
+    /// program.
     test: Option<String>,
     /// The file that receives the output.
     log: PathBuf,
@@ -64,11 +65,9 @@ pub(super) struct Job {
 /// The result of a job.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// The job's name.
     pub(super) name: String,
     /// Whether the exit code is 0.
     pub(super) is_good: bool,
-    /// The job's output.
     pub(super) output: String,
     /// The name of each test, and the time that it took.
     pub(super) times: Vec<(String, Duration)>,
@@ -112,7 +111,6 @@ pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-/// Returns the names of a program's tests.
 fn names(program: &Program) -> Result<Vec<String>> {
     let mut list = Command::new(&program.path);
     let said = process::run(
@@ -146,7 +144,6 @@ impl Job {
         }
     }
 
-    /// Runs the job until it ends.
     pub(super) fn run(&self) -> Result<Ended> {
         let started = Instant::now();
         let log = File::create(&self.log)

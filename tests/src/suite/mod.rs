@@ -21,7 +21,7 @@ pub use programs::{Program, built};
 
 use report::Report;
 
-/// The variable that sets how many tests run at the same time.
+/// The environment variable that sets how many tests run at the same time.
 const LANES: &str = "LANES";
 
 /// Runs all tests of these programs in a shared run, and prints the results. Returns whether all

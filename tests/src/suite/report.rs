@@ -30,7 +30,7 @@ impl Report {
     /// job's whole output instead.
     pub(super) fn add(&mut self, ended: &Ended) {
         let [passed, mut failed, skipped] = counts(&ended.output);
-        // For example, a job that was killed has not printed a summary.
+        // If the job was killed, it has not printed a summary, and counts as one failed test.
         if !ended.is_good && failed == 0 {
             failed = 1;
         }

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
 # The first program of a test's virtual machine. The script loads the modules for the disk and the
-# network, mounts the root, and starts its init.
+# network, mounts the root file system, and starts the init program.
 /bin/busybox mkdir -p /proc /sys /dev /root
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys

@@ -228,8 +228,7 @@ fn kernel() -> Result<PathBuf> {
                 )?;
             }
         }
-        // Copies the kernel's own modules into one flat folder, where init.sh looks for them by
-        // name.
+        // Copy the kernel's own modules into one flat folder, where init.sh looks for them by name.
         let initrd = work.path().join("initrd");
         for part in ["bin", "modules"] {
             fs::create_dir_all(initrd.join(part))?;

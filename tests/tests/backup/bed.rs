@@ -74,7 +74,7 @@ pub(crate) fn list(host: &Host, place: &str) -> Result<Vec<Value>> {
     serde_json::from_str(&said).with_context(|| said)
 }
 
-/// Returns the names of the entries of a folder on a host.
+/// Returns the names of the files and folders in a folder on a host.
 pub(crate) fn names(host: &Host, folder: &str) -> Result<Vec<String>> {
     Ok(host
         .check(&["ls", "-A", folder])?

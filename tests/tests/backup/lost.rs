@@ -82,7 +82,7 @@ pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
         for nth in from..from + 15 {
             etcdctl(host, &format!("put lost/{nth} {}", "x".repeat(100)))?;
         }
-        // Waits until etcd has committed its pending writes.
+        // Wait until etcd has committed its pending writes.
         sleep(Duration::from_secs(1));
         Ok(())
     };

@@ -1,5 +1,5 @@
 //! Tests `firstboot snapshot` on real hosts with a real etcd. Each snapshot is good, a failure
-//! leaves no files behind, and snapshots are taken on schedule if any one member is down.
+//! leaves no files behind, and snapshots are taken on schedule even if any one member is down.
 
 mod bed;
 mod encrypted;

@@ -24,7 +24,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Returns the snapshots on all hosts that are on.
 fn snapshots(hosts: &[Host]) -> Result<BTreeSet<String>> {
     let mut all = BTreeSet::new();
     for host in hosts {
@@ -70,7 +69,7 @@ fn once() -> Result<()> {
         "{status}"
     );
 
-    // Repeats the same run while the member that took the snapshot is off and another member cannot
+    // Repeat the same run while the member that took the snapshot is off and another member cannot
     // take a snapshot.
     etcdctl(&bed.hosts[0], &format!("del {NEWEST}"))?;
     let at = bed

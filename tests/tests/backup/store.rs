@@ -50,7 +50,7 @@ fn all() -> Result<()> {
     );
     host.write("/etc/firstboot/s3-keys", keys, 0o600)?;
 
-    // A snapshot that is uploaded in three parts.
+    // Write enough data for a snapshot that is uploaded in three parts.
     fill(host, 10)?;
     snapshot(host, "")?.ok()?;
     let first = list(host, "s3://backups/etcd/")?;

@@ -7,8 +7,8 @@ import errno
 import sys
 
 libc = ctypes.CDLL(None, use_errno=True)
-# uretprobe and uprobe. Only the kernel's own trampolines may make these calls. No filter applies to them, and they kill any
-# other caller (kernel/seccomp.c).
+# uretprobe and uprobe. Only the kernel's own trampolines may make these calls. No filter applies to
+# these calls, and they kill any other caller (kernel/seccomp.c).
 TRAMPOLINES = {335, 336}
 for number in sorted(set(range(int(sys.argv[1]), int(sys.argv[2]) + 1)) - TRAMPOLINES):
     # Minus one is not a valid descriptor, address, process or flag.

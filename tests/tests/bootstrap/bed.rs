@@ -24,7 +24,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
 ];
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// A cluster that has not been started yet. Its machines are installed, have their node documents
+/// A cluster that has not been started yet. The machines are installed, have their node documents
 /// and are off.
 pub(crate) struct Bed {
     // The hosts must be dropped before their network.
@@ -43,7 +43,7 @@ impl Bed {
         Self::with_etcd(&etcd::asked(), count)
     }
 
-    /// Makes a bed whose version of etcd is not the suite's.
+    /// Makes a bed whose nodes run this version of etcd instead of the suite's version.
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
         // With this setting, a joining member soon receives a snapshot of the database instead of
         // the whole log, as in any cluster in use.
@@ -167,7 +167,6 @@ impl Bed {
         Ok(twin)
     }
 
-    /// Cuts the power of all machines that are on.
     pub(crate) fn cut_power(&mut self) -> Result<()> {
         for host in &mut self.hosts {
             if host.is_on()? {

@@ -166,7 +166,7 @@ fn damaged() -> Result<()> {
     );
     host.sh(restart)?;
     named(host, &["etcd exited at", "[etcd-ended]"])?;
-    // Discards damaged data in the way that docs/troubleshooting.md describes.
+    // Discard the damaged data as docs/troubleshooting.md describes.
     host.check(&[
         "sh",
         "-c",
@@ -211,7 +211,7 @@ fn masked() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let host = &bed.hosts[2];
-    // The unit file has the path at which `systemctl mask` would put its link, so systemctl
+    // The unit file is at the path at which `systemctl mask` would create its link, so systemctl
     // refuses.
     let refused = host.sh("systemctl mask etcd")?;
     ensure!(refused.stderr.contains("already exists"), "{refused:?}");

@@ -93,9 +93,9 @@ fn eventually(what: &str, mut act: impl FnMut() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// etcd-io/etcd#12227: two of three members get new disks and are started as `new`. These two
-/// members form a quorum and elect a leader without data. The third member, which has the data,
-/// follows that leader.
+/// etcd-io/etcd#12227: two of three members get new disks and are started with the initial cluster
+/// state `new`. These two members form a quorum and elect a leader without data. The third member,
+/// which has the data, follows that leader.
 fn two_wiped() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;
@@ -150,9 +150,9 @@ fn two_wiped() -> Result<()> {
     Ok(())
 }
 
-/// A member with a new disk that reaches no other member starts as `new` with its old id. The
-/// leader assumes that this member still has the entries that it once confirmed, so the member
-/// crashes at every start.
+/// A member with a new disk that reaches no other member starts with its old id and the initial
+/// cluster state `new`. The leader assumes that this member still has the entries that it once
+/// confirmed, so the member crashes at every start.
 fn wiped_and_parted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;
@@ -198,16 +198,16 @@ fn wiped_and_parted() -> Result<()> {
 }
 
 /// One member lags behind, and the other two acknowledge a write. The power fails, and one of these
-/// two members returns with a new disk. If that member is started as `new`, it is a voter with its
-/// old id that has forgotten the write. Together with the lagging member, it forms a quorum without
-/// the write.
+/// two members returns with a new disk. If that member is started with the initial cluster state
+/// `new`, it is a voter with its old id that has forgotten the write. Together with the lagging
+/// member, that voter forms a quorum without the write.
 fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;
     write_behind(&client, &mut bed)?;
     bed.set_up_by_hand(2)?;
-    // etcd refuses to start as `new` while a member that lists this member answers, so the victim
-    // starts first here.
+    // With the initial cluster state `new`, etcd refuses to start if it reaches a member that lists
+    // this etcd as a member. The victim therefore starts first here.
     bed.hosts[2].boot()?;
     bed.hosts[2].wait_for(
         "ls /var/lib/etcd/data/member/wal/*.wal",

@@ -1,5 +1,5 @@
-//! Tests the disaster in which a clone of a node is booted next to the node, and a second machine
-//! with the same node document.
+//! Tests a clone that is booted while its node is running, and a second machine with the same node
+//! document.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -41,9 +41,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Boots a clone next to its node. With plain etcd, the clone is the same member and votes a second
-/// time. With firstboot, the clone finds the other machine at its own address before it contacts
-/// any member, or recognizes by the hardware that its disk belongs to a different machine.
+/// Boots a clone while its node is running. With plain etcd, the clone is the same member and votes
+/// a second time. With firstboot, the clone finds the other machine at its own address before it
+/// contacts any member, or recognizes from its hardware that its disk belongs to a different
+/// machine.
 fn twin() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -86,7 +87,7 @@ fn twin() -> Result<()> {
     twin.boot()?;
     wait_refused(&twin, &["[machine-copied]", &mac])?;
     bed.provisioning.network.heal_all()?;
-    // The disk is the same, but without the journal, so that the clone has no record of its
+    // The disk is the same, but does not contain the journal, so the clone has no record of its
     // machine.
     process::check(
         "rm",
@@ -188,11 +189,11 @@ fn echo() -> Result<()> {
     Ok(())
 }
 
-/// Boots a copy of a virtual machine, including its MAC address. No switch delivers one machine's
-/// answer to the other machine, each machine receives packets for the other machine, and the copy's
-/// disk is as valid as the first machine's disk, or empty. The only evidence is that the other
-/// members receive traffic from this member while its own etcd is off, whether the member is a
-/// follower or the leader.
+/// Boots a copy of a virtual machine that has the same MAC address. The network does not deliver
+/// either machine's answers to the other machine, and each machine receives packets for the other
+/// machine. The copy's disk is empty, or as valid as the first machine's disk. The only evidence is
+/// that the other members receive traffic from this member while its own etcd is off, whether the
+/// member is a follower or the leader.
 fn cloned() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -249,7 +250,7 @@ fn cloned() -> Result<()> {
 }
 
 /// Switches both machines on at the same time, so that neither machine finds the etcd of the other
-/// machine. However, each machine receives the other machine's probe.
+/// machine. Each machine receives the other machine's probe.
 fn both_start_at_once() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;

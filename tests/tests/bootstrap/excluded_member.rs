@@ -61,8 +61,8 @@ fn without() -> Result<()> {
     );
 
     // The third member starts later. The third member does not bootstrap a cluster, but joins the
-    // running cluster. The member can find that cluster in its first round, so the member does not
-    // always report that it is waiting.
+    // running cluster. The member may find that cluster immediately, so it does not always report
+    // that it is waiting.
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let said = bed.hosts[2].journal("firstboot")?;

@@ -24,7 +24,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// The number of connections to each member.
 const CONNECTIONS_PER_MEMBER: usize = 200;
 
 /// A flood of connections that continues until this value is dropped.
@@ -65,7 +64,7 @@ impl Flood {
     }
 }
 
-/// Keeps the number of connections constant: replaces each connection that is cut off.
+/// Keeps the number of connections constant: replaces each connection that the member closes.
 fn flood(to: SocketAddr, over: &AtomicBool, opened: &AtomicUsize) {
     let silent = |stream: &TcpStream| {
         let heard = stream

@@ -66,8 +66,8 @@ fn grow() -> Result<()> {
     bed.hosts[1].cut_power()?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
-    // This version of etcd adds no member while a voter is down, but the rebuilt node's old member
-    // has been removed.
+    // This version of etcd does not accept a new member while a voter is down, but firstboot has
+    // already removed the rebuilt node's old member.
     bed.hosts[0].wait_for(
         ". /etc/profile.d/etcdctl.sh; ! etcdctl member list | grep -q etcd-3",
         CONVERGENCE_TIMEOUT,

@@ -52,7 +52,7 @@ fn reinstalled() -> Result<()> {
     refused(&bed, &disk)?;
     installed(&mut bed, &disk, &journal)?;
 
-    // An installation that ended before it formatted / leaves a copy.
+    // An installation that ends before it formats / leaves this folder behind.
     disk.volume.sh("mkdir firstboot-kept")?;
     writers.wait_for_more(20, CONVERGENCE_TIMEOUT)?;
     bed.hosts[0].boot()?;
@@ -124,7 +124,7 @@ fn refused(bed: &Bed, disk: &NodeDisk) -> Result<()> {
         .map(drop)
 }
 
-/// Installs the node again, on an empty root.
+/// Installs the node again, on an empty root file system.
 fn installed(bed: &mut Bed, disk: &NodeDisk, journal: &str) -> Result<()> {
     let before = disk.volume.sh(LIST)?;
     bed.hosts[0].wipe()?;
@@ -165,6 +165,6 @@ fn installed(bed: &mut Bed, disk: &NodeDisk, journal: &str) -> Result<()> {
         after == before,
         "the volume was changed:\n{before}\nnow:\n{after}"
     );
-    // This root does not have the test's own unit yet.
+    // The new root file system does not contain the test's own unit yet.
     disk.attach(host)
 }

@@ -100,13 +100,14 @@ fn leave() -> Result<()> {
     Ok(())
 }
 
-/// The leader leaves. Power fails when the journal contains the order to leave, but firstboot has
-/// not carried it out.
+/// Makes the leader leave, and kills firstboot after it has written the order to leave to the
+/// journal and before it carries out the order.
 fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
     let name = bed.hosts[leads].name().to_owned();
-    // The program is killed at its eighth flush. Flushes 1 to 4 are of the locks' folder and its
-    // parent, for each of two locks. Flushes 5 and 6 are of the journal and its folder when the
-    // journal is opened, and flushes 7 and 8 are of the journal and its folder with the new line.
+    // Kill the program at its eighth flush. For each of two locks, the program flushes the locks'
+    // folder and its parent (flushes 1 to 4). Then the program flushes the journal and its folder,
+    // first when it opens the journal (5 and 6), and again after it has written the new line (7 and
+    // 8).
     let killed = killed_at_flush(&bed.hosts[leads], 8, &["firstboot", "leave"])?;
     let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
     ensure!(

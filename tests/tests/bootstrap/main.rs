@@ -1,5 +1,5 @@
-//! Tests the bootstrap barrier, and the return of nodes to the cluster, on real hosts. A cluster
-//! must be bootstrapped only once under all circumstances.
+//! Tests the bootstrap barrier, and the return of nodes to the cluster, on real hosts. No cluster
+//! may ever be bootstrapped twice.
 
 mod bed;
 mod builder_status;

@@ -57,7 +57,8 @@ fn moved() -> Result<()> {
     bed.hosts[2].cut_power()?;
     new.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     wait_healthy(&new, 3, CONVERGENCE_TIMEOUT)?;
-    // A node with the old image determines the moved member's address.
+    // A node with the old image reports that its recipe contains another address for the moved
+    // member.
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let shown = bed.hosts[0].check(&["firstboot", "status"])?;
     ensure!(

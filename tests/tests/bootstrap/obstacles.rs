@@ -1,4 +1,4 @@
-//! Tests obstacles outside the cluster that keep etcd from being a healthy member: a proxy, a
+//! Tests obstacles outside the cluster that prevent etcd from becoming a healthy member: a proxy, a
 //! route, another program, a file's owner, a drop-in, the member list. firstboot reports the cause
 //! and the remedy, or repairs the fault.
 

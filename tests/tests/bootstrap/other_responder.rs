@@ -32,8 +32,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 const PORT: &str = "10.101.15.103:2380";
 
 /// Only etcd-3 has the data, and another program answers at its address. Plain etcd mistakes that
-/// program for a member that does not list the other two members. These two members start as `new`,
-/// form a quorum, and elect a leader without data.
+/// program for a member that does not list the other two members. These two members start with the
+/// initial cluster state `new`, form a quorum, and elect a leader that has no data.
 fn stranger() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let folder = run::current()?.folder("stranger")?;
@@ -127,7 +127,7 @@ impl Other {
             "--advertise-client-urls",
             client,
         ]);
-        // Removes this variable, which is meant for the suite. etcd would interpret it as its flag
+        // Remove this variable, which is meant for the suite. etcd would interpret it as its flag
         // --version.
         etcd.env_remove("ETCD_VERSION");
         for (prefix, pair) in [("", "server"), ("peer-", "peer")] {

@@ -70,8 +70,8 @@ fn one_of_three() -> Result<()> {
         begun.elapsed()
     );
 
-    // The number of writes so far depends on the leader and on the machine. The comparison needs
-    // enough writes.
+    // Wait until there are enough writes for the comparison, because their number so far depends on
+    // the leader and on the machine.
     bed.hosts[0].wait_for(
         "[ $(wc -l < /root/acknowledged) -gt 50 ]",
         CONVERGENCE_TIMEOUT,
@@ -181,8 +181,8 @@ fn one_after_the_other() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
-    // The number exceeds the 5000 log entries that etcd keeps (SnapshotCatchUpEntries) plus the
-    // entries between two snapshots.
+    // The number of writes exceeds the 5000 log entries that etcd keeps (SnapshotCatchUpEntries)
+    // plus the entries between two snapshots.
     Client::new(&bed.provisioning)?.fill(&addresses, 7000, 10)?;
     for at in [2, 0, 1] {
         bed.hosts[at].cut_power()?;
@@ -199,8 +199,8 @@ fn one_after_the_other() -> Result<()> {
     Ok(())
 }
 
-/// etcd serves clients only after it has published itself in the cluster, which with 3.5 took seven
-/// seconds in every other rebuild. etcd serves its peers from the start.
+/// etcd serves clients only after it has published itself in the cluster, which took etcd 3.5 seven
+/// seconds in every second rebuild. etcd serves its peers from the start.
 fn vote() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;

@@ -52,7 +52,7 @@ fn removed() -> Result<()> {
         &[&old, "[member-removed]", "firstboot run --rejoin"],
     )?;
 
-    // Power fails during the rejoin. Afterwards, the old data still exists.
+    // The power fails during the rejoin. Afterwards, the old data still exists.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
     bed.hosts[2].wait_for("ls -d /var/lib/etcd/aside/removed-*", CONVERGENCE_TIMEOUT)?;
     bed.hosts[2].cut_power()?;
@@ -124,13 +124,11 @@ fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
 /// The folders with the state of a node.
 const DISK: [&str; 2] = ["firstboot", "etcd"];
 
-/// Removes the disk from a machine that is off.
 fn take_out(host: &Host, kept: &Path) -> Result<()> {
     DISK.iter()
         .try_for_each(|name| copy(&host.path("/var/lib").join(name), &kept.join(name)))
 }
 
-/// Puts a removed disk back into a machine that is off.
 fn put_in(host: &Host, kept: &Path) -> Result<()> {
     DISK.iter()
         .try_for_each(|name| copy(&kept.join(name), &host.path("/var/lib").join(name)))

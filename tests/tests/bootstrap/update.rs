@@ -266,7 +266,7 @@ pub(crate) fn no_write_is_lost(
     Ok(())
 }
 
-/// Checks that a node returns to its previous image at the operator's order.
+/// Checks that a node returns to its previous image on the operator's order.
 fn rolls_back(host: &Host) -> Result<()> {
     ends(
         &update(host, "--rollback")?,
@@ -303,7 +303,7 @@ fn fails() -> Result<()> {
     let bed = bed()?;
     let before = repack::read(&bed.provisioning.out())?;
     let kept = bed.provisioning.copy_output()?;
-    // An etcd that exits immediately.
+    // Replace etcd with a script that exits immediately.
     let image = Repack::of(&bed.provisioning.out())?;
     fs::write(
         image.path("usr/local/bin/etcd"),
@@ -355,7 +355,7 @@ fn fails() -> Result<()> {
 }
 
 /// Checks that an update waits while an operator has halted updates, and while a member restarts
-/// its etcd because of its CA.
+/// its etcd because of a rotation.
 fn halts_and_restarts_hold_it_back(bed: &Bed) -> Result<()> {
     ends(&update(&bed.hosts[1], "--halt 'release freeze'")?, 0, &[])?;
     ends(

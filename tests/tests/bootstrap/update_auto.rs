@@ -57,7 +57,7 @@ fn rolls_in_the_window() -> Result<()> {
             && said.ends_with("[update-window]\n"),
         "{said}"
     );
-    // After several checks, each node still has its image, and no order.
+    // After several checks, each node still has its image, and no order is pending.
     std::thread::sleep(Duration::from_secs(5));
     for host in &bed.hosts {
         ensure!(
@@ -89,8 +89,8 @@ fn rolls_in_the_window() -> Result<()> {
     needs_installation(&bed)
 }
 
-/// Makes the image's timer, which normally fires every hour, fire every two seconds. The checks
-/// find no newer image.
+/// Makes the image's timer elapse every two seconds instead of every hour. The checks find no newer
+/// image.
 fn look_often(host: &Host) -> Result<()> {
     let sooner = "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nRandomizedDelaySec=0\n";
     let timer = host.check(&["systemctl", "is-active", "firstboot-update.timer"])?;

@@ -1,5 +1,5 @@
 //! Tests failures of other nodes, of the network and of the releases while an image rolls through a
-//! cluster. firstboot must never have etcd stopped on two nodes at the same time.
+//! cluster. etcd must never be stopped on two nodes at the same time.
 
 use std::fs;
 use std::path::Path;
@@ -53,7 +53,7 @@ fn publish(bed: &Bed, serial: u64) -> Result<()> {
     image.pack(serial, &bed.provisioning.signing_key()?)
 }
 
-/// Orders an update without waiting for it.
+/// Starts an update without waiting for its end.
 fn order(host: &Host) -> Result<()> {
     host.sh(
         "rm -f /var/lib/firstboot/update/outcome.json; nohup firstboot update > /dev/null 2>&1 &",
@@ -78,7 +78,7 @@ fn wait_phase(host: &Host, phase: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the order has ended with this result.
+/// Waits until the update has ended with this result.
 fn wait_end(host: &Host, end: &str) -> Result<()> {
     let ended = format!("! test -e {STATE} && grep -F '\"end\":\"{end}\"' {OUTCOME}");
     host.wait_for(&ended, CONVERGENCE_TIMEOUT)
@@ -97,8 +97,8 @@ fn goes_on() -> Result<()> {
     member_goes_down(&mut bed)?;
     holder_is_cut_off(&bed)?;
     let written = writers.stop()?;
-    // The writers of a disconnected member wait for their timeouts, so the longest gap is not
-    // compared.
+    // The writers of a disconnected member wait for their timeouts, so the test does not check the
+    // longest gap.
     for address in &addresses {
         written.kept_in(&tests::client::insist(|| client.all(*address, "roll/"))?)?;
     }
@@ -164,8 +164,8 @@ fn member_goes_down(bed: &mut Bed) -> Result<()> {
     all_have(bed, etcd::DEMO)
 }
 
-/// A partition separates the holder of the turn from the other nodes. No other node starts, not
-/// even after an operator has released the turn.
+/// A partition separates the holder of the turn from the other nodes. No other node begins its
+/// update, even after an operator has released the turn.
 fn holder_is_cut_off(bed: &Bed) -> Result<()> {
     publish(bed, 6)?;
     order(&bed.hosts[0])?;
@@ -247,10 +247,11 @@ fn none_overlap(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// A function that changes an image so that it fails its health check.
+/// A function that changes an image so that the image fails its health check.
 type Spoil = fn(&Repack) -> Result<()>;
 
-/// Tests images whose etcd hangs, dies after it has been healthy, or is not reached by its peers.
+/// Tests images whose etcd hangs, dies after it has been healthy, or cannot be reached by its
+/// peers.
 fn fail_late() -> Result<()> {
     let bed = bed()?;
     let kept = bed.provisioning.copy_output()?;
@@ -305,8 +306,8 @@ ExecStop=/bin/sh -c 'touch /run/own-stops; until test -e /run/own-may-stop; do s
 WantedBy=multi-user.target
 ";
 
-/// The updater is killed while it stops a unit that the previous image does not have, and an
-/// operator halts all updates. The node must not keep the newer image without its unit.
+/// Kills the updater while it stops a unit that the previous image does not have, and halts all
+/// updates. The node must not keep the newer image without its unit.
 fn interrupted_rollback() -> Result<()> {
     let bed = bed()?;
     let host = &bed.hosts[0];
@@ -337,7 +338,7 @@ fn interrupted_rollback() -> Result<()> {
     is_at_rest(host)
 }
 
-/// All nodes get their orders at the same time.
+/// Orders the update on all five nodes at the same time.
 fn five() -> Result<()> {
     let mut bed = Bed::unbuilt()?;
     let mut text = fs::read_to_string(recipe("demo"))?;

@@ -1,5 +1,5 @@
 //! Tests updates to a new minor version of etcd while clients write, and the return to the previous
-//! minor version by etcd's own downgrade: by a release, at an operator's order, and after the last
+//! minor version by etcd's own downgrade: by a release, on an operator's order, and after the last
 //! member has failed its health check.
 
 use std::fs;
@@ -47,8 +47,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Makes three healthy members that run this version of etcd and have the image 1. Their raft log
-/// keeps all entries, as in a cluster with few writes.
+/// Makes three healthy members that run this version of etcd and have the image 1. The members'
+/// raft logs keep all entries, as in a cluster with few writes.
 fn bed(version: &str) -> Result<Bed> {
     let mut bed = Bed::unbuilt()?;
     let text = fs::read_to_string(recipe("demo"))?;
@@ -77,7 +77,7 @@ fn publish(
     image.pack(serial, &bed.provisioning.signing_key()?)
 }
 
-/// Makes systemd kill etcd 8 s after each start, when the members have agreed on the cluster
+/// Makes systemd kill etcd 8 s after each start. By then, the members have agreed on the cluster
 /// version. A script could not kill etcd, because the system-call filter forbids fork.
 fn kill_after_8_s(image: &Repack) -> Result<()> {
     let unit = image.path("etc/systemd/system/etcd.service");
@@ -164,8 +164,8 @@ fn there_and_back() -> Result<()> {
     no_write_is_lost(writers, &client, &addresses)
 }
 
-/// Updates all nodes. The command prints the words `check` with `--check`, and `first` only on the
-/// first node.
+/// Updates all nodes. The command must print the words `check` with `--check`, and the words
+/// `first` on the first node only.
 fn roll(bed: &Bed, serial: u64, version: &str, [check, first]: [&str; 2]) -> Result<()> {
     publish(bed, serial, version, |_| Ok(()))?;
     ends(&update(&bed.hosts[1], "--check")?, 7, &[check])?;
@@ -212,7 +212,7 @@ fn stays() -> Result<()> {
     for host in &bed.hosts[..2] {
         ends(&update(host, "")?, 0, &[])?;
     }
-    // This program starts etcd only once.
+    // The program in this image starts etcd only once.
     publish(&bed, 3, NEW, |image| {
         kill_after_8_s(image)?;
         let etcd = image.path("usr/local/bin/etcd");

@@ -116,7 +116,7 @@ const WRITES_BETWEEN_STEPS: usize = 2000;
 
 /// If the log has been compacted, replacing nodes that run 3.5.1 with nodes that run 3.6.16 loses
 /// the quorum: the second new node mistakes a member for a learner, and no third node can be added
-/// (etcd-io/etcd#19557; it happened in every run of etcd alone).
+/// (etcd-io/etcd#19557; it happened in every run with plain etcd).
 fn steps() -> Result<()> {
     let mut bed = Bed::compacting(FIRST, 3, 100)?;
     boot_all(&mut bed.hosts)?;
@@ -174,7 +174,7 @@ fn steps() -> Result<()> {
 }
 
 /// etcd 3.7 cannot read the requests of the v2 API with which members of 3.5 publish their names.
-/// In a cluster with few entries, the leader sends these requests to a new member.
+/// In a cluster with few log entries, the leader sends these requests to a new member.
 fn young() -> Result<()> {
     let mut bed = Bed::with_etcd(OLD, 3)?;
     boot_all(&mut bed.hosts)?;
@@ -197,7 +197,7 @@ fn young() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Installs different programs on a node that keeps its data.
+/// Installs different versions of etcd on a node that keeps its data.
 fn data() -> Result<()> {
     let mut bed = Bed::with_etcd(FIRST, 3)?;
     boot_all(&mut bed.hosts)?;

@@ -1,7 +1,7 @@
 //! Tests a full life cycle with each version of etcd: first boot, writes, a lost disk, rebuild,
-//! reboot, snapshot, restore, leave. The hosts' kernel lacks every call newer than 3.10 except the
-//! call that firstboot needs. The kernel even lacks the newer calls that 7.9 has (see
-//! [`tests::kernel`]).
+//! reboot, snapshot, restore, leave. The hosts' kernel lacks every system call newer than 3.10
+//! except the call that firstboot needs. The kernel even lacks the newer calls that 7.9's kernel
+//! has (see [`tests::kernel`]).
 //!
 //! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` also runs all other tests with a
 //! different version.

@@ -54,8 +54,8 @@ fn compared() -> Result<()> {
         json[0]["what"] == "/etc/firstboot/cluster.json" && json[0]["lines"].is_array(),
         "{json:#}"
     );
-    // builder also warns about an upgrade that etcd does not allow before it replaces the old
-    // image.
+    // Before the builder replaces the old image, it also warns about an upgrade that etcd does not
+    // allow.
     warns_of_a_skipped_minor(&workshop, &old, &diff)
 }
 

@@ -183,7 +183,7 @@ fn under_pki() -> Result<()> {
     fs::remove_dir_all(workshop.pki())?;
     let folder = workshop.path("pki");
     let mut failed = 0;
-    // tmpfs also counts its root and the temporary name of a file.
+    // tmpfs also counts the inodes of its root folder and of a temporary file.
     for room in 1..files + 3 {
         let small = Small::new(&folder, &format!("size=4m,nr_inodes={room}"))?;
         // The builder would refuse to replace an output that was built with the previous PKI

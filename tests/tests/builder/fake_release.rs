@@ -14,10 +14,8 @@ use tests::etcd;
 /// contains it.
 pub(crate) const VERSION: &str = "3.5.99";
 
-/// The release's folder in a mirror.
 pub(crate) const FOLDER: &str = "v3.5.99";
 
-/// The path of the tarball in a mirror.
 pub(crate) const TARBALL: &str = "v3.5.99/etcd-v3.5.99-linux-amd64.tar.gz";
 
 /// The path in a mirror of the list that contains the tarball's digest.
@@ -32,7 +30,6 @@ pub(crate) const SIZE: usize = (1 << 20) + 4096;
 pub(crate) struct Part {
     /// The path of the entry, which is written unchanged.
     pub(crate) path: String,
-    /// The type of the entry.
     pub(crate) kind: EntryType,
     /// The content of the entry.
     pub(crate) bytes: Vec<u8>,
@@ -52,7 +49,6 @@ pub(crate) fn parts(size: usize) -> Vec<Part> {
     parts
 }
 
-/// Returns the part with this name.
 pub(crate) fn part<'a>(parts: &'a mut [Part], name: &str) -> &'a mut Part {
     let end = format!("/{name}");
     parts
@@ -80,7 +76,7 @@ pub(crate) fn program(seed: u64, size: usize) -> Vec<u8> {
     }
     let mut noise = seed;
     while bytes.len() < size {
-        // splitmix64's step.
+        // This is one step of splitmix64.
         noise = noise.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (noise ^ (noise >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bytes.extend(
@@ -120,7 +116,7 @@ fn tarball(path: &Path, parts: &[Part]) -> io::Result<()> {
         header.set_mode(0o755);
         header.set_mtime(0);
         header.set_size(part.bytes.len() as u64);
-        // Does not use set_path, which itself refuses paths that the builder must refuse.
+        // Do not use set_path, because it also refuses the paths that the builder must refuse.
         header.as_old_mut().name[..part.path.len()].copy_from_slice(part.path.as_bytes());
         header.set_cksum();
         tar.append(&header, &part.bytes[..])?;

@@ -68,7 +68,7 @@ fn refused() -> Result<()> {
     )?;
 
     is_missing(&workshop, &path)?;
-    // builder accepts the real program, and also a file that has only the right headers.
+    // The builder accepts the real program, and also a file that has only the right headers.
     fs::write(&path, &real)?;
     workshop
         .built()

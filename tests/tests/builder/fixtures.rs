@@ -24,8 +24,8 @@ struct Good {
     sha256: String,
 }
 
-/// Each folder has its own parent folder, so that the tests notice anything left next to the
-/// folder.
+/// The folders that the builder uses. Each folder has its own parent folder, so that the tests can
+/// detect files that the builder leaves next to the folder.
 #[derive(Debug)]
 pub(crate) struct Fixture {
     folder: PathBuf,
@@ -91,22 +91,18 @@ impl Fixture {
         Ok(workshop)
     }
 
-    /// Returns a path in the fixture.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// Returns the path of the output.
     pub(crate) fn out(&self) -> PathBuf {
         self.path("out/out")
     }
 
-    /// Returns the path of the PKI folder.
     pub(crate) fn pki(&self) -> PathBuf {
         self.path("pki/pki")
     }
 
-    /// Returns the path of the cache.
     pub(crate) fn cache(&self) -> PathBuf {
         self.path("cache/cache")
     }
@@ -232,7 +228,6 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Returns whether a file name has this extension.
 pub(crate) fn is_a(name: &str, extension: &str) -> bool {
     Path::new(name)
         .extension()
@@ -277,7 +272,6 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     process::run(Command::new("cp").args(words))?.ok().map(drop)
 }
 
-/// Waits until a condition is true.
 pub(crate) fn wait_for(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
     let end = Instant::now() + WAIT_TIMEOUT;
     while !is()? {

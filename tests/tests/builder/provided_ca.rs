@@ -194,8 +194,8 @@ fn names_bad_certificates(workshop: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// The record of installations starts with the first build, even if the operator has already put
-/// files into the PKI folder.
+/// Checks that the first build starts the record of installations, even if the operator has already
+/// put files into the PKI folder.
 fn first() -> Result<()> {
     let other = Fixture::warm()?;
     other.built()?;

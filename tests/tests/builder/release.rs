@@ -227,7 +227,7 @@ fn by_hand() -> Result<()> {
         &["/no/such.tar.gz", "No such file"],
     )?;
     fs::copy(workshop.tarball(), &file)?;
-    // If there is a SHA256SUMS next to the tarball, it is checked.
+    // The builder also checks a SHA256SUMS next to the tarball.
     let sums = workshop.path("SHA256SUMS");
     fs::write(
         &sums,

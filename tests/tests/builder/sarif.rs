@@ -1,4 +1,4 @@
-//! Tests that other programs can read the SARIF output. Every finding of the corpus is checked
+//! Tests that other programs can read the SARIF output. Every finding in the corpus is checked
 //! against OASIS's own schema, and with another vendor's tool.
 
 use std::fs;
@@ -136,7 +136,7 @@ fn read_by_others() -> Result<()> {
     for path in corpus(folder.path())? {
         let ran =
             programs::run_builder(&["check", "--format", "sarif", &path.display().to_string()])?;
-        // A finding without a location has no kind, and is not relevant here.
+        // The builder prints no log for a file whose kind its name does not show.
         if let Ok(log) = serde_json::from_str::<Value>(&ran.stdout) {
             results += log["runs"][0]["results"].as_array().map_or(0, Vec::len);
             logs.push(log);

@@ -1,5 +1,5 @@
 //! Tests that the builder checks a user's files before any download, and packs them unchanged.
-//! `builder check` checks each single file according to its kind.
+//! `builder check` also checks a single file according to its kind.
 
 use std::fs;
 
@@ -48,7 +48,7 @@ fn with_files(unit: &str) -> Result<Fixture> {
     put("motd.sh", b"echo own > /etc/motd\n")?;
     put("own.service", unit.as_bytes())?;
     put("own.preset", b"enable own.service\n")?;
-    // The file `own` represents a program, and is not text.
+    // The file `own` stands for a program, and is not text.
     put("own", b"\x7fELF\xff\xfe")?;
     Ok(workshop)
 }

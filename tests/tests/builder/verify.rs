@@ -89,8 +89,8 @@ fn files() -> Result<()> {
                 &["neither image/manifest.json", "builder build --out"],
             )?;
         } else {
-            // An image from an earlier build can be unsigned. The list of digests shows that this
-            // image was signed.
+            // An image from an earlier version of the builder may be unsigned, but the list of
+            // digests shows that this image was signed.
             differs(&workshop, &name)?;
         }
         fs::write(&path, &bytes)?;

@@ -76,8 +76,8 @@ fn user_data(ours: &Provisioning, node: &str) -> Result<Vec<u8>> {
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Runs `explain --sources --json`. Returns a source's outcome, its description, and the used
-/// location.
+/// Runs `explain --sources --json`. Returns a source's outcome, its description, and the location
+/// that firstboot uses.
 fn explained(host: &Host, source: &str) -> Result<(String, String, Option<String>)> {
     let json: serde_json::Value =
         serde_json::from_str(&host.check(&["firstboot", "explain", "--sources", "--json"])?)?;
@@ -237,7 +237,7 @@ fn azure() -> Result<()> {
     )?;
     service.state().failures = vec![429, 410, 404];
     let mut host = machine(&ours)?;
-    // Without the firmware and without a setting, firstboot queries no service.
+    // Without the cloud's firmware and without a setting, firstboot queries no service.
     host.boot()?;
     host.wait_for(
         "journalctl -u firstboot | grep -q 'no node document for this machine'",

@@ -1,5 +1,5 @@
-//! Tests disks as the usual tools make them. firstboot must find the machine's document on each
-//! disk.
+//! Tests metadata disks that the usual tools make. firstboot must find the machine's document on
+//! each disk.
 
 use std::fs;
 use std::path::Path;
@@ -69,7 +69,7 @@ type Maker = (
     Box<dyn Fn(&Path, &Path) -> Result<()>>,
 );
 
-/// Returns every program, with every set of options, with which clouds make metadata disks.
+/// Returns the tools with which clouds make metadata disks, each with all its sets of options.
 fn makers() -> Vec<Maker> {
     iso_makers().into_iter().chain(fat_makers()).collect()
 }

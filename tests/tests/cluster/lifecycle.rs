@@ -70,8 +70,8 @@ fn whole() -> Result<()> {
     Ok(())
 }
 
-/// Checks that firstboot aborted no request to an etcd that was starting, which would cause a
-/// warning in etcd's log. Later warnings can come from etcdctl.
+/// Checks that firstboot aborted no request while etcd was starting. An aborted request would cause
+/// a warning in etcd's log. Later warnings may come from etcdctl.
 fn is_left_in_peace(host: &Host) -> Result<()> {
     let log =
         host.sh("journalctl -u etcd -o cat | sed '/ready to serve client requests/q' | grep 'rejected connection'")?;

@@ -195,7 +195,7 @@ fn private_keys(hosts: &[Host]) -> Result<Vec<String>> {
 }
 
 /// Checks that no file of the builder, the server or the nodes contains a private key of a node,
-/// except for the two places on the node itself.
+/// except for the two locations on the node itself.
 fn nothing_tells(ours: &Operator, hosts: &[Host], keys: &[String]) -> Result<()> {
     let own = ["var/lib/firstboot/keys.pem", "etc/etcd/tls/"];
     let mut folders = vec![

@@ -67,7 +67,6 @@ pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
     host.cut_power()
 }
 
-/// Replaces a host's document with a different document.
 pub(crate) fn replace_document(host: &Host, document: &[u8]) -> Result<()> {
     host.write("/var/lib/cloud/seed/nocloud/user-data", document, 0o600)
 }

@@ -31,7 +31,8 @@ fn ready() -> Result<()> {
     const JOURNAL: &str = "/var/lib/firstboot/journal";
     let mut bed = Bed::lossy(tracer(), UpdateKind::Files)?;
     bed.flush_disks();
-    // firstboot accepts its document, draws its disk id and becomes ready, which makes three lines.
+    // firstboot accepts its document, generates its disk id and becomes ready. Each of these events
+    // is one line in the journal.
     let third = Point {
         what: format!("fsync {JOURNAL}"),
         nth: 3,

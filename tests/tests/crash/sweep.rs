@@ -184,7 +184,7 @@ impl Settings {
     }
 }
 
-/// Runs the scenarios that `CRASH_SCENARIO` selects, if there are any among these.
+/// Runs those of these scenarios that `CRASH_SCENARIO` selects, if there are any.
 fn run(
     bed: impl FnOnce() -> Result<Bed>,
     settings: &Settings,

@@ -1,4 +1,4 @@
-//! Tests the commit in the output of `--version`, which the Makefile passes to the build.
+//! Tests the commit in the output of `--version`. The Makefile passes this commit to the build.
 
 use std::fs;
 use std::path::Path;
@@ -27,8 +27,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Returns the commit that `make build` in this folder would pass. The commit is empty outside a
-/// git repository.
+/// Returns the commit that `make build` in this folder would pass to cargo. The commit is empty
+/// outside a git repository.
 pub(crate) fn commit(folder: &Path) -> Result<String> {
     let said = process::run(
         Command::new("make")
@@ -46,7 +46,7 @@ pub(crate) fn commit(folder: &Path) -> Result<String> {
         .to_owned())
 }
 
-/// Returns the output of a program of this workspace for `--version`.
+/// Returns what a program of this workspace prints for `--version`.
 pub(crate) fn version_line(program: &str) -> Result<String> {
     let commit = commit(&cache::workspace())?;
     let commit = if commit.is_empty() {
@@ -113,8 +113,8 @@ fn changed_source() -> Result<()> {
     Ok(())
 }
 
-/// The commit is also empty if the sources are unpacked inside a different repository, whose commit
-/// does not apply to them.
+/// Checks that the commit is also empty if the sources are unpacked inside a different repository,
+/// because that repository's commit does not apply to them.
 fn outside_git() -> Result<()> {
     let folder = copy()?;
     let outer = folder.parent().context("the folder has no parent")?;

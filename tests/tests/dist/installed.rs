@@ -50,7 +50,6 @@ impl Installed {
             .join(format!("{}/{path}", self.prefix).trim_start_matches('/'))
     }
 
-    /// Runs a program in the root.
     fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
         let mut chroot = Command::new("chroot");
         chroot

@@ -11,7 +11,7 @@ mount --bind /ks/hardware/block /sys/block
 mount --bind /ks/hardware/firmware /sys/firmware
 mkdir -p /mnt/sysimage/etc/firstboot /mnt/sysimage/var/log/anaconda
 
-# exitHandler in the program anaconda, registered after the kickstart is read.
+# Models exitHandler of the program anaconda, which anaconda registers after it has read the kickstart.
 leave() {
     systemctl --no-wall "$(cat /ks/end)"
     sleep 600

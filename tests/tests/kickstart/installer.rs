@@ -213,7 +213,7 @@ fn left_out() -> Result<()> {
         "the machine counts as installed"
     );
 
-    // `%pre` reports a repository that does not exist before any package is installed.
+    // If a repository does not exist, `%pre` reports it before any package is installed.
     bed.provisioning.server.clear_faults(&primary);
     let repomd = format!("{updates}/repodata/repomd.xml");
     bed.provisioning.server.fault(

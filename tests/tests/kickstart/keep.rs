@@ -1,5 +1,5 @@
-//! Tests `data = "keep"`. `%pre` keeps the volume of etcd only if nothing is doubtful, and
-//! continues wherever an earlier installation was interrupted.
+//! Tests `data = "keep"`. `%pre` keeps etcd's volume only if there is no doubt that the volume
+//! belongs to the node, and continues an interrupted installation from any point.
 
 mod machine;
 
@@ -113,10 +113,10 @@ fn kept() -> Result<()> {
     Ok(())
 }
 
-/// Changes a machine so that its volume is doubtful.
+/// A function that changes a machine so that its volume is doubtful.
 type Change = fn(&Machine) -> Result<()>;
 
-/// Returns the id of each refusal because of the partitions, with a machine that causes the
+/// Returns the id of each refusal that depends on the partitions, with a change that causes the
 /// refusal.
 fn doubts() -> Vec<(&'static str, Change)> {
     vec![
@@ -145,8 +145,8 @@ fn doubts() -> Vec<(&'static str, Change)> {
     ]
 }
 
-/// Returns the id of each refusal because of the contents of the file systems, with a machine that
-/// causes the refusal.
+/// Returns the id of each refusal that depends on the contents of the file systems, with a change
+/// that causes the refusal.
 fn doubtful_contents() -> Vec<(&'static str, Change)> {
     vec![
         ("keep-journal", |machine| {
@@ -232,8 +232,8 @@ fn other_disk() -> Result<()> {
     rendered.node("its-disk")?.keeps(&KEPT)
 }
 
-/// anaconda does not resize the partitions of `--onpart`. Each partition of the machine exactly fits
-/// the demo's recipe.
+/// anaconda does not resize the partitions that `--onpart` names. Each partition of the machine
+/// exactly fits the demo's recipe.
 fn too_small() -> Result<()> {
     let rendered = Rendered::new()?;
     for (number, key, wanted) in [(1, "boot", 1024), (2, "root", 8192), (3, "etcd", 4096)] {
@@ -261,7 +261,7 @@ fn too_small() -> Result<()> {
     rendered.node("shrunk")?.keeps(&KEPT)
 }
 
-/// `%post` checks the owner, because the installer has no command for it.
+/// `%post` checks the owner, because the installer has no command that shows the owner.
 fn other_owner() -> Result<()> {
     let rendered = Rendered::new()?;
     let machine = rendered.node("owner")?;

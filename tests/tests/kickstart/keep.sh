@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Devices for the %pre script of a recipe with `data = "keep"`. pre.sh reads this file. $folder/devices/NAME contains a file for
-# each field that blkid would print, the folder `files` if the device can be mounted, and `damaged` if xfs_repair finds damage.
-# With CUT=N, the script is killed at its Nth change of a device.
+# Simulates devices for the %pre script of a recipe with `data = "keep"`. pre.sh sources this file. $folder/devices/NAME
+# contains a file for each field that blkid would print, the folder `files` if the device can be mounted, and `damaged` if
+# xfs_repair finds damage. With CUT=N, the script is killed at its Nth change of a device.
 folder=${folder:?pre.sh sets it}
 changes=0
 

@@ -88,7 +88,6 @@ impl Planned {
             .collect())
     }
 
-    /// Returns the text of a file in the overlay.
     pub(crate) fn overlay(&self, path: &str) -> Result<String> {
         let path = self.folder.join("overlay").join(path);
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))

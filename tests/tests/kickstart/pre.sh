@@ -29,7 +29,7 @@ if [ -n "${4-}" ]; then
     . "$4"
 fi
 script=$(<"$1")
-# Uses the test's folders instead of the machine's, and no console.
+# Use the test's folders instead of the machine's, and no console.
 script=${script//\/tmp\//$folder/}
 script=${script//\/run\//$folder/run/}
 script=${script//\/sys\/block/$folder/sys/block}

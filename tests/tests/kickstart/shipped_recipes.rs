@@ -102,7 +102,7 @@ fn shellcheck() -> Result<()> {
         scripts.push(path);
     }
     // SC1091: the guard is not at its final path here. SC2034: the guard sets variables for the
-    // scripts that read it.
+    // scripts that source it.
     check(&["--shell=bash", "--exclude=SC1091,SC2034"], &scripts)?;
 
     let workspace = cache::workspace();

@@ -95,8 +95,8 @@ fn callers() -> Result<()> {
         );
     }
 
-    // Without its firewall, the node answers immediately, even on the forgotten port. Therefore the
-    // earlier probes tested the firewall.
+    // Without its firewall, the node answers immediately, even on the forgotten port. This shows
+    // that the earlier probes tested the firewall.
     host.check(&["systemctl", "stop", "firewalld"])?;
     let stranger = network.link("stranger")?;
     let answered = answering(&stranger, host.address(), 1..=PORTS_AT_ONCE)?;

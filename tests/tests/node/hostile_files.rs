@@ -50,10 +50,10 @@ const KINDS: [(&str, &str); 10] = [
     (DEVICE, "mknod -m 0666 $AT c 1 5 && chown 450:450 $AT"),
 ];
 
-/// An endless device, as in a restored backup. Only root can create it.
+/// An endless device, as in a restored backup. Only root can create a device.
 const DEVICE: &str = "a device";
 
-/// Every path of firstboot to which etcd can write, or could write in earlier versions.
+/// Every path that firstboot uses and to which etcd can write, or could write in earlier versions.
 const PATHS: [&str; 12] = [
     "/var/lib/etcd/aside",
     "/var/lib/etcd/restore",

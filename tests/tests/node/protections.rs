@@ -41,7 +41,7 @@ const fn case(
 
 /// `firstboot exec` also sets no_new_privs, and blocks the processes that the attempts start. For a
 /// user without capabilities and with PrivateDevices=, newer versions of systemd also set
-/// no_new_privs, but 219 does not.
+/// no_new_privs, but systemd 219 does not.
 const BESIDE_PRIVILEGES: &[&str] = &[EXEC, "PrivateDevices", "CapabilityBoundingSet"];
 const BESIDE_CAPABILITIES: &[&str] = &[EXEC, "PrivateDevices", "NoNewPrivileges"];
 

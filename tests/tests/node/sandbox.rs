@@ -22,7 +22,7 @@ pub(crate) const SECCOMP: [&str; 4] = [
     "RestrictAddressFamilies",
 ];
 
-/// Settings of `[Service]` that do not protect anything, and would prevent a probe from finishing.
+/// Settings in `[Service]` that do not protect anything, and would prevent a probe from finishing.
 const NO_PROTECTION: [&str; 15] = [
     "Type",
     "EnvironmentFile",
@@ -41,7 +41,7 @@ const NO_PROTECTION: [&str; 15] = [
     "IOSchedulingPriority",
 ];
 
-/// A unit's sandbox: the lines of `[Service]`, and the way in which its program is started.
+/// A unit's sandbox: the lines in `[Service]`, and the way in which the unit starts its program.
 #[derive(Debug, Clone)]
 pub(crate) struct Sandbox {
     unit: String,
@@ -96,7 +96,6 @@ impl Sandbox {
         names
     }
 
-    /// Returns the sandbox without these directives.
     pub(crate) fn without(&self, directives: &[&str]) -> Self {
         let lines = self
             .lines
@@ -179,7 +178,6 @@ impl Sandbox {
         host.sh(&query)?.ok()
     }
 
-    /// Writes a unit that has this sandbox and runs this program.
     fn write(&self, host: &Host, program: &str) -> Result<()> {
         let text = format!(
             "[Service]\nType=oneshot\nExecStart={}{program}\n{}\n",

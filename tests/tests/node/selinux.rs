@@ -69,8 +69,8 @@ fn policy() -> Result<PathBuf> {
     })
 }
 
-/// Runs a script in a root that is not a host. The root gets a /proc, which setfiles needs to reach
-/// each file.
+/// Runs a script in a root file system on which no host is running. Mounts /proc there, because
+/// setfiles uses /proc to reach each file.
 fn inside(root: &Path, script: &str) -> Result<String> {
     let enter = "mount --make-rprivate / && mount -t proc proc \"$1/proc\" && exec chroot \"$1\" sh -euc \"$2\"";
     let mut command = Command::new("unshare");
@@ -111,7 +111,7 @@ fn prepare(root: &Path) -> Result<()> {
     let links = "ln -s ../confined.service /etc/systemd/system/multi-user.target.wants/ && systemctl enable systemd-networkd && \
                  systemctl mask firewalld chrony ssh systemd-networkd-wait-online";
     inside(root, links)?;
-    // The kickstart does the same on CentOS, for targeted.
+    // On CentOS, the kickstart does the same for the policy `targeted`.
     inside(root, &format!("semodule -n -s default -i {MODULE}"))?;
     inside(
         root,

@@ -189,7 +189,6 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Returns all words in the list.
     fn words(&self) -> Vec<&'a str> {
         match self {
             Item::Word(word) => vec![word],
@@ -198,7 +197,7 @@ impl<'a> Item<'a> {
     }
 }
 
-/// Parses a module's statements. No string in the module contains a blank, an unclosed parenthesis,
+/// Parses a module's statements. No string in the module contains a space, an unclosed parenthesis,
 /// or a semicolon.
 fn read(text: &str) -> Result<Vec<Item<'_>>> {
     let mut open = vec![Vec::new()];

@@ -146,7 +146,7 @@ fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
 }
 
 /// Checks that a program for a different architecture is killed at its first system call, because
-/// its call numbers mean different calls.
+/// the same number means a different call on that architecture.
 fn other_architecture(host: &Host, sandbox: &Sandbox) -> Result<()> {
     host.write("/opt/probe/i386", I386, 0o755)?;
     let killer = sandbox.killer_of(host, "/opt/probe/i386")?;

@@ -67,7 +67,7 @@ fn three() -> Result<()> {
     etcdctl(&bed.hosts[0], "put answer 42")?;
     snapshot(&bed, 0)?;
 
-    // Otherwise the first member would return to the other two members while they run.
+    // Otherwise, the first member would return to the other two members while they run.
     for host in &bed.hosts {
         host.check(&["systemctl", "stop", "firstboot", "etcd"])?;
     }

@@ -57,8 +57,8 @@ fn wrong_snapshot() -> Result<()> {
     etcdctl(three, &format!("snapshot save {SNAPSHOT}.new"))?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // Only one member gets the order. Its etcd stops, and starts again after the deadline has
-    // passed.
+    // Only one member gets the order. That member's etcd stops, and starts again after the deadline
+    // has passed.
     let lonely = one.run(&["firstboot", "restore", SNAPSHOT, "--deadline", "4"])?;
     ensure!(
         lonely.code() == 4 && lonely.stderr.contains("[restore-cancelled]"),

@@ -11,7 +11,6 @@ use tests::process::Output;
 
 use crate::bed::Bed;
 
-/// The path of the snapshot on a host.
 pub(crate) const SNAPSHOT: &str = "/root/snapshot.db";
 
 /// Makes three running, healthy members with this etcd.
@@ -87,7 +86,6 @@ pub(crate) fn content(host: &Host) -> Result<Value> {
         .into())
 }
 
-/// Returns the current revision of the member on this host.
 pub(crate) fn revision(host: &Host) -> Result<i64> {
     let json = etcdctl(host, "endpoint status --write-out=json")?;
     let answer: serde_json::Value = serde_json::from_str(&json)?;

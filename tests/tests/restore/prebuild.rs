@@ -40,7 +40,6 @@ fn begin(host: &Host) -> Result<Child> {
         .context("cannot start the command")
 }
 
-/// The state before a restore.
 struct Before(Value, String);
 
 impl Before {
@@ -59,8 +58,8 @@ impl Before {
     }
 }
 
-/// Sends a signal to etcdutl while it works on a restore. The image's etcdutl cannot be replaced,
-/// since firstboot would notice.
+/// Sends a signal to etcdutl while it works on a restore. The test cannot replace the image's
+/// etcdutl, because firstboot would detect the change.
 fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
     for _ in 0..MAX_ATTEMPTS {
         let before = Before::of(host)?;

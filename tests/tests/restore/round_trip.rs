@@ -29,8 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             test,
         )
     };
-    // Tests one version of etcd whose revision can be raised, and one version whose revision cannot
-    // be raised. The life-cycle test of the other versions already includes a restore.
+    // Test one version of etcd with which a restore can raise the revision, and one version with
+    // which it cannot. For the other versions, the life-cycle test already includes a restore.
     vec![
         way("3.4.23", long, || there_and_back("3.4.23")),
         way("3.5.1", trial, || there_and_back("3.5.1")),
@@ -43,8 +43,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The peer URL of a learner that never starts.
 const GHOST: &str = "https://10.101.15.109:2380";
 
-/// Returns whether this version's revision can be raised, so that clients that have seen a later
-/// revision are notified.
+/// Returns whether a restore with this version of etcd can raise the revision, so that clients that
+/// have seen a later revision are notified.
 fn raises(version: &str) -> bool {
     !["3.4.23", "3.5.1"].contains(&version)
 }
@@ -129,7 +129,7 @@ fn snapshot(bed: &Bed) -> Result<()> {
     distribute_snapshot(bed, 0)
 }
 
-/// Checks everything other than the keys that was restored.
+/// Checks everything that was restored, except the keys.
 fn came_back(bed: &Bed) -> Result<()> {
     let two = &bed.hosts[1];
     let alice = etcdctl(two, "get old/1 --print-value-only --user alice:secret")?;

@@ -1,6 +1,6 @@
 //! Tests that the server identifies a client by the kernel's view of the network, not by the
-//! client's claims: a second machine with a node's address, every state of an ARP entry, several
-//! networks, routers.
+//! client's claims. The tests use a second machine with a node's address, every state of an ARP
+//! entry, several networks, and routers.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -33,7 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             held_back,
         ),
         trial(
-            "only_a_card_that_answered_identifies_a_machine",
+            "only_a_mac_address_that_answered_arp_identifies_a_machine",
             REQUIREMENTS,
             states,
         ),
@@ -64,14 +64,14 @@ fn ip(words: &str) -> Result<()> {
     process::check("ip", &words.split(' ').collect::<Vec<_>>()).map(drop)
 }
 
-/// Makes a machine, and a second machine with the same address but its own network card.
+/// Makes a machine, and a second machine with the same IP address but a different MAC address.
 fn evil(ours: &Provisioning) -> Result<(Link, Link)> {
     let one = ours.network.add("etcd-1")?;
     ours.network.unplug("etcd-1")?;
     Ok((one, ours.network.add_twin("evil", "etcd-1")?))
 }
 
-/// Opens a connection from a machine that from then on does not answer ARP requests.
+/// Opens a connection from a machine, and then stops the machine from answering ARP requests.
 fn silent(ours: &Provisioning, machine: &Link) -> Result<TcpStream> {
     let stream = connect(&machine.namespace)?;
     let (name, world) = (machine.namespace.name(), ours.network.world().name());
@@ -187,15 +187,15 @@ fn networks() -> Result<()> {
     let (one, evil) = evil(&ours)?;
     let world = ours.network.world().name();
     side(&ours, "10.101.16.1/24", "10.101.16.2/24")?;
-    // There is an ARP entry with the node's address and MAC, in a network that leads to a different
-    // machine.
+    // Add an ARP entry with the node's IP address and MAC address, in a network that leads to a
+    // different machine.
     ip(&format!(
         "-n {world} neigh replace {ADDRESS} lladdr {} dev side nud permanent",
         one.mac
     ))?;
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;
-    // A machine in this network has an address from a different network, which is reached by a
-    // route over the link. The server also checks the MAC of this machine.
+    // A machine in this network has an address from a different network, and a route over the link
+    // leads to this address. The server also checks the MAC address of this machine.
     ip(&format!("-n {world} route add 10.9.0.2/32 dev br0"))?;
     let stranger = &ours.network.add("stranger")?.namespace;
     ip(&format!(
@@ -215,13 +215,13 @@ fn routers() -> Result<()> {
     let ours = built()?;
     let _server = Server::start(&ours, &[])?;
     let world = ours.network.world().name();
-    // The node's own machine is unplugged, because the far machine has the node's address.
+    // Unplug the node's own machine, because the far machine has the node's address.
     ours.network.add("etcd-1")?;
     ours.network.unplug("etcd-1")?;
     let router = ours.network.add("router")?;
     let name = router.namespace.name();
     let far = side(&ours, "10.101.16.1/24", "10.101.16.2/24")?;
-    // Moves the far machine behind the router.
+    // Move the far machine behind the router.
     ip(&format!("-n {world} link set side netns {name}"))?;
     ip(&format!("-n {name} addr add 10.9.0.1/24 dev side"))?;
     ip(&format!("-n {name} link set side up"))?;
@@ -242,8 +242,8 @@ fn routers() -> Result<()> {
         "net.ipv4.conf.all.rp_filter=0",
     ]))?
     .ok()?;
-    // At 10.9.0.2, the machine does not have the node's address, regardless of the MAC that the
-    // machine claims.
+    // At 10.9.0.2, the machine does not have the node's address, regardless of the MAC address that
+    // the machine claims.
     let mac = "52:54:0a:65:0f:65";
     let url = format!("http://{SERVER}/{}", document_of(mac));
     let (status, text) = curl(&far, &["--interface", "10.9.0.2"], &url)?;
@@ -251,14 +251,14 @@ fn routers() -> Result<()> {
         status == 403 && text.contains("[wrong-address]"),
         "{status}: {text}"
     );
-    // For a machine behind a router, the server can check only the address.
+    // For a machine behind a router, the server can check only the IP address.
     ip(&format!(
         "-n {world} route add {ADDRESS}/32 via {}",
         router.address
     ))?;
     let (status, text) = curl(&far, &["--interface", ADDRESS], &url)?;
     ensure!(status == 200, "{status}: {text}");
-    // The router's own MAC and address differ from the node's.
+    // The router's own MAC and IP addresses differ from the node's.
     let (status, text) = get(&router.namespace, &document_of(mac))?;
     ensure!(
         status == 403 && text.contains("[wrong-card]"),

@@ -174,7 +174,7 @@ fn links() -> Result<()> {
             )?;
         }
     }
-    // A node's own folder must also not be a symlink.
+    // The server must also refuse a node's folder that is a symbolic link.
     fs::rename(
         ours.out().join("nodes/etcd-2"),
         ours.out().join("nodes-of-2"),

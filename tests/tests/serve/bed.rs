@@ -21,8 +21,8 @@ use tests::run;
 pub(crate) const SERVER: &str = "10.101.15.1:8081";
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Builds the demo's cluster. The nodes are identified by their MAC, fetch from the builder, and
-/// are allowed to be installed.
+/// Builds the demo's cluster. The nodes are identified by their MAC addresses, fetch all files from
+/// `builder serve`, and may be installed.
 pub(crate) fn built() -> Result<Provisioning> {
     let copy = |from: &Path, to: &Path| {
         process::check(
@@ -56,10 +56,10 @@ pub(crate) fn built() -> Result<Provisioning> {
 }
 
 /// The output of this program's first call to [`built`]. Later calls copy this output, because a
-/// build takes seconds.
+/// build takes several seconds.
 static BUILT: OnceLock<PathBuf> = OnceLock::new();
 
-/// Returns the recipe line with the MAC of the node whose address ends in this byte.
+/// Returns the recipe line with the MAC address of the node whose address ends in this byte.
 pub(crate) fn by_card(last: u8) -> String {
     format!("mac = \"52:54:0a:65:0f:{last:02x}\"\n")
 }
@@ -128,7 +128,7 @@ impl Server {
         let end = Instant::now() + START_TIMEOUT;
         while !server.output()?.contains("serving ") {
             let over = server.process.ended()?.is_some() || Instant::now() >= end;
-            ensure!(!over, "builder serve does not start:\n{}", server.output()?);
+            ensure!(!over, "builder serve did not start:\n{}", server.output()?);
             sleep(Duration::from_millis(20));
         }
         Ok(server)
@@ -145,7 +145,7 @@ impl Server {
         let end = Instant::now() + START_TIMEOUT;
         while get(world, "image/SHA256SUMS").is_err() {
             let over = server.process.ended()?.is_some() || Instant::now() >= end;
-            ensure!(!over, "builder serve does not answer");
+            ensure!(!over, "builder serve did not answer");
             sleep(Duration::from_millis(50));
         }
         Ok(server)
@@ -198,7 +198,7 @@ impl Server {
     }
 }
 
-/// Returns the status and the text of the answer to a request for a path from a namespace.
+/// Requests a path from a namespace, and returns the status and the text of the answer.
 pub(crate) fn get(from: &Namespace, page: &str) -> Result<(u16, String)> {
     curl(from, &[], &format!("http://{SERVER}/{page}"))
 }
@@ -244,7 +244,7 @@ pub(crate) fn script_of(link: &Link) -> String {
     format!("boot.ipxe?mac={}&serial=&uuid=", link.mac)
 }
 
-/// Reports a stage from this machine as its boot script specifies.
+/// Reports a stage from this machine to the URL in its boot script.
 pub(crate) fn report(
     from: &Namespace,
     script: &str,
@@ -279,13 +279,11 @@ pub(crate) fn installs(script: &str) -> bool {
     script.lines().any(|line| line.starts_with("kernel "))
 }
 
-/// Runs `builder allow` on an output.
 pub(crate) fn allow(ours: &Provisioning, words: &[&str]) -> Result<String> {
     let out = ours.out().to_string_lossy().into_owned();
     programs::run_builder(&[&["allow", "--out", &out], words].concat())?.ok()
 }
 
-/// Opens a connection to the server from a namespace.
 pub(crate) fn connect(from: &Namespace) -> Result<TcpStream> {
     let server: SocketAddr = SERVER.parse()?;
     let stream =
@@ -294,15 +292,15 @@ pub(crate) fn connect(from: &Namespace) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends these bytes to the server, and returns its answer until it closes the connection or sends
-/// nothing for a while.
+/// Sends these bytes to the server, and returns its answer. The answer ends when the server closes
+/// the connection or sends nothing for a while.
 pub(crate) fn raw(from: &Namespace, request: &str) -> Result<String> {
     let mut stream = connect(from)?;
     stream.write_all(request.as_bytes())?;
     read_all(&mut stream, Duration::from_secs(3))
 }
 
-/// Returns everything received until the connection ends or pauses for this long.
+/// Returns everything that arrives before the connection ends or is silent for this long.
 pub(crate) fn read_all(stream: &mut TcpStream, silence: Duration) -> Result<String> {
     stream.set_read_timeout(Some(silence))?;
     let (mut all, mut buffer) = (Vec::new(), vec![0; 1 << 16]);

@@ -72,7 +72,7 @@ pub(crate) fn follows(from: &Link, change: impl FnOnce() -> Result<()>) -> Resul
 }
 
 /// Checks that the board accepts only valid client certificates of the cluster's CA, over HTTPS,
-/// and that every other page ignores the certificate.
+/// and that every other path ignores the certificate.
 pub(crate) fn opens_to_certificates(ours: &Provisioning, from: &Link, ca: &str) -> Result<()> {
     let folder = run::current()?.folder("board")?;
     let issue = |pki: &str, name: &str, more: &[&str]| -> Result<[String; 2]> {
@@ -97,7 +97,7 @@ pub(crate) fn opens_to_certificates(ours: &Provisioning, from: &Link, ca: &str) 
                 "{page}: expected `{why}`, got {status}: {text}"
             );
         }
-        // The certificate is only for the board. The image is public.
+        // Only the board requires a certificate. The image is public.
         let (status, text) = get("image/SHA256SUMS", pair)?;
         ensure!(status == 200, "{status}: {text}");
         Ok(())
@@ -119,7 +119,8 @@ pub(crate) fn opens_to_certificates(ours: &Provisioning, from: &Link, ca: &str) 
     refused(Some(&expired), "the certificate has expired")
 }
 
-/// Makes a client certificate of another CA, and an expired client certificate of the cluster's CA.
+/// Makes a client certificate from another CA, and an expired client certificate from the cluster's
+/// CA.
 fn strangers(folder: &Path, pki: &str) -> Result<[[String; 2]; 2]> {
     let make = |name: &str, ca: Option<&Issuer<'_, KeyPair>>| -> Result<[String; 2]> {
         let key = KeyPair::generate()?;
@@ -160,7 +161,8 @@ pub(crate) fn power() -> Result<[String; 2]> {
 /// Allows the installation of two machines. The server boots one machine from the network. The
 /// management controller of the other machine does not answer, which the board shows.
 pub(crate) fn switches(ours: &Provisioning, from: &Link, notes: &str) -> Result<()> {
-    // An earlier attempt that failed has also booted the machine from the network.
+    // Empty the record, because an earlier failed attempt has also booted the machine from the
+    // network.
     fs::write(notes, "")?;
     allow(ours, &["etcd-1", "etcd-2", "--install"])?;
     let expected = ["2:etcd-1:cycle", "2:etcd-1:netboot", "2:etcd-2:netboot"];

@@ -1,4 +1,5 @@
-//! Tests the board in Chromium, as an operator sees it on a phone and at a desk.
+//! Tests the board in Chromium, as an operator sees it on the screens of a phone and of a desktop
+//! computer.
 
 mod cluster;
 mod page;

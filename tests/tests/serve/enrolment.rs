@@ -28,7 +28,7 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement::Pip,
     Requirement::Curl,
 ];
-/// The address at which the server signs requests.
+/// The address at which the server signs certificate requests.
 pub(crate) const ENROL: &str = "10.101.15.1:8443";
 const TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -48,7 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Builds the demo's cluster with nodes that generate their own keys and are identified by their
-/// MAC addresses, and with this line in `[tls]`.
+/// MAC addresses, and with this additional line in `[tls]`.
 pub(crate) fn built_with(lifetime: &str) -> Result<(Provisioning, PathBuf)> {
     etcd::release(etcd::DEMO)?;
     let mut text = fs::read_to_string(recipe("demo"))?;
@@ -161,7 +161,8 @@ fn cluster() -> Result<()> {
     Ok(())
 }
 
-/// Makes a request for new keys that contains the name of another node.
+/// Makes certificate requests with the name of etcd-3 for new keys, and writes the requests to the
+/// file `name`.
 fn request(name: &str) -> Result<PathBuf> {
     let folder = run::current()?.folder("request")?;
     let path = folder.join(name);
@@ -266,7 +267,7 @@ fn hostile() -> Result<()> {
     changed_recipe(&server, &recipe, || post(&two, &two.mac, &second))
 }
 
-/// Checks that a running node that renews its certificates does not end the installation that the
+/// Checks that the renewal of a running node's certificates does not end the installation that the
 /// operator has allowed.
 fn renewed_before_an_installation(ours: &Provisioning, node: &Link, request: &Path) -> Result<()> {
     allow(ours, &["etcd-1", "--install"])?;

@@ -55,7 +55,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             another_build,
         ),
         trial(
-            "a_report_needs_its_token_and_its_card",
+            "a_report_needs_its_token_and_its_mac_address",
             REQUIREMENTS,
             forged,
         ),
@@ -116,7 +116,7 @@ fn stages() -> Result<()> {
     Ok(())
 }
 
-/// The fourth attempt succeeds, and nothing installs the machine again.
+/// Checks that the fourth attempt succeeds, and that nothing installs the machine afterwards.
 fn last_attempt(one: &Link, world: &Namespace) -> Result<()> {
     let last = script(one)?;
     ensure!(
@@ -186,7 +186,7 @@ fn retried_then_refused() -> Result<()> {
     let _server = Server::start(&ours, TREE)?;
     ensure!(
         !installs(&script(&one)?),
-        "the server forgot that the machine is held"
+        "the server no longer holds the machine"
     );
     allow(&ours, &["etcd-1", "--install"])?;
     ensure!(

@@ -103,9 +103,9 @@ fn line_of(ours: &Provisioning, node: &str) -> Result<String> {
         .to_owned())
 }
 
-/// Boots three machines from the network, which become a cluster. Then one machine is lost, and is
-/// installed again after the operator allows the installation. Each document is handed out only
-/// once, but a machine that loses an answer receives the document again.
+/// Boots three machines from the network, and checks that they become a cluster. Then one machine
+/// is lost, and is installed again after the operator allows it. The server hands out each document
+/// only once, but sends the document again to a machine that lost the answer.
 fn cluster() -> Result<()> {
     let ours = built()?;
     let tree = format!("http://{SERVER}/none/");
@@ -160,8 +160,8 @@ fn cluster() -> Result<()> {
     Ok(())
 }
 
-/// Checks that a machine that has lost its disk gets its document again after the operator allows
-/// it.
+/// Checks that, after the operator allows it, the server hands the document out again to a machine
+/// that has lost its disk.
 fn replace_lost(ours: &Provisioning, server: &Server, lost: &mut Host) -> Result<()> {
     lost.cut_power()?;
     lost.revert()?;
@@ -207,7 +207,7 @@ fn failed() -> Result<()> {
     let tree = format!("http://{SERVER}/none/");
     let server = Server::start(&ours, &["--tree", &tree])?;
     let host = ours.machine("etcd-1")?;
-    // The server has the overlay of a different build, like a stale mirror.
+    // The server has the overlay of a different build, as a stale mirror would.
     let overlay = ours.out().join("image/overlay.tar.gz");
     let kept = fs::read(&overlay)?;
     fs::write(&overlay, "another")?;
@@ -362,7 +362,7 @@ fn https() -> Result<()> {
     let names_node = "\"node\":\"etcd-1\"";
     server.wait_for_output(names_node)?;
     let said = server.output()?;
-    // A log line about the plain request can follow.
+    // A log line about the plain request may follow.
     let line = said
         .lines()
         .find(|line| line.contains(names_node))

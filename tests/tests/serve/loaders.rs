@@ -1,5 +1,5 @@
-//! Tests the rules for grub and pxelinux, with requests as these loaders send them: the first
-//! script, the identification of a machine, and that a machine is installed once.
+//! Tests the scripts for grub and pxelinux, with the requests that these boot loaders send: the
+//! first script, the identification of a machine, and the single installation of each machine.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -29,18 +29,18 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Returns the page that grub requests on a machine with this card.
+/// Returns the path and query that grub requests on a machine with this MAC address.
 fn grub_page(mac: &str) -> String {
     format!("boot.grub?mac={mac}&serial=&uuid=")
 }
 
-/// Returns the page that pxelinux requests on a machine with this card.
+/// Returns the path that pxelinux requests on a machine with this MAC address.
 fn pxelinux_page(mac: &str) -> String {
     format!("loaders/pxelinux.cfg/01-{}", mac.replace(':', "-"))
 }
 
-/// Checks the life of a machine: it is installed, but a machine with another card is not, and
-/// after the report it boots from its disk.
+/// Checks that a machine is installed, and that it boots from its disk after it has reported the
+/// installation. A machine with another MAC address is not installed.
 fn installs_once(
     page: fn(&str) -> String,
     [install, disk]: [&str; 2],
@@ -84,7 +84,7 @@ fn grub() -> Result<()> {
     for page in ["loaders/grub.cfg", "loaders/any/grub.cfg", "grub/grub.cfg"] {
         expect(&one.namespace, page, 200, &asks)?;
     }
-    // Red Hat's grub asks for the length first, which must not count as an attempt.
+    // Red Hat's grub first requests the script's length. This request must not count as an attempt.
     let url = format!("http://{SERVER}/{}", grub_page(&one.mac));
     let (status, head) = curl(&one.namespace, &["--head"], &url)?;
     ensure!(

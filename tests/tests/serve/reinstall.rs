@@ -1,5 +1,5 @@
-//! Tests nodes that are installed again one after the other at their own request, with etcd's data
-//! kept (`firstboot update --reinstall`).
+//! Tests `firstboot update --reinstall`: nodes are reinstalled at their own request, one after
+//! another, and keep etcd's data.
 
 mod interrupted;
 mod machines;
@@ -55,12 +55,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Checks that a command refuses with these ids, and that the node has no turn.
+/// Checks that the command fails with these reason ids, and that no node has the turn.
 fn refuses(host: &Host, words: &str, ids: &[&str]) -> Result<()> {
     let ran = host.sh(&format!("firstboot update --reinstall {words}"))?;
     let said = format!("{}{}", ran.stdout, ran.stderr);
     println!("{said}");
-    ensure!(ran.code() == 3, "it ends with {}:\n{said}", ran.code());
+    ensure!(ran.code() == 3, "the exit code is {}:\n{said}", ran.code());
     for id in ids {
         ensure!(said.contains(&format!("[{id}]")), "no {id} in:\n{said}");
     }
@@ -115,7 +115,8 @@ fn rolls() -> Result<()> {
     Ok(())
 }
 
-/// A machine that boots its disk keeps its system, and returns the turn. Nothing installs it later.
+/// Checks that a machine that boots from its disk keeps its system and releases the turn, and that
+/// nothing reinstalls the machine later.
 fn misses_the_installer(bed: &mut Machines, server: &Server) -> Result<()> {
     bed.hosts[1].check(&["sh", "-c", REINSTALL])?;
     let at = wait_restarted(bed)?;
@@ -128,11 +129,11 @@ fn misses_the_installer(bed: &mut Machines, server: &Server) -> Result<()> {
     host.wait_for(ended, START_TIMEOUT)?;
     wait_healthy(host, 3, START_TIMEOUT)?;
     ensure!(etcdctl(host, TURN)?.trim().is_empty(), "the turn is kept");
-    ensure!(!installs(&script(host)?), "it would be installed");
+    ensure!(!installs(&script(host)?), "etcd-2 would be installed");
     Ok(())
 }
 
-/// All nodes get the order to reinstall at the same time, and reinstall one after the other.
+/// Orders all nodes to reinstall at the same time. The nodes reinstall one after another.
 fn roll(bed: &mut Machines) -> Result<()> {
     for host in &bed.hosts {
         host.check(&["sh", "-c", REINSTALL])?;
@@ -141,10 +142,11 @@ fn roll(bed: &mut Machines) -> Result<()> {
     while installed.len() < bed.hosts.len() {
         let begun = Instant::now();
         let at = wait_restarted(bed)?;
-        ensure!(bed.boot_from_network(at)?, "it was not installed");
+        let name = bed.hosts[at].name().to_owned();
+        ensure!(bed.boot_from_network(at)?, "{name} was not installed");
         wait_healthy(&bed.hosts[at], 3, START_TIMEOUT)?;
-        println!("{} took {:.1?}", bed.hosts[at].name(), begun.elapsed());
-        ensure!(!installed.contains(&at), "it was installed twice");
+        println!("{name} took {:.1?}", begun.elapsed());
+        ensure!(!installed.contains(&at), "{name} was installed twice");
         installed.push(at);
     }
     let free = format!(". /etc/profile.d/etcdctl.sh; test -z \"$(etcdctl {TURN})\"");

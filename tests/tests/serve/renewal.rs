@@ -1,4 +1,4 @@
-//! Tests that `builder build` and `firstboot update` alone install renewed certificates and another
+//! Tests that `builder build` and `firstboot update` alone install renewed certificates and a new
 //! CA on the members while clients write. The server hands a newer document only to a machine that
 //! proves that it has an earlier document.
 
@@ -43,7 +43,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// Builds the cluster with these additional sections of the recipe.
 fn build(ours: &Provisioning, sections: &str) -> Result<()> {
     let path = recipe_with(by_card)?;
-    // The timer of `auto` does not fire during the test, which itself runs the timer's command.
+    // The timer of the mode `auto` does not elapse during the test. The test itself runs the
+    // timer's command.
     let update = format!(
         "[update]\nmode = \"auto\"\nevery = \"24 hours\"\nfrom = \"http://{SERVER}/\"\nsoak-seconds = 10\n"
     );
@@ -211,7 +212,7 @@ fn keeps_after_a_boot(host: &mut Host) -> Result<()> {
     Ok(())
 }
 
-/// Performs both steps of a CA change.
+/// Performs both steps of a rotation.
 fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     let addresses: Vec<_> = hosts.iter().map(Host::address).collect();
     pki(ours, "rotate")?;
@@ -257,7 +258,8 @@ fn roll(ours: &Provisioning, hosts: &[Host], words: &str) -> Result<()> {
     wait_healthy(&hosts[0], 3, START_TIMEOUT).map(drop)
 }
 
-/// Checks that a node does not install an older document, and names its location.
+/// Checks that a node does not install an older document, and that the refusal names the document's
+/// location.
 fn refuses_an_older_document(ours: &Provisioning, host: &Host, old: &Path) -> Result<()> {
     let stick = host.path("/old");
     process::check("cp", &["-a", &text(old), &text(&stick)])?;

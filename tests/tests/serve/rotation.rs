@@ -1,5 +1,5 @@
-//! Tests the replacement of the CA of nodes that generate their own keys, while clients write, and
-//! while a node with a new disk and a new key joins.
+//! Tests a rotation on nodes that generate their own keys, while clients write, and while a node
+//! with a new disk and a new key joins.
 
 use std::net::Ipv4Addr;
 
@@ -23,7 +23,7 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement::Network,
     Requirement::Pip,
 ];
-/// The folder in the PKI folder with the operator's certificate.
+/// The subfolder of the PKI folder that contains the operator's certificate.
 const OPERATOR: &str = "clients/writer";
 const KEYS: &str = "/var/lib/firstboot/keys.pem";
 
@@ -109,7 +109,7 @@ fn roll(hosts: &[Host]) -> Result<()> {
     wait_healthy(&hosts[0], 3, START_TIMEOUT).map(drop)
 }
 
-/// Checks the certificates on both ports with the CA that is left.
+/// Checks the certificates on both ports against the new CA.
 fn presents_the_new_ca(ours: &Provisioning, host: &Host, address: Ipv4Addr) -> Result<()> {
     let ca = ours.pki().join("ca.crt");
     for port in [2379, 2380] {

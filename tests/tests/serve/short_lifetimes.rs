@@ -1,6 +1,6 @@
-//! Tests nodes whose certificates are valid only for minutes, and which renew them at the server
-//! that signs their requests. The nodes renew their certificates under load, without an operator,
-//! and without a restart of etcd. No private key leaves its files.
+//! Tests nodes whose certificates are valid only for minutes. A server signs the nodes' requests
+//! for new certificates, under load, without an operator, and without a restart of etcd. No private
+//! key leaves its files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,7 +35,8 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 /// The interval at which the test reads the certificates of the ports. Every certificate is in use
 /// for longer than this interval.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// The pause between two writes of one writer. The test lasts for minutes and measures no gaps.
+/// The pause between two writes of one writer. The test lasts for minutes, and does not measure
+/// gaps between writes.
 const WRITE_INTERVAL: Duration = Duration::from_millis(250);
 const PORTS: [u16; 2] = [2379, 2380];
 const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
@@ -179,7 +180,7 @@ impl<'a> Presented<'a> {
         Ok(())
     }
 
-    /// Returns the number of renewals that every port has shown.
+    /// Returns the smallest number of renewals that any port has shown.
     fn least(&self) -> usize {
         let least = self.seen.iter().map(BTreeSet::len).min();
         least.unwrap_or_default().saturating_sub(1)
@@ -244,7 +245,7 @@ fn no_key_is_anywhere(
         let journal = host.check(&["journalctl", "--no-pager", "--all", "--output=export"])?;
         ensure!(
             journal.contains("\"level\":\"debug\""),
-            "etcd's log has no debug level"
+            "etcd's log has no debug messages"
         );
         fs::write(copies.join(format!("{}-journal", host.name())), journal)?;
         // /run is a tmpfs, which is visible only inside the host.

@@ -82,7 +82,6 @@ fn word(number: usize) -> [u8; 4] {
     u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-/// Consecutive pages.
 struct Pages(Vec<u8>);
 
 impl Pages {

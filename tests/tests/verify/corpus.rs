@@ -1,4 +1,4 @@
-//! Tests that firstboot finds all damage in snapshots that etcdutl finds.
+//! Tests that firstboot finds all damage to snapshots that etcdutl finds.
 
 mod case;
 mod pointers;
@@ -89,7 +89,7 @@ fn cases(image: &Image) -> Vec<Case> {
     cases
 }
 
-/// Changes a byte in each kind of place.
+/// Changes bits in each region of the file.
 fn flips(image: &Image, cases: &mut Vec<Case>) {
     let used = image.used();
     let (leaves, branches): (Vec<Used>, Vec<Used>) = used.iter().partition(|page| page.leaf);
@@ -143,7 +143,7 @@ fn flips(image: &Image, cases: &mut Vec<Case>) {
     });
 }
 
-/// Makes several copies, in each of which one bit within a range is changed.
+/// Makes several copies. In each copy, one bit within a range is changed.
 fn flip_bytes(
     image: &Image,
     cases: &mut Vec<Case>,

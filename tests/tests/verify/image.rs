@@ -1,4 +1,4 @@
-//! A snapshot in memory, parsed only as far as the tests need to damage a given place.
+//! A snapshot in memory, parsed only as far as the tests need to damage a given position.
 
 use sha2::{Digest as _, Sha256};
 

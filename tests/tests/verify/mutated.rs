@@ -144,7 +144,7 @@ fn harm(image: &mut Image, used: &[Used], random: &mut Random) {
             image.0[at..end].fill(u8::try_from(random.below(256)).unwrap_or_default());
         }
         8 => {
-            // Changes a byte among the keys and values themselves.
+            // Change a byte among the keys and values themselves.
             let room = PAGE.saturating_sub(page.data() - page.at()).max(1);
             let at = (page.data() + random.below(room)).min(image.0.len() - 1);
             image.0[at] = u8::try_from(random.below(256)).unwrap_or_default();

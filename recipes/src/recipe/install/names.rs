@@ -55,7 +55,7 @@ name!(
     /// A locale that anaconda writes unchanged. anaconda replaces any other name with the nearest
     /// locale that it supports, or with en_US.UTF-8 (pyanaconda/localization.py,
     /// setup_locale_environment).
-    Locale, LOCALES, "locale", "another one", "\"en_US.UTF-8\""
+    Locale, LOCALES, "locale", "another locale", "\"en_US.UTF-8\""
 );
 
 name!(
@@ -181,7 +181,7 @@ mod tests {
         assert!(locale("en_GB").ends_with("did you mean \"en_GB.UTF-8\"?"));
         assert!(locale("en_US.utf8").ends_with("did you mean \"en_US.UTF-8\"?"));
         assert!(locale("xx_YY").contains("xx_YY"));
-        assert!(locale("C").contains("would use another one"));
+        assert!(locale("C").contains("would use another locale"));
         let keymap = |text: &str| text.parse::<Keymap>().expect_err(text);
         assert!(keymap("DE").ends_with("did you mean \"de\"?"));
         assert!(

@@ -1,4 +1,5 @@
-//! Reads the commands like pykickstart's RHEL7 handler and anaconda's own parse methods.
+//! Reads the commands in the same way as pykickstart's RHEL7 handler and anaconda's own parse
+//! methods.
 
 use std::collections::BTreeSet;
 
@@ -205,7 +206,7 @@ impl Data {
             disabled: command.has("--disabled") || command.has("--disable"),
             system_defaults: command.has("--use-system-defaults"),
             trusts: split(command.option("--trust")),
-            // "22" also means tcp (commands/firewall.py, firewall_port_cb).
+            // A port without a protocol is a TCP port (commands/firewall.py, firewall_port_cb).
             ports: split(command.option("--port"))
                 .into_iter()
                 .map(|port| {

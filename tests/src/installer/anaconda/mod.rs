@@ -2,8 +2,8 @@
 //! actions.
 //!
 //! Each part names the function of anaconda, pykickstart or blivet that it models. `said.txt`
-//! contains the output of the real classes for many kickstarts, and a test compares it with this
-//! model's output.
+//! contains the output of the real classes for many kickstarts, and a test compares that output
+//! with the model's output.
 
 mod automatic;
 mod commands;
@@ -24,7 +24,7 @@ pub use types::{Effect, Partition, Plan, Selection, User, Volume};
 pub use values::End;
 
 /// Returns the actions of anaconda on this machine for a kickstart whose %pre has run. The errors
-/// are those that end anaconda before the packages.
+/// are those that end anaconda before it installs the packages.
 pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> Result<Plan, Stop> {
     let data = Data::read(kickstart, hardware)?;
     let mut plan = Plan {
@@ -48,7 +48,7 @@ pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> R
         }
     }
     storage::decide(&data, hardware, words, &mut plan)?;
-    // install.py, doInstall: setup of authconfig, firewall, timezone.
+    // Models install.py, doInstall: the setup of authconfig, firewall and timezone.
     let services = configuration::services(&data);
     plan.software = software::select(&data, hardware, &plan);
     // Models install.py, doConfiguration.

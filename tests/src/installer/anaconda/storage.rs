@@ -9,7 +9,7 @@ use super::data::Data;
 use super::types::{Partition, Plan, Stop, Volume};
 use super::{automatic, commands, volumes};
 
-/// libparted: the last sector at which a partition of an MBR can start.
+/// libparted: the last sector at which a partition in an MBR can start.
 const MBR_SECTORS: u64 = 0xffff_ffff;
 
 /// Decides how the disks are used. If the check finds errors, the storage spoke stays incomplete,
@@ -129,8 +129,8 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
     })
 }
 
-/// Models kickstart.py, PartitionData.execute: a partition that exists keeps its place and its
-/// size. With --noformat, it also keeps its file system.
+/// Models kickstart.py, PartitionData.execute: an existing partition keeps its position and its
+/// size. With --noformat, the partition also keeps its file system.
 fn reuse(made: &mut Partition, part: &Command, name: &str, disks: &[&Disk]) -> Result<(), String> {
     let of_disk = |disk: &&Disk| {
         let found = disk.partitions.iter().find(|found| found.name == name)?;
@@ -218,8 +218,8 @@ fn boot_loader(
     Ok(())
 }
 
-/// Models storage_utils.py: verify_root, verify_gpt_biosboot. A size below the recommended size and
-/// a missing swap cause only warnings.
+/// Models storage_utils.py: verify_root, verify_gpt_biosboot. A size below the recommended size or
+/// a missing swap partition causes only a warning.
 fn check(plan: &Plan, hardware: &Hardware) -> Result<(), String> {
     let mounted = |place: &str| plan.partitions.iter().find(|part| part.mount == place);
     if !plan.mounts().any(|mount| mount == "/") {

@@ -16,7 +16,8 @@ struct Case {
     answer: Vec<String>,
 }
 
-/// Reads the cases of the table, and completes each of them.
+/// Reads the cases in the table. Every case after the first contains only its changes to the first
+/// case.
 fn cases() -> Result<Vec<Case>> {
     let mut cases: Vec<Case> = Vec::new();
     let table = SAID
@@ -136,7 +137,8 @@ fn says(case: &Case) -> Result<Vec<String>> {
     }
     let text = case.kickstart.join("\n");
     let said = model(&text, &|_| Ok(None), &hardware, words);
-    // If the model stops, the text of its reason differs from anaconda's text.
+    // If the model stops, compare only how it stops, because anaconda words the reasons
+    // differently.
     let stop = said.split(':').next().filter(|_| said.starts_with("stops"));
     Ok(stop.map_or_else(
         || said.lines().map(str::to_owned).collect(),
@@ -150,8 +152,8 @@ fn the_model_agrees_with_anaconda_on_each_kickstart() -> Result<()> {
     ensure!(cases.len() > 130, "only {} cases", cases.len());
     for case in &cases {
         let model = says(case).with_context(|| case.name.clone())?;
-        // Ignore trailing blanks, because an entry `a` with an empty list may be printed as "a " or
-        // as "a".
+        // Ignore trailing spaces: an entry `a` whose list is empty may be printed as "a " or as
+        // "a".
         let trimmed = |lines: &[String]| {
             lines
                 .iter()

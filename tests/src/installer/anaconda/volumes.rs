@@ -100,7 +100,7 @@ impl Devices<'_> {
         }
     }
 
-    /// Returns the members of an array, a group or a Btrfs volume.
+    /// Returns the members of an array, a volume group or a Btrfs volume.
     fn members(&self, command: &Command, format: &str) -> Result<(Vec<String>, Vec<u64>), String> {
         let mut found = (Vec::new(), Vec::new());
         for name in words(command).iter().skip(1) {

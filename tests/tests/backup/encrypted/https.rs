@@ -1,4 +1,4 @@
-//! A restore from a plain HTTPS server.
+//! Tests a restore from a plain HTTPS server.
 
 use std::fs;
 use std::process::Command;

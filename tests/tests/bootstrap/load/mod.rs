@@ -1,8 +1,8 @@
 //! Tests rebuilds under load. In each round, a randomly chosen node gets a new disk, while writers
 //! write through all members over a bad network.
 //!
-//! `ROUNDS` and `HOURS` extend the run beyond its default of 6 rounds, and `SEED` repeats an
-//! earlier draw.
+//! `ROUNDS` and `HOURS` extend the run beyond its default number of rounds, and `SEED` repeats the
+//! random choices of an earlier run.
 
 mod draw;
 
@@ -156,7 +156,7 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
         End::Silence => {
             network.unplug(&name)?;
             bed.hosts[round.victim].cut_power()?;
-            // Waits until the other members have noticed the loss by themselves, because nothing
+            // Wait until the other members have detected the loss themselves, because nothing
             // reports it to them.
             writers.wait_for_more(1, CONVERGENCE_TIMEOUT)?;
             network.replug(&name)?;

@@ -1,5 +1,4 @@
-//! Tests repositories that a test made by hand to attack the builder, and a real repository made by
-//! createrepo.
+//! Tests handmade repositories that attack the builder, and a real repository that createrepo made.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

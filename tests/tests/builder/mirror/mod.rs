@@ -209,7 +209,7 @@ fn pinned() -> Result<()> {
     upstream.compare()
 }
 
-/// The lists of this repository have the same names before and after.
+/// Tests an interrupted refresh of a repository whose lists keep their names.
 fn interrupted_refresh() -> Result<()> {
     let upstream = Upstream::new()?;
     upstream.mirrored(&[])?;
@@ -257,7 +257,7 @@ fn unlisted() -> Result<()> {
     flip(&image, 3)?;
     flip(&upstream.file(&format!("tree/{}", IMAGES[1])), 3)?;
     check_output(&upstream.run(&[])?, 1, &[IMAGES[1], "wrong digest"])?;
-    // A new tree has a new list.
+    // A new tree has a new list of digests.
     fs::write(&info, text.replace("[general]", "[general]\ntimestamp = 2"))?;
     upstream.mirrored(&["--refresh"])?;
     upstream.compare()

@@ -15,7 +15,6 @@ use tests::server::FileServer;
 use crate::fake_release::FOLDER;
 use crate::fixtures::{Fixture, check_output, snapshot};
 
-/// The path of the tree on the server.
 pub(super) const TREE: &str = "centos/os/x86_64";
 /// The path of the tree's updates on the server.
 pub(super) const UPDATES: &str = "centos/updates/x86_64";
@@ -76,7 +75,6 @@ impl Upstream {
         self.fixture.path("mirror").join(path)
     }
 
-    /// Returns a path in the mirror.
     pub(super) fn file(&self, path: &str) -> PathBuf {
         self.fixture.path("copy").join(path)
     }

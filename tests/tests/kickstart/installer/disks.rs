@@ -10,12 +10,11 @@ const LARGE: u64 = 3 << 40;
 /// The largest size that an MBR can address, in blocks of 512 bytes.
 const LAST: u64 = 0xffff_fffe * 512;
 
-/// Returns a disk of 20 GiB.
 fn disk(name: &str) -> Disk {
     Disk::new(name, 20 << 30)
 }
 
-/// The hardware, a line of `[install]`, and the disk, partition table and partitions that the
+/// The hardware, a line in `[install]`, and the disk, partition table and partitions that the
 /// installer chooses.
 type DiskCase = (Hardware, &'static str, String);
 

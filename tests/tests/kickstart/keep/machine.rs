@@ -23,8 +23,8 @@ pub(super) struct Rendered {
     folder: TempDir,
 }
 
-/// Renders the demo's recipe with `data = "keep"` and further lines of `[install]` in this folder,
-/// and returns the kickstart.
+/// Renders the demo's recipe, with `data = "keep"` and these additional lines in `[install]`, into
+/// this folder. Returns the kickstart.
 pub(crate) fn kickstart(folder: &Path, install: &str) -> Result<Kickstart> {
     let recipe = folder.join("recipe.toml");
     let demo = fs::read_to_string(programs::recipe("demo"))?;
@@ -47,7 +47,7 @@ impl Rendered {
         Self::with("")
     }
 
-    /// Renders the recipe with further lines of `[install]`.
+    /// Renders the recipe with these additional lines in `[install]`.
     pub(super) fn with(install: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let read = kickstart(folder.path(), install)?;
@@ -75,8 +75,8 @@ impl Rendered {
     }
 
     /// Restores the journal from the copy in the folder `volume` to the folder `state`, as %post
-    /// does, and removes the copy. With `cut`, the power fails at that change. Returns whether
-    /// everything was done.
+    /// does, and removes the copy. With `cut`, the power fails at that change. Returns whether the
+    /// script finished.
     pub(super) fn restore(&self, folder: &Path, cut: u32) -> Result<bool> {
         let script = "set -Eeuo pipefail; folder=$1; . \"$2\"; . \"$3\"
             umount() { :; }
@@ -91,7 +91,6 @@ impl Rendered {
         Ok(process::run(&mut bash)?.success())
     }
 
-    /// Returns a new folder with this name.
     pub(super) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.path().join(name);
         fs::create_dir_all(&folder)?;
@@ -275,8 +274,8 @@ impl Machine {
         self.append_to_journal(&before)
     }
 
-    /// Runs `%pre`, and returns the disk's lines or the reason of the failure. With `cut`, the
-    /// power fails at that change.
+    /// Runs `%pre`, and returns the lines of disk.ks, or the reason for the failure. With `cut`,
+    /// the power fails at that change.
     pub(super) fn run(&self, cut: Option<u32>) -> Result<Result<String, String>> {
         let why = self.folder.join("run/etcd-image/why");
         for stale in [

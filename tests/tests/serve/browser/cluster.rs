@@ -1,4 +1,5 @@
-//! Tests the board of real machines: their installation, a failed one, a rebuild, and updates.
+//! Tests the board during the installation of real machines, a failed installation, a rebuild, and
+//! updates.
 
 use std::fs;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use crate::bed::{SERVER, START_TIMEOUT, Server, allow, by_card, recipe_with};
 use crate::board::token;
 use crate::installation::{install, words};
 
-/// The time in which a change of the members must be on the page. The server queries them every
-/// 10 s.
+/// The time within which the page must show a change to the members. The server queries the members
+/// every 10 s.
 const MEMBERS_TIMEOUT: Duration = Duration::from_secs(60);
 const STATE: &str = "/var/lib/firstboot/update/state.json";
 const OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
@@ -49,7 +50,7 @@ pub(super) fn whole_life() -> Result<()> {
     page.stays_at_home()
 }
 
-/// Builds the demo's cluster. Its nodes look for releases at the builder.
+/// Builds the demo's cluster, whose nodes look for releases on the builder's server.
 fn built() -> Result<Provisioning> {
     etcd::release(etcd::DEMO)?;
     let ours = Provisioning::new()?;
@@ -62,7 +63,7 @@ fn built() -> Result<Provisioning> {
     Ok(ours)
 }
 
-/// Installs the machines, the first of them in its second attempt.
+/// Installs the machines. The first attempt to install the first machine fails.
 fn provisioned(ours: &Provisioning, page: &Page) -> Result<Vec<Host>> {
     page.follows(&["✕ NO QUORUM"], MEMBERS_TIMEOUT)?;
     page.check("waiting", &["3 allowed", "0 of 3 members are healthy"])?;
@@ -99,7 +100,7 @@ fn provisioned(ours: &Provisioning, page: &Page) -> Result<Vec<Host>> {
     Ok(hosts)
 }
 
-/// A machine loses its disk, and its node is installed again.
+/// Lets a machine lose its disk, and installs its node again.
 fn rebuilt(ours: &Provisioning, page: &Page, lost: &mut Host) -> Result<()> {
     lost.cut_power()?;
     let down = ["! DEGRADED", "2 of 3 members are healthy", "✕ UNHEALTHY"];
@@ -118,7 +119,7 @@ fn rebuilt(ours: &Provisioning, page: &Page, lost: &mut Host) -> Result<()> {
     page.check("rebuilt", &["✓ healthy"])
 }
 
-/// Orders an update without waiting for it.
+/// Starts an update without waiting for its end.
 fn order(host: &Host) -> Result<()> {
     host.sh(&format!(
         "rm -f {OUTCOME}; nohup firstboot update > /dev/null 2>&1 &"
@@ -127,14 +128,14 @@ fn order(host: &Host) -> Result<()> {
     .map(drop)
 }
 
-/// Waits until the order has ended with this result.
+/// Waits until the update has ended with this result.
 fn wait_end(host: &Host, end: &str) -> Result<()> {
     let ended = format!("! test -e {STATE} && grep -F '\"end\":\"{end}\"' {OUTCOME}");
     host.wait_for(&ended, START_TIMEOUT)
         .with_context(|| host.journal("firstboot-update").unwrap_or_default())
 }
 
-/// A node installs a newer image.
+/// Updates a node to a newer image.
 fn updated(ours: &Provisioning, page: &Page, host: &Host) -> Result<()> {
     let image = Repack::of(&ours.out())?;
     fs::write(image.path("etc/chrony.conf"), "# 2\n")?;
@@ -149,7 +150,7 @@ fn updated(ours: &Provisioning, page: &Page, host: &Host) -> Result<()> {
     page.check("updated", &["✓ healthy"])
 }
 
-/// A node takes an image back, whose etcd exits.
+/// Updates a node to an image whose etcd exits, and waits until the node reverts the image.
 fn taken_back(ours: &Provisioning, page: &Page, host: &Host) -> Result<()> {
     let image = Repack::of(&ours.out())?;
     fs::write(image.path("usr/local/bin/etcd"), "#!/bin/sh\nexit 1\n")?;

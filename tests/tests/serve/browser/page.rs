@@ -1,4 +1,4 @@
-//! The board in a browser, and what every state of it must satisfy.
+//! Shows the board in a browser, and checks the rules that every state of the board must satisfy.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,18 +10,18 @@ use tests::network::Namespace;
 use crate::bed::SERVER;
 use crate::board::TOKEN;
 
-/// The folder in which an operator wants the pictures of all states.
+/// The environment variable that names the folder for pictures of all states.
 const PICTURES: &str = "ETCD_IMAGE_SCREENSHOTS";
-/// The time in which a change of a record must be on the page.
+/// The time within which the page must show a change to a record.
 pub(super) const LIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// The widths at which the layout is about to change, and the width to which a page at 1280 pixels
-/// shrinks if it is magnified by four, in CSS pixels.
+/// More screen widths, in CSS pixels: a screen of 1280 pixels at a zoom of 400 % is 320 wide, and
+/// the layout changes between 1200 and 1201.
 const OTHER_WIDTHS: [u32; 3] = [320, 1200, 1201];
 
 /// The number of CSS pixels by which the page is wider than the screen.
 const OVERFLOW: &str =
     "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
-/// The words of chips that have several colours, without regard to the sign.
+/// Returns the labels of chips that appear in several colours or that contain no letters.
 const AMBIGUOUS: &str = r#"
 const classes = {};
 for (const chip of document.querySelectorAll(".chip")) {
@@ -31,7 +31,6 @@ const all = Object.entries(classes);
 return all.filter(([text, found]) => found.size > 1 || !/[a-z]/i.test(text)).map(([text]) => text);
 "#;
 
-/// The board in a browser.
 pub(super) struct Page {
     pub(super) browser: Browser,
     /// The name of the test, for its pictures.
@@ -41,13 +40,14 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Opens the board with its token, from the server's host. The host's address is not loopback,
-    /// so the server does not treat the browser as local.
+    /// Opens the board with its token, from the server's host. The URL contains the host's address
+    /// instead of loopback, so the server does not treat the browser as local.
     pub(super) fn open(world: &Namespace, test: &'static str, scripts: bool) -> Result<Self> {
         let browser = Browser::start(world, scripts)?;
         browser.open(&format!("http://any:{TOKEN}@{SERVER}/board"))?;
         browser.requests()?;
-        // Without the token in the URL, as after the browser's own question.
+        // Omit the token from the URL. The browser has stored the token, as after its own password
+        // prompt.
         browser.open(&format!("http://{SERVER}/board"))?;
         Ok(Self {
             browser,
@@ -56,7 +56,7 @@ impl Page {
         })
     }
 
-    /// Checks that the page shows these words, and that its readers can use it on every screen.
+    /// Checks that the page shows these words, and that the page is usable on every screen.
     pub(super) fn check(&self, state: &str, words: &[&str]) -> Result<()> {
         self.check_on_screens(state, words)
             .with_context(|| format!("{}: {state}", self.test))
@@ -97,24 +97,24 @@ impl Page {
         Ok(())
     }
 
-    /// Waits until the page shows these words. The page must not be loaded again.
+    /// Waits until the page shows these words. Fails if the page was reloaded.
     pub(super) fn follows(&self, words: &[&str], timeout: Duration) -> Result<()> {
         let begun = Instant::now();
         self.browser.wait_for("board", words, timeout)?;
         println!("{words:?} after {:.1?}", begun.elapsed());
         let kept = self.browser.evaluate("return window.kept === true")?;
-        ensure!(kept == true, "the page was loaded again");
+        ensure!(kept == true, "the page was reloaded");
         Ok(())
     }
 
-    /// Waits until the page receives changes, and marks it, to recognize a page that is loaded
-    /// again.
+    /// Waits until the page receives changes, and marks the page, so that the test can detect a
+    /// reload.
     pub(super) fn becomes_live(&self) -> Result<()> {
         self.browser.wait_for("live", &["Live"], LIVE_TIMEOUT)?;
         self.browser.evaluate("window.kept = true").map(drop)
     }
 
-    /// Checks that the browser requested nothing from elsewhere, and found no fault.
+    /// Checks that the browser sent requests only to the board, and logged no faults.
     pub(super) fn stays_at_home(&self) -> Result<()> {
         let requests = self.browser.requests()?;
         let own = format!("http://{SERVER}/board");
@@ -127,7 +127,7 @@ impl Page {
             "{other:?} of {requests:?}"
         );
         let faults = self.browser.faults()?;
-        ensure!(faults.is_empty(), "the browser finds {faults:?}");
+        ensure!(faults.is_empty(), "the browser logged {faults:?}");
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! Tests the stages of machines that report by HTTP, without a real installation.
+//! Tests how the board shows the stages of machines that only send reports over HTTP, without a
+//! real installation.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -12,10 +13,10 @@ use crate::bed::{SERVER, Server, allow, built, connect, document_of, expect, rep
 use crate::board::{TOKEN, power, token};
 
 const TREE: &[&str] = &["--tree", "http://10.101.15.1:8081/none/"];
-/// A reason that contains a word without a place to break.
+/// A reason that contains a long word in which a line cannot break.
 const REASON: &str = "no server has the overlay with sha256 \
     2c29cca10823c70f70f9d455441df0121c59193826eca04802b6ba43b618ceda";
-/// The number of pages that the server keeps up to date.
+/// The maximum number of pages that the server keeps up to date.
 const MAX_PAGES: usize = 64;
 
 fn boot(machine: &Link) -> Result<String> {
@@ -55,7 +56,7 @@ pub(super) fn every_stage() -> Result<()> {
     let second = boot(&two)?;
     reports(&two, &second, "failed", REASON)?;
     page.follows(&["! failed", REASON], LIVE_TIMEOUT)?;
-    // The server boots the machine again, which its management controller refuses.
+    // The server tries to boot the machine again, but the management controller refuses.
     page.follows(&["! power failed", "no route to the BMC"], LIVE_TIMEOUT)?;
     page.check("failed", &["1 failed", "1 installing", "1 allowed"])?;
     for _ in 0..3 {
@@ -83,8 +84,8 @@ pub(super) fn every_stage() -> Result<()> {
     page.check("unreachable", &["0 of 3 members are healthy"])
 }
 
-/// Without JavaScript, the page reloads itself, and shows the same as with JavaScript. A page that
-/// the server cannot keep up to date also reloads itself.
+/// Checks that the page reloads itself without JavaScript, and shows the same content as with
+/// JavaScript. A page that the server cannot keep up to date must also reload itself.
 pub(super) fn reloads() -> Result<()> {
     let ours = built()?;
     let token = token()?;

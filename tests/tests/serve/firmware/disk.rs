@@ -1,5 +1,5 @@
-//! Makes a disk that any firmware can boot, and that reports the boot on the first serial port,
-//! like an installed disk.
+//! Makes a disk that BIOS and UEFI can boot. The disk prints a message on the first serial port, in
+//! place of an installed system.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -57,7 +57,8 @@ fn boot_code() -> Vec<u8> {
     code
 }
 
-/// Makes a PE32+ file with one section (UEFI 2.8, 2.1.1), which prints the message and then loops.
+/// Makes a PE32+ file with one section (UEFI 2.8, 2.1.1). The program prints the message and then
+/// loops.
 fn efi_application() -> Vec<u8> {
     const TEXT: u32 = 0x1000;
     let mut code = vec![

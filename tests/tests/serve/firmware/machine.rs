@@ -23,7 +23,7 @@ const VM_TIMEOUT: Duration = Duration::from_secs(420);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Firmware {
-    /// SeaBIOS, which is shipped with QEMU.
+    /// SeaBIOS, which QEMU includes.
     Bios,
     /// OVMF.
     Uefi,
@@ -34,16 +34,16 @@ pub(super) enum Firmware {
 pub(super) enum Loading {
     /// iPXE from the ROM of the network card.
     Rom,
-    /// iPXE by TFTP.
+    /// iPXE over TFTP.
     Ipxe,
-    /// pxelinux by TFTP on BIOS, and shim with grub by TFTP on UEFI.
+    /// pxelinux over TFTP on BIOS, and shim with grub over TFTP on UEFI.
     Tftp,
-    /// iPXE by UEFI's HTTP boot.
+    /// iPXE through UEFI's HTTP boot.
     Http,
 }
 
 impl Loading {
-    /// Returns text that only the configuration of docs/serve.md for this way contains.
+    /// Returns text that identifies the dnsmasq configuration for this way in docs/serve.md.
     fn in_documents(self) -> &'static str {
         match self {
             Self::Rom | Self::Ipxe | Self::Http => "boot.ipxe",
@@ -84,7 +84,7 @@ impl Machine {
         })
     }
 
-    /// Makes the machine load its boot loader in a different way.
+    /// Sets the way in which the machine loads its boot loader.
     pub(super) fn loading(mut self, loading: Loading) -> Self {
         self.loading = loading;
         self
@@ -248,7 +248,8 @@ pub(super) fn loaders() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Makes grub with the modules that the scripts need. Debian's own signed grub has no `http`.
+/// Makes grub with the modules that the scripts need. Debian's own signed grub does not include the
+/// module `http`.
 fn make_grub(path: &Path) -> Result<()> {
     let modules = packages::unpacked("grub-efi-amd64-bin")?.join("usr/lib/grub/x86_64-efi");
     let mut mkimage = Command::new(packages::unpacked("grub-common")?.join("usr/bin/grub-mkimage"));
@@ -280,7 +281,7 @@ fn make_grub(path: &Path) -> Result<()> {
 }
 
 /// Starts dnsmasq with the lines from docs/serve.md, adapted to this network's addresses. The
-/// server that serves the first script of grub runs already.
+/// server, which serves grub's first script, must already be running.
 pub(super) fn dhcp(ours: &Provisioning, loaders: &Path, loading: Loading) -> Result<KillOnDrop> {
     let folder = run::current()?.folder("dhcp")?;
     fs::create_dir_all(loaders.join("grub"))?;

@@ -1,5 +1,5 @@
-//! Tests real firmware. A machine boots from its network card into the installer: with iPXE in the
-//! card's ROM or loaded by TFTP or HTTP, with pxelinux, or with shim and grub. After the
+//! Tests real firmware. A machine boots from its network card into the installer: with iPXE from
+//! the card's ROM, from TFTP or from HTTP, with pxelinux, or with shim and grub. After the
 //! installation, the machine boots from its disk.
 
 mod disk;
@@ -43,8 +43,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         long("uefi_has_ipxe_in_its_network_card", REQUIREMENTS, uefi_rom),
         long("bios_reports_the_serial_number", REQUIREMENTS, bios_serial),
         long("uefi_reports_the_uuid", REQUIREMENTS, uefi_uuid),
-        long("the_second_card_boots_bios", REQUIREMENTS, bios_two_cards),
-        long("the_second_card_boots_uefi", REQUIREMENTS, uefi_two_cards),
+        long(
+            "bios_boots_from_its_second_network_card",
+            REQUIREMENTS,
+            bios_two_cards,
+        ),
+        long(
+            "uefi_boots_from_its_second_network_card",
+            REQUIREMENTS,
+            uefi_two_cards,
+        ),
         long(
             "a_power_cut_after_the_kickstart_is_retried_and_then_refused",
             REQUIREMENTS,
@@ -141,7 +149,7 @@ impl Bed {
         machine.run(&self.ours, &self.server, holds)
     }
 
-    /// Installs an empty machine, which from then on boots from its disk.
+    /// Installs an empty machine, and checks that the machine then boots from its disk.
     fn install_once(&self, machine: &Machine) -> Result<()> {
         let console = self.run(machine, |console, _| console.contains(disk::BOOTED))?;
         let said = self.server.output()?;
@@ -242,7 +250,7 @@ fn uefi_uuid() -> Result<()> {
     by_firmware(&format!("uuid = \"{uuid}\""))?.install_once(&machine)
 }
 
-/// The machine's first card is connected to a different network.
+/// The machine's first network card is connected to a different network.
 const TWO_CARDS: [&str; 2] = ["52:54:00:00:00:aa", machine::MAC];
 
 fn bios_two_cards() -> Result<()> {
@@ -310,7 +318,7 @@ fn window() -> Result<()> {
     let said = bed.server.output()?;
     ensure!(
         said.matches("receives the installer").count() == 1,
-        "the remedy for the document reinstalled it:\n{said}"
+        "the remedy for the document reinstalled the machine:\n{said}"
     );
     Ok(())
 }

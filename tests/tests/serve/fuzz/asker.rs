@@ -12,7 +12,7 @@ use tests::network::Namespace;
 pub(super) struct Keys {
     /// The requests, in DER.
     pub(super) requests: Vec<Vec<u8>>,
-    /// The public keys, as points.
+    /// The public keys, as points on the elliptic curve.
     pub(super) points: Vec<Vec<u8>>,
 }
 

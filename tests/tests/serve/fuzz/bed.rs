@@ -58,7 +58,7 @@ impl Bed {
         }
         // After this build, the output contains the documents of both nodes.
         ours.build(&recipe)?;
-        // A link in each public folder leads out of that folder.
+        // A symbolic link in each public folder leads to a file outside that folder.
         for public in [&tree, &mirror.join("tree"), &ours.out().join("image")] {
             symlink(&secret, public.join("escape"))?;
         }
@@ -106,7 +106,8 @@ impl Bed {
         Ok(files)
     }
 
-    /// Checks that the server runs, has not panicked, and has not used much memory.
+    /// Checks that the server is running, has not panicked, and has used less than `limit` KiB of
+    /// memory.
     pub(super) fn check_server(&self, limit: u64) -> Result<()> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.server.id()))
             .context("the server has ended")?;

@@ -112,7 +112,6 @@ pub(super) struct Response<'a> {
 }
 
 impl Response<'_> {
-    /// Returns the value of a header.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (found, value) = line.split_once(':')?;

@@ -1,8 +1,8 @@
-//! Sends thousands of hostile requests, built by the grammar of the routes, to every route. No
-//! request ends the server, or gets a file that is not public or a certificate of another machine.
+//! Sends thousands of hostile requests, built from a grammar of the routes, to every route. No
+//! request may stop the server, or receive a private file or another machine's certificate.
 //!
 //! `request` writes the requests, `client` sends them, and `oracle` decides whether the sender may
-//! receive the answer. `FUZZ_SEED` repeats a run.
+//! receive the answer. To repeat a run, set `FUZZ_SEED`.
 
 mod asker;
 mod bed;
@@ -91,7 +91,7 @@ fn fuzz() -> Result<()> {
     for (path, content) in &after {
         ensure!(before.get(path) == Some(content), "{path} was written");
     }
-    ensure!(before.len() == after.len(), "files are gone");
+    ensure!(before.len() == after.len(), "files are missing");
     bed.check_server(MAX_RESIDENT_KIB)?;
     bed.check_pki()?;
     bed.check_normal_requests()

@@ -30,7 +30,7 @@ pub(super) enum Kind {
     Empty,
     Index,
     Script,
-    /// A script that installs the requesting machine, with the token in it.
+    /// A script that installs the requesting machine. The value is the token in the script.
     Installer(String),
     Document,
     Board,
@@ -231,8 +231,8 @@ fn check_script(asker: &Asker, text: &str) -> Result<Kind> {
     check_commands(asker, text, &known)
 }
 
-/// Judges a script for a boot loader. It must not contain a command that the client wrote, and may
-/// only install the requesting machine's own node.
+/// Checks a script for a boot loader. The script must not contain a command that the client wrote,
+/// and may only install the requesting machine's own node.
 fn check_commands(asker: &Asker, text: &str, known: &[&str]) -> Result<Kind> {
     for line in text.lines().map(str::trim_start) {
         ensure!(

@@ -25,7 +25,7 @@ pub(super) struct Request {
     pub(super) port: Port,
     /// Whether the client closes its sending side immediately.
     pub(super) is_cut: bool,
-    /// Whether bytes of the request were changed without regard to the grammar.
+    /// Whether random bytes of the request were changed.
     pub(super) is_mutated: bool,
     /// The methods of the requests in `bytes`.
     pub(super) methods: Vec<String>,
@@ -67,7 +67,6 @@ impl<'a> Generator<'a> {
         all[self.rng.usize(0..all.len())]
     }
 
-    /// Returns the next request.
     pub(super) fn next(&mut self) -> Request {
         let mut request = Request {
             port: match self.rng.u8(0..80) {

@@ -1,6 +1,6 @@
-//! The words of hostile requests.
+//! The parts from which hostile requests are built.
 
-/// The paths of pages, and paths that must not be pages.
+/// The paths that the server serves, and paths that it must not serve.
 pub(super) const PATHS: [&str; 30] = [
     "/",
     "/image/centos7.ks",

@@ -1,4 +1,5 @@
-//! Tests the record of installations at a different location, or from a different build.
+//! Tests which record of installations applies to an output at a different location, and to a
+//! different build.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -70,8 +71,8 @@ pub(super) fn elsewhere() -> Result<()> {
     obey_orders(&other, &one, &two)
 }
 
-/// Checks that permission for one machine does not apply to another machine, and that permission
-/// for a document does not allow an installation.
+/// Checks that the permission for one machine does not apply to another machine, and that
+/// permission for a document does not allow an installation.
 fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     let out = other.to_string_lossy().into_owned();
     let allowed =

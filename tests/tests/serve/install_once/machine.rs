@@ -36,7 +36,7 @@ pub(super) fn board_of(world: &Namespace, node: &str) -> Result<String> {
         .to_owned())
 }
 
-/// Checks that the page about all machines shows this text for etcd-1.
+/// Checks that the board shows this text for etcd-1.
 pub(super) fn on_board(world: &Namespace, text: &str) -> Result<()> {
     let line = board_of(world, "etcd-1")?;
     ensure!(line.contains(text), "{line}");

@@ -1,4 +1,4 @@
-//! Reinstallations that are interrupted, of nodes that generate their own keys.
+//! Tests interrupted reinstallations of nodes that generate their own keys.
 
 use std::fs;
 use std::path::PathBuf;
@@ -34,9 +34,10 @@ fn installed(ours: &Provisioning, name: &str) -> Result<Host> {
     Ok(host)
 }
 
-/// An installation that does not begin keeps the turn, so no other node stops. A node whose turn an
-/// operator has released, and a node that loses power after its request, are installed at their
-/// next boot from the network. All nodes keep their keys, so no operator approves anything.
+/// Checks that a node whose installation does not begin keeps the turn, so that no other node
+/// stops. A node whose turn an operator has released is installed when it next boots from the
+/// network, and so is a node that loses power after its request. All nodes keep their keys, so the
+/// operator does not have to approve a key.
 pub(super) fn finished() -> Result<()> {
     etcd::release(etcd::DEMO)?;
     let ours = Provisioning::new()?;
@@ -63,7 +64,7 @@ pub(super) fn finished() -> Result<()> {
         is_reinstalled(&bed.ours, host, journal)?;
     }
     ensure!(read_all(&bed.hosts, KEYS)? == keys, "a node has other keys");
-    ensure!(bed.members()? == members, "the members are others");
+    ensure!(bed.members()? == members, "the members have changed");
     ensure!(
         !server.output()?.contains("[key-not-approved]"),
         "a node waited for an operator"
@@ -81,12 +82,12 @@ fn is_free(host: &Host) -> Result<()> {
     host.wait_for(&free, START_TIMEOUT)
 }
 
-/// The machine of etcd-1 stays off. etcd-2 does not start, not even after an operator has released
-/// the turn.
+/// Leaves the machine of etcd-1 off, and checks that etcd-2 does not begin its own reinstallation,
+/// even after an operator has released the turn.
 fn turn_of_an_absent_node(bed: &mut Machines) -> Result<()> {
     order(&bed.hosts[0])?;
     ensure!(wait_restarted(bed)? == 0, "another node restarts");
-    ensure!(installs(&script(&bed.hosts[0])?), "it is not installed");
+    ensure!(installs(&script(&bed.hosts[0])?), "etcd-1 is not installed");
     waits(&bed.hosts[1], "[update-turn]")?;
     let early = bed.hosts[1].run(&["firstboot", "update", "--break-turn", "etcd-3"])?;
     ensure!(
@@ -99,7 +100,8 @@ fn turn_of_an_absent_node(bed: &mut Machines) -> Result<()> {
         "the turn is kept"
     );
     waits(&bed.hosts[1], "[update-not-healthy]")?;
-    // The first attempt sent the installer. This is the second attempt.
+    // The server sent the installer at the first attempt, and sends it again at this second
+    // attempt.
     ensure!(bed.boot_from_network(0)?, "etcd-1 was not installed");
     wait_healthy(&bed.hosts[0], 3, START_TIMEOUT)?;
     is_free(&bed.hosts[0])
@@ -123,7 +125,7 @@ fn waits(host: &Host, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// etcd-3 loses power between its request and its reboot.
+/// Cuts the power of etcd-3 between its request and its reboot.
 fn power_cut_after_the_request(bed: &mut Machines, server: &Server) -> Result<()> {
     order(&bed.hosts[2])?;
     server.wait_for_output("etcd-3: asks to be installed again")?;

@@ -1,4 +1,4 @@
-//! The machines of a cluster whose nodes ask to be installed again.
+//! The machines of a cluster whose nodes request their reinstallation.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,11 +18,13 @@ use crate::installation::{kickstart, words_of};
 
 pub(super) const JOURNAL: &str = "/var/lib/firstboot/journal";
 pub(super) const TURN: &str = "get --print-value-only /etcd-image/update/turn";
-/// The command of the operator on a node. The session ends when the node reboots.
+/// The operator's command on a node. The command runs in a unit of its own, because the operator's
+/// session ends when the node reboots.
 pub(super) const REINSTALL: &str =
     "systemd-run --quiet --unit=reinstall firstboot update --reinstall --deadline 900";
 
-/// Writes a recipe with these lines in `[install]`. Its nodes look for releases at the builder.
+/// Writes a recipe with these lines in `[install]`. The nodes look for releases on the builder's
+/// server.
 pub(super) fn recipe(install: &str) -> Result<PathBuf> {
     let path = recipe_with(by_card)?;
     let text = fs::read_to_string(&path)?.replace("[install]\n", &format!("[install]\n{install}"));
@@ -31,7 +33,7 @@ pub(super) fn recipe(install: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A cluster whose machines have real volumes of etcd.
+/// A cluster whose machines have real volumes for etcd.
 pub(super) struct Machines {
     pub(super) hosts: Vec<Host>,
     disks: Vec<NodeDisk>,
@@ -66,7 +68,7 @@ impl Machines {
         Ok(Self { hosts, disks, ours })
     }
 
-    /// Returns the node that has restarted, if there is one. The other two must be healthy.
+    /// Returns the node that has restarted, if there is one. The other two nodes must be healthy.
     pub(super) fn restarted(&mut self) -> Result<Option<usize>> {
         for at in 0..self.hosts.len() {
             if self.hosts[at].is_on()? {
@@ -82,7 +84,8 @@ impl Machines {
         Ok(None)
     }
 
-    /// Checks that a node is up, serves with one other member, and shows who has the turn.
+    /// Checks that a node and one other member are healthy, and that the node shows which node has
+    /// the turn.
     fn sees_turn(&self, at: usize, holder: usize) -> Result<()> {
         let (host, holder) = (&self.hosts[at], self.hosts[holder].name());
         let healthy = status(host)?.iter().filter(|member| member.healthy).count();
@@ -96,7 +99,8 @@ impl Machines {
         Ok(())
     }
 
-    /// Boots a machine from the network, as its firmware does. Returns whether it was installed.
+    /// Boots a machine from the network, as its firmware does. Returns whether the machine was
+    /// installed.
     pub(super) fn boot_from_network(&mut self, at: usize) -> Result<bool> {
         let (host, disk) = (&mut self.hosts[at], &self.disks[at]);
         let sent = script(host)?;
@@ -110,9 +114,13 @@ impl Machines {
                 .hardware(disk.hardware())
                 .run()?
                 .installed()?;
-            // The new root does not know the test's own unit yet.
+            // The new root file system does not contain the test's own unit yet.
             disk.attach(host)?;
-            ensure!(!installs(&script(host)?), "it is installed again");
+            ensure!(
+                !installs(&script(host)?),
+                "{} is installed again",
+                host.name()
+            );
         }
         host.boot()?;
         Ok(installs(&sent))
@@ -164,12 +172,12 @@ pub(super) fn is_reinstalled(ours: &Provisioning, host: &Host, journal: &str) ->
     let now = host.read(JOURNAL)?;
     let added = now
         .strip_prefix(journal)
-        .context("the journal is another one")?;
+        .context("the journal was replaced")?;
     ensure!(
         !added.contains("\"add") && !added.contains("\"life\""),
         "the node joined again:\n{added}"
     );
     let order = host.path("/var/lib/firstboot/update/state.json");
-    ensure!(!order.exists(), "an order is open");
+    ensure!(!order.exists(), "an order is unfinished");
     host.check(&["firstboot", "image"]).map(drop)
 }

@@ -1,4 +1,4 @@
-//! Tests how the server checks a request to be installed again.
+//! Tests how the server checks a node's request for its reinstallation.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use crate::board;
 
 const TREE: &[&str] = &["--tree", "http://10.101.15.1:8081/none/"];
 
-/// What a machine sends.
+/// A request that a machine sends.
 struct Request<'a> {
     from: &'a Link,
     /// The MAC address of the node that the machine claims to be.
@@ -71,10 +71,13 @@ pub(super) fn checked() -> Result<()> {
         200,
         "payload",
     )?;
-    ensure!(!would_install(&one)?, "it is installed twice");
+    ensure!(!would_install(&one)?, "etcd-1 is installed twice");
     good.gets("check", 403, "[reinstall-off]")?;
     good.gets("install", 403, "[reinstall-off]")?;
-    ensure!(!would_install(&one)?, "the operator has not permitted that");
+    ensure!(
+        !would_install(&one)?,
+        "etcd-1 is installed without permission"
+    );
     drop(server);
 
     let [power, notes] = board::power()?;
@@ -82,8 +85,11 @@ pub(super) fn checked() -> Result<()> {
     let server = Server::start(&ours, &options)?;
     refused(&good, &two, &others)?;
     good.gets("check", 200, "{\"switches-machine\":true}")?;
-    ensure!(!would_install(&one)?, "a check changes nothing");
-    ensure!(fs::read_to_string(&notes)?.is_empty(), "it was switched");
+    ensure!(!would_install(&one)?, "a check starts an installation");
+    ensure!(
+        fs::read_to_string(&notes)?.is_empty(),
+        "a check switched the machine"
+    );
 
     good.gets("install", 200, "{\"switches-machine\":true}")?;
     server.wait_for_output("server etcd-1: power: netboot and cycle are done")?;
@@ -93,18 +99,22 @@ pub(super) fn checked() -> Result<()> {
         ..good
     }
     .gets("withdraw", 403, "[reinstall-proof]")?;
-    ensure!(would_install(&one)?, "it is not installed");
+    ensure!(would_install(&one)?, "etcd-1 is not installed");
     only_the_image_that_it_asked_for(&ours, &one)?;
     good.gets("withdraw", 200, "")?;
     server.wait_for_output("etcd-1: runs its old system and is no longer installed again")?;
-    ensure!(!would_install(&one)?, "it has withdrawn its request");
+    ensure!(
+        !would_install(&one)?,
+        "etcd-1 is installed after it withdrew its request"
+    );
     good.gets("withdraw", 200, "")?;
     let said = server.output()?;
     ensure!(!said.contains(&own), "the proof is in the log");
     Ok(())
 }
 
-/// A build between the request and the boot replaces the image. The new image may erase the data.
+/// Checks that the server installs only the image that the node requested. A build between the
+/// request and the boot replaces the image, and the new image may erase the data.
 fn only_the_image_that_it_asked_for(ours: &Provisioning, one: &Link) -> Result<()> {
     let asked = repack::read(&ours.out())?;
     let built = ReleaseDocument::new(
@@ -127,7 +137,8 @@ fn only_the_image_that_it_asked_for(ours: &Provisioning, one: &Link) -> Result<(
     Ok(())
 }
 
-/// Requests from another machine, without the proof, for another image, and without a meaning.
+/// Checks that the server refuses a request from another machine, a request without the proof, a
+/// request for another image, and an unknown request.
 fn refused(good: &Request<'_>, other: &Link, others: &str) -> Result<()> {
     for (wrong, id) in [
         (

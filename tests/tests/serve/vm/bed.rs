@@ -96,8 +96,8 @@ impl Bed {
     }
 }
 
-/// Writes the demo's recipe with this many nodes, which make their own keys. The machines take the
-/// tree, the image and the documents from the server.
+/// Writes the demo's recipe with this many nodes, which generate their own keys. The machines fetch
+/// the tree, the image and the documents from the server.
 fn recipe(count: u8, key: &str) -> Result<PathBuf> {
     let demo = programs::demo(
         usize::from(count),

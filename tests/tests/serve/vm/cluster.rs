@@ -11,7 +11,8 @@ use super::node::Node;
 use crate::bed::allow;
 use crate::enrolment::approve_printed;
 
-/// Shows the process of etcd and its start. Both change if etcd or the machine restarts.
+/// Prints the boot id, and the process id and the start time of etcd. This output changes if etcd
+/// or the machine restarts.
 const ETCD_PROCESS: &str = "cat /proc/sys/kernel/random/boot_id; systemctl show etcd -p MainPID -p ExecMainStartTimestampMonotonic";
 const PREFIX: &str = "written/";
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
@@ -19,8 +20,8 @@ const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 /// The ids of members by their names.
 type Ids = BTreeMap<String, String>;
 
-/// Three machines are switched on at the same time. Later, the disk of one member is replaced, and
-/// an operator allows its installation and approves its new key.
+/// Switches on three machines at the same time. Later, replaces the disk of one member, allows its
+/// installation and approves its new key.
 pub(super) fn a_blank_disk_returns_as_a_voter() -> Result<()> {
     let mut bed = Bed::new(3)?;
     for node in &mut bed.nodes {
@@ -52,7 +53,7 @@ pub(super) fn a_blank_disk_returns_as_a_voter() -> Result<()> {
     }
     ensure!(
         before["etcd-3"] != after["etcd-3"],
-        "etcd-3 has a new disk and its old id"
+        "etcd-3 has a new disk, but its old member id"
     );
     let found = etcd_processes(&bed)?;
     ensure!(
@@ -103,7 +104,7 @@ fn voters(client: &Client, members: &[Ipv4Addr]) -> Result<Ids> {
     lists.pop_first().context("there are no members")
 }
 
-/// Returns the boot and the process of etcd on the two members that stay on.
+/// Returns the boot id and the process of etcd on the two members that stay on.
 fn etcd_processes(bed: &Bed) -> Result<Vec<String>> {
     let show = |node: &Node| node.shell(&bed.ours, ETCD_PROCESS);
     bed.nodes[..2].iter().map(show).collect()

@@ -38,7 +38,6 @@ fn time(ours: &Provisioning, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// A file of the overlay.
 struct Entry {
     mode: String,
     text: String,
@@ -77,8 +76,8 @@ fn text<'a>(files: &'a BTreeMap<String, Entry>, path: &str) -> Result<&'a str> {
         .text)
 }
 
-/// Checks that the kernel has each value of the image's sysctl file, unless it does not have the
-/// key.
+/// Checks that each key in the image's sysctl file has its value in the kernel. Ignores a key that
+/// this kernel does not have.
 fn sysctls(ours: &Provisioning, node: &Node, files: &BTreeMap<String, Entry>) -> Result<()> {
     let said = node.shell(ours, "sysctl -a 2>/dev/null")?;
     let found: BTreeMap<&str, Vec<&str>> = said
@@ -106,7 +105,7 @@ fn sysctls(ours: &Provisioning, node: &Node, files: &BTreeMap<String, Entry>) ->
     Ok(())
 }
 
-/// Checks that each file system has the options of fstab.
+/// Checks that each file system is mounted with the options in fstab.
 fn mounts(ours: &Provisioning, node: &Node, files: &BTreeMap<String, Entry>) -> Result<()> {
     let said = node.shell(ours, "cat /proc/mounts")?;
     let mut checked = 0;
@@ -151,11 +150,11 @@ fn modes(ours: &Provisioning, node: &Node, files: &BTreeMap<String, Entry>) -> R
     Ok(())
 }
 
-/// Checks which ports another host reaches: from the cluster's network those of ssh, clients and
-/// peers, and from elsewhere none.
+/// Checks which ports another host can reach: from the cluster's network, the ports for SSH,
+/// clients and peers; from elsewhere, no port.
 fn firewall(ours: &Provisioning, node: &Node) -> Result<()> {
     ours.network.add_address(&format!("{STRANGER}/32"))?;
-    // A service on a port that the firewall does not open.
+    // Start a service on a port that the firewall does not open.
     node.shell(
         ours,
         "/usr/sbin/sshd -p 2022 && ss -Hltn 'sport = :2022' | grep -q 2022",

@@ -1,5 +1,5 @@
 //! Tests complete installations in virtual machines with empty disks. The machines boot from the
-//! network card, and take everything from the server.
+//! network card, and fetch everything from the server.
 
 mod bed;
 mod cluster;
@@ -65,7 +65,7 @@ fn one() -> Result<()> {
     facts::check(&bed.ours, &bed.nodes[0])
 }
 
-/// The power fails while the installer unpacks the packages.
+/// Cuts the power while the installer unpacks the packages.
 fn power_cut() -> Result<()> {
     let mut bed = Bed::new(1)?;
     bed.nodes[0].power_on(&bed.ours)?;
@@ -74,7 +74,7 @@ fn power_cut() -> Result<()> {
     let said = bed.server.output()?;
     ensure!(
         !said.contains("etcd-1: reports installed"),
-        "the installation is too fast to interrupt it:\n{said}"
+        "the installation ended before the test could interrupt it:\n{said}"
     );
     bed.nodes[0].cut_power();
     bed.nodes[0].power_on(&bed.ours)?;

@@ -50,7 +50,7 @@ impl Node {
         }
     }
 
-    /// Replaces the disk of the machine, which is off, with an empty one.
+    /// Replaces the disk of the machine with an empty disk. The machine must be off.
     pub(super) fn blank_disk(&self) -> Result<()> {
         ensure!(self.running.is_none(), "{} is on", self.name);
         self.machine.blank()
@@ -70,7 +70,7 @@ impl Node {
         format!("--- {}\n{}\n", self.name, tail(&self.console(), 40))
     }
 
-    /// Runs a script with a login shell as root on the node, by ssh from the provisioning server.
+    /// Runs a script in root's login shell on the node, over SSH from the provisioning server.
     pub(super) fn shell(&self, ours: &Provisioning, script: &str) -> Result<String> {
         let mut ssh = ours.network.world().command("ssh");
         ssh.arg("-i").arg(&self.key);

@@ -126,7 +126,6 @@ fn keys(contents: &mut Contents) {
     }
 }
 
-/// Returns the complete contents.
 pub(crate) fn base() -> Contents {
     let mut contents = Contents::default();
     keys(&mut contents);
