@@ -223,7 +223,7 @@ fn check_mount_point(target: TextSpan<'_>, kind: &str, out: &mut Vec<Finding>) {
     if target.text.len() > 1 && target.text.ends_with('/') {
         out.push(
             Finding::warning("fstab/mount-point", target, "the mount point ends with a /")
-                .effect("programs that compare mount points as text do not find this one")
+                .effect("programs that compare mount points as text do not find this mount point")
                 .fix("remove it"),
         );
     }

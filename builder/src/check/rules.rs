@@ -7,8 +7,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RuleKind {
-    /// The program that reads the file refuses the text, ignores it, or reads it differently than
-    /// it appears. For a recipe, that program is the builder.
+    /// The program that reads the file refuses the text, ignores the text, or gives the text
+    /// another meaning than it appears to have. For a recipe, that program is the builder.
     Parser,
     /// The program accepts the text, but on CentOS 7.9 the text does not have its stated effect: a
     /// command, unit or file is missing, a later setting replaces this one, or the kernel or
@@ -51,7 +51,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "chrony/dead" "A directive that chrony 3.4 accepts and ignores"
     Parser "chrony/directive" "A directive that chrony 3.4 does not support"
     Effect "chrony/host" "A time source that is not a host"
-    Parser "chrony/include" "An included file that chronyd may not find"
+    Parser "chrony/include" "An included file that chronyd might not find"
     Advice "chrony/no-source" "A chrony.conf without a time source"
     Parser "chrony/option" "An option that chrony 3.4 does not support or cannot parse"
     Effect "chrony/refclock" "A reference clock that chronyd accepts but cannot start"
@@ -137,7 +137,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Advice "sysctl/dirty" "Dirty ratios that contradict each other"
     Advice "sysctl/etcd-ports" "A local port range that includes etcd ports"
     Parser "sysctl/glob" "A pattern in a key, which systemd 219 does not support"
-    Effect "sysctl/module" "A key that exists only while a module is loaded"
+    Effect "sysctl/module" "A key that exists only while a kernel module is loaded"
     Parser "sysctl/no-assignment" "A line that is not a setting"
     Advice "sysctl/not-rising" "Numbers that are not in ascending order"
     Effect "sysctl/overridden" "A setting that a later file sets again"
@@ -159,7 +159,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "unit/comment-in-continuation" "A comment that becomes part of the value"
     Parser "unit/comment-swallows" "A comment that swallows the next line"
     Parser "unit/compiled-out" "A directive that the systemd of CentOS 7.9 is built without"
-    Parser "unit/continuation" "A continued line that systemd 219 does not continue or that it drops"
+    Parser "unit/continuation" "A continuation that systemd 219 ignores, or a continued line that it drops"
     Effect "unit/enables-nothing" "An [Install] section that enables nothing, or a timer that starts nothing"
     Parser "unit/environment" "A word of Environment= that is not an assignment"
     Parser "unit/exec-path" "A command that is not an absolute path"

@@ -182,7 +182,8 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
                     *index,
                     Finding::warning("sysctl/tuned", setting.place, message)
                         .effect(
-                            "tuned writes its own value; the value from sysctl.d returns only with reapply_sysctl = 1, the default",
+                            "tuned writes its own value, and applies the value from sysctl.d again \
+                             only if reapply_sysctl = 1, which is the default",
                         )
                         .fix("leave tuned out, or set the key in your own tuned profile"),
                 ));

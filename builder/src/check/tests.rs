@@ -76,7 +76,7 @@ fn every_faulty_input_has_the_expected_findings() {
         let expected = path.with_extension("expected");
         assert!(
             !said.is_empty(),
-            "{}: nothing was found wrong",
+            "{}: the checker reported nothing",
             path.display()
         );
         if std::env::var_os("UPDATE_CORPUS").is_some() {

@@ -36,8 +36,8 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Splits a line into its fields. Returns `None` if there are fewer than two. A field that
-    /// consists of a - counts as missing.
+    /// Splits a line into its fields. Returns `None` if there are fewer than two fields. A field
+    /// that consists of a - counts as missing.
     fn of(text: TextSpan<'a>) -> Option<Self> {
         let words: Vec<TextSpan<'a>> = bare(text).collect();
         let field = |index: usize| words.get(index).copied().filter(|field| field.text != "-");

@@ -1,6 +1,6 @@
-//! Reports the faults that pykickstart's RHEL7 handler refuses according to the table: unknown
-//! commands, missing options, too few or too many words, and options and commands that exclude each
-//! other (rhel7-branch, handlers/rhel7.py, commands/, base.py).
+//! Reports the faults for which pykickstart's RHEL7 handler refuses a line, according to the table:
+//! unknown commands, missing options, too few or too many words, and options and commands that
+//! exclude each other (rhel7-branch, handlers/rhel7.py, commands/, base.py).
 
 use recipes::diagnostic::nearest;
 

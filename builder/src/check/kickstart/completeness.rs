@@ -123,8 +123,8 @@ fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         }
         let group = match line.command.name {
             "logvol" => line.value("--vgname"),
-            // The volume group of the snapshot's origin (SnapshotData.setup). The origin of a
-            // snapshot before the installation already exists on the disks.
+            // Check the volume group of the snapshot's origin (SnapshotData.setup). If the snapshot
+            // is taken before the installation, the origin already exists on the disks.
             "snapshot" if storage::is_post_install(line) => line
                 .words
                 .first()

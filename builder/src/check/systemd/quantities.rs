@@ -121,8 +121,8 @@ fn one_limit(text: &str, kind: Limit) -> Option<u64> {
     }
 }
 
-/// Returns whether a value of `CPUQuota=` is valid: nothing, or a number above 0 and a %, with any
-/// text between them (`sscanf` with %lf).
+/// Returns whether a value of `CPUQuota=` is valid. The value may be empty. Otherwise, it must
+/// begin with a number above 0 and end with a %, with any text between them (`sscanf` with %lf).
 pub(in crate::check) fn is_quota(text: &str) -> bool {
     text.is_empty()
         || (text.ends_with('%')
@@ -192,7 +192,7 @@ fn percent(text: &str) -> Option<u32> {
 }
 
 /// Returns whether a value of `TasksMax=` is valid: a number above 0, a percentage of the system's
-/// limit, or nothing.
+/// limit, `infinity`, or an empty string.
 pub(in crate::check) fn is_tasks_max(text: &str) -> bool {
     let number = percent(text)
         .map(u64::from)
