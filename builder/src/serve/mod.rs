@@ -6,9 +6,9 @@
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
 //! to the module that answers it: `node_document` answers with a document, `install` with a script
 //! for a boot loader, and `files` with a public file. `reinstallation` lets a node ask to be
-//! installed again. `client_link` queries the kernel about how a machine is connected, and
-//! `identify` determines which node the machine is. `power` switches machines on and off. `record`
-//! stores the state that outlives the server, and `board` shows the state.
+//! installed again. `client_link` asks the kernel how a machine is connected, and `identify`
+//! determines which node the machine is. `power` switches machines on and off. `record` stores the
+//! state that outlives the server, and `board` shows the state.
 
 mod board;
 mod body;
@@ -74,14 +74,14 @@ pub(crate) struct Options {
     /// which the cluster's first build creates]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// How many minutes after the first download a node may fetch its document again
+    /// For how many minutes after the first download a node may fetch its document again
     #[arg(long, default_value_t = 15, value_name = "MINUTES")]
     open: u64,
     /// How many times to repeat an unfinished installation before the machine is held
     #[arg(long, default_value_t = 3, value_name = "TIMES")]
     retries: u32,
     /// Let a node ask to be installed again, which erases its disk except the volume of etcd.
-    /// `firstboot update --reinstall` asks
+    /// `firstboot update --reinstall` sends this request
     #[arg(long)]
     reinstall: bool,
     /// The tree of CentOS 7.9 from which machines are installed: a folder, which the server then

@@ -108,7 +108,7 @@ fn loader_page(state: &ServerState, request: &ClientRequest, parts: &[&str]) -> 
     }
 }
 
-/// Answers with a page that depends on the machine.
+/// Answers a GET request with a reply that depends on the machine.
 fn identity(
     state: &ServerState,
     request: &ClientRequest,

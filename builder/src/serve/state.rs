@@ -205,7 +205,7 @@ pub(super) fn startup_notes(
         .collect();
     if installs && !new.is_empty() {
         lines.push(format!(
-            "not installed until `builder allow --all --install`, which erases their disks: {}",
+            "not installed until you run `builder allow --all --install`, which erases their disks: {}",
             new.join(", ")
         ));
     }

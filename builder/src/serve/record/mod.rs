@@ -220,8 +220,8 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Creates a folder that only its owner can access, because it contains the tokens of running
-/// installations.
+/// Creates a folder that only its owner can access, because the folder contains the tokens of
+/// running installations.
 fn make(folder: &Path) -> Result<()> {
     let made = fs::DirBuilder::new()
         .recursive(true)
