@@ -66,9 +66,9 @@ pub(crate) struct OverlayEntry {
     pub kind: Kind,
     /// The entry's permissions.
     pub mode: Mode,
-    /// The numeric id of its owner.
+    /// The numeric id of the entry's owner.
     pub uid: u64,
-    /// The numeric id of its group.
+    /// The numeric id of the entry's group.
     pub gid: u64,
     /// The size in bytes, only for a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]

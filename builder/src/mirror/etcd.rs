@@ -1,4 +1,4 @@
-//! Downloads the etcd release of a mirror, and verifies the release like `builder build`.
+//! Downloads the etcd release of a mirror, and verifies the release as `builder build` does.
 
 use std::fs;
 use std::path::Path;

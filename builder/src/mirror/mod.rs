@@ -107,7 +107,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .map(|(repository, repo)| entry(repository, repo.map(|repo| repo.name.to_string())));
     let record = Record {
         etcd,
-        tree: recorded.next().context("a bug: a mirror without a tree")?,
+        tree: recorded
+            .next()
+            .context("the mirror has no tree; this is a bug")?,
         repos: recorded.collect(),
     };
     record.write(folder.root())?;

@@ -27,7 +27,7 @@ pub(super) struct Record {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct RecordedRepository {
-    /// The repository's name in the recipe. Absent for the tree.
+    /// The repository's name in the recipe. The tree has no name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
     /// The repository's folder, relative to the mirror's folder.

@@ -1,5 +1,5 @@
-//! The PKI folder on disk. Files are written durably, with the most restrictive mode that works,
-//! and are never overwritten.
+//! The PKI folder on disk. Files are written durably, with the most restrictive mode that works.
+//! [`put`] refuses to overwrite a file, and [`replace`] keeps the old file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};

@@ -86,8 +86,8 @@ fn obtain_within(
     patience: &RetryPolicy,
     progress: &dyn Progress,
 ) -> Result<Release, ReleaseError> {
-    // Make the checks that need no network first, so that the builder refuses a recipe with a wrong
-    // digest before any download.
+    // Start with the checks that do not need the network, so that the builder refuses a recipe with
+    // a wrong digest before any download.
     compare(wanted.version, wanted.sha256, known(wanted.version), None)?;
     if let Some(file) = wanted.file {
         return from_file(wanted, file, patience);
