@@ -45,8 +45,8 @@ pub(crate) struct Options {
 #[serde(rename_all = "kebab-case")]
 struct Permission {
     node: Label,
-    /// Whether the machine may be installed. Absent without `--install`; false if `--all` skips the
-    /// node because it has a record.
+    /// Whether the machine may be installed. The value is `None` without `--install`, and false if
+    /// `--all` skips the node because the node has a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     install: Option<bool>,
     /// Whether the node may fetch its document again.

@@ -16,7 +16,8 @@ use crate::{console, manifest, pki, text_file};
 pub(crate) struct VerifyOptions {
     /// The output of `builder build`, or its image/ folder
     folder: PathBuf,
-    /// The signing.pub of the key that must have signed the manifest [default: the image's own]
+    /// The signing.pub of the key that must have signed the manifest [default: the key in the
+    /// image]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Print JSON

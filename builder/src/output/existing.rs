@@ -112,10 +112,9 @@ pub(super) fn check_replaceable(
                 None => replaceable.check_manifest(manifest),
                 Some(strange) => Err((
                     format!(
-                        "it contains `{strange}`, which is not the builder's, and a build replaces \
-                         the whole folder"
+                        "it contains `{strange}`, which the builder did not create, and a build replaces the whole folder"
                     ),
-                    "move it to another place, or name another folder",
+                    "move it to another location, or name another folder",
                 )),
             }
         }

@@ -86,7 +86,7 @@ fn a_folder_that_is_not_an_output_is_never_replaced() {
     let out = dir.path().join("out");
     build(&out, "one").unwrap();
     fs::create_dir(out.join("pki")).unwrap();
-    refused(&out, "it contains `pki`, which is not the builder's");
+    refused(&out, "it contains `pki`, which the builder did not create");
     refused(&dir.path().join("no/out"), "does not exist");
     let link = dir.path().join("link");
     std::os::unix::fs::symlink("nowhere", &link).unwrap();

@@ -16,8 +16,8 @@ const MAX_AGE_SECONDS: u64 = 3 * 3600;
 /// member's errors. Reads the checks through a voter that answers through raft. Adds nothing if
 /// there is no such voter.
 ///
-/// The survey itself does not add the checks, because altered files are no reason to delay an
-/// update of another member.
+/// The survey itself does not add the checks, because altered files must not delay the update of
+/// another member.
 pub async fn add_image_checks(rows: &mut [Row], credentials: &Credentials) {
     let Some(voter) = rows.iter().find(|row| row.votes) else {
         return;
