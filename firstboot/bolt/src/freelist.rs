@@ -62,7 +62,7 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
                 faults.add(
                     Some(id),
                     at,
-                    format!("a free page above {before}, the previous one"),
+                    format!("a free page above {before}, the previous free page"),
                     page.to_string(),
                 );
             }
