@@ -77,7 +77,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !cluster.record.is_complete() {
         let folder = cluster.record.folder().display();
         let wrong = format!("{folder} is not the record that the cluster's first build created");
-        // Without that record, every node looks like a new node.
+        // Without the record of the first build, every node looks like a new node.
         ensure!(
             !(options.all && options.install),
             "{wrong}, so it does not show which machines are members of a running cluster. Name \

@@ -27,7 +27,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// The name of the difference between two versions of etcd.
+/// The name that the report gives to a change of etcd's version.
 const ETCD: &str = "etcd";
 
 /// A difference.

@@ -128,7 +128,8 @@ fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
 fn keys_in(file: &Path) -> Result<Vec<SshKey>> {
     let text = text_file::read(file, "a public SSH key such as ~/.ssh/id_ed25519.pub")?;
     let shown = file.display();
-    // Only the first of a private key's many lines shows that the file contains a private key.
+    // Check the whole file first, because only the first line of a private key shows that it is a
+    // private key.
     if text.contains("PRIVATE KEY-----") || text.starts_with("PuTTY-User-Key-File-") {
         bail!(
             "{shown} is a private key, which must stay secret: name the file of the public key, \

@@ -111,8 +111,8 @@ pub(super) fn is_sysctl_file(path: &str) -> bool {
                 .is_some_and(|(_, kind)| kind == "conf"))
 }
 
-/// Returns advice on how to make systemd read the file `own` after the file `other`. No file name
-/// sorts after /etc/sysctl.conf, because systemd reads that file last.
+/// Returns advice on how to make systemd read the file `own` after the file `other`. If `other` is
+/// /etc/sysctl.conf, no file name helps, because systemd reads that file last.
 fn later_name(own: &str, other: &str) -> String {
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     if other == "/etc/sysctl.conf" {

@@ -229,7 +229,7 @@ fn age(age: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// Finds two different lines for one path, of which systemd-tmpfiles keeps the first
+/// Finds two different lines for the same path. systemd-tmpfiles keeps the first line
 /// (`item_compatible`).
 fn duplicate(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
     let settings = |line: &Line<'_>| {

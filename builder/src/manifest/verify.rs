@@ -273,7 +273,7 @@ fn signature(
 }
 
 /// Checks that each node's document is signed by the key that the image trusts. A node would refuse
-/// any other document.
+/// a document that another key signed.
 fn documents(
     folder: &Path,
     key: Option<&PublicKey>,

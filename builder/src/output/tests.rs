@@ -24,7 +24,7 @@ fn content(target: &Path) -> String {
     fs::read_to_string(target.join("image/manifest.json")).unwrap()
 }
 
-/// Returns the names next to the target, and the target's own name.
+/// Returns the names of the files and folders in a folder.
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = folder
         .read_dir()

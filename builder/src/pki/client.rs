@@ -48,8 +48,8 @@ impl ClientFiles {
     /// Reads the three files, in the order of the fields.
     ///
     /// # Errors
-    /// If a file is missing, if users other than its owner can read the key, or if the certificate
-    /// is not valid now.
+    /// Fails if a file is missing, if users other than its owner can read the key, or if the
+    /// certificate is not valid now.
     pub(crate) fn read(&self, now: OffsetDateTime) -> Result<[String; 3], PkiError> {
         let missing = |path: &Path| PkiError::wrong(path, "it is missing", REMEDY);
         let text = |path: &Path| store::read(path)?.ok_or_else(|| missing(path));

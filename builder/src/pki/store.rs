@@ -275,7 +275,7 @@ pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
     Ok(lock)
 }
 
-/// Keeps other builds out of the folder until this value is dropped or its process ends.
+/// A lock that keeps other builds out of the folder until the value is dropped or the process ends.
 #[derive(Debug)]
 pub(super) struct Lock(#[allow(dead_code)] File);
 

@@ -133,7 +133,7 @@ impl ClientRequest {
     /// Returns the origin of the request. The kernel is queried only once.
     ///
     /// # Errors
-    /// If the origin does not identify the machine that sent the request.
+    /// Fails if the origin does not identify the machine that sent the request.
     pub(super) fn origin(&self, log: &Log) -> Result<RequestOrigin, Refusal> {
         self.origin
             .get_or_init(|| RequestOrigin::find(self.from, self.local, self.proxy.as_ref(), log))

@@ -37,7 +37,7 @@ impl RequestOrigin {
     /// `proxy` is the header that shows that a proxy forwarded the request.
     ///
     /// # Errors
-    /// If the origin does not identify the machine that sent the request.
+    /// Fails if the origin does not identify the machine that sent the request.
     pub(super) fn find(
         remote: IpAddr,
         local: SocketAddr,

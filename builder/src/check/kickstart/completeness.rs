@@ -90,8 +90,9 @@ fn mounts_root(line: &Line<'_>) -> bool {
         && line.words.get(place).is_some_and(|word| word.value == "/")
 }
 
-/// Finds members and volume groups that no command creates. The order of the commands does not
-/// matter, because anaconda always creates partitions, arrays, groups and volumes in this order.
+/// Finds storage members and volume groups that no command creates. The order of the commands does
+/// not matter, because anaconda always creates partitions, arrays, groups and volumes in this
+/// order.
 fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let made: BTreeSet<&str> = kickstart
         .commands

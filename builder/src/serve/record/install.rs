@@ -152,7 +152,7 @@ impl Installation {
     /// Accepts the report of a stage.
     ///
     /// # Errors
-    /// If the token does not belong to the newest attempt.
+    /// Fails if the token does not belong to the newest attempt.
     pub(crate) fn report(
         &mut self,
         token: &str,
