@@ -30,7 +30,6 @@ pub(crate) struct Options {
 /// The name that the report gives to a change of etcd's version.
 const ETCD: &str = "etcd";
 
-/// A difference.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Difference {
     /// The path on the node, or the name of the difference.

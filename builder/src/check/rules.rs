@@ -18,7 +18,6 @@ pub(super) enum RuleKind {
     Advice,
 }
 
-/// A rule.
 #[derive(Debug)]
 pub(super) struct Rule {
     /// The rule's name, as findings show it.

@@ -54,7 +54,6 @@ pub(crate) enum NotForCentos7 {
          x86_64-unknown-linux-musl"
     )]
     Architecture {
-        /// The machine for which the program is built.
         found: String,
     },
     /// The program is built for a different system.
@@ -68,7 +67,6 @@ pub(crate) enum NotForCentos7 {
     /// The program needs a dynamic linker that CentOS 7 does not have.
     #[error("it requires the dynamic linker {found}, but CentOS 7 has {INTERPRETER}; {STATIC}")]
     Interpreter {
-        /// The dynamic linker that the program needs.
         found: String,
     },
     /// The program needs symbols from a newer version of a library.

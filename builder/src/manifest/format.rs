@@ -56,7 +56,6 @@ pub(crate) struct FileDigest {
     pub sha256: Sha256,
 }
 
-/// An entry of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct OverlayEntry {
@@ -82,9 +81,7 @@ pub(crate) struct OverlayEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
-    /// A file.
     File,
-    /// A folder.
     Folder,
 }
 

@@ -12,7 +12,6 @@ use super::metadata::ListedFile;
 use super::path::RelativePath;
 use crate::release::{self, Fetch, ReleaseRequest, SUMS_FILE};
 
-/// The etcd release in a mirror.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct MirroredRelease {

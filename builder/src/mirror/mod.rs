@@ -309,7 +309,6 @@ fn download(
     Ok(())
 }
 
-/// Returns the record of a repository.
 fn entry(repository: &Repository<'_>, name: Option<String>) -> RecordedRepository {
     let (packages, bytes) = repository.packages;
     RecordedRepository {

@@ -23,7 +23,6 @@ pub(super) struct Record {
     pub(super) repos: Vec<RecordedRepository>,
 }
 
-/// A repository in the mirror.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct RecordedRepository {

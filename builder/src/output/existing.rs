@@ -17,7 +17,6 @@ const OURS: [&str; 4] = ["image", "nodes", "pxe", RELEASE_FILE];
 /// The earlier outputs that may be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Replaceable {
-    /// Any output.
     Any,
     /// An output whose nodes trust the key with this id. An output that trusts the same key was
     /// built with the same PKI folder, so it belongs to the same cluster. If the id is `None`, no
@@ -76,7 +75,6 @@ pub(super) enum ExistingOutput {
 }
 
 impl ExistingOutput {
-    /// Returns the version of etcd in the output.
     pub(super) fn etcd(&self) -> Option<EtcdVersion> {
         match self {
             Self::Folder(_, Some(manifest)) => manifest.etcd,
@@ -121,7 +119,6 @@ pub(super) fn check_replaceable(
     }
 }
 
-/// Inspects the path of an output.
 pub(super) fn inspect(target: &Path) -> Result<ExistingOutput, OutputError> {
     match fs::symlink_metadata(target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ExistingOutput::Nothing),

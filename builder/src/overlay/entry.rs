@@ -9,7 +9,6 @@ use super::path::NodePath;
 /// One file or folder of the node.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// The path on the node.
     pub(crate) path: NodePath,
     /// The permission bits, at most 07777. The permission bits do not depend on the modes of the
     /// builder's files or on the builder's umask.
@@ -23,10 +22,8 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
 }
 
-/// The kind of an entry.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
-    /// A file with this content.
     File(Content),
     /// A folder.
     Dir,

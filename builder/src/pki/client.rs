@@ -80,13 +80,9 @@ pub(crate) struct ClientInfo {
     pub(crate) name: Label,
     /// The file with the authorities that the members trust.
     pub(crate) ca: PathBuf,
-    /// The file with the certificate.
     pub(crate) certificate: PathBuf,
-    /// The file with the private key.
     pub(crate) key: PathBuf,
-    /// The certificate's subject.
     pub(crate) subject: String,
-    /// The certificate's issuer.
     pub(crate) issuer: String,
     /// The start of the validity, as in RFC 3339.
     pub(crate) not_before: String,

@@ -3,7 +3,6 @@
 use recipes::recipe::Tls;
 use time::Duration;
 
-/// The lifetimes of certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetimes {
     /// The lifetime of the builder's own CA, in days.

@@ -15,11 +15,8 @@ use super::{PkiError, public_keys, store};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct CertInfo {
-    /// The path of the certificate.
     pub path: PathBuf,
-    /// The certificate's subject.
     pub subject: String,
-    /// The certificate's issuer.
     pub issuer: String,
     /// The names and addresses that the certificate covers.
     pub sans: Vec<String>,

@@ -19,9 +19,7 @@ pub(crate) enum MirrorError {
     /// The mirror requests a longer pause than the builder allows.
     #[error("HTTP status {status}, with a requested wait of {} s", .wait.as_secs())]
     Wait {
-        /// The status of the answer.
         status: u16,
-        /// The requested pause.
         wait: Duration,
     },
     /// No data arrived within the time limit.

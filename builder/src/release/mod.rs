@@ -58,7 +58,6 @@ pub(crate) const SUMS_FILE: &str = "SHA256SUMS";
 /// The requested release, and the sources from which the builder may obtain it.
 #[derive(Debug)]
 pub(crate) struct ReleaseRequest<'a> {
-    /// The requested version of etcd.
     pub(crate) version: EtcdVersion,
     /// The digest of the release's linux-amd64 tarball, from the recipe.
     pub(crate) sha256: Sha256,

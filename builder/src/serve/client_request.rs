@@ -33,7 +33,6 @@ pub(super) enum Verb {
     Post,
 }
 
-/// A request.
 #[derive(Debug, Clone)]
 pub(super) struct ClientRequest {
     pub(super) verb: Verb,
@@ -68,7 +67,6 @@ pub(super) struct ClientRequest {
 }
 
 impl ClientRequest {
-    /// Reads the head of a request.
     pub(super) fn read(
         head: &Parts,
         remote: SocketAddr,

@@ -110,7 +110,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Returns the node with that name.
     pub(crate) fn node(&self, name: &str) -> Option<&NodeIdentity> {
         self.nodes.iter().find(|node| node.name.as_str() == name)
     }

@@ -170,7 +170,6 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
     }
 }
 
-/// Describes a machine.
 pub(super) fn describe(machine: &Machine) -> String {
     let macs = machine.macs.iter().map(|mac| format!("mac {mac}"));
     let serial = machine

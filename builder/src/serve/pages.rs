@@ -23,7 +23,6 @@ use super::reply::{Content, Reply, refused};
 use super::state::ServerState;
 use super::tree::InstallTree;
 
-/// Answers a request.
 pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
     let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match parts.as_slice() {

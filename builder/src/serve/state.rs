@@ -129,7 +129,6 @@ impl ServerState {
         self.log_line(request, node, None, what.into());
     }
 
-    /// Logs a refusal.
     pub(super) fn log_refusal(&self, request: &ClientRequest, refusal: &Refusal) {
         self.log_line(
             request,

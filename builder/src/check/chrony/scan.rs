@@ -14,7 +14,6 @@ pub(super) enum Scan {
     Float,
     /// `%4s`, at most four characters.
     Four,
-    /// A word.
     Word,
     /// Exactly this word, ignoring case.
     Literal(&'static str),

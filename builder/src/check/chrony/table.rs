@@ -90,7 +90,6 @@ pub(super) fn directives() -> &'static BTreeMap<&'static str, DirectiveSyntax> {
     &TABLE.directives
 }
 
-/// Returns the options of a group.
 pub(super) fn options(group: &str) -> Option<&'static Options> {
     TABLE.groups.get(group)
 }

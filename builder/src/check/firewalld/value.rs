@@ -91,7 +91,6 @@ fn bits(mask: &str, most: i64) -> bool {
     decimal(mask).is_some_and(|bits| (0..=most).contains(&bits))
 }
 
-/// Returns whether a string is a network of this family.
 pub(super) fn is_network(family: &str, text: &str) -> bool {
     match family {
         "ipv4" => is_network4(text),

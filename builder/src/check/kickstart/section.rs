@@ -35,7 +35,6 @@ impl Section<'_> {
         &self.header.name.value
     }
 
-    /// Returns whether the section is a script.
     pub(super) fn is_script(&self) -> bool {
         is_script(self.name())
     }

@@ -30,7 +30,6 @@ pub(super) enum Words {
     Between(usize, usize),
 }
 
-/// An option.
 #[derive(Debug)]
 pub(super) struct KsOption {
     /// The names of the option, each with its dashes.

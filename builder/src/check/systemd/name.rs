@@ -30,7 +30,6 @@ const WITHOUT_INSTANCES: [&str; 7] = [
     "swap",
 ];
 
-/// The kind of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum NameKind {
     /// A name without an @.

@@ -54,13 +54,9 @@ pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
 /// The kind of a limit. Each kind has its own parser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum Limit {
-    /// A count.
     Count,
-    /// Bytes.
     Bytes,
-    /// Seconds.
     Seconds,
-    /// Microseconds.
     Microseconds,
     /// A nice level, with its sign, or the raw limit.
     Nice,

@@ -68,7 +68,6 @@ impl Access {
         }
     }
 
-    /// Checks a request.
     pub(super) fn check(&self, request: &ClientRequest) -> Result<(), Denied> {
         if is_local(request) || self.has_token(request) {
             return Ok(());

@@ -149,7 +149,6 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A CA for tests.
     pub(in crate::serve::board) struct TestCa {
         pem: String,
         issuer: Issuer<'static, KeyPair>,

@@ -18,7 +18,6 @@ pub(crate) struct Installation {
     /// The token that proves that a report comes from the newest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
-    /// The last event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<Event>,
     /// The time at which the newest attempt began.

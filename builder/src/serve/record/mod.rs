@@ -92,7 +92,6 @@ impl Record {
         )
     }
 
-    /// Returns the path of the record.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -132,12 +131,10 @@ impl Record {
         self.read(node, DOCUMENT, "--document")
     }
 
-    /// Records an installation.
     pub(crate) fn put_installation(&self, node: &Label, installation: &Installation) -> Result<()> {
         self.write(node, INSTALL, installation)
     }
 
-    /// Records the delivery of a document.
     pub(crate) fn put_delivery(&self, node: &Label, delivery: &DocumentDelivery) -> Result<()> {
         self.write(node, DOCUMENT, delivery)
     }
