@@ -29,10 +29,7 @@ pub(crate) enum NodesError {
     },
     /// The seed image could not be created.
     #[error("cannot create the seed image of `{node}`: {source}")]
-    Seed {
-        node: String,
-        source: io::Error,
-    },
+    Seed { node: String, source: io::Error },
     /// A document could not be written as JSON.
     #[error("cannot write the document of `{node}` as JSON: {source}")]
     Json {

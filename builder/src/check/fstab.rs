@@ -273,7 +273,7 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
             )
             .effect("systemd ignores the option")
             .fix(
-                "a later release added this; write a .mount unit, or x-systemd.requires= if \
+                "a later release added this option; write a .mount unit, or x-systemd.requires= if \
                      that is enough",
             ),
         );

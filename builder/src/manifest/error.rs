@@ -23,9 +23,7 @@ pub(crate) enum ManifestError {
     /// The folder contains nothing to verify.
     #[error("{path}: it contains neither image/manifest.json nor manifest.json; name the folder \
         that `builder build --out` has written", path = path.display())]
-    NoImage {
-        path: PathBuf,
-    },
+    NoImage { path: PathBuf },
 }
 
 impl ManifestError {

@@ -10,14 +10,10 @@ use serde::Serialize;
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
     /// A file was created.
-    Made {
-        path: PathBuf,
-    },
+    Made { path: PathBuf },
     /// A certificate was replaced by a newer certificate for the same key. The old certificate is
     /// not kept.
-    Renewed {
-        path: PathBuf,
-    },
+    Renewed { path: PathBuf },
     /// A file was replaced.
     Replaced {
         path: PathBuf,
@@ -25,10 +21,7 @@ pub(crate) enum Event {
         kept: PathBuf,
     },
     /// A problem that does not prevent use.
-    Warning {
-        path: PathBuf,
-        text: String,
-    },
+    Warning { path: PathBuf, text: String },
 }
 
 impl fmt::Display for Event {

@@ -67,10 +67,7 @@ pub(crate) enum ReleaseError {
     /// The tarball cannot be read to its end.
     #[error("{} cannot be read to its end, so it is damaged or truncated: {source}; download it \
         again", .tarball.display())]
-    Archive {
-        tarball: PathBuf,
-        source: io::Error,
-    },
+    Archive { tarball: PathBuf, source: io::Error },
     /// The tarball changed after it was verified.
     #[error("{} changed while it was read\n  {expected}  verified\n  {found}  read; build again", .tarball.display())]
     Changed {

@@ -18,10 +18,7 @@ pub(crate) enum MirrorError {
     Status(u16),
     /// The mirror requests a longer pause than the builder allows.
     #[error("HTTP status {status}, with a requested wait of {} s", .wait.as_secs())]
-    Wait {
-        status: u16,
-        wait: Duration,
-    },
+    Wait { status: u16, wait: Duration },
     /// No data arrived within the time limit.
     #[error("no data arrived for {:.1} s", .0.as_secs_f64())]
     Stalled(Duration),

@@ -211,7 +211,9 @@ fn unknown(command: &Token) -> Finding {
         }
         "module" => "RHEL 8 added modules; list the packages instead",
         "syspurpose" | "rhsm" => "remove it",
-        "ostreecontainer" | "bootc" => "a later release added this; CentOS 7 has ostreesetup",
+        "ostreecontainer" | "bootc" => {
+            "a later release added this command; CentOS 7 has ostreesetup"
+        }
         "interactive" | "langsupport" | "mouse" | "monitor" | "lilo" | "lilocheck" => {
             "remove the command; RHEL 6 or an earlier release dropped it"
         }

@@ -17,7 +17,7 @@ pub(super) fn word(key: &str, text: &str) -> Option<&'static str> {
         ("ProtectHome", "tmpfs") => "a later release added tmpfs; write ProtectHome=yes",
         ("Type", "exec") => "systemd 240 added Type=exec; write Type=simple",
         ("Type", "notify-reload") => {
-            "a later release added this; write Type=notify and ExecReload="
+            "a later release added this type; write Type=notify and ExecReload="
         }
         ("StandardOutput" | "StandardError", _) if to_file() => {
             "systemd 236 and 240 added output to files; write journal, or let a shell redirect the \
