@@ -45,8 +45,8 @@ pub(crate) struct Options {
 #[serde(rename_all = "kebab-case")]
 struct Permission {
     node: Label,
-    /// Whether the machine may be installed. Absent without `--install`; false if `--all` skips the
-    /// node because it has a record.
+    /// Whether the machine may be installed. The value is `None` without `--install`, and false if
+    /// `--all` skips the node because the node has a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     install: Option<bool>,
     /// Whether the node may fetch its document again.
@@ -77,7 +77,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !cluster.record.is_complete() {
         let folder = cluster.record.folder().display();
         let wrong = format!("{folder} is not the record that the cluster's first build created");
-        // Without that record, every node looks like a new node.
+        // Without the record of the first build, every node looks like a new node.
         ensure!(
             !(options.all && options.install),
             "{wrong}, so it does not show which machines are members of a running cluster. Name \

@@ -41,7 +41,8 @@ pub(crate) struct Options {
     /// The folder to write. An earlier output is replaced completely
     #[arg(long, default_value = "out")]
     out: PathBuf,
-    /// Replace an output that was built with another PKI folder, such as another cluster's
+    /// Replace an output that was built with another PKI folder, such as the output of another
+    /// cluster
     #[arg(long)]
     replace: bool,
     /// The folder of the cluster's certificates and keys. Missing files are created [default:
@@ -72,7 +73,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Returns the earlier outputs that a build that signs with this key may replace.
+    /// Returns the earlier outputs that may be replaced by a build that signs with this key.
     fn replaceable(&self, key: Option<PublicKey>) -> Replaceable {
         if self.replace {
             Replaceable::Any
@@ -93,8 +94,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let date = date(&recipe)?;
     let folders = folders(options)?;
     let (cache, pki_folder) = (&folders.cache, &folders.pki);
-    // Check before any download, because a folder that the build may not replace now is also a
-    // folder that it may not replace at its end.
+    // Check before any download, because a folder that the build may not replace now cannot be
+    // replaced at the end of the build either.
     let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
     if let Some(etcd) = replaced {
         warn_of_roll(&recipe, etcd, &folders.place, &*progress);
@@ -194,8 +195,8 @@ fn write_documents(output: &Output, nodes: &mut [Node], serial: u64, pki: &Pki) 
     Ok(())
 }
 
-/// Reports which nodes have no certificates yet, and that their documents do not contain the object
-/// store's credentials.
+/// Reports the nodes that have no certificates yet. Also warns if the node documents do not contain
+/// the object store's credentials.
 fn warn_of_awaited(
     recipe: &Recipe,
     pki: &Pki,
@@ -222,7 +223,7 @@ fn warn_of_awaited(
     if pki.store_keys()?.is_some() {
         progress.say(
             "warning: the node documents do not contain the object store's credentials, because \
-             the documents may be public with keys = \"node\": write the credentials to \
+             with keys = \"node\", the documents may be public: write the credentials to \
              /etc/firstboot/s3-keys on each node, with mode 0600",
         );
     }

@@ -27,18 +27,17 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// The name of the difference between two versions of etcd.
+/// The name that the report gives to a change of etcd's version.
 const ETCD: &str = "etcd";
 
-/// A difference.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Difference {
     /// The path on the node, or the name of the difference.
     what: String,
-    /// The old state. Absent for an addition.
+    /// The old state, or `None` for an addition.
     #[serde(skip_serializing_if = "Option::is_none")]
     old: Option<String>,
-    /// The new state. Absent for a removal.
+    /// The new state, or `None` for a removal.
     #[serde(skip_serializing_if = "Option::is_none")]
     new: Option<String>,
     /// For a text file, the removed lines with the prefix `-`, and the added lines with the prefix
@@ -157,8 +156,8 @@ fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
     all.filter(|(path, _)| !LISTS.contains(path)).collect()
 }
 
-/// Returns the text of a file to compare line by line, or nothing if the file is not UTF-8. JSON is
-/// formatted with one line for each value.
+/// Returns the text of a file for a comparison line by line, or `None` if the file is not UTF-8.
+/// JSON is formatted with one line for each value.
 fn text(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8(bytes.to_vec()).ok()?;
     let value: Option<serde_json::Value> = serde_json::from_str(&text).ok();

@@ -53,7 +53,6 @@ pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     out
 }
 
-/// Returns the exit code of an error.
 pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
     error
         .downcast_ref::<ExitError>()

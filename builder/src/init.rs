@@ -84,7 +84,7 @@ struct Written {
     recipe: PathBuf,
 }
 
-/// Writes the recipe, and checks it like `builder check`.
+/// Writes the recipe, and checks it as `builder check` does.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let text = text(options, &ssh_keys(&options.ssh_keys)?)?;
     let path = options.recipe.display();
@@ -128,7 +128,8 @@ fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
 fn keys_in(file: &Path) -> Result<Vec<SshKey>> {
     let text = text_file::read(file, "a public SSH key such as ~/.ssh/id_ed25519.pub")?;
     let shown = file.display();
-    // Only the first of a private key's many lines shows that the file contains a private key.
+    // Check the whole file first, because only the first line of a private key shows that it is a
+    // private key.
     if text.contains("PRIVATE KEY-----") || text.starts_with("PuTTY-User-Key-File-") {
         bail!(
             "{shown} is a private key, which must stay secret: name the file of the public key, \

@@ -95,7 +95,8 @@ enum Command {
 enum PkiCommand {
     /// List every certificate with its subject, names and end of validity
     Show(inspect::PkiOptions),
-    /// Assign a PKI folder to a recipe's cluster, after its name or addresses have changed
+    /// Assign a PKI folder to a recipe's cluster, after the cluster's name or addresses have
+    /// changed
     Assign(assign::Options),
     /// Sign a node's request for certificates, and print the node document. The first key of a node
     /// is recorded as the node's key
@@ -107,8 +108,8 @@ enum PkiCommand {
     /// Create the next CA alongside the trusted CA. The next build issues all node certificates
     /// from the next CA
     Rotate(rotate::RotateOptions),
-    /// Stop trusting the previous CA. Run this after every node has a document that was built after
-    /// `rotate`
+    /// Stop trusting the previous CA. Run this command after every node has a document that was
+    /// built after `rotate`
     Retire(rotate::RetireOptions),
 }
 

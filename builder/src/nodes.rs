@@ -23,27 +23,17 @@ pub(crate) enum NodesError {
     /// The operating system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
-        /// The operation that failed.
         doing: &'static str,
-        /// The file or folder of the operation.
         path: PathBuf,
-        /// The operating system's error.
         source: io::Error,
     },
     /// The seed image could not be created.
     #[error("cannot create the seed image of `{node}`: {source}")]
-    Seed {
-        /// The node's name.
-        node: String,
-        /// The file system library's error.
-        source: io::Error,
-    },
+    Seed { node: String, source: io::Error },
     /// A document could not be written as JSON.
     #[error("cannot write the document of `{node}` as JSON: {source}")]
     Json {
-        /// The node's name.
         node: String,
-        /// The JSON library's error.
         source: serde_json::Error,
     },
 }

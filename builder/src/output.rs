@@ -98,8 +98,8 @@ impl Output {
         // Check again, because the target may have changed during the build.
         check(&self.target, &self.replaceable)?;
         {
-            // The thread that waits for signals needs this lock, so it can remove only the folder
-            // that is not in place.
+            // The thread that waits for signals also needs this lock, so it cannot remove a folder
+            // during the replacement.
             let _no_signal = lock();
             replace(&self.temp, &self.target)?;
         }

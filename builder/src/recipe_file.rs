@@ -17,7 +17,6 @@ pub(crate) struct RecipeFile {
 }
 
 impl RecipeFile {
-    /// Reads the recipe from its file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         // The fingerprint is taken before the content is read, so that the next call detects a
         // change in between.
@@ -30,7 +29,6 @@ impl RecipeFile {
         })
     }
 
-    /// Returns the path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -121,7 +121,7 @@ impl CertificateAuthority {
         pki.check_built(name, node.address)?;
         let has_new_keys = pki.enrol(name, keys, self.first)?;
         let Node::Enrolled(mut document) = nodes::issue(&recipe, &mut pki, node)? else {
-            bail!("a bug: {name} is enrolled but has no certificates");
+            bail!("{name} is enrolled but has no certificates; this is a bug");
         };
         document.release = pki.newest_serial()?;
         let files = nodes::documents(&document, pki.signing())?;

@@ -52,7 +52,6 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 /// The attributes that change when a file is written or replaced: its device, inode, size and time.
 pub(crate) type Fingerprint = (u64, u64, u64, i64, i64);
 
-/// Returns the fingerprint of a file.
 pub(crate) fn fingerprint(path: &Path) -> io::Result<Fingerprint> {
     let about = fs::metadata(path)?;
     let time = (about.mtime(), about.mtime_nsec());

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::tree::Tree;
 
-/// The target of the programs. Another target would have other crates.
+/// The target of the programs. The crates that are linked depend on the target.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The prefixes of the names of licence files, in capital letters.
@@ -99,7 +99,7 @@ fn linked(workspace: &Path) -> Result<Vec<Package>> {
         TARGET,
     ];
     let metadata: Metadata = serde_json::from_str(&run(workspace, "cargo", &metadata)?)
-        .context("cargo metadata printed something that this program does not expect")?;
+        .context("the output of cargo metadata has an unexpected format")?;
     let mut crates = metadata.packages;
     crates.retain(|package| names.contains(&(package.name.as_str(), package.version.as_str())));
     ensure!(

@@ -77,7 +77,7 @@ impl HashComparison {
             .map(|(hash, members)| format!("{hash:08x} of {}", members.join(", ")))
             .collect();
         Some(ReasonId::MembersDiffer.because(format!(
-            "its data differs from that of the other members: at revision {revision} its hash is \
+            "its data differs from that of the other members: at revision {revision}, its hash is \
              {hash:08x}, not {}",
             others.join(" or ")
         )))
@@ -212,13 +212,13 @@ mod tests {
         assert_eq!(differ.apart("a"), None);
         let why = differ.apart("b").unwrap().text;
         assert!(
-            why.contains("at revision 9 its hash is 00000002, not 00000001 of a, c"),
+            why.contains("at revision 9, its hash is 00000002, not 00000001 of a, c"),
             "{why}"
         );
         let none = compare_hashes(9, &answers(&[("a", 1, 3), ("b", 2, 3)]));
         assert!(
             none.apart("a").is_some() && none.apart("b").is_some(),
-            "of two members neither is the majority"
+            "neither of two members is a majority"
         );
         let three = compare_hashes(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 3, 3)]));
         assert!(

@@ -183,8 +183,8 @@ impl ImageCheck {
             more => format!(" and {more} more"),
         };
         Some(ReasonId::ImageAltered.because(format!(
-            "image check failed: {}{more}. etcd does not start there after the next boot: restore \
-             the files, or reinstall the node",
+            "image check failed: {}{more}. etcd will not start on this node after the next boot: \
+             restore the files, or reinstall the node",
             self.files.join(", ")
         )))
     }

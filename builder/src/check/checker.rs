@@ -82,7 +82,7 @@ fn script(text: &str) -> Option<Finding> {
     )
 }
 
-/// Checks like [`check`], and also runs bash on scripts if bash is installed.
+/// Does the same as [`check`], and also runs bash on scripts if bash is installed.
 pub(super) fn check_with_bash(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let mut all = check(files, whole);
     for (file, findings) in files.iter().zip(&mut all) {

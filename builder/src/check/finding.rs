@@ -52,7 +52,6 @@ impl Finding {
         self
     }
 
-    /// Returns whether the finding stops a build.
     pub(crate) fn stops_build(&self, strict: bool) -> bool {
         strict || self.diagnostic.severity == Severity::Error
     }

@@ -223,7 +223,7 @@ fn check_mount_point(target: TextSpan<'_>, kind: &str, out: &mut Vec<Finding>) {
     if target.text.len() > 1 && target.text.ends_with('/') {
         out.push(
             Finding::warning("fstab/mount-point", target, "the mount point ends with a /")
-                .effect("programs that compare mount points as text do not find this one")
+                .effect("programs that compare mount points as text do not find this mount point")
                 .fix("remove it"),
         );
     }
@@ -273,7 +273,7 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
             )
             .effect("systemd ignores the option")
             .fix(
-                "a later release added this; write a .mount unit, or x-systemd.requires= if \
+                "a later release added this option; write a .mount unit, or x-systemd.requires= if \
                      that is enough",
             ),
         );

@@ -1,4 +1,4 @@
-//! Checks a recipe and everything that is rendered from it, before `builder build` packs it.
+//! Checks a recipe and all files that are rendered from it, before `builder build` packs them.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ pub(crate) fn checked_recipe(path: &Path, strict: bool) -> Result<CheckedRecipe>
     checked.context("a recipe without errors could not be read; this is a bug")
 }
 
-/// Checks a recipe and everything that it renders.
+/// Checks a recipe and all files that are rendered from it.
 pub(super) fn check_recipe(path: &Path) -> Result<(Report, Option<CheckedRecipe>)> {
     let text = text_file::read(path, "a recipe; `builder init` writes one")?;
     let reading = recipes::recipe::read(&text);
@@ -76,7 +76,7 @@ pub(super) fn check_recipe(path: &Path) -> Result<(Report, Option<CheckedRecipe>
     Ok((Report(files), checked.filter(|_| !failed)))
 }
 
-/// Checks the files of the recipe's own CA.
+/// Checks the certificate file and the key file of the CA that the recipe names.
 fn authority(tls: &Tls, folder: &Path) -> Vec<Diagnostic> {
     let (Some(AuthorityFiles { cert, key }), authority) =
         (&tls.authority, Authority::of(tls, folder))
@@ -163,7 +163,7 @@ fn rendered(
                 );
                 continue;
             }
-            // A program or other binary file.
+            // The file is a program or another binary file.
             Err(_) => "",
         };
         files.push(File {
@@ -185,9 +185,9 @@ fn rendered(
     Ok(checked.filter(|file| !file.findings.is_empty()).collect())
 }
 
-/// Returns a finding for each user's file that has the path of one of the image's own files, or
-/// that cannot exist together with another file because one of the two is a folder in the path of
-/// the other. The first `rendered` files in `files` are the image's own files.
+/// Returns findings if a user's file has the path of one of the image's own files, or if the path
+/// of one file is a folder in the path of another file. The first `rendered` files in `files` are
+/// the image's own files.
 fn conflict_findings(
     file: &UserFile,
     path: &str,

@@ -143,7 +143,7 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
     }
     if mode & 0o6000 != 0 {
         return warning(
-            "a user who executes the file receives the rights of its owner or group",
+            "a user who executes the file receives the rights of the file's owner or group",
             "remove the set-id bit",
         );
     }

@@ -31,7 +31,8 @@ pub(super) fn decimal(text: &str) -> Option<i64> {
     int(text, 10)
 }
 
-/// Parses a number as `int(text, 0)` does: the prefix sets the radix, and a 0 alone means octal.
+/// Parses a number as `int(text, 0)` does: the prefix sets the radix, and a leading 0 without a
+/// letter means octal.
 pub(super) fn any_radix(text: &str) -> Option<i64> {
     let digits = text
         .trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}')

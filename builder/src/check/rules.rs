@@ -7,8 +7,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RuleKind {
-    /// The program that reads the file refuses the text, ignores it, or reads it differently than
-    /// it appears. For a recipe, that program is the builder.
+    /// The program that reads the file refuses the text, ignores the text, or interprets the text
+    /// differently from its apparent meaning. For a recipe, that program is the builder.
     Parser,
     /// The program accepts the text, but on CentOS 7.9 the text does not have its stated effect: a
     /// command, unit or file is missing, a later setting replaces this one, or the kernel or
@@ -18,7 +18,6 @@ pub(super) enum RuleKind {
     Advice,
 }
 
-/// A rule.
 #[derive(Debug)]
 pub(super) struct Rule {
     /// The rule's name, as findings show it.
@@ -51,7 +50,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "chrony/dead" "A directive that chrony 3.4 accepts and ignores"
     Parser "chrony/directive" "A directive that chrony 3.4 does not support"
     Effect "chrony/host" "A time source that is not a host"
-    Parser "chrony/include" "An included file that chronyd may not find"
+    Parser "chrony/include" "An included file that chronyd might not find"
     Advice "chrony/no-source" "A chrony.conf without a time source"
     Parser "chrony/option" "An option that chrony 3.4 does not support or cannot parse"
     Effect "chrony/refclock" "A reference clock that chronyd accepts but cannot start"
@@ -76,7 +75,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Effect "fstab/only-at-first-mount" "An XFS option that has no effect on /"
     Parser "fstab/option" "A mount option that kernel 3.10 or systemd 219 does not support"
     Advice "fstab/swap" "Swap on an etcd node"
-    Parser "fstab/twice" "Two lines for one mount point"
+    Parser "fstab/twice" "Two lines for the same mount point"
     Advice "kickstart/abbreviation" "An abbreviated option"
     Effect "kickstart/absent-command" "A command that the installer does not have"
     Effect "kickstart/bash" "A script that bash cannot parse"
@@ -123,7 +122,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Effect "place/policies" "A policy, which firewalld 0.6.3 does not have"
     Advice "place/secret" "A private key in the image"
     Effect "place/sshd" "A file that OpenSSH 7.4 does not read"
-    Effect "place/suffix" "A file that its reader ignores because of its name"
+    Effect "place/suffix" "A file that is ignored because its name does not end with .conf"
     Effect "place/sysusers" "A sysusers file, which CentOS 7 does not read"
     Effect "place/volatile" "A file in a folder that is empty after each boot"
     Effect "preset/off" "A unit that stays disabled"
@@ -137,7 +136,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Advice "sysctl/dirty" "Dirty ratios that contradict each other"
     Advice "sysctl/etcd-ports" "A local port range that includes etcd ports"
     Parser "sysctl/glob" "A pattern in a key, which systemd 219 does not support"
-    Effect "sysctl/module" "A key that exists only while a module is loaded"
+    Effect "sysctl/module" "A key that exists only while a kernel module is loaded"
     Parser "sysctl/no-assignment" "A line that is not a setting"
     Advice "sysctl/not-rising" "Numbers that are not in ascending order"
     Effect "sysctl/overridden" "A setting that a later file sets again"
@@ -151,7 +150,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "tmpfiles/mode" "Permissions that systemd 219 cannot parse"
     Parser "tmpfiles/path" "A path that is not absolute"
     Effect "tmpfiles/specifier" "A specifier that systemd 219 does not support"
-    Parser "tmpfiles/twice" "Two lines for one path"
+    Parser "tmpfiles/twice" "Two lines for the same path"
     Parser "tmpfiles/type" "A type or modifier that systemd 219 does not support"
     Parser "unit/calendar" "A calendar event in a form that systemd 219 does not support"
     Parser "unit/capability" "A capability that kernel 3.10 does not have"
@@ -159,7 +158,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "unit/comment-in-continuation" "A comment that becomes part of the value"
     Parser "unit/comment-swallows" "A comment that swallows the next line"
     Parser "unit/compiled-out" "A directive that the systemd of CentOS 7.9 is built without"
-    Parser "unit/continuation" "A continued line that systemd 219 does not continue or that it drops"
+    Parser "unit/continuation" "A continuation that systemd 219 ignores, or a continued line that it drops"
     Effect "unit/enables-nothing" "An [Install] section that enables nothing, or a timer that starts nothing"
     Parser "unit/environment" "A word of Environment= that is not an assignment"
     Parser "unit/exec-path" "A command that is not an absolute path"
@@ -170,7 +169,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Advice "unit/include" "An include, which later releases do not support"
     Effect "unit/labelled-program" "A program in a folder from which SELinux does not let services start programs"
     Parser "unit/no-assignment" "A line that makes systemd 219 refuse the unit"
-    Effect "unit/no-effect" "A setting or a file that has no effect in its place"
+    Effect "unit/no-effect" "A setting, a section or a file that has no effect"
     Parser "unit/no-section" "A setting outside of all sections"
     Effect "unit/ordering-cycle" "Units that wait for each other"
     Parser "unit/quote" "A quote or a backslash at which systemd 219 stops reading the value"

@@ -111,8 +111,8 @@ pub(super) fn is_sysctl_file(path: &str) -> bool {
                 .is_some_and(|(_, kind)| kind == "conf"))
 }
 
-/// Returns advice on how to make systemd read the file `own` after the file `other`. No file name
-/// sorts after /etc/sysctl.conf, because systemd reads that file last.
+/// Returns advice on how to make systemd read the file `own` after the file `other`. If `other` is
+/// /etc/sysctl.conf, no file name helps, because systemd reads that file last.
 fn later_name(own: &str, other: &str) -> String {
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     if other == "/etc/sysctl.conf" {
@@ -182,7 +182,8 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
                     *index,
                     Finding::warning("sysctl/tuned", setting.place, message)
                         .effect(
-                            "tuned writes its own value; the value from sysctl.d returns only with reapply_sysctl = 1, the default",
+                            "tuned writes its own value, and applies the value from sysctl.d again \
+                             only if reapply_sysctl = 1, which is the default",
                         )
                         .fix("leave tuned out, or set the key in your own tuned profile"),
                 ));

@@ -76,7 +76,7 @@ fn every_faulty_input_has_the_expected_findings() {
         let expected = path.with_extension("expected");
         assert!(
             !said.is_empty(),
-            "{}: nothing was found wrong",
+            "{}: the checker reported nothing",
             path.display()
         );
         if std::env::var_os("UPDATE_CORPUS").is_some() {
@@ -222,7 +222,8 @@ fn text_that_works_as_written_on_7_9_has_no_finding() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Returns a recipe for a distribution other than CentOS. `more` continues its `[install]` section.
+/// Returns a recipe for a distribution other than CentOS. `more` continues the recipe's `[install]`
+/// section.
 fn in_family(family: &str, more: &str) -> String {
     let single = include_str!("../../../recipes/single-node.toml");
     format!("{single}\n[install]\nfamily = \"{family}\"\n{more}")

@@ -22,7 +22,7 @@ impl<'a> TextSpan<'a> {
     }
 
     /// Returns a part of the piece, by byte offsets from the start of the piece. The part is empty
-    /// if the range goes beyond the end or starts or ends within a character.
+    /// if the range exceeds the piece, or starts or ends within a character.
     pub(super) fn slice(self, range: Range<usize>) -> Self {
         let text = self.text.get(range.clone()).unwrap_or_default();
         Self {
@@ -31,7 +31,7 @@ impl<'a> TextSpan<'a> {
         }
     }
 
-    /// Returns the text from a byte offset on.
+    /// Returns the part that begins at a byte offset.
     pub(super) fn from(self, start: usize) -> Self {
         self.slice(start..self.text.len())
     }

@@ -36,8 +36,8 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Splits a line into its fields. Returns `None` if there are fewer than two. A field that
-    /// consists of a - counts as missing.
+    /// Splits a line into its fields. Returns `None` if there are fewer than two fields. A field
+    /// that consists of a - counts as missing.
     fn of(text: TextSpan<'a>) -> Option<Self> {
         let words: Vec<TextSpan<'a>> = bare(text).collect();
         let field = |index: usize| words.get(index).copied().filter(|field| field.text != "-");
@@ -229,7 +229,7 @@ fn age(age: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// Finds two different lines for one path, of which systemd-tmpfiles keeps the first
+/// Finds two different lines for the same path. systemd-tmpfiles keeps the first line
 /// (`item_compatible`).
 fn duplicate(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
     let settings = |line: &Line<'_>| {

@@ -53,10 +53,7 @@ pub(crate) enum NotForCentos7 {
         "it is built for {found}, but the nodes are 64-bit x86-64: build it for the target \
          x86_64-unknown-linux-musl"
     )]
-    Architecture {
-        /// The machine for which the program is built.
-        found: String,
-    },
+    Architecture { found: String },
     /// The program is built for a different system.
     #[error(
         "it is built for a system other than Linux (ELF OS ABI {0}): build it for x86_64-unknown-linux-musl"
@@ -67,10 +64,7 @@ pub(crate) enum NotForCentos7 {
     NotProgram(&'static str),
     /// The program needs a dynamic linker that CentOS 7 does not have.
     #[error("it requires the dynamic linker {found}, but CentOS 7 has {INTERPRETER}; {STATIC}")]
-    Interpreter {
-        /// The dynamic linker that the program needs.
-        found: String,
-    },
+    Interpreter { found: String },
     /// The program needs symbols from a newer version of a library.
     #[error("it is linked against libraries newer than CentOS 7's (glibc 2.17): it needs {}; {STATIC}", .needs.join(", "))]
     TooNew {

@@ -9,17 +9,13 @@ pub(crate) enum ManifestError {
     /// The operating system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
-        /// The operation that failed.
         doing: &'static str,
-        /// The file or folder of the operation.
         path: PathBuf,
-        /// The operating system's error.
         source: io::Error,
     },
     /// An image or an overlay contains something that must not be in it.
     #[error("{path}: {found}", path = path.display())]
     Wrong {
-        /// The file with the fault.
         path: PathBuf,
         /// The fault, with what was expected instead.
         found: String,
@@ -27,10 +23,7 @@ pub(crate) enum ManifestError {
     /// The folder contains nothing to verify.
     #[error("{path}: it contains neither image/manifest.json nor manifest.json; name the folder \
         that `builder build --out` has written", path = path.display())]
-    NoImage {
-        /// The folder without an image.
-        path: PathBuf,
-    },
+    NoImage { path: PathBuf },
 }
 
 impl ManifestError {

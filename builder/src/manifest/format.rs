@@ -56,7 +56,6 @@ pub(crate) struct FileDigest {
     pub sha256: Sha256,
 }
 
-/// An entry of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct OverlayEntry {
@@ -66,9 +65,9 @@ pub(crate) struct OverlayEntry {
     pub kind: Kind,
     /// The entry's permissions.
     pub mode: Mode,
-    /// The numeric id of its owner.
+    /// The numeric id of the entry's owner.
     pub uid: u64,
-    /// The numeric id of its group.
+    /// The numeric id of the entry's group.
     pub gid: u64,
     /// The size in bytes, only for a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,9 +81,7 @@ pub(crate) struct OverlayEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
-    /// A file.
     File,
-    /// A folder.
     Folder,
 }
 

@@ -20,7 +20,6 @@ pub(super) const TRUST: &str = "etc/firstboot/trust.pub";
 /// The size limit for the file of the trusted key. No public key is longer.
 pub(super) const TRUST_LIMIT: u64 = 1024;
 
-/// The contents of an overlay.
 #[derive(Debug, Default)]
 pub(crate) struct OverlayContents {
     /// All entries, by path.

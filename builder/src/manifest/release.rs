@@ -51,7 +51,7 @@ fn fault(text: &[u8], key: &PublicKey, manifest: &Manifest) -> Option<String> {
             .open(RELEASE_TYPE, key)
             .map_err(|error| error.to_string())?;
         let release: ReleaseDocument = serde_json::from_slice(&payload)
-            .map_err(|error| format!("it cannot be read ({error})"))?;
+            .map_err(|error| format!("it cannot be parsed ({error})"))?;
         ReleaseDocument::open(text, key, &release.cluster).map_err(|error| error.to_string())
     };
     let release = match named() {

@@ -21,7 +21,7 @@ pub(crate) struct Report {
     pub nodes: usize,
     /// The state of the manifest's signature.
     pub signature: SignatureState,
-    /// All problems. Empty if the output is good.
+    /// All problems. The list is empty if the output is good.
     pub problems: Vec<Problem>,
 }
 

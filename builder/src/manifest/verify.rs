@@ -26,7 +26,7 @@ use crate::nodes;
 /// `key`. Without `key`, the signature is checked with the key in the overlay, which proves only
 /// that the image is consistent.
 ///
-/// Problems with an image are in the report. An error means that there was nothing to verify.
+/// The report contains the problems of an image. An error means that there was nothing to verify.
 pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {
     let image = open::folder(dir)?;
     let Listing {
@@ -273,7 +273,7 @@ fn signature(
 }
 
 /// Checks that each node's document is signed by the key that the image trusts. A node would refuse
-/// any other document.
+/// a document that another key signed.
 fn documents(
     folder: &Path,
     key: Option<&PublicKey>,

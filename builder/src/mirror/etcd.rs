@@ -1,4 +1,4 @@
-//! Downloads the etcd release of a mirror, and verifies the release like `builder build`.
+//! Downloads the etcd release of a mirror, and verifies the release as `builder build` does.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,6 @@ use super::metadata::ListedFile;
 use super::path::RelativePath;
 use crate::release::{self, Fetch, ReleaseRequest, SUMS_FILE};
 
-/// The etcd release in a mirror.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct MirroredRelease {

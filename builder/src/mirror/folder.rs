@@ -62,7 +62,6 @@ impl Folder {
         Ok(Self { root, _lock: lock })
     }
 
-    /// Returns the path of the folder.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }

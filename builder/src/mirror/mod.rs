@@ -107,7 +107,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .map(|(repository, repo)| entry(repository, repo.map(|repo| repo.name.to_string())));
     let record = Record {
         etcd,
-        tree: recorded.next().context("a bug: a mirror without a tree")?,
+        tree: recorded
+            .next()
+            .context("the mirror has no tree; this is a bug")?,
         repos: recorded.collect(),
     };
     record.write(folder.root())?;
@@ -307,7 +309,6 @@ fn download(
     Ok(())
 }
 
-/// Returns the record of a repository.
 fn entry(repository: &Repository<'_>, name: Option<String>) -> RecordedRepository {
     let (packages, bytes) = repository.packages;
     RecordedRepository {

@@ -75,7 +75,6 @@ impl RelativePath {
         ending.is_some_and(|ending| ending.eq_ignore_ascii_case("rpm"))
     }
 
-    /// Returns the names in the path.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
     }

@@ -23,11 +23,10 @@ pub(super) struct Record {
     pub(super) repos: Vec<RecordedRepository>,
 }
 
-/// A repository in the mirror.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct RecordedRepository {
-    /// The repository's name in the recipe. Absent for the tree.
+    /// The repository's name in the recipe. The tree has no name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
     /// The repository's folder, relative to the mirror's folder.

@@ -7,7 +7,7 @@ use recipes::Sha256;
 use super::metadata::ListedFile;
 use super::path::RelativePath;
 
-/// The installer's kernel and initrd, which iPXE loads from `builder serve`.
+/// The installer's kernel and initrd, which the boot loaders load.
 const BOOT: [&str; 2] = ["images/pxeboot/vmlinuz", "images/pxeboot/initrd.img"];
 /// The installer's second stage, unless `.treeinfo` names another file (dracut/anaconda-lib.sh).
 const STAGE2: &str = "LiveOS/squashfs.img";

@@ -39,7 +39,6 @@ pub(super) enum Node<'a> {
     End(usize, &'a str, &'a str),
 }
 
-/// A start tag.
 #[derive(Debug)]
 pub(super) struct Tag<'a>(BytesStart<'a>);
 

@@ -17,7 +17,6 @@ const OURS: [&str; 4] = ["image", "nodes", "pxe", RELEASE_FILE];
 /// The earlier outputs that may be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Replaceable {
-    /// Any output.
     Any,
     /// An output whose nodes trust the key with this id. An output that trusts the same key was
     /// built with the same PKI folder, so it belongs to the same cluster. If the id is `None`, no
@@ -76,7 +75,6 @@ pub(super) enum ExistingOutput {
 }
 
 impl ExistingOutput {
-    /// Returns the version of etcd in the output.
     pub(super) fn etcd(&self) -> Option<EtcdVersion> {
         match self {
             Self::Folder(_, Some(manifest)) => manifest.etcd,
@@ -112,17 +110,15 @@ pub(super) fn check_replaceable(
                 None => replaceable.check_manifest(manifest),
                 Some(strange) => Err((
                     format!(
-                        "it contains `{strange}`, which is not the builder's, and a build replaces \
-                         the whole folder"
+                        "it contains `{strange}`, which the builder did not create, and a build replaces the whole folder"
                     ),
-                    "move it to another place, or name another folder",
+                    "move it to another location, or name another folder",
                 )),
             }
         }
     }
 }
 
-/// Inspects the path of an output.
 pub(super) fn inspect(target: &Path) -> Result<ExistingOutput, OutputError> {
     match fs::symlink_metadata(target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ExistingOutput::Nothing),

@@ -24,7 +24,7 @@ fn content(target: &Path) -> String {
     fs::read_to_string(target.join("image/manifest.json")).unwrap()
 }
 
-/// Returns the names next to the target, and the target's own name.
+/// Returns the names of the files and folders in a folder.
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = folder
         .read_dir()
@@ -86,7 +86,7 @@ fn a_folder_that_is_not_an_output_is_never_replaced() {
     let out = dir.path().join("out");
     build(&out, "one").unwrap();
     fs::create_dir(out.join("pki")).unwrap();
-    refused(&out, "it contains `pki`, which is not the builder's");
+    refused(&out, "it contains `pki`, which the builder did not create");
     refused(&dir.path().join("no/out"), "does not exist");
     let link = dir.path().join("link");
     std::os::unix::fs::symlink("nowhere", &link).unwrap();

@@ -17,8 +17,7 @@ use recipes::Sha256;
 use super::OverlayError;
 use super::gzip::COMPRESSOR;
 
-/// The age at which an entry that no build has used is removed, because every changed firstboot
-/// leaves an entry of 3 MB.
+/// The time after which an unused entry is removed. Each changed firstboot adds an entry of 3 MB.
 const MAX_UNUSED_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// The compressed files in a cache folder.
@@ -66,8 +65,8 @@ impl CompressedCache {
         for (path, found, digest) in self.entries(content) {
             let bytes = fs::read(&path).ok()?;
             if found == size && digest == Sha256::of(&bytes) {
-                // Records the time of use for `remove_unused`. If the record fails, a later build
-                // merely compresses the content again.
+                // Record the time of use for `remove_unused`. If this fails, a later build merely
+                // compresses the content again.
                 let _ = File::options()
                     .append(true)
                     .open(&path)

@@ -9,24 +9,21 @@ use super::path::NodePath;
 /// One file or folder of the node.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// The path on the node.
     pub(crate) path: NodePath,
     /// The permission bits, at most 07777. The permission bits do not depend on the modes of the
     /// builder's files or on the builder's umask.
     pub(crate) mode: u32,
-    /// The numeric id of its owner. The archive contains no user names, because the node's passwd
-    /// may map them to other ids.
+    /// The numeric id of the entry's owner. The archive contains no user names, because the node's
+    /// passwd may map the names to other ids.
     pub(crate) uid: u32,
-    /// The numeric id of its group.
+    /// The numeric id of the entry's group.
     pub(crate) gid: u32,
     /// The entry's kind and content.
     pub(crate) kind: Kind,
 }
 
-/// The kind of an entry.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
-    /// A file with this content.
     File(Content),
     /// A folder.
     Dir,

@@ -42,7 +42,6 @@ pub(crate) enum OverlayError {
     #[error("{} changed after it was verified\n  {expected}  verified\n  {found}  found now; build \
         again", .path.display())]
     Changed {
-        /// The changed file.
         path: PathBuf,
         /// The digest that was verified.
         expected: Sha256,
@@ -54,9 +53,7 @@ pub(crate) enum OverlayError {
     Io {
         /// The operation, as a verb.
         what: &'static str,
-        /// The file of the operation.
         path: PathBuf,
-        /// The operating system's error.
         source: io::Error,
     },
 }

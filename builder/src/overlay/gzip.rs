@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::{Compression, GzBuilder};
 
-/// The compressor and its level. The names in the cache contain both, so that an entry of another
-/// version or level is never used. A test compares the version with Cargo.lock.
+/// The compressor and its level. The names in the cache contain this text, so that an entry of
+/// another version or level is never used. A test compares the version with Cargo.lock.
 pub(super) const COMPRESSOR: &str = "zlib-rs-0.6.8-level9-1m";
 
 /// The largest amount of input for one gzip member. Each member starts with an empty compression

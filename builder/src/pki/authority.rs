@@ -181,7 +181,7 @@ fn check(
     };
     if !certificate.authority {
         return Err(wrong(
-            "is not a CA certificate (CA:TRUE, keyCertSign)".to_owned(),
+            "is not a CA certificate; expected CA:TRUE and keyCertSign".to_owned(),
             "provide a CA's certificate",
         ));
     }

@@ -48,8 +48,8 @@ impl ClientFiles {
     /// Reads the three files, in the order of the fields.
     ///
     /// # Errors
-    /// If a file is missing, if users other than its owner can read the key, or if the certificate
-    /// is not valid now.
+    /// Fails if a file is missing, if users other than its owner can read the key, or if the
+    /// certificate is not valid now.
     pub(crate) fn read(&self, now: OffsetDateTime) -> Result<[String; 3], PkiError> {
         let missing = |path: &Path| PkiError::wrong(path, "it is missing", REMEDY);
         let text = |path: &Path| store::read(path)?.ok_or_else(|| missing(path));
@@ -80,13 +80,9 @@ pub(crate) struct ClientInfo {
     pub(crate) name: Label,
     /// The file with the authorities that the members trust.
     pub(crate) ca: PathBuf,
-    /// The file with the certificate.
     pub(crate) certificate: PathBuf,
-    /// The file with the private key.
     pub(crate) key: PathBuf,
-    /// The certificate's subject.
     pub(crate) subject: String,
-    /// The certificate's issuer.
     pub(crate) issuer: String,
     /// The start of the validity, as in RFC 3339.
     pub(crate) not_before: String,

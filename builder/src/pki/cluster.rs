@@ -77,8 +77,9 @@ impl Cluster {
 pub(crate) enum Opener {
     /// A build, which records the nodes and addresses of its recipe.
     Build,
-    /// A program that answers a request. Its recipe may be older than the last build, for example
-    /// if it waited until that build had ended, so it records nothing.
+    /// A program that answers a request. The program's recipe may be older than the last build, for
+    /// example if the program waited until that build had ended. Therefore, the program records
+    /// nothing.
     Signer,
 }
 
@@ -247,7 +248,7 @@ fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
     Ok(out)
 }
 
-/// Records that a folder belongs to this cluster, whichever cluster it belonged to before.
+/// Records that a folder belongs to this cluster, even if it belonged to another cluster before.
 pub(crate) fn assign(
     dir: &Path,
     cluster: &Cluster,

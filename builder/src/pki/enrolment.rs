@@ -22,7 +22,8 @@ pub(crate) type Certificates = (
 );
 
 impl Pki {
-    /// Refuses a node whose name or address in the recipe is not that of the last build.
+    /// Refuses a node that the last build did not include, or to which the last build assigned
+    /// another address.
     pub(crate) fn check_built(&self, name: &Label, address: Ipv4Addr) -> Result<(), PkiError> {
         match cluster::recorded(&self.dir)? {
             Some(built) if built.nodes.get(name) != Some(&address) => Err(PkiError::NotBuilt {
@@ -38,9 +39,9 @@ impl Pki {
     /// no keys before.
     ///
     /// # Errors
-    /// If an operator must first approve these keys, because the node has other keys or because
-    /// `first` requires approval, or if one of the keys belongs to another node, as on a copied
-    /// disk.
+    /// Fails if an operator must first approve these keys, because the node has other keys or
+    /// because `first` requires approval. Also fails if one of the keys belongs to another node, as
+    /// on a copied disk.
     pub(crate) fn enrol(
         &mut self,
         name: &Label,

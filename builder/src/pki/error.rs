@@ -16,19 +16,15 @@ pub(crate) enum PkiError {
     Io {
         /// The operation, such as "read it" in "cannot read it".
         doing: &'static str,
-        /// The file or folder of the operation.
         path: PathBuf,
-        /// The operating system's error.
         source: io::Error,
     },
     /// A file or folder has a fault.
     #[error("{path}: {found}; {remedy}", path = path.display())]
     Wrong {
-        /// The file or folder.
         path: PathBuf,
         /// The fault, with what was expected instead.
         found: String,
-        /// The remedy for the fault.
         remedy: String,
     },
     /// A ready-made certificate cannot be used for its node.
@@ -36,7 +32,6 @@ pub(crate) enum PkiError {
         issue certificates",
         path = path.display(), why = Mismatch::list(mismatches))]
     Unfit {
-        /// The path of the unusable certificate.
         path: PathBuf,
         /// All faults of the certificate.
         mismatches: Vec<Mismatch>,
@@ -45,7 +40,6 @@ pub(crate) enum PkiError {
     #[error("{path}: another build has been using this folder for {waited} s; wait for it to end, then build again",
         path = path.display())]
     Busy {
-        /// The path of the lock file.
         path: PathBuf,
         /// The seconds for which this build waited.
         waited: u64,
@@ -55,11 +49,9 @@ pub(crate) enum PkiError {
         "the last build did not assign {name} the address {address}: build, and ask again [not-built]"
     )]
     NotBuilt {
-        /// The folder of the PKI.
         folder: PathBuf,
         /// The node for which certificates are requested.
         name: Label,
-        /// The node's address in the recipe.
         address: Ipv4Addr,
     },
     /// A request contains keys that an operator must first approve.
@@ -67,7 +59,6 @@ pub(crate) enum PkiError {
         hint = approval_hint(folder, name, *asked),
         has = enrolled.map_or_else(|| "has no approved key".to_owned(), |key| format!("is enrolled with the key {key}")))]
     KeyNotApproved {
-        /// The folder of the PKI.
         folder: PathBuf,
         /// The node that made the request.
         name: Label,
@@ -84,7 +75,6 @@ pub(crate) enum PkiError {
     KeyOfAnotherNode {
         /// The node for which certificates are requested.
         name: Label,
-        /// The node that has the key.
         owner: String,
     },
     /// A key or a certificate could not be created.
@@ -92,7 +82,6 @@ pub(crate) enum PkiError {
     Make {
         /// The file that would have contained the key or the certificate.
         path: PathBuf,
-        /// The certificate library's error.
         source: rcgen::Error,
     },
 }

@@ -10,32 +10,18 @@ use serde::Serialize;
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
     /// A file was created.
-    Made {
-        /// The path of the created file.
-        path: PathBuf,
-    },
+    Made { path: PathBuf },
     /// A certificate was replaced by a newer certificate for the same key. The old certificate is
     /// not kept.
-    Renewed {
-        /// The path of the certificate.
-        path: PathBuf,
-    },
+    Renewed { path: PathBuf },
     /// A file was replaced.
     Replaced {
-        /// The path of the replaced file.
         path: PathBuf,
-        /// The reason for the replacement.
         why: String,
-        /// The path of the old file.
         kept: PathBuf,
     },
     /// A problem that does not prevent use.
-    Warning {
-        /// The path of the file with the problem.
-        path: PathBuf,
-        /// The description of the problem.
-        text: String,
-    },
+    Warning { path: PathBuf, text: String },
 }
 
 impl fmt::Display for Event {

@@ -12,9 +12,10 @@ use super::authority::{serial, validity};
 use super::certificate::Certificate;
 use super::validate::{Role, Subject};
 
-/// Creates the certificate for a key, signed by the authority, in PEM. The certificate never
-/// outlives the authority. The certificate becomes valid later than `after`, the start of the
-/// replaced certificate's validity, even if the lifetimes in the recipe have changed.
+/// Creates a certificate for a key, signs the certificate with the authority's key, and returns it
+/// in PEM. The certificate never outlives the authority. The certificate becomes valid later than
+/// `after`, the start of the replaced certificate's validity, even if the lifetimes in the recipe
+/// have changed.
 pub(super) fn issue(
     (authority, issuer): &(Certificate, Issuer<'static, KeyPair>),
     role: Role,

@@ -3,7 +3,6 @@
 use recipes::recipe::Tls;
 use time::Duration;
 
-/// The lifetimes of certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetimes {
     /// The lifetime of the builder's own CA, in days.
@@ -14,8 +13,8 @@ pub(crate) struct Lifetimes {
     /// when the node requests a new certificate.
     pub renew_before: Duration,
     /// Whether the nodes request renewals when a third of a certificate's lifetime is left. If so,
-    /// a certificate is also replaced when less than half of its own lifetime is left, which
-    /// differs from the recipe's lifetime if the recipe has changed.
+    /// a certificate is also replaced when less than half of its own lifetime is left. A
+    /// certificate's own lifetime differs from the recipe's lifetime if the recipe has changed.
     pub nodes_ask: bool,
 }
 

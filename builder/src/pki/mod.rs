@@ -1,6 +1,6 @@
 //! The PKI of one cluster: a folder with the authority, each node's certificates, and the key that
-//! signs the node documents. A build checks and keeps existing files, creates missing files, and
-//! does not overwrite any file.
+//! signs the node documents. A build checks existing files, creates missing files, and never
+//! overwrites a node's private key.
 //!
 //! ```text
 //! DIR/                0700
@@ -291,7 +291,7 @@ impl Pki {
         }
     }
 
-    /// Checks a ready-made certificate. A mismatch with which etcd or TLS would fail on the node is
+    /// Checks a ready-made certificate. A mismatch that would make etcd or TLS fail on the node is
     /// an error, and any other mismatch is a warning.
     fn accept_provided(&mut self, cert: &Path, mismatches: &[Mismatch]) -> Result<(), PkiError> {
         if mismatches.iter().any(Mismatch::is_fatal) {

@@ -122,8 +122,7 @@ fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
             "it is `{}`, but the recipe's CA is `{}`",
             old[0].subject, given.trusted[0].subject
         ),
-        "put both certificates into the recipe's file until all nodes trust both, or name another \
-         folder",
+        "put both certificates into the ca-cert file until all nodes trust both, or name another folder",
     ))
 }
 

@@ -36,9 +36,10 @@ impl Pki {
     }
 
     /// Returns the certificates from the previous authority for a node that generated its keys
-    /// itself. If the node has other keys than before, the previous authority signs them. Otherwise
-    /// a node that is reinstalled during the rotation could not connect to the members that do not
-    /// trust the new authority yet, and these members do not restart while a member is missing.
+    /// itself. If the node has new keys, the previous authority signs the new keys. Without these
+    /// certificates, a node that is reinstalled during the rotation could not connect to the
+    /// members that do not trust the new authority yet, and these members do not restart while a
+    /// member is missing.
     pub(super) fn previous_ca_certificates(
         &mut self,
         node: &Path,

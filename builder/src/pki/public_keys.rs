@@ -50,7 +50,6 @@ pub(crate) enum RequestError {
     Unusable {
         /// The number of the unusable request, counted from 1.
         number: usize,
-        /// The fault of the request.
         why: &'static str,
     },
     /// Two of the three requests are for the same key.

@@ -15,11 +15,8 @@ use super::{PkiError, public_keys, store};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct CertInfo {
-    /// The path of the certificate.
     pub path: PathBuf,
-    /// The certificate's subject.
     pub subject: String,
-    /// The certificate's issuer.
     pub issuer: String,
     /// The names and addresses that the certificate covers.
     pub sans: Vec<String>,
@@ -35,7 +32,7 @@ pub(crate) struct CertInfo {
     /// The fingerprint of the DER form, in the format of `openssl x509 -fingerprint -sha256`
     /// without colons.
     pub fingerprint: Option<Sha256>,
-    /// The certificate's problems. Empty if the certificate is good.
+    /// The certificate's problems. The list is empty if the certificate is good.
     pub problems: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
-//! The PKI folder on disk. Files are written durably, with the most restrictive mode that works,
-//! and are never overwritten.
+//! The PKI folder on disk. Files are written durably, with the most restrictive mode that works.
+//! [`put`] refuses to overwrite a file, and [`replace`] keeps the old file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -275,7 +275,7 @@ pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
     Ok(lock)
 }
 
-/// Keeps other builds out of the folder until this value is dropped or its process ends.
+/// A lock that keeps other builds out of the folder until the value is dropped or the process ends.
 #[derive(Debug)]
 pub(super) struct Lock(#[allow(dead_code)] File);
 

@@ -58,7 +58,7 @@ impl Role {
     }
 
     /// Returns the names and addresses at which other machines reach the node. A client certificate
-    /// contains none, because nothing connects to a client.
+    /// contains no names or addresses, because nothing connects to a client.
     ///
     /// The names include `localhost`, and the addresses include the loopback addresses, so that
     /// etcdctl on the node works without a network.
@@ -95,8 +95,8 @@ impl Role {
     }
 }
 
-/// The SAN that ready-made certificates may lack. The builder's certificates include it, because
-/// some resolvers return `::1` for `localhost`.
+/// The SAN that ready-made certificates may lack. The builder's certificates include this SAN,
+/// because some resolvers return `::1` for `localhost`.
 const OPTIONAL_SAN: &str = "IP:::1";
 
 /// A reason why a node cannot use a certificate.
@@ -187,7 +187,7 @@ pub(super) struct Requirements<'a> {
     pub(super) renew_until: OffsetDateTime,
     /// The time at which a new certificate would expire.
     pub(super) new_until: OffsetDateTime,
-    /// The end of validity of the CA.
+    /// The time at which the CA's validity ends.
     pub(super) authority_until: OffsetDateTime,
     /// Whether the nodes request renewals.
     pub(super) nodes_ask: bool,

@@ -37,9 +37,9 @@ pub(crate) enum Step {
     Discard,
     /// Try again, after the pause that the server requested, if any.
     Again(Option<Duration>),
-    /// This mirror refuses the file.
+    /// Try the next mirror, because this mirror refuses the file.
     Leave,
-    /// The mirror states a size that is too large for a release.
+    /// Try the next mirror, because this mirror states a size that is too large for a release.
     TooLarge(u64),
 }
 
@@ -87,8 +87,8 @@ fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     Some((from, total.trim().parse().ok()))
 }
 
-/// Parses `Retry-After` in seconds. The other form, a date, depends on two clocks that agree. A
-/// date is therefore ignored, and the builder uses its own pause.
+/// Parses `Retry-After` in seconds. The other form, a date, would require that two clocks agree.
+/// The builder ignores a date, and uses its own pause.
 fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
 }

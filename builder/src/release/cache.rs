@@ -61,8 +61,8 @@ impl CacheEntry {
     /// Waits for exclusive use of this release, so that two builders do not write the same `.part`
     /// at the same time.
     pub(crate) fn lock(&self, progress: &dyn Progress) -> Result<Lock, ReleaseError> {
-        // Only this user has access, because a file that others could write must not become part of
-        // an image.
+        // Only this user has access, because a file that others could write to must not become part
+        // of an image.
         let made = DirBuilder::new()
             .recursive(true)
             .mode(0o700)

@@ -10,7 +10,7 @@ use super::address;
 use crate::elf::NotForCentos7;
 
 /// The maximum number of entries. Upstream's tarballs have a few dozen entries, and the tarballs of
-/// 3.4, which include the documentation, a few hundred.
+/// 3.4, which include the documentation, have a few hundred.
 const MOST_ENTRIES: usize = 10_000;
 
 /// The maximum size of the unpacked content. Upstream's tarballs unpack to about 60 MB, whereas a

@@ -126,7 +126,7 @@ impl fmt::Display for Disagreement {
             Some(voice) => writeln!(f, "  {}  {}", voice.sha256, voice.place)?,
             None => writeln!(f, "  (no SHA256SUMS was consulted)")?,
         }
-        write!(f, "nothing was used; {remedy}")
+        write!(f, "the release was not used; {remedy}")
     }
 }
 

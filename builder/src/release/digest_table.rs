@@ -21,7 +21,6 @@ pub(crate) fn version_of(digest: Sha256) -> Option<EtcdVersion> {
         .and_then(|(version, _)| version.parse().ok())
 }
 
-/// Returns the newest version in the table.
 pub(crate) fn newest_known() -> EtcdVersion {
     let versions = lines().filter_map(|(version, _)| version.parse().ok());
     versions

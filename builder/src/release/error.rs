@@ -22,7 +22,6 @@ pub(crate) enum ReleaseError {
          without --offline, or provide the tarball with --release FILE", .path.display()
     )]
     Offline {
-        /// The requested version of etcd.
         version: EtcdVersion,
         /// The path in the cache.
         path: PathBuf,
@@ -32,7 +31,6 @@ pub(crate) enum ReleaseError {
         a mirror to [etcd] mirrors, or download the tarball elsewhere and provide it with \
         --release FILE", list(.tried))]
     Mirrors {
-        /// The requested version of etcd.
         version: EtcdVersion,
         /// Each URL that was tried, with the reason for its failure.
         tried: Vec<(Url, MirrorError)>,
@@ -44,9 +42,7 @@ pub(crate) enum ReleaseError {
          copy it again, or correct [etcd] version and sha256 in the recipe", .path.display()
     )]
     File {
-        /// The path of the operator's file.
         path: PathBuf,
-        /// The requested version of etcd.
         version: EtcdVersion,
         /// The digest in the recipe.
         expected: Sha256,
@@ -56,7 +52,6 @@ pub(crate) enum ReleaseError {
     /// A file cannot be a release because of its size or kind.
     #[error("{} is {what}: provide the release tarball etcd-vX.Y.Z-linux-amd64.tar.gz", .path.display())]
     NoRelease {
-        /// The path of the unsuitable file.
         path: PathBuf,
         /// The actual kind of the file.
         what: String,
@@ -64,26 +59,18 @@ pub(crate) enum ReleaseError {
     /// The tarball contains a forbidden entry, or lacks a program.
     #[error("{}: {entry}: {problem}; the build does not use this tarball", .tarball.display())]
     Contents {
-        /// The path of the tarball.
         tarball: PathBuf,
         /// The entry, by its name in the tarball.
         entry: String,
-        /// The problem with the entry.
         problem: Problem,
     },
     /// The tarball cannot be read to its end.
     #[error("{} cannot be read to its end, so it is damaged or truncated: {source}; download it \
         again", .tarball.display())]
-    Archive {
-        /// The path of the tarball.
-        tarball: PathBuf,
-        /// The reader's error.
-        source: io::Error,
-    },
+    Archive { tarball: PathBuf, source: io::Error },
     /// The tarball changed after it was verified.
     #[error("{} changed while it was read\n  {expected}  verified\n  {found}  read; build again", .tarball.display())]
     Changed {
-        /// The path of the tarball.
         tarball: PathBuf,
         /// The verified digest.
         expected: Sha256,
@@ -98,9 +85,7 @@ pub(crate) enum ReleaseError {
     Io {
         /// The operation, as a verb.
         what: &'static str,
-        /// The file of the operation.
         path: PathBuf,
-        /// The operating system's error.
         source: io::Error,
     },
 }

@@ -9,13 +9,9 @@ use url::Url;
 /// A release whose bytes match the recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Release {
-    /// The path of the tarball.
     pub(crate) tarball: PathBuf,
-    /// The digest of the tarball.
     pub(crate) sha256: Sha256,
-    /// The size of the tarball in bytes.
     pub(crate) size: u64,
-    /// The evidence for the digest.
     pub(crate) evidence: Evidence,
 }
 

@@ -24,11 +24,8 @@ use crate::digest;
 /// The tools for a download.
 #[derive(Clone, Copy)]
 pub(crate) struct Fetch<'a> {
-    /// The HTTP client.
     pub(crate) client: &'a Client,
-    /// The limits of the download.
     pub(crate) patience: &'a RetryPolicy,
-    /// The receiver of progress reports.
     pub(crate) progress: &'a dyn Progress,
 }
 

@@ -10,7 +10,7 @@ use super::retry_policy::RetryPolicy;
 
 /// Creates a client for mirrors. The client honours the proxy variables (`HTTPS_PROXY`, `NO_PROXY`,
 /// …), because the builder runs on an operator's machine, where the operator chose the proxy. In
-/// contrast, a client that requests metadata on a node must not honour them.
+/// contrast, a client that requests metadata on a node must not honour these variables.
 pub(crate) fn client(
     patience: &RetryPolicy,
     progress: &dyn Progress,

@@ -8,7 +8,7 @@ use recipes::Sha256;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MirrorError {
     /// The mirror's URL is neither HTTP nor HTTPS.
-    #[error("not an HTTP or HTTPS URL")]
+    #[error("it is not an HTTP or HTTPS URL")]
     Address,
     /// The connection or TLS failed, or a redirect was refused.
     #[error("{0}")]
@@ -18,20 +18,15 @@ pub(crate) enum MirrorError {
     Status(u16),
     /// The mirror requests a longer pause than the builder allows.
     #[error("HTTP status {status}, with a requested wait of {} s", .wait.as_secs())]
-    Wait {
-        /// The status of the answer.
-        status: u16,
-        /// The requested pause.
-        wait: Duration,
-    },
+    Wait { status: u16, wait: Duration },
     /// No data arrived within the time limit.
     #[error("no data arrived for {:.1} s", .0.as_secs_f64())]
     Stalled(Duration),
     /// The file did not arrive completely within its time limit.
-    #[error("not complete after {} s", .0.as_secs())]
+    #[error("the download was not complete after {} s", .0.as_secs())]
     Slow(Duration),
     /// The connection ended early.
-    #[error("interrupted after {had} bytes{}",
+    #[error("the download was interrupted after {had} bytes{}",
         .total.map(|total| format!(" of {total}")).unwrap_or_default())]
     Cut {
         /// The number of bytes that arrived.
@@ -43,7 +38,7 @@ pub(crate) enum MirrorError {
     #[error("the partial download does not match the file")]
     Misfit,
     /// The file is larger than allowed.
-    #[error("larger than allowed ({size} bytes or more; the limit is {limit})")]
+    #[error("the file is larger than allowed ({size} bytes or more; the limit is {limit})")]
     TooLarge {
         /// The size that is known so far.
         size: u64,
@@ -51,7 +46,7 @@ pub(crate) enum MirrorError {
         limit: u64,
     },
     /// The complete file arrived, but it is not the expected file.
-    #[error("wrong digest: expected {expected}, found {found}")]
+    #[error("it has the wrong digest: expected {expected}, found {found}")]
     Digest {
         /// The recipe's digest.
         expected: Sha256,

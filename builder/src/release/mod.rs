@@ -58,7 +58,6 @@ pub(crate) const SUMS_FILE: &str = "SHA256SUMS";
 /// The requested release, and the sources from which the builder may obtain it.
 #[derive(Debug)]
 pub(crate) struct ReleaseRequest<'a> {
-    /// The requested version of etcd.
     pub(crate) version: EtcdVersion,
     /// The digest of the release's linux-amd64 tarball, from the recipe.
     pub(crate) sha256: Sha256,
@@ -86,8 +85,8 @@ fn obtain_within(
     patience: &RetryPolicy,
     progress: &dyn Progress,
 ) -> Result<Release, ReleaseError> {
-    // Make the checks that need no network first, so that the builder refuses a recipe with a wrong
-    // digest before any download.
+    // Start with the checks that do not need the network, so that the builder refuses a recipe with
+    // a wrong digest before any download.
     compare(wanted.version, wanted.sha256, known(wanted.version), None)?;
     if let Some(file) = wanted.file {
         return from_file(wanted, file, patience);

@@ -67,8 +67,8 @@ pub(crate) fn open(
     }
     let filling = slot.unpacking();
     cache::clear(&filling)?;
-    // The mode must not depend on the umask, because a file that others could write must not become
-    // part of an image.
+    // The mode must not depend on the umask, because a file that others could write to must not
+    // become part of an image.
     DirBuilder::new()
         .mode(0o700)
         .create(&filling)

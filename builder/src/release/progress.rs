@@ -19,7 +19,8 @@ pub(crate) trait Progress: Sync {
     fn end(&self);
 }
 
-/// Returns a progress bar on a terminal, and otherwise a printer of a line every few seconds.
+/// Returns a progress bar if standard error is a terminal, and otherwise a receiver that prints a
+/// line every few seconds.
 pub(crate) fn for_stderr() -> Box<dyn Progress> {
     if std::io::stderr().is_terminal() {
         Box::new(Bar::default())

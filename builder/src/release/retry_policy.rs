@@ -20,8 +20,8 @@ pub(crate) struct RetryPolicy {
     pub(crate) connect: Duration,
     /// The time limit for the next byte to arrive.
     pub(crate) stall: Duration,
-    /// The time limit for the whole file, over all tries on one mirror, which protects against a
-    /// server that sends very slowly.
+    /// The time limit for the whole file, over all tries on one mirror. The limit protects against
+    /// a server that sends very slowly.
     pub(crate) whole: Duration,
     /// The maximum size of a release in bytes. Upstream's releases have about 20 MB.
     pub(crate) release_bytes: u64,
@@ -53,8 +53,8 @@ impl RetryPolicy {
     pub(crate) const PROGRESS: u64 = 64 << 10;
 
     /// Returns the pause after the `failures`th failure in a row (counted from 1). `dice` in 0..1
-    /// shortens the pause by up to half, so that many builders that the same fault interrupted do
-    /// not retry at the same time.
+    /// shortens the pause by up to half, so that many builders do not retry at the same time after
+    /// the same fault.
     pub(crate) fn pause(&self, failures: u32, dice: f64) -> Duration {
         let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
         let whole = self

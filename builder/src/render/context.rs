@@ -110,7 +110,7 @@ struct Repo {
     name: String,
     urls: Vec<String>,
     repomd_sha256: String,
-    /// The path of the key file on the node. Empty if there is no key.
+    /// The path of the key file on the node, or an empty string if there is no key.
     key: String,
 }
 

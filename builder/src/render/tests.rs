@@ -28,7 +28,6 @@ fn file(files: &[Rendered], path: &str) -> String {
         .clone()
 }
 
-/// Returns the scripts of a kickstart.
 fn scripts(kickstart: &str) -> Vec<String> {
     let mut scripts = Vec::new();
     let mut current: Option<String> = None;

@@ -1,5 +1,5 @@
 //! The body of an answer: text, or a piece of a file. If the connection allows it, a file is sent
-//! with sendfile(2), which takes a quarter of the time of reading and writing the file.
+//! with sendfile(2), which takes a quarter of the time that reading and writing the file takes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -78,7 +78,7 @@ impl ResponseBody {
         Self::Text(text.into())
     }
 
-    /// Returns the number of bytes that are still to be sent, or `None` if it is unknown.
+    /// Returns the number of bytes that are still to be sent, or `None` if the number is unknown.
     fn remaining(&self) -> Option<u64> {
         Some(match self {
             Self::Events(_) => return None,

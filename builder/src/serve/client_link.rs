@@ -8,7 +8,7 @@ use recipes::Mac;
 
 use super::netlink::{Neighbour, Netlink, Route};
 
-// The states in which the entry's card has answered, or an operator has set the entry
+// The states of an entry whose network card has answered, or that an operator has set
 // (linux/neighbour.h).
 const REACHABLE: u16 = 0x02;
 const STALE: u16 = 0x04;
@@ -19,9 +19,10 @@ const PERMANENT: u16 = 0x80;
 /// The connection of a machine to this host, as the kernel shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientLink {
-    /// The machine is on a network of this host, and this network card has the address.
+    /// The machine is on a network of this host. The network card with this MAC address has
+    /// answered for the machine's address.
     Neighbour(Mac),
-    /// The machine is on a network of this host, but no card has answered for its address.
+    /// The machine is on a network of this host, but no network card has answered for its address.
     NoNeighbour,
     /// The machine is behind a router, or on a link without hardware addresses, so only its address
     /// is known.
@@ -42,11 +43,10 @@ pub(super) fn find(local: Ipv4Addr, client: Ipv4Addr) -> io::Result<ClientLink> 
     }
 }
 
-/// Determines from the neighbour table how the machine with an address on a link with ARP is
-/// connected.
+/// Looks up a machine in the neighbour table of a link that uses ARP.
 fn link_of(table: &[Neighbour], link: u32, client: Ipv4Addr) -> ClientLink {
-    // An INCOMPLETE entry has no card. The card of a FAILED entry no longer answers. NOARP does not
-    // mean that the machine has answered.
+    // An INCOMPLETE entry has no MAC address. The network card of a FAILED entry no longer answers.
+    // NOARP does not mean that the machine has answered.
     let known = |entry: &&Neighbour| {
         entry.link == link
             && entry.address == client
@@ -87,7 +87,7 @@ mod tests {
                 "{state:#x}"
             );
         }
-        // The kernel keeps the last known card in a failed entry.
+        // The kernel keeps the last known MAC address in a failed entry.
         for state in [0, INCOMPLETE, FAILED, NOARP] {
             assert_eq!(
                 link_of(&[entry(7, state, card)], 7, CLIENT),

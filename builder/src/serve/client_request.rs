@@ -1,5 +1,5 @@
 //! A parsed request: the path, the client, and the parameters. This module refuses HTTP features
-//! that the server does not need, so that no page has to handle them.
+//! that the server does not need, so that no other module has to handle them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -33,7 +33,6 @@ pub(super) enum Verb {
     Post,
 }
 
-/// A request.
 #[derive(Debug, Clone)]
 pub(super) struct ClientRequest {
     pub(super) verb: Verb,
@@ -63,12 +62,11 @@ pub(super) struct ClientRequest {
     pub(super) body: Vec<u8>,
     /// The parameters in the body, if the body is a form.
     pub(super) form: Vec<(String, String)>,
-    /// The origin of the request, which is determined when a page first needs it.
+    /// The origin of the request, which is determined when it is first needed.
     origin: OnceLock<Result<RequestOrigin, Refusal>>,
 }
 
 impl ClientRequest {
-    /// Reads the head of a request.
     pub(super) fn read(
         head: &Parts,
         remote: SocketAddr,
@@ -133,14 +131,15 @@ impl ClientRequest {
     /// Returns the origin of the request. The kernel is queried only once.
     ///
     /// # Errors
-    /// If the origin does not identify the machine that sent the request.
+    /// Fails if the origin does not identify the machine that sent the request.
     pub(super) fn origin(&self, log: &Log) -> Result<RequestOrigin, Refusal> {
         self.origin
             .get_or_init(|| RequestOrigin::find(self.from, self.local, self.proxy.as_ref(), log))
             .clone()
     }
 
-    /// Returns the network card that the request came from, if [`ClientRequest::origin`] found one.
+    /// Returns the MAC address of the machine that sent the request, if [`ClientRequest::origin`]
+    /// found it.
     pub(super) fn card(&self) -> Option<Mac> {
         match self.origin.get()?.as_ref().ok()?.link {
             ClientLink::Neighbour(card) => Some(card),
@@ -194,8 +193,7 @@ pub(super) fn method_refused(allowed: &str) -> Refusal {
     }
 }
 
-/// Decodes the path and splits it into its parts. All spellings of a path have the same result, so
-/// that they lead to the same page.
+/// Decodes the path and splits it into its parts. All spellings of a path have the same result.
 fn path(raw: &str) -> Result<Vec<String>, Refusal> {
     let bad = || Refusal::bad_request(RefusalId::Path, "this server does not have this path");
     let decoded: Vec<u8> = percent_decode(raw).ok_or_else(bad)?;

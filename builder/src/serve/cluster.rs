@@ -34,8 +34,8 @@ pub(crate) struct Cluster {
     pub(crate) record: Record,
 }
 
-/// The nodes of the output when a request last needed them. A server of many nodes would otherwise
-/// read all documents for each request.
+/// The nodes as they were last read from the output. Without this cache, the server would read the
+/// documents of all nodes for each request.
 #[derive(Debug, Default)]
 pub(super) struct NodeCache(Mutex<Option<(FileFingerprints, NodeList)>>);
 
@@ -55,7 +55,7 @@ impl Cluster {
         Self::new(NodeList::read(out)?, out, state)
     }
 
-    /// Returns the cluster of an output, whose nodes are read only if a file of a node has changed.
+    /// Returns the cluster of an output. Reads the nodes only if a file of a node has changed.
     pub(super) fn cached(out: &Path, state: &Path, cache: &NodeCache) -> Result<Self> {
         // The fingerprints are taken before the files are read, so that the next call detects a change in
         // between.
@@ -110,7 +110,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Returns the node with that name.
     pub(crate) fn node(&self, name: &str) -> Option<&NodeIdentity> {
         self.nodes.iter().find(|node| node.name.as_str() == name)
     }
@@ -161,9 +160,9 @@ fn fingerprints(out: &Path) -> Result<FileFingerprints> {
     Ok(names(out)?.into_iter().map(of).collect())
 }
 
-/// Reads the node of a folder in the output, with the digest of its document. This function does
-/// not check the signature. The node checks the signature, because its image determines which key
-/// to trust.
+/// Reads a node from its folder in the output, and computes the digest of the node's document. This
+/// function does not check the signature. The node checks the signature, because its image
+/// determines which key to trust.
 fn node(out: &Path, name: &str) -> Result<(NodeIdentity, Option<Sha256>)> {
     let envelope = |text: &str| -> Result<Vec<u8>> {
         let envelope: Envelope = serde_json::from_str(text)?;

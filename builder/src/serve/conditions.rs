@@ -82,7 +82,7 @@ impl Conditions {
 }
 
 /// Converts a date in the format of servers (RFC 9110, 5.6.7) to seconds since 1970. Returns `None`
-/// for any other text, and the condition is then ignored.
+/// for any other text. The server then ignores the condition.
 fn http_date(text: &str) -> Option<i64> {
     let format =
         "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT";

@@ -69,7 +69,7 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
         Ok(file) => {
             Ok(Some(file).filter(|file| file.metadata().is_ok_and(|about| about.is_file())))
         }
-        // LOOP means that the file is a link, and NXIO that it is a socket.
+        // LOOP means that the file is a link, and NXIO means that it is a socket.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG) => {
             Ok(None)
         }

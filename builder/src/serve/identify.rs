@@ -37,7 +37,7 @@ impl RequestOrigin {
     /// `proxy` is the header that shows that a proxy forwarded the request.
     ///
     /// # Errors
-    /// If the origin does not identify the machine that sent the request.
+    /// Fails if the origin does not identify the machine that sent the request.
     pub(super) fn find(
         remote: IpAddr,
         local: SocketAddr,
@@ -152,9 +152,9 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
         (ClientLink::Neighbour(card), Some(mac)) if card != mac => Err(Refusal::forbidden(
             RefusalId::WrongCard,
             format!(
-                "the machine claims to be {name}, whose card is {mac}, but {address} is at {card}. \
-                 The recipe's `mac` must be the address of the card with which the node reaches \
-                 this server"
+                "the machine claims to be {name}, whose MAC address is {mac}, but {address} has \
+                 the MAC address {card}. The recipe's `mac` must be the MAC address of the network \
+                 card with which the node reaches this server"
             ),
         )),
         (ClientLink::Neighbour(_), Some(_)) => Ok(()),
@@ -170,7 +170,6 @@ pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Resu
     }
 }
 
-/// Describes a machine.
 pub(super) fn describe(machine: &Machine) -> String {
     let macs = machine.macs.iter().map(|mac| format!("mac {mac}"));
     let serial = machine
@@ -366,7 +365,7 @@ mod tests {
         assert_eq!(
             name(&nodes, &says(&[("mac", TWO)]), from(AT, TWO)),
             Ok("b"),
-            "a node that names its machine takes precedence"
+            "a node whose recipe names its machine takes precedence"
         );
         assert_eq!(
             name(&nodes, &says(&[]), from(ELSEWHERE, "")),

@@ -24,8 +24,8 @@ pub(super) fn first_script(state: &ServerState, request: &ClientRequest, loader:
     text_reply(StatusCode::OK, loader.identify_script(&server))
 }
 
-/// Answers a HEAD for one of grub's scripts. The answer does not depend on the machine, because all
-/// scripts have the same length.
+/// Answers a HEAD request for one of grub's scripts. The answer does not depend on the machine,
+/// because all scripts have the same length.
 pub(super) fn grub_head() -> Reply {
     text_reply(StatusCode::OK, "\n".repeat(GRUB_SCRIPT_BYTES))
 }
@@ -191,7 +191,7 @@ fn decide(
     }
 }
 
-/// Refuses to install another image than the one that the node asked for.
+/// Refuses to install an image other than the image that the node asked for.
 fn check_image(state: &ServerState, name: &Label, installation: &Installation) -> Result<()> {
     let Some(asked) = installation.image else {
         return Ok(());

@@ -35,7 +35,7 @@ pub(super) struct Line {
     /// The address of the client, or `None` for an event of the server itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<IpAddr>,
-    /// The network card that has the client's address, if known.
+    /// The MAC address of the network card that has the client's IP address, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) card: Option<Mac>,
     #[serde(skip_serializing_if = "Option::is_none")]

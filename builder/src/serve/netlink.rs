@@ -94,7 +94,7 @@ impl Netlink {
             .ok_or_else(malformed)
     }
 
-    /// Returns whether the link uses ARP to find its neighbours' cards.
+    /// Returns whether the link uses ARP to find the MAC addresses of its neighbours.
     pub(super) fn has_arp(&self, link: u32) -> io::Result<bool> {
         // ifinfomsg: family, padding, type, index, flags, change
         let mut body = vec![0; 16];
@@ -160,7 +160,7 @@ fn attribute(out: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
     out.extend(value);
 }
 
-/// Splits a packet into its messages. An error message is returned as the error that it names.
+/// Splits a packet into its messages. Returns an error if the packet contains an error message.
 fn messages(mut bytes: &[u8]) -> io::Result<Vec<(u16, Vec<u8>)>> {
     let mut all = Vec::new();
     while bytes.len() >= HEADER {

@@ -75,7 +75,8 @@ fn deliver(
     let what = if is_proven {
         "receives its newer document, because it proved that it has an earlier document"
     } else {
-        // After this, iPXE does not install the machine again, even if its report was lost.
+        // After this, no boot loader installs the machine again, even if the machine's report was
+        // lost.
         change_installation(state, record, node, &installation, |installation| {
             installation.document(now);
         });
@@ -86,7 +87,8 @@ fn deliver(
     Ok(tagged(reply, cluster.digest(node)))
 }
 
-/// Refuses the document of a node whose document was, or may have been, handed out before.
+/// Refuses to hand out a document again after its window has closed, or if it may have been handed
+/// out before.
 fn must_be_open(
     state: &ServerState,
     record: &Record,

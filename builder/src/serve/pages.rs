@@ -23,7 +23,6 @@ use super::reply::{Content, Reply, refused};
 use super::state::ServerState;
 use super::tree::InstallTree;
 
-/// Answers a request.
 pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
     let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match parts.as_slice() {
@@ -108,7 +107,7 @@ fn loader_page(state: &ServerState, request: &ClientRequest, parts: &[&str]) -> 
     }
 }
 
-/// Answers with a page that depends on the machine.
+/// Answers a GET request with a reply that depends on the machine.
 fn identity(
     state: &ServerState,
     request: &ClientRequest,

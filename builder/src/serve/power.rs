@@ -129,7 +129,7 @@ impl Power {
             };
             for (node, recorded) in &now {
                 if wants_netboot(seen.get(node), recorded, self.0.retries) {
-                    // The workers never end.
+                    // The send cannot fail, because the workers never end.
                     let _ = orders.send((node.clone(), recorded.clone()));
                 }
             }
@@ -144,7 +144,7 @@ impl Power {
         for (node, changed) in record.installation_changes()? {
             let recorded = match seen.get(&node) {
                 Some(known) if known.0 == changed => known.clone(),
-                // The board shows a record that cannot be read.
+                // If a record cannot be read, the board shows the error.
                 _ => (changed, record.installation(&node).ok().flatten()),
             };
             now.insert(node, recorded);
@@ -235,7 +235,7 @@ fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> boo
 /// Boots a machine from the network. Returns the completed actions, or the failure.
 ///
 /// A management controller refuses to cycle a machine that is off, and some controllers cannot
-/// cycle a machine. The machine is then switched off and on.
+/// cycle a machine. In these cases, the machine is switched off and on instead.
 fn boot_from_network(
     call: impl Fn(Action) -> io::Result<()>,
     is_current: impl Fn() -> bool,

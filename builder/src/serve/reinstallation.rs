@@ -1,9 +1,9 @@
 //! Lets a node ask to be installed again (`firstboot update --reinstall`). The node asks while it
 //! has the turn of its cluster, so the nodes are installed one after the other.
 //!
-//! The server identifies the machine in the same way as for a document, and the machine must send
-//! the digest of a document to prove that it is the node. The permission has the same effect as
-//! `builder allow NAME --install`.
+//! The server identifies the machine in the same way as when it hands out a document. The machine
+//! must also send the digest of one of the node's documents, to prove that it is the node. The
+//! permission has the same effect as `builder allow NAME --install`.
 
 use anyhow::{Context as _, Result};
 use hyper::StatusCode;
@@ -75,7 +75,7 @@ fn answer(state: &ServerState) -> ReinstallAnswer {
     }
 }
 
-/// Refuses a machine that does not name the digest of a document of the node.
+/// Refuses a machine that does not send the digest of one of the node's documents.
 fn check_proof(
     request: &ClientRequest,
     cluster: &Cluster,
@@ -91,8 +91,8 @@ fn check_proof(
         return Ok(());
     }
     let why = format!(
-        "it claims to be {name}, but does not prove that with a document that this server has \
-         served. Run `builder allow {name} --install` on the server to reinstall it"
+        "the machine claims to be {name}, but does not prove this with a document that this server \
+         has served. Run `builder allow {name} --install` on the server to reinstall it"
     );
     Err(Refusal::forbidden(RefusalId::ReinstallProof, why))
 }
@@ -118,8 +118,8 @@ fn check_permitted(
     let release = image_release::read(&state.out)?.context("the output has no release.json")?;
     if named != Some(release.image) {
         let why = format!(
-            "{name} expects another image than the one that this server installs, which has the \
-             serial {}. Run `firstboot update --reinstall` on {name} again",
+            "this server installs the image with the serial {}, but {name} expects another image. \
+             Run `firstboot update --reinstall` on {name} again",
             release.serial
         );
         return Err(Refusal::forbidden(RefusalId::ReinstallImage, why).into());
@@ -139,7 +139,7 @@ fn withdraw(
     let recorded = record.installation(name)?;
     if let Some(before) = recorded.and_then(|recorded| recorded.withdrawn()) {
         record.put_installation(name, &before)?;
-        let what = "runs its old system and is no longer installed again";
+        let what = "runs its old system, and will not be installed again";
         state.log_event(request, Some(name), what);
     }
     Ok(())

@@ -218,11 +218,10 @@ async fn serve(
         .header_read_timeout(CLIENT_TIMEOUT)
         .max_header_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS);
-    // grub compares the name `Content-Length` with its case (grub-core/net/http.c, and in Red Hat's
-    // grub also net/efi/http.c).
+    // grub compares the header name `Content-Length` case-sensitively (grub-core/net/http.c, and in
+    // Red Hat's grub also net/efi/http.c).
     server.title_case_headers(true);
-    // Bodies are written from their own buffers and not copied together. `stream::SendfileStream`
-    // requires this.
+    // Write each body from its own buffers, because `stream::SendfileStream` requires this.
     server.writev(true);
     // An early disconnect by the client is not an error of the server.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;

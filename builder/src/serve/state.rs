@@ -129,7 +129,6 @@ impl ServerState {
         self.log_line(request, node, None, what.into());
     }
 
-    /// Logs a refusal.
     pub(super) fn log_refusal(&self, request: &ClientRequest, refusal: &Refusal) {
         self.log_line(
             request,
@@ -205,7 +204,7 @@ pub(super) fn startup_notes(
         .collect();
     if installs && !new.is_empty() {
         lines.push(format!(
-            "not installed until `builder allow --all --install`, which erases their disks: {}",
+            "not installed until you run `builder allow --all --install`, which erases their disks: {}",
             new.join(", ")
         ));
     }

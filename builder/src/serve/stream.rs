@@ -13,11 +13,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{Outbox, PLACEHOLDER};
 
-/// The kernel drops a client that accepts nothing for this long (tcp(7), TCP_USER_TIMEOUT). Only
-/// the kernel can detect such a client, because a socket becomes writable again only after the
-/// client has accepted a third of its buffer. The buffer has a size of up to 4 MiB, and each of 200
-/// clients on a slow line accepts 60 KB per second. A small buffer would need twice the processor
-/// time.
+/// The time after which the kernel drops a client that accepts no data (tcp(7), TCP_USER_TIMEOUT).
+/// Only the kernel can detect such a client, because a socket becomes writable again only after the
+/// client has accepted a third of the socket's buffer. The buffer can grow to 4 MiB, and a client
+/// that accepts 60 KB per second needs more than 20 s for a third of it. A small buffer would need
+/// twice the processor time.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The time within which a client may receive an answer at any rate. After this time, the client
 /// must sustain a minimum rate.
@@ -134,10 +134,11 @@ impl AsyncWrite for StallGuard {
     }
 }
 
-/// An unencrypted connection. The connection replaces the placeholders that hyper writes with the
-/// files in its outbox. hyper never copies a body's bytes if the connection accepts several slices
-/// at once, so `poll_write` receives the placeholder with its own address. If hyper copied the
-/// placeholder, `poll_write` would send zeros, and the client's digest check would fail.
+/// An unencrypted connection. In the data that hyper writes, the connection replaces each
+/// placeholder by a file from its outbox. hyper never copies a body's bytes if the connection
+/// accepts several slices at once, so `poll_write` receives the placeholder at its own address. If
+/// hyper copied the placeholder, `poll_write` would send zeros, and the client's digest check would
+/// fail.
 #[derive(Debug)]
 pub(super) struct SendfileStream {
     inner: StallGuard,

@@ -1,11 +1,11 @@
-//! The location from which iPXE loads the installer.
+//! The location from which the boot loaders load the installer.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use recipes::recipe::Base;
 
-/// The tree of CentOS 7.9 from which iPXE installs.
+/// The tree of CentOS 7.9 from which machines are installed.
 #[derive(Debug, Clone)]
 pub(super) enum InstallTree {
     Folder(PathBuf),

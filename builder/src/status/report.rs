@@ -129,8 +129,8 @@ impl Report {
         }
     }
 
-    /// Queries all members of the newest image, for a caller that repeats this while images are
-    /// built.
+    /// Queries all members of the newest image, for a caller that repeats the query while images
+    /// are built.
     pub(crate) async fn ask_again(access: &mut ClusterAccess, comparison: DataComparison) -> Self {
         let refreshed = access.refresh();
         let mut report = Self::ask(access, comparison).await;

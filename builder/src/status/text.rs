@@ -48,7 +48,6 @@ pub(super) fn line(report: &Report) -> String {
     )
 }
 
-/// Returns the verdict in words.
 pub(crate) fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Healthy => "healthy",

@@ -62,7 +62,7 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
                 faults.add(
                     Some(id),
                     at,
-                    format!("a free page above {before}, the previous one"),
+                    format!("a free page above {before}, the previous free page"),
                     page.to_string(),
                 );
             }
@@ -164,9 +164,9 @@ fn extent(
         );
         return None;
     }
-    // bbolt computes the length of the list before it removes from the list the pages that store
-    // the list itself. So the list may contain fewer ids than fit into its pages: one id fewer for
-    // each of those pages.
+    // bbolt computes the length of the list, and then removes the list's own pages from the list.
+    // Therefore, the list may contain fewer ids than fit into its pages: one id fewer for each of
+    // those pages.
     let needed = (skip + count * 8) / size + 1;
     if span > needed + 1 + span / 64 {
         let expected = format!(

@@ -204,7 +204,7 @@ pub fn stated_length(begin: &[u8]) -> Option<u64> {
     meta.pages.checked_mul(u64::from(meta.page_size))
 }
 
-/// The length of a file's beginning that contains both meta pages, whatever the page size is.
+/// The number of bytes at the beginning of a file that contain both meta pages, for any page size.
 pub const META_PAGES: usize = (1 << 16) + LENGTH;
 
 /// The content of a page that is expected to be a meta page.

@@ -44,7 +44,7 @@ impl Client {
             Ok(Ok(channel)) => Ok(Self { channel }),
             Ok(Err(error)) => bail!("{}", deepest(&error)),
             Err(_) => bail!(
-                "no TLS handshake with {url} within {} s",
+                "the TLS handshake with {url} was not complete within {} s",
                 CALL_TIMEOUT.as_secs()
             ),
         }
@@ -84,7 +84,7 @@ impl Client {
         };
         match tokio::time::timeout(patience, answer).await {
             Ok(answer) => Ok(answer?.into_inner()),
-            Err(_) => bail!("no response within {} s", patience.as_secs()),
+            Err(_) => bail!("the member did not respond within {} s", patience.as_secs()),
         }
     }
 

@@ -79,7 +79,7 @@ impl Credentials {
             .await
             .with_context(|| {
                 format!(
-                    "no TLS handshake with {address} within {} s",
+                    "the TLS handshake with {address} was not complete within {} s",
                     HANDSHAKE_TIMEOUT.as_secs()
                 )
             })?

@@ -123,7 +123,10 @@ impl Client {
         let answer: Result<LeaseKeepAliveResponse> =
             match tokio::time::timeout(CALL_TIMEOUT, answer).await {
                 Ok(answer) => answer,
-                Err(_) => bail!("no response within {} s", CALL_TIMEOUT.as_secs()),
+                Err(_) => bail!(
+                    "the member did not respond within {} s",
+                    CALL_TIMEOUT.as_secs()
+                ),
             };
         let answer = answer.map_err(|error| anyhow!("cannot renew the lease: {error:#}"))?;
         ensure!(answer.ttl > 0, "the lease has expired");

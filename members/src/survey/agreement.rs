@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn members_that_agree_have_no_errors() {
         let all = [1, 2, 3].map(member);
-        // A member that has not learned another member's name yet still has the same members.
+        // A member list that does not contain another member's name yet still has the same members.
         let unnamed = [
             member(1),
             member(2),

@@ -13,11 +13,11 @@ use crate::timestamp::{duration, now};
 const MAX_AGE_SECONDS: u64 = 3 * 3600;
 
 /// Adds the newest image check of each member to the member's row, and the check's fault to the
-/// member's errors. Reads the checks through a voter that answers through raft. Adds nothing if
-/// there is no such voter.
+/// member's errors. Reads the checks through a voter that answers through raft. Adds nothing if no
+/// voter answers.
 ///
-/// The survey itself does not add the checks, because altered files are no reason to delay an
-/// update of another member.
+/// The survey itself does not add the checks, because altered files must not delay the update of
+/// another member.
 pub async fn add_image_checks(rows: &mut [Row], credentials: &Credentials) {
     let Some(voter) = rows.iter().find(|row| row.votes) else {
         return;

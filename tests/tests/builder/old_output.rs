@@ -249,7 +249,7 @@ fn not_ours() -> Result<()> {
     check_output(
         &workshop.build(&[])?,
         1,
-        &["it contains `thesis.tex`, which is not the builder's"],
+        &["it contains `thesis.tex`, which the builder did not create"],
     )?;
     ensure!(snapshot(&workshop.path("out"))? == before);
     Ok(())

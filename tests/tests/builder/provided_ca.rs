@@ -78,7 +78,7 @@ fn authority() -> Result<()> {
     copy(&other.pki().join("nodes/etcd-1/peer.crt"), &cert, 0o644)?;
     refused(&[
         "our-ca.crt",
-        "is not a CA certificate (CA:TRUE, keyCertSign)",
+        "is not a CA certificate; expected CA:TRUE and keyCertSign",
     ])?;
     copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
     copy(&other.pki().join("ca.key"), &key, 0o600)?;

@@ -80,7 +80,7 @@ fn sums_disagree() -> Result<()> {
     let words = [
         "disagree",
         "the recipe and the mirror's SHA256SUMS differ",
-        "nothing was used",
+        "the release was not used",
         "compare [etcd]",
     ];
     let ran = workshop.refused(&[], &words)?;

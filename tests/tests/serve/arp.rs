@@ -129,7 +129,7 @@ fn held_back() -> Result<()> {
     server.wait_for_output("[card-unknown]")?;
     // The log contains the MAC address of the machine that sent the request.
     server.wait_for_output(&format!(
-        "{ADDRESS} ({}) refused: the machine claims to be etcd-1, whose card is {}",
+        "{ADDRESS} ({}) refused: the machine claims to be etcd-1, whose MAC address is {}",
         evil.mac, one.mac
     ))?;
     Ok(())

@@ -48,7 +48,7 @@ fn installs_once(
 ) -> Result<()> {
     let other = expect(&two.namespace, &page(&one.mac), 200, disk)?;
     ensure!(
-        !other.contains(install) && other.contains("whose card is 52:54:0a:65:0f:65"),
+        !other.contains(install) && other.contains("whose MAC address is 52:54:0a:65:0f:65"),
         "{other}"
     );
     let unknown = expect(&one.namespace, &page("52:54:00:00:00:09"), 200, disk)?;

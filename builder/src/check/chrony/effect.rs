@@ -25,7 +25,7 @@ pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
         Finding::error("chrony/include", rest, message)
             .effect("chronyd does not start, because the file does not exist")
     };
-    Some(finding.fix("write an absolute path, or a pattern, which can match nothing"))
+    Some(finding.fix("write an absolute path, or a pattern, which need not match any file"))
 }
 
 /// Finds a time source that chronyd accepts but cannot use.

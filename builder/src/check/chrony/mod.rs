@@ -94,10 +94,10 @@ fn unknown(word: TextSpan<'_>, name: &str) -> Finding {
     .effect(FATAL);
     match nearest(name, table::directives().keys().copied()) {
         _ if ["sourcedir", "confdir"].contains(&name) => {
-            finding.fix("a later release added this; write include FILE instead")
+            finding.fix("a later release added this directive; write include FILE instead")
         }
         _ if tables::CHRONY_LATER.contains(name) => {
-            finding.fix("a later release added this; remove it")
+            finding.fix("a later release added this directive; remove it")
         }
         Some(near) => finding.fix(format!("did you mean {near}?")),
         None => finding.fix("remove it"),
@@ -151,7 +151,7 @@ fn directive(
         DirectiveSyntax::Address | DirectiveSyntax::Socket | DirectiveSyntax::Broadcast => {
             if !address::fits(syntax, rest) {
                 let expected = match syntax {
-                    DirectiveSyntax::Broadcast => "seconds, an address, and optionally a port",
+                    DirectiveSyntax::Broadcast => "an interval, an address and optionally a port",
                     DirectiveSyntax::Socket => "an address, or the path of a socket",
                     _ => "an address without a prefix",
                 };
@@ -284,9 +284,9 @@ fn unknown_option(
     let message = format!("chrony 3.4 has no option {name} for {directive}");
     let finding = Finding::error("chrony/option", word, message).effect(FATAL);
     match nearest(name, known.keys().copied()) {
-        _ if name == "nts" => finding.fix("chrony 4.0 added NTS; remove it, or use a key"),
+        _ if name == "nts" => finding.fix("chrony 4.0 added NTS; remove it, or use the option key"),
         _ if tables::CHRONY_LATER.contains(name) => {
-            finding.fix("a later release added this; remove it")
+            finding.fix("a later release added this option; remove it")
         }
         _ if name.starts_with(['#', '!', ';', '%']) => finding.fix(
             "chrony 3.4 does not support a comment after a directive; move the comment to its own \

@@ -14,7 +14,6 @@ pub(super) enum Scan {
     Float,
     /// `%4s`, at most four characters.
     Four,
-    /// A word.
     Word,
     /// Exactly this word, ignoring case.
     Literal(&'static str),
@@ -72,7 +71,10 @@ impl Scan {
                 let number = rest[..length].trim_start_matches('+').parse::<i64>();
                 let negative = rest.starts_with('-');
                 let number = number.unwrap_or(if negative { i64::MIN } else { i64::MAX });
-                #[allow(clippy::cast_possible_truncation, reason = "so does the C library")]
+                #[allow(
+                    clippy::cast_possible_truncation,
+                    reason = "the C library also truncates"
+                )]
                 let number = number as i32;
                 (least..=most).contains(&number).then_some(length)?
             }

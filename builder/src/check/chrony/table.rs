@@ -9,9 +9,9 @@ use crate::check::tables;
 /// The form of the text after a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum DirectiveSyntax {
-    /// The words of one of these lists, each in the listed form.
+    /// Words that match one of these lists, which contain one conversion for each word.
     Words(Vec<Vec<Scan>>),
-    /// A fixed number of words, then options of a group.
+    /// A fixed number of words, and then options from a group.
     Options(usize, &'static str),
     /// One of these words.
     One(&'static str),
@@ -90,7 +90,6 @@ pub(super) fn directives() -> &'static BTreeMap<&'static str, DirectiveSyntax> {
     &TABLE.directives
 }
 
-/// Returns the options of a group.
 pub(super) fn options(group: &str) -> Option<&'static Options> {
     TABLE.groups.get(group)
 }

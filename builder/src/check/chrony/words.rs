@@ -40,7 +40,8 @@ pub(super) fn comment_or_else(word: TextSpan<'_>, other: impl FnOnce() -> Findin
         return wrong(
             word,
             message,
-            "chrony 3.4 does not support this; move the comment to its own line",
+            "chrony 3.4 does not support a comment after a directive; move the comment to its own \
+             line",
         );
     }
     other()

@@ -46,7 +46,7 @@ impl<'a> Element<'a> {
         finding.effect(REFUSED).fix(format!("expected {expected}"))
     }
 
-    /// Reports an attribute unless its value is `good`.
+    /// Reports an attribute unless `good` returns true for its value.
     pub(super) fn expect(
         &self,
         attribute: &str,

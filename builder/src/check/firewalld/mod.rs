@@ -270,9 +270,11 @@ fn unknown_element(at: &Element<'_>, schema: schema::Schema) -> Finding {
             finding.fix("firewalld 0.9 added policies; write rich rules in the zone")
         }
         ("include" | "helper", _) => {
-            finding.fix("a later release added this; write the ports, or a <module>")
+            finding.fix("a later release added this element; write the ports, or a <module>")
         }
-        ("tcp-mss-clamp" | "nflog", _) => finding.fix("a later release added this; remove it"),
+        ("tcp-mss-clamp" | "nflog", _) => {
+            finding.fix("a later release added this element; remove it")
+        }
         (_, Some(near)) => finding.fix(format!("did you mean <{near}>?")),
         (_, None) => finding.fix("remove it"),
     }

@@ -35,7 +35,7 @@ pub(super) struct Source {
     pub(super) span: Range<usize>,
 }
 
-/// The element that a rule matches.
+/// The main element of a rule, such as a service or a port.
 #[derive(Debug)]
 pub(super) enum Kind {
     Service(String),
@@ -53,7 +53,6 @@ pub(super) enum Kind {
     },
 }
 
-/// The log of a rule.
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) prefix: String,
@@ -61,13 +60,11 @@ pub(super) struct Log {
     pub(super) limit: Option<String>,
 }
 
-/// The audit of a rule.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
     pub(super) limit: Option<String>,
 }
 
-/// The action of a rule.
 #[derive(Debug)]
 pub(super) struct Action {
     /// accept, reject, drop or mark.

@@ -1,7 +1,7 @@
-//! The elements and attributes that files of firewalld 0.6.3 can contain
+//! The elements and attributes that firewalld 0.6.3 accepts in its files
 //! (src/firewall/core/io/*.py, PARSER_REQUIRED_ELEMENT_ATTRS and PARSER_OPTIONAL_ELEMENT_ATTRS).
 
-/// An element, the attributes that it needs, and the attributes that it can have.
+/// Each element, its required attributes, and its optional attributes.
 pub(super) type Schema = &'static [(
     &'static str,
     &'static [&'static str],
@@ -21,8 +21,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Returns the kind of a file, by its path, or by its root element if the path does not show
-    /// it.
+    /// Determines the kind of a file from its path, or from its root element if the path does not
+    /// show the kind.
     pub(super) fn of(path: &str, root: &str) -> Option<Self> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let has = |part: &str| folder.split('/').any(|folder| folder == part);
@@ -62,7 +62,7 @@ impl Kind {
         }
     }
 
-    /// Returns the characters, besides letters and digits, that the name of such a file can
+    /// Returns the characters, besides letters and digits, that the name of a file of this kind may
     /// contain.
     pub(super) fn name_punctuation(self) -> Option<&'static str> {
         match self {

@@ -43,8 +43,7 @@ pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     if found.len() == 1 { found.pop() } else { None }
 }
 
-/// Returns a port or range in a form that can be compared. firewalld writes each range in only one
-/// way.
+/// Converts a port or range to the form LOW-HIGH, so that equal ranges compare as equal.
 pub(super) fn port_key(text: &str) -> String {
     ports(text).map_or_else(String::new, |(low, high)| format!("{low}-{high}"))
 }
@@ -92,7 +91,6 @@ fn bits(mask: &str, most: i64) -> bool {
     decimal(mask).is_some_and(|bits| (0..=most).contains(&bits))
 }
 
-/// Returns whether a string is a network of this family.
 pub(super) fn is_network(family: &str, text: &str) -> bool {
     match family {
         "ipv4" => is_network4(text),

@@ -1,6 +1,6 @@
-//! Reports the faults that pykickstart's RHEL7 handler refuses according to the table: unknown
-//! commands, missing options, too few or too many words, and options and commands that exclude each
-//! other (rhel7-branch, handlers/rhel7.py, commands/, base.py).
+//! Reports the faults for which pykickstart's RHEL7 handler refuses a line, according to the table:
+//! unknown commands, missing options, too few or too many words, and options and commands that
+//! exclude each other (rhel7-branch, handlers/rhel7.py, commands/, base.py).
 
 use recipes::diagnostic::nearest;
 
@@ -211,7 +211,9 @@ fn unknown(command: &Token) -> Finding {
         }
         "module" => "RHEL 8 added modules; list the packages instead",
         "syspurpose" | "rhsm" => "remove it",
-        "ostreecontainer" | "bootc" => "a later release added this; CentOS 7 has ostreesetup",
+        "ostreecontainer" | "bootc" => {
+            "a later release added this command; CentOS 7 has ostreesetup"
+        }
         "interactive" | "langsupport" | "mouse" | "monitor" | "lilo" | "lilocheck" => {
             "remove the command; RHEL 6 or an earlier release dropped it"
         }

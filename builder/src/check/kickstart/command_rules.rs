@@ -1,6 +1,6 @@
-//! Checks commands that pykickstart accepts for secrets, and for settings that have no effect or do
-//! harm (anaconda 21.48.22.159, pyanaconda/kickstart.py, users.py, bootloader.py; blivet 0.61,
-//! formats/, platform.py).
+//! Checks the commands that pykickstart accepts. Reports secrets, and settings that have no effect
+//! or do harm (anaconda 21.48.22.159, pyanaconda/kickstart.py, users.py, bootloader.py; blivet
+//! 0.61, formats/, platform.py).
 
 use super::line::Line;
 use super::options::GivenOption;

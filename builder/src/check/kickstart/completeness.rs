@@ -90,8 +90,9 @@ fn mounts_root(line: &Line<'_>) -> bool {
         && line.words.get(place).is_some_and(|word| word.value == "/")
 }
 
-/// Finds members and volume groups that no command creates. The order of the commands does not
-/// matter, because anaconda always creates partitions, arrays, groups and volumes in this order.
+/// Finds storage members and volume groups that no command creates. The order of the commands does
+/// not matter, because anaconda always creates partitions, arrays, groups and volumes in this
+/// order.
 fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let made: BTreeSet<&str> = kickstart
         .commands
@@ -123,8 +124,8 @@ fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         }
         let group = match line.command.name {
             "logvol" => line.value("--vgname"),
-            // The volume group of the snapshot's origin (SnapshotData.setup). The origin of a
-            // snapshot before the installation already exists on the disks.
+            // Check the volume group of the snapshot's origin (SnapshotData.setup). If the snapshot
+            // is taken before the installation, the origin already exists on the disks.
             "snapshot" if storage::is_post_install(line) => line
                 .words
                 .first()

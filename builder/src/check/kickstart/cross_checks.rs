@@ -6,7 +6,6 @@ use super::packages;
 use crate::check::file::{File, Kind};
 use crate::check::finding::Finding;
 
-/// Returns whether a kickstart installs a package.
 pub(in crate::check) fn installs(text: &str, package: &str) -> bool {
     let kickstart = read(text, &mut Vec::new());
     let lists = kickstart

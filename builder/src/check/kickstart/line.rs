@@ -43,7 +43,7 @@ impl<'a> Line<'a> {
         self.name.span.clone()
     }
 
-    /// Returns whether the line is one of these commands, under any of its names.
+    /// Returns whether the line is one of these commands, under any of the command's names.
     pub(super) fn is(&self, names: &[&str]) -> bool {
         names.contains(&self.command.name)
     }

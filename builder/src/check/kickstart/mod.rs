@@ -29,7 +29,6 @@ pub(super) use cross_checks::{cross_check, installs};
 pub(super) use script::bash_says;
 pub(super) use split::{SplitError, shell_words};
 
-/// Checks a kickstart.
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let kickstart = read(text, &mut out);

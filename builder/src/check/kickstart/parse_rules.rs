@@ -1,5 +1,5 @@
-//! Reports the faults that pykickstart's individual commands refuse in addition to the faults in
-//! the table (rhel7-branch, commands/, the parse method of each command).
+//! Reports the faults that the table does not cover, but for which a command's own parse method
+//! refuses the line (pykickstart rhel7-branch, commands/).
 
 use super::line::{EarlierLines, Line, stops_anaconda};
 use super::realm;
@@ -212,8 +212,8 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
         Some((_, number)) => Some(decimal(number)),
         None => None,
     };
-    // pykickstart applies the rule for names that begin with vlan last, so the number that this
-    // rule finds counts.
+    // pykickstart applies its rule for names that begin with vlan last, so that rule decides which
+    // number is used.
     let number = name
         .strip_prefix("vlan")
         .map(decimal)
@@ -300,7 +300,7 @@ fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
         _ if exists => out.push(stops_anaconda(
             "kickstart/words",
             line,
-            format!("{shown} lists members, although it already exists"),
+            format!("{shown} lists the members of an existing array or group"),
             "remove the members",
         )),
         _ => {}
@@ -349,8 +349,8 @@ fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>)
     }
 }
 
-/// Reports a second key or password for one user. pykickstart intends to warn about it, but crashes
-/// because it reads an attribute that its data does not have (commands/sshkey.py, sshpw.py:
+/// Reports a second key or password for the same user. pykickstart tries to print a warning, but
+/// crashes because it reads an attribute that its data does not have (commands/sshkey.py, sshpw.py:
 /// `ud.name`).
 fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
     let user = line.value("--username").unwrap_or_default().to_owned();
@@ -362,7 +362,7 @@ fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Fin
                 .effect("anaconda crashes: AttributeError")
                 .fix(match line.command.name {
                     "sshkey" => {
-                        "keep one, and write further keys into ~/.ssh/authorized_keys in %post"
+                        "keep one key, and write the others into ~/.ssh/authorized_keys in %post"
                     }
                     _ => "keep only one",
                 }),

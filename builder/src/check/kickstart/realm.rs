@@ -55,7 +55,8 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
     }
 }
 
-/// Parses the words as getopt does: options up to the first other word, then one realm.
+/// Parses the words as getopt does: options up to the first word that is not an option, then one
+/// realm.
 fn join(mut words: &[&str]) -> Result<(), String> {
     while let Some((word, rest)) = words.split_first() {
         if *word == "--" {

@@ -78,7 +78,7 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
         let instead = match name {
             "gpg" | "gpg2" | "openssl" | "sha512sum" | "sha224sum" | "sha384sum" | "cksum"
             | "sum" => "use sha256sum with a pinned digest",
-            "stat" => "use ls -l, or the tests of [",
+            "stat" => "use ls -l, or test the file with [",
             "diff" | "cmp" => "compare the output of sha256sum",
             "base64" => "use python -c 'import base64 …'",
             "timeout" => "use curl --max-time, or run the command in the background and kill it",
@@ -104,9 +104,9 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Returns the words in command position, and `NAME()` for functions. This scanner is not a shell.
-/// The scanner skips the contents of quotes, comments and heredocs, and any command that is the
-/// value of a variable.
+/// Returns the words in command position, and `NAME()` for functions. This scanner does not parse
+/// the complete shell grammar. It skips the contents of quotes, comments and heredocs, and any
+/// command that is the value of a variable.
 fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;

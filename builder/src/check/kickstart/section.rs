@@ -1,6 +1,5 @@
-//! Reads sections: where a section begins and ends, and what its header can contain (pykickstart
-//! rhel7-branch, parser.py, `_readSection`, sections.py; anaconda, addons.py and kickstart.py,
-//! AnacondaSection).
+//! Reads sections, and checks their headers and their ends (pykickstart rhel7-branch, parser.py,
+//! `_readSection`, sections.py; anaconda, addons.py and kickstart.py, AnacondaSection).
 
 use recipes::diagnostic::nearest;
 
@@ -36,7 +35,6 @@ impl Section<'_> {
         &self.header.name.value
     }
 
-    /// Returns whether the section is a script.
     pub(super) fn is_script(&self) -> bool {
         is_script(self.name())
     }

@@ -118,7 +118,7 @@ fn makes_group(kickstart: &Kickstart<'_>, group: &str) -> bool {
     kickstart.commands.iter().any(ours)
 }
 
-/// Checks that a thin volume has its pool (LogVolData).
+/// Checks that the kickstart creates the pool of a thin volume (LogVolData).
 fn thin_volume(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let (Some(group), Some(pool)) = (line.value("--vgname"), line.value("--poolname")) else {
         return;
@@ -140,13 +140,13 @@ fn thin_volume(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding
 }
 
 /// Returns whether a snapshot is taken after the installation. pykickstart ignores the case of the
-/// word.
+/// value of `--when=`.
 pub(super) fn is_post_install(line: &Line<'_>) -> bool {
     line.value("--when")
         .is_some_and(|when| when.eq_ignore_ascii_case("post-install"))
 }
 
-/// Checks that the origin of a snapshot after the installation is a thin volume
+/// Checks that the origin of a snapshot that is taken after the installation is a thin volume
 /// (SnapshotData.setup).
 fn snapshot(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let Some((group, name)) = point(line).split_once('/') else {

@@ -30,7 +30,6 @@ pub(super) enum Words {
     Between(usize, usize),
 }
 
-/// An option.
 #[derive(Debug)]
 pub(super) struct KsOption {
     /// The names of the option, each with its dashes.
@@ -38,7 +37,7 @@ pub(super) struct KsOption {
     pub(super) value_type: KsType,
     /// Whether pykickstart refuses the command without the option.
     pub(super) needed: bool,
-    /// Whether a value from an earlier line of the same command still counts.
+    /// Whether a value from an earlier line of the same command still applies.
     pub(super) kept: bool,
 }
 
@@ -65,7 +64,7 @@ pub(super) enum KsType {
     Dropped,
 }
 
-/// Rules about the options of one command together.
+/// A rule about the options and commands that may be combined.
 #[derive(Debug)]
 pub(super) enum KsRule {
     /// One of these options must have a value.

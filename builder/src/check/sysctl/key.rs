@@ -6,8 +6,8 @@ use super::setting::Setting;
 use crate::check::finding::Finding;
 use crate::check::tables;
 
-/// Prefixes of keys that exist only while a module is loaded, each with the module. The names of
-/// these keys cannot be checked.
+/// Prefixes of keys that exist only while a kernel module is loaded, each with the module. The
+/// names of these keys cannot be checked.
 const MODULES: [(&str, &str); 16] = [
     ("dev.ipmi.", "ipmi_poweroff"),
     ("dev.parport.", "parport"),

@@ -1,4 +1,4 @@
-//! Checks the forms and bounds of values.
+//! Checks the syntax and the bounds of values in sysctl.d.
 
 use super::key::in_table;
 use super::setting::Setting;

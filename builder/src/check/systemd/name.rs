@@ -30,7 +30,6 @@ const WITHOUT_INSTANCES: [&str; 7] = [
     "swap",
 ];
 
-/// The kind of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum NameKind {
     /// A name without an @.
@@ -105,7 +104,7 @@ pub(in crate::check) fn instance(name: &str) -> Option<&str> {
         .filter(|instance| !instance.is_empty())
 }
 
-/// Returns whether a name belongs to a template (`unit_name_is_template`).
+/// Returns whether a name is the name of a template (`unit_name_is_template`).
 pub(in crate::check) fn is_template(name: &str) -> bool {
     name.split_once('@')
         .and_then(|(_, rest)| rest.rsplit_once('.'))
@@ -118,7 +117,7 @@ pub(in crate::check) fn template(name: &str) -> Option<String> {
     Some(format!("{}@.{}", prefix(name), name.rsplit_once('.')?.1))
 }
 
-/// Fills an instance into the name of a template (`unit_name_replace_instance`).
+/// Inserts an instance into the name of a template (`unit_name_replace_instance`).
 pub(in crate::check) fn with_instance(template: &str, instance: &str) -> String {
     let (prefix, rest) = template.split_once('@').unwrap_or((template, ""));
     let suffix = rest.rsplit_once('.').map_or("", |(_, suffix)| suffix);

@@ -20,7 +20,7 @@ fn is_space(c: char) -> bool {
 }
 
 /// Parses the number at the beginning of a string, after optional white space and an optional sign.
-/// Base 0 reads `0x10` as 16 and `010` as 8.
+/// With base 0, `0x10` is 16 and `010` is 8.
 pub(in crate::check) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
     let trimmed = text.trim_start_matches(is_space);
     let unsigned = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
@@ -127,7 +127,8 @@ pub(in crate::check) fn is_signal(text: &str) -> bool {
         let (number, first) = text
             .strip_prefix("RTMIN+")
             .map_or((text, 0), |number| (number, 34));
-        // systemd adds the numbers as C ints, and accepts the sum if it is a signal.
+        // systemd adds the numbers as C ints, and accepts the sum if the sum is the number of a
+        // signal.
         let sum = unsigned(number).map(|number| number.cast_signed().wrapping_add(first));
         SIGNALS.contains(&text) || sum.is_some_and(|sum| (1..65).contains(&sum))
     };

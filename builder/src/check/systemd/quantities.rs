@@ -54,13 +54,9 @@ pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
 /// The kind of a limit. Each kind has its own parser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum Limit {
-    /// A count.
     Count,
-    /// Bytes.
     Bytes,
-    /// Seconds.
     Seconds,
-    /// Microseconds.
     Microseconds,
     /// A nice level, with its sign, or the raw limit.
     Nice,
@@ -121,8 +117,8 @@ fn one_limit(text: &str, kind: Limit) -> Option<u64> {
     }
 }
 
-/// Returns whether a value of `CPUQuota=` is valid: nothing, or a number above 0 and a %, with any
-/// text between them (`sscanf` with %lf).
+/// Returns whether a value of `CPUQuota=` is valid. The value may be empty. Otherwise, it must
+/// begin with a number above 0 and end with a %, with any text between them (`sscanf` with %lf).
 pub(in crate::check) fn is_quota(text: &str) -> bool {
     text.is_empty()
         || (text.ends_with('%')
@@ -192,7 +188,7 @@ fn percent(text: &str) -> Option<u32> {
 }
 
 /// Returns whether a value of `TasksMax=` is valid: a number above 0, a percentage of the system's
-/// limit, or nothing.
+/// limit, `infinity`, or an empty string.
 pub(in crate::check) fn is_tasks_max(text: &str) -> bool {
     let number = percent(text)
         .map(u64::from)

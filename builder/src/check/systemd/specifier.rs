@@ -2,7 +2,7 @@
 
 use super::name;
 
-/// The table of specifiers that systemd 219 uses.
+/// One of the two tables of specifiers in systemd 219.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum Table {
     /// `unit_name_printf`, for names of units and folders.

@@ -246,8 +246,8 @@ pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
     out
 }
 
-/// Returns whether systemd accepts bytes as UTF-8 (`utf8_is_valid`). systemd also refuses code
-/// points that Unicode does not assign to a character.
+/// Returns whether systemd accepts bytes as UTF-8 (`utf8_is_valid`). systemd also refuses Unicode's
+/// noncharacters.
 pub(in crate::check) fn is_utf8(bytes: &[u8]) -> bool {
     let no_character =
         |c: char| ('\u{fdd0}'..='\u{fdef}').contains(&c) || u32::from(c) & 0xfffe == 0xfffe;

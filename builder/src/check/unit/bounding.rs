@@ -1,6 +1,7 @@
-//! Checks several lines of CapabilityBoundingSet=. RHEL's systemd 219 joins the lines by OR,
-//! including those with a ~ (src/core/load-fragment.c, config_parse_capability_set). For example,
-//! all capabilities except A, joined with all capabilities except B, are all capabilities.
+//! Checks several lines of CapabilityBoundingSet=. RHEL's systemd 219 combines the lines with OR,
+//! including the lines with a ~ (src/core/load-fragment.c, config_parse_capability_set). For
+//! example, all capabilities except A, combined with all capabilities except B, are all
+//! capabilities.
 
 use super::loaded::Line;
 use crate::check::finding::Finding;
@@ -25,7 +26,7 @@ pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
                 .fix("write one line with all capabilities to remove"),
             );
         }
-        // An empty line removes all capabilities, so only the lines after it count.
+        // An empty line resets the set, so only the lines after the empty line count.
         narrowed = !value.text.is_empty() && value.text != "~";
     }
     out

@@ -42,7 +42,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         }
         let upper = name.to_ascii_uppercase();
         if upper == "CAP_AUDIT_READ" {
-            // The capability causes no finding, because systemd 219's own journald unit names this
+            // This is only a warning, because systemd 219's own journald unit names this
             // capability.
             let finding = Finding::warning(
                 "unit/capability",

@@ -20,7 +20,7 @@ pub(super) struct Context {
     pub(super) triggers: bool,
 }
 
-/// The verdict of systemd 219 on a string after resolving its specifiers.
+/// The verdict of systemd 219 on a string whose specifiers are resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Expansion {
     /// systemd accepts the text.
@@ -117,8 +117,8 @@ impl Context {
             .collect()
     }
 
-    /// Returns whether systemd 219 accepts a string after resolving its specifiers. `takes` decides
-    /// whether the result is accepted.
+    /// Returns whether systemd 219 accepts a string whose specifiers are resolved. `takes` decides
+    /// whether the resolved string is accepted.
     pub(super) fn check_expanded(
         &self,
         table: Table,

@@ -218,8 +218,8 @@ fn unknown_names(
     out
 }
 
-/// Finds an `[Install]` section that does not name a unit. Enabling a unit without such a name has
-/// no effect.
+/// Finds an `[Install]` section that does not name a unit. Enabling a unit with this section has no
+/// effect.
 fn installs_nothing(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     const KEYS: [&str; 4] = ["WantedBy", "RequiredBy", "Alias", "Also"];
     let (file, section) = unit

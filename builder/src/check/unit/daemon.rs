@@ -9,7 +9,7 @@ use super::value;
 use crate::check::finding::Finding;
 use crate::check::tables;
 
-/// Returns the section of the daemon that a configuration file belongs to, by the path of the file.
+/// Returns the section that a daemon reads from the configuration file with this path.
 pub(in crate::check) fn section_of(path: &str) -> Option<&'static str> {
     const FILES: [(&str, &str); 2] = [("journald.conf", "Journal"), ("system.conf", "Manager")];
     let mut names = path.rsplit('/');

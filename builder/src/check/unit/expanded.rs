@@ -53,7 +53,7 @@ pub(super) fn check(value_type: &str, text: &str, context: &Context) -> Option<V
     }
     let rule = match value_type {
         "string%" => value("valid UTF-8 text", &|text| is_utf8(text.as_bytes())),
-        "condition-string" => value("a text", &|_| true),
+        "condition-string" => value("a string", &|_| true),
         "path%" => path(&is_path),
         "watched-path" | "condition-path" => path(&is_absolute),
         "environment-file" => path(&is_file),

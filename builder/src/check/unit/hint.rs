@@ -17,10 +17,11 @@ pub(super) fn word(key: &str, text: &str) -> Option<&'static str> {
         ("ProtectHome", "tmpfs") => "a later release added tmpfs; write ProtectHome=yes",
         ("Type", "exec") => "systemd 240 added Type=exec; write Type=simple",
         ("Type", "notify-reload") => {
-            "a later release added this; write Type=notify and ExecReload="
+            "a later release added this type; write Type=notify and ExecReload="
         }
         ("StandardOutput" | "StandardError", _) if to_file() => {
-            "systemd 236 and 240 added files; write journal, or let a shell redirect the output"
+            "systemd 236 and 240 added output to files; write journal, or let a shell redirect the \
+             output"
         }
         _ => return None,
     })
@@ -64,7 +65,7 @@ pub(super) fn without_effect(value_type: &str, assignment: &Assignment<'_>) -> F
         ("compiled-out", "RestrictAddressFamilies") => compiled_out(
             "seccomp",
             "do not rely on this directive; PrivateNetwork=yes removes the whole network, and \
-             firewalld limits what others reach",
+             firewalld restricts other hosts",
         ),
         ("compiled-out", _) => compiled_out(
             "seccomp",

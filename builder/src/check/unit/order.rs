@@ -104,7 +104,6 @@ const BARE: [&str; 17] = [
 /// The line that states an ordering, if there is one.
 type Said = Option<(usize, Range<usize>)>;
 
-/// The units that each unit waits for.
 type Waits<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Said>>;
 
 /// Returns the implicit orderings of a unit: the units that it waits for, and the units that wait
@@ -199,7 +198,6 @@ fn has_defaults(unit: &Unit<'_>) -> bool {
     unit.switch("Unit", "DefaultDependencies") != Some(false)
 }
 
-/// Adds the units that targets wait for.
 fn add_targets<'a>(units: &Units<'a>, waits: &mut Waits<'a>) {
     // A target waits for the units that it wants, unless it is already ordered before these units
     // (`unit_add_default_target_dependency`).

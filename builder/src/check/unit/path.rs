@@ -1,4 +1,4 @@
-//! Determines from a file's path to which unit the file belongs.
+//! Determines the unit of a file from the file's path.
 
 use crate::check::systemd::name;
 
@@ -18,7 +18,7 @@ const KINDS: [(&str, &str); 12] = [
     ("busname", "BusName"),
 ];
 
-/// Returns the unit that a file defines or is a drop-in of.
+/// Returns the name of the unit that a file defines, or to which a drop-in belongs.
 pub(in crate::check) fn name_of(path: &str) -> Option<&str> {
     let mut names = path.rsplit('/');
     let name = names.next()?;

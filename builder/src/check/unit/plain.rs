@@ -153,7 +153,7 @@ fn limit(value_type: &str, text: &str) -> Option<ValueResult> {
     Some(match quantities::limit(text, kind) {
         LimitValue::Taken => Ok(()),
         LimitValue::Unreadable => value(false, expected),
-        LimitValue::Reversed => value(false, "a soft limit first that is not above the hard limit"),
+        LimitValue::Reversed => value(false, "SOFT:HARD, where SOFT is not above HARD"),
     })
 }
 

@@ -43,8 +43,8 @@ pub(super) struct ParsedUnit<'a> {
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// Returns whether a line ends within an escape, so that the next line belongs to it. A carriage
-/// return after the \ counts as a character.
+/// Returns whether a line ends with an unescaped \, so that the next line continues this line. A
+/// line that ends with a \ and a carriage return is not continued.
 fn continues(line: &str) -> bool {
     line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
@@ -157,7 +157,7 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
         .split('\n')
         .flat_map(|line| line.split('\0'))
     {
-        // One byte order mark is allowed, before any line.
+        // One byte order mark is allowed in the file, at the start of any line.
         let bare = line.strip(BYTE_ORDER_MARK).filter(|_| !marked);
         marked |= bare.is_some();
         let line = strip(bare.unwrap_or(line));

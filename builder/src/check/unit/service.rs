@@ -48,7 +48,7 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
         }
         if kind != "oneshot" || unit.switch("Service", "RemainAfterExit") != Some(true) {
             let message =
-                "without ExecStart= a service must be Type=oneshot with RemainAfterExit=yes";
+                "without ExecStart=, a service must be Type=oneshot with RemainAfterExit=yes";
             return Some(refused(None, message.into(), "write ExecStart="));
         }
     }

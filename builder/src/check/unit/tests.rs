@@ -120,7 +120,7 @@ fn every_command_line_is_checked_as_systemd_219_checks_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A unit and its drop-ins, each with the lines about which systemd 219 logs something.
+/// A unit and its drop-ins, each with the lines for which systemd 219 logs a message.
 struct Case {
     refused: bool,
     files: Vec<(&'static str, BTreeSet<usize>, &'static str)>,
@@ -146,8 +146,8 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// The rules of findings about the whole unit. These findings do not belong to a line that systemd
-/// can log.
+/// The rules of findings about the whole unit. systemd does not name a line when it logs such a
+/// fault.
 const OF_THE_UNIT: [&str; 3] = ["unit/refused", "unit/second-command", "unit/continuation"];
 
 #[test]

@@ -13,8 +13,8 @@ use crate::check::systemd::specifier;
 use crate::check::text::TextSpan;
 
 /// Checks the value of a directive of this type, and returns how much of the value systemd 219
-/// accepts: the number of commands or words, or else 1 or 0. A type is a list (`list`), a type with
-/// its own parser, or a single value.
+/// accepts: the number of commands or words, or else 1 or 0. A value is a list (`list`), has its
+/// own parser, or is a single value.
 pub(super) fn check(
     value_type: &str,
     assignment: &Assignment<'_>,
@@ -64,7 +64,7 @@ fn check_single(
         out.extend(finding);
         return is_allowed;
     };
-    // In some places, systemd 219 keeps a specifier that it cannot resolve.
+    // In the values of some types, systemd 219 keeps a specifier that it cannot resolve.
     let keeps = text.starts_with('/')
         && [
             "watched-path",
@@ -89,7 +89,7 @@ fn check_single(
 }
 
 /// Checks a value against a short list of words. In the list, `bool` means all spellings of a
-/// boolean, and `..N` for any number up to N.
+/// boolean, and `..N` means any number up to N.
 fn check_word(value_type: &str, assignment: &Assignment<'_>) -> Option<Finding> {
     let text = assignment.value.text;
     let up_to = |most: &str| {

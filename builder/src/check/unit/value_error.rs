@@ -15,7 +15,7 @@ pub(super) enum ValueError {
 /// The verdict of systemd 219 on a value.
 pub(super) type ValueResult = Result<(), ValueError>;
 
-/// Returns an error unless the value is right.
+/// Returns an error if `right` is false.
 pub(super) fn expect(right: bool, rule: &'static str, expected: &str) -> ValueResult {
     if right {
         Ok(())
@@ -24,7 +24,7 @@ pub(super) fn expect(right: bool, rule: &'static str, expected: &str) -> ValueRe
     }
 }
 
-/// The effect in places where systemd 219 keeps a specifier that it cannot resolve.
+/// The effect in values in which systemd 219 keeps a specifier that it cannot resolve.
 pub(super) const KEPT: &str = "systemd logs a message and keeps the two characters";
 
 /// Returns the finding for a specifier that systemd 219 cannot resolve. systemd ignores the line.

@@ -23,7 +23,7 @@ fn problems_of_entries(manifest: &Manifest, change: &dyn Fn(&mut Vec<OverlayEntr
     write(&image.file(""), inputs, None).unwrap();
     let report = image.verify();
     assert_eq!(report.signature, SignatureState::Unsigned);
-    // This overlay's key differs from the manifest's key, which these tests ignore.
+    // Ignore the problem that this overlay's key differs from the manifest's key.
     let rest = report
         .problems
         .iter()

@@ -77,8 +77,8 @@ fn a_cluster_that_changes_step_by_step_keeps_its_folder() {
     let mut grown = cluster();
     grown.nodes.insert("etcd-2".parse().unwrap(), two);
     open_for(&folder, &grown).unwrap();
-    // The first node has a new address. The folder's record contains the second node since the
-    // previous build.
+    // The first node has a new address. The previous build added the second node to the folder's
+    // record.
     open_for(
         &folder,
         &other(|cluster| {

@@ -103,8 +103,8 @@ fn keeps_replaced_files(folder: &Folder) {
     assert!(keys == [0o600] && certs == [0o644, 0o644], "{kept:?}");
 }
 
-/// Tests that a build works and `rotate` continues in each state after a kill between the three
-/// files that `rotate` writes.
+/// Kills `rotate` between the three files that it writes. In each state, a build must still work,
+/// and a second `rotate` must complete the rotation.
 #[test]
 fn a_killed_rotation_continues_with_the_same_authority() {
     let (whole, _) = built();

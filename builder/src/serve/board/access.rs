@@ -23,8 +23,8 @@ const MIN_TOKEN_CHARS: usize = 16;
 /// The access rule.
 #[derive(Debug, Default)]
 pub(super) struct Access {
-    /// The digest of the token. Digests are compared, so that the duration of a comparison reveals
-    /// nothing about the token.
+    /// The digest of the token. The server compares digests, so that the duration of a comparison
+    /// reveals nothing about the token.
     pub(super) token: Option<Sha256>,
     /// The authorities whose client certificates are accepted.
     pub(super) ca: Option<ClientCa>,
@@ -68,7 +68,6 @@ impl Access {
         }
     }
 
-    /// Checks a request.
     pub(super) fn check(&self, request: &ClientRequest) -> Result<(), Denied> {
         if is_local(request) || self.has_token(request) {
             return Ok(());

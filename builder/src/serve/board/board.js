@@ -8,7 +8,7 @@ const source = new EventSource("/board/events");
 const say = (text) => {
   if (live.textContent !== text) live.textContent = text;
 };
-// Keeps the page if the server does not answer.
+// Keep the page if the server does not answer.
 const reload = () =>
   fetch("/board").then(
     (answer) => answer.ok && location.reload(),

@@ -85,7 +85,9 @@ impl ClientCa {
         // The CA also signs the nodes' server certificates.
         match pki::is_for_servers(leaf) {
             Ok(false) => Ok(()),
-            Ok(true) => Err("the certificate is a node's, because it is also valid for servers"),
+            Ok(true) => {
+                Err("the certificate belongs to a node, because it is also valid for servers")
+            }
             Err(_) => Err("the certificate is not a valid client certificate"),
         }
     }
@@ -147,7 +149,6 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A CA for tests.
     pub(in crate::serve::board) struct TestCa {
         pem: String,
         issuer: Issuer<'static, KeyPair>,

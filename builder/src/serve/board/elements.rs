@@ -37,7 +37,7 @@ pub(super) enum Tone {
     Bad,
 }
 
-/// Renders a word on a coloured ground, with the tone's sign.
+/// Renders a word on a coloured background, with the tone's sign.
 pub(super) fn chip(tone: Tone, text: &str) -> String {
     let (class, sign) = match tone {
         Tone::Neutral => ("neutral", '○'),
@@ -57,12 +57,12 @@ pub(super) fn dash() -> String {
     "–".to_owned()
 }
 
-/// Renders a string, or a dash if there is none.
+/// Renders a string, or a dash if there is no string.
 pub(super) fn or_dash(text: Option<&str>) -> String {
     text.map_or_else(dash, |text| Escaped(text).to_string())
 }
 
-/// Renders a time as in RFC 3339, or a dash if there is none.
+/// Renders a time in the format of RFC 3339, or a dash if there is no time.
 pub(super) fn moment(time: Option<&str>) -> String {
     time.map_or_else(dash, |time| {
         let time = Escaped(time);

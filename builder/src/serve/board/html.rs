@@ -107,7 +107,7 @@ fn machines(machines: &[Machine]) -> String {
     table.end()
 }
 
-/// Renders the time at which the machine fetched its document, and the newest image at the time
+/// Renders the time at which the machine fetched its document, and the image that was the newest
 /// when the document was issued. An update does not change the document.
 fn document(machine: &Machine) -> String {
     let fetched = match &machine.document {

@@ -65,8 +65,8 @@ impl Pages {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
     }
 
-    /// Returns whether any page is open. If there is none, forgets the newest event, which would be
-    /// outdated when the next page opens.
+    /// Returns whether any page is open. If no page is open, also discards the newest event, which
+    /// would be outdated when the next page opens.
     pub(super) fn are_open(&self) -> bool {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|page| !page.is_closed());

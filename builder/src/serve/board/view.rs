@@ -30,7 +30,6 @@ pub(super) struct View {
     pub(super) asks_members: bool,
 }
 
-/// One machine on the board.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Machine {
     pub(super) name: String,
@@ -52,7 +51,6 @@ pub(super) struct Machine {
     pub(super) image: Option<u64>,
 }
 
-/// The stage of a machine.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MachineStage {
     /// The server has no record of the machine and does not install it.

@@ -1,10 +1,11 @@
 //! The scripts for grub 2 on UEFI.
 //!
-//! Each script has the same length. grub on Red Hat's and CentOS's network stack asks for the
-//! length with a HEAD, and then reads that many bytes (rhboot/grub2, grub-core/net/efi/http.c). The
-//! server can therefore answer a HEAD without a decision about the machine.
+//! Each script has the same length. The network stack in Red Hat's and CentOS's grub requests the
+//! length with a HEAD request, and then reads that many bytes (rhboot/grub2,
+//! grub-core/net/efi/http.c). The server can therefore answer a HEAD request without a decision
+//! about the machine.
 //!
-//! All words are quoted, because grub expands `?` and `*` in other words as file names
+//! All words are quoted, because grub expands `?` and `*` in unquoted words as file names
 //! (grub-core/commands/wildcard.c).
 
 use super::install::{Install, bootif, one_line};
@@ -24,13 +25,13 @@ const ON_DISK: [&str; 6] = [
     "/efi/boot/bootx64.efi",
 ];
 
-/// Returns the first script, with which the machine requests a script again and states its
-/// identity. The script is the same for all machines.
+/// Returns the first script, which makes the machine state its identity and request the next
+/// script. The first script is the same for all machines.
 pub(super) fn identify_script(server: &str) -> String {
     padded(request(server, ""))
 }
 
-/// Returns the script that makes the machine request a script again after a moment.
+/// Returns the script that makes the machine repeat its request after a moment.
 pub(super) fn retry_script(server: &str, next: u32) -> String {
     padded(format!(
         "sleep 2\n{}",
@@ -53,8 +54,8 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
         .collect();
     let words = words.join(" ");
     // With Secure Boot, `linux` fails in builds of grub in which only `linuxefi` asks shim to check
-    // the kernel. `linux` comes first, because grub counts a command that does not exist as a
-    // success (tried with grub 2.06).
+    // the kernel. `linux` comes first, because grub treats a command that does not exist as
+    // successful (tried with grub 2.06).
     let script = format!(
         "echo \"{}\"\n\
          if linux '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
@@ -79,8 +80,8 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
 /// Returns the script that boots the machine from its disk, after showing `why`.
 ///
 /// `exit 1` returns an error to the firmware only in builds of grub with Red Hat's patch. Other
-/// builds return a success, after which UEFI firmware stays in its setup menu. Therefore the script
-/// first tries the disk's own boot loader.
+/// builds return a success, after which UEFI firmware stays in its setup menu. Therefore, the
+/// script first tries the disk's own boot loader.
 pub(super) fn boot_disk_script(why: &str) -> String {
     let files = ON_DISK.join(" ");
     padded(format!(
@@ -128,7 +129,7 @@ fn on_network(url: &str) -> String {
     format!("({scheme},{host})/{path}")
 }
 
-/// Appends empty lines up to the length of all scripts.
+/// Appends empty lines until the script has the length that all scripts have.
 fn padded(mut script: String) -> String {
     let missing = SCRIPT_BYTES.saturating_sub(script.len());
     script.extend(std::iter::repeat_n('\n', missing));

@@ -77,7 +77,8 @@ pub(super) fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// Returns a hardware address as in the kernel's argument `BOOTIF`, after `01` for Ethernet.
+/// Formats a MAC address for the kernel's argument `BOOTIF`: `01` for Ethernet, and then the
+/// address.
 pub(super) fn bootif(mac: Mac) -> String {
     format!("01-{}", mac.to_string().replace(':', "-"))
 }

@@ -13,15 +13,15 @@ use super::install::{Install, one_line};
 /// settings).
 const IDENTITY_QUERY: &str = "mac=${netX/mac}&serial=${serial:uristring}&uuid=${uuid}";
 
-/// Returns the first script, with which the machine requests a script again and states its
-/// identity.
+/// Returns the first script, which makes the machine state its identity and request the next
+/// script.
 pub(super) fn identify_script(server: &str) -> String {
     // The URL is absolute, because in a relative URL iPXE would read the first colon of the
     // machine's hardware address as the end of a scheme.
     format!("#!ipxe\nchain {server}boot.ipxe?{IDENTITY_QUERY} || exit 1\n")
 }
 
-/// Returns the script that makes the machine request a script again after a short pause.
+/// Returns the script that makes the machine repeat its request after a moment.
 pub(super) fn retry_script(server: &str, next: u32) -> String {
     format!("#!ipxe\nsleep 2\nchain {server}boot.ipxe?{IDENTITY_QUERY}&again={next} || exit 1\n")
 }
@@ -30,8 +30,9 @@ pub(super) fn retry_script(server: &str, next: u32) -> String {
 pub(super) fn install_script(install: Install<'_>) -> String {
     let tree = install.tree;
     let mut script = format!("#!ipxe\necho {}\n", install.message());
-    // `BOOTIF` makes the installer use the card that booted, by which this server identifies the
-    // machine (anaconda, dracut/parse-anaconda-net.sh).
+    // `BOOTIF` makes the installer use the network card from which the machine booted (anaconda,
+    // dracut/parse-anaconda-net.sh). This server identifies the machine by the MAC address of that
+    // card.
     let _ = writeln!(
         script,
         "kernel {tree}images/pxeboot/vmlinuz initrd=initrd.img BOOTIF=01-${{netX/mac:hexhyp}} {} || exit 1",

@@ -24,8 +24,8 @@ pub(super) enum Loader {
 }
 
 impl Loader {
-    /// Returns the first script, with which the machine requests a script again and states its
-    /// identity. pxelinux states its identity in its first request.
+    /// Returns the first script, which makes the machine state its identity and request the next
+    /// script. pxelinux states the identity in its first request.
     pub(super) fn identify_script(self, server: &str) -> String {
         match self {
             Self::Ipxe => ipxe::identify_script(server),
@@ -34,8 +34,8 @@ impl Loader {
         }
     }
 
-    /// Returns the script that makes the machine request a script again after a moment, or `None`
-    /// after too many requests.
+    /// Returns the script that makes the machine repeat its request after a moment, or `None` after
+    /// too many requests.
     pub(super) fn retry_script(
         self,
         server: &str,
@@ -70,7 +70,7 @@ impl Loader {
     }
 }
 
-/// Returns the machine that a file in `pxelinux.cfg/` is for.
+/// Returns the machine that the name of a file in `pxelinux.cfg/` identifies.
 pub(super) use pxelinux::machine as pxelinux_machine;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use super::install::{Install, one_line};
 use crate::serve::identify::Machine;
 
-/// Returns the script that makes the machine request a script again after a moment.
+/// Returns the script that makes the machine repeat its request after a moment.
 pub(super) fn retry_script(server: &str, machine: &Machine, next: u32) -> String {
     let macs = machine.macs.iter().map(|mac| format!("mac={mac}&"));
     let uuid = machine.uuid.iter().map(|uuid| format!("uuid={uuid}&"));
@@ -18,8 +18,8 @@ pub(super) fn retry_script(server: &str, machine: &Machine, next: u32) -> String
     )
 }
 
-/// Returns the script that installs the node's machine. `SYSAPPEND 2` makes pxelinux add `BOOTIF`
-/// of the card that booted.
+/// Returns the script that installs the node's machine. `SYSAPPEND 2` makes pxelinux add `BOOTIF`,
+/// which names the network card from which the machine booted.
 pub(super) fn install_script(install: Install<'_>) -> String {
     let tree = install.tree;
     format!(
@@ -41,8 +41,8 @@ pub(super) fn boot_disk_script(why: &str) -> String {
     )
 }
 
-/// Returns the machine that a file in `pxelinux.cfg/` is for. Names that contain neither an
-/// Ethernet address nor a UUID do not identify a machine.
+/// Returns the machine that the name of a file in `pxelinux.cfg/` identifies. Names that contain
+/// neither an Ethernet address nor a UUID do not identify a machine.
 pub(in crate::serve) fn machine(name: &str) -> Option<Machine> {
     let is_uuid = |name: &str| {
         let lengths: Vec<usize> = name.split('-').map(str::len).collect();

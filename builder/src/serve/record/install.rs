@@ -18,7 +18,6 @@ pub(crate) struct Installation {
     /// The token that proves that a report comes from the newest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
-    /// The last event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<Event>,
     /// The time at which the newest attempt began.
@@ -63,7 +62,7 @@ pub(crate) struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Step {
-    /// iPXE received the script that installs.
+    /// The boot loader received the script that installs the machine.
     Sent,
     /// The node's machine, which had received the installer, downloaded the kickstart.
     Kickstart,
@@ -100,8 +99,8 @@ impl Installation {
         Self::default()
     }
 
-    /// Returns the record of an installation of this image that the node itself asked for.
-    /// `recorded` is the present record of the node, which runs an installed system.
+    /// Returns the record of an installation that the node itself asked for, with this image. The
+    /// node runs an installed system, and `recorded` is its present record.
     pub(crate) fn asked_by_node(recorded: Option<Self>, image: Sha256, now: SystemTime) -> Self {
         let mut before = match recorded {
             Some(recorded) => recorded.withdrawn().unwrap_or(recorded),
@@ -152,7 +151,7 @@ impl Installation {
     /// Accepts the report of a stage.
     ///
     /// # Errors
-    /// If the token does not belong to the newest attempt.
+    /// Fails if the token does not belong to the newest attempt.
     pub(crate) fn report(
         &mut self,
         token: &str,
@@ -176,7 +175,7 @@ impl Installation {
 
     /// Records that the node's machine downloaded the kickstart. If this server has not begun an
     /// attempt, something else is installing the machine and will not report. The record must then
-    /// prevent iPXE from overwriting that installation.
+    /// prevent a boot loader from overwriting that installation.
     pub(crate) fn kickstart(&mut self, now: SystemTime) {
         if self.installed.is_none() && self.attempts == 0 {
             self.began = Some(now);
@@ -360,7 +359,7 @@ mod tests {
         again.report("u", Stage::Installed, None, at(5)).unwrap();
         assert_eq!(again.withdrawn(), None, "the installation is complete");
 
-        // A node that this server has not installed.
+        // This server has not installed the node.
         let asked = Installation::asked_by_node(None, IMAGE, at(2));
         assert_eq!(asked.next(RETRIES), NextBoot::Install(1));
         let restored = asked.withdrawn().unwrap();

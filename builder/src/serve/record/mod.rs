@@ -96,7 +96,6 @@ impl Record {
         )
     }
 
-    /// Returns the path of the record.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -136,12 +135,10 @@ impl Record {
         self.read(node, DOCUMENT, "--document")
     }
 
-    /// Records an installation.
     pub(crate) fn put_installation(&self, node: &Label, installation: &Installation) -> Result<()> {
         self.write(node, INSTALL, installation)
     }
 
-    /// Records the delivery of a document.
     pub(crate) fn put_delivery(&self, node: &Label, delivery: &DocumentDelivery) -> Result<()> {
         self.write(node, DOCUMENT, delivery)
     }
@@ -224,8 +221,8 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Creates a folder that only its owner can access, because it contains the tokens of running
-/// installations.
+/// Creates a folder that only its owner can access, because the folder contains the tokens of
+/// running installations.
 fn make(folder: &Path) -> Result<()> {
     let made = fs::DirBuilder::new()
         .recursive(true)

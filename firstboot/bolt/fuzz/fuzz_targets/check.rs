@@ -5,7 +5,7 @@
 use bolt::{Entry, Faults, FileKind, Visitor};
 use libfuzzer_sys::fuzz_target;
 
-/// Touches every byte that the walk passes to it.
+/// A visitor that reads every byte that the walk passes to it.
 struct Touch(u64);
 
 impl Visitor for Touch {

@@ -160,7 +160,7 @@ fn a_damaged_freelist_is_reported() {
         },
     );
     found(
-        "a free page above 2, the previous one, found 2",
+        "a free page above 2, the previous free page, found 2",
         |bytes, places| {
             bytes[list(places) + 10] = 2;
             bytes[list(places) + 24] = 2;

@@ -11,7 +11,7 @@ use bolt::{Entry, Faults, FileKind, Path, Report, Visitor};
 
 use writer::{Element, NONE, Writer, bucket, inline, pair};
 
-/// Collects entries as `bucket/key=value`.
+/// A visitor that collects entries as `bucket/key=value`.
 #[derive(Debug, Default)]
 struct Visited {
     pairs: Vec<String>,

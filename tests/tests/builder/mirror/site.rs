@@ -115,7 +115,7 @@ pub(super) fn site() -> Result<()> {
     check_output(&site.build(&[])?, 0, &[&words])?;
     ensure!(site.page("mirror/mirror.json")?.contains("not-found"));
     let said = fs::read_to_string(&log)?;
-    let installs = "not installed until `builder allow";
+    let installs = "not installed until you run `builder allow";
     ensure!(said.contains(installs), "it has no tree:\n{said}");
 
     // The server serves the whole mirror, so a mirror of the server is identical.

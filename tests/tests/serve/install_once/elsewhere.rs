@@ -153,7 +153,7 @@ pub(super) fn another_build() -> Result<()> {
     let one = ours.network.add("etcd-1")?;
     let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
     server.wait_for_output(
-        "not installed until `builder allow --all --install`, which erases their disks: etcd-1, etcd-2, etcd-3",
+        "not installed until you run `builder allow --all --install`, which erases their disks: etcd-1, etcd-2, etcd-3",
     )?;
     let left = script(&one)?;
     ensure!(

@@ -102,7 +102,7 @@ pub(super) fn checked() -> Result<()> {
     ensure!(would_install(&one)?, "etcd-1 is not installed");
     only_the_image_that_it_asked_for(&ours, &one)?;
     good.gets("withdraw", 200, "")?;
-    server.wait_for_output("etcd-1: runs its old system and is no longer installed again")?;
+    server.wait_for_output("etcd-1: runs its old system, and will not be installed again")?;
     ensure!(
         !would_install(&one)?,
         "etcd-1 is installed after it withdrew its request"

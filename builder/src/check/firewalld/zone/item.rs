@@ -77,7 +77,7 @@ fn open_to_everyone(at: &Element<'_>) -> Finding {
     .fix("put the port into a <rule> with the allowed sources")
 }
 
-/// Returns whether a source is an ipset, and the address or the name of the ipset.
+/// Returns whether a source is an ipset, and the name of the ipset or the source's address.
 pub(super) fn source(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<(bool, String)> {
     let (address, ipset) = (at.get("address"), at.get("ipset"));
     if address.is_some() == ipset.is_some() {
