@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-/// The content of the bucket `cluster`.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     /// The minor version in the cluster version, 3.MINOR.0.
@@ -121,7 +120,7 @@ pub(super) fn removed_fault(key: &[u8], value: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// A member as stored by etcd.
+/// A member, as etcd stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Member {
