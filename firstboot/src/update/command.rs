@@ -28,8 +28,8 @@ use members::timestamp::now;
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 done; 1 failed; 3 refused; 4 not ready, worth another attempt; 7 --check found something \
-    newer; 8 rolled back; 9 failed and kept.\n\n\
+    after_help = "Exit codes: 0 done; 1 failed; 3 refused; 4 not ready, try again; 7 --check found a newer \
+    image or document; 8 the new image failed and was rolled back; 9 the new image failed but stays installed.\n\n\
     Examples:\n  firstboot update --check\n  firstboot update --reinstall --deadline 7200"
 )]
 pub(crate) struct Options {
@@ -46,11 +46,11 @@ pub(crate) struct Options {
     /// Wait this many seconds for the turn, and until the cluster can spare this member
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     deadline: u64,
-    /// Try a failed image again, if the image was not the cause of the failure
+    /// Try a failed image again. Use this option only if the image was not the cause of the failure
     #[arg(long, conflicts_with = "check")]
     retry: bool,
-    /// Have `builder serve` install this machine again from the newest image, with etcd's data kept
-    /// (data = "keep"). Erases the rest of the disk
+    /// Let `builder serve` install this machine again from the newest image. The installation keeps
+    /// etcd's data (data = "keep") and erases the rest of the disk
     #[arg(long, conflicts_with = "check")]
     reinstall: bool,
     /// Restore the image that this node had before its last update
@@ -76,13 +76,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Returns whether the command prints JSON.
     pub(crate) const fn prints_json(&self) -> bool {
         self.json
     }
 }
 
-/// The JSON output.
 #[derive(Debug, Serialize)]
 struct JsonOutput<'a> {
     /// Whether the release is newer than this node's image.
@@ -170,7 +168,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     }
 }
 
-/// Executes an order on the image, and shows the messages of the unit.
+/// Lets the unit execute an order on the image, and shows the unit's messages.
 fn install(
     options: &Options,
     own: &ThisNode,
@@ -205,7 +203,6 @@ fn ended(
     outcome.exit()
 }
 
-/// The next action of the command.
 enum Next {
     /// The node has the newest image, with this serial.
     Current(u64),
@@ -254,7 +251,7 @@ fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
     })))
 }
 
-/// `--check`: compares the release and the document with this node.
+/// Compares the release and the document with this node, for `--check`.
 fn compare(
     options: &Options,
     own: &ThisNode,
@@ -356,12 +353,12 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
     match &update_keys.turn.value {
         Some(turn) if turn.node == *node => {
             let release = update_keys.releasing(node, 0, None)?;
-            let release = release.context("a bug: a turn that cannot be released")?;
+            let release = release.context("a bug: the turn cannot be released")?;
             if !release.execute(client).await? {
                 return Err(not_ready("the turn changed in the meantime. Try again"));
             }
             say(format!(
-                "{node} had held the turn since {}; now no node holds it",
+                "{node} had the turn since {}. The turn is now free",
                 members::timestamp::rfc3339(turn.since)
             ));
             Ok(())

@@ -11,14 +11,13 @@ use super::file_changes::{FileChange, Kind};
 /// An action that makes the running system use changed files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Effect {
-    /// Apply the kernel settings.
     Sysctl,
     /// Create the files and folders that a file in tmpfiles.d describes.
     Tmpfiles(String),
-    /// Reload firewalld, which then reads its rules and firewalld.conf. A restart would accept all
-    /// packets while firewalld is stopped (firewalld 0.6.3, core/fw.py, `reload` and `stop`).
+    /// Reload firewalld, which then reads its rules and firewalld.conf. During a restart, the
+    /// kernel would accept all packets while firewalld is stopped (firewalld 0.6.3, core/fw.py,
+    /// `reload` and `stop`).
     Firewall,
-    /// Restart chronyd.
     Chrony,
     /// Reload sshd, which keeps its open sessions.
     Sshd,

@@ -8,10 +8,10 @@
 //! is an event of the model. A node can be killed or lose its power between any two events.
 //!
 //! The model makes three simplifications. Raft is reduced to a quorum of members that run and can
-//! reach each other. The check of the cluster, and the stop of etcd some milliseconds later, are
-//! two events. Between these two events, the other nodes can act, but no fault happens, because no
-//! rule can protect a cluster from a member that fails at that moment. An operator releases another
-//! node's turn only while that node is off or cannot be reached.
+//! reach each other. The last check of the cluster and the stop of etcd, which follows some
+//! milliseconds later, are two events. Between these two events, the other nodes can act, but no
+//! fault happens, because no rule can protect a cluster from a member that fails at that moment. An
+//! operator releases another node's turn only while that node is off or cannot be reached.
 
 use std::collections::BTreeMap;
 

@@ -35,7 +35,6 @@ pub(crate) struct Summary {
     reasons: Vec<Reason>,
 }
 
-/// An update in progress.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Order {
@@ -47,7 +46,6 @@ struct Order {
     reinstall: bool,
 }
 
-/// A release that failed.
 #[derive(Debug, Serialize)]
 struct FailedSerial {
     serial: u64,
@@ -235,7 +233,6 @@ impl Local {
     }
 }
 
-/// Returns a description of the order that this node is executing.
 fn under_way(state: &UpdateState) -> Reason {
     let serial = state.order.serial;
     let why = state.why.as_deref().unwrap_or_default();
@@ -252,7 +249,9 @@ fn under_way(state: &UpdateState) -> Reason {
             format!("this node is waiting for its turn to install the image {serial}")
         }
         Phase::Installing => {
-            format!("this node restarts, and the server installs it again with the image {serial}")
+            format!(
+                "this node is restarting, and the server installs it again with the image {serial}"
+            )
         }
         Phase::Withdrawing => {
             format!("this node keeps its old system and has not returned its turn yet: {why}")

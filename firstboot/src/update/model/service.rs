@@ -44,7 +44,6 @@ impl Model {
         Ok((after != *world).then_some(after))
     }
 
-    /// Starts etcd.
     fn starts(&self, world: &mut World, at: usize) -> Result<(), String> {
         let node = &mut world.nodes[at];
         let Files::Whole(serial) = node.files else {
@@ -90,7 +89,6 @@ impl Model {
         }
     }
 
-    /// Takes the restart lock.
     fn claims(&self, world: &mut World, at: usize, turn: &KeyState<UpdateTurn>) {
         let name = &self.names[at];
         let condition = turn.restart_condition(name).unwrap_or_default();

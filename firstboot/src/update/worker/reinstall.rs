@@ -25,8 +25,8 @@ use crate::reason::ReasonId;
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time for which the node repeats the withdrawal of its request.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(600);
-/// The time within which a server with `--power` has switched the machine off and on. `builder
-/// serve` waits up to 120 s for each of its four calls.
+/// The time within which a server with `--power` switches the machine off and on. `builder serve`
+/// waits up to 120 s for each of its four calls.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Stops etcd. After this step, the node may ask the server to install the machine.
@@ -67,7 +67,8 @@ pub(super) fn restart_into_installer(state: &mut UpdateState) -> Result<()> {
     state.enter(Phase::Withdrawing)
 }
 
-/// Returns the reason for a node that booted its old system after it had asked for the installer.
+/// Returns the reason to report if a node boots its old system after it has requested the
+/// installer.
 pub(super) fn booted_old_system() -> String {
     ReasonId::UpdateNotInstalled
         .because(

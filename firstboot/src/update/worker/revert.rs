@@ -26,9 +26,8 @@ use crate::systemd;
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// The time after which the previous image is restored even if no member has answered.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The time to wait until the leader's last decision on the cluster version is visible. The leader
-/// may have made this decision while this member was still running. The leader decides every 4 s
-/// (etcd's monitorVersionInterval).
+/// The time after which a decision on the cluster version that the leader made while this member
+/// was still running is visible. The leader decides every 4 s (etcd's monitorVersionInterval).
 const DECISION_TIME: Duration = Duration::from_secs(6);
 
 /// Whether a member whose image failed can return to its previous etcd.
