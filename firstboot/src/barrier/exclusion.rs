@@ -55,8 +55,7 @@ fn obstacle(
         ));
     }
     // A member that accepted a proposal may have bootstrapped a cluster with the members of that
-    // proposal. The members that are now excluded must not have a quorum in that cluster by
-    // themselves.
+    // proposal. The members that are now excluded must not form a quorum of that cluster.
     let before: BTreeSet<&Label> = state
         .accepted_ever
         .iter()

@@ -236,7 +236,8 @@ fn restore(number: u8) -> BootstrapMode {
     }
 }
 
-/// Makes the same checks as `check`, for a node `a` that has an order to restore or to roll back.
+/// Makes the same checks as `check`, but for a node `a` that has an order to restore or to roll
+/// back.
 fn check_ordered(local: &LocalState, views: &PeerObservations) {
     let step = decide(local, views);
     let said = format!("{step:?} from {local:?} and {views:?}");
