@@ -18,17 +18,15 @@ use crate::files;
 use crate::output::say;
 use crate::reason::ReasonId;
 
-/// An event and the time at which it happened.
+/// An entry of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// The time of the event in seconds since 1970, according to the node's clock.
     pub(crate) at: u64,
-    /// The event.
     #[serde(flatten)]
     pub(crate) event: Event,
 }
 
-/// The journal on the disk.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
@@ -36,8 +34,8 @@ pub(crate) struct Journal {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// The number of hexadecimal digits of a line's SHA-256 that precede the line, which are enough to
-/// detect a torn line.
+/// The number of hexadecimal digits of the line's SHA-256 that precede each line. This number is
+/// enough to detect a torn line.
 const CHECK: usize = 16;
 
 fn check_of(json: &str) -> String {
@@ -52,10 +50,8 @@ fn parse(line: &str) -> Option<Entry> {
         .flatten()
 }
 
-/// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// A complete line.
     Entry(Entry),
     /// The last line, truncated by a power cut. firstboot has not acted on this line.
     Torn,
@@ -101,8 +97,8 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 
 impl Journal {
     /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
-    /// line. Flushes the rest, because a killed writer may not have flushed the last line, and
-    /// other members will rely on that line.
+    /// line. Flushes the other lines, because a killed firstboot may not have flushed the last line
+    /// before other members rely on it.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
@@ -169,8 +165,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Prints and records the step that firstboot takes next. Records repeated attempts at the same
-    /// step only once.
+    /// Prints and records the step that firstboot takes next. If the step is repeated, does not
+    /// record it again.
     pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
         if self
             .entries
@@ -261,7 +257,7 @@ mod tests {
         for cut in 0..=text.len() {
             let whole = text[..cut].matches('\n').count();
             let end = text[..cut].rfind('\n').map_or(0, |at| at + 1);
-            // The last tail represents a line of which only the newline was written.
+            // In the last case, only the newline of a line was written.
             for tail in [
                 String::new(),
                 "\0".repeat(text.len() - cut),
