@@ -29,12 +29,13 @@ use crate::reason::{Reason, ReasonId};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of times that the query is repeated if no member answers in time. A machine on which
-/// etcd does not run refuses the connection immediately.
+/// etcd is not running refuses the connection immediately, so it does not cause a timeout.
 const SILENCES: u32 = 5;
 
 /// Refuses to start etcd with its old data if this version of etcd must not use the data, if its
-/// member was removed while etcd was stopped, or if its member is running on another machine. No
-/// answer is required: when a whole rack boots, the first member finds no other member running.
+/// member was removed while etcd was stopped, or if its member is running on another machine. The
+/// other members need not answer: when a whole rack boots, the first member finds no other member
+/// running.
 pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
@@ -71,7 +72,7 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Res
 }
 
 /// Waits until the other members have a quorum without this node's old member, and until no other
-/// machine runs as that member. After this wait, firstboot may archive the member's data.
+/// machine is running as that member. firstboot may then archive the member's data.
 ///
 /// # Errors
 /// Returns a refusal if this node is the only member, or if the other members report that its
@@ -299,7 +300,7 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// Returns the message for a node that learns of its removal through raft. After the removal, etcd
+/// Returns the message for a node whose etcd learns of the member's removal through raft. etcd then
 /// exits with success, and only its log contains the reason.
 pub(crate) async fn removal_reason(
     identity: &Identity,

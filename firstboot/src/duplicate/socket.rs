@@ -14,7 +14,7 @@ use super::packet;
 use crate::machine;
 
 /// The maximum number of packets that are read after each probe. More packets mean that the network
-/// has a broadcast storm, during which the probe cannot give a result.
+/// has a broadcast storm. The probe does not give a result then.
 pub(super) const PACKETS: u32 = 1000;
 
 /// Returns a random mark that distinguishes a probe from all other probes.

@@ -1,9 +1,10 @@
-//! Accesses the entries of an open directory by name relative to it, without following links.
-//! Another user who can write to the directory can replace any entry at any time with a link, a
-//! FIFO or a different directory.
+//! Accesses the entries of an open directory by their names, without following links. Another user
+//! who can write to the directory can replace any entry at any time with a link, a FIFO or a
+//! different directory.
 //!
-//! The path to the directory itself may contain links, if only root can have created them. CentOS
-//! 7's kernel, 3.10, does not have openat2(2), which could check the path in one call.
+//! The path to the directory itself may contain links, but only links that no user other than root
+//! can have created. CentOS 7's kernel, 3.10, does not have openat2(2), which could check the path
+//! in one call.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -77,8 +78,8 @@ impl Dir {
         })
     }
 
-    /// Opens a regular file for reading. Refuses a FIFO or a device without opening it, because the
-    /// open could block.
+    /// Opens a regular file for reading. Refuses a FIFO or a device without opening it, because
+    /// opening it might block.
     pub(crate) fn file(&self, name: &OsStr) -> io::Result<File> {
         let there = self.look(name)?.ok_or(Errno::ENOENT)?;
         if there.kind != Kind::File {
@@ -124,7 +125,8 @@ impl Dir {
         own(&self.fd, owner, mode)
     }
 
-    /// Renames an entry, within this directory or into another one on the same volume.
+    /// Renames an entry within this directory, or moves it into another directory on the same
+    /// volume.
     pub(crate) fn rename(&self, name: &OsStr, to: &Self, new: &OsStr) -> io::Result<()> {
         Ok(renameat(&self.fd, name, &to.fd, new)?)
     }
@@ -150,7 +152,7 @@ impl Dir {
         }
     }
 
-    /// Returns the names of all entries, in no particular order.
+    /// Returns the names of all entries, in any order.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let again = openat(&self.fd, ".", directory(), Mode::empty())?;
         let mut names = Vec::new();
@@ -164,7 +166,7 @@ impl Dir {
         Ok(names)
     }
 
-    /// Makes changes to the directory's entries durable.
+    /// Flushes the directory, so that changes to its entries are durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(nix::unistd::fsync(&self.fd)?)
     }
@@ -199,7 +201,7 @@ fn directory() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
 }
 
-/// How to treat the last name of a path.
+/// The treatment of the last name of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
     /// Open the last name, which must be a directory.
