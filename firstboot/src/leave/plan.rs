@@ -1,9 +1,9 @@
 //! Decides whether a member may leave. The decision is a pure function that maps the observation to
 //! the next step. firstboot observes the cluster again after each step.
 //!
-//! etcd's own check of a removal counts only the members to which etcd is connected. So etcd allows
-//! a removal even if one of the other members is down, which can leave a cluster without fault
-//! tolerance. The rule in this module requires that all other members be healthy.
+//! etcd's own check of a removal counts only the members to which etcd is connected. Therefore,
+//! etcd allows a removal even if one of the other members is down, and the cluster may lose its
+//! fault tolerance. The rule in this module requires that all other members be healthy.
 
 use crate::membership::{Peer, another_cluster, is_listed, same_member_list, unhealthy};
 use crate::reason::{Reason, ReasonId};
@@ -24,7 +24,6 @@ pub(crate) struct Observed {
     pub(crate) peers: Vec<Peer>,
 }
 
-/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LeaveStep {
     /// This node's member is no longer in the member list, so nothing remains to be done.
@@ -39,7 +38,6 @@ pub(crate) enum LeaveStep {
     Remove(String),
 }
 
-/// Decides the next step.
 pub(crate) fn plan(observed: &Observed) -> LeaveStep {
     let Observed { member, peers, .. } = observed;
     if observed.alone {
