@@ -4,14 +4,14 @@
 //!
 //! The following argument shows that the rule is safe. A proposal names the nonces of all members.
 //! A node accepts a proposal only after the node itself has received every nonce of that proposal,
-//! and it never replaces its view of a peer with an older view. So all disks that accepted the same
-//! two proposals accepted them in the same order, and no node returns from the later proposal to
-//! the earlier one. A node bootstraps the cluster of its newest proposal once *all* nodes have
-//! announced that they accepted the proposal. After one node has bootstrapped a cluster, every
-//! other node starts as a member of that cluster, but only if its own disk accepted the cluster's
-//! proposal under its current nonce. A disk that has accepted the proposal has never voted. The
-//! clusters of two proposals could both exist only if a node changed from one proposal to the other
-//! proposal and back.
+//! and it never replaces its view of a peer with an older view. Therefore, all disks that accepted
+//! the same two proposals accepted them in the same order, and no node returns from the later
+//! proposal to the earlier one. A node bootstraps the cluster of its newest proposal once *all*
+//! nodes have announced that they accepted the proposal. After one node has bootstrapped a cluster,
+//! every other node starts as a member of that cluster, but only if its own disk accepted the
+//! cluster's proposal under its current nonce. A disk that has accepted the proposal has never
+//! voted. The clusters of two proposals could both exist only if a node changed from one proposal
+//! to the other proposal and back.
 //!
 //! A node with an order to restore follows the same rule, while etcd is stopped and etcd's data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data

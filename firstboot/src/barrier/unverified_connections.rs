@@ -73,8 +73,8 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Chooses which of these connections (oldest first) to close: the oldest connection of the source
-/// that has the most connections.
+/// Returns the index of the connection to close, which is the oldest connection of the source that
+/// has the most connections. `sources` contains the source of each connection, oldest first.
 fn connection_to_close(sources: &[IpAddr]) -> usize {
     let mut counts = HashMap::new();
     for source in sources {

@@ -32,7 +32,7 @@ pub(crate) struct NodeState {
     pub(crate) joining: Option<u64>,
     /// The empty directory that firstboot created for etcd's first start on this disk.
     pub(crate) created: Option<Inode>,
-    /// The identity of etcd's data, once etcd has created its WAL.
+    /// The identity of etcd's data, or `None` until etcd has created its WAL.
     pub(crate) data: Option<DataIdentity>,
     pub(crate) member: Option<u64>,
     pub(crate) cluster: Option<u64>,
@@ -84,7 +84,7 @@ pub(crate) struct ArchivedData {
     pub(crate) cluster: u64,
     /// The node's member id with the archived data, if it is known.
     pub(crate) member: Option<u64>,
-    /// The revision from which the archived data continued, or 0 if it was not restored data.
+    /// The revision from which the archived data continued, or 0 if no restore created that data.
     pub(crate) revision: u64,
     pub(crate) data: Option<DataIdentity>,
     /// The version of etcd that last used the archived data.

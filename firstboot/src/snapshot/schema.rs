@@ -182,10 +182,10 @@ impl<'a> Reader<'a> {
         self.contents
     }
 
-    /// Returns the fault in the combination of the storage version and the cluster version, if
-    /// there is one. From 3.6 on, etcd migrates the storage as soon as the cluster version changes
-    /// (etcdserver/version/monitor.go). etcd 3.6 does not start if either version is higher than
-    /// the version of etcd itself.
+    /// Compares the storage version with the cluster version. Returns the expected content if they
+    /// contradict each other. From 3.6 on, etcd migrates the storage as soon as the cluster version
+    /// changes (etcdserver/version/monitor.go). etcd 3.6 does not start if either version is higher
+    /// than the version of etcd itself.
     fn versions_fault(&self) -> Option<&'static str> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
         let differ =
@@ -215,8 +215,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Returns a description of the content that was expected instead of an invalid entry, or
-    /// `None` if the entry is valid.
+    /// Checks an entry. Returns the expected content if the entry is invalid.
     fn entry_fault(&mut self, entry: &Entry<'_>) -> Option<&'static str> {
         let Entry { key, value, .. } = *entry;
         let count = match entry.bucket.name {

@@ -39,8 +39,8 @@ pub(super) enum NextStep {
     Refuse(Reason),
 }
 
-/// Returns the reason why a node with this version of etcd may not run alongside the other members,
-/// if there is a reason. A node calls this function before it takes its turn.
+/// Returns the reason why a node with this version of etcd must not run alongside the other
+/// members, or `None` if it may. A node calls this function before it takes its turn.
 pub(super) fn obstacle(target: EtcdVersion, others: &[Peer]) -> Option<Reason> {
     let apart = others
         .iter()

@@ -38,7 +38,7 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
 }
 
 /// Returns the reason why this member must not stop now and start again with the etcd version
-/// `target`, if there is a reason. With `may_be_ill`, this member itself may be unhealthy.
+/// `target`, or `None` if it may. If `may_be_ill` is set, this member itself may be unhealthy.
 pub(super) async fn obstacle(
     own: &ThisNode,
     credentials: &Credentials,
@@ -75,8 +75,8 @@ pub(super) async fn obstacle(
     }))
 }
 
-/// Returns a reason that names the members that are not healthy voters, if there are any. With
-/// `may_be_ill`, this member itself may be unhealthy.
+/// Returns a reason that names the members that are not healthy voters, or `None` if all members
+/// are healthy voters. If `may_be_ill` is set, ignores this node's own member.
 pub(super) async fn unhealthy(
     own: &ThisNode,
     credentials: &Credentials,

@@ -152,7 +152,8 @@ fn decide(
     })))
 }
 
-/// Returns the reason why this node must not order the update, if there is a reason.
+/// Returns the reason why this node must not order the update, or `None` if it may order the
+/// update.
 async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Reason>> {
     let serial = release.serial;
     let credentials = installed_credentials()?;

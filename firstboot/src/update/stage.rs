@@ -97,8 +97,8 @@ pub(super) fn staged(release: &ReleaseDocument, node: &Label) -> Result<Staged> 
     examine(PathBuf::from(paths::UPDATE_NEW), release, node)
 }
 
-/// Returns the image that an earlier command, such as `--check`, has staged for this release, if
-/// there is one.
+/// Returns the image that an earlier command, such as `--check`, has staged for this release, or
+/// `None` if there is no such image.
 fn staged_before(release: &ReleaseDocument, node: &Label) -> Option<Staged> {
     let marker = files::read(Path::new(paths::UPDATE_NEW).join(UNLISTED[2])).ok()?;
     let is_of_release = marker == marker_of(release).into_bytes();
@@ -198,7 +198,7 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     })
 }
 
-/// Returns the reason why an image is not for this node, if there is one.
+/// Returns the reason why an image is not for this node, or `None` if it is for this node.
 fn other_node(new: &ClusterDocument, own: &ClusterDocument, node: &Label) -> Option<Reason> {
     let is_other = new.name != own.name || new.member(node) != own.member(node);
     is_other.then(|| {

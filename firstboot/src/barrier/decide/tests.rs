@@ -1,5 +1,5 @@
-//! Tests every combination of what three members can remember and report, and checks each action
-//! against its requirements.
+//! Tests every combination of the states that three members can remember and report, and checks
+//! each resulting action.
 
 use super::*;
 

@@ -32,7 +32,7 @@ pub(super) struct Auth {
 const TYPES: u64 = 3;
 
 impl Auth {
-    /// Reads an entry of `auth`. Returns the fault in the entry, if it has one.
+    /// Checks an entry of `auth`. Returns the expected content if the entry is invalid.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match (key, value) {
             (b"authEnabled", [0 | 1]) => self.enabled = value == [1],
@@ -47,7 +47,7 @@ impl Auth {
         None
     }
 
-    /// Reads an entry of `authRoles`. Returns the fault in the entry, if it has one.
+    /// Checks an entry of `authRoles`. Returns the expected content if the entry is invalid.
     pub(super) fn role(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         if self.roles.len() < REMEMBERED {
             self.roles.insert(self.hasher.hash_one(key));
@@ -62,7 +62,7 @@ impl Auth {
         }
     }
 
-    /// Reads an entry of `authUsers`. Returns the fault in the entry, if it has one.
+    /// Checks an entry of `authUsers`. Returns the expected content if the entry is invalid.
     pub(super) fn user(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let user = User::read(value);
         // Do not report `root` as missing if its entry cannot be parsed, so that one cause produces

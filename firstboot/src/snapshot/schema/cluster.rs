@@ -15,7 +15,7 @@ pub(super) struct Cluster {
 const NEWEST: u64 = 7;
 
 impl Cluster {
-    /// Reads an entry of `cluster`. Returns the fault in the entry, if it has one.
+    /// Checks an entry of `cluster`. Returns the expected content if the entry is invalid.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match key {
             b"clusterVersion" => {
@@ -63,7 +63,8 @@ fn id(key: &[u8]) -> Option<u64> {
     (format!("{id:x}") == text).then_some(id)
 }
 
-/// Reads an entry of `members`. Returns the member, or the fault in the entry.
+/// Parses an entry of `members`. Returns the member, or the expected content if the entry is
+/// invalid.
 pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -111,7 +112,7 @@ pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
     })
 }
 
-/// Returns the fault in an entry of `members_removed`, if it has one.
+/// Checks an entry of `members_removed`. Returns the expected content if the entry is invalid.
 pub(super) fn removed_fault(key: &[u8], value: &[u8]) -> Option<&'static str> {
     match (id(key), value) {
         (None, _) => Some("a member's ID in hexadecimal as the key"),

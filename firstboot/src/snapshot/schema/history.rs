@@ -2,7 +2,7 @@
 //!
 //! Each transaction that changes anything uses the next main revision, and numbers its changes from
 //! 0 (mvcc, kvstore_txn.go). etcd commits only complete transactions. Only compaction removes
-//! revisions, and only up to the compacted revision. So above the compacted revision, every
+//! revisions, and only up to the compacted revision. Therefore, above the compacted revision, every
 //! revision and every change within a revision must be present. If one is missing, data was lost.
 
 use bolt::{Faults, Offset};

@@ -34,7 +34,7 @@ struct ConfState {
 }
 
 impl Meta {
-    /// Reads an entry of `meta`. Returns the fault in the entry, if it has one.
+    /// Checks an entry of `meta`. Returns the expected content if the entry is invalid.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let number = || {
             <[u8; 8]>::try_from(value)

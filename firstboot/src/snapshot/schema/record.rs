@@ -63,8 +63,7 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
-    /// Returns the reason why the record is invalid for this revision, or `None` if the record is
-    /// valid.
+    /// Checks the record of this revision. Returns the expected content if the record is invalid.
     pub(crate) fn fault(&self, revision: Revision) -> Option<&'static str> {
         let Self {
             created,

@@ -92,7 +92,8 @@ pub(super) async fn make_ready(
     ))))
 }
 
-/// Returns the reason why this version of etcd cannot open this node's data, if there is a reason.
+/// Returns the reason why this version of etcd cannot open this node's data, or `None` if no reason
+/// is found.
 pub(super) fn data_obstacle(target: EtcdVersion) -> Option<Reason> {
     let needed = data::needed_minor().filter(|needed| *needed > target.minor)?;
     Some(ReasonId::UpdateDowngrade.because(format!(

@@ -1,9 +1,10 @@
 //! Restarts the node into the installer, or returns to the old system if the machine was not
 //! installed.
 //!
-//! The order is on the old `/`, which the installation erases. So an order that still exists after
-//! a boot means that the machine was not installed. The server may then still be ready to install
-//! the machine at any later boot, so the node withdraws its request before it releases the turn.
+//! The order is on the old `/`, which the installation erases. Therefore, an order that still
+//! exists after a boot means that the machine was not installed. The server may then still be ready
+//! to install the machine at any later boot, so the node withdraws its request before it releases
+//! the turn.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ use crate::reason::ReasonId;
 
 /// The time for which the node repeats a request to a server that does not answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
-/// The time for which the node repeats the withdrawal of its request.
+/// The time for which the node tries to withdraw its request.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(600);
 /// The time within which a server with `--power` switches the machine off and on. `builder serve`
 /// waits up to 120 s for each of its four calls.

@@ -147,8 +147,8 @@ pub(super) fn wait_until_spared(state: &UpdateState, own: &ThisNode) {
     }
 }
 
-/// Returns the reason why this member, which serves clients, must not be stopped now, if there is a
-/// reason.
+/// Returns the reason why this member, which serves clients, must not stop now, or `None` if it may
+/// stop.
 async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>> {
     let credentials = installed_credentials()?;
     let client = preconditions::own_member(&credentials).await?;
