@@ -23,7 +23,7 @@
 //! `files` writes files durably, `systemd` controls the units, and `etcd` is the client of etcd's
 //! API.
 
-// Tests write damaged files on purpose.
+// Tests call disallowed methods to write damaged files.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 use members::{compare, reason};

@@ -1,6 +1,7 @@
-//! The rule of the bootstrap barrier, a pure function that maps the state of this node and the
-//! observed states of the other members to the next action. The safety of the barrier depends on
-//! this rule alone. `model.rs` explores every order of events on nodes that apply this rule.
+//! Defines the rule of the bootstrap barrier. The rule is a pure function that maps the state of
+//! this node and the observed states of the other members to the next action. The safety of the
+//! barrier depends on this rule alone. `model.rs` explores every order of events on nodes that
+//! apply this rule.
 //!
 //! The following argument shows that the rule is safe. A proposal names the nonces of all members.
 //! A node accepts a proposal only after the node itself has received every nonce of that proposal,

@@ -69,7 +69,8 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             if let Some(known) = new_identity {
                 journal.add(Event::WalCreated(known))?;
             }
-            // An operator may have moved the data to a new volume manually.
+            // Write the disk id again, because an operator may have moved the data to a new volume
+            // manually.
             state.disk_id.map_or(Ok(()), journal::write_disk_id)?;
             return Ok(start);
         }
@@ -150,7 +151,8 @@ fn begin_or_join(
         duplicate::refuse_only_member(identity, &UnusableData::Deleted)?;
     }
     let disk_id = match disk_id {
-        // An earlier run may have been killed before it wrote the disk id file.
+        // Write the disk id file, because an earlier run may have been killed before it wrote the
+        // file.
         Some(disk_id) => journal::write_disk_id(disk_id).map(|()| disk_id)?,
         None => init_disk_id(journal)?,
     };

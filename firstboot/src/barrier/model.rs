@@ -66,8 +66,8 @@ struct Explorer {
     names: Vec<Label>,
     rule: Rule,
     nodes: Table<Node>,
-    /// The proposals, each as the nonces of all nodes and the snapshot. The number 255 stands for
-    /// a node that does not take part.
+    /// The proposals, each as the nonces of all nodes and the snapshot. The number 255 represents a
+    /// node that does not take part.
     proposals: Table<(Vec<u8>, u8)>,
     real: Vec<Proposal>,
     /// Sets of pairs, each of which consists of a proposal and a node that accepted it.

@@ -18,8 +18,8 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) enum DataCheck {
     /// The member's data, as etcd left it.
     Intact,
-    /// The member's data, in which etcd has created its WAL, but whose directories are not in the
-    /// journal yet.
+    /// etcd has created its WAL in the data, but the journal does not record the data's directories
+    /// yet.
     WalCreated(DataIdentity),
     /// The directory is empty, and etcd has never created a WAL in it.
     Unused,

@@ -7,8 +7,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The maximum length to which a log line is shortened in a status. etcd's longest lines contain a
-/// stack trace of a kilobyte.
+/// The maximum length of a log line in a status. Longer lines are shortened. etcd's longest lines
+/// contain a stack trace of a kilobyte.
 const LONGEST: usize = 300;
 
 /// The number of further entries of the same process in which firstboot searches for a more
@@ -37,7 +37,7 @@ pub(super) struct ExitLog {
     pub(super) text: String,
 }
 
-/// How well a log line explains the exit of the process. A later variant is a better explanation.
+/// The rank of a log line as an explanation of the exit, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
     /// A warning or error with a reason that may explain the exit.

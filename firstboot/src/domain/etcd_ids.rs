@@ -1,7 +1,7 @@
 //! Computes the ids that etcd assigns to a new cluster and its members. These ids depend only on
 //! the peer URLs and the token, so firstboot can compute the id of a cluster before the cluster
-//! exists. The computation is the same as in etcd's server/etcdserver/api/membership (member.go,
-//! cluster.go), which does not differ from v3.4 to v3.7.
+//! exists. The computation is that of etcd's server/etcdserver/api/membership (member.go,
+//! cluster.go), and is the same from v3.4 to v3.7.
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 

@@ -3,8 +3,8 @@
 //! different directory.
 //!
 //! The path to the directory itself may contain links, but only links that no user other than root
-//! can have created. CentOS 7's kernel, 3.10, does not have openat2(2), which could check the path
-//! in one call.
+//! could have created. CentOS 7's kernel, 3.10, does not have openat2(2), which could check the
+//! path in one call.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -35,9 +35,8 @@ pub(crate) struct Dir {
 impl Dir {
     /// Opens a directory.
     ///
-    /// # Errors
-    /// Fails with `NotFound` if the directory does not exist, and with `PermissionDenied` if the
-    /// path contains a link that another user can have created.
+    /// # Errors Fails with `NotFound` if the directory does not exist, and with `PermissionDenied`
+    /// if the path contains a link that another user could have created.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let (at, last) = walk(path, Last::Directory)?;
         debug_assert!(last.is_none(), "the caller requested a directory");
@@ -219,7 +218,7 @@ pub(super) fn entry(path: &Path) -> io::Result<(Dir, OsString)> {
 }
 
 /// Returns the name of a file to read, and the directory that contains the file. Follows a link at
-/// the path's end if only root can have created the link.
+/// the path's end if only root could have created the link.
 pub(super) fn target(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Target)
 }
@@ -259,7 +258,7 @@ fn walk(path: &Path, last: Last) -> io::Result<(OwnedFd, Option<OsString>)> {
                     return Err(io::Error::new(
                         io::ErrorKind::PermissionDenied,
                         format!(
-                            "{} is a link that another user can have created, so firstboot does not follow it",
+                            "{} is a link that another user could have created, so firstboot does not follow it",
                             name.display()
                         ),
                     ));

@@ -21,7 +21,7 @@ pub(crate) struct PartialFile {
     folder: Dir,
     name: OsString,
     path: PathBuf,
-    /// Whether the temporary name has been freed.
+    /// Whether the temporary name no longer exists.
     gone: bool,
     /// The file, with a lock by which another process distinguishes a growing file from a file that
     /// a crash left behind.

@@ -175,7 +175,7 @@ pub(crate) struct SnapshotFile {
 pub(crate) struct DataSwap {
     /// The path of the new data.
     pub(crate) from: PathBuf,
-    /// The path of the previous data in the archive, if there was any.
+    /// The path in the archive for the previous data, or `None` if there was no data.
     #[serde(rename = "aside")]
     pub(crate) archive_to: Option<PathBuf>,
     /// The token of the cluster to which the new data belongs.

@@ -34,8 +34,8 @@ pub(crate) struct Journal {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// The number of hexadecimal digits of the line's SHA-256 that precede each line. This number is
-/// enough to detect a torn line.
+/// Each line begins with this number of hexadecimal digits of its SHA-256. The digits are enough to
+/// detect a torn line.
 const CHECK: usize = 16;
 
 fn check_of(json: &str) -> String {

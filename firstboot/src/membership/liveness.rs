@@ -25,8 +25,8 @@ use super::peers::LIMIT;
 pub(crate) const OBSERVATION_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The time limits for a member to answer, one for each attempt of an observation. An answer is
-/// lost if the other machine sends a packet before the answer arrives. Only a quick answer arrives
-/// between two heartbeats of the other machine.
+/// lost if the other machine sends a packet before the answer arrives. An answer that is quick
+/// enough arrives between two heartbeats of the other machine.
 const TRIES: [Duration; 4] = [
     Duration::from_millis(150),
     Duration::from_millis(300),

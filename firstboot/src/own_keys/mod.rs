@@ -58,7 +58,7 @@ impl KeySet {
         Ok(set)
     }
 
-    /// Returns the keys in a form that can sign.
+    /// Returns the key pairs, which can create signatures.
     pub(crate) fn pairs(&self) -> Result<[EcdsaKeyPair; 3]> {
         let open = |der: &[u8]| {
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &SystemRandom::new())

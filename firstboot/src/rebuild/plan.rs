@@ -42,8 +42,8 @@ pub(crate) struct Observed {
 pub(crate) enum RebuildStep {
     /// Wait, for this reason.
     Wait(Reason),
-    /// Wait, because another machine runs this node's member, or ran it until a moment ago,
-    /// according to the member that the text names.
+    /// Wait, because another machine may be running this node's member. The text names the member
+    /// that reports this.
     DuplicateMember(Reason),
     /// Write to the cluster until its members have compacted their raft logs.
     CompactRaftLog,

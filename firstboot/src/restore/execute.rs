@@ -216,8 +216,8 @@ fn agree_on_swap(
             ));
         }
     };
-    // The other members may have started with an earlier proposal than the newest prepared
-    // proposal.
+    // The other members may have started with an earlier proposal than the newest proposal that
+    // this node has prepared.
     ensure_data(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path(ArchiveReason::Restore))

@@ -120,7 +120,6 @@ pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     .0)
 }
 
-/// # Errors
 /// Fails unless etcd on this node confirms, by a linearizable read, that this node is the only
 /// member.
 pub(super) async fn confirm_single_member(member: u64) -> Result<()> {

@@ -28,7 +28,8 @@ use crate::reason::ReasonId;
 
 /// The time after which firstboot repeats a request if the store has sent no data.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// The maximum number of retries of one request, and the increasing pauses between them.
+/// The limits for the retries of one request: their number, their total time, and the increasing
+/// pauses between them.
 const RETRIES: RetryConfig = RetryConfig {
     backoff: object_store::BackoffConfig {
         init_backoff: Duration::from_millis(200),

@@ -30,7 +30,8 @@ pub(crate) struct Options {
     /// Accept a file without the digest at its end, such as a copy of member/snap/db
     #[arg(long)]
     skip_hash_check: bool,
-    /// Also start a throw-away etcd from the snapshot, and compare its revision, keys and hash
+    /// Also start a throw-away etcd from the snapshot, and compare etcd's revision, keys and hash
+    /// with the file
     #[arg(long)]
     boot: bool,
     /// Decrypt the snapshot with the secret key in this age identity file

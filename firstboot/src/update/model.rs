@@ -7,8 +7,8 @@
 //! action that takes time between two decisions, or that ends with a write to the disk or to etcd,
 //! is an event of the model. A node can be killed or lose its power between any two events.
 //!
-//! The model makes three simplifications. Raft is reduced to a quorum of members that run and can
-//! reach each other. The last check of the cluster and the stop of etcd, which follows some
+//! The model makes three simplifications. Raft is reduced to a quorum of members that are running
+//! and can reach each other. The last check of the cluster and the stop of etcd, which follows some
 //! milliseconds later, are two events. Between these two events, the other nodes can act, but no
 //! fault happens, because no rule can protect a cluster from a member that fails at that moment. An
 //! operator releases another node's turn only while that node is off or cannot be reached.
@@ -233,7 +233,7 @@ impl Model {
 }
 
 impl World {
-    /// Returns whether etcd on this node runs and can be reached.
+    /// Returns whether etcd on this node is running and can be reached.
     fn is_up(&self, at: usize) -> bool {
         let node = &self.nodes[at];
         node.power == Power::On && !node.cut && node.etcd

@@ -1,9 +1,9 @@
 //! `firstboot renew`: renews the certificates of an enrolled node before they expire. When a third
-//! of the certificates' lifetime is left, the command sends the node's request to the server that
-//! `[tls] enrol` names again. The node signs the request with keys that the server already knows,
-//! so no operator has to approve the request. etcd reads the new certificates at the next
-//! handshake, and firstboot probes the ports until etcd presents the new certificates. Each run
-//! checks every step again, so the command does not need to record the progress of earlier runs.
+//! of the certificates' lifetime is left, the command sends the node's request again to the server
+//! that `[tls] enrol` names. The node signs the request with keys that the server already knows, so
+//! no operator has to approve the request. etcd reads the new certificates at the next handshake,
+//! and firstboot probes the ports until etcd presents the new certificates. Each run checks every
+//! step again, so the command does not need to record the progress of earlier runs.
 
 use std::path::Path;
 use std::time::Duration;

@@ -69,7 +69,7 @@ impl Replacer {
                 }),
             }
         }
-        // Replace the file list after the other files, and the marker of a complete image last.
+        // Replace the file list after the other files, and the installation marker last.
         list.extend(UNLISTED.map(|path| FileChange {
             path: path.to_owned(),
             kind: Kind::Replaced,

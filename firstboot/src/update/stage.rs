@@ -31,7 +31,7 @@ pub(super) struct Staged {
     /// The folder that contains the image's files.
     pub(super) root: PathBuf,
     pub(super) file_list: ImageFileList,
-    /// What an installation from the image does with etcd's volume.
+    /// The effect of an installation from the image on etcd's volume.
     pub(super) data: InstallData,
 }
 
@@ -127,7 +127,7 @@ fn open(archive: &Path) -> Result<File> {
                 .with_context(|| format!("cannot create {}", archive.display()))?,
         );
     }
-    // This path cannot be a symbolic link of another user, because only root can write to this
+    // No other user could have replaced the file with a link, because only root can write to this
     // folder.
     File::options()
         .read(true)

@@ -24,10 +24,10 @@ pub(super) struct UpdateState {
     /// The order.
     pub(super) order: UpdateOrder,
     pub(super) phase: Phase,
-    /// The planned replacement of files, which is empty until firstboot has planned it.
+    /// The planned replacement of files. The value is empty until firstboot has made the plan.
     #[serde(rename = "exchange")]
     pub(super) replacement: FileChanges,
-    /// Whether the node may be holding the turn.
+    /// Whether the node may have the turn.
     pub(super) turn: bool,
     /// The minor version to which this order may have enabled a downgrade of the cluster. firstboot
     /// cancels the downgrade before it releases the turn.

@@ -40,9 +40,9 @@ pub(crate) struct Summary {
 struct Order {
     serial: u64,
     phase: Phase,
-    /// Whether the order is a rollback from that image.
+    /// Whether the order rolls back the image with this serial.
     rollback: bool,
-    /// Whether the machine is installed again.
+    /// Whether the order installs the machine again.
     reinstall: bool,
 }
 

@@ -256,7 +256,7 @@ fn only_links_owned_by_root_are_followed() {
         assert_eq!(files::read(closed.join(name)).unwrap(), b"inner", "{name}");
         let error = format!("{:#}", files::read(bed.volume().join(name)).unwrap_err());
         assert!(
-            error.contains("a link that another user can have created"),
+            error.contains("a link that another user could have created"),
             "{error}"
         );
     }

@@ -195,8 +195,8 @@ impl Tree<'_> {
             let mut rest = area.as_slice();
             while let Some((length, field)) = field(rest) {
                 match (&field[..2], field) {
-                    // The field's flags follow its header of four bytes. The flags 2 and 4 stand
-                    // for `.` and `..`.
+                    // The field's flags follow its header of four bytes. The flags 2 and 4 mean `.`
+                    // and `..`.
                     (b"NM", [_, _, _, _, flags, part @ ..]) if flags & 6 == 0 => {
                         name.get_or_insert_default().extend(part);
                     }

@@ -3,7 +3,8 @@
 //! Each transaction that changes anything uses the next main revision, and numbers its changes from
 //! 0 (mvcc, kvstore_txn.go). etcd commits only complete transactions. Only compaction removes
 //! revisions, and only up to the compacted revision. Therefore, above the compacted revision, every
-//! revision and every change within a revision must be present. If one is missing, data was lost.
+//! revision and every change within a revision must be present. A missing revision or change means
+//! that data was lost.
 
 use bolt::{Faults, Offset};
 
@@ -14,7 +15,7 @@ use super::record::Revision;
 pub(super) struct History {
     last: Option<Revision>,
     /// The first revision after the last gap, its location in the file, and the revision before the
-    /// gap. If there is no gap, the first revision of all.
+    /// gap. If there is no gap, this is the first revision.
     row: Option<(Revision, Offset, Option<Revision>)>,
     /// The last revision without content, and its location in the file.
     empty: Option<(Revision, Offset)>,

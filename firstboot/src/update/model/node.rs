@@ -84,7 +84,7 @@ pub(super) enum Service {
     Down,
     Start,
     /// The service waits for a healthy member, replaces the CA, and looks for a turn that the node
-    /// held before it lost its disk.
+    /// had before it lost its disk.
     FindTurn,
     /// The service has read the turn, and the node has it. Only a wrong rule uses `None`: the
     /// service has found no order, but has not read the turn yet.

@@ -1,5 +1,5 @@
 //! Models the events of firstboot.service: it starts etcd, restarts etcd for a CA, and releases a
-//! turn that the node held before it lost its disk.
+//! turn that the node had before it lost its disk.
 
 use super::node::{Files, Service};
 use super::{Image, Model, World};

@@ -80,7 +80,7 @@ pub(super) async fn may_begin(
 
 /// Checks again, immediately before etcd stops, that this node has the turn and that the cluster
 /// can spare this member. Since the first check, this node may have taken a snapshot, another
-/// member may have failed, and an operator may have halted updates or released the turn.
+/// member may have failed, or an operator may have halted updates or released the turn.
 pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<TurnDecision> {
     Ok(match ask(state, own).await?.2 {
         TurnDecision::Take => TurnDecision::Wait(
