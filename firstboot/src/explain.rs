@@ -224,7 +224,7 @@ fn sentence(event: &Event) -> String {
         }
         Event::Promote { member } => {
             format!(
-                "etcd runs as the learner {member:x}: promoting it to a voter once it is in sync."
+                "etcd is running as the learner {member:x}: promoting it to a voter once it is in sync."
             )
         }
         Event::Trust { authorities } => {

@@ -200,7 +200,7 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
     };
     Some(ReasonId::DocumentOutdated.because(format!(
         "the node document from {} is older than the accepted document: its newest certificate is \
-         valid from {}, that of the accepted document from {}. The node uses the accepted \
+         valid from {}, and the newest certificate of the accepted document is valid from {}. The node uses the accepted \
          document, {}",
         identity.place,
         age(new, identity.node.release),

@@ -263,9 +263,9 @@ fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result
 }
 
 fn suspicion(why: &Reason) -> String {
-    let line = why
-        .clone()
-        .map(|why| format!("{why}. Checking whether a second machine runs this node's member"));
+    let line = why.clone().map(|why| {
+        format!("{why}. Checking whether a second machine is running this node's member")
+    });
     line.to_string()
 }
 
@@ -287,7 +287,7 @@ fn cannot_have_quorum(identity: &Identity) -> bool {
 
 fn duplicate_runs(witness: &str) -> anyhow::Error {
     refused(ReasonId::DuplicateRunning.because(format!(
-        "{witness} receives raft traffic from this node's member although etcd is stopped here: another machine runs as \
+        "{witness} receives raft traffic from this node's member although etcd is stopped here: another machine is running as \
          this member, with this node's disk or a copy of it. Switch the wrong machine off, then `systemctl restart \
          firstboot`"
     )))

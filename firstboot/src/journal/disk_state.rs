@@ -62,7 +62,7 @@ impl UnrecordedData {
             ),
         };
         id.because(format!(
-            "{what}, so firstboot does not touch it. If it is not needed, move it away"
+            "{what}, so firstboot does not touch the data. If the data is not needed, move it away"
         ))
     }
 }

@@ -96,6 +96,6 @@ async fn new_token(service: &Endpoint) -> Result<HeaderValue, HttpError> {
 fn switched_off(reply: &Reply, place: &str) -> HttpError {
     let error = reply.error(place);
     HttpError::Final(anyhow!(
-        "{error}: the metadata service is switched off for this instance. Switch it on, with tokens required"
+        "{error}: the metadata service is switched off for this instance. Enable the service, and require tokens"
     ))
 }

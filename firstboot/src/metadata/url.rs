@@ -33,7 +33,7 @@ const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 fn find(query: &Query<'_>) -> Result<SourceResult> {
     let Some(base) = query.url else {
         return Ok(SourceResult::NotAsked(
-            "the recipe does not specify a url".to_owned(),
+            "the recipe does not set `url` in [metadata]".to_owned(),
         ));
     };
     get(&address(base, DOCUMENT, query.machine)?, query)

@@ -137,7 +137,7 @@ fn clusters_differ(clusters: &BTreeSet<u64>) -> RebuildStep {
     wait(
         ReasonId::ClustersDiffer,
         format!(
-            "the other members belong to different clusters: {}. Stop the ones that do not belong to this cluster",
+            "the other members belong to different clusters: {}. Stop the members that do not belong to this cluster",
             ids.join(", ")
         ),
     )
@@ -216,7 +216,7 @@ fn unfit(observed: &Observed) -> Option<Reason> {
         .unwrap_or_default();
     if off.abs() > CLOCK {
         return Some(ReasonId::ClockOff.because(format!(
-            "the clocks of all other members differ from this node's, the nearest by {off} s. Correct this node's clock: \
+            "the clocks of all other members differ from this node's clock, the nearest by {off} s. Correct this node's clock; see \
              `chronyc tracking`"
         )));
     }

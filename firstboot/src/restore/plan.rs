@@ -32,7 +32,7 @@ pub(super) fn mode(
         say(format!(
             "etcd {version} cannot raise the revision in a restore (3.4.27, 3.5.10 and later \
              can), so the watch of a client that has seen a revision later than {} does not \
-             fail. Restart such clients",
+             fail. Restart these clients",
             source.revision
         ));
     }

@@ -47,7 +47,7 @@ pub(super) fn check_release(
     let serial = release.serial;
     let Some(base) = &own.base else {
         return Err(refused(ReasonId::UpdateBaseUnknown.because(
-            "an earlier builder made the image of this node, which does not describe its base. Reinstall the node from the new image",
+            "an earlier builder made this node's image, and the image does not describe its base. Reinstall the node from the new image",
         )));
     };
     let differences = base.differences(&release.base_parts);

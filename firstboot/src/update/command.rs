@@ -128,7 +128,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     if let Some(state) = UpdateState::read()? {
         return Err(not_ready(ReasonId::UpdateBusy.because(format!(
             "an update of this node to or from the image {} is in progress: `systemctl start \
-             firstboot-update` continues it",
+             firstboot-update` continues the update",
             state.order.serial
         ))));
     }

@@ -141,7 +141,7 @@ impl fmt::Display for Effect {
             Self::Chrony => f.write_str("restarts chronyd"),
             Self::Sshd => f.write_str("reloads sshd"),
             Self::Journald => f.write_str("restarts journald"),
-            Self::RestartUnit(name) => write!(f, "restarts {name} if it runs"),
+            Self::RestartUnit(name) => write!(f, "restarts {name} if it is running"),
             Self::AddUnit(name) => write!(f, "enables and starts {name} if the presets enable it"),
             Self::RemoveUnit(name) => write!(f, "stops and disables {name}"),
             Self::Reboot(path) => write!(f, "needs a reboot for /{path}"),
@@ -208,12 +208,12 @@ mod tests {
             (
                 "etc/systemd/system/own.service",
                 Kind::Replaced,
-                "restarts own.service if it runs",
+                "restarts own.service if it is running",
             ),
             (
                 "etc/systemd/system/own.service.d/a.conf",
                 Kind::Added,
-                "restarts own.service if it runs",
+                "restarts own.service if it is running",
             ),
         ] {
             assert_eq!(of(&[(path, kind)]), [expected], "{path}");

@@ -67,7 +67,7 @@ pub(crate) fn prevent() -> anyhow::Result<Lock> {
     let lock = Lock::take_updates()?;
     if in_progress()? {
         return Err(not_ready(ReasonId::UpdateBusy.because(
-            "an update of this node is in progress: `systemctl start firstboot-update` continues it",
+            "an update of this node is in progress: `systemctl start firstboot-update` continues the update",
         )));
     }
     Ok(lock)

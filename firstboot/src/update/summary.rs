@@ -254,7 +254,7 @@ fn under_way(state: &UpdateState) -> Reason {
             )
         }
         Phase::Withdrawing => {
-            format!("this node keeps its old system and has not returned its turn yet: {why}")
+            format!("this node keeps its old system and has not released its turn yet: {why}")
         }
         Phase::Replacing => format!("this node is installing the image {serial}"),
         Phase::Rebooting => format!("this node is rebooting to apply the image {serial}"),

@@ -55,7 +55,7 @@ pub(super) fn restart_into_installer(state: &mut UpdateState) -> Result<()> {
             }
             say(
                 "rebooting this node into the installer; `firstboot status` on another node shows \
-                 who has the turn",
+                 which node has the turn",
             );
             request_reboot();
             ReasonId::UpdateNotInstalled

@@ -147,7 +147,7 @@ pub(super) async fn give_up_leadership(own: &ThisNode) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => say(format!("the leadership was not transferred: {error:#}")),
         Err(_) => say(format!(
-            "this node still leads after {} s",
+            "this node is still the leader after {} s",
             LEADERSHIP_TIMEOUT.as_secs()
         )),
     }
@@ -193,7 +193,7 @@ pub(super) fn request_reboot() {
 /// Reboots the node. systemd stops this process, and the updater continues after the reboot.
 pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
     say(
-        "rebooting this node to apply the changed files; `firstboot status` shows the end of the update",
+        "rebooting this node to apply the changed files; `firstboot status` shows the outcome of the update",
     );
     request_reboot();
     // Continue without the reboot, because a member that stays down while its update cannot
