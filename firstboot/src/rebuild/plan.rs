@@ -206,8 +206,8 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     if let Some(why) = other_versions(observed) {
         return Some(ReasonId::EtcdVersion.because(why));
     }
-    // If only one member's clock differs, that clock is wrong. If the clocks of all members differ,
-    // this node's clock is wrong.
+    // If only one member's clock differs from this node's clock, that member's clock is wrong. If
+    // the clocks of all members differ from it, this node's clock is wrong.
     let off = observed
         .peers
         .iter()

@@ -18,8 +18,8 @@ use crate::journal::{NodeState, SnapshotFile};
 use crate::output::say;
 use crate::runtime::block_on;
 
-/// Returns the mode for a restore of this snapshot. The mode contains the newest revision that any
-/// member reports.
+/// Returns the mode for a restore of this snapshot. If the restore raises the revision, the mode
+/// contains the newest revision that is known.
 pub(super) fn mode(
     keep_revision: bool,
     identity: &Identity,

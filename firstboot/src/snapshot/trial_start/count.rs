@@ -59,8 +59,7 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
         live += turn.newest.len() as u64;
     }
     if live == 0 {
-        // As in etcd, include all revisions if a compaction keeps no revision up to the compacted
-        // revision.
+        // As in etcd, include all revisions if there is no live key.
         history.outlived.clear();
     }
     let mut sum = Sum {
@@ -102,7 +101,8 @@ struct Pass<'a> {
     share: u64,
     shares: u64,
     hasher: &'a RandomState,
-    /// For each key, the newest record that is not above the compacted revision.
+    /// The live keys. Each value is the number of the key's newest record, or `None` if that record
+    /// is above the compacted revision.
     newest: HashMap<u64, Option<usize>>,
     history: &'a mut History,
     /// The number of the next record.

@@ -24,7 +24,7 @@ use crate::systemd;
 /// needs about 10 s. systemd starts an etcd that keeps exiting about ten times within this
 /// limit.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
-/// The time after which the previous image is restored even if no member has answered.
+/// The time after which firstboot no longer waits until a member answers.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The leader may have decided to change the cluster version while this member was still running.
 /// After this time, such a decision is visible. The leader decides every 4 s (etcd's
