@@ -125,7 +125,7 @@ fn enrol(
     Some(found)
 }
 
-/// Adds a reason id to an error of a metadata source that has no id yet.
+/// If an error of a metadata source has no reason id, adds one.
 fn with_id(error: anyhow::Error, keys: KeyOrigin, own: &OwnKeys) -> anyhow::Error {
     match (code_of(&error), reason_of(&error)) {
         (Exit::NotReady, Reason { id: None, text }) if keys == KeyOrigin::Node => {

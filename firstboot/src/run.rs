@@ -163,7 +163,7 @@ fn converge(options: &Options) -> Result<()> {
     }
     health::promote_and_wait_until_healthy(&identity, &mut journal, patience)?;
     // Release the turn first, because the rotation waits for members that cannot restart while this
-    // member holds the turn.
+    // node has the turn.
     update::release_turn_of_previous_disk(&identity);
     rotation::complete(&mut identity, &mut journal)?;
     Ok(())

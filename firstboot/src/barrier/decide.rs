@@ -154,8 +154,8 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
         {
             Action::Wait
         }
-        // The operator excludes a member that does not run, so the node first finds out whether an
-        // excluded member answers. If etcd runs on an excluded member, a cluster already exists.
+        // The operator excludes a member that is not running, so the node first finds out whether
+        // an excluded member answers. If etcd runs on an excluded member, a cluster already exists.
         _ if local.lacks_excluded(views) => Action::Wait,
         _ if all_fresh && !local.only_joins => Action::AcceptProposal(nonces, mode),
         _ => Action::Wait,

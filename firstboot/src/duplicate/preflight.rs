@@ -129,9 +129,9 @@ pub(crate) fn wait_until_replaceable(
 /// from its member comes from a copy. The check waits long enough to detect a copy that is just
 /// starting.
 ///
-/// # Errors
-/// Returns a refusal if a copy of this machine is running or starting, or if there is no other
-/// member to query. Returns a "not ready" error if no other member answers.
+/// # Errors Returns a refusal if a copy of this machine is running or starting, or if there is no
+/// other member to query. Returns a "not ready" error if the answers of the other members do not
+/// rule out a copy.
 pub(crate) fn rule_out_duplicate(
     identity: &Identity,
     journal: &Journal,
@@ -300,8 +300,9 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// Returns the message for a node whose etcd learns of the member's removal through raft. etcd then
-/// exits with success, and only its log contains the reason.
+/// Queries the other members. If they no longer list this node's member, returns the message to
+/// report. An etcd that learns of its removal through raft exits with success, and only its log
+/// contains the reason.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

@@ -53,7 +53,8 @@ fn parse(line: &str) -> Option<Entry> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
     Entry(Entry),
-    /// The last line, truncated by a power cut. firstboot has not acted on this line.
+    /// The last line, if it is incomplete, for example after a power cut. firstboot has not acted
+    /// on this line.
     Torn,
     /// A damaged line that is followed by other lines.
     Damaged,
@@ -165,8 +166,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Prints and records the step that firstboot takes next. If the step is repeated, does not
-    /// record it again.
+    /// Prints and records the step that firstboot takes next. Does nothing if the last entry
+    /// records the same step.
     pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
         if self
             .entries

@@ -75,7 +75,8 @@ pub(crate) fn find(
 ) -> Result<FoundDocument> {
     log.clear();
     let found = search(policy, machine, log);
-    // The error is a refusal, because reading the source again would return the same content.
+    // Convert a failure into a refusal, because reading the source again would return the same
+    // content.
     let found = found.map_err(|error| match code_of(&error) {
         Exit::Failed => refused(format!("{error:#}")),
         _ => error,

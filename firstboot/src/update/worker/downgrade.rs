@@ -185,7 +185,8 @@ async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<
     Ok(())
 }
 
-/// Waits until all members that answer report this minor version as the cluster version.
+/// Waits until this node's member, and all other members that answer, report this minor version as
+/// the cluster version.
 async fn wait_agreed(own: &ThisNode, minor: u64) -> Result<()> {
     let end = Instant::now() + AGREED_TIMEOUT;
     loop {
