@@ -66,8 +66,9 @@ pub(crate) struct AlteredFile {
 
 /// `firstboot image`: reads every file of the overlay, regardless of earlier results.
 ///
-/// # Errors Returns a refusal for the same reasons as [`verify_changed`], except that the
-/// installation need not be complete, because this command is the last step of the installation.
+/// # Errors
+/// Returns a refusal for the same reasons as [`verify_changed`], except that the installation need
+/// not be complete, because this command is the last step of the installation.
 pub(crate) fn verify_all(options: &Options) -> Result<()> {
     let file_list = file_list()?;
     let count = refuse_altered(compare(&file_list, &VerifiedFiles::new()))?;

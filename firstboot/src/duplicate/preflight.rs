@@ -129,9 +129,10 @@ pub(crate) fn wait_until_replaceable(
 /// from its member comes from a copy. The check waits long enough to detect a copy that is just
 /// starting.
 ///
-/// # Errors Returns a refusal if a copy of this machine is running or starting, or if there is no
-/// other member to query. Returns a "not ready" error if the answers of the other members do not
-/// rule out a copy.
+/// # Errors
+/// Returns a refusal if a copy of this machine is running or starting, or if there is no other
+/// member to query. Returns a "not ready" error if the answers of the other members do not rule out
+/// a copy.
 pub(crate) fn rule_out_duplicate(
     identity: &Identity,
     journal: &Journal,

@@ -35,8 +35,9 @@ pub(crate) struct Dir {
 impl Dir {
     /// Opens a directory.
     ///
-    /// # Errors Fails with `NotFound` if the directory does not exist, and with `PermissionDenied`
-    /// if the path contains a link that another user could have created.
+    /// # Errors
+    /// Fails with `NotFound` if the directory does not exist, and with `PermissionDenied` if the
+    /// path contains a link that another user could have created.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let (at, last) = walk(path, Last::Directory)?;
         debug_assert!(last.is_none(), "the caller requested a directory");

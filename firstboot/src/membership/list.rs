@@ -94,7 +94,7 @@ pub(crate) fn removed_reason(member: u64) -> Reason {
     ))
 }
 
-/// Returns a message if no peer belongs to this node's cluster, and `None` if a peer does.
+/// If the peers belong to a different cluster than this node, returns a message.
 pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Reason> {
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {

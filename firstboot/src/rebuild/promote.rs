@@ -62,7 +62,8 @@ pub(crate) async fn promote_learner(
 /// forwards the request to the leader, which refuses the request until the learner is in sync. A
 /// member that is already a voter counts as promoted.
 ///
-/// # Errors Returns the error of the last voter. After any error, another attempt may succeed.
+/// # Errors
+/// Returns the error of the last voter. After any error, another attempt may succeed.
 async fn promote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let mut last = Ok(());
     for other in identity

@@ -40,8 +40,9 @@ pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
 
 /// Waits until an interface has the address.
 ///
-/// # Errors Returns a refusal if the machine has a different address in the same network. In this
-/// case, the DHCP server does not have the right reservation for this machine.
+/// # Errors
+/// Returns a refusal if the machine has a different address in the same network. In this case, the
+/// DHCP server does not have the right reservation for this machine.
 pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     let (wanted, cidr) = (identity.node.address, identity.cluster.network.cidr);
     let began = Instant::now();

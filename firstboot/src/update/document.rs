@@ -317,7 +317,8 @@ impl NewerDocument {
     }
 }
 
-/// Waits until firstboot.service ends. If the unit takes too long, prints the reason why it waits.
+/// Waits until firstboot.service has finished. If the unit takes too long or waits for the other
+/// members, prints its status and returns.
 fn follow(name: &str) -> Result<()> {
     let end = Instant::now() + FINISH_TIMEOUT;
     loop {
