@@ -80,9 +80,9 @@ impl Machine {
     }
 
     /// Explains why this machine is not the machine `before`, on which the disk was set up. Returns
-    /// `None` if both are the same machine. A machine whose network cards were replaced or added is
-    /// still the same machine. A machine that has none of the earlier network cards, or has a
-    /// different UUID, is a different machine.
+    /// `None` if both are the same machine. A machine with a different UUID, or with none of the
+    /// earlier MAC addresses, is a different machine. Other changes of the network cards do not
+    /// matter.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
             && was != is
@@ -114,7 +114,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// An Ethernet network card.
+/// An Ethernet interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NetworkCard {
     pub(crate) name: String,

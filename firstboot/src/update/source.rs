@@ -118,8 +118,9 @@ fn fetch<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     )
 }
 
-/// Returns a client that follows redirects, except from HTTP to HTTPS. In that case, the operator
-/// should name the HTTPS URL instead, so that the first request is also protected.
+/// Returns a client that follows redirects, except from HTTP to HTTPS. If a server redirects to
+/// HTTPS, the operator should name the HTTPS URL instead, so that the first request is also
+/// protected.
 fn client(url: &Url) -> Result<Client> {
     let redirects = Policy::custom(|attempt| {
         let https = attempt.url().scheme() == "https";
