@@ -1,6 +1,6 @@
 //! `firstboot run --accept-data`: an operator who moved etcd's data to another disk confirms that
-//! this data is the member's newest. The confirmation is necessary because the move creates new
-//! directories, and firstboot cannot distinguish a copy made today from a copy made last week.
+//! this data is the member's newest data. The confirmation is necessary because the move creates
+//! new directories, and firstboot cannot determine whether a copy was made today or last week.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Checks certificates by the rules that etcd and its peers apply.
+//! Checks certificates against the rules that etcd and its peers apply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,6 @@ pub(crate) use members::timestamp::date;
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
 
-/// Creates the error for a certificate that cannot be used.
 fn refused(why: impl Into<String>) -> anyhow::Error {
     crate::exit::refused(ReasonId::CertificateRefused.because(why))
 }
@@ -36,8 +35,8 @@ pub(crate) fn newest_not_before(tls: &NodeTls<DocumentCertificate>) -> Result<Un
     )
 }
 
-/// Returns the time from which a certificate is valid. The function verifies the certificate as of
-/// the year 1970, because the verifier's error then contains the time.
+/// Returns the time from which a certificate is valid. The function verifies the certificate for a
+/// time in 1970, because the verifier's error then contains the start of the validity.
 fn not_before(cert: &str, ca: &str) -> Result<UnixTime> {
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<_, _>>()?;
@@ -56,8 +55,8 @@ fn not_before(cert: &str, ca: &str) -> Result<UnixTime> {
     }
 }
 
-/// Returns when the first of a node's certificates becomes invalid, and whether at most a third of
-/// its lifetime is left at the time `now`.
+/// Returns the time at which the first of a node's certificates expires, and whether at most a
+/// third of that certificate's lifetime is left at the time `now`.
 ///
 /// # Errors
 /// Fails if the node's CA did not sign one of the certificates, or if a certificate cannot be read.
@@ -83,8 +82,8 @@ fn is_due(from: UnixTime, until: UnixTime, now: UnixTime) -> bool {
 }
 
 /// Returns the time until which a certificate is valid, or `None` if none of the CAs signed it. The
-/// function verifies the certificate as of the latest possible time, because the verifier's error
-/// then contains the time.
+/// function verifies the certificate for the latest possible time, because the verifier's error
+/// then contains the end of the validity.
 pub(crate) fn not_after(pair: &DocumentCertificate, ca: &str) -> Option<UnixTime> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes())
         .collect::<Result<_, _>>()

@@ -1,5 +1,5 @@
-//! Represents changes to the node as values. A step returns the changes that are still needed, and
-//! only this module makes changes, so a plan shows exactly what a run does.
+//! Represents changes to the node as values. A step returns the changes that are still necessary,
+//! and only this module makes these changes. Therefore, a plan shows exactly what a run does.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +16,6 @@ use crate::system_command::run;
 pub(crate) enum Change {
     /// Create a folder, or correct its mode or owner.
     Folder(DesiredDir),
-    /// Write a file.
     File(DesiredFile),
     /// Set the host name of the running kernel.
     Hostname(String),
@@ -30,7 +29,6 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// Makes the change.
     pub(crate) fn apply(&self) -> Result<()> {
         match self {
             Self::Folder(folder) => folder.make(),

@@ -71,7 +71,7 @@ pub(crate) fn requests(
 }
 
 /// Formats the request as text, with comments for the reader and one certificate request for each
-/// purpose. The CA uses only the public keys in the requests.
+/// purpose. The CA uses only the requests' public keys.
 pub(crate) fn text(keys: &KeySet, about: &str) -> Result<String> {
     let mut out = format!("# a request for the certificates of a node: {about}\n");
     writeln!(out, "# key {}", keys.fingerprint()?)?;

@@ -12,8 +12,8 @@ use crate::journal::{Event, NodeState};
 use crate::operator::{self, UNIT};
 use crate::output::say;
 
-/// Writes the excluded members to the journal. firstboot.service then continues without these
-/// members.
+/// Writes the names of the excluded members to the journal. firstboot.service then continues
+/// without these members.
 pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
     let cluster = identity::cluster()?;
     operator::with_journal(|journal| {

@@ -119,7 +119,7 @@ fn moment(entry: &Entry) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp(i64::try_from(entry.at).ok()?).ok()
 }
 
-/// Formats the time between two entries in its two largest units.
+/// Formats the time between two entries in the two largest units.
 fn passed(before: u64, now: u64) -> String {
     let (sign, seconds) = if now < before {
         ('-', before - now)
@@ -136,8 +136,7 @@ fn passed(before: u64, now: u64) -> String {
     format!("{sign}{two}")
 }
 
-/// Describes an event in one sentence.
-// This function is a table with one row for each event. Do not split the table: the parts would not
+// This function is a table with one row for each event. Do not split the table: its parts would not
 // be easier to read, and the compiler could no longer check that no event is missing.
 #[expect(clippy::too_many_lines)]
 fn sentence(event: &Event) -> String {
@@ -225,7 +224,7 @@ fn sentence(event: &Event) -> String {
         }
         Event::Promote { member } => {
             format!(
-                "etcd runs as the learner {member:x}: promoting it to a voter once it is in sync."
+                "etcd is running as the learner {member:x}: promoting it to a voter once it is in sync."
             )
         }
         Event::Trust { authorities } => {

@@ -1,5 +1,5 @@
-//! Writes files on the node. A write of a file is complete and durable, or has no effect. In a
-//! folder to which another user can write, firstboot does not follow that user's links (see `dir`).
+//! Writes files on the node. A write either is complete and durable, or has no effect. In a folder
+//! to which another user can write, firstboot does not follow that user's links (see `dir`).
 
 mod attributes;
 mod dir;
@@ -108,7 +108,7 @@ impl DesiredFile {
     }
 }
 
-/// Removes the temporary file left behind by a crash during a write of this file. The next write
+/// Removes the temporary file that a crash during a write of this file left behind. The next write
 /// would also remove the temporary file, so a call is needed only for a file that is not written
 /// again.
 pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
@@ -126,7 +126,7 @@ fn successor(name: &OsStr) -> OsString {
     temp
 }
 
-/// Makes changes to a folder's entries durable.
+/// Flushes a folder, so that changes to its entries are durable.
 pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     Dir::open(folder)?.sync()
 }
@@ -245,7 +245,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     rename().with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
 }
 
-/// Gives a folder and its entire content this owner and private modes, durably. The caller ensures
+/// Durably gives a folder and its entire content this owner and private modes. The caller ensures
 /// that only root has access to the folder.
 pub(crate) fn chown_and_sync(folder: &Path, owner: (u32, u32)) -> Result<()> {
     let settled = Dir::open(folder).and_then(|folder| folder.chown_and_sync(owner));
@@ -321,8 +321,8 @@ fn whole(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Reads a file of unknown origin. Refuses a file that is longer than `limit` bytes, so that it
-/// cannot fill the memory.
+/// Reads a file of unknown origin. Refuses a file that is longer than `limit` bytes, so that the
+/// file cannot fill the memory.
 pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     let read = open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut content));

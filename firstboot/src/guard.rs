@@ -1,7 +1,7 @@
-//! `firstboot guard`: the command that etcd.service runs before each start of etcd, whether an
-//! operator, a boot or a restart after a crash causes the start. The guard allows etcd to start
-//! only on the data that firstboot has checked in this boot. If etcd must not start, the guard
-//! restarts firstboot.service, and firstboot rebuilds the member if a rebuild is safe.
+//! `firstboot guard`: etcd.service runs this command before each start of etcd, even if an operator
+//! or a crash caused the start. The guard allows etcd to start only on the data that firstboot has
+//! checked in this boot. If etcd must not start, the guard restarts firstboot.service, which
+//! rebuilds the member if a rebuild is safe.
 //!
 //! systemd 219 runs the guard as root, with the mounts of etcd's sandbox but without its other
 //! restrictions (PermissionsStartOnly=; execute.c, exec_child). firstboot's journal is not visible
@@ -34,8 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return stopped();
     }
     check().inspect_err(|_| {
-        // If firstboot is already running, it detects the problem itself, and a restart would
-        // discard its progress.
+        // A running firstboot detects the problem itself, and a restart would discard its progress.
         if !Lock::is_held()
             && let Err(error) = systemd::restart(UNIT)
         {

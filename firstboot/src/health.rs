@@ -23,8 +23,8 @@ use crate::{duplicate, paths, rebuild, start_permit};
 const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(3);
 /// The status line until firstboot diagnoses a fault.
 const WAITING: &str = "etcd has started; waiting until it has a quorum";
-/// The pause between two checks for etcd's first WAL. The pause is short because etcd can vote soon
-/// after it has created the WAL.
+/// The pause between two checks for etcd's first WAL. The pause is short, because etcd may vote
+/// soon after it has created the WAL.
 const WAL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Promotes this node to a voter if it is a learner, waits until etcd on this node is a healthy
@@ -47,7 +47,7 @@ pub(crate) fn promote_and_wait_until_healthy(
         if let Some(member) = learner {
             rebuild::promote_learner(identity, &credentials, member).await?;
         }
-        // The promotion does not end the wait, because the new voter must still become healthy.
+        // Do not end the wait after the promotion, because the new voter must still become healthy.
         std::future::pending().await
     };
     let (cluster, member) = block_on(async {
@@ -82,7 +82,7 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
             match check_data(&past.expected(&identity.node.name), &found, None) {
                 DataCheck::WalCreated(known) => {
                     // Write the progress file before the journal's event, so that the next run
-                    // writes both again if this run is interrupted in between.
+                    // writes both again if this run is interrupted between the two writes.
                     if let (Some(disk_id), Ok(wal)) = (past.disk_id, found.wal) {
                         Progress::starting(disk_id, wal).write()?;
                     }

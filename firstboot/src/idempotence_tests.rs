@@ -27,15 +27,14 @@ use crate::machine::Machine;
 use crate::system_command::run;
 use crate::{paths, start_permit, steps};
 
-/// The folders of the programs that the effects run. The effects cannot access any other part of
+/// The folders of the programs that the effects run. The effects cannot access any other folder of
 /// the machine, and they do not write to these folders.
 const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]
 fn an_effect_applied_twice_equals_the_effect_applied_once() {
     if !nix::unistd::geteuid().is_root() {
-        // The test calls `writeln!` because the test harness would capture the output of
-        // `eprintln!`.
+        // Call `writeln!`, because the test harness would capture the output of `eprintln!`.
         let _ = writeln!(
             std::io::stderr(),
             "ignored: an_effect_applied_twice_equals_the_effect_applied_once: it needs root"
@@ -222,7 +221,7 @@ fn look() -> Result<BTreeMap<String, String>> {
     );
     for what in ["address", "route"] {
         // Read only the IPv4 state, and ignore the carrier state, because the kernel changes the
-        // other state asynchronously.
+        // rest of the state asynchronously.
         let said = Command::new("ip")
             .args(["-4", "-o", what, "show"])
             .output()?;

@@ -21,12 +21,11 @@ use crate::{certificates, files, paths};
 /// this machine and this cluster.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    /// The document.
     pub(crate) node: NodeDocument,
     /// The signed document as firstboot received it. firstboot stores the document for the next
     /// boot.
     pub(crate) envelope: Envelope,
-    /// The source of the document, for use in messages.
+    /// The source of the document, for messages.
     pub(crate) place: String,
     /// The cluster document in the image.
     pub(crate) cluster: ClusterDocument,
@@ -140,9 +139,9 @@ pub(crate) fn verify(
 }
 
 /// Returns the newer of two documents: the stored copy and the document of a source. The node must
-/// not use the older document, because its keys may have been replaced after a leak. The copy can
-/// be newer than the source's document because an update stores a new document and does not change
-/// the sources.
+/// not use the older document, because the keys in it may have been replaced after a leak. The copy
+/// can be newer than the source's document because an update stores a new document and does not
+/// change the sources.
 pub(crate) fn newest(
     identity: Identity,
     key: &PublicKey,
@@ -152,7 +151,7 @@ pub(crate) fn newest(
     let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else {
         return Ok((identity, None));
     };
-    // Ignore a copy that this image cannot read or does not trust.
+    // Ignore a copy that this image cannot parse or does not trust.
     let Ok(copy) = FoundDocument::parse(paths::ACCEPTED, &bytes)
         .and_then(|found| verify(found, key, identity.cluster.clone(), machine, own))
     else {
@@ -166,17 +165,17 @@ pub(crate) fn newest(
     })
 }
 
-/// Returns why a document is older than the accepted document, or `None` if it is not older.
-/// Documents are compared by the date of their newest certificate, and by the serial of the newest
-/// image at the time of their build. The builder issues new certificates for each change of keys or
-/// names, so the date also changes.
+/// Returns why a document is older than the accepted document, or `None` if it is not older. The
+/// function compares the dates of the documents' newest certificates, and the serials of the images
+/// that were the newest when the documents were built. The builder issues new certificates for each
+/// change of keys or names, so the date also changes.
 pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<Reason> {
     let new = certificates::newest_not_before(&identity.node.tls).ok()?;
     let old = certificates::newest_not_before(&accepted.tls).ok()?;
     let dates = (new, identity.node.release).cmp(&(old, accepted.release));
     let retired = match dates {
         Ordering::Less => BTreeSet::new(),
-        // After `builder pki retire`, two documents differ only in their CAs.
+        // Two documents from before and after `builder pki retire` differ only in their CAs.
         Ordering::Equal => also_trusted(&identity.node.tls.ca, &accepted.tls.ca),
         Ordering::Greater => return None,
     };
@@ -201,7 +200,7 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
     };
     Some(ReasonId::DocumentOutdated.because(format!(
         "the node document from {} is older than the accepted document: its newest certificate is \
-         valid from {}, that of the accepted document from {}. The node uses the accepted \
+         valid from {}, and the newest certificate of the accepted document is valid from {}. The node uses the accepted \
          document, {}",
         identity.place,
         age(new, identity.node.release),
@@ -210,9 +209,9 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
     )))
 }
 
-/// Returns the CAs that only the first string contains, if it contains all CAs of the second
-/// string. Returns an empty set if one of the strings cannot be parsed, because the steps that use
-/// the CAs refuse such a string.
+/// If `ca` contains all CAs in `accepted`, returns the CAs that only `ca` contains. Returns an
+/// empty set if one of the two cannot be parsed, because the steps that use the CAs then refuse the
+/// document.
 fn also_trusted(ca: &str, accepted: &str) -> BTreeSet<CaSubject> {
     let names = |pem: &str| Some(TrustBundle::read(pem).ok()?.names());
     match (names(ca), names(accepted)) {

@@ -18,7 +18,7 @@ use crate::update::in_progress;
 use crate::{files, identity, paths};
 
 /// The age, in seconds, at which an unchanged result is recorded again, so that the record shows
-/// that the check still runs.
+/// that the node still runs the check.
 const MAX_RECORD_AGE: u64 = 3600;
 
 /// Runs `firstboot image`.
@@ -43,8 +43,8 @@ fn scheduled() -> Result<()> {
     if in_progress()? {
         return Ok(());
     }
-    // Without a quorum, this run cannot record its result, but the next run records the result of
-    // its own check.
+    // Do not fail if the record cannot be written, for example without a quorum, because the next
+    // run records its own result.
     if let Err(error) = block_on(record(&ImageCheck::new(now(), paths))) {
         eprintln!("firstboot: cannot record the result of the image check in etcd: {error:#}");
     }
@@ -75,7 +75,7 @@ fn check() -> Result<(Vec<String>, Option<Reason>)> {
 }
 
 /// Records the result if it has changed or if the recorded result is old. If this node is a
-/// learner, its etcd does not serve linearizable reads, so this function also queries the other
+/// learner, its etcd does not serve linearizable reads, so this function also tries the other
 /// members.
 async fn record(check: &ImageCheck) -> Result<()> {
     let credentials = installed_credentials()?;
@@ -88,7 +88,7 @@ async fn record(check: &ImageCheck) -> Result<()> {
         let written = async {
             let client = Client::connect(&url, &credentials).await?;
             let found = client.get(&key).await?;
-            // Replace a damaged record.
+            // Treat a damaged record as missing, so that it is replaced.
             let parsed = KeyState::<ImageCheck>::parse(
                 &key,
                 found

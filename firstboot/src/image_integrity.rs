@@ -16,10 +16,10 @@ use crate::output::show;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
-/// The state of a file's inode when its digest was compared. An unchanged inode state means that
-/// the content is unchanged, unless an attacker with root privileges forged the state. Because
-/// firstboot compares inode states, it need not read 75 MB of files at every boot, which would take
-/// longer than all other checks.
+/// The state of a file's inode at the last comparison of the file's digest. If the inode state is
+/// unchanged, the content is unchanged too, unless an attacker with root privileges forged the
+/// state. By this comparison, firstboot avoids reading 75 MB of files at every boot, which would
+/// take longer than all other checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InodeState {
     inode: u64,
@@ -34,8 +34,8 @@ impl InodeState {
     fn at(path: &Path) -> Result<Self> {
         let meta = fs::symlink_metadata(path)
             .with_context(|| format!("cannot read the attributes of {}", path.display()))?;
-        // Use the inode's change time, which no program can set. A program can set the modification
-        // time.
+        // Use the inode's change time, because programs can set the modification time but not the
+        // change time.
         Ok(Self {
             inode: meta.ino(),
             size: meta.len(),
@@ -61,7 +61,6 @@ pub(crate) struct Options {
 pub(crate) struct AlteredFile {
     /// The absolute path.
     pub(crate) path: PathBuf,
-    /// The difference from the image.
     why: String,
 }
 
@@ -69,7 +68,7 @@ pub(crate) struct AlteredFile {
 ///
 /// # Errors
 /// Returns a refusal for the same reasons as [`verify_changed`], except that the installation need
-/// not be complete, because the installation runs this command as its last step.
+/// not be complete, because this command is the last step of the installation.
 pub(crate) fn verify_all(options: &Options) -> Result<()> {
     let file_list = file_list()?;
     let count = refuse_altered(compare(&file_list, &VerifiedFiles::new()))?;
@@ -119,7 +118,7 @@ pub(crate) fn file_list() -> Result<ImageFileList> {
 }
 
 /// Compares all files whose inodes have changed, and stores the inode states unless a file is
-/// altered. Returns the number of files, or the altered files.
+/// altered. Returns the number of files if all are unchanged, or the altered files.
 pub(crate) fn compare(
     file_list: &ImageFileList,
     known: &VerifiedFiles,
@@ -147,7 +146,6 @@ pub(crate) fn compare(
     Ok(Ok(now.len()))
 }
 
-/// Refuses altered files.
 fn refuse_altered(compared: Result<Result<usize, Vec<AlteredFile>>>) -> Result<usize> {
     compared?.map_err(|altered| refused(reason(&altered)))
 }
@@ -161,8 +159,7 @@ pub(crate) fn reason(altered: &[AlteredFile]) -> Reason {
 }
 
 /// Returns the message for a unit that an operator masked manually, or `None` if the path is not a
-/// link to /dev/null. `systemctl mask` creates the link to /dev/null if the unit does not exist
-/// yet.
+/// link to /dev/null.
 fn masked(path: &Path) -> Option<String> {
     let target = std::fs::read_link(path).ok()?;
     let path = path.display();

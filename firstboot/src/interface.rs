@@ -8,7 +8,6 @@ use anyhow::Result;
 use crate::files::DesiredFile;
 use crate::system_command::run;
 
-/// The desired state of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) name: String,

@@ -1,5 +1,5 @@
 //! Implements a lock that only one member of the cluster holds at a time. The lock is a key with a
-//! lease, which expires if the holder dies.
+//! lease. If the holder dies, the lease expires.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(crate) struct LeaseLock<'a> {
 }
 
 impl<'a> LeaseLock<'a> {
-    /// Acquires the lock with this key under this name. Returns `None` if another member holds the
+    /// Acquires the lock `key` for the holder `name`. Returns `None` if another member holds the
     /// lock, or if a key in `seen` has changed since the revision that `seen` contains for that
     /// key.
     pub(crate) async fn get(
@@ -52,7 +52,7 @@ impl<'a> LeaseLock<'a> {
     }
 
     /// Renews the lock while the work runs. The work continues even if a renewal fails, because an
-    /// interruption of the work would do more harm than repeated work.
+    /// interruption of the work would do more harm than the loss of the lock.
     pub(crate) async fn hold<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::pin!(work);
         loop {
@@ -67,7 +67,6 @@ impl<'a> LeaseLock<'a> {
         }
     }
 
-    /// Releases the lock.
     pub(crate) async fn end(self) {
         let ended = self
             .client

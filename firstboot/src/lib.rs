@@ -1,4 +1,4 @@
-//! Turns a machine installed from the image into an etcd member.
+//! Turns a machine that was installed from the image into an etcd member.
 //!
 //! `run` contains the flow, from top to bottom:
 //! - `own_keys` manages the private keys that the node generated itself, and `csr` requests
@@ -18,12 +18,12 @@
 //! journal, and `snapshot` takes, checks and manages snapshots. `exec` confines etcd to the system
 //! calls that it needs. `reason` defines the stable ids of all refusals.
 //!
-//! These modules build on a few others: `journal` records every decision before firstboot acts on
-//! it, `membership` queries the other members, and `domain` defines the types that all modules
-//! share. `files` writes files durably, `systemd` controls the units, and `etcd` is the client of
-//! etcd's API.
+//! These modules use a few others: `journal` records every decision before firstboot acts on it,
+//! `membership` queries the other members, and `domain` defines the types that all modules share.
+//! `files` writes files durably, `systemd` controls the units, and `etcd` is the client of etcd's
+//! API.
 
-// Tests write damaged files on purpose.
+// Tests call disallowed methods to write damaged files.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 use members::{compare, reason};
@@ -154,9 +154,10 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs the program with the arguments of this process. Returns the program's exit code.
+/// Runs the program with the arguments of this process, and returns the exit code.
 pub fn main() -> ExitCode {
-    // Files are private by default. A file that other users may read gets its mode explicitly.
+    // Make files private by default. firstboot explicitly sets the mode of each file that other
+    // users may read.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     if rustls::crypto::ring::default_provider()
         .install_default()

@@ -10,7 +10,6 @@ use nix::sys::socket::LinkAddr;
 use recipes::{FirmwareId, Mac, MachineMatch};
 use serde::{Deserialize, Serialize};
 
-/// The identifiers of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// The MAC addresses of the machine's Ethernet interfaces, sorted.
@@ -22,7 +21,6 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Reads the identifiers of this machine.
     pub(crate) fn observe() -> Result<Self> {
         let mut macs: Vec<Mac> = cards()?.into_iter().map(|card| card.mac).collect();
         macs.sort_unstable();
@@ -82,9 +80,9 @@ impl Machine {
     }
 
     /// Explains why this machine is not the machine `before`, on which the disk was set up. Returns
-    /// `None` if both are the same machine. A machine whose network cards were replaced or added is
-    /// still the same machine. A machine that has none of the earlier network cards, or has a
-    /// different UUID, is a different machine.
+    /// `None` if both are the same machine. A machine with a different UUID, or with none of the
+    /// earlier MAC addresses, is a different machine. Other changes of the network cards do not
+    /// matter.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
             && was != is
@@ -116,12 +114,10 @@ impl fmt::Display for Machine {
     }
 }
 
-/// An Ethernet network card.
+/// An Ethernet interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NetworkCard {
-    /// The interface's name.
     pub(crate) name: String,
-    /// The interface's MAC address.
     pub(crate) mac: Mac,
 }
 
@@ -146,7 +142,7 @@ pub(crate) fn links() -> Result<Vec<(String, LinkAddr)>> {
         nix::ifaddrs::getifaddrs().context("cannot list the network interfaces of this machine")?;
     let link = |entry: nix::ifaddrs::InterfaceAddress| {
         let link = *entry.address?.as_link_addr()?;
-        // Loopback and tunnel interfaces have different types (linux/if_arp.h).
+        // Loopback and tunnel interfaces have other types (linux/if_arp.h).
         (link.hatype() == nix::libc::ARPHRD_ETHER).then_some((entry.interface_name, link))
     };
     Ok(all.filter_map(link).collect())

@@ -69,7 +69,7 @@ fn renewed(
 ) -> Result<Option<FoundDocument>> {
     let now = members::timestamp::now();
     let at = UnixTime::since_unix_epoch(Duration::from_secs(now));
-    // A later check reports faults in the certificates.
+    // Ignore faults in the certificates, because a later check reports them.
     let Ok((until, _)) = certificates::expiry(&identity.node.tls, at) else {
         return Ok(None);
     };
@@ -84,9 +84,9 @@ fn renewed(
     enrol(&identity.cluster, machine, own, trusted, log).transpose()
 }
 
-/// Returns the document to use if a source's document is for other keys: the accepted copy, or a
-/// new document for this node's keys. A source on the node's own disk still contains the old
-/// document after the keys have changed.
+/// Returns the document to use instead of a source's document that is for other keys: the accepted
+/// copy, or a new document for this node's keys. After the keys have changed, a source on the
+/// node's own disk still contains the old document.
 fn other_document(
     cluster: &ClusterDocument,
     machine: &Machine,
@@ -125,7 +125,7 @@ fn enrol(
     Some(found)
 }
 
-/// Adds a reason id to an error of a metadata source, unless the error already has one.
+/// If an error of a metadata source has no reason id, adds one.
 fn with_id(error: anyhow::Error, keys: KeyOrigin, own: &OwnKeys) -> anyhow::Error {
     match (code_of(&error), reason_of(&error)) {
         (Exit::NotReady, Reason { id: None, text }) if keys == KeyOrigin::Node => {

@@ -6,7 +6,7 @@ use crate::journal::Journal;
 use crate::lock::Lock;
 use crate::{paths, systemd};
 
-/// The unit that must be stopped while another process writes to its journal.
+/// The unit that must be stopped while another process writes to firstboot's journal.
 pub(crate) const UNIT: &str = "firstboot.service";
 
 /// Stops firstboot.service, changes the journal, and starts the unit again. The unit continues with
@@ -20,8 +20,7 @@ pub(crate) fn with_journal<T>(act: impl FnOnce(&mut Journal) -> Result<T>) -> Re
 pub(crate) fn while_stopped<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
     systemd::stop(UNIT)?;
     let acted = Lock::take().and_then(|_lock| act());
-    // Start the unit even after an error. Return the error, even if the start of the unit also
-    // fails.
+    // Start the unit even after an error. If the start also fails, return the first error.
     let started = systemd::start(UNIT);
     acted.and_then(|value| started.map(|()| value))
 }

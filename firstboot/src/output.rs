@@ -11,12 +11,12 @@ static STDOUT_IS_JSON: AtomicBool = AtomicBool::new(false);
 /// Whether the result has been printed in JSON.
 static JSON_IS_PRINTED: AtomicBool = AtomicBool::new(false);
 
-/// Reserves standard output for the result in JSON. From then on, `say` prints on standard error.
+/// Reserves standard output for the result in JSON, so that `say` prints on standard error.
 pub(crate) fn keep_stdout_for_json() {
     STDOUT_IS_JSON.store(true, Ordering::Relaxed);
 }
 
-/// Prints the result of a command on standard output. Does not fail if the reader closes the pipe
+/// Prints the result of a command on standard output. Does not fail if the reader of a pipe exits
 /// early (`| head`).
 pub(crate) fn show(text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
@@ -33,7 +33,7 @@ pub(crate) fn show_json<T: serde::Serialize + ?Sized>(result: &T) -> anyhow::Res
     Ok(show(&(serde_json::to_string_pretty(result)? + "\n"))?)
 }
 
-/// Prints an error as JSON on standard output, for a command with `--json`. Prints nothing if the
+/// Prints an error as JSON on standard output, for a command with `--json`. Does nothing if the
 /// command has already printed its result, because the result contains the reasons.
 pub(crate) fn show_error(error: &anyhow::Error) {
     if JSON_IS_PRINTED.load(Ordering::Relaxed) {
@@ -44,7 +44,6 @@ pub(crate) fn show_error(error: &anyhow::Error) {
     let _ = show(&format!("{error:#}\n"));
 }
 
-/// Logs a fact.
 pub(crate) fn say(line: impl AsRef<str>) {
     if STDOUT_IS_JSON.load(Ordering::Relaxed) {
         eprintln!("{}", line.as_ref());

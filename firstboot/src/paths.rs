@@ -7,7 +7,7 @@ pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
 pub(crate) const TRUST: &str = "/etc/firstboot/trust.pub";
 /// The list of the overlay's files with their digests.
 pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
-/// The list of the parts of this node that only an installation creates.
+/// The base of the node's image: the parts of the node that only an installation creates.
 pub(crate) const BASE: &str = "/etc/firstboot/base.json";
 /// The last file that the kickstart writes, with the digest of the overlay that the kickstart
 /// unpacked and checked.
@@ -25,7 +25,8 @@ pub(crate) const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/etcd-imag
 pub(crate) const STATE: &str = "/var/lib/firstboot";
 /// firstboot's journal.
 pub(crate) const JOURNAL: &str = "/var/lib/firstboot/journal";
-/// The accepted node document, which is stored so that later boots need no metadata source.
+/// The accepted node document, which firstboot stores so that later boots do not need a metadata
+/// source.
 pub(crate) const ACCEPTED: &str = "/var/lib/firstboot/node.json";
 /// The private keys that this node generated itself, mode 0600.
 pub(crate) const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
@@ -85,12 +86,13 @@ pub(crate) const PEER_PORT: u16 = 2380;
 pub(crate) const CLIENT_PORT: u16 = 2379;
 /// The client URL of etcd on this node.
 pub(crate) const OWN_CLIENT_URL: &str = "https://127.0.0.1:2379";
-/// etcd's volume. Its root directory belongs to root; only the data directory belongs to etcd.
+/// etcd's volume. The volume's root directory belongs to root, and only the data directory belongs
+/// to etcd.
 pub(crate) const VOLUME: &str = "/var/lib/etcd";
 /// etcd's data directory. The volume may also contain lost+found and archived data.
 pub(crate) const DATA: &str = "/var/lib/etcd/data";
-/// The disk id. The file with the disk id is on etcd's volume and not next to the journal, so that
-/// the id is lost together with the data.
+/// The disk id. The file is on etcd's volume and not next to the journal, so that the id is lost
+/// together with the data.
 pub(crate) const DISK_ID: &str = "/var/lib/etcd/firstboot-life";
 /// The end of etcd's WAL at the time of etcd's last start and stop.
 pub(crate) const PROGRESS: &str = "/var/lib/etcd/firstboot-progress";
@@ -111,5 +113,5 @@ pub(crate) const S3_KEYS: &str = "/etc/firstboot/s3-keys";
 pub(crate) const RESTORE: &str = "/var/lib/etcd/restore";
 /// The path of etcdutl, etcd's program for snapshots.
 pub(crate) const ETCDUTL: &str = "/usr/local/bin/etcdutl";
-/// The path of etcdctl, which restores snapshots in etcd 3.4, where etcdutl does not exist.
+/// The path of etcdctl. In etcd 3.4, which does not have etcdutl, etcdctl restores snapshots.
 pub(crate) const ETCDCTL: &str = "/usr/local/bin/etcdctl";

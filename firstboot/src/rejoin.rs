@@ -19,7 +19,8 @@ pub(crate) fn record() -> Result<()> {
     operator::with_journal(|journal| {
         let member = match NodeState::of(journal).intent {
             MembershipIntent::Rejoining => return Ok(()),
-            // A node that left has already been removed, so the other members need not be queried.
+            // The member of a node that has left was already removed, so firstboot need not query
+            // the other members.
             MembershipIntent::Left(member) => member,
             MembershipIntent::None | MembershipIntent::Leaving(_) => {
                 let member = leave::own_member_id(journal)?;

@@ -1,6 +1,6 @@
 //! Reports `healthy`, or `refused` with the reason, to the server that installed this machine. The
 //! installation wrote the server's URL to the disk. A machine that was installed in a different way
-//! does not report.
+//! does not send reports.
 //!
 //! A report only informs the operator. If the server does not answer, firstboot continues after a
 //! few seconds.
@@ -35,8 +35,8 @@ pub(crate) fn report(stage: Stage, why: Option<&str>) {
 
 /// Returns the URL that the installation wrote.
 fn file() -> Result<Option<Url>> {
-    // Report only after a complete installation, because the server concludes from the report that
-    // the installation is complete.
+    // Do not report before the installation is complete, because the server concludes from a report
+    // that the installation is complete.
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Ok(None);
     }

@@ -61,8 +61,8 @@ pub(crate) struct Options {
     accept_data: bool,
 }
 
-/// Runs the command, which checks the image and the identity, configures the host, waits at the
-/// bootstrap barrier, starts etcd, and waits until etcd is healthy.
+/// Runs the command: checks the image and the identity, configures the host, waits at the bootstrap
+/// barrier, starts etcd, and waits until etcd is healthy.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.without.is_empty() {
         return exclude::record(&options.without.iter().cloned().collect());
@@ -118,7 +118,8 @@ fn converge(options: &Options) -> Result<()> {
     // The machine accepts its identity only after it has the address that its document names.
     steps::network::wait_for_address(&identity)?;
     check_source_address(&identity, &journal)?;
-    // If etcd was already allowed to start in this boot, an earlier run has probed the address.
+    // If firstboot has already allowed etcd to start in this boot, an earlier run has probed the
+    // address.
     let probe =
         (!start_permit::is_granted()).then(|| duplicate::start_probe(identity.node.address));
     let suspected = probe
@@ -133,7 +134,7 @@ fn converge(options: &Options) -> Result<()> {
 
     restore::resume(&identity, &mut journal)?;
     let start = barrier::run_barrier(&identity, &mut journal);
-    // A duplicate takes precedence over an error of the barrier.
+    // Report a duplicate instead of an error of the barrier.
     let suspected = probe
         .as_ref()
         .map_or(Ok(None), DuplicateProbe::final_result)?;
@@ -162,15 +163,15 @@ fn converge(options: &Options) -> Result<()> {
     }
     health::promote_and_wait_until_healthy(&identity, &mut journal, patience)?;
     // Release the turn first, because the rotation waits for members that cannot restart while this
-    // member holds the turn.
+    // node has the turn.
     update::release_turn_of_previous_disk(&identity);
     rotation::complete(&mut identity, &mut journal)?;
     Ok(())
 }
 
 /// Returns a "not ready" error if a new member would reach the other members from a wrong source
-/// address. Only logs the fault if the member has data, because the other members can still reach
-/// such a member.
+/// address. If the member has data, only logs the fault, because the other members can still reach
+/// this member.
 fn check_source_address(identity: &Identity, journal: &Journal) -> Result<()> {
     match diagnosis::wrong_source(&identity.cluster, &identity.node.name) {
         Some(why) if NodeState::of(journal).data.is_none() => Err(not_ready(why)),
@@ -183,9 +184,9 @@ fn check_source_address(identity: &Identity, journal: &Journal) -> Result<()> {
     }
 }
 
-/// Allows etcd to start, and records in the journal which etcd version uses the data, because the
-/// permitted upgrades depend on that version. If etcd was allowed to start earlier in this boot,
-/// the version has not changed.
+/// Allows etcd to start, and records the version of etcd in the journal, because the permitted
+/// upgrades depend on the version that last used the data. If firstboot allowed etcd to start
+/// earlier in this boot, the version has not changed.
 fn allow_etcd(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {
     let etcd = identity.cluster.etcd.version;
     if !start_permit::is_granted() && NodeState::of(journal).etcd != Some(etcd) {

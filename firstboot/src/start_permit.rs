@@ -1,5 +1,5 @@
-//! Controls whether etcd may run. The start permit is the file without which etcd.service does not
-//! start.
+//! Controls whether etcd may run. etcd.service does not start without the start permit, which is a
+//! file.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::{paths, systemd};
 const UNIT: &str = "etcd.service";
 
 /// Allows etcd to start on data that matches this description. Also starts etcd, because systemd
-/// may have skipped etcd.service earlier.
+/// may have skipped etcd.service before the permit existed.
 pub(crate) fn grant(expected: &Expected) -> Result<()> {
     DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
     replace(expected)?;
@@ -38,7 +38,7 @@ pub(crate) fn read() -> Result<Option<Expected>> {
     };
     serde_json::from_slice(&bytes)
         .map(Some)
-        .with_context(|| format!("{} cannot be read", paths::START_PERMIT))
+        .with_context(|| format!("{} cannot be parsed", paths::START_PERMIT))
 }
 
 /// Returns whether etcd is running with firstboot's permission.
@@ -46,7 +46,6 @@ pub(crate) fn etcd_runs() -> Result<bool> {
     Ok(is_granted() && systemd::main_process(UNIT)?.is_some())
 }
 
-/// Returns whether firstboot has allowed etcd to start in this boot.
 pub(crate) fn is_granted() -> bool {
     Path::new(paths::START_PERMIT).exists()
 }

@@ -47,7 +47,7 @@ struct JsonOutput<'a> {
     renewal: Option<&'a RenewalFailure>,
 }
 
-/// Prints the table. The exit code represents the state of the cluster.
+/// Prints the table. Returns the exit code that represents the state of the cluster.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let credentials = installed_credentials()?;
@@ -68,7 +68,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         anyhow::Ok((rows, backup, update))
     })?;
     diagnose(&mut rows, &cluster);
-    // If this image does not renew certificates, ignore a failure that an earlier image recorded.
+    // If the recipe of this image does not set `enrol`, ignore a failure that was recorded under an
+    // earlier image.
     let renewal = RenewalFailure::read()?.filter(|_| cluster.enrol.is_some());
     if options.json {
         show(
@@ -133,7 +134,6 @@ fn diagnose(rows: &mut [Row], cluster: &ClusterDocument) {
     }
 }
 
-/// Returns the members that the operator excluded, according to this node's journal.
 fn without() -> BTreeSet<Label> {
     let names = newest(|event| match event {
         Event::MembersExcluded { names } => Some(names),
@@ -143,8 +143,8 @@ fn without() -> BTreeSet<Label> {
 }
 
 /// Returns the value that `pick` extracts from the newest matching event in this node's journal.
-/// Ignores a damaged journal, which does not affect the cluster and which `firstboot explain`
-/// reports.
+/// Ignores a damaged journal, because it does not affect the cluster, and `firstboot explain`
+/// reports the damage.
 fn newest<T>(pick: impl Fn(Event) -> Option<T>) -> Option<T> {
     let bytes = files::read_if_there(paths::JOURNAL)
         .ok()

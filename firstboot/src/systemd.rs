@@ -1,4 +1,4 @@
-//! Provides the only access to systemd's notifications, units and journal.
+//! Provides access to systemd's notifications, units and journal.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -28,7 +28,6 @@ fn notify(state: &str) {
         UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
         Ok(())
     };
-    // Do not fail if a notification is lost.
     if let Err(error) = send() {
         eprintln!("firstboot: cannot notify systemd of `{state}`: {error}");
     }
@@ -51,7 +50,6 @@ pub(crate) fn start(unit: &str) -> Result<()> {
     run(&["start", "--no-block", unit]).map(|_| ())
 }
 
-/// Restarts a unit without waiting for the start to finish.
 pub(crate) fn restart(unit: &str) -> Result<()> {
     run(&["restart", "--no-block", unit]).map(|_| ())
 }
@@ -109,7 +107,7 @@ pub(crate) fn journal(unit: &str, mut read: impl FnMut(&str) -> bool) -> Result<
             }
         }
     }
-    // Kill journalctl, whose remaining output is not needed.
+    // Kill journalctl, because its remaining output is not needed.
     child.kill().ok();
     child.wait().context("`journalctl` did not exit").map(drop)
 }

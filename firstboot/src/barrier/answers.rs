@@ -12,8 +12,8 @@ use super::server::{ChangeCounters, Listener};
 use crate::identity::Identity;
 use crate::membership::{PeerClient, ProbeResult};
 
-/// The pause between two probes of one member, unless the member or this node has changed its
-/// state.
+/// The pause between two probes of one member. The pause ends early if the member or this node
+/// changes its state.
 pub(super) const PAUSE: Duration = Duration::from_millis(300);
 
 /// The answers of the other members, in the order in which they arrive.

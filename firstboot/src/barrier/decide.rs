@@ -1,23 +1,24 @@
-//! The rule of the bootstrap barrier, a pure function that maps the state of this node and the
-//! observed states of the other members to the next action. The safety of the barrier depends on
-//! this rule alone. `model.rs` explores every order of events on nodes that apply this rule.
+//! Defines the rule of the bootstrap barrier. The rule is a pure function that maps the state of
+//! this node and the observed states of the other members to the next action. The safety of the
+//! barrier depends on this rule alone. `model.rs` explores every order of events on nodes that
+//! apply this rule.
 //!
 //! The following argument shows that the rule is safe. A proposal names the nonces of all members.
 //! A node accepts a proposal only after the node itself has received every nonce of that proposal,
-//! and it never replaces its view of a peer with an older view. So all disks that accepted the same
-//! two proposals accepted them in the same order, and no node returns from the later proposal to
-//! the earlier one. A node bootstraps the cluster of its newest proposal once *all* nodes have
-//! announced that they accepted the proposal. Once one node has bootstrapped a cluster, every other
-//! node starts as a member of that cluster, but only if its own disk accepted the cluster's
-//! proposal under its current nonce. A disk that has accepted the proposal has never voted. The
-//! clusters of two proposals could both exist only if a node changed from one proposal to the other
-//! proposal and back.
+//! and it never replaces its view of a peer with an older view. Therefore, all disks that accepted
+//! the same two proposals accepted them in the same order, and no node returns from the later
+//! proposal to the earlier one. A node bootstraps the cluster of its newest proposal once *all*
+//! nodes have announced that they accepted the proposal. After one node has bootstrapped a cluster,
+//! every other node starts as a member of that cluster, but only if its own disk accepted the
+//! cluster's proposal under its current nonce. A disk that has accepted the proposal has never
+//! voted. The clusters of two proposals could both exist only if a node changed from one proposal
+//! to the other proposal and back.
 //!
-//! A node with an order to restore follows the same rule, while etcd is stopped and its data is
+//! A node with an order to restore follows the same rule, while etcd is stopped and etcd's data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
 //! is replaced before all nodes have the order. Until a node replaces its data, it may abandon the
-//! order and continue with its previous data. A node with an order to roll back does not
-//! need the agreement of members that have already returned to the previous cluster.
+//! order and continue with its previous data. A node with an order to roll back does not need the
+//! agreement of members that have already returned to the previous cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +41,7 @@ pub(crate) struct PeerObservation {
 pub(crate) type PeerObservations = BTreeMap<Label, PeerObservation>;
 
 /// The state of this node in the barrier. The names come from the cluster document and the node
-/// document; all other state is in the journal.
+/// document. All other values come from the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalState {
     /// The name of this member.
@@ -49,7 +50,6 @@ pub(crate) struct LocalState {
     pub(crate) initial: BTreeSet<Label>,
     /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
-    /// The nonce of this node.
     pub(crate) nonce: Nonce,
     /// Whether this node may only join a running cluster, because it has already been a member. If
     /// all members lost their data, a new, empty cluster would hide the loss.
@@ -86,13 +86,11 @@ impl LocalState {
         self.without.iter().any(|name| !views.contains_key(name))
     }
 
-    /// Returns the other members that take part.
     pub(crate) fn others(&self) -> impl Iterator<Item = &Label> {
         self.initial.iter().filter(|name| **name != self.name)
     }
 }
 
-/// The next action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Wait, and probe the other members again.
@@ -156,8 +154,8 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
         {
             Action::Wait
         }
-        // The operator excludes a member that does not run, so the node first finds out whether an
-        // excluded member answers. If etcd runs on that member, its cluster exists.
+        // The operator excludes a member that is not running, so the node first finds out whether
+        // an excluded member answers. If etcd runs on an excluded member, a cluster already exists.
         _ if local.lacks_excluded(views) => Action::Wait,
         _ if all_fresh && !local.only_joins => Action::AcceptProposal(nonces, mode),
         _ => Action::Wait,

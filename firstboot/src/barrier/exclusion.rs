@@ -39,7 +39,7 @@ fn obstacle(
     if let Some(stranger) = names.difference(&all).next() {
         let all: Vec<&str> = all.iter().map(Label::as_str).collect();
         return Some(format!(
-            "{stranger} is not a member of this cluster; its members are {}",
+            "{stranger} is not a member of this cluster; the members are {}",
             all.join(", ")
         ));
     }
@@ -55,8 +55,7 @@ fn obstacle(
         ));
     }
     // A member that accepted a proposal may have bootstrapped a cluster with the members of that
-    // proposal. The members that are now excluded must not have a quorum in that cluster by
-    // themselves.
+    // proposal. The members that are now excluded must not form a quorum of that cluster.
     let before: BTreeSet<&Label> = state
         .accepted_ever
         .iter()
@@ -132,7 +131,7 @@ mod tests {
         assert!(
             said(&["x"], 3, &state)
                 .unwrap()
-                .contains("its members are etcd-1, etcd-2, etcd-3")
+                .contains("the members are etcd-1, etcd-2, etcd-3")
         );
     }
 

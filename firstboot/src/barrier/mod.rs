@@ -1,5 +1,5 @@
 //! The bootstrap barrier ensures that no cluster is ever bootstrapped twice. A node with an empty
-//! disk does not decide alone that its cluster is new. The node waits until all initial members are
+//! disk does not decide alone that its cluster is new, but waits until all initial members are
 //! reachable, have empty disks, and agree.
 //!
 //! `journal` determines from its events and from the volume whether this node's cluster has been
@@ -52,7 +52,7 @@ use server::Listener;
 /// The interval at which a waiting node checks that the other members still trust its certificates.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Waits until etcd may start, without a time limit, and returns etcd's start parameters.
+/// Waits, without a time limit, until etcd may start. Returns etcd's start parameters.
 ///
 /// # Errors
 /// Returns a refusal if the data directory contains data that the journal does not record.
@@ -69,7 +69,8 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             if let Some(known) = new_identity {
                 journal.add(Event::WalCreated(known))?;
             }
-            // An operator may have moved the data to a new volume manually.
+            // Write the disk id again, because an operator may have moved the data to a new volume
+            // manually.
             state.disk_id.map_or(Ok(()), journal::write_disk_id)?;
             return Ok(start);
         }
@@ -150,7 +151,8 @@ fn begin_or_join(
         duplicate::refuse_only_member(identity, &UnusableData::Deleted)?;
     }
     let disk_id = match disk_id {
-        // An earlier run may have been killed before it wrote the disk id file.
+        // Write the disk id file, because an earlier run may have been killed before it wrote the
+        // file.
         Some(disk_id) => journal::write_disk_id(disk_id).map(|()| disk_id)?,
         None => init_disk_id(journal)?,
     };
@@ -160,7 +162,7 @@ fn begin_or_join(
         &identity.node.name,
         disk_id,
     );
-    // Before it returns, `block_on` closes all connections and the peer port, which etcd needs
+    // When `block_on` returns, all connections and the peer port are closed. etcd needs this port
     // next.
     match block_on(reach_agreement(identity, journal, local, None))? {
         BarrierOutcome::Join(start) => Ok(start),
@@ -240,8 +242,8 @@ pub(crate) async fn reach_agreement(
                 {
                     return Ok(BarrierOutcome::Abandoned(why));
                 }
-                // Write the decision to the disk before announcing it, so that a node that accepted
-                // a proposal never forgets the proposal.
+                // Write the decision to the disk before announcing it, so that a node never forgets
+                // that it accepted the proposal.
                 journal.add(Event::ProposalAccepted { nonces, mode })?;
                 local.proposals.push(proposal);
                 listener.announce(announcement(identity, &local));
@@ -279,7 +281,7 @@ pub(crate) async fn reach_agreement(
     }
 }
 
-/// Waits for a member's answer. Returns earlier if the restore is cancelled.
+/// Waits for a member's answer. Returns early if the restore is cancelled.
 async fn wait_for_answer(
     answers: &mut Answers,
     tracker: &mut PeerTracker,
@@ -313,13 +315,11 @@ async fn open_listener(
     Ok(listener)
 }
 
-/// Returns the document that the node announces on its peer port.
 fn announcement(identity: &Identity, local: &LocalState) -> Vec<u8> {
     let cluster = &identity.cluster;
     protocol::write(&cluster.name, cluster.etcd.version, &local.announcement())
 }
 
-/// Returns the outcome of a restore that was cancelled.
 fn cancelled_outcome(why: Cancellation, last_status: &str) -> BarrierOutcome {
     match why {
         Cancellation::HandOver => BarrierOutcome::HandedOver,

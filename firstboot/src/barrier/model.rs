@@ -4,8 +4,8 @@
 //! A node probes its peers in turn and decides after each answer, so a delayed answer has the same
 //! effect as a late decision. A probe of one peer and a decision are separate events in the model,
 //! and any event can happen on other nodes between them. Lost messages, partitions and slow nodes
-//! are modelled as probes that do not happen. In a crash, a node loses its observations but keeps
-//! its journal. In a wipe, a node loses both its observations and its journal.
+//! are modelled as probes that do not happen. A crash deletes a node's observations but not its
+//! journal. A wipe deletes both.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -30,8 +30,8 @@ struct World {
     unexpected_orders: u8,
     /// For each node, the order that a slow operator has not given yet.
     orders: Vec<u8>,
-    /// For each proposal, the nodes that have ever accepted it, as the number of an entry in a
-    /// table. Only the checks use this value.
+    /// For each proposal, the nodes that have ever accepted the proposal. The value is the number
+    /// of an entry in a table, and only the checks use it.
     ever_accepted: u32,
 }
 
@@ -45,13 +45,13 @@ pub(super) enum InitialState<'a> {
     Ordered(&'a [u8]),
 }
 
-/// Which peers one probe reaches.
+/// The peers that one probe reaches.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ProbeScope {
     /// One peer.
     AtOne,
-    /// The probe reaches all peers in one event. With fewer possible orders of events, the model
-    /// can explore larger clusters.
+    /// All peers, in one event. This scope reduces the number of possible orders of events, so the
+    /// model can explore larger clusters.
     AtAll,
 }
 
@@ -66,8 +66,8 @@ struct Explorer {
     names: Vec<Label>,
     rule: Rule,
     nodes: Table<Node>,
-    /// The proposals, each as the nonces of all nodes and the snapshot. The number 255 stands for
-    /// a node that does not take part.
+    /// The proposals, each as the nonces of all nodes and the snapshot. The number 255 represents a
+    /// node that does not take part.
     proposals: Table<(Vec<u8>, u8)>,
     real: Vec<Proposal>,
     /// Sets of pairs, each of which consists of a proposal and a node that accepted it.

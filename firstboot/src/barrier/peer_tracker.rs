@@ -84,7 +84,8 @@ impl PeerTracker {
         self.0.values().filter_map(of).collect()
     }
 
-    /// Describes why the node waits. The text stays the same as long as nothing has changed.
+    /// Describes why the node waits. The text stays the same as long as the observations stay the
+    /// same.
     pub(crate) fn describe(&self, local: &LocalState, action: &Action) -> Reason {
         let mut parts = Vec::new();
         for (name, peer) in &self.0 {
@@ -94,14 +95,14 @@ impl PeerTracker {
         if *action == Action::JoinRunningCluster {
             // `rebuild` reports this reason with its id.
             return Reason::from(format!(
-                "this disk is empty, but the cluster runs or ran when last observed, so this node must not bootstrap a \
+                "this disk is empty, but the cluster is running, or was running when last observed, so this node must not bootstrap a \
                  new one: {parts}"
             ));
         }
         ReasonId::MembersNotReady.because(if local.only_joins {
             format!(
                 "this node was a member and its data is lost, so it only joins a running cluster, \
-                 and no member runs: {parts}. Start a member that has its data. If no member has \
+                 and no member is running: {parts}. Start a member that has its data. If no member has \
                  data, restore a snapshot with `firstboot restore`, or reinstall all nodes to \
                  bootstrap an empty cluster"
             )

@@ -12,7 +12,7 @@ const IN_TOKEN: usize = 16;
 /// only help human readers, because the proposal's hash covers the whole digest.
 const SNAPSHOT_IN_TOKEN: usize = 8;
 
-/// A possible agreement among the members that these disks form one cluster.
+/// A possible agreement of the members on the disks that form one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Proposal {
     /// The hash of all nonces and of the mode.
@@ -23,12 +23,12 @@ pub(crate) struct Proposal {
     pub(crate) mode: BootstrapMode,
     /// etcd's `initial-cluster-token` for this proposal. No other proposal has the same token.
     pub(crate) token: String,
-    /// The id that the cluster will have.
+    /// The id of the cluster that results from this proposal.
     pub(crate) cluster_id: u64,
 }
 
 impl Proposal {
-    /// Creates the proposal that these disks form this cluster.
+    /// Creates the proposal that the disks with these nonces form this cluster.
     pub(crate) fn new(cluster: &ClusterDocument, nonces: Nonces, mode: BootstrapMode) -> Self {
         let mut parts: Vec<String> = nonces
             .iter()

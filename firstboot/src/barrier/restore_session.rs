@@ -23,7 +23,7 @@ pub(crate) enum BarrierOutcome {
     Agreed(Proposal),
     /// The members did not agree, for this reason. The node continues with its previous data.
     Abandoned(anyhow::Error),
-    /// The terminal was closed, and firstboot.service continues the restore.
+    /// The terminal was closed. firstboot.service continues the restore.
     HandedOver,
 }
 
@@ -60,8 +60,7 @@ struct Signals {
 pub(crate) enum Cancellation {
     /// The terminal was closed.
     HandOver,
-    /// The operator interrupted the restore, or the deadline passed. The text states which of the
-    /// two happened.
+    /// The operator interrupted the restore, or the deadline passed. The text describes the cause.
     Abandon(String),
 }
 
@@ -92,7 +91,7 @@ impl RestoreSession {
         })
     }
 
-    /// Prepares the data, while the server continues to answer the other members.
+    /// Prepares the data. Meanwhile, the server continues to answer the other members.
     pub(crate) async fn ensure_data(&self, proposal: &Proposal) -> Result<()> {
         let (ensure_data, proposal) = (self.ensure_data.clone(), proposal.clone());
         tokio::task::spawn_blocking(move || ensure_data(&proposal))

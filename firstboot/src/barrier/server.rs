@@ -61,8 +61,7 @@ pub(crate) struct ChangeCounters {
     acked_by: BTreeSet<IpAddr>,
 }
 
-/// An open listener. The port and all its connections are closed when the listener and its runtime
-/// are dropped.
+/// An open listener. Dropping the listener and its runtime closes the port and all connections.
 #[derive(Debug)]
 pub(crate) struct Listener {
     state: Arc<ServerState>,
@@ -110,7 +109,7 @@ impl Listener {
         });
     }
 
-    /// From now on, sends the file to every peer that requests this digest.
+    /// Makes the server send the file to every peer that requests this digest.
     pub(crate) fn offer(&self, digest: Sha256, path: PathBuf) {
         *self
             .state
@@ -119,7 +118,6 @@ impl Listener {
             .unwrap_or_else(PoisonError::into_inner) = Some((digest, path));
     }
 
-    /// Returns a receiver that is notified of changes.
     pub(crate) fn notifier(&self) -> watch::Receiver<ChangeCounters> {
         self.state.notifier.subscribe()
     }
@@ -167,15 +165,15 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) 
                     .abort_handle()
                 });
             }
-            // The process has no free file descriptor, or the client closed the connection before
-            // it was accepted.
+            // Wait, because the process may have no free file descriptor. The other possible cause
+            // is a client that closed its connection before the server accepted it.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
-/// Serves one peer. Clients that close the connection early, or that have no certificate of the
-/// cluster, never reach this function. The server does not log these clients, because a port
+/// Serves one peer. A client that closes the connection early, or that has no certificate of the
+/// cluster, never reaches this function. The server does not log such clients, because a port
 /// scanner would fill the log.
 async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, state: &ServerState) {
     let service = service_fn(move |request| {
@@ -297,8 +295,8 @@ mod tests {
             .unwrap()
     }
 
-    /// A peer stops waiting for an answer after 1.5 s. Without a limit by source, the silent
-    /// connections of one host kept a peer waiting for 6 to 13 s.
+    /// A peer stops waiting for an answer after 1.5 s. When the server had no limit for each
+    /// source, the silent connections of one host made a peer wait for 6 to 13 s.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn silent_connections_do_not_delay_peers() {
         let identity = crate::steps::test_identity();
@@ -316,7 +314,8 @@ mod tests {
         });
         tokio::time::sleep(Duration::from_millis(500)).await;
         let mut slowest = Duration::ZERO;
-        // The peer probes first from a different address, and then from the address of the flood.
+        // The peer probes first from a different address, and then from the address of the silent
+        // connections.
         for from in [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST] {
             let peer = peer(&identity, from);
             for _ in 0..20 {

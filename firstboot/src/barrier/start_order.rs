@@ -2,9 +2,9 @@
 //! peers, one after the other in the order of their URLs, whether the cluster already exists, and
 //! waits up to a second for each answer (server/etcdserver/cluster_util.go,
 //! getClusterFromRemotePeers). Until the peers have answered or timed out, etcd does not answer its
-//! peers itself, so members that start at the same instant wait for each other's timeout.
-//! Therefore, the member that all other members ask first starts first, and the other members start
-//! once that member's port is open.
+//! peers itself, so members that start at the same instant wait until their requests to each other
+//! time out. Therefore, the member that all other members ask first starts first, and the other
+//! members start once that member's port is open.
 
 use std::thread;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 
 /// The maximum time for which the other members wait for the first member. Without a start order,
-/// the members would wait for each other just as long.
+/// the members would wait for each other for the same time.
 const HEAD_START: Duration = Duration::from_secs(1);
 /// The pause between two probes.
 const PAUSE: Duration = Duration::from_millis(5);
-/// A probe that has been neither answered nor refused after this time has reached an open port on
-/// which etcd does not answer yet. etcd opens the port some tens of milliseconds before it answers.
+/// If a probe has been neither answered nor refused after this time, the port is open, but etcd
+/// does not answer yet. etcd opens the port some tens of milliseconds before it answers.
 const OPEN: Duration = Duration::from_millis(10);
 
 /// Waits for this node's turn. The order only saves time; correctness does not depend on it.

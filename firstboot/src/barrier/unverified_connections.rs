@@ -1,10 +1,10 @@
-//! Limits the connections without a verified certificate. Any client can open unverified
-//! connections, so the server limits their number. However, a flood of connections must not keep a
-//! peer out. A list of allowed addresses would not help, because a peer may be behind NAT or have a
-//! new address. The server therefore always accepts the newest connection, and closes the oldest
-//! connection of the source that has the most connections. A peer's handshake takes milliseconds,
-//! so the handshake is complete before enough other connections arrive from the same address to
-//! displace the peer's connection.
+//! Limits the number of connections whose client has not presented a verified certificate. Any
+//! client can open such connections, but a flood of them must not keep a peer out. A list of
+//! allowed addresses is not a solution, because a peer may be behind NAT or have a new address.
+//! Therefore, the server always accepts the newest connection. If there are too many connections,
+//! the server closes the oldest connection of the source that has the most connections. A peer's
+//! handshake takes only milliseconds, so too few connections arrive from the same address in this
+//! time to displace the peer's connection.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -42,7 +42,7 @@ pub(super) struct ConnectionSlot {
 }
 
 impl UnverifiedConnections {
-    /// Accepts a connection, and closes another connection if there are too many. The argument
+    /// Accepts a connection, and closes another one if there are too many connections. The argument
     /// `serve` starts the task of the accepted connection.
     pub(super) fn admit(&self, from: IpAddr, serve: impl FnOnce(ConnectionSlot) -> AbortHandle) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,8 +52,8 @@ impl UnverifiedConnections {
         }
         let id = list.next;
         list.next += 1;
-        // A task that finishes immediately on another thread waits for the lock, so its connection
-        // is removed only after it was added.
+        // If the task finishes immediately on another thread, it waits for the lock, so its
+        // connection is removed only after it was added.
         let task = serve(ConnectionSlot {
             id,
             unverified: self.clone(),
@@ -73,8 +73,8 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Chooses which of these connections (oldest first) to close: the oldest connection of the source
-/// that has the most connections.
+/// Returns the index of the connection to close, which is the oldest connection of the source that
+/// has the most connections. `sources` contains the source of each connection, oldest first.
 fn connection_to_close(sources: &[IpAddr]) -> usize {
     let mut counts = HashMap::new();
     for source in sources {
@@ -133,7 +133,7 @@ mod tests {
             list().all[0].from == peer && !list().all[0].task.is_finished(),
             "the only connection of its source stays"
         );
-        // A connection leaves the list when its client has presented a certificate or the
+        // A connection leaves the list after its client has presented a certificate, or after the
         // connection has ended.
         list()
             .all

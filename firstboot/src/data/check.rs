@@ -2,8 +2,8 @@
 //!
 //! A raft member must never forget which entries it has acknowledged and for which candidates it
 //! has voted. If a member forgets an entry or a vote, writes that were acknowledged to a client can
-//! be lost (etcd-io/etcd#10817). So once etcd has created its WAL, only the data that etcd itself
-//! left may be used for that member. firstboot treats any other data like a new disk: it removes
+//! be lost (etcd-io/etcd#10817). Therefore, after etcd has created its WAL, the member may run only
+//! on the data that etcd itself left. firstboot treats any other data like a new disk: it removes
 //! the member from its cluster and adds a new member.
 
 use std::fmt;
@@ -18,8 +18,8 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) enum DataCheck {
     /// The member's data, as etcd left it.
     Intact,
-    /// The member's data, in which etcd has created its WAL. The journal does not record these
-    /// directories yet.
+    /// etcd has created its WAL in the data, but the journal does not record the data's directories
+    /// yet.
     WalCreated(DataIdentity),
     /// The directory is empty, and etcd has never created a WAL in it.
     Unused,
@@ -33,20 +33,21 @@ pub(crate) enum DataCheck {
 /// The reason why etcd must not start as this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum UnusableData {
-    /// The data was deleted.
     Deleted,
     /// A part of the data is missing.
     MissingPart(String),
     /// The named directory is not the directory that etcd created.
     Replaced(&'static str),
     /// The WAL belongs to another member.
-    OtherMember { member: u64, cluster: u64 },
+    OtherMember {
+        member: u64,
+        cluster: u64,
+    },
     /// The WAL ends before an entry that this member has acknowledged.
     Outdated(String),
 }
 
 impl UnusableData {
-    /// Returns the reason to show to the operator.
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Deleted => ReasonId::DataEmptied.because("etcd's data was deleted"),
@@ -72,7 +73,6 @@ impl fmt::Display for UnusableData {
     }
 }
 
-/// Decides whether etcd may run on a data directory.
 pub(crate) fn check_data(
     expected: &Expected,
     found: &DataDirState,
@@ -93,8 +93,8 @@ fn check_first_start(expected: &Expected, found: &DataDirState) -> DataCheck {
     let same = match (&expected.created, &found.data) {
         (Some(made), Some(data)) => made.is_same(data),
         (Some(_), None) => false,
-        // firstboot was interrupted before it created the directory, or the journal was written by
-        // an older version, which did not create a directory.
+        // firstboot was interrupted before it created the directory, or an earlier version, which
+        // did not create a directory, wrote the journal.
         (None, _) => true,
     };
     if !same {

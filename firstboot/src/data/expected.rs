@@ -9,13 +9,12 @@ use crate::domain::DiskId;
 /// the guard reads them from /run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Expected {
-    /// The id of the disk.
     #[serde(rename = "life")]
     pub(crate) disk_id: Option<DiskId>,
     /// The empty directory that firstboot created for etcd's first start.
     #[serde(rename = "made")]
     pub(crate) created: Option<Inode>,
-    /// The identity of the data, once etcd has created its WAL in it.
+    /// The identity of the data, or `None` until etcd has created its WAL.
     #[serde(rename = "known")]
     pub(crate) identity: Option<DataIdentity>,
     /// The ids that the WAL must contain, if they are known.
@@ -53,7 +52,7 @@ pub(crate) struct Ids {
 mod tests {
     use super::*;
 
-    /// The guard of a newer or older image may read the same file in /run.
+    /// The guard of a newer or an older image may read the file in /run.
     #[test]
     fn the_keys_are_the_same_as_in_earlier_versions() {
         let text = serde_json::to_string(&Expected::default()).unwrap();

@@ -21,7 +21,6 @@ pub(crate) struct Inode {
 }
 
 impl Inode {
-    /// Reads the identity of an open directory.
     pub(crate) fn of(dir: &Dir) -> io::Result<Self> {
         Ok(Self {
             number: dir.attributes()?.inode,
@@ -51,8 +50,8 @@ impl Inode {
     }
 }
 
-/// The directories of a member's data, each of which is created only once. The files in the
-/// directories change.
+/// The directories of a member's data. Each directory is created only once, whereas the files in it
+/// change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Directories {
     /// `data`, which firstboot itself creates.
@@ -66,7 +65,8 @@ pub(crate) struct Directories {
 }
 
 impl Directories {
-    /// Returns the path of the first directory that was replaced, or `None` if all are the same.
+    /// Returns the path of the first directory that was replaced, or `None` if all directories are
+    /// the same.
     pub(crate) fn first_replaced(&self, now: &Self) -> Option<&'static str> {
         let pairs = [
             ("data", self.data, now.data),

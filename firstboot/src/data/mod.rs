@@ -45,8 +45,8 @@ pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, DataCheck)> {
     ))
 }
 
-/// Returns whether the directories of etcd's data are the recorded directories, or false if no
-/// directories are recorded yet. The check also works while etcd writes in the directories.
+/// Returns whether the directories of etcd's data are the recorded directories. Returns `false` if
+/// no directories are recorded yet. etcd may be running.
 pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     let Some(known) = &expected.identity else {
         return Ok(false);

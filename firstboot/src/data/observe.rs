@@ -1,4 +1,4 @@
-//! Reads the data directory. etcd must not be running, because firstboot might otherwise read a
+//! Reads the data directory. etcd must not be running, because otherwise firstboot might read a
 //! partial write.
 
 use std::ffi::{OsStr, OsString};
@@ -42,7 +42,6 @@ pub(crate) struct DataDirState {
 }
 
 impl DataDirState {
-    /// Reads a data directory.
     pub(crate) fn at(folder: &Path) -> Result<Self> {
         let look = || -> io::Result<Self> {
             let Some(data) = open(folder)? else {
@@ -72,7 +71,6 @@ impl DataDirState {
     }
 }
 
-/// Determines how complete the content of a data directory is.
 pub(crate) fn contents(folder: &Path) -> Result<Contents> {
     let look = || open(folder)?.map_or(Ok(Contents::Empty), |data| contents_of(&data));
     look().with_context(|| format!("cannot read {}", folder.display()))
@@ -102,7 +100,7 @@ fn open(folder: &Path) -> io::Result<Option<Dir>> {
     some(Dir::open(folder))
 }
 
-/// Converts the error for a path that is missing or is not a directory into `None`.
+/// Returns `None` if the path is missing or is not a directory.
 fn some(dir: io::Result<Dir>) -> io::Result<Option<Dir>> {
     match dir {
         Err(error)
@@ -164,7 +162,6 @@ fn directories(data: &Dir, own: Inode) -> io::Result<Option<Directories>> {
     })
 }
 
-/// Reads the end of the WAL.
 fn wal(data: &Dir) -> io::Result<WalEnd> {
     let (wal, name, first) = newest(data)?;
     let read = wal.file(&name).and_then(|file| WalEnd::read(file, first));
@@ -230,7 +227,6 @@ pub(super) fn needed_minor(folder: &Path) -> io::Result<Option<u64>> {
     Ok(cluster.max(minor(b"meta", b"storageVersion")?))
 }
 
-/// Reads a value in the database.
 fn value(data: &Dir, bucket: &[u8], key: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let snap = below(data, &["member", "snap"])?.ok_or_else(|| other("member/snap is missing"))?;
     let found = snap

@@ -12,10 +12,8 @@ use crate::domain::DiskId;
 use crate::files::{self, DesiredFile, ROOT};
 use crate::paths;
 
-/// The content of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
-    /// The id of the disk.
     #[serde(rename = "life")]
     disk_id: DiskId,
     /// Whether etcd was about to start when the record was written, so the WAL may have grown since
@@ -51,11 +49,11 @@ impl Progress {
         let Some(bytes) = files::read_if_there(paths::PROGRESS)? else {
             return Ok(None);
         };
-        // firstboot writes only complete files, so an interrupted write is not the cause of the
-        // damage.
+        // An interrupted write cannot be the cause of the damage, because firstboot only writes
+        // complete files.
         let progress: Self = serde_json::from_slice(&bytes).with_context(|| {
             format!(
-                "{} is damaged. If you are sure that etcd's data is this member's newest, delete that file",
+                "{} is damaged. If you are sure that etcd's data is this member's newest data, delete that file",
                 paths::PROGRESS
             )
         })?;
@@ -74,8 +72,8 @@ impl Progress {
             .write()
     }
 
-    /// Checks that the WAL can have grown from the recorded WAL. If the WAL cannot have grown from
-    /// the recorded WAL, returns an error that explains why.
+    /// Checks that the WAL can have grown from the recorded WAL. Otherwise, returns an error that
+    /// explains why it cannot.
     pub(super) fn compare(&self, now: &WalEnd) -> Result<(), String> {
         let before = &self.wal;
         if !self.running {

@@ -4,7 +4,7 @@
 //! Up to etcd 3.5, a member publishes its name with a v2 request at each start
 //! (server/etcdserver/server.go, publish). etcd 3.7 cannot decode a v2 request and panics
 //! (server/etcdserver/apply/apply.go, Apply; observed with 3.7.3). A start reads only the log's
-//! entries after the newest snapshot, so the requests do no harm once etcd has written its next
+//! entries after the newest snapshot, so the requests are harmless after etcd has written its next
 //! snapshot.
 
 use std::fs::File;
@@ -51,9 +51,7 @@ pub(crate) fn reads_v2_requests(folder: &Path) -> Result<bool> {
 /// The indexes of the newest snapshot and of the newest request of the v2 API.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
-    /// The newest snapshot.
     snapshot: u64,
-    /// The newest request of the v2 API.
     request: u64,
 }
 

@@ -79,8 +79,8 @@ pub(super) struct Snapshot {
 
 /// The maximum length of a record. etcd does not write longer records, because a record contains
 /// one request, whose limit is 1.5 MiB by default, and etcd itself advises against a limit above 10
-/// MiB (server/embed/config.go, recommendedMaxRequestBytes). Without the limit, an attacker could
-/// create a huge sparse file at no cost, and a reader would read the whole file.
+/// MiB (server/embed/config.go, recommendedMaxRequestBytes). Without this limit, an attacker could
+/// create a huge sparse file at no cost, and firstboot would read the whole file.
 const LONGEST: u64 = 256 << 20;
 
 const METADATA: i64 = 1;
@@ -191,7 +191,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Writes a WAL as etcd would.
+    /// Writes a WAL in etcd's format.
     pub(crate) struct Writer {
         pub(crate) bytes: Vec<u8>,
         checksum: u32,
@@ -281,7 +281,7 @@ pub(super) mod tests {
         );
     }
 
-    /// The file in this test is sparse: it has a large length but occupies no space on the disk.
+    /// The file in this test is sparse: it is long, but does not occupy space on the disk.
     #[test]
     fn a_record_of_a_terabyte_uses_no_memory() {
         let mut writer = Writer::new(7, 9);

@@ -7,8 +7,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The maximum length to which a log line is shortened in a status. etcd's longest lines contain a
-/// stack trace of a kilobyte.
+/// The maximum length of a log line in a status. Longer lines are shortened. etcd's longest lines
+/// contain a stack trace of a kilobyte.
 const LONGEST: usize = 300;
 
 /// The number of further entries of the same process in which firstboot searches for a more
@@ -22,7 +22,6 @@ pub(super) struct Entry {
     pub(super) at: u64,
     /// The id of the process that wrote the entry.
     pub(super) pid: u32,
-    /// The entry's text.
     pub(super) message: String,
 }
 
@@ -32,14 +31,13 @@ pub(super) struct ExitLog {
     /// The time in microseconds since 1970.
     pub(super) at: u64,
     pub(super) pid: u32,
-    /// Whether the line reports that etcd exits. If the value is false, the line is the newest
-    /// warning.
+    /// Whether the line reports the exit of etcd. Otherwise, the line is the newest warning.
     pub(super) ends: bool,
     /// The text as one line without control characters.
     pub(super) text: String,
 }
 
-/// The degree to which a log line explains why the process exited.
+/// The rank of a log line as an explanation of the exit, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
     /// A warning or error with a reason that may explain the exit.
@@ -88,7 +86,7 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(super) struct Search {
     best: Option<(Weight, ExitLog)>,
-    /// The number of entries examined since the best one.
+    /// The number of entries that were examined after the best entry.
     since: usize,
 }
 
@@ -199,8 +197,8 @@ mod tests {
         );
     }
 
-    /// The test reads the log of an etcd 3.5.1 whose database had been emptied. etcd's reason is on
-    /// the line before the line from Go's runtime.
+    /// The test reads the log of an etcd 3.5.1 whose database had been emptied. etcd logs its
+    /// reason on the line before the line from Go's runtime.
     #[test]
     fn etcds_reason_is_preferred_to_that_of_the_go_runtime() {
         let panic = r#"{"level":"panic","msg":"failed to recover v3 backend from snapshot","error":"failed to find database snapshot file (snap: snapshot file doesn't exist)"}"#;

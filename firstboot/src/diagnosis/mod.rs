@@ -22,8 +22,8 @@ pub(crate) use source::wrong_source;
 /// The pause between two diagnoses while firstboot waits.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The log of the reasons why etcd is not healthy while firstboot waits for it. firstboot logs a
-/// reason again only when the reason changes.
+/// Logs why etcd is not healthy while firstboot waits for it. firstboot logs a reason again only
+/// when the reason changes.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     looked: Instant,
@@ -31,7 +31,8 @@ pub(crate) struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Starts the interval before the first diagnosis, within which most starts of etcd succeed.
+    /// Starts the interval before the first diagnosis. Most starts of etcd succeed within this
+    /// interval.
     pub(crate) fn new() -> Self {
         Self {
             looked: Instant::now(),
@@ -39,7 +40,7 @@ impl Diagnosis {
         }
     }
 
-    /// Diagnoses etcd again once the interval is over. Logs a changed reason, or `otherwise` if no
+    /// Diagnoses etcd again if the interval is over. Logs a changed reason, or `otherwise` if no
     /// reason remains.
     pub(crate) fn refresh(&mut self, identity: &Identity, otherwise: &str) {
         if self.looked.elapsed() < INTERVAL {
@@ -60,8 +61,8 @@ impl Diagnosis {
     }
 }
 
-/// Returns whether a reason equals the previous reason, except for times and numbers. systemd
-/// restarts etcd every few seconds, and etcd exits for the same reason each time, but with a
+/// Returns whether a reason equals the previous reason, except for times and numbers. If systemd
+/// restarts etcd every few seconds, etcd may exit for the same reason each time, but with a
 /// different time and different numbers.
 fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     let words = |reason: &str| {
@@ -87,7 +88,7 @@ pub(crate) fn text(reasons: &[Reason]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// Returns the reason why etcd is not running, and any other problem of etcd's unit.
+/// Returns the reason why etcd is not running, and other problems of etcd's unit.
 fn etcd() -> Vec<Reason> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -22,7 +22,7 @@ pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Re
 }
 
 /// Returns the source address that the kernel uses to reach another address, or `None` if there is
-/// no route. The caller need not report a missing route, because every connection attempt reports
+/// no route. The caller need not report a missing route, because every attempt to connect reports
 /// it. Connecting a UDP socket does not send any packets.
 fn towards(other: Ipv4Addr) -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;

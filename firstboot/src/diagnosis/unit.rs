@@ -14,11 +14,11 @@ use crate::systemd;
 pub(super) const UNIT: &str = "etcd.service";
 
 /// The time, in microseconds, for which firstboot reports the exit of an etcd process although etcd
-/// is running again. systemd restarts etcd after 5 s, and the new process may take some seconds
-/// until it exits for the same reason.
+/// is running again. systemd restarts etcd after 5 s, and the new process may run for some seconds
+/// before it exits for the same reason.
 const RECENT: u64 = 30_000_000;
 
-/// The text that a message adds if etcd exited but is running again.
+/// The addition to a message if etcd exited but is running again.
 pub(super) const AGAIN: &str = " and was restarted";
 
 /// The properties of etcd's unit, as systemd reports them.
@@ -69,8 +69,8 @@ impl Unit {
         }
     }
 
-    /// Explains why etcd does not run, from the unit's properties and the last log line of an
-    /// exited process.
+    /// Explains why etcd is not running, from the unit's properties and from the last log line of a
+    /// process that has exited.
     pub(super) fn diagnose(&self, words: Option<&ExitLog>, now: u64) -> Vec<Reason> {
         let mut reasons: Vec<Reason> = self.end(words, now).into_iter().collect();
         if !self.drop_ins.is_empty() {

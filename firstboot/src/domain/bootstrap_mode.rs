@@ -36,9 +36,9 @@ impl BootstrapMode {
         *self == Self::New
     }
 
-    /// Combines the modes of two nodes if their orders agree. The result contains the higher of the
-    /// two revisions, so that the restored revision is above every revision that was reported to
-    /// either node.
+    /// Combines the modes of two nodes, or returns `None` if their orders differ. The result
+    /// contains the higher of the two revisions, so that the restored revision is above every
+    /// revision that was reported to either node.
     pub(crate) fn merge(self, other: Self) -> Option<Self> {
         match (self, other) {
             (
@@ -81,7 +81,7 @@ impl fmt::Display for BootstrapMode {
     }
 }
 
-/// Shortens a digest to the few digits that a person compares.
+/// Shortens a digest to the first 16 digits, which are enough for a person who compares digests.
 pub(crate) fn short(digest: &Sha256) -> String {
     digest.to_string()[..16].to_owned()
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::nonce::Nonce;
 
 /// The id of a disk, by which firstboot recognises etcd's volume. firstboot generates a random id
-/// when it finds the disk without etcd's data. The id of a lost disk is also lost. The disk id is
-/// the member's nonce when the members bootstrap a cluster.
+/// when it finds the disk without etcd's data. If the disk is lost, its id is lost too. The disk id
+/// is the member's nonce when the members bootstrap a cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct DiskId(Nonce);
@@ -21,7 +21,6 @@ impl DiskId {
         Nonce::draw().map(Self)
     }
 
-    /// Returns the nonce of a member that bootstraps a cluster with this disk.
     pub(crate) fn nonce(self) -> Nonce {
         self.0
     }

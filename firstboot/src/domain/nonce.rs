@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Nonce(u128);
 
 impl Nonce {
-    /// Generates a nonce with the system's random number generator.
     pub(crate) fn draw() -> Result<Self> {
         let mut bytes = [0; 16];
         SystemRandom::new()

@@ -1,11 +1,11 @@
 //! Probes with ARP (RFC 5227) for a second machine with this node's address. The second machine
-//! answers regardless of its software. The answer contains the second machine's hardware address,
-//! by which an operator can find the machine.
+//! answers regardless of its software. Its answer contains its hardware address, by which an
+//! operator can find the machine.
 //!
-//! A copy of this machine may also have the same hardware address. firstboot also receives the
-//! answer of a copy with the same hardware address, because the probe requests a broadcast reply.
-//! An answer from the same hardware address raises a suspicion but proves nothing, because a
-//! network that answers on behalf of its machines might send the same reply.
+//! A copy of this machine may also have the same hardware address. firstboot receives the answer of
+//! such a copy too, because the probe requests a broadcast reply. An answer from the same hardware
+//! address raises only a suspicion, because a network that answers on behalf of its machines might
+//! send the same reply.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -22,15 +22,14 @@ use crate::exit::refused;
 use crate::machine;
 use crate::reason::{Reason, ReasonId};
 
-/// The number of times that the probe is sent. A single probe is not enough, because a packet may
-/// be lost.
+/// The number of probes. A single probe is not enough, because a packet may be lost.
 const TIMES: u32 = 3;
 /// The time for which firstboot waits for an answer to each probe. A neighbour usually answers in
 /// less than a millisecond. If a switch must first learn the neighbour's port, the answer takes
 /// some milliseconds.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(40);
 
-/// The time for which an answer remains valid.
+/// The time for which a result remains valid.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// A probe that runs in the background.
@@ -115,17 +114,17 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
     match second_machine(address, on_silence) {
         Ok(AddressOwner::None) => Ok(None),
         Ok(AddressOwner::OtherMac(mac)) => Err(refused(ReasonId::AddressInUse.because(format!(
-            "another machine, with the MAC {mac}, uses this node's address {address}. Two machines with one identity \
+            "another machine, with the MAC {mac}, is using this node's address {address}. Two machines with one identity \
              would corrupt the cluster: switch the wrong machine off, then `systemctl restart firstboot`"
         )))),
         Ok(AddressOwner::SameMac(mac)) => Ok(Some(ReasonId::DuplicateSuspected.because(format!(
-            "another machine uses this node's address {address} and its MAC {mac}: it may be a copy of this machine. \
+            "another machine is using this node's address {address} and its MAC {mac}: it may be a copy of this machine. \
              Switch the wrong machine off, then `systemctl restart firstboot`"
         )))),
         // A failure of ARP must not prevent a member from starting. firstboot also asks the other
-        // members about a duplicate.
+        // members whether they receive traffic from a duplicate.
         Err(error) => {
-            eprintln!("firstboot: cannot check whether another machine uses {address}: {error:#}");
+            eprintln!("firstboot: cannot check whether another machine is using {address}: {error:#}");
             Ok(None)
         }
     }
@@ -133,7 +132,6 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
 
 /// The other machine, if any, that owns this node's address.
 enum AddressOwner {
-    /// No machine.
     None,
     /// A machine with this hardware address.
     OtherMac(Mac),

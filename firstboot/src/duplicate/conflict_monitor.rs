@@ -1,5 +1,5 @@
 //! Detects a copy of this machine that has the same hardware address and starts at the same moment.
-//! Each of the two machines receives the probe of the other machine.
+//! Each of the two machines receives the other machine's probe.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;

@@ -8,12 +8,12 @@ use anyhow::Result;
 use crate::exit::refused;
 use crate::reason::Reason;
 
-/// A timer for the time during which this node's member has seemed to run on another machine.
+/// Measures for how long this node's member has seemed to run on another machine.
 ///
 /// etcd closes a stream on which nothing has arrived for five seconds (rafthttp's ConnReadTimeout),
 /// so connections from before a power cut close soon. A connection that lasts longer belongs to a
-/// running machine, so firstboot refuses to continue. If firstboot kept waiting, the wait would end
-/// when the other machine reboots, and this machine would take over its member.
+/// running machine, so firstboot refuses to continue. If firstboot kept waiting, this machine would
+/// take over the member when the other machine reboots.
 #[derive(Debug, Default)]
 pub(crate) struct DuplicateTimeout(Option<Instant>);
 

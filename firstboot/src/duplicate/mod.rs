@@ -1,4 +1,4 @@
-//! Determines whether a second machine runs with this node's identity.
+//! Determines whether a second machine is running with this node's identity.
 //!
 //! `address` probes with ARP for another machine with this node's address, and `conflict_monitor`
 //! detects a copy of this machine that starts at the same moment. `preflight` queries the other

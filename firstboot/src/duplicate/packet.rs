@@ -3,7 +3,6 @@
 
 use std::net::Ipv4Addr;
 
-/// A hardware address.
 pub(super) type Address = [u8; 6];
 
 /// The Ethernet broadcast address.
@@ -44,7 +43,6 @@ fn request(from: Address, answer_to: Address, target: Address, address: Ipv4Addr
     parts.concat()
 }
 
-/// The meaning of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ArpMessage {
     /// A probe with this mark.
@@ -57,7 +55,7 @@ pub(super) enum ArpMessage {
     Reply(Address),
 }
 
-/// Parses a packet. Returns `None` if the packet does not concern the address.
+/// Parses a packet. Returns `None` if the packet is not about this address.
 pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<ArpMessage> {
     let arp = packet.get(14..LENGTH)?;
     let field = |at: usize| arp.get(at..at + 6)?.try_into().ok();

@@ -29,12 +29,13 @@ use crate::reason::{Reason, ReasonId};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of times that the query is repeated if no member answers in time. A machine on which
-/// etcd does not run refuses the connection immediately.
+/// etcd is not running refuses the connection immediately, so it does not cause a timeout.
 const SILENCES: u32 = 5;
 
 /// Refuses to start etcd with its old data if this version of etcd must not use the data, if its
-/// member was removed while etcd was stopped, or if its member is running on another machine. No
-/// answer is required: when a whole rack boots, the first member finds no other member running.
+/// member was removed while etcd was stopped, or if its member is running on another machine. The
+/// other members need not answer: when a whole rack boots, the first member finds no other member
+/// running.
 pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
@@ -71,7 +72,7 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Res
 }
 
 /// Waits until the other members have a quorum without this node's old member, and until no other
-/// machine runs as that member. After this wait, firstboot may archive the member's data.
+/// machine is running as that member. firstboot may then archive the member's data.
 ///
 /// # Errors
 /// Returns a refusal if this node is the only member, or if the other members report that its
@@ -130,7 +131,8 @@ pub(crate) fn wait_until_replaceable(
 ///
 /// # Errors
 /// Returns a refusal if a copy of this machine is running or starting, or if there is no other
-/// member to query. Returns a "not ready" error if no other member answers.
+/// member to query. Returns a "not ready" error if the answers of the other members do not rule out
+/// a copy.
 pub(crate) fn rule_out_duplicate(
     identity: &Identity,
     journal: &Journal,
@@ -262,9 +264,9 @@ fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result
 }
 
 fn suspicion(why: &Reason) -> String {
-    let line = why
-        .clone()
-        .map(|why| format!("{why}. Checking whether a second machine runs this node's member"));
+    let line = why.clone().map(|why| {
+        format!("{why}. Checking whether a second machine is running this node's member")
+    });
     line.to_string()
 }
 
@@ -286,7 +288,7 @@ fn cannot_have_quorum(identity: &Identity) -> bool {
 
 fn duplicate_runs(witness: &str) -> anyhow::Error {
     refused(ReasonId::DuplicateRunning.because(format!(
-        "{witness} receives raft traffic from this node's member although etcd is stopped here: another machine runs as \
+        "{witness} receives raft traffic from this node's member although etcd is stopped here: another machine is running as \
          this member, with this node's disk or a copy of it. Switch the wrong machine off, then `systemctl restart \
          firstboot`"
     )))
@@ -299,8 +301,9 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// Returns the message for a node that learns of its removal through raft. After the removal, etcd
-/// exits with success, and only its log contains the reason.
+/// Queries the other members. If they no longer list this node's member, returns the message to
+/// report. An etcd that learns of its removal through raft exits with success, and only its log
+/// contains the reason.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

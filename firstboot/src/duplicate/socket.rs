@@ -13,8 +13,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::packet;
 use crate::machine;
 
-/// The maximum number of packets that are read after each probe. More packets mean that the network
-/// has a broadcast storm, during which the probe cannot give a result.
+/// The maximum number of packets to read after each probe. Without this limit, a broadcast storm in
+/// the network would prevent the probe from ending.
 pub(super) const PACKETS: u32 = 1000;
 
 /// Returns a random mark that distinguishes a probe from all other probes.

@@ -34,7 +34,7 @@ enum FilterAction {
 /// Compiles the filter for a program that may open these kinds of sockets.
 ///
 /// The filter lists the allowed calls. All other calls fail with ENOSYS, as on an older kernel, so
-/// Go and Rust fall back to an older call. The kernel kills a program that makes a system call of a
+/// Go and Rust use an older call instead. The kernel kills a program that makes a system call of a
 /// different architecture.
 pub(super) fn compile(sockets: &[SocketKind]) -> Result<BpfProgram> {
     let mut rules = BTreeMap::new();
@@ -42,8 +42,8 @@ pub(super) fn compile(sockets: &[SocketKind]) -> Result<BpfProgram> {
         match verdict {
             FilterAction::Allow => rules.insert(number, Vec::new()),
             FilterAction::Match => match matches(name, sockets)? {
-                // Omit a call without rules, because the filter would otherwise allow it with any
-                // arguments.
+                // Omit a call that has no rules, because the filter would otherwise allow the call
+                // with any arguments.
                 none if none.is_empty() => None,
                 some => rules.insert(number, some),
             },
@@ -169,7 +169,6 @@ fn rule<const N: usize>(conditions: [Result<SeccompCondition>; N]) -> Result<Sec
     )?)
 }
 
-/// Builds the condition that an argument equals this number.
 fn is<T: TryInto<u64>>(argument: u8, number: T) -> Result<SeccompCondition> {
     condition(argument, SeccompCmpOp::Eq, number)
 }

@@ -6,16 +6,11 @@ use std::os::fd::{AsFd, AsRawFd as _};
 use nix::sys::stat::{FileStat, SFlag};
 use serde::{Deserialize, Serialize};
 
-/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A regular file.
     File,
-    /// A directory.
     Directory,
-    /// A symbolic link.
     Link,
-    /// A FIFO, a device or a socket.
     Special,
 }
 
@@ -104,11 +99,11 @@ pub(crate) struct FileFingerprint {
 }
 
 /// Returns the generation of an inode, or `None` if the file system does not support generations.
-/// The generation distinguishes the inode from an earlier one with the same number. XFS reuses the
-/// number of a deleted directory immediately.
+/// The generation distinguishes the inode from an earlier inode with the same number. XFS reuses
+/// the number of a deleted directory immediately.
 pub(super) fn generation(fd: impl AsFd) -> Option<u32> {
     let mut generation: nix::libc::c_long = 0;
-    // XFS and ext4 write only an int, so the upper half of the long remains 0 (kernel 3.10,
+    // XFS and ext4 write only an int, so the upper half of the variable remains 0 (kernel 3.10,
     // xfs_file_ioctl and ext4_ioctl).
     #[expect(
         unsafe_code,

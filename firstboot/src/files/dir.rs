@@ -1,9 +1,10 @@
-//! Accesses the entries of an open directory by name relative to it, without following links.
-//! Another user who can write to the directory can replace any entry at any time with a link, a
-//! FIFO or a different directory.
+//! Accesses the entries of an open directory by their names, without following links. Another user
+//! who can write to the directory can replace any entry at any time with a link, a FIFO or a
+//! different directory.
 //!
-//! The path to the directory itself may contain links, if only root can have created them. CentOS
-//! 7's kernel, 3.10, does not have openat2(2), which could check the path in one call.
+//! The path to the directory itself may contain links, but only links that no user other than root
+//! could have created. CentOS 7's kernel, 3.10, does not have openat2(2), which could check the
+//! path in one call.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -36,7 +37,7 @@ impl Dir {
     ///
     /// # Errors
     /// Fails with `NotFound` if the directory does not exist, and with `PermissionDenied` if the
-    /// path contains a link that another user can have created.
+    /// path contains a link that another user could have created.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let (at, last) = walk(path, Last::Directory)?;
         debug_assert!(last.is_none(), "the caller requested a directory");
@@ -77,8 +78,8 @@ impl Dir {
         })
     }
 
-    /// Opens a regular file for reading. Refuses a FIFO or a device without opening it, because the
-    /// open could block.
+    /// Opens a regular file for reading. Refuses a FIFO or a device without opening it, because
+    /// opening it might block.
     pub(crate) fn file(&self, name: &OsStr) -> io::Result<File> {
         let there = self.look(name)?.ok_or(Errno::ENOENT)?;
         if there.kind != Kind::File {
@@ -124,7 +125,8 @@ impl Dir {
         own(&self.fd, owner, mode)
     }
 
-    /// Renames an entry, within this directory or into another one on the same volume.
+    /// Renames an entry within this directory, or moves it into another directory on the same
+    /// volume.
     pub(crate) fn rename(&self, name: &OsStr, to: &Self, new: &OsStr) -> io::Result<()> {
         Ok(renameat(&self.fd, name, &to.fd, new)?)
     }
@@ -150,7 +152,7 @@ impl Dir {
         }
     }
 
-    /// Returns the names of all entries, in no particular order.
+    /// Returns the names of all entries, in any order.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let again = openat(&self.fd, ".", directory(), Mode::empty())?;
         let mut names = Vec::new();
@@ -164,7 +166,7 @@ impl Dir {
         Ok(names)
     }
 
-    /// Makes changes to the directory's entries durable.
+    /// Flushes the directory, so that changes to its entries are durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(nix::unistd::fsync(&self.fd)?)
     }
@@ -199,7 +201,7 @@ fn directory() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
 }
 
-/// How to treat the last name of a path.
+/// The treatment of the last name of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
     /// Open the last name, which must be a directory.
@@ -217,7 +219,7 @@ pub(super) fn entry(path: &Path) -> io::Result<(Dir, OsString)> {
 }
 
 /// Returns the name of a file to read, and the directory that contains the file. Follows a link at
-/// the path's end if only root can have created the link.
+/// the path's end if only root could have created the link.
 pub(super) fn target(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Target)
 }
@@ -257,7 +259,7 @@ fn walk(path: &Path, last: Last) -> io::Result<(OwnedFd, Option<OsString>)> {
                     return Err(io::Error::new(
                         io::ErrorKind::PermissionDenied,
                         format!(
-                            "{} is a link that another user can have created, so firstboot does not follow it",
+                            "{} is a link that another user could have created, so firstboot does not follow it",
                             name.display()
                         ),
                     ));

@@ -11,8 +11,8 @@ use super::dir::{self, Dir};
 use super::{absent_or, look, successor};
 
 /// Durably gives a file a second name. If another file has that name, the new file replaces it in
-/// one step. The file also keeps its first name, its owner, its mode and its label. Within one file
-/// system, the function does not copy the content.
+/// one step. The file also keeps its first name, its owner, its mode and its label. If both paths
+/// are on the same file system, the function does not copy the content.
 pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
     // A rename between two names of the same file would have no effect and keep both names.
     if let (Some(from), Some(there)) = (look(source)?, look(target)?)
@@ -42,8 +42,8 @@ pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
     })
 }
 
-/// Replaces a file with a copy of another file in one step. Later changes to one file do not affect
-/// the other.
+/// Replaces a file with a copy of another file in one step. Later changes to one of the files do
+/// not affect the other file.
 pub(crate) fn install_copy(source: &Path, target: &Path) -> Result<()> {
     let install = || -> io::Result<()> {
         let ((from, name), (to, target_name)) = (dir::target(source)?, dir::entry(target)?);
@@ -65,7 +65,7 @@ fn copy(from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     copy.sync_all()
 }
 
-/// Makes a regular file durable.
+/// Flushes a regular file to the disk.
 pub(crate) fn sync_file(path: &Path) -> Result<()> {
     super::open(path)
         .and_then(|file| file.sync_all())

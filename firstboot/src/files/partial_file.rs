@@ -1,5 +1,5 @@
 //! Writes a file that takes a long time to complete. The file grows under a temporary name, and
-//! gets its final name once it is complete.
+//! gets its final name when it is complete.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,7 +21,7 @@ pub(crate) struct PartialFile {
     folder: Dir,
     name: OsString,
     path: PathBuf,
-    /// Whether the temporary name has been freed.
+    /// Whether the temporary name no longer exists.
     gone: bool,
     /// The file, with a lock by which another process distinguishes a growing file from a file that
     /// a crash left behind.
@@ -35,7 +35,7 @@ impl PartialFile {
         let path = folder.join(&name);
         let begin = || -> Result<(Dir, Flock<File>)> {
             let folder = Dir::open(folder)?;
-            // A further attempt is needed only if another process created or deleted the file
+            // Another attempt is necessary only if another process created or deleted the file
             // during the previous attempt, so a few attempts are enough.
             for _ in 0..10 {
                 if let Some(file) = attempt(&folder, &name)? {
@@ -64,8 +64,8 @@ impl PartialFile {
         &self.path
     }
 
-    /// Gives the file its final name, durably, unless another file already has that name. The
-    /// caller must have flushed the content.
+    /// Durably gives the file its final name, unless another file already has that name. The caller
+    /// must have flushed the content.
     pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
         // This function uses link(2) and not rename(2), because link(2) never replaces a file.
         // (renameat2 was introduced in Linux 3.15. Red Hat backported renameat2, but not every file
@@ -81,7 +81,7 @@ impl PartialFile {
     }
 }
 
-/// Makes one attempt to create the file, or to delete a file that was left behind.
+/// Attempts once to create the file, or to delete a file that a crash left behind.
 fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
     let (file, fresh) = match folder.create(name) {
         Ok(file) => (file, true),

@@ -54,9 +54,9 @@ impl Dir {
         Ok(total)
     }
 
-    /// Gives the directory and its content this owner, and lets the owner read and write them.
-    /// Returns the number of changed entries. Skips a file with a second name, because the second
-    /// name may be outside the directory.
+    /// Gives the directory and its content this owner, and permits the owner to read and write
+    /// them. Returns the number of changed entries. Skips a file with a second name, because the
+    /// second name may be outside the directory.
     pub(crate) fn change_owner(&self, owner: (u32, u32)) -> io::Result<usize> {
         self.give_below(owner, DEEPEST)
     }
@@ -81,8 +81,8 @@ impl Dir {
     }
 
     /// Gives the directory and its content this owner and private modes, and flushes them. Refuses
-    /// a file with a second name, which may be outside the directory. The caller ensures that only
-    /// root has access to the directory.
+    /// a file with a second name, because the second name may be outside the directory. The caller
+    /// ensures that only root has access to the directory.
     pub(crate) fn chown_and_sync(&self, owner: (u32, u32)) -> io::Result<()> {
         for name in self.names()? {
             match self.look(&name)? {

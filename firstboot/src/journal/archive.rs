@@ -13,7 +13,7 @@ use crate::files::{self, DesiredDir, ROOT};
 use crate::output::say;
 use crate::paths;
 
-/// The reason why firstboot archives data. The name of the archived folder begins with the reason.
+/// The reason why firstboot archives data. The name of the archived folder begins with this reason.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ArchiveReason {
     /// etcd's first start was interrupted, and the data is partial.
@@ -40,7 +40,7 @@ impl fmt::Display for ArchiveReason {
     }
 }
 
-/// Returns the path in the archive for data that is archived now.
+/// Returns a new path in the archive. The path contains the reason and the current time.
 pub(crate) fn archive_path(reason: ArchiveReason) -> Result<PathBuf> {
     let now = OffsetDateTime::now_utc().format(format_description!(
         "[year][month][day]T[hour][minute][second]Z"

@@ -39,14 +39,12 @@ pub(crate) enum DiskState {
 pub(crate) enum UnrecordedData {
     /// firstboot has never started etcd on this disk.
     NeverStarted,
-    /// The volume belongs to a different disk.
     OtherVolume,
     /// etcd's first start may have been interrupted, and the volume has no disk id.
     NoDiskId,
 }
 
 impl UnrecordedData {
-    /// Returns the reason to show to the operator.
     pub(crate) fn reason(self) -> Reason {
         let (id, what) = match self {
             Self::NeverStarted => (
@@ -64,7 +62,7 @@ impl UnrecordedData {
             ),
         };
         id.because(format!(
-            "{what}, so firstboot does not touch it. If it is not needed, move it away"
+            "{what}, so firstboot does not touch the data. If the data is not needed, move it away"
         ))
     }
 }
@@ -105,7 +103,7 @@ pub(crate) fn classify_disk(
             start: start.clone(),
             archive_data: contents == Contents::NoWal,
         },
-        // This node was a member, and its data is lost, so the node joins its cluster again as a
+        // This node was a member, but its data is lost, so the node joins its cluster again as a
         // new member.
         DataCheck::Unused | DataCheck::Unusable(UnusableData::Deleted) => DiskState::NewDisk {
             disk_id: None,

@@ -19,21 +19,16 @@ pub(crate) enum Event {
     /// This machine adopted the identity in a node document.
     #[serde(rename = "accepted")]
     IdentityAdopted {
-        /// The member's name.
         name: Label,
         /// The identifiers of the machine that accepted the document.
         machine: Machine,
     },
     /// The operator ordered that the cluster be bootstrapped without these members.
     #[serde(rename = "without")]
-    MembersExcluded {
-        /// The excluded members of the recipe.
-        names: BTreeSet<Label>,
-    },
+    MembersExcluded { names: BTreeSet<Label> },
     /// firstboot found the disk empty and gave it an id.
     #[serde(rename = "life")]
     DiskIdDrawn {
-        /// The disk's id.
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
@@ -54,10 +49,7 @@ pub(crate) enum Event {
     },
     /// An etcd of this version is about to use the data.
     #[serde(rename = "uses")]
-    EtcdVersionRecorded {
-        /// The version.
-        etcd: EtcdVersion,
-    },
+    EtcdVersionRecorded { etcd: EtcdVersion },
     /// This node starts as an initial member of a new cluster with this token.
     Bootstrap {
         /// etcd's `initial-cluster-token`.
@@ -66,10 +58,7 @@ pub(crate) enum Event {
         members: Vec<(String, String)>,
     },
     /// firstboot removes the node's old member, whose data is lost.
-    Remove {
-        /// The member's id.
-        member: u64,
-    },
+    Remove { member: u64 },
     /// firstboot adds this node as a learner.
     Add {
         /// The id of the cluster to which firstboot adds the node.
@@ -89,20 +78,14 @@ pub(crate) enum Event {
     },
     /// firstboot created an empty directory for etcd's first start.
     #[serde(rename = "data-made")]
-    DataDirCreated {
-        /// The directory's identity.
-        directory: Inode,
-    },
+    DataDirCreated { directory: Inode },
     /// etcd has created its WAL, so from now on, these directories are the member's data.
     #[serde(rename = "data-begun")]
     WalCreated(DataIdentity),
     /// The operator confirmed that the data directory contains this member's newest data.
     DataAccepted,
     /// firstboot promotes this node to a voter.
-    Promote {
-        /// The member's id.
-        member: u64,
-    },
+    Promote { member: u64 },
     /// firstboot restarts etcd, so that etcd trusts a different set of CAs.
     Trust {
         /// All CAs that etcd will trust.
@@ -111,22 +94,13 @@ pub(crate) enum Event {
     /// All other members trust these CAs, so this node installs its document's certificates, which
     /// these CAs signed.
     #[serde(rename = "show")]
-    CertificatesTrustedByAll {
-        /// The subjects of the CAs that signed the certificates.
-        authorities: BTreeSet<CaSubject>,
-    },
+    CertificatesTrustedByAll { authorities: BTreeSet<CaSubject> },
     /// The operator ordered this member to leave its cluster, and the cluster keeps its quorum
     /// without the member. firstboot removes the member next.
-    Leave {
-        /// The member's id.
-        member: u64,
-    },
+    Leave { member: u64 },
     /// The member was not removed in time, and remains a member.
     #[serde(rename = "stay")]
-    LeaveCancelled {
-        /// The member's id.
-        member: u64,
-    },
+    LeaveCancelled { member: u64 },
     /// The member has been removed, and etcd remains stopped.
     Left {
         /// The id that the member had.
@@ -140,10 +114,7 @@ pub(crate) enum Event {
     /// firstboot archives a data directory that the node no longer uses: after an interrupted first
     /// start, after the member was removed, or because part of the data is lost.
     #[serde(rename = "aside")]
-    DataArchived {
-        /// The path in the archive.
-        path: PathBuf,
-    },
+    DataArchived { path: PathBuf },
     /// The operator ordered a restore or a rollback, so etcd stops.
     #[serde(rename = "told")]
     RestoreOrdered(Box<RestoreOrder>),
@@ -169,7 +140,7 @@ pub(crate) enum Event {
 /// An operator's order to restore or to roll back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RestoreOrder {
-    /// The nonce that firstboot generated only for this order.
+    /// The nonce that firstboot generated for this order.
     pub(crate) nonce: Nonce,
     /// Whether the node restores a snapshot or returns to its previous data.
     #[serde(rename = "task")]
@@ -186,7 +157,6 @@ pub(crate) struct RestoreOrder {
 /// A verified snapshot on this node's disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotFile {
-    /// The file.
     pub(crate) path: PathBuf,
     /// The digest of the whole snapshot file.
     pub(crate) sha256: Sha256,
@@ -205,7 +175,7 @@ pub(crate) struct SnapshotFile {
 pub(crate) struct DataSwap {
     /// The path of the new data.
     pub(crate) from: PathBuf,
-    /// The path of the previous data in the archive, if there was any.
+    /// The path in the archive for the previous data, or `None` if there was no data.
     #[serde(rename = "aside")]
     pub(crate) archive_to: Option<PathBuf>,
     /// The token of the cluster to which the new data belongs.
@@ -229,7 +199,7 @@ mod tests {
     use super::*;
     use crate::data::Directories;
 
-    /// Earlier versions wrote lines in this format, and read them again after a downgrade of
+    /// Earlier versions wrote lines in this format, and read these lines again after a downgrade of
     /// firstboot.
     #[test]
     fn the_names_in_a_line_are_the_same_as_in_earlier_versions() {

@@ -18,17 +18,15 @@ use crate::files;
 use crate::output::say;
 use crate::reason::ReasonId;
 
-/// An event and the time at which it happened.
+/// An entry of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// The time of the event in seconds since 1970, according to the node's clock.
     pub(crate) at: u64,
-    /// The event.
     #[serde(flatten)]
     pub(crate) event: Event,
 }
 
-/// The journal on the disk.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
@@ -36,7 +34,7 @@ pub(crate) struct Journal {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// The number of hexadecimal digits of a line's SHA-256 that precede the line, which are enough to
+/// Each line begins with this number of hexadecimal digits of its SHA-256. The digits are enough to
 /// detect a torn line.
 const CHECK: usize = 16;
 
@@ -52,12 +50,11 @@ fn parse(line: &str) -> Option<Entry> {
         .flatten()
 }
 
-/// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// A complete line.
     Entry(Entry),
-    /// The last line, truncated by a power cut. firstboot has not acted on this line.
+    /// The last line, if it is incomplete, for example after a power cut. firstboot has not acted
+    /// on this line.
     Torn,
     /// A damaged line that is followed by other lines.
     Damaged,
@@ -101,8 +98,8 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 
 impl Journal {
     /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
-    /// line. Flushes the rest, because a killed writer may not have flushed the last line, and
-    /// other members will rely on that line.
+    /// line. Flushes the other lines, because a killed firstboot may not have flushed the last line
+    /// before other members rely on it.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
@@ -169,8 +166,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Prints and records the step that firstboot takes next. Records repeated attempts at the same
-    /// step only once.
+    /// Prints and records the step that firstboot takes next. Does nothing if the last entry
+    /// records the same step.
     pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
         if self
             .entries
@@ -261,7 +258,7 @@ mod tests {
         for cut in 0..=text.len() {
             let whole = text[..cut].matches('\n').count();
             let end = text[..cut].rfind('\n').map_or(0, |at| at + 1);
-            // The last tail represents a line of which only the newline was written.
+            // In the last case, only the newline of a line was written.
             for tail in [
                 String::new(),
                 "\0".repeat(text.len() - cut),

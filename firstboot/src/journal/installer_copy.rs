@@ -11,7 +11,7 @@ use crate::files;
 use crate::paths;
 
 /// Removes the copy that remains if an installation ended before it formatted `/`. The node
-/// continues with its own journal, so the copy becomes outdated, and it also contains the node's
+/// continues with its own journal, so the copy becomes outdated. The copy also contains the node's
 /// keys. A node without a journal keeps the copy for the next installation.
 pub(crate) fn remove_installer_copy(journal: &Journal) -> Result<()> {
     if journal.entries.is_empty() {

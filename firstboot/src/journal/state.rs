@@ -32,11 +32,9 @@ pub(crate) struct NodeState {
     pub(crate) joining: Option<u64>,
     /// The empty directory that firstboot created for etcd's first start on this disk.
     pub(crate) created: Option<Inode>,
-    /// The identity of etcd's data, once etcd has created its WAL.
+    /// The identity of etcd's data, or `None` until etcd has created its WAL.
     pub(crate) data: Option<DataIdentity>,
-    /// The last known member id of etcd on this disk.
     pub(crate) member: Option<u64>,
-    /// The last known cluster id of etcd on this disk.
     pub(crate) cluster: Option<u64>,
     /// The version of etcd that last used the data.
     pub(crate) etcd: Option<EtcdVersion>,
@@ -66,7 +64,6 @@ pub(crate) struct NodeState {
 /// An order about a node's membership.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum MembershipIntent {
-    /// There is no order.
     #[default]
     None,
     /// The member was ordered to leave, and may already have been removed.
@@ -81,29 +78,24 @@ pub(crate) enum MembershipIntent {
 /// The data that this node had before a restore, and the node's state with that data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArchivedData {
-    /// The path of the data.
     pub(crate) path: PathBuf,
     /// The initial-cluster settings that etcd used with the data.
     pub(crate) initial_cluster: InitialCluster,
-    /// The cluster of the data.
     pub(crate) cluster: u64,
     /// The node's member id with the archived data, if it is known.
     pub(crate) member: Option<u64>,
-    /// The revision from which the archived data continued, or 0 if it was not restored data.
+    /// The revision from which the archived data continued, or 0 if no restore created that data.
     pub(crate) revision: u64,
-    /// The identity of the data.
     pub(crate) data: Option<DataIdentity>,
     /// The version of etcd that last used the archived data.
     pub(crate) etcd: Option<EtcdVersion>,
 }
 
 impl NodeState {
-    /// Returns the state after all events.
     pub(crate) fn of(journal: &Journal) -> Self {
         Self::from(&journal.entries)
     }
 
-    /// Returns the state after these events.
     pub(crate) fn from(entries: &[Entry]) -> Self {
         let mut state = Self::default();
         for entry in entries {
@@ -157,8 +149,8 @@ impl NodeState {
             Event::LeaveCancelled { .. } => self.intent = MembershipIntent::None,
             Event::Left { member } => self.intent = MembershipIntent::Left(*member),
             Event::Rejoin { .. } => {
-                // Keep the disk id until the data is archived, because the id identifies the
-                // volume.
+                // Keep the disk id until the data is archived, because firstboot recognises the
+                // volume by this id.
                 *self = Self {
                     disk_id: self.disk_id,
                     without: std::mem::take(&mut self.without),

@@ -71,7 +71,8 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     let answer = if options.dry_run {
         plan_only(&identity)?
     } else {
-        // The updater would wait for a healthy member indefinitely, and keep the turn.
+        // Prevent updates, because after the removal, the updater would wait forever for a healthy
+        // member and keep the turn.
         let _updates = update::prevent()?;
         operator::with_journal(|journal| {
             if let MembershipIntent::Left(member) = NodeState::of(journal).intent {
@@ -114,7 +115,7 @@ pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Durati
 pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
     start_permit::revoke_and_stop_etcd()?;
     // etcd's guard writes the progress file when etcd stops. The guard does not run again on a node
-    // that has left, so it would never remove an unfinished file.
+    // that has left, so the guard would never remove a file that a crash left unfinished.
     files::remove_unfinished(Path::new(paths::PROGRESS))?;
     archive_data(ArchiveReason::Left, journal)
 }
@@ -140,7 +141,7 @@ async fn remove_member(
     loop {
         let observed = observe(identity, &NodeState::of(journal), member).await?;
         let step = plan(&observed);
-        // Observe the cluster once more after the last attempt, because that attempt may have
+        // Observe the cluster again after the last attempt, because that attempt may have
         // succeeded.
         let over = Instant::now() >= end;
         let done = match step {
@@ -207,7 +208,7 @@ async fn remove_through(url: &str, member: u64, credentials: &Credentials) -> Re
     client.remove(member).await
 }
 
-/// Cancels the intent to leave, so that no later boot resumes the removal unexpectedly.
+/// Cancels the intent to leave, so that a later boot does not resume the removal unexpectedly.
 fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
     if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
         journal.add(Event::LeaveCancelled { member })?;
@@ -224,7 +225,7 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
         let leader = client.status().await?.leader;
         // A member list that is read without a quorum may be out of date. If there is no other
-        // voter, this member alone is the quorum.
+        // voter, this member alone forms the quorum.
         client.healthy().await?;
         let voters = client
             .members(true)

@@ -1,9 +1,9 @@
 //! Decides whether a member may leave. The decision is a pure function that maps the observation to
 //! the next step. firstboot observes the cluster again after each step.
 //!
-//! etcd's own check of a removal counts only the members to which etcd is connected. So etcd allows
-//! a removal even if one of the other members is down, which can leave a cluster without fault
-//! tolerance. The rule in this module requires that all other members be healthy.
+//! etcd's own check of a removal counts only the members to which etcd is connected. Therefore,
+//! etcd allows a removal even if one of the other members is down, and the cluster may lose its
+//! fault tolerance. The rule in this module requires that all other members be healthy.
 
 use crate::membership::{Peer, another_cluster, is_listed, same_member_list, unhealthy};
 use crate::reason::{Reason, ReasonId};
@@ -13,7 +13,7 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) struct Observed {
     /// The member id of this node.
     pub(crate) member: u64,
-    /// The cluster of this node, if the node was ever healthy in one.
+    /// The cluster of this node, or `None` if the node was never healthy in a cluster.
     pub(crate) cluster: Option<u64>,
     /// The leader according to etcd on this node, or `None` if etcd is not running or does not have
     /// a leader.
@@ -24,7 +24,6 @@ pub(crate) struct Observed {
     pub(crate) peers: Vec<Peer>,
 }
 
-/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LeaveStep {
     /// This node's member is no longer in the member list, so nothing remains to be done.
@@ -39,7 +38,6 @@ pub(crate) enum LeaveStep {
     Remove(String),
 }
 
-/// Decides the next step.
 pub(crate) fn plan(observed: &Observed) -> LeaveStep {
     let Observed { member, peers, .. } = observed;
     if observed.alone {

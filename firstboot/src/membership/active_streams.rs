@@ -1,7 +1,7 @@
 //! Determines from etcd's metrics which members are connected.
 //!
 //! `etcd_network_active_peers` alone is not reliable. A member that received a snapshot from its
-//! leader, as every rebuilt member did, recreates all its peers and never removes the old peers
+//! leader, as every rebuilt member did, recreates all of its peers but never removes the old peers
 //! from the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge
 //! counts dead members indefinitely. This module therefore also checks the number of bytes sent to
 //! each member. The number of bytes keeps growing for a running member, because each open stream
@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 
 use super::list::Peer;
 
-/// A stream on which nothing was sent for this long is treated as closed, because an open stream
-/// carries a heartbeat every 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
+/// A stream on which a member has sent nothing for this time counts as closed, because an open
+/// stream carries a heartbeat every 1.7 s (server/etcdserver/api/rafthttp/stream.go,
+/// ConnReadTimeout / 3).
 const QUIET: Duration = Duration::from_secs(4);
 
-/// The number of bytes that each member has sent to every other member, and the time since which
-/// each number has not changed.
+/// The number of bytes that each member has sent to every other member, and the time of the last
+/// change of each number.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveStreams(BTreeMap<(String, u64), (u64, Instant)>);
 
 impl ActiveStreams {
-    /// Removes from each peer the connections that exist only in the gauge.
+    /// Removes from each peer's report the connections that exist only in the gauge.
     pub(crate) fn retain_active(&mut self, peers: &mut [Peer], now: Instant) {
         for peer in peers {
             let name = &peer.name;
@@ -54,7 +55,7 @@ pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
         .collect()
 }
 
-/// Returns all values of this counter or gauge, each with the member that this label names.
+/// Returns all values of a counter or gauge, each with the member that the label `label` names.
 pub(super) fn labelled(metrics: &str, name: &str, label: &str) -> impl Iterator<Item = (u64, f64)> {
     let start = format!("{label}=\"");
     metrics

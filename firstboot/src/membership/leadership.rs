@@ -6,9 +6,9 @@ use super::list::Peer;
 use crate::etcd::Client;
 use crate::output::say;
 
-/// If the member behind `client` is the leader, transfers the leadership to the voter in `peers`
-/// that has applied the most entries. Clients then need not wait for an election. Returns whether
-/// the member was the leader.
+/// If the member of `client` is the leader, transfers the leadership to the voter in `peers` that
+/// has applied the most entries, so that clients need not wait for an election. Returns whether the
+/// member was the leader.
 pub(crate) async fn transfer_leadership(client: &Client, peers: &[Peer]) -> Result<bool> {
     let status = client.status().await?;
     let leads = status.leader == status.header.unwrap_or_default().member_id;

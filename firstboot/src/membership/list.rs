@@ -12,16 +12,12 @@ use crate::reason::{Reason, ReasonId};
 /// The report of one member of a running cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Peer {
-    /// The member's name.
     pub(crate) name: String,
-    /// The member's client URL.
     pub(crate) url: String,
     /// The id of the cluster to which the member belongs.
     pub(crate) cluster_id: u64,
-    /// All members of the cluster. The list comes from a linearizable read, so a quorum agrees on
-    /// it.
+    /// All members of the cluster, according to a linearizable read.
     pub(crate) members: Vec<Member>,
-    /// The member's own id.
     pub(crate) member_id: u64,
     /// The index of the last raft entry that the member has applied.
     pub(crate) index: u64,
@@ -43,8 +39,8 @@ pub(crate) struct Peer {
 }
 
 /// Returns the members with this node's name or peer URL. The comparison includes the name because
-/// a new image may have given the node a different address, and etcd treats two members with one
-/// name as one member with two addresses.
+/// a new image may have given the node a different address, and etcd treats two members with the
+/// same name as one member with two addresses.
 pub(crate) fn own_entries<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
     peer.members
         .iter()
@@ -65,8 +61,8 @@ pub(crate) fn listed_member_id(peers: &[Peer], name: &str, url: &str) -> Option<
     }
 }
 
-/// Returns the reason to suspect a duplicate if one of the peers is connected to this member or is
-/// this member itself, and `None` otherwise.
+/// If one of the peers is connected to this member or is this member itself, returns the reason to
+/// suspect a duplicate.
 pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<Reason> {
     let witness = peers
         .iter()
@@ -84,7 +80,6 @@ pub(crate) fn peer_url_of(member: &Member) -> &str {
     member.peer_urls.first().map_or("", String::as_str)
 }
 
-/// Returns whether any peer lists this member.
 pub(crate) fn is_listed(peers: &[Peer], member: u64) -> bool {
     peers
         .iter()
@@ -99,7 +94,7 @@ pub(crate) fn removed_reason(member: u64) -> Reason {
     ))
 }
 
-/// Returns a message if no peer belongs to this node's cluster, and `None` if a peer does.
+/// If the peers belong to a different cluster than this node, returns a message.
 pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Reason> {
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {
@@ -138,7 +133,6 @@ fn ids(peer: &Peer) -> BTreeSet<(u64, bool, &[String])> {
         .collect()
 }
 
-/// Returns the versions that the members report.
 pub(crate) fn versions(peers: &[Peer]) -> ClusterVersions {
     ClusterVersions {
         members: peers

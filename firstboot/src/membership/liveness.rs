@@ -1,13 +1,13 @@
-//! Determines whether this node's member runs on another machine. While etcd is stopped on this
-//! node, the member runs elsewhere if the other members still receive traffic from this node's
-//! member.
+//! Determines whether this node's member is running on another machine. While etcd is stopped on
+//! this node, the other members receive traffic from this node's member only if it is running
+//! elsewhere.
 //!
-//! A connection to the member does not show that the member runs, because a connection stays open
-//! for some seconds after a power cut. A missing connection does not show that the member has
-//! stopped, because a copy of a machine that has the same hardware address attracts the original's
+//! A connection to the member does not show that the member is running, because a connection stays
+//! open for some seconds after a power cut. A missing connection does not show that the member has
+//! stopped, because a copy of a machine, with the same hardware address, attracts the original's
 //! packets whenever the copy sends a packet. The number of bytes that other members *received* from
-//! the member grows only if the member runs. A follower answers each heartbeat, so its leader
-//! receives traffic from the follower. A leader sends traffic to all members.
+//! the member grows only while the member is running. A follower answers each heartbeat, so its
+//! leader receives traffic from the follower. A leader sends traffic to all members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -25,8 +25,8 @@ use super::peers::LIMIT;
 pub(crate) const OBSERVATION_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The time limits for a member to answer, one for each attempt of an observation. An answer is
-/// lost if the other machine sends a packet before the answer arrives. A quick answer can arrive
-/// between two heartbeats of the other machine.
+/// lost if the other machine sends a packet before the answer arrives. An answer that is quick
+/// enough arrives between two heartbeats of the other machine.
 const TRIES: [Duration; 4] = [
     Duration::from_millis(150),
     Duration::from_millis(300),
@@ -34,8 +34,8 @@ const TRIES: [Duration; 4] = [
     Duration::from_millis(1200),
 ];
 
-/// The number of times that the member's traffic must grow. A single increase may come from the
-/// buffers of a member that has been stopped.
+/// The number of increases of the member's traffic that show that the member is running. A single
+/// increase may come from the buffers of a member that has been stopped.
 const PROOF: u32 = 2;
 
 /// The raft traffic that one member reports.
@@ -73,8 +73,7 @@ impl RaftTraffic {
     }
 }
 
-/// Reads the traffic of these members, given by name and client URL. Omits members that do not
-/// answer.
+/// Reads the traffic of these members, given by name and client URL.
 pub(crate) async fn read_traffic(
     whom: BTreeSet<(String, String)>,
     peer_client: &PeerClient,
@@ -101,13 +100,13 @@ pub(crate) async fn read_traffic(
 pub(crate) enum Liveness {
     /// The members that would receive traffic from this node's member do not receive any.
     Silent,
-    /// One more observation is needed.
+    /// Another observation is necessary.
     Unknown,
-    /// This node's member runs, because the named member receives traffic from it.
+    /// This node's member is running, because the named member receives traffic from it.
     Alive(String),
 }
 
-/// The traffic of one member, as far as the other members have received it.
+/// The traffic that the other members have received from one member.
 #[derive(Debug, Default)]
 pub(crate) struct LivenessDetector {
     before: BTreeMap<String, u64>,

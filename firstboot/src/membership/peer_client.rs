@@ -1,4 +1,4 @@
-//! Implements the client of the barrier, which determines which program answers on a member's peer
+//! Implements the barrier's client. The client determines which program answers on a member's peer
 //! port.
 
 use std::error::Error;
@@ -50,8 +50,8 @@ pub(crate) struct PeerClient {
 impl fmt::Display for ProbeResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::State(PeerState::Etcd { .. }) => f.write_str("etcd runs there"),
-            Self::State(PeerState::Firstboot { mode, .. }) => write!(f, "it waits to {mode}"),
+            Self::State(PeerState::Etcd { .. }) => f.write_str("etcd is running there"),
+            Self::State(PeerState::Firstboot { mode, .. }) => write!(f, "it is waiting to {mode}"),
             Self::Unreachable(why) | Self::UnexpectedResponder(why) => f.write_str(why),
         }
     }
@@ -79,7 +79,7 @@ impl PeerClient {
     }
 
     /// Probes one member. With `news`, the probe notifies the member that this node's state has
-    /// changed. The client never reads an answer after the time limit, so the answers from one
+    /// changed. The client does not accept an answer after the time limit, so the answers from one
     /// member are in order.
     pub(crate) async fn probe(&self, member: &Member, news: bool) -> ProbeResult {
         match self.try_ask(member, news).await {
@@ -89,8 +89,8 @@ impl PeerClient {
     }
 
     /// Sends an HTTP request to a member's client port, on which etcd also accepts the peer
-    /// certificate. Returns the body of the response and, if the response has a date, the time of
-    /// the member's clock to the second.
+    /// certificate. Returns the body of the response and, if the response contains a date, the time
+    /// of the member's clock in seconds.
     pub(crate) async fn page(
         &self,
         url: &str,
@@ -204,7 +204,7 @@ fn no_answer(error: &reqwest::Error) -> ProbeResult {
         }
         deepest = source;
     }
-    // The loop needs this case because `io::Error` does not return its inner error from `source()`.
+    // This case is necessary because `io::Error` does not return its inner error from `source()`.
     let said = deepest.to_string();
     if error.is_connect() || error.is_decode() || error.is_body() {
         return ProbeResult::UnexpectedResponder(said);

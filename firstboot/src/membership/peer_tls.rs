@@ -1,5 +1,5 @@
 //! Configures TLS with the peer certificate for the barrier, before etcd uses the certificate. As
-//! in etcd, both sides must present a peer certificate signed by the cluster's CA, and a client
+//! in etcd, both sides must present a peer certificate that the cluster's CA signed. A client
 //! certificate is not enough. The connections use TLS 1.2 or later.
 
 use std::sync::Arc;
@@ -93,7 +93,6 @@ impl ClientCertVerifier for Peers {
     }
 }
 
-/// Builds the configuration of the server.
 pub(crate) fn server(tls: &NodeTls) -> Result<Arc<ServerConfig>> {
     let (chain, key) = peer(tls)?;
     let mut config = ServerConfig::builder()
@@ -103,7 +102,6 @@ pub(crate) fn server(tls: &NodeTls) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// Builds the configuration of the client.
 pub(crate) fn client(tls: &NodeTls) -> Result<ClientConfig> {
     let (chain, key) = peer(tls)?;
     Ok(ClientConfig::builder()

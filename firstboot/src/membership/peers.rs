@@ -26,7 +26,7 @@ pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Returns the other members that answer a linearizable read, and the clusters of all members that
 /// run etcd. Queries the recipe's members first, and then any further members in their member
 /// lists, because the cluster may have grown since this image was built. A member that takes longer
-/// than `patience` is treated as silent and does not delay the other members.
+/// than `patience` counts as silent, and does not delay the queries of the other members.
 pub(crate) async fn query_others(
     identity: &Identity,
     peer_client: &PeerClient,
@@ -71,7 +71,7 @@ pub(crate) fn known(identity: &Identity) -> BTreeSet<(String, String)> {
         .collect()
 }
 
-/// Returns the members that these peers list but that are not in the recipe.
+/// Returns the members that the peers list but the recipe does not contain.
 pub(crate) fn unknown(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, String)> {
     let recipe: BTreeSet<String> = identity
         .cluster
@@ -87,7 +87,6 @@ pub(crate) fn unknown(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, 
         .collect()
 }
 
-/// Queries all of these members at the same time.
 async fn ask(
     whom: BTreeSet<(String, String)>,
     peer_client: &PeerClient,

@@ -15,8 +15,8 @@ pub(crate) const PATH: &str = "/firstboot/barrier";
 /// The path prefix that precedes a snapshot's digest. Under this prefix, a member serves the
 /// snapshot that it was ordered to restore.
 pub(crate) const SNAPSHOTS: &str = "/firstboot/snapshot/";
-/// The query string with which a client announces that its state has changed. The member then
-/// probes the client immediately.
+/// The query string with which a client announces that its state has changed. The member that
+/// receives it then probes the client immediately.
 pub(crate) const NEWS: &str = "news";
 
 /// The version of the document's format.
@@ -45,9 +45,7 @@ struct Document {
 /// The state that a node announces about itself.
 #[derive(Debug)]
 pub(crate) struct Announcement<'a> {
-    /// The name of the node's member.
     pub(crate) name: &'a Label,
-    /// The nonce of the node.
     pub(crate) nonce: Nonce,
     /// The progress of the node at the barrier.
     pub(crate) phase: Phase,
@@ -57,7 +55,7 @@ pub(crate) struct Announcement<'a> {
     pub(crate) mode: BootstrapMode,
 }
 
-/// Builds the document with which a node of this cluster, with this version of etcd, answers.
+/// Builds the document with which a node answers.
 pub(crate) fn write(cluster: &Label, etcd: EtcdVersion, own: &Announcement<'_>) -> Vec<u8> {
     let document = Document {
         format: FORMAT,
@@ -89,7 +87,7 @@ pub(crate) fn read(
         serde_json::from_slice(bytes).map_err(|_| "its answer is not from firstboot".to_owned())?;
     if of.format != FORMAT {
         return Err(format!(
-            "its firstboot uses format {}, but this firstboot uses {FORMAT}",
+            "its firstboot uses format {}, but this firstboot uses format {FORMAT}",
             of.format
         ));
     }
@@ -143,7 +141,6 @@ pub(crate) enum Phase {
 pub(crate) enum PeerState {
     /// firstboot is waiting at the barrier.
     Firstboot {
-        /// The nonce of the node.
         nonce: Nonce,
         /// The progress of the node at the barrier.
         phase: Phase,

@@ -17,7 +17,7 @@ pub(super) const SOURCE: Source = Source {
     find: |query| service::find(query, Platform::Azure, &ask),
 };
 
-/// The statuses with which the service answers until it has data for a new machine.
+/// The statuses that the service returns until it has data for a new machine.
 const PASSING: [StatusCode; 2] = [StatusCode::NOT_FOUND, StatusCode::GONE];
 
 async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {

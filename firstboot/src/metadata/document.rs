@@ -25,7 +25,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A document that a source contains.
 #[derive(Debug)]
 pub(crate) struct FoundDocument {
     /// The location of the document, for messages.
@@ -63,8 +62,8 @@ impl FoundDocument {
     }
 }
 
-/// Extracts the JSON from user data. Tools that upload user data encode it in base64, compress it,
-/// or do both.
+/// Extracts the JSON from user data. Tools that upload user data may encode it in base64, compress
+/// it, or do both.
 fn plain(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     let text = bytes.trim_ascii();
     if text.starts_with(b"{") {

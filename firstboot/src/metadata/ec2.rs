@@ -1,6 +1,6 @@
 //! Queries version 2 of EC2's metadata service, in which each request carries a token. firstboot
-//! never uses version 1, because version 1 answers any request that an attacker can make a program
-//! on the machine send.
+//! never uses version 1, because version 1 also answers a request that an attacker tricks a program
+//! on the machine into sending.
 
 use std::cell::RefCell;
 
@@ -45,8 +45,8 @@ async fn ask(
     reply.success(&place, &[]).map(UserData::Some)
 }
 
-/// Sends a request with the token. Status 401 means that the token has expired. If a request fails
-/// with this status, firstboot fetches a new token once.
+/// Sends a request with the token. Status 401 means that the token has expired. In this case,
+/// firstboot fetches one new token and repeats the request.
 async fn get(
     service: &Endpoint,
     token: &RefCell<Option<HeaderValue>>,
@@ -96,6 +96,6 @@ async fn new_token(service: &Endpoint) -> Result<HeaderValue, HttpError> {
 fn switched_off(reply: &Reply, place: &str) -> HttpError {
     let error = reply.error(place);
     HttpError::Final(anyhow!(
-        "{error}: the metadata service is switched off for this instance. Switch it on, with tokens required"
+        "{error}: the metadata service is switched off for this instance. Enable the service, and require tokens"
     ))
 }

@@ -1,6 +1,7 @@
 //! Requests certificates for this node's own keys from `builder serve --pki`. The server proves
-//! that it has the key that the image trusts, so firstboot does not need a CA certificate to verify
-//! the server. The answer is a signed node document, like the answers of all other sources.
+//! that it holds the key that the image trusts. Therefore, firstboot does not need a CA certificate
+//! to verify the server. The answer is a signed node document, like the answers of all other
+//! sources.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +66,6 @@ fn refusal(error: &anyhow::Error) -> anyhow::Error {
     refused(ReasonId::EnrolmentRefused.because(format!("{error:#}")))
 }
 
-/// The server that signs requests.
 struct Server {
     client: Client,
     url: Url,

@@ -1,6 +1,6 @@
 //! Provides the HTTP client of the metadata sources. The client does not use a proxy, because the
-//! service would return the document of the proxy's machine. The client does not follow redirects,
-//! because a server could redirect it to any address.
+//! service would then return the document of the proxy's machine. The client does not follow
+//! redirects, because a server could redirect the client to any address.
 
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
 use super::document::LIMIT;
 use crate::http_client;
 
-/// A failed request.
 #[derive(Debug)]
 pub(super) enum HttpError {
     /// Another attempt may succeed.
@@ -52,8 +51,7 @@ pub(crate) fn client(url: &Url) -> Result<Client> {
 /// Sends a request and reads the answer, up to the size limit of a node document. `place` is the
 /// address for messages.
 pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, HttpError> {
-    // Omit the URL from the error, because its query may contain the machine's identifiers. The
-    // error's chain names the cause.
+    // Omit the URL from the error, because its query may contain the machine's identifiers.
     let again = |error: reqwest::Error| HttpError::Again(anyhow::Error::from(error.without_url()));
     let mut response = request.send().await.map_err(again)?;
     let (status, headers) = (response.status(), response.headers().clone());

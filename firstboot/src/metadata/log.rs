@@ -10,18 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::files::{self, DesiredFile};
 use crate::paths;
 
-/// The answer of one source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SourceRow {
-    /// The source.
     pub(crate) source: MetadataSource,
-    /// The outcome.
     pub(crate) outcome: Outcome,
     /// What firstboot found at the source, or the reason why it did not query the source.
     pub(crate) saw: String,
 }
 
-/// The outcome of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
@@ -35,11 +31,10 @@ pub(crate) enum Outcome {
     Taken,
     /// The source has the same document as the source that the node uses.
     Agrees,
-    /// The source's document is invalid, which ended the search.
+    /// The source's document is invalid, so firstboot ended the search.
     Wrong,
 }
 
-/// The answers of all sources.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SourceLog {
     /// The sources, in the order in which they were queried.
@@ -55,8 +50,8 @@ pub(crate) struct SourceLog {
 }
 
 impl SourceLog {
-    /// Returns a log that is stored for `explain`. Commands that must not change the node use a log
-    /// that is not stored.
+    /// Returns a log that is stored on the node, for `explain`. Commands that must not change the
+    /// node use a log that is not stored.
     pub(crate) fn kept() -> Self {
         Self {
             is_kept: true,
@@ -104,7 +99,6 @@ impl SourceLog {
         self.save();
     }
 
-    /// Records why the document was refused.
     pub(crate) fn refuse(&mut self, error: &anyhow::Error) {
         self.refused = Some(format!("{error:#}"));
         self.save();
@@ -116,8 +110,8 @@ impl SourceLog {
         self.save();
     }
 
-    /// Writes the log, if it is stored and has changed. firstboot continues even if the write
-    /// fails.
+    /// If the log is stored on the node and has changed, writes the log. firstboot continues even
+    /// if the write fails.
     pub(super) fn save(&self) {
         if !self.is_kept || !Path::new(paths::RUN).exists() {
             return;

@@ -49,7 +49,6 @@ use crate::machine::Machine;
 use crate::output::say;
 use crate::{files, paths};
 
-/// All sources, each of which is implemented in its own file.
 const SOURCES: [Source; MetadataSource::ALL.len()] = [
     file::SOURCE,
     cmdline::SOURCE,
@@ -66,7 +65,7 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
 ];
 
 /// Returns the document of the first source that has a document. Skips a source without a document.
-/// Fails if a source has an invalid document, because the next source might belong to an attacker.
+/// Fails if a source has an invalid document, because an attacker might control the next source.
 /// Until the node has accepted a document, compares the documents of later sources with the first
 /// document.
 pub(crate) fn find(
@@ -76,7 +75,8 @@ pub(crate) fn find(
 ) -> Result<FoundDocument> {
     log.clear();
     let found = search(policy, machine, log);
-    // The error is a refusal, because reading the source again would return the same content.
+    // Convert a failure into a refusal, because reading the source again would return the same
+    // content.
     let found = found.map_err(|error| match code_of(&error) {
         Exit::Failed => refused(format!("{error:#}")),
         _ => error,
@@ -116,7 +116,6 @@ fn search(
     if let Some(found) = ask(&sources, &query, log)? {
         return Ok(found);
     }
-    // Use the document that firstboot accepted in an earlier boot.
     if let Some(bytes) = accepted {
         return FoundDocument::parse(paths::ACCEPTED, &bytes);
     }
@@ -133,7 +132,6 @@ fn search(
     )))
 }
 
-/// Queries the sources in order.
 fn ask(
     sources: &[&Source],
     query: &Query<'_>,

@@ -1,5 +1,5 @@
-//! Reads NoCloud's seed, which is a folder, or a FAT or ISO 9660 disk with the label `cidata`. The
-//! document is in `user-data`.
+//! Reads NoCloud's seed, which is a folder or a disk. The disk has the label `cidata`, and a FAT or
+//! ISO 9660 file system. The document is in `user-data`.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! Determines this machine's platform from the kernel command line, the recipe or the firmware.
 //! firstboot queries a metadata service only on the service's own platform, because on other
-//! platforms any host on the network could answer at the service's address.
+//! platforms, any host on the network could answer at the service's address.
 
 use std::fs;
 use std::path::Path;
@@ -58,8 +58,8 @@ impl Platforms {
         Ok(Self(Platform::ALL.into_iter().filter_map(named).collect()))
     }
 
-    /// Returns why a platform's service is not queried, or `None` if this machine runs on that
-    /// platform.
+    /// Returns why firstboot does not query a platform's service, or `None` if this machine runs on
+    /// that platform.
     pub(super) fn why_not(&self, platform: Platform) -> Option<String> {
         if self.why(platform).is_some() {
             return None;
@@ -112,7 +112,8 @@ impl Firmware {
         }
     }
 
-    /// Returns the field and value that identify a platform, or `None` if no field identifies it.
+    /// Returns the field and value that identify a platform, or `None` if no field identifies the
+    /// platform.
     fn names(&self, platform: Platform) -> Option<String> {
         let is = |field: &str, value: &str, yes: bool| yes.then(|| format!("{field} is {value}"));
         let (vendor, product, tag) = (
@@ -135,8 +136,8 @@ impl Firmware {
                         is_ec2(&self.hypervisor_uuid),
                     )
                 })
-                // One random UUID in 4096 starts with `ec2` by chance. On EC2, the serial number
-                // equals the UUID, so compare both.
+                // One random UUID in 4096 starts with `ec2`. On EC2, the serial number also equals
+                // the UUID, so check both properties.
                 .or_else(|| {
                     let both = self.product_uuid.eq_ignore_ascii_case(&self.product_serial);
                     is(

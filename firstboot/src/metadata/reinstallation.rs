@@ -1,5 +1,5 @@
-//! Asks `builder serve` to install this machine again. The digest of the node's document proves to
-//! the server which node asks.
+//! Asks `builder serve` to install this machine again. The request contains the digest of the
+//! node's document, which proves to the server which node sends the request.
 
 use anyhow::Result;
 use recipes::Sha256;

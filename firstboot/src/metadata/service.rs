@@ -22,7 +22,7 @@ const PAUSES: [u64; 5] = [1, 1, 2, 3, 5];
 /// The answer of a service.
 #[derive(Debug)]
 pub(super) enum UserData {
-    /// The service does not have user data. The text describes its answer.
+    /// The service does not have user data. The text describes the service's answer.
     Nothing(String),
     /// The user data of this machine.
     Some(Vec<u8>),
@@ -117,7 +117,8 @@ async fn patiently(
         let left = limit.saturating_sub(start.elapsed());
         let trouble = match tokio::time::timeout(left, ask()).await {
             Ok(Ok(data)) => return Ok(data),
-            // A disabled service has no document to compare.
+            // The query only compares documents, and a service that refuses the query has no
+            // document.
             Ok(Err(HttpError::Final(error))) if query.mode == QueryMode::Once => {
                 return Ok(UserData::Nothing(format!(
                     "it refused the request: {error:#}"

@@ -12,11 +12,9 @@ use super::document::FoundDocument;
 use super::platform::Platforms;
 use crate::machine::Machine;
 
-/// A kind of location from which firstboot can read a node document.
 pub(super) struct Source {
     /// The source's name in the recipe.
     pub(super) name: MetadataSource,
-    /// The function that queries the source.
     pub(super) find: fn(&Query<'_>) -> Result<SourceResult>,
 }
 
@@ -34,7 +32,7 @@ pub(super) struct Query<'a> {
     pub(super) url: Option<&'a Url>,
     /// The platforms on which the machine runs.
     pub(super) platforms: &'a Platforms,
-    /// Whether the node already has a document, in which case the node does not query any server.
+    /// Whether the node already has a document. If it has one, it does not query any server.
     pub(super) known: bool,
     /// How long the source queries a server that does not answer.
     pub(super) mode: QueryMode,
@@ -55,8 +53,8 @@ pub(super) enum QueryMode {
 }
 
 /// The time limit for a network that is still coming up. An interface may get its address from DHCP
-/// minutes after the link comes up, because a switch port with spanning tree does not forward any
-/// packets for 50 s, and DHCP's retries can add a minute (RFC 2131, 4.1).
+/// minutes after the link comes up, because a switch port with spanning tree forwards no packets
+/// for 50 s, and DHCP's retries may add a minute (RFC 2131, 4.1).
 const SLOW_NETWORK: Duration = Duration::from_secs(150);
 const COMPARE: Duration = Duration::from_secs(2);
 
@@ -91,7 +89,6 @@ pub(super) enum SourceResult {
     NotAsked(String),
     /// The source does not have a document. The text describes what the source contains.
     Nothing(String),
-    /// The source has a document.
     Found(FoundDocument),
 }
 

@@ -1,5 +1,5 @@
 //! Queries an HTTP or HTTPS server. The query identifies the machine, and the server answers with
-//! the machine's document, which is protected only by its signature. Over plain HTTP, an
+//! the machine's document. The document is signed but not encrypted, so over plain HTTP, an
 //! eavesdropper obtains the node's keys (docs/security.md).
 
 use std::time::Duration;
@@ -33,7 +33,7 @@ const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 fn find(query: &Query<'_>) -> Result<SourceResult> {
     let Some(base) = query.url else {
         return Ok(SourceResult::NotAsked(
-            "the recipe does not specify a url".to_owned(),
+            "the recipe does not set `url` in [metadata]".to_owned(),
         ));
     };
     get(&address(base, DOCUMENT, query.machine)?, query)
@@ -53,9 +53,9 @@ pub(super) fn address(base: &Url, page: &str, machine: &Machine) -> Result<Url> 
     Ok(url)
 }
 
-/// Sends one request for a newer document than the document with the digest `known`. The digest
-/// shows the server which document this node has. Returns `None` if the server does not have a
-/// newer document, or if it only serves files and does not issue documents.
+/// Sends one request for a newer document than the document with the digest `known`. Returns `None`
+/// if the server does not have a newer document, or if it only serves files and does not issue
+/// documents.
 pub(crate) fn newer(
     base: &Url,
     machine: &Machine,
@@ -120,7 +120,6 @@ async fn attempt(client: &Client, url: &Url, place: &str) -> Result<Vec<u8>, Htt
         .success(place, &[StatusCode::NOT_FOUND])
 }
 
-/// Returns the URL without its query, for messages.
 pub(super) fn place_of(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

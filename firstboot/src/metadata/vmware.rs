@@ -1,6 +1,6 @@
-//! Reads a VMware machine's guestinfo, which consists of values that the hypervisor stores for the
-//! guest. firstboot reads guestinfo with open-vm-tools, because direct access to the hypervisor's
-//! I/O port needs a privileged instruction.
+//! Reads a VMware machine's guestinfo, the values that the hypervisor stores for the guest.
+//! firstboot reads guestinfo with open-vm-tools, because direct access to the hypervisor's I/O port
+//! needs a privileged instruction.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -57,7 +57,6 @@ fn read(tools: &[&[&str]]) -> Result<SourceResult> {
 
 #[derive(Debug)]
 enum Value {
-    /// The program is not installed.
     NoTool,
     Empty,
     Text(Vec<u8>),

@@ -50,7 +50,7 @@ pub(crate) fn public_key(point: &[u8]) -> Vec<u8> {
     element(SEQUENCE, &[&P256, &bits(point)])
 }
 
-/// Encodes the part of a request that is signed.
+/// Encodes the part of a request that the signature covers.
 pub(crate) fn request_info(common_name: &str, point: &[u8]) -> Vec<u8> {
     let name = element(UTF8, &[common_name.as_bytes()]);
     let name = element(SEQUENCE, &[&COMMON_NAME, &name]);

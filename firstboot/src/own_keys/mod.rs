@@ -1,6 +1,6 @@
 //! Manages the private keys that this node generated itself. The keys are in one file that only
-//! root can read. No document or image replaces this file, and no command prints the keys. A node
-//! document that contains certificates without keys is usable only together with these keys.
+//! root can read. No node document and no image replaces this file, and no command prints the keys.
+//! A node document that contains certificates without keys is usable only together with these keys.
 
 pub(crate) mod der;
 
@@ -58,7 +58,7 @@ impl KeySet {
         Ok(set)
     }
 
-    /// Returns the keys in a form that can sign.
+    /// Returns the key pairs, which can create signatures.
     pub(crate) fn pairs(&self) -> Result<[EcdsaKeyPair; 3]> {
         let open = |der: &[u8]| {
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &SystemRandom::new())
@@ -124,12 +124,13 @@ impl KeySet {
 #[derive(Debug, Default)]
 pub(crate) struct OwnKeys {
     current: Option<KeySet>,
-    /// Keys that wait for their certificates while the node still uses the current keys.
+    /// New keys for which this node does not have certificates yet. Until it has them, the node
+    /// uses the current keys.
     next: Option<KeySet>,
 }
 
 impl OwnKeys {
-    /// Reads the keys. Does not generate missing keys.
+    /// Reads the keys, but does not generate missing keys.
     pub(crate) fn read() -> Result<Self> {
         Ok(Self {
             current: KeySet::read(paths::OWN_KEYS)?,
@@ -149,7 +150,6 @@ impl OwnKeys {
         [&self.next, &self.current].into_iter().flatten()
     }
 
-    /// Returns the keys that wait for their certificates.
     pub(crate) fn into_next(self) -> Option<KeySet> {
         self.next
     }
@@ -198,7 +198,7 @@ impl OwnKeys {
             _ => String::new(),
         };
         format!(
-            "{key}`firstboot csr` prints this node's request, and `builder pki sign` answers it with the node document"
+            "{key}`firstboot csr` prints this node's request, from which `builder pki sign` creates the node document"
         )
     }
 }
@@ -213,8 +213,8 @@ pub(crate) fn ensure_next() -> Result<KeySet> {
     KeySet::ensure(paths::NEXT_KEYS)
 }
 
-/// Makes the next keys the current keys if the certificates in use are for the next keys. After a
-/// crash before this change, firstboot still finds the next keys in their own file.
+/// Makes the next keys the current keys if the certificates in use are for the next keys. If
+/// firstboot crashes before this change, the next keys remain in their own file.
 pub(crate) fn promote(tls: &NodeTls) -> Result<()> {
     let _lock = lock()?;
     let Some(next) = KeySet::read(paths::NEXT_KEYS)? else {

@@ -24,7 +24,7 @@ use observe::observe;
 use plan::{ENTRIES_BEFORE_COMPACTION, RebuildStep, plan};
 pub(crate) use promote::{learner_to_promote, promote_learner};
 
-/// The key that a node writes only so that the members compact their raft logs.
+/// The key that a node writes repeatedly so that the members compact their raft logs.
 const FILLER_KEY: &str = "/etcd-image/join";
 
 /// The result of one round.
@@ -57,8 +57,8 @@ impl Rebuild {
         }
     }
 
-    /// Executes as many steps as possible. `live_clusters` contains the clusters whose members
-    /// answer on their peer ports.
+    /// Executes steps until one of them must wait or etcd may start. `live_clusters` contains the
+    /// clusters whose members answer on their peer ports.
     pub(crate) async fn advance(
         &mut self,
         identity: &Identity,
@@ -100,8 +100,8 @@ impl Rebuild {
         let done = match (step, helper) {
             (RebuildStep::Wait(why), _) => return Ok(Some(JoinProgress::Wait(why))),
             (RebuildStep::DuplicateMember(why), _) => {
-                // If a second machine is in the same network, the probe detects it immediately, so
-                // no further wait is needed.
+                // If the second machine is in the same network, the probe detects it immediately,
+                // so firstboot need not wait.
                 self.arp_probe.current_result()?;
                 self.duplicate_timeout.still_suspected(&why)?;
                 return Ok(Some(JoinProgress::Wait(why)));
@@ -112,8 +112,9 @@ impl Rebuild {
             }
             (RebuildStep::CompactRaftLog, Some(helper)) => compact_log(helper, &credentials).await,
             (RebuildStep::Remove(member), Some(helper)) => {
-                // Probe again, because this node may have waited for days, and closed connections
-                // are otherwise the only evidence that no other machine runs its member.
+                // Probe again, because this node may have waited for days. Without the probe, the
+                // only evidence that no other machine runs this node's member would be that its
+                // connections are closed.
                 self.arp_probe.current_result()?;
                 let line =
                     format!("removing this node's former member {member:x}, whose data is lost");
@@ -145,7 +146,6 @@ impl Rebuild {
     }
 }
 
-/// Records in the journal the parameters with which etcd joins the cluster.
 fn join(
     identity: &Identity,
     journal: &mut Journal,
@@ -163,8 +163,8 @@ fn join(
     Ok(start)
 }
 
-/// Writes so many entries that every member compacts its raft log. After the compaction, no member
-/// sends the first entries to a new member.
+/// Writes enough entries to make every member compact its raft log. A member that has compacted its
+/// log does not send the first entries to a new member.
 async fn compact_log(url: &str, credentials: &Credentials) -> Result<()> {
     say(
         "the members' logs still contain their first entries, which etcd of this node may not be \

@@ -1,4 +1,4 @@
-//! Queries this node and the members of its cluster.
+//! Observes this node and the members of its cluster.
 
 use anyhow::{Context as _, Result};
 use nix::sys::statvfs::statvfs;

@@ -1,12 +1,12 @@
 //! Decides how a node with an empty disk returns to its running cluster. The rule is a pure
-//! function that maps the members' reports to the next step. firstboot repeats the observation
+//! function that maps the members' reports to the next step. firstboot observes the cluster again
 //! after each step, so it detects a step that etcd executed but did not confirm.
 //!
 //! etcd's own checks (server/etcdserver/server.go) refuse too late, or with messages that are too
 //! vague for an operator. Therefore, this module makes an equivalent check before any change.
 //! firstboot removes the old member before it adds the new member, because etcd refuses two members
-//! with the same peer URL, and because the promoted new member would raise the quorum if the dead
-//! member were still listed.
+//! with the same peer URL, and because the promoted new member would raise the quorum if the member
+//! list still contained the dead member.
 
 use std::collections::BTreeSet;
 
@@ -38,13 +38,12 @@ pub(crate) struct Observed {
     pub(crate) clusters: BTreeSet<u64>,
 }
 
-/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RebuildStep {
     /// Wait, for this reason.
     Wait(Reason),
-    /// Wait, because another machine runs this node's member, or ran it until a moment ago,
-    /// according to the member that the text names.
+    /// Wait, because another machine may be running this node's member. The text names the member
+    /// that reports this.
     DuplicateMember(Reason),
     /// Write to the cluster until its members have compacted their raft logs.
     CompactRaftLog,
@@ -71,7 +70,6 @@ pub(crate) const ENTRIES_BEFORE_COMPACTION: u64 = 100;
 /// The first minor version that cannot read requests of the v2 API in the log.
 const FIRST_WITHOUT_V2: u64 = 7;
 
-/// Decides the next step.
 pub(crate) fn plan(observed: &Observed) -> RebuildStep {
     let Observed {
         peers, clusters, ..
@@ -139,13 +137,12 @@ fn clusters_differ(clusters: &BTreeSet<u64>) -> RebuildStep {
     wait(
         ReasonId::ClustersDiffer,
         format!(
-            "the other members belong to different clusters: {}. Stop the ones that do not belong to this cluster",
+            "the other members belong to different clusters: {}. Stop the members that do not belong to this cluster",
             ids.join(", ")
         ),
     )
 }
 
-/// Returns the reason to wait if too few voters answer.
 fn without_quorum(peers: &[Peer], voters: &BTreeSet<u64>) -> Option<RebuildStep> {
     let well = peers
         .iter()
@@ -183,7 +180,8 @@ fn ambiguous(observed: &Observed, own: &[&Member]) -> RebuildStep {
 
 /// Returns a message if a different member answers at the address of a listed member. Several
 /// clusters may share a CA, and an address may be reassigned to a different machine. Without this
-/// check, a node could be added to the wrong cluster and be missing from its own cluster.
+/// check, a node could be added to the wrong cluster and would then be missing from its own
+/// cluster.
 fn wrong_responder(peers: &[Peer]) -> Option<String> {
     peers.iter().find_map(|peer| {
         let own = peer.members.iter().find(|member| member.id == peer.member_id)?;
@@ -208,8 +206,8 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     if let Some(why) = other_versions(observed) {
         return Some(ReasonId::EtcdVersion.because(why));
     }
-    // If only one member's clock differs, that clock is wrong; if all clocks differ, this node's
-    // clock is wrong.
+    // If only one member's clock differs from this node's clock, that member's clock is wrong. If
+    // the clocks of all members differ from it, this node's clock is wrong.
     let off = observed
         .peers
         .iter()
@@ -218,7 +216,7 @@ fn unfit(observed: &Observed) -> Option<Reason> {
         .unwrap_or_default();
     if off.abs() > CLOCK {
         return Some(ReasonId::ClockOff.because(format!(
-            "the clocks of all other members differ from this node's, the nearest by {off} s. Correct this node's clock: \
+            "the clocks of all other members differ from this node's clock, the nearest by {off} s. Correct this node's clock; see \
              `chronyc tracking`"
         )));
     }
@@ -240,12 +238,12 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     })
 }
 
-/// Returns whether a member could send its log from the first entry on. The etcd of this node may
-/// not be able to read the first entries. A new member receives the complete log as long as the
-/// leader still has all entries. Once the leader has compacted its log, a new member receives a
-/// snapshot, which is newer than all requests of the v2 API, because only etcd 3.5 writes these
-/// requests. In a test with a log that etcd 3.5.35 started and etcd 3.6.16 continued, a new member
-/// with etcd 3.7.3 panicked if the log had 69 entries, and ran if the log had 129 entries.
+/// Returns whether a member might send its log from the first entry on. etcd on this node may not
+/// be able to read the first entries. A new member receives the complete log while the leader still
+/// has all entries. Once the leader has compacted its log, a new member receives a snapshot, which
+/// is newer than all requests of the v2 API, because etcd 3.6 does not write such requests. In a
+/// test with a log that etcd 3.5.35 started and etcd 3.6.16 continued, a new member with etcd 3.7.3
+/// panicked if the log had 69 entries, and ran if the log had 129 entries.
 fn sends_uncompacted_log(observed: &Observed) -> bool {
     let mut older = observed
         .peers
@@ -282,7 +280,7 @@ fn other_versions(observed: &Observed) -> Option<String> {
 
 /// Returns the value of `initial-cluster`. A member that has never started does not have a name
 /// yet, so the value contains an arbitrary name for that member. The arbitrary name must differ
-/// from this node's name, because etcd finds itself in the list by its name.
+/// from this node's name, because etcd finds its own entry by the name.
 fn names(observed: &Observed, peer: &Peer) -> Vec<(String, String)> {
     let named = peer.members.iter().flat_map(|member| {
         let own = member.peer_urls.contains(&observed.peer_url);

@@ -15,8 +15,8 @@ use crate::output::say;
 /// voter may be down.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Returns the id of this node's member, if the member is a learner according to the journal.
-/// Records the intended promotion.
+/// Returns the id of this node's member if the member is a learner according to the journal, and
+/// records the intended promotion.
 pub(crate) fn learner_to_promote(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
     let Some(member) = state.added.filter(|_| !state.healthy) else {
@@ -29,7 +29,7 @@ pub(crate) fn learner_to_promote(journal: &mut Journal) -> Result<Option<u64>> {
     Ok(Some(member))
 }
 
-/// Returns once this node is a voter.
+/// Waits until this node is a voter.
 ///
 /// The function does not wait until etcd on this node serves clients. etcd serves clients only
 /// after it has published itself, and etcd 3.5 waits seven seconds before it retries a publication
@@ -58,12 +58,12 @@ pub(crate) async fn promote_learner(
     }
 }
 
-/// Requests the promotion from one voter after the other until one succeeds. Any voter forwards the
-/// request to the leader, which refuses the request until the learner is in sync. A member that is
-/// already a voter counts as promoted.
+/// Requests the promotion from one voter after the other, until a request succeeds. Any voter
+/// forwards the request to the leader, which refuses the request until the learner is in sync. A
+/// member that is already a voter counts as promoted.
 ///
 /// # Errors
-/// Returns the last voter's error. Another attempt may succeed after any error.
+/// Returns the error of the last voter. After any error, another attempt may succeed.
 async fn promote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let mut last = Ok(());
     for other in identity

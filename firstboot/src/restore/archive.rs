@@ -53,7 +53,7 @@ fn unusable(path: &Path, why: &str) -> anyhow::Error {
     refused(ReasonId::ArchiveUnusable.because(format!("{} {why}", path.display())))
 }
 
-/// One folder of the archive, as shown to the operator.
+/// One folder of the archive, as the operator sees it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct ArchiveRow {
@@ -95,7 +95,6 @@ pub(super) fn list(journal: &Journal) -> Result<Vec<ArchiveRow>> {
     all()?.into_iter().map(archived).collect()
 }
 
-/// Returns the list as text.
 pub(super) fn table(archived: &[ArchiveRow]) -> Result<String> {
     if archived.is_empty() {
         return Ok("no data is archived\n".to_owned());

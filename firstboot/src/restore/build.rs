@@ -18,11 +18,11 @@ use crate::paths;
 use crate::steps::selinux;
 
 /// The number by which the restored revision exceeds every observed revision, as etcd's disaster
-/// recovery guide recommends. The restored revision is safe if there were fewer writes than this
-/// number after the observed revision.
+/// recovery guide recommends. The restored revision is safe if fewer writes than this number
+/// followed the observed revision.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
-/// The number of bytes that etcdutl writes in addition to the database. The number covers two
+/// The number of bytes that etcdutl writes in addition to the database. This number includes two
 /// segments of the WAL, and rounding.
 ///
 /// A manual restore can need 61 MiB less, because the operator stops etcd first, and a stopping
@@ -31,7 +31,7 @@ pub(super) const MARGIN: u64 = 1_000_000_000;
 /// running etcd.
 const ROOM: u64 = 160 << 20;
 
-/// The inputs of a build, except those on which the members agree.
+/// The inputs of a build, except the proposal.
 #[derive(Debug, Clone)]
 pub(super) struct DataDirBuilder {
     pub(super) cluster: ClusterDocument,
@@ -118,7 +118,7 @@ impl DataDirBuilder {
         files::rename(&part, &folder)
     }
 
-    /// Formats the ids of the cluster and its members, which follow from the proposal.
+    /// Formats the ids of the cluster and of its members. The ids follow from the proposal.
     fn ids(&self, proposal: &Proposal) -> String {
         let id = |name| {
             self.cluster

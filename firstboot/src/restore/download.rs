@@ -1,4 +1,4 @@
-//! Downloads the snapshot from a member that waits at the barrier (`--from PEER`, with the
+//! Downloads the snapshot from a member that is waiting at the barrier (`--from PEER`, over the
 //! barrier's TLS), from an object store, or from a web server. Resumes an interrupted download.
 
 use std::io::Write as _;

@@ -26,7 +26,6 @@ use crate::{paths, start_permit};
 /// equally fast.
 const AFTER_A_BOOT: Duration = Duration::from_secs(120);
 
-/// The outcome of a restore.
 #[derive(Debug)]
 pub(super) enum RestoreOutcome {
     /// etcd may start with the new data.
@@ -37,11 +36,11 @@ pub(super) enum RestoreOutcome {
     HandedOver,
 }
 
-/// Resumes a restore that was interrupted by a power cut, if there is one.
+/// Resumes a restore that a power cut interrupted, if there is one.
 pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     let folder = Path::new(paths::RESTORE);
     // In earlier versions, etcd could replace this folder. If the folder does not belong to root,
-    // firstboot did not create its content.
+    // firstboot may not have created its content.
     if files::look(folder)?
         .is_some_and(|there| there.owner != files::ROOT || there.kind != files::Kind::Directory)
     {
@@ -62,9 +61,9 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     Ok(())
 }
 
-/// Builds the new data while etcd is still running, if the restore does not wait for any other
-/// member. If no other member takes part, the proposal is known in advance. `ensure_data` later
-/// uses that data, or builds the data again if another firstboot has run in the meantime.
+/// If no other member takes part in the restore, builds the new data while etcd is still running,
+/// because the proposal is known in advance. `ensure_data` later uses this data, or builds the data
+/// again if another firstboot has run in the meantime.
 pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     let alone = LocalState::of_order(state, cluster, own, order)
@@ -153,8 +152,8 @@ pub(super) fn clear(state: &NodeState) {
     }
 }
 
-/// Removes the data that was built for abandoned proposals, and a downloaded snapshot. Files that
-/// cannot be removed occupy space until the next restore removes them.
+/// Removes the data that was built for abandoned proposals, and a downloaded snapshot. A file that
+/// cannot be removed occupies space until the next restore removes it.
 fn clean() {
     if let Err(error) = files::remove_all(Path::new(paths::RESTORE)) {
         say(format!("{error:#}"));
@@ -171,7 +170,7 @@ enum SwapAgreement {
     HandedOver,
 }
 
-/// Meets the other members at the barrier, until all agree on the order or the order is abandoned.
+/// Waits at the barrier until all members agree on the order, or until the order is abandoned.
 fn agree_on_swap(
     identity: &Identity,
     journal: &mut Journal,
@@ -200,7 +199,7 @@ fn agree_on_swap(
         .as_ref()
         .map(|source| (source.sha256, source.path.clone()));
 
-    // Before it returns, `block_on` closes all connections and the peer port, which etcd needs
+    // When `block_on` returns, all connections and the peer port are closed. etcd needs this port
     // next.
     let agreed = block_on(async {
         let session =
@@ -217,8 +216,8 @@ fn agree_on_swap(
             ));
         }
     };
-    // The other members may have started with an earlier proposal than the newest prepared
-    // proposal.
+    // The other members may have started with an earlier proposal than the newest proposal that
+    // this node has prepared.
     ensure_data(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path(ArchiveReason::Restore))

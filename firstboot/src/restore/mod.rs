@@ -1,10 +1,10 @@
 //! `firstboot restore`: restores every member from one snapshot, and keeps the previous data.
 //!
-//! firstboot verifies the file while etcd is still running. After the verification, etcd stops, and
-//! the members agree on the restore through the barrier, which uses etcd's peer port. If all
-//! members have the same order, each member builds its new data next to the old data and announces
-//! that it is ready. Each member swaps its data only after all members are ready. After a failure
-//! before the swap, etcd runs with its previous data again.
+//! firstboot verifies the file while etcd is still running. Then etcd stops, and the members agree
+//! on the restore through the barrier, which uses etcd's peer port. If all members have the same
+//! order, each member builds its new data next to the old data and announces that it is ready. Each
+//! member swaps its data only after all members are ready. After a failure before the swap, etcd
+//! runs with its previous data again.
 
 mod archive;
 mod build;
@@ -38,7 +38,6 @@ pub(crate) use execute::resume;
 use execute::{RestoreOutcome, execute};
 pub(crate) use options::Options;
 
-/// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let journal = Journal::look(paths::JOURNAL)?;
     if options.list {
@@ -86,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |now| now.as_secs())
         + options.deadline;
-    // When this process has finished, the unit continues, and starts etcd with either the old or
+    // After this process has finished, the unit continues, and starts etcd with either the old or
     // the new data.
     let outcome = operator::with_journal(|journal| {
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
@@ -99,7 +98,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Prints the archived data.
 fn list(options: &Options, journal: &Journal) -> Result<()> {
     let archived = archive::list(journal)?;
     if options.json {

@@ -18,8 +18,8 @@ use crate::journal::{NodeState, SnapshotFile};
 use crate::output::say;
 use crate::runtime::block_on;
 
-/// Returns the mode for a restore of this snapshot, given the newest revision that any member
-/// reports.
+/// Returns the mode for a restore of this snapshot. If the restore raises the revision, the mode
+/// contains the newest revision that is known.
 pub(super) fn mode(
     keep_revision: bool,
     identity: &Identity,
@@ -32,7 +32,7 @@ pub(super) fn mode(
         say(format!(
             "etcd {version} cannot raise the revision in a restore (3.4.27, 3.5.10 and later \
              can), so the watch of a client that has seen a revision later than {} does not \
-             fail. Restart such clients",
+             fail. Restart these clients",
             source.revision
         ));
     }
@@ -83,14 +83,12 @@ fn newest(cluster: &ClusterDocument) -> Result<u64> {
 pub(super) struct RestorePlan {
     node: Label,
     cluster: Label,
-    /// What this node will do.
     action: String,
     snapshot: Option<PlannedSnapshot>,
     /// The id of the current cluster, in hexadecimal digits.
     cluster_id: Option<String>,
     /// A description of the cluster after the restore.
     then: String,
-    /// The members that take part.
     members: Vec<Label>,
     /// The members that do not take part.
     without: Vec<Label>,
@@ -126,7 +124,7 @@ impl PlannedSnapshot {
     }
 }
 
-/// Makes the plan. Refuses a restore if the disk does not have enough room.
+/// Plans the restore. Refuses a restore for which the disk does not have enough room.
 pub(super) fn plan(
     identity: &Identity,
     state: &NodeState,

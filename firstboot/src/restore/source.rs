@@ -19,7 +19,7 @@ use crate::snapshot::decode::{NoMatchingKey, decode, is_encoded};
 use crate::snapshot::examine::{self, DigestCheck, TrailingDigest};
 use crate::snapshot::remote::RemoteSnapshot;
 
-/// Returns the verified snapshot on this node's disk.
+/// Obtains and verifies the snapshot, and returns the verified snapshot on this node's disk.
 pub(super) fn get(
     options: &Options,
     identity: &Identity,
@@ -79,8 +79,8 @@ fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
     ))
 }
 
-/// Returns the path of the plain snapshot. Downloads, decrypts and decompresses the snapshot first
-/// if needed.
+/// Returns the path of the plain snapshot. If necessary, downloads, decrypts and decompresses the
+/// snapshot first.
 fn plain_snapshot(
     path: &Path,
     options: &Options,

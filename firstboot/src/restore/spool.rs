@@ -1,4 +1,4 @@
-//! Writes a downloaded or decoded snapshot to a file that exists while the restore runs.
+//! Writes a downloaded or decoded snapshot to a file that exists only during the restore.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use crate::reason::ReasonId;
 /// on the same volume.
 const STEP: u64 = 16 << 20;
 
-/// An unfinished file. Dropping this value deletes the file.
+/// A file that is being written. Dropping this value deletes the unfinished file.
 pub(super) struct Spool {
     unfinished: PathBuf,
     file: File,

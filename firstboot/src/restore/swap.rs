@@ -37,7 +37,6 @@ fn remaining_renames(
     }
 }
 
-/// Executes the remaining renames.
 pub(super) fn finish(data_swap: &DataSwap) -> Result<()> {
     finish_at(
         data_swap,
@@ -116,8 +115,8 @@ mod tests {
         }
     }
 
-    /// Power can fail before, between and after the renames, and every intermediate state must lead
-    /// to the same result.
+    /// Power may fail before, between or after the renames. Every intermediate state must lead to
+    /// the same result.
     #[test]
     fn an_interrupted_swap_can_be_finished_or_undone() {
         let owner = (

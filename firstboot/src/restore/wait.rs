@@ -15,7 +15,6 @@ use crate::paths;
 use crate::reason::ReasonId;
 use crate::runtime::block_on;
 
-/// Waits until the cluster has a quorum.
 pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
     let cluster = NodeState::of(&Journal::look(paths::JOURNAL)?)

@@ -14,8 +14,8 @@ pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     one.pairs() == other.pairs()
 }
 
-/// Returns the CAs among `authorities` that signed the certificates, or `None` if another CA signed
-/// one of the certificates.
+/// Returns the CAs in `authorities` that signed the certificates, or `None` if a CA that is not in
+/// `authorities` signed one of them.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     tls.pairs()
         .into_iter()

@@ -1,10 +1,10 @@
-//! Replaces a CA in a running cluster. Each member trusts the new CA in addition to the old CA once
-//! its document contains the new CA. The member presents certificates of the new CA once all other
-//! members trust that CA, and stops trusting the old CA once no member presents a certificate of
-//! the old CA. The nodes may receive their documents in any order. `interim` decides which
-//! certificates are on the disk during the rotation, `tls_probe` reads what a running etcd trusts
-//! and presents, and `plan` decides on the next step. This module writes the step to the journal
-//! and executes it.
+//! Replaces a CA in a running cluster. When a member's document contains the new CA, the member
+//! trusts the new CA in addition to the old CA. When all other members trust the new CA, the member
+//! presents certificates of the new CA. When no member presents a certificate of the old CA, the
+//! member stops trusting the old CA. The nodes may receive their documents in any order. `interim`
+//! decides which certificates are on the disk during the rotation, `tls_probe` reads what a running
+//! etcd trusts and presents, and `plan` decides on the next step. This module writes the step to
+//! the journal and executes it.
 
 mod interim;
 mod observe;
@@ -32,8 +32,9 @@ use plan::{RotationStep, plan};
 pub(crate) use presented::check_presented;
 use trust_bundle::{TrustBundle, list};
 
-/// The minimum and maximum of the pause between two observations. The pause is a tenth of the time
-/// since the last progress, because the other members may take days.
+/// The minimum and the maximum pause between two observations. Within these limits, the pause is a
+/// tenth of the time since the last progress, because the other members may need days to receive
+/// their documents.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
 /// Defers those certificates of the document that the other members may not trust yet, if this node
@@ -66,8 +67,8 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
 
 /// Returns whether the other members no longer trust the certificates that this node still
 /// presents, but trust the certificates in its document. A node that is rebuilt during a rotation
-/// can be left behind. Between its removal and its return, the node is not a member, so the other
-/// members complete the rotation without it.
+/// can be left behind: between its removal and its return, the node is not a member, so the other
+/// members may complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.document_tls) {
         return Ok(false);

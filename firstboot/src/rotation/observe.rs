@@ -17,7 +17,6 @@ use crate::journal::{Journal, NodeState};
 use crate::membership::{Peer, PeerClient, QUERY_TIMEOUT, query_others, unhealthy};
 use crate::paths;
 
-/// Observes this node and the other members.
 pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Observed> {
     let known = TrustBundle::read(&identity.tls.ca)?;
     let own = [
@@ -102,7 +101,6 @@ fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
     Ok([port(&member.peer_urls)?, port(&member.client_urls)?])
 }
 
-/// Returns the member id of this node.
 pub(super) fn member(journal: &Journal) -> Result<u64> {
     NodeState::of(journal)
         .member
@@ -122,9 +120,6 @@ pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     .0)
 }
 
-/// Checks that this node's member is the only member of its cluster.
-///
-/// # Errors
 /// Fails unless etcd on this node confirms, by a linearizable read, that this node is the only
 /// member.
 pub(super) async fn confirm_single_member(member: u64) -> Result<()> {

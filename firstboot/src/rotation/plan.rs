@@ -1,9 +1,9 @@
 //! Decides how a CA is replaced in a running cluster. The rule is a pure function that maps the CAs
 //! and certificates that each member trusts and presents to the next step of this member. etcd
 //! reads its CAs only when it starts, and its certificates at each handshake
-//! (client/pkg/transport/listener.go). So a member restarts once to trust the new CA, and once more
-//! to stop trusting the old CA. No member restarts while another member is down, and no member
-//! presents a certificate that another member does not trust.
+//! (client/pkg/transport/listener.go). Therefore, a member restarts once to trust the new CA, and
+//! once more to stop trusting the old CA. No member restarts while another member is down, and no
+//! member presents a certificate that another member does not trust.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +36,6 @@ pub(super) struct Observed {
     pub(super) unhealthy: Vec<String>,
 }
 
-/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RotationStep {
     /// The rotation is complete.
@@ -51,7 +50,6 @@ pub(super) enum RotationStep {
     DropOldCa,
 }
 
-/// Decides the next step.
 pub(super) fn plan(observed: &Observed) -> RotationStep {
     let Observed {
         wanted,
@@ -112,10 +110,10 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
     }
 }
 
-/// Returns whether the other members completed the rotation without this node. The rotation is
-/// complete if at least one member that answers no longer trusts the CAs in `shown`, and all
-/// members that answer trust the CAs in `issuers`. The CAs in `shown` signed the certificates that
-/// this node presents, and the CAs in `issuers` signed the certificates in its document.
+/// Returns whether the other members completed the rotation without this node. The CAs in `shown`
+/// signed the certificates that this node presents, and the CAs in `issuers` signed the
+/// certificates in its document. The rotation is complete if at least one member that answers no
+/// longer trusts the CAs in `shown`, and all members that answer trust the CAs in `issuers`.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,
     issuers: &BTreeSet<CaSubject>,

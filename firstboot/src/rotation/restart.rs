@@ -21,7 +21,7 @@ const UNIT: &str = "etcd.service";
 /// The time limit for etcd to become healthy again.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Restarts etcd, or returns the reason why it cannot be restarted yet.
+/// Restarts etcd, or returns the reason why etcd cannot restart yet.
 pub(super) async fn restart(identity: &Identity, member: u64) -> Option<Reason> {
     // A failure is a reason to wait, because another attempt may succeed.
     try_restart(identity, member).await.unwrap_or_else(|error| {
@@ -33,7 +33,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     let credentials = installed_credentials()?;
     let others = peers(identity).await?;
     let Some(helper) = others.first() else {
-        // The cluster has only this voter, so a wait for another voter would never end.
+        // The cluster has only this voter, so firstboot would wait forever for another voter.
         confirm_single_member(member).await?;
         return restart_unit(&credentials).await.map(|()| None);
     };

@@ -30,9 +30,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The CAs that a server trusts, and the issuer of the certificate that it presents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServedCertificate {
-    /// The CAs whose certificates the server accepts.
     pub(super) trusts: BTreeSet<CaSubject>,
-    /// The CA that signed the server's certificate.
     pub(super) issuer: CaSubject,
 }
 
@@ -85,7 +83,7 @@ pub(super) async fn probe(
     Ok(ServedCertificate { trusts, issuer })
 }
 
-/// Returns the certificate that the server at this address presents, in DER, or `None` if no server
+/// Returns in DER the certificate that the server at this address presents, or `None` if no server
 /// listens at the address.
 pub(super) async fn presented(
     address: SocketAddr,

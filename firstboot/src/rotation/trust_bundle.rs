@@ -87,12 +87,10 @@ impl TrustBundle {
         )
     }
 
-    /// Returns the subjects of the CAs.
     pub(crate) fn names(&self) -> BTreeSet<CaSubject> {
         self.0.keys().cloned().collect()
     }
 
-    /// Returns the certificate of each CA.
     pub(super) fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         self.0.values().map(|root| &root.certificate)
     }
@@ -116,7 +114,6 @@ impl TrustBundle {
         Ok(self)
     }
 
-    /// Returns all CAs as PEM text.
     pub(super) fn pem(&self) -> String {
         let mut text = String::new();
         for root in self.0.values() {

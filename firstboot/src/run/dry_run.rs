@@ -13,14 +13,12 @@ use crate::journal::{Journal, NodeState};
 use crate::steps::etcd_conf;
 use crate::{paths, rotation, steps};
 
-/// The output of `--dry-run`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct DryRun {
     node: Label,
     cluster: Label,
     address: Ipv4Addr,
-    /// The changes on this machine.
     changes: Vec<String>,
     next: Option<Next>,
 }
@@ -56,7 +54,6 @@ impl fmt::Display for DryRun {
     }
 }
 
-/// Plans the run.
 pub(super) fn plan(identity: &Identity) -> Result<DryRun> {
     let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
     changes.extend(steps::plan(identity)?);

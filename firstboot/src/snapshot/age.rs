@@ -1,6 +1,7 @@
-//! Encrypts and decrypts files in the format age-encryption.org/v1 with X25519 keys, compatible
-//! with the `age` program. firstboot does not use the crate `age`, because that crate contains
-//! translations and support for post-quantum keys, and is larger than all of firstboot's own code.
+//! Encrypts and decrypts files in the format age-encryption.org/v1 with X25519 keys. The `age`
+//! program uses the same format. firstboot does not use the crate `age`, because that crate
+//! contains translations and support for post-quantum keys, and is larger than all of firstboot's
+//! own code.
 //!
 //! The header contains the file key, encrypted for each recipient, and a MAC with that key. Chunks
 //! of 64 KiB follow the header. Each chunk is encrypted with a nonce that contains the chunk's
@@ -23,7 +24,7 @@ use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 use keys::{FileKey, aead, derived, wrapping, wrong, zero};
 pub(super) use keys::{Identities, MAGIC};
 
-/// The size of a recipient's stanza in the header. The MAC is smaller.
+/// The size in bytes of one recipient's stanza in the header. The line with the MAC is shorter.
 const STANZA: u64 = 99;
 const CHUNK: usize = 64 << 10;
 const TAG: usize = 16;
@@ -58,7 +59,7 @@ impl Chunks {
     }
 }
 
-/// A writer that encrypts all bytes written to it.
+/// A writer that encrypts all bytes that are written to it.
 pub(super) struct Encryptor<W> {
     to: W,
     chunks: Chunks,
@@ -124,7 +125,7 @@ impl<W: Write> Encryptor<W> {
         Ok(())
     }
 
-    /// Ends the stream with the last chunk, without which the written bytes cannot be decrypted.
+    /// Writes the last chunk. Without this chunk, the written bytes cannot be decrypted.
     pub(super) fn finish(mut self) -> io::Result<W> {
         self.seal(true)?;
         Ok(self.to)
@@ -148,8 +149,8 @@ impl<W: Write> Write for Encryptor<W> {
     }
 }
 
-/// A reader that decrypts an encrypted file. The content is authentic and complete only if the
-/// reader has reached the end without an error.
+/// A reader that decrypts an encrypted file. The content is authentic and complete only after the
+/// reader has reached its end without an error.
 pub(super) struct Decryptor<R> {
     from: R,
     chunks: Chunks,

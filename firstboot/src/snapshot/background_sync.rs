@@ -8,7 +8,6 @@ use std::thread::{self, JoinHandle};
 
 use super::encode::{Sink, StoredFile};
 
-/// The number of bytes after which a flush starts.
 const FLUSH: usize = 64 << 20;
 
 /// A writer that flushes its file in the background.
@@ -51,7 +50,7 @@ impl Sink for SyncedWriter {
     }
 }
 
-/// A separate thread that flushes a file, so that the writer's thread does not wait.
+/// A thread that flushes a file, so that the writer's thread does not wait for the disk.
 struct Flusher {
     orders: SyncSender<()>,
     thread: JoinHandle<io::Result<()>>,

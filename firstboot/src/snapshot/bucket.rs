@@ -28,7 +28,8 @@ use crate::reason::ReasonId;
 
 /// The time after which firstboot repeats a request if the store has sent no data.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// The limits on attempts of one request, and the increasing pauses between the attempts.
+/// The limits for the retries of one request: their number, their total time, and the increasing
+/// pauses between them.
 const RETRIES: RetryConfig = RetryConfig {
     backoff: object_store::BackoffConfig {
         init_backoff: Duration::from_millis(200),
@@ -220,7 +221,7 @@ impl Bucket {
     }
 
     /// Checks an object with the digest that the store reports, or reads the object back if the
-    /// store does not report a digest. Returns which of the two checks the function made.
+    /// store does not report a digest. Returns the name of the check, for the manifest.
     pub(super) async fn check(
         &self,
         name: &str,
@@ -317,7 +318,7 @@ impl Bucket {
         ))))
     }
 
-    /// Converts an error of the store into an error with only its first line.
+    /// Converts an error of the store. The new error contains only the first line of the old error.
     pub(super) fn error(&self, what: &str, error: &object_store::Error) -> anyhow::Error {
         let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();

@@ -44,7 +44,6 @@ pub(super) async fn best_member(
     Ok(found.swap_remove(best))
 }
 
-/// The criteria by which a member is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct MemberRank {
     leader: bool,

@@ -16,7 +16,6 @@ fn begun() -> Vec<JoinHandle<()>> {
     std::mem::take(&mut *BEGUN.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Starts a cleanup task.
 pub(super) fn begin(undo: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         BEGUN
@@ -26,7 +25,7 @@ pub(super) fn begin(undo: impl Future<Output = ()> + Send + 'static) {
     }
 }
 
-/// Waits for all cleanup tasks.
+/// Waits for all cleanup tasks, for at most [`CLEANUP_TIMEOUT`].
 pub(super) async fn wait() {
     let all = async {
         for one in begun() {

@@ -72,8 +72,8 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
         )
         .await?
     };
-    // If the operator names a member, take the snapshot from exactly that member, even if its data
-    // differs, for example to examine the data.
+    // If the operator names a member, take the snapshot from that member even if its data differs,
+    // because the operator may want to examine this data.
     let exit = warn_of_differences(&comparison, &source, options.endpoint.is_some())?;
     let manifest = take(&cluster, &target, &source, &comparison).await?;
     scheduled::record_manual(&cluster, &source, &target.place, &manifest).await;

@@ -127,7 +127,7 @@ impl fmt::Display for NoMatchingKey {
 
 impl std::error::Error for NoMatchingKey {}
 
-/// Returns whether the file is encoded, so that it must be decoded with [`decode`].
+/// Returns whether the file must be decoded with [`decode`].
 pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
     let mut begin = [0; BEGIN];
     let read = file
@@ -161,7 +161,7 @@ pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -
     }
 }
 
-/// Opens a stored file for reading the decoded snapshot.
+/// Opens a stored file. The returned reader decodes the snapshot.
 fn open(
     path: &Path,
     mut stored: BufReader<File>,
@@ -230,8 +230,8 @@ fn invalid(path: &Path, why: &str) -> anyhow::Error {
     )
 }
 
-/// A check of the decoded length against the length that the first pages state. Without this check,
-/// a small compressed file could fill any disk.
+/// Compares the decoded length with the length that the first pages state. Without this check, a
+/// small compressed file could fill any disk.
 #[derive(Debug, Default)]
 struct Stated {
     begin: Vec<u8>,

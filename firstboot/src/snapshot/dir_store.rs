@@ -10,7 +10,6 @@ use super::listed::{ListedSnapshot, is_snapshot};
 use super::manifest::{self, Manifest};
 use crate::files::{self, Dir, FileAttributes, Kind};
 
-/// A folder of snapshots.
 #[derive(Debug, Clone)]
 pub(super) struct DirStore(pub(super) PathBuf);
 
@@ -53,15 +52,14 @@ impl DirStore {
 
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         let path = self.0.join(name);
-        // Delete the manifest last, so that a power cut in between does not leave a snapshot
-        // without a manifest.
+        // Delete the manifest last, so that a power cut between the two steps does not leave a
+        // snapshot without a manifest.
         files::remove(&path)?;
         files::remove(manifest_path(&path))?;
         files::sync(&self.0).with_context(|| format!("cannot write {}", self.0.display()))
     }
 }
 
-/// Returns the path of a snapshot's manifest.
 pub(super) fn manifest_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(manifest::SUFFIX);

@@ -12,16 +12,15 @@ use super::age::Encryptor;
 /// The fastest level of zstd, which also needs the least memory.
 const LEVEL: i32 = 1;
 
-/// The properties of a stored file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StoredFile {
     pub(super) sha256: Sha256,
     pub(super) size: u64,
 }
 
-/// A destination for bytes.
 pub(super) trait Sink: Write + Send {
-    /// Ends the stream. Returns the stored file, if it differs from the bytes that were written.
+    /// Ends the stream. Returns the digest and size of the stored file if they differ from those of
+    /// the bytes that the caller wrote.
     fn finish(self: Box<Self>) -> io::Result<Option<StoredFile>>;
 }
 
@@ -44,7 +43,6 @@ impl<'a> Encoding<'a> {
         self.suffix().is_empty()
     }
 
-    /// Returns whether to compress the snapshot.
     pub(super) fn compresses(self) -> bool {
         self.compress
     }
@@ -59,7 +57,7 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    /// Wraps a destination, so that all bytes written to it are encoded.
+    /// Wraps a destination so that all bytes that are written to it are encoded.
     pub(super) fn wrap(self, sink: Box<dyn Sink>) -> io::Result<Box<dyn Sink>> {
         if self.is_none() {
             return Ok(sink);

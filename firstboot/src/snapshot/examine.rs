@@ -25,11 +25,11 @@ use crate::reason::ReasonId;
 
 /// The length of the SHA-256 that etcd sends after the last page.
 pub(super) const TRAILER: u64 = 32;
-/// The size of a page is a multiple of this number of bytes, so a file whose length has a remainder
-/// of 32 bytes ends with the digest.
+/// The size of a page is a multiple of this number of bytes. Therefore, a file ends with the digest
+/// if its length is a multiple of this number plus 32.
 const SECTOR: u64 = 512;
 
-/// How to treat the digest at the end of the file.
+/// The check of the digest at the end of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DigestCheck {
     /// The digest must be present and correct.
@@ -45,11 +45,8 @@ pub(crate) enum DigestCheck {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum TrailingDigest {
-    /// The digest is correct.
     Good,
-    /// The digest is wrong.
     Wrong,
-    /// The digest is missing.
     Absent,
 }
 
@@ -79,7 +76,7 @@ impl std::ops::Deref for VerifiedSnapshot {
     }
 }
 
-/// The result of the examination: the faults, and the facts that could be read.
+/// The faults that the examination found, and the facts that it could read.
 #[derive(Debug)]
 pub(crate) struct CheckResult {
     pub(crate) verified: VerifiedSnapshot,
@@ -89,8 +86,8 @@ pub(crate) struct CheckResult {
 }
 
 impl CheckResult {
-    /// Compares the file with its manifest, if the file has a manifest. Even if all pages are
-    /// consistent, they can differ from the pages that the snapshot had when it was taken.
+    /// Compares the file with its manifest, if the file has a manifest. This comparison also
+    /// detects a file whose pages are consistent but differ from the snapshot that was taken.
     pub(super) fn compare(&mut self, path: &Path) {
         if !self.hashed {
             return;
@@ -261,12 +258,12 @@ struct Digests {
 
 /// The number of bytes that are read at a time.
 const PIECE: usize = 256 << 10;
-/// The number of pieces between the reader and the thread that computes the digest.
+/// The number of pieces that the reader and the thread that computes the digest exchange.
 const PIECES: usize = 4;
 
 impl Digests {
-    /// Reads in one thread and computes the digest in another, because the computation takes most
-    /// of the time.
+    /// Reads the file in one thread and computes the digest in another thread, because the
+    /// computation takes most of the time.
     fn of(file: &File, pages: u64, size: u64) -> io::Result<Self> {
         let lost = || io::Error::other("a bug: the thread that computes the digest panicked");
         let mut context = thread::scope(|scope| {

@@ -32,7 +32,6 @@ struct Row<'a> {
     manifest: Option<&'a Manifest>,
 }
 
-/// Prints the snapshots.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let cluster = identity::cluster();
     let backup = cluster

@@ -3,13 +3,11 @@
 use super::encode::stem;
 use super::manifest::Manifest;
 
-/// A listed snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ListedSnapshot {
     pub(super) name: String,
     pub(super) size: u64,
-    /// The snapshot's manifest, or `None` if there is no manifest because firstboot did not take
-    /// the snapshot.
+    /// The snapshot's manifest. A snapshot that firstboot did not take has no manifest.
     pub(super) manifest: Option<Manifest>,
 }
 
@@ -23,7 +21,6 @@ impl ListedSnapshot {
     }
 }
 
-/// Returns whether this is the name of a snapshot.
 pub(super) fn is_snapshot(name: &str) -> bool {
     stem(name).is_some()
 }

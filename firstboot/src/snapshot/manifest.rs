@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The suffix of a manifest's name. A snapshot `x.db` has the manifest `x.db.json`.
 pub(crate) const SUFFIX: &str = ".json";
-/// The text that identifies a manifest of firstboot and its format.
+/// The text that identifies the file as a manifest of firstboot in this format.
 const FORMAT: &str = "etcd-image snapshot 1";
 /// The maximum size of a manifest in bytes.
 pub(crate) const LIMIT: u64 = 64 << 10;
@@ -17,7 +17,6 @@ pub(crate) const LIMIT: u64 = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Manifest {
-    /// The format of the manifest.
     pub(crate) format: String,
     /// The name of the file or object.
     pub(crate) file: String,
@@ -27,9 +26,7 @@ pub(crate) struct Manifest {
     /// The decoded snapshot, if the stored file is compressed or encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) plain: Option<Plain>,
-    /// The contents of the snapshot.
     pub(crate) snapshot: Snapshot,
-    /// The cluster's name.
     pub(crate) cluster: Label,
     /// The cluster's and the member's ids in hexadecimal digits, as in etcdctl's output.
     #[serde(alias = "cluster_id")]
@@ -91,7 +88,7 @@ impl Manifest {
             .filter(|manifest| manifest.format == FORMAT)
     }
 
-    /// Returns the manifest as the text that is stored.
+    /// Returns the text of the manifest.
     pub(crate) fn text(&self) -> serde_json::Result<Vec<u8>> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
@@ -100,7 +97,8 @@ impl Manifest {
 }
 
 /// Returns the default name of a snapshot. The names sort in the order in which the snapshots were
-/// taken. Two hosts that write to the same folder or bucket at the same time use different names.
+/// taken. Each name contains the host, so that two hosts can write to the same folder or bucket at
+/// the same time.
 pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> String {
     format!(
         "{}-{cluster}-{host}-r{revision}.db",

@@ -9,11 +9,9 @@ use crate::compare::{HashComparison, Voter, compare};
 use crate::etcd::Credentials;
 use crate::reason::Reason;
 
-/// The comparison of the members' hashes.
 #[derive(Debug)]
 pub(super) struct MemberComparison {
     compared: HashComparison,
-    /// The ids and names of the compared members.
     members: Vec<(u64, String)>,
 }
 
@@ -48,7 +46,7 @@ impl MemberComparison {
     }
 
     /// Returns why the data of this member differs from the data of the other members, or `None` if
-    /// all data is the same.
+    /// the data does not differ.
     pub(super) fn apart(&self, source: &Endpoint) -> Option<Reason> {
         let own = source.status.header.unwrap_or_default().member_id;
         let name = self
@@ -63,15 +61,15 @@ impl MemberComparison {
         )
     }
 
-    /// Returns whether a majority of members has the same data, so that the snapshot can be taken
-    /// from one of them.
+    /// Returns whether a majority of members has the same data, in which case firstboot can take
+    /// the snapshot from one of them.
     pub(super) fn has_majority(&self) -> bool {
         self.members
             .iter()
             .any(|(_, name)| self.compared.apart(name).is_none())
     }
 
-    /// Returns the entry in the manifest's list of checks, if all members agree.
+    /// If all members have the same data, returns the entry for the manifest's list of checks.
     pub(super) fn checked(&self) -> Option<&'static str> {
         (self.compared == HashComparison::Same && self.members.len() > 1).then_some("members agree")
     }

@@ -1,5 +1,5 @@
-//! Takes and manages snapshots. A snapshot is a file with all data of a cluster. A file with its
-//! final name is complete and has been checked.
+//! Takes and manages snapshots. A snapshot is a file with all data of a cluster. A snapshot that
+//! has its final name is complete and has been checked.
 //!
 //! `command` chooses a member (`source`, `choose`) and compares its data with the data of the other
 //! members (`member_comparison`). `take` receives the snapshot (`receive`) and checks its pages
@@ -85,7 +85,6 @@ impl Options {
     }
 }
 
-/// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     match &options.command {
         None => interruptible(command::run(&options.take)),
@@ -99,8 +98,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     }
 }
 
-/// Runs the work until it ends or a signal interrupts it. After a signal, deletes partial files,
-/// and exits the program with the signal's code.
+/// Runs the work until it ends or a signal interrupts it. After a signal, deletes partial files and
+/// ends the program with the signal's exit code.
 fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Option<Exit>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -124,7 +123,7 @@ fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Opt
     match outcome? {
         Ok(exit) => Ok(exit),
         Err(code) => {
-            eprintln!("firstboot: interrupted; partial files removed");
+            eprintln!("firstboot: interrupted; the partial files were removed");
             std::process::exit(code)
         }
     }

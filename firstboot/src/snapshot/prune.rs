@@ -30,7 +30,7 @@ pub(crate) struct Options {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct JsonOutput {
-    /// Whether this was a dry run, so that the snapshots still exist.
+    /// Whether this was a dry run, in which case the snapshots still exist.
     dry_run: bool,
     /// The names of the snapshots that were or would be deleted.
     removed: Vec<String>,
@@ -50,9 +50,9 @@ struct Candidate {
 /// Returns the indices of the snapshots to delete.
 ///
 /// For each of the last N hours, days, weeks and months that have a snapshot, firstboot keeps the
-/// newest snapshot. `keep` specifies each N. firstboot always keeps the newest good snapshot and
-/// every file that it did not create. A damaged snapshot does not count, and firstboot deletes it
-/// once there is a newer good snapshot.
+/// newest snapshot. `keep` specifies N for each of these periods. firstboot always keeps the newest
+/// good snapshot and every file that it did not create. A damaged snapshot does not count towards
+/// N, and firstboot deletes it after a newer good snapshot exists.
 fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy) -> Vec<usize> {
     let mut newest_first: Vec<usize> = (0..snapshots.len())
         .filter(|at| snapshots[*at].ours && snapshots[*at].good)
@@ -138,7 +138,6 @@ fn seen(found: &ListedSnapshot, cluster: &Label) -> Candidate {
     }
 }
 
-/// Runs `firstboot snapshot prune`.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let cluster = identity::cluster()?;
     let place = Store::of(options.place.as_ref(), cluster.backup.as_ref())?;
@@ -253,7 +252,7 @@ mod tests {
             let own: Vec<&Candidate> = kept.iter().filter(|s| s.ours && s.good).collect();
             prop_assert_eq!(own.iter().map(|s| s.time).max(), newest, "the newest good snapshot is \
                  kept");
-            // The policy keeps at most as many snapshots as requested, but always at least one.
+            // The policy keeps at most the requested number of snapshots, but always at least one.
             prop_assert!(own.len() <= counts.iter().sum::<u32>().max(1) as usize);
             // A second run does not delete any further snapshots.
             prop_assert!(to_delete(&kept, keep).is_empty());

@@ -1,5 +1,5 @@
-//! Receives a snapshot. Counts the bytes, computes their digest and writes them. Aborts an invalid
-//! stream immediately.
+//! Receives a snapshot: counts the bytes, computes their digest and writes them. Aborts the
+//! transfer as soon as the stream is invalid.
 
 use std::iter;
 use std::os::unix::fs::MetadataExt as _;
@@ -20,7 +20,7 @@ use crate::reason::ReasonId;
 /// The time after which firstboot aborts a transfer if the member has sent no data.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The number of pieces of 32 KiB that are passed to the writer together, because waking the writer
-/// for each piece would cost more than the digest of the piece.
+/// for each piece would take longer than hashing the piece.
 const BATCH: usize = 32;
 /// The number of batches in the queue to the writer.
 const QUEUE: usize = 1;
@@ -30,7 +30,6 @@ const MAX_EMPTY: u32 = 16;
 /// The size of a page of the database is a multiple of this number.
 const SECTOR: u64 = 512;
 
-/// A received snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReceivedSnapshot {
     /// The digest of all bytes, including etcd's digest at the end.
@@ -57,7 +56,7 @@ enum Piece {
     Nothing,
 }
 
-/// A check of the stream that counts its bytes.
+/// Counts the bytes of the stream, and checks each piece.
 #[derive(Debug, Default)]
 struct Count {
     total: Option<u64>,
@@ -173,7 +172,7 @@ pub(super) async fn receive(
     })
 }
 
-/// Writes the pieces. Returns the digest of all bytes if etcd's digest was correct.
+/// Writes the pieces. Returns the digest of all bytes. Fails if the digest that etcd sent is wrong.
 fn write(
     mut sink: Box<dyn Sink>,
     mut pieces: mpsc::Receiver<Vec<Piece>>,

@@ -1,11 +1,11 @@
-//! Performs one run of the snapshot schedule. The timer starts the run on every member, and one
+//! Performs one run of the snapshot schedule. The timer starts a run on every member, but only one
 //! member takes the snapshot.
 //!
-//! The members coordinate through two keys in etcd itself, which all members can reach. The members
-//! cannot coordinate through the destination, because a folder belongs to one member, and an object
-//! store does not have locks. The key `newest` contains the newest snapshot and its slot of the
-//! schedule. The member that takes the snapshot holds the key `claim` with a lease. If the holder
-//! of the key dies, the lease expires, and another member takes the snapshot. Each slot has a
+//! The members coordinate through two keys in etcd itself, which all members can reach. The
+//! destination is not suitable for this purpose, because a folder belongs to one member, and an
+//! object store does not have locks. The key `newest` contains the newest snapshot and its slot of
+//! the schedule. The member that takes the snapshot holds the key `claim` with a lease. If that
+//! member fails, the lease expires, and another member takes the snapshot. Each slot has a
 //! different order of the members, so that all disks fill evenly.
 
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::reason::ReasonId;
 
 /// The key that a member holds while it takes the snapshot.
 const CLAIM: &str = "/etcd-image/backup/claim";
-/// The pause between two checks of a waiting member.
+/// The pause between two checks while a member waits.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 fn record_of(slot: u64, place: &Store, manifest: &Manifest) -> SnapshotRecord {
@@ -47,8 +47,8 @@ fn record_of(slot: u64, place: &Store, manifest: &Manifest) -> SnapshotRecord {
     }
 }
 
-/// Returns the order in which the members start for a slot. Every member computes the same order
-/// (rendezvous hashing).
+/// Returns the order in which the members attempt to take the snapshot of a slot. Every member
+/// computes the same order (rendezvous hashing).
 fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Label> {
     let mut drawn: Vec<(Sha256, &Label)> = members
         .map(|member| (Sha256::of(format!("{slot} {member}").as_bytes()), member))
@@ -143,8 +143,8 @@ async fn take_alone(
     any_size: bool,
     error: &anyhow::Error,
 ) -> Result<Option<Exit>> {
-    // Without a quorum, the members cannot coordinate, and a snapshot is most valuable. Therefore,
-    // each member takes its own snapshot.
+    // Without a quorum, the members cannot coordinate, but a snapshot is especially valuable.
+    // Therefore, each member takes its own snapshot.
     say(format!(
         "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
     ));
@@ -204,7 +204,7 @@ async fn record(client: &Client, record: &SnapshotRecord) -> Result<()> {
     ))
 }
 
-/// Records a snapshot that the operator took, which counts as the snapshot of its slot.
+/// Records a snapshot that an operator took. It counts as the snapshot of its slot.
 pub(super) async fn record_manual(
     cluster: &recipes::ClusterDocument,
     source: &Endpoint,
@@ -241,7 +241,7 @@ mod tests {
             let drawn = order(members.iter(), slot);
             assert_eq!(drawn, order(members.iter().rev(), slot));
             *first.entry(drawn[0].clone()).or_insert(0) += 1;
-            // Without the first member, the other members keep their order.
+            // If the first member leaves, the other members keep their order.
             let rest = members.iter().filter(|member| *member != drawn[0]);
             assert_eq!(order(rest, slot), drawn[1..]);
         }

@@ -38,7 +38,7 @@ const BUCKETS: [&[u8]; 10] = [
 /// The maximum number of members. Real clusters have far fewer members.
 const MEMBERS: usize = 1000;
 
-/// The contents of a database, counted during the check.
+/// The facts and counts that the check collects from a database.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct DatabaseContents {
@@ -66,11 +66,8 @@ pub(crate) struct DatabaseContents {
     pub(crate) members: Vec<Member>,
     /// Whether clients must authenticate.
     pub(crate) auth_enabled: bool,
-    /// The number of users.
     pub(crate) users: u64,
-    /// The number of roles.
     pub(crate) roles: u64,
-    /// The number of leases.
     pub(crate) leases: u64,
     /// The number of raised alarms.
     pub(crate) alarms: u64,
@@ -113,7 +110,7 @@ impl DatabaseContents {
     }
 }
 
-/// Reads and checks all entries of a database.
+/// A reader that checks all entries of a database.
 pub(crate) struct Reader<'a> {
     contents: DatabaseContents,
     /// Whether each of [`BUCKETS`] exists.
@@ -139,7 +136,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns the contents, once all entries have been checked.
+    /// Ends the check after the last entry, and returns the contents.
     pub(crate) fn finish(mut self, faults: &mut Faults) -> DatabaseContents {
         for (name, _) in BUCKETS
             .iter()
@@ -185,10 +182,10 @@ impl<'a> Reader<'a> {
         self.contents
     }
 
-    /// Returns the fault in the combination of the storage version and the cluster version, if
-    /// there is one. From 3.6 on, etcd migrates the storage as soon as the cluster version changes
-    /// (etcdserver/version/monitor.go). etcd 3.6 does not start if either version is higher than
-    /// the version of etcd itself.
+    /// Compares the storage version with the cluster version. Returns the expected content if they
+    /// contradict each other. From 3.6 on, etcd migrates the storage as soon as the cluster version
+    /// changes (etcdserver/version/monitor.go). etcd 3.6 does not start if either version is higher
+    /// than the version of etcd itself.
     fn versions_fault(&self) -> Option<&'static str> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
         let differ =
@@ -218,7 +215,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Returns the fault in an entry, if it has one, as a description of the expected content.
+    /// Checks an entry. Returns the expected content if the entry is invalid.
     fn entry_fault(&mut self, entry: &Entry<'_>) -> Option<&'static str> {
         let Entry { key, value, .. } = *entry;
         let count = match entry.bucket.name {
@@ -285,7 +282,7 @@ impl Visitor for Reader<'_> {
 }
 
 /// Reports a record that etcd cannot decode. The record may be secret, so the report contains only
-/// its length.
+/// the lengths of the key and the value.
 fn note(entry: &Entry<'_>, expected: &str, faults: &mut Faults) {
     let Entry {
         bucket,

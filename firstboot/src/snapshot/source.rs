@@ -14,7 +14,6 @@ const LOCAL: &str = "https://127.0.0.1:2379";
 /// etcd's number for the alarm CORRUPT.
 const CORRUPT: i32 = 2;
 
-/// A member's client URL on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ClientUrl(String);
 
@@ -42,7 +41,6 @@ impl FromStr for ClientUrl {
     }
 }
 
-/// A member that has answered.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) url: String,

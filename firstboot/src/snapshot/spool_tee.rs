@@ -1,6 +1,6 @@
 //! Writes a temporary file that another thread reads while the file grows. firstboot uploads or
 //! encodes a snapshot from this file, so that a slow store does not slow down the transfer from the
-//! member. The transfer must be fast, because etcd cannot reuse old pages while a member sends its
+//! member. The transfer must be fast, because etcd cannot reuse old pages while it sends its
 //! database.
 
 use std::fs::File;
@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 use super::encode::{Sink, StoredFile};
 
-/// The number of bytes that are read at a time.
 const CHUNK: usize = 128 << 10;
 
 /// The writer of the file. The writer never flushes, because the file is only temporary.
@@ -29,7 +28,7 @@ pub(super) struct SpoolReader {
     length: watch::Receiver<u64>,
 }
 
-/// Creates the writer and the reader of an empty file.
+/// Creates a writer and a reader for an empty file.
 pub(super) fn follow(file: &File) -> io::Result<(SpoolWriter, SpoolReader)> {
     let (sender, receiver) = watch::channel(0);
     Ok((

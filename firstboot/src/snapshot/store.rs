@@ -1,4 +1,4 @@
-//! Defines a store for snapshots, which is a folder or a bucket.
+//! Defines the store for snapshots. A store is a folder or a bucket.
 
 use anyhow::Result;
 use recipes::Backup;
@@ -8,7 +8,6 @@ use super::bucket::Bucket;
 use super::dir_store::DirStore;
 use super::listed::ListedSnapshot;
 
-/// A store for snapshots.
 #[derive(Debug)]
 pub(super) enum Store {
     Folder(DirStore),
@@ -43,7 +42,6 @@ impl Store {
         Ok(found)
     }
 
-    /// Removes a snapshot and its manifest.
     pub(super) async fn remove(&self, name: &str) -> Result<()> {
         match self {
             Self::Folder(folder) => folder.remove(name),

@@ -69,8 +69,8 @@ pub(super) fn describe(place: &Store, manifest: &Manifest) -> String {
     )
 }
 
-/// Takes a snapshot. On success, the snapshot is durable and has its final name, and all of its
-/// pages have been checked.
+/// Takes a snapshot. When the function succeeds, all pages of the snapshot have been checked, and
+/// the snapshot is durable and has its final name.
 pub(super) async fn take(
     cluster: &ClusterDocument,
     target: &Target,
@@ -95,7 +95,6 @@ pub(super) async fn take(
     }
 }
 
-/// Takes a snapshot and stores it in a folder.
 async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let path = folder.join(about.name);
     target::ensure_absent(&path)?;
@@ -118,8 +117,8 @@ async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
         flushed.with_context(unwritten)?;
         (received, verified?, stored)
     } else {
-        // Check that there is room for the stored file only if the file is not compressed, because
-        // a compressed size is not known in advance.
+        // Check for room only if the file is not compressed, because the size of a compressed file
+        // is not known in advance.
         let whole = Some(folder).filter(|_| !about.encoding.compresses());
         let made = by_spool(about, kept, whole).await?;
         flush(hold()?).await.with_context(unwritten)?;
@@ -215,7 +214,7 @@ async fn walked(
     Ok(verified)
 }
 
-/// The facts for the manifest that neither the stream nor the pages contain.
+/// The facts that the manifest contains in addition to the facts from the stream and the pages.
 struct SnapshotContext<'a> {
     cluster: &'a ClusterDocument,
     source: &'a Endpoint,

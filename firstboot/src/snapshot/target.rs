@@ -21,12 +21,11 @@ use crate::machine::host;
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// The target that the command line names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum GivenTarget {
     /// The path of a file or a folder.
     Path(PathBuf),
-    /// A bucket, and the name of the object in the bucket, if the command line specifies a name.
+    /// A bucket and, if the command line specifies it, the name of the object in the bucket.
     Object(Destination, Option<String>),
 }
 
@@ -56,8 +55,8 @@ impl FromStr for GivenTarget {
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) place: Store,
-    /// The given name, or `None` for the default name: the cluster, this host, the time and the
-    /// revision.
+    /// The name on the command line, or `None` for the default name, which consists of the cluster,
+    /// this host, the time and the revision.
     name: Option<String>,
 }
 

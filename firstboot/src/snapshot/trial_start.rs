@@ -1,4 +1,4 @@
-//! `firstboot snapshot verify --boot`: performs the restore drill. A throw-away etcd starts from
+//! `firstboot snapshot verify --boot`: performs the restore drill. A temporary etcd starts from
 //! the snapshot, and firstboot compares etcd's revision, keys and hash with the values that it
 //! computed from the file.
 //!
@@ -27,7 +27,7 @@ use crate::files;
 use crate::reason::ReasonId;
 use crate::runtime::block_on;
 
-/// etcd requires `HOST:PORT` in every URL, and uses that text as the name of the socket in its
+/// etcd requires `HOST:PORT` in every URL, and uses `HOST:PORT` as the name of the socket in its
 /// working folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
@@ -36,11 +36,10 @@ const PEER: &str = "localhost:2";
 const BESIDE: u64 = 160 << 20;
 /// The time limit of the drill for an empty database.
 const BASE_TIMEOUT: Duration = Duration::from_secs(120);
-/// The speed of a slow disk, in bytes per second. The time limits include the time that such a disk
-/// needs for the database.
+/// The speed of a slow disk, in bytes per second. The time limits include the time that a disk with
+/// this speed needs for the database.
 const BYTES_PER_SECOND: u64 = 10 << 20;
 
-/// The result of a successful drill.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct TrialReport {
@@ -50,7 +49,6 @@ pub(crate) struct TrialReport {
     pub(crate) live_keys: u64,
     /// etcd's hash over all revisions (HashKV).
     pub(crate) hash_kv: u32,
-    /// The duration of the drill.
     pub(crate) milliseconds: u64,
 }
 
@@ -107,7 +105,6 @@ fn failed_trial(why: String) -> anyhow::Error {
     refused(ReasonId::TrialFailed.because(why))
 }
 
-/// The status of the running etcd.
 #[derive(Debug)]
 struct EtcdStatus {
     version: String,
@@ -137,7 +134,6 @@ struct Header {
     revision: i64,
 }
 
-/// Compares the running etcd with the file.
 fn compare(
     verified: &VerifiedSnapshot,
     counted: &count::Counted,
@@ -195,7 +191,7 @@ impl ScratchDir {
         let free = space.blocks_available() * space.fragment_size();
         if free < wanted {
             bail!(
-                "{} has {} MiB free, but the throw-away etcd needs {} MiB. Choose another folder with --dir",
+                "{} has {} MiB free, but the temporary etcd needs {} MiB. Choose another folder with --dir",
                 beside.display(),
                 free >> 20,
                 wanted >> 20
@@ -270,9 +266,10 @@ async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> 
     Ok(())
 }
 
-/// The throw-away etcd while it is running.
+/// The running temporary etcd.
 struct Running {
-    /// The process of `timeout`, which stops etcd at the time limit even if this process is killed.
+    /// The process of the program `timeout`, which stops etcd at the time limit even if firstboot
+    /// is killed.
     process: Child,
     log: PathBuf,
     /// The open folder. The path of a socket is limited to 107 bytes, and a path through the

@@ -1,4 +1,4 @@
-//! Performs a multipart upload of a stream. [`Upload::complete`] creates the object, which is
+//! Performs a multipart upload of a stream. [`Upload::complete`] creates the object. The object is
 //! deleted again unless [`Upload::upload_manifest`] succeeds.
 
 use std::future::Future;
@@ -22,17 +22,16 @@ use super::encode::{Sink, StoredFile};
 /// The minimum size of a part in S3. S3's limit of 10,000 parts then allows 48 GiB.
 const PART: usize = 5 << 20;
 
-/// The number of parts in memory, so that one part is filled while another is sent.
+/// The number of parts in memory: one part is filled while the other is sent.
 const PARTS: usize = 2;
 
-/// A part that is full.
+/// A full part.
 #[derive(Debug)]
 struct UploadPart {
     bytes: Bytes,
     sha256: Sha256,
 }
 
-/// The writer of an upload.
 #[derive(Debug)]
 pub(super) struct UploadWriter {
     parts: mpsc::UnboundedSender<UploadPart>,
@@ -67,8 +66,8 @@ impl UploadWriter {
     /// Returns the part that is being filled. Waits for a free part if no part is being filled.
     fn part(&mut self) -> io::Result<&mut BytesMut> {
         if self.filling.is_none() {
-            // Do not block if a part is free, because a thread that must not block writes the bytes
-            // that precede the stream.
+            // Do not block if a part is free, because a thread that must not block writes the
+            // header that precedes the stream.
             let mut part = match self.empty.try_recv() {
                 Err(TryRecvError::Empty) => Handle::current().block_on(self.empty.recv()),
                 other => other.ok(),
@@ -171,7 +170,7 @@ impl<'a> Upload<'a> {
         Ok((upload, inlet))
     }
 
-    /// Sends a request and waits for its answer. If the future is dropped during the wait, the
+    /// Starts a request and waits for its answer. If the future is dropped during the wait, the
     /// request stays in the state.
     async fn ask(
         &mut self,
@@ -234,7 +233,7 @@ impl<'a> Upload<'a> {
             .await
     }
 
-    /// Uploads the manifest, after which the object is kept.
+    /// Uploads the manifest. After this step, the object is kept.
     pub(super) async fn upload_manifest(mut self, beside: &str, content: Vec<u8>) -> Result<()> {
         let (bucket, beside) = (self.bucket.clone(), beside.to_owned());
         let put = async move { (ToAbort::Object, bucket.put(&beside, &content).await) };
@@ -277,7 +276,8 @@ impl Drop for Upload<'_> {
 mod tests {
     use super::*;
 
-    /// The encryption with age writes its header before the thread that writes the stream starts.
+    /// The encryption with age writes its header before the thread that writes the stream has
+    /// started.
     #[test]
     fn parts_are_complete_in_any_order_of_writers() {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -26,7 +26,7 @@ use crate::reason::Reason;
     Example: firstboot snapshot verify --boot --dir /var/tmp etcd.db.zst.age --identity backup.key"
 )]
 pub(crate) struct Options {
-    /// The snapshot
+    /// The snapshot file
     path: PathBuf,
     /// Accept a file without the digest at its end, such as a copy of member/snap/db
     #[arg(long)]
@@ -47,7 +47,6 @@ pub(crate) struct Options {
     pub(super) json: bool,
 }
 
-/// Prints the contents of the snapshot, or its faults.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let (examined, booted) = check(options)?;
     let went_well = booted.as_ref().and_then(|booted| booted.as_ref().ok());
@@ -113,14 +112,12 @@ fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)
     Ok((examined, booted))
 }
 
-/// The result as JSON.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct JsonOutput<'a> {
     good: bool,
     #[serde(flatten)]
     verified: &'a VerifiedSnapshot,
-    /// The number of faults.
     fault_count: u64,
     /// The first faults.
     faults: &'a [bolt::Fault],

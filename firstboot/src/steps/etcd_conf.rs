@@ -1,7 +1,7 @@
-//! Writes etcd.conf (the guide's steps 3.3.1 to 3.5.2) with the keys of the version that will run.
-//! etcd only warns about an unknown variable and ignores it, so each minor version gets its own
-//! keys. The keys are from etcd's server/embed/config.go and server/etcdmain/config.go at v3.4.45,
-//! v3.5.33, v3.6.14 and v3.7.1.
+//! Writes etcd.conf (the guide's steps 3.3.1 to 3.5.2) with the variables of the etcd version that
+//! will run. etcd ignores an unknown variable and only logs a warning, so each minor version gets
+//! its own variables. The variables are from etcd's server/embed/config.go and
+//! server/etcdmain/config.go at v3.4.45, v3.5.33, v3.6.14 and v3.7.1.
 
 use anyhow::{Context as _, Result};
 use recipes::cluster::{EtcdSettings, Member};
@@ -13,7 +13,6 @@ use crate::files::{DesiredFile, ETCD};
 use crate::identity::Identity;
 use crate::paths;
 
-/// Returns the content of the file.
 fn wanted(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> DesiredFile {
     DesiredFile::new(paths::ETCD_CONF, render(own, settings, start)).mode(0o640, (0, ETCD.1))
 }
@@ -50,7 +49,7 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
         ("PEER_TRUSTED_CA_FILE", tls("ca.crt")),
         ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
         // Only peers may connect to a peer port. The peer certificates of all nodes contain this
-        // name (step 3.2.4), but client certificates do not.
+        // name (step 3.2.4), but the client certificates do not contain it.
         ("PEER_CERT_ALLOWED_HOSTNAME", PEER.to_owned()),
         (
             "HEARTBEAT_INTERVAL",
@@ -133,8 +132,8 @@ fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
 }
 
 /// Returns the change that corrects etcd's configuration, or `None` if the configuration is
-/// correct. Once etcd has its WAL (`has_wal`), the configuration no longer allows etcd to bootstrap
-/// a cluster.
+/// correct. After etcd has created its WAL (`has_wal`), the configuration no longer allows etcd to
+/// bootstrap a cluster.
 pub(crate) fn plan(
     identity: &Identity,
     start: &InitialCluster,
@@ -152,7 +151,6 @@ pub(crate) fn plan(
     file(wanted(own, &cluster.etcd, start))
 }
 
-/// Writes the configuration, unless it is already correct.
 pub(crate) fn configure(identity: &Identity, start: &InitialCluster, has_wal: bool) -> Result<()> {
     plan(identity, start, has_wal)?
         .iter()

@@ -1,5 +1,5 @@
 //! Defines the steps of a first boot. Each step compares the node with its document and returns the
-//! missing changes. A node that is already set up does not need any changes.
+//! missing changes. A node that is already set up needs no changes.
 
 pub(crate) mod etcd_conf;
 mod host;
@@ -22,7 +22,7 @@ use crate::identity::Identity;
 use crate::paths;
 
 /// Returns the changes that `run` makes before it configures etcd, in order. `run` assigns the
-/// address before these changes, because the address shows whether this is the right machine.
+/// address before these changes, because the address shows whether this machine is the right one.
 pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     tls::check(identity, &identity.document_tls)?;
     let mut changes = Vec::new();

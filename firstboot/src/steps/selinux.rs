@@ -10,18 +10,17 @@ fn enforced() -> bool {
 }
 
 /// Returns the change that labels a folder that no step created, and its content. The caller
-/// ensures that only root can enter the folder, because another user could replace a part of a path
-/// with a link, and restorecon would follow the link.
+/// ensures that only root can enter the folder. Otherwise, another user could replace a part of a
+/// path with a link, and restorecon would follow the link.
 pub(crate) fn below(folder: &Path) -> Option<Change> {
     enforced().then(|| Change::RelabelAll(folder.to_owned()))
 }
 
-/// Returns the change that labels a single path.
 pub(crate) fn one(path: &Path) -> Option<Change> {
     enforced().then(|| Change::Relabel(vec![path.to_owned()]))
 }
 
-/// Returns the change that labels these paths, but nothing below them.
+/// Returns the change that labels these paths, but not their content.
 pub(crate) fn all(paths: Vec<PathBuf>) -> Option<Change> {
     (enforced() && !paths.is_empty()).then_some(Change::Relabel(paths))
 }

@@ -13,8 +13,8 @@ use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// Refuses certificates that would not work on this node, with a reason that etcd's log would not
-/// contain.
+/// Refuses certificates that would not work on this node. etcd's own log would not contain the
+/// reason.
 pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
     let names = names(identity);
     let now = SystemTime::now()
@@ -85,8 +85,8 @@ pub(crate) fn installed() -> Result<Option<NodeTls>> {
     }))
 }
 
-/// Returns the changes that install certificates and keys. Each key is readable only by its user:
-/// etcd for its own two keys, and root for the client's key.
+/// Returns the changes that install certificates and keys. Only etcd can read the keys of the
+/// server and peer certificates, and only root can read the client's key.
 pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
     let mut files = vec![DesiredFile::new(at("ca.crt"), tls.ca.as_str())];
     for (name, pair, owner) in [
@@ -94,8 +94,8 @@ pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
         ("peer", &tls.peer, ETCD),
         ("client", &tls.client, ROOT),
     ] {
-        // Write the key before the certificate. If power fails in between, the key and the
-        // certificate do not match, and the next run corrects them.
+        // Write the key before the certificate. If power fails between the two writes, the key and
+        // the certificate do not match, and the next run writes the certificate.
         files.push(
             DesiredFile::new(at(&format!("{name}.key")), pair.key.as_str()).mode(0o600, owner),
         );

@@ -33,9 +33,9 @@ pub(super) fn apply_effects(
     run("systemctl", &["daemon-reload"])?;
     for effect in effects(changes) {
         match effect {
-            // Run the program directly, because systemd skips systemd-sysctl.service if /proc/sys
-            // is read-only (ConditionPathIsReadWrite=). In a container, parts of /proc/sys can be
-            // writable even if /proc/sys itself is read-only.
+            // Run systemd-sysctl directly, because systemd skips systemd-sysctl.service if
+            // /proc/sys is read-only (ConditionPathIsReadWrite=). In a container, parts of
+            // /proc/sys can be writable even if /proc/sys itself is read-only.
             Effect::Sysctl => log_failure(say, run("/usr/lib/systemd/systemd-sysctl", &[])),
             Effect::Tmpfiles(path) => log_failure(
                 say,

@@ -17,7 +17,6 @@ use super::stage::Staged;
 use crate::files;
 use crate::paths;
 
-/// The changes that a release would make.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Report {

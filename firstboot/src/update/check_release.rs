@@ -17,8 +17,8 @@ pub(super) struct OwnImage {
     pub(super) etcd: EtcdVersion,
     /// The serial of the last update of this node.
     pub(super) updated_to: Option<u64>,
-    /// The serial of the newest image when the node's document was written. The node's own image
-    /// may be older.
+    /// The serial of the image that was the newest when the node's document was written. The node's
+    /// own image may be older.
     pub(super) document: Option<u64>,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn check_release(
     let serial = release.serial;
     let Some(base) = &own.base else {
         return Err(refused(ReasonId::UpdateBaseUnknown.because(
-            "an earlier builder made the image of this node, which does not describe its base. Reinstall the node from the new image",
+            "an earlier builder made this node's image, and the image does not describe its base. Reinstall the node from the new image",
         )));
     };
     let differences = base.differences(&release.base_parts);
@@ -61,8 +61,8 @@ pub(super) fn check_release(
     Ok(ReleaseCheck::Newer)
 }
 
-/// Checks whether this node may be installed again from a release, with any base. The release can
-/// also be the node's own image.
+/// Checks whether this node may be installed again from a release. The release may have a different
+/// base, and may also be the node's own image.
 ///
 /// # Errors
 /// Returns a refusal if the release is older, or has an etcd that cannot start with this node's
@@ -104,8 +104,8 @@ fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Returns how the release changes etcd. Refuses a release whose etcd may not replace this node's
-/// etcd.
+/// Returns how the release changes etcd's version. Refuses a release whose etcd may not replace
+/// this node's etcd.
 fn check_etcd(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<VersionChange> {
     roll(own.etcd, release.etcd).map_err(|obstacle| {
         refused(ReasonId::UpdateMinor.because(format!(
@@ -235,8 +235,8 @@ mod tests {
             ..own()
         };
         assert_eq!(says(&new(6, "3.7.1"), &newer), "reinstalls");
-        // An update can downgrade the cluster to 3.5.33, but after a reinstallation, nothing would
-        // cancel the downgrade.
+        // An update can downgrade the cluster to 3.5.33, and cancels the downgrade afterwards.
+        // After a reinstallation, no program would cancel the downgrade.
         for etcd in ["3.5.33", "3.5.30", "3.4.23"] {
             let said = says(&new(6, etcd), &newer);
             assert!(said.ends_with("[update-minor]"), "{etcd}: {said}");

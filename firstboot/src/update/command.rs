@@ -46,7 +46,7 @@ pub(crate) struct Options {
     /// Wait this many seconds for the turn, and until the cluster can spare this member
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     deadline: u64,
-    /// Try a failed image again, if the image was not the cause of the failure
+    /// Try a failed image again. Use this option only if the image was not the cause of the failure
     #[arg(long, conflicts_with = "check")]
     retry: bool,
     /// Ask `builder serve` to install this machine again from the newest image. The installation
@@ -76,13 +76,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Returns whether the command prints JSON.
     pub(crate) const fn prints_json(&self) -> bool {
         self.json
     }
 }
 
-/// The JSON output.
 #[derive(Debug, Serialize)]
 struct JsonOutput<'a> {
     /// Whether the release is newer than this node's image.
@@ -130,7 +128,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     if let Some(state) = UpdateState::read()? {
         return Err(not_ready(ReasonId::UpdateBusy.because(format!(
             "an update of this node to or from the image {} is in progress: `systemctl start \
-             firstboot-update` continues it",
+             firstboot-update` continues the update",
             state.order.serial
         ))));
     }
@@ -170,7 +168,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     }
 }
 
-/// Executes an order on the image, and shows the messages of the unit.
+/// Lets the unit execute an order on the image, and shows the unit's messages.
 fn install(
     options: &Options,
     own: &ThisNode,
@@ -205,7 +203,6 @@ fn ended(
     outcome.exit()
 }
 
-/// The next action of the command.
 enum Next {
     /// The node has the newest image, with this serial.
     Current(u64),
@@ -213,8 +210,8 @@ enum Next {
     Order(Box<UpdateOrder>),
 }
 
-/// Looks for a release. If the release is the node's own image, records its serial, which
-/// `firstboot status` shows.
+/// Fetches the release and compares it with this node's image. If they are the same, records the
+/// image's serial, which `firstboot status` shows.
 fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseCheck)> {
     let release = own.fetch(source)?;
     let check = check_release(&release, &own.image)?;
@@ -254,7 +251,7 @@ fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
     })))
 }
 
-/// `--check`: compares the release and the document with this node.
+/// Compares the release and the document with this node, for `--check`.
 fn compare(
     options: &Options,
     own: &ThisNode,
@@ -356,12 +353,12 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
     match &update_keys.turn.value {
         Some(turn) if turn.node == *node => {
             let release = update_keys.releasing(node, 0, None)?;
-            let release = release.context("a bug: a turn that cannot be released")?;
+            let release = release.context("a bug: the turn cannot be released")?;
             if !release.execute(client).await? {
                 return Err(not_ready("the turn changed in the meantime. Try again"));
             }
             say(format!(
-                "{node} had held the turn since {}; now no node holds it",
+                "{node} had the turn since {}. The turn is now free",
                 members::timestamp::rfc3339(turn.since)
             ));
             Ok(())

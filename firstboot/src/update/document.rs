@@ -27,8 +27,8 @@ use crate::reason::{Reason, ReasonId};
 use crate::steps::tls;
 use crate::{certificates, csr, paths, rotation, systemd};
 
-/// The time for which the command waits for firstboot.service to finish. With a different CA, the
-/// unit may wait for the other members for much longer.
+/// The time for which the command waits for firstboot.service to finish. After a change of the CA,
+/// the unit may wait much longer for the other members.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time limit for the updater to exit after it has written the outcome of an update.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,8 +41,8 @@ pub(super) struct NewerDocument {
     /// The changes that the document makes on the node. The list is empty if only the serial of the
     /// document's build differs.
     changes: Vec<String>,
-    /// Whether the set of trusted CAs changes, so that the member restarts its etcd and waits for
-    /// the other members.
+    /// Whether the set of trusted CAs changes. In this case, the member waits for the other members
+    /// and restarts its etcd.
     pub(super) changes_ca: bool,
 }
 
@@ -104,8 +104,8 @@ pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<NewerDo
     verify_newer(own, request(own, server, &machine)?, &machine)
 }
 
-/// Sends a request for each of the node's key sets, until the server signs a request. An operator
-/// may not have approved the key set that needs certificates yet.
+/// Sends a request for each of the node's key sets until the server signs one. The server signs
+/// only for key sets that an operator has approved.
 fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<FoundDocument> {
     let keys = OwnKeys::read()?;
     let mut failed = refused(ReasonId::DocumentOtherKey.because(keys.no_match()));
@@ -154,9 +154,9 @@ fn verify_newer(
     }))
 }
 
-/// Returns the document next to the release, or else the document of the recipe's metadata server.
-/// If a server signs the node's requests, asks that server, because it has the node's newest
-/// document.
+/// Returns the document next to the release or, if there is none, the document from the recipe's
+/// metadata server. If the recipe sets `enrol`, requests the document from that server instead,
+/// because it signs the node's requests and has the node's newest document.
 fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<FoundDocument>> {
     let known = own.envelope().payload_digest()?;
     let found = match source {
@@ -251,8 +251,8 @@ impl NewerDocument {
         text
     }
 
-    /// Stores the document durably, and lets firstboot.service adopt it. etcd reads a renewed
-    /// certificate at the next handshake. The caller must hold the lock for updates.
+    /// Stores the document durably, and lets firstboot.service apply the document. etcd reads a
+    /// renewed certificate at the next handshake. The caller must hold the lock for updates.
     pub(super) fn take(&self, _updates: &Lock) -> Result<()> {
         let document = self.file()?;
         if !self.changes_something() {
@@ -317,7 +317,8 @@ impl NewerDocument {
     }
 }
 
-/// Waits until firstboot.service ends. If the unit takes too long, prints the reason why it waits.
+/// Waits until firstboot.service has finished. If the unit takes too long or waits for the other
+/// members, prints its status and returns.
 fn follow(name: &str) -> Result<()> {
     let end = Instant::now() + FINISH_TIMEOUT;
     loop {

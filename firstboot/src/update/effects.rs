@@ -11,14 +11,13 @@ use super::file_changes::{FileChange, Kind};
 /// An action that makes the running system use changed files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Effect {
-    /// Apply the kernel settings.
     Sysctl,
     /// Create the files and folders that a file in tmpfiles.d describes.
     Tmpfiles(String),
-    /// Reload firewalld, which then reads its rules and firewalld.conf. A restart would accept all
-    /// packets while firewalld is stopped (firewalld 0.6.3, core/fw.py, `reload` and `stop`).
+    /// Reload firewalld, which then reads its rules and firewalld.conf. During a restart, the
+    /// kernel would accept all packets while firewalld is stopped (firewalld 0.6.3, core/fw.py,
+    /// `reload` and `stop`).
     Firewall,
-    /// Restart chronyd.
     Chrony,
     /// Reload sshd, which keeps its open sessions.
     Sshd,
@@ -142,7 +141,7 @@ impl fmt::Display for Effect {
             Self::Chrony => f.write_str("restarts chronyd"),
             Self::Sshd => f.write_str("reloads sshd"),
             Self::Journald => f.write_str("restarts journald"),
-            Self::RestartUnit(name) => write!(f, "restarts {name} if it runs"),
+            Self::RestartUnit(name) => write!(f, "restarts {name} if it is running"),
             Self::AddUnit(name) => write!(f, "enables and starts {name} if the presets enable it"),
             Self::RemoveUnit(name) => write!(f, "stops and disables {name}"),
             Self::Reboot(path) => write!(f, "needs a reboot for /{path}"),
@@ -209,12 +208,12 @@ mod tests {
             (
                 "etc/systemd/system/own.service",
                 Kind::Replaced,
-                "restarts own.service if it runs",
+                "restarts own.service if it is running",
             ),
             (
                 "etc/systemd/system/own.service.d/a.conf",
                 Kind::Added,
-                "restarts own.service if it runs",
+                "restarts own.service if it is running",
             ),
         ] {
             assert_eq!(of(&[(path, kind)]), [expected], "{path}");

@@ -1,15 +1,15 @@
 //! Determines the steps that a change of etcd's minor version requires before this node's etcd is
-//! replaced. The steps are a pure function of the members' reports.
+//! replaced. The next step is a pure function of the members' reports.
 //!
 //! An older etcd opens the data only while the cluster version and the storage version of this
 //! member are not newer than that etcd (etcd's server/etcdserver/api/membership/cluster.go,
 //! Recover; server/storage/schema/schema.go, Validate, at v3.5.33, v3.6.14 and v3.7.1). The leader
 //! raises the cluster version as soon as every member runs the newer minor version. After
-//! `downgrade enable`, the leader lowers the cluster version if every member answers the leader
-//! (server/etcdserver/version/monitor.go), and then each member migrates its storage. Once one
-//! member runs the older minor version, the leader cannot raise the cluster version. So firstboot
-//! can cancel the downgrade, and the other members can change to the older minor version without
-//! another downgrade.
+//! `downgrade enable`, the leader lowers the cluster version if every member answers
+//! (server/etcdserver/version/monitor.go). Each member then migrates its storage. Once one member
+//! runs the older minor version, the leader cannot raise the cluster version. Therefore, firstboot
+//! can then cancel the downgrade, and the other members can change to the older minor version
+//! without another downgrade.
 
 use recipes::EtcdVersion;
 use recipes::upgrade::{coexistence_obstacle, is_downgradable};
@@ -39,8 +39,8 @@ pub(super) enum NextStep {
     Refuse(Reason),
 }
 
-/// Returns the reason why a node with this version of etcd may not run alongside the other members,
-/// if there is a reason. A node calls this function before it takes its turn.
+/// Returns the reason why a node with this version of etcd must not run alongside the other
+/// members, or `None` if it may. A node calls this function before it takes its turn.
 pub(super) fn obstacle(target: EtcdVersion, others: &[Peer]) -> Option<Reason> {
     let apart = others
         .iter()

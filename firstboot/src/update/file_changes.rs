@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use recipes::{ImageFile, ImageFileList};
 use serde::{Deserialize, Serialize};
 
-/// The files of an image that the file list does not list: the list itself in its two forms, and
-/// the marker of a complete installation, which contains the digest of the overlay.
+/// The files of an image that are not in its file list: the file list itself in its two forms, and
+/// the installation marker, which contains the digest of the overlay.
 pub(super) const UNLISTED: [&str; 3] = [
     "etc/firstboot/image.json",
     "etc/firstboot/SHA256SUMS",
@@ -18,11 +18,9 @@ pub(super) const UNLISTED: [&str; 3] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Kind {
-    /// Only the new image contains the file.
     Added,
     /// Both images contain the file, with different content, mode or owner.
     Replaced,
-    /// Only the old image contains the file.
     Removed,
 }
 

@@ -14,8 +14,8 @@ use crate::output::show;
 use crate::{files, paths, systemd};
 
 const LOOK: Duration = Duration::from_millis(100);
-/// The maximum number of consecutive checks in which the unit has no process. systemd restarts the
-/// unit only after some seconds.
+/// The maximum number of consecutive checks in which the unit has no process. systemd waits some
+/// seconds before it restarts the unit.
 const AWAY: u32 = 300;
 
 /// Follows an order. With `quiet`, prints the messages on standard error, because standard output
@@ -44,7 +44,7 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
                     worker::UNIT
                 )
             } else {
-                "this update has ended, and another one has begun since".to_owned()
+                "this update has ended, and another update has begun".to_owned()
             }));
         }
         std::thread::sleep(LOOK);

@@ -15,10 +15,10 @@ use crate::operator::UNIT;
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, systemd};
 
-/// The health check has failed once etcd has started this many times.
+/// The health check fails when etcd has started this many times.
 const STARTS: u32 = 4;
 const ETCD: &str = "etcd.service";
-/// The time for which a running member may have no connection to this member.
+/// The health check fails if a running member has had no connection to this member for this time.
 const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time limit of one check.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,14 +46,13 @@ pub(super) struct HealthCheck<'a> {
     process: String,
     /// The number of etcd processes that were observed so far.
     starts: u32,
-    /// Since when a running member has had no connection to this member.
+    /// The time since which a running member has had no connection to this member.
     unreached: Option<Instant>,
 }
 
 /// Returns whether firstboot has finished with this member and only waits until the other members
-/// trust a new CA or no longer use the old CA. The operator may have given this node a document
-/// with a new CA during the node's turn, and the other members receive their documents only after
-/// the turn.
+/// trust a new CA or no longer use the old CA. An operator may give this node a document with a new
+/// CA during the node's turn, but the other members receive their documents only after the turn.
 pub(super) fn waits_for_others(status: &str) -> bool {
     let waits = [ReasonId::CaNotTrusted, ReasonId::CaInUse];
     Reason::parse(status)
@@ -73,7 +72,6 @@ impl<'a> HealthCheck<'a> {
         }
     }
 
-    /// Checks the member.
     pub(super) async fn run(&mut self) -> Result<HealthResult> {
         let unit = systemd::properties(UNIT, &["ActiveState", "SubState", "StatusText"])?;
         let of = |name: &str| unit.get(name).map(String::as_str).unwrap_or_default();
@@ -86,11 +84,11 @@ impl<'a> HealthCheck<'a> {
             }
             ("active", "exited") => {}
             _ if waits_for_others(of("StatusText")) => {}
-            _ if of("StatusText").is_empty() => return self.not_yet("firstboot starts"),
+            _ if of("StatusText").is_empty() => return self.not_yet("firstboot is starting"),
             _ => return self.not_yet(&format!("firstboot: {}", of("StatusText"))),
         }
         match tokio::time::timeout(ANSWER_TIMEOUT, self.ask()).await {
-            // The previous checks do not apply to a process that was started after them.
+            // The checks so far do not apply to a process that started after them.
             Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd was started"),
             Ok(Ok(None)) => self.reached_by_peers().await,
             Ok(Ok(Some(why))) => Ok(HealthResult::Failed(why)),
@@ -155,7 +153,7 @@ impl<'a> HealthCheck<'a> {
         let running = client.status().await?.version;
         if let Some(etcd) = self.etcd.filter(|etcd| etcd.to_string() != running) {
             return Ok(Some(format!(
-                "etcd {running} runs, but the image has {etcd}"
+                "etcd {running} is running, but the image contains etcd {etcd}"
             )));
         }
         update_keys::write_through(&client, self.node, self.serial).await?;

@@ -8,13 +8,14 @@
 //! etcd, the members first downgrade the cluster (`etcd_version`). The worker replaces the files
 //! (`replacement`) that `file_changes` lists, and makes the running system use them (`apply`) with
 //! the actions that `effects` lists. Then the worker waits until the member has passed its health
-//! check (`health_check`), or restores the previous image. With `--reinstall`, the worker has the
-//! machine installed again instead (`reinstall`). `state` stores the progress on the disk, from
-//! which the unit continues after a power cut (`resume`). `follow` shows the unit's messages to the
-//! operator. `document` adopts a newer node document from the same source. `renew` requests a
-//! document with new certificates before the current ones expire, and `renewal_failure` records why
-//! a renewal failed. `summary` contains what `firstboot status` shows about updates. The timer
-//! executes `scheduled`, which updates a node without an operator during its `window`.
+//! check (`health_check`), or restores the previous image. With `--reinstall`, the worker instead
+//! asks a server to install the machine again (`reinstall`). `state` stores the progress on the
+//! disk, from which the unit continues after a power cut (`resume`). `follow` shows the unit's
+//! messages to the operator. `document` adopts a newer node document from the same source. `renew`
+//! requests a document with new certificates before the current ones expire, and `renewal_failure`
+//! records why a renewal failed. `summary` contains what `firstboot status` shows about updates.
+//! The timer executes `scheduled`, which updates a node without an operator during the `window`
+//! that the recipe sets.
 
 mod apply;
 mod check;
@@ -52,8 +53,8 @@ use crate::exit::not_ready;
 use crate::lock::Lock;
 use crate::reason::ReasonId;
 
-/// Returns whether an update of this node is in progress, during which its files may belong to two
-/// images.
+/// Returns whether an update of this node is in progress. During an update, the node's files may
+/// belong to two images.
 pub(crate) fn in_progress() -> anyhow::Result<bool> {
     Ok(state::UpdateState::read()?.is_some())
 }
@@ -66,7 +67,7 @@ pub(crate) fn prevent() -> anyhow::Result<Lock> {
     let lock = Lock::take_updates()?;
     if in_progress()? {
         return Err(not_ready(ReasonId::UpdateBusy.because(
-            "an update of this node is in progress: `systemctl start firstboot-update` continues it",
+            "an update of this node is in progress: `systemctl start firstboot-update` continues the update",
         )));
     }
     Ok(lock)

@@ -4,14 +4,14 @@
 //! The real decisions are those of `update_keys` (which member may take the turn), `transaction`
 //! (the keys that etcd compares and changes), `resume` (how an interrupted order continues),
 //! `update_turn` (a rebuilt node releases its turn) and `members::keys` (a restart for a CA). Every
-//! action between two decisions that takes time, or that ends with a write to the disk or to etcd,
+//! action that takes time between two decisions, or that ends with a write to the disk or to etcd,
 //! is an event of the model. A node can be killed or lose its power between any two events.
 //!
-//! The model makes three simplifications. Raft is reduced to a quorum of members that run and can
-//! reach each other. The check of the cluster, and the stop of etcd some milliseconds later, are
-//! two events. Between these two events, the other nodes can act, but no fault happens, because no
-//! rule can protect a cluster from a member that fails at that moment. An operator releases another
-//! node's turn only while that node is off or cannot be reached.
+//! The model makes three simplifications. Raft is reduced to a quorum of members that are running
+//! and can reach each other. The last check of the cluster and the stop of etcd, which follows some
+//! milliseconds later, are two events. Between these two events, the other nodes can act, but no
+//! fault happens, because no rule can protect a cluster from a member that fails at that moment. An
+//! operator releases another node's turn only while that node is off or cannot be reached.
 
 use std::collections::BTreeMap;
 
@@ -80,8 +80,8 @@ const RULES: Rules = Rules {
 };
 
 /// etcd's keys. The revision of a key that exists is 1. If a key has changed since a node observed
-/// it, the observation has the revision [`STALE`]. So states that differ only in their revisions
-/// are equal in the model.
+/// it, the observation has the revision [`STALE`]. Therefore, states that differ only in their
+/// revisions are equal in the model.
 type Keys = BTreeMap<String, Vec<u8>>;
 
 const STALE: i64 = 9;
@@ -233,7 +233,7 @@ impl Model {
 }
 
 impl World {
-    /// Returns whether etcd on this node runs and can be reached.
+    /// Returns whether etcd on this node is running and can be reached.
     fn is_up(&self, at: usize) -> bool {
         let node = &self.nodes[at];
         node.power == Power::On && !node.cut && node.etcd
@@ -253,8 +253,8 @@ impl World {
         self.nodes[at].power == Power::On && !self.nodes[at].cut && self.has_quorum()
     }
 
-    /// Returns whether all members are healthy. With `may_be_ill`, this node's own member may be
-    /// unhealthy.
+    /// Returns whether all members are healthy. If `may_be_ill` is set, this node's own member may
+    /// be unhealthy.
     fn is_healthy(&self, at: usize, may_be_ill: bool) -> bool {
         (0..self.nodes.len()).all(|other| self.is_serving(other) || other == at && may_be_ill)
     }

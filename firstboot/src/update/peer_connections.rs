@@ -1,6 +1,6 @@
 //! Finds members that cannot connect to this member's peer port, for example because of the
-//! firewall in a new image. etcd does not report this fault: it still sends messages over the
-//! connections that it opened itself.
+//! firewall in a new image. etcd does not report this fault, because this member can still send
+//! messages over the connections that it opened itself.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

@@ -20,7 +20,6 @@ const CLOCKS: i64 = 5;
 /// The maximum age of a good snapshot, in seconds.
 const SNAPSHOT: u64 = 3600;
 
-/// Returns a client for etcd on this node.
 pub(super) async fn own_member(credentials: &Credentials) -> Result<Client> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await;
     client.context("etcd on this node does not answer")
@@ -38,8 +37,8 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
     Err(not_ready("no member that answers has a quorum"))
 }
 
-/// Returns the reason why this member must not stop now to start with the etcd version `target`, if
-/// there is a reason. With `may_be_ill`, this member itself may be unhealthy.
+/// Returns the reason why this member must not stop now and start again with the etcd version
+/// `target`, or `None` if it may. If `may_be_ill` is set, this member itself may be unhealthy.
 pub(super) async fn obstacle(
     own: &ThisNode,
     credentials: &Credentials,
@@ -76,8 +75,8 @@ pub(super) async fn obstacle(
     }))
 }
 
-/// Returns a reason that names the members that are not healthy voters, if there are any. With
-/// `may_be_ill`, this member itself may be unhealthy.
+/// Returns a reason that names the members that are not healthy voters, or `None` if all members
+/// are healthy voters. If `may_be_ill` is set, ignores this node's own member.
 pub(super) async fn unhealthy(
     own: &ThisNode,
     credentials: &Credentials,
@@ -109,8 +108,8 @@ pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
 
 /// Takes a snapshot with `firstboot snapshot`, which checks all of its pages.
 pub(super) fn take_snapshot() -> Result<()> {
-    // Remove the notification socket, because systemd would mistake the child process's
-    // notifications for the updater's notifications.
+    // Do not pass the notification socket on, because systemd would mistake the child process's
+    // notifications for the updater's.
     let ran = Command::new(paths::PROGRAM)
         .arg("snapshot")
         .env_remove("NOTIFY_SOCKET")

@@ -1,5 +1,5 @@
-//! `firstboot update --reinstall`: the order to install this machine again from a release, with
-//! etcd's data kept.
+//! `firstboot update --reinstall`: creates the order to install this machine again from a release.
+//! The installation keeps etcd's data.
 
 use anyhow::Result;
 use recipes::reinstallation::{ReinstallAnswer, ReinstallRequest};
@@ -50,7 +50,8 @@ pub(super) fn order(own: &ThisNode, source: &Source, deadline: u64) -> Result<Up
     })
 }
 
-/// Returns the reason why a reinstallation would erase this node's data, if it would.
+/// Returns the reason why a reinstallation would erase this node's data, or `None` if it would keep
+/// the data.
 fn erases(own: InstallData, new: InstallData, serial: u64) -> Option<String> {
     let (image, remedy) = match (own, new) {
         (InstallData::Keep, InstallData::Keep) => return None,

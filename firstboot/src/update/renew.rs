@@ -1,9 +1,9 @@
 //! `firstboot renew`: renews the certificates of an enrolled node before they expire. When a third
-//! of the certificates' lifetime is left, the command sends the node's request to the server in
-//! `[tls] enrol` again. The node signs the request with keys that the server already knows, so no
-//! operator has to approve the request. etcd reads the new certificates at the next handshake, and
-//! firstboot probes the ports until etcd presents the new certificates. Each run checks every step
-//! again, so the command does not need to record the progress of earlier runs.
+//! of the certificates' lifetime is left, the command sends the node's request again to the server
+//! that `[tls] enrol` names. The node signs the request with keys that the server already knows, so
+//! no operator has to approve the request. etcd reads the new certificates at the next handshake,
+//! and firstboot probes the ports until etcd presents the new certificates. Each run checks every
+//! step again, so the command does not need to record the progress of earlier runs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -34,13 +34,12 @@ use crate::{certificates, files, own_keys, paths, rotation, systemd};
     Example: firstboot renew"
 )]
 pub(crate) struct Options {
-    /// After a failure, wait for the recorded time of the next attempt; firstboot-renew.timer uses
-    /// this option
+    /// After a failure, wait for the recorded time of the next attempt; firstboot-renew.service
+    /// uses this option
     #[arg(long, hide = true)]
     scheduled: bool,
 }
 
-/// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<()> {
     // Do nothing before firstboot.service has set the node up.
     if !files::exists(Path::new(paths::ACCEPTED))? {
@@ -128,8 +127,8 @@ fn install(identity: &Identity) -> Result<bool> {
 }
 
 /// Starts firstboot.service again if the service refused the certificates that the node has since
-/// renewed. Without this start, a node that was off until its certificates had expired would not
-/// start etcd.
+/// renewed. Without this start, a node that was off when its certificates expired would not start
+/// etcd.
 fn restart_refused() -> Result<()> {
     let seen = systemd::properties(UNIT, &["ActiveState", "StatusText"])?;
     let has = |name: &str, word: &str| seen.get(name).is_some_and(|value| value.contains(word));

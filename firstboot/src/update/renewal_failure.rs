@@ -25,7 +25,6 @@ const PART: u64 = 10;
 pub(crate) struct RenewalFailure {
     /// The time of the first failure, in seconds since 1970.
     since: u64,
-    /// The number of failed attempts.
     attempts: u32,
     /// The time before which the node does not try again.
     next: u64,
@@ -60,7 +59,6 @@ impl RenewalFailure {
         }
     }
 
-    /// Stores the record.
     pub(super) fn write(&self) -> Result<()> {
         let text = serde_json::to_vec(self)?;
         DesiredFile::new(paths::RENEWAL, text)

@@ -2,9 +2,9 @@
 //! old files.
 //!
 //! Each file that differs first gets a second name in the folder of the previous image. Then a
-//! single rename replaces the file, so at any moment, either the complete old file or the complete
-//! new file is at the path. After a power cut at any point, firstboot can restore the old files
-//! from the list and the kept files, any number of times.
+//! single rename replaces the file, so at any moment, the path refers either to the complete old
+//! file or to the complete new file. After a power cut at any point, firstboot can restore the old
+//! files from the list and the kept files, any number of times.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,6 @@ use super::state::FileChanges;
 use crate::files::{self, DesiredDir, ROOT};
 use crate::paths;
 
-/// Replaces and restores the files of an image.
 #[derive(Debug)]
 pub(super) struct Replacer {
     /// The root of the files in use.
@@ -70,7 +69,7 @@ impl Replacer {
                 }),
             }
         }
-        // Replace the file list after the other files, and the marker of a complete image last.
+        // Replace the file list after the other files, and the installation marker last.
         list.extend(UNLISTED.map(|path| FileChange {
             path: path.to_owned(),
             kind: Kind::Replaced,
@@ -310,7 +309,8 @@ mod tests {
                     ..replacement.clone()
                 };
                 replacer.replace(&first, &new).unwrap();
-                // Create the unfinished second name of the next file, as a power cut leaves it.
+                // Create an unfinished second name for the next file, as a power cut might leave
+                // it.
                 if let Some(next) = replacement
                     .files
                     .get(done)

@@ -28,7 +28,6 @@ use members::timestamp::now;
 /// The minimum time for which an order waits for its turn, in seconds.
 const WAIT: u64 = 600;
 
-/// Runs the command.
 pub(super) fn run() -> Result<Option<Exit>> {
     let mut own = ThisNode::read()?;
     let settings = own.cluster.update.clone().unwrap_or_default();
@@ -125,8 +124,7 @@ fn decide(
             return Ok(Next::Nothing);
         }
         Ok(ReleaseCheck::Newer) => {}
-        // Do not let every run fail because of a refusal, because only an operator can correct its
-        // cause.
+        // Do not fail in every run after a refusal, because only an operator can correct the cause.
         Err(error) if code_of(&error) == Exit::Refused => return Ok(Next::Wait(reason_of(&error))),
         Err(error) => return Err(error),
     }
@@ -137,7 +135,8 @@ fn decide(
             None => return Ok(Next::Wait(window::closed(window))),
         },
     };
-    // Check for an obstacle before the download, because many runs may find the same obstacle.
+    // Check for an obstacle before the download, so that runs that find an obstacle do not download
+    // the image each time.
     if let Some(why) = block_on(obstacle(own, &release))? {
         return Ok(Next::Wait(why));
     }
@@ -153,7 +152,8 @@ fn decide(
     })))
 }
 
-/// Returns the reason why this node must not order the update, if there is a reason.
+/// Returns the reason why this node must not order the update, or `None` if it may order the
+/// update.
 async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Reason>> {
     let serial = release.serial;
     let credentials = installed_credentials()?;

@@ -53,7 +53,6 @@ impl Source {
         }
     }
 
-    /// Returns the content of the release.
     pub(super) fn release(&self) -> Result<Vec<u8>> {
         match self {
             Self::Folder(folder) => files::read_bounded(&folder.join(RELEASE_FILE), RELEASE_LIMIT)

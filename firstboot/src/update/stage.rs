@@ -30,9 +30,8 @@ const ROOM: u64 = 4;
 pub(super) struct Staged {
     /// The folder that contains the image's files.
     pub(super) root: PathBuf,
-    /// The image's file list.
     pub(super) file_list: ImageFileList,
-    /// What an installation from the image does with etcd's volume.
+    /// The effect of an installation from the image on etcd's volume.
     pub(super) data: InstallData,
 }
 
@@ -98,8 +97,8 @@ pub(super) fn staged(release: &ReleaseDocument, node: &Label) -> Result<Staged> 
     examine(PathBuf::from(paths::UPDATE_NEW), release, node)
 }
 
-/// Returns the image that an earlier command, such as `--check`, has staged for this release, if
-/// there is one.
+/// Returns the image that an earlier command, such as `--check`, has staged for this release, or
+/// `None` if there is no such image.
 fn staged_before(release: &ReleaseDocument, node: &Label) -> Option<Staged> {
     let marker = files::read(Path::new(paths::UPDATE_NEW).join(UNLISTED[2])).ok()?;
     let is_of_release = marker == marker_of(release).into_bytes();
@@ -111,7 +110,6 @@ fn marker_of(release: &ReleaseDocument) -> String {
     format!("{}\n", release.overlay.sha256)
 }
 
-/// Removes the downloads of other releases.
 fn remove_others(archive: &Path) -> Result<()> {
     for name in files::install::names(Path::new(paths::UPDATE))? {
         let path = Path::new(paths::UPDATE).join(&name);
@@ -129,7 +127,8 @@ fn open(archive: &Path) -> Result<File> {
                 .with_context(|| format!("cannot create {}", archive.display()))?,
         );
     }
-    // A link cannot redirect this path, because only root can write to this folder.
+    // No other user could have replaced the file with a link, because only root can write to this
+    // folder.
     File::options()
         .read(true)
         .write(true)
@@ -164,11 +163,11 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     let cluster: ClusterDocument = serde_json::from_slice(&read("etc/firstboot/cluster.json")?)
         .map_err(|error| {
             broken(format!(
-                "etc/firstboot/cluster.json cannot be read: {error}"
+                "etc/firstboot/cluster.json cannot be parsed: {error}"
             ))
         })?;
     let base: ImageBase = serde_json::from_slice(&read("etc/firstboot/base.json")?)
-        .map_err(|error| broken(format!("etc/firstboot/base.json cannot be read: {error}")))?;
+        .map_err(|error| broken(format!("etc/firstboot/base.json cannot be parsed: {error}")))?;
     let own: ClusterDocument = crate::identity::cluster()?;
     let why = if read("etc/firstboot/trust.pub")? != files::read(paths::TRUST)? {
         Some(ReasonId::UpdateTrust.because(
@@ -199,7 +198,7 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     })
 }
 
-/// Returns the reason why an image is not for this node, if there is one.
+/// Returns the reason why an image is not for this node, or `None` if it is for this node.
 fn other_node(new: &ClusterDocument, own: &ClusterDocument, node: &Label) -> Option<Reason> {
     let is_other = new.name != own.name || new.member(node) != own.member(node);
     is_other.then(|| {
@@ -210,7 +209,7 @@ fn other_node(new: &ClusterDocument, own: &ClusterDocument, node: &Label) -> Opt
     })
 }
 
-/// Compares a single file, and makes it durable.
+/// Compares a single file with its entry in the file list, and flushes the file to the disk.
 fn is_whole(root: &Path, file: &ImageFile) -> Result<(), String> {
     let path = root.join(&file.path);
     let there = files::look(&path).map_err(|error| format!("{error:#}"))?;
@@ -233,7 +232,7 @@ fn is_whole(root: &Path, file: &ImageFile) -> Result<(), String> {
     files::install::sync_file(&path).map_err(|error| format!("{error:#}"))
 }
 
-/// Refuses files that the file list does not list, and makes the folders durable.
+/// Refuses files that are not in the file list, and flushes the folders to the disk.
 fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>) -> Result<()> {
     for name in files::install::names(folder)? {
         let name = name

@@ -20,16 +20,14 @@ use crate::paths;
 pub(super) struct UpdateState {
     /// A random id of this order.
     pub(super) id: String,
-    /// The name of this node.
     pub(super) node: Label,
     /// The order.
     pub(super) order: UpdateOrder,
-    /// The progress of the order.
     pub(super) phase: Phase,
-    /// The planned replacement of files, which is empty until firstboot has planned it.
+    /// The planned replacement of files. The value is empty until firstboot has made the plan.
     #[serde(rename = "exchange")]
     pub(super) replacement: FileChanges,
-    /// Whether the node may be holding the turn.
+    /// Whether the node may have the turn.
     pub(super) turn: bool,
     /// The minor version to which this order may have enabled a downgrade of the cluster. firstboot
     /// cancels the downgrade before it releases the turn.
@@ -41,12 +39,12 @@ pub(super) struct UpdateState {
     /// and for a rollback.
     #[serde(default, rename = "exchange_boot")]
     pub(super) replacement_boot: String,
-    /// The number of boots in which the new image has not yet passed its health check, not counting
-    /// the boot that the update ordered.
+    /// The number of boots in which the new image has not passed its health check. The boot that
+    /// the update itself ordered does not count.
     pub(super) boots: u32,
     /// The reason why the previous image is restored.
     pub(super) why: Option<String>,
-    /// Whether the release is at fault, so that no other member tries it.
+    /// Whether the release is at fault. If it is, no other member tries the release.
     pub(super) blame: bool,
 }
 
@@ -56,7 +54,7 @@ pub(super) struct UpdateState {
 pub(super) struct UpdateOrder {
     /// The image to install, or `None` for a rollback.
     pub(super) release: Option<ReleaseDocument>,
-    /// The server that installs this machine again from the release, or `None` if the order
+    /// The server that is to install this machine again from the release, or `None` if the order
     /// replaces files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) reinstall: Option<Url>,
@@ -121,7 +119,6 @@ pub(super) struct FileChanges {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Updated {
-    /// The image's serial.
     pub(super) serial: u64,
     /// The serial of the previous image, if that image was installed by an update.
     pub(super) serial_before: Option<u64>,
@@ -206,12 +203,10 @@ fn write<T: Serialize>(path: &str, value: &T) -> Result<()> {
 }
 
 impl UpdateState {
-    /// Returns the current order, if there is one.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_STATE)
     }
 
-    /// Writes the state to the disk durably.
     pub(super) fn write(&self) -> Result<()> {
         write(paths::UPDATE_STATE, self)
     }
@@ -242,19 +237,17 @@ impl UpdateState {
 }
 
 impl Updated {
-    /// Returns the last update of this node.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATED)
     }
 
-    /// Writes the last update to the disk durably.
     pub(super) fn write(&self) -> Result<()> {
         write(paths::UPDATED, self)
     }
 
     /// Returns the record after the image with this serial has been rolled back, or `None` if no
-    /// update installed the previous image. A record of another image already shows the rollback,
-    /// for example after an interruption, and stays the same.
+    /// update installed the previous image. Does not change a record of another image, because that
+    /// record already shows the rollback, for example after an interruption.
     pub(super) fn after_rollback(self, serial: u64) -> Option<Self> {
         if self.serial != serial {
             return Some(self);
@@ -268,19 +261,16 @@ impl Updated {
 }
 
 impl OrderOutcome {
-    /// Returns the outcome of the last order.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_OUTCOME)
     }
 }
 
 impl LastCheck {
-    /// Returns the last check for a newer image.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_LAST_CHECK)
     }
 
-    /// Writes the result of the check to the disk durably.
     pub(super) fn write(&self) -> Result<()> {
         write(paths::UPDATE_LAST_CHECK, self)
     }

@@ -35,19 +35,17 @@ pub(crate) struct Summary {
     reasons: Vec<Reason>,
 }
 
-/// An update in progress.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Order {
     serial: u64,
     phase: Phase,
-    /// Whether the order is a rollback from that image.
+    /// Whether the order rolls back the image with this serial.
     rollback: bool,
-    /// Whether the machine is installed again.
+    /// Whether the order installs the machine again.
     reinstall: bool,
 }
 
-/// A release that failed.
 #[derive(Debug, Serialize)]
 struct FailedSerial {
     serial: u64,
@@ -235,7 +233,6 @@ impl Local {
     }
 }
 
-/// Returns a description of the order that this node is executing.
 fn under_way(state: &UpdateState) -> Reason {
     let serial = state.order.serial;
     let why = state.why.as_deref().unwrap_or_default();
@@ -252,10 +249,12 @@ fn under_way(state: &UpdateState) -> Reason {
             format!("this node is waiting for its turn to install the image {serial}")
         }
         Phase::Installing => {
-            format!("this node restarts, and the server installs it again with the image {serial}")
+            format!(
+                "this node is restarting, and the server installs it again with the image {serial}"
+            )
         }
         Phase::Withdrawing => {
-            format!("this node keeps its old system and has not returned its turn yet: {why}")
+            format!("this node keeps its old system and has not released its turn yet: {why}")
         }
         Phase::Replacing => format!("this node is installing the image {serial}"),
         Phase::Rebooting => format!("this node is rebooting to apply the image {serial}"),

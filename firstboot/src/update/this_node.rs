@@ -14,7 +14,7 @@ use crate::own_keys::OwnKeys;
 use crate::reason::ReasonId;
 use crate::{files, identity, paths, rotation};
 
-/// The node as described by its own files.
+/// This node, as its own files describe it.
 #[derive(Debug)]
 pub(super) struct ThisNode {
     pub(super) node: recipes::Label,
@@ -44,7 +44,7 @@ impl ThisNode {
         let payload = envelope.open(NODE_TYPE, &trusted);
         let payload = payload.map_err(|error| refused(format!("{}: {error}", paths::ACCEPTED)))?;
         let document: NodeDocument = serde_json::from_slice(&payload)
-            .with_context(|| format!("{} cannot be read", paths::ACCEPTED))?;
+            .with_context(|| format!("{} cannot be parsed", paths::ACCEPTED))?;
         let installed = String::from_utf8_lossy(&files::read(paths::INSTALLED)?)
             .trim()
             .to_owned();
@@ -56,7 +56,7 @@ impl ThisNode {
         })?;
         let base = files::read_if_there(paths::BASE)?;
         let base = base.map(|bytes| serde_json::from_slice(&bytes)).transpose();
-        let base = base.with_context(|| format!("{} cannot be read", paths::BASE))?;
+        let base = base.with_context(|| format!("{} cannot be parsed", paths::BASE))?;
         let image = OwnImage {
             overlay,
             base,
@@ -74,12 +74,10 @@ impl ThisNode {
         })
     }
 
-    /// Returns the document that this node has accepted.
     pub(super) fn document(&self) -> &NodeDocument {
         &self.document
     }
 
-    /// Returns the signed envelope of the accepted document.
     pub(super) fn envelope(&self) -> &Envelope {
         &self.envelope
     }

@@ -66,9 +66,9 @@ impl UpdateKeys {
         })
     }
 
-    /// Returns the transaction that releases the turn, if this node has it. If `failed` is given,
-    /// the transaction also marks the release as failed, so that no member tries the release again.
-    /// Returns `None` if no change is needed.
+    /// Returns the transaction that releases the turn, if this node has the turn. If `failed` is
+    /// given, the transaction also marks the release as failed, so that no member tries the release
+    /// again. Returns `None` if no change is necessary.
     pub(super) fn releasing(
         &self,
         node: &Label,

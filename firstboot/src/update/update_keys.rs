@@ -123,7 +123,6 @@ impl UpdateKeys {
     }
 }
 
-/// Prevents every member from starting an update.
 pub(super) async fn halt(client: &Client, halt: &UpdateHalt) -> Result<()> {
     client
         .transact(&[], &[(HALT, Some(serde_json::to_vec(halt)?))])
@@ -131,12 +130,10 @@ pub(super) async fn halt(client: &Client, halt: &UpdateHalt) -> Result<()> {
         .map(drop)
 }
 
-/// Ends the halt.
 pub(super) async fn resume(client: &Client) -> Result<()> {
     client.transact(&[], &[(HALT, None)]).await.map(drop)
 }
 
-/// Removes the marker of a failed release.
 pub(super) async fn clear_failed(client: &Client, serial: u64) -> Result<()> {
     client
         .transact(&[], &[(failed_key(serial).as_str(), None)])
@@ -209,7 +206,7 @@ pub(super) mod tests {
         })
     }
 
-    /// Returns the state after a member has started to install this release.
+    /// Returns the keys after a member has started to install this release.
     pub(in super::super) fn of_newest(serial: u64) -> UpdateKeys {
         UpdateKeys {
             newest: key(NewestRelease { serial }),

@@ -19,11 +19,11 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(300);
 /// The pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// Releases a turn that this node took when it had its previous disk. A node that still has this
-/// turn was reinstalled during an update, and its image is complete. If etcd does not answer, the
-/// function tries again for some minutes, because no member starts an update until the turn is
-/// released. If all attempts fail, the function only logs the failure, because the operator can
-/// release the turn.
+/// Releases a turn that this node took when it had its previous disk. If the node still has this
+/// turn, the node was reinstalled during an update, and its new image is complete. If etcd does not
+/// answer, the function tries again for some minutes, because no member starts an update until the
+/// turn is released. If all attempts fail, the function only logs the failure, because the operator
+/// can release the turn.
 pub(crate) fn release_turn_of_previous_disk(identity: &Identity) {
     let begun = Instant::now();
     while let Err(error) = release(identity) {

@@ -14,7 +14,7 @@ pub(super) fn closes_at(window: Window) -> Result<Option<u64>> {
     Ok(open_until_at(window, now(), offset()?))
 }
 
-/// Returns the reason why an update must not start now, if there is a reason.
+/// Returns the reason why an update must not start now, or `None` if it may start.
 pub(super) fn obstacle(window: Option<Window>) -> Result<Option<Reason>> {
     let Some(window) = window else {
         return Ok(None);

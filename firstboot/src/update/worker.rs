@@ -73,7 +73,7 @@ const fn is_rebooting(state: &UpdateState) -> bool {
     matches!(state.phase, Phase::Rebooting | Phase::RebootingReverted)
 }
 
-/// Restores a state in which all files belong to one image, after an interruption.
+/// After an interruption, restores a state in which all files belong to one image.
 fn recover(state: &mut UpdateState) -> Result<()> {
     let same_boot = state.boot == boot()?;
     match resumption(state.phase, state.boots, same_boot, has_passed(state)?) {
@@ -222,7 +222,6 @@ fn wait_for_health(state: &mut UpdateState) -> Result<bool> {
         .map(|_| true)
 }
 
-/// Records that this node has the new image.
 fn commit(state: &UpdateState) -> Result<()> {
     let serial_before = Updated::read()?
         .map(|updated| updated.serial)
@@ -324,7 +323,7 @@ fn return_to_old_system(state: &UpdateState) -> Result<bool> {
 }
 
 /// Waits until the member has been healthy for `soak` without interruption. Returns the reason if
-/// the member failed or took too long.
+/// the member fails or takes too long.
 fn until_good(
     state: &UpdateState,
     etcd: Option<recipes::EtcdVersion>,

@@ -273,7 +273,7 @@ fn stopped(bed: &Bed) -> Result<()> {
     host.check(&["pkill", "-INT", "-x", "firstboot"])?;
     let (code, said) = end(child)?;
     ensure!(
-        code == Some(130) && said.contains("interrupted; partial files removed"),
+        code == Some(130) && said.contains("interrupted; the partial files were removed"),
         "{code:?} {said}"
     );
     nothing_left(bed)?;

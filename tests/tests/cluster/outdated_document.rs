@@ -95,7 +95,7 @@ fn uses_no_older(
         format!("from {SEED} is older"),
         format!("valid from {}", valid_from(old_certificate)?),
         format!(
-            "that of the accepted document from {}",
+            "the newest certificate of the accepted document is valid from {}",
             valid_from(new_certificate)?
         ),
         "[document-outdated]".to_owned(),

@@ -1,5 +1,5 @@
-//! Tests every combination of what three members can remember and report, and checks each action
-//! against its requirements.
+//! Tests every combination of the states that three members can remember and report, and checks
+//! each resulting action.
 
 use super::*;
 
@@ -236,7 +236,8 @@ fn restore(number: u8) -> BootstrapMode {
     }
 }
 
-/// Makes the same checks as `check`, for a node `a` that has an order to restore or to roll back.
+/// Makes the same checks as `check`, but for a node `a` that has an order to restore or to roll
+/// back.
 fn check_ordered(local: &LocalState, views: &PeerObservations) {
     let step = decide(local, views);
     let said = format!("{step:?} from {local:?} and {views:?}");

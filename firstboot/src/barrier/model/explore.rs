@@ -10,7 +10,7 @@ use crate::barrier::decide::Action;
 pub(super) struct Explored {
     /// The number of distinct states or, in a random exploration, the number of events.
     pub(super) states: usize,
-    /// The number of final states. In a final state no further event is possible.
+    /// The number of final states. In a final state, no further event is possible.
     pub(super) ends: usize,
     /// The number of final states in which all nodes are members of one cluster.
     pub(super) whole: usize,
@@ -124,7 +124,7 @@ impl Explorer {
         found.stuck += usize::from((0..count).any(waits));
     }
 
-    /// Returns a violation if a node lost its data although the node kept its disk.
+    /// Returns a violation if a node lost its data but kept its disk.
     fn overwritten(&self, before: &World, after: &World) -> Option<String> {
         (0..self.names.len())
             .filter(|at| before.nodes[*at] != after.nodes[*at])
@@ -132,8 +132,8 @@ impl Explorer {
                 let (old, new): (&Node, &Node) = (self.node(before, at), self.node(after, at));
                 let kept =
                     old.started.is_none() || old.started == new.started || new.nonce > old.nonce;
-                // A restore archives the data that it replaces. Until the restore archives the
-                // data, the data must remain, even if the restore fails.
+                // A restore archives the data that it replaces. Before that step, the data must
+                // remain unchanged, even if the restore fails.
                 let lost = old.data.is_some() && new.data != old.data && new.ordered == 0 && {
                     let (back, forth) = (
                         new.started == old.data.map(|(proposal, _)| proposal),
@@ -185,8 +185,8 @@ impl Explorer {
                 }
             }
         }
-        // If the operator used --without, the nodes of a proposal with other members may also have
-        // bootstrapped a cluster. At most one cluster may have a quorum.
+        // If an operator used --without, the nodes of a proposal with different members may also
+        // have bootstrapped a cluster. At most one cluster may have a quorum.
         let quorate = |proposal: &u8| {
             let members = nonces_of(*proposal)
                 .iter()

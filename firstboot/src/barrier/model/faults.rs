@@ -6,9 +6,7 @@ use super::{Explorer, World};
 /// The maximum number of faults of each kind in one exploration.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Faults {
-    /// The number of lost disks.
     pub(super) wipes: u8,
-    /// The number of restarts of a node.
     pub(super) crashes: u8,
     /// The number of times that an operator uses `--without`.
     pub(super) exclusions: u8,
@@ -65,8 +63,8 @@ impl Explorer {
                 after.crashes -= 1;
                 next.push(after);
             }
-            // The operator excludes the last node with a command on this node. As in run.rs, the
-            // node on which the operator runs the command gets a new nonce.
+            // The operator runs a command on this node that excludes the last node. As in run.rs,
+            // this node then gets a new nonce.
             let last = self.names.len() - 1;
             let node = self.node(world, at);
             if world.exclusions > 0 && at != last && node.without == 0 {

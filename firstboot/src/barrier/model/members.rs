@@ -1,12 +1,13 @@
 //! A model checker for members that lose their data. A member's data can be deleted, or replaced
 //! with an older copy or with another member's data, at any moment, even while other members are
-//! down. The checker proves that an elected leader never lacks an acknowledged write.
+//! down. The checker shows that no elected leader ever lacks an acknowledged write.
 //!
-//! The model includes only the relevant parts of raft. A log is a list of writes. A majority of the
-//! voters, if they run, can elect the voter with the newest log among them. The leader adds a
-//! write, which is acknowledged once a majority has stored it. A new member receives the leader's
-//! log and then becomes a voter. The nodes follow the real rules: `check_data` decides whether etcd
-//! may start, and `classify_disk` decides how firstboot continues.
+//! The model includes only the relevant parts of raft. A log is a list of writes. If a majority of
+//! the voters is running, these voters can elect the voter with the newest log among them. The
+//! leader adds a write to its log. The write is acknowledged after a majority has stored it. A new
+//! member receives the leader's log and then becomes a voter. The nodes follow the real rules:
+//! `check_data` decides whether etcd may start, and `classify_disk` decides how firstboot
+//! continues.
 //!
 //! The model makes one simplification. In reality, some milliseconds pass between the creation of
 //! etcd's first log and the entry in firstboot's journal, and etcd can vote in that time. In the
@@ -37,14 +38,12 @@ struct World {
 /// The number of events of each kind that can still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Budget {
-    /// The number of writes.
     pub(super) writes: u8,
     /// The number of times that a node's data is deleted, or replaced with a copy or with another
     /// member's data.
     pub(super) losses: u8,
     /// The number of copies of data that the operator makes.
     pub(super) copies: u8,
-    /// The number of times that etcd is killed.
     pub(super) kills: u8,
     /// The number of times that a node is switched off.
     pub(super) offs: u8,
@@ -81,8 +80,8 @@ impl World {
         }
     }
 
-    /// Returns the voters that are running. etcd reads its own member id from its WAL, so a voter
-    /// runs only if the WAL is the voter's own.
+    /// Returns the voters that are running. etcd reads its own member id from its WAL, so the voter
+    /// of a node runs only if the WAL on the node is its own.
     fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()
     }
@@ -122,7 +121,7 @@ impl World {
     }
 
     /// Returns the log of a majority's leader, or an error if an acknowledged write is missing from
-    /// it.
+    /// the log.
     fn leader_log(&self, leader: usize) -> Result<Entries, String> {
         let entries = self.nodes[leader].running.clone().unwrap_or_default();
         let lost: Vec<&u8> = self
@@ -159,8 +158,8 @@ impl World {
         Ok(next)
     }
 
-    /// Models firstboot on a node that waits to rejoin, once a majority of the other members
-    /// permits it. firstboot removes the node's old member, and then a new member joins with the
+    /// Models how firstboot rebuilds a node after a majority of the other members permits it.
+    /// firstboot removes the node's old member, and then the node joins as a new member with the
     /// leader's log. The model has two steps, because the node can be switched off between the
     /// removal and the join.
     fn rebuild(&self, at: usize) -> Result<Vec<Self>, String> {

@@ -25,7 +25,7 @@ pub(super) struct Node {
     /// The number of the snapshot that the node was ordered to restore, or 0 without an order.
     pub(super) ordered: u8,
     /// The proposal from which the data on the node's disk came, and the node's nonce in that
-    /// proposal. The value exists only while the node has an order.
+    /// proposal. This value is set only while the node has an order.
     pub(super) data: Option<(u8, u8)>,
     pub(super) seen: Vec<ModelMessage>,
 }
@@ -58,7 +58,7 @@ impl Node {
         self.draw_nonce();
     }
 
-    /// Abandons the order. The node continues as before.
+    /// Abandons the order. The node continues with its previous data.
     pub(super) fn give_up(&mut self) {
         self.draw_nonce();
         self.ordered = 0;

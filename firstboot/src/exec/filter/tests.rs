@@ -62,7 +62,7 @@ fn every_filter_stays_below_the_kernels_limit() -> Result<()> {
     Ok(())
 }
 
-/// An entry without rules for a call would allow the call with any arguments.
+/// If the filter contained a call without rules, it would allow the call with any arguments.
 #[test]
 fn without_socket_kinds_no_socket_can_be_opened() -> Result<()> {
     assert!(matches("socket", &[])?.is_empty());

@@ -14,7 +14,7 @@ use super::*;
 use crate::files::tree::DEEPEST;
 use crate::files::{self, DesiredDir, DesiredFile, partial_file::PartialFile};
 
-/// The entries that another user can plant in place of a file or folder.
+/// The kinds of entries that another user can plant in place of a file or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planted {
     LinkToFile,
@@ -71,7 +71,7 @@ impl Bed {
     }
 
     /// Plants an entry at a path in the volume. Returns `false` if the current user cannot create
-    /// such an entry.
+    /// an entry of this kind.
     fn plant(&self, planted: Planted, at: &Path) -> bool {
         match planted {
             Planted::LinkToFile => symlink(self.outside("file"), at).unwrap(),
@@ -97,7 +97,7 @@ impl Bed {
         true
     }
 
-    /// Returns everything outside the volume, with mode, owner and content.
+    /// Returns all files outside the volume, each with its mode, owner and content.
     fn picture(&self) -> Vec<(PathBuf, u32, u32, u64, String)> {
         let mut picture = Vec::new();
         let mut open = vec![self.root.path().join("outside")];
@@ -115,7 +115,8 @@ impl Bed {
             } else {
                 String::new()
             };
-            // Omit the number of hard links, because a hard link in the volume changes this number.
+            // Omit the number of hard links, because a planted hard link in the volume increases
+            // this number.
             picture.push((
                 path,
                 attributes.mode(),
@@ -255,7 +256,7 @@ fn only_links_owned_by_root_are_followed() {
         assert_eq!(files::read(closed.join(name)).unwrap(), b"inner", "{name}");
         let error = format!("{:#}", files::read(bed.volume().join(name)).unwrap_err());
         assert!(
-            error.contains("a link that another user can have created"),
+            error.contains("a link that another user could have created"),
             "{error}"
         );
     }

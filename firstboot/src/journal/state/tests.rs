@@ -94,8 +94,8 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
         (state.etcd, archived.etcd.map(|etcd| etcd.patch)),
         (None, Some(1))
     );
-    // A member that has lost its data must not start as an empty member, because the other members
-    // would mistake its new log for the old log.
+    // A member that has lost its data must not start with an empty log, because the other members
+    // would mistake this log for the member's old log.
     for (contents, check) in [
         (Contents::Empty, DataCheck::Unused),
         (Contents::NoWal, DataCheck::Incomplete),

@@ -1,4 +1,4 @@
-//! Reads bytes from a disk, and numbers from records on the disk.
+//! Reads bytes from a disk, and extracts numbers from these bytes.
 
 use std::cell::Cell;
 use std::fs::File;

@@ -223,8 +223,7 @@ fn short_name(entry: &[u8]) -> String {
     }
 }
 
-/// A long name. The parts of a long name are stored before the entry of the short name, the last
-/// part first.
+/// A long name. Its parts precede the entry of the short name, in reverse order.
 #[derive(Debug, Default)]
 struct LongName {
     /// The parts of the name, with their positions.

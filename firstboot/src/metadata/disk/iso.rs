@@ -18,8 +18,8 @@ const MAX_CONTINUATIONS: usize = 8;
 /// The length of the part of a record that precedes the name (ECMA-119, 9.1).
 const RECORD: usize = 33;
 
-/// Returns whether the disk has an ISO 9660 file system. Checks the identifier of the first
-/// descriptor, which is after the descriptor's type.
+/// Returns whether the disk has an ISO 9660 file system. The identifier of the first descriptor
+/// follows the descriptor's type.
 pub(super) fn is_iso(disk: &Disk) -> bool {
     disk.bytes(FIRST_DESCRIPTOR * SECTOR as u64 + 1, 5)
         .is_ok_and(|magic| magic == b"CD001")
@@ -45,7 +45,7 @@ enum Names {
     Joliet,
 }
 
-/// A tree of folders, starting at its root.
+/// A tree of folders.
 #[derive(Debug)]
 struct Tree<'a> {
     disk: &'a Disk,
@@ -195,8 +195,8 @@ impl Tree<'_> {
             let mut rest = area.as_slice();
             while let Some((length, field)) = field(rest) {
                 match (&field[..2], field) {
-                    // The field's flags follow its header of four bytes. The flags 2 and 4 stand
-                    // for `.` and `..`.
+                    // The field's flags follow its header of four bytes. The flags 2 and 4 mean `.`
+                    // and `..`.
                     (b"NM", [_, _, _, _, flags, part @ ..]) if flags & 6 == 0 => {
                         name.get_or_insert_default().extend(part);
                     }

@@ -1,4 +1,4 @@
-//! Finds disks by label.
+//! Finds disks by their labels.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-/// Returns the disks with this label, regardless of case. Reads udev's links first, because reading
-/// them takes little time. Runs blkid, which reads every disk, only if udev has created no link for
-/// this label.
+/// Returns the disks with this label, regardless of case. Reads udev's links first, which takes
+/// little time. Runs blkid, which reads every disk, only if udev has not created a link for this
+/// label.
 pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
     if let Ok(folder) = fs::read_dir(links) {
         let named = folder.flatten().filter(|link| {

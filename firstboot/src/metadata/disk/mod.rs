@@ -1,5 +1,6 @@
-//! Finds labelled disks and reads the files on them. firstboot reads FAT and ISO 9660 itself, so
-//! that the kernel's file systems do not process an untrusted disk, and no kernel module is needed.
+//! Finds labelled disks and reads the files on them. firstboot reads FAT and ISO 9660 itself.
+//! Therefore, the kernel's file systems do not process an untrusted disk, and firstboot does not
+//! need any kernel module.
 
 mod device;
 mod fat;
@@ -14,7 +15,6 @@ use anyhow::Result;
 
 use self::device::Disk;
 
-/// Returns the disks with this label, regardless of case.
 pub(super) fn labelled(label: &str) -> Result<Vec<PathBuf>> {
     label::find(Path::new("/dev/disk/by-label"), label)
 }

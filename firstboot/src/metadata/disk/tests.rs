@@ -264,7 +264,7 @@ fn a_disk_with_no_or_a_damaged_file_system_is_reported() {
         assert!(read_image(&image, "user-data").is_err());
     }
     let mut circle = small_fat32(&[b'x'; 512]);
-    // The chain of the root folder is circular, because its cluster points to itself, and no entry
+    // The chain of the root folder is circular: its only cluster points to itself, and no entry
     // ends the folder.
     circle[32 * 512 + 8..32 * 512 + 12].copy_from_slice(&2u32.to_le_bytes());
     let data = (32 + 2 * 16) * 512;

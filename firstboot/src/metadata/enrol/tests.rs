@@ -1,5 +1,5 @@
-//! Tests, with a real server, that firstboot sends a request only to the server with the trusted
-//! key.
+//! Tests with a real server that firstboot sends a request only to the server that holds the
+//! trusted key.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

@@ -1,5 +1,5 @@
-//! Implements a small HTTP server for a single test. A function answers each request, and the
-//! server records the requests.
+//! Implements a small HTTP server for a single test. A function answers the requests, and the
+//! server records them.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;

@@ -248,7 +248,7 @@ fn gce_is_accepted_only_with_the_header_in_its_answers() {
 fn user_data_of_azure_is_decoded_from_base64() {
     let ask = |server: &Server| ask_on(Platform::Azure, &azure::SOURCE, server);
     let azure = |data: &'static str| {
-        // The service does not have data for a machine that has only just started.
+        // The service does not have data yet for a machine that has just started.
         let mut early = vec![status(429), status(410), status(404)];
         Server::start(move |request| {
             if request.header("metadata") != Some("true")

@@ -174,10 +174,10 @@ fn a_node_catches_up_only_if_all_members_that_answer_trust_the_new_ca() {
     }
 }
 
-/// Three nodes receive their documents in any order, and each node executes one step at a time by
-/// this rule. No member ever presents a certificate that another member does not trust, and at most
-/// one member restarts at a time. At the end, all nodes use the CAs and certificates of their
-/// documents.
+/// Three nodes receive their documents in any order, and each node executes one step at a time
+/// according to the rule. No member ever presents a certificate that another member does not trust,
+/// and at most one member restarts at a time. At the end, all nodes use the CAs and certificates of
+/// their documents.
 #[test]
 fn no_order_of_steps_lets_a_member_present_an_untrusted_certificate() {
     explore::all("no");
@@ -210,8 +210,8 @@ mod explore {
         all.into_iter().collect()
     }
 
-    /// Returns the state of one node after the next step that the rule requires. The model has no
-    /// event for a killed node, because a kill does not change the state.
+    /// Returns the state of one node after the next step that the rule requires. The model does not
+    /// kill nodes, because a kill would not change the state.
     fn next(nodes: &[Node; 3], at: usize, wanted: &str) -> Option<Node> {
         let mut node = nodes[at].clone();
         if !node.has_new_document {

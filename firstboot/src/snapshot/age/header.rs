@@ -77,7 +77,7 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
     Ok(file_key)
 }
 
-/// Returns the file key, if a stanza is addressed to this identity.
+/// Returns the file key if the stanza was encrypted for this identity.
 fn opened(own: [u8; 32], share: &[u8; 32], mut body: [u8; 32]) -> io::Result<Option<FileKey>> {
     let recipient = x25519(own, X25519_BASEPOINT_BYTES);
     let key = wrapping(own, *share, share, &recipient);
@@ -86,14 +86,12 @@ fn opened(own: [u8; 32], share: &[u8; 32], mut body: [u8; 32]) -> io::Result<Opt
     Ok(open.ok().and_then(|open| FileKey::try_from(&*open).ok()))
 }
 
-/// The stanza for one recipient.
 struct Stanza<'l> {
     kind: &'l str,
     arguments: Vec<&'l str>,
     body: Vec<u8>,
 }
 
-/// A header that is being read.
 struct Header<R> {
     from: io::Take<R>,
     /// The bytes read so far.

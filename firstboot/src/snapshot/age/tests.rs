@@ -1,5 +1,5 @@
-//! Tests that encryption and decryption are compatible with each other and, if the `age` program is
-//! installed, with that program. tests/tools.sh installs this program.
+//! Tests encryption and decryption against each other and, if tests/tools.sh has installed the
+//! `age` program, against that program.
 
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
@@ -76,9 +76,9 @@ fn only_the_recipients_can_decrypt() {
     );
 }
 
-/// Returns the sizes to test with the `age` program. If the program is not installed, returns no
-/// sizes and prints a message that the test harness does not capture. An end-to-end test also runs
-/// the `age` program, with snapshots.
+/// Returns the file sizes to test with the `age` program. If the program is not installed, returns
+/// no sizes, and prints a message that the test harness does not capture. An end-to-end test also
+/// runs the `age` program, with snapshots.
 fn sizes_for_age(test: &str) -> Vec<usize> {
     if Command::new("age")
         .arg("--version")
@@ -134,8 +134,8 @@ fn firstboot_decrypts_files_that_the_age_program_encrypted() {
     }
 }
 
-/// Returns a file for [`OWN`] with these stanzas in addition to the file's own stanza, and with a
-/// correct MAC. `own` may damage the file's own stanza.
+/// Returns a file that is encrypted for [`OWN`], with the stanzas in `more` and a correct MAC.
+/// `own` may damage the stanza for [`OWN`].
 fn with(more: &str, own: impl FnOnce(String) -> String) -> Vec<u8> {
     let (file_key, ephemeral) = ([3; 16], [9; 32]);
     let recipient = x25519(OWN, X25519_BASEPOINT_BYTES);
@@ -227,7 +227,6 @@ fn the_recipients_stanza_must_be_valid() {
     );
 }
 
-/// A file that none of the secret keys decrypts is not necessarily damaged.
 #[test]
 fn a_wrong_identity_is_distinguished_from_a_damaged_header() {
     let error = opened(&sealed(b"x", &[OTHER, OTHER]), &SECRET).unwrap_err();
@@ -337,8 +336,8 @@ proptest! {
         prop_assert!(opened(&[&file[..], &vec![0; more]].concat(), &SECRET).is_err());
     }
 
-    /// The test truncates the file at the end of a chunk, which a reader that checks each chunk
-    /// separately would not detect.
+    /// The test truncates the file at the end of a chunk. A reader that checked each chunk
+    /// separately would not detect this fault.
     #[test]
     fn missing_and_swapped_chunks_are_detected(count in 2..5usize, gone in 0..5usize) {
         let file = sealed(&some(count * CHUNK), &[&PUBLIC]);

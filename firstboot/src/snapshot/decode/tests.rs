@@ -108,7 +108,6 @@ fn an_encoded_snapshot_is_decoded_unchanged() {
     }
 }
 
-/// A missing or wrong key does not mean that the file is damaged.
 #[test]
 fn a_file_without_its_key_is_reported_as_locked_and_not_as_damaged() {
     // This identity is the example in the age specification.
@@ -178,7 +177,7 @@ fn other_formats_are_refused_with_a_remedy() {
     assert_eq!(decoded(&skipped, None).unwrap(), database(2, 0));
 }
 
-/// The files are zstd frames with the window that `--long=NN` sets.
+/// Each file is a zstd frame with a window of the size that `zstd --long=NN` sets.
 #[test]
 fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_refused() {
     let plain = database(3000, 3 << 20);
@@ -249,7 +248,7 @@ proptest! {
         // its pages then refuses it.
         if at >= age::MAGIC.len() {
             prop_assert!(decoded(&stored[..at], Some(&SECRET)).is_err());
-            // Some bits of a zstd frame have no meaning, so a change of such a bit may not cause an
+            // Some bits of a zstd frame have no meaning, so a change of one bit may not cause an
             // error.
             let came = decoded(&flipped, Some(&SECRET));
             prop_assert!(came.is_err() || !encrypt && came.unwrap() == plain);

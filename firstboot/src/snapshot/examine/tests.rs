@@ -1,5 +1,3 @@
-//! Tests the examination of a snapshot file.
-
 use super::*;
 use crate::snapshot::manifest::Plain;
 use crate::snapshot::manifest::tests::some;
@@ -95,7 +93,7 @@ fn a_file_that_is_not_regular_is_refused_without_waiting() {
     }
 }
 
-/// The sparse file in this test has a length of a terabyte, which would take an hour to read.
+/// The sparse file in this test has a length of one terabyte. Reading it would take an hour.
 #[test]
 fn a_large_file_that_does_not_begin_like_a_database_is_not_read_to_its_end() {
     let file = tempfile::tempfile().unwrap();

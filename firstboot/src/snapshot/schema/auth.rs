@@ -11,13 +11,13 @@ use bolt::Faults;
 
 use super::wire::{Fields, Malformed, Value};
 
-/// The name of the user and of the role that must exist before etcd enables authentication.
+/// The user and the role with this name must exist before etcd enables authentication.
 const ROOT: &[u8] = b"root";
 /// The maximum number of roles that the reader remembers, each as a hash. If there are more roles,
 /// the reader does not check whether the roles of all users exist.
 const REMEMBERED: usize = 1 << 17;
 
-/// The entries that have been read so far. The reader reads `authRoles` before `authUsers`.
+/// The state of the check. The reader reads `authRoles` before `authUsers`.
 #[derive(Debug, Default)]
 pub(super) struct Auth {
     pub(super) enabled: bool,
@@ -32,7 +32,7 @@ pub(super) struct Auth {
 const TYPES: u64 = 3;
 
 impl Auth {
-    /// Reads an entry of `auth`. Returns the fault in the entry, if it has one.
+    /// Checks an entry of `auth`. Returns the expected content if the entry is invalid.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match (key, value) {
             (b"authEnabled", [0 | 1]) => self.enabled = value == [1],
@@ -47,7 +47,7 @@ impl Auth {
         None
     }
 
-    /// Reads an entry of `authRoles`. Returns the fault in the entry, if it has one.
+    /// Checks an entry of `authRoles`. Returns the expected content if the entry is invalid.
     pub(super) fn role(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         if self.roles.len() < REMEMBERED {
             self.roles.insert(self.hasher.hash_one(key));
@@ -62,7 +62,7 @@ impl Auth {
         }
     }
 
-    /// Reads an entry of `authUsers`. Returns the fault in the entry, if it has one.
+    /// Checks an entry of `authUsers`. Returns the expected content if the entry is invalid.
     pub(super) fn user(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let user = User::read(value);
         // Do not report `root` as missing if its entry cannot be parsed, so that one cause produces
@@ -92,7 +92,7 @@ impl Auth {
         }
     }
 
-    /// Checks that the required entries exist, once all entries have been read.
+    /// Checks, after all entries have been read, that the required entries exist.
     pub(super) fn finish(&self, faults: &mut Faults) {
         if !self.revision {
             faults.add(
@@ -109,7 +109,7 @@ impl Auth {
     }
 }
 
-/// Reads a role: its name, and whether its permissions are in order.
+/// Returns a role's name, and whether the role's permissions are sorted by key.
 fn role(bytes: &[u8]) -> Result<(&[u8], bool), Malformed> {
     let (mut name, mut before, mut ordered): (_, &[u8], _) = (&[][..], &[], true);
     let mut fields = Fields::of(bytes, 2);

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-/// The content of the bucket `cluster`.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     /// The minor version in the cluster version, 3.MINOR.0.
@@ -16,7 +15,7 @@ pub(super) struct Cluster {
 const NEWEST: u64 = 7;
 
 impl Cluster {
-    /// Reads an entry of `cluster`. Returns the fault in the entry, if it has one.
+    /// Checks an entry of `cluster`. Returns the expected content if the entry is invalid.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match key {
             b"clusterVersion" => {
@@ -64,7 +63,8 @@ fn id(key: &[u8]) -> Option<u64> {
     (format!("{id:x}") == text).then_some(id)
 }
 
-/// Reads an entry of `members`. Returns the member, or the fault in the entry.
+/// Parses an entry of `members`. Returns the member, or the expected content if the entry is
+/// invalid.
 pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -112,7 +112,7 @@ pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
     })
 }
 
-/// Returns the fault in an entry of `members_removed`, if it has one.
+/// Checks an entry of `members_removed`. Returns the expected content if the entry is invalid.
 pub(super) fn removed_fault(key: &[u8], value: &[u8]) -> Option<&'static str> {
     match (id(key), value) {
         (None, _) => Some("a member's ID in hexadecimal as the key"),
@@ -121,7 +121,7 @@ pub(super) fn removed_fault(key: &[u8], value: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// A member as stored by etcd.
+/// A member, as etcd stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Member {

@@ -2,9 +2,9 @@
 //!
 //! Each transaction that changes anything uses the next main revision, and numbers its changes from
 //! 0 (mvcc, kvstore_txn.go). etcd commits only complete transactions. Only compaction removes
-//! revisions, and only up to the compacted revision. So above the compacted revision, every
-//! revision and every change within a revision must be present. Any other missing revision was
-//! lost.
+//! revisions, and only up to the compacted revision. Therefore, above the compacted revision, every
+//! revision and every change within a revision must be present. A missing revision or change means
+//! that data was lost.
 
 use bolt::{Faults, Offset};
 
@@ -14,15 +14,14 @@ use super::record::Revision;
 #[derive(Debug, Default)]
 pub(super) struct History {
     last: Option<Revision>,
-    /// The first revision of the last sequence without a gap, the revision's location in the file,
-    /// and the revision before the gap, if there is a gap.
+    /// The first revision after the last gap, its location in the file, and the revision before the
+    /// gap. If there is no gap, this is the first revision.
     row: Option<(Revision, Offset, Option<Revision>)>,
     /// The last revision without content, and its location in the file.
     empty: Option<(Revision, Offset)>,
 }
 
 impl History {
-    /// Records the next revision.
     pub(super) fn next(&mut self, revision: Revision, place: Offset) {
         let follows = self.last.is_some_and(|last| {
             let same = revision.main == last.main && last.sub.checked_add(1) == Some(revision.sub);
@@ -45,7 +44,7 @@ impl History {
         self.last.map_or(0, |last| last.main)
     }
 
-    /// Reports missing revisions, once the compacted revision is known.
+    /// Reports the missing revisions above the compacted revision.
     pub(super) fn check(&self, compacted: i64, faults: &mut Faults) {
         // The first transaction of a cluster has revision 2.
         let first = compacted.max(1).saturating_add(1);

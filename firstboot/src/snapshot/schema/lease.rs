@@ -6,7 +6,7 @@ use super::wire::{Fields, Malformed};
 /// The longest time for which etcd grants a lease, in seconds (lease/lessor.go, MaxLeaseTTL).
 const LONGEST: i64 = 9_000_000_000;
 
-/// Returns the fault in a lease, if it has one.
+/// Checks a lease. Returns the expected content if the entry is invalid.
 pub(super) fn lease_fault(key: &[u8], value: &[u8]) -> Option<&'static str> {
     let Ok(key) = <[u8; 8]>::try_from(key) else {
         return Some("a lease's ID of 8 bytes as the key");
@@ -35,8 +35,8 @@ fn lease(bytes: &[u8]) -> Result<[i64; 3], Malformed> {
     Ok(lease)
 }
 
-/// Returns the fault in an alarm, if it has one. The entry's key contains the alarm, and the value
-/// is empty.
+/// Checks an alarm. Returns the expected content if the entry is invalid. The entry's key contains
+/// the alarm, and the value is empty.
 pub(super) fn alarm_fault(key: &[u8], value: &[u8]) -> Option<&'static str> {
     if !value.is_empty() {
         return Some("an empty value for the alarm");

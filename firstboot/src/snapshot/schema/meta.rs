@@ -5,7 +5,6 @@ use serde::Deserialize;
 use super::cluster::minor;
 use super::record::Revision;
 
-/// The content of the bucket `meta`.
 #[derive(Debug, Default)]
 pub(super) struct Meta {
     pub(super) index: Option<u64>,
@@ -35,7 +34,7 @@ struct ConfState {
 }
 
 impl Meta {
-    /// Reads an entry of `meta`. Returns the fault in the entry, if it has one.
+    /// Checks an entry of `meta`. Returns the expected content if the entry is invalid.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let number = || {
             <[u8; 8]>::try_from(value)
@@ -89,21 +88,20 @@ impl Meta {
         self.scheduled.max(self.finished).unwrap_or(0)
     }
 
-    /// Returns whether a compaction was in progress.
     pub(super) fn compacting(&self) -> bool {
         self.scheduled > self.finished
     }
 
-    /// Returns the contradiction within the bucket, or between the bucket and the newest revision,
-    /// if there is a contradiction.
+    /// Returns a contradiction within the bucket, or between the bucket and the newest revision, or
+    /// `None` if there is no contradiction.
     pub(super) fn fault(&self, newest: i64) -> Option<&'static str> {
         match () {
             () if self.finished > self.scheduled => {
                 Some("a compaction that was scheduled before it was finished")
             }
             // A compaction removes revisions in ascending order, and the step that removes the last
-            // one also marks the compaction as finished. If the last revision is a deletion and the
-            // last batch is full, etcd 3.4 and 3.5 write the mark a moment later.
+            // revision also marks the compaction as finished. If the last revision is a deletion
+            // and the last batch is full, etcd 3.4 and 3.5 write the mark a moment later.
             () if self.compacting() && self.scheduled > Some(newest) => Some(
                 "a compaction in progress up to an existing revision (if the snapshot was taken while a compaction ended, take another snapshot)",
             ),

@@ -41,7 +41,7 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Reads mvccpb.KeyValue.
+    /// Parses a message mvccpb.KeyValue.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         Self::read(bytes).ok()
     }
@@ -63,7 +63,7 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
-    /// Returns the reason why the record is invalid for this revision, if it is invalid.
+    /// Checks the record of this revision. Returns the expected content if the record is invalid.
     pub(crate) fn fault(&self, revision: Revision) -> Option<&'static str> {
         let Self {
             created,

@@ -1,9 +1,9 @@
 //! Parses protocol buffers, but only in the form in which etcd's encoders write them: fields in
 //! ascending order, no field with its default value, each number in as few bytes as possible
-//! (gogo/protobuf in etcd 3.4 to 3.6, google.golang.org's package in 3.7). So the parser detects a
-//! changed bit in a tag or a length, whereas an ordinary decoder would skip unknown fields.
+//! (gogo/protobuf in etcd 3.4 to 3.6, google.golang.org's package in 3.7). Therefore, the parser
+//! also detects a changed bit in a tag or a length. An ordinary decoder would skip the field as
+//! unknown.
 
-/// A field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Number(u64),
@@ -45,7 +45,6 @@ impl<'a> Value<'a> {
     }
 }
 
-/// An iterator over the fields of a message.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     rest: &'a [u8],
@@ -64,7 +63,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Returns the number and the value of the next field.
     pub(super) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Malformed> {
         if self.rest.is_empty() {
             return Ok(None);

@@ -16,7 +16,6 @@ use crate::snapshot::schema::record::{Record, Revision};
 /// for each group of this many keys.
 const AT_ONCE: u64 = 200_000;
 
-/// The values that firstboot computed.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     /// The number of keys at the newest revision.
@@ -27,7 +26,7 @@ pub(super) struct Counted {
     pub(super) hash: u32,
 }
 
-/// Computes the values, and reads the file as many times as needed.
+/// Computes the values. Reads the file as many times as necessary.
 pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let (pages, form) = match verified.digest {
@@ -60,8 +59,7 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
         live += turn.newest.len() as u64;
     }
     if live == 0 {
-        // As in etcd, include all revisions if compaction kept none of the revisions up to the
-        // compacted one.
+        // As in etcd, include all revisions if there is no live key.
         history.outlived.clear();
     }
     let mut sum = Sum {
@@ -103,7 +101,8 @@ struct Pass<'a> {
     share: u64,
     shares: u64,
     hasher: &'a RandomState,
-    /// The newest record of each key that is not above the compacted revision.
+    /// The live keys. Each value is the number of the key's newest record, or `None` if that record
+    /// is above the compacted revision.
     newest: HashMap<u64, Option<usize>>,
     history: &'a mut History,
     /// The number of the next record.

@@ -1,4 +1,4 @@
-//! Tests each way in which a certificate can be wrong, and the message for it.
+//! Tests each fault that a certificate can have, and the message for it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -122,8 +122,8 @@ pub(crate) fn test_identity() -> Identity {
     test_identity_from(2020)
 }
 
-/// Returns a node with valid certificates. Its peer certificate is valid from the first of January
-/// of `year` on, and the other certificates are from 2020.
+/// Returns a node with valid certificates. The peer certificate is valid from the first of January
+/// of `year` on, and the other certificates are valid from 2020 on.
 pub(crate) fn test_identity_from(year: i32) -> Identity {
     let ca = ca();
     identity(&ca, |tls| {

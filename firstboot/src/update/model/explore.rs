@@ -9,8 +9,8 @@ use super::{Files, Model, Packed, Rules, Scenario};
 pub(super) struct Explored {
     /// The number of distinct states or, in a random exploration, the number of events.
     pub(super) states: usize,
-    /// The images of the nodes in the final states, each combination with the number of its final
-    /// states.
+    /// The combinations of the nodes' images in the final states, each with the number of final
+    /// states that have this combination.
     pub(super) ends: HashMap<Vec<u8>, usize>,
     /// The first violation of a requirement, if there was one.
     pub(super) violation: Option<String>,

@@ -1,4 +1,4 @@
-//! Generates the events that affect nodes from outside, and the end of each event.
+//! Generates the faults and the orders that affect nodes from outside, and the end of each fault.
 
 use super::node::{At, Files, Node, Power, Service};
 use super::{Image, Model, World};
@@ -8,7 +8,6 @@ use members::keys::{HALT, UpdateHalt};
 /// The number of events of each kind that can still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Budget {
-    /// The number of power cuts.
     pub(super) power: u8,
     /// The number of times that the updater or firstboot.service is killed.
     pub(super) kills: u8,
@@ -18,7 +17,6 @@ pub(super) struct Budget {
     pub(super) partitions: u8,
     /// The number of turns that an operator releases.
     pub(super) breaks: u8,
-    /// The number of halts by an operator.
     pub(super) halts: u8,
     /// The number of orders that reach their deadline.
     pub(super) give_ups: u8,
@@ -26,7 +24,6 @@ pub(super) struct Budget {
     pub(super) timeouts: u8,
     /// The number of node documents with a different CA.
     pub(super) documents: u8,
-    /// The number of rollbacks by an operator.
     pub(super) rollbacks: u8,
     /// The number of times that a machine boots its old system although the server would install
     /// the machine.

@@ -82,13 +82,12 @@ pub(super) enum At {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Service {
     Down,
-    /// The service permits etcd to start.
     Start,
     /// The service waits for a healthy member, replaces the CA, and looks for a turn that the node
-    /// held before it lost its disk.
+    /// had before it lost its disk.
     FindTurn,
-    /// The service has read that the node has the turn. `None` is for a wrong rule: the service has
-    /// found no order, and has not read the turn yet.
+    /// The service has read the turn, and the node has it. Only a wrong rule uses `None`: the
+    /// service has found no order, but has not read the turn yet.
     Return(Option<UpdateKeys>),
     /// The service takes the restart lock, unless the turn has changed.
     Claim(KeyState<UpdateTurn>),
@@ -113,8 +112,8 @@ pub(super) struct Node {
     /// Whether firstboot stopped etcd while etcd served clients, and etcd has not started since.
     pub(super) is_stopped: bool,
     pub(super) files: Files,
-    /// The serial of the last update. `before` is the previous image, as long as the update can be
-    /// rolled back.
+    /// The serial of the last update. While the update can be rolled back, `before` is the previous
+    /// image.
     pub(super) updated: Option<u8>,
     pub(super) before: Option<u8>,
     pub(super) order: Option<Order>,
@@ -171,7 +170,7 @@ impl Node {
         }
     }
 
-    /// Enters a phase, durably.
+    /// Enters a phase, and stores the phase on the disk.
     pub(super) fn enter(&mut self, phase: Phase) {
         if let Some(order) = &mut self.order {
             (order.phase, order.same_boot) = (phase, true);

@@ -1,5 +1,5 @@
 //! Models the events of firstboot.service: it starts etcd, restarts etcd for a CA, and releases a
-//! turn that the node held before it lost its disk.
+//! turn that the node had before it lost its disk.
 
 use super::node::{Files, Service};
 use super::{Image, Model, World};
@@ -44,7 +44,6 @@ impl Model {
         Ok((after != *world).then_some(after))
     }
 
-    /// Starts etcd.
     fn starts(&self, world: &mut World, at: usize) -> Result<(), String> {
         let node = &mut world.nodes[at];
         let Files::Whole(serial) = node.files else {
@@ -90,7 +89,6 @@ impl Model {
         }
     }
 
-    /// Takes the restart lock.
     fn claims(&self, world: &mut World, at: usize, turn: &KeyState<UpdateTurn>) {
         let name = &self.names[at];
         let condition = turn.restart_condition(name).unwrap_or_default();

@@ -7,7 +7,7 @@ use super::*;
 const GOOD: &[Image] = &[Image::Good, Image::Good];
 
 /// Returns whether the tests also explore the large scenarios, as `make test-all` does. The default
-/// scenarios take seconds.
+/// scenarios take a few seconds.
 fn is_wide() -> bool {
     std::env::var_os("ETCD_IMAGE_ALL").is_some_and(|value| !value.is_empty())
 }

@@ -322,7 +322,6 @@ impl Model {
 }
 
 impl Node {
-    /// Receives an order.
     pub(super) fn orders(&mut self, serial: u8, back: bool, before: u8) {
         self.order = Some(Order {
             serial,
@@ -338,7 +337,6 @@ impl Node {
         self.at = At::Wait;
     }
 
-    /// Records that the image has failed.
     pub(super) fn fails(&mut self) {
         if let Some(order) = &mut self.order {
             order.blame = true;

@@ -5,7 +5,7 @@ use super::faults::NONE;
 use super::*;
 use members::keys::NEWEST_RELEASE;
 
-/// A wrong rule: the transaction that takes the turn does not compare these keys.
+/// Returns the transaction of a wrong rule, which takes the turn without comparing these keys.
 fn without(update_keys: &UpdateKeys, turn: &UpdateTurn, keys: &[&str]) -> Transaction {
     let mut transaction = update_keys.taking(turn).unwrap();
     transaction
@@ -14,7 +14,7 @@ fn without(update_keys: &UpdateKeys, turn: &UpdateTurn, keys: &[&str]) -> Transa
     transaction
 }
 
-/// A wrong rule, with the number of nodes and the faults with which the rule leads to a violation.
+/// A wrong rule, and the number of nodes and the faults that lead to a violation of a requirement.
 type Case = (&'static str, Rules, usize, Budget);
 
 /// Returns the wrong rules for the turn.

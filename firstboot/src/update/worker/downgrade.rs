@@ -23,8 +23,8 @@ use crate::{data, files, identity, paths};
 
 /// The time limit for the members to change the cluster version.
 const AGREED_TIMEOUT: Duration = Duration::from_secs(60);
-/// The minor version to which firstboot lowers the version of a 3.6 cluster for a short time, so
-/// that every member takes a raft snapshot.
+/// The minor version to which firstboot lowers the version of a 3.6 cluster for a short time, which
+/// causes every member to take a raft snapshot.
 const SNAPSHOT_MINOR: u64 = 5;
 
 /// The part of the cluster document that every version of firstboot writes in the same way.
@@ -92,7 +92,8 @@ pub(super) async fn make_ready(
     ))))
 }
 
-/// Returns the reason why this version of etcd cannot open this node's data, if there is a reason.
+/// Returns the reason why this version of etcd cannot open this node's data, or `None` if no reason
+/// is found.
 pub(super) fn data_obstacle(target: EtcdVersion) -> Option<Reason> {
     let needed = data::needed_minor().filter(|needed| *needed > target.minor)?;
     Some(ReasonId::UpdateDowngrade.because(format!(
@@ -100,7 +101,6 @@ pub(super) fn data_obstacle(target: EtcdVersion) -> Option<Reason> {
     )))
 }
 
-/// Queries the members.
 pub(super) async fn members(own: &ThisNode) -> Result<MemberReports> {
     let (identity, credentials) = (own.identity()?, installed_credentials()?);
     let client = PeerClient::new(&identity.cluster, &identity.tls)?;
@@ -185,7 +185,8 @@ async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<
     Ok(())
 }
 
-/// Waits until all members that answer report this minor version as the cluster version.
+/// Waits until this node's member, and all other members that answer, report this minor version as
+/// the cluster version.
 async fn wait_agreed(own: &ThisNode, minor: u64) -> Result<()> {
     let end = Instant::now() + AGREED_TIMEOUT;
     loop {
@@ -218,9 +219,9 @@ async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
 ///
 /// etcd cannot check the turn in the same request in which it cancels the downgrade. An operator
 /// may release the turn between the check and the request, and another node may take the turn and
-/// enable a downgrade to the same minor version. In this case, the request cancels the other node's
-/// downgrade, and that node enables the downgrade again, or its update waits. The request also
-/// cancels a downgrade to the same minor version that an operator enabled.
+/// enable a downgrade to the same minor version. The request then cancels the other node's
+/// downgrade. In this case, the other node enables the downgrade again, or its update waits. The
+/// request also cancels a downgrade to the same minor version that an operator enabled.
 ///
 /// # Errors
 /// Returns a "not ready" error if another node has the turn.

@@ -21,8 +21,8 @@ pub(super) fn turn_of(state: &UpdateState) -> UpdateTurn {
     }
 }
 
-/// Ensures that this node has the turn. Takes the turn again if an operator has released it and it
-/// is free.
+/// Ensures that this node has the turn. If an operator has released the turn and no other node has
+/// taken it, takes the turn again.
 ///
 /// # Errors
 /// Returns a "not ready" error if another node has the turn.

@@ -1,9 +1,10 @@
 //! Restarts the node into the installer, or returns to the old system if the machine was not
 //! installed.
 //!
-//! The order is on the old `/`, which the installation erases. So an order that still exists after
-//! a boot means that the machine was not installed. The server may then still be ready to install
-//! the machine at any later boot, so the node withdraws its request before it releases the turn.
+//! The order is on the old `/`, which the installation erases. Therefore, an order that still
+//! exists after a boot means that the machine was not installed. The server may then still be ready
+//! to install the machine at any later boot, so the node withdraws its request before it releases
+//! the turn.
 
 use std::time::{Duration, Instant};
 
@@ -23,10 +24,10 @@ use crate::reason::ReasonId;
 
 /// The time for which the node repeats a request to a server that does not answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
-/// The time for which the node repeats the withdrawal of its request.
+/// The time for which the node tries to withdraw its request.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(600);
-/// The time within which a server with `--power` has switched the machine off and on. `builder
-/// serve` waits up to 120 s for each of its four calls.
+/// The time within which a server with `--power` switches the machine off and on. `builder serve`
+/// waits up to 120 s for each of its four calls.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Stops etcd. After this step, the node may ask the server to install the machine.
@@ -54,7 +55,7 @@ pub(super) fn restart_into_installer(state: &mut UpdateState) -> Result<()> {
             }
             say(
                 "rebooting this node into the installer; `firstboot status` on another node shows \
-                 who has the turn",
+                 which node has the turn",
             );
             request_reboot();
             ReasonId::UpdateNotInstalled
@@ -67,7 +68,8 @@ pub(super) fn restart_into_installer(state: &mut UpdateState) -> Result<()> {
     state.enter(Phase::Withdrawing)
 }
 
-/// Returns the reason for a node that booted its old system after it had asked for the installer.
+/// Returns the reason to report if a node boots its old system after it has requested the
+/// installer.
 pub(super) fn booted_old_system() -> String {
     ReasonId::UpdateNotInstalled
         .because(

@@ -21,14 +21,14 @@ use crate::runtime::block_on;
 use crate::systemd;
 
 /// The time limit for the cluster to become ready for the previous minor version of etcd. etcd
-/// needs about 10 s. systemd starts an etcd that exits repeatedly about ten times within this
+/// needs about 10 s. systemd starts an etcd that keeps exiting about ten times within this
 /// limit.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
-/// The time after which the previous image is restored even if no member has answered.
+/// The time after which firstboot no longer waits until a member answers.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The time to wait until the leader's last decision on the cluster version is visible. The leader
-/// may have made this decision while this member was still running. The leader decides every 4 s
-/// (etcd's monitorVersionInterval).
+/// The leader may have decided to change the cluster version while this member was still running.
+/// After this time, such a decision is visible. The leader decides every 4 s (etcd's
+/// monitorVersionInterval).
 const DECISION_TIME: Duration = Duration::from_secs(6);
 
 /// Whether a member whose image failed can return to its previous etcd.

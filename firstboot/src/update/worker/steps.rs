@@ -89,8 +89,8 @@ pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
     )
 }
 
-/// Restores the files of the previous image. Afterwards, the caller must start firstboot.service,
-/// except at boot, when the service starts by itself.
+/// Restores the files of the previous image. The caller must then start firstboot.service, except
+/// at boot, when systemd starts it.
 pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
     say(format!(
         "restoring the image that this node had before the image {}: {}",
@@ -109,8 +109,8 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
         replacer.present(&state.replacement, true),
         &mut say,
     )?;
-    // Without a reboot since the replacement, the system still uses the settings of the previous
-    // image, so it need not reboot now.
+    // If the node has not rebooted since the replacement, the system still uses the settings of the
+    // previous image, so the node need not reboot now.
     let booted = state.replacement_boot != boot()?;
     state.enter(
         if booted && effects::reboots(state.order.reboot, &reversed) {
@@ -121,7 +121,7 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
     )
 }
 
-/// Stops etcd, which stays stopped until firstboot permits it to start again.
+/// Stops etcd. etcd stays stopped until firstboot permits its start.
 pub(super) fn stop() -> Result<()> {
     let is_up = |unit: &str| -> Result<bool> {
         let state = systemd::properties(unit, &["ActiveState"])?;
@@ -147,7 +147,7 @@ pub(super) async fn give_up_leadership(own: &ThisNode) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => say(format!("the leadership was not transferred: {error:#}")),
         Err(_) => say(format!(
-            "this node still leads after {} s",
+            "this node is still the leader after {} s",
             LEADERSHIP_TIMEOUT.as_secs()
         )),
     }
@@ -180,8 +180,8 @@ pub(super) fn last_of(state: &UpdateState) -> Result<Vec<String>> {
     })
 }
 
-/// Makes systemd reboot the node, which stops this process. Returns if the node did not reboot in
-/// time.
+/// Makes systemd reboot the node. The reboot stops this process, so this function returns only if
+/// the node does not reboot in time.
 pub(super) fn request_reboot() {
     if let Err(error) = system_command::run("systemctl", &["reboot"]) {
         say(format!("{error:#}"));
@@ -193,7 +193,7 @@ pub(super) fn request_reboot() {
 /// Reboots the node. systemd stops this process, and the updater continues after the reboot.
 pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
     say(
-        "rebooting this node to apply the changed files; `firstboot status` shows the end of the update",
+        "rebooting this node to apply the changed files; `firstboot status` shows the outcome of the update",
     );
     request_reboot();
     // Continue without the reboot, because a member that stays down while its update cannot

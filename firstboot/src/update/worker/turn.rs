@@ -24,7 +24,8 @@ pub(super) const WAIT: Duration = Duration::from_secs(2);
 /// clients.
 const MAX_ERRORS: u32 = 3;
 
-/// Takes the turn if this member may start, and returns the decision.
+/// Decides whether this member may start its update, takes the turn if it may, and returns the
+/// decision.
 pub(super) async fn may_begin(
     state: &mut UpdateState,
     own: &ThisNode,
@@ -77,9 +78,9 @@ pub(super) async fn may_begin(
     Ok(TurnDecision::Held)
 }
 
-/// Checks once more, immediately before etcd stops, that this node has the turn and that the
-/// cluster can spare this member. Since the first check, this node may have taken a snapshot,
-/// another member may have failed, and an operator may have halted updates or released the turn.
+/// Checks again, immediately before etcd stops, that this node has the turn and that the cluster
+/// can spare this member. Since the first check, this node may have taken a snapshot, another
+/// member may have failed, or an operator may have halted updates or released the turn.
 pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<TurnDecision> {
     Ok(match ask(state, own).await?.2 {
         TurnDecision::Take => TurnDecision::Wait(
@@ -113,8 +114,9 @@ async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, UpdateKeys,
     Ok((client, update_keys, decision))
 }
 
-/// Waits while this member serves clients and the cluster cannot spare it. The quorum may still
-/// need a member whose image failed its health check, if another member has failed in the meantime.
+/// Waits while this member serves clients and the cluster cannot spare it. If another member has
+/// failed in the meantime, the quorum may still need this member, even though its image has failed
+/// the health check.
 pub(super) fn wait_until_spared(state: &UpdateState, own: &ThisNode) {
     let mut logged = String::new();
     let mut errors = 0;
@@ -145,8 +147,8 @@ pub(super) fn wait_until_spared(state: &UpdateState, own: &ThisNode) {
     }
 }
 
-/// Returns the reason why this member, which serves clients, must not be stopped now, if there is a
-/// reason.
+/// Returns the reason why this member, which serves clients, must not stop now, or `None` if it may
+/// stop.
 async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>> {
     let credentials = installed_credentials()?;
     let client = preconditions::own_member(&credentials).await?;
@@ -157,7 +159,7 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
             Ok(preconditions::unhealthy(own, &credentials, true).await)
         }
         Some(turn) => Ok(Some(turn.reason())),
-        // The turn is free, because an operator released it.
+        // An operator has released the turn.
         None => {
             let turn = update_keys.taking(&turn_of(state))?;
             turn.execute(&client).await?;

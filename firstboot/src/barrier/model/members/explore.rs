@@ -14,7 +14,6 @@ pub(super) struct Explored {
     pub(super) violation: Option<String>,
 }
 
-/// Explores every order of events.
 pub(super) fn every(count: u8, left: Budget, start_rule: StartRule) -> Explored {
     let first = World::new(count, left);
     let mut known = HashSet::from([first.clone()]);

@@ -9,7 +9,6 @@ use crate::data::{
 use crate::domain::{DiskId, InitialCluster};
 use crate::journal::{DiskIdFile, DiskState, NodeState, classify_disk};
 
-/// The content of the data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Disk {
     Nothing,
@@ -27,9 +26,10 @@ pub(super) struct Node {
     /// read them.
     pub(super) running: Option<Entries>,
     pub(super) disk: Disk,
-    /// The directory of the data and its member, according to the journal.
+    /// The directory with the data, and the member to which the data belongs, according to the
+    /// journal.
     pub(super) known: Option<(u8, Member)>,
-    /// The permission to start etcd, which firstboot writes for the guard in each boot.
+    /// The permission to start etcd. firstboot writes this permission for the guard in each boot.
     pub(super) permit: Option<(u8, Member)>,
     /// A copy that an operator made of the data.
     pub(super) copy: Option<(Member, Entries)>,
@@ -151,7 +151,7 @@ impl Node {
         Some(started)
     }
 
-    /// Models firstboot's reaction to the state of the data.
+    /// Returns firstboot's decision on the state of the data.
     pub(super) fn disk_state(&self) -> DiskState {
         let start = InitialCluster {
             state: "new",

@@ -187,7 +187,7 @@ proptest! {
         let _ = (auth.setting(&key, &value), auth.role(&key, &value), auth.user(&key, &value), is_bcrypt(&value));
     }
 
-    /// A reader that did not check this bucket detected none of 40 changed bits.
+    /// Without the check of this bucket, the reader detected none of 40 changed bits.
     #[test]
     fn a_change_of_any_significant_bit_of_a_user_is_detected(bit in 0..8u8, at in 0..13_usize) {
         let good = message(&[(1, b"joe"), (3, b"reader")]);
